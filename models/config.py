@@ -201,6 +201,26 @@ class MLPConfig:
         return cls(**cast(dict[str, Any], raw))
 
 
+def check_tensors(config: MLPConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Checks that tensors are exactly those of an architecture, by name and shape.
+
+    Args:
+        config: the architecture.
+        shapes: name → shape of each tensor at hand.
+
+    Raises:
+        ConfigError: a tensor that is missing, that does not belong, or whose shape is another; named.
+    """
+    expected = config.tensor_shapes()
+    for name, shape in expected.items():
+        if name not in shapes:
+            raise ConfigError(f"tensor {name!r} of shape {shape} is missing.")
+        if tuple(shapes[name]) != shape:
+            raise ConfigError(f"tensor {name!r} has shape {tuple(shapes[name])}, but the architecture needs {shape}.")
+    if unexpected := sorted(set(shapes) - set(expected)):
+        raise ConfigError(f"tensor {unexpected[0]!r} does not belong to layer_sizes {config.layer_sizes!r}.")
+
+
 def _one_of(field: str, value: object, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigError(f"{field} must be one of {', '.join(allowed)}; got {value!r}.")
