@@ -101,10 +101,10 @@ class MLPConfig:
         sizes = tuple(sizes)
         object.__setattr__(self, "layer_sizes", sizes)
         if not 2 <= len(sizes) <= MAX_LAYERS:
-            raise ConfigError(f"layer_sizes needs an input and an output width (2 to {MAX_LAYERS} sizes), got {sizes!r}.")
+            raise ConfigError(f"layer_sizes needs 2 to {MAX_LAYERS} widths, from input to output, got {sizes!r}.")
         for size in sizes:
             if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_FEATURES:
-                raise ConfigError(f"layer_sizes must be whole numbers from 1 to {MAX_FEATURES:,}, got {size!r} in {sizes!r}.")
+                raise ConfigError(f"layer_sizes must be whole numbers from 1 to {MAX_FEATURES}, got {size!r} in {sizes!r}.")
         _one_of("activation", self.activation, get_args(Activation))
         _one_of("output", self.output, get_args(Output))
         _one_of("normalization", self.normalization, get_args(Normalization))

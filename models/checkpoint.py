@@ -1,0 +1,251 @@
+"""A checkpoint: one trained model in one safetensors file, with everything that serving it takes.
+
+The file's single metadata key `axon` holds one canonical JSON text, the header: format version, architecture,
+columns and target with their statistics, how it was trained, its metrics and the fingerprint of its data. (One key,
+since safetensors writes several in a random order, and the same model should give the same bytes.) The header
+carries a SHA-256 over itself and every tensor, so that a file that was altered anywhere is found out. Nothing in it
+is ever executed, and pickle is not involved. `docs/checkpoint-format.md` specifies it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from models.config import MLPConfig, check_tensors
+from models.errors import AxonError, CheckpointError, ConfigError
+from models.fuse import InferenceNetwork, fuse
+from models.schema import ClassTarget, NumericTarget, Schema
+
+FORMAT = "axon.checkpoint"
+FORMAT_VERSION = 1
+METADATA_KEY = "axon"
+
+_LENGTH = struct.Struct("<Q")  # safetensors' own prefix: the length of its JSON header
+_MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
+_SECTIONS = ("training", "metrics", "data")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """One trained model.
+
+    Attributes:
+        config: the architecture.
+        schema: feature columns and target. The network's input is the encoded, standardised row.
+        tensors: parameters and buffers by name, float32, shaped as `config.tensor_shapes()` says.
+        training: engine, hyperparameters, seed, epochs: JSON types only.
+        metrics: figures by part (`validation`, `test`).
+        data: where the rows came from: name, SHA-256 fingerprint, counts.
+
+    Raises:
+        ConfigError: architecture, schema and tensors do not fit each other, or a tensor is not finite.
+    """
+
+    config: MLPConfig
+    schema: Schema
+    tensors: Mapping[str, NDArray[np.float32]]
+    training: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_tensors(self.config, {name: tensor.shape for name, tensor in self.tensors.items()})
+        for name, tensor in self.tensors.items():
+            if tensor.dtype != np.float32:
+                raise ConfigError(f"tensor {name} is {tensor.dtype}, not float32.")
+            if not np.isfinite(tensor).all():
+                raise ConfigError(f"tensor {name} holds a value that is not finite.")
+        if self.schema.width != self.config.in_features:
+            raise ConfigError(
+                f"the columns encode to {self.schema.width} features, the network takes {self.config.in_features}."
+            )
+        target = self.schema.target
+        n_classes = len(target.labels) if isinstance(target, ClassTarget) else None
+        if n_classes != self.config.n_classes:
+            told_apart = self.config.n_classes or "none"
+            raise ConfigError(f"the target has {n_classes or 'no'} classes, the network tells {told_apart} apart.")
+        if n_classes is None and self.config.out_features != 1:
+            raise ConfigError(f"one target column needs one output, the network has {self.config.out_features}.")
+
+    def header(self) -> dict[str, Any]:
+        """The header as JSON types, without the digest."""
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "architecture": self.config.to_dict(),
+            **self.schema.to_dict(),
+            **{section: dict(getattr(self, section)) for section in _SECTIONS},
+        }
+
+    def inference_network(self) -> InferenceNetwork:
+        """The network that answers requests: encoded rows in, probabilities or values in the target's unit out."""
+        mean, std = self.schema.standardisation()
+        target = self.schema.target
+        output = (target.mean, target.std) if isinstance(target, NumericTarget) else (0.0, 1.0)
+        return fuse(
+            self.config,
+            self.tensors,
+            input_mean=mean,
+            input_std=std,
+            output_mean=output[0],
+            output_std=output[1],
+        )
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
+    """Writes the checkpoint to `path`: to a temporary name beside it, flushed to the disk, then renamed.
+
+    A reader sees the old file or the whole new one. The same checkpoint gives the same bytes.
+
+    Returns:
+        The digest, `sha256:…`.
+
+    Raises:
+        CheckpointError: the header holds something that JSON cannot, or the disk refuses.
+    """
+    tensors = {name: np.ascontiguousarray(checkpoint.tensors[name], dtype="<f4") for name in sorted(checkpoint.tensors)}
+    header = checkpoint.header()
+    try:
+        digest = _digest(header, tensors)
+        text = _canonical(header | {"digest": digest})
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(path, f"cannot be written: the header is not JSON: {error}.") from error
+    payload = safetensors.numpy.save(tensors, metadata={METADATA_KEY: text})
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise CheckpointError(path, f"cannot be written: {error.strerror}.") from error
+    return digest
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A checkpoint read from a file that was found sound, and the digest that it was checked against."""
+
+    checkpoint: Checkpoint
+    digest: str
+
+
+def load_checkpoint(path: Path) -> LoadedCheckpoint:
+    """Reads and verifies a checkpoint: its digest, its format version and every shape.
+
+    Raises:
+        CheckpointError: the file is missing, truncated, altered, foreign, of a newer format or inconsistent; the
+            message names the file and the reason.
+    """
+    try:
+        payload = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(path, f"cannot be read: {error.strerror}.") from error
+    header = _read_header(path, payload[: _LENGTH.size], lambda n: payload[_LENGTH.size : _LENGTH.size + n])
+    try:
+        tensors = safetensors.numpy.load(payload)
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(path, f"is truncated or damaged: {error}.") from error
+    expected = header.pop("digest")
+    if _digest(header, tensors) != expected:
+        raise CheckpointError(path, "was altered after it was written: its SHA-256 digest does not match.")
+    try:
+        checkpoint = Checkpoint(
+            config=MLPConfig.from_dict(header["architecture"]),
+            schema=Schema.from_dict(header),
+            tensors=tensors,
+            **{section: header.get(section, {}) for section in _SECTIONS},
+        )
+    except (AxonError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(path, f"is inconsistent: {error}") from error
+    return LoadedCheckpoint(checkpoint, expected)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header alone, without reading the tensors; not verified against the digest that it holds.
+
+    Raises:
+        CheckpointError: no readable Axon header.
+    """
+    try:
+        with path.open("rb") as file:
+            return _read_header(path, file.read(_LENGTH.size), file.read)
+    except OSError as error:
+        raise CheckpointError(path, f"cannot be read: {error.strerror}.") from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Flushes a folder's entries to the disk, so that a rename survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_header(path: Path, prefix: bytes, read: Any) -> dict[str, Any]:
+    if len(prefix) < _LENGTH.size:
+        raise CheckpointError(path, "is empty or truncated.")
+    (length,) = _LENGTH.unpack(prefix)
+    if length > _MAX_HEADER_BYTES:
+        raise CheckpointError(path, "is not a safetensors file.")
+    raw = read(length)
+    if len(raw) < length:
+        raise CheckpointError(path, "is truncated, or not a safetensors file.")
+    try:
+        outer = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(path, "is not a safetensors file.") from error
+    metadata = outer.get("__metadata__") if isinstance(outer, dict) else None
+    text = metadata.get(METADATA_KEY) if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        raise CheckpointError(path, "is a safetensors file, but not one that Axon wrote.")
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(path, "has a damaged header.") from error
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise CheckpointError(path, "is a safetensors file, but not one that Axon wrote.")
+    version = header.get("format_version")
+    if not isinstance(version, int) or version < 1:
+        raise CheckpointError(path, f"has an unreadable format version, {version!r}.")
+    if version > FORMAT_VERSION:
+        raise CheckpointError(
+            path, f"has format version {version}, and this Axon reads up to {FORMAT_VERSION}: upgrade Axon to read it."
+        )
+    if not isinstance(header.get("digest"), str):
+        raise CheckpointError(path, "has no digest.")
+    if text != _canonical(header):
+        raise CheckpointError(path, "was altered after it was written: its header is not in canonical form.")
+    return header
+
+
+def _canonical(value: Mapping[str, Any]) -> str:
+    """One text for one value: keys sorted, no spaces, ASCII, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _digest(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over the canonical header and each tensor's name, type, shape and bytes, in the order of the names."""
+    sha = hashlib.sha256(_canonical(header).encode())
+    for name in sorted(tensors):
+        tensor = np.ascontiguousarray(tensors[name])
+        sha.update(f"\n{name} {tensor.dtype.str} {tensor.shape}\n".encode())
+        sha.update(tensor.data)
+    return f"sha256:{sha.hexdigest()}"
