@@ -104,7 +104,9 @@ class MLPConfig:
             raise ConfigError(f"layer_sizes needs 2 to {MAX_LAYERS} widths, from input to output, got {sizes!r}.")
         for size in sizes:
             if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_FEATURES:
-                raise ConfigError(f"layer_sizes must be whole numbers from 1 to {MAX_FEATURES}, got {size!r} in {sizes!r}.")
+                raise ConfigError(
+                    f"layer_sizes must be whole numbers from 1 to {MAX_FEATURES}, got {size!r} in {sizes!r}."
+                )
         _one_of("activation", self.activation, get_args(Activation))
         _one_of("output", self.output, get_args(Output))
         _one_of("normalization", self.normalization, get_args(Normalization))
