@@ -58,7 +58,7 @@ def relu(z: FloatArray) -> FloatArray:
 
 
 def leaky_relu(z: FloatArray) -> FloatArray:
-    """max(z, LEAKY_RELU_SLOPE·z) (Maas et al. 2013, Rectifier nonlinearities improve neural network acoustic models)."""
+    """max(z, LEAKY_RELU_SLOPE·z) (Maas, Hannun & Ng 2013, Rectifier nonlinearities improve acoustic models)."""
     return np.where(z >= 0, z, LEAKY_RELU_SLOPE * z)
 
 
