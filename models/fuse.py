@@ -1,0 +1,253 @@
+"""A checkpoint as an inference network: the same answers from fewer and cheaper operations.
+
+What is affine in inference is folded into the Linear beside it: the standardisation of the inputs, BatchNorm with
+its running statistics, the scale of a regression's target; Linears with nothing between them become one; dropout
+is gone. All of it is computed in float64 and rounded once, to float32.
+
+One thing is lost: a folded standardisation computes `Wx/σ - Wμ/σ` where the model computed `W((x - μ)/σ)`, so a column
+with |μ| much greater than σ loses |μ|/σ roundings (2⁻²⁴ each) to cancellation, as many as writing x itself as float32
+loses. A matrix product in less than float32 (TF32, bfloat16) magnifies that and does not suit the first stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from models import functional
+from models.config import NORMALIZATION_EPS, Activation, MLPConfig, Output, check_tensors
+from models.errors import ConfigError
+
+Float32Array: TypeAlias = npt.NDArray[np.float32]
+Float64Array: TypeAlias = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Affine:
+    """`x Wᵀ + b`: weight (out, in) and bias (out,), contiguous float32."""
+
+    weight: Float32Array
+    bias: Float32Array
+
+    def forward(self, x: Float32Array) -> Float32Array:
+        """(rows, in) → (rows, out)."""
+        return functional.linear(x, self.weight, self.bias).astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerNorm:
+    """Each row standardised by its own mean and (biased) variance, then scaled: weight and bias (width,), float32.
+
+    Ba, Kiros & Hinton 2016, Layer normalization. Its statistics are the row's, so it cannot be folded away.
+    """
+
+    weight: Float32Array
+    bias: Float32Array
+    eps: float = NORMALIZATION_EPS
+
+    def forward(self, x: Float32Array) -> Float32Array:
+        """(rows, width) → (rows, width)."""
+        centred = x - x.mean(axis=-1, keepdims=True)  # (rows, width)
+        variance = np.square(centred).mean(axis=-1, keepdims=True)  # (rows, 1)
+        return np.asarray(centred / np.sqrt(variance + np.float32(self.eps)) * self.weight + self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """An elementwise nonlinearity, by its name in the config; never `identity`."""
+
+    name: Activation
+
+    def forward(self, x: Float32Array) -> Float32Array:
+        """(rows, width) → (rows, width)."""
+        return functional.ACTIVATIONS[self.name](x).astype(np.float32, copy=False)
+
+
+Stage: TypeAlias = Affine | Activate | LayerNorm
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InferenceNetwork:
+    """What an engine runs: raw feature columns in, probabilities or values out.
+
+    Attributes:
+        stages: in the order that a row passes them; the first and the last are Affine.
+        output: what is applied after the last stage: `softmax`, `linear` (nothing) or `step`.
+        in_features: columns of the input.
+        out_features: columns of the answer; 2 for step, which answers [1 - ŷ, ŷ].
+    """
+
+    stages: tuple[Stage, ...]
+    output: Output
+    in_features: int
+    out_features: int
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds for one row: those of the matrix products; the elementwise rest is counted as 0."""
+        return sum(stage.weight.size for stage in self.stages if isinstance(stage, Affine))
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers that the stages hold."""
+        return sum(s.weight.size + s.bias.size for s in self.stages if not isinstance(s, Activate))
+
+    def forward(self, x: Float32Array) -> Float32Array:
+        """The reference for every engine.
+
+        Args:
+            x: (rows, in_features) float32
+
+        Returns:
+            (rows, out_features) float32: probabilities (softmax, step) or values (linear).
+
+        Raises:
+            DataError: `x` is not a matrix of in_features columns.
+        """
+        for stage in self.stages:
+            x = stage.forward(x)
+        match self.output:
+            case "softmax":
+                return functional.softmax(x).astype(np.float32, copy=False)
+            case "step":
+                fired = functional.step(x)  # (rows, 1)
+                return np.concatenate([1 - fired, fired], axis=-1, dtype=np.float32)
+            case "linear":
+                return x
+
+
+def fuse(
+    config: MLPConfig,
+    tensors: Mapping[str, npt.NDArray[Any]],
+    *,
+    input_mean: npt.ArrayLike | None = None,
+    input_std: npt.ArrayLike | None = None,
+    output_mean: npt.ArrayLike = 0.0,
+    output_std: npt.ArrayLike = 1.0,
+) -> InferenceNetwork:
+    """Turns an architecture and its tensors into the network that serves it.
+
+    Args:
+        config: the architecture.
+        tensors: those of `config.tensor_shapes()`.
+        input_mean: what training subtracted from the raw columns, a number or (in_features,); nothing if None.
+        input_std: what it then divided them by, a number or (in_features,); nothing if None.
+        output_mean: what is added to the values, after `output_std`, a number or (out_features,); regression only.
+        output_std: what the values are multiplied by, a number or (out_features,); regression only.
+
+    Raises:
+        ConfigError: tensors that do not fit the architecture or are not finite, statistics of the wrong shape or
+            sign, target statistics for a classifier, or folded weights too large for float32; named.
+    """
+    check_tensors(config, {name: tensor.shape for name, tensor in tensors.items()})
+    mean = _statistic("input_mean", 0.0 if input_mean is None else input_mean, config.in_features)
+    std = _statistic("input_std", 1.0 if input_std is None else input_std, config.in_features, positive=True)
+    target_mean = _statistic("output_mean", output_mean, config.out_features)
+    target_std = _statistic("output_std", output_std, config.out_features, positive=True)
+    if config.output != "linear" and (target_mean.any() or (target_std != 1).any()):
+        raise ConfigError(f"output_mean and output_std rescale a regression's values, not a {config.output} output.")
+
+    stages: list[Stage] = []
+    run: list[_Map] = []  # the affine maps since the last stage that is something else
+    for layer in config.layers():
+        own = {
+            name: _finite(f"{layer.name}.{name}", tensors[f"{layer.name}.{name}"].astype(np.float64))
+            for name in (*layer.parameters, *layer.buffers)
+        }
+        match layer.type:
+            case "Linear":
+                affine = _Map(own["weight"], own.get("bias", np.zeros(layer.out_features)))
+                run.append(affine if stages or run else affine.after_standardization(mean, std))
+            case "BatchNorm1d":
+                if (own["running_var"] < 0).any():
+                    raise ConfigError(f"tensor '{layer.name}.running_var' holds a negative variance.")
+                scale = own["weight"] / np.sqrt(own["running_var"] + NORMALIZATION_EPS)  # (width,)
+                run[-1] = run[-1].then_scaled(scale, own["bias"] - own["running_mean"] * scale)
+            case "LayerNorm":
+                stages += _collapse(run)
+                stages.append(LayerNorm(_round(own["weight"]), _round(own["bias"])))
+                run = []
+            case "Identity" | "Dropout":
+                pass  # torch's dropout rescales in training, so that it is the identity in inference
+            case _:
+                stages += _collapse(run)
+                stages.append(Activate(config.activation))
+                run = []
+    run[-1] = run[-1].then_scaled(target_std, target_mean)
+    stages += _collapse(run)
+    return InferenceNetwork(tuple(stages), config.output, config.in_features, config.n_classes or config.out_features)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Map:
+    """`x Wᵀ + b` while it is being folded: weight (out, in) and bias (out,) in float64."""
+
+    weight: Float64Array
+    bias: Float64Array
+
+    def after_standardization(self, mean: Float64Array, std: Float64Array) -> _Map:
+        """The map of (x - mean)/std, as a map of x; mean and std: (in,)."""
+        weight = self.weight / std
+        return _Map(weight, self.bias - weight @ mean)
+
+    def then_scaled(self, scale: Float64Array, shift: Float64Array) -> _Map:
+        """The map with its outputs multiplied by scale and moved by shift; both: (out,)."""
+        return _Map(scale[:, None] * self.weight, scale * self.bias + shift)
+
+    def then(self, later: _Map) -> _Map:
+        """The map and a later one as one: W₂(W₁x + b₁) + b₂."""
+        return _Map(later.weight @ self.weight, later.weight @ self.bias + later.bias)
+
+    def rounded(self) -> Affine:
+        return Affine(_round(self.weight), _round(self.bias))
+
+
+def _collapse(run: Sequence[_Map]) -> list[Affine]:
+    """A run of affine maps as the stages that compute it with the fewest multiply-adds.
+
+    Any neighbours may be multiplied out, but not all should: a bottleneck such as 784-10-784 costs 15,680
+    multiply-adds a row in two stages and 614,656 in one. With widths n_0 … n_k, a stage from n_i to n_j costs
+    n_i·n_j, so the best cut is a shortest path from 0 to k; of equal ones, that with fewer stages.
+    """
+    if not run:  # LayerNorm has just ended it, and an activation follows
+        return []
+    widths = [run[0].weight.shape[1], *(affine.weight.shape[0] for affine in run)]
+    best = [(0, 0, 0)]  # for each j: multiply-adds up to n_j, stages up to n_j, where the last of them starts
+    for j in range(1, len(widths)):
+        best.append(min((best[i][0] + widths[i] * widths[j], best[i][1] + 1, i) for i in range(j)))
+    stages: list[Affine] = []
+    end = len(run)
+    while end > 0:
+        start = best[end][2]
+        stages.append(reduce(_Map.then, run[start:end]).rounded())
+        end = start
+    return stages[::-1]
+
+
+def _round(array: Float64Array) -> Float32Array:
+    with np.errstate(over="ignore"):  # what overflows is refused here, not warned of
+        rounded = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(rounded).all():
+        raise ConfigError("the folded weights are too large for float32.")
+    return rounded
+
+
+def _finite(name: str, array: Float64Array) -> Float64Array:
+    if not np.isfinite(array).all():
+        raise ConfigError(f"tensor {name!r} holds values that are not finite numbers.")
+    return array
+
+
+def _statistic(name: str, value: npt.ArrayLike, width: int, *, positive: bool = False) -> Float64Array:
+    """A number or (width,) as (width,) float64."""
+    array = np.asarray(value, dtype=np.float64)
+    if array.shape not in {(), (width,)}:
+        raise ConfigError(f"{name} must be a number or have shape {(width,)}, got {array.shape}.")
+    if not np.isfinite(array).all() or (positive and (array <= 0).any()):
+        raise ConfigError(f"{name} must be {'positive' if positive else 'finite'}, got {value!r}.")
+    return np.broadcast_to(array, (width,))
