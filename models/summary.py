@@ -1,4 +1,4 @@
-"""What a model is made of: layers, shapes, parameters and multiply-adds, as data first, then as text, JSON or diagram."""
+"""What a model is made of: layers, shapes, parameter counts and multiply-adds; data first, then text, JSON, diagram."""
 
 from __future__ import annotations
 
