@@ -6,9 +6,12 @@ rows into the network's input is `models.encoding`'s work.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import reprlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -19,6 +22,9 @@ from models.errors import DataError
 
 MAX_COLUMNS = 1_000_000
 MAX_NAME_LENGTH = 1_000
+# What is at or beyond this rounds to infinity in float32. A little above the largest float32, whose shortest decimal
+# form, 3.4028235e38, is above it too, and has to pass.
+FLOAT32_LIMIT = 2.0**128 - 2.0**103
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,9 +53,12 @@ class NumericColumn:
     def __post_init__(self) -> None:
         _check_name(self.name)
         for field in ("mean", "std", "minimum", "maximum", "origin"):
-            _check_finite(self.name, field, getattr(self, field))
+            object.__setattr__(self, field, _finite(f"column {self.name!r}: {field}", getattr(self, field)))
         if self.std <= 0:
             raise DataError(f"column {self.name!r}: std must be above 0, got {self.std!r}.")
+        # A missing value becomes mean - origin, so that has to be a float32 like any other cell.
+        if not abs(self.mean - self.origin) < FLOAT32_LIMIT:
+            raise DataError(f"column {self.name!r}: mean - origin is too large for 32-bit floating point.")
         _check_choice(self.name, "missing", self.missing, ("refuse", "mean"))
 
 
@@ -72,11 +81,10 @@ class CategoricalColumn:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        object.__setattr__(self, "categories", tuple(self.categories))
-        if not self.categories or not all(isinstance(category, str) for category in self.categories):
-            raise DataError(f"column {self.name!r}: categories must be one or more strings.")
-        if len(set(self.categories)) != len(self.categories):
-            raise DataError(f"column {self.name!r}: a category stands twice.")
+        categories = _distinct_strings(f"column {self.name!r}: categories", self.categories)
+        object.__setattr__(self, "categories", categories)
+        if not categories:
+            raise DataError(f"column {self.name!r}: categories must be one or more.")
         _check_choice(self.name, "unknown", self.unknown, ("refuse", "ignore"))
         _check_choice(self.name, "missing", self.missing, ("refuse", "ignore"))
 
@@ -99,11 +107,10 @@ class ClassTarget:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        object.__setattr__(self, "labels", tuple(self.labels))
-        if len(self.labels) < 2 or not all(isinstance(label, str) for label in self.labels):
-            raise DataError(f"target {self.name!r}: labels must be two or more strings, got {self.labels!r}.")
-        if len(set(self.labels)) != len(self.labels):
-            raise DataError(f"target {self.name!r}: a label stands twice.")
+        labels = _distinct_strings(f"target {self.name!r}: labels", self.labels)
+        object.__setattr__(self, "labels", labels)
+        if len(labels) < 2:
+            raise DataError(f"target {self.name!r}: labels must be two or more, got {list(labels)!r}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +127,7 @@ class NumericTarget:
     def __post_init__(self) -> None:
         _check_name(self.name)
         for field in ("mean", "std", "minimum", "maximum"):
-            _check_finite(self.name, field, getattr(self, field))
+            object.__setattr__(self, field, _finite(f"target {self.name!r}: {field}", getattr(self, field)))
         if self.std <= 0:
             raise DataError(f"target {self.name!r}: std must be above 0, got {self.std!r}.")
 
@@ -143,10 +150,7 @@ class Schema:
         object.__setattr__(self, "columns", tuple(self.columns))
         if not 1 <= len(self.columns) <= MAX_COLUMNS:
             raise DataError(f"a schema needs 1 to {MAX_COLUMNS:,} feature columns, got {len(self.columns)}.")
-        names = [column.name for column in self.columns]
-        if len(set(names)) != len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise DataError(f"column {twice!r} stands twice.")
+        _distinct_strings("the names of the columns", self.names)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -170,47 +174,88 @@ class Schema:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types; `from_dict` reads it back."""
-        return {
-            "columns": [{"kind": column.kind, **asdict(column)} for column in self.columns],
-            "target": {"kind": self.target.kind, **asdict(self.target)},
-        }
+        return {"columns": [_plain(column) for column in self.columns], "target": _plain(self.target)}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Schema:
-        """Reads `to_dict`'s form.
+        """Reads `to_dict`'s form. Keys beside `columns` and `target` are left to others: the schema is a part of
+        the checkpoint's header.
 
         Raises:
             DataError: a field that is missing, unknown or out of range.
         """
-        columns, target = raw.get("columns"), raw.get("target")
-        if not isinstance(columns, Sequence) or isinstance(columns, str):
+        columns = raw.get("columns") if isinstance(raw, Mapping) else None
+        if not isinstance(columns, list | tuple):
             raise DataError("a schema needs a list of columns.")
         return cls(
-            columns=tuple(_build(column, (NumericColumn, CategoricalColumn)) for column in columns),
-            target=_build(target, (ClassTarget, NumericTarget)),
+            columns=tuple(_build("column", column, (NumericColumn, CategoricalColumn)) for column in columns),
+            target=_build("target", raw.get("target"), (ClassTarget, NumericTarget)),
         )
 
 
-def _build(raw: object, types: tuple[type[Any], ...]) -> Any:
+def _plain(column: Column | Target) -> dict[str, Any]:
+    fields = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(column).items()}
+    return {"kind": column.kind, **fields}
+
+
+def _build(what: str, raw: object, types: tuple[type[Any], ...]) -> Any:
     by_kind = {type_.kind: type_ for type_ in types}
-    if not isinstance(raw, Mapping) or raw.get("kind") not in by_kind:
-        raise DataError(f"a column needs a kind out of {', '.join(by_kind)}.")
-    try:
-        return by_kind[raw["kind"]](**{key: value for key, value in raw.items() if key != "kind"})
-    except TypeError as error:
-        raise DataError(f"column {raw.get('name')!r}: {error}.") from error
+    kind = raw.get("kind") if isinstance(raw, Mapping) else None
+    if not isinstance(raw, Mapping) or not isinstance(kind, str) or kind not in by_kind:
+        raise DataError(f"a {what} needs a kind out of {', '.join(by_kind)}.")
+    known = {field.name: field for field in fields(by_kind[kind])}
+    name = f"{what} {_shown(raw.get('name'))}"
+    for key in raw:
+        if key != "kind" and key not in known:
+            raise DataError(f"{name}: unknown field {_shown(key)}; known: {', '.join(known)}.")
+    for key, field in known.items():
+        if key not in raw and field.default is MISSING:
+            raise DataError(f"{name}: {key} is missing.")
+    return by_kind[kind](**{key: value for key, value in raw.items() if key != "kind"})
 
 
 def _check_name(name: object) -> None:
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME_LENGTH:
-        raise DataError(f"a column's name must be a string of 1 to {MAX_NAME_LENGTH} characters, got {name!r:.80}.")
+        raise DataError(f"a column's name must be a string of 1 to {MAX_NAME_LENGTH} characters, got {_shown(name)}.")
+    _check_unicode("a column's name", name)
 
 
-def _check_finite(column: str, field: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise DataError(f"column {column!r}: {field} must be a finite number, got {value!r}.")
+def _check_unicode(what: str, text: str) -> None:
+    # JSON can write half of a surrogate pair; no response that repeats it could be sent as UTF-8.
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(f"{what} must be Unicode text, got {_shown(text)}.") from error
+
+
+def _distinct_strings(what: str, values: object) -> tuple[str, ...]:
+    # A lone string would pass for a sequence of letters, and a mapping for its keys.
+    if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
+        raise DataError(f"{what} must be a list of strings, got {_shown(values)}.")
+    if len(set(values)) != len(values):
+        twice, _ = Counter(values).most_common(1)[0]
+        raise DataError(f"{what}: {_shown(twice)} stands twice.")
+    for value in values:
+        _check_unicode(what, value)
+    return tuple(values)
+
+
+def _finite(what: str, value: object) -> float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # a whole number beyond what a float holds
+            if math.isfinite(number := float(value)):
+                return number
+    raise DataError(f"{what} must be a finite number, got {_shown(value)}.")
 
 
 def _check_choice(column: str, field: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise DataError(f"column {column!r}: {field} must be one of {', '.join(choices)}; got {value!r}.")
+        raise DataError(f"column {column!r}: {field} must be one of {', '.join(choices)}; got {_shown(value)}.")
+
+
+def _shown(value: object) -> str:
+    """A value in a message, bounded: a hostile header may hold one of any size, depth or number of digits."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # Python refuses to write out more than 4,300 digits
+        return f"{type(value).__name__} of many digits"
