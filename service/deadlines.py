@@ -1,0 +1,61 @@
+"""Deadlines of many requests by one timer: a wheel of ticks, where adding and removing cost the same for any number."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Protocol
+
+TICK_SECONDS = 0.01
+
+
+class Expires(Protocol):
+    """Something with a deadline on the event loop's clock."""
+
+    deadline: float
+
+    def expire(self) -> None:
+        """Called once the deadline has passed."""
+
+
+class DeadlineWheel:
+    """Calls `expire` on what is still here when its deadline passes, at most a tick late."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ticks: dict[int, set[Expires]] = {}
+        self._next = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, item: Expires) -> None:
+        """Watches `item` until it is removed or expires."""
+        tick = _tick(item.deadline)
+        members = self._ticks.get(tick)
+        if members is None:
+            self._ticks[tick] = {item}
+        else:
+            members.add(item)
+        if self._timer is None:
+            self._next = _tick(self._loop.time())
+            self._turn()
+
+    def remove(self, item: Expires) -> None:
+        """Forgets `item`; it need not be here."""
+        tick = _tick(item.deadline)
+        members = self._ticks.get(tick)
+        if members is not None:
+            members.discard(item)
+            if not members:
+                del self._ticks[tick]
+
+    def _turn(self) -> None:
+        now = self._loop.time()
+        while self._next * TICK_SECONDS <= now:
+            for item in self._ticks.pop(self._next, ()):
+                item.expire()
+            self._next += 1
+        self._timer = self._loop.call_at(self._next * TICK_SECONDS, self._turn) if self._ticks else None
+
+
+def _tick(deadline: float) -> int:
+    return math.ceil(deadline / TICK_SECONDS)

@@ -1,0 +1,118 @@
+"""What can go wrong with a request, and what HTTP says of it: RFC 9457 `application/problem+json`.
+
+Every error becomes a `Problem` here and nowhere else. `type` is stable and meant for programs, `detail` is a
+sentence for people; an error in the rows adds `errors`, each with `row`, `column` and `message`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from models.errors import AxonError, InvalidName, ModelNotFound, RowError
+
+MEDIA_TYPE = "application/problem+json"
+
+
+class ServiceError(AxonError):
+    """An error of the service's own."""
+
+
+class QueueFull(ServiceError):
+    """More rows wait than may; the client should try again in `retry_after` seconds."""
+
+    def __init__(self, model: str, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"model {model!r} has its queue full: try again in {retry_after} s.")
+
+
+class DeadlineExceeded(ServiceError):
+    """The request's deadline passed before its answer was there."""
+
+
+class ClientGone(ServiceError):
+    """The client hung up before its rows were sent to a worker."""
+
+
+class NoWorker(ServiceError):
+    """No inference worker is up."""
+
+
+class ModelFault(ServiceError):
+    """The model failed on these rows; the rows of other requests in the batch were answered."""
+
+
+class ModelUnavailable(ServiceError):
+    """The model is in the store, but cannot be loaded."""
+
+
+@dataclass(frozen=True)
+class Problem(Exception):
+    """An error as HTTP tells it."""
+
+    status: HTTPStatus
+    code: str
+    detail: str
+    errors: Sequence[Mapping[str, Any]] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self, request_id: str | None = None) -> bytes:
+        """The problem document."""
+        document: dict[str, Any] = {
+            "type": f"urn:axon:problem:{self.code}",
+            "title": self.status.phrase,
+            "status": int(self.status),
+            "detail": self.detail,
+        }
+        if self.errors:
+            document["errors"] = list(self.errors)
+        if request_id is not None:
+            document["request_id"] = request_id
+        return orjson.dumps(document, default=str)
+
+
+def problem_of(error: Exception) -> Problem:
+    """What HTTP says of an error; an unforeseen one is a 500 that tells nothing of our insides."""
+    match error:
+        case Problem():
+            return error
+        case RowError():
+            errors = [{"row": f.row, "column": f.column, "message": f.message} for f in error.faults]
+            return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-rows", _sentence(error), errors)
+        case InvalidName() | ModelNotFound():
+            return Problem(HTTPStatus.NOT_FOUND, "model-not-found", _sentence(error))
+        case QueueFull():
+            retry = {"Retry-After": str(error.retry_after)}
+            return Problem(HTTPStatus.TOO_MANY_REQUESTS, "queue-full", _sentence(error), headers=retry)
+        case DeadlineExceeded():
+            return Problem(HTTPStatus.GATEWAY_TIMEOUT, "deadline-exceeded", _sentence(error))
+        case ClientGone():
+            return Problem(HTTPStatus.REQUEST_TIMEOUT, "client-gone", _sentence(error))
+        case NoWorker() | ModelUnavailable():
+            retry = {"Retry-After": "1"}
+            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", _sentence(error), headers=retry)
+        case ModelFault():
+            return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "model-fault", _sentence(error))
+        case _:
+            return Problem(
+                HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "The server failed on this request; its log says why."
+            )
+
+
+def invalid_request(detail: str, errors: Sequence[Mapping[str, Any]] = ()) -> Problem:
+    """A body or parameter that is not what the API takes: 422."""
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-request", detail, errors)
+
+
+def too_large(detail: str) -> Problem:
+    """A body with more bytes or rows than the limit: 413."""
+    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large", detail)
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}"

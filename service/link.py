@@ -1,0 +1,177 @@
+"""The streams from an API process to the inference workers: frames out and in, reconnection, and who is free.
+
+A link holds what it sent until the answer is there. When its worker dies, the stream breaks, and everything that
+was not answered goes back to where it came from, to be sent again: prediction is pure, so twice does no harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from service import frames
+from service.frames import AnswerFrame, Frame, FrameError, FrameReader, Kind
+from service.logs import get_logger
+
+_RECONNECT_SECONDS = 0.02
+
+log = get_logger(__name__)
+
+
+class Delivery(Protocol):
+    """A batch on its way: what a link needs to know of it."""
+
+    key: str
+
+    def encode(self, id_: int) -> bytes:
+        """The batch as a PREDICT frame."""
+
+    def answered(self, answer: AnswerFrame) -> None:
+        """Its answer has come."""
+
+    def lost(self) -> None:
+        """Its worker died before it answered."""
+
+
+class Link(asyncio.Protocol):
+    """The stream to one worker; it reconnects for as long as it is not closed."""
+
+    def __init__(self, index: int, path: Path, on_change: Callable[[], None]) -> None:
+        self.index = index
+        self.worker: dict[str, Any] = {}  # what its HELLO said; empty while the worker is down
+        self.in_flight: dict[int, Delivery] = {}
+        self.busy_keys: set[str] = set()
+        self._path = path
+        self._on_change = on_change
+        self._reader = FrameReader()
+        self._loads: dict[int, asyncio.Future[str | None]] = {}
+        self._transport: asyncio.Transport | None = None
+        self._broken = asyncio.Event()
+        self._last_id = 0
+
+    @property
+    def up(self) -> bool:
+        """Whether the worker has said that it is ready."""
+        return bool(self.worker)
+
+    async def run(self) -> None:
+        """Keeps the link connected until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                with contextlib.suppress(OSError):
+                    self._broken.clear()
+                    await loop.create_unix_connection(lambda: self, str(self._path))
+                    await self._broken.wait()
+                await asyncio.sleep(_RECONNECT_SECONDS)
+        finally:
+            if self._transport is not None:
+                self._transport.abort()
+
+    def send(self, delivery: Delivery) -> None:
+        """Sends a batch; `delivery.answered` or `delivery.lost` will be called."""
+        assert self._transport is not None  # noqa: S101 -- the pool hands out links that are up
+        self._last_id += 1
+        self.in_flight[self._last_id] = delivery
+        self.busy_keys.add(delivery.key)
+        self._transport.write(delivery.encode(self._last_id))
+
+    async def load(self, key: str) -> str | None:
+        """Has the worker make a model version ready; the reason why it cannot; None where it is or the worker went."""
+        assert self._transport is not None  # noqa: S101
+        self._last_id += 1
+        loaded = self._loads[self._last_id] = asyncio.get_running_loop().create_future()
+        self._transport.write(frames.encode(Kind.LOAD, self._last_id, key.encode()))
+        return await loaded
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The stream is there; the worker's HELLO is next."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._reader = FrameReader()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the worker."""
+        try:
+            for frame in self._reader.feed(data):
+                self._take(frame)
+        except (FrameError, KeyError, ValueError) as error:
+            log.error("worker out of step; reconnecting", worker=self.index, reason=repr(error))
+            cast(asyncio.Transport, self._transport).abort()
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """The worker went: what it did not answer goes back."""
+        self._transport = None
+        if self.worker:
+            log.warning("worker down", worker=self.index, unanswered=len(self.in_flight))
+        self.worker = {}
+        lost, self.in_flight = list(self.in_flight.values()), {}
+        self.busy_keys.clear()
+        loads, self._loads = list(self._loads.values()), {}
+        for load in loads:
+            if not load.done():
+                load.set_result(None)  # its successor loads what is served before it says HELLO
+        for delivery in lost:
+            delivery.lost()
+        self._broken.set()
+        self._on_change()
+
+    def _take(self, frame: Frame) -> None:
+        match frame.kind:
+            case Kind.ANSWER:
+                delivery = self.in_flight.pop(frame.id)
+                self.busy_keys.discard(delivery.key)
+                delivery.answered(frames.decode_answer(frame.payload))
+            case Kind.LOADED:
+                load = self._loads.pop(frame.id)
+                if not load.done():
+                    load.set_result(json.loads(bytes(frame.payload))["error"])
+            case Kind.HELLO:
+                self.worker = json.loads(bytes(frame.payload))
+                log.info("worker up", **self.worker)
+                self._on_change()
+            case _:
+                raise FrameError(f"an API process takes no {frame.kind.name}")
+
+
+class WorkerPool:
+    """All workers' links."""
+
+    def __init__(self, paths: Iterable[Path], on_change: Callable[[], None]) -> None:
+        self.links = [Link(index, path, on_change) for index, path in enumerate(paths)]
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begins to connect."""
+        self._tasks = [asyncio.create_task(link.run(), name=f"link-{link.index}") for link in self.links]
+
+    async def close(self) -> None:
+        """Lets go of the workers."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def free_link(self, key: str) -> Link | None:
+        """The least busy link that has no batch of this model version under way; None where there is none.
+
+        One batch of a version at a time on a worker: what comes meanwhile gathers and becomes the next batch.
+        """
+        best: Link | None = None
+        for link in self.links:
+            free = link.worker and key not in link.busy_keys
+            if free and (best is None or len(link.in_flight) < len(best.in_flight)):
+                best = link
+        return best
+
+    async def load(self, key: str) -> str | None:
+        """Has every worker that is up make a model version ready; the first reason why one cannot."""
+        reasons = await asyncio.gather(*(link.load(key) for link in self.links if link.up))
+        return next((reason for reason in reasons if reason is not None), None)
+
+    @property
+    def up(self) -> int:
+        """Workers that are ready."""
+        return sum(link.up for link in self.links)

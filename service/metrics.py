@@ -1,0 +1,210 @@
+"""Prometheus metrics, correct across processes and across their restarts.
+
+`prometheus_client` keeps each process's values in memory-mapped files. Axon names the files by a process's role
+(`api-0`, `worker-1`) and not by its id: a restarted worker goes on counting where its predecessor was killed, and
+the number of files is bounded.
+
+A request's own cost is kept to a few list increments: an API process gathers in plain integers and writes them
+through every `FLUSH_SECONDS` while it is busy. Labels are models and versions of the store, never a client's words;
+a request that reaches no model has them empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import prometheus_client
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+FLUSH_SECONDS = 0.05
+CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
+
+# From 50 µs: an MLP's whole request takes less than the 5 ms at which prometheus_client's own buckets begin.
+SECONDS_BUCKETS = (
+    50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
+)  # fmt: skip
+ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+
+_MODEL = ("model", "version")
+_role = "main"
+
+
+def set_role(role: str) -> None:
+    """Names this process in the metric files: one name a running process, the same name after a restart."""
+    global _role
+    _role = role
+
+
+def _use_files(folder: Path) -> None:
+    import os
+
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # where MmapedValue and MultiProcessCollector look for it
+    values.ValueClass = values.MultiProcessValue(lambda: _role)
+
+
+class _BulkHistogram(Histogram):
+    """A histogram that takes many observations at once, already counted by bucket."""
+
+    def observe_counts(self, counts: Iterable[int], total: float) -> None:
+        """Adds `counts[i]` observations to bucket i (the last is +Inf), `total` being the sum of their values."""
+        for bucket, n in zip(self._buckets, counts, strict=True):
+            if n:
+                bucket.inc(n)
+        self._sum.inc(total)
+
+
+class WorkerMetrics:
+    """What an inference worker measures: one observation a batch."""
+
+    def __init__(self, folder: Path) -> None:
+        _use_files(folder)
+        registry = CollectorRegistry()
+        self._seconds = Histogram(
+            "axon_inference_seconds", "Forward pass of one batch.", _MODEL, buckets=SECONDS_BUCKETS, registry=registry
+        )
+        self._rows = Histogram(
+            "axon_batch_rows",
+            "Rows of one batch as merged by a worker.",
+            _MODEL,
+            buckets=ROWS_BUCKETS,
+            registry=registry,
+        )
+
+    def observe_batch(self, model: str, version: int, rows: int, seconds: float) -> None:
+        """One forward pass."""
+        self._seconds.labels(model, version).observe(seconds)
+        self._rows.labels(model, version).observe(rows)
+
+
+class _Gathered:
+    """Observations of one histogram since the last flush."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def flush(self, histogram: _BulkHistogram) -> None:
+        if any(self.counts):
+            histogram.observe_counts(self.counts, self.total)
+            self.counts = [0] * len(self.counts)
+            self.total = 0.0
+
+
+class ModelMetrics:
+    """One model version's figures in an API process, gathered between flushes.
+
+    `mark` is called when there is something to flush.
+    """
+
+    def __init__(self, model: str, version: str, mark: Callable[[ModelMetrics], None]) -> None:
+        self.labels = (model, version)
+        self._mark = mark
+        self._marked = False
+        self.statuses: Tally[int] = Tally()
+        self.rows = 0
+        self.latency = _Gathered(SECONDS_BUCKETS)
+        self.queue_wait = _Gathered(SECONDS_BUCKETS)
+
+    def observe_request(self, status: int, seconds: float, rows: int = 0) -> None:
+        """One request, answered with `status` after `seconds`; `rows` of it were predicted."""
+        self.statuses[status] += 1
+        self.rows += rows
+        self.latency.observe(seconds)
+        if not self._marked:
+            self._marked = True
+            self._mark(self)
+
+    def flushed(self) -> None:
+        """Begins anew."""
+        self.statuses.clear()
+        self.rows = 0
+        self._marked = False
+
+
+class ApiMetrics:
+    """What an API process measures, and the text that Prometheus scrapes, which covers all processes."""
+
+    def __init__(self, folder: Path) -> None:
+        _use_files(folder)
+        self._folder = folder
+        registry = CollectorRegistry()
+        self._requests = Counter(
+            "axon_requests", "Prediction requests by answer.", (*_MODEL, "status"), registry=registry
+        )
+        self._rows = Counter("axon_rows", "Rows predicted.", _MODEL, registry=registry)
+        self._latency = _BulkHistogram(
+            "axon_request_seconds",
+            "From a request's arrival to its answer.",
+            _MODEL,
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self._queue_wait = _BulkHistogram(
+            "axon_queue_wait_seconds",
+            "From a request's arrival to its rows' leaving for a worker.",
+            _MODEL,
+            buckets=SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self._queue_rows = Gauge(
+            "axon_queue_rows", "Rows that wait in API processes.", multiprocess_mode="livesum", registry=registry
+        )
+        self._resent = Counter(
+            "axon_batches_resent", "Batches sent again because their worker died.", registry=registry
+        )
+        self._dirty: list[ModelMetrics] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self.unrouted = self.for_model("", "")
+
+    def start(self, role: str, queue_depth: Callable[[], int]) -> None:
+        """Called once in the API process, after the fork, with what tells how many rows wait."""
+        set_role(role)
+        self._queue_depth = queue_depth
+        self._queue_rows.set(0)
+
+    def for_model(self, model: str, version: str) -> ModelMetrics:
+        """A model version's figures."""
+        return ModelMetrics(model, version, self._mark)
+
+    def batch_resent(self) -> None:
+        """A worker died with a batch in hand, which was put back."""
+        self._resent.inc()
+
+    def flush(self) -> None:
+        """Writes everything gathered through to the files."""
+        self._timer = None
+        dirty, self._dirty = self._dirty, []
+        for gathered in dirty:
+            for status, n in gathered.statuses.items():
+                self._requests.labels(*gathered.labels, status).inc(n)
+            if gathered.rows:
+                self._rows.labels(*gathered.labels).inc(gathered.rows)
+            gathered.latency.flush(self._latency.labels(*gathered.labels))
+            gathered.queue_wait.flush(self._queue_wait.labels(*gathered.labels))
+            gathered.flushed()
+        self._queue_rows.set(self._queue_depth())
+
+    def exposition(self, state: Collector) -> bytes:
+        """The text format: counters and histograms of all processes, and `state`'s figures of this moment."""
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry, path=str(self._folder))
+        registry.register(state)
+        return prometheus_client.generate_latest(registry)
+
+    def _mark(self, gathered: ModelMetrics) -> None:
+        self._dirty.append(gathered)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)

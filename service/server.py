@@ -1,0 +1,171 @@
+"""The composition root: settings → the LitServe server, its workers and its API processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import litserve
+from litserve.connector import check_cuda_with_nvidia_smi
+
+from models.store import Store
+from service.front_door import FrontDoor
+from service.logs import configure_logs, get_logger
+from service.settings import Settings
+from service.worker import PredictAPI
+
+_MONITOR_SECONDS = 0.1  # how often LitServe looks whether a worker has died
+_RUNTIME_DIR_PREFIX = "axon-"
+_MAX_SOCKET_PATH = 100  # Linux takes 107 bytes
+
+log = get_logger(__name__)
+
+
+class Server(litserve.LitServer):
+    """LitServe's server with Axon's front door, and an eye on the API processes, which LitServe has not."""
+
+    def __init__(self, settings: Settings, runtime_dir: Path) -> None:
+        device = _resolve_device(settings.device)
+        super().__init__(
+            PredictAPI(settings, runtime_dir),
+            accelerator=device,
+            devices="auto" if device == "cuda" else 1,
+            workers_per_device=settings.workers,
+            timeout=False,  # deadlines are the batcher's
+            restart_workers=True,
+            disable_openapi_url=True,
+        )
+        self.settings = settings
+        self.app = FrontDoor(settings, runtime_dir, workers=len(self.devices) * settings.workers)
+        self.monitor_internal = _MONITOR_SECONDS
+        self.uvicorn_graceful_timeout = settings.shutdown_seconds
+        self.exit_code = 0
+
+    def serve(self) -> int:
+        """Serves until a signal ends it.
+
+        Returns:
+            The exit code: 0 after an orderly stop, 1 where a part of the server was lost for good.
+        """
+        settings = self.settings
+        # LitServe drains on KeyboardInterrupt and on nothing else; as PID 1 a signal without a handler is ignored.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        os.register_at_fork(after_in_child=_after_fork)
+        try:
+            self.run(
+                host=settings.host,
+                port=settings.port,
+                num_api_servers=settings.api_processes,
+                log_level=settings.log_level,
+                generate_client_file=False,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                loop="uvloop",
+                http="httptools",
+                timeout_keep_alive=75,
+            )
+        except KeyboardInterrupt:
+            log.info("stopped before it was up")
+        except Exception:
+            log.exception("the server failed")
+            self.exit_code = 1
+        finally:
+            _end_children()
+        log.info("stopped", exit_code=self.exit_code)
+        return self.exit_code
+
+    def _start_server(self, *args: Any, **kwargs: Any) -> dict[int, BaseProcess]:
+        """Forks the API processes; LitServe does, and never looks at them again, so they are watched from here."""
+        configure_logs(self.settings.log_level, self.settings.log_format)  # LitServe has set up its own
+        processes: dict[int, BaseProcess] = super()._start_server(*args, **kwargs)
+        threading.Thread(target=self._watch, args=(processes,), name="watch-api-processes", daemon=True).start()
+        log.info("serving", url=f"http://{self.settings.host}:{self.settings.port}", store=str(self.settings.store))
+        return processes
+
+    def _watch(self, processes: dict[int, BaseProcess]) -> None:
+        """Ends the server with exit code 1 when an API process dies on its own: never half alive."""
+        wait([process.sentinel for process in processes.values()])
+        if not self._stopping():
+            dead = [index for index, process in processes.items() if not process.is_alive()]
+            log.error("an API process died; the server ends", api_processes=dead)
+            self.exit_code = 1
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _stopping(self) -> bool:
+        return self._shutting_down.is_set()
+
+    def _perform_graceful_shutdown(self, *args: Any, **kwargs: Any) -> None:
+        self._shutting_down.set()
+        super()._perform_graceful_shutdown(*args, **kwargs)
+
+    @property
+    def _shutting_down(self) -> threading.Event:
+        return self.__dict__.setdefault("_shutting_down_event", threading.Event())
+
+
+def serve(settings: Settings) -> int:
+    """Serves a store; returns the exit code."""
+    configure_logs(settings.log_level, settings.log_format)
+    store = Store(settings.store)
+    if not store.names():
+        log.warning(
+            "the store is empty; train a model (python -m training fit iris), and it will be served at once",
+            store=str(settings.store),
+        )
+    runtime_dir = _make_runtime_dir(settings.runtime_dir)
+    try:
+        return Server(settings, runtime_dir).serve()
+    finally:
+        shutil.rmtree(runtime_dir, ignore_errors=True)
+
+
+def _resolve_device(device: str) -> str:
+    if device == "auto":
+        return "cuda" if check_cuda_with_nvidia_smi() else "cpu"
+    if device == "cuda" and not check_cuda_with_nvidia_smi():
+        sys.exit("axon-serve: AXON_DEVICE=cuda, but there is no CUDA device; set it to cpu or auto.")
+    return device
+
+
+def _make_runtime_dir(parent: Path | None) -> Path:
+    """A private folder for sockets and metric files. What servers that were killed left behind is cleared away."""
+    folder = parent if parent is not None else Path(tempfile.gettempdir())
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"{_RUNTIME_DIR_PREFIX}*"):
+        owner = re.fullmatch(rf"{_RUNTIME_DIR_PREFIX}(\d+)-\w+", old.name)
+        if owner is not None and not Path("/proc", owner[1]).exists():
+            shutil.rmtree(old, ignore_errors=True)
+    runtime_dir = Path(tempfile.mkdtemp(prefix=f"{_RUNTIME_DIR_PREFIX}{os.getpid()}-", dir=folder))
+    if len(str(runtime_dir)) > _MAX_SOCKET_PATH - len("/worker-9999.sock"):
+        runtime_dir.rmdir()
+        sys.exit(f"axon-serve: {folder} is too long a path for Unix sockets; set AXON_RUNTIME_DIR to a shorter one.")
+    (runtime_dir / "metrics").mkdir()
+    return runtime_dir
+
+
+def _after_fork() -> None:
+    """In each forked child: the main process's handler is not for it (uvicorn puts it back when it ends)."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end_children() -> None:
+    """Leaves no process behind, however the server came to its end."""
+    children = multiprocessing.active_children()
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.join(timeout=5)
+        if child.is_alive():
+            child.kill()
+            child.join()

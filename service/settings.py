@@ -1,0 +1,75 @@
+"""The service's settings: environment variables `AXON_…`, typed, checked once at start, frozen after.
+
+The README's table of settings is held against this class by a test.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Positive = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Settings(BaseSettings):
+    """Everything that can be set; each field is `AXON_` and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="AXON_", frozen=True, extra="ignore")
+
+    store: Path = Field(Path("checkpoints"), description="Folder of models to serve.")
+    host: Literal["0.0.0.0", "127.0.0.1", "::"] = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104
+    port: int = Field(8000, ge=1024, le=65535, description="Port to listen on.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where models run; `auto` is CUDA where there is a GPU, else the CPU."
+    )
+    workers: Positive = Field(1, description="Inference workers per device.")
+    api_processes: Positive = Field(1, description="Processes that speak HTTP.")
+    threads: Positive = Field(1, description="CPU threads of one worker's matrix products.")
+    default_model: str | None = Field(
+        None, description="Model for requests that name none; unset, the only model where the store has just one."
+    )
+    max_batch_rows: Positive = Field(4096, description="Rows in one forward pass at most.")
+    max_queue_rows: Positive = Field(
+        100_000, description="Rows of one model that may wait in one API process; beyond, requests get 429."
+    )
+    max_request_rows: Positive = Field(100_000, description="Rows in one request at most; beyond, it gets 413.")
+    max_body_bytes: Positive = Field(32 * 1024 * 1024, description="Bytes of one request body at most; beyond, 413.")
+    timeout_seconds: Seconds = Field(
+        30.0, description="Deadline of a request that sets none in `X-Request-Timeout-Seconds`; missed, it gets 504."
+    )
+    max_timeout_seconds: Seconds = Field(300.0, description="The longest deadline that a request may set.")
+    reload_seconds: Seconds = Field(2.0, description="How often the store is looked at for new versions and aliases.")
+    model_cache: Positive = Field(
+        256, description="Model versions kept in memory by each process; the least recently used goes first."
+    )
+    drain_seconds: float = Field(
+        0.5,
+        ge=0,
+        allow_inf_nan=False,
+        description="After SIGTERM, how long requests are still taken while readiness already says 503.",
+    )
+    shutdown_seconds: Positive = Field(30, description="After draining, how long accepted requests may take to finish.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity logged.")
+    log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
+    access_log: bool = Field(False, description="Whether each prediction is logged.")
+    runtime_dir: Path | None = Field(
+        None, description="Folder for sockets and metric files; unset, a private one under the temporary folder."
+    )
+
+    @model_validator(mode="after")
+    def _limits_fit_each_other(self) -> Self:
+        if self.max_request_rows > self.max_queue_rows:
+            raise ValueError(
+                f"AXON_MAX_REQUEST_ROWS ({self.max_request_rows}) must not exceed "
+                f"AXON_MAX_QUEUE_ROWS ({self.max_queue_rows}): such a request could never be accepted."
+            )
+        if self.timeout_seconds > self.max_timeout_seconds:
+            raise ValueError(
+                f"AXON_TIMEOUT_SECONDS ({self.timeout_seconds:g}) must not exceed "
+                f"AXON_MAX_TIMEOUT_SECONDS ({self.max_timeout_seconds:g})."
+            )
+        return self
