@@ -172,7 +172,8 @@ class FrameReader:
             if len(self._rest) < self._wanted:
                 return []
             data, self._rest = bytes(self._rest), bytearray()
-        frames, view, at = [], memoryview(data), 0
+        frames: list[Frame] = []
+        view, at = memoryview(data), 0
         self._wanted = _HEAD.size
         while len(view) - at >= _HEAD.size:
             length, kind, id_ = _HEAD.unpack_from(view, at)

@@ -69,7 +69,7 @@ class ModelEntry(BaseModel):
     versions: list[int]
     aliases: dict[str, int]
     task: str = Field(description="`classification` or `regression`.")
-    features: list[str] = Field(description="Names of the columns that a row has, in order.")
+    columns: int = Field(description="How many columns a row has; their names are in `GET /models/{id}`.")
     total_params: int
 
 
@@ -131,4 +131,4 @@ class Health(BaseModel):
     """A probe's answer."""
 
     status: str
-    reason: str | None = Field(None, description="Why not, where it is not.")
+    reason: str | None = Field(default=None, description="Why not, where it is not.")

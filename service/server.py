@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import re
@@ -50,6 +51,7 @@ class Server(litserve.LitServer):
         self.monitor_internal = _MONITOR_SECONDS
         self.uvicorn_graceful_timeout = settings.shutdown_seconds
         self.exit_code = 0
+        self._shutting_down = threading.Event()
 
     def serve(self) -> int:
         """Serves until a signal ends it.
@@ -96,22 +98,17 @@ class Server(litserve.LitServer):
     def _watch(self, processes: dict[int, BaseProcess]) -> None:
         """Ends the server with exit code 1 when an API process dies on its own: never half alive."""
         wait([process.sentinel for process in processes.values()])
-        if not self._stopping():
+        if not self._shutting_down.is_set():
             dead = [index for index, process in processes.items() if not process.is_alive()]
             log.error("an API process died; the server ends", api_processes=dead)
             self.exit_code = 1
             os.kill(os.getpid(), signal.SIGTERM)
 
-    def _stopping(self) -> bool:
-        return self._shutting_down.is_set()
-
     def _perform_graceful_shutdown(self, *args: Any, **kwargs: Any) -> None:
         self._shutting_down.set()
+        with contextlib.suppress(OSError, EOFError):  # the manager, which holds the event, may be what has died
+            self._shutdown_event.set()  # LitServe's monitor would restart the workers that are about to be stopped
         super()._perform_graceful_shutdown(*args, **kwargs)
-
-    @property
-    def _shutting_down(self) -> threading.Event:
-        return self.__dict__.setdefault("_shutting_down_event", threading.Event())
 
 
 def serve(settings: Settings) -> int:

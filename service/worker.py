@@ -203,7 +203,8 @@ class FrameServer:
         """One forward pass for the model version whose first batch has waited longest."""
         key = next(iter(self._waiting))
         queue = self._waiting.pop(key)
-        taken, rows = [], 0
+        taken: list[tuple[Connection, int, PredictFrame]] = []
+        rows = 0
         while queue and (not taken or rows + queue[0][2].rows <= self._max_batch_rows):
             taken.append(queue.popleft())
             rows += taken[-1][2].rows
@@ -231,7 +232,7 @@ class FrameServer:
         except Exception as error:
             return self._isolate(key, parts, error)
         faults: list[dict[int, str]] = [{} for _ in parts]
-        finite = np.isfinite(answers).all(axis=1)
+        finite: NDArray[np.bool_] = np.isfinite(answers).all(axis=1)
         if not finite.all():
             at = 0
             for part, part_faults in zip(parts, faults, strict=True):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from fastapi import APIRouter, Response
 
 from service.schemas import Health
 
-_UNAVAILABLE = {503: {"model": Health, "description": "Not ready; `reason` says why."}}
+_UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": Health, "description": "Not ready; `reason` says why."}}
 
 
 def health_router(not_ready: Callable[[], str | None]) -> APIRouter:

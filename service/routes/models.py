@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -11,7 +11,9 @@ from models.schema import CategoricalColumn
 from service.catalog import Catalog, ServedModel, ServedVersion
 from service.schemas import ModelDetail, ModelEntry, ModelList, PredictRequest, ProblemDocument, SummaryResponse
 
-_NOT_FOUND = {404: {"model": ProblemDocument, "description": "No such model, version or alias."}}
+_NOT_FOUND: dict[int | str, dict[str, Any]] = {
+    404: {"model": ProblemDocument, "description": "No such model, version or alias."}
+}
 
 
 def models_router(catalog: Catalog) -> APIRouter:
@@ -61,7 +63,7 @@ def _entry(model: ServedModel) -> ModelEntry:
         versions=list(model.entry.versions),
         aliases=dict(model.entry.aliases),
         task=served.config.task,
-        features=list(served.schema.names),
+        columns=len(served.schema.columns),
         total_params=served.config.parameter_count,
     )
 

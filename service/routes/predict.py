@@ -243,7 +243,7 @@ def _gone(receive: Receive) -> Callable[[], bool]:
 
     uvicorn's cycle object, whose method `receive` is, knows; under another ASGI server the answer is always no.
     """
-    cycle = getattr(receive, "__self__", None)
+    cycle: Any = getattr(receive, "__self__", None)
     return (lambda: cycle.disconnected) if hasattr(cycle, "disconnected") else _never
 
 

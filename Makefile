@@ -1,0 +1,58 @@
+# Axon: `make serve` trains the demo models if the store is empty and serves; `make test` runs every test.
+# Both make the environment first. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# torch's version, as pinned in constraints.txt. It goes in first and alone: the CPU build where the package index
+# or a folder of wheels (wheels/, PIP_FIND_LINKS) offers one, and no second copy through another package.
+TORCH  := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo serve test check lint types imports format bench clean
+
+help:            ## this list
+	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+install: $(STAMP) ## the environment in .venv, with everything
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Axon needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --find-links wheels $(TORCH)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[service,training,dev]'
+	@touch $@
+
+demo: install    ## trains the demo models if the store is empty
+	$(BIN)/python -m training demo --if-empty
+
+serve: demo      ## serves the store on port 8000 (AXON_PORT), training the demo models first if it is empty
+	$(BIN)/python -m service
+
+test: install    ## every test
+	$(BIN)/python -m pytest
+
+check: lint types imports test ## lint, types, import contracts and every test
+
+lint: install    ## style and likely bugs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install   ## static types
+	$(BIN)/mypy
+
+imports: install ## which package may import which
+	$(BIN)/lint-imports
+
+format: install  ## puts the code in form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install   ## measures Axon beside FastAPI and LitServe
+	$(BIN)/python -m benchmarks.bench
+
+clean:           ## removes the environment and what tools left; keeps the store
+	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
