@@ -86,7 +86,8 @@ class Link(asyncio.Protocol):
         self._last_id += 1
         loaded = self._loads[self._last_id] = asyncio.get_running_loop().create_future()
         self._transport.write(frames.encode(Kind.LOAD, self._last_id, key.encode()))
-        return await loaded
+        reason: str | None = await loaded
+        return reason
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The stream is there; the worker's HELLO is next."""

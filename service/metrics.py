@@ -45,7 +45,7 @@ def _use_files(folder: Path) -> None:
     import os
 
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # where MmapedValue and MultiProcessCollector look for it
-    values.ValueClass = values.MultiProcessValue(lambda: _role)
+    values.ValueClass = values.MultiProcessValue(lambda: _role)  # type: ignore[no-untyped-call]
 
 
 class _BulkHistogram(Histogram):
@@ -200,7 +200,7 @@ class ApiMetrics:
     def exposition(self, state: Collector) -> bytes:
         """The text format: counters and histograms of all processes, and `state`'s figures of this moment."""
         registry = CollectorRegistry()
-        MultiProcessCollector(registry, path=str(self._folder))
+        MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
         registry.register(state)
         return prometheus_client.generate_latest(registry)
 

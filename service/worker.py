@@ -96,7 +96,7 @@ class FrameLoop(litserve.loops.LitLoop):
         super().__init__()
         self._runtime_dir = runtime_dir
 
-    def __call__(self, lit_api: PredictAPI, device: str, worker_id: int, *_: Any) -> None:  # type: ignore[override]
+    def __call__(self, lit_api: PredictAPI, device: str, worker_id: int, *_: Any) -> None:
         """Serves until the main process ends or kills this one."""
         FrameServer(lit_api, socket_path(self._runtime_dir, worker_id), device, worker_id).serve_forever()
 
@@ -232,7 +232,7 @@ class FrameServer:
         except Exception as error:
             return self._isolate(key, parts, error)
         faults: list[dict[int, str]] = [{} for _ in parts]
-        finite: NDArray[np.bool_] = np.isfinite(answers).all(axis=1)
+        finite = np.asarray(np.isfinite(answers).all(axis=1))
         if not finite.all():
             at = 0
             for part, part_faults in zip(parts, faults, strict=True):
