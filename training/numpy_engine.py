@@ -1,0 +1,90 @@
+"""The NumPy engine: mini-batch gradient descent with momentum on the MLP from scratch, the best epoch kept."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.config import MLPConfig
+from models.functional import FloatArray
+from models.numpy_mlp import NumpyMLP
+from training.config import TrainConfig
+from training.engine import EpochLog, Matrices, OnEpoch, ShouldStop, Stopped, Trained, batches, cosine
+
+MOMENTUM = 0.9
+
+
+def train(
+    config: TrainConfig,
+    architecture: MLPConfig,
+    data: Matrices,
+    *,
+    on_epoch: OnEpoch = lambda epoch: None,
+    should_stop: ShouldStop = lambda: False,
+) -> Trained:
+    """Trains an MLP without torch: same split, schedule, clipping and judgement as the PyTorch engine.
+
+    Args:
+        config: how to train.
+        architecture: what to train.
+        data: rows and targets.
+        on_epoch: told of each epoch.
+        should_stop: asked after each epoch.
+
+    Raises:
+        ConfigError: the architecture has what only the PyTorch engine has; named.
+        TrainingError: the loss is no longer finite.
+    """
+    rng = np.random.default_rng(config.seed)
+    model = NumpyMLP(architecture, rng=rng)
+    y, validation_y = (_as_targets(values, architecture) for values in (data.y, data.validation_y))
+    rows = len(data.x)
+    cuts = batches(rows, config.batch_size_for(rows))
+    log = EpochLog(patience=config.patience, on_epoch=on_epoch)
+    best: Mapping[str, NDArray[np.float32]] = {}
+    stopped: Stopped = "epochs"
+    for epoch in range(config.epochs):
+        order = rng.permutation(rows)
+        x_in_order, y_in_order = data.x[order], y[order]
+        total = 0.0
+        # A diverging run overflows; the log says so in words at the epoch's end.
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for i, (begin, end) in enumerate(cuts):
+                rate = cosine(config.rate, epoch * len(cuts) + i, config.epochs * len(cuts))
+                loss, gradients = model.loss_and_gradients(x_in_order[begin:end], y_in_order[begin:end])
+                clipped = _clip(gradients, config.clip_norm)
+                model.update(clipped, rate, weight_decay=config.decay, momentum=MOMENTUM)
+                total += loss * (end - begin)
+            validation_loss = model.loss(data.validation_x, validation_y)
+        if log.add(total / rows, validation_loss):
+            best = model.to_tensors()
+        if log.is_out_of_patience:
+            stopped = "patience"
+            break
+        if should_stop():
+            stopped = "asked"
+            break
+    return Trained(
+        architecture=architecture,
+        tensors=best,
+        epochs_run=len(log.train_losses),
+        best_epoch=log.best_epoch,
+        stopped=stopped,
+        history=log.history(),
+    )
+
+
+def _clip(gradients: Mapping[str, FloatArray], norm: float) -> Mapping[str, FloatArray]:
+    """The gradients, scaled down together where their norm over all parameters is above `norm`."""
+    length = math.sqrt(sum(float(np.square(gradient, dtype=np.float64).sum()) for gradient in gradients.values()))
+    if length <= norm:
+        return gradients
+    return {name: gradient * np.float32(norm / length) for name, gradient in gradients.items()}
+
+
+def _as_targets(y: NDArray[np.generic], architecture: MLPConfig) -> NDArray[np.generic]:
+    """`(rows,)` classes as they are; values as `(rows, 1)`, beside the network's."""
+    return y[:, None] if architecture.output == "linear" else y

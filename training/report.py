@@ -1,0 +1,100 @@
+"""What the command line tells: results and the store's models, as data and as tables made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from models.checkpoint import read_header
+from models.config import MLPConfig
+from models.errors import AxonError
+from models.store import ModelVersion, Store, StoreEntry
+from training.fit import FittedModel
+from training.metrics import HEADLINE, Metrics
+from training.split import PARTS
+
+
+def result(model: FittedModel, published: ModelVersion) -> dict[str, Any]:
+    """What came of a run, as JSON types."""
+    return {
+        "model": str(published),
+        "name": published.name,
+        "version": published.version,
+        "task": model.table.task,
+        "metrics": model.metrics,
+        "epochs_run": model.trained.epochs_run,
+        "best_epoch": model.trained.best_epoch,
+        "stopped": model.trained.stopped,
+        "notes": list(model.notes),
+    }
+
+
+def metrics_table(model: FittedModel) -> Table:
+    """Metrics down, parts across."""
+    table = Table(box=box.SIMPLE_HEAD, title=f"{model.name}: {model.table.task} of {model.table.target_name}")
+    table.add_column("")
+    for part in PARTS:
+        table.add_column(part, justify="right")
+    names = dict.fromkeys(name for part in PARTS for name in model.metrics[part])
+    for name in names:
+        table.add_row(name, *(_figure(model.metrics[part].get(name)) for part in PARTS))
+    return table
+
+
+def headline(task: str, metrics: Mapping[str, Any]) -> str:
+    """A part's one figure, in words: `accuracy 0.9565`."""
+    name = HEADLINE.get(task, "")
+    value = metrics.get(name)
+    return f"{name} {_figure(value)}" if isinstance(value, int | float) else ""
+
+
+def model_record(store: Store, entry: StoreEntry) -> dict[str, Any]:
+    """What the store holds under one name, with the figures of its newest version, as JSON types."""
+    record: dict[str, Any] = {
+        "name": entry.name,
+        "versions": list(entry.versions),
+        "aliases": dict(entry.aliases),
+        "problem": entry.problem,
+    }
+    try:
+        header = read_header(store.version(entry.name, entry.versions[-1]).path)
+        config = MLPConfig.from_dict(header["architecture"])
+        return record | {
+            "task": config.task,
+            "parameters": config.parameter_count,
+            "metrics": header.get("metrics", {}),
+        }
+    except (AxonError, KeyError, TypeError) as error:
+        # One damaged model must not hide the others.
+        return record | {"problem": str(error), "task": None, "parameters": None, "metrics": {}}
+
+
+def models_table(records: list[dict[str, Any]]) -> Table:
+    """One model a line."""
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("model", overflow="fold")
+    table.add_column("versions")
+    table.add_column("aliases", overflow="fold")
+    table.add_column("task")
+    table.add_column("parameters", justify="right")
+    table.add_column("test")
+    for record in records:
+        test: Metrics = record["metrics"].get("test", {})
+        table.add_row(
+            record["name"],
+            ", ".join(str(version) for version in record["versions"]),
+            ", ".join(f"{alias} → {version}" for alias, version in sorted(record["aliases"].items())),
+            record["task"] or record["problem"],
+            "" if record["parameters"] is None else f"{record['parameters']:,}",
+            headline(record["task"] or "", test),
+        )
+    return table
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
