@@ -41,11 +41,13 @@ class Epoch:
 
     Attributes:
         number: from 1.
+        of: epochs that will be made at most.
         measures: figures by name: `train_loss` and `validation_loss`, or a perceptron's `mistakes`.
         is_best: whether this epoch is the one to keep so far.
     """
 
     number: int
+    of: int
     measures: Mapping[str, float]
     is_best: bool
 
@@ -83,10 +85,12 @@ class EpochLog:
     """The history of a run while it is made, and the judgement of each epoch by its validation loss.
 
     Attributes:
+        epochs: that will be made at most.
         patience: epochs without a new best after which it is enough; None for no end of patience.
         on_epoch: told of each epoch.
     """
 
+    epochs: int
     patience: int | None
     on_epoch: OnEpoch
     best_epoch: int = 0
@@ -111,7 +115,7 @@ class EpochLog:
         self.train_losses.append(train_loss)
         self.validation_losses.append(validation_loss)
         measures = {"train_loss": train_loss, "validation_loss": validation_loss}
-        self.on_epoch(Epoch(number=number, measures=measures, is_best=is_best))
+        self.on_epoch(Epoch(number=number, of=self.epochs, measures=measures, is_best=is_best))
         return is_best
 
     @property

@@ -43,7 +43,7 @@ def train(
     y, validation_y = (_as_targets(values, architecture) for values in (data.y, data.validation_y))
     rows = len(data.x)
     cuts = batches(rows, config.batch_size_for(rows))
-    log = EpochLog(patience=config.patience, on_epoch=on_epoch)
+    log = EpochLog(epochs=config.epochs, patience=config.patience, on_epoch=on_epoch)
     best: Mapping[str, NDArray[np.float32]] = {}
     stopped: Stopped = "epochs"
     for epoch in range(config.epochs):

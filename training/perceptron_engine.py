@@ -32,7 +32,7 @@ def train(
 
     def after_epoch(number: int, made: int) -> None:
         mistakes.append(made)
-        on_epoch(Epoch(number=number, measures={"mistakes": made}, is_best=True))
+        on_epoch(Epoch(number=number, of=config.epochs, measures={"mistakes": made}, is_best=True))
         if should_stop():
             raise _Asked
 

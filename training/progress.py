@@ -14,16 +14,15 @@ _LINES = 10  # that a run prints where no bar can be drawn
 
 
 @contextmanager
-def progress(console: Console, title: str, epochs: int) -> Iterator[OnEpoch]:
+def progress(console: Console, title: str) -> Iterator[OnEpoch]:
     """Within it, gives what takes each epoch and shows it.
 
     Args:
         console: where to show it.
         title: what is trained.
-        epochs: made at most.
     """
     if not console.is_terminal:
-        yield lambda epoch: _print_line(console, title, epochs, epoch)
+        yield lambda epoch: _print_line(console, title, epoch)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -34,13 +33,13 @@ def progress(console: Console, title: str, epochs: int) -> Iterator[OnEpoch]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title, total=epochs, measures="")
-        yield lambda epoch: bar.update(task, completed=epoch.number, measures=_shown(epoch.measures))
+        task = bar.add_task(title, total=None, measures="")
+        yield lambda epoch: bar.update(task, total=epoch.of, completed=epoch.number, measures=_shown(epoch.measures))
 
 
-def _print_line(console: Console, title: str, epochs: int, epoch: Epoch) -> None:
-    if epoch.number == 1 or epoch.number % max(epochs // _LINES, 1) == 0:
-        console.print(f"{title}: epoch {epoch.number} of {epochs}, {_shown(epoch.measures)}", soft_wrap=True)
+def _print_line(console: Console, title: str, epoch: Epoch) -> None:
+    if epoch.number == 1 or epoch.number % max(epoch.of // _LINES, 1) == 0:
+        console.print(f"{title}: epoch {epoch.number} of {epoch.of}, {_shown(epoch.measures)}", soft_wrap=True)
 
 
 def _shown(measures: Mapping[str, float]) -> str:

@@ -75,12 +75,12 @@ def model_record(store: Store, entry: StoreEntry) -> dict[str, Any]:
 def models_table(records: list[dict[str, Any]]) -> Table:
     """One model a line."""
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("model", overflow="fold")
+    table.add_column("model", no_wrap=True)
     table.add_column("versions")
-    table.add_column("aliases", overflow="fold")
+    table.add_column("aliases")
     table.add_column("task")
     table.add_column("parameters", justify="right")
-    table.add_column("test")
+    table.add_column("test", no_wrap=True)
     for record in records:
         test: Metrics = record["metrics"].get("test", {})
         table.add_row(

@@ -72,7 +72,7 @@ def train(
     validation_y = _to_device(_as_targets(data.validation_y, architecture), where)
     optimizer = _optimizer(config, model)
     cuts = batches(len(x), config.batch_size_for(len(x)))
-    log = EpochLog(patience=config.patience, on_epoch=on_epoch)
+    log = EpochLog(epochs=config.epochs, patience=config.patience, on_epoch=on_epoch)
     stopped: Stopped = "epochs"
     best: list[Tensor] = []
     # Dropout draws from torch's global generator, whose state is the caller's.
