@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import re
@@ -14,6 +13,7 @@ import threading
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import litserve
@@ -25,6 +25,7 @@ from service.logs import configure_logs, get_logger
 from service.settings import Settings
 from service.worker import PredictAPI
 
+_WORKER_NAME = "inference-worker"  # LitServe's name for them
 _MONITOR_SECONDS = 0.1  # how often LitServe looks whether a worker has died
 _RUNTIME_DIR_PREFIX = "axon-"
 _MAX_SOCKET_PATH = 100  # Linux takes 107 bytes
@@ -51,7 +52,8 @@ class Server(litserve.LitServer):
         self.monitor_internal = _MONITOR_SECONDS
         self.uvicorn_graceful_timeout = settings.shutdown_seconds
         self.exit_code = 0
-        self._shutting_down = threading.Event()
+        self._stop = threading.Event()
+        self._stop_asked = False
 
     def serve(self) -> int:
         """Serves until a signal ends it.
@@ -60,8 +62,9 @@ class Server(litserve.LitServer):
             The exit code: 0 after an orderly stop, 1 where a part of the server was lost for good.
         """
         settings = self.settings
-        # LitServe drains on KeyboardInterrupt and on nothing else; as PID 1 a signal without a handler is ignored.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        # As PID 1, a signal without a handler is ignored; elsewhere SIGTERM would leave LitServe's children behind.
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
         os.register_at_fork(after_in_child=_after_fork)
         try:
             self.run(
@@ -78,7 +81,7 @@ class Server(litserve.LitServer):
                 timeout_keep_alive=75,
             )
         except KeyboardInterrupt:
-            log.info("stopped before it was up")
+            log.warning("stopped in a hurry")
         except Exception:
             log.exception("the server failed")
             self.exit_code = 1
@@ -87,27 +90,42 @@ class Server(litserve.LitServer):
         log.info("stopped", exit_code=self.exit_code)
         return self.exit_code
 
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        """The first signal asks for an orderly stop, the second for a quick one."""
+        if self._stop_asked:
+            raise KeyboardInterrupt
+        self._stop_asked = True
+        # In a thread: the main thread may be inside the event's own lock at this moment.
+        threading.Thread(target=self._stop.set, daemon=True).start()
+
+    def _init_manager(self, num_api_servers: int) -> Any:
+        """Waits for the end on an event of this process; LitServe's lives in the manager, and dies with it."""
+        manager = super()._init_manager(num_api_servers)
+        self._shutdown_event = self._stop
+        return manager
+
     def _start_server(self, *args: Any, **kwargs: Any) -> dict[int, BaseProcess]:
-        """Forks the API processes; LitServe does, and never looks at them again, so they are watched from here."""
+        """Forks the API processes; LitServe never looks at them or at its manager again, so that is done from here."""
         configure_logs(self.settings.log_level, self.settings.log_format)  # LitServe has set up its own
         processes: dict[int, BaseProcess] = super()._start_server(*args, **kwargs)
-        threading.Thread(target=self._watch, args=(processes,), name="watch-api-processes", daemon=True).start()
+        threading.Thread(target=self._watch, name="watch-processes", daemon=True).start()
         log.info("serving", url=f"http://{self.settings.host}:{self.settings.port}", store=str(self.settings.store))
         return processes
 
-    def _watch(self, processes: dict[int, BaseProcess]) -> None:
-        """Ends the server with exit code 1 when an API process dies on its own: never half alive."""
-        wait([process.sentinel for process in processes.values()])
-        if not self._shutting_down.is_set():
-            dead = [index for index, process in processes.items() if not process.is_alive()]
-            log.error("an API process died; the server ends", api_processes=dead)
+    def _watch(self) -> None:
+        """Ends the server with exit code 1 when an API process or the manager dies on its own: never half alive.
+
+        Inference workers are LitServe's to restart.
+        """
+        watched = {child.sentinel: child for child in multiprocessing.active_children() if child.name != _WORKER_NAME}
+        dead = [watched[sentinel].name for sentinel in wait(list(watched)) if isinstance(sentinel, int)]
+        if not self._stop.is_set():
+            log.error("a process died; the server ends", processes=dead)
             self.exit_code = 1
-            os.kill(os.getpid(), signal.SIGTERM)
+            self._stop.set()
 
     def _perform_graceful_shutdown(self, *args: Any, **kwargs: Any) -> None:
-        self._shutting_down.set()
-        with contextlib.suppress(OSError, EOFError):  # the manager, which holds the event, may be what has died
-            self._shutdown_event.set()  # LitServe's monitor would restart the workers that are about to be stopped
+        self._stop.set()  # LitServe's monitor would restart the workers that are about to be stopped
         super()._perform_graceful_shutdown(*args, **kwargs)
 
 
@@ -154,6 +172,7 @@ def _make_runtime_dir(parent: Path | None) -> Path:
 def _after_fork() -> None:
     """In each forked child: the main process's handler is not for it (uvicorn puts it back when it ends)."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _end_children() -> None:

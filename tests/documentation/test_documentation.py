@@ -1,0 +1,144 @@
+"""What the documents say is so: settings, metrics, routes, and the README's commands with their answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from service.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+API = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+START_SECONDS = 60
+
+
+def test_every_setting_is_in_the_readme_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `AXON_(\w+)` \| ?`?([^`| ]*)`? ?\|", README, re.MULTILINE))
+    defaults = {name.upper(): field.default for name, field in Settings.model_fields.items()}
+    assert rows.keys() == defaults.keys()
+    for name, default in defaults.items():
+        shown = "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+        assert rows[name] == (f"{default:g}" if isinstance(default, float) else shown), name
+
+
+def test_every_link_in_the_documents_leads_somewhere() -> None:
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+            if not target.startswith("http"):
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+@pytest.fixture(scope="module")
+def served_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server over the demo models, trained as `make serve` trains them."""
+    folder = tmp_path_factory.mktemp("demo")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "AXON_STORE": str(folder / "store"),
+        "AXON_RUNTIME_DIR": str(folder),
+        "AXON_PORT": str(port),
+        "OMP_NUM_THREADS": "1",
+    }
+    subprocess.run(
+        [sys.executable, "-m", "training", "demo", "--if-empty"], cwd=ROOT, env=environment, check=True, timeout=300
+    )
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen([sys.executable, "-m", "service"], cwd=ROOT, env=environment, stderr=log)
+        try:
+            address = f"127.0.0.1:{port}"
+            deadline = time.monotonic() + START_SECONDS
+            while not _ready(address):
+                assert server.poll() is None, (folder / "log").read_text()
+                assert time.monotonic() < deadline, (folder / "log").read_text()
+                time.sleep(0.05)
+            yield address
+        finally:
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(timeout=60) == 0
+
+
+def _ready(address: str) -> bool:
+    try:
+        return httpx.get(f"http://{address}/health/ready").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def _readme_curls() -> list[tuple[str, str]]:
+    """The README's complete curl lines, each with the answer printed under it."""
+    blocks = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    pairs = re.findall(r"^\$ (curl [^\n]*)\n((?:(?!\$ )[^\n]*\n)+)", "".join(blocks), re.MULTILINE)
+    return [(command, answer.rstrip("\n")) for command, answer in pairs]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="pastes the README's curl lines")
+def test_the_readmes_curl_lines_answer_as_printed(served_demo: str) -> None:
+    curls = _readme_curls()
+    assert len(curls) == 4
+    for command, printed in curls:
+        arguments = shlex.split(command.replace("localhost:8000", served_demo))
+        answer = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=30).stdout.rstrip("\n")
+        if printed.startswith("{"):
+            assert _close(json.loads(answer), json.loads(printed)), f"{command}\n{answer}"
+        else:
+            assert answer == printed
+
+
+def _close(a: Any, b: Any) -> bool:
+    """Equal, but for what another processor's rounding does to a trained model's probabilities."""
+    if isinstance(a, float) and isinstance(b, float):
+        return a == pytest.approx(b, abs=0.02)
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_close(a[key], b[key]) for key in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(_close, a, b))
+    return bool(a == b)
+
+
+def test_every_route_is_described(served_demo: str) -> None:
+    paths = httpx.get(f"http://{served_demo}/openapi.json").json()["paths"]
+    for path, methods in paths.items():
+        for method in methods:
+            assert f"{method.upper()} {path}" in API, f"{method.upper()} {path} is not in docs/api.md"
+
+
+def test_every_metric_is_described(served_demo: str) -> None:
+    httpx.post(f"http://{served_demo}/predict", json={"model": "xor", "instances": [[0, 1]]})
+    deadline = time.monotonic() + 10
+    while True:
+        text = httpx.get(f"http://{served_demo}/metrics").text
+        names = set(re.findall(r"^# TYPE (\w+) ", text, re.MULTILINE))
+        if {"axon_inference_seconds", "axon_request_seconds"} <= names:
+            break
+        assert time.monotonic() < deadline, names
+    described = set(re.findall(r"^\| `(axon_\w+)`", OPERATIONS, re.MULTILINE))
+    assert names == described
+
+
+def test_the_examples_in_the_api_document_are_answered(served_demo: str) -> None:
+    document = httpx.get(f"http://{served_demo}/openapi.json").json()
+    body = document["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]
+    for example in body["examples"].values():
+        assert httpx.post(f"http://{served_demo}/predict", json=example["value"]).status_code == 200, example
+    for model in httpx.get(f"http://{served_demo}/models").json()["models"]:
+        detail = httpx.get(f"http://{served_demo}/models/{model['name']}").json()
+        assert httpx.post(f"http://{served_demo}/predict", json=detail["example"]).status_code == 200, detail["example"]
