@@ -11,7 +11,6 @@ import contextlib
 import gc
 import signal
 from collections.abc import Callable
-from multiprocessing import parent_process
 from pathlib import Path
 from types import FrameType
 
@@ -112,7 +111,6 @@ class FrontDoor:
         )
         self._pool.start()
         self._refreshing = asyncio.create_task(self._keep_fresh(), name="refresh")
-        self._watch_parent()
         self._drain_on(signal.SIGTERM)
         self._drain_on(signal.SIGINT)
         # What was imported stays for good: the collector need not walk it again and again (a pause of 100 ms).
@@ -152,20 +150,6 @@ class FrontDoor:
 
     def _on_worker_change(self) -> None:
         self._batcher.dispatch_all()
-
-    def _watch_parent(self) -> None:
-        """Ends this process when the main process is gone: nobody would restart its workers."""
-        parent = parent_process()
-        if parent is None:
-            return
-        loop = asyncio.get_running_loop()
-
-        def orphaned() -> None:
-            loop.remove_reader(parent.sentinel)
-            log.error("the main process is gone; this API process ends")
-            signal.raise_signal(signal.SIGTERM)
-
-        loop.add_reader(parent.sentinel, orphaned)
 
     def _drain_on(self, signum: signal.Signals) -> None:
         """On the signal: readiness says no at once, and after `drain_seconds` uvicorn stops in its orderly way.

@@ -69,6 +69,7 @@ class Link(asyncio.Protocol):
                     await self._broken.wait()
                 await asyncio.sleep(_RECONNECT_SECONDS)
         finally:
+            self.worker = {}
             if self._transport is not None:
                 self._transport.abort()
 

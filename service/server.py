@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import re
@@ -169,8 +170,17 @@ def _make_runtime_dir(parent: Path | None) -> Path:
     return runtime_dir
 
 
+_libc = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG = 1
+
+
 def _after_fork() -> None:
-    """In each forked child: the main process's handler is not for it (uvicorn puts it back when it ends)."""
+    """In each forked child (API processes and LitServe's manager).
+
+    The main process's handlers are not for it (uvicorn puts them back when it ends); and should the main process be
+    killed, the kernel tells the child, since the manager would never notice. Workers are spawned and watch for it.
+    """
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
