@@ -121,9 +121,15 @@ def _add_fit(commands: Any, store: argparse.ArgumentParser, environment: Mapping
     table = fit.add_argument_group("the table")
     table.add_argument("--target", metavar="COLUMN", help="the column to predict; a built-in dataset has its own")
     table.add_argument("--task", choices=("classification", "regression"), help="default: by the target")
-    table.add_argument("--categorical", metavar="COLUMN", nargs="+", default=[], help="read these as names")
-    table.add_argument("--numeric", metavar="COLUMN", nargs="+", default=[], help="read these as numbers")
-    table.add_argument("--drop", metavar="COLUMN", nargs="+", default=[], help="leave these out: identifiers")
+    table.add_argument(
+        "--categorical", metavar="COLUMN", nargs="+", action="extend", default=[], help="read these as names"
+    )
+    table.add_argument(
+        "--numeric", metavar="COLUMN", nargs="+", action="extend", default=[], help="read these as numbers"
+    )
+    table.add_argument(
+        "--drop", metavar="COLUMN", nargs="+", action="extend", default=[], help="leave these out: identifiers"
+    )
     table.add_argument("--keep-constant", action="store_true", help="keep features of one value, such as black pixels")
     table.add_argument(
         "--unknown",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -84,7 +85,11 @@ def _fit(arguments: argparse.Namespace) -> None:
 
 def _fit_with_progress(errors: Console, source: str, **arguments: Any) -> FittedModel:
     def stopping() -> None:
-        errors.print("Stopping after this epoch and keeping the best so far; press Ctrl-C again to end at once.")
+        # Not through the console: the signal may have come in the midst of its own printing.
+        if not errors.quiet:
+            os.write(
+                2, b"\nStopping after this epoch and keeping the best so far; press Ctrl-C again to end at once.\n"
+            )
 
     with stopping_on_interrupt(stopping) as should_stop, progress(errors, source) as on_epoch:
         return fit(source, on_epoch=on_epoch, should_stop=should_stop, **arguments)
@@ -147,8 +152,7 @@ def _delete(arguments: argparse.Namespace) -> None:
 
 
 def _print_table(table: Table) -> None:
-    console = Console()
-    console.print(table, width=None if console.is_terminal else _UNLIMITED)
+    Console(width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
 
 
 def _set_threads(threads: int) -> None:

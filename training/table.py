@@ -56,15 +56,15 @@ class Table:
             DataError: there is none; close names are suggested.
         """
         if name not in self.columns:
-            raise DataError(f"{self.source} has no column {name!r}; {self._suggestion(name)}.")
+            raise DataError(f"{self.source} has no column {name!r}; {self._suggestion(name)}")
         return self.columns[name]
 
     def _suggestion(self, name: str) -> str:
         by_folded = {column.casefold(): column for column in self.columns}
         if close := difflib.get_close_matches(name.casefold(), by_folded, n=3):
-            return f"did you mean {' or '.join(repr(by_folded[match]) for match in close)}?".removesuffix("?")
+            return f"did you mean {' or '.join(repr(by_folded[match]) for match in close)}?"
         shown = ", ".join(repr(column) for column in list(self.columns)[:10])
-        return f"its columns are {shown}{f', … ({len(self.columns)} in all)' if len(self.columns) > 10 else ''}"
+        return f"its columns are {shown}{f', … ({len(self.columns)} in all)' if len(self.columns) > 10 else ''}."
 
     @classmethod
     def from_arrow(cls, table: pa.Table, *, source: str) -> Table:

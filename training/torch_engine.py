@@ -35,9 +35,12 @@ def choose_device(asked: str = "auto") -> str:
     if asked == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=asked)
+        device = torch.device(asked)
+        torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # an AssertionError from a torch built without CUDA
-        raise ConfigError(f"device {asked!r} is not one that this machine has: {_first_sentence(error)}.") from error
+        raise ConfigError(f"this machine has no device {asked!r}: use auto, cpu or cuda.") from error
+    if device.type not in ("cpu", "cuda"):  # on others the fused optimiser is not known to work
+        raise ConfigError(f"training runs on cpu or cuda, not on {asked!r}.")
     return asked
 
 
@@ -161,7 +164,3 @@ def _as_targets(y: NDArray[np.generic], architecture: MLPConfig) -> NDArray[np.g
 
 def _to_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array)).to(device)
-
-
-def _first_sentence(error: BaseException) -> str:
-    return str(error).splitlines()[0].split(". ")[0].rstrip(".") if str(error) else type(error).__name__
