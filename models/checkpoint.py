@@ -9,12 +9,13 @@ is ever executed, and pickle is not involved. `docs/checkpoint-format.md` specif
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import secrets
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,9 @@ class Checkpoint:
     data: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for section in _SECTIONS:
+            if not isinstance(getattr(self, section), Mapping):
+                raise ConfigError(f"{section} must be an object, got {type(getattr(self, section)).__name__}.")
         check_tensors(self.config, {name: tensor.shape for name, tensor in self.tensors.items()})
         for name, tensor in self.tensors.items():
             if tensor.dtype != np.float32:
@@ -117,14 +121,17 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
         CheckpointError: the header holds something that JSON cannot, or the disk refuses.
     """
     tensors = {name: np.ascontiguousarray(checkpoint.tensors[name], dtype="<f4") for name in sorted(checkpoint.tensors)}
-    header = checkpoint.header()
     try:
+        # Through JSON and back: a key that is a number sorts as one, but is read again, and sorted, as text.
+        header = json.loads(_canonical(checkpoint.header()))
         digest = _digest(header, tensors)
         text = _canonical(header | {"digest": digest})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(path, f"cannot be written: the header is not JSON: {error}.") from error
     payload = safetensors.numpy.save(tensors, metadata={METADATA_KEY: text})
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    if _LENGTH.unpack_from(payload)[0] > _MAX_HEADER_BYTES:
+        raise CheckpointError(path, f"cannot be written: a header may have {_MAX_HEADER_BYTES:,} bytes, and no more.")
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}"
     try:
         with temporary.open("xb") as file:
             file.write(payload)
@@ -133,8 +140,10 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
         temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise CheckpointError(path, f"cannot be written: {error.strerror}.") from error
+    finally:
+        with contextlib.suppress(OSError):  # it is gone where all went well, and may never have been
+            temporary.unlink()
     return digest
 
 
@@ -160,19 +169,24 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
     header = _read_header(path, payload[: _LENGTH.size], lambda n: payload[_LENGTH.size : _LENGTH.size + n])
     try:
         tensors = safetensors.numpy.load(payload)
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except KeyError as error:  # a type that NumPy has not
+        raise CheckpointError(path, f"is inconsistent: it holds a tensor of type {error}, not F32.") from error
+    except (SafetensorError, ValueError, TypeError) as error:
         raise CheckpointError(path, f"is truncated or damaged: {error}.") from error
     expected = header.pop("digest")
     if _digest(header, tensors) != expected:
         raise CheckpointError(path, "was altered after it was written: its SHA-256 digest does not match.")
+    architecture = header.get("architecture")
+    if not isinstance(architecture, dict):
+        raise CheckpointError(path, "is inconsistent: its header has no architecture.")
     try:
         checkpoint = Checkpoint(
-            config=MLPConfig.from_dict(header["architecture"]),
+            config=MLPConfig.from_dict(architecture),
             schema=Schema.from_dict(header),
             tensors=tensors,
             **{section: header.get(section, {}) for section in _SECTIONS},
         )
-    except (AxonError, KeyError, TypeError, AttributeError) as error:
+    except (AxonError, RecursionError) as error:
         raise CheckpointError(path, f"is inconsistent: {error}") from error
     return LoadedCheckpoint(checkpoint, expected)
 
@@ -199,7 +213,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _read_header(path: Path, prefix: bytes, read: Any) -> dict[str, Any]:
+def _read_header(path: Path, prefix: bytes, read: Callable[[int], bytes]) -> dict[str, Any]:
     if len(prefix) < _LENGTH.size:
         raise CheckpointError(path, "is empty or truncated.")
     (length,) = _LENGTH.unpack(prefix)
@@ -223,15 +237,19 @@ def _read_header(path: Path, prefix: bytes, read: Any) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise CheckpointError(path, "is a safetensors file, but not one that Axon wrote.")
     version = header.get("format_version")
-    if not isinstance(version, int) or version < 1:
-        raise CheckpointError(path, f"has an unreadable format version, {version!r}.")
+    if type(version) is not int or version < 1:
+        raise CheckpointError(path, "has no readable format version.")
     if version > FORMAT_VERSION:
         raise CheckpointError(
             path, f"has format version {version}, and this Axon reads up to {FORMAT_VERSION}: upgrade Axon to read it."
         )
     if not isinstance(header.get("digest"), str):
         raise CheckpointError(path, "has no digest.")
-    if text != _canonical(header):
+    try:
+        canonical = text == _canonical(header)
+    except (ValueError, RecursionError):  # NaN, which Python's parser takes; nesting as deep as it takes
+        canonical = False
+    if not canonical:
         raise CheckpointError(path, "was altered after it was written: its header is not in canonical form.")
     return header
 

@@ -9,10 +9,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import struct
-from collections.abc import Callable, Mapping, Sequence
-from itertools import accumulate, chain
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain, islice
 from operator import itemgetter
 from typing import Any
 
@@ -20,11 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import DataError, Fault, RowError
-from models.schema import CategoricalColumn, Column, NumericColumn, Schema
+from models.schema import FLOAT32_LIMIT, CategoricalColumn, Column, NumericColumn, Schema
 
 MAX_FAULTS = 20  # faults listed for one request; enough to see a pattern, bounded against a hostile one
-_MAX_ECHO = 60  # characters of a client's value repeated in a message
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_MAX_ECHO = 60  # characters of one value or name repeated in a message
+_MAX_LISTED = 10  # columns or categories listed in a message
+_MAX_CATEGORY_BITS = 1_000  # a category may be a number, but Python refuses to write out thousands of digits
 
 CellWriter = Callable[[list[float], Any], None]
 
@@ -57,7 +59,7 @@ class RowEncoder:
         """Encodes rows to the bytes of a float32 matrix, little-endian, row-major, `(len(rows), width)`.
 
         Args:
-            rows: one or more rows.
+            rows: the rows; cells are what a JSON parser gives: numbers, strings, booleans, None, lists, objects.
             may_hold_booleans: False where the caller knows that no cell is a boolean (a JSON text without
                 `true` and `false`), which saves looking: Python counts booleans among the numbers.
 
@@ -70,7 +72,7 @@ class RowEncoder:
                 return packed
         try:
             return b"".join([self._encode_row(row) for row in rows])
-        except (_Refused, OverflowError):
+        except _Refused:
             raise RowError(self._diagnose(rows)) from None
 
     def encode_matrix(self, rows: Sequence[Any]) -> NDArray[np.float32]:
@@ -113,42 +115,35 @@ class RowEncoder:
         return self._row.pack(*features)
 
     def _diagnose(self, rows: Sequence[Any]) -> list[Fault]:
-        faults: list[Fault] = []
-        for i, row in enumerate(rows):
-            faults += self._row_faults(i, row)
-            if len(faults) >= MAX_FAULTS:
-                break
-        return faults[:MAX_FAULTS]
+        faults = (fault for i, row in enumerate(rows) for fault in self._row_faults(i, row))
+        return list(islice(faults, MAX_FAULTS))
 
-    def _row_faults(self, i: int, row: Any) -> list[Fault]:
+    def _row_faults(self, i: int, row: Any) -> Iterator[Fault]:
         if isinstance(row, Mapping):
-            unknown = [name for name in row if name not in set(self._names)]
-            missing = [name for name in self._names if name not in row]
-            faults = [
-                Fault(i, str(name)[:_MAX_ECHO], f"not a column of this model; its columns are {self._listed()}")
-                for name in unknown
-            ] + [Fault(i, name, "this column is missing") for name in missing]
-            named = [(name, row[name]) for name in self._names if name in row]
-        elif isinstance(row, list | tuple):
-            if len(row) != len(self._names):
-                values = "1 value" if len(row) == 1 else f"{len(row)} values"
-                return [Fault(i, None, f"{values} where the model takes {len(self._names)}: {self._listed()}")]
-            faults, named = [], list(zip(self._names, row, strict=True))
-        else:
+            for name in row:
+                if name not in self._writers:
+                    message = f"not a column of this model; its columns are {_listed(self._names)}"
+                    yield Fault(i, _sendable(str(name)[:_MAX_ECHO]), message)
+            for name in self._names:
+                if name not in row:
+                    yield Fault(i, name, "this column is missing")
+        elif not isinstance(row, list | tuple):
             wanted = f"a list of {len(self._names)} values or an object by column name"
-            return [Fault(i, None, f"{_shown(row)} where {wanted} is expected")]
-        columns = {column.name: column for column in self.schema.columns}
+            yield Fault(i, None, f"{_shown(row)} where {wanted} is expected")
+            return
+        elif len(row) != len(self._names):
+            values = "1 value" if len(row) == 1 else f"{len(row)} values"
+            yield Fault(i, None, f"{values} where the model takes {len(self._names)}: {_listed(self._names)}")
+            return
         scratch = [0.0] * self.width
-        for name, cell in named:
+        for at, column in enumerate(self.schema.columns):
+            if isinstance(row, Mapping) and column.name not in row:
+                continue
+            cell = row[column.name] if isinstance(row, Mapping) else row[at]
             try:
-                self._writers[name](scratch, cell)
+                self._writers[column.name](scratch, cell)
             except _Refused:
-                faults.append(Fault(i, name, _reason(columns[name], cell)))
-        return faults
-
-    def _listed(self) -> str:
-        shown = ", ".join(repr(name) for name in self._names[:10])
-        return shown if len(self._names) <= 10 else f"{shown}, … ({len(self._names)} in all)"
+                yield Fault(i, column.name, _reason(column, cell))
 
 
 def encode_columns(schema: Schema, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
@@ -156,8 +151,8 @@ def encode_columns(schema: Schema, columns: Mapping[str, NDArray[Any]]) -> NDArr
 
     Args:
         schema: the columns.
-        columns: an array of `rows` values by column name: floats with NaN for missing in a numeric column,
-            strings with None for missing in a categorical one.
+        columns: an array of `rows` values by column name: integers or floats, with NaN for missing, in a numeric
+            column; strings, integers or booleans, with None for missing, in a categorical one.
 
     Returns:
         `(rows, width)` float32.
@@ -165,38 +160,53 @@ def encode_columns(schema: Schema, columns: Mapping[str, NDArray[Any]]) -> NDArr
     Raises:
         DataError: a column that is not there or holds what its schema refuses, by name.
     """
-    blocks = []
+    arrays: list[NDArray[Any]] = []
     for column in schema.columns:
         if column.name not in columns:
             raise DataError(f"column {column.name!r} is missing.")
-        values = columns[column.name]
-        encode = _numeric_block if isinstance(column, NumericColumn) else _one_hot_block
-        blocks.append(encode(column, values))  # type: ignore[arg-type]
-    return np.concatenate(blocks, axis=1, dtype=np.float32)
+        arrays.append(np.asarray(columns[column.name]))
+        if arrays[-1].ndim != 1 or len(arrays[-1]) != len(arrays[0]):
+            shapes = f"shape {arrays[-1].shape} where {arrays[0].shape[:1]} is expected"
+            raise DataError(f"column {column.name!r} has {shapes}: one value a row.")
+    matrix = np.zeros((len(arrays[0]), schema.width), dtype=np.float32)
+    at = 0
+    for column, values in zip(schema.columns, arrays, strict=True):
+        block = matrix[:, at : at + column.width]
+        if isinstance(column, NumericColumn):
+            block[:, 0] = _encode_numbers(column, values)
+        else:
+            _encode_categories(column, values, block)
+        at += column.width
+    return matrix
 
 
-def _numeric_block(column: NumericColumn, values: NDArray[Any]) -> NDArray[np.float32]:
-    numbers = np.asarray(values, dtype=np.float64)
+def _encode_numbers(column: NumericColumn, values: NDArray[Any]) -> NDArray[np.float32]:
+    if values.dtype.kind not in "iuf":  # NumPy would turn strings and booleans into numbers, and a client's are refused
+        raise DataError(f"column {column.name!r} holds {values.dtype}, not numbers.")
+    numbers = values.astype(np.float64)
     missing = np.isnan(numbers)
     if missing.any():
         if column.missing == "refuse":
             raise DataError(f"column {column.name!r}: row {int(missing.argmax())} has no value.")
-        numbers = np.where(missing, column.mean, numbers)
-    if not (np.abs(numbers - column.origin) <= _FLOAT32_MAX).all():
-        raise DataError(f"column {column.name!r}: a value is infinite or too large for 32-bit floating point.")
-    return (numbers - column.origin).astype(np.float32)[:, None]
+        numbers[missing] = column.mean
+    with np.errstate(over="ignore"):  # what overflows is infinite, and refused in the next line
+        numbers -= column.origin
+    refused = ~(np.abs(numbers) < FLOAT32_LIMIT)
+    if refused.any():
+        at = int(refused.argmax())
+        raise DataError(f"column {column.name!r}: row {at}: {_reason(column, values[at].item())}.")
+    return numbers.astype(np.float32)
 
 
-def _one_hot_block(column: CategoricalColumn, values: NDArray[Any]) -> NDArray[np.float32]:
-    position = {category: i for i, category in enumerate(column.categories)}
-    block = np.zeros((len(values), column.width), dtype=np.float32)
-    for i, value in enumerate(values):
-        at = None if value is None else position.get(value)
+def _encode_categories(column: CategoricalColumn, values: NDArray[Any], block: NDArray[np.float32]) -> None:
+    find = _category_finder(column)
+    for i, value in enumerate(values.tolist()):
+        try:
+            at = find(value)
+        except _Refused:
+            raise DataError(f"column {column.name!r}: row {i}: {_reason(column, value)}.") from None
         if at is not None:
             block[i, at] = 1.0
-        elif (column.missing if value is None else column.unknown) == "refuse":
-            raise DataError(f"column {column.name!r}: row {i}: {_reason(column, value)}.")
-    return block
 
 
 class _Refused(Exception):
@@ -214,12 +224,17 @@ def _numeric_writer(column: NumericColumn, at: int) -> CellWriter:
 
     def write(features: list[float], cell: Any) -> None:
         if type(cell) is float or type(cell) is int:
-            value = cell - origin
-            if not -_FLOAT32_MAX <= value <= _FLOAT32_MAX:  # also where it is NaN
+            try:
+                value = cell - origin
+            except OverflowError:  # a whole number beyond what a float holds
+                raise _Refused from None
+            if not -FLOAT32_LIMIT < value < FLOAT32_LIMIT:  # also where it is NaN
                 raise _Refused
             features[at] = value
         elif cell is None and if_missing is not None:
             features[at] = if_missing
+        elif isinstance(cell, float):  # a subclass, such as NumPy's float64
+            write(features, float(cell))
         else:
             raise _Refused
 
@@ -227,16 +242,29 @@ def _numeric_writer(column: NumericColumn, at: int) -> CellWriter:
 
 
 def _one_hot_writer(column: CategoricalColumn, at: int) -> CellWriter:
-    feature = {category: at + i for i, category in enumerate(column.categories)}
+    find = _category_finder(column)
 
     def write(features: list[float], cell: Any) -> None:
-        name = _category_name(cell)
-        if name in feature:
-            features[feature[name]] = 1.0
-        elif (column.missing if cell is None else column.unknown) == "refuse" or (name is None and cell is not None):
-            raise _Refused
+        position = find(cell)
+        if position is not None:
+            features[at + position] = 1.0
 
     return write
+
+
+def _category_finder(column: CategoricalColumn) -> Callable[[Any], int | None]:
+    """What finds the position of a cell's category; None where all features stay 0; it raises `_Refused`."""
+    positions = {category: i for i, category in enumerate(column.categories)}
+    if_missing, if_unknown = column.missing == "ignore", column.unknown == "ignore"
+
+    def find(cell: Any) -> int | None:
+        name = cell if type(cell) is str else _category_name(cell)
+        position = positions.get(name) if name is not None else None
+        if position is None and not (if_missing if cell is None else if_unknown and name is not None):
+            raise _Refused
+        return position
+
+    return find
 
 
 def _category_name(cell: Any) -> str | None:
@@ -245,7 +273,9 @@ def _category_name(cell: Any) -> str | None:
         return cell
     if isinstance(cell, bool):
         return "true" if cell else "false"
-    return str(cell) if isinstance(cell, int) else None
+    if isinstance(cell, int) and cell.bit_length() <= _MAX_CATEGORY_BITS:
+        return str(cell)
+    return None
 
 
 def _reason(column: Column, cell: Any) -> str:
@@ -253,14 +283,17 @@ def _reason(column: Column, cell: Any) -> str:
     if cell is None:
         return "the value is missing, and training saw no missing value in this column"
     if isinstance(column, CategoricalColumn):
-        known = ", ".join(repr(category) for category in column.categories[:10])
-        more = f", … ({len(column.categories)} in all)" if len(column.categories) > 10 else ""
-        return f"{_shown(cell)} is not a category of this column, which knows {known}{more}"
+        return f"{_shown(cell)} is not a category of this column, which knows {_listed(column.categories)}"
     if isinstance(cell, bool) or not isinstance(cell, int | float):
         return f"{_shown(cell)} is not a number"
-    if not math.isfinite(cell):
-        return f"{cell} is not a finite number"
+    if isinstance(cell, float) and not math.isfinite(cell):
+        return f"{_shown(cell)} is not a finite number"
     return f"{_shown(cell)} is too large for 32-bit floating point"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name[:_MAX_ECHO]) for name in names[:_MAX_LISTED])
+    return shown if len(names) <= _MAX_LISTED else f"{shown}, … ({len(names)} in all)"
 
 
 def _shown(value: Any) -> str:
@@ -270,7 +303,16 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f'"{value[:_MAX_ECHO]}…"' if len(value) > _MAX_ECHO else f'"{value}"'
-    if isinstance(value, int | float):
-        return f"{value!r:.{_MAX_ECHO}}"
+        more = "…" if len(value) > _MAX_ECHO else ""
+        return _sendable(json.dumps(value[:_MAX_ECHO] + more, ensure_ascii=False))
+    if isinstance(value, float):
+        return float.__repr__(value)
+    if isinstance(value, int):
+        short = value.bit_length() <= 3 * _MAX_ECHO  # log2(10) > 3: at most _MAX_ECHO digits, and a sign
+        return int.__repr__(value) if short else "a whole number of many digits"
     return "an object" if isinstance(value, Mapping) else "a list" if isinstance(value, list | tuple) else "this value"
+
+
+def _sendable(text: str) -> str:
+    """Text that UTF-8 can carry: a lone surrogate, which JSON can write, becomes its escape."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -9,7 +9,9 @@
 
 A reference is `name`, `name@version` or `name@alias`. `name` alone is the alias `default` where it is set, else the
 newest version; `name@latest` is always the newest. A version is published by renaming a finished folder into place,
-so a reader sees all of it or nothing; numbers are never given twice, even after a version was deleted.
+so a reader sees all of it or nothing; numbers are never given twice, even after a version was deleted. Readers take
+no lock and write nothing: a read-only store serves. A symbolic link to a folder is read as that folder; `delete`
+removes the link and leaves what it points to.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,11 +37,11 @@ LATEST = "latest"
 _ALIASES_FILE = "aliases.json"
 _LOCK_FILE = ".lock"
 _STAGING_PREFIX = ".publish-"
-AliasChange = Callable[[dict[str, int]], dict[str, int]]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}", re.ASCII)
 _VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+_LAST_VERSION = 999_999_999  # the last that _VERSION reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True)
 class StoreEntry:
-    """What the store holds under one name. `problem` says why aliases could not be read, where that is so."""
+    """What the store holds under one name. `problem` says why versions or aliases could not be read, if so."""
 
     name: str
     versions: tuple[int, ...]
@@ -94,7 +96,11 @@ class StoreEntry:
 
         Raises:
             ModelNotFound: no such version or alias.
+            StoreError: it cannot be told, since the store could not be read; a guess might serve another model.
         """
+        needs_aliases = reference.version is None and reference.alias != LATEST
+        if self.problem is not None and (needs_aliases or not self.versions):
+            raise StoreError(self.problem)
         if reference.version is not None:
             wanted, called = reference.version, f"version {reference.version}"
         elif reference.alias is not None and reference.alias != LATEST:
@@ -126,16 +132,18 @@ class Store:
             StoreError, CheckpointError: the disk refuses; the store is as it was.
         """
         folder = self._folder(name)
-        with _writing(folder), _locked(folder) as last:
-            version = max([*self._versions(folder), last.read()], default=0) + 1
+        with _writing(folder), _locked(folder, make=True) as last:
+            version = max([*_numbers(folder), last.read()], default=0) + 1
+            if version > _LAST_VERSION:
+                raise StoreError(f"model {name!r} has no version number left after {_LAST_VERSION}.")
             staging = folder / f"{_STAGING_PREFIX}{secrets.token_hex(8)}"
             try:
                 staging.mkdir()
                 save_checkpoint(checkpoint, staging / CHECKPOINT_FILE)
-                last.write(version)
+                last.write(version)  # before the version is there: a crash between the two skips a number
                 staging.rename(folder / str(version))
             except BaseException:
-                shutil.rmtree(staging, ignore_errors=True)
+                _remove(staging)
                 raise
             sync_folder(folder)
         return self._version(name, version)
@@ -147,13 +155,14 @@ class Store:
             InvalidName: not a model name or alias (`latest` is taken).
             ModelNotFound: no such model or version.
         """
-        entry = self.entry(name)
+        check_name(name)
         if not _ALIAS.fullmatch(alias) or alias == LATEST:
             raise InvalidName(
                 f"{alias[:80]!r} cannot be an alias: letters, digits, . _ - after a letter, not 'latest'."
             )
-        entry.resolve(Reference(name, version=version))
-        self._change_aliases(name, lambda aliases: aliases | {alias: version})
+        with self._changing(name) as (folder, entry, _):
+            entry.resolve(Reference(name, version=version))
+            _write_aliases(folder, {**entry.aliases, alias: int(version)})
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Forgets an alias.
@@ -161,9 +170,10 @@ class Store:
         Raises:
             ModelNotFound: no such model or alias.
         """
-        if alias not in self.entry(name).aliases:
-            raise ModelNotFound(f"model {name!r} has no alias {alias!r}.")
-        self._change_aliases(name, lambda aliases: {key: value for key, value in aliases.items() if key != alias})
+        with self._changing(name) as (folder, entry, _):
+            if alias not in entry.aliases:
+                raise ModelNotFound(f"model {name!r} has no alias {alias[:80]!r}.")
+            _write_aliases(folder, {key: value for key, value in entry.aliases.items() if key != alias})
 
     def delete(self, name: str, version: int) -> None:
         """Removes a version; it vanishes at once and its number is not given again.
@@ -172,22 +182,23 @@ class Store:
             ModelNotFound: no such model or version.
             StoreError: an alias still names it.
         """
-        entry = self.entry(name)
-        entry.resolve(Reference(name, version=version))
-        if named := [alias for alias, target in entry.aliases.items() if target == version]:
-            raise StoreError(f"{name}@{version} is what alias {named[0]!r} names: move the alias first.")
-        folder = self._folder(name)
-        with _writing(folder), _locked(folder):
+        with self._changing(name) as (folder, entry, last):
+            entry.resolve(Reference(name, version=version))
+            if named := [alias for alias, target in entry.aliases.items() if target == version]:
+                raise StoreError(f"{name}@{version} is what alias {named[0]!r} names: move the alias first.")
+            last.write(max(last.read(), *_numbers(folder)))  # a store copied without its lock files has none recorded
             doomed = folder / f"{_STAGING_PREFIX}{secrets.token_hex(8)}"
             (folder / str(version)).rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            sync_folder(folder)
+            _remove(doomed)
 
     def names(self) -> list[str]:
         """Names of the models that have at least one version, sorted."""
-        return [entry.name for entry in self.entries()]
+        return [entry.name for entry in self.entries() if entry.versions]
 
     def entries(self) -> list[StoreEntry]:
-        """What the store holds, by name. Folders that are no model of ours are passed over.
+        """What the store holds, by name. Folders that are no model of ours are passed over; one that cannot be read has
+        its `problem`, and perhaps no versions.
 
         Raises:
             StoreError: the store cannot be read.
@@ -198,8 +209,8 @@ class Store:
             return []
         except OSError as error:
             raise StoreError(f"the store {self.root} cannot be read: {error.strerror}.") from error
-        entries = (self._entry(folder) for folder in folders)
-        return [entry for entry in entries if entry.versions]
+        entries = map(_read_entry, folders)
+        return [entry for entry in entries if entry.versions or entry.problem is not None]
 
     def entry(self, name: str) -> StoreEntry:
         """What the store holds under `name`.
@@ -208,8 +219,8 @@ class Store:
             InvalidName: not a model name.
             ModelNotFound: nothing of that name.
         """
-        entry = self._entry(self._folder(name))
-        if not entry.versions:
+        entry = _read_entry(self._folder(name))
+        if not entry.versions and entry.problem is None:
             raise ModelNotFound(f"there is no model {name!r} in {self.root}.")
         return entry
 
@@ -219,6 +230,7 @@ class Store:
         Raises:
             InvalidName: not a well-formed reference.
             ModelNotFound: a reference to nothing.
+            StoreError: the store cannot be read.
         """
         parsed = Reference.parse(reference)
         return self._version(parsed.name, self.entry(parsed.name).resolve(parsed))
@@ -227,7 +239,7 @@ class Store:
         """Reads and verifies the checkpoint that a reference means.
 
         Raises:
-            InvalidName, ModelNotFound, CheckpointError: as `resolve` and `load_checkpoint` do.
+            InvalidName, ModelNotFound, StoreError, CheckpointError: as `resolve` and `load_checkpoint` do.
         """
         return load_checkpoint(self.resolve(reference).path)
 
@@ -243,31 +255,16 @@ class Store:
         check_name(name)
         return self.root / name
 
-    def _entry(self, folder: Path) -> StoreEntry:
-        try:
-            return StoreEntry(folder.name, tuple(self._versions(folder)), _read_aliases(folder))
-        except StoreError as error:
-            return StoreEntry(folder.name, tuple(self._versions(folder)), problem=str(error))
-
-    @staticmethod
-    def _versions(folder: Path) -> list[int]:
-        try:
-            return sorted(int(path.name) for path in folder.iterdir() if _VERSION.fullmatch(path.name))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise StoreError(f"{folder} cannot be read: {error.strerror}.") from error
-
-    def _change_aliases(self, name: str, change: AliasChange) -> None:
+    @contextlib.contextmanager
+    def _changing(self, name: str) -> Iterator[tuple[Path, StoreEntry, _LastVersion]]:
+        """A model that is there, held against other writers, and read after they were held off."""
+        self.entry(name)  # so that a name that is not there leaves no folder behind
         folder = self._folder(name)
-        with _writing(folder), _locked(folder):
-            temporary = folder / f".{_ALIASES_FILE}.{secrets.token_hex(8)}"
-            with temporary.open("x", encoding="utf-8") as file:
-                json.dump(change(dict(_read_aliases(folder))), file, sort_keys=True)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(folder / _ALIASES_FILE)
-            sync_folder(folder)
+        with _writing(folder), _locked(folder) as last:
+            entry = self.entry(name)
+            if entry.problem is not None:
+                raise StoreError(entry.problem)
+            yield folder, entry, last
 
 
 def check_name(name: str) -> None:
@@ -282,17 +279,62 @@ def check_name(name: str) -> None:
         )
 
 
-def _read_aliases(folder: Path) -> Mapping[str, int]:
+def _read_entry(folder: Path) -> StoreEntry:
+    while True:
+        aliases, problem = _read_aliases(folder)
+        try:
+            versions = _read_versions(folder)
+        except OSError as error:
+            return StoreEntry(folder.name, (), problem=f"{folder} cannot be read: {error.strerror}.")
+        # A writer may have published, moved an alias and deleted since the aliases were read. Where they have not
+        # changed meanwhile, an alias without its version is what is really there.
+        if set(aliases.values()) <= set(versions) or (aliases, problem) == _read_aliases(folder):
+            return StoreEntry(folder.name, versions, aliases, problem)
+
+
+def _read_versions(folder: Path) -> tuple[int, ...]:
+    try:
+        with os.scandir(folder) as places:
+            folders = [place.name for place in places if _VERSION.fullmatch(place.name) and _is_folder(place)]
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+    return tuple(sorted(map(int, folders)))
+
+
+def _is_folder(place: os.DirEntry[str]) -> bool:
+    # What is no link costs no look at the disk; a link in circles is False to Path and an OSError to DirEntry.
+    return Path(place).is_dir() if place.is_symlink() else place.is_dir()
+
+
+def _read_aliases(folder: Path) -> tuple[dict[str, int], str | None]:
+    """The aliases, and why they could not be read."""
     path = folder / _ALIASES_FILE
     try:
-        aliases = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path} cannot be read: {error}.") from error
+        aliases = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}, None
+    except OSError as error:
+        return {}, f"{path} cannot be read: {error.strerror}."
+    except (ValueError, RecursionError) as error:
+        return {}, f"{path} is not JSON: {error}."
     if not isinstance(aliases, dict) or not all(type(version) is int for version in aliases.values()):
-        raise StoreError(f"{path} is not a table of alias to version.")
-    return aliases
+        return {}, f"{path} is not a table of alias to version."
+    return aliases, None
+
+
+def _numbers(folder: Path) -> list[int]:
+    """The numbers that a new version cannot have, whatever it is that stands under them."""
+    return [int(path.name) for path in folder.iterdir() if _VERSION.fullmatch(path.name)]
+
+
+def _write_aliases(folder: Path, aliases: Mapping[str, int]) -> None:
+    temporary = folder / f".{_ALIASES_FILE}.{secrets.token_hex(8)}"
+    with temporary.open("x", encoding="utf-8") as file:
+        json.dump(aliases, file, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / _ALIASES_FILE)
+    sync_folder(folder)
 
 
 class _LastVersion:
@@ -306,26 +348,44 @@ class _LastVersion:
         return int(text) if _VERSION.fullmatch(text) else 0
 
     def write(self, version: int) -> None:
-        os.pwrite(self._descriptor, f"{version}\n".encode(), 0)
+        os.ftruncate(self._descriptor, os.pwrite(self._descriptor, f"{version}\n".encode(), 0))
+        os.fsync(self._descriptor)
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[_LastVersion]:
-    """Holds the folder against other publishers, and clears away what a killed one left.
+def _locked(folder: Path, *, make: bool = False) -> Iterator[_LastVersion]:
+    """Holds the folder against other writers, and clears away what a killed one left.
 
     The kernel lets go of the lock when its holder dies, so nobody waits for the dead.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    if make:
+        _make_folder(folder)
     descriptor = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        for leftover in folder.glob(f"{_STAGING_PREFIX}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        for leftover in folder.glob(f".{_ALIASES_FILE}.*"):
-            leftover.unlink(missing_ok=True)
+        for leftover in (*folder.glob(f"{_STAGING_PREFIX}*"), *folder.glob(f".{_ALIASES_FILE}.*")):
+            _remove(leftover)
         yield _LastVersion(descriptor)
     finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing alone leaves it held by a child that was forked meanwhile
         os.close(descriptor)
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes the folder and its parents, and flushes their entries, so that a power cut cannot take them away."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
+
+
+def _remove(path: Path) -> None:
+    """Removes a folder, a file or a link (not what it points to), as far as the disk allows."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -156,6 +156,11 @@ class Catalog:
             found = {(entry.name, version) for entry in entries for version in entry.versions}
             self._bad = {place: bad for place, bad in self._bad.items() if place in found}
             for entry in entries:
+                if entry.problem is not None:  # a guess at what its ids mean might serve another model
+                    kept = {id_: served for id_, served in self._ids.items() if served.name == entry.name}
+                    ids |= kept
+                    found |= {(served.name, served.version) for served in kept.values()}
+                    continue
                 for id_, candidates in _targets(entry):
                     served = await self._first_ready(entry.name, candidates) or self._still(entry, id_)
                     if served is not None:
@@ -258,7 +263,8 @@ def served_versions(store: Store) -> Iterator[VersionToLoad]:
         log.error("store not read", reason=str(error))
         return
     for entry in entries:
-        for version in sorted({next(iter(candidates)) for _, candidates in _targets(entry)}):
+        first = (next(candidates, None) for _, candidates in _targets(entry))
+        for version in sorted({version for version in first if version is not None}):
             try:
                 digest: Any = read_header(store.version(entry.name, version).path)["digest"]
             except CheckpointError as error:
