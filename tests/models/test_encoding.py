@@ -212,7 +212,7 @@ def test_a_timestamp_keeps_its_spread():
 def test_an_origin_that_overflows_the_difference_is_a_fault_and_no_warning():
     schema = schema_of(numeric("t", mean=1.7e308, origin=1.7e308))
     assert faults(RowEncoder(schema), [[-1.7e308]])[0].message.endswith("too large for 32-bit floating point")
-    with pytest.raises(DataError, match="'t': row 1: -1.7e.308 is too large"):
+    with pytest.raises(DataError, match=r"'t': row 1: -1.7e.308 is too large"):
         encode_columns(schema, {"t": np.array([1.7e308, -1.7e308])})
 
 
@@ -397,6 +397,11 @@ def test_numpy_floats_are_numbers_in_every_gear():
 # ---------------------------------------------------------------- hostile sizes
 
 
+def refused(encoder: RowEncoder, rows: list[Any]) -> None:
+    with pytest.raises(RowError):
+        encoder.encode(rows)
+
+
 def best_of_three(action):
     """Seconds: the least of three, since the machine may be busy with something else."""
     took = []
@@ -422,16 +427,16 @@ def test_a_hostile_request_is_refused_quickly_with_a_bounded_answer(rows):
     for booleans in (True, False):
         found = faults(encoder, rows, may_hold_booleans=booleans)
         assert sum(len(str(fault)) for fault in found) < 10_000
-    assert best_of_three(lambda: pytest.raises(RowError, encoder.encode, rows)) < 1
+    assert best_of_three(lambda: refused(encoder, rows)) < 1
 
 
 def test_a_wide_model_names_the_first_faults_of_rows_that_lack_everything():
     encoder = RowEncoder(schema_of(*(numeric(f"c{i}") for i in range(5_000))))
     rows = [{}] * 1_000
     assert len(faults(encoder, rows)) == MAX_FAULTS
-    assert best_of_three(lambda: pytest.raises(RowError, encoder.encode, rows)) < 0.5
+    assert best_of_three(lambda: refused(encoder, rows)) < 0.5
     strangers = [{f"d{i}": 1 for i in range(5_000)}]
-    assert best_of_three(lambda: pytest.raises(RowError, encoder.encode, strangers)) < 0.5
+    assert best_of_three(lambda: refused(encoder, strangers)) < 0.5
 
 
 def test_ten_thousand_categories_cost_little_more_than_their_matrix():
