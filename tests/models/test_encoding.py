@@ -397,7 +397,7 @@ def test_numpy_floats_are_numbers_in_every_gear():
 # ---------------------------------------------------------------- hostile sizes
 
 
-def refused(encoder: RowEncoder, rows: list[Any]) -> None:
+def refused(encoder: RowEncoder, rows: list[object]) -> None:
     with pytest.raises(RowError):
         encoder.encode(rows)
 

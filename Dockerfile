@@ -1,0 +1,61 @@
+# Three images out of one file: `service` (the default: no training code), `training`, and what both build on.
+#
+#   docker build -t axon .                                                 CPU
+#   docker build -t axon --build-arg TORCH_INDEX=https://… .               another build of torch, such as CUDA's
+#   docker build --target training -t axon-training .
+#
+# Without a network for torch: `pip download --no-deps -d wheels torch==2.13.0` first; what lies in wheels/ is used.
+
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS base
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PATH=/opt/axon/bin:$PATH
+
+# torch goes in first and alone: it is large and seldom changes, so the layer lasts.
+FROM base AS torch
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+WORKDIR /build
+COPY constraints.txt ./
+COPY wheels/ wheels/
+RUN python -m venv /opt/axon \
+    && torch="$(grep '^torch==' constraints.txt)" \
+    && if ls wheels/torch-*.whl >/dev/null 2>&1; then from="--find-links wheels"; else from="--index-url ${TORCH_INDEX} --extra-index-url https://pypi.org/simple"; fi \
+    && pip install --no-cache-dir ${from} "${torch}"
+
+FROM torch AS build-service
+COPY pyproject.toml README.md LICENSE ./
+RUN mkdir models service training && touch models/__init__.py service/__init__.py training/__init__.py \
+    && pip install --no-cache-dir --constraint constraints.txt '.[service]' && pip uninstall --yes axon
+COPY models/ models/
+COPY service/ service/
+# Without the training package: what is not there cannot be run, and needs no patches.
+RUN rm -rf training build && pip install --no-cache-dir --no-deps .
+
+FROM torch AS build-training
+COPY pyproject.toml README.md LICENSE ./
+RUN mkdir models service training && touch models/__init__.py service/__init__.py training/__init__.py \
+    && pip install --no-cache-dir --constraint constraints.txt '.[training]' && pip uninstall --yes axon
+COPY models/ models/
+COPY training/ training/
+RUN rm -rf service build && pip install --no-cache-dir --no-deps .
+
+# What both run as: no root, and a store of their own that a new volume takes its owner from.
+FROM base AS runtime
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin axon \
+    && mkdir /models && chown axon:axon /models
+ENV AXON_STORE=/models
+WORKDIR /models
+USER axon
+
+FROM runtime AS training
+COPY --from=build-training /opt/axon /opt/axon
+ENTRYPOINT ["python", "-m", "training"]
+CMD ["--help"]
+
+FROM runtime AS service
+COPY --from=build-service /opt/axon /opt/axon
+ENV AXON_PORT=8000
+EXPOSE 8000
+HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \
+    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['AXON_PORT'] + '/health/ready', timeout=2)"]
+ENTRYPOINT ["python", "-m", "service"]

@@ -1,0 +1,35 @@
+"""The one model that every server serves: a ReLU MLP whose weights come from a seed, and rows to ask it about."""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from torch import nn
+
+LAYER_SIZES = {"tab": (30, 128, 64, 2), "mnist": (784, 512, 256, 10)}
+
+
+def make_model(name: str) -> nn.Sequential:
+    """The network in evaluation mode: logits for (rows, in_features)."""
+    torch.manual_seed(0)
+    sizes = LAYER_SIZES[name]
+    layers: list[nn.Module] = []
+    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+        layers += [nn.Linear(n_in, n_out), nn.ReLU()]
+    return nn.Sequential(*layers[:-1]).eval()
+
+
+def make_rows(name: str, rows: int) -> list[list[float]]:
+    """Rows of standard normal numbers with four decimals."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(rows, LAYER_SIZES[name][0], generator=generator, dtype=torch.float64)
+    return [[round(value, 4) for value in row] for row in x.tolist()]
+
+
+def server_arguments() -> argparse.Namespace:
+    """What each server is started with."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--model", choices=LAYER_SIZES, required=True)
+    return parser.parse_args()

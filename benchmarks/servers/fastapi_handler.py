@@ -1,0 +1,46 @@
+"""FastAPI with the model in the handler: what a team writes by hand in an afternoon."""
+
+from __future__ import annotations
+
+import torch
+import uvicorn
+from fastapi import FastAPI
+from pydantic import BaseModel
+
+from benchmarks.model import make_model, server_arguments
+
+
+class Question(BaseModel):
+    """Rows."""
+
+    instances: list[list[float]]
+
+
+class Answers(BaseModel):
+    """Classes and their probabilities."""
+
+    predictions: list[int]
+    probabilities: list[list[float]]
+
+
+if __name__ == "__main__":
+    arguments = server_arguments()
+    torch.set_num_threads(1)
+    model = make_model(arguments.model)
+    app = FastAPI()
+
+    @app.post("/predict")
+    async def predict(question: Question) -> Answers:
+        with torch.inference_mode():
+            probabilities = model(torch.tensor(question.instances)).softmax(-1)
+        return Answers(predictions=probabilities.argmax(-1).tolist(), probabilities=probabilities.tolist())
+
+    uvicorn.run(
+        app,
+        host="127.0.0.1",
+        port=arguments.port,
+        log_level="warning",
+        access_log=False,
+        loop="uvloop",
+        http="httptools",
+    )
