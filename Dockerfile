@@ -1,10 +1,10 @@
 # Three images out of one file: `service` (the default: no training code), `training`, and what both build on.
 #
-#   docker build -t axon .                                                 CPU
-#   docker build -t axon --build-arg TORCH_INDEX=https://… .               another build of torch, such as CUDA's
+#   docker build -t axon .                                       torch as the default package index has it: with CUDA
+#   docker build -t axon --build-arg TORCH_INDEX=… .             torch from one of PyTorch's own indexes: CPU, or one CUDA
 #   docker build --target training -t axon-training .
 #
-# Without a network for torch: `pip download --no-deps -d wheels torch==2.13.0` first; what lies in wheels/ is used.
+# A torch wheel in wheels/ goes before both, and needs no network: `pip download --no-deps -d wheels torch==2.13.0`.
 
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
@@ -13,14 +13,13 @@ ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PATH=/opt/axon/bin:$PATH
 
 # torch goes in first and alone: it is large and seldom changes, so the layer lasts.
 FROM base AS torch
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_INDEX
 WORKDIR /build
 COPY constraints.txt ./
 COPY wheels/ wheels/
 RUN python -m venv /opt/axon \
     && torch="$(grep '^torch==' constraints.txt)" \
-    && if ls wheels/torch-*.whl >/dev/null 2>&1; then from="--find-links wheels"; else from="--index-url ${TORCH_INDEX} --extra-index-url https://pypi.org/simple"; fi \
-    && pip install --no-cache-dir ${from} "${torch}"
+    && pip install --no-cache-dir --find-links wheels ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "${torch}"
 
 FROM torch AS build-service
 COPY pyproject.toml README.md LICENSE ./

@@ -129,7 +129,7 @@ def report(measurements: list[Measurement]) -> str:
     for name in dict.fromkeys(m.workload for m in measurements):
         workload = WORKLOADS[name]
         lines += [
-            f"\n### {name}: model {workload.model}, rows a request: {workload.rows}, connections: {workload.connections}\n",
+            f"\n### {name}: {workload.model}, {workload.connections} connection(s), {workload.rows} row(s) a request\n",
             f"| server | requests/s | × {BASELINE} | p50 ms | p99 ms | CPU s / 1,000 | failed |",
             "|---|--:|--:|--:|--:|--:|--:|",
         ]

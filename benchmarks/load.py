@@ -23,7 +23,8 @@ wrk.method = "POST"; wrk.headers["Content-Type"] = "application/json"
 done = function(summary, latency, requests)
   io.write(string.format('RESULT {"seconds": %f, "answers": %d, "failed": %d, "p50": %f, "p99": %f}\\n',
     summary.duration / 1e6, summary.requests,
-    summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout,
+    summary.errors.status + summary.errors.timeout +
+      summary.errors.connect + summary.errors.read + summary.errors.write,
     latency:percentile(50) / 1e6, latency:percentile(99) / 1e6))
 end
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 
 import torch
 from torch import nn
@@ -15,7 +16,7 @@ def make_model(name: str) -> nn.Sequential:
     torch.manual_seed(0)
     sizes = LAYER_SIZES[name]
     layers: list[nn.Module] = []
-    for n_in, n_out in zip(sizes, sizes[1:], strict=False):
+    for n_in, n_out in itertools.pairwise(sizes):
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]
     return nn.Sequential(*layers[:-1]).eval()
 

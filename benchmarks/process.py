@@ -35,7 +35,7 @@ class MeasuredServer:
         name, _, value = self._mark.partition("=")
         environment = {key: text for key, text in os.environ.items() if not key.startswith("AXON_")}
         environment |= {name: value, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TMPDIR": self._folder}
-        self._log = Path(self._folder, "log").open("wb")
+        self._log = Path(self._folder, "log").open("wb")  # noqa: SIM115 -- as long as the server
         self._process = subprocess.Popen(
             [sys.executable, "-m", *command, "--port", str(self.port), "--model", model],
             env=environment,

@@ -41,4 +41,4 @@ if __name__ == "__main__":
     publish(arguments.model, Path(folder))
     os.environ |= {"AXON_STORE": folder, "AXON_HOST": "127.0.0.1", "AXON_PORT": str(arguments.port)}
     os.environ |= {"AXON_LOG_LEVEL": "warning", "AXON_DEVICE": "cpu"}
-    os.execv(sys.executable, [sys.executable, "-m", "service"])  # noqa: S606
+    os.execv(sys.executable, [sys.executable, "-m", "service"])

@@ -1,4 +1,4 @@
-"""Two ceilings on bare uvicorn: `--fixed` reads the body and sends fixed bytes; without it, the model is in the handler.
+"""Two ceilings on bare uvicorn: `--fixed` reads the body and sends fixed bytes; else the model is in the handler.
 
 The second checks with Pydantic, predicts with torch and writes with orjson, with no framework, isolation or batches.
 """
@@ -36,12 +36,14 @@ if __name__ == "__main__":
     answer = orjson.dumps({"predictions": [0], "probabilities": [[0.5, 0.5]]})
 
     def predict(body: bytes) -> bytes:
+        """The answer to one request."""
         question = Question.model_validate_json(body)
         with torch.inference_mode():
             probabilities = model(torch.tensor(question.instances)).softmax(-1)
         return orjson.dumps({"predictions": probabilities.argmax(-1).tolist(), "probabilities": probabilities.tolist()})
 
     async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """ASGI."""
         body = b""
         while True:
             message = await receive()

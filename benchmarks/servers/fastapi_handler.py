@@ -31,6 +31,7 @@ if __name__ == "__main__":
 
     @app.post("/predict")
     async def predict(question: Question) -> Answers:
+        """Rows in, classes and probabilities out."""
         with torch.inference_mode():
             probabilities = model(torch.tensor(question.instances)).softmax(-1)
         return Answers(predictions=probabilities.argmax(-1).tolist(), probabilities=probabilities.tolist())
