@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
 import multiprocessing
 import os
-import re
 import shutil
 import signal
 import sys
@@ -28,7 +29,7 @@ from service.worker import PredictAPI
 
 _WORKER_NAME = "inference-worker"  # LitServe's name for them
 _MONITOR_SECONDS = 0.1  # how often LitServe looks whether a worker has died
-_RUNTIME_DIR_PREFIX = "axon-"
+_RUNTIME_DIR_PREFIX = "axon-run-"
 _MAX_SOCKET_PATH = 100  # Linux takes 107 bytes
 
 log = get_logger(__name__)
@@ -81,6 +82,9 @@ class Server(litserve.LitServer):
                 http="httptools",
                 timeout_keep_alive=75,
             )
+        except SystemExit:  # uvicorn's way of saying that it cannot bind
+            log.error("cannot listen: is the port taken?", host=settings.host, port=settings.port)
+            self.exit_code = 1
         except KeyboardInterrupt:
             log.warning("stopped in a hurry")
         except Exception:
@@ -139,10 +143,12 @@ def serve(settings: Settings) -> int:
             "the store is empty; train a model (python -m training fit iris), and it will be served at once",
             store=str(settings.store),
         )
-    runtime_dir = _make_runtime_dir(settings.runtime_dir)
+    runtime_dir, lock = _make_runtime_dir(settings.runtime_dir)
+    tempfile.tempdir = str(runtime_dir)  # where LitServe's manager puts its socket, and leaves it
     try:
         return Server(settings, runtime_dir).serve()
     finally:
+        os.close(lock)
         shutil.rmtree(runtime_dir, ignore_errors=True)
 
 
@@ -154,20 +160,34 @@ def _resolve_device(device: str) -> str:
     return device
 
 
-def _make_runtime_dir(parent: Path | None) -> Path:
-    """A private folder for sockets and metric files. What servers that were killed left behind is cleared away."""
+def _make_runtime_dir(parent: Path | None) -> tuple[Path, int]:
+    """A private folder for sockets and metric files, and the lock that says that it is in use.
+
+    The kernel lets go of the lock of a server that was killed, and the next server clears its folder away.
+    """
     folder = parent if parent is not None else Path(tempfile.gettempdir())
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(f"{_RUNTIME_DIR_PREFIX}*"):
-        owner = re.fullmatch(rf"{_RUNTIME_DIR_PREFIX}(\d+)-\w+", old.name)
-        if owner is not None and not Path("/proc", owner[1]).exists():
+        with contextlib.suppress(OSError):  # none of ours, not ours to touch, or in use
+            os.close(_lock(old, os.O_RDWR))
             shutil.rmtree(old, ignore_errors=True)
-    runtime_dir = Path(tempfile.mkdtemp(prefix=f"{_RUNTIME_DIR_PREFIX}{os.getpid()}-", dir=folder))
+    runtime_dir = Path(tempfile.mkdtemp(prefix=_RUNTIME_DIR_PREFIX, dir=folder))
     if len(str(runtime_dir)) > _MAX_SOCKET_PATH - len("/worker-9999.sock"):
         runtime_dir.rmdir()
         sys.exit(f"axon-serve: {folder} is too long a path for Unix sockets; set AXON_RUNTIME_DIR to a shorter one.")
     (runtime_dir / "metrics").mkdir()
-    return runtime_dir
+    return runtime_dir, _lock(runtime_dir, os.O_RDWR | os.O_CREAT)
+
+
+def _lock(runtime_dir: Path, flags: int) -> int:
+    """Takes a folder's lock; raises OSError where there is none or somebody holds it."""
+    descriptor = os.open(runtime_dir / "lock", flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 _libc = ctypes.CDLL(None)
