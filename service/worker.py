@@ -149,6 +149,14 @@ class FrameServer:
             if self._waiting:
                 self._run_oldest()
 
+    def close(self) -> None:
+        """Lets go of its sockets."""
+        for key in list(self._selector.get_map().values()):
+            if isinstance(key.data, Connection):
+                key.data.stream.close()
+        self._listener.close()
+        self._selector.close()
+
     def _orphaned(self) -> None:
         log.error("the main process is gone; this worker ends")
         raise SystemExit(1)
