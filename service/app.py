@@ -73,8 +73,11 @@ class PredictRoute(APIRoute):
         self._endpoint = endpoint
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on."""
-        await self._endpoint(scope, receive, send)
+        """Passes the request on; another method is the router's to refuse."""
+        if scope["method"] == "POST":
+            await self._endpoint(scope, receive, send)
+        else:
+            await super().handle(scope, receive, send)
 
 
 _PROBLEM_SCHEMA = {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}
