@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -167,6 +168,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--driver", choices=("wrk", "python"), default=default_driver, help="[wrk if installed]")
     parser.add_argument("--json", type=Path, help="file for all measurements")
     arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no server outlives the benchmark
     measurements: list[Measurement] = []
     with tempfile.TemporaryDirectory(prefix="axon-bench-") as folder:
         for round_ in range(arguments.rounds):
@@ -177,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
                     measurements += measure(
                         server, arguments.workloads, round_, arguments.driver, arguments.seconds, Path(folder)
                     )
-                except RuntimeError as error:
+                except (RuntimeError, OSError) as error:
                     print(f"{server}: {error}", file=sys.stderr)
                     return 1
     print(report(measurements))

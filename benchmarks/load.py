@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import subprocess
@@ -46,7 +47,7 @@ def drive(driver: str, url: str, body: bytes, connections: int, seconds: float, 
     (folder / "body.json").write_bytes(body)
     (folder / "load.lua").write_text(_LUA)
     if driver == "wrk":
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s"]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{math.ceil(seconds)}s", "--timeout", "2s"]
         command += ["-s", str(folder / "load.lua"), url]
     else:
         command = [

@@ -41,6 +41,7 @@ class MeasuredServer:
             env=environment,
             stdout=self._log,
             stderr=self._log,
+            start_new_session=True,  # Ctrl-C is for the benchmark, which then stops it
         )
 
     def __enter__(self) -> MeasuredServer:

@@ -78,6 +78,7 @@ class Server(litserve.LitServer):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # nothing here asks for a client's address, and it costs each request
                 loop="uvloop",
                 http="httptools",
                 timeout_keep_alive=75,
