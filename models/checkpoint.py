@@ -36,6 +36,7 @@ METADATA_KEY = "axon"
 
 _LENGTH = struct.Struct("<Q")  # safetensors' own prefix: the length of its JSON header
 _MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
+_MAX_REASON = 500  # characters of a reason that may repeat what a file holds
 _SECTIONS = ("training", "metrics", "data")
 
 
@@ -172,7 +173,7 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
     except KeyError as error:  # a type that NumPy has not
         raise CheckpointError(path, f"is inconsistent: it holds a tensor of type {error}, not F32.") from error
     except (SafetensorError, ValueError, TypeError) as error:
-        raise CheckpointError(path, f"is truncated or damaged: {error}.") from error
+        raise CheckpointError(path, f"is truncated or damaged: {error!s:.{_MAX_REASON}}.") from error
     expected = header.pop("digest")
     if _digest(header, tensors) != expected:
         raise CheckpointError(path, "was altered after it was written: its SHA-256 digest does not match.")
@@ -187,7 +188,7 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
             **{section: header.get(section, {}) for section in _SECTIONS},
         )
     except (AxonError, RecursionError) as error:
-        raise CheckpointError(path, f"is inconsistent: {error}") from error
+        raise CheckpointError(path, f"is inconsistent: {error!s:.{_MAX_REASON}}") from error
     return LoadedCheckpoint(checkpoint, expected)
 
 
@@ -240,9 +241,8 @@ def _read_header(path: Path, prefix: bytes, read: Callable[[int], bytes]) -> dic
     if type(version) is not int or version < 1:
         raise CheckpointError(path, "has no readable format version.")
     if version > FORMAT_VERSION:
-        raise CheckpointError(
-            path, f"has format version {version}, and this Axon reads up to {FORMAT_VERSION}: upgrade Axon to read it."
-        )
+        newer = f"has format version {version!s:.20}, and this Axon reads up to {FORMAT_VERSION}"
+        raise CheckpointError(path, f"{newer}: upgrade Axon to read it.")
     if not isinstance(header.get("digest"), str):
         raise CheckpointError(path, "has no digest.")
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import copy
 import json
 import os
 import pickle
@@ -9,6 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +21,20 @@ import pytest
 import safetensors.numpy
 import torch
 
-from models.checkpoint import METADATA_KEY, Checkpoint, load_checkpoint, read_header, save_checkpoint
+import models
+from models.checkpoint import (
+    METADATA_KEY,
+    Checkpoint,
+    _canonical,
+    _digest,
+    load_checkpoint,
+    read_header,
+    save_checkpoint,
+)
 from models.config import MLPConfig
 from models.errors import CheckpointError, ConfigError
 from models.mlp import MLP
-from models.schema import CategoricalColumn, ClassTarget, NumericColumn, Schema
+from models.schema import CategoricalColumn, ClassTarget, NumericColumn, NumericTarget, Schema
 
 SCHEMA = Schema(
     columns=(
@@ -46,16 +58,18 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "model.safetensors"
 
 
+def signed(header: dict[str, Any], tensors: dict[str, Any]) -> bytes:
+    """A file of this header and these tensors, whatever they are, with a digest that fits them."""
+    text = _canonical(header | {"digest": _digest(header, tensors)})
+    return safetensors.numpy.save(tensors, metadata={METADATA_KEY: text})
+
+
 def rewritten(path: Path, change: dict[str, Any], tensors: dict[str, Any] | None = None) -> Path:
     """The file with another header or other tensors, and a digest that fits them."""
-    from models.checkpoint import _canonical, _digest
-
     kept = tensors if tensors is not None else safetensors.numpy.load(path.read_bytes())
     header = read_header(path)
     del header["digest"]
-    header |= change
-    text = _canonical(header | {"digest": _digest(header, kept)})
-    path.write_bytes(safetensors.numpy.save(kept, metadata={METADATA_KEY: text}))
+    path.write_bytes(signed(header | change, kept))
     return path
 
 
@@ -187,6 +201,150 @@ def test_a_full_disk_or_a_missing_folder_is_told(tmp_path: Path) -> None:
         save_checkpoint(make(), tmp_path / "nowhere" / "model")
 
 
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def spots(value: object, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every path into a nested value."""
+    yield path
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from spots(inner, (*path, key))
+
+
+def test_any_value_in_any_place_of_a_signed_header_is_read_or_refused_in_a_bounded_sentence(tmp_path: Path) -> None:
+    values: list[Any] = [None, True, -1, 2, 10**400, -(10**4000), 1e308, 5e-324, "", "x" * 10_000, "\ud800"]
+    values += [[], {}, [[]], [{}], ["x", "x"], [1, 2, 3], {"3": 1, "5": 1, "2": 1}, nested(900)]
+    header = json.loads(json.dumps(make().header()))
+    tensors = dict(make().tensors)
+    read = 0
+    for place in spots(header):
+        for value in values if place else ():
+            changed = copy.deepcopy(header)
+            inner = changed
+            for key in place[:-1]:
+                inner = inner[key]
+            inner[place[-1]] = value
+            path = tmp_path / "model"
+            path.write_bytes(signed(changed, tensors))
+            message = ""
+            try:
+                loaded = load_checkpoint(path).checkpoint
+                assert Schema.from_dict(loaded.schema.to_dict()) == loaded.schema
+                read += 1
+            except CheckpointError as error:
+                message = str(error)
+            path.unlink()  # to write over it would be slower: file systems flush what is replaced
+            assert len(message) < 1_000, (place, value)
+    assert read > 0
+
+
+@pytest.mark.parametrize("depth", [100, 900, *range(930, 1_010, 4), 100_000])
+@pytest.mark.parametrize("brackets", ["[]", '{"":}'])
+def test_no_depth_of_nesting_in_the_header_breaks_the_reader(path: Path, depth: int, brackets: str) -> None:
+    bomb = brackets[:-1] * depth + "0" + brackets[-1] * depth
+    text = '{"digest":"","format":"axon.checkpoint","format_version":1,"training":' + bomb + "}"
+    path.write_bytes(safetensors.numpy.save({"w": np.zeros(1, np.float32)}, metadata={METADATA_KEY: text}))
+    assert refused(path)
+    try:  # not verified, and so perhaps read
+        assert read_header(path)["training"]
+    except CheckpointError as error:
+        assert "header" in error.reason  # noqa: PT017
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "01", "1.0", "9" * 5_000])
+def test_numbers_that_are_not_canonical_are_refused(path: Path, number: str) -> None:
+    text = '{"digest":"","format":"axon.checkpoint","format_version":1,"training":{"loss":' + number + "} }"
+    path.write_bytes(safetensors.numpy.save({"w": np.zeros(1, np.float32)}, metadata={METADATA_KEY: text}))
+    assert "header" in refused(path)
+
+
+@pytest.mark.parametrize("version", [True, 0, -1, 1.0, "1", None, []])
+def test_a_format_version_is_a_whole_number(path: Path, version: object) -> None:
+    assert "format version" in refused(rewritten(path, {"format_version": version}))
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("BF16", 30), ("F16", 30), ("F8_E4M3", 60), ("I32", 15), ("BOOL", 60)])
+def test_tensors_of_another_type_are_refused(path: Path, dtype: str, size: int) -> None:
+    payload = path.read_bytes()
+    (length,) = struct.unpack_from("<Q", payload)
+    outer = json.loads(payload[8 : 8 + length])
+    outer["layers.0.weight"] |= {"dtype": dtype, "shape": [size]}  # 5 x 3 float32 by their bytes
+    raw = json.dumps(outer).encode()
+    path.write_bytes(struct.pack("<Q", len(raw)) + raw + payload[8 + length :])
+    assert refused(path)
+
+
+def test_keys_that_are_numbers_come_back_as_text(tmp_path: Path) -> None:
+    by_epoch = {epoch: 1 / epoch for epoch in range(1, 12)}  # 2 < 10, and "10" < "2"
+    save_checkpoint(replace(make(), training=by_epoch), tmp_path / "model")
+    assert load_checkpoint(tmp_path / "model").checkpoint.training == {str(key): loss for key, loss in by_epoch.items()}
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.checkpoint._MAX_HEADER_BYTES", 1_000)
+    with pytest.raises(CheckpointError, match="1,000 bytes"):
+        save_checkpoint(make(), tmp_path / "model")
+    with pytest.raises(CheckpointError, match="JSON"):
+        save_checkpoint(replace(make(), training={"deep": nested(100_000)}), tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_takes_only_half_leaves_the_old_file_and_nothing_else(path: Path) -> None:
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from models.checkpoint import *\n"
+        "from models.errors import CheckpointError\n"
+        "path = Path(sys.argv[1]); checkpoint = load_checkpoint(path).checkpoint\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))\n"
+        "try: save_checkpoint(checkpoint, path)\n"
+        "except CheckpointError as error: print(error)"
+    )
+    before = path.read_bytes()
+    said = subprocess.run([sys.executable, "-c", code, path], check=True, timeout=60, capture_output=True, text=True)
+    assert said.stdout == f"{path}: cannot be written: File too large.\n"
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_in_the_place_of_the_file_stays(tmp_path: Path) -> None:
+    place = tmp_path / "model"
+    (place / "inner").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="cannot be written"):
+        save_checkpoint(make(), place)
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_a_regression_that_no_class_target_fits_and_the_other_way_round() -> None:
+    config = MLPConfig(layer_sizes=(3, 1), output="linear")
+    tensors = {name: np.zeros(shape, np.float32) for name, shape in config.tensor_shapes().items()}
+    with pytest.raises(ConfigError, match="2 classes"):
+        Checkpoint(config=config, schema=SCHEMA, tensors=tensors)
+    target = NumericTarget(name="y", mean=0.0, std=1.0, minimum=0.0, maximum=1.0)
+    with pytest.raises(ConfigError, match="no classes"):
+        replace(make(), schema=Schema(columns=SCHEMA.columns, target=target))
+    with pytest.raises(ConfigError, match="2 features"):
+        replace(make(), schema=Schema(columns=SCHEMA.columns[1:], target=SCHEMA.target))
+
+
+def test_nothing_in_the_models_package_can_run_what_a_file_holds() -> None:
+    forbidden = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle", "eval", "exec", "compile"}
+    for source in Path(models.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text())):
+            named: list[str | None] = []
+            if isinstance(node, ast.Import):
+                named = [alias.name.partition(".")[0] for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                named = [node.module, *(alias.name for alias in node.names)]
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                named = [node.func.id]
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch":
+                assert node.attr not in ("load", "save"), source
+            assert not forbidden & set(named), source
+
+
 @pytest.mark.slow
 def test_a_killed_writer_leaves_the_old_file_whole(path: Path) -> None:
     code = (
@@ -199,6 +357,9 @@ def test_a_killed_writer_leaves_the_old_file_whole(path: Path) -> None:
         with subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE) as writer:
             assert writer.stdout is not None
             assert writer.stdout.readline()
+            seen = set(path.parent.iterdir())
+            while not set(path.parent.iterdir()) - seen:  # a temporary file that was not there: it is writing
+                assert writer.poll() is None
             writer.send_signal(signal.SIGKILL)
         assert path.read_bytes() == expected
 
