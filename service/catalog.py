@@ -22,7 +22,7 @@ from models.errors import AxonError, CheckpointError, ModelNotFound, StoreError
 from models.schema import ClassTarget, Schema
 from models.store import DEFAULT_ALIAS, LATEST, ModelVersion, Reference, Store, StoreEntry
 from models.summary import Summary, summarize
-from service.errors import ModelUnavailable
+from service.errors import ModelUnavailable, NoWorker
 from service.keys import make_key
 from service.logs import get_logger
 from service.metrics import ModelMetrics
@@ -137,8 +137,10 @@ class Catalog:
         ]
 
     def entry(self, name: str) -> StoreEntry:
-        """What the store held under a served name at the last look."""
-        return self._entries[name]
+        """What the store held under a served name at the last look that was finished."""
+        # A version can be asked for by number as soon as it is ready, before the look that found it is over.
+        versions = sorted(version for known, version in self._versions if known == name)
+        return self._entries.get(name) or StoreEntry(name, tuple(versions))
 
     def ready_versions(self) -> list[ServedVersion]:
         """Every version that is ready."""
@@ -218,6 +220,9 @@ class Catalog:
             metrics = known.metrics if known is not None else self._new_metrics(name, str(version))
             served = await asyncio.to_thread(ServedVersion, self._store.version(name, version), identity, metrics)
             reason = await self._load_on_workers(served.key)
+        except NoWorker as error:  # perhaps no fault of the file: the next look tries again
+            self._bad[place] = (None, str(error))
+            return known
         except AxonError as error:
             reason = str(error)
         if reason is not None:

@@ -30,6 +30,9 @@ class DeadlineWheel:
     def add(self, item: Expires) -> None:
         """Watches `item` until it is removed or expires."""
         tick = _tick(item.deadline)
+        if self._timer is not None and tick < self._next:  # that tick has been
+            item.expire()
+            return
         members = self._ticks.get(tick)
         if members is None:
             self._ticks[tick] = {item}

@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from models.errors import AxonError, InvalidName, ModelNotFound, RowError
+from models.errors import AxonError, InvalidName, ModelNotFound, RowError, StoreError
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -39,7 +39,7 @@ class ClientGone(ServiceError):
 
 
 class NoWorker(ServiceError):
-    """No inference worker is up."""
+    """The inference worker went, or none is up."""
 
 
 class ModelFault(ServiceError):
@@ -92,7 +92,7 @@ def problem_of(error: Exception) -> Problem:
             return Problem(HTTPStatus.GATEWAY_TIMEOUT, "deadline-exceeded", _sentence(error))
         case ClientGone():
             return Problem(HTTPStatus.REQUEST_TIMEOUT, "client-gone", _sentence(error))
-        case NoWorker() | ModelUnavailable():
+        case NoWorker() | ModelUnavailable() | StoreError():
             retry = {"Retry-After": "1"}
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", _sentence(error), headers=retry)
         case ModelFault():

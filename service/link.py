@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from service import frames
+from service.errors import NoWorker
 from service.frames import AnswerFrame, Frame, FrameError, FrameReader, Kind
 from service.logs import get_logger
 
 _RECONNECT_SECONDS = 0.02
+_LOAD_ATTEMPTS = 3
 
 log = get_logger(__name__)
 
@@ -82,7 +84,11 @@ class Link(asyncio.Protocol):
         self._transport.write(delivery.encode(self._last_id))
 
     async def load(self, key: str) -> str | None:
-        """Has the worker make a model version ready; the reason why it cannot; None where it is or the worker went."""
+        """Has the worker make a model version ready; the reason why it cannot, None where it is ready.
+
+        Raises:
+            NoWorker: it went before it said.
+        """
         assert self._transport is not None  # noqa: S101
         self._last_id += 1
         loaded = self._loads[self._last_id] = asyncio.get_running_loop().create_future()
@@ -115,7 +121,7 @@ class Link(asyncio.Protocol):
         loads, self._loads = list(self._loads.values()), {}
         for load in loads:
             if not load.done():
-                load.set_result(None)  # its successor loads what is served before it says HELLO
+                load.set_exception(NoWorker("the worker died while it was loading a model."))
         for delivery in lost:
             delivery.lost()
         self._broken.set()
@@ -169,9 +175,25 @@ class WorkerPool:
         return best
 
     async def load(self, key: str) -> str | None:
-        """Has every worker that is up make a model version ready; the first reason why one cannot."""
-        reasons = await asyncio.gather(*(link.load(key) for link in self.links if link.up))
-        return next((reason for reason in reasons if reason is not None), None)
+        """Has every worker that is up make a model version ready; the first reason why one cannot.
+
+        At least one has to have said so: a version that nobody has loaded may be a bad one. Where there is none, it
+        waits; the successor of one that died meanwhile loads for itself.
+
+        Raises:
+            NoWorker: they died each time.
+        """
+        for _ in range(_LOAD_ATTEMPTS):
+            while not self.up:
+                await asyncio.sleep(_RECONNECT_SECONDS)
+            answers = await asyncio.gather(*(link.load(key) for link in self.links if link.up), return_exceptions=True)
+            for answer in answers:
+                if isinstance(answer, BaseException) and not isinstance(answer, NoWorker):
+                    raise answer
+            reasons = [answer for answer in answers if not isinstance(answer, BaseException)]
+            if reasons:
+                return next((reason for reason in reasons if reason is not None), None)
+        raise NoWorker(f"the workers died {_LOAD_ATTEMPTS} times while they were loading it.")
 
     @property
     def up(self) -> int:

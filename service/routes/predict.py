@@ -7,6 +7,7 @@ unusual about a request sends it through the Pydantic model, which either accept
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import math
 import secrets
@@ -24,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.batcher import Answer, Batcher
 from service.catalog import Catalog, ServedVersion
-from service.errors import MEDIA_TYPE, ClientGone, Problem, invalid_request, problem_of, too_large
+from service.errors import MEDIA_TYPE, ClientGone, DeadlineExceeded, Problem, invalid_request, problem_of, too_large
 from service.logs import get_logger
 from service.metrics import ApiMetrics
 from service.schemas import PredictRequest
@@ -78,7 +79,10 @@ class PredictEndpoint:
             seconds = self._timeout if timeout is None else self._parse_timeout(timeout)
             body = await self._read_body(receive, length)
             model, instances = _parse(body)
-            served = self._catalog.get(model) or await self._catalog.find(model)
+            served = self._catalog.get(model)
+            if served is None:
+                served = await self._make_ready(model, seconds)
+                seconds -= time.perf_counter() - started
             rows = len(instances)
             if rows > self._max_request_rows:
                 raise too_large(f"{rows:,} rows in one request; the limit is {self._max_request_rows:,}.")
@@ -119,6 +123,14 @@ class PredictEndpoint:
                 milliseconds=round((time.perf_counter() - started) * 1000, 3),
             )
 
+    async def _make_ready(self, model: str | None, seconds: float) -> ServedVersion:
+        """A version that is loaded when it is first asked for; that too is within the deadline."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._catalog.find(model)
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed before the model was loaded.") from None
+
     async def _read_body(self, receive: Receive, length: int) -> bytes:
         if length > self._max_body_bytes:
             raise too_large(f"a body of {length:,} bytes; the limit is {self._max_body_bytes:,}.")
@@ -126,18 +138,19 @@ class PredictEndpoint:
         if message["type"] == "http.disconnect":
             raise ClientGone("the client hung up before its request was complete.")
         body: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
+        if not message.get("more_body", False) and len(body) <= self._max_body_bytes:
             return body
         chunks, size = [body], len(body)
-        while message.get("more_body", False):
+        while True:
+            if size > self._max_body_bytes:  # it came in chunks, without a length
+                raise too_large(f"a body of more than {self._max_body_bytes:,} bytes.")
+            if not message.get("more_body", False):
+                return b"".join(chunks)
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone("the client hung up before its request was complete.")
             chunks.append(message.get("body", b""))
             size += len(chunks[-1])
-            if size > self._max_body_bytes:
-                raise too_large(f"a body of more than {self._max_body_bytes:,} bytes.")
-        return b"".join(chunks)
 
     def _parse_timeout(self, raw: bytes) -> float:
         try:
