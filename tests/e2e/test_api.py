@@ -13,7 +13,19 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from conftest import CHECKPOINTS, CLASSES, Oracle, Server, make_checkpoint, numeric, running, wait_until
+from conftest import (
+    CHECKPOINTS,
+    CLASSES,
+    Oracle,
+    Server,
+    http_client,
+    http_get,
+    http_post,
+    make_checkpoint,
+    numeric,
+    running,
+    wait_until,
+)
 
 from models.checkpoint import Checkpoint
 from models.config import MLPConfig
@@ -26,7 +38,7 @@ ROW = [0.1, 0.2, 0.3, 0.4]
 
 def post(server: Server, body: Any, **headers: str) -> httpx.Response:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return httpx.post(f"{server.url}/predict", content=content, headers=headers)
+    return http_post(f"{server.url}/predict", content=content, headers=headers)
 
 
 def problem(answer: httpx.Response) -> dict[str, Any]:
@@ -78,17 +90,17 @@ def test_what_is_wrong_is_said(server: Server, body: Any, status: int, words: st
 
 
 def test_a_body_without_a_length_is_limited_too(server: Server) -> None:
-    answer = httpx.post(f"{server.url}/predict", content=(b" " * 10_000 for _ in range(30)))
+    answer = http_post(f"{server.url}/predict", content=(b" " * 10_000 for _ in range(30)))
     assert answer.status_code == 413
 
 
 def test_other_paths_and_methods_are_problems_too(server: Server) -> None:
     for answer, status in [
-        (httpx.get(f"{server.url}/predict"), 405),
-        (httpx.get(f"{server.url}/nowhere"), 404),
-        (httpx.get(f"{server.url}/models/nobody"), 404),
-        (httpx.get(f"{server.url}/models/..%2f..%2fetc"), 404),
-        (httpx.get(f"{server.url}/models/colours/summary?format=poem"), 422),
+        (http_get(f"{server.url}/predict"), 405),
+        (http_get(f"{server.url}/nowhere"), 404),
+        (http_get(f"{server.url}/models/nobody"), 404),
+        (http_get(f"{server.url}/models/..%2f..%2fetc"), 404),
+        (http_get(f"{server.url}/models/colours/summary?format=poem"), 422),
     ]:
         assert answer.status_code == status
         problem(answer)
@@ -125,25 +137,25 @@ def test_lists_objects_references_and_company_give_the_same_bits(server: Server)
 
 
 def test_a_model_says_what_it_is(server: Server) -> None:
-    listed = httpx.get(f"{server.url}/models").json()
+    listed = http_get(f"{server.url}/models").json()
     assert [(m["name"], m["version"], m["versions"], m["task"]) for m in listed["models"]] == [
         ("colours", 1, [1], "classification"),
         ("mixed", 1, [1], "classification"),
         ("price", 1, [1], "regression"),
     ]
     assert listed["problems"] == {}
-    detail = httpx.get(f"{server.url}/models/colours").json()
+    detail = http_get(f"{server.url}/models/colours").json()
     assert detail["labels"] == list(CLASSES.labels)
     assert post(server, detail["example"]).status_code == 200
     url = f"{server.url}/models/colours/summary"
-    summary = httpx.get(url).json()
+    summary = http_get(url).json()
     tensors = CHECKPOINTS["colours"].tensors
     learned = sum(tensor.size for name, tensor in tensors.items() if "running" not in name)
     assert summary["total_params"] == sum(layer["params"] for layer in summary["layers"]) == learned
     assert summary["layers"][0]["input_shape"] == [-1, 4]
-    assert "Total params" in httpx.get(url, headers={"Accept": "text/plain"}).text
-    assert httpx.get(url, params={"format": "mermaid"}).text.startswith("flowchart")
-    assert httpx.get(url, headers={"Accept": "application/json, text/plain"}).json()["model"] == "colours"
+    assert "Total params" in http_get(url, headers={"Accept": "text/plain"}).text
+    assert http_get(url, params={"format": "mermaid"}).text.startswith("flowchart")
+    assert http_get(url, headers={"Accept": "application/json, text/plain"}).json()["model"] == "colours"
 
 
 def test_a_perceptron_is_served_like_any_other(tmp_path: Path) -> None:
@@ -162,7 +174,7 @@ def test_a_perceptron_is_served_like_any_other(tmp_path: Path) -> None:
         answer = post(server, {"instances": x.tolist()}).json()  # the only model is the default
         assert answer["labels"] == ["0", "1", "1", "1"]
         assert answer["probabilities"] == [[1, 0], [0, 1], [0, 1], [0, 1]]
-        assert httpx.get(f"{server.url}/models/or/summary").json()["total_params"] == 3
+        assert http_get(f"{server.url}/models/or/summary").json()["total_params"] == 3
 
 
 def test_a_new_version_goes_live_under_load_and_a_bad_one_changes_nothing(tmp_path: Path) -> None:
@@ -177,7 +189,7 @@ def test_a_new_version_goes_live_under_load_and_a_bad_one_changes_nothing(tmp_pa
 
         def client() -> set[int]:
             seen = set()
-            with httpx.Client(base_url=server.url, timeout=30) as http:
+            with http_client(base_url=server.url, timeout=30) as http:
                 while not done.is_set():
                     answer = http.post("/predict", json={"model": "colours", "instances": [ROW]})
                     assert answer.status_code == 200, answer.text
@@ -187,7 +199,7 @@ def test_a_new_version_goes_live_under_load_and_a_bad_one_changes_nothing(tmp_pa
             return seen
 
         def served() -> int:
-            return int(httpx.get(f"{server.url}/models").json()["models"][0]["version"])
+            return int(http_get(f"{server.url}/models").json()["models"][0]["version"])
 
         with ThreadPoolExecutor(8) as pool:
             clients = [pool.submit(client) for _ in range(8)]
@@ -198,7 +210,7 @@ def test_a_new_version_goes_live_under_load_and_a_bad_one_changes_nothing(tmp_pa
                 payload = bytearray(broken.read_bytes())
                 payload[-1] ^= 1
                 broken.write_bytes(payload)
-                wait_until(lambda: "colours@3" in httpx.get(f"{server.url}/models").json()["problems"], server.log)
+                wait_until(lambda: "colours@3" in http_get(f"{server.url}/models").json()["problems"], server.log)
                 store.set_alias("colours", "default", 1)
                 wait_until(lambda: served() == 1, server.log)
             finally:
@@ -236,7 +248,7 @@ def test_an_empty_store_is_not_ready_until_a_model_is_published(tmp_path: Path) 
             server.start()
         store.publish("price", CHECKPOINTS["price"])
         wait_until(server.ready, server.log)
-        assert httpx.get(f"{server.url}/health/live").json()["status"] == "live"
+        assert http_get(f"{server.url}/health/live").json()["status"] == "live"
         server.stop()
     finally:
         server.kill()
@@ -244,7 +256,7 @@ def test_an_empty_store_is_not_ready_until_a_model_is_published(tmp_path: Path) 
 
 def _reason(server: Server) -> str:
     try:
-        return str(httpx.get(f"{server.url}/health/ready").json()["reason"])
+        return str(http_get(f"{server.url}/health/ready").json()["reason"])
     except httpx.TransportError:
         return ""
 
@@ -260,6 +272,6 @@ def test_the_summary_counts_the_textbook_networks(tmp_path: Path) -> None:
         store.publish("-".join(map(str, sizes)), make_checkpoint(schema, *sizes[1:-1]))
     with running(store.root, tmp_path) as server:
         for name, total in [("3-4-2", 26), ("3-4-4-2", 46), ("784-512-256-10", 535_818)]:
-            assert httpx.get(f"{server.url}/models/{name}/summary").json()["total_params"] == total
-        layers = httpx.get(f"{server.url}/models/784-512-256-10/summary").json()["layers"]
+            assert http_get(f"{server.url}/models/{name}/summary").json()["total_params"] == total
+        layers = http_get(f"{server.url}/models/784-512-256-10/summary").json()["layers"]
         assert [layer["params"] for layer in layers if layer["params"]] == [401_920, 131_328, 2_570]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from models.config import MLPConfig
 from models.errors import CheckpointError, InvalidName, ModelNotFound, StoreError
 from models.numpy_mlp import NumpyMLP
 from models.schema import NumericColumn, NumericTarget, Schema
-from models.store import CHECKPOINT_FILE, Reference, Store
+from models.store import CHECKPOINT_FILE, Reference, Store, StoreEntry
 
 CONFIG = MLPConfig(layer_sizes=(1, 2, 1), output="linear")
 SCHEMA = Schema(
@@ -157,15 +157,183 @@ def test_a_root_that_is_no_folder_is_told(tmp_path: Path) -> None:
         Store(tmp_path / "file").publish("m", make())
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", "5", '{"default": "1"}', '{"default": true}', '{"default": 1.0}', "[" * 100_000, "\udcff", "", "NaN"],
+)
+def test_aliases_that_cannot_be_read_are_neither_guessed_nor_overwritten(store: Store, text: str) -> None:
+    for seed in range(2):
+        store.publish("m", make(seed))
+    store.publish("n", make())
+    path = store.root / "m" / "aliases.json"
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    before = path.read_bytes()
+    assert [entry.name for entry in store.entries() if entry.problem] == ["m"]
+    assert store.names() == ["m", "n"]
+    assert [str(store.resolve(reference)) for reference in ("m@1", "m@latest", "n")] == ["m@1", "m@2", "n@1"]
+    for attempt in (
+        lambda: store.resolve("m"),
+        lambda: store.resolve("m@production"),
+        lambda: store.set_alias("m", "production", 1),
+        lambda: store.remove_alias("m", "default"),
+        lambda: store.delete("m", 1),  # it may be what an alias names
+    ):
+        with pytest.raises(StoreError, match=r"aliases\.json"):
+            attempt()
+    assert path.read_bytes() == before
+    assert str(store.publish("m", make())) == "m@3"
+
+
+def test_an_alias_that_names_a_version_which_is_not_there_is_not_found(store: Store) -> None:
+    store.publish("m", make())
+    (store.root / "m" / "aliases.json").write_text('{"default": 7, "old": -1, "latest": 7}')
+    for reference in ("m", "m@default", "m@old"):
+        with pytest.raises(ModelNotFound, match="has no version that its alias"):
+            store.resolve(reference)
+    assert str(store.resolve("m@latest")) == "m@1", "'latest' is no alias"
+
+
+def test_readers_write_nothing(store: Store) -> None:
+    store.publish("m", make())
+    store.set_alias("m", "default", 1)
+
+    def tree() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in [store.root, *store.root.rglob("*")]}
+
+    (store.root / "m" / ".lock").unlink()  # as in a copy that leaves out hidden files
+    before = tree()
+    store.entries(), store.names(), store.entry("m"), store.resolve("m"), store.load("m@default"), store.version("m", 1)
+    assert tree() == before
+
+
+def test_a_number_is_not_given_again_in_a_store_that_was_copied_without_its_locks(store: Store) -> None:
+    for _ in range(3):
+        store.publish("m", make())
+    (store.root / "m" / ".lock").unlink()
+    store.delete("m", 3)
+    assert str(store.publish("m", make())) == "m@4"
+    store.delete("m", 4)
+    (store.root / "m" / ".lock").write_bytes(b"\xff rubbish that is longer than what is written over it")
+    assert str(store.publish("m", make())) == "m@3", "nothing tells of 4 any more"
+    store.delete("m", 3)
+    assert str(store.publish("m", make())) == "m@4"
+
+
+def test_a_number_is_not_given_while_anything_stands_under_it(store: Store) -> None:
+    store.publish("m", make())
+    (store.root / "m" / "2").write_text("not a folder")
+    (store.root / "m" / "3").symlink_to("nowhere")
+    assert str(store.publish("m", make())) == "m@4"
+    (store.root / "m" / "999999999").mkdir()
+    with pytest.raises(StoreError, match="no version number left"):
+        store.publish("m", make())
+
+
+def test_a_link_is_read_as_the_folder_it_points_to_and_deleted_as_a_link(store: Store, tmp_path: Path) -> None:
+    store.publish("m", make())
+    elsewhere = Store(tmp_path / "elsewhere")
+    elsewhere.publish("n", make(1))
+    (store.root / "m" / "2").symlink_to(elsewhere.root / "n" / "1")
+    (store.root / "m" / "3").symlink_to("3")  # in circles
+    (store.root / "m" / "4").symlink_to("nowhere")
+    (store.root / "n").symlink_to(elsewhere.root / "n")
+    assert store.entry("m").versions == (1, 2)
+    assert store.load("m@2").digest == store.load("n@1").digest == elsewhere.load("n@1").digest
+    store.delete("m", 2)
+    assert store.entry("m").versions == (1,)
+    assert elsewhere.load("n@1")
+    assert not list((store.root / "m").glob(".publish-*"))
+
+
+def test_a_publication_that_fails_leaves_the_store_as_it_was(store: Store) -> None:
+    unwritable = Checkpoint(
+        config=CONFIG, schema=SCHEMA, tensors=make().tensors, metrics={"test": {"loss": float("nan")}}
+    )
+    with pytest.raises(CheckpointError):
+        store.publish("m", unwritable)
+    assert store.entries() == []
+    with pytest.raises(ModelNotFound):
+        store.entry("m")
+    assert str(store.publish("m", make())) == "m@1"
+    with pytest.raises(CheckpointError):
+        store.publish("m", unwritable)
+    assert sorted(path.name for path in (store.root / "m").iterdir()) == [".lock", "1"]
+
+
+def test_a_root_that_is_a_file_is_told_to_readers(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be read"):
+        Store(tmp_path / "file").entries()
+    with pytest.raises(ModelNotFound):
+        Store(tmp_path / "file").load("m")
+
+
+def test_an_entry_that_could_not_be_read_is_not_taken_for_one_without_versions() -> None:
+    entry = StoreEntry("m", (), problem="m cannot be read: Permission denied.")
+    for reference in ("m", "m@latest", "m@1", "m@production"):
+        with pytest.raises(StoreError, match="Permission denied"):
+            entry.resolve(Reference.parse(reference))
+
+
+def test_a_thousand_versions_are_listed_at_once(store: Store) -> None:
+    for version in range(1, 1_001):
+        (store.root / "m" / str(version)).mkdir(parents=True)
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert store.entry("m").versions == tuple(range(1, 1_001))
+        assert str(store.resolve("m@1000")) == "m@1000"
+        took.append(time.perf_counter() - start)
+    assert min(took) < 0.1
+
+
+def test_a_child_forked_while_publishing_does_not_keep_the_lock(store: Store) -> None:
+    code = MAKE + (
+        "import os, signal\n"
+        "from models.store import _locked\n"
+        "with _locked(store.root / 'm', make=True):\n"
+        "    child = os.fork()\n"
+        "    if child == 0: signal.pause()\n"
+        "print(store.publish('m', checkpoint))\n"
+        "os.kill(child, signal.SIGKILL); os.waitpid(child, 0)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code, store.root], check=True, timeout=60, capture_output=True, text=True
+    )
+    assert said.stdout == "m@1\n"
+
+
+@pytest.mark.slow
+def test_a_reader_always_finds_the_default_while_it_moves_and_what_it_named_is_deleted(store: Store) -> None:
+    code = MAKE + (
+        "old = 1\n"
+        "for _ in range(40):\n"
+        "    new = store.publish('m', checkpoint).version\n"
+        "    store.set_alias('m', 'default', new)\n"
+        "    store.delete('m', old)\n"
+        "    old = new"
+    )
+    store.publish("m", make())
+    store.set_alias("m", "default", 1)
+    with subprocess.Popen([sys.executable, "-c", code, store.root]) as writer:
+        seen = {store.resolve("m").version}
+        while writer.poll() is None:
+            seen.add(store.resolve("m").version)
+        assert writer.wait() == 0
+    assert store.resolve("m").version == 41
+    assert store.entry("m").versions == (41,)
+    assert len(seen) > 1
+
+
 @pytest.mark.slow
 def test_publishers_at_once_lose_nothing_and_readers_see_only_whole_versions(store: Store) -> None:
-    code = MAKE + "for _ in range(4): store.publish('m', checkpoint)"
+    code = MAKE + "for _ in range(5): store.publish('m', checkpoint)"
     store.publish("m", make())
-    publishers = [subprocess.Popen([sys.executable, "-c", code, store.root]) for _ in range(4)]
+    publishers = [subprocess.Popen([sys.executable, "-c", code, store.root]) for _ in range(8)]
     while any(publisher.poll() is None for publisher in publishers):
         store.load("m")
-    assert [publisher.wait() for publisher in publishers] == [0] * 4
-    assert store.entry("m").versions == tuple(range(1, 18))
+    assert [publisher.wait() for publisher in publishers] == [0] * 8
+    assert store.entry("m").versions == tuple(range(1, 42))
     for version in store.entry("m").versions:
         store.load(f"m@{version}")
 
@@ -173,12 +341,13 @@ def test_publishers_at_once_lose_nothing_and_readers_see_only_whole_versions(sto
 @pytest.mark.slow
 def test_a_killed_publisher_leaves_nothing_that_a_reader_sees(store: Store) -> None:
     code = MAKE + "print('go', flush=True)\nwhile True: store.publish('m', checkpoint)"
+    store.publish("m", make())
     for _ in range(4):
         with subprocess.Popen([sys.executable, "-c", code, store.root], stdout=subprocess.PIPE) as publisher:
             assert publisher.stdout is not None
             assert publisher.stdout.readline()
-            while "m" not in store.names():
-                os.sched_yield()
+            while not list((store.root / "m").glob(".publish-*")):
+                assert publisher.poll() is None
             publisher.send_signal(signal.SIGKILL)
         for version in store.entry("m").versions:
             store.load(f"m@{version}")
