@@ -1,0 +1,60 @@
+"""Every error is one problem document; an unforeseen one tells nothing of our insides."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from models.errors import CheckpointError, Fault, InvalidName, ModelNotFound, RowError, StoreError
+from service.errors import (
+    ClientGone,
+    DeadlineExceeded,
+    ModelFault,
+    ModelUnavailable,
+    NoWorker,
+    QueueFull,
+    invalid_request,
+    problem_of,
+    too_large,
+)
+from service.schemas import ProblemDocument
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (RowError([Fault(1, "x", "is bad")]), 422, "invalid-rows"),
+        (InvalidName("no name"), 404, "model-not-found"),
+        (ModelNotFound("no model"), 404, "model-not-found"),
+        (StoreError("aliases.json cannot be read"), 503, "unavailable"),
+        (ModelUnavailable("broken"), 503, "unavailable"),
+        (NoWorker("none"), 503, "unavailable"),
+        (QueueFull("iris", retry_after=1), 429, "queue-full"),
+        (DeadlineExceeded("late"), 504, "deadline-exceeded"),
+        (ClientGone("gone"), 408, "client-gone"),
+        (ModelFault("NaN"), 500, "model-fault"),
+        (CheckpointError("/secret/path", "is odd"), 500, "internal"),
+        (ZeroDivisionError("at /secret/path"), 500, "internal"),
+        (invalid_request("bad body"), 422, "invalid-request"),
+        (too_large("vast"), 413, "too-large"),
+    ],
+)
+def test_errors_become_problem_documents(error: Exception, status: int, code: str) -> None:
+    problem = problem_of(error)
+    document = json.loads(problem.body("id-1"))
+    assert ProblemDocument.model_validate(document).request_id == "id-1"
+    assert (problem.status, document["status"]) == (status, status)
+    assert document["type"] == f"urn:axon:problem:{code}"
+    assert "secret" not in document["detail"]
+    assert ("Retry-After" in problem.headers) == (status in (429, 503))
+
+
+def test_each_fault_is_told_with_its_row_and_column() -> None:
+    faults = [Fault(0, None, "2 values where the model takes 3"), Fault(7, "city", "is no category")]
+    document = json.loads(problem_of(RowError(faults)).body())
+    assert document["errors"] == [
+        {"row": 0, "column": None, "message": "2 values where the model takes 3"},
+        {"row": 7, "column": "city", "message": "is no category"},
+    ]
+    assert "request_id" not in document
