@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import CHECKPOINTS, Oracle, Server, running, wait_until
+from conftest import CHECKPOINTS, Oracle, Server, http_client, http_get, running, wait_until
 
 from models.schema import NumericTarget
 from models.store import Store
@@ -92,7 +92,7 @@ def crowd(server: Server, requests: int, clients: int = CLIENTS) -> Counter[tupl
         )
 
     def run(plan: list[Request]) -> None:
-        with httpx.Client(base_url=server.url, timeout=60) as client:
+        with http_client(base_url=server.url, timeout=60) as client:
             for expected in plan:
                 body = expected[0]
                 sent = (
@@ -113,7 +113,7 @@ def crowd(server: Server, requests: int, clients: int = CLIENTS) -> Counter[tupl
 
 def counted(server: Server) -> Counter[tuple[str, str]]:
     """What the service says it answered, by model and status."""
-    text = httpx.get(f"{server.url}/metrics").text
+    text = http_get(f"{server.url}/metrics").text
     found = re.findall(r'^axon_requests_total\{model="(.*?)",status="(.*?)",version=".*?"\} (\S+)$', text, re.MULTILINE)
     return Counter({(model, status): int(float(n)) for model, status, n in found})
 
@@ -126,7 +126,7 @@ def test_64_clients_each_get_their_own_answer_and_the_figures_add_up(
         seen = crowd(server, requests=20)
         assert sum(seen.values()) == CLIENTS * 20
         wait_until(lambda: counted(server) == seen, lambda: f"{counted(server)} is not {seen}")
-        text = httpx.get(f"{server.url}/metrics").text
+        text = http_get(f"{server.url}/metrics").text
         batches = sum(map(float, re.findall(r"^axon_batch_rows_count\{.*\} (\S+)$", text, re.MULTILINE)))
         answered = sum(n for (_, status), n in seen.items() if status == "200")
         assert batches < answered, "nothing was batched"
@@ -148,7 +148,7 @@ def test_a_killed_worker_is_replaced_and_every_request_is_answered(store: Store,
         wait_until(lambda: counted(server) == seen, lambda: f"{counted(server)} is not {seen}")
         wait_until(lambda: len(server.worker_pids()) == workers and server.ready(), server.log)
         assert before[0] not in server.worker_pids()
-        up = re.findall(r'^axon_worker_up\{worker="\d"\} (\S+)$', httpx.get(f"{server.url}/metrics").text, re.MULTILINE)
+        up = re.findall(r'^axon_worker_up\{worker="\d"\} (\S+)$', http_get(f"{server.url}/metrics").text, re.MULTILINE)
         wait_until(lambda: len(up) == workers)
 
 
@@ -161,7 +161,7 @@ def test_sigterm_under_load_answers_what_was_accepted_and_exits_0(store: Store, 
 
     def client() -> int:
         answered = 0
-        with httpx.Client(base_url=server.url, timeout=30) as http:
+        with http_client(base_url=server.url, timeout=30) as http:
             while True:
                 try:
                     answer = http.post("/predict", json={"model": "price", "instances": [[100, 4]]})
