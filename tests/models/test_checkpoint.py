@@ -345,6 +345,30 @@ def test_nothing_in_the_models_package_can_run_what_a_file_holds() -> None:
             assert not forbidden & set(named), source
 
 
+def test_no_depth_of_nesting_in_a_signed_header_breaks_the_reader(tmp_path: Path) -> None:
+    header = json.loads(json.dumps(make().header()))
+    refusals = 0
+    for depth in range(900, 1_000):
+        header["architecture"]["dropout"] = nested(depth)
+        path = tmp_path / str(depth)
+        try:
+            path.write_bytes(signed(header, dict(make().tensors)))
+        except RecursionError:
+            break
+        refusals += bool(refused(path))
+    assert refusals > 0
+
+
+def test_whoever_has_the_old_file_open_reads_it_to_its_end(path: Path) -> None:
+    with path.open("rb", buffering=0) as reader:
+        start = reader.read(100)
+        save_checkpoint(replace(make(), data={"name": "another"}), path)
+        whole = start + reader.read()
+    assert whole != path.read_bytes()
+    path.write_bytes(whole)
+    assert load_checkpoint(path).checkpoint.data == make().data
+
+
 @pytest.mark.slow
 def test_a_killed_writer_leaves_the_old_file_whole(path: Path) -> None:
     code = (

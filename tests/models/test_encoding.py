@@ -101,7 +101,7 @@ def in_any_form(schema, rows, seed):
         yield dice.choice([row, tuple(row), dict(cells)])
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(columns_and_rows(), st.integers(0, 2**32))
 def test_every_form_of_a_row_gives_the_bytes_of_the_naive_oracle(case, seed):
     schema, rows = case
@@ -116,7 +116,7 @@ def test_every_form_of_a_row_gives_the_bytes_of_the_naive_oracle(case, seed):
         assert encoder.encode([row]) == expected[i].tobytes(), "a row alone is the same row in a crowd"
 
 
-@settings(max_examples=250)
+@settings(max_examples=150)
 @given(columns_and_rows(plain=True), st.integers(0, 2**32))
 def test_the_fast_gear_gives_the_bytes_of_the_slow_one(case, seed):
     schema, rows = case
@@ -365,7 +365,7 @@ cells = st.recursive(
 some_rows = st.lists(st.lists(cells, max_size=4) | st.dictionaries(st.sampled_from("abcd"), cells) | cells, max_size=4)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(some_rows, st.sampled_from(["refuse", "mean"]))
 def test_any_json_is_encoded_or_refused_by_row_error_and_the_gears_agree(rows, missing):
     encoder = RowEncoder(schema_of(numeric("a", missing=missing), numeric("b"), categorical("c", "x", "true")))
@@ -416,7 +416,7 @@ HOSTILE = {
     "bad cells": [["x", "y"]] * 100_000,
     "bad rows": [None] * 100_000,
     "empty objects": [{}] * 100_000,
-    "the last alone is bad": [[1.0, 2.0]] * 100_000 + [[1.0, None]],
+    "the last alone is bad": [[1.0, 2.0]] * 20_000 + [[1.0, None]],
     "unknown names": [{f"name {i}": 1.0 for i in range(100_000)}],
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from models.errors import CheckpointError, InvalidName, ModelNotFound, StoreErro
 from models.numpy_mlp import NumpyMLP
 from models.schema import NumericColumn, NumericTarget, Schema
 from models.store import CHECKPOINT_FILE, Reference, Store, StoreEntry
+from models.store import _read_versions as read_versions
 
 CONFIG = MLPConfig(layer_sizes=(1, 2, 1), output="linear")
 SCHEMA = Schema(
@@ -219,6 +221,13 @@ def test_a_number_is_not_given_again_in_a_store_that_was_copied_without_its_lock
     assert str(store.publish("m", make())) == "m@4"
 
 
+def test_a_number_is_not_given_again_after_its_folder_was_removed_by_hand(store: Store) -> None:
+    for _ in range(2):
+        store.publish("m", make())
+    shutil.rmtree(store.root / "m" / "2")
+    assert str(store.publish("m", make())) == "m@3"
+
+
 def test_a_number_is_not_given_while_anything_stands_under_it(store: Store) -> None:
     store.publish("m", make())
     (store.root / "m" / "2").write_text("not a folder")
@@ -301,6 +310,28 @@ def test_a_child_forked_while_publishing_does_not_keep_the_lock(store: Store) ->
         [sys.executable, "-c", code, store.root], check=True, timeout=60, capture_output=True, text=True
     )
     assert said.stdout == "m@1\n"
+
+
+def test_an_entry_is_of_one_moment_though_the_store_changes_while_it_is_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def move() -> None:
+        old = store.publish("m", make()).version - 1
+        store.set_alias("m", "default", old + 1)
+        store.delete("m", old)
+
+    store.publish("m", make())
+    store.set_alias("m", "default", 1)
+
+    def versions_of_a_store_that_moves(folder: Path) -> tuple[int, ...]:
+        monkeypatch.setattr("models.store._read_versions", read_versions)
+        move()
+        found = read_versions(folder)
+        move()
+        return found
+
+    monkeypatch.setattr("models.store._read_versions", versions_of_a_store_that_moves)
+    assert store.entry("m") == StoreEntry("m", (3,), {"default": 3})
 
 
 @pytest.mark.slow

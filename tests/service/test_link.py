@@ -1,0 +1,202 @@
+"""Workers that die with batches in hand: everything is sent again, and who kills workers travels alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service import frames
+from service.batcher import Batcher
+from service.errors import ModelFault, NoWorker
+from service.frames import FrameReader, Kind, PredictFrame
+from service.link import WorkerPool
+
+KEY = "double@1#sha256:00"
+POISON = -13.0
+
+Decide = Callable[["MortalWorker", PredictFrame], bool]  # whether it lives to answer this batch
+
+
+class MortalWorker:
+    """A worker on a real socket that doubles, unless it dies; its successor listens at once."""
+
+    def __init__(self, path: Path, lives: Decide = lambda *_: True, load: Callable[[str], str | None] | None = None):
+        self.path, self.lives, self.load = path, lives, load or (lambda _: None)
+        self.batches: list[tuple[int, ...]] = []
+        self.deaths = 0
+        self.connections: list[asyncio.StreamWriter] = []
+        self.server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.server = await asyncio.start_unix_server(self._serve, str(self.path))
+
+    async def stop(self) -> None:
+        assert self.server is not None
+        self.server.close()
+        for connection in self.connections:
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections.append(writer)
+        writer.write(frames.encode(Kind.HELLO, 0, json.dumps({"worker": 0, "pid": 1, "device": "cpu"}).encode()))
+        cutter = FrameReader()
+        while data := await reader.read(1 << 16):
+            for frame in cutter.feed(data):
+                if frame.kind is Kind.LOAD:
+                    try:
+                        reason = self.load(bytes(frame.payload).decode())
+                    except ConnectionError:
+                        return self._die(writer)
+                    writer.write(frames.encode(Kind.LOADED, frame.id, json.dumps({"error": reason}).encode()))
+                    continue
+                batch = frames.decode_predict(bytes(frame.payload))
+                self.batches.append(batch.segments)
+                if not self.lives(self, batch):
+                    return self._die(writer)
+                writer.write(frames.encode_answer(frame.id, 2 * batch.matrix(), {}, 0.0))
+        return None
+
+    def _die(self, writer: asyncio.StreamWriter) -> None:
+        self.deaths += 1
+        writer.transport.abort()
+
+
+def with_workers(
+    workers: list[MortalWorker], scenario: Callable[[Batcher, WorkerPool], Awaitable[Any]]
+) -> tuple[Any, int]:
+    """What the scenario gives, and how many batches were sent again."""
+    resent = 0
+
+    def on_resent() -> None:
+        nonlocal resent
+        resent += 1
+
+    async def run() -> Any:
+        pool = WorkerPool([worker.path for worker in workers], lambda: batcher.dispatch_all())
+        batcher = Batcher(pool, max_batch_rows=8, max_queue_rows=1000, on_resent=on_resent)
+        for worker in workers:
+            await worker.start()
+        pool.start()
+        try:
+            async with asyncio.timeout(20):
+                while pool.up < len(workers):
+                    await asyncio.sleep(0.001)
+                return await scenario(batcher, pool)
+        finally:
+            await pool.close()
+            for worker in workers:
+                await worker.stop()
+
+    return asyncio.run(run()), resent
+
+
+SERVED: Any = SimpleNamespace(
+    key=KEY, name="double", metrics=SimpleNamespace(queue_wait=SimpleNamespace(observe=lambda _: None))
+)
+
+
+async def ask(batcher: Batcher, values: list[float]) -> list[float]:
+    ticket = batcher.submit(SERVED, np.float32(values).tobytes(), len(values), 15.0, lambda: False)
+    answer, start = await batcher.answer(ticket)
+    return answer.matrix[start : start + len(values), 0].tolist()
+
+
+def test_a_worker_that_dies_costs_no_answer(tmp_path: Path) -> None:
+    worker = MortalWorker(tmp_path / "w", lives=lambda self, _: len(self.batches) % 2 == 0)
+
+    async def scenario(batcher: Batcher, _: WorkerPool) -> list[list[float]]:
+        return await asyncio.gather(*(ask(batcher, [float(i), i + 0.5]) for i in range(40)))
+
+    answers, resent = with_workers([worker], scenario)
+    assert answers == [[2.0 * i, 2 * i + 1.0] for i in range(40)]
+    assert worker.deaths == resent > 0
+
+
+def test_a_request_in_pieces_survives_the_death_of_one_of_two_workers(tmp_path: Path) -> None:
+    workers = [
+        MortalWorker(tmp_path / "0"),
+        MortalWorker(tmp_path / "1", lives=lambda self, _: len(self.batches) != 2),
+    ]
+
+    async def scenario(batcher: Batcher, _: WorkerPool) -> list[list[float]]:
+        return await asyncio.gather(*(ask(batcher, [100.0 * n + i for i in range(50)]) for n in range(4)))
+
+    answers, resent = with_workers(workers, scenario)
+    assert answers == [[2 * (100.0 * n + i) for i in range(50)] for n in range(4)]
+    assert resent == 1
+
+
+def test_a_request_that_kills_workers_fails_and_all_others_are_answered(tmp_path: Path) -> None:
+    worker = MortalWorker(tmp_path / "w", lives=lambda _, batch: not (batch.matrix() == POISON).any())
+
+    async def scenario(batcher: Batcher, _: WorkerPool) -> list[Any]:
+        values = [1.0, 2.0, POISON, 3.0, 4.0]
+        return await asyncio.gather(*(ask(batcher, [value]) for value in values), return_exceptions=True)
+
+    (one, two, poisoned, three, four), resent = with_workers([worker], scenario)
+    assert [one, two, three, four] == [[2.0], [4.0], [6.0], [8.0]]
+    assert isinstance(poisoned, ModelFault)
+    assert "died 5 times" in str(poisoned)
+    assert worker.deaths == resent == 5
+    # Twice together, then each by itself: nobody else is in a batch that dies for the third time.
+    assert worker.batches[:2] == [(1,) * 5] * 2
+    assert set(worker.batches[2:]) == {(1,)}
+
+
+def test_a_worker_out_of_step_is_connected_anew(tmp_path: Path) -> None:
+    worker = MortalWorker(tmp_path / "w")
+
+    async def scenario(batcher: Batcher, pool: WorkerPool) -> list[float]:
+        worker.connections[0].write(b"\xff" * 64)
+        while len(worker.connections) < 2 or not pool.up:
+            await asyncio.sleep(0.001)
+        return await ask(batcher, [21.0])
+
+    answer, _ = with_workers([worker], scenario)
+    assert answer == [42.0]
+
+
+def test_loading_waits_for_a_worker_that_says_so(tmp_path: Path) -> None:
+    asked = []
+
+    def load(key: str) -> str | None:
+        asked.append(key)
+        if len(asked) == 1:
+            raise ConnectionError
+        return "is damaged"
+
+    async def scenario(_: Batcher, pool: WorkerPool) -> str | None:
+        return await pool.load(KEY)
+
+    reason, _ = with_workers([MortalWorker(tmp_path / "w", load=load)], scenario)
+    assert reason == "is damaged"
+    assert asked == [KEY] * 2
+
+
+def test_loading_gives_up_when_the_workers_die_of_it(tmp_path: Path) -> None:
+    def load(_: str) -> str | None:
+        raise ConnectionError
+
+    async def scenario(_: Batcher, pool: WorkerPool) -> str | None:
+        return await pool.load(KEY)
+
+    with pytest.raises(NoWorker, match="died 3 times"):
+        with_workers([MortalWorker(tmp_path / "w", load=load)], scenario)
+
+
+def test_one_worker_that_cannot_load_is_reason_enough(tmp_path: Path) -> None:
+    workers = [MortalWorker(tmp_path / "0"), MortalWorker(tmp_path / "1", load=lambda _: "has no memory left")]
+
+    async def scenario(_: Batcher, pool: WorkerPool) -> str | None:
+        return await pool.load(KEY)
+
+    assert with_workers(workers, scenario)[0] == "has no memory left"
