@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 TORCH  := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check lint types imports format bench clean
+.PHONY: help install demo serve test check lint types imports bandit audit format bench clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,7 +35,7 @@ serve: demo      ## serves the store on port 8000 (AXON_PORT), training the demo
 test: install    ## every test
 	$(BIN)/python -m pytest
 
-check: lint types imports test ## lint, types, import contracts and every test
+check: lint types imports bandit audit test ## lint, types, import contracts, security and every test
 
 lint: install    ## style and likely bugs
 	$(BIN)/ruff check .
@@ -46,6 +46,12 @@ types: install   ## static types
 
 imports: install ## which package may import which
 	$(BIN)/lint-imports
+
+bandit: install  ## code that invites attacks
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive models service training
+
+audit: install   ## known vulnerabilities of what is pinned; skipped where their database cannot be reached
+	$(BIN)/python .ci/audit.py
 
 format: install  ## puts the code in form
 	$(BIN)/ruff check --fix .

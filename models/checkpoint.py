@@ -10,15 +10,17 @@ is ever executed, and pickle is not involved. `docs/checkpoint-format.md` specif
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import secrets
+import stat
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors.numpy
@@ -164,7 +166,8 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
             message names the file and the reason.
     """
     try:
-        payload = path.read_bytes()
+        with open_file(path) as file:
+            payload = file.read()
     except OSError as error:
         raise CheckpointError(path, f"cannot be read: {error.strerror}.") from error
     header = _read_header(path, payload[: _LENGTH.size], lambda n: payload[_LENGTH.size : _LENGTH.size + n])
@@ -199,10 +202,24 @@ def read_header(path: Path) -> dict[str, Any]:
         CheckpointError: no readable Axon header.
     """
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return _read_header(path, file.read(_LENGTH.size), file.read)
     except OSError as error:
         raise CheckpointError(path, f"cannot be read: {error.strerror}.") from error
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Opens a regular file for reading.
+
+    Raises:
+        OSError: it cannot be opened, or is something else. A named pipe in its place would be waited for without end,
+            and a device has no end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(descriptor, "rb")
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,8 +10,10 @@
 A reference is `name`, `name@version` or `name@alias`. `name` alone is the alias `default` where it is set, else the
 newest version; `name@latest` is always the newest. A version is published by renaming a finished folder into place,
 so a reader sees all of it or nothing; numbers are never given twice, even after a version was deleted. Readers take
-no lock and write nothing: a read-only store serves. A symbolic link to a folder is read as that folder; `delete`
-removes the link and leaves what it points to.
+no lock and write nothing: a read-only store serves. A symbolic link to a folder of the store is read as that folder;
+`delete` removes the link and leaves what it points to. One that leads out of the store is refused: whoever can write to
+the store shall not have the service read what it alone can, such as another's files. (The link is looked at before the
+file is opened; hard links and mounts are the administrator's to make.)
 """
 
 from __future__ import annotations
@@ -26,9 +28,18 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from models.checkpoint import Checkpoint, LoadedCheckpoint, load_checkpoint, save_checkpoint, sync_folder
-from models.errors import InvalidName, ModelNotFound, StoreError
+from models.checkpoint import (
+    Checkpoint,
+    LoadedCheckpoint,
+    load_checkpoint,
+    open_file,
+    read_header,
+    save_checkpoint,
+    sync_folder,
+)
+from models.errors import CheckpointError, InvalidName, ModelNotFound, StoreError
 
 CHECKPOINT_FILE = "model.safetensors"
 DEFAULT_ALIAS = "default"
@@ -42,6 +53,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}", re.ASCII)
 _VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _LAST_VERSION = 999_999_999  # the last that _VERSION reads
+_MAX_ALIASES_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +84,7 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One version in the store."""
+    """One version in the store; `path` is its checkpoint."""
 
     name: str
     version: int
@@ -80,6 +92,28 @@ class ModelVersion:
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
+
+    def read_header(self) -> dict[str, Any]:
+        """The checkpoint's header alone, not verified.
+
+        Raises:
+            CheckpointError: it leads out of the store, or as `read_header` of `models.checkpoint` says.
+        """
+        self._check_inside()
+        return read_header(self.path)
+
+    def load(self) -> LoadedCheckpoint:
+        """The checkpoint, verified.
+
+        Raises:
+            CheckpointError: it leads out of the store, or as `load_checkpoint` says.
+        """
+        self._check_inside()
+        return load_checkpoint(self.path)
+
+    def _check_inside(self) -> None:
+        if _leads_out(self.path, self.path.parents[2]):
+            raise CheckpointError(self.path, "is, or lies behind, a link that leads out of the store.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +252,7 @@ class Store:
         Raises:
             InvalidName: not a model name.
             ModelNotFound: nothing of that name.
+            StoreError: it is a link that leads out of the store.
         """
         entry = _read_entry(self._folder(name))
         if not entry.versions and entry.problem is None:
@@ -239,9 +274,9 @@ class Store:
         """Reads and verifies the checkpoint that a reference means.
 
         Raises:
-            InvalidName, ModelNotFound, StoreError, CheckpointError: as `resolve` and `load_checkpoint` do.
+            InvalidName, ModelNotFound, StoreError, CheckpointError: as `resolve` and `ModelVersion.load` do.
         """
-        return load_checkpoint(self.resolve(reference).path)
+        return self.resolve(reference).load()
 
     def version(self, name: str, version: int) -> ModelVersion:
         """The place of a version, whether or not it is there."""
@@ -253,7 +288,10 @@ class Store:
 
     def _folder(self, name: str) -> Path:
         check_name(name)
-        return self.root / name
+        folder = self.root / name
+        if problem := _foreign(folder):
+            raise StoreError(problem)
+        return folder
 
     @contextlib.contextmanager
     def _changing(self, name: str) -> Iterator[tuple[Path, StoreEntry, _LastVersion]]:
@@ -279,7 +317,23 @@ def check_name(name: str) -> None:
         )
 
 
+def _leads_out(path: Path, root: Path) -> bool:
+    """Whether a path, its links followed, is no longer under `root`."""
+    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+
+
+def _foreign(path: Path) -> str | None:
+    """What is wrong with a model's folder that is a link out of the store."""
+    return f"{path} is a link that leads out of the store." if _is_link_out(path, path.parent) else None
+
+
+def _is_link_out(path: Path, root: Path) -> bool:
+    return path.is_symlink() and _leads_out(path, root)
+
+
 def _read_entry(folder: Path) -> StoreEntry:
+    if problem := _foreign(folder):
+        return StoreEntry(folder.name, (), problem=problem)
     while True:
         aliases, problem = _read_aliases(folder)
         try:
@@ -309,8 +363,14 @@ def _is_folder(place: os.DirEntry[str]) -> bool:
 def _read_aliases(folder: Path) -> tuple[dict[str, int], str | None]:
     """The aliases, and why they could not be read."""
     path = folder / _ALIASES_FILE
+    if _is_link_out(path, folder.parent):
+        return {}, f"{path} is a link that leads out of the store."
     try:
-        aliases = json.loads(path.read_bytes())
+        with open_file(path) as file:
+            text = file.read(_MAX_ALIASES_BYTES + 1)
+        if len(text) > _MAX_ALIASES_BYTES:
+            return {}, f"{path} has more than {_MAX_ALIASES_BYTES:,} bytes."
+        aliases = json.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         return {}, None
     except OSError as error:
@@ -319,7 +379,8 @@ def _read_aliases(folder: Path) -> tuple[dict[str, int], str | None]:
         return {}, f"{path} is not JSON: {error}."
     if not isinstance(aliases, dict) or not all(type(version) is int for version in aliases.values()):
         return {}, f"{path} is not a table of alias to version."
-    return aliases, None
+    # What no reference can mean is no alias: written by hand, "1" or "latest" would answer for another version.
+    return {alias: to for alias, to in aliases.items() if _ALIAS.fullmatch(alias) and alias != LATEST}, None
 
 
 def _numbers(folder: Path) -> list[int]:

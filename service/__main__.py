@@ -1,4 +1,7 @@
-"""`python -m service` and `axon-serve`: serves the store; settings are environment variables."""
+"""`python -m service` and `axon-serve`: serves the store; settings are environment variables.
+
+`keys new` makes an API key instead.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ import sys
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Reads the settings and serves until a signal; returns the exit code."""
+    """Serves until a signal, or makes an API key; returns the exit code."""
     # Imported here: every spawned worker imports this module again, and needs none of it.
     from pydantic import ValidationError
 
+    from service.access import Access, AccessError, Scope, new_key
     from service.server import serve
     from service.settings import Settings
 
@@ -25,16 +29,45 @@ def main(argv: list[str] | None = None) -> int:
         epilog="\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.parse_args(argv)
+    commands = parser.add_subparsers(dest="command", metavar="keys new", help="make an API key, rather than serve")
+    keys = commands.add_parser("keys", help="make an API key").add_subparsers(
+        dest="action", metavar="new", required=True
+    )
+    new = keys.add_parser(
+        "new",
+        help="make an API key",
+        description="Makes an API key: its secret on standard error, once; on standard output the line for the key "
+        "file. For instance: axon-serve keys new --name alice --scopes predict,read >> keys",
+    )
+    new.add_argument("--name", required=True, help="whose key it is: up to 64 letters, digits, . _ -")
+    new.add_argument("--scopes", required=True, help=f"what it is for, with commas between: {', '.join(Scope)}")
+    arguments = parser.parse_args(argv)
+    if arguments.command == "keys":
+        try:
+            secret, line = new_key(arguments.name, arguments.scopes)
+        except AccessError as error:
+            return _wrong(str(error))
+        print(f"The key of {arguments.name}, which is not shown again:\n{secret}", file=sys.stderr)  # noqa: T201
+        print(line)  # noqa: T201
+        return 0
     try:
         settings = Settings()
+        Access.from_settings(settings)  # each API process reads the keys again; what is wrong is told here
+    except AccessError as error:
+        return _wrong(str(error))
     except ValidationError as error:
         for fault in error.errors():
             name = "_".join(["AXON", *(str(part).upper() for part in fault["loc"])]) if fault["loc"] else "settings"
             message = fault["msg"].removeprefix("Value error, ")
-            print(f"axon-serve: {name}: {message} (got {fault['input']!r})", file=sys.stderr)  # noqa: T201
+            # Of a fault in how settings fit together the input is all of them, the keys too.
+            _wrong(f"{name}: {message} (got {fault['input']!r})" if fault["loc"] else f"{name}: {message}")
         return 2
     return serve(settings)
+
+
+def _wrong(reason: str) -> int:
+    print(f"axon-serve: {reason}", file=sys.stderr)  # noqa: T201
+    return 2
 
 
 if __name__ == "__main__":

@@ -5,18 +5,21 @@ from __future__ import annotations
 from http import HTTPStatus
 from importlib.metadata import version
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models.errors import AxonError
+from service.access import Access, Scope
 from service.errors import MEDIA_TYPE, Problem, invalid_request, problem_of
 from service.logs import get_logger
-from service.routes.predict import REQUEST_ID_HEADER, accepted_request_id
-from service.schemas import PredictRequest, PredictResponse, ProblemDocument
+from service.openapi import DocumentedApp, Responses, problems
+from service.request_ids import REQUEST_ID_HEADER, accepted_request_id
+from service.routes.docs import docs_router
+from service.routes.guard import Guard
+from service.schemas import PredictRequest, PredictResponse
 
 PREDICT_PATH = "/predict"
 
@@ -36,7 +39,24 @@ _PREDICT_EXAMPLES = {
     },
 }
 
-_PREDICT_PROBLEMS = {
+_PREDICT_HEADERS = [
+    {
+        "name": "X-Request-ID",
+        "in": "header",
+        "description": "Comes back with the answer, and is in the log; one that is not printable ASCII of at most 128 "
+        "characters is replaced.",
+        "schema": {"type": "string"},
+    },
+    {
+        "name": "X-Request-Timeout-Seconds",
+        "in": "header",
+        "description": "The deadline; the server has a longest one.",
+        "schema": {"type": "number", "exclusiveMinimum": 0},
+    },
+]
+
+_PREDICT_PROBLEMS: dict[int, str] = {
+    HTTPStatus.REQUEST_TIMEOUT: "The body came too slowly.",
     HTTPStatus.NOT_FOUND: "No such model, version or alias.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Too many bytes or rows.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "A row or the body is wrong; `errors` says where.",
@@ -46,59 +66,63 @@ _PREDICT_PROBLEMS = {
     HTTPStatus.GATEWAY_TIMEOUT: "The deadline passed.",
 }
 
+_PREDICT_LINKS: Responses = {
+    200: {
+        "headers": {"X-Request-ID": {"schema": {"type": "string"}}},
+        "links": {"model": {"operationId": "show_model", "parameters": {"id": "$response.body#/model"}}},
+    }
+}
+
 log = get_logger(__name__)
 
 
 class PredictRoute(APIRoute):
-    """`POST /predict` in the router and in the documentation; the request itself goes to the ASGI endpoint."""
+    """`POST /predict` as the documentation shows it, and what refuses its other methods.
 
-    def __init__(self, endpoint: ASGIApp) -> None:
+    The requests themselves never come here: `HttpProtocol` hands them to the endpoint, ahead of the framework.
+    """
+
+    def __init__(self, guard: Guard) -> None:
         async def predict(request: PredictRequest) -> PredictResponse:
-            raise NotImplementedError("documentation only: `handle` hands requests to the endpoint")
+            raise NotImplementedError("the HTTP protocol answers these requests")
 
         super().__init__(
             PREDICT_PATH,
             predict,
             methods=["POST"],
             summary="Predict rows with a model",
+            operation_id="predict",
             tags=["predict"],
             response_model=PredictResponse,
             response_model_exclude_none=True,
-            responses={
-                int(status): {"description": text, "content": {MEDIA_TYPE: {"schema": _PROBLEM_SCHEMA}}}
-                for status, text in _PREDICT_PROBLEMS.items()
+            responses=problems(_PREDICT_PROBLEMS) | _PREDICT_LINKS | guard.responses,
+            dependencies=guard.dependencies,
+            openapi_extra={
+                "parameters": _PREDICT_HEADERS,
+                "requestBody": {"content": {"application/json": {"examples": _PREDICT_EXAMPLES}}},
             },
-            openapi_extra={"requestBody": {"content": {"application/json": {"examples": _PREDICT_EXAMPLES}}}},
         )
-        self._endpoint = endpoint
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on; another method is the router's to refuse."""
-        if scope["method"] == "POST":
-            await self._endpoint(scope, receive, send)
-        else:
-            await super().handle(scope, receive, send)
 
 
-_PROBLEM_SCHEMA = {"$ref": f"#/components/schemas/{ProblemDocument.__name__}"}
-
-
-def create_app(predict: ASGIApp, routers: list[APIRouter]) -> FastAPI:
+def create_app(routers: list[APIRouter], access: Access | None = None) -> DocumentedApp:
     """The application over its endpoints.
 
     Args:
-        predict: the ASGI application behind `POST /predict`.
-        routers: everything else.
+        routers: all routes but `POST /predict`.
+        access: who may do what; None where everything is open.
     """
-    app = FastAPI(
+    app = DocumentedApp(
         title="Axon",
         version=version("axon"),
         description=_DESCRIPTION,
         redirect_slashes=False,
-        responses={422: {"model": ProblemDocument, "description": "A parameter is wrong."}},
+        openapi_url=None,  # `docs_router` has it
+        responses=problems({500: "A bug; the log has it."}),
+        generate_unique_id_function=lambda route: route.name,
     )
-    app.router.routes.append(PredictRoute(predict))
-    for router in routers:
+    app.router.routes.append(PredictRoute(Guard(access, Scope.PREDICT)))
+    docs = docs_router(app.title, app.openapi, Guard(access, Scope.READ))
+    for router in (*routers, docs):
         app.include_router(router)
 
     @app.get("/", include_in_schema=False)
@@ -116,8 +140,9 @@ def create_app(predict: ASGIApp, routers: list[APIRouter]) -> FastAPI:
         faults = [{"location": ".".join(map(str, fault["loc"])), "message": fault["msg"]} for fault in error.errors()]
         return _respond(request, invalid_request(f"{faults[0]['location']}: {faults[0]['message']}.", faults))
 
+    @app.exception_handler(Problem)
     @app.exception_handler(AxonError)
-    async def on_axon_error(request: Request, error: AxonError) -> Response:
+    async def on_our_error(request: Request, error: Problem | AxonError) -> Response:
         return _respond(request, problem_of(error))
 
     @app.exception_handler(Exception)

@@ -1,18 +1,21 @@
 """Batches without a timer: rows of one model version that gather while its last batch is out are its next batch.
 
-A lone request waits for nobody; under load batches grow by themselves. Everything is bounded: rows that wait (beyond,
-`QueueFull`), rows in a batch, and the time that a request may take (`DeadlineExceeded`). A request larger than a
-batch is cut into spans, and takes at most half of a batch in which others want a place. A batch whose worker died is
-sent again; requests that were in such a batch twice travel alone, so that a request that kills workers kills no other.
+A lone request waits for nobody; under load batches grow by themselves, up to a number of rows and to the time that
+these take, so that models and requests of different sizes take turns. Everything is bounded: rows that wait, and the
+time that they would have to wait (beyond either, `QueueFull`), rows in a batch, and the time that a request may take
+(`DeadlineExceeded`). A request larger than a batch is cut into spans, and takes at most half of a batch in which others
+want a place. A batch whose worker died is sent again; requests that were in such a batch twice travel alone, so that
+a request that kills workers kills no other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +26,12 @@ from service.deadlines import DeadlineWheel
 from service.errors import ClientGone, DeadlineExceeded, ModelFault, QueueFull
 from service.frames import AnswerFrame
 from service.link import WorkerPool
+from service.pace import Pace
 
 _ALONE_AFTER_LOSSES = 2
 _GIVE_UP_AFTER_LOSSES = 5
+_MAX_RETRY_AFTER = 60
+_MOST_OF_DEADLINE = 0.8  # what may pass in the queue; the rest is for the batch itself and for a wrong estimate
 
 
 class Answer:
@@ -41,45 +47,76 @@ class Answer:
         self.memo: Any = None
 
 
-class Ticket:
-    """One request's rows in the batcher. Await `answered`: the answer, and the row of it where this request begins."""
+class Waiter(Protocol):
+    """Whoever wants a request's answer. One of the two methods is called, once; neither may raise."""
 
-    __slots__ = ("answered", "arrived", "data", "deadline", "gone", "losses", "pieces", "queued", "rows", "served")
+    @property
+    def disconnected(self) -> bool:
+        """Whether the answer is not wanted any more; asked just before rows would be sent."""
+
+    def answered(self, answer: Answer, start: int) -> None:
+        """The answer is there; the request's rows begin at row `start` of it."""
+
+    def failed(self, error: Exception) -> None:
+        """There will be none: `DeadlineExceeded`, `ModelFault` or `ClientGone`."""
+
+
+class Ticket:
+    """One request's rows in the batcher."""
+
+    __slots__ = (
+        "_batcher",
+        "arrived",
+        "data",
+        "deadline",
+        "done",
+        "losses",
+        "pieces",
+        "queued",
+        "rows",
+        "served",
+        "waiter",
+    )
 
     def __init__(
-        self,
-        served: ServedVersion,
-        data: frames.Buffer,
-        rows: int,
-        deadline: float,
-        gone: Callable[[], bool],
-        answered: asyncio.Future[tuple[Answer, int]],
+        self, batcher: Batcher, served: ServedVersion, data: frames.Buffer, rows: int, deadline: float, waiter: Waiter
     ) -> None:
+        self._batcher = batcher
         self.served = served
         self.data = data
         self.rows = rows
         self.deadline = deadline
-        self.gone = gone
-        self.answered = answered
+        self.waiter = waiter
         self.arrived = time.perf_counter()
+        self.done = False
         self.queued = 0  # rows of it that are in the queue now
         self.losses = 0
-        self.pieces: dict[int, NDArray[np.float32]] = {}
+        self.pieces: dict[int, NDArray[np.float32]] | None = None
 
     def expire(self) -> None:
         """The deadline has passed: whoever waits is told now, and rows not yet sent never will be."""
         self.fail(DeadlineExceeded("the deadline passed before the answer was there."))
 
+    def finish(self, answer: Answer, start: int) -> None:
+        """Ends it with its answer, unless it has ended."""
+        if not self.done:
+            self.done = True
+            self._batcher.forget(self)
+            self.waiter.answered(answer, start)
+
     def fail(self, error: Exception) -> None:
         """Ends it with an error, unless it has ended."""
-        if not self.answered.done():
-            self.answered.set_exception(error)
+        if not self.done:
+            self.done = True
+            self._batcher.forget(self)
+            self.waiter.failed(error)
 
     def add_piece(self, start: int, piece: NDArray[np.float32]) -> None:
         """Takes the answer to a span of rows, and ends when all spans are there."""
-        self.pieces[start] = piece
-        if sum(map(len, self.pieces.values())) == self.rows and not self.answered.done():
-            self.answered.set_result((Answer(np.concatenate([self.pieces[at] for at in sorted(self.pieces)])), 0))
+        pieces = self.pieces = {} if self.pieces is None else self.pieces
+        pieces[start] = piece
+        if sum(map(len, pieces.values())) == self.rows:
+            self.finish(Answer(np.concatenate([pieces[at] for at in sorted(pieces)])), 0)
 
 
 Span = tuple[Ticket, int, int]  # a ticket's rows from … up to …
@@ -88,16 +125,19 @@ Span = tuple[Ticket, int, int]  # a ticket's rows from … up to …
 class Batch:
     """Spans of one model version under way to a worker."""
 
-    __slots__ = ("_batcher", "key", "spans")
+    __slots__ = ("_batcher", "_sent", "key", "rows", "spans")
 
     def __init__(self, batcher: Batcher, key: str, spans: list[Span]) -> None:
         self._batcher = batcher
+        self._sent = time.perf_counter()
         self.key = key
         self.spans = spans
+        self.rows = 0
 
     def encode(self, id_: int) -> bytes:
         """The batch as a PREDICT frame."""
         segments, data = [], []
+        deadline = 0.0
         for ticket, start, stop in self.spans:
             segments.append(stop - start)
             if stop - start == ticket.rows:
@@ -105,25 +145,31 @@ class Batch:
             else:
                 row_bytes = len(ticket.data) // ticket.rows
                 data.append(memoryview(ticket.data)[start * row_bytes : stop * row_bytes])
-        return frames.encode_predict(id_, self.key, segments, data)
+            if ticket.deadline > deadline:
+                deadline = ticket.deadline
+        self.rows = sum(segments)
+        return frames.encode_predict(id_, self.key, segments, data, deadline)
 
     def answered(self, answer: AnswerFrame) -> None:
         """Gives each request its own rows."""
+        self._batcher.batch_done(self.key, self.rows, time.perf_counter() - self._sent)
         whole, at = Answer(answer.matrix), 0
-        for segment, (ticket, start, stop) in enumerate(self.spans):
-            if not ticket.answered.done():
-                if segment in answer.faults:
-                    ticket.fail(ModelFault(answer.faults[segment]))
-                elif stop - start == ticket.rows:
-                    ticket.answered.set_result((whole, at))
-                else:
-                    ticket.add_piece(start, answer.matrix[at : at + stop - start])
+        if answer.faults:
+            self._tell_faults(answer.faults)
+        for ticket, start, stop in self.spans:
+            if stop - start == ticket.rows:
+                ticket.finish(whole, at)
+            elif not ticket.done:
+                ticket.add_piece(start, answer.matrix[at : at + stop - start])
             at += stop - start
-        self._batcher.batch_done(self.key)
 
     def lost(self) -> None:
         """Its worker died."""
         self._batcher.batch_lost(self)
+
+    def _tell_faults(self, faults: dict[int, str]) -> None:
+        for segment, text in faults.items():
+            self.spans[segment][0].fail(ModelFault(text))
 
 
 class _Queue:
@@ -186,13 +232,31 @@ class Batcher:
         self._max_queue_rows = max_queue_rows
         self._on_resent = on_resent
         self._queues: dict[str, _Queue] = {}
+        self._paces: dict[str, Pace] = {}
         self._loop = asyncio.get_running_loop()
         self._deadlines = DeadlineWheel(self._loop)
         self.waiting_requests = 0
 
-    def submit(
-        self, served: ServedVersion, data: frames.Buffer, rows: int, timeout: float, gone: Callable[[], bool]
-    ) -> Ticket:
+    def admit(self, served: ServedVersion, rows: int, timeout: float) -> None:
+        """Refuses what could not be answered in time, before anybody takes trouble over it.
+
+        Args:
+            served: the model version.
+            rows: how many rows the request has; 1 where that is not known yet.
+            timeout: seconds that queue and execution may take.
+
+        Raises:
+            QueueFull: too many rows wait already, or those that do would take too long.
+        """
+        queue = self._queues.get(served.key)
+        if queue is None or not queue.rows:
+            return
+        pace = self._paces.get(served.key)
+        wait = pace.seconds_for(queue.rows, self._pool.up) if pace is not None else 0.0
+        if queue.rows + rows > self._max_queue_rows or wait > _MOST_OF_DEADLINE * timeout:
+            raise QueueFull(served.name, retry_after=min(max(1, math.ceil(wait / 2)), _MAX_RETRY_AFTER))
+
+    def submit(self, served: ServedVersion, data: frames.Buffer, rows: int, timeout: float, waiter: Waiter) -> Ticket:
         """Puts a request's rows into the queue of its model version.
 
         Args:
@@ -200,18 +264,21 @@ class Batcher:
             data: float32 rows.
             rows: how many.
             timeout: seconds that queue and execution may take.
-            gone: tells whether the client has hung up; asked just before its rows would be sent.
+            waiter: who is told.
 
         Raises:
-            QueueFull: too many rows wait already.
+            QueueFull: too many rows wait already, or those that do would take too long.
         """
         queue = self._queues.get(served.key)
         if queue is None:
             queue = self._queues[served.key] = _Queue()
-        if queue.rows + rows > self._max_queue_rows:
+        elif queue.rows:
+            self.admit(served, rows, timeout)
+        if rows > self._max_queue_rows:
             raise QueueFull(served.name, retry_after=1)
-        ticket = Ticket(served, data, rows, self._loop.time() + timeout, gone, self._loop.create_future())
+        ticket = Ticket(self, served, data, rows, self._loop.time() + timeout, waiter)
         queue.append((ticket, 0, rows))
+        self.waiting_requests += 1
         self._deadlines.add(ticket)
         if not queue.scheduled:
             # Not at once: whatever else the event loop has just read from its sockets comes along.
@@ -219,20 +286,12 @@ class Batcher:
             self._loop.call_soon(self._dispatch, served.key)
         return ticket
 
-    async def answer(self, ticket: Ticket) -> tuple[Answer, int]:
-        """Waits for a ticket's answer: the batch's, and the row where this request's rows begin in it.
-
-        Raises:
-            DeadlineExceeded, ModelFault, ClientGone: it has none.
-        """
-        self.waiting_requests += 1
-        try:
-            return await ticket.answered
-        finally:
-            self.waiting_requests -= 1
-            self._deadlines.remove(ticket)
-            if ticket.queued:
-                self._queues[ticket.served.key].end(ticket)
+    def forget(self, ticket: Ticket) -> None:
+        """A ticket has ended."""
+        self.waiting_requests -= 1
+        self._deadlines.remove(ticket)
+        if ticket.queued:
+            self._queues[ticket.served.key].end(ticket)
 
     def waiting_rows(self) -> int:
         """Rows that are in no batch yet."""
@@ -243,9 +302,17 @@ class Batcher:
         for key in list(self._queues):
             self._dispatch(key)
 
-    def batch_done(self, key: str) -> None:
-        """A worker is free for this model version again."""
+    def forget_paces(self, served_keys: set[str]) -> None:
+        """Drops what was measured of versions that are not served any more."""
+        self._paces = {key: pace for key, pace in self._paces.items() if key in served_keys}
+
+    def batch_done(self, key: str, rows: int, seconds: float) -> None:
+        """A worker is free for this model version again, after `rows` rows took it `seconds`."""
+        pace = self._paces.get(key)
+        if pace is None:
+            pace = self._paces[key] = Pace()
         queue = self._queues.get(key)
+        pace.observe(rows, seconds)
         if queue is not None and not queue.scheduled:
             # Also later: a client that has its answer now may have sent its next request already.
             queue.scheduled = True
@@ -254,14 +321,17 @@ class Batcher:
     def batch_lost(self, batch: Batch) -> None:
         """Puts a batch back at the head of its queue; the limit does not apply, since its rows were accepted."""
         self._on_resent()
-        queue = self._queues.setdefault(batch.key, _Queue())
+        key = batch.key
+        queue = self._queues.setdefault(key, _Queue())
         for ticket, start, stop in reversed(batch.spans):
             ticket.losses += 1
             if ticket.losses >= _GIVE_UP_AFTER_LOSSES:
                 ticket.fail(ModelFault(f"the worker died {ticket.losses} times with these rows in hand."))
-            else:
+            elif not ticket.done:
                 queue.append_first((ticket, start, stop))
-        self.batch_done(batch.key)
+        if not queue.scheduled:
+            queue.scheduled = True
+            self._loop.call_soon(self._dispatch, key)
 
     def _dispatch(self, key: str) -> None:
         queue = self._queues.get(key)
@@ -272,14 +342,19 @@ class Batcher:
             link = self._pool.free_link(key)
             if link is None:
                 return
-            spans = self._next_spans(queue)
+            spans = self._next_spans(key, queue)
             if spans:
                 link.send(Batch(self, key, spans))
         del self._queues[key]
 
-    def _next_spans(self, queue: _Queue) -> list[Span]:
+    def _next_spans(self, key: str, queue: _Queue) -> list[Span]:
         """Takes the next batch's spans from the queue, oldest first."""
         room = self._max_batch_rows
+        if queue.rows > 1:
+            pace = self._paces.get(key)
+            if pace is not None:
+                room = min(room, pace.batch_rows)
+        share_of_large = max(1, room // 2)
         now = time.perf_counter()
         spans: list[Span] = []
         cut: list[Span] = []
@@ -289,12 +364,12 @@ class Batcher:
             if spans and alone:
                 break
             queue.pop_first()
-            if ticket.answered.done():
+            if ticket.done:
                 continue
-            if ticket.gone():
+            if ticket.waiter.disconnected:
                 ticket.fail(ClientGone("the client hung up before its rows were sent."))
                 continue
-            share = room if alone or not (queue.spans or spans) else max(1, self._max_batch_rows // 2)
+            share = room if alone or not (queue.spans or spans) else share_of_large
             taken = min(stop - start, room, share)
             if start == 0:
                 ticket.served.metrics.queue_wait.observe(now - ticket.arrived)

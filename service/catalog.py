@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from models.checkpoint import read_header
 from models.config import MLPConfig
 from models.encoding import RowEncoder
 from models.errors import AxonError, CheckpointError, ModelNotFound, StoreError
@@ -37,7 +36,7 @@ class ServedVersion:
     """One model version as an API process knows it: all but the weights."""
 
     def __init__(self, place: ModelVersion, identity: FileIdentity, metrics: ModelMetrics) -> None:
-        self.header = read_header(place.path)
+        self.header = place.read_header()
         try:
             self.config = MLPConfig.from_dict(self.header["architecture"])
             self.schema = Schema.from_dict(self.header)
@@ -271,7 +270,7 @@ def served_versions(store: Store) -> Iterator[VersionToLoad]:
         first = (next(candidates, None) for _, candidates in _targets(entry))
         for version in sorted({version for version in first if version is not None}):
             try:
-                digest: Any = read_header(store.version(entry.name, version).path)["digest"]
+                digest: Any = store.version(entry.name, version).read_header()["digest"]
             except CheckpointError as error:
                 log.error("checkpoint not loaded", model=entry.name, version=version, reason=str(error))
                 continue

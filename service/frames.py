@@ -1,19 +1,24 @@
 """The frames that an API process and an inference worker exchange over a Unix stream: bytes, and nothing but.
 
     frame     = length u32 · kind u8 · padding · id u64 · payload        (little-endian; length is the payload's)
-    PREDICT   = segments u32 · key length u16 · key · rows u32 × segments · float32 × rows × width
+    PREDICT   = segments u32 · key length u16 · padding · deadline f64 ·
+                key · rows u32 × segments · float32 × rows × width
     ANSWER    = rows u32 · width u32 · faults u32 · padding · seconds f64 ·
                 (segment u32 · length u16 · text) × faults · float32 × rows × width
     LOAD      = key: asks for a model version to be made ready
     LOADED    = JSON: what was loaded, or the reason why not
     HELLO     = JSON: who the worker is; its first frame on every connection
+    PING      = nothing: asks whether the worker still takes frames
+    PONG      = nothing: it does
 
 A segment is the rows of one request: when a model fails on a batch, the fault is told for the segments that caused it.
+After `deadline`, on the monotonic clock, nobody waits for the batch any more, and it needs no forward pass.
 A key is `name@version#digest`, so that a version whose file was replaced is another key. Ids are the API process's own.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +30,7 @@ from numpy.typing import NDArray
 Buffer = bytes | bytearray | memoryview
 
 _HEAD = struct.Struct("<IB3xQ")
-_PREDICT = struct.Struct("<IH")
+_PREDICT = struct.Struct("<IH2xd")
 _ANSWER = struct.Struct("<III4xd")
 _FAULT = struct.Struct("<IH")  # heads are padded so that an answer's floats are aligned where they arrive
 MAX_PAYLOAD = 1 << 31  # far above any batch; a length beyond it means that the stream is out of step
@@ -40,6 +45,8 @@ class Kind(IntEnum):
     LOAD = 3
     LOADED = 4
     HELLO = 5
+    PING = 6
+    PONG = 7
 
 
 _KINDS = frozenset(Kind)
@@ -62,12 +69,13 @@ class Frame:
 class PredictFrame:
     """A batch: the rows of several requests for one model version, one after the other.
 
-    `data` holds float32 rows; `segments` holds how many belong to each request.
+    `data` holds float32 rows; `segments` holds how many belong to each request; nobody waits beyond `deadline`.
     """
 
     key: str
     segments: tuple[int, ...]
     data: memoryview
+    deadline: float = math.inf
 
     @property
     def rows(self) -> int:
@@ -93,10 +101,12 @@ def encode(kind: Kind, id_: int, payload: Buffer = b"") -> bytes:
     return _HEAD.pack(len(payload), kind, id_) + payload
 
 
-def encode_predict(id_: int, key: str, segments: Sequence[int], data: Sequence[Buffer]) -> bytes:
+def encode_predict(
+    id_: int, key: str, segments: Sequence[int], data: Sequence[Buffer], deadline: float = math.inf
+) -> bytes:
     """A PREDICT frame; `data` holds each segment's float32 rows."""
     name = key.encode()
-    head = _PREDICT.pack(len(segments), len(name)) + name + struct.pack(f"<{len(segments)}I", *segments)
+    head = _PREDICT.pack(len(segments), len(name), deadline) + name + struct.pack(f"<{len(segments)}I", *segments)
     size = len(head) + sum(map(_nbytes, data))
     return b"".join((_HEAD.pack(size, Kind.PREDICT, id_), head, *data))
 
@@ -108,13 +118,13 @@ def decode_predict(payload: Buffer) -> PredictFrame:
         FrameError: it is not one.
     """
     try:
-        count, name_length = _PREDICT.unpack_from(payload)
+        count, name_length, deadline = _PREDICT.unpack_from(payload)
         at = _PREDICT.size + name_length
         key = bytes(payload[_PREDICT.size : at]).decode()
         segments = struct.unpack_from(f"<{count}I", payload, at)
     except (struct.error, UnicodeDecodeError) as error:
         raise FrameError(f"not a PREDICT payload: {error}") from error
-    frame = PredictFrame(key, segments, memoryview(payload)[at + 4 * count :])
+    frame = PredictFrame(key, segments, memoryview(payload)[at + 4 * count :], deadline)
     if frame.rows == 0 or len(frame.data) == 0 or len(frame.data) % (4 * frame.rows):
         raise FrameError(f"{len(frame.data)} bytes are not {frame.rows} rows of float32")
     return frame

@@ -1,13 +1,12 @@
-"""What an API process is: the ASGI application that uvicorn runs in it, put together once the process has forked.
+"""What an API process is: the application that uvicorn runs in it, put together once the process has forked.
 
-`POST /predict` is answered before the framework is reached: routing, dependencies and middleware would cost several
-times what the request itself does. Everything else goes to the FastAPI application.
+`POST /predict` is answered by the HTTP protocol itself, which finds its endpoint in `direct`: ASGI, routing,
+dependencies and middleware would cost several times what the request does. All else goes to the FastAPI application.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import signal
 from collections.abc import Callable
@@ -17,16 +16,20 @@ from types import FrameType
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models.store import Store
+from service.access import Access
 from service.app import PREDICT_PATH, create_app
 from service.batcher import Batcher
 from service.catalog import Catalog
+from service.http_protocol import ConnectionWatch, DirectEndpoint, HttpLimits
 from service.link import WorkerPool
 from service.logs import configure_logs, get_logger
 from service.metrics import ApiMetrics
+from service.request_ids import renew_request_ids
+from service.response_headers import WithSecurityHeaders
 from service.routes.health import health_router
 from service.routes.metrics import metrics_router
 from service.routes.models import models_router
-from service.routes.predict import PredictEndpoint, renew_request_ids
+from service.routes.predict import PredictEndpoint
 from service.settings import Settings
 from service.worker import socket_path
 
@@ -50,16 +53,22 @@ class FrontDoor:
         self._settings = settings
         self._runtime_dir = runtime_dir
         self._workers = workers
+        self._http_limits = HttpLimits(
+            header_seconds=settings.header_seconds,
+            body_seconds=settings.body_seconds,
+            idle_seconds=settings.idle_seconds,
+            max_connections=settings.max_connections,
+            max_body_bytes=settings.max_body_bytes,
+            max_buffered_bytes=settings.max_buffered_bytes,
+        )
+        self._access = Access.from_settings(settings)
         self._was_ready = False
         self._draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or runs the process's lifespan."""
         if scope["type"] == "http":
-            if scope["path"] == PREDICT_PATH and scope["method"] == "POST":
-                await self._predict(scope, receive, send)
-            else:
-                await self._app(scope, receive, send)
+            await self._app(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
         else:  # a WebSocket: there is none here
@@ -84,7 +93,9 @@ class FrontDoor:
         renew_request_ids()
         self._metrics = metrics = ApiMetrics(self._runtime_dir / "metrics")
         self._pool = WorkerPool(
-            [socket_path(self._runtime_dir, worker) for worker in range(self._workers)], self._on_worker_change
+            [socket_path(self._runtime_dir, worker) for worker in range(self._workers)],
+            self._on_worker_change,
+            hang_seconds=settings.hang_seconds,
         )
         self._batcher = Batcher(
             self._pool,
@@ -100,17 +111,26 @@ class FrontDoor:
             default_model=settings.default_model,
         )
         metrics.start(f"api-{self.response_queue_id}", self._batcher.waiting_rows)
-        self._predict = PredictEndpoint(self._catalog, self._batcher, metrics, settings)
-        self._app: ASGIApp = create_app(
-            self._predict,
-            [
-                models_router(self._catalog),
-                health_router(self.not_ready),
-                metrics_router(metrics, self._catalog, self._pool),
-            ],
+        self._predict = PredictEndpoint(self._catalog, self._batcher, metrics, settings, self._access)
+        self.watch = ConnectionWatch(self._http_limits)
+        self.direct: dict[tuple[bytes, bytes], DirectEndpoint] = {
+            (b"POST", PREDICT_PATH.encode()): self._predict,
+        }
+        access = self._access
+        self._app: ASGIApp = WithSecurityHeaders(
+            create_app(
+                [
+                    models_router(self._catalog, access),
+                    health_router(self.not_ready),
+                    metrics_router(metrics, self._catalog, self._pool, access),
+                ],
+                access,
+            )
         )
         self._pool.start()
-        self._refreshing = asyncio.create_task(self._keep_fresh(), name="refresh")
+        self._followers = [asyncio.create_task(self._keep_fresh(), name="refresh")]
+        if access is not None:
+            self._followers.append(asyncio.create_task(access.follow(settings.reload_seconds), name="keys"))
         self._drain_on(signal.SIGTERM)
         self._drain_on(signal.SIGINT)
         # What was imported stays for good: the collector need not walk it again and again (a pause of 100 ms).
@@ -118,9 +138,9 @@ class FrontDoor:
         gc.freeze()
 
     async def _stop(self) -> None:
-        self._refreshing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._refreshing
+        for follower in self._followers:
+            follower.cancel()
+        await asyncio.gather(*self._followers, return_exceptions=True)
         await self._pool.close()
         self._metrics.flush()
 
@@ -131,6 +151,7 @@ class FrontDoor:
                 # Versions are checked by loading them on the workers, so the first look waits for all of these.
                 if self._was_ready or self._pool.up == self._workers:
                     await self._catalog.refresh()
+                    self._batcher.forget_paces({served.key for served in self._catalog.ready_versions()})
                     self._was_ready = True
             except Exception:
                 log.exception("the store was not taken in")

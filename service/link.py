@@ -54,6 +54,8 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._broken = asyncio.Event()
         self._last_id = 0
+        self._heard = False  # since the last look
+        self._misses = 0
 
     @property
     def up(self) -> bool:
@@ -96,6 +98,21 @@ class Link(asyncio.Protocol):
         reason: str | None = await loaded
         return reason
 
+    def look(self, most_misses: int) -> None:
+        """Called again and again: asks the worker whether it is there, and lets go of one that says nothing.
+
+        Looks are counted, and not seconds: when this process itself was held up, the worker's words may be unread.
+        """
+        if self._transport is None or not self.worker:
+            return
+        self._misses = 0 if self._heard else self._misses + 1
+        if self._misses >= most_misses:
+            log.error("worker does not answer; its batches go to others", worker=self.index)
+            self._transport.abort()
+        elif self._heard:
+            self._heard = False
+            self._transport.write(frames.encode(Kind.PING, 0))
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The stream is there; the worker's HELLO is next."""
         self._transport = cast(asyncio.Transport, transport)
@@ -103,6 +120,7 @@ class Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the worker."""
+        self._heard = True
         try:
             for frame in self._reader.feed(data):
                 self._take(frame)
@@ -139,22 +157,40 @@ class Link(asyncio.Protocol):
                     load.set_result(json.loads(bytes(frame.payload))["error"])
             case Kind.HELLO:
                 self.worker = json.loads(bytes(frame.payload))
+                self._misses = 0
                 log.info("worker up", **self.worker)
                 self._on_change()
+            case Kind.PONG:
+                pass
             case _:
                 raise FrameError(f"an API process takes no {frame.kind.name}")
 
 
 class WorkerPool:
-    """All workers' links."""
+    """All workers' links.
 
-    def __init__(self, paths: Iterable[Path], on_change: Callable[[], None]) -> None:
+    Args:
+        paths: the workers' sockets.
+        on_change: called when a worker has come or gone.
+        hang_seconds: a worker that says nothing for so long is taken for gone, until it connects anew.
+    """
+
+    def __init__(self, paths: Iterable[Path], on_change: Callable[[], None], *, hang_seconds: float = 10.0) -> None:
+        self._look_seconds = min(1.0, hang_seconds / 4)
+        self._most_misses = max(2, round(hang_seconds / self._look_seconds))
         self.links = [Link(index, path, on_change) for index, path in enumerate(paths)]
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
         """Begins to connect."""
         self._tasks = [asyncio.create_task(link.run(), name=f"link-{link.index}") for link in self.links]
+        self._tasks.append(asyncio.create_task(self._look(), name="look"))
+
+    async def _look(self) -> None:
+        while True:
+            await asyncio.sleep(self._look_seconds)
+            for link in self.links:
+                link.look(self._most_misses)
 
     async def close(self) -> None:
         """Lets go of the workers."""

@@ -50,6 +50,13 @@ class RowFault(BaseModel):
     message: str
 
 
+class BodyFault(BaseModel):
+    """What is wrong with a body or a parameter."""
+
+    location: str = Field(description="Names and positions, joined by dots; empty for the whole.")
+    message: str
+
+
 class ProblemDocument(BaseModel):
     """An error, as RFC 9457 has it (`application/problem+json`)."""
 
@@ -57,8 +64,8 @@ class ProblemDocument(BaseModel):
     title: str
     status: int
     detail: str
-    errors: list[RowFault | dict[str, Any]] | None = Field(None, description="Faults in the rows, first row first.")
-    request_id: str | None = None
+    errors: list[RowFault | BodyFault] | None = Field(None, description="The faults one by one, where they are told.")
+    request_id: str = Field(description="As in the header `X-Request-ID`, and in the log.")
 
 
 class ModelEntry(BaseModel):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import multiprocessing
 import os
@@ -12,6 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
+from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,6 +23,8 @@ from litserve.connector import check_cuda_with_nvidia_smi
 
 from models.store import Store
 from service.front_door import FrontDoor
+from service.http_protocol import HttpProtocol
+from service.lifeline import die_with_parent
 from service.logs import configure_logs, get_logger
 from service.settings import Settings
 from service.worker import PredictAPI
@@ -38,10 +40,10 @@ log = get_logger(__name__)
 class Server(litserve.LitServer):
     """LitServe's server with Axon's front door, and an eye on the API processes, which LitServe has not."""
 
-    def __init__(self, settings: Settings, runtime_dir: Path) -> None:
+    def __init__(self, settings: Settings, runtime_dir: Path, api: type[PredictAPI] = PredictAPI) -> None:
         device = _resolve_device(settings.device)
         super().__init__(
-            PredictAPI(settings, runtime_dir),
+            api(settings, runtime_dir),
             accelerator=device,
             devices="auto" if device == "cuda" else 1,
             workers_per_device=settings.workers,
@@ -67,7 +69,7 @@ class Server(litserve.LitServer):
         # As PID 1, a signal without a handler is ignored; elsewhere SIGTERM would leave LitServe's children behind.
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        os.register_at_fork(after_in_child=_after_fork)
+        os.register_at_fork(after_in_child=partial(_after_fork, os.getpid()))
         try:
             self.run(
                 host=settings.host,
@@ -80,8 +82,9 @@ class Server(litserve.LitServer):
                 server_header=False,
                 proxy_headers=False,  # nothing here asks for a client's address, and it costs each request
                 loop="uvloop",
-                http="httptools",
-                timeout_keep_alive=75,
+                http=HttpProtocol,
+                ws="none",
+                timeout_keep_alive=settings.idle_seconds,
             )
         except SystemExit:  # uvicorn's way of saying that it cannot bind
             log.error("cannot listen: is the port taken?", host=settings.host, port=settings.port)
@@ -135,8 +138,13 @@ class Server(litserve.LitServer):
         super()._perform_graceful_shutdown(*args, **kwargs)
 
 
-def serve(settings: Settings) -> int:
-    """Serves a store; returns the exit code."""
+def serve(settings: Settings, api: type[PredictAPI] = PredictAPI) -> int:
+    """Serves a store; returns the exit code.
+
+    Args:
+        settings: all of them.
+        api: what runs the models in the workers.
+    """
     configure_logs(settings.log_level, settings.log_format)
     store = Store(settings.store)
     if not store.names():
@@ -144,10 +152,12 @@ def serve(settings: Settings) -> int:
             "the store is empty; train a model (python -m training fit iris), and it will be served at once",
             store=str(settings.store),
         )
+    if settings.api_keys is None and settings.api_keys_file is None and settings.host != "127.0.0.1":
+        log.warning("open to whoever can reach it: no API keys are set", host=settings.host)
     runtime_dir, lock = _make_runtime_dir(settings.runtime_dir)
     tempfile.tempdir = str(runtime_dir)  # where LitServe's manager puts its socket, and leaves it
     try:
-        return Server(settings, runtime_dir).serve()
+        return Server(settings, runtime_dir, api).serve()
     finally:
         os.close(lock)
         shutil.rmtree(runtime_dir, ignore_errors=True)
@@ -191,19 +201,15 @@ def _lock(runtime_dir: Path, flags: int) -> int:
     return descriptor
 
 
-_libc = ctypes.CDLL(None)
-_PR_SET_PDEATHSIG = 1
-
-
-def _after_fork() -> None:
+def _after_fork(main: int) -> None:
     """In each forked child (API processes and LitServe's manager).
 
     The main process's handlers are not for it (uvicorn puts them back when it ends); and should the main process be
     killed, the kernel tells the child, since the manager would never notice. Workers are spawned and watch for it.
     """
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    die_with_parent(main, signal.SIGTERM)
 
 
 def _end_children() -> None:

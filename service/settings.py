@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Positive = Annotated[int, Field(ge=1)]
@@ -18,7 +18,7 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 class Settings(BaseSettings):
     """Everything that can be set; each field is `AXON_` and its name in capitals."""
 
-    model_config = SettingsConfigDict(env_prefix="AXON_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="AXON_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     store: Path = Field(Path("checkpoints"), description="Folder of models to serve.")
     host: Literal["0.0.0.0", "127.0.0.1", "::"] = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104
@@ -43,6 +43,16 @@ class Settings(BaseSettings):
     )
     max_timeout_seconds: Seconds = Field(300.0, description="The longest deadline that a request may set.")
     reload_seconds: Seconds = Field(2.0, description="How often the store is looked at for new versions and aliases.")
+    hang_seconds: Seconds = Field(
+        10.0, description="A worker that answers nothing for so long is taken for hung, killed and replaced."
+    )
+    header_seconds: Seconds = Field(10.0, description="How long a request's head may take to come.")
+    body_seconds: Seconds = Field(30.0, description="How long a request's body may take to come.")
+    idle_seconds: Seconds = Field(75.0, description="How long a connection is kept between two requests.")
+    max_connections: Positive = Field(10_000, description="Connections to one API process at most; beyond, 503.")
+    max_buffered_bytes: Positive = Field(
+        512 * 1024 * 1024, description="Bytes of all bodies that one API process holds at a time; beyond, 503."
+    )
     model_cache: Positive = Field(
         256, description="Model versions kept in memory by each process; the least recently used goes first."
     )
@@ -56,6 +66,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity logged.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
     access_log: bool = Field(False, description="Whether each prediction is logged.")
+    api_keys: SecretStr | None = Field(
+        None, description="API keys, `name:scopes:sha256` each, blanks between; with none and no file, all is open."
+    )
+    api_keys_file: Path | None = Field(
+        None, description="File of such keys, one a line; read again when it changes. `axon-serve keys new` makes one."
+    )
     runtime_dir: Path | None = Field(
         None, description="Folder for sockets and metric files; unset, a private one under the temporary folder."
     )

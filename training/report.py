@@ -8,7 +8,6 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from models.checkpoint import read_header
 from models.config import MLPConfig
 from models.errors import AxonError
 from models.store import ModelVersion, Store, StoreEntry
@@ -60,7 +59,7 @@ def model_record(store: Store, entry: StoreEntry) -> dict[str, Any]:
         "problem": entry.problem,
     }
     try:
-        header = read_header(store.version(entry.name, entry.versions[-1]).path)
+        header = store.version(entry.name, entry.versions[-1]).read_header()
         config = MLPConfig.from_dict(header["architecture"])
         return record | {
             "task": config.task,

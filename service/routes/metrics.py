@@ -10,16 +10,22 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from service.access import Access, Scope
 from service.catalog import Catalog
 from service.link import WorkerPool
 from service.metrics import CONTENT_TYPE, ApiMetrics
+from service.openapi import Responses
+from service.routes.guard import Guard
+
+_TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
-def metrics_router(metrics: ApiMetrics, catalog: Catalog, pool: WorkerPool) -> APIRouter:
-    """The route."""
-    router = APIRouter(tags=["metrics"])
+def metrics_router(metrics: ApiMetrics, catalog: Catalog, pool: WorkerPool, access: Access | None = None) -> APIRouter:
+    """The route; `access` None lets everybody in."""
+    guard = Guard(access, Scope.READ)
+    router = APIRouter(tags=["metrics"], dependencies=guard.dependencies, responses=guard.responses)
 
-    @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+    @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_TEXT)
     async def scrape() -> Response:
         metrics.flush()
         state = _State(catalog, pool)

@@ -1,30 +1,70 @@
-"""`GET /models`, `GET /models/{id}` and `GET /models/{id}/summary`: what is served, and what it is made of."""
+"""`GET /models`, `GET /models/{id}` and `GET /models/{id}/summary`: what is served, and what it is made of.
+
+`POST /models/refresh` takes in the store now.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from models.schema import CategoricalColumn
+from service.access import Access, Scope
 from service.catalog import Catalog, ServedModel, ServedVersion
-from service.schemas import ModelDetail, ModelEntry, ModelList, PredictRequest, ProblemDocument, SummaryResponse
+from service.logs import get_logger
+from service.openapi import Responses, problems
+from service.routes.guard import Guard
+from service.schemas import ModelDetail, ModelEntry, ModelList, PredictRequest, SummaryResponse
 
-_NOT_FOUND: dict[int | str, dict[str, Any]] = {
-    404: {"model": ProblemDocument, "description": "No such model, version or alias."}
+_NOT_FOUND = problems({404: "No such model, version or alias.", 503: "It is there, and cannot be loaded."})
+_FIRST = {"id": "$response.body#/models/0/name"}
+_LIST_LINKS: Responses = {
+    200: {
+        "links": {
+            "model": {"operationId": "show_model", "parameters": _FIRST},
+            "summary": {"operationId": "show_summary", "parameters": _FIRST},
+        }
+    }
+}
+_MODEL_LINKS: Responses = {
+    200: {"links": {"example": {"operationId": "predict", "requestBody": "$response.body#/example"}}}
+}
+_SUMMARY_FORMS: Responses = {
+    200: {
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+        "description": "JSON, or text by `Accept` or `format`.",
+    }
 }
 
 
-def models_router(catalog: Catalog) -> APIRouter:
-    """The routes over a catalog."""
-    router = APIRouter(prefix="/models", tags=["models"])
+log = get_logger(__name__)
 
-    @router.get("", summary="Models that are served", response_model=ModelList)
+
+def models_router(catalog: Catalog, access: Access | None = None) -> APIRouter:
+    """The routes over a catalog; `access` None lets everybody in."""
+    read, manage = Guard(access, Scope.READ), Guard(access, Scope.MANAGE)
+    models = APIRouter(tags=["models"])
+    router = APIRouter(prefix="/models", dependencies=read.dependencies, responses=read.responses)
+
+    @router.get("", summary="Models that are served", response_model=ModelList, responses=_LIST_LINKS)
     async def list_models() -> ModelList:
         return ModelList(models=[_entry(model) for model in catalog.models()], problems=catalog.problems)
 
-    @router.get("/{id}", summary="One model version", response_model=ModelDetail, responses=_NOT_FOUND)
+    @models.post(
+        "/models/refresh",
+        summary="Take in the store now",
+        response_model=ModelList,
+        dependencies=manage.dependencies,
+        responses=manage.responses | _LIST_LINKS,
+    )
+    async def refresh_models(request: Request) -> ModelList:
+        await catalog.refresh()
+        log.info("the store was taken in", key=getattr(request.state, "key", None))
+        return await list_models()
+
+    @router.get("/{id}", summary="One model version", response_model=ModelDetail, responses=_NOT_FOUND | _MODEL_LINKS)
     async def show_model(id: str) -> ModelDetail:  # noqa: A002 -- the path's own word
         return _detail(await catalog.find(id), catalog)
 
@@ -32,8 +72,7 @@ def models_router(catalog: Catalog) -> APIRouter:
         "/{id}/summary",
         summary="Layers and parameter counts",
         response_model=SummaryResponse,
-        responses=_NOT_FOUND
-        | {200: {"content": {"text/plain": {}}, "description": "JSON, or text by `Accept` or `format`."}},
+        responses=_NOT_FOUND | _SUMMARY_FORMS | problems({422: "There is no such `format`."}),
     )
     async def show_summary(
         request: Request,
@@ -52,7 +91,8 @@ def models_router(catalog: Catalog) -> APIRouter:
         document = {k: v for k, v in served.summary.to_dict().items() if k != "title"}
         return SummaryResponse(model=served.name, version=served.version, **document)
 
-    return router
+    models.include_router(router)
+    return models
 
 
 def _entry(model: ServedModel) -> ModelEntry:

@@ -1,50 +1,54 @@
 """`POST /predict`: JSON rows in, JSON answers out. This is the hot path, so its work is ordered by cost.
 
-What a well-formed request needs is done on bytes and plain Python types: orjson reads the body, `RowEncoder` packs
-the rows, and the answers of a whole batch are written to JSON once and cut into its requests' shares. Anything
-unusual about a request sends it through the Pydantic model, which either accepts it or says what is wrong.
+What a well-formed request needs is done on bytes and plain Python types: orjson reads a small body and `RowEncoder`
+packs its rows; a large body's numbers go into a buffer as they are (`BulkReader`). Anything unusual about a request
+sends it through the Pydantic model, which either accepts it or says what is wrong.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import math
-import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
-from weakref import WeakKeyDictionary
 
-import numpy as np
 import orjson
-from numpy.typing import NDArray
 from pydantic import ValidationError
-from starlette.types import Receive, Scope, Send
 
+from service.access import Access, Scope
+from service.answers import AnswerWriter
 from service.batcher import Answer, Batcher
+from service.bulk_json import LARGE_BODY_BYTES, BulkReader, model_first
 from service.catalog import Catalog, ServedVersion
-from service.errors import MEDIA_TYPE, ClientGone, DeadlineExceeded, Problem, invalid_request, problem_of, too_large
+from service.errors import MEDIA_TYPE, DeadlineExceeded, Problem, invalid_request, problem_of, too_large
+from service.http_protocol import Exchange
 from service.logs import get_logger
 from service.metrics import ApiMetrics
+from service.request_ids import REQUEST_ID_HEADER, accepted_request_id
 from service.schemas import PredictRequest
 from service.settings import Settings
 
-REQUEST_ID_HEADER = b"x-request-id"
 TIMEOUT_HEADER = b"x-request-timeout-seconds"
 
 _LENGTH_HEADER = b"content-length"
-_MAX_REQUEST_ID = 128
+_AUTHORIZATION_HEADER = b"authorization"
+_API_KEY_HEADER = b"x-api-key"
+_JSON = b"application/json"
+_PROBLEM = MEDIA_TYPE.encode()
 _MAX_VALIDATION_ERRORS = 20
 
 log = get_logger(__name__)
 
 
 class PredictEndpoint:
-    """The endpoint as an ASGI application."""
+    """The endpoint behind the HTTP protocol's direct way: exchanges in, answers out."""
 
-    def __init__(self, catalog: Catalog, batcher: Batcher, metrics: ApiMetrics, settings: Settings) -> None:
+    def __init__(
+        self, catalog: Catalog, batcher: Batcher, metrics: ApiMetrics, settings: Settings, access: Access | None
+    ) -> None:
+        self._access = access
         self._catalog = catalog
         self._batcher = batcher
         self._unrouted = metrics.unrouted
@@ -53,104 +57,147 @@ class PredictEndpoint:
         self._timeout = settings.timeout_seconds
         self._max_timeout = settings.max_timeout_seconds
         self._access_log = settings.access_log
-        self._writers: WeakKeyDictionary[ServedVersion, AnswerWriter] = WeakKeyDictionary()
+        self._writers: dict[str, AnswerWriter] = {}
+        self._bulk = BulkReader()
+        self._loading: set[asyncio.Task[None]] = set()
         self._closing = False
 
     def close_connections(self) -> None:
         """From now on, each answer asks its client to connect anew: the server is about to stop."""
         self._closing = True
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request, whatever happens."""
-        started = time.perf_counter()
-        request_id, timeout, length = None, None, 0
-        for name, value in scope["headers"]:
+    def begin(self, exchange: Exchange) -> None:
+        """Judges a request by its head."""
+        request_id, timeout, length, authorization, api_key = None, None, 0, None, None
+        for name, value in exchange.headers:
             if name == _LENGTH_HEADER:
                 length = int(value) if value.isdigit() else 0
             elif name == REQUEST_ID_HEADER:
                 request_id = value
             elif name == TIMEOUT_HEADER:
                 timeout = value
-        request_id = accepted_request_id(request_id)
-        served, rows = None, 0
-        status, content_type = HTTPStatus.OK, b"application/json"
-        extra: Iterable[tuple[bytes, bytes]] = ()
+            elif name == _AUTHORIZATION_HEADER:
+                authorization = value
+            elif name == _API_KEY_HEADER:
+                api_key = value
+        exchange.request_id = accepted_request_id(request_id)
+        if self._closing:
+            exchange.keep_alive = False
+        prediction = exchange.context = Prediction(self, exchange, self._timeout)
         try:
-            seconds = self._timeout if timeout is None else self._parse_timeout(timeout)
-            body = await self._read_body(receive, length)
+            if self._access is not None:
+                self._access.check(authorization, api_key, Scope.PREDICT)
+            if timeout is not None:
+                prediction.seconds = self._parse_timeout(timeout)
+        except Problem as problem:
+            prediction.failed(problem)
+            return
+        if length > self._max_body_bytes:
+            exchange.refuse(too_large(f"a body of {length:,} bytes; the limit is {self._max_body_bytes:,}."))
+
+    def handle(self, exchange: Exchange) -> None:
+        """Reads a request's body and has its rows predicted."""
+        prediction: Prediction = exchange.context
+        body = exchange.body
+        try:
+            if len(body) >= LARGE_BODY_BYTES:
+                self._handle_large(prediction, body)
+                return
             model, instances = _parse(body)
             served = self._catalog.get(model)
-            if served is None:
-                served = await self._make_ready(model, seconds)
-                seconds -= time.perf_counter() - started
-            rows = len(instances)
-            if rows > self._max_request_rows:
-                raise too_large(f"{rows:,} rows in one request; the limit is {self._max_request_rows:,}.")
-            data = served.encoder.encode(instances, may_hold_booleans=b"true" in body or b"false" in body)
-            ticket = self._batcher.submit(served, data, rows, seconds, _gone(receive))
-            answer, start = await self._batcher.answer(ticket)
-            writer = self._writers.get(served)
-            if writer is None:
-                writer = self._writers[served] = AnswerWriter(served)
-            payload = writer.write(answer, start, rows)
+            if served is not None:
+                self._submit_rows(prediction, served, instances, body)
+            else:
+                self._load_first(prediction, model, body, instances)
         except Exception as error:
-            rows = 0
-            problem = problem_of(error)
-            status, content_type = problem.status, MEDIA_TYPE.encode()
-            payload = problem.body(request_id.decode("latin-1"))
-            extra = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-            self._log_failure(error, problem, request_id, served)
-        headers = [
-            (b"content-type", content_type),
-            (b"content-length", b"%d" % len(payload)),
-            (REQUEST_ID_HEADER, request_id),
-            *extra,
-        ]
-        if self._closing:
-            headers.append((b"connection", b"close"))
-        (served.metrics if served is not None else self._unrouted).observe_request(
-            int(status), time.perf_counter() - started, rows
-        )
-        await send({"type": "http.response.start", "status": int(status), "headers": headers})
-        await send({"type": "http.response.body", "body": payload})
+            prediction.failed(error)
+
+    def refuse(self, exchange: Exchange, problem: Problem) -> None:
+        """Answers with a problem of the connection's."""
+        exchange.context.failed(problem)
+
+    def writer(self, served: ServedVersion) -> AnswerWriter:
+        """What writes a version's answers."""
+        writer = self._writers.get(served.key)
+        if writer is None:
+            ready = {version.key for version in self._catalog.ready_versions()}
+            self._writers = {key: kept for key, kept in self._writers.items() if key in ready}
+            writer = self._writers[served.key] = AnswerWriter(served)
+        return writer
+
+    def count(self, served: ServedVersion | None, status: int, seconds: float, rows: int) -> None:
+        """Counts one answer."""
+        (served.metrics if served is not None else self._unrouted).observe_request(status, seconds, rows)
+
+    def log_success(self, prediction: Prediction, status: int, seconds: float) -> None:
+        """The access log's line, where there is one."""
         if self._access_log:
             log.info(
                 "predicted",
-                request_id=request_id.decode("latin-1"),
-                model=str(served) if served is not None else None,
-                status=int(status),
-                rows=rows,
-                milliseconds=round((time.perf_counter() - started) * 1000, 3),
+                request_id=prediction.exchange.request_id.decode("latin-1"),
+                model=str(prediction.served) if prediction.served is not None else None,
+                status=status,
+                rows=prediction.rows,
+                milliseconds=round(seconds * 1000, 3),
             )
 
-    async def _make_ready(self, model: str | None, seconds: float) -> ServedVersion:
-        """A version that is loaded when it is first asked for; that too is within the deadline."""
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._catalog.find(model)
-        except TimeoutError:
-            raise DeadlineExceeded("the deadline passed before the model was loaded.") from None
+    def _handle_large(self, prediction: Prediction, body: bytes) -> None:
+        """A large body: where its model is told first, its queue is asked before the rows are read."""
+        named = model_first(body)
+        if named is not None and (served := self._catalog.get(named)) is not None:
+            prediction.served = served
+            self._batcher.admit(served, 1, prediction.seconds)
+        found = self._bulk.read(body)
+        if found is not None:
+            model, numbers = found
+            served = self._catalog.get(model)
+            if served is not None:
+                prediction.served = served
+                self._check_rows(len(numbers))
+                data = served.encoder.encode_numbers(numbers)
+                if data is not None:
+                    self._submit(prediction, served, data, len(numbers))
+                    return
+        model, instances = _parse(body)
+        served = self._catalog.get(model)
+        if served is not None:
+            self._submit_rows(prediction, served, instances, body)
+        else:
+            self._load_first(prediction, model, body, instances)
 
-    async def _read_body(self, receive: Receive, length: int) -> bytes:
-        if length > self._max_body_bytes:
-            raise too_large(f"a body of {length:,} bytes; the limit is {self._max_body_bytes:,}.")
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone("the client hung up before its request was complete.")
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False) and len(body) <= self._max_body_bytes:
-            return body
-        chunks, size = [body], len(body)
-        while True:
-            if size > self._max_body_bytes:  # it came in chunks, without a length
-                raise too_large(f"a body of more than {self._max_body_bytes:,} bytes.")
-            if not message.get("more_body", False):
-                return b"".join(chunks)
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone("the client hung up before its request was complete.")
-            chunks.append(message.get("body", b""))
-            size += len(chunks[-1])
+    def _submit_rows(self, prediction: Prediction, served: ServedVersion, instances: list[Any], body: bytes) -> None:
+        prediction.served = served
+        self._check_rows(len(instances))
+        data = served.encoder.encode(instances, may_hold_booleans=b"true" in body or b"false" in body)
+        self._submit(prediction, served, data, len(instances))
+
+    def _submit(self, prediction: Prediction, served: ServedVersion, data: bytes, rows: int) -> None:
+        prediction.rows = rows
+        self._batcher.submit(served, data, rows, prediction.seconds, prediction)
+
+    def _check_rows(self, rows: int) -> None:
+        if rows > self._max_request_rows:
+            raise too_large(f"{rows:,} rows in one request; the limit is {self._max_request_rows:,}.")
+
+    def _load_first(self, prediction: Prediction, model: str | None, body: bytes, instances: list[Any]) -> None:
+        """A version that is loaded when it is first asked for; that too is within the deadline."""
+
+        async def load() -> None:
+            try:
+                async with asyncio.timeout(prediction.seconds):
+                    served = await self._catalog.find(model)
+                prediction.seconds -= time.perf_counter() - prediction.exchange.started
+                if prediction.seconds <= 0:
+                    raise TimeoutError
+                self._submit_rows(prediction, served, instances, body)
+            except TimeoutError:
+                prediction.failed(DeadlineExceeded("the deadline passed before the model was loaded."))
+            except Exception as error:
+                prediction.failed(error)
+
+        task = asyncio.get_running_loop().create_task(load())
+        self._loading.add(task)
+        task.add_done_callback(self._loading.discard)
 
     def _parse_timeout(self, raw: bytes) -> float:
         try:
@@ -163,61 +210,61 @@ class PredictEndpoint:
             )
         return min(seconds, self._max_timeout)
 
-    def _log_failure(self, error: Exception, problem: Problem, request_id: bytes, served: ServedVersion | None) -> None:
+
+class Prediction:
+    """One request between its exchange and the batcher: what is known of it, and what becomes of its answer."""
+
+    __slots__ = ("_endpoint", "exchange", "rows", "seconds", "served")
+
+    def __init__(self, endpoint: PredictEndpoint, exchange: Exchange, seconds: float) -> None:
+        self._endpoint = endpoint
+        self.exchange = exchange
+        self.seconds = seconds
+        self.served: ServedVersion | None = None
+        self.rows = 0
+
+    @property
+    def disconnected(self) -> bool:
+        """Whether the client has hung up."""
+        return self.exchange.disconnected
+
+    def answered(self, answer: Answer, start: int) -> None:
+        """Writes the answer and sends it."""
+        served = self.served
+        assert served is not None  # noqa: S101 -- rows were submitted for it
+        try:
+            payload = self._endpoint.writer(served).write(answer, start, self.rows)
+        except Exception as error:
+            self.failed(error)
+            return
+        self._end(HTTPStatus.OK, _JSON, payload, ())
+
+    def failed(self, error: Exception) -> None:
+        """Answers with what went wrong."""
+        self.rows = 0
+        problem = problem_of(error)
+        request_id = self.exchange.request_id.decode("latin-1")
+        self._log_failure(error, problem, request_id)
+        headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+        self._end(problem.status, _PROBLEM, problem.body(request_id), headers)
+
+    def _end(self, status: int, content_type: bytes, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        exchange = self.exchange
+        seconds = time.perf_counter() - exchange.started
+        self._endpoint.count(self.served, int(status), seconds, self.rows)
+        exchange.context = None  # the two know each other no longer: nothing is left to the cyclic collector
+        exchange.respond(status, content_type, body, headers)
+        self._endpoint.log_success(self, int(status), seconds)
+
+    def _log_failure(self, error: Exception, problem: Problem, request_id: str) -> None:
         if problem.status < HTTPStatus.INTERNAL_SERVER_ERROR:
             return
-        fields = {
-            "request_id": request_id.decode("latin-1"),
-            "model": str(served) if served is not None else None,
-            "status": int(problem.status),
-        }
+        model = str(self.served) if self.served is not None else None
+        fields = {"request_id": request_id, "model": model, "status": int(problem.status)}
         if problem.code == "internal":
             log.error("request failed", **fields, exc_info=error)
         else:
             log.warning("request failed", **fields, reason=problem.detail)
-
-
-class AnswerWriter:
-    """Writes one model version's answers as JSON."""
-
-    def __init__(self, served: ServedVersion) -> None:
-        self._head = b'{"model":%b,"version":%d,"predictions":[' % (orjson.dumps(served.name), served.version)
-        self._labels = None if served.labels is None else [orjson.dumps(label) for label in served.labels]
-        if self._labels is not None:
-            # One row's answer is `before[class] + probabilities + after[class]`.
-            self._before = [self._head + b'%d],"probabilities":[[' % i for i in range(len(self._labels))]
-            self._after = [b']],"labels":[%b]}' % label for label in self._labels]
-
-    def write(self, answer: Answer, start: int, rows: int) -> bytes:
-        """The body for `rows` rows of the answer, from `start` on."""
-        if answer.memo is None:
-            answer.memo = self._prepare(answer.matrix)
-        texts, classes = answer.memo
-        if self._labels is None:
-            return self._head + b",".join(texts[start : start + rows]) + b"]}"
-        if rows == 1:
-            class_ = classes[start]
-            return b"".join((self._before[class_], texts[start], self._after[class_]))
-        chosen = classes[start : start + rows]
-        return b"".join(
-            (
-                self._head,
-                b",".join([b"%d" % class_ for class_ in chosen]),
-                b'],"probabilities":[[',
-                b"],[".join(texts[start : start + rows]),
-                b']],"labels":[',
-                b",".join([self._labels[class_] for class_ in chosen]),
-                b"]}",
-            )
-        )
-
-    def _prepare(self, matrix: NDArray[np.float32]) -> tuple[list[bytes], list[int]]:
-        """Each row's numbers as JSON text, written for the whole batch at once, and each row's class."""
-        if self._labels is None:
-            text = orjson.dumps(np.ascontiguousarray(matrix[:, 0]), option=orjson.OPT_SERIALIZE_NUMPY)
-            return text[1:-1].split(b","), []
-        text = orjson.dumps(np.ascontiguousarray(matrix), option=orjson.OPT_SERIALIZE_NUMPY)
-        return text[2:-2].split(b"],["), matrix.argmax(axis=1).tolist()
 
 
 def _parse(body: bytes) -> tuple[str | None, list[Any]]:
@@ -249,33 +296,3 @@ def _parse(body: bytes) -> tuple[str | None, list[Any]]:
 
 def _shell(instances: Any) -> Any:
     return [[]] if isinstance(instances, list) and instances else instances
-
-
-def _gone(receive: Receive) -> Callable[[], bool]:
-    """Tells whether the client has hung up, without the task a request that waiting on `receive` would take.
-
-    uvicorn's cycle object, whose method `receive` is, knows; under another ASGI server the answer is always no.
-    """
-    cycle: Any = getattr(receive, "__self__", None)
-    return (lambda: cycle.disconnected) if hasattr(cycle, "disconnected") else _never
-
-
-def _never() -> bool:
-    return False
-
-
-_id_prefix = secrets.token_hex(6)
-_id_count = itertools.count(1)
-
-
-def renew_request_ids() -> None:
-    """A prefix of this process's own, after a fork."""
-    global _id_prefix
-    _id_prefix = secrets.token_hex(6)
-
-
-def accepted_request_id(given: bytes | None) -> bytes:
-    """The client's request id where it is one (printable ASCII of at most 128 characters), else a new one."""
-    if given and len(given) <= _MAX_REQUEST_ID and given.isascii() and given.decode().isprintable():
-        return given
-    return b"%s-%x" % (_id_prefix.encode(), next(_id_count))

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from conftest import (
+from serving import (
     CHECKPOINTS,
     CLASSES,
     Oracle,

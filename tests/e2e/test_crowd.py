@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from conftest import CHECKPOINTS, Oracle, Server, http_client, http_get, running, wait_until
+from serving import CHECKPOINTS, Oracle, Server, http_client, http_get, running, wait_until
 
 from models.schema import NumericTarget
 from models.store import Store

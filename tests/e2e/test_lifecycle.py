@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from conftest import (
+from serving import (
     CHECKPOINTS,
     ROOT,
     Oracle,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -238,20 +239,77 @@ def test_a_number_is_not_given_while_anything_stands_under_it(store: Store) -> N
         store.publish("m", make())
 
 
-def test_a_link_is_read_as_the_folder_it_points_to_and_deleted_as_a_link(store: Store, tmp_path: Path) -> None:
+def test_a_link_is_read_as_the_folder_it_points_to_and_deleted_as_a_link(tmp_path: Path) -> None:
+    (tmp_path / "mounted").mkdir()
+    (tmp_path / "store").symlink_to("mounted")  # the store itself may be one
+    store = Store(tmp_path / "store")
     store.publish("m", make())
-    elsewhere = Store(tmp_path / "elsewhere")
-    elsewhere.publish("n", make(1))
-    (store.root / "m" / "2").symlink_to(elsewhere.root / "n" / "1")
+    Store(store.root / "..data").publish("n", make(1))  # as in a folder that Kubernetes mounts
+    (store.root / "m" / "2").symlink_to("../..data/n/1")
     (store.root / "m" / "3").symlink_to("3")  # in circles
     (store.root / "m" / "4").symlink_to("nowhere")
-    (store.root / "n").symlink_to(elsewhere.root / "n")
+    (store.root / "n").symlink_to("..data/n")
     assert store.entry("m").versions == (1, 2)
-    assert store.load("m@2").digest == store.load("n@1").digest == elsewhere.load("n@1").digest
+    assert store.load("m@2").digest == store.load("n@1").digest != store.load("m@1").digest
     store.delete("m", 2)
     assert store.entry("m").versions == (1,)
-    assert elsewhere.load("n@1")
+    assert store.load("n@1")
     assert not list((store.root / "m").glob(".publish-*"))
+
+
+def test_a_link_that_leads_out_of_the_store_is_refused(store: Store, tmp_path: Path) -> None:
+    elsewhere = Store(tmp_path / "elsewhere")
+    elsewhere.publish("n", make(1))
+    elsewhere.set_alias("n", "production", 1)
+    before = sorted(elsewhere.root.rglob("*"))
+    for _ in range(3):
+        store.publish("m", make())
+    shutil.rmtree(store.root / "m" / "2")
+    (store.root / "m" / "2").symlink_to(elsewhere.root / "n" / "1")
+    (store.root / "m" / "3" / CHECKPOINT_FILE).unlink()
+    (store.root / "m" / "3" / CHECKPOINT_FILE).symlink_to(elsewhere.version("n", 1).path)
+    (store.root / "n").symlink_to("../elsewhere/n")
+    (store.root / "store").symlink_to(".")  # a model's folder that is the store: inside, and no model
+    assert store.load("m@1")
+    for reference in ("m@2", "m@3"):
+        with pytest.raises(CheckpointError, match="out of the store"):
+            store.load(reference)
+        with pytest.raises(CheckpointError, match="out of the store"):
+            store.resolve(reference).read_header()
+    for attempt in (
+        lambda: store.load("n@1"),
+        lambda: store.publish("n", make()),
+        lambda: store.set_alias("n", "mine", 1),
+        lambda: store.delete("n", 1),
+    ):
+        with pytest.raises(StoreError, match="out of the store"):
+            attempt()
+    assert {entry.name: entry.problem is None for entry in store.entries()} == {"m": True, "n": False}
+    (store.root / "m" / "aliases.json").symlink_to(elsewhere.root / "n" / "aliases.json")
+    with pytest.raises(StoreError, match="out of the store"):
+        store.resolve("m@production")
+    assert sorted(elsewhere.root.rglob("*")) == before
+
+
+def test_what_is_no_file_is_not_waited_for(store: Store) -> None:
+    for _ in range(2):
+        store.publish("m", make())
+    for place in (store.root / "m" / "aliases.json", store.version("m", 2).path):
+        place.unlink(missing_ok=True)
+        os.mkfifo(place)
+    with pytest.raises(CheckpointError, match="not a regular file"):
+        store.load("m@2")
+    assert "not a regular file" in str(store.entry("m").problem)
+    (store.root / "m" / "aliases.json").unlink()
+    (store.root / "m" / "aliases.json").write_bytes(b" " * 2_000_000)
+    assert "bytes" in str(store.entry("m").problem)
+
+
+def test_an_alias_written_by_hand_does_not_stand_for_a_version(store: Store) -> None:
+    for _ in range(2):
+        store.publish("m", make())
+    (store.root / "m" / "aliases.json").write_text('{"1": 2, "latest": 1, "../n": 1, "": 1, "fine": 1}')
+    assert store.entry("m").aliases == {"fine": 1}
 
 
 def test_a_publication_that_fails_leaves_the_store_as_it_was(store: Store) -> None:

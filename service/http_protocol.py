@@ -1,0 +1,503 @@
+"""HTTP/1.1 on one connection: uvicorn's protocol with time and size limits, and a way past ASGI for hot paths.
+
+A request whose path is in the application's `direct` table is handed to its endpoint as an `Exchange`: no task, no
+messages, no event, and its answer leaves in one write. Every other request goes the ASGI way that uvicorn has. Both
+share a connection, in the order in which their requests came: reading pauses while one is being answered.
+
+What a client can make this process hold is bounded: connections, the size of a head and of a body, the bytes of all
+bodies together, and the time that each of these may take (`ConnectionWatch`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Protocol, cast
+from urllib.parse import unquote_to_bytes
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from service.errors import MEDIA_TYPE, Problem, too_large
+
+MAX_HEAD_BYTES = 64 * 1024
+_SWEEP_SECONDS = 0.5
+_LINGER_SECONDS = 2.0  # a refused body is read and dropped this long, so that the refusal is not lost to a reset
+
+# What a connection is doing, as far as time limits go.
+_HEAD, _BODY, _HANDLING, _IDLE, _LINGERING = range(5)
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class DirectEndpoint(Protocol):
+    """What answers the requests of one path without ASGI. No method may raise or block."""
+
+    def begin(self, exchange: Exchange) -> None:
+        """The head has come: the place to refuse a request before its body is read."""
+
+    def handle(self, exchange: Exchange) -> None:
+        """The body has come: `exchange.respond` has to be called, now or later."""
+
+    def refuse(self, exchange: Exchange, problem: Problem) -> None:
+        """The body is too large or too slow: answers with the problem."""
+
+
+@dataclass(frozen=True)
+class HttpLimits:
+    """Seconds for a request's head and body and between requests; connections; bytes of one body and of all."""
+
+    header_seconds: float
+    body_seconds: float
+    idle_seconds: float
+    max_connections: int
+    max_body_bytes: int
+    max_buffered_bytes: int
+
+
+class ConnectionWatch:
+    """Closes connections that take too long, by one timer for all of them; and counts the bytes that bodies hold."""
+
+    def __init__(self, limits: HttpLimits) -> None:
+        self.limits = limits
+        self.now = time.monotonic()
+        self.buffered_bytes = 0
+        self._allowed = (limits.header_seconds, limits.body_seconds, None, limits.idle_seconds, _LINGER_SECONDS)
+        self._connections: set[HttpProtocol] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, connection: HttpProtocol) -> None:
+        """Watches a connection until it is removed."""
+        self._connections.add(connection)
+        if self._timer is None:
+            self.now = time.monotonic()
+            self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+
+    def remove(self, connection: HttpProtocol) -> None:
+        """Forgets a connection."""
+        self._connections.discard(connection)
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many connections as there may be."""
+        return len(self._connections) >= self.limits.max_connections
+
+    def _sweep(self) -> None:
+        self.now = time.monotonic()
+        for connection in [c for c in self._connections if self._is_late(c)]:
+            connection.timed_out()
+        self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep) if self._connections else None
+
+    def _is_late(self, connection: HttpProtocol) -> bool:
+        allowed = self._allowed[connection.phase]
+        return allowed is not None and self.now - connection.since > allowed
+
+
+class Application(Protocol):
+    """What the protocol asks of the ASGI application that uvicorn hands it."""
+
+    direct: Mapping[tuple[bytes, bytes], DirectEndpoint]  # by method and path
+    watch: ConnectionWatch
+
+
+class _NoEvent:
+    """uvicorn's protocol sets its cycle's event; an exchange has nobody who waits for one."""
+
+    def set(self) -> None:
+        """Nothing."""
+
+
+_NO_EVENT = _NoEvent()
+
+
+class Exchange:
+    """One request on a direct path and its answer. It stands in uvicorn's protocol where a request cycle stands.
+
+    Attributes:
+        headers: names in lower case, and values.
+        body: what has come of it; all of it once `handle` is called.
+        started: when its head had come, on `time.perf_counter`'s clock.
+        disconnected: the client has hung up.
+        request_id, context: the endpoint's own.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_endpoint",
+        "_protocol",
+        "_refusal",
+        "_size",
+        "body",
+        "complete",
+        "context",
+        "disconnected",
+        "headers",
+        "keep_alive",
+        "opened",
+        "request_id",
+        "response_complete",
+        "started",
+    )
+
+    message_event = _NO_EVENT
+
+    def __init__(
+        self, protocol: HttpProtocol, endpoint: DirectEndpoint, headers: list[tuple[bytes, bytes]], keep_alive: bool
+    ) -> None:
+        self._protocol = protocol
+        self._endpoint = endpoint
+        self._chunks: list[bytes] | None = None
+        self._refusal: Problem | None = None
+        self._size = 0
+        self.headers = headers
+        self.body = b""
+        self.started = time.perf_counter()
+        self.keep_alive = keep_alive
+        self.opened = False
+        self.complete = False
+        self.disconnected = False
+        self.response_complete = False
+        self.request_id = b""
+        self.context: Any = None
+
+    def open(self) -> None:
+        """Its turn on the connection has come."""
+        self.opened = True
+        self._endpoint.begin(self)
+        if self.response_complete:
+            return
+        if self._refusal is not None:
+            self._endpoint.refuse(self, self._refusal)
+        elif self.complete:
+            self._endpoint.handle(self)
+
+    def add_body(self, data: bytes) -> None:
+        """Takes a part of the body."""
+        if self.response_complete or self._refusal is not None:
+            return
+        watch = self._protocol.watch
+        self._size += len(data)
+        watch.buffered_bytes += len(data)
+        if self._size > watch.limits.max_body_bytes:  # it came in chunks, without a length
+            self.refuse(too_large(f"a body of more than {watch.limits.max_body_bytes:,} bytes."))
+        elif watch.buffered_bytes > watch.limits.max_buffered_bytes:
+            self.refuse(_busy_with_bodies())
+        elif self._size == len(data):
+            self.body = data
+        elif self._chunks is None:
+            self._chunks = [self.body, data]
+        else:
+            self._chunks.append(data)
+
+    def finish_body(self) -> None:
+        """The message is complete."""
+        self.complete = True
+        if self._chunks is not None:
+            self.body, self._chunks = b"".join(self._chunks), None
+        if self.opened and not self.response_complete:
+            self._endpoint.handle(self)
+
+    def refuse(self, problem: Problem) -> None:
+        """Ends it while its body is being read; what is left of that is not worth reading."""
+        self.keep_alive = False
+        self._refusal = problem
+        if self.opened and not self.response_complete:
+            self._endpoint.refuse(self, problem)
+
+    def respond(self, status: int, content_type: bytes, body: bytes, headers: Headers = ()) -> None:
+        """Sends the answer, in one write. After a disconnect it is dropped."""
+        if self.response_complete:
+            return
+        self.response_complete = True
+        self._protocol.watch.buffered_bytes -= self._size
+        self._size = 0
+        self.body, self._chunks = b"", None
+        if not self.disconnected:
+            self._protocol.send(self, status, content_type, body, headers)
+
+    def drop(self) -> None:
+        """The connection is gone."""
+        self.disconnected = True
+        if not self.opened or not self.complete:  # nobody will answer it
+            self.respond(499, b"", b"")
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection.
+
+    Attributes:
+        phase, since: what it does, and from when on, by the watch's clock.
+    """
+
+    app: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        application = cast(Application, self.app)
+        self.watch = application.watch
+        self.phase = _HEAD
+        self.since = self.watch.now
+        self._direct = application.direct
+        self._exchange: Exchange | None = None  # the direct request that is being read
+        self._unanswered: set[Exchange] = set()
+        self._head_bytes = 0
+        self._date_headers: object = None
+        self._default_headers = b""
+        self._reads_next = False  # the next exchange of the pipeline is scheduled
+        self._draining = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client has connected."""
+        super().connection_made(transport)
+        if self.watch.full:
+            self._write_problem(_too_many_connections())
+            transport.close()
+            return
+        self.watch.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client has gone, or we have closed."""
+        self.watch.remove(self)
+        super().connection_lost(exc)
+        for exchange in list(self._unanswered):
+            exchange.drop()
+        self._unanswered.clear()
+
+    def shutdown(self) -> None:
+        """The server stops: what has come in full or in part is answered, then the connection closes."""
+        self._draining = True
+        if self._unanswered:
+            for exchange in self._unanswered:
+                exchange.keep_alive = False
+        elif self.phase == _HEAD and self._head_bytes:
+            pass  # the rest of a request is on its way
+        elif self.phase in (_HEAD, _IDLE, _LINGERING):
+            self.transport.close()
+        else:
+            super().shutdown()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the client."""
+        if self.phase == _LINGERING or self.parser is None:
+            return
+        if self.phase == _IDLE:
+            self.phase, self.since = _HEAD, self.watch.now
+            self._head_bytes = 0
+        if self.phase == _HEAD:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self.phase == _HEAD and self._head_bytes > MAX_HEAD_BYTES:
+            self.send_problem(_head_too_large())
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._exchange = None
+
+    def on_headers_complete(self) -> None:
+        """The head is there: which way does this request go?"""
+        self.phase, self.since = _BODY, self.watch.now
+        method = self.parser.get_method()
+        endpoint = self._direct.get((method, self.url)) or self._direct.get((method, _plain_path(self.url)))
+        if endpoint is None:
+            url, headers, expect = self.url, self.headers, self.expect_100_continue
+            super().on_message_begin()
+            self.url, self.expect_100_continue = url, expect
+            self.headers += headers
+            super().on_headers_complete()
+            return
+        keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
+        exchange = self._exchange = Exchange(self, endpoint, self.headers, keep_alive and not self._draining)
+        busy = (self.cycle is not None and not self.cycle.response_complete) or self.pipeline
+        self.cycle = exchange  # type: ignore[assignment]
+        self._unanswered.add(exchange)
+        if busy or self._reads_next:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]
+            return
+        exchange.open()
+        if self.expect_100_continue and not exchange.response_complete:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        if self._exchange is not None:
+            self._exchange.add_body(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is there."""
+        if self.phase == _BODY:
+            self.phase = _HANDLING
+        exchange = self._exchange
+        if exchange is None:
+            super().on_message_complete()
+        else:
+            self._exchange = None
+            exchange.finish_body()
+        if self.phase == _HANDLING and self.cycle is not None and self.cycle.response_complete:
+            self._become_idle()
+
+    def send(self, exchange: Exchange, status: int, content_type: bytes, body: bytes, headers: Headers) -> None:
+        """Writes a direct request's answer."""
+        self._unanswered.discard(exchange)
+        transport = self.transport
+        if transport.is_closing():
+            return
+        if self.server_state.default_headers is not self._date_headers:
+            self._date_headers = self.server_state.default_headers
+            self._default_headers = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)
+        parts = [
+            STATUS_LINE[status],
+            self._default_headers,
+            b"content-type: ",
+            content_type,
+            b"\r\nx-content-type-options: nosniff\r\nx-request-id: ",
+            exchange.request_id,
+            b"\r\ncontent-length: %d\r\n" % len(body),
+        ]
+        parts += [b"%b: %b\r\n" % header for header in headers]
+        parts.append(b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n")
+        parts.append(body)
+        transport.write(b"".join(parts))
+        self.server_state.total_requests += 1
+        if not exchange.keep_alive:
+            self._close(drained=exchange.complete)
+        elif self.pipeline:
+            self._reads_next = True
+            self.loop.call_soon(self._open_next)
+        elif exchange.complete:
+            self._become_idle()
+            if self.flow.read_paused and not self.flow.write_paused:
+                self.flow.resume_reading()
+
+    def resume_writing(self) -> None:
+        """The client has read what waited for it."""
+        super().resume_writing()
+        if self._reads_next:
+            self._open_next()
+        elif self.flow.read_paused and not self.pipeline and self.cycle.response_complete:
+            self.flow.resume_reading()
+
+    def on_response_complete(self) -> None:
+        """An ASGI request was answered."""
+        super().on_response_complete()
+        if self.phase == _HANDLING and not self.pipeline and self.cycle.response_complete:
+            self._become_idle()
+
+    def timed_out(self) -> None:
+        """The watch found that this takes too long."""
+        if self.phase in (_IDLE, _LINGERING):
+            if self.transport.get_write_buffer_size():
+                self.transport.abort()  # closing would wait for a client that does not read
+            else:
+                self.transport.close()
+        elif self.phase == _HEAD and not self._head_bytes:
+            self.transport.close()
+        elif self._exchange is not None and not self._exchange.opened:
+            self.since = self.watch.now  # it waits for its turn: reading is paused, which is not the client's fault
+        elif self._exchange is not None and not self._exchange.response_complete:
+            self._exchange.refuse(_too_slow("body", self.watch.limits.body_seconds))
+        elif self.phase == _HEAD:
+            self.send_problem(_too_slow("head", self.watch.limits.header_seconds))
+        else:
+            self.transport.abort()
+
+    def send_400_response(self, msg: str) -> None:
+        """Bytes that are not HTTP."""
+        self.send_problem(Problem(HTTPStatus.BAD_REQUEST, "bad-request", msg))
+
+    def send_problem(self, problem: Problem) -> None:
+        """Answers what is no request yet, and closes."""
+        if self.transport.is_closing() or self.phase == _LINGERING:
+            return
+        self._write_problem(problem)
+        self._close(drained=False)
+
+    def _write_problem(self, problem: Problem) -> None:
+        body = problem.body()
+        fields = {
+            "content-type": MEDIA_TYPE,
+            "content-length": str(len(body)),
+            **problem.headers,
+            "connection": "close",
+        }
+        head = b"".join(b"%b: %b\r\n" % (name.lower().encode(), value.encode()) for name, value in fields.items())
+        self.transport.write(STATUS_LINE[problem.status] + head + b"\r\n" + body)
+
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        """Begins what stood in the pipeline, whichever way it goes."""
+        if isinstance(cycle, Exchange):
+            self._reads_next = True
+            self.pipeline.append((cycle, app))  # type: ignore[arg-type]
+            self.loop.call_soon(self._open_next)
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _open_next(self) -> None:
+        """The next request of the pipeline, from the event loop: thousands in a row shall not nest."""
+        if self.flow.write_paused and not self.transport.is_closing():
+            return  # a client that does not read its answers gets no more; `resume_writing` goes on
+        if not self._reads_next:
+            return
+        self._reads_next = False
+        if not self.pipeline or self.transport.is_closing():
+            return
+        cycle, app = self.pipeline.pop()
+        self.since = self.watch.now
+        if isinstance(cycle, Exchange):
+            cycle.open()
+        else:
+            super()._start_asgi_task(cycle, app)
+        if not self.pipeline and not self.transport.is_closing():
+            self.flow.resume_reading()  # perhaps for the rest of its body
+
+    def _become_idle(self) -> None:
+        if self._draining:
+            self._close(drained=True)
+            return
+        self.phase, self.since = _IDLE, self.watch.now
+
+    def _close(self, *, drained: bool) -> None:
+        """Closes after the last answer. Unread bytes would turn the close into a reset that overtakes the answer."""
+        if drained:
+            self.transport.close()
+            return
+        self.phase, self.since = _LINGERING, self.watch.now
+        self.watch.add(self)
+        self.flow.resume_reading()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """An upgrade that is not there is answered as if it had not been asked for; a log line each would be a gift."""
+
+
+def _plain_path(url: bytes) -> bytes:
+    """The path of a request target that has a query, a host or escapes in it."""
+    return unquote_to_bytes(httptools.parse_url(url).path)
+
+
+def _too_many_connections() -> Problem:
+    detail = "This process has as many connections as it takes; try again in a moment."
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers={"Retry-After": "1"})
+
+
+def _busy_with_bodies() -> Problem:
+    detail = "This process is reading as many bytes of request bodies as it takes; try again in a moment."
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers={"Retry-After": "1"})
+
+
+def _head_too_large() -> Problem:
+    detail = f"The request's head has more than {MAX_HEAD_BYTES:,} bytes."
+    return Problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", detail)
+
+
+def _too_slow(part: str, seconds: float) -> Problem:
+    return Problem(HTTPStatus.REQUEST_TIMEOUT, "request-timeout", f"The request's {part} took more than {seconds:g} s.")

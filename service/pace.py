@@ -1,0 +1,39 @@
+"""How fast one model version's rows are answered, as an API process sees it: measured, and never assumed.
+
+A batch of few rows says little of a large one: its time is that of the way there and back. So the seconds of a row are
+taken from batches of `_TELLING_ROWS` or more; until there was one, nothing is refused for being too slow.
+"""
+
+from __future__ import annotations
+
+_TELLING_ROWS = 16
+_WEIGHT = 0.3  # of the newest batch
+_BATCH_SECONDS = 0.05  # a batch should take no longer, so that others get their turn
+_LEAST_BATCH_ROWS = 64
+
+
+class Pace:
+    """Measured seconds a row.
+
+    Attributes:
+        batch_rows: rows that a worker answers in the time that a batch should take.
+    """
+
+    __slots__ = ("_seconds_a_row", "batch_rows")
+
+    def __init__(self) -> None:
+        self._seconds_a_row = 0.0
+        self.batch_rows = 1 << 31
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """One batch, from leaving for the worker to its answer."""
+        if rows < _TELLING_ROWS:
+            return
+        newest = seconds / rows
+        known = self._seconds_a_row
+        self._seconds_a_row = newest if not known else known + _WEIGHT * (newest - known)
+        self.batch_rows = max(_LEAST_BATCH_ROWS, int(_BATCH_SECONDS / self._seconds_a_row))
+
+    def seconds_for(self, rows: int, workers: int) -> float:
+        """How long this many rows will take as many workers; 0 where nothing is known."""
+        return rows * self._seconds_a_row / max(1, workers)

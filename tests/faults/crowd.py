@@ -1,0 +1,379 @@
+"""A crowd: 64 clients in a closed loop, each with rows of its own for three models, every answer held against torch.
+
+It runs beside a fault and costs the server's cores little: one thread, one event loop, bare sockets, and an answer
+that is byte for byte one that was checked before is not checked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, cast
+
+import numpy as np
+import orjson
+import uvloop
+from numpy.typing import NDArray
+from serving import CHECKPOINTS, Oracle, Server, http_get, wait_until
+
+from models.schema import ClassTarget, NumericTarget
+
+CLIENTS = 64
+# Of a value and its spread. Rows of different clients are far further apart; a row whose hidden units are nearly alike
+# is rounded that coarsely by its layer normalisation.
+TOLERANCE = 1e-4
+LATE_SECONDS = 0.5  # this process's and the server's wait for their share of two busy cores
+PATIENCE_SECONDS = 10.0  # beyond its deadline, how long a client waits before it calls a request unanswered
+_RETRY_SECONDS = 0.02  # between two attempts to connect
+_ROWS = (1, 1, 1, 2, 5, 33)
+_MAX_NOTES = 20  # of a fault that every client sees
+
+
+class Query:
+    """A request for one model, and what torch answers to it: `(rows, width)`."""
+
+    def __init__(self, model: str, rows: Sequence[Any], expected: NDArray[np.float64]) -> None:
+        self.model = model
+        self.rows = len(rows)
+        self.body = orjson.dumps({"model": model, "instances": rows})
+        target = CHECKPOINTS[model].schema.target
+        self._labels = target.labels if isinstance(target, ClassTarget) else None
+        # A value near 0 is a difference of numbers as large as the target's spread, and rounded as they are.
+        scale = target.std if isinstance(target, NumericTarget) else 1.0
+        self._expected = expected
+        self._room = TOLERANCE * (scale + np.abs(expected))
+        self._known = b""  # an answer that was right
+
+    def fault_in(self, answer: bytes) -> str | None:
+        """What is wrong with an answer's body; None where nothing is."""
+        if answer == self._known:
+            return None
+        document = orjson.loads(answer)
+        values = document.get("probabilities") or [[value] for value in document["predictions"]]
+        ours = np.array(values, dtype=np.float64)
+        if document["model"] != self.model or ours.shape != self._expected.shape:
+            return f"an answer to another request: {answer[:200]!r} to {self.body[:200]!r}"
+        far = np.argwhere(~(np.abs(ours - self._expected) <= self._room))
+        if len(far):
+            at = tuple(far[0])
+            return f"{self.model}: {ours[at]} instead of {self._expected[at]} in row {at[0]}, and {len(far) - 1} more"
+        if self._labels is not None and document["labels"] != [self._labels[i] for i in document["predictions"]]:
+            return f"{self.model}: labels {document['labels']} for classes {document['predictions']}"
+        self._known = answer
+        return None
+
+
+def random_row(rng: random.Random, model: str) -> list[Any]:
+    """A row that a model takes."""
+    match model:
+        case "colours":
+            return [round(rng.gauss(0, 2), 4) for _ in range(4)]
+        case "price":
+            return [round(rng.uniform(20, 200), 2), rng.randint(1, 8)]
+        case _:
+            return [rng.randint(18, 90), rng.choice(["Rome", "Oslo", "Lima"])]
+
+
+@functools.cache
+def oracle_of(model: str) -> Oracle:
+    """Torch's view of one of the three models."""
+    return Oracle(CHECKPOINTS[model])
+
+
+def make_query(rng: random.Random, model: str, rows: int) -> Query:
+    """A request of random rows."""
+    drawn = [random_row(rng, model) for _ in range(rows)]
+    return Query(model, drawn, np.array([oracle_of(model)(row) for row in drawn], dtype=np.float64))
+
+
+@functools.cache
+def queries_of(client: int) -> tuple[Query, ...]:
+    """A client's requests: one for each model, of rows that no other client has."""
+    rng = random.Random(client)
+    return tuple(make_query(rng, model, rng.choice(_ROWS)) for model in CHECKPOINTS)
+
+
+@dataclass
+class Report:
+    """What the clients of a crowd saw.
+
+    Attributes:
+        statuses: answers by model and status.
+        latencies: seconds from sending to the whole answer, of each answer with status 200.
+        rows: rows of these answers.
+        wrong: answers that torch does not give, or statuses that nobody expected.
+        unanswered: requests that were sent and had no answer: their connection broke, or nothing came.
+        late: answers that came after the request's deadline.
+        refused: attempts to connect, or to send the first request of a connection, that came to nothing. A server
+            that stops closes its door, and a connection that nobody has accepted by then is reset.
+        outage: the longest time in which no client had an answer with status 200.
+    """
+
+    statuses: Counter[tuple[str, str]] = field(default_factory=Counter)
+    latencies: list[float] = field(default_factory=list)
+    rows: int = 0
+    wrong: list[str] = field(default_factory=list)
+    unanswered: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    refused: int = 0
+    outage: float = 0.0
+
+    @property
+    def answers(self) -> int:
+        """How many answers of any status."""
+        return self.statuses.total()
+
+    def percentile(self, percent: float) -> float:
+        """A latency in seconds."""
+        return float(np.percentile(self.latencies, percent)) if self.latencies else float("nan")
+
+    def check(self, *statuses: int, may_refuse: bool = False) -> None:
+        """Nothing unanswered, wrong or late, no status but 200 and those named, and the door was open throughout."""
+        assert not self.wrong, self.wrong
+        assert may_refuse or not self.refused, f"{self.refused} connections were refused"
+        assert not self.unanswered, self.unanswered
+        assert not self.late, self.late
+        assert {int(status) for _, status in self.statuses} <= {200, *statuses}, self.statuses
+
+    def __str__(self) -> str:
+        figures = "  ".join(f"p{percent} {self.percentile(percent) * 1000:.1f} ms" for percent in (50, 99, 100))
+        statuses: Counter[str] = Counter()
+        for (_, status), n in self.statuses.items():
+            statuses[status] += n
+        lost = f"{len(self.unanswered)} unanswered, {self.refused} refused" if self.unanswered or self.refused else ""
+        outage = f"longest outage {self.outage * 1000:.0f} ms"
+        return "  ".join(filter(None, (f"{self.answers} answers {dict(statuses)}", figures, outage, lost)))
+
+
+class Reply(asyncio.Protocol):
+    """One connection: sends a request, and gives its status, whether the server will close, and the body."""
+
+    def __init__(self) -> None:
+        self.carried = 0  # answers
+        self._transport: asyncio.Transport | None = None
+        self._received = bytearray()
+        self._awaited: asyncio.Future[tuple[int, bool, bytes]] | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether a request can be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The server's kernel has taken it."""
+        self._transport = cast(asyncio.Transport, transport)
+
+    def exchange(self, request: bytes) -> asyncio.Future[tuple[int, bool, bytes]]:
+        """Sends a request; awaits its answer, or raises ConnectionError."""
+        assert self._transport is not None
+        self._awaited = asyncio.get_running_loop().create_future()
+        self._transport.write(request)
+        return self._awaited
+
+    def data_received(self, data: bytes) -> None:
+        """A part of the answer."""
+        self._received += data
+        end = self._received.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = bytes(self._received[:end]).lower()
+        length = re.search(rb"\r\ncontent-length: *(\d+)", head)
+        size = end + 4 + (int(length[1]) if length else 0)
+        if len(self._received) < size:
+            return
+        body = bytes(self._received[end + 4 : size])
+        del self._received[:size]
+        if self._awaited is not None and not self._awaited.done():
+            self.carried += 1
+            self._awaited.set_result((int(head[9:12]), b"\r\nconnection: close" in head, body))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The server has closed it, or died."""
+        self._transport = None
+        if self._awaited is not None and not self._awaited.done():
+            self._awaited.set_exception(ConnectionResetError(repr(error)))
+
+    def close(self) -> None:
+        """Ends it from this side."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Crowd:
+    """Clients that send, check and send again, from `start` (or `with`) until `stop`.
+
+    Args:
+        server: whom they ask.
+        clients: how many there are.
+        pause_seconds: what each waits between an answer and its next request.
+        deadline_seconds: sent with each request; what comes later than that is `late`. None sends none, and takes the
+            server's default as given.
+        leave_when_asked: a client that is told `Connection: close` goes for good, as it would behind a load balancer
+            that readiness has told; else it connects anew.
+    """
+
+    def __init__(
+        self,
+        server: Server,
+        *,
+        clients: int = CLIENTS,
+        pause_seconds: float = 0.005,
+        deadline_seconds: float | None = None,
+        leave_when_asked: bool = False,
+    ) -> None:
+        self._port = server.port
+        self._pause = pause_seconds
+        self._deadline = deadline_seconds
+        self._leave = leave_when_asked
+        self._patience = (30.0 if deadline_seconds is None else deadline_seconds) + PATIENCE_SECONDS
+        self._plans = [queries_of(client) for client in range(clients)]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="crowd")
+        self._failure: BaseException | None = None
+        self._last_good = 0.0
+        self.report = Report()
+
+    def start(self) -> Self:
+        """Lets them in."""
+        self._last_good = time.perf_counter()
+        self._thread.start()
+        return self
+
+    def stop(self) -> Report:
+        """Each client has the answer that it waits for and goes; what they saw."""
+        self._stop.set()
+        return self.wait()
+
+    def wait(self) -> Report:
+        """Waits until every client has gone by itself (see `leave_when_asked`); what they saw."""
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        return self.report
+
+    def warm(self, answers: int = 10 * CLIENTS) -> Self:
+        """Waits for so many more answers."""
+        wanted = self.report.answers + answers
+        wait_until(lambda: self.report.answers >= wanted or not self._thread.is_alive(), lambda: str(self.report))
+        return self
+
+    def run_for(self, seconds: float) -> None:
+        """Lets them work for a time."""
+        self._stop.wait(seconds)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(self._clients())
+        except BaseException as failure:  # told to whoever waits for the report
+            self._failure = failure
+
+    async def _clients(self) -> None:
+        await asyncio.gather(*(self._client(plan) for plan in self._plans))
+
+    async def _client(self, plan: Sequence[Query]) -> None:
+        timeout = b"" if self._deadline is None else b"X-Request-Timeout-Seconds: %g\r\n" % self._deadline
+        head = b"POST /predict HTTP/1.1\r\nHost: axon\r\nContent-Type: application/json\r\n" + timeout
+        requests = [(query, head + b"Content-Length: %d\r\n\r\n" % len(query.body) + query.body) for query in plan]
+        connection = Reply()
+        turn = 0
+        try:
+            while not self._stop.is_set():
+                if not connection.open:
+                    connection = await self._connect()
+                    continue
+                query, request = requests[turn % len(requests)]
+                turn += 1
+                if await self._ask(connection, query, request) and self._leave:
+                    return
+                if self._pause:
+                    await asyncio.sleep(self._pause)
+        finally:
+            connection.close()
+
+    async def _connect(self) -> Reply:
+        """A connection; closed, where the server takes none now."""
+        reply = Reply()
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: reply, "127.0.0.1", self._port)
+        except OSError:
+            self.report.refused += 1
+            await asyncio.sleep(_RETRY_SECONDS)
+        return reply
+
+    async def _ask(self, connection: Reply, query: Query, request: bytes) -> bool:
+        """One request and what came of it; whether the server asks to go."""
+        report = self.report
+        began = time.perf_counter()
+        try:
+            status, closes, body = await asyncio.wait_for(connection.exchange(request), self._patience)
+        except ConnectionError as error:
+            if connection.carried:
+                _note(report.unanswered, f"{query.model}: {error}")
+            else:
+                report.refused += 1
+                await asyncio.sleep(_RETRY_SECONDS)
+            return False
+        except TimeoutError:
+            _note(report.unanswered, f"{query.model}: nothing came within {self._patience} s")
+            connection.close()
+            return False
+        now = time.perf_counter()
+        report.statuses[query.model, str(status)] += 1
+        if self._deadline is not None and now - began > self._deadline + LATE_SECONDS:
+            _note(report.late, f"{query.model}: {status} after {now - began:.3f} s")
+        if status == 200:
+            report.latencies.append(now - began)
+            report.rows += query.rows
+            report.outage = max(report.outage, now - self._last_good)
+            self._last_good = now
+            fault = query.fault_in(body)
+            if fault is not None:
+                _note(report.wrong, fault)
+        if closes:
+            connection.close()
+        return closes
+
+
+def _note(notes: list[str], text: str) -> None:
+    if len(notes) < _MAX_NOTES:
+        notes.append(text)
+
+
+def counted(server: Server) -> Counter[tuple[str, str]]:
+    """What the service says it answered, by model and status."""
+    text = http_get(f"{server.url}/metrics").text
+    found = re.findall(r'^axon_requests_total\{model="(.*?)",status="(.*?)",version=".*?"\} (\S+)$', text, re.MULTILINE)
+    totals: Counter[tuple[str, str]] = Counter()
+    for model, status, n in found:
+        totals[model, status] += int(float(n))
+    return totals
+
+
+def figure(server: Server, name: str) -> float:
+    """The sum of a metric's samples."""
+    text = http_get(f"{server.url}/metrics").text
+    return sum(map(float, re.findall(rf"^{re.escape(name)}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)))
+
+
+def totals_agree(server: Server, *reports: Report) -> None:
+    """Prometheus counts what the clients did; it is a flush behind at most."""
+    seen: Counter[tuple[str, str]] = Counter()
+    for report in reports:
+        seen += report.statuses
+    wait_until(lambda: counted(server) == seen, lambda: f"{counted(server)} is not {seen}")

@@ -1,0 +1,66 @@
+"""The real server with a model side that fails on certain rows of `price`: by raising, hanging, running out of memory.
+
+Run as a program it is `python -m service` but for that. What a row does is told by its first cell: see `poison.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from poison import (
+    DEVICE_FAULT,
+    FIRST_DEVICE_FAULT,
+    FIRST_HANG,
+    HANGS,
+    OUT_OF_MEMORY,
+    RAISES,
+    ROOM,
+    SLOW,
+    SLOW_SECONDS,
+    SPINS,
+)
+
+from service.errors import DeviceFault, OutOfMemory
+from service.server import serve
+from service.settings import Settings
+from service.worker import Batch, PredictAPI
+
+
+class FaultyPredictAPI(PredictAPI):
+    """The model side, with faults."""
+
+    def predict(self, batch: Batch) -> NDArray[np.float32]:
+        """One forward pass, or what a row of it asks for."""
+        cells = np.concatenate([part.matrix()[:, 0] for part in batch.parts])
+        if RAISES in cells:
+            raise ZeroDivisionError("a fault in the model's own code")
+        if HANGS in cells or (FIRST_HANG in cells and self._first("hang")):
+            threading.Event().wait()
+        if SPINS in cells:
+            sys.setswitchinterval(1e9)
+            while True:
+                pass
+        if SLOW in cells:
+            time.sleep(SLOW_SECONDS)
+        if OUT_OF_MEMORY in cells and len(cells) > ROOM:
+            raise OutOfMemory(f"no room for {len(cells)} rows.")
+        if DEVICE_FAULT in cells or (FIRST_DEVICE_FAULT in cells and self._first("fault")):
+            raise DeviceFault("an illegal memory access was encountered.")
+        return super().predict(batch)
+
+    def _first(self, fault: str) -> bool:
+        """Whether this fault has not been before, in any worker of this server."""
+        try:
+            Path(self.runtime_dir, f"{fault}-was-here").touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+if __name__ == "__main__":
+    sys.exit(serve(Settings(), FaultyPredictAPI))

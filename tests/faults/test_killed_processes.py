@@ -1,0 +1,126 @@
+"""`kill -9` of each of a server's processes under load: a worker costs time and no answer; nothing stays half alive."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from crowd import Crowd, figure, totals_agree
+from family import Family, complete, is_gone, kill
+from footprint import Footprint, comes_back
+from probe import readiness
+from serving import Server, running
+
+from models.store import Store
+
+pytestmark = pytest.mark.faults
+
+HEAL_SECONDS = 5.0
+
+Tell = Callable[[object], None]
+
+
+def kill_mid_batch(crowd: Crowd, worker: int) -> None:
+    """Kills a worker that has batches in hand for certain: stopped, it is sent some and answers none."""
+    os.kill(worker, signal.SIGSTOP)
+    crowd.run_for(0.02)
+    kill(worker)
+
+
+@pytest.mark.parametrize(("workers", "kills", "every"), [(2, 30, 2.0), (1, 5, 6.0)])
+def test_workers_killed_mid_batch_cost_time_and_no_answer(
+    store: Store, tmp_path: Path, tell: Tell, workers: int, kills: int, every: float
+) -> None:
+    with running(store.root, tmp_path, workers=workers) as server:
+        with Crowd(server) as first:
+            first.warm()
+        before, family = Footprint.of(server), Family.of(server)
+        with Crowd(server, deadline_seconds=10) as crowd:
+            crowd.warm()
+            began = time.monotonic()
+            for n in range(kills):
+                victim = sorted(complete(server, family).workers)[n % workers]
+                kill_mid_batch(crowd, victim)
+                crowd.run_for(began + (n + 1) * every - time.monotonic())
+                assert is_gone(victim)
+            crowd.warm()
+            report = crowd.stop()
+        tell(report)
+        report.check()
+        if workers > 1:
+            assert report.percentile(99) < 1
+        else:  # only the restart's length is added, and that is short
+            assert report.percentile(100) < report.outage + 0.5
+            assert report.outage < 2
+        totals_agree(server, first.report, report)
+        assert figure(server, "axon_batches_resent_total") >= kills
+        complete(server, family)
+        comes_back(server, before)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_worker_host_is_replaced_and_every_request_is_answered(
+    store: Store, tmp_path: Path, tell: Tell, workers: int
+) -> None:
+    with running(store.root, tmp_path, workers=workers) as server:
+        with Crowd(server) as first:
+            first.warm()
+        before, family = Footprint.of(server), Family.of(server)
+        with Crowd(server, deadline_seconds=20) as crowd:
+            crowd.warm()
+            [victim, *_] = sorted(family.hosts)
+            kill(victim)
+            assert healed_or_ended(server, family, crowd, victim), "it should heal"
+            report = crowd.stop()
+        tell(report)
+        report.check()
+        totals_agree(server, first.report, report)
+        comes_back(server, before)
+
+
+@pytest.mark.parametrize("victim", ["api", "one api of two", "manager", "main"])
+def test_what_else_is_killed_heals_or_ends_the_server_with_a_code_and_no_orphan(
+    store: Store, tmp_path: Path, tell: Tell, victim: str
+) -> None:
+    server = Server(store.root, tmp_path, api_processes=2 if victim == "one api of two" else 1)
+    try:
+        server.start()
+        family = Family.of(server)
+        pid = {"manager": family.manager, "main": family.main}.get(victim, min(family.apis))
+        with Crowd(server, deadline_seconds=10) as crowd:
+            crowd.warm()
+            kill(pid)
+            healed = healed_or_ended(server, family, crowd, pid)
+            report = crowd.stop()
+        tell(f"{'healed' if healed else 'ended'}; {report}")
+        assert not report.wrong, report.wrong
+        if healed:
+            complete(server, family)
+            server.stop()
+        if victim == "manager":  # no request was in its hands
+            report.check(503, may_refuse=True)
+    finally:
+        server.kill()
+
+
+def healed_or_ended(server: Server, before: Family, crowd: Crowd, victim: int) -> bool:
+    """Whether the server is whole again and answers, False where it ended with a code and no orphan; either in time."""
+    assert server.process is not None
+    deadline = time.monotonic() + HEAL_SECONDS
+    answers = crowd.report.answers
+    while time.monotonic() < deadline:
+        if server.process.poll() is not None:
+            assert server.process.returncode != 0
+            if not server.processes():
+                return False
+        elif is_gone(victim) and Family.of(server).is_like(before) and readiness(server) == 200:
+            if crowd.report.answers > answers + len(before.apis):
+                return True
+        else:
+            answers = crowd.report.answers
+        crowd.run_for(0.02)
+    raise AssertionError(f"half alive after {HEAL_SECONDS} s: {server.processes()}\n{server.log()}")

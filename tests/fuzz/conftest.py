@@ -1,0 +1,26 @@
+"""Fixtures: a server to be fuzzed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from fuzzed_models import DEFAULT_MODEL, MODELS
+from serving import Server, running
+
+from models.store import Store
+
+
+@pytest.fixture(scope="session")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server. Whatever it is sent, none of its processes dies, no bug is logged, and it ends in order."""
+    folder = tmp_path_factory.mktemp("fuzzed")
+    store = Store(folder / "store")
+    for name, checkpoint in MODELS.items():
+        store.publish(name, checkpoint)
+    limits = {"max_body_bytes": 200_000, "max_request_rows": 500, "header_seconds": 1, "body_seconds": 1}
+    with running(store.root, folder, default_model=DEFAULT_MODEL, idle_seconds=2, **limits) as server:
+        before = server.processes()
+        yield server
+        assert server.processes() == before
+        assert '"level": "error"' not in server.log(), server.log()

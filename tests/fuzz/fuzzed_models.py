@@ -1,0 +1,36 @@
+"""What the fuzzed server serves, its document, and how long a fuzzer may take."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from serving import CHECKPOINTS, Server, http_get, make_checkpoint, numeric
+
+from models.schema import CategoricalColumn, ClassTarget, Schema
+
+# A fuzzer whose time is free ends after so many seconds; one that counts its examples makes more of them.
+FUZZ_SECONDS = int(os.environ.get("AXON_FUZZ_SECONDS", "30"))
+
+_SPECIES = ("setosa", "versicolor", "virginica")
+_SCHEMAS = {
+    # As the document's own examples have them.
+    "iris": Schema(
+        columns=tuple(numeric(f"{part}_{side}") for part in ("sepal", "petal") for side in ("length", "width")),
+        target=ClassTarget(name="species", labels=_SPECIES),
+    ),
+    "xor": Schema(columns=(numeric("x1"), numeric("x2")), target=ClassTarget(name="y", labels=("0", "1"))),
+    # Any row of one cell fits it, so that bodies made from the document alone reach a forward pass.
+    "anything": Schema(
+        columns=(CategoricalColumn(name="0", categories=("null",), unknown="ignore", missing="ignore"),),
+        target=ClassTarget(name="y", labels=("no", "yes")),
+    ),
+}
+DEFAULT_MODEL = "anything"
+MODELS = CHECKPOINTS | {name: make_checkpoint(schema, 8) for name, schema in _SCHEMAS.items()}
+
+
+def document(server: Server) -> dict[str, Any]:
+    """The OpenAPI document."""
+    answer: dict[str, Any] = http_get(f"{server.url}/openapi.json").json()
+    return answer

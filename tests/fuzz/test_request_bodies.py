@@ -1,0 +1,257 @@
+"""Whatever bodies and headers a request has, its answer is a documented one, a right one where it is 200, and the
+connection that it came on goes on working."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from fuzzed_models import DEFAULT_MODEL, FUZZ_SECONDS, MODELS, document
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from serving import Oracle, Server
+
+from models.schema import CategoricalColumn, NumericTarget
+
+pytestmark = pytest.mark.faults
+PATIENCE_SECONDS = 10
+KNOWN_GOOD = b'{"model":"colours","instances":[[0.1,0.2,0.3,0.4]]}'
+ORACLES = {name: Oracle(checkpoint) for name, checkpoint in MODELS.items()}
+
+fuzzing = settings(
+    max_examples=20 * FUZZ_SECONDS,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+
+
+class Conversation:
+    """One connection that is kept, and the claims about every answer that comes on it."""
+
+    def __init__(self, server: Server) -> None:
+        self._statuses = {int(status) for status in document(server)["paths"]["/predict"]["post"]["responses"]}
+        self._http = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_SECONDS)
+        self._good = self._exchange(KNOWN_GOOD, {})
+        assert self._good[0] == 200
+
+    def ask(self, body: bytes, headers: dict[str, str] | None = None, cuts: int = 0) -> int:
+        """Sends a request, checks its answer, and asks on the same connection what is known to be good."""
+        status, fields, answer = self._exchange(body, headers or {}, cuts)
+        assert status in self._statuses, answer
+        if status == 200:
+            check_prediction(answer, body)
+        else:
+            self._check_problem(status, fields, answer, body)
+        given_id = (headers or {}).get("X-Request-ID", "")
+        if 0 < len(given_id) <= 128 and given_id.isascii() and given_id.isprintable() and given_id == given_id.strip():
+            assert fields["x-request-id"] == given_id
+        again = self._exchange(KNOWN_GOOD, {})
+        assert (again[0], again[2]) == (200, self._good[2])
+        return status
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _exchange(
+        self, body: bytes, headers: dict[str, str], cuts: int = 0
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        size = max(1, len(body) // (cuts + 1))
+        content: bytes | Iterator[bytes] = body
+        if cuts:
+            content = (body[at : at + size] for at in range(0, len(body), size))
+        self._http.request("POST", "/predict", content, headers, encode_chunked=bool(cuts))
+        answer = self._http.getresponse()
+        return answer.status, answer.headers, answer.read()
+
+    def _check_problem(self, status: int, fields: http.client.HTTPMessage, answer: bytes, body: bytes) -> None:
+        assert fields["content-type"] == "application/problem+json"
+        problem = json.loads(answer)
+        assert problem["status"] == status
+        assert problem["type"].startswith("urn:axon:problem:")
+        assert problem["title"]
+        assert problem["detail"]
+        assert problem["request_id"] == fields["x-request-id"]
+        for fault in problem.get("errors", []):
+            assert set(fault) in ({"row", "column", "message"}, {"location", "message"})
+        assert status != 504, "no deadline was set that could have passed"
+        if status >= 500:  # a row so far off that torch has no finite answer to it either
+            assert problem["type"] == "urn:axon:problem:model-fault", answer
+            assert not np.isfinite(expected_answers(json.loads(body))).all()
+
+
+def expected_answers(request: Any) -> list[list[float]]:
+    """What torch answers to the rows of a request that is JSON."""
+    name = (request.get("model") or DEFAULT_MODEL).partition("@")[0]
+    return [ORACLES[name](row) for row in request["instances"]]
+
+
+def check_prediction(answer: bytes, body: bytes) -> None:
+    """An answer is torch's to the request, as Python's JSON parser reads it."""
+    found = json.loads(answer, parse_constant=pytest.fail)
+    expected = expected_answers(json.loads(body, parse_constant=pytest.fail))
+    target = MODELS[found["model"]].schema.target
+    scale = target.std if isinstance(target, NumericTarget) else 1.0
+    values = found.get("probabilities") or [[value] for value in found["predictions"]]
+    np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-4 * scale)
+    if "labels" in found:
+        assert found["labels"] == [target.labels[class_] for class_ in found["predictions"]]
+
+
+@pytest.fixture(scope="module")
+def conversation(fuzzed: Server) -> Iterator[Conversation]:
+    conversation = Conversation(fuzzed)
+    yield conversation
+    conversation.close()
+
+
+def cells(column: Any) -> st.SearchStrategy[Any]:
+    """Cells that a column takes."""
+    if isinstance(column, CategoricalColumn):
+        return st.sampled_from(column.categories)
+    spread = 6 * column.std
+    return st.floats(column.mean - spread, column.mean + spread) | st.integers(
+        math.ceil(column.mean - spread), math.floor(column.mean + spread)
+    )
+
+
+@st.composite
+def good_requests(draw: st.DrawFn) -> dict[str, Any]:
+    """A request that has to be answered: lists and objects, one row or hundreds."""
+    name = draw(st.sampled_from(sorted(MODELS)))
+    columns = MODELS[name].schema.columns
+    row = st.tuples(*map(cells, columns)).map(list)
+    if draw(st.booleans()):
+        named = row.map(lambda row: {column.name: cell for column, cell in zip(columns, row, strict=True)})
+        row = row | named.flatmap(lambda row: st.permutations(list(row.items())).map(dict))
+    rows = draw(st.lists(row, min_size=1, max_size=20))
+    rows *= draw(st.sampled_from([1, 1, 1, 25]))  # beyond what is read in one gulp
+    model = name + draw(st.sampled_from(["", "@1", "@latest"]))
+    request = {"model": model, "instances": rows[:500]}
+    return request if draw(st.booleans()) else dict(reversed(request.items()))
+
+
+def as_json(value: Any) -> bytes:
+    """Text as Python writes it: with NaN, Infinity and lone surrogates, which JSON does not have."""
+    return json.dumps(value).encode()
+
+
+numbers = (
+    st.integers()
+    | st.floats()
+    | st.sampled_from([2**31, 2**53 + 1, 2**63, 2**64, -(2**63) - 1, 10**30, 3.5e38, 5e-324, -0.0, 1.7e308])
+)
+texts = st.text(st.characters() | st.characters(categories=["Cs"]), max_size=8) | st.sampled_from(
+    ["red", "Rome", "null", "", "\x00", "NaN", "colours", "colours@", "@", "../x", "a" * 300, "é" * 128]
+)
+names = st.sampled_from(["model", "instances", "x0", "x1", "x2", "x3", "age", "city", "area", "rooms", "0", "inputs"])
+values = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(names | texts, inner, max_size=5),
+    max_leaves=20,
+)
+near_requests = st.fixed_dictionaries(
+    {
+        "instances": st.lists(st.lists(values, max_size=5) | st.dictionaries(names, values, max_size=5), max_size=4)
+        | values
+    },
+    optional={"model": st.sampled_from([*MODELS, None]) | values, "parameters": values},
+)
+TOKENS = [
+    b"1e400", b"-1e400", b"1e-400", b"NaN", b"Infinity", b"-", b"01", b"1.", b".5", b"+1", b"1E+", b"0x10", b'"', b"\\",
+    b'"\\ud800"', b'"\\udc00\\ud800"', b"\\u0000", b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\x00",
+    b"[", b"]", b"{", b"}", b",", b":", b"null", b"true", b"[" * 2000, b'{"a":' * 1100, b"[]" * 50, b"9" * 400,
+    b'"model":"price",', b'"instances":[[1,2]],', b'"instances":', b"/**/", b"'", b"\r\n", b" " * 5000,
+]  # fmt: skip
+
+
+@st.composite
+def broken(draw: st.DrawFn) -> bytes:
+    """A good request's bytes, damaged in a few places."""
+    body = bytearray(as_json(draw(good_requests())))
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(body)))
+        end = min(len(body), at + draw(st.integers(0, 12)))
+        match draw(st.sampled_from(["token", "replace", "delete", "repeat", "cut", "flip"])):
+            case "token":
+                body[at:at] = draw(st.sampled_from(TOKENS))
+            case "replace":
+                body[at:end] = draw(st.sampled_from(TOKENS))
+            case "delete":
+                del body[at:end]
+            case "repeat":
+                body[at:at] = body[at:end] * draw(st.integers(1, 50))
+            case "cut":
+                del body[at:]
+            case _ if at < len(body):
+                body[at] ^= 1 << draw(st.integers(0, 7))
+    return bytes(body)
+
+
+MEDIA_TYPES = ["application/json", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "", "é"]
+TIMEOUTS = [
+    "30",
+    " 30 ",
+    "1e1",
+    "1_0",
+    "1e9",
+    "0",
+    "-1",
+    "nan",
+    "inf",
+    "1e400",
+    "",
+    "soon",
+    "0x1p4",
+    "30,30",
+    "3" * 5000,
+]
+latin = st.characters(min_codepoint=32, max_codepoint=255, exclude_categories=["Cc"])  # what a header may hold
+headers = st.fixed_dictionaries(
+    {},
+    optional={
+        "Content-Type": st.sampled_from(MEDIA_TYPES),
+        "Content-Encoding": st.sampled_from(["identity", "gzip", "br"]),
+        "Accept": st.sampled_from(["text/html", "application/xml;q=0.1", "", "*/*;q=0"]),
+        "Expect": st.just("100-continue"),
+        "X-Request-ID": st.text(latin, max_size=200),
+        "X-Request-Timeout-Seconds": st.sampled_from(TIMEOUTS),
+    },
+)
+
+
+@fuzzing
+@given(request=good_requests(), cuts=st.integers(0, 3))
+def test_what_fits_a_model_is_answered_as_torch_answers_it(
+    conversation: Conversation, request: dict[str, Any], cuts: int
+) -> None:
+    assert conversation.ask(as_json(request), cuts=cuts) == 200
+
+
+@fuzzing
+@given(body=near_requests.map(as_json) | values.map(as_json) | st.binary(max_size=200), cuts=st.integers(0, 3))
+def test_any_json_and_any_bytes_get_a_documented_answer(conversation: Conversation, body: bytes, cuts: int) -> None:
+    conversation.ask(body, cuts=cuts)
+
+
+@fuzzing
+@given(body=broken(), cuts=st.integers(0, 3))
+def test_a_good_request_that_was_damaged_is_refused_or_still_right(
+    conversation: Conversation, body: bytes, cuts: int
+) -> None:
+    conversation.ask(body, cuts=cuts)
+
+
+@fuzzing
+@given(request=good_requests() | near_requests, headers=headers)
+def test_any_headers_get_a_documented_answer(
+    conversation: Conversation, request: dict[str, Any], headers: dict[str, str]
+) -> None:
+    conversation.ask(as_json(request), headers)

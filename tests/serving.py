@@ -1,0 +1,232 @@
+"""What tests of the running service share: the server as a process, and models whose answers torch tells row by row."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import torch
+
+from models.checkpoint import Checkpoint
+from models.config import MLPConfig
+from models.encoding import RowEncoder
+from models.mlp import MLP
+from models.schema import CategoricalColumn, ClassTarget, NumericColumn, NumericTarget, Schema
+
+ROOT = Path(__file__).parents[1]
+PATIENCE_SECONDS = 60
+
+# Plain HTTP alone: no certificates are read, which takes 70 ms a client.
+http_get = partial(httpx.get, verify=False)
+http_post = partial(httpx.post, verify=False)
+http_client = partial(httpx.Client, verify=False)
+
+
+def wait_until(condition: Callable[[], bool], what: Callable[[], str] = lambda: "") -> None:
+    """Waits for a condition, and fails with what is known when it does not come."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.02)
+
+
+def parent_of(pid: int) -> int | None:
+    """The process id of a process's parent; None where there is no such process any more."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+    except OSError:
+        return None
+
+
+class Server:
+    """`python -m service` over a store, on a free port."""
+
+    command: tuple[str, ...] = ("-m", "service")
+
+    def __init__(self, store: Path, folder: Path, **settings: object) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        # Not in pytest's folder: the paths of Unix sockets have to be short.
+        self.runtime_dir = Path(tempfile.mkdtemp(prefix="axon-e2e-"))
+        self._log = folder / "server.log"
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("AXON_")},
+            "AXON_STORE": str(store),
+            "AXON_HOST": "127.0.0.1",
+            "AXON_PORT": str(self.port),
+            "AXON_RUNTIME_DIR": str(self.runtime_dir),
+            "AXON_RELOAD_SECONDS": "0.1",
+            "AXON_E2E": str(folder),  # marks the server's processes
+            **{f"AXON_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, prefix: tuple[str, ...] = ()) -> None:
+        """Starts it and waits until it is ready."""
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*prefix, sys.executable, *self.command], cwd=ROOT, env=self.environment, stderr=log
+            )
+        wait_until(self.ready, self.log)
+
+    def ready(self) -> bool:
+        """Whether readiness says yes."""
+        assert self.process is None or self.process.poll() is None, self.log()
+        try:
+            return http_get(f"{self.url}/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def log(self) -> str:
+        """What it has logged."""
+        return self._log.read_text()
+
+    def processes(self) -> dict[int, str]:
+        """Its processes, by id: what they are."""
+        marked = {}
+        for folder in Path("/proc").iterdir():
+            try:
+                if folder.name.isdigit() and f"AXON_E2E={self.environment['AXON_E2E']}\0" in (
+                    (folder / "environ").read_bytes().decode(errors="replace")
+                ):
+                    marked[int(folder.name)] = (folder / "cmdline").read_bytes().decode(errors="replace")
+            except OSError:
+                continue
+        return {pid: command for pid, command in marked.items() if command}
+
+    def host_pids(self) -> list[int]:
+        """The workers' hosts, which LitServe spawns."""
+        assert self.process is not None
+        return [pid for pid in self._spawned() if parent_of(pid) == self.process.pid]
+
+    def worker_pids(self) -> list[int]:
+        """The processes that predict, which the hosts fork."""
+        hosts = self.host_pids()
+        return [pid for pid in self._spawned() if parent_of(pid) in hosts]
+
+    def _spawned(self) -> list[int]:
+        return [pid for pid, command in self.processes().items() if "spawn_main" in command]
+
+    def api_pids(self) -> list[int]:
+        """The API processes: those of the forked children that listen."""
+        assert self.process is not None
+        forked = [pid for pid, command in self.processes().items() if "\0".join(self.command) in command]
+        return [pid for pid in forked if pid != self.process.pid and self._has_tcp(pid)]
+
+    def _has_tcp(self, pid: int) -> bool:
+        return any("anon_inode:[eventpoll]" in str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir())
+
+    def stop(self, expected: int = 0) -> None:
+        """SIGTERM; it must end with the exit code, without orphans and without files left behind."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.ended(expected)
+
+    def ended(self, expected: int) -> None:
+        """It has ended by itself."""
+        assert self.process is not None
+        assert self.process.wait(timeout=PATIENCE_SECONDS) == expected, self.log()
+        wait_until(lambda: not self.processes(), lambda: f"{self.processes()}\n{self.log()}")
+        assert not list(self.runtime_dir.glob("*"))
+
+    def kill(self) -> None:
+        """Ends whatever is left."""
+        for pid in self.processes():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if self.process is not None:
+            self.process.wait()
+        shutil.rmtree(self.runtime_dir, ignore_errors=True)
+
+
+@contextmanager
+def running(store: Path, folder: Path, kind: type[Server] = Server, **settings: object) -> Iterator[Server]:
+    """A server for the length of a block, stopped in order at its end."""
+    server = kind(store, folder, **settings)
+    try:
+        server.start()
+        yield server
+        if server.process is not None and server.process.poll() is None:
+            server.stop()
+    finally:
+        server.kill()
+
+
+class Oracle:
+    """A model as torch sees it: each row alone, standardised, through the module that training fits."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self._module = MLP.from_tensors(checkpoint.config, checkpoint.tensors).eval()
+        self._encoder = RowEncoder(checkpoint.schema)
+
+    @torch.inference_mode()
+    def __call__(self, row: Any) -> list[float]:
+        """Probabilities, or a value in the target's unit."""
+        mean, std = self._checkpoint.schema.standardisation()
+        x = (self._encoder.encode_matrix([row]).astype(np.float64) - mean) / std
+        answer = self._module.predict_probabilities(torch.from_numpy(x.astype(np.float32)))[0].tolist()
+        target = self._checkpoint.schema.target
+        return [value * target.std + target.mean for value in answer] if isinstance(target, NumericTarget) else answer
+
+
+def numeric(name: str, mean: float = 0.3, std: float = 1.7) -> NumericColumn:
+    return NumericColumn(name=name, mean=mean, std=std, minimum=-5, maximum=5)
+
+
+def make_checkpoint(schema: Schema, *hidden: int, seed: int = 0, **architecture: Any) -> Checkpoint:
+    """An MLP for a schema, its weights and running statistics drawn by a seed."""
+    target = schema.target
+    out = len(target.labels) if isinstance(target, ClassTarget) else 1
+    output = "softmax" if isinstance(target, ClassTarget) else "linear"
+    config = MLPConfig(layer_sizes=(schema.width, *hidden, out), output=output, **architecture)
+    rng = np.random.default_rng(seed)
+    module = MLP(config, generator=torch.Generator().manual_seed(seed))
+    tensors = {
+        name: rng.uniform(0.5, 2.0, tensor.shape).astype(np.float32) if name.startswith("norms") else tensor
+        for name, tensor in module.to_tensors().items()
+    }
+    return Checkpoint(config=config, schema=schema, tensors=tensors)
+
+
+CLASSES = ClassTarget(name="kind", labels=("red", "green", "blue"))
+CHECKPOINTS = {
+    "colours": make_checkpoint(
+        Schema(columns=tuple(numeric(f"x{i}") for i in range(4)), target=CLASSES), 16, 16, normalization="batch"
+    ),
+    "price": make_checkpoint(
+        Schema(
+            columns=(numeric("area", 80, 30), numeric("rooms", 3, 1)),
+            target=NumericTarget(name="price", mean=250, std=90, minimum=50, maximum=900),
+        ),
+        8,
+        activation="gelu",
+        normalization="layer",
+    ),
+    "mixed": make_checkpoint(
+        Schema(
+            columns=(numeric("age", 40, 12), CategoricalColumn(name="city", categories=("Rome", "Oslo", "Lima"))),
+            target=ClassTarget(name="buys", labels=("no", "yes")),
+        ),
+        32,
+        activation="tanh",
+    ),
+}
