@@ -4,89 +4,202 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
 import uuid
 from pathlib import Path
+from types import TracebackType
 
-START_SECONDS = 60.0
+from benchmarks.peer import ROOT, Peer
+
+PREPARE_SECONDS = 120.0
+START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 
+_MARK = "AXON_BENCH"
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class MeasuredServer:
     """One server process and all that it starts; a context manager that leaves none of them behind."""
 
-    def __init__(self, command: list[str], model: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}/predict"
-        self._mark = f"AXON_BENCH={uuid.uuid4().hex}"
+    def __init__(self, peer: Peer, model: str) -> None:
+        self.peer = peer
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}{peer.path}"
+        self._mark = uuid.uuid4().hex
         self._folder = tempfile.mkdtemp(prefix="axon-bench-")
-        name, _, value = self._mark.partition("=")
-        environment = {key: text for key, text in os.environ.items() if not key.startswith("AXON_")}
-        environment |= {name: value, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TMPDIR": self._folder}
-        self._log = Path(self._folder, "log").open("wb")  # noqa: SIM115 -- as long as the server
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", *command, "--port", str(self.port), "--model", model],
-            env=environment,
-            stdout=self._log,
-            stderr=self._log,
-            start_new_session=True,  # Ctrl-C is for the benchmark, which then stops it
-        )
+        self._filled = {"bin": str(peer.bin), "port": str(self.port), "model": model, "folder": self._folder}
+        self._environment = {key: text for key, text in os.environ.items() if not key.startswith("AXON_")}
+        self._environment |= {
+            _MARK: self._mark,
+            "AXON_BENCH_MODEL": model,
+            "OMP_NUM_THREADS": "1",
+            "MKL_NUM_THREADS": "1",
+            "TMPDIR": self._folder,
+            "PATH": f"{peer.bin}:{os.environ.get('PATH', os.defpath)}",
+            "PYTHONPATH": os.pathsep.join(dict.fromkeys([str(peer.tree), str(ROOT)])),
+        }
+        self._environment |= {key: self._fill(text) for key, text in peer.environment.items()}
+        self._log = Path(self._folder, "log")
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> MeasuredServer:
+        try:
+            with self._log.open("wb") as log:
+                if self.peer.prepare:
+                    self._prepare(log.fileno())
+                self._started = time.monotonic()
+                self._process = subprocess.Popen(
+                    [self._fill(part) for part in self.peer.command],
+                    cwd=self.peer.tree,
+                    env=self._environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C is for the benchmark, which then stops it
+                )
+        except BaseException:
+            self._stop()
+            raise
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_SECONDS)
-        for pid in self.pids():  # LitServe leaves its children behind
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        self._process.wait()
-        self._log.close()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._stop()
+
+    def _fill(self, text: str) -> str:
+        for name, value in self._filled.items():
+            text = text.replace(f"{{{name}}}", value)
+        return text
+
+    def _prepare(self, log: int) -> None:
+        command = [self._fill(part) for part in self.peer.prepare]
+        done = subprocess.run(
+            command,
+            cwd=self.peer.tree,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            timeout=PREPARE_SECONDS,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise RuntimeError(f"{self.peer.name} could not be prepared:\n{self._log_tail()}")
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_SECONDS)
+        while pids := self.pids():  # some leave their children behind; each is ours, by its mark
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if self._process is not None:
+                self._process.poll()
+            time.sleep(0.01)
+        if self._process is not None:
+            self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def wait_until_it_answers(self, body: bytes) -> None:
+    def wait_until_it_answers(self, body: bytes) -> float:
         """Waits for the first 2xx.
+
+        Returns:
+            Seconds from the start of the process to the answer.
 
         Raises:
             RuntimeError: it ended, or did not answer in time; with what it logged.
         """
-        deadline = time.monotonic() + START_SECONDS
+        assert self._process is not None, "inside `with` only"
+        deadline = self._started + START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError):
-                request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
-                with urllib.request.urlopen(request, timeout=10):
-                    return
-            time.sleep(0.05)
-        raise RuntimeError(f"the server does not answer:\n{Path(self._log.name).read_text()}")
+            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+                self.ask(body)
+                return time.monotonic() - self._started
+            time.sleep(0.02)
+        raise RuntimeError(f"{self.peer.name} does not answer:\n{self._log_tail()}")
+
+    def ask(self, body: bytes) -> bytes:
+        """One request on a connection of its own; the body of a 2xx answer.
+
+        Raises:
+            urllib.error.HTTPError: another status.
+        """
+        request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return bytes(answer.read())
+
+    def _log_tail(self) -> str:
+        return self._log.read_text(errors="replace")[-3000:]
 
     def pids(self) -> list[int]:
         """Its processes: those that carry the mark."""
+        mark = f"{_MARK}={self._mark}".encode()
         found = []
         for folder in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
-                if folder.name.isdigit() and self._mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                if folder.name.isdigit() and mark in (folder / "environ").read_bytes().split(b"\0"):
                     found.append(int(folder.name))
-        return found
+        return sorted(found)
 
     def cpu_seconds(self) -> float:
-        """User and system seconds of the whole tree so far."""
-        ticks = 0
+        """User and system seconds of the whole tree so far, to the microsecond; children that ended included."""
+        return sum(cpu_seconds(pid) + _ended_children_seconds(pid) for pid in self.pids())
+
+    def role(self, pid: int) -> str:
+        """What a process is: by the metric file that an Axon process writes, else by its command line."""
+        with contextlib.suppress(OSError):
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    found = re.search(r"/metrics/[a-z_]+_((?:api|worker)-\d+)\.db$", str(descriptor.readlink()))
+                    if found is not None:
+                        return found[1]
+            if self._process is not None and pid == self._process.pid:
+                return "main"
+            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+            if "resource_tracker" in command:
+                return "resource tracker"
+            return "child" if "spawn_main" in command else Path(command.split("\0")[0].split(" ")[0]).name
+        return "gone"
+
+    def memory_mb(self) -> dict[str, float]:
+        """Proportional set size of its processes in MB, by role: shared pages count once over all of them."""
+        found: dict[str, float] = {}
         for pid in self.pids():
             with contextlib.suppress(OSError):
-                fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-                ticks += sum(map(int, fields[11:15]))
-        return ticks / _TICKS
+                size = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+                role = self.role(pid)
+                found[role] = found.get(role, 0.0) + (int(size[1]) / 1024 if size is not None else 0.0)
+        return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system seconds of one process so far; 0 where it is gone."""
+    try:
+        return time.clock_gettime((~pid << 3) | 2)  # clock_getcpuclockid(3): nanoseconds, where /proc has 10 ms
+    except OSError:
+        return 0.0
+
+
+def _ended_children_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[13:15])) / _TICKS

@@ -17,7 +17,7 @@ import os
 import secrets
 import stat
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -167,10 +167,12 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
     """
     try:
         with open_file(path) as file:
-            payload = file.read()
+            header, extent = _read_header(path, file)
+            file.seek(0)
+            # Not to its end: what goes on beyond its tensors is refused below, and may be as large as the disk.
+            payload = file.read(min(extent, os.fstat(file.fileno()).st_size) + 1)
     except OSError as error:
         raise CheckpointError(path, f"cannot be read: {error.strerror}.") from error
-    header = _read_header(path, payload[: _LENGTH.size], lambda n: payload[_LENGTH.size : _LENGTH.size + n])
     try:
         tensors = safetensors.numpy.load(payload)
     except KeyError as error:  # a type that NumPy has not
@@ -203,7 +205,7 @@ def read_header(path: Path) -> dict[str, Any]:
     """
     try:
         with open_file(path) as file:
-            return _read_header(path, file.read(_LENGTH.size), file.read)
+            return _read_header(path, file)[0]
     except OSError as error:
         raise CheckpointError(path, f"cannot be read: {error.strerror}.") from error
 
@@ -231,13 +233,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _read_header(path: Path, prefix: bytes, read: Callable[[int], bytes]) -> dict[str, Any]:
+def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
+    """The header, and the bytes that the file has if its tensors are where safetensors' own header says."""
+    prefix = file.read(_LENGTH.size)
     if len(prefix) < _LENGTH.size:
         raise CheckpointError(path, "is empty or truncated.")
     (length,) = _LENGTH.unpack(prefix)
     if length > _MAX_HEADER_BYTES:
         raise CheckpointError(path, "is not a safetensors file.")
-    raw = read(length)
+    raw = file.read(length)
     if len(raw) < length:
         raise CheckpointError(path, "is truncated, or not a safetensors file.")
     try:
@@ -268,7 +272,14 @@ def _read_header(path: Path, prefix: bytes, read: Callable[[int], bytes]) -> dic
         canonical = False
     if not canonical:
         raise CheckpointError(path, "was altered after it was written: its header is not in canonical form.")
-    return header
+    ends = [entry["data_offsets"][-1] for name, entry in outer.items() if name != "__metadata__" and _has_place(entry)]
+    return header, _LENGTH.size + length + max(ends, default=0)
+
+
+def _has_place(entry: object) -> bool:
+    """Whether a tensor's entry says where it is; safetensors refuses one that does not."""
+    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+    return isinstance(offsets, list) and bool(offsets) and type(offsets[-1]) is int and 0 <= offsets[-1] < 1 << 48
 
 
 def _canonical(value: Mapping[str, Any]) -> str:

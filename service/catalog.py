@@ -150,6 +150,9 @@ class Catalog:
         async with self._lock:
             try:
                 entries = await asyncio.to_thread(self._store.entries)
+                if self._entries and not entries and not self._store.root.is_dir():
+                    # Models are deleted by their folders; a whole store that is not there is a disk that is not.
+                    raise StoreError(f"the store {self._store.root} is gone.")
             except StoreError as error:
                 self._report({**self.problems, "": str(error)})
                 return

@@ -6,73 +6,43 @@ Only a worker imports this module, since it alone needs torch.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from threading import Lock
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
-from models.config import LEAKY_RELU_SLOPE, Activation
-from models.errors import StoreError
-from models.fuse import Activate, Affine, InferenceNetwork, LayerNorm
+from models.errors import DataError, StoreError
+from models.fuse import InferenceNetwork
 from models.store import Store
+from service.device_faults import is_out_of_memory, is_sticky
+from service.device_network import DeviceNetwork, Precision
+from service.errors import DeviceFault, OutOfMemory
+from service.forward_plan import Scratch
 from service.keys import parse_key
+from service.logs import get_logger
 
-# On a CPU, a matrix product rounds a row differently by how many rows stand beside it. Padded to a multiple of 16
-# rows it does not, at almost no cost, so that a row's answer does not depend on its company.
-ROW_MULTIPLE = 16
+log = get_logger(__name__)
 
-Operation = Callable[[torch.Tensor], torch.Tensor]
-
-_ACTIVATIONS: dict[Activation, Operation] = {
-    "relu": torch.relu_,
-    "leaky_relu": lambda x: functional.leaky_relu_(x, LEAKY_RELU_SLOPE),
-    "gelu": functional.gelu,
-    "silu": lambda x: functional.silu(x, inplace=True),
-    "tanh": torch.tanh_,
-    "sigmoid": torch.sigmoid_,
-    "identity": lambda x: x,
-}
+Float32Array = NDArray[np.float32]
 
 
 class Rows(Protocol):
     """Something that holds float32 rows."""
 
-    @property
-    def rows(self) -> int:
-        """How many."""
-
-    def matrix(self) -> NDArray[np.float32]:
+    def matrix(self) -> Float32Array:
         """`(rows, width)`."""
-
-
-class LoadedNetwork:
-    """An inference network on a device."""
-
-    def __init__(self, network: InferenceNetwork, device: torch.device) -> None:
-        self.in_features = network.in_features
-        self.out_features = network.out_features
-        self.parameter_count = network.parameter_count
-        self._device = device
-        self._operations = [*(_operation(stage, device) for stage in network.stages), _output(network.output)]
-
-    @torch.inference_mode()
-    def forward(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Answers for `(rows, in_features)` rows: `(rows, out_features)` probabilities or values."""
-        y = torch.from_numpy(x)
-        if self._device.type != "cpu":
-            y = y.pin_memory().to(self._device, non_blocking=True)
-        for operation in self._operations:
-            y = operation(y)
-        answer: NDArray[np.float32] = y.cpu().numpy()
-        return answer
 
 
 class Engine:
     """The networks of one worker on one device, the least recently used forgotten beyond `capacity`.
+
+    `run` is for one thread. `load` is for any: a network is read and warmed in the thread that asks first, while
+    others run theirs.
 
     Args:
         store: where checkpoints are.
@@ -80,88 +50,126 @@ class Engine:
         threads: CPU threads of a matrix product.
         capacity: networks kept.
         max_batch_rows: the largest batch, for warming up.
+        precision: of a GPU's matrix products; a CPU computes in float32.
     """
 
-    def __init__(self, store: Store, *, device: str, threads: int, capacity: int, max_batch_rows: int) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        device: str,
+        threads: int,
+        capacity: int,
+        max_batch_rows: int,
+        precision: Precision = "fp32",
+    ) -> None:
         torch.set_num_threads(threads)
         self.device = torch.device(device)
         self._store = store
         self._capacity = capacity
         self._max_batch_rows = max_batch_rows
-        self._networks: OrderedDict[str, LoadedNetwork] = OrderedDict()
+        self._precision: Precision = "fp32" if self.device.type == "cpu" else precision
+        self._scratch = Scratch(self.device)
+        self._table = Lock()  # held for look-ups alone, never while a network is read or runs
+        self._networks: OrderedDict[str, DeviceNetwork] = OrderedDict()
+        self._loading: dict[str, Future[DeviceNetwork]] = {}
 
-    def load(self, key: str) -> LoadedNetwork:
+    def load(self, key: str) -> DeviceNetwork:
         """The network behind a key, read from the store, verified and warmed if it is not in memory.
 
         Raises:
             CheckpointError: the file is not sound.
             StoreError: the file is another one than the key means.
+            OutOfMemory: the device has no room for it.
+            DeviceFault: the device is lost.
         """
-        if key in self._networks:
-            self._networks.move_to_end(key)
-            return self._networks[key]
+        with self._table:
+            network = self._networks.get(key)
+            if network is not None:
+                self._networks.move_to_end(key)
+                return network
+            loading = self._loading.get(key)
+            if loading is None:
+                mine = self._loading[key] = Future()
+        if loading is not None:
+            return loading.result()
+        try:
+            network = self._read(key)
+        except BaseException as error:
+            with self._table:
+                del self._loading[key]
+            mine.set_exception(error)
+            raise
+        forgotten = []
+        with self._table:
+            del self._loading[key]
+            self._networks[key] = network
+            while len(self._networks) > self._capacity:
+                forgotten.append(self._networks.popitem(last=False))
+        mine.set_result(network)
+        return network
+
+    def run(self, key: str, parts: Sequence[Rows]) -> Float32Array:
+        """One forward pass over the rows of all parts, in their order.
+
+        Where memory runs out, the batch is halved, and halved again.
+
+        Returns:
+            `(rows, out_features)` answers, the caller's to keep.
+
+        Raises:
+            DataError: rows of another width than the network's.
+            OutOfMemory: the fewest rows that it computes are too many.
+            DeviceFault: the device is lost, and with it this process's use of it.
+            CheckpointError, StoreError: as `load`.
+        """
+        network = self.load(key)
+        x = parts[0].matrix() if len(parts) == 1 else np.concatenate([part.matrix() for part in parts])
+        if x.shape[1] != network.in_features:
+            raise DataError(f"rows have {x.shape[1]} columns where the model takes {network.in_features}.")
+        return self._forward(network, x)
+
+    def on_device(self, network: InferenceNetwork) -> DeviceNetwork:
+        """The network as this engine runs it, not warmed."""
+        return DeviceNetwork(network, self.device, precision=self._precision, max_batch_rows=self._max_batch_rows)
+
+    def _forward(self, network: DeviceNetwork, x: Float32Array) -> Float32Array:
+        try:
+            with _faults_named(len(x)):
+                return network.forward(x)
+        except OutOfMemory as error:
+            network.release()
+            smallest = network.blocks.smallest
+            if len(x) <= smallest:
+                raise
+            log.warning("out of memory; halving the batch", rows=len(x), reason=str(error.__cause__))
+        half = -(-len(x) // (2 * smallest)) * smallest
+        return np.concatenate([self._forward(network, x[:half]), self._forward(network, x[half:])])
+
+    def _read(self, key: str) -> DeviceNetwork:
         name, version, digest = parse_key(key)
         loaded = self._store.load(f"{name}@{version}")
         if loaded.digest != digest:
             raise StoreError(f"{name}@{version} was replaced while it was being loaded.")
-        network = LoadedNetwork(loaded.checkpoint.inference_network(), self.device)
-        self._warm_up(network)
-        self._networks[key] = network
-        while len(self._networks) > self._capacity:
-            self._networks.popitem(last=False)
+        with _faults_named():
+            network = self.on_device(loaded.checkpoint.inference_network())
+            network.warm_up()
+        if self.device.type == "cpu":  # a GPU's graphs are bound to the memory that they were captured with
+            network.share(self._scratch)
+        if not network.batch_invariant:
+            log.warning("a row's answer may depend on its batch in its last bits", model=name, version=version)
         return network
 
-    def run(self, key: str, parts: list[Rows]) -> NDArray[np.float32]:
-        """One forward pass over the rows of all parts, in their order.
 
-        Returns:
-            `(rows, out_features)` answers.
-        """
-        network = self.load(key)
-        rows = sum(part.rows for part in parts)
-        padded = -(-rows // ROW_MULTIPLE) * ROW_MULTIPLE if self.device.type == "cpu" else rows
-        batch = np.zeros((padded, network.in_features), dtype=np.float32)
-        at = 0
-        for part in parts:
-            batch[at : at + part.rows] = part.matrix()
-            at += part.rows
-        return network.forward(batch)[:rows]
-
-    def _warm_up(self, network: LoadedNetwork) -> None:
-        for rows in _warm_up_sizes(self._max_batch_rows):
-            network.forward(np.zeros((rows, network.in_features), dtype=np.float32))
-
-
-def _warm_up_sizes(largest: int) -> Iterator[int]:
-    """16, 64, 256, …: each size class that allocators and matrix kernels set something up for; at most 1,024 rows."""
-    for power in count(2):
-        rows = 4**power
-        if rows > min(largest, 1024):
-            return
-        yield rows
-
-
-def _operation(stage: Affine | Activate | LayerNorm, device: torch.device) -> Operation:
-    match stage:
-        case Affine(weight, bias):
-            w, b = _tensor(weight, device), _tensor(bias, device)
-            return lambda x: functional.linear(x, w, b)
-        case LayerNorm(weight, bias, eps):
-            w, b = _tensor(weight, device), _tensor(bias, device)
-            return lambda x: functional.layer_norm(x, w.shape, w, b, eps)
-        case Activate(name):
-            return _ACTIVATIONS[name]
-
-
-def _output(output: str) -> Operation:
-    match output:
-        case "softmax":
-            return lambda z: torch.softmax(z, dim=-1)
-        case "step":
-            return lambda z: torch.cat([z < 0, z >= 0], dim=-1).float()
-        case _:
-            return lambda z: z
-
-
-def _tensor(array: NDArray[np.float32], device: torch.device) -> torch.Tensor:
-    return torch.tensor(array, device=device)
+@contextmanager
+def _faults_named(rows: int | None = None) -> Iterator[None]:
+    """A device's exceptions as the service knows them; others pass."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            what = "this model" if rows is None else f"{rows} rows of this model"
+            raise OutOfMemory(f"the device has no memory for {what}.") from error
+        if is_sticky(error):
+            raise DeviceFault(f"the device is lost: {str(error).partition(chr(10))[0]}") from error
+        raise

@@ -20,7 +20,8 @@ from service.access import Access
 from service.app import PREDICT_PATH, create_app
 from service.batcher import Batcher
 from service.catalog import Catalog
-from service.http_protocol import ConnectionWatch, DirectEndpoint, HttpLimits
+from service.connection_watch import ConnectionWatch, HttpLimits
+from service.exchange import DirectEndpoint
 from service.link import WorkerPool
 from service.logs import configure_logs, get_logger
 from service.metrics import ApiMetrics
@@ -64,6 +65,7 @@ class FrontDoor:
         self._access = Access.from_settings(settings)
         self._was_ready = False
         self._draining = False
+        self._stopping: asyncio.TimerHandle | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or runs the process's lifespan."""
@@ -185,11 +187,14 @@ class FrontDoor:
 
         def drain() -> None:
             if self._draining:
-                stop(signum, None)
+                if self._stopping is not None:
+                    self._stopping.cancel()
+                    self._stopping = None
+                    stop(signum, None)
                 return
             self._draining = True
             self._predict.close_connections()
             log.info("draining", seconds=self._settings.drain_seconds, waiting=self._batcher.waiting_requests)
-            loop.call_later(self._settings.drain_seconds, stop, signum, None)
+            self._stopping = loop.call_later(self._settings.drain_seconds, stop, signum, None)
 
         loop.add_signal_handler(signum, drain)

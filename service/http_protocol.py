@@ -5,15 +5,13 @@ messages, no event, and its answer leaves in one write. Every other request goes
 share a connection, in the order in which their requests came: reading pauses while one is being answered.
 
 What a client can make this process hold is bounded: connections, the size of a head and of a body, the bytes of all
-bodies together, and the time that each of these may take (`ConnectionWatch`).
+bodies together, and the time that each of these may take.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 from urllib.parse import unquote_to_bytes
@@ -21,79 +19,12 @@ from urllib.parse import unquote_to_bytes
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.errors import MEDIA_TYPE, Problem, too_large
+from service.connection_watch import ConnectionWatch, Phase
+from service.errors import MEDIA_TYPE, Problem
+from service.exchange import DirectEndpoint, Exchange, Headers
+from service.response_headers import NOSNIFF
 
 MAX_HEAD_BYTES = 64 * 1024
-_SWEEP_SECONDS = 0.5
-_LINGER_SECONDS = 2.0  # a refused body is read and dropped this long, so that the refusal is not lost to a reset
-
-# What a connection is doing, as far as time limits go.
-_HEAD, _BODY, _HANDLING, _IDLE, _LINGERING = range(5)
-
-Headers = Iterable[tuple[bytes, bytes]]
-
-
-class DirectEndpoint(Protocol):
-    """What answers the requests of one path without ASGI. No method may raise or block."""
-
-    def begin(self, exchange: Exchange) -> None:
-        """The head has come: the place to refuse a request before its body is read."""
-
-    def handle(self, exchange: Exchange) -> None:
-        """The body has come: `exchange.respond` has to be called, now or later."""
-
-    def refuse(self, exchange: Exchange, problem: Problem) -> None:
-        """The body is too large or too slow: answers with the problem."""
-
-
-@dataclass(frozen=True)
-class HttpLimits:
-    """Seconds for a request's head and body and between requests; connections; bytes of one body and of all."""
-
-    header_seconds: float
-    body_seconds: float
-    idle_seconds: float
-    max_connections: int
-    max_body_bytes: int
-    max_buffered_bytes: int
-
-
-class ConnectionWatch:
-    """Closes connections that take too long, by one timer for all of them; and counts the bytes that bodies hold."""
-
-    def __init__(self, limits: HttpLimits) -> None:
-        self.limits = limits
-        self.now = time.monotonic()
-        self.buffered_bytes = 0
-        self._allowed = (limits.header_seconds, limits.body_seconds, None, limits.idle_seconds, _LINGER_SECONDS)
-        self._connections: set[HttpProtocol] = set()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def add(self, connection: HttpProtocol) -> None:
-        """Watches a connection until it is removed."""
-        self._connections.add(connection)
-        if self._timer is None:
-            self.now = time.monotonic()
-            self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
-
-    def remove(self, connection: HttpProtocol) -> None:
-        """Forgets a connection."""
-        self._connections.discard(connection)
-
-    @property
-    def full(self) -> bool:
-        """Whether there are as many connections as there may be."""
-        return len(self._connections) >= self.limits.max_connections
-
-    def _sweep(self) -> None:
-        self.now = time.monotonic()
-        for connection in [c for c in self._connections if self._is_late(c)]:
-            connection.timed_out()
-        self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep) if self._connections else None
-
-    def _is_late(self, connection: HttpProtocol) -> bool:
-        allowed = self._allowed[connection.phase]
-        return allowed is not None and self.now - connection.since > allowed
 
 
 class Application(Protocol):
@@ -101,128 +32,6 @@ class Application(Protocol):
 
     direct: Mapping[tuple[bytes, bytes], DirectEndpoint]  # by method and path
     watch: ConnectionWatch
-
-
-class _NoEvent:
-    """uvicorn's protocol sets its cycle's event; an exchange has nobody who waits for one."""
-
-    def set(self) -> None:
-        """Nothing."""
-
-
-_NO_EVENT = _NoEvent()
-
-
-class Exchange:
-    """One request on a direct path and its answer. It stands in uvicorn's protocol where a request cycle stands.
-
-    Attributes:
-        headers: names in lower case, and values.
-        body: what has come of it; all of it once `handle` is called.
-        started: when its head had come, on `time.perf_counter`'s clock.
-        disconnected: the client has hung up.
-        request_id, context: the endpoint's own.
-    """
-
-    __slots__ = (
-        "_chunks",
-        "_endpoint",
-        "_protocol",
-        "_refusal",
-        "_size",
-        "body",
-        "complete",
-        "context",
-        "disconnected",
-        "headers",
-        "keep_alive",
-        "opened",
-        "request_id",
-        "response_complete",
-        "started",
-    )
-
-    message_event = _NO_EVENT
-
-    def __init__(
-        self, protocol: HttpProtocol, endpoint: DirectEndpoint, headers: list[tuple[bytes, bytes]], keep_alive: bool
-    ) -> None:
-        self._protocol = protocol
-        self._endpoint = endpoint
-        self._chunks: list[bytes] | None = None
-        self._refusal: Problem | None = None
-        self._size = 0
-        self.headers = headers
-        self.body = b""
-        self.started = time.perf_counter()
-        self.keep_alive = keep_alive
-        self.opened = False
-        self.complete = False
-        self.disconnected = False
-        self.response_complete = False
-        self.request_id = b""
-        self.context: Any = None
-
-    def open(self) -> None:
-        """Its turn on the connection has come."""
-        self.opened = True
-        self._endpoint.begin(self)
-        if self.response_complete:
-            return
-        if self._refusal is not None:
-            self._endpoint.refuse(self, self._refusal)
-        elif self.complete:
-            self._endpoint.handle(self)
-
-    def add_body(self, data: bytes) -> None:
-        """Takes a part of the body."""
-        if self.response_complete or self._refusal is not None:
-            return
-        watch = self._protocol.watch
-        self._size += len(data)
-        watch.buffered_bytes += len(data)
-        if self._size > watch.limits.max_body_bytes:  # it came in chunks, without a length
-            self.refuse(too_large(f"a body of more than {watch.limits.max_body_bytes:,} bytes."))
-        elif watch.buffered_bytes > watch.limits.max_buffered_bytes:
-            self.refuse(_busy_with_bodies())
-        elif self._size == len(data):
-            self.body = data
-        elif self._chunks is None:
-            self._chunks = [self.body, data]
-        else:
-            self._chunks.append(data)
-
-    def finish_body(self) -> None:
-        """The message is complete."""
-        self.complete = True
-        if self._chunks is not None:
-            self.body, self._chunks = b"".join(self._chunks), None
-        if self.opened and not self.response_complete:
-            self._endpoint.handle(self)
-
-    def refuse(self, problem: Problem) -> None:
-        """Ends it while its body is being read; what is left of that is not worth reading."""
-        self.keep_alive = False
-        self._refusal = problem
-        if self.opened and not self.response_complete:
-            self._endpoint.refuse(self, problem)
-
-    def respond(self, status: int, content_type: bytes, body: bytes, headers: Headers = ()) -> None:
-        """Sends the answer, in one write. After a disconnect it is dropped."""
-        if self.response_complete:
-            return
-        self.response_complete = True
-        self._protocol.watch.buffered_bytes -= self._size
-        self._size = 0
-        self.body, self._chunks = b"", None
-        if not self.disconnected:
-            self._protocol.send(self, status, content_type, body, headers)
-
-    def drop(self) -> None:
-        """The connection is gone."""
-        self.disconnected = True
-        if not self.opened or not self.complete:  # nobody will answer it
-            self.respond(499, b"", b"")
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -238,7 +47,7 @@ class HttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         application = cast(Application, self.app)
         self.watch = application.watch
-        self.phase = _HEAD
+        self.phase = Phase.HEAD
         self.since = self.watch.now
         self._direct = application.direct
         self._exchange: Exchange | None = None  # the direct request that is being read
@@ -248,6 +57,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._default_headers = b""
         self._reads_next = False  # the next exchange of the pipeline is scheduled
         self._draining = False
+        self._last_words: Problem | None = None  # said of bytes that are no request, once the requests are answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
@@ -272,24 +82,24 @@ class HttpProtocol(HttpToolsProtocol):
         if self._unanswered:
             for exchange in self._unanswered:
                 exchange.keep_alive = False
-        elif self.phase == _HEAD and self._head_bytes:
+        elif self.phase == Phase.HEAD and self._head_bytes:
             pass  # the rest of a request is on its way
-        elif self.phase in (_HEAD, _IDLE, _LINGERING):
+        elif self.phase in (Phase.HEAD, Phase.IDLE, Phase.LINGERING):
             self.transport.close()
         else:
             super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
-        if self.phase == _LINGERING or self.parser is None:
+        if self.phase == Phase.LINGERING or self.parser is None or self._last_words is not None:
             return
-        if self.phase == _IDLE:
-            self.phase, self.since = _HEAD, self.watch.now
+        if self.phase == Phase.IDLE:
+            self.phase, self.since = Phase.HEAD, self.watch.now
             self._head_bytes = 0
-        if self.phase == _HEAD:
+        if self.phase == Phase.HEAD:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self.phase == _HEAD and self._head_bytes > MAX_HEAD_BYTES:
+        if self.phase == Phase.HEAD and self._head_bytes > MAX_HEAD_BYTES:
             self.send_problem(_head_too_large())
 
     def on_message_begin(self) -> None:
@@ -301,7 +111,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there: which way does this request go?"""
-        self.phase, self.since = _BODY, self.watch.now
+        self.phase, self.since = Phase.BODY, self.watch.now
         method = self.parser.get_method()
         endpoint = self._direct.get((method, self.url)) or self._direct.get((method, _plain_path(self.url)))
         if endpoint is None:
@@ -333,15 +143,15 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is there."""
-        if self.phase == _BODY:
-            self.phase = _HANDLING
+        if self.phase == Phase.BODY:
+            self.phase = Phase.HANDLING
         exchange = self._exchange
         if exchange is None:
             super().on_message_complete()
         else:
             self._exchange = None
             exchange.finish_body()
-        if self.phase == _HANDLING and self.cycle is not None and self.cycle.response_complete:
+        if self.phase == Phase.HANDLING and self.cycle is not None and self.cycle.response_complete:
             self._become_idle()
 
     def send(self, exchange: Exchange, status: int, content_type: bytes, body: bytes, headers: Headers) -> None:
@@ -388,23 +198,23 @@ class HttpProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """An ASGI request was answered."""
         super().on_response_complete()
-        if self.phase == _HANDLING and not self.pipeline and self.cycle.response_complete:
+        if self.phase == Phase.HANDLING and not self.pipeline and self.cycle.response_complete:
             self._become_idle()
 
     def timed_out(self) -> None:
         """The watch found that this takes too long."""
-        if self.phase in (_IDLE, _LINGERING):
+        if self.phase in (Phase.IDLE, Phase.LINGERING):
             if self.transport.get_write_buffer_size():
                 self.transport.abort()  # closing would wait for a client that does not read
             else:
                 self.transport.close()
-        elif self.phase == _HEAD and not self._head_bytes:
+        elif self.phase == Phase.HEAD and not self._head_bytes:
             self.transport.close()
         elif self._exchange is not None and not self._exchange.opened:
             self.since = self.watch.now  # it waits for its turn: reading is paused, which is not the client's fault
         elif self._exchange is not None and not self._exchange.response_complete:
             self._exchange.refuse(_too_slow("body", self.watch.limits.body_seconds))
-        elif self.phase == _HEAD:
+        elif self.phase == Phase.HEAD:
             self.send_problem(_too_slow("head", self.watch.limits.header_seconds))
         else:
             self.transport.abort()
@@ -414,21 +224,27 @@ class HttpProtocol(HttpToolsProtocol):
         self.send_problem(Problem(HTTPStatus.BAD_REQUEST, "bad-request", msg))
 
     def send_problem(self, problem: Problem) -> None:
-        """Answers what is no request yet, and closes."""
-        if self.transport.is_closing() or self.phase == _LINGERING:
+        """Answers what is no request yet, and closes; after the answers to the requests before it."""
+        if self.transport.is_closing() or self.phase == Phase.LINGERING:
             return
-        self._write_problem(problem)
-        self._close(drained=False)
+        if self._exchange is not None and not self._exchange.response_complete:
+            self._exchange.refuse(problem)  # it is in the body of this one
+        elif self.pipeline or self._unanswered or (self.cycle is not None and not self.cycle.response_complete):
+            self.phase, self._last_words = Phase.HANDLING, problem
+        else:
+            self._write_problem(problem)
+            self._close(drained=False)
 
     def _write_problem(self, problem: Problem) -> None:
         body = problem.body()
-        fields = {
-            "content-type": MEDIA_TYPE,
-            "content-length": str(len(body)),
-            **problem.headers,
-            "connection": "close",
-        }
-        head = b"".join(b"%b: %b\r\n" % (name.lower().encode(), value.encode()) for name, value in fields.items())
+        fields = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", b"%d" % len(body)),
+            *((name.lower().encode(), value.encode()) for name, value in problem.headers.items()),
+            NOSNIFF,
+            (b"connection", b"close"),
+        ]
+        head = b"".join(b"%b: %b\r\n" % field for field in fields)
         self.transport.write(STATUS_LINE[problem.status] + head + b"\r\n" + body)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
@@ -459,17 +275,21 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.resume_reading()  # perhaps for the rest of its body
 
     def _become_idle(self) -> None:
+        if self._last_words is not None:
+            self._write_problem(self._last_words)
+            self._close(drained=False)
+            return
         if self._draining:
             self._close(drained=True)
             return
-        self.phase, self.since = _IDLE, self.watch.now
+        self.phase, self.since = Phase.IDLE, self.watch.now
 
     def _close(self, *, drained: bool) -> None:
         """Closes after the last answer. Unread bytes would turn the close into a reset that overtakes the answer."""
         if drained:
             self.transport.close()
             return
-        self.phase, self.since = _LINGERING, self.watch.now
+        self.phase, self.since = Phase.LINGERING, self.watch.now
         self.watch.add(self)
         self.flow.resume_reading()
         if self.transport.can_write_eof():
@@ -486,11 +306,6 @@ def _plain_path(url: bytes) -> bytes:
 
 def _too_many_connections() -> Problem:
     detail = "This process has as many connections as it takes; try again in a moment."
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers={"Retry-After": "1"})
-
-
-def _busy_with_bodies() -> Problem:
-    detail = "This process is reading as many bytes of request bodies as it takes; try again in a moment."
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers={"Retry-After": "1"})
 
 

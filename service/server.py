@@ -8,9 +8,11 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
+import time
 from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
@@ -31,6 +33,7 @@ from service.worker import PredictAPI
 
 _WORKER_NAME = "inference-worker"  # LitServe's name for them
 _MONITOR_SECONDS = 0.1  # how often LitServe looks whether a worker has died
+_STOP_SECONDS = 0.2  # for what takes no time by itself, on a busy machine
 _RUNTIME_DIR_PREFIX = "axon-run-"
 _MAX_SOCKET_PATH = 100  # Linux takes 107 bytes
 
@@ -56,6 +59,8 @@ class Server(litserve.LitServer):
         self.monitor_internal = _MONITOR_SECONDS
         self.uvicorn_graceful_timeout = settings.shutdown_seconds
         self.exit_code = 0
+        self._api_processes: list[BaseProcess] = []
+        self._listeners: list[socket.socket] = []
         self._stop = threading.Event()
         self._stop_asked = False
 
@@ -113,10 +118,14 @@ class Server(litserve.LitServer):
         self._shutdown_event = self._stop
         return manager
 
-    def _start_server(self, *args: Any, **kwargs: Any) -> dict[int, BaseProcess]:
+    def _start_server(
+        self, port: int, count: int, log_level: str, sockets: list[socket.socket], kind: str, **kwargs: Any
+    ) -> dict[int, BaseProcess]:
         """Forks the API processes; LitServe never looks at them or at its manager again, so that is done from here."""
         configure_logs(self.settings.log_level, self.settings.log_format)  # LitServe has set up its own
-        processes: dict[int, BaseProcess] = super()._start_server(*args, **kwargs)
+        processes: dict[int, BaseProcess] = super()._start_server(port, count, log_level, sockets, kind, **kwargs)
+        self._listeners = sockets
+        self._api_processes = list(processes.values())
         threading.Thread(target=self._watch, name="watch-processes", daemon=True).start()
         log.info("serving", url=f"http://{self.settings.host}:{self.settings.port}", store=str(self.settings.store))
         return processes
@@ -133,9 +142,25 @@ class Server(litserve.LitServer):
             self.exit_code = 1
             self._stop.set()
 
-    def _perform_graceful_shutdown(self, *args: Any, **kwargs: Any) -> None:
+    def _perform_graceful_shutdown(self, manager: Any, _: Any, shutdown_reason: str = "normal") -> None:
+        """Drains all API processes side by side, which LitServe would do one after the other; then ends the rest."""
         self._stop.set()  # LitServe's monitor would restart the workers that are about to be stopped
-        super()._perform_graceful_shutdown(*args, **kwargs)
+        settings = self.settings
+        for process in self._api_processes:
+            process.terminate()
+        ended = [process.sentinel for process in self._api_processes]
+        wait(ended[:1], settings.drain_seconds + _STOP_SECONDS)
+        for listener in self._listeners:
+            # Closing would not do: children have copies, which would take connections that nobody answers.
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+        deadline = time.monotonic() + settings.shutdown_seconds + _STOP_SECONDS
+        for process in self._api_processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                log.error("an API process did not stop in time; killed", process=process.name)
+                process.kill()
+        super()._perform_graceful_shutdown(manager, {}, shutdown_reason)
 
 
 def serve(settings: Settings, api: type[PredictAPI] = PredictAPI) -> int:

@@ -23,7 +23,7 @@ from service.batcher import Answer, Batcher
 from service.bulk_json import LARGE_BODY_BYTES, BulkReader, model_first
 from service.catalog import Catalog, ServedVersion
 from service.errors import MEDIA_TYPE, DeadlineExceeded, Problem, invalid_request, problem_of, too_large
-from service.http_protocol import Exchange
+from service.exchange import Exchange
 from service.logs import get_logger
 from service.metrics import ApiMetrics
 from service.request_ids import REQUEST_ID_HEADER, accepted_request_id

@@ -20,7 +20,7 @@ from models.schema import NumericTarget
 from models.store import Store
 
 CLIENTS = 64
-TOLERANCE = 2e-5
+TOLERANCE = 4e-5  # float32, in a network whose standardisation is folded
 
 Request = tuple[dict[str, Any] | bytes, int, Any]  # body, expected status, what the answer must hold
 

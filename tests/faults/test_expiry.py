@@ -107,8 +107,8 @@ def test_a_crowd_that_cannot_be_served_in_time_is_told_in_time(store: Store, tmp
                 os.kill(worker, signal.SIGCONT)
                 crowd.warm()
             report = crowd.stop()
-        report.check(504)
-        assert sum(n for (_, status), n in report.statuses.items() if status == "504") >= 5 * 64
+        report.check(504, 429)  # 429: what could not be answered in time was not even accepted
+        assert sum(n for (_, status), n in report.statuses.items() if status != "200") >= 5 * 64
         totals_agree(server, report)
         # Every answer took a forward, and of those that had none at most what was under way when the worker stopped.
         forwarded = figure(server, "axon_batch_rows_sum")

@@ -55,7 +55,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         idle_seconds=IDLE_SECONDS,
         max_body_bytes=MAX_BODY_BYTES,
     ) as server:
+        warm_up(server)
         yield server
+
+
+def warm_up(server: Server) -> None:
+    """Has it work a little: its first answers open the files of its metrics."""
+    with Crowd(server, pause_seconds=0.05) as crowd:
+        crowd.warm()
+        crowd.stop()
 
 
 @contextmanager
@@ -255,7 +263,6 @@ def test_a_head_without_end_is_refused(server: Server, head: bytes) -> None:
         pytest.param(random.Random(0).randbytes(5_000), id="noise"),
         pytest.param(b"\x00" * 5_000, id="zeros"),
         pytest.param(b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", id="a version that is none"),
-        pytest.param(b"GET /\r\n\r\n", id="HTTP/0.9"),
         pytest.param(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", id="a length below zero"),
         pytest.param(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 5, 6\r\n\r\nhello", id="two in one"),
         pytest.param(
@@ -491,7 +498,7 @@ def test_many_large_bodies_that_never_end_do_not_fill_the_memory(server: Server)
 
 def test_10000_idle_connections_and_those_beyond_get_503(store: Store, tmp_path: Path) -> None:
     with running(store.root, tmp_path, header_seconds=300, idle_seconds=300, max_connections=MAX_CONNECTIONS) as server:
-        wait_until(lambda: http_get(f"{server.url}/health/live").status_code == 200)
+        warm_up(server)
         before = Footprint.of(server)
         with PeakMemory(server.api_pids()) as peak, Crowd(server, pause_seconds=0.05) as crowd:
             crowd.warm()
@@ -543,6 +550,7 @@ def test_a_server_out_of_descriptors_serves_those_it_has(store: Store, tmp_path:
     server = Server(store.root, tmp_path, header_seconds=300, idle_seconds=300)
     try:
         server.start(prefix=("sh", "-c", 'ulimit -n 256; exec "$@"', "sh"))
+        warm_up(server)
         before = Footprint.of(server)
         with Crowd(server, pause_seconds=0.05) as crowd:
             crowd.warm()

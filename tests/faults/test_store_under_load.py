@@ -53,6 +53,14 @@ def put(store: Store, name: str, version: int, content: bytes) -> Path:
     return checkpoint_file(store, name, version)
 
 
+def footprint(server: Server) -> Footprint:
+    """What a server holds once it has worked: its first answers open the files of its metrics."""
+    with Crowd(server, pause_seconds=0.05) as crowd:
+        crowd.warm()
+        crowd.stop()
+    return Footprint.of(server)
+
+
 def listing(server: Server) -> dict[str, Any]:
     """`GET /models`."""
     document: dict[str, Any] = http_get(f"{server.url}/models").json()
@@ -187,7 +195,7 @@ def colours(seed: int) -> Any:
 
 def test_bad_versions_are_named_and_what_was_served_stays_served(store: Store, tmp_path: Path) -> None:
     with running(store.root, tmp_path) as server:
-        before = Footprint.of(server)
+        before = footprint(server)
         with crowd_beside(server) as report:
             expected = {}
             for version, (reason, content) in enumerate(bad_files(), start=2):
@@ -303,7 +311,7 @@ def test_new_versions_go_live_one_after_the_other_and_no_request_fails(
     checkpoints = [CHECKPOINTS["colours"], *(colours(seed) for seed in range(2, 12))]
     oracles = [(version, Oracle(checkpoint)) for version, checkpoint in enumerate(checkpoints, start=1)]
     with running(store.root, tmp_path, api_processes=api_processes, workers=workers) as server:
-        before = Footprint.of(server)
+        before = footprint(server)
         with crowd_of_others(server), Followers(server, "colours", oracles) as seen:
             for which, checkpoint in enumerate(checkpoints[1:], start=1):
                 assert store.publish("colours", checkpoint).version == which + 1

@@ -1,13 +1,15 @@
-"""Axon: the same weights as a checkpoint in a store of its own; one API process, one worker, all else as delivered."""
+"""Axon's store for a run: the benchmark's weights as a checkpoint whose columns need no standardisation."""
 
 from __future__ import annotations
 
-import os
+import argparse
 import sys
-import tempfile
 from pathlib import Path
 
-from benchmarks.model import LAYER_SIZES, make_model, server_arguments
+if __name__ == "__main__":  # run as a file, beside a server of another tree
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from benchmarks.model import LAYER_SIZES, make_model
 from models.checkpoint import Checkpoint
 from models.config import MLPConfig
 from models.schema import ClassTarget, NumericColumn, Schema
@@ -15,7 +17,7 @@ from models.store import Store
 
 
 def publish(name: str, folder: Path) -> None:
-    """Writes the model as a checkpoint whose columns need no standardisation."""
+    """Publishes the model `name` (of `benchmarks.model`) as `mlp` in the store `folder`."""
     sizes = LAYER_SIZES[name]
     linears = [module for module in make_model(name) if hasattr(module, "weight")]
     tensors = {
@@ -36,9 +38,8 @@ def publish(name: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    arguments = server_arguments()
-    folder = tempfile.mkdtemp(prefix="axon-bench-store-")  # the benchmark's own temporary folder, which it removes
-    publish(arguments.model, Path(folder))
-    os.environ |= {"AXON_STORE": folder, "AXON_HOST": "127.0.0.1", "AXON_PORT": str(arguments.port)}
-    os.environ |= {"AXON_LOG_LEVEL": "warning", "AXON_DEVICE": "cpu"}
-    os.execv(sys.executable, [sys.executable, "-m", "service"])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", choices=LAYER_SIZES)
+    parser.add_argument("folder", type=Path)
+    arguments = parser.parse_args()
+    publish(arguments.model, arguments.folder)

@@ -1,0 +1,50 @@
+"""NVIDIA Triton through nvidia-pytriton, on the CPU: `triton_server.py PORT`. With batches of 64 it is slower."""
+
+import os
+import sys
+import sysconfig
+
+# Triton's Python stub takes the first libpython that it finds: it has to be that of this interpreter.
+os.environ["LD_LIBRARY_PATH"] = f"{sysconfig.get_config_var('LIBDIR')}:{os.environ.get('LD_LIBRARY_PATH', '')}"
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from pytriton.decorators import batch  # noqa: E402
+from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor  # noqa: E402
+from pytriton.triton import Triton, TritonConfig  # noqa: E402
+
+from benchmarks.model import LAYER_SIZES, make_model  # noqa: E402
+
+if __name__ == "__main__":
+    name = os.environ["AXON_BENCH_MODEL"]
+    sizes = LAYER_SIZES[name]
+    torch.set_num_threads(1)
+    model = make_model(name)
+
+    @batch
+    @torch.inference_mode()
+    def infer(x: np.ndarray) -> list[np.ndarray]:
+        """One batch."""
+        probabilities = model(torch.from_numpy(np.ascontiguousarray(x))).softmax(-1)
+        return [probabilities.argmax(-1, keepdim=True).numpy(), probabilities.numpy()]
+
+    config = TritonConfig(
+        http_address="127.0.0.1",
+        http_port=int(sys.argv[1]),
+        allow_grpc=False,
+        allow_metrics=False,
+        log_verbose=0,
+        exit_on_error=True,
+    )
+    with Triton(config=config) as triton:
+        triton.bind(
+            model_name="mlp",
+            infer_func=infer,
+            inputs=[Tensor(name="x", dtype=np.float32, shape=(sizes[0],))],
+            outputs=[
+                Tensor(name="predictions", dtype=np.int64, shape=(1,)),
+                Tensor(name="probabilities", dtype=np.float32, shape=(sizes[-1],)),
+            ],
+            config=ModelConfig(max_batch_size=1024, batcher=DynamicBatcher(max_queue_delay_microseconds=0)),
+        )
+        triton.serve()

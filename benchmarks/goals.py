@@ -1,0 +1,94 @@
+"""A goal: a figure that a run gives, the limit it is held against, and whether it was met."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from benchmarks.measure import Measurement, Results
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One row of the table of goals.
+
+    Attributes:
+        claim: what the figure is.
+        figure: it, or None where the run has not measured it.
+        limit: at least that, or at most.
+        unit: `×`, `s` or `cores`.
+        at_least: which of the two.
+    """
+
+    claim: str
+    figure: Callable[[Results], float | None]
+    limit: float
+    unit: str = "×"
+    at_least: bool = True
+
+    def met(self, figure: float) -> bool:
+        """Whether a figure is on the right side of the limit."""
+        return figure >= self.limit if self.at_least else figure <= self.limit
+
+
+def faster(workload: str, base: str, limit: float, *, server: str = "axon") -> Goal:
+    """Requests a second over a peer's."""
+    return Goal(f"{workload}: requests/s over {base}", lambda found: found.ratio(workload, server, base), limit)
+
+
+def _cpu(m: Measurement) -> float:
+    return m.cpu_per_1000
+
+
+CORE_GOALS = (
+    faster("tab-64", "fastapi", 4.0),
+    Goal(
+        "tab-64: CPU seconds a request over fastapi",
+        lambda found: found.ratio("tab-64", "axon", "fastapi", _cpu),
+        0.3,
+        at_least=False,
+    ),
+    faster("tab-64", "in-process", 2.0),
+    faster("tab-64", "fixed-bytes", 0.4),
+    faster("tab-64", "litserve", 25.0),
+    faster("tab-1", "fastapi", 1.0),
+    faster("mnist-64", "fastapi", 4.0),
+    faster("bulk-8", "fastapi", 6.0),
+    Goal("tab-64: p99 over p50", lambda found: found.median("tab-64", "axon", lambda m: m.tail), 4.0, at_least=False),
+    Goal(
+        "idle", lambda found: found.footprint("axon", "tab", lambda f: f.idle_cores), 0.01, unit="cores", at_least=False
+    ),
+    Goal(
+        "start to first answer",
+        lambda found: found.footprint("axon", "tab", lambda f: f.start_seconds),
+        4.0,
+        unit="s",
+        at_least=False,
+    ),
+)
+FIELD_GOALS = tuple(
+    faster("tab-64", base, limit)
+    for base, limit in (
+        ("torchserve", 3.0),
+        ("ray-direct", 4.0),
+        ("kserve", 6.0),
+        ("triton", 7.0),
+        ("mlserver", 8.0),
+        ("bentoml", 14.0),
+        ("mlflow", 20.0),
+    )
+)
+
+
+def goals_table(goals: Sequence[Goal], results: Results) -> list[str]:
+    """Markdown lines: those goals that this run can judge."""
+    lines = []
+    for goal in goals:
+        figure = goal.figure(results)
+        if figure is not None:
+            sign, digits = ("≥" if goal.at_least else "≤"), (4 if goal.unit == "cores" else 2)
+            verdict = "met" if goal.met(figure) else "NOT met"
+            lines.append(f"| {goal.claim} | {figure:.{digits}f} {goal.unit} | {sign} {goal.limit:g} | {verdict} |")
+    if not lines:
+        return []
+    return ["## Goals for Axon", "", "| figure | here | goal | |", "|---|--:|--:|---|", *lines, ""]

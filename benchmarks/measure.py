@@ -1,0 +1,198 @@
+"""A measurement: one server under one workload in one round, its answers checked against torch before."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.load import LoadResult, drive
+from benchmarks.model import make_model, make_rows
+from benchmarks.peer import Peer
+from benchmarks.process import MeasuredServer
+from benchmarks.wire import Rows
+
+ANSWER_TOLERANCE = 1e-5
+SETTLE_SECONDS = 1.0  # after the load, before a server is called idle
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What is sent: rows of a model's width in one request, over so many connections."""
+
+    model: str
+    rows: int
+    connections: int
+
+
+WORKLOADS = {
+    "tab-64": Workload("tab", 1, 64),
+    "tab-8": Workload("tab", 1, 8),
+    "tab-1": Workload("tab", 1, 1),
+    "mnist-64": Workload("mnist", 1, 64),
+    "mnist-8": Workload("mnist", 1, 8),
+    "mnist-1": Workload("mnist", 1, 1),
+    "bulk-8": Workload("tab", 1000, 8),
+    "bulk-1": Workload("tab", 1000, 1),
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One server under one workload in one round; CPU seconds are those of its whole process tree."""
+
+    server: str
+    workload: str
+    round: int
+    load: LoadResult
+    cpu_seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """Requests answered a second."""
+        return (self.load.answers - self.load.failed) / self.load.seconds
+
+    @property
+    def cpu_per_1000(self) -> float:
+        """CPU seconds for 1,000 requests."""
+        return 1000 * self.cpu_seconds / max(self.load.answers, 1)
+
+    @property
+    def tail(self) -> float:
+        """p99 over p50."""
+        return self.load.p99 / self.load.p50
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What one server with one model costs beside its answers, in one round.
+
+    Attributes:
+        start_seconds: from the start of the process to the first 2xx.
+        idle_cores: CPU seconds a second, of the whole tree, after the load.
+        memory_mb: proportional set size after the load, by role.
+    """
+
+    server: str
+    model: str
+    round: int
+    start_seconds: float
+    idle_cores: float
+    memory_mb: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long and with what a server is measured."""
+
+    driver: str
+    seconds: float
+    warm_up_seconds: float
+    idle_seconds: float
+
+
+@dataclass
+class Results:
+    """Everything measured in one run."""
+
+    measurements: list[Measurement] = field(default_factory=list)
+    footprints: list[Footprint] = field(default_factory=list)
+
+    def ratio(
+        self, workload: str, server: str, base: str, of: Callable[[Measurement], float] = lambda m: m.per_second
+    ) -> float | None:
+        """`server` over `base`: the median of the rounds' ratios; None where no round has both."""
+        by_round: dict[int, dict[str, float]] = {}
+        for m in self.measurements:
+            if m.workload == workload:
+                by_round.setdefault(m.round, {})[m.server] = of(m)
+        ratios = [found[server] / found[base] for found in by_round.values() if server in found and found.get(base)]
+        return statistics.median(ratios) if ratios else None
+
+    def median(self, workload: str, server: str, of: Callable[[Measurement], float]) -> float | None:
+        """A figure's median over the rounds."""
+        found = [of(m) for m in self.measurements if m.workload == workload and m.server == server]
+        return statistics.median(found) if found else None
+
+    def footprint(self, server: str, model: str, of: Callable[[Footprint], float]) -> float | None:
+        """A footprint's median over the rounds."""
+        found = [of(f) for f in self.footprints if f.server == server and f.model == model]
+        return statistics.median(found) if found else None
+
+    def as_data(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def measure(peer: Peer, workloads: Sequence[str], round_: int, effort: Effort, folder: Path, results: Results) -> None:
+    """Adds one server's measurements of one round, each model on a fresh process.
+
+    Raises:
+        RuntimeError: it did not start, an answer is not torch's, or the load driver failed.
+    """
+    for model in dict.fromkeys(WORKLOADS[name].model for name in workloads):
+        with MeasuredServer(peer, model) as server:
+            start_seconds = server.wait_until_it_answers(peer.wire.encode(make_rows(model, 1)))
+            if peer.answers:
+                check_answers(server, model)
+            for name in (name for name in workloads if WORKLOADS[name].model == model):
+                workload = WORKLOADS[name]
+                rows = make_rows(model, workload.rows)
+                body = peer.wire.encode(rows)
+                if peer.answers:
+                    _check(server, rows, _expected(model, rows))
+                if effort.warm_up_seconds:
+                    drive(effort.driver, server.url, body, workload.connections, effort.warm_up_seconds, folder)
+                before = server.cpu_seconds()
+                load = drive(effort.driver, server.url, body, workload.connections, effort.seconds, folder)
+                cpu = server.cpu_seconds() - before
+                results.measurements.append(Measurement(peer.name, name, round_, load, cpu))
+            idle_cores = _idle_cores(server, effort.idle_seconds)
+            memory = server.memory_mb()
+            results.footprints.append(Footprint(peer.name, model, round_, start_seconds, idle_cores, memory))
+
+
+def check_answers(server: MeasuredServer, model: str, connections: int = 64, requests: int = 192) -> None:
+    """Distinct rows, one to three a request, all at once; each answer must be torch's for those rows.
+
+    Raises:
+        RuntimeError: one is not.
+    """
+    rows = make_rows(model, 3 * requests)
+    expected = _expected(model, rows)
+
+    def check(i: int) -> None:
+        some = slice(3 * i, 3 * i + 1 + i % 3)
+        _check(server, rows[some], expected[some])
+
+    with ThreadPoolExecutor(connections) as pool:
+        list(pool.map(check, range(requests)))
+
+
+def _expected(model: str, rows: Rows) -> torch.Tensor:
+    with torch.inference_mode():
+        probabilities: torch.Tensor = make_model(model)(torch.tensor(rows)).softmax(-1)
+        return probabilities  # (rows, classes)
+
+
+def _check(server: MeasuredServer, rows: Rows, expected: torch.Tensor) -> None:
+    peer = server.peer
+    found = torch.tensor(peer.wire.decode(server.ask(peer.wire.encode(rows))))
+    if found.shape != expected.shape:
+        raise RuntimeError(f"{peer.name}: {tuple(found.shape)} probabilities for {tuple(expected.shape)}")
+    worst = float((found - expected).abs().max())
+    if worst > ANSWER_TOLERANCE:
+        raise RuntimeError(f"{peer.name}: an answer is off by {worst:g}")
+
+
+def _idle_cores(server: MeasuredServer, seconds: float) -> float:
+    time.sleep(min(SETTLE_SECONDS, seconds))
+    started, before = time.monotonic(), server.cpu_seconds()
+    time.sleep(seconds)
+    return (server.cpu_seconds() - before) / (time.monotonic() - started)

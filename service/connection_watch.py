@@ -1,0 +1,82 @@
+"""Time limits of all connections of a process by one timer, and the count of bytes that their bodies hold."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Protocol
+
+_SWEEP_SECONDS = 0.5
+_LINGER_SECONDS = 2.0  # a refused body is read and dropped this long, so that the refusal is not lost to a reset
+
+
+class Phase(IntEnum):
+    """What a connection is doing, as far as time limits go."""
+
+    HEAD = 0
+    BODY = 1
+    HANDLING = 2
+    IDLE = 3
+    LINGERING = 4
+
+
+class Watched(Protocol):
+    """A connection, as the watch sees it: what it does, and from when on, by the watch's clock."""
+
+    phase: Phase
+    since: float
+
+    def timed_out(self) -> None:
+        """It takes too long."""
+
+
+@dataclass(frozen=True)
+class HttpLimits:
+    """Seconds for a request's head and body and between requests; connections; bytes of one body and of all."""
+
+    header_seconds: float
+    body_seconds: float
+    idle_seconds: float
+    max_connections: int
+    max_body_bytes: int
+    max_buffered_bytes: int
+
+
+class ConnectionWatch:
+    """Closes connections that take too long, by one timer for all of them; and counts the bytes that bodies hold."""
+
+    def __init__(self, limits: HttpLimits) -> None:
+        self.limits = limits
+        self.now = time.monotonic()
+        self.buffered_bytes = 0
+        self._allowed = (limits.header_seconds, limits.body_seconds, None, limits.idle_seconds, _LINGER_SECONDS)
+        self._connections: set[Watched] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, connection: Watched) -> None:
+        """Watches a connection until it is removed."""
+        self._connections.add(connection)
+        if self._timer is None:
+            self.now = time.monotonic()
+            self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+
+    def remove(self, connection: Watched) -> None:
+        """Forgets a connection."""
+        self._connections.discard(connection)
+
+    @property
+    def full(self) -> bool:
+        """Whether there are as many connections as there may be."""
+        return len(self._connections) >= self.limits.max_connections
+
+    def _sweep(self) -> None:
+        self.now = time.monotonic()
+        for connection in [c for c in self._connections if self._is_late(c)]:
+            connection.timed_out()
+        self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep) if self._connections else None
+
+    def _is_late(self, connection: Watched) -> bool:
+        allowed = self._allowed[connection.phase]
+        return allowed is not None and self.now - connection.since > allowed

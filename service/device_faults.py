@@ -1,0 +1,34 @@
+"""What a device's exceptions mean: out of memory, which fewer rows may cure, or a fault that outlives the call."""
+
+from __future__ import annotations
+
+import torch
+
+# torch raises a plain RuntimeError for these, so that the text is all there is to go by.
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_STICKY = (
+    "CUDA error",
+    "device-side assert",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUBLAS_STATUS_EXECUTION_FAILED",
+    "CUBLAS_STATUS_INTERNAL_ERROR",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the device, or the host, had too little memory for the call; what it holds is sound."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and _says(error, _OUT_OF_MEMORY)
+
+
+def is_sticky(error: BaseException) -> bool:
+    """Whether every later call on this device would fail too: CUDA's context is lost, and a process has but one."""
+    if is_out_of_memory(error):
+        return False
+    return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and _says(error, _STICKY))
+
+
+def _says(error: RuntimeError, texts: tuple[str, ...]) -> bool:
+    message = str(error)
+    return any(text in message for text in texts)
