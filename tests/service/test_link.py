@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from awaited import Awaited
 
 from service import frames
 from service.batcher import Batcher
@@ -105,9 +106,9 @@ SERVED: Any = SimpleNamespace(
 
 
 async def ask(batcher: Batcher, values: list[float]) -> list[float]:
-    ticket = batcher.submit(SERVED, np.float32(values).tobytes(), len(values), 15.0, lambda: False)
-    answer, start = await batcher.answer(ticket)
-    return answer.matrix[start : start + len(values), 0].tolist()
+    waiter = Awaited()
+    batcher.submit(SERVED, np.float32(values).tobytes(), len(values), 15.0, waiter)
+    return await waiter.values(len(values))
 
 
 def test_a_worker_that_dies_costs_no_answer(tmp_path: Path) -> None:

@@ -9,20 +9,22 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from awaited import Awaited
 
+from models.errors import StoreError
 from service import frames
 from service.batcher import Batcher
 from service.errors import ClientGone, DeadlineExceeded, ModelFault, QueueFull
+from service.frame_server import Batch, FrameServer
 from service.frames import FrameReader, Kind
 from service.link import WorkerPool
-from service.worker import Batch, FrameServer
 
 KEY = "double@1#sha256:00"
 
@@ -31,11 +33,10 @@ class DoublingAPI:
     """A model that doubles: it raises on a -13, answers NaN to a -7, and can be held up."""
 
     def __init__(self) -> None:
-        self.settings = SimpleNamespace(max_batch_rows=64)
-        self.metrics = SimpleNamespace(observe_batch=lambda *_: None)
         self.batches: list[int] = []
         self.go = threading.Event()
         self.go.set()
+        self.loading, self.load_on = threading.Event(), threading.Event()
 
     def predict(self, batch: Batch) -> np.ndarray[Any, np.dtype[np.float32]]:
         self.go.wait(10)
@@ -44,6 +45,13 @@ class DoublingAPI:
         if (x == -13).any():
             raise RuntimeError("thirteen")
         return np.where(x == -7, np.float32(np.nan), 2 * x)
+
+    def load(self, key: str) -> dict[str, Any]:
+        if "bad" in key:
+            raise StoreError("is bad.")
+        self.loading.set()
+        assert self.load_on.wait(10)
+        return {"batch_invariant": True}
 
 
 class _Stopped(Exception):
@@ -54,7 +62,8 @@ class _Stopped(Exception):
 def worker(tmp_path: Path) -> Iterator[tuple[DoublingAPI, Path]]:
     """A frame server on a real socket, in a thread."""
     api, path = DoublingAPI(), tmp_path / "w"
-    server = FrameServer(api, path, "cpu", 0)  # type: ignore[arg-type]
+    metrics: Any = SimpleNamespace(observe_batch=lambda *_: None)
+    server = FrameServer(api, metrics, path, max_batch_rows=64, about={"device": "cpu"})
     stop, wake = socket.socketpair()
 
     def stopped() -> None:
@@ -123,14 +132,13 @@ def with_batcher(path: Path, scenario: Any, **limits: int) -> Any:
     return asyncio.run(run())
 
 
-def submit(batcher: Batcher, values: list[float], timeout: float = 10, gone: bool = False) -> Any:
+def submit(
+    batcher: Batcher, values: list[float], timeout: float = 10, gone: bool = False
+) -> Coroutine[Any, Any, list[float]]:
     data = np.float32(values).tobytes()
-    return batcher.submit(Served(), data, len(values), timeout, lambda: gone)  # type: ignore[arg-type]
-
-
-async def values_of(batcher: Batcher, ticket: Any) -> list[float]:
-    answer, start = await batcher.answer(ticket)
-    return answer.matrix[start : start + ticket.rows, 0].tolist()
+    waiter = Awaited(disconnected=gone)
+    batcher.submit(Served(), data, len(values), timeout, waiter)  # type: ignore[arg-type]
+    return waiter.values(len(values))
 
 
 def test_requests_gather_while_a_batch_is_out_and_each_gets_its_own(worker: tuple[DoublingAPI, Path]) -> None:
@@ -138,10 +146,10 @@ def test_requests_gather_while_a_batch_is_out_and_each_gets_its_own(worker: tupl
 
     async def scenario(batcher: Batcher) -> list[list[float]]:
         api.go.clear()
-        first = asyncio.create_task(values_of(batcher, submit(batcher, [100.0])))
+        first = asyncio.create_task(submit(batcher, [100.0]))
         while not batcher._pool.links[0].in_flight:
             await asyncio.sleep(0.001)
-        rest = [asyncio.create_task(values_of(batcher, submit(batcher, [float(i), i + 0.5]))) for i in range(10)]
+        rest = [asyncio.create_task(submit(batcher, [float(i), i + 0.5])) for i in range(10)]
         await asyncio.sleep(0)
         api.go.set()
         return await asyncio.gather(first, *rest)
@@ -156,8 +164,8 @@ def test_a_request_larger_than_a_batch_is_cut_up_and_lets_others_in(worker: tupl
     api, path = worker
 
     async def scenario(batcher: Batcher) -> tuple[list[float], list[float]]:
-        big = asyncio.create_task(values_of(batcher, submit(batcher, [float(i + 100) for i in range(30)])))
-        small = asyncio.create_task(values_of(batcher, submit(batcher, [1.0])))
+        big = asyncio.create_task(submit(batcher, [float(i + 100) for i in range(30)]))
+        small = asyncio.create_task(submit(batcher, [1.0]))
         return await asyncio.gather(big, small)
 
     big, small = with_batcher(path, scenario)
@@ -172,11 +180,11 @@ def test_the_queue_is_bounded_deadlines_hold_and_the_abandoned_are_dropped(worke
 
     async def scenario(batcher: Batcher) -> None:
         api.go.clear()
-        held = asyncio.create_task(values_of(batcher, submit(batcher, [1.0])))
+        held = asyncio.create_task(submit(batcher, [1.0]))
         while not batcher._pool.links[0].in_flight:
             await asyncio.sleep(0.001)
-        late = [asyncio.create_task(values_of(batcher, submit(batcher, [2.0] * 30, timeout=0.05)))]
-        gone = asyncio.create_task(values_of(batcher, submit(batcher, [5.0] * 5, gone=True)))
+        late = [asyncio.create_task(submit(batcher, [2.0] * 30, timeout=0.05))]
+        gone = asyncio.create_task(submit(batcher, [5.0] * 5, gone=True))
         await asyncio.sleep(0)
         with pytest.raises(QueueFull):
             submit(batcher, [3.0] * 6)
@@ -185,7 +193,7 @@ def test_the_queue_is_bounded_deadlines_hold_and_the_abandoned_are_dropped(worke
             await late[0]
         assert time.monotonic() - started < 5
         assert batcher.waiting_rows() == 5, "what expired holds no place"
-        fits = asyncio.create_task(values_of(batcher, submit(batcher, [4.0] * 30)))
+        fits = asyncio.create_task(submit(batcher, [4.0] * 30))
         await asyncio.sleep(0)
         api.go.set()
         assert await held == [2.0]
@@ -201,9 +209,51 @@ def test_the_queue_is_bounded_deadlines_hold_and_the_abandoned_are_dropped(worke
 def test_a_model_fault_reaches_its_request_alone(worker: tuple[DoublingAPI, Path]) -> None:
     async def scenario(batcher: Batcher) -> list[Any]:
         tickets = [submit(batcher, [value]) for value in (1.0, -13.0, -7.0, 2.0)]
-        return await asyncio.gather(*(values_of(batcher, t) for t in tickets), return_exceptions=True)
+        return await asyncio.gather(*tickets, return_exceptions=True)
 
     first, raised, nan, last = with_batcher(worker[1], scenario)
     assert (first, last) == ([2.0], [4.0])
     assert isinstance(raised, ModelFault)
     assert isinstance(nan, ModelFault)
+
+
+def test_others_are_answered_while_a_model_is_loaded(worker: tuple[DoublingAPI, Path]) -> None:
+    api, path = worker
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(10)
+        stream.connect(str(path))
+        reader = FrameReader()
+        received: list[frames.Frame] = []
+
+        def next_frame() -> frames.Frame:
+            while not received:
+                received.extend(reader.feed(stream.recv(65536)))
+            return received.pop(0)
+
+        assert next_frame().kind is Kind.HELLO
+        stream.sendall(frames.encode(Kind.LOAD, 1, b"slow@1#x") + frames.encode(Kind.LOAD, 2, b"bad@1#x"))
+        assert api.loading.wait(10)
+        stream.sendall(frames.encode_predict(3, KEY, [1], [np.float32([4.0]).tobytes()]) + frames.encode(Kind.PING, 4))
+        assert {next_frame().id, next_frame().id} == {3, 4}
+        api.load_on.set()
+        loaded = [json.loads(bytes(next_frame().payload)) for _ in range(2)]
+    assert loaded[0] == {"key": "slow@1#x", "error": None, "batch_invariant": True}
+    assert loaded[1] == {"key": "bad@1#x", "error": "is bad."}
+
+
+def test_rows_that_nobody_waits_for_any_more_cost_no_forward(worker: tuple[DoublingAPI, Path]) -> None:
+    api, path = worker
+    with socket.socket(socket.AF_UNIX) as stream:
+        stream.settimeout(10)
+        stream.connect(str(path))
+        one = np.float32([1.0]).tobytes()
+        expired = frames.encode_predict(1, KEY, [1, 1], [one, one], time.monotonic() - 1)
+        stream.sendall(expired + frames.encode_predict(2, KEY, [1], [one], time.monotonic() + 60))
+        reader, answers = FrameReader(), {}
+        while len(answers) < 2:
+            for frame in reader.feed(stream.recv(65536)):
+                if frame.kind is Kind.ANSWER:
+                    answers[frame.id] = frames.decode_answer(bytes(frame.payload))
+    assert api.batches == [1]
+    assert set(answers[1].faults) == {0, 1}
+    assert answers[2].matrix.tolist() == [[2.0]]
