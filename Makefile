@@ -11,10 +11,10 @@ STAMP  := $(VENV)/.installed
 TORCH  := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check lint types imports bandit audit format bench clean
+.PHONY: help install demo serve test check lint types imports bandit audit format bench bench-field clean
 
 help:            ## this list
-	@sed -n 's/^\([a-z]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 install: $(STAMP) ## the environment in .venv, with everything
 
@@ -57,8 +57,12 @@ format: install  ## puts the code in form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install   ## measures Axon beside FastAPI and LitServe
-	$(BIN)/python -m benchmarks.bench
+bench: install   ## measures Axon beside FastAPI and LitServe; options in BENCH, e.g. BENCH='--rounds 5 --driver h2load'
+	$(BIN)/python -m benchmarks.bench $(BENCH)
+
+bench-field: install ## measures Axon beside seven other model servers, each in an environment that this makes (10 GB)
+	$(BIN)/python -m benchmarks.field setup
+	$(BIN)/python -m benchmarks.field run $(BENCH)
 
 clean:           ## removes the environment and what tools left; keeps the store
 	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -27,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_options(parser, [*CORE, "axon-before"], list(WORKLOADS), rounds=3)
+    add_options(parser, [*CORE, "axon-before"], list(WORKLOADS), warm_up=1.0)
     parser.add_argument("--scaling", action="store_true", help="Axon alone, with 1 and 2 API processes and workers")
     parser.add_argument("--before", type=Path, metavar="TREE", help="adds the Axon of another working tree")
     arguments = parser.parse_args(argv)

@@ -17,13 +17,15 @@ from benchmarks.peer import Peer
 from benchmarks.report import report
 
 
-def add_options(parser: argparse.ArgumentParser, names: Sequence[str], workloads: Sequence[str], rounds: int) -> None:
+def add_options(
+    parser: argparse.ArgumentParser, names: Sequence[str], workloads: Sequence[str], *, warm_up: float
+) -> None:
     """The options of a run, with its defaults."""
     parser.add_argument("--only", nargs="+", choices=names, help="servers [all]")
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(workloads), help="[%(default)s]")
-    parser.add_argument("--rounds", type=int, default=rounds, help="rounds [%(default)s]")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds [%(default)s]")
     parser.add_argument("--seconds", type=float, default=3.0, help="seconds a load run [%(default)s]")
-    parser.add_argument("--warm-up", type=float, default=1.0, help="seconds of load before each [%(default)s]")
+    parser.add_argument("--warm-up", type=float, default=warm_up, help="seconds of load before each [%(default)s]")
     parser.add_argument("--idle", type=float, default=3.0, help="seconds over which idle is measured [%(default)s]")
     parser.add_argument(
         "--driver", choices=DRIVERS, default=available_drivers()[0], help="load driver [the first that is installed]"

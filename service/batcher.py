@@ -168,8 +168,13 @@ class Batch:
         self._batcher.batch_lost(self)
 
     def _tell_faults(self, faults: dict[int, str]) -> None:
+        now = time.monotonic()  # the worker's clock too, which may have seen first that a deadline has passed
         for segment, text in faults.items():
-            self.spans[segment][0].fail(ModelFault(text))
+            ticket = self.spans[segment][0]
+            if ticket.deadline <= now:
+                ticket.expire()
+            else:
+                ticket.fail(ModelFault(text))
 
 
 class _Queue:

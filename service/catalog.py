@@ -23,13 +23,14 @@ from models.store import DEFAULT_ALIAS, LATEST, ModelVersion, Reference, Store, 
 from models.summary import Summary, summarize
 from service.errors import ModelUnavailable, NoWorker
 from service.keys import make_key
+from service.link import Loaded
 from service.logs import get_logger
 from service.metrics import ModelMetrics
 
 log = get_logger(__name__)
 
 FileIdentity = tuple[int, int, int]  # inode, modification time, size: another file under the same path differs
-LoadOnWorkers = Callable[[str], Awaitable[str | None]]  # a key → the reason why a worker cannot load it
+LoadOnWorkers = Callable[[str], Awaitable[Loaded]]  # a key → what the workers say of it
 
 
 class ServedVersion:
@@ -48,6 +49,7 @@ class ServedVersion:
         self.key = make_key(place.name, place.version, self.digest)
         self.encoder = RowEncoder(self.schema)
         self.metrics = metrics
+        self.batch_invariant = False  # until the workers have said otherwise
 
     @property
     def labels(self) -> tuple[str, ...] | None:
@@ -221,7 +223,8 @@ class Catalog:
         try:
             metrics = known.metrics if known is not None else self._new_metrics(name, str(version))
             served = await asyncio.to_thread(ServedVersion, self._store.version(name, version), identity, metrics)
-            reason = await self._load_on_workers(served.key)
+            loaded = await self._load_on_workers(served.key)
+            reason, served.batch_invariant = loaded.error, loaded.batch_invariant
         except NoWorker as error:  # perhaps no fault of the file: the next look tries again
             self._bad[place] = (None, str(error))
             return known

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.fuse import Activate, Affine, InferenceNetwork, LayerNorm
 from service.bit_invariance import is_batch_invariant
+from service.cuda_runner import CudaRunner
 from service.forward_plan import ForwardPlan, PlanBuilder, Scratch
 from service.row_blocks import RowBlocks, choices
 
@@ -78,7 +79,7 @@ class DeviceNetwork:
             first, *later = self._tensors
             self._tensors = [first, *(tuple(t.to(torch.bfloat16) for t in tensors) for tensors in later)]
         if device.type == "cuda":
-            self._stream = torch.cuda.Stream(device)
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._pinned = Scratch(torch.device("cpu"), pinned=True)
 
     @property
@@ -112,7 +113,6 @@ class DeviceNetwork:
         self._scratch.clear()
         if self._device.type == "cuda":
             self._pinned.clear()
-            torch.cuda.empty_cache()
 
     def forward(self, x: Float32Array) -> Float32Array:
         """Answers for (rows, in_features) rows: (rows, out_features) probabilities or values.
@@ -121,11 +121,11 @@ class DeviceNetwork:
             RuntimeError: torch's own, out of memory among them.
         """
         answers = np.empty((len(x), self.out_features), dtype=np.float32)
-        for start, rows, padded in self._blocks.cut(len(x)):
-            runner = self._runners.get(padded)
-            if runner is None:
-                runner = self._runners[padded] = self._runner(padded)
-            runner.run(x[start : start + rows], answers[start : start + rows])
+        if len(x) <= self._blocks.largest:
+            self._runner(self._blocks.padded(len(x))).run(x, answers)
+        else:
+            for start, rows, padded in self._blocks.cut(len(x)):
+                self._runner(padded).run(x[start : start + rows], answers[start : start + rows])
         return answers
 
     def plan(self, rows: int) -> ForwardPlan:
@@ -138,9 +138,11 @@ class DeviceNetwork:
                 case Affine():
                     if tf32:
                         build.call(partial(_allow_tf32, i > 0))
-                    build.product(*tensors, packed=i == last)
+                    weight, bias = tensors
+                    build.product(weight, bias, packed=i == last)
                 case LayerNorm():
-                    build.layer_norm(*tensors, stage.eps)
+                    weight, bias = tensors
+                    build.layer_norm(weight, bias, stage.eps)
                 case Activate(name):
                     build.activate(name)
         if tf32:
@@ -152,12 +154,13 @@ class DeviceNetwork:
         self._runners = {}
 
     def _runner(self, rows: int) -> Runner:
-        plan = self.plan(rows)
-        if self._device.type == "cpu":
-            return CpuRunner(plan)
-        from service.cuda_runner import CudaRunner  # where there is no GPU, nothing of it is loaded
-
-        return CudaRunner(plan, self._stream, self._pinned)
+        runner = self._runners.get(rows)
+        if runner is None:
+            plan = self.plan(rows)
+            on_gpu = self._device.type == "cuda"
+            runner = CudaRunner(plan, self._stream, self._pinned) if on_gpu else CpuRunner(plan)
+            self._runners[rows] = runner
+        return runner
 
 
 def _tensors(stage: Affine | Activate | LayerNorm, device: torch.device) -> tuple[torch.Tensor, ...]:

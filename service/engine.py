@@ -6,9 +6,8 @@ Only a worker imports this module, since it alone needs torch.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from threading import Lock
 from typing import Protocol
 
@@ -100,7 +99,7 @@ class Engine:
                 del self._loading[key]
             mine.set_exception(error)
             raise
-        forgotten = []
+        forgotten = []  # until the lock is released: giving back a network's memory takes a while
         with self._table:
             del self._loading[key]
             self._networks[key] = network
@@ -134,26 +133,41 @@ class Engine:
         return DeviceNetwork(network, self.device, precision=self._precision, max_batch_rows=self._max_batch_rows)
 
     def _forward(self, network: DeviceNetwork, x: Float32Array) -> Float32Array:
+        smallest = network.blocks.smallest
         try:
-            with _faults_named(len(x)):
-                return network.forward(x)
-        except OutOfMemory as error:
-            network.release()
-            smallest = network.blocks.smallest
-            if len(x) <= smallest:
+            return network.forward(x)
+        except (RuntimeError, MemoryError) as error:
+            if (fault := _fault_of(error, f"{len(x)} rows of this model")) is None:
                 raise
-            log.warning("out of memory; halving the batch", rows=len(x), reason=str(error.__cause__))
+            if isinstance(fault, DeviceFault) or len(x) <= smallest:
+                raise fault from error
+            self._release()
+            log.warning("out of memory; halving the batch", rows=len(x), reason=str(error).partition("\n")[0])
         half = -(-len(x) // (2 * smallest)) * smallest
         return np.concatenate([self._forward(network, x[:half]), self._forward(network, x[half:])])
+
+    def _release(self) -> None:
+        """Gives back all memory but the networks' own."""
+        with self._table:
+            networks = list(self._networks.values())
+        for network in networks:
+            network.release()
+        self._scratch.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _read(self, key: str) -> DeviceNetwork:
         name, version, digest = parse_key(key)
         loaded = self._store.load(f"{name}@{version}")
         if loaded.digest != digest:
             raise StoreError(f"{name}@{version} was replaced while it was being loaded.")
-        with _faults_named():
+        try:
             network = self.on_device(loaded.checkpoint.inference_network())
             network.warm_up()
+        except (RuntimeError, MemoryError) as error:
+            if (fault := _fault_of(error, "this model")) is None:
+                raise
+            raise fault from error
         if self.device.type == "cpu":  # a GPU's graphs are bound to the memory that they were captured with
             network.share(self._scratch)
         if not network.batch_invariant:
@@ -161,15 +175,11 @@ class Engine:
         return network
 
 
-@contextmanager
-def _faults_named(rows: int | None = None) -> Iterator[None]:
-    """A device's exceptions as the service knows them; others pass."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            what = "this model" if rows is None else f"{rows} rows of this model"
-            raise OutOfMemory(f"the device has no memory for {what}.") from error
-        if is_sticky(error):
-            raise DeviceFault(f"the device is lost: {str(error).partition(chr(10))[0]}") from error
-        raise
+def _fault_of(error: RuntimeError | MemoryError, what: str) -> OutOfMemory | DeviceFault | None:
+    """A device's exception as the service knows it, or None where it is something else."""
+    if is_out_of_memory(error):
+        return OutOfMemory(f"the device has no memory for {what}.")
+    if is_sticky(error):
+        reason, _, _ = str(error).partition("\n")
+        return DeviceFault(f"the device is lost: {reason}")
+    return None

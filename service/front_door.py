@@ -32,7 +32,7 @@ from service.routes.metrics import metrics_router
 from service.routes.models import models_router
 from service.routes.predict import PredictEndpoint
 from service.settings import Settings
-from service.worker import socket_path
+from service.worker_host import socket_path
 
 log = get_logger(__name__)
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -22,6 +23,19 @@ _RECONNECT_SECONDS = 0.02
 _LOAD_ATTEMPTS = 3
 
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a worker says of a model version that it was asked to load.
+
+    Attributes:
+        error: the reason why it cannot; None where the version is ready.
+        batch_invariant: whether a row's answer was found not to depend, by a single bit, on its company in a batch.
+    """
+
+    error: str | None = None
+    batch_invariant: bool = False
 
 
 class Delivery(Protocol):
@@ -50,7 +64,7 @@ class Link(asyncio.Protocol):
         self._path = path
         self._on_change = on_change
         self._reader = FrameReader()
-        self._loads: dict[int, asyncio.Future[str | None]] = {}
+        self._loads: dict[int, asyncio.Future[Loaded]] = {}
         self._transport: asyncio.Transport | None = None
         self._broken = asyncio.Event()
         self._last_id = 0
@@ -85,18 +99,18 @@ class Link(asyncio.Protocol):
         self.busy_keys.add(delivery.key)
         self._transport.write(delivery.encode(self._last_id))
 
-    async def load(self, key: str) -> str | None:
-        """Has the worker make a model version ready; the reason why it cannot, None where it is ready.
+    async def load(self, key: str) -> Loaded:
+        """Has the worker make a model version ready.
 
         Raises:
             NoWorker: it went before it said.
         """
         assert self._transport is not None  # noqa: S101
         self._last_id += 1
-        loaded = self._loads[self._last_id] = asyncio.get_running_loop().create_future()
+        loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
+        self._loads[self._last_id] = loaded
         self._transport.write(frames.encode(Kind.LOAD, self._last_id, key.encode()))
-        reason: str | None = await loaded
-        return reason
+        return await loaded
 
     def look(self, most_misses: int) -> None:
         """Called again and again: asks the worker whether it is there, and lets go of one that says nothing.
@@ -154,7 +168,8 @@ class Link(asyncio.Protocol):
             case Kind.LOADED:
                 load = self._loads.pop(frame.id)
                 if not load.done():
-                    load.set_result(json.loads(bytes(frame.payload))["error"])
+                    facts = json.loads(bytes(frame.payload))
+                    load.set_result(Loaded(facts["error"], facts.get("batch_invariant", False)))
             case Kind.HELLO:
                 self.worker = json.loads(bytes(frame.payload))
                 self._misses = 0
@@ -210,8 +225,8 @@ class WorkerPool:
                 best = link
         return best
 
-    async def load(self, key: str) -> str | None:
-        """Has every worker that is up make a model version ready; the first reason why one cannot.
+    async def load(self, key: str) -> Loaded:
+        """Has every worker that is up make a model version ready; the first reason why one cannot, if there is one.
 
         At least one has to have said so: a version that nobody has loaded may be a bad one. Where there is none, it
         waits; the successor of one that died meanwhile loads for itself.
@@ -226,9 +241,10 @@ class WorkerPool:
             for answer in answers:
                 if isinstance(answer, BaseException) and not isinstance(answer, NoWorker):
                     raise answer
-            reasons = [answer for answer in answers if not isinstance(answer, BaseException)]
-            if reasons:
-                return next((reason for reason in reasons if reason is not None), None)
+            loaded = [answer for answer in answers if not isinstance(answer, BaseException)]
+            if loaded:
+                error = next((one.error for one in loaded if one.error is not None), None)
+                return Loaded(error, all(one.batch_invariant for one in loaded))
         raise NoWorker(f"the workers died {_LOAD_ATTEMPTS} times while they were loading it.")
 
     @property

@@ -31,22 +31,18 @@ class RowBlocks:
         if not sizes or list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
             raise ValueError(f"row counts must be positive and ascending, got {sizes=}.")
         self.sizes = sizes
+        self.smallest = sizes[0]
+        self.largest = sizes[-1]
 
-    @property
-    def smallest(self) -> int:
-        """The least rows computed at once."""
-        return self.sizes[0]
-
-    @property
-    def largest(self) -> int:
-        """The most rows computed at once."""
-        return self.sizes[-1]
+    def padded(self, rows: int) -> int:
+        """The count that a block of these rows, `largest` at most, is padded to."""
+        return self.sizes[bisect_left(self.sizes, rows)]
 
     def cut(self, rows: int) -> Iterator[Block]:
         """The blocks of a batch, in order."""
         for start in range(0, rows, self.largest):
             block = min(rows - start, self.largest)
-            yield Block(start, block, self.sizes[bisect_left(self.sizes, block)])
+            yield Block(start, block, self.padded(block))
 
 
 def choices(device_type: str, max_batch_rows: int, multiply_adds: int) -> list[RowBlocks]:

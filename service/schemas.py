@@ -104,6 +104,10 @@ class ModelDetail(BaseModel):
     training: dict[str, Any]
     metrics: dict[str, Any]
     data: dict[str, Any]
+    batch_invariant: bool = Field(
+        description="Whether a row's answer was found, when the version was loaded, to be the same to the last bit "
+        "whoever else is in its batch."
+    )
     digest: str = Field(description="SHA-256 over header and tensors.")
     example: PredictRequest = Field(description="A request that this model answers.")
 

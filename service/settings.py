@@ -29,6 +29,9 @@ class Settings(BaseSettings):
     workers: Positive = Field(1, description="Inference workers per device.")
     api_processes: Positive = Field(1, description="Processes that speak HTTP.")
     threads: Positive = Field(1, description="CPU threads of one worker's matrix products.")
+    precision: Literal["fp32", "tf32", "bf16"] = Field(
+        "fp32", description="Type of a GPU's matrix products after a model's first; a CPU computes in float32."
+    )
     default_model: str | None = Field(
         None, description="Model for requests that name none; unset, the only model where the store has just one."
     )

@@ -23,14 +23,9 @@ from service.keys import make_key
 from service.logs import configure_logs, get_logger
 from service.metrics import WorkerMetrics, set_role
 from service.settings import Settings
-from service.worker_host import WorkerHost
+from service.worker_host import WorkerHost, socket_path
 
 log = get_logger(__name__)
-
-
-def socket_path(runtime_dir: Path, worker: int) -> Path:
-    """Where a worker listens."""
-    return runtime_dir / f"worker-{worker}.sock"
 
 
 class PredictAPI(litserve.LitAPI):
@@ -62,6 +57,7 @@ class PredictAPI(litserve.LitAPI):
             threads=settings.threads,
             capacity=settings.model_cache,
             max_batch_rows=settings.max_batch_rows,
+            precision=settings.precision,
         )
         for version in served_versions(store):
             try:
@@ -72,7 +68,7 @@ class PredictAPI(litserve.LitAPI):
     def load(self, key: str) -> dict[str, Any]:
         """Makes a model version ready; facts about it that only a worker knows."""
         network = self.engine.load(key)
-        return {"inference_parameters": network.parameter_count}
+        return {"inference_parameters": network.parameter_count, "batch_invariant": network.batch_invariant}
 
     def predict(self, batch: Batch) -> NDArray[np.float32]:
         """One forward pass: `(rows, out_features)` answers for the rows of all parts."""

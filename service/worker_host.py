@@ -30,16 +30,20 @@ _LONGEST_BACKOFF_SECONDS = 5.0
 log = get_logger(__name__)
 
 
+def socket_path(runtime_dir: Path, worker: int) -> Path:
+    """Where a worker listens."""
+    return runtime_dir / f"worker-{worker}.sock"
+
+
 class Probe:
     """Asks the process whether it still takes frames, as an API process would: over its socket.
 
     Attributes:
-        answered: it has said HELLO, so it is ready.
-        misses: how often in a row it was looked at without having answered.
+        misses: how often in a row it was looked at without having answered. One that does not listen yet is loading
+            its models, and misses nothing.
     """
 
     def __init__(self, path: Path) -> None:
-        self.answered = False
         self.misses = 0
         self._path = path
         self._stream: socket.socket | None = None
@@ -53,7 +57,7 @@ class Probe:
         with contextlib.suppress(OSError):
             heard = bool(self._stream.recv(1 << 16))
         if heard:
-            self.answered, self.misses = True, 0
+            self.misses = 0
             with contextlib.suppress(OSError):
                 self._stream.send(frames.encode(Kind.PING, 0))
         else:
@@ -128,8 +132,8 @@ class WorkerHost:
                     log.error("the main process is gone; this worker ends")
                     raise SystemExit(1)
                 probe.look()
-                late = not probe.answered and time.monotonic() - started > _START_SECONDS
-                if late or (probe.answered and probe.misses >= self._most_misses):
+                late = not self._path.exists() and time.monotonic() - started > _START_SECONDS
+                if late or probe.misses >= self._most_misses:
                     log.error("worker hung; killed", pid=pid)
                     os.kill(pid, signal.SIGKILL)
                     wait([handle])
@@ -140,4 +144,5 @@ class WorkerHost:
                 os.kill(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
         log.error("worker ended", pid=pid, exit_code=os.waitstatus_to_exitcode(status))
-        self._failures = 0 if probe.answered else self._failures + 1
+        # One that listened had loaded its models: what ended it then is no reason to be slow with the next.
+        self._failures = 0 if self._path.exists() else self._failures + 1

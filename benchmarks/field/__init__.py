@@ -1,1 +1,1 @@
-"""The field: other model servers, each in an environment of its own, measured beside Axon with the best settings known."""
+"""The field: other model servers, each in an environment of its own and with the best settings known, beside Axon."""

@@ -28,8 +28,10 @@ _KSERVE = Peer(
 _MLFLOW = Peer(
     "mlflow",
     "pyfunc with a tensor signature, 1 uvicorn worker (it has no batching)",
-    ("{bin}/mlflow", "models", "serve", "-m", "{folder}/model", "--env-manager", "local")
-    + ("-h", "127.0.0.1", "-p", "{port}", "--workers", "1"),
+    (
+        *("{bin}/mlflow", "models", "serve", "-m", "{folder}/model", "--env-manager", "local"),
+        *("-h", "127.0.0.1", "-p", "{port}", "--workers", "1"),
+    ),
     prepare=("{bin}/python", "-m", f"{_SERVERS}.mlflow_model", "{folder}/model"),
     environment={
         "UVICORN_ACCESS_LOG": "false",
@@ -73,15 +75,17 @@ _RAY_DIRECT = Peer(
     environment={
         **_RAY.environment,
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": "{port}",
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": "{port}",
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": "65535",  # above the port; it takes the lowest
     },
     bin=bin_folder("ray"),
 )
 _TORCHSERVE = Peer(
     "torchserve",
     "batchSize=64, maxBatchDelay=2 ms, 1 worker, job_queue_size=1000, heap of 1 GB; logs at error",
-    ("{bin}/torchserve", "--start", "--foreground", "--ncs", "--model-store", "{folder}/store")
-    + ("--models", "mlp=mlp.mar", "--ts-config", "{folder}/config.properties", "--disable-token-auth"),
+    (
+        *("{bin}/torchserve", "--start", "--foreground", "--ncs", "--model-store", "{folder}/store"),
+        *("--models", "mlp=mlp.mar", "--ts-config", "{folder}/config.properties", "--disable-token-auth"),
+    ),
     prepare=("{bin}/python", "-m", f"{_SERVERS}.torchserve_files", "{port}", "{folder}"),
     environment={"LOG_LOCATION": "{folder}/logs", "METRICS_LOCATION": "{folder}/logs"},
     path="/predictions/mlp",

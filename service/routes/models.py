@@ -127,6 +127,7 @@ def _detail(served: ServedVersion, catalog: Catalog) -> ModelDetail:
         training=header.get("training", {}),
         metrics=header.get("metrics", {}),
         data=header.get("data", {}),
+        batch_invariant=served.batch_invariant,
         digest=served.digest,
         example=example_request(served),
     )

@@ -12,7 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 import uvloop
@@ -78,10 +78,10 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._awaited: asyncio.Future[tuple[int, bytes, bytes]] | None = None
+        self._lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     @property
     def open(self) -> bool:
@@ -111,13 +111,15 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._lost.set()
         if self._awaited is not None and not self._awaited.done():
             self._awaited.set_exception(ConnectionResetError(repr(error)))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Ends it from this side."""
         if self._transport is not None:
             self._transport.abort()
+            await self._lost.wait()
 
 
 class OpenLoop:
@@ -179,7 +181,7 @@ class OpenLoop:
                 group.create_task(self._ask(shot, request))
             self.outcome.seconds = time.perf_counter() - began
         for connection in self._idle:
-            connection.close()
+            await connection.close()
 
     async def _ask(self, shot: Shot, request: bytes) -> None:
         outcome = self.outcome
@@ -206,7 +208,7 @@ class OpenLoop:
         if connection.open and b"\r\nconnection: close" not in head:
             self._idle.append(connection)
         else:
-            connection.close()
+            await connection.close()
 
     async def _connection(self) -> _Connection:
         while self._idle:
@@ -240,7 +242,7 @@ def closed_loop(
                 fault = shot.fault_in(body) if status == 200 else None
                 if fault is not None:
                     _note(outcome.wrong, fault)
-            connection.close()
+            await connection.close()
 
         await asyncio.gather(*(client(n) for n in range(clients)))
         outcome.seconds = time.perf_counter() - began

@@ -89,7 +89,7 @@ def test_an_answer_that_is_not_a_number_is_an_error_of_its_own_request_alone(
                 rows = [[0, rng.gauss(0, 1e-11)] for _ in range(rng.choice([1, 2, 5]))]
                 at = rng.randrange(len(rows)) if rng.random() < 0.3 else None
                 if at is not None:
-                    rows[at][0] = rng.choice([1, -1, 50])
+                    rows[at][0] = rng.choice([1, 50])
                 answer = http.post("/predict", json={"model": "fragile", "instances": rows})
                 if at is not None:
                     is_told(answer, f"row {at} is not finite")

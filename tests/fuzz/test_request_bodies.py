@@ -24,7 +24,7 @@ KNOWN_GOOD = b'{"model":"colours","instances":[[0.1,0.2,0.3,0.4]]}'
 ORACLES = {name: Oracle(checkpoint) for name, checkpoint in MODELS.items()}
 
 fuzzing = settings(
-    max_examples=20 * FUZZ_SECONDS,
+    max_examples=30 * FUZZ_SECONDS,
     deadline=None,
     database=None,
     derandomize=True,
@@ -164,6 +164,24 @@ near_requests = st.fixed_dictionaries(
     },
     optional={"model": st.sampled_from([*MODELS, None]) | values, "parameters": values},
 )
+
+
+@st.composite
+def spoiled_requests(draw: st.DrawFn) -> dict[str, Any]:
+    """A good request with a few cells that may not be."""
+    request = draw(good_requests())
+    instances = request["instances"] = [row.copy() for row in request["instances"]]
+    for _ in range(draw(st.integers(1, 3))):
+        row = draw(st.sampled_from(instances))
+        if isinstance(row, dict):
+            row[draw(st.sampled_from([*row, "other"]))] = draw(numbers | values)
+        elif draw(st.integers(0, 9)):
+            row[draw(st.integers(0, len(row) - 1))] = draw(numbers | values)
+        else:
+            row.append(draw(values))
+    return request
+
+
 TOKENS = [
     b"1e400", b"-1e400", b"1e-400", b"NaN", b"Infinity", b"-", b"01", b"1.", b".5", b"+1", b"1E+", b"0x10", b'"', b"\\",
     b'"\\ud800"', b'"\\udc00\\ud800"', b"\\u0000", b"\xff", b"\xc0\xaf", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\x00",
@@ -239,6 +257,14 @@ def test_what_fits_a_model_is_answered_as_torch_answers_it(
 @given(body=near_requests.map(as_json) | values.map(as_json) | st.binary(max_size=200), cuts=st.integers(0, 3))
 def test_any_json_and_any_bytes_get_a_documented_answer(conversation: Conversation, body: bytes, cuts: int) -> None:
     conversation.ask(body, cuts=cuts)
+
+
+@fuzzing
+@given(request=spoiled_requests(), cuts=st.integers(0, 3))
+def test_a_good_request_with_other_cells_is_refused_or_right(
+    conversation: Conversation, request: dict[str, Any], cuts: int
+) -> None:
+    conversation.ask(as_json(request), cuts=cuts)
 
 
 @fuzzing

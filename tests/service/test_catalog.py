@@ -18,6 +18,7 @@ from models.store import Store
 from service.catalog import Catalog, served_versions
 from service.errors import ModelUnavailable, NoWorker
 from service.keys import parse_key
+from service.link import Loaded
 from service.metrics import ModelMetrics
 
 SCHEMA = Schema(
@@ -42,7 +43,7 @@ class Workers:
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
         self.down = False
 
-    async def load(self, key: str) -> str | None:
+    async def load(self, key: str) -> Loaded:
         self.loaded.append(key)
         if self.meanwhile is not None:
             await self.meanwhile()
@@ -52,8 +53,8 @@ class Workers:
         try:
             self.store.load(f"{name}@{version}")
         except AxonError as error:
-            return str(error)
-        return None
+            return Loaded(str(error))
+        return Loaded(batch_invariant=True)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from service import frames
 from service.batcher import Batcher
 from service.errors import ModelFault, NoWorker
 from service.frames import FrameReader, Kind, PredictFrame
-from service.link import WorkerPool
+from service.link import Loaded, WorkerPool
 
 KEY = "double@1#sha256:00"
 POISON = -13.0
@@ -175,11 +175,11 @@ def test_loading_waits_for_a_worker_that_says_so(tmp_path: Path) -> None:
             raise ConnectionError
         return "is damaged"
 
-    async def scenario(_: Batcher, pool: WorkerPool) -> str | None:
+    async def scenario(_: Batcher, pool: WorkerPool) -> Loaded:
         return await pool.load(KEY)
 
-    reason, _ = with_workers([MortalWorker(tmp_path / "w", load=load)], scenario)
-    assert reason == "is damaged"
+    loaded, _ = with_workers([MortalWorker(tmp_path / "w", load=load)], scenario)
+    assert loaded.error == "is damaged"
     assert asked == [KEY] * 2
 
 
@@ -187,7 +187,7 @@ def test_loading_gives_up_when_the_workers_die_of_it(tmp_path: Path) -> None:
     def load(_: str) -> str | None:
         raise ConnectionError
 
-    async def scenario(_: Batcher, pool: WorkerPool) -> str | None:
+    async def scenario(_: Batcher, pool: WorkerPool) -> Loaded:
         return await pool.load(KEY)
 
     with pytest.raises(NoWorker, match="died 3 times"):
@@ -197,7 +197,7 @@ def test_loading_gives_up_when_the_workers_die_of_it(tmp_path: Path) -> None:
 def test_one_worker_that_cannot_load_is_reason_enough(tmp_path: Path) -> None:
     workers = [MortalWorker(tmp_path / "0"), MortalWorker(tmp_path / "1", load=lambda _: "has no memory left")]
 
-    async def scenario(_: Batcher, pool: WorkerPool) -> str | None:
+    async def scenario(_: Batcher, pool: WorkerPool) -> Loaded:
         return await pool.load(KEY)
 
-    assert with_workers(workers, scenario)[0] == "has no memory left"
+    assert with_workers(workers, scenario)[0].error == "has no memory left"

@@ -15,7 +15,7 @@ _LOG.write_text(
             "version": 1,
             "disable_existing_loggers": False,
             "handlers": {"stderr": {"class": "logging.StreamHandler"}},
-            "loggers": {name: _QUIET for name in ("kserve", "kserve.trace", "uvicorn", "uvicorn.access")},
+            "loggers": dict.fromkeys(("kserve", "kserve.trace", "uvicorn", "uvicorn.access"), _QUIET),
         }
     )
 )

@@ -14,7 +14,7 @@ responseTimeout: 60
 """
 _LOG = """<?xml version="1.0" encoding="UTF-8"?>
 <Configuration>
-  <Appenders><Console name="out" target="SYSTEM_OUT"><PatternLayout pattern="%d [%-5p] %c - %m%n"/></Console></Appenders>
+  <Appenders><Console name="out"><PatternLayout pattern="%d [%-5p] %c - %m%n"/></Console></Appenders>
   <Loggers><Root level="error"><AppenderRef ref="out"/></Root></Loggers>
 </Configuration>
 """

@@ -7,13 +7,13 @@ import sysconfig
 # Triton's Python stub takes the first libpython that it finds: it has to be that of this interpreter.
 os.environ["LD_LIBRARY_PATH"] = f"{sysconfig.get_config_var('LIBDIR')}:{os.environ.get('LD_LIBRARY_PATH', '')}"
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from pytriton.decorators import batch  # noqa: E402
-from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor  # noqa: E402
-from pytriton.triton import Triton, TritonConfig  # noqa: E402
+import numpy as np
+import torch
+from pytriton.decorators import batch
+from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
+from pytriton.triton import Triton, TritonConfig
 
-from benchmarks.model import LAYER_SIZES, make_model  # noqa: E402
+from benchmarks.model import LAYER_SIZES, make_model
 
 if __name__ == "__main__":
     name = os.environ["AXON_BENCH_MODEL"]

@@ -1,0 +1,235 @@
+"""Where a request's time goes: `python -m benchmarks.profile`, in µs a request, for each busy process of a server.
+
+First the server is loaded without a profiler: CPU seconds of each process over answered requests. Then py-spy samples
+the stacks, native frames included, of those that were busy, under the same load: its shares divide the first figure.
+A stack counts for the innermost of its frames that a part claims (`PARTS`); waiting is left out. `--tree` profiles
+another working tree, for a table before and after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.core import CORE, axon
+from benchmarks.load import DRIVERS, available_drivers, drive
+from benchmarks.measure import WORKLOADS, check_answers
+from benchmarks.model import make_rows
+from benchmarks.peer import ROOT, Peer
+from benchmarks.process import MeasuredServer, cpu_seconds
+
+BUSY_CORES = 0.02  # a process that uses less of a core under load is left out
+FUNCTIONS_SHOWN = 12
+
+# A frame of py-spy's is "name (file:line)"; the first pattern that fits decides. Modules of Axon that are not named
+# here are parts under their own names.
+PARTS = tuple(
+    (re.compile(pattern), part)
+    for pattern, part in (
+        (r"^\w*(?:send|sendmsg|write|writev|sendto)(?:64)? \(lib(?:c|pthread)", "kernel: send"),
+        (r"^\w*(?:recv|recvmsg|read|readv|recvfrom)(?:64)? \(lib(?:c|pthread)", "kernel: receive"),
+        (r"^(?:gc_collect|_PyGC_|gc_)\w* \(", "garbage collector"),
+        (r"^(?:parser_cb|llhttp|HttpParser|feed_data)\w* \(|\(httptools/", "HTTP parser"),
+        (r"\(service/request_ids\.py", "request id"),
+        (
+            r"^\S*(?:\.send|\.respond|\._end|AnswerWriter\S*|\.writer|_write_\w+) \(service/(?:http_|routes/|ans)",
+            "answer",
+        ),
+        (r"\(service/answers?\.py", "answer"),
+        (r"^Prediction\.answered \(", "answer"),
+        (r"^\S*(?:on_body|add_body|finish_body|_parse\w*|_shell|_read_body) \(service/", "body"),
+        (r"\(service/(?:bodies|body|parsing|numbers|json_\w+)\.py", "body"),
+        (r"\(service/(?:http_protocol|exchange|connection_watch)\.py|\(uvicorn/protocols/", "HTTP protocol"),
+        (r"\(models/encoding\.py", "rows to float32"),
+        (r"\(service/(?:batcher|deadlines|pace)\.py", "batcher and deadlines"),
+        (r"\(service/(?:link|frames|keys)\.py", "link and frames"),
+        (r"\(service/frame_server\.py", "frame server"),
+        (r"\(service/(?:device_network|row_blocks|engine|worker)\.py|\(torch/", "forward pass"),
+        (r"\(service/metrics\.py|\(prometheus_client/", "metrics"),
+        (r"\(service/routes/predict\.py", "endpoint"),
+        (r"\(service/catalog\.py|\(models/(?:store|checkpoint)\.py", "catalog"),
+        (r"\(pydantic|\(fastapi/|\(starlette/", "framework"),
+        (
+            r"^(?:uv_|Loop__|UVStream|UVHandle|loop___|run_forever|run_until)\w*|\(uvloop/|\(asyncio/|\(selectors",
+            "event loop",
+        ),
+    )
+)
+_KERNEL = ("kernel: send", "kernel: receive")
+_TO_WORKER = re.compile(r"\(service/link\.py")
+_MODULE = re.compile(r"\((?:service|models|benchmarks|litserve)/([\w/]+)\.py")
+_PYTHON = re.compile(r"^(\S+) \(([\w./-]+\.py):\d+\)$")
+_WAITS = re.compile(
+    r"^(?:epoll_|select|poll|futex|sem_|pthread_cond_|PyThread_acquire_lock|take_gil|clock_nanosleep|wait4)"
+)
+
+
+@dataclass(frozen=True)
+class ProcessProfile:
+    """One process: microseconds of CPU a request, and its samples by part and by innermost Python function."""
+
+    role: str
+    microseconds: float
+    parts: Counter[str]
+    functions: Counter[str]
+
+
+def part_of(stack: list[str]) -> str | None:
+    """The part that a stack (innermost frame last) counts for; None where it waits."""
+    for frame in reversed(stack):
+        if _WAITS.match(frame):
+            return None
+        for pattern, part in PARTS:
+            if pattern.search(frame):
+                return f"{part}, worker's stream" if part in _KERNEL and _on_link(stack) else part
+        module = _MODULE.search(frame)
+        if module is not None:
+            return module[1]
+    return "other"
+
+
+def _on_link(stack: list[str]) -> bool:
+    return any(_TO_WORKER.search(frame) for frame in stack)
+
+
+def function_of(stack: list[str]) -> str:
+    """The innermost Python function, with its file."""
+    for frame in reversed(stack):
+        found = _PYTHON.match(frame)
+        if found is not None:
+            return f"{found[1]} ({found[2]})"
+    return "native"
+
+
+def count(raw: Iterable[str]) -> tuple[Counter[str], Counter[str]]:
+    """Samples by part and by function, of py-spy's raw lines: frames joined by semicolons, a space, a count."""
+    parts: Counter[str] = Counter()
+    functions: Counter[str] = Counter()
+    for line in raw:
+        frames, _, samples = line.rpartition(" ")
+        stack = frames.split(";")
+        part = part_of(stack)
+        if part is not None:
+            parts[part] += int(samples)
+            functions[function_of(stack)] += int(samples)
+    return parts, functions
+
+
+def profile(
+    peer: Peer, workload_name: str, driver: str, seconds: float, rate: int
+) -> tuple[float, list[ProcessProfile]]:
+    """Requests a second without the profiler, and each busy process.
+
+    Raises:
+        RuntimeError: the server, the load or py-spy failed.
+    """
+    workload = WORKLOADS[workload_name]
+    body = peer.wire.encode(make_rows(workload.model, workload.rows))
+    with (
+        tempfile.TemporaryDirectory(prefix="axon-bench-") as name,
+        MeasuredServer(peer, workload.model) as server,
+    ):
+        folder = Path(name)
+        server.wait_until_it_answers(body)
+        if peer.answers:
+            check_answers(server, workload.model)
+        drive(driver, server.url, body, workload.connections, 1.0, folder)
+        before = {pid: cpu_seconds(pid) for pid in server.pids()}
+        load = drive(driver, server.url, body, workload.connections, seconds, folder)
+        used = {pid: cpu_seconds(pid) - cpu for pid, cpu in before.items()}
+        busy = [pid for pid, cpu in used.items() if cpu > BUSY_CORES * load.seconds]
+        done = threading.Event()
+
+        def keep_busy() -> None:
+            while not done.is_set():
+                drive(driver, server.url, body, workload.connections, seconds, folder)
+
+        loading = threading.Thread(target=keep_busy)
+        loading.start()
+        try:
+            sampled = _sample(busy, seconds, rate, folder)
+        finally:
+            done.set()
+            loading.join()
+        profiles = [
+            ProcessProfile(server.role(pid), 1e6 * used[pid] / load.answers, *count(sampled[pid])) for pid in busy
+        ]
+    return load.answers / load.seconds, sorted(profiles, key=lambda p: -p.microseconds)
+
+
+def _sample(pids: list[int], seconds: float, rate: int, folder: Path) -> dict[int, list[str]]:
+    """py-spy on all processes at once; its raw lines for each."""
+    py_spy = shutil.which("py-spy", path=sysconfig.get_path("scripts"))
+    if py_spy is None:
+        raise RuntimeError("py-spy is not installed in this environment")
+    running = {}
+    for pid in pids:
+        command = [py_spy, "record", "--native", "--format", "raw", "--output", str(folder / f"{pid}.raw")]
+        command += ["--rate", str(rate), "--duration", str(max(1, round(seconds))), "--pid", str(pid)]
+        running[pid] = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    for process in running.values():
+        said, _ = process.communicate()
+        if process.returncode != 0:
+            raise RuntimeError(f"py-spy: {said}")
+    return {pid: (folder / f"{pid}.raw").read_text().splitlines() for pid in pids}
+
+
+def table(profile: ProcessProfile) -> list[str]:
+    """Markdown lines for one process; the parts add up to its total."""
+    lines = [
+        f"## {profile.role}: {profile.microseconds:.1f} µs a request",
+        "",
+        "| part | µs a request | share |",
+        "|---|--:|--:|",
+    ]
+    lines += _rows(profile, profile.parts.most_common())
+    lines += ["", f"By innermost Python function, the first {FUNCTIONS_SHOWN}:", ""]
+    lines += ["| function | µs a request | share |", "|---|--:|--:|"]
+    return [*lines, *_rows(profile, profile.functions.most_common(FUNCTIONS_SHOWN)), ""]
+
+
+def _rows(profile: ProcessProfile, counted: list[tuple[str, int]]) -> list[str]:
+    total = max(sum(profile.parts.values()), 1)
+    return [
+        f"| {name} | {profile.microseconds * samples / total:.2f} | {samples / total:.1%} |"
+        for name, samples in counted
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Profiles and prints."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.profile", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--server", choices=CORE, default="axon", help="[axon]")
+    parser.add_argument("--tree", type=Path, default=ROOT, help="working tree whose Axon is profiled [this one]")
+    parser.add_argument("--workload", choices=WORKLOADS, default="tab-64", help="[tab-64]")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds of load, and of sampling [10]")
+    parser.add_argument("--rate", type=int, default=200, help="samples a second [200]")
+    parser.add_argument("--driver", choices=DRIVERS, default=available_drivers()[0], help="[the first installed]")
+    arguments = parser.parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no server outlives the benchmark
+    peer = axon(tree=arguments.tree.resolve()) if arguments.server == "axon" else CORE[arguments.server]
+    try:
+        per_second, profiles = profile(peer, arguments.workload, arguments.driver, arguments.seconds, arguments.rate)
+    except (RuntimeError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{peer.name}, {arguments.workload}, {per_second:,.0f} requests/s by `{arguments.driver}`\n")
+    print("\n".join(line for found in profiles for line in table(found)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
