@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 TORCH  := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test check lint types imports bandit audit format bench bench-field clean
+.PHONY: help install demo serve test faults check lint types imports bandit audit format bench bench-field clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -32,8 +32,11 @@ demo: install    ## trains the demo models if the store is empty
 serve: demo      ## serves the store on port 8000 (AXON_PORT), training the demo models first if it is empty
 	$(BIN)/python -m service
 
-test: install    ## every test
+test: install    ## every test but the faults
 	$(BIN)/python -m pytest
+
+faults: install  ## the server under fire: kills, hangs, overload, hostile clients, fuzzing, a soak (AXON_SOAK_SECONDS)
+	$(BIN)/python -m pytest -m faults tests/faults tests/fuzz
 
 check: lint types imports bandit audit test ## lint, types, import contracts, security and every test
 

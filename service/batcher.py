@@ -4,8 +4,9 @@ A lone request waits for nobody; under load batches grow by themselves, up to a 
 these take, so that models and requests of different sizes take turns. Everything is bounded: rows that wait, and the
 time that they would have to wait (beyond either, `QueueFull`), rows in a batch, and the time that a request may take
 (`DeadlineExceeded`). A request larger than a batch is cut into spans, and takes at most half of a batch in which others
-want a place. A batch whose worker died is sent again; requests that were in such a batch twice travel alone, so that
-a request that kills workers kills no other.
+want a place. A batch whose worker died is sent again, as a RETRY, of which the worker says when it begins: from then on
+only those requests are suspected that were in hand when a worker died. The second time they travel alone, so that a
+request that kills workers harms no other, and is given up the third time.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from service import frames
 from service.catalog import ServedVersion
 from service.deadlines import DeadlineWheel
 from service.errors import ClientGone, DeadlineExceeded, ModelFault, QueueFull
-from service.frames import AnswerFrame
+from service.frames import AnswerFrame, Kind
 from service.link import WorkerPool
 from service.pace import Pace
 
 _ALONE_AFTER_LOSSES = 2
-_GIVE_UP_AFTER_LOSSES = 5
+_GIVE_UP_AFTER_LOSSES = 3
 _MAX_RETRY_AFTER = 60
 _MOST_OF_DEADLINE = 0.8  # what may pass in the queue; the rest is for the batch itself and for a wrong estimate
 
@@ -125,17 +126,20 @@ Span = tuple[Ticket, int, int]  # a ticket's rows from … up to …
 class Batch:
     """Spans of one model version under way to a worker."""
 
-    __slots__ = ("_batcher", "_sent", "key", "rows", "spans")
+    __slots__ = ("_batcher", "_kind", "_sent", "key", "rows", "spans", "suspect")
 
     def __init__(self, batcher: Batcher, key: str, spans: list[Span]) -> None:
         self._batcher = batcher
         self._sent = time.perf_counter()
+        self._kind = Kind.RETRY if spans[0][0].losses else Kind.PREDICT
         self.key = key
         self.spans = spans
         self.rows = 0
+        # Whether the worker may have died of it. The first time it may have been any batch that the worker had.
+        self.suspect = self._kind is Kind.PREDICT
 
     def encode(self, id_: int) -> bytes:
-        """The batch as a PREDICT frame."""
+        """The batch as a PREDICT frame; as a RETRY, where a worker died with its rows before."""
         segments, data = [], []
         deadline = 0.0
         for ticket, start, stop in self.spans:
@@ -148,7 +152,11 @@ class Batch:
             if ticket.deadline > deadline:
                 deadline = ticket.deadline
         self.rows = sum(segments)
-        return frames.encode_predict(id_, self.key, segments, data, deadline)
+        return frames.encode_predict(id_, self.key, segments, data, deadline, kind=self._kind)
+
+    def started(self) -> None:
+        """The worker has it in hand from now on."""
+        self.suspect = True
 
     def answered(self, answer: AnswerFrame) -> None:
         """Gives each request its own rows."""
@@ -329,7 +337,7 @@ class Batcher:
         key = batch.key
         queue = self._queues.setdefault(key, _Queue())
         for ticket, start, stop in reversed(batch.spans):
-            ticket.losses += 1
+            ticket.losses += batch.suspect
             if ticket.losses >= _GIVE_UP_AFTER_LOSSES:
                 ticket.fail(ModelFault(f"the worker died {ticket.losses} times with these rows in hand."))
             elif not ticket.done:
@@ -366,7 +374,7 @@ class Batcher:
         for _ in range(len(queue.spans)):
             ticket, start, stop = queue.spans[0]
             alone = ticket.losses >= _ALONE_AFTER_LOSSES
-            if spans and alone:
+            if spans and (alone or bool(ticket.losses) != bool(spans[0][0].losses)):
                 break
             queue.pop_first()
             if ticket.done:

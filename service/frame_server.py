@@ -73,6 +73,9 @@ class Connection:
         return self.stream.fileno()
 
 
+Waiting = tuple[Connection, Frame, PredictFrame]  # whose batch, as it came and as it was read
+
+
 class FrameServer:
     """Accepts API processes, gathers their batches by model version, and runs the one that has waited longest.
 
@@ -97,7 +100,7 @@ class FrameServer:
         self._metrics = metrics
         self._about = about | {"pid": os.getpid()}
         self._max_batch_rows = max_batch_rows
-        self._waiting: dict[str, deque[tuple[Connection, int, PredictFrame]]] = {}  # in the order of their first batch
+        self._waiting: dict[str, deque[Waiting]] = {}  # in the order of their first batch
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._loaded: deque[tuple[Connection, int, bytes]] = deque()
         self._wake, self._woken = socket.socketpair()
@@ -164,14 +167,15 @@ class FrameServer:
 
     def _take(self, connection: Connection, frame: Frame) -> None:
         match frame.kind:
-            case Kind.PREDICT:
+            case Kind.PREDICT | Kind.RETRY:
                 batch = frames.decode_predict(frame.payload)
-                self._waiting.setdefault(batch.key, deque()).append((connection, frame.id, batch))
+                self._waiting.setdefault(batch.key, deque()).append((connection, frame, batch))
             case Kind.LOAD:
                 key = bytes(frame.payload).decode()
                 loading = self._loader.submit(self._load, key)
                 loading.add_done_callback(lambda done: self._loading_done(connection, frame.id, done))
             case Kind.PING:
+                self._metrics.measure_memory()
                 self._send(connection, frames.encode(Kind.PONG, frame.id))
             case _:
                 raise FrameError(f"a worker takes no {frame.kind.name}")
@@ -203,29 +207,35 @@ class FrameServer:
         key = next(iter(self._waiting))
         queue = self._waiting.pop(key)
         now = time.monotonic()
-        taken: list[tuple[Connection, int, PredictFrame]] = []
+        taken: list[Waiting] = []
         rows = 0
         while queue and (not taken or rows + queue[0][2].rows <= self._max_batch_rows):
-            connection, id_, part = queue.popleft()
+            connection, frame, part = queue[0]
+            if taken and Kind.RETRY in (frame.kind, taken[0][1].kind):
+                break
+            queue.popleft()
             if part.deadline < now:
                 faults = dict.fromkeys(range(len(part.segments)), _EXPIRED)
                 nothing = np.zeros((part.rows, 0), dtype=np.float32)
-                self._send(connection, frames.encode_answer(id_, nothing, faults, 0.0))
+                self._send(connection, frames.encode_answer(frame.id, nothing, faults, 0.0))
                 continue
-            taken.append((connection, id_, part))
+            taken.append((connection, frame, part))
             rows += part.rows
         if queue:
             self._waiting[key] = queue  # behind the other models: one model's flood holds up nobody
         if not taken:
             return
+        connection, frame, _ = taken[0]
+        if frame.kind is Kind.RETRY:  # should this process end now, it is known what it had in hand
+            self._send(connection, frames.encode(Kind.STARTED, frame.id))
         started = time.perf_counter()
         answers, faults_of_parts = self._predict(key, [part for _, _, part in taken])
         seconds = time.perf_counter() - started
         at = 0
-        for (connection, id_, part), part_faults in zip(taken, faults_of_parts, strict=True):
+        for (connection, frame, part), part_faults in zip(taken, faults_of_parts, strict=True):
             answer = answers[at : at + part.rows]
             at += part.rows
-            self._send(connection, frames.encode_answer(id_, answer, part_faults, seconds))
+            self._send(connection, frames.encode_answer(frame.id, answer, part_faults, seconds))
         # Only now: nobody waits for it any more.
         name, version, _ = parse_key(key)
         self._metrics.observe_batch(name, version, rows, seconds)

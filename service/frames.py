@@ -10,6 +10,8 @@
     HELLO     = JSON: who the worker is; its first frame on every connection
     PING      = nothing: asks whether the worker still takes frames
     PONG      = nothing: it does
+    RETRY     = as PREDICT, of rows that a worker died with: to be run by themselves, and STARTED said before
+    STARTED   = nothing: the forward pass of a RETRY is about to begin
 
 A segment is the rows of one request: when a model fails on a batch, the fault is told for the segments that caused it.
 After `deadline`, on the monotonic clock, nobody waits for the batch any more, and it needs no forward pass.
@@ -47,6 +49,8 @@ class Kind(IntEnum):
     HELLO = 5
     PING = 6
     PONG = 7
+    RETRY = 8
+    STARTED = 9
 
 
 _KINDS = frozenset(Kind)
@@ -102,13 +106,19 @@ def encode(kind: Kind, id_: int, payload: Buffer = b"") -> bytes:
 
 
 def encode_predict(
-    id_: int, key: str, segments: Sequence[int], data: Sequence[Buffer], deadline: float = math.inf
+    id_: int,
+    key: str,
+    segments: Sequence[int],
+    data: Sequence[Buffer],
+    deadline: float = math.inf,
+    *,
+    kind: Kind = Kind.PREDICT,
 ) -> bytes:
-    """A PREDICT frame; `data` holds each segment's float32 rows."""
+    """A PREDICT frame, or a RETRY; `data` holds each segment's float32 rows."""
     name = key.encode()
     head = _PREDICT.pack(len(segments), len(name), deadline) + name + struct.pack(f"<{len(segments)}I", *segments)
     size = len(head) + sum(map(_nbytes, data))
-    return b"".join((_HEAD.pack(size, Kind.PREDICT, id_), head, *data))
+    return b"".join((_HEAD.pack(size, kind, id_), head, *data))
 
 
 def decode_predict(payload: Buffer) -> PredictFrame:

@@ -150,6 +150,7 @@ class FrontDoor:
         """Follows the store. A fault in one look is logged, and the next look comes all the same."""
         while True:
             try:
+                self._metrics.measure_memory()
                 # Versions are checked by loading them on the workers, so the first look waits for all of these.
                 if self._was_ready or self._pool.up == self._workers:
                     await self._catalog.refresh()

@@ -44,7 +44,10 @@ class Delivery(Protocol):
     key: str
 
     def encode(self, id_: int) -> bytes:
-        """The batch as a PREDICT frame."""
+        """The batch as a PREDICT or RETRY frame."""
+
+    def started(self) -> None:
+        """The worker begins with it; told of a RETRY alone."""
 
     def answered(self, answer: AnswerFrame) -> None:
         """Its answer has come."""
@@ -165,6 +168,8 @@ class Link(asyncio.Protocol):
                 delivery = self.in_flight.pop(frame.id)
                 self.busy_keys.discard(delivery.key)
                 delivery.answered(frames.decode_answer(frame.payload))
+            case Kind.STARTED:
+                self.in_flight[frame.id].started()
             case Kind.LOADED:
                 load = self._loads.pop(frame.id)
                 if not load.done():

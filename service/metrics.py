@@ -12,6 +12,7 @@ a request that reaches no model has them empty.
 from __future__ import annotations
 
 import asyncio
+import os
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
@@ -32,6 +33,7 @@ SECONDS_BUCKETS = (
 ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 
 _MODEL = ("model", "version")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _role = "main"
 
 
@@ -42,8 +44,6 @@ def set_role(role: str) -> None:
 
 
 def _use_files(folder: Path) -> None:
-    import os
-
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # where MmapedValue and MultiProcessCollector look for it
     values.ValueClass = values.MultiProcessValue(lambda: _role)  # type: ignore[no-untyped-call]
 
@@ -59,12 +59,32 @@ class _BulkHistogram(Histogram):
         self._sum.inc(total)
 
 
+class _Memory:
+    """This process's resident memory, by its role."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._gauge = Gauge(
+            "axon_process_resident_bytes",
+            "Memory that a process has in RAM, what it shares with others included.",
+            ("process",),
+            multiprocess_mode="mostrecent",
+            registry=registry,
+        )
+
+    def measure(self) -> None:
+        resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
+        self._gauge.labels(_role).set(resident_pages * _PAGE_BYTES)
+
+
 class WorkerMetrics:
     """What an inference worker measures: one observation a batch."""
 
     def __init__(self, folder: Path) -> None:
         _use_files(folder)
         registry = CollectorRegistry()
+        self._memory = _Memory(registry)
+        starts = Counter("axon_worker_starts", "Starts of the process that predicts.", ("worker",), registry=registry)
+        starts.labels(_role.removeprefix("worker-")).inc()
         self._seconds = Histogram(
             "axon_inference_seconds", "Forward pass of one batch.", _MODEL, buckets=SECONDS_BUCKETS, registry=registry
         )
@@ -75,6 +95,10 @@ class WorkerMetrics:
             buckets=ROWS_BUCKETS,
             registry=registry,
         )
+
+    def measure_memory(self) -> None:
+        """Now and then."""
+        self._memory.measure()
 
     def observe_batch(self, model: str, version: int, rows: int, seconds: float) -> None:
         """One forward pass."""
@@ -165,6 +189,7 @@ class ApiMetrics:
         self._resent = Counter(
             "axon_batches_resent", "Batches sent again because their worker died.", registry=registry
         )
+        self._memory = _Memory(registry)
         self._dirty: list[ModelMetrics] = []
         self._timer: asyncio.TimerHandle | None = None
         self.unrouted = self.for_model("", "")
@@ -174,6 +199,10 @@ class ApiMetrics:
         set_role(role)
         self._queue_depth = queue_depth
         self._queue_rows.set(0)
+
+    def measure_memory(self) -> None:
+        """Now and then."""
+        self._memory.measure()
 
     def for_model(self, model: str, version: str) -> ModelMetrics:
         """A model version's figures."""

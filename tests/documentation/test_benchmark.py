@@ -1,8 +1,9 @@
-"""`make bench` runs: a short round against the handler that a team would write, with nothing left behind."""
+"""`make bench` runs: short rounds against the handler that a team would write, with nothing left behind."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,15 +14,60 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
+def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def _tables(markdown: str) -> list[list[list[str]]]:
+    """The cells of each Markdown table, without its heading and its rule."""
+    blocks = re.findall(r"(?:^\|.*\|$\n?)+", markdown, re.MULTILINE)
+    return [[[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()] for block in blocks]
+
+
+def _temporary_folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("axon-bench-*"))
+
+
 @pytest.mark.slow
-def test_a_short_run_measures_both_servers_and_leaves_nothing(tmp_path: Path) -> None:
-    before = set(Path(tempfile.gettempdir()).glob("axon-bench-*"))
-    command = [sys.executable, "-m", "benchmarks.bench", "--only", "axon", "fastapi", "--workloads", "tab-64"]
-    command += ["--rounds", "1", "--seconds", "0.5", "--driver", "python", "--json", str(tmp_path / "out.json")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+def test_a_short_run_measures_both_servers_judges_the_goals_and_leaves_nothing(tmp_path: Path) -> None:
+    before = _temporary_folders()
+    done = _run(
+        "benchmarks.bench",
+        *("--only", "axon", "fastapi", "--workloads", "tab-64", "tab-1", "--driver", "python"),
+        *("--rounds", "1", "--seconds", "0.5", "--warm-up", "0", "--idle", "0.5"),
+        *("--json", str(tmp_path / "out.json")),
+    )
     assert done.returncode == 0, done.stderr
-    assert "| axon |" in done.stdout
     measured = json.loads((tmp_path / "out.json").read_text())
-    assert [m["server"] for m in measured] == ["axon", "fastapi"]
-    assert all(m["load"]["answers"] > 0 and m["load"]["failed"] == 0 and m["cpu_seconds"] > 0 for m in measured)
-    assert set(Path(tempfile.gettempdir()).glob("axon-bench-*")) == before
+    assert {(m["server"], m["workload"]) for m in measured["measurements"]} == {
+        (server, workload) for server in ("axon", "fastapi") for workload in ("tab-64", "tab-1")
+    }
+    assert all(
+        m["load"]["answers"] > 0 and m["load"]["failed"] == 0 and m["cpu_seconds"] > 0 for m in measured["measurements"]
+    )
+    assert all(f["start_seconds"] > 0 and sum(f["memory_mb"].values()) > 0 for f in measured["footprints"])
+    *_, goals = tables = _tables(done.stdout)
+    assert all(len(row) == len(table[0]) for table in tables for row in table)
+    rates = {m["server"]: m["load"]["answers"] / m["load"]["seconds"] for m in measured["measurements"][::2]}
+    claim, figure, limit, verdict = goals[2]
+    assert claim == "tab-64: requests/s over fastapi"
+    assert float(figure.split()[0]) == pytest.approx(rates["axon"] / rates["fastapi"], abs=0.01)
+    assert verdict == ("met" if float(figure.split()[0]) >= float(limit.split()[1]) else "NOT met")
+    assert _temporary_folders() - before == set()
+
+
+@pytest.mark.slow
+def test_a_profile_divides_each_process_s_time_into_its_parts() -> None:
+    before = _temporary_folders()
+    done = _run("benchmarks.profile", "--seconds", "1", "--driver", "python")
+    if "py-spy" in done.stderr:
+        pytest.skip("py-spy may not look into other processes here")
+    assert done.returncode == 0, done.stderr
+    api, *_ = processes = re.findall(r"^## (\S+): ([\d.]+) µs a request$", done.stdout, re.MULTILINE)
+    assert any(role.startswith("api-") for role, _ in processes)
+    parts = _tables(done.stdout)[0][2:]
+    assert sum(float(row[1]) for row in parts) == pytest.approx(float(api[1]), abs=0.01 * len(parts) + 0.1)
+    assert "HTTP protocol" in {row[0] for row in parts}
+    assert _temporary_folders() - before == set()

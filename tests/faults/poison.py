@@ -12,4 +12,4 @@ FIRST_DEVICE_FAULT = -1007.0  # the first time; the next worker is well
 FIRST_HANG = -1008.0  # likewise
 
 SLOW_SECONDS = 1.0
-ROOM = 8
+ROOM = 64

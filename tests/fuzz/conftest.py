@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from fuzzed_models import DEFAULT_MODEL, MODELS
+from fuzzed_models import DEFAULT_MODEL, KEY, MODELS
 from serving import Server, running
 
 from models.store import Store
@@ -13,13 +14,23 @@ from models.store import Store
 
 @pytest.fixture(scope="session")
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that is open to all."""
+    yield from unharmed(tmp_path_factory.mktemp("fuzzed"))
+
+
+@pytest.fixture(scope="session")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that wants `SECRET`."""
+    yield from unharmed(tmp_path_factory.mktemp("locked"), api_keys=KEY)
+
+
+def unharmed(folder: Path, **settings: object) -> Iterator[Server]:
     """A server. Whatever it is sent, none of its processes dies, no bug is logged, and it ends in order."""
-    folder = tmp_path_factory.mktemp("fuzzed")
     store = Store(folder / "store")
     for name, checkpoint in MODELS.items():
         store.publish(name, checkpoint)
     limits = {"max_body_bytes": 200_000, "max_request_rows": 500, "header_seconds": 1, "body_seconds": 1}
-    with running(store.root, folder, default_model=DEFAULT_MODEL, idle_seconds=2, **limits) as server:
+    with running(store.root, folder, default_model=DEFAULT_MODEL, idle_seconds=2, **limits, **settings) as server:
         before = server.processes()
         yield server
         assert server.processes() == before

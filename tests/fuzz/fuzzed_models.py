@@ -1,8 +1,9 @@
-"""What the fuzzed server serves, its document, and how long a fuzzer may take."""
+"""What the fuzzed servers serve, the key to the locked one, and how long a fuzzer may take."""
 
 from __future__ import annotations
 
 import os
+from hashlib import sha256
 from typing import Any
 
 from serving import CHECKPOINTS, Server, http_get, make_checkpoint, numeric
@@ -28,6 +29,9 @@ _SCHEMAS = {
 }
 DEFAULT_MODEL = "anything"
 MODELS = CHECKPOINTS | {name: make_checkpoint(schema, 8) for name, schema in _SCHEMAS.items()}
+
+SECRET = "axon_of-no-value"
+KEY = f"fuzzer:predict,read,manage:{sha256(SECRET.encode()).hexdigest()}"
 
 
 def document(server: Server) -> dict[str, Any]:

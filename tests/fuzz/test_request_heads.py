@@ -200,7 +200,7 @@ def check(conversation: Conversation, got: bytes, reset: bool, answers: dict[str
         if fields.get(b"connection") == b"close":
             assert at == len(got), got[at : at + 500]
     assert at <= len(got) or reset, "the last answer is not whole"
-    # Who half-closes is taken for gone; who goes on sending after a request that closes it may have the connection reset.
+    # Who half-closes is taken for gone; who sends on after a request that closes may have the connection reset.
     assert not expected or conversation.half_close or reset, f"without an answer: {expected}"
 
 

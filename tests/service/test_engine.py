@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from models.checkpoint import Checkpoint
 from models.config import Activation, MLPConfig, Normalization
 from models.errors import DataError, StoreError
-from models.fuse import InferenceNetwork
+from models.fuse import InferenceNetwork, fuse
 from models.mlp import MLP
 from models.schema import NumericColumn, NumericTarget, Schema
 from models.store import Store
@@ -131,8 +131,6 @@ def test_any_network_answers_as_the_numpy_reference_does(
 
 def inference_network(config: MLPConfig, seed: int) -> InferenceNetwork:
     """Fused, with biases and normalisations that no initialisation gives."""
-    from models.fuse import fuse
-
     rng = np.random.default_rng(seed)
     if config.output == "step":
         tensors = {name: rng.normal(size=shape).astype(np.float32) for name, shape in config.tensor_shapes().items()}
@@ -218,11 +216,11 @@ class FaultyEngine(Engine):
 
 
 @pytest.fixture
-def faulty(store: CountingStore) -> Iterator[tuple[FaultyEngine, str]]:
+def faulty(store: CountingStore) -> tuple[FaultyEngine, str]:
     engine, key = engine_of(store, type_=FaultyEngine), key_of(store, "a")
     assert isinstance(engine, FaultyEngine)
     engine.load(key)
-    yield engine, key
+    return engine, key
 
 
 def cuda_out_of_memory() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Iterator
 from typing import Any, get_args
@@ -9,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.config import Activation, MLPConfig, Normalization
@@ -25,12 +26,14 @@ Float32Array = np.ndarray[Any, np.dtype[np.float32]]
 X86 = platform.machine() in {"x86_64", "AMD64"}
 
 
-@pytest.fixture(params=[1, 2])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+@contextlib.contextmanager
+def threads(number: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def random_network(
@@ -61,7 +64,7 @@ def in_company(network: DeviceNetwork, rows: Float32Array, batch: int, rng: np.r
 
 
 @pytest.mark.skipif(not X86, reason="what a processor's kernels do is known for x86")
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 150) | st.sampled_from([16, 31, 64, 403]), min_size=2, max_size=4).map(tuple),
     activation=st.sampled_from(get_args(Activation)),
@@ -71,7 +74,6 @@ def in_company(network: DeviceNetwork, rows: Float32Array, batch: int, rng: np.r
     seed=st.integers(0, 10_000),
 )
 def test_a_row_has_the_same_bits_in_any_company(
-    threads: int,
     sizes: tuple[int, ...],
     activation: Activation,
     normalization: Normalization,
@@ -81,25 +83,30 @@ def test_a_row_has_the_same_bits_in_any_company(
 ) -> None:
     if output == "softmax":
         sizes = (*sizes[:-1], sizes[-1] + 1)
-    network = DeviceNetwork(
-        random_network(sizes, activation, normalization, output, seed), CPU, max_batch_rows=2600
-    )
-    network.warm_up()
-    assert network.batch_invariant
+    with threads(1):
+        assert_same_bits(random_network(sizes, activation, normalization, output, seed), batches, seed)
+
+
+def assert_same_bits(network: InferenceNetwork, batches: list[int], seed: int) -> None:
+    on_device = DeviceNetwork(network, CPU, max_batch_rows=max(batches))
+    on_device.warm_up()
+    assert on_device.batch_invariant
     rng = np.random.default_rng(seed)
-    rows = rng.normal(0, 3, (12, sizes[0])).astype(np.float32)
-    alone = np.concatenate([network.forward(row[None]) for row in rows])
+    rows = rng.normal(0, 3, (12, network.in_features)).astype(np.float32)
+    alone = np.concatenate([on_device.forward(row[None]) for row in rows])
     for batch in batches:
-        answers = in_company(network, rows, batch, rng)
+        answers = in_company(on_device, rows, batch, rng)
         assert answers.tobytes() == alone[: len(answers)].tobytes(), f"{batch=}"
 
 
+# The narrow ones fail with one thread where rows do not lie on 64-byte boundaries, the wide ones with two where rows
+# are not padded.
 @pytest.mark.skipif(not X86, reason="what a processor's kernels do is known for x86")
-@pytest.mark.parametrize("sizes", [(2048, 2048, 3), (784, 512, 256, 10), (54, 10), (403, 6), (1, 1)])
-def test_shapes_that_are_known_to_be_hard_hold(threads: int, sizes: tuple[int, ...]) -> None:
-    network = DeviceNetwork(random_network(sizes, "relu", "none", "linear", 0), CPU, max_batch_rows=4096)
-    network.warm_up()
-    assert network.batch_invariant
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("sizes", [(1000, 1000, 3), (784, 512, 256, 10), (54, 10), (403, 6), (31, 7, 5), (377, 22)])
+def test_shapes_that_are_known_to_be_hard_hold(number: int, sizes: tuple[int, ...]) -> None:
+    with threads(number):
+        assert_same_bits(random_network(sizes, "gelu", "none", "linear", 0), [2, 17, 33, 100, 257, 1100], 0)
 
 
 class RestlessNetwork(DeviceNetwork):

@@ -60,6 +60,8 @@ class MortalWorker:
                     writer.write(frames.encode(Kind.LOADED, frame.id, json.dumps({"error": reason}).encode()))
                     continue
                 batch = frames.decode_predict(bytes(frame.payload))
+                if frame.kind is Kind.RETRY:
+                    writer.write(frames.encode(Kind.STARTED, frame.id))
                 self.batches.append(batch.segments)
                 if not self.lives(self, batch):
                     return self._die(writer)
@@ -100,14 +102,14 @@ def with_workers(
     return asyncio.run(run()), resent
 
 
-SERVED: Any = SimpleNamespace(
-    key=KEY, name="double", metrics=SimpleNamespace(queue_wait=SimpleNamespace(observe=lambda _: None))
-)
+METRICS = SimpleNamespace(queue_wait=SimpleNamespace(observe=lambda _: None))
+SERVED: Any = SimpleNamespace(key=KEY, name="double", metrics=METRICS)
+OTHER: Any = SimpleNamespace(key="other@1#sha256:11", name="other", metrics=METRICS)
 
 
-async def ask(batcher: Batcher, values: list[float]) -> list[float]:
+async def ask(batcher: Batcher, values: list[float], served: Any = SERVED) -> list[float]:
     waiter = Awaited()
-    batcher.submit(SERVED, np.float32(values).tobytes(), len(values), 15.0, waiter)
+    batcher.submit(served, np.float32(values).tobytes(), len(values), 15.0, waiter)
     return await waiter.values(len(values))
 
 
@@ -146,11 +148,26 @@ def test_a_request_that_kills_workers_fails_and_all_others_are_answered(tmp_path
     (one, two, poisoned, three, four), resent = with_workers([worker], scenario)
     assert [one, two, three, four] == [[2.0], [4.0], [6.0], [8.0]]
     assert isinstance(poisoned, ModelFault)
-    assert "died 5 times" in str(poisoned)
-    assert worker.deaths == resent == 5
+    assert "died 3 times" in str(poisoned)
+    assert worker.deaths == resent == 3
     # Twice together, then each by itself: nobody else is in a batch that dies for the third time.
     assert worker.batches[:2] == [(1,) * 5] * 2
     assert set(worker.batches[2:]) == {(1,)}
+
+
+def test_what_waited_behind_a_request_that_kills_workers_is_not_suspected_of_it(tmp_path: Path) -> None:
+    worker = MortalWorker(tmp_path / "w", lives=lambda _, batch: not (batch.matrix() == POISON).any())
+
+    async def scenario(batcher: Batcher, _: WorkerPool) -> list[Any]:
+        return await asyncio.gather(
+            ask(batcher, [POISON]), ask(batcher, [1.0], OTHER), ask(batcher, [2.0], OTHER), return_exceptions=True
+        )
+
+    (poisoned, one, two), resent = with_workers([worker], scenario)
+    assert isinstance(poisoned, ModelFault)
+    assert (one, two) == ([2.0], [4.0])
+    assert worker.deaths == 3
+    assert resent == 6, "they were lost as often"
 
 
 def test_a_worker_out_of_step_is_connected_anew(tmp_path: Path) -> None:

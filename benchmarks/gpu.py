@@ -1,0 +1,157 @@
+"""One forward pass on a GPU against eager PyTorch and against what the device can do at most, as a Markdown table.
+
+    python -m benchmarks.gpu --device cuda:0 --precision fp32
+
+Every figure includes the copies of rows to the device and of answers back. `limit` is the least time that the pass
+could take by the device's measured speeds: of its matrix products, of its memory, and of the copies, whichever is
+the slowest, as these overlap at best; what a launch and a wait cost is not in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import numpy as np
+import torch
+from torch import nn
+
+from models.fuse import Activate, Affine, InferenceNetwork
+from service.device_network import DeviceNetwork, Precision
+
+ARCHITECTURES = {
+    "30-128-64-2": (30, 128, 64, 2),
+    "784-512-256-10": (784, 512, 256, 10),
+    "1024-4096-4096-100": (1024, 4096, 4096, 100),
+}
+BATCHES = (1, 16, 64, 256, 1024, 4096)
+WARM_UP_RUNS = 20
+RUNS = 200
+MATRIX = 8192  # of the product that measures a device's speed
+BLOCK_BYTES = 1 << 30  # copied to measure its memory's
+FLOAT_BYTES = 4
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """A device's measured speeds: multiply-adds, bytes of its memory, and bytes over its bus, each per second."""
+
+    first_multiply_adds: float  # float32, which the first product always is
+    multiply_adds: float  # of the others, in the precision asked for
+    memory_bytes: float
+    bus_bytes: float
+
+    def seconds(self, sizes: tuple[int, ...], rows: int) -> float:
+        """The least time of one pass."""
+        first, *later = [n_in * n_out for n_in, n_out in itertools.pairwise(sizes)]
+        products = rows * (first / self.first_multiply_adds + sum(later) / self.multiply_adds)
+        weights = first + sum(later) + sum(sizes[1:])
+        # Every matrix between two layers is written once and read once; fusing can only save the activations' passes.
+        memory = FLOAT_BYTES * (weights + rows * (sizes[0] + sizes[-1] + 2 * sum(sizes[1:-1]))) / self.memory_bytes
+        bus = FLOAT_BYTES * rows * max(sizes[0], sizes[-1]) / self.bus_bytes  # its two directions overlap
+        return max(products, memory, bus)
+
+
+def measure_limits(device: torch.device, precision: Precision) -> Limits:
+    """Times a large product, a large copy within the device, and one to it."""
+    products = {}
+    for kind in {"fp32", precision}:
+        torch.backends.cuda.matmul.allow_tf32 = kind == "tf32"
+        a = torch.randn(MATRIX, MATRIX, device=device, dtype=DTYPES[kind])
+        out = torch.empty_like(a)
+        products[kind] = MATRIX**3 / _seconds(lambda: torch.mm(a, a, out=out), device, runs=10)  # noqa: B023 -- run here
+    torch.backends.cuda.matmul.allow_tf32 = False
+    block = torch.empty(BLOCK_BYTES, dtype=torch.uint8, device=device)
+    other = torch.empty_like(block)
+    memory = 2 * BLOCK_BYTES / _seconds(lambda: other.copy_(block), device, runs=10)
+    host = torch.empty(BLOCK_BYTES // 4, dtype=torch.uint8, pin_memory=True)
+    bus = host.numel() / _seconds(lambda: block[: host.numel()].copy_(host, non_blocking=True), device, runs=10)
+    return Limits(products["fp32"], products[precision], memory, bus)
+
+
+def make_network(sizes: tuple[int, ...]) -> tuple[InferenceNetwork, nn.Sequential]:
+    """The same random ReLU network for the engine and for eager PyTorch."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = []
+    stages: list[Affine | Activate] = []
+    for n_in, n_out in itertools.pairwise(sizes):
+        linear = nn.Linear(n_in, n_out)
+        layers += [linear, nn.ReLU()]
+        stages += [Affine(linear.weight.detach().numpy(), linear.bias.detach().numpy()), Activate("relu")]
+    network = InferenceNetwork(tuple(stages[:-1]), "softmax", sizes[0], sizes[-1])
+    return network, nn.Sequential(*layers[:-1], nn.Softmax(dim=-1)).eval()
+
+
+def measure(sizes: tuple[int, ...], device: torch.device, precision: Precision, limits: Limits) -> None:
+    """Prints one architecture's rows of the table."""
+    inference, eager = make_network(sizes)
+    network = DeviceNetwork(inference, device, precision=precision, max_batch_rows=max(BATCHES))
+    network.warm_up()
+    eager = eager.to(device)
+    name = "-".join(map(str, sizes))
+    rng = np.random.default_rng(0)
+    for rows in BATCHES:
+        x = rng.standard_normal((rows, sizes[0]), dtype=np.float32)
+
+        def in_pytorch(x: np.ndarray[tuple[int, int], np.dtype[np.float32]] = x) -> object:
+            with torch.inference_mode():
+                return eager(torch.from_numpy(x).to(device)).cpu().numpy()
+
+        ours = _seconds(lambda: network.forward(x), device)  # noqa: B023 -- run here
+        theirs = _seconds(in_pytorch, device)
+        limit = limits.seconds(sizes, rows)
+        print(
+            f"| {name} | {rows} | {1e6 * ours:.0f} | {1e6 * theirs:.0f} | {theirs / ours:.2f} | {rows / ours:,.0f} "
+            f"| {1e6 * limit:.1f} | {100 * limit / ours:.0f} |",
+            flush=True,
+        )
+    same = "the same bits in any company" if network.batch_invariant else "bits that depend on its company"
+    print(f"| {name} | | | | | | | |  <!-- a row has {same}; rows computed at once: {list(network.blocks.sizes)} -->")
+
+
+def main() -> int:
+    """Measures and prints; 2 where there is no GPU."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--precision", choices=list(DTYPES), default="fp32")
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("There is no CUDA device here, so there is nothing to measure.", file=sys.stderr)
+        return 2
+    device = torch.device(arguments.device)
+    torch.cuda.set_device(device)
+    limits = measure_limits(device, arguments.precision)
+    print(f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, {arguments.precision}; measured at most")
+    print(
+        f"{limits.first_multiply_adds / 1e12:.1f} (float32) and {limits.multiply_adds / 1e12:.1f} tera multiply-adds,"
+    )
+    print(f"{limits.memory_bytes / 1e9:.0f} GB of memory and {limits.bus_bytes / 1e9:.1f} GB over the bus a second.\n")
+    print("| network | rows | µs | eager PyTorch µs | × eager | rows/s | limit µs | % of limit |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    for sizes in ARCHITECTURES.values():
+        measure(sizes, device, arguments.precision, limits)
+    return 0
+
+
+def _seconds(call: Callable[[], object], device: torch.device, runs: int = RUNS) -> float:
+    """The median time of a call and of what it queued on the device."""
+    for _ in range(WARM_UP_RUNS if runs == RUNS else 2):
+        call()
+    torch.cuda.synchronize(device)
+    times = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        call()
+        torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - started)
+    return median(times)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
