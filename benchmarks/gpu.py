@@ -24,11 +24,7 @@ from torch import nn
 from models.fuse import Activate, Affine, InferenceNetwork
 from service.device_network import DeviceNetwork, Precision
 
-ARCHITECTURES = {
-    "30-128-64-2": (30, 128, 64, 2),
-    "784-512-256-10": (784, 512, 256, 10),
-    "1024-4096-4096-100": (1024, 4096, 4096, 100),
-}
+ARCHITECTURES = ((30, 128, 64, 2), (784, 512, 256, 10), (1024, 4096, 4096, 100))
 BATCHES = (1, 16, 64, 256, 1024, 4096)
 WARM_UP_RUNS = 20
 RUNS = 200
@@ -88,8 +84,8 @@ def make_network(sizes: tuple[int, ...]) -> tuple[InferenceNetwork, nn.Sequentia
     return network, nn.Sequential(*layers[:-1], nn.Softmax(dim=-1)).eval()
 
 
-def measure(sizes: tuple[int, ...], device: torch.device, precision: Precision, limits: Limits) -> None:
-    """Prints one architecture's rows of the table."""
+def measure(sizes: tuple[int, ...], device: torch.device, precision: Precision, limits: Limits) -> str:
+    """Prints one architecture's rows of the table; a sentence on its bits."""
     inference, eager = make_network(sizes)
     network = DeviceNetwork(inference, device, precision=precision, max_batch_rows=max(BATCHES))
     network.warm_up()
@@ -112,7 +108,7 @@ def measure(sizes: tuple[int, ...], device: torch.device, precision: Precision, 
             flush=True,
         )
     same = "the same bits in any company" if network.batch_invariant else "bits that depend on its company"
-    print(f"| {name} | | | | | | | |  <!-- a row has {same}; rows computed at once: {list(network.blocks.sizes)} -->")
+    return f"{name}: a row has {same}; rows computed at once: {', '.join(map(str, network.blocks.sizes))}."
 
 
 def main() -> int:
@@ -134,8 +130,8 @@ def main() -> int:
     print(f"{limits.memory_bytes / 1e9:.0f} GB of memory and {limits.bus_bytes / 1e9:.1f} GB over the bus a second.\n")
     print("| network | rows | µs | eager PyTorch µs | × eager | rows/s | limit µs | % of limit |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
-    for sizes in ARCHITECTURES.values():
-        measure(sizes, device, arguments.precision, limits)
+    notes = [measure(sizes, device, arguments.precision, limits) for sizes in ARCHITECTURES]
+    print("", *notes, sep="\n")
     return 0
 
 

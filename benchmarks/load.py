@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 import uvloop
@@ -139,11 +141,9 @@ class _Client(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._ask()
+        self._transport = cast(asyncio.Transport, transport)
 
-    def _ask(self) -> None:
+    def ask(self) -> None:
         self._started = time.perf_counter()
         self._transport.write(self._run.request)
 
@@ -156,7 +156,7 @@ class _Client(asyncio.Protocol):
         self._run.failed += self._received[9:10] != b"2"
         self._received = b""
         if now < self._run.end:
-            self._ask()
+            self.ask()
         else:
             self._transport.close()
 
@@ -172,7 +172,7 @@ class _Client(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if time.perf_counter() < self._run.end:
             self._run.failed += 1
-        self._run.lost(self)
+        self._run.lost()
 
 
 class _Run:
@@ -189,20 +189,21 @@ class _Run:
 
     async def drive(self, connections: int) -> LoadResult:
         loop = asyncio.get_running_loop()
+        self._open = connections
+        self._all_closed = asyncio.Event()
+        self.end = math.inf
+        clients = [(await loop.create_connection(lambda: _Client(self), *self._address))[1] for _ in range(connections)]
         started = time.perf_counter()
         self.end = started + self._seconds
-        self._open: set[_Client] = set()
-        self._all_closed = asyncio.Event()
-        for _ in range(connections):
-            _, client = await loop.create_connection(lambda: _Client(self), *self._address)
-            self._open.add(client)
+        for client in clients:
+            client.ask()
         async with asyncio.timeout(self._seconds + 30):
             await self._all_closed.wait()
         return _result(time.perf_counter() - started, self.failed, self.latencies)
 
-    def lost(self, client: _Client) -> None:
-        self._open.discard(client)
-        if not self._open:
+    def lost(self) -> None:
+        self._open -= 1
+        if self._open == 0:
             self._all_closed.set()
 
 

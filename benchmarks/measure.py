@@ -6,9 +6,8 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -124,10 +123,6 @@ class Results:
         """A footprint's median over the rounds."""
         found = [of(f) for f in self.footprints if f.server == server and f.model == model]
         return statistics.median(found) if found else None
-
-    def as_data(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def measure(peer: Peer, workloads: Sequence[str], round_: int, effort: Effort, folder: Path, results: Results) -> None:

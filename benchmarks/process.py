@@ -24,6 +24,7 @@ START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 
 _MARK = "AXON_BENCH"
+_METRIC_FILE = re.compile(r"/metrics/[a-z_]+_((?:api|worker)-\d+)\.db$")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -156,20 +157,24 @@ class MeasuredServer:
         return sum(cpu_seconds(pid) + _ended_children_seconds(pid) for pid in self.pids())
 
     def role(self, pid: int) -> str:
-        """What a process is: by the metric file that an Axon process writes, else by its command line."""
-        with contextlib.suppress(OSError):
+        """What a process is: by the metric file that an Axon process writes, else by how it was started."""
+        assert self._process is not None, "inside `with` only"
+        try:
             for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-                with contextlib.suppress(OSError):
-                    found = re.search(r"/metrics/[a-z_]+_((?:api|worker)-\d+)\.db$", str(descriptor.readlink()))
+                with contextlib.suppress(OSError):  # closed since
+                    found = _METRIC_FILE.search(str(descriptor.readlink()))
                     if found is not None:
                         return found[1]
-            if self._process is not None and pid == self._process.pid:
+            command = _command(pid)
+            if pid == self._process.pid:
                 return "main"
-            command = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-            if "resource_tracker" in command:
-                return "resource tracker"
-            return "child" if "spawn_main" in command else Path(command.split("\0")[0].split(" ")[0]).name
-        return "gone"
+            if command == _command(self._process.pid):
+                return "forked"
+        except OSError:
+            return "ended"
+        if "spawn_main" in command:
+            return "spawned"
+        return "resource tracker" if "resource_tracker" in command else Path(command.split(" ")[0]).name
 
     def memory_mb(self) -> dict[str, float]:
         """Proportional set size of its processes in MB, by role: shared pages count once over all of them."""
@@ -189,6 +194,10 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system seconds of one process so far; 0 where it is gone."""
     try:
@@ -197,9 +206,18 @@ def cpu_seconds(pid: int) -> float:
         return 0.0
 
 
+def system_seconds(pid: int) -> float:
+    """The kernel's part of them, to 10 ms."""
+    return _stat_seconds(pid, slice(12, 13))
+
+
 def _ended_children_seconds(pid: int) -> float:
+    return _stat_seconds(pid, slice(13, 15))
+
+
+def _stat_seconds(pid: int, fields: slice) -> float:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        values = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
         return 0.0
-    return sum(map(int, fields[13:15])) / _TICKS
+    return sum(map(int, values[fields])) / _TICKS

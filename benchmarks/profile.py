@@ -2,8 +2,9 @@
 
 First the server is loaded without a profiler: CPU seconds of each process over answered requests. Then py-spy samples
 the stacks, native frames included, of those that were busy, under the same load: its shares divide the first figure.
-A stack counts for the innermost of its frames that a part claims (`PARTS`); waiting is left out. `--tree` profiles
-another working tree, for a table before and after.
+A stack counts for the innermost of its frames that a part claims (`PARTS`); waiting is left out. A process that is
+moved off its core inside a call is sampled there all the same: on a busy machine `send` looks longer than it is, and
+the kernel's own account tells. `--tree` profiles another working tree, for a table before and after.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from benchmarks.load import DRIVERS, available_drivers, drive
 from benchmarks.measure import WORKLOADS, check_answers
 from benchmarks.model import make_rows
 from benchmarks.peer import ROOT, Peer
-from benchmarks.process import MeasuredServer, cpu_seconds
+from benchmarks.process import MeasuredServer, cpu_seconds, system_seconds
 
 BUSY_CORES = 0.02  # a process that uses less of a core under load is left out
 FUNCTIONS_SHOWN = 12
@@ -77,10 +79,19 @@ _WAITS = re.compile(
 
 @dataclass(frozen=True)
 class ProcessProfile:
-    """One process: microseconds of CPU a request, and its samples by part and by innermost Python function."""
+    """One process: microseconds of CPU a request, and its samples by part and by innermost Python function.
+
+    Attributes:
+        role: which process.
+        microseconds: user and system.
+        system_microseconds: of these the kernel's, by its own account, to check the samples against.
+        parts: samples.
+        functions: the same.
+    """
 
     role: str
     microseconds: float
+    system_microseconds: float
     parts: Counter[str]
     functions: Counter[str]
 
@@ -146,8 +157,10 @@ def profile(
             check_answers(server, workload.model)
         drive(driver, server.url, body, workload.connections, 1.0, folder)
         before = {pid: cpu_seconds(pid) for pid in server.pids()}
+        system_before = {pid: system_seconds(pid) for pid in before}
         load = drive(driver, server.url, body, workload.connections, seconds, folder)
         used = {pid: cpu_seconds(pid) - cpu for pid, cpu in before.items()}
+        in_kernel = {pid: system_seconds(pid) - cpu for pid, cpu in system_before.items()}
         busy = [pid for pid, cpu in used.items() if cpu > BUSY_CORES * load.seconds]
         done = threading.Event()
 
@@ -155,15 +168,22 @@ def profile(
             while not done.is_set():
                 drive(driver, server.url, body, workload.connections, seconds, folder)
 
-        loading = threading.Thread(target=keep_busy)
-        loading.start()
-        try:
-            sampled = _sample(busy, seconds, rate, folder)
-        finally:
-            done.set()
-            loading.join()
+        with ThreadPoolExecutor(1) as pool:
+            loading = pool.submit(keep_busy)
+            try:
+                sampled = _sample(busy, seconds, rate, folder)
+            finally:
+                done.set()
+            loading.result()
+        to_microseconds = 1e6 / load.answers
         profiles = [
-            ProcessProfile(server.role(pid), 1e6 * used[pid] / load.answers, *count(sampled[pid])) for pid in busy
+            ProcessProfile(
+                server.role(pid),
+                used[pid] * to_microseconds,
+                in_kernel[pid] * to_microseconds,
+                *count(sampled[pid]),
+            )
+            for pid in busy
         ]
     return load.answers / load.seconds, sorted(profiles, key=lambda p: -p.microseconds)
 
@@ -189,6 +209,8 @@ def table(profile: ProcessProfile) -> list[str]:
     """Markdown lines for one process; the parts add up to its total."""
     lines = [
         f"## {profile.role}: {profile.microseconds:.1f} µs a request",
+        "",
+        f"Of which {profile.system_microseconds:.1f} µs in the kernel, by its own account.",
         "",
         "| part | µs a request | share |",
         "|---|--:|--:|",

@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.goals import Goal
@@ -70,5 +71,5 @@ def run(
                         return 1
     print(report(results, chosen, goals, effort, arguments.rounds, baseline))
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(results.as_data(), indent=1))
+        arguments.json.write_text(json.dumps({"effort": asdict(effort), **asdict(results)}, indent=1))
     return 1 if failures else 0

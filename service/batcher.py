@@ -248,6 +248,7 @@ class Batcher:
         self._paces: dict[str, Pace] = {}
         self._loop = asyncio.get_running_loop()
         self._deadlines = DeadlineWheel(self._loop)
+        self._lone = False  # the last batch was one request, with nobody behind it
         self.waiting_requests = 0
 
     def admit(self, served: ServedVersion, rows: int, timeout: float) -> None:
@@ -294,9 +295,12 @@ class Batcher:
         self.waiting_requests += 1
         self._deadlines.add(ticket)
         if not queue.scheduled:
-            # Not at once: whatever else the event loop has just read from its sockets comes along.
-            queue.scheduled = True
-            self._loop.call_soon(self._dispatch, served.key)
+            if self._lone and self.waiting_requests == 1:
+                self._dispatch(served.key)  # one client at a time: nothing will come along
+            else:
+                # Not at once: whatever else the event loop has just read from its sockets comes along.
+                queue.scheduled = True
+                self._loop.call_soon(self._dispatch, served.key)
         return ticket
 
     def forget(self, ticket: Ticket) -> None:
@@ -357,6 +361,7 @@ class Batcher:
                 return
             spans = self._next_spans(key, queue)
             if spans:
+                self._lone = len(spans) == 1 and not queue.spans
                 link.send(Batch(self, key, spans))
         del self._queues[key]
 

@@ -61,6 +61,7 @@ def with_padding(x: torch.Tensor) -> torch.Tensor:
 
 
 def _capture(plan: ForwardPlan, stream: torch.cuda.Stream) -> torch.cuda.CUDAGraph | None:
+    stream.wait_stream(torch.cuda.current_stream(stream.device))  # which filled the plan's memory
     with torch.cuda.stream(stream):
         for _ in range(_WARM_UP_RUNS):
             plan.run()

@@ -76,8 +76,9 @@ class DeviceNetwork:
         self._runners: dict[int, Runner] = {}
         self._tensors = [_tensors(stage, device) for stage in network.stages]
         if precision == "bf16":
-            first, *later = self._tensors
-            self._tensors = [first, *(tuple(t.to(torch.bfloat16) for t in tensors) for tensors in later)]
+            for i, stage in enumerate(network.stages[1:], 1):
+                if isinstance(stage, Affine):
+                    self._tensors[i] = tuple(tensor.to(torch.bfloat16) for tensor in self._tensors[i])
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._pinned = Scratch(torch.device("cpu"), pinned=True)

@@ -64,6 +64,7 @@ class Engine:
     ) -> None:
         torch.set_num_threads(threads)
         self.device = torch.device(device)
+        self._enter_device()
         self._store = store
         self._capacity = capacity
         self._max_batch_rows = max_batch_rows
@@ -146,6 +147,11 @@ class Engine:
         half = -(-len(x) // (2 * smallest)) * smallest
         return np.concatenate([self._forward(network, x[:half]), self._forward(network, x[half:])])
 
+    def _enter_device(self) -> None:
+        """Makes the device this thread's own: whatever torch allocates by the way is not to wake another GPU."""
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+
     def _release(self) -> None:
         """Gives back all memory but the networks' own."""
         with self._table:
@@ -162,6 +168,7 @@ class Engine:
         if loaded.digest != digest:
             raise StoreError(f"{name}@{version} was replaced while it was being loaded.")
         try:
+            self._enter_device()
             network = self.on_device(loaded.checkpoint.inference_network())
             network.warm_up()
         except (RuntimeError, MemoryError) as error:

@@ -58,7 +58,7 @@ class ModelUnavailable(ServiceError):
     """The model is in the store, but cannot be loaded."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)  # not frozen: whoever passes an exception on writes its traceback into it
 class Problem(Exception):
     """An error as HTTP tells it."""
 

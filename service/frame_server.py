@@ -101,6 +101,7 @@ class FrameServer:
         self._about = about | {"pid": os.getpid()}
         self._max_batch_rows = max_batch_rows
         self._waiting: dict[str, deque[Waiting]] = {}  # in the order of their first batch
+        self._received = memoryview(bytearray(_READ_BYTES))
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._loaded: deque[tuple[Connection, int, bytes]] = deque()
         self._wake, self._woken = socket.socketpair()
@@ -153,10 +154,11 @@ class FrameServer:
         if not events & selectors.EVENT_READ:
             return
         try:
-            data = connection.stream.recv(_READ_BYTES)
-            if not data:
+            # Into a buffer that is kept: a fresh one of this size would cost a small batch more than the rest of it.
+            size = connection.stream.recv_into(self._received)
+            if not size:
                 raise ConnectionResetError
-            for frame in connection.reader.feed(data):
+            for frame in connection.reader.feed(bytes(self._received[:size])):
                 self._take(connection, frame)
         except BlockingIOError:
             return

@@ -187,12 +187,17 @@ class HttpProtocol(HttpToolsProtocol):
             if self.flow.read_paused and not self.flow.write_paused:
                 self.flow.resume_reading()
 
+    def pause_writing(self) -> None:
+        """The client does not read its answers: it is asked for no more requests."""
+        super().pause_writing()
+        self.flow.pause_reading()
+
     def resume_writing(self) -> None:
         """The client has read what waited for it."""
         super().resume_writing()
         if self._reads_next:
             self._open_next()
-        elif self.flow.read_paused and not self.pipeline and self.cycle.response_complete:
+        elif not self.pipeline:
             self.flow.resume_reading()
 
     def on_response_complete(self) -> None:

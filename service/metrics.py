@@ -16,6 +16,7 @@ import os
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import prometheus_client
@@ -33,7 +34,10 @@ SECONDS_BUCKETS = (
 ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 
 _MODEL = ("model", "version")
+_VERSIONS_AT_HAND = 256
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+# What some thousand versions' series take; beyond, prometheus_client enlarges the files and reserves nothing.
+_RESERVED_BYTES = {"histogram": 4 << 20, "counter": 1 << 20, "gauge_livesum": 1 << 16, "gauge_mostrecent": 1 << 16}
 _role = "main"
 
 
@@ -48,6 +52,18 @@ def _use_files(folder: Path) -> None:
     values.ValueClass = values.MultiProcessValue(lambda: _role)  # type: ignore[no-untyped-call]
 
 
+def _reserve(folder: Path) -> None:
+    """Takes the disk's room for this process's files now. They are mapped into memory, where a page that a full disk
+    has no room for ends the process (SIGBUS).
+    """
+    for kind, size in _RESERVED_BYTES.items():
+        descriptor = os.open(folder / f"{kind}_{_role}.db", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        finally:
+            os.close(descriptor)
+
+
 class _BulkHistogram(Histogram):
     """A histogram that takes many observations at once, already counted by bucket."""
 
@@ -60,7 +76,7 @@ class _BulkHistogram(Histogram):
 
 
 class _Memory:
-    """This process's resident memory, by its role."""
+    """Resident memory of the process, by its role."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._gauge = Gauge(
@@ -81,9 +97,11 @@ class WorkerMetrics:
 
     def __init__(self, folder: Path) -> None:
         _use_files(folder)
+        _reserve(folder)
         registry = CollectorRegistry()
         self._memory = _Memory(registry)
         starts = Counter("axon_worker_starts", "Starts of the process that predicts.", ("worker",), registry=registry)
+        self._memory.measure()
         starts.labels(_role.removeprefix("worker-")).inc()
         self._seconds = Histogram(
             "axon_inference_seconds", "Forward pass of one batch.", _MODEL, buckets=SECONDS_BUCKETS, registry=registry
@@ -96,14 +114,20 @@ class WorkerMetrics:
             registry=registry,
         )
 
+        # Looking a child up by its labels costs as much as the observation.
+        self._of_version = lru_cache(maxsize=_VERSIONS_AT_HAND)(
+            lambda model, version: (self._seconds.labels(model, version), self._rows.labels(model, version))
+        )
+
     def measure_memory(self) -> None:
         """Now and then."""
         self._memory.measure()
 
     def observe_batch(self, model: str, version: int, rows: int, seconds: float) -> None:
         """One forward pass."""
-        self._seconds.labels(model, version).observe(seconds)
-        self._rows.labels(model, version).observe(rows)
+        seconds_of, rows_of = self._of_version(model, version)
+        seconds_of.observe(seconds)
+        rows_of.observe(rows)
 
 
 class _Gathered:
@@ -197,6 +221,7 @@ class ApiMetrics:
     def start(self, role: str, queue_depth: Callable[[], int]) -> None:
         """Called once in the API process, after the fork, with what tells how many rows wait."""
         set_role(role)
+        _reserve(self._folder)
         self._queue_depth = queue_depth
         self._queue_rows.set(0)
 

@@ -65,7 +65,9 @@ class ProblemDocument(BaseModel):
     status: int
     detail: str
     errors: list[RowFault | BodyFault] | None = Field(None, description="The faults one by one, where they are told.")
-    request_id: str = Field(description="As in the header `X-Request-ID`, and in the log.")
+    request_id: str | None = Field(
+        None, description="As in the header `X-Request-ID`, and in the log; none where the request could not be read."
+    )
 
 
 class ModelEntry(BaseModel):

@@ -61,13 +61,13 @@ def test_a_short_run_measures_both_servers_judges_the_goals_and_leaves_nothing(t
 @pytest.mark.slow
 def test_a_profile_divides_each_process_s_time_into_its_parts() -> None:
     before = _temporary_folders()
-    done = _run("benchmarks.profile", "--seconds", "1", "--driver", "python")
-    if "py-spy" in done.stderr:
+    done = _run("benchmarks.profile", "--seconds", "2", "--driver", "python")
+    if "Operation not permitted" in done.stderr or "Permission" in done.stderr:
         pytest.skip("py-spy may not look into other processes here")
     assert done.returncode == 0, done.stderr
     api, *_ = processes = re.findall(r"^## (\S+): ([\d.]+) µs a request$", done.stdout, re.MULTILINE)
     assert any(role.startswith("api-") for role, _ in processes)
     parts = _tables(done.stdout)[0][2:]
     assert sum(float(row[1]) for row in parts) == pytest.approx(float(api[1]), abs=0.01 * len(parts) + 0.1)
-    assert "HTTP protocol" in {row[0] for row in parts}
+    assert any(name.startswith("kernel: ") for name, *_ in parts)
     assert _temporary_folders() - before == set()

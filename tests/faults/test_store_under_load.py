@@ -454,7 +454,7 @@ def test_a_full_disk_takes_no_version_and_loses_none(store: Store, tmp_path: Pat
 @as_root
 def test_a_full_disk_under_the_metrics_costs_nobody_an_answer(store: Store, tmp_path: Path) -> None:
     """Metrics are files that are mapped into memory: a page that the disk has no room for is a SIGBUS."""
-    script = 'mount -t tmpfs -o size=16m none "$0" && exec "$@"'
+    script = 'mount -t tmpfs -o size=32m none "$0" && exec "$@"'
     server = Server(store.root, tmp_path)
     try:
         server.start(prefix=("unshare", "--mount", "sh", "-c", script, str(server.runtime_dir)))

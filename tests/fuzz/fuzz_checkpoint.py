@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +117,7 @@ def rebuilt(checkpoint: Checkpoint, given: atheris.FuzzedDataProvider) -> bytes:
 
 
 CHECKPOINTS = sound_checkpoints()
-FILE = Path(tempfile.mkdtemp(prefix="axon-fuzz-")) / "model.safetensors"
+FILE = Path(sys.argv[1]).with_suffix(".read")  # beside the folder of the corpus
 
 
 def read(data: bytes) -> None:
@@ -153,8 +152,4 @@ def write_seeds(folder: Path) -> None:
 if __name__ == "__main__":
     write_seeds(Path(sys.argv[1]))
     atheris.Setup(sys.argv, read)
-    try:
-        atheris.Fuzz()
-    finally:
-        FILE.unlink(missing_ok=True)
-        FILE.parent.rmdir()
+    atheris.Fuzz()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -13,6 +15,7 @@ from service.errors import (
     ModelFault,
     ModelUnavailable,
     NoWorker,
+    Problem,
     QueueFull,
     invalid_request,
     problem_of,
@@ -58,3 +61,15 @@ def test_each_fault_is_told_with_its_row_and_column() -> None:
         {"row": 7, "column": "city", "message": "is no category"},
     ]
     assert "request_id" not in document
+
+
+def test_a_problem_passes_through_context_managers() -> None:
+    @contextmanager
+    def passing_on() -> Iterator[None]:
+        yield
+
+    problem = too_large("vast")
+    with pytest.raises(Problem) as caught, passing_on():
+        raise problem
+    assert caught.value is problem
+    assert {problem} == {caught.value}
