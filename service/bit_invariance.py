@@ -56,5 +56,7 @@ def _draw(first: Affine, rows: int, rng: np.random.Generator) -> Float32Array:
     with np.errstate(divide="ignore", over="ignore"):
         scale = np.where(column > 0, reach / (column * np.sqrt(in_features)), 1.0)
     size = 4.0 ** rng.integers(-1, 2, (rows, 1))  # some rows saturate a sigmoid, some do not
-    drawn = rng.standard_normal((rows, in_features)) * np.clip(scale, 0, 1e30) * size
-    return np.asarray(drawn, dtype=np.float32)
+    drawn = rng.standard_normal((rows, in_features), dtype=np.float32)
+    drawn *= np.clip(scale, 0, 1e30).astype(np.float32)
+    drawn *= size.astype(np.float32)
+    return drawn

@@ -70,7 +70,12 @@ class DeviceNetwork:
         self._network = network
         self._device = device
         self._precision = precision
-        self._choices = choices(device.type, max_batch_rows, network.multiply_adds)
+        self._choices = choices(
+            device.type,
+            max_batch_rows=max_batch_rows,
+            multiply_adds=network.multiply_adds,
+            widest=max(max(stage.weight.shape) for stage in network.stages if isinstance(stage, Affine)),
+        )
         self._blocks = self._choices[0]
         self._scratch = Scratch(device)
         self._runners: dict[int, Runner] = {}

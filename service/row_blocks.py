@@ -10,10 +10,12 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
-CPU_MULTIPLE = 16
+LEAST = 16  # on a CPU, also what the others are multiples of
 CPU_FIXED = 64
 CUDA_FIXED = 256
-_SMALL_NETWORK = 1_000_000  # multiply-adds of a row; beyond, blocks of 256 rows already fill the processor
+_CPU_ROWS = ((1_000_000, 1024), (16_000_000, 256))  # multiply-adds of a row at most → rows that fill a processor
+_CPU_ROWS_LEAST = 64
+_MAX_NUMBERS = 1 << 24  # in one matrix
 
 
 class Block(NamedTuple):
@@ -45,21 +47,26 @@ class RowBlocks:
             yield Block(start, block, self.padded(block))
 
 
-def choices(device_type: str, max_batch_rows: int, multiply_adds: int) -> list[RowBlocks]:
+def choices(device_type: str, *, max_batch_rows: int, multiply_adds: int, widest: int) -> list[RowBlocks]:
     """What to try on a device until every row has the same answer in any company, the fastest first.
 
     Args:
         device_type: torch's `cpu` or `cuda`.
         max_batch_rows: the largest batch that will come.
         multiply_adds: the network's, for one row.
+        widest: columns of its widest matrix.
     """
-    if device_type == "cpu":
-        largest = 1024 if multiply_adds <= _SMALL_NETWORK else 256  # more at once is no faster, and falls out of caches
-        largest = min(largest, -(-max_batch_rows // CPU_MULTIPLE) * CPU_MULTIPLE)
-        return [RowBlocks(range(CPU_MULTIPLE, largest + 1, CPU_MULTIPLE)), RowBlocks([CPU_FIXED])]
+    on_cpu = device_type == "cpu"
+    # More rows at once are no faster than these, fall out of caches, and take longer to try.
+    most = next((rows for limit, rows in _CPU_ROWS if multiply_adds <= limit), _CPU_ROWS_LEAST) if on_cpu else 4096
+    while most > LEAST and most * widest > _MAX_NUMBERS:
+        most //= 2
+    most = min(most, -(-max_batch_rows // LEAST) * LEAST)
+    if on_cpu:
+        return [RowBlocks(range(LEAST, most + 1, LEAST)), RowBlocks([CPU_FIXED])]
     # A GPU runs a captured graph for each count, so there are few: powers of two. Whether two counts share a kernel
     # is its library's choice; one count for everything leaves it none, and 256 rows cost a GPU little more than one.
-    powers = [16]
-    while powers[-1] < min(max_batch_rows, 4096):
+    powers = [LEAST]
+    while powers[-1] < most:
         powers.append(powers[-1] * 2)
     return [RowBlocks(powers), RowBlocks([CUDA_FIXED])]

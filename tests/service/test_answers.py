@@ -12,10 +12,10 @@ from models.config import MLPConfig
 from models.numpy_mlp import NumpyMLP
 from models.schema import ClassTarget, NumericColumn, NumericTarget, Schema, Target
 from models.store import Store
+from service.answers import AnswerWriter
 from service.batcher import Answer
 from service.catalog import ServedVersion
 from service.metrics import ModelMetrics
-from service.routes.predict import AnswerWriter
 from service.schemas import PredictResponse
 
 TARGETS: dict[str, Target] = {
@@ -35,11 +35,11 @@ def served(target: Target, folder: Path) -> ServedVersion:
 
 
 @pytest.mark.parametrize("kind", TARGETS)
-@pytest.mark.parametrize(("start", "rows"), [(0, 1), (3, 1), (2, 5), (0, 8)])
+@pytest.mark.parametrize(("start", "rows"), [(0, 1), (3, 1), (2, 5), (0, 100), (7, 90)])
 def test_written_answers_are_the_rows_own(kind: str, start: int, rows: int, tmp_path: Path) -> None:
     target = TARGETS[kind]
     width = 3 if kind == "classifier" else 1
-    matrix = np.random.default_rng(1).normal(size=(8, width)).astype(np.float32)
+    matrix = np.random.default_rng(1).normal(size=(100, width)).astype(np.float32)
     matrix[3] = np.float32(1e-30)
     answer = Answer(matrix)
     writer = AnswerWriter(served(target, tmp_path))
