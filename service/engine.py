@@ -150,7 +150,7 @@ class Engine:
     def _enter_device(self) -> None:
         """Makes the device this thread's own: whatever torch allocates by the way is not to wake another GPU."""
         if self.device.type == "cuda":
-            torch.cuda.set_device(self.device)
+            torch.cuda.set_device(self.device.index or 0)
 
     def _release(self) -> None:
         """Gives back all memory but the networks' own."""

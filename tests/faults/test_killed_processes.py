@@ -13,7 +13,7 @@ from crowd import Crowd, figure, totals_agree
 from family import Family, complete, is_gone, kill
 from footprint import Footprint, comes_back
 from probe import readiness
-from serving import Server, running
+from serving import Server, running, wait_until
 
 from models.store import Store
 
@@ -67,6 +67,11 @@ def test_a_killed_worker_host_is_replaced_and_every_request_is_answered(
     store: Store, tmp_path: Path, tell: Tell, workers: int
 ) -> None:
     with running(store.root, tmp_path, workers=workers) as server:
+        family = Family.of(server)
+        for host in family.hosts:  # the first time, LitServe opens what it then keeps: a connection and a handle
+            kill(host)
+            wait_until(lambda gone=host: is_gone(gone), server.log)  # type: ignore[misc]
+            complete(server, family)
         with Crowd(server) as first:
             first.warm()
         before, family = Footprint.of(server), Family.of(server)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from serving import Oracle, Server
 
 from models.schema import CategoricalColumn, NumericTarget
+from service.bulk_json import BulkReader
 
 pytestmark = pytest.mark.faults
 PATIENCE_SECONDS = 10
@@ -24,7 +25,7 @@ KNOWN_GOOD = b'{"model":"colours","instances":[[0.1,0.2,0.3,0.4]]}'
 ORACLES = {name: Oracle(checkpoint) for name, checkpoint in MODELS.items()}
 
 fuzzing = settings(
-    max_examples=30 * FUZZ_SECONDS,
+    max_examples=20 * FUZZ_SECONDS,
     deadline=None,
     database=None,
     derandomize=True,
@@ -281,3 +282,27 @@ def test_any_headers_get_a_documented_answer(
     conversation: Conversation, request: dict[str, Any], headers: dict[str, str]
 ) -> None:
     conversation.ask(as_json(request), headers)
+
+
+plain = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70)
+pairs = st.lists(plain, min_size=2, max_size=2)
+odd_pairs = st.lists(plain | values, min_size=2, max_size=2) | st.dictionaries(names, plain, min_size=2, max_size=2)
+bulk_requests = st.fixed_dictionaries(
+    {"instances": st.lists(pairs, max_size=4) | st.lists(pairs | odd_pairs, max_size=4)},
+    optional={"model": st.sampled_from([*MODELS, None, "[", "]", "é"]) | values},
+)
+
+
+@fuzzing
+@given(body=broken() | bulk_requests.map(as_json) | near_requests.map(as_json))
+def test_what_is_read_in_bulk_reads_the_same_in_python(body: bytes) -> None:
+    found = BulkReader().read(body)
+    if found is None:
+        return
+    model, numbers = found
+    request = json.loads(body, parse_constant=pytest.fail)
+    assert model == request.get("model")
+    cells = [cell for row in request["instances"] for cell in row]
+    assert {type(row) for row in request["instances"]} == {list}
+    assert {type(cell) for cell in cells} <= {int, float}
+    np.testing.assert_array_equal(numbers, np.array(request["instances"], dtype=np.float64))
