@@ -44,10 +44,10 @@ def run(
         peers: by name; `--only` picks among them.
         goals: what the report judges.
         baseline: the server that ratios are over.
-        strict: whether a server that fails ends the run at once, or is told at its end.
+        strict: whether a server that fails ends the run at once.
 
     Returns:
-        The exit code: 1 where a server failed or answered wrongly.
+        The exit code: 1 where a server failed or answered wrongly, 130 after an interrupt.
     """
     if arguments.driver not in available_drivers():
         print(f"{arguments.driver} is not installed; there are: {', '.join(available_drivers())}", file=sys.stderr)
@@ -56,20 +56,33 @@ def run(
     effort = Effort(arguments.driver, arguments.seconds, arguments.warm_up, arguments.idle)
     chosen = [peers[name] for name in arguments.only or peers]
     results = Results()
-    failures = []
     with tempfile.TemporaryDirectory(prefix="axon-bench-") as folder:
-        for round_ in range(arguments.rounds):
-            turn = round_ % len(chosen)
-            for peer in chosen[turn:] + chosen[:turn]:
-                print(f"round {round_ + 1} of {arguments.rounds}: {peer.name}", file=sys.stderr, flush=True)
-                try:
-                    measure(peer, arguments.workloads, round_, effort, Path(folder), results)
-                except (RuntimeError, OSError) as error:
-                    failures.append(f"{peer.name}, round {round_ + 1}: {error}")
-                    print(failures[-1], file=sys.stderr, flush=True)
-                    if strict:
-                        return 1
+        try:
+            failures = _measure_all(chosen, arguments, effort, Path(folder), results, strict=strict)
+            exit_code = 1 if failures else 0
+        except KeyboardInterrupt:
+            print("interrupted: what was measured until then follows", file=sys.stderr)
+            exit_code = 130
     print(report(results, chosen, goals, effort, arguments.rounds, baseline))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps({"effort": asdict(effort), **asdict(results)}, indent=1))
-    return 1 if failures else 0
+    return exit_code
+
+
+def _measure_all(
+    peers: list[Peer], arguments: argparse.Namespace, effort: Effort, folder: Path, results: Results, *, strict: bool
+) -> int:
+    """Adds to the results, and returns how often a server failed."""
+    failures = 0
+    for round_ in range(arguments.rounds):
+        turn = round_ % len(peers)
+        for peer in peers[turn:] + peers[:turn]:
+            print(f"round {round_ + 1} of {arguments.rounds}: {peer.name}", file=sys.stderr, flush=True)
+            try:
+                measure(peer, arguments.workloads, round_, effort, folder, results)
+            except (RuntimeError, OSError, ValueError, LookupError) as error:  # the last: an answer of another form
+                failures += 1
+                print(f"{peer.name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+                if strict:
+                    return failures
+    return failures

@@ -266,7 +266,9 @@ class Batcher:
         if queue is None or not queue.rows:
             return
         pace = self._paces.get(served.key)
-        wait = pace.seconds_for(queue.rows, self._pool.up) if pace is not None else 0.0
+        wait = pace.seconds_for(queue.rows) if pace is not None else 0.0
+        if wait > _MOST_OF_DEADLINE * timeout:
+            wait /= max(1, self._pool.up)
         if queue.rows + rows > self._max_queue_rows or wait > _MOST_OF_DEADLINE * timeout:
             raise QueueFull(served.name, retry_after=min(max(1, math.ceil(wait / 2)), _MAX_RETRY_AFTER))
 

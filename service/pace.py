@@ -34,6 +34,6 @@ class Pace:
         self._seconds_a_row = newest if not known else known + _WEIGHT * (newest - known)
         self.batch_rows = max(_LEAST_BATCH_ROWS, int(_BATCH_SECONDS / self._seconds_a_row))
 
-    def seconds_for(self, rows: int, workers: int) -> float:
-        """How long this many rows will take as many workers; 0 where nothing is known."""
-        return rows * self._seconds_a_row / max(1, workers)
+    def seconds_for(self, rows: int) -> float:
+        """How long this many rows will take one worker; 0 where nothing is known."""
+        return rows * self._seconds_a_row

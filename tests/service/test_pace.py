@@ -10,16 +10,15 @@ from service.pace import Pace
 def test_nothing_is_known_before_a_batch_that_tells_something() -> None:
     pace = Pace()
     pace.observe(1, 10.0)
-    assert pace.seconds_for(1_000_000, 1) == 0
+    assert pace.seconds_for(1_000_000) == 0
     assert pace.batch_rows > 1_000_000
 
 
-def test_rows_take_as_long_as_they_took_and_workers_share_them() -> None:
+def test_rows_take_as_long_as_they_took() -> None:
     pace = Pace()
     for _ in range(50):
         pace.observe(1000, 0.5)
-    assert pace.seconds_for(4000, 1) == pytest.approx(2.0)
-    assert pace.seconds_for(4000, 2) == pytest.approx(1.0)
+    assert pace.seconds_for(4000) == pytest.approx(2.0)
     assert pace.batch_rows == 100, "a batch takes 50 ms"
 
 
@@ -28,7 +27,7 @@ def test_the_newest_batches_count_most() -> None:
     pace.observe(1000, 10.0)
     for _ in range(30):
         pace.observe(1000, 0.1)
-    assert pace.seconds_for(1000, 1) == pytest.approx(0.1, rel=0.05)
+    assert pace.seconds_for(1000) == pytest.approx(0.1, rel=0.05)
 
 
 def test_a_slow_model_still_gets_batches() -> None:
