@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,6 +186,8 @@ class FrameServer:
         """In the loader's thread: what LOADED says."""
         try:
             facts = self._predictor.load(key)
+        except DeviceFault as error:
+            _end(key, error)
         except Exception as error:
             if not isinstance(error, AxonError):
                 log.exception("checkpoint not loaded", key=key)
@@ -251,8 +253,7 @@ class FrameServer:
         try:
             answers = self._predictor.predict(Batch(key, parts))
         except DeviceFault as error:
-            log.error("the device failed; this worker ends", key=key, reason=str(error))
-            os._exit(DEVICE_FAULT_EXIT_CODE)  # the device's driver may hang in an orderly exit
+            _end(key, error)
         except Exception as error:
             return self._isolate(key, parts, error)
         faults: list[dict[int, str]] = [{} for _ in parts]
@@ -327,6 +328,11 @@ class FrameServer:
                 self._waiting[key] = kept
             else:
                 del self._waiting[key]
+
+
+def _end(key: str, fault: DeviceFault) -> NoReturn:
+    log.error("the device failed; this worker ends", key=key, reason=str(fault))
+    os._exit(DEVICE_FAULT_EXIT_CODE)  # the device's driver may hang in an orderly exit
 
 
 def _copied(

@@ -25,6 +25,7 @@ from crowd import Crowd, Report, figure, queries_of, totals_agree
 from footprint import Footprint, comes_back
 from peak_memory import PeakMemory
 from serving import CHECKPOINTS, Oracle, Server, http_client, http_get, http_post, make_checkpoint, running, wait_until
+from warm_server import warm_up
 
 from models.checkpoint import METADATA_KEY, _canonical, _digest, save_checkpoint
 from models.errors import AxonError
@@ -51,14 +52,6 @@ def put(store: Store, name: str, version: int, content: bytes) -> Path:
     (store.root / name).mkdir(exist_ok=True)
     staging.rename(store.root / name / str(version))
     return checkpoint_file(store, name, version)
-
-
-def footprint(server: Server) -> Footprint:
-    """What a server holds once it has worked: its first answers open the files of its metrics."""
-    with Crowd(server, pause_seconds=0.05) as crowd:
-        crowd.warm()
-        crowd.stop()
-    return Footprint.of(server)
 
 
 def listing(server: Server) -> dict[str, Any]:
@@ -195,7 +188,7 @@ def colours(seed: int) -> Any:
 
 def test_bad_versions_are_named_and_what_was_served_stays_served(store: Store, tmp_path: Path) -> None:
     with running(store.root, tmp_path) as server:
-        before = footprint(server)
+        before = warm_up(server)
         with crowd_beside(server) as report:
             expected = {}
             for version, (reason, content) in enumerate(bad_files(), start=2):
@@ -311,7 +304,7 @@ def test_new_versions_go_live_one_after_the_other_and_no_request_fails(
     checkpoints = [CHECKPOINTS["colours"], *(colours(seed) for seed in range(2, 12))]
     oracles = [(version, Oracle(checkpoint)) for version, checkpoint in enumerate(checkpoints, start=1)]
     with running(store.root, tmp_path, api_processes=api_processes, workers=workers) as server:
-        before = footprint(server)
+        before = warm_up(server)
         with crowd_of_others(server), Followers(server, "colours", oracles) as seen:
             for which, checkpoint in enumerate(checkpoints[1:], start=1):
                 assert store.publish("colours", checkpoint).version == which + 1
