@@ -39,6 +39,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     Attributes:
         phase, since: what it does, and from when on, by the watch's clock.
+        unread_since: from when on its client has not read what is there for it; None where it reads.
     """
 
     app: Any
@@ -49,6 +50,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.watch = application.watch
         self.phase = Phase.HEAD
         self.since = self.watch.now
+        self.unread_since: float | None = None
         self._direct = application.direct
         self._exchange: Exchange | None = None  # the direct request that is being read
         self._unanswered: set[Exchange] = set()
@@ -191,10 +193,12 @@ class HttpProtocol(HttpToolsProtocol):
         """The client does not read its answers: it is asked for no more requests."""
         super().pause_writing()
         self.flow.pause_reading()
+        self.unread_since = self.watch.now
 
     def resume_writing(self) -> None:
         """The client has read what waited for it."""
         super().resume_writing()
+        self.unread_since = None
         if self._reads_next:
             self._open_next()
         elif not self.pipeline:
@@ -208,11 +212,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def timed_out(self) -> None:
         """The watch found that this takes too long."""
-        if self.phase in (Phase.IDLE, Phase.LINGERING):
-            if self.transport.get_write_buffer_size():
-                self.transport.abort()  # closing would wait for a client that does not read
-            else:
-                self.transport.close()
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()  # closing would wait for a client that does not read
+        elif self.phase in (Phase.IDLE, Phase.LINGERING):
+            self.transport.close()
         elif self.phase == Phase.HEAD and not self._head_bytes:
             self.transport.close()
         elif self._exchange is not None and not self._exchange.opened:

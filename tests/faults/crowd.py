@@ -371,9 +371,9 @@ def figure(server: Server, name: str) -> float:
     return sum(map(float, re.findall(rf"^{re.escape(name)}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)))
 
 
-def totals_agree(server: Server, *reports: Report) -> None:
-    """Prometheus counts what the clients did; it is a flush behind at most."""
-    seen: Counter[tuple[str, str]] = Counter()
+def totals_agree(server: Server, *reports: Report, since: Counter[tuple[str, str]] | None = None) -> None:
+    """Prometheus counts what the clients did, on top of what it had counted before; it is a flush behind at most."""
+    seen: Counter[tuple[str, str]] = Counter(since)
     for report in reports:
         seen += report.statuses
     wait_until(lambda: counted(server) == seen, lambda: f"{counted(server)} is not {seen}")

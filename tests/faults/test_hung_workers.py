@@ -10,13 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from crowd import Crowd, figure, totals_agree
+from crowd import Crowd, counted, figure, totals_agree
 from family import Family, complete, is_gone
 from faulty_server import FaultyServer
-from footprint import Footprint, comes_back
+from footprint import comes_back
 from poison import FIRST_HANG, HANGS, SLOW, SLOW_SECONDS, SPINS
 from probe import Probe, readiness
 from serving import http_post, running, wait_until
+from warm_server import warm_up
 
 from models.store import Store
 
@@ -33,9 +34,7 @@ def test_a_stopped_worker_is_found_and_replaced_and_every_request_is_answered(
     store: Store, tmp_path: Path, tell: Tell, workers: int
 ) -> None:
     with running(store.root, tmp_path, workers=workers, hang_seconds=HANG_SECONDS) as server:
-        with Crowd(server) as first:
-            first.warm()
-        before, family = Footprint.of(server), Family.of(server)
+        before, family, since = warm_up(server), Family.of(server), counted(server)
         with Crowd(server, deadline_seconds=10) as crowd, Probe(server) as probe:
             crowd.warm()
             [victim, *_] = sorted(family.workers)
@@ -56,7 +55,7 @@ def test_a_stopped_worker_is_found_and_replaced_and_every_request_is_answered(
         else:
             assert probe.statuses == [200], "the other worker answers"
             assert report.outage < HANG_SECONDS + 2
-        totals_agree(server, first.report, report)
+        totals_agree(server, report, since=since)
         comes_back(server, before)
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from crowd import Crowd, figure, totals_agree
+from crowd import Crowd, counted, figure, totals_agree
 from family import Family, complete, is_gone, kill
-from footprint import Footprint, comes_back
+from footprint import comes_back
 from probe import readiness
 from serving import Server, running, wait_until
+from warm_server import warm_up
 
 from models.store import Store
 
@@ -36,9 +37,7 @@ def test_workers_killed_mid_batch_cost_time_and_no_answer(
     store: Store, tmp_path: Path, tell: Tell, workers: int, kills: int, every: float
 ) -> None:
     with running(store.root, tmp_path, workers=workers) as server:
-        with Crowd(server) as first:
-            first.warm()
-        before, family = Footprint.of(server), Family.of(server)
+        before, family, since = warm_up(server), Family.of(server), counted(server)
         with Crowd(server, deadline_seconds=10) as crowd:
             crowd.warm()
             began = time.monotonic()
@@ -56,7 +55,7 @@ def test_workers_killed_mid_batch_cost_time_and_no_answer(
         else:  # only the restart's length is added, and that is short
             assert report.percentile(100) < report.outage + 0.5
             assert report.outage < 2
-        totals_agree(server, first.report, report)
+        totals_agree(server, report, since=since)
         assert figure(server, "axon_batches_resent_total") >= kills
         complete(server, family)
         comes_back(server, before)
@@ -72,9 +71,7 @@ def test_a_killed_worker_host_is_replaced_and_every_request_is_answered(
             kill(host)
             wait_until(lambda gone=host: is_gone(gone), server.log)  # type: ignore[misc]
             complete(server, family)
-        with Crowd(server) as first:
-            first.warm()
-        before, family = Footprint.of(server), Family.of(server)
+        before, family, since = warm_up(server), Family.of(server), counted(server)
         with Crowd(server, deadline_seconds=20) as crowd:
             crowd.warm()
             [victim, *_] = sorted(family.hosts)
@@ -83,7 +80,7 @@ def test_a_killed_worker_host_is_replaced_and_every_request_is_answered(
             report = crowd.stop()
         tell(report)
         report.check()
-        totals_agree(server, first.report, report)
+        totals_agree(server, report, since=since)
         comes_back(server, before)
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from crowd import Crowd, Report, figure, totals_agree
+from crowd import Crowd, Report, counted, figure, totals_agree
 from family import Family, complete
 from faulty_server import FaultyServer
-from footprint import Footprint, comes_back
+from footprint import comes_back
 from poison import DEVICE_FAULT, FIRST_DEVICE_FAULT, OUT_OF_MEMORY, RAISES, ROOM
 from serving import CHECKPOINTS, Oracle, Server, http_client, http_post, numeric, running
+from warm_server import warm_up
 
 from models.checkpoint import Checkpoint
 from models.config import MLPConfig
@@ -149,9 +150,7 @@ def test_a_device_that_fails_once_costs_a_worker_and_no_answer(
     store: Store, tmp_path: Path, tell: Tell, workers: int
 ) -> None:
     with running(store.root, tmp_path, FaultyServer, workers=workers) as server:
-        with Crowd(server) as first:
-            first.warm()
-        before, family = Footprint.of(server), Family.of(server)
+        before, family, since = warm_up(server), Family.of(server), counted(server)
         with crowded(server, price(FIRST_DEVICE_FAULT), times=1) as (crowd, poisoned):
             answers = [answer for future in poisoned for answer in future.result()]
             crowd.warm()
@@ -160,7 +159,7 @@ def test_a_device_that_fails_once_costs_a_worker_and_no_answer(
         report.check()
         assert [answer.status_code for answer in answers] == [200] * len(answers)
         assert len(complete(server, family).workers - family.workers) == 1
-        totals_agree(server, first.report, add(report, "200", price=len(answers)))
+        totals_agree(server, add(report, "200", price=len(answers)), since=since)
         comes_back(server, before)
 
 

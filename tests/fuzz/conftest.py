@@ -29,7 +29,7 @@ def unharmed(folder: Path, **settings: object) -> Iterator[Server]:
     store = Store(folder / "store")
     for name, checkpoint in MODELS.items():
         store.publish(name, checkpoint)
-    limits = {"max_body_bytes": 200_000, "max_request_rows": 500, "header_seconds": 1, "body_seconds": 1}
+    limits = {"max_body_bytes": 200_000, "max_request_rows": 500, "header_seconds": 2, "body_seconds": 2}
     with running(store.root, folder, default_model=DEFAULT_MODEL, idle_seconds=2, **limits, **settings) as server:
         before = server.processes()
         yield server

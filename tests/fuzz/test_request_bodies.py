@@ -6,7 +6,7 @@ from __future__ import annotations
 import http.client
 import json
 import math
-from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -34,43 +34,35 @@ fuzzing = settings(
 )
 
 
-class Conversation:
-    """One connection that is kept, and the claims about every answer that comes on it."""
+class Asker:
+    """Sends requests, each on a connection of its own, and checks every answer."""
 
     def __init__(self, server: Server) -> None:
         self._statuses = {int(status) for status in document(server)["paths"]["/predict"]["post"]["responses"]}
-        self._http = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_SECONDS)
-        self._good = self._exchange(KNOWN_GOOD, {})
-        assert self._good[0] == 200
+        self._port = server.port
+        with self._connected() as connection:
+            status, _, self._good = exchange(connection, KNOWN_GOOD, {})
+        assert status == 200
 
     def ask(self, body: bytes, headers: dict[str, str] | None = None, cuts: int = 0) -> int:
-        """Sends a request, checks its answer, and asks on the same connection what is known to be good."""
-        status, fields, answer = self._exchange(body, headers or {}, cuts)
-        assert status in self._statuses, answer
-        if status == 200:
-            check_prediction(answer, body)
-        else:
-            self._check_problem(status, fields, answer, body)
-        given_id = (headers or {}).get("X-Request-ID", "")
-        if 0 < len(given_id) <= 128 and given_id.isascii() and given_id.isprintable() and given_id == given_id.strip():
-            assert fields["x-request-id"] == given_id
-        again = self._exchange(KNOWN_GOOD, {})
-        assert (again[0], again[2]) == (200, self._good[2])
+        """The status of a request's answer, once the same connection has answered what is known to be good."""
+        headers = headers or {}
+        with self._connected() as connection:
+            status, fields, answer = exchange(connection, body, headers, cuts)
+            assert status in self._statuses, answer
+            if status == 200:
+                check_prediction(answer, body)
+            else:
+                self._check_problem(status, fields, answer, body)
+            id_ = headers.get("X-Request-ID", "")
+            if 0 < len(id_) <= 128 and id_.isascii() and id_.isprintable() and id_ == id_.strip():
+                assert fields["x-request-id"] == id_
+            again, _, good = exchange(connection, KNOWN_GOOD, {})
+            assert (again, good) == (200, self._good)
         return status
 
-    def close(self) -> None:
-        self._http.close()
-
-    def _exchange(
-        self, body: bytes, headers: dict[str, str], cuts: int = 0
-    ) -> tuple[int, http.client.HTTPMessage, bytes]:
-        size = max(1, len(body) // (cuts + 1))
-        content: bytes | Iterator[bytes] = body
-        if cuts:
-            content = (body[at : at + size] for at in range(0, len(body), size))
-        self._http.request("POST", "/predict", content, headers, encode_chunked=bool(cuts))
-        answer = self._http.getresponse()
-        return answer.status, answer.headers, answer.read()
+    def _connected(self) -> closing[http.client.HTTPConnection]:
+        return closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE_SECONDS))
 
     def _check_problem(self, status: int, fields: http.client.HTTPMessage, answer: bytes, body: bytes) -> None:
         assert fields["content-type"] == "application/problem+json"
@@ -86,6 +78,17 @@ class Conversation:
         if status >= 500:  # a row so far off that torch has no finite answer to it either
             assert problem["type"] == "urn:axon:problem:model-fault", answer
             assert not np.isfinite(expected_answers(json.loads(body))).all()
+
+
+def exchange(
+    connection: http.client.HTTPConnection, body: bytes, headers: dict[str, str], cuts: int = 0
+) -> tuple[int, http.client.HTTPMessage, bytes]:
+    """Status, headers and body of the answer to one request, whose body is sent in chunks where it is cut."""
+    size = max(1, len(body) // (cuts + 1))
+    content = (body[at : at + size] for at in range(0, len(body), size)) if cuts else body
+    connection.request("POST", "/predict", content, headers, encode_chunked=bool(cuts))
+    answer = connection.getresponse()
+    return answer.status, answer.headers, answer.read()
 
 
 def expected_answers(request: Any) -> list[list[float]]:
@@ -107,10 +110,8 @@ def check_prediction(answer: bytes, body: bytes) -> None:
 
 
 @pytest.fixture(scope="module")
-def conversation(fuzzed: Server) -> Iterator[Conversation]:
-    conversation = Conversation(fuzzed)
-    yield conversation
-    conversation.close()
+def asker(fuzzed: Server) -> Asker:
+    return Asker(fuzzed)
 
 
 def cells(column: Any) -> st.SearchStrategy[Any]:
@@ -248,40 +249,32 @@ headers = st.fixed_dictionaries(
 
 @fuzzing
 @given(request=good_requests(), cuts=st.integers(0, 3))
-def test_what_fits_a_model_is_answered_as_torch_answers_it(
-    conversation: Conversation, request: dict[str, Any], cuts: int
-) -> None:
-    assert conversation.ask(as_json(request), cuts=cuts) == 200
+def test_what_fits_a_model_is_answered_as_torch_answers_it(asker: Asker, request: dict[str, Any], cuts: int) -> None:
+    assert asker.ask(as_json(request), cuts=cuts) == 200
 
 
 @fuzzing
 @given(body=near_requests.map(as_json) | values.map(as_json) | st.binary(max_size=200), cuts=st.integers(0, 3))
-def test_any_json_and_any_bytes_get_a_documented_answer(conversation: Conversation, body: bytes, cuts: int) -> None:
-    conversation.ask(body, cuts=cuts)
+def test_any_json_and_any_bytes_get_a_documented_answer(asker: Asker, body: bytes, cuts: int) -> None:
+    asker.ask(body, cuts=cuts)
 
 
 @fuzzing
 @given(request=spoiled_requests(), cuts=st.integers(0, 3))
-def test_a_good_request_with_other_cells_is_refused_or_right(
-    conversation: Conversation, request: dict[str, Any], cuts: int
-) -> None:
-    conversation.ask(as_json(request), cuts=cuts)
+def test_a_good_request_with_other_cells_is_refused_or_right(asker: Asker, request: dict[str, Any], cuts: int) -> None:
+    asker.ask(as_json(request), cuts=cuts)
 
 
 @fuzzing
 @given(body=broken(), cuts=st.integers(0, 3))
-def test_a_good_request_that_was_damaged_is_refused_or_still_right(
-    conversation: Conversation, body: bytes, cuts: int
-) -> None:
-    conversation.ask(body, cuts=cuts)
+def test_a_good_request_that_was_damaged_is_refused_or_still_right(asker: Asker, body: bytes, cuts: int) -> None:
+    asker.ask(body, cuts=cuts)
 
 
 @fuzzing
 @given(request=good_requests() | near_requests, headers=headers)
-def test_any_headers_get_a_documented_answer(
-    conversation: Conversation, request: dict[str, Any], headers: dict[str, str]
-) -> None:
-    conversation.ask(as_json(request), headers)
+def test_any_headers_get_a_documented_answer(asker: Asker, request: dict[str, Any], headers: dict[str, str]) -> None:
+    asker.ask(as_json(request), headers)
 
 
 plain = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**70), 2**70)

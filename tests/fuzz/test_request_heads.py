@@ -15,7 +15,7 @@ from serving import Server, http_post
 
 pytestmark = pytest.mark.faults
 
-CONVERSATIONS = 100 * FUZZ_SECONDS
+CONVERSATIONS = 75 * FUZZ_SECONDS
 AT_A_TIME = 100
 PATIENCE_SECONDS = 20  # the server's limits are seconds, and its cores are busy
 REFUSALS = {400, 404, 405, 408, 413, 414, 422, 431}

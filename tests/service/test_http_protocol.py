@@ -357,6 +357,14 @@ def test_a_client_that_reads_no_answers_is_sent_no_more_than_a_few(service: Serv
         sender.join()
 
 
+def test_a_client_that_never_reads_is_let_go(make_service: Callable[..., Service]) -> None:
+    service = make_service(idle_seconds=0.3, max_body_bytes=20_000_000, max_buffered_bytes=20_000_000)
+    with service.connect() as stream:
+        stream.sendall(post(b"x" * 20_000_000))
+        wait_until(lambda: service.app.echo.begun == 1)
+        wait_until(lambda: not service.server.server_state.connections)
+
+
 def test_a_stopping_server_answers_what_has_come_in_part(make_service: Callable[..., Service]) -> None:
     service = make_service()
     service.app.echo.holds = True
