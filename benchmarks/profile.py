@@ -69,7 +69,6 @@ PARTS = tuple(
     )
 )
 _KERNEL = ("kernel: send", "kernel: receive")
-_TO_WORKER = re.compile(r"\(service/link\.py")
 _MODULE = re.compile(r"\((?:service|models|benchmarks|litserve)/([\w/]+)\.py")
 _PYTHON = re.compile(r"^(\S+) \(([\w./-]+\.py):\d+\)$")
 _WAITS = re.compile(
@@ -103,15 +102,12 @@ def part_of(stack: list[str]) -> str | None:
             return None
         for pattern, part in PARTS:
             if pattern.search(frame):
-                return f"{part}, worker's stream" if part in _KERNEL and _on_link(stack) else part
+                worker_s = part in _KERNEL and "(service/link.py" in function_of(stack)
+                return f"{part}, worker's stream" if worker_s else part
         module = _MODULE.search(frame)
         if module is not None:
             return module[1]
     return "other"
-
-
-def _on_link(stack: list[str]) -> bool:
-    return any(_TO_WORKER.search(frame) for frame in stack)
 
 
 def function_of(stack: list[str]) -> str:

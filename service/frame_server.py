@@ -173,7 +173,7 @@ class FrameServer:
                 batch = frames.decode_predict(frame.payload)
                 self._waiting.setdefault(batch.key, deque()).append((connection, frame, batch))
             case Kind.LOAD:
-                key = bytes(frame.payload).decode()
+                key = bytes(frame.payload).decode(errors="replace")
                 loading = self._loader.submit(self._load, key)
                 loading.add_done_callback(lambda done: self._loading_done(connection, frame.id, done))
             case Kind.PING:

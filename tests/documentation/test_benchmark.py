@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import profile
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -56,6 +58,34 @@ def test_a_short_run_measures_both_servers_judges_the_goals_and_leaves_nothing(t
     assert float(figure.split()[0]) == pytest.approx(rates["axon"] / rates["fastapi"], abs=0.01)
     assert verdict == ("met" if float(figure.split()[0]) >= float(limit.split()[1]) else "NOT met")
     assert _temporary_folders() - before == set()
+
+
+def test_a_sample_counts_for_its_innermost_part_and_a_wait_for_none() -> None:
+    loop = [
+        "Runner.run (asyncio/runners.py:118)",
+        "uv__read (stream.c:1154)",
+        "Link.data_received (service/link.py:126)",
+    ]
+    answer = [*loop, "HttpProtocol.send (service/http_protocol.py:347)"]
+    parts, functions = profile.count(
+        f"{';'.join(stack)} {samples}"
+        for stack, samples in (
+            (loop, 1),
+            (answer, 2),
+            ([*answer, "write (libc.so.6)"], 4),
+            ([*loop, "Link.send (service/link.py:80)", "write (libc.so.6)"], 8),
+            ([*loop[:2], "epoll_pwait (libc.so.6)"], 16),
+            (["main (somebody/else.py:1)"], 32),
+        )
+    )
+    assert parts == {
+        "link and frames": 1,
+        "answer": 2,
+        "kernel: send": 4,
+        "kernel: send, worker's stream": 8,
+        "other": 32,
+    }
+    assert functions["HttpProtocol.send (service/http_protocol.py)"] == 6
 
 
 @pytest.mark.slow

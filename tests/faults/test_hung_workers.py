@@ -79,7 +79,8 @@ def test_a_request_with_a_short_deadline_gets_504_at_it_and_not_later(store: Sto
 def test_a_forward_that_never_returns_takes_nobody_along(
     store: Store, tmp_path: Path, tell: Tell, cell: float, workers: int
 ) -> None:
-    with running(store.root, tmp_path, FaultyServer, workers=workers, hang_seconds=HANG_SECONDS) as server:
+    settings = {"workers": workers, "api_processes": workers, "hang_seconds": HANG_SECONDS}
+    with running(store.root, tmp_path, FaultyServer, **settings) as server:
         family = Family.of(server)
         with Crowd(server, deadline_seconds=20) as crowd, ThreadPoolExecutor(1) as pool:
             crowd.warm()
