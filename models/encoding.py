@@ -88,8 +88,8 @@ class RowEncoder:
             numbers: `(rows, columns)`, in column order.
 
         Returns:
-            The same bytes as `encode`, or None where only `encode` can tell: the columns are not all numeric, or a number
-            is not one that float32 holds.
+            The same bytes as `encode`, or None where only `encode` can tell: not all columns are numeric, or float32
+            does not hold one of the numbers.
         """
         if self._origins is None or numbers.shape[1] != self.width:
             return None

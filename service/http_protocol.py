@@ -214,9 +214,7 @@ class HttpProtocol(HttpToolsProtocol):
         """The watch found that this takes too long."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()  # closing would wait for a client that does not read
-        elif self.phase in (Phase.IDLE, Phase.LINGERING):
-            self.transport.close()
-        elif self.phase == Phase.HEAD and not self._head_bytes:
+        elif self.phase in (Phase.IDLE, Phase.LINGERING) or (self.phase == Phase.HEAD and not self._head_bytes):
             self.transport.close()
         elif self._exchange is not None and not self._exchange.opened:
             self.since = self.watch.now  # it waits for its turn: reading is paused, which is not the client's fault
