@@ -73,7 +73,7 @@ def served_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             yield address
         finally:
             server.send_signal(signal.SIGTERM)
-            assert server.wait(timeout=60) == 0
+            assert server.wait(timeout=60) == 0, (folder / "log").read_text()
 
 
 def _ready(address: str) -> bool:
