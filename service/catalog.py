@@ -27,6 +27,8 @@ from service.link import Loaded
 from service.logs import get_logger
 from service.metrics import ModelMetrics
 
+_FIRST_LOOK_SECONDS = 10.0
+
 log = get_logger(__name__)
 
 FileIdentity = tuple[int, int, int]  # inode, modification time, size: another file under the same path differs
@@ -104,6 +106,7 @@ class Catalog:
         self._versions: OrderedDict[tuple[str, int], ServedVersion] = OrderedDict()
         self._bad: dict[tuple[str, int], tuple[FileIdentity | None, str]] = {}
         self._lock = asyncio.Lock()
+        self._looked = asyncio.Event()
         self.problems: dict[str, str] = {}
 
     def get(self, id_: str | None) -> ServedVersion | None:
@@ -115,9 +118,12 @@ class Catalog:
 
         Raises:
             InvalidName, ModelNotFound: no such model, version or alias.
-            ModelUnavailable: it is there and cannot be loaded.
+            ModelUnavailable: it is there and cannot be loaded, or nobody has come to look yet.
         """
         served = self.get(id_)
+        if served is None and not self._looked.is_set():
+            await self._first_look()
+            served = self.get(id_)
         if served is not None:
             return served
         reference = Reference.parse(id_ if id_ is not None else self._default_id or self._no_default())
@@ -130,6 +136,14 @@ class Catalog:
         if served is None:
             raise ModelUnavailable(f"{reference.name}@{version} cannot be loaded; GET /models says why.")
         return served
+
+    async def _first_look(self) -> None:
+        """Waits for it: readiness is asked of one API process, and the next request may come to another."""
+        try:
+            async with asyncio.timeout(_FIRST_LOOK_SECONDS):
+                await self._looked.wait()
+        except TimeoutError:
+            raise ModelUnavailable("no model has been loaded yet.") from None
 
     def models(self) -> list[ServedModel]:
         """The models that answer, by name."""
@@ -149,6 +163,12 @@ class Catalog:
 
     async def refresh(self) -> None:
         """Takes in what changed in the store. Where the store cannot be read, everything stays as it was."""
+        try:
+            await self._refresh()
+        finally:
+            self._looked.set()
+
+    async def _refresh(self) -> None:
         async with self._lock:
             try:
                 entries = await asyncio.to_thread(self._store.entries)

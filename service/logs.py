@@ -35,6 +35,7 @@ def configure_logs(level: str, form: Literal["json", "console"]) -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
+    handler.addFilter(_is_worth_a_line)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -55,6 +56,11 @@ def configure_logs(level: str, form: Literal["json", "console"]) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """Not uvicorn's warning of each request that is no HTTP: whoever sends noise would fill the disk."""
+    return record.msg != "Invalid HTTP request received."
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

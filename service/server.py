@@ -34,6 +34,7 @@ from service.worker import PredictAPI
 _WORKER_NAME = "inference-worker"  # LitServe's name for them
 _MONITOR_SECONDS = 0.1  # how often LitServe looks whether a worker has died
 _STOP_SECONDS = 0.2  # for what takes no time by itself, on a busy machine
+_HURRIED_STOP_SECONDS = 1.0
 _RUNTIME_DIR_PREFIX = "axon-run-"
 _MAX_SOCKET_PATH = 100  # Linux takes 107 bytes
 
@@ -242,8 +243,9 @@ def _end_children() -> None:
     children = multiprocessing.active_children()
     for child in children:
         child.terminate()
+    deadline = time.monotonic() + _HURRIED_STOP_SECONDS
     for child in children:
-        child.join(timeout=5)
+        child.join(max(0.0, deadline - time.monotonic()))
         if child.is_alive():
             child.kill()
             child.join()

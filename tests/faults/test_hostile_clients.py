@@ -37,6 +37,7 @@ MAX_CONNECTIONS = 10_000
 LATE_SECONDS = 4.0  # a cut-off and its test share two busy cores with the crowd and the attack
 CROWD_P99_SECONDS = 1.0
 MIB = 1 << 20
+MAX_LOG_BYTES = 8_000  # of one attack: whoever sends noise shall not fill the disk
 
 PRICE = json.dumps({"model": "price", "instances": [[100, 3]]}).encode()
 
@@ -68,7 +69,7 @@ def unharmed(server: Server, *, memory: int = 64 * MIB, p99: float = CROWD_P99_S
     Yields:
         Where the block counts the answers with status 200 that it had itself, by model.
     """
-    before, counts = Footprint.of(server), counted(server)
+    before, counts, logged = Footprint.of(server), counted(server), len(server.log())
     others: Counter[str] = Counter()
     with PeakMemory(server.api_pids()) as peak, Crowd(server, pause_seconds=0.05) as crowd:
         crowd.warm()
@@ -81,6 +82,7 @@ def unharmed(server: Server, *, memory: int = 64 * MIB, p99: float = CROWD_P99_S
     assert report.percentile(99) < p99, str(report)
     assert grown < memory, f"an API process grew by {grown / MIB:.0f} MiB"
     assert "Traceback" not in server.log(), server.log()
+    assert len(server.log()) < logged + MAX_LOG_BYTES, server.log()[-MAX_LOG_BYTES:]
     comes_back(server, before)
     predicted = Counter({model: n for (model, status), n in report.statuses.items() if status == "200"}) + others
 

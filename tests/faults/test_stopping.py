@@ -13,7 +13,7 @@ import pytest
 from crowd import Crowd
 from family import Family
 from probe import NO_ANSWER, Probe, readiness
-from serving import Server, wait_until
+from serving import Server, http_post, wait_until
 
 from models.store import Store
 
@@ -49,7 +49,9 @@ def test_sigterm_answers_every_accepted_request_and_exits_0(
             asked = time.monotonic()
             os.kill(Family.of(server).main, signal.SIGTERM)
             wait_until(lambda: readiness(server) != 200, server.log)
-            at_503 = crowd.report.answers
+            body = {"model": "price", "instances": [[100, 3]]}
+            meanwhile = http_post(f"{server.url}/predict", json=body)
+            assert (meanwhile.status_code, meanwhile.headers["connection"]) == (200, "close")
             report = crowd.wait()
             server.ended(0)
             took = time.monotonic() - asked
@@ -57,7 +59,6 @@ def test_sigterm_answers_every_accepted_request_and_exits_0(
         report.check()
         assert probe.statuses == [200, 503, NO_ANSWER], "readiness first, then the door is closed"
         assert probe.first(503) - asked < DRAIN_SECONDS
-        assert report.answers > at_503, "what was accepted meanwhile was answered"
         assert DRAIN_SECONDS <= took < DRAIN_SECONDS + SHUTDOWN_SECONDS
     finally:
         server.kill()

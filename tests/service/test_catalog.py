@@ -255,6 +255,7 @@ def test_a_replaced_file_is_another_key(store: Store, catalog: Catalog) -> None:
 
 
 def test_the_default_is_the_only_model_or_the_one_that_is_set(store: Store, catalog: Catalog, workers: Workers) -> None:
+    refresh(catalog)
     with pytest.raises(ModelNotFound, match="none yet"):
         asyncio.run(catalog.find(None))
     for name in ("a", "b"):
@@ -278,3 +279,18 @@ def test_a_worker_loads_ahead_what_is_served_ahead(store: Store) -> None:
     spoil(store.publish("b", checkpoint()).path)
     store.version("b", 1).path.write_bytes(b"not a checkpoint")
     assert [(version.name, version.version) for version in served_versions(store)] == [("a", 2), ("a", 4)]
+
+
+def test_a_request_that_comes_before_the_first_look_waits_for_it(store: Store, catalog: Catalog) -> None:
+    store.publish("a", checkpoint())
+
+    async def scenario() -> None:
+        early = [asyncio.ensure_future(catalog.find(id_)) for id_ in ("a", "a@1", None, "b")]
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in early)
+        await catalog.refresh()
+        *found, unknown = await asyncio.gather(*early, return_exceptions=True)
+        assert [str(served) for served in found] == ["a@1"] * 3
+        assert isinstance(unknown, ModelNotFound)
+
+    asyncio.run(scenario())
