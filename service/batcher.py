@@ -16,7 +16,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,8 @@ from service.pace import Pace
 _ALONE_AFTER_LOSSES = 2
 _GIVE_UP_AFTER_LOSSES = 3
 _MAX_RETRY_AFTER = 60
-_MOST_OF_DEADLINE = 0.8  # what may pass in the queue; the rest is for the batch itself and for a wrong estimate
+_MOST_OF_DEADLINE = 0.5  # what may pass in the queue; the rest is for batches under way and for a wrong estimate
+_TURN_ROWS = 512  # a request of more gives way to others; by so many, and a batch, it holds up a smaller one at most
 
 
 class Answer:
@@ -74,6 +75,7 @@ class Ticket:
         "losses",
         "pieces",
         "queued",
+        "queued_turn",
         "rows",
         "served",
         "waiter",
@@ -91,6 +93,7 @@ class Ticket:
         self.arrived = time.perf_counter()
         self.done = False
         self.queued = 0  # rows of it that are in the queue now
+        self.queued_turn = 0  # of these, those that stand before a small request
         self.losses = 0
         self.pieces: dict[int, NDArray[np.float32]] | None = None
 
@@ -126,10 +129,12 @@ Span = tuple[Ticket, int, int]  # a ticket's rows from … up to …
 class Batch:
     """Spans of one model version under way to a worker."""
 
-    __slots__ = ("_batcher", "_kind", "_sent", "key", "rows", "spans", "suspect")
+    __slots__ = ("_answered", "_batcher", "_behind", "_kind", "_sent", "key", "rows", "spans", "suspect")
 
-    def __init__(self, batcher: Batcher, key: str, spans: list[Span]) -> None:
+    def __init__(self, batcher: Batcher, key: str, spans: list[Span], behind: Batch | None = None) -> None:
         self._batcher = batcher
+        self._behind = behind  # the batch that the worker has to answer first
+        self._answered = 0.0
         self._sent = time.perf_counter()
         self._kind = Kind.RETRY if spans[0][0].losses else Kind.PREDICT
         self.key = key
@@ -160,7 +165,10 @@ class Batch:
 
     def answered(self, answer: AnswerFrame) -> None:
         """Gives each request its own rows."""
-        self._batcher.batch_done(self.key, self.rows, time.perf_counter() - self._sent)
+        self._answered = time.perf_counter()
+        began = self._sent if self._behind is None else max(self._sent, self._behind._answered)
+        self._behind = None
+        self._batcher.batch_done(self.key, self.rows, self._answered - began)
         whole, at = Answer(answer.matrix), 0
         if answer.faults:
             self._tell_faults(answer.faults)
@@ -186,13 +194,19 @@ class Batch:
 
 
 class _Queue:
-    """What waits for one model version. `rows` counts what still wants an answer; ended requests leave it at once."""
+    """What waits for one model version. `rows` counts what still wants an answer; ended requests leave it at once.
 
-    __slots__ = ("_ended", "rows", "scheduled", "spans")
+    `turn_rows` counts of them what is answered before a small request that comes now: large ones are cut, and go on
+    behind it.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_ended", "_turn_rows_of_one", "rows", "scheduled", "spans", "turn_rows")
+
+    def __init__(self, turn_rows_of_one: int) -> None:
+        self._turn_rows_of_one = turn_rows_of_one
         self.spans: deque[Span] = deque()
         self.rows = 0
+        self.turn_rows = 0
         self.scheduled = False
         self._ended = 0
 
@@ -215,7 +229,8 @@ class _Queue:
     def end(self, ticket: Ticket) -> None:
         """A request has ended with rows still here. They are swept out once they are half of what is here."""
         self.rows -= ticket.queued
-        ticket.queued = 0
+        self.turn_rows -= ticket.queued_turn
+        ticket.queued = ticket.queued_turn = 0
         self._ended += 1
         if 2 * self._ended > len(self.spans):
             self.spans = deque(span for span in self.spans if span[0].queued)
@@ -225,6 +240,9 @@ class _Queue:
         ticket, start, stop = span
         ticket.queued += sign * (stop - start)
         self.rows += sign * (stop - start)
+        turn = sign * min(stop - start, self._turn_rows_of_one)
+        ticket.queued_turn += turn
+        self.turn_rows += turn
 
 
 class Batcher:
@@ -242,6 +260,7 @@ class Batcher:
     ) -> None:
         self._pool = pool
         self._max_batch_rows = max_batch_rows
+        self._turn_rows = min(_TURN_ROWS, max_batch_rows)
         self._max_queue_rows = max_queue_rows
         self._on_resent = on_resent
         self._queues: dict[str, _Queue] = {}
@@ -266,7 +285,8 @@ class Batcher:
         if queue is None or not queue.rows:
             return
         pace = self._paces.get(served.key)
-        wait = pace.seconds_for(queue.rows) if pace is not None else 0.0
+        ahead = queue.turn_rows if rows <= self._turn_rows else queue.rows
+        wait = pace.seconds_for(ahead) if pace is not None else 0.0
         if wait > _MOST_OF_DEADLINE * timeout:
             wait /= max(1, self._pool.up)
         if queue.rows + rows > self._max_queue_rows or wait > _MOST_OF_DEADLINE * timeout:
@@ -287,7 +307,7 @@ class Batcher:
         """
         queue = self._queues.get(served.key)
         if queue is None:
-            queue = self._queues[served.key] = _Queue()
+            queue = self._queues[served.key] = _Queue(self._turn_rows)
         elif queue.rows:
             self.admit(served, rows, timeout)
         if rows > self._max_queue_rows:
@@ -341,7 +361,7 @@ class Batcher:
         """Puts a batch back at the head of its queue; the limit does not apply, since its rows were accepted."""
         self._on_resent()
         key = batch.key
-        queue = self._queues.setdefault(key, _Queue())
+        queue = self._queues.setdefault(key, _Queue(self._turn_rows))
         for ticket, start, stop in reversed(batch.spans):
             ticket.losses += batch.suspect
             if ticket.losses >= _GIVE_UP_AFTER_LOSSES:
@@ -359,26 +379,31 @@ class Batcher:
         queue.scheduled = False
         while queue.spans:
             link = self._pool.free_link(key)
+            if link is None and queue.rows >= self._room(key):
+                # It will grow no more: let it wait at the worker, which need not wait for it then.
+                link = self._pool.free_link(key, at_most=1)
             if link is None:
                 return
             spans = self._next_spans(key, queue)
             if spans:
                 self._lone = len(spans) == 1 and not queue.spans
-                link.send(Batch(self, key, spans))
+                in_hand = link.in_hand.get(key)
+                link.send(Batch(self, key, spans, behind=cast(Batch, in_hand[-1]) if in_hand else None))
         del self._queues[key]
+
+    def _room(self, key: str) -> int:
+        """Rows of the next batch at most."""
+        pace = self._paces.get(key)
+        return self._max_batch_rows if pace is None else min(self._max_batch_rows, pace.batch_rows)
 
     def _next_spans(self, key: str, queue: _Queue) -> list[Span]:
         """Takes the next batch's spans from the queue, oldest first."""
-        room = self._max_batch_rows
-        if queue.rows > 1:
-            pace = self._paces.get(key)
-            if pace is not None:
-                room = min(room, pace.batch_rows)
+        room = self._room(key)
         share_of_large = max(1, room // 2)
         now = time.perf_counter()
         spans: list[Span] = []
         cut: list[Span] = []
-        for _ in range(len(queue.spans)):
+        while queue.spans:  # not counted ahead: a request that ends here takes the rest of its spans with it
             ticket, start, stop = queue.spans[0]
             alone = ticket.losses >= _ALONE_AFTER_LOSSES
             if spans and (alone or bool(ticket.losses) != bool(spans[0][0].losses)):
@@ -389,14 +414,19 @@ class Batcher:
             if ticket.waiter.disconnected:
                 ticket.fail(ClientGone("the client hung up before its rows were sent."))
                 continue
-            share = room if alone or not (queue.spans or spans) else share_of_large
+            large = stop - start > self._turn_rows
+            share = share_of_large if large and (queue.spans or spans) and not alone else room
             taken = min(stop - start, room, share)
             if start == 0:
                 ticket.served.metrics.queue_wait.observe(now - ticket.arrived)
             spans.append((ticket, start, start + taken))
             room -= taken
             if start + taken < stop:
-                cut.append((ticket, start + taken, stop))
+                rest = (ticket, start + taken, stop)
+                if large:  # it has had its turn
+                    cut.append(rest)
+                else:  # the batch is full; its turn goes on, or it would wait for the whole queue again
+                    queue.append_first(rest)
             if alone or not room:
                 break
         for span in cut:

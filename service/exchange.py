@@ -81,7 +81,7 @@ class Exchange:
     ) -> None:
         self._protocol = protocol
         self._endpoint = endpoint
-        self._chunks: list[bytes] | None = None
+        self._chunks: bytearray | None = None  # not a list: a chunk of one byte would take fifty there
         self._refusal: Problem | None = None
         self._size = 0
         self.headers = headers
@@ -120,15 +120,16 @@ class Exchange:
         elif self._size == len(data):
             self.body = data
         elif self._chunks is None:
-            self._chunks = [self.body, data]
+            self._chunks = bytearray(self.body)
+            self._chunks += data
         else:
-            self._chunks.append(data)
+            self._chunks += data
 
     def finish_body(self) -> None:
         """The message is complete."""
         self.complete = True
         if self._chunks is not None:
-            self.body, self._chunks = b"".join(self._chunks), None
+            self.body, self._chunks = bytes(self._chunks), None
         if self.opened and not self.response_complete:
             self._endpoint.handle(self)
 

@@ -1,7 +1,7 @@
 """The process that predicts: takes frames from the API processes, merges them, runs the engine, answers.
 
-All batches of one model version that are waiting become one forward pass, whichever API process they came from; there
-is no timer. Models are loaded in a thread of their own, so that the others are served meanwhile.
+The next batches of one model version from all API processes become one forward pass; there is no timer. Models are
+loaded in a thread of their own, so that the others are served meanwhile.
 """
 
 from __future__ import annotations
@@ -217,6 +217,8 @@ class FrameServer:
             connection, frame, part = queue[0]
             if taken and Kind.RETRY in (frame.kind, taken[0][1].kind):
                 break
+            if any(other is connection for other, _, _ in taken):
+                break  # its API process has cut this batch from that one, so that others get their turn between them
             queue.popleft()
             if part.deadline < now:
                 faults = dict.fromkeys(range(len(part.segments)), _EXPIRED)

@@ -25,6 +25,8 @@ from service.exchange import DirectEndpoint, Exchange, Headers
 from service.response_headers import NOSNIFF
 
 MAX_HEAD_BYTES = 64 * 1024
+_FAIR_READ_BYTES = 64 * 1024
+_HEAD_MAY_COME = (Phase.HEAD, Phase.HANDLING)  # what comes while a request is handled is the next one's head
 
 
 class Application(Protocol):
@@ -98,11 +100,26 @@ class HttpProtocol(HttpToolsProtocol):
         if self.phase == Phase.IDLE:
             self.phase, self.since = Phase.HEAD, self.watch.now
             self._head_bytes = 0
-        if self.phase == Phase.HEAD:
+        if self.phase in _HEAD_MAY_COME:
+            room = MAX_HEAD_BYTES - self._head_bytes
             self._head_bytes += len(data)
+            if len(data) > room:  # parse no more of a head than it may have: each header is an object or three
+                super().data_received(data[:room])
+                if self._head_bytes and self.phase in _HEAD_MAY_COME:  # no head has ended in it
+                    self.headers.clear()
+                    self.send_problem(_head_too_large())
+                if self._last_words is not None or self.phase == Phase.LINGERING or self.transport.is_closing():
+                    return
+                data = data[room:]
         super().data_received(data)
-        if self.phase == Phase.HEAD and self._head_bytes > MAX_HEAD_BYTES:
-            self.send_problem(_head_too_large())
+        if len(data) >= _FAIR_READ_BYTES and not self.transport.is_closing():
+            # libuv reads one socket up to 32 times in a row; the others shall have their turn in between.
+            self.transport.pause_reading()
+            self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def on_message_begin(self) -> None:
         """A request begins."""
@@ -113,7 +130,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there: which way does this request go?"""
-        self.phase, self.since = Phase.BODY, self.watch.now
+        if self.phase == Phase.LINGERING or self.transport.is_closing():
+            return  # it came in one piece with the connection's last request
+        self.phase, self.since, self._head_bytes = Phase.BODY, self.watch.now, 0
         method = self.parser.get_method()
         endpoint = self._direct.get((method, self.url)) or self._direct.get((method, _plain_path(self.url)))
         if endpoint is None:
@@ -128,6 +147,8 @@ class HttpProtocol(HttpToolsProtocol):
         busy = (self.cycle is not None and not self.cycle.response_complete) or self.pipeline
         self.cycle = exchange  # type: ignore[assignment]
         self._unanswered.add(exchange)
+        if self.flow.write_paused and not busy:
+            self._reads_next = True  # when the client has read its answers: `resume_writing`
         if busy or self._reads_next:
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]

@@ -63,7 +63,7 @@ class Link(asyncio.Protocol):
         self.index = index
         self.worker: dict[str, Any] = {}  # what its HELLO said; empty while the worker is down
         self.in_flight: dict[int, Delivery] = {}
-        self.busy_keys: set[str] = set()
+        self.in_hand: dict[str, list[Delivery]] = {}  # by key, oldest first; no key without a delivery
         self._path = path
         self._on_change = on_change
         self._reader = FrameReader()
@@ -99,7 +99,7 @@ class Link(asyncio.Protocol):
         assert self._transport is not None  # noqa: S101 -- the pool hands out links that are up
         self._last_id += 1
         self.in_flight[self._last_id] = delivery
-        self.busy_keys.add(delivery.key)
+        self.in_hand.setdefault(delivery.key, []).append(delivery)
         self._transport.write(delivery.encode(self._last_id))
 
     async def load(self, key: str) -> Loaded:
@@ -152,7 +152,7 @@ class Link(asyncio.Protocol):
             log.warning("worker down", worker=self.index, unanswered=len(self.in_flight))
         self.worker = {}
         lost, self.in_flight = list(self.in_flight.values()), {}
-        self.busy_keys.clear()
+        self.in_hand.clear()
         loads, self._loads = list(self._loads.values()), {}
         for load in loads:
             if not load.done():
@@ -165,9 +165,13 @@ class Link(asyncio.Protocol):
     def _take(self, frame: Frame) -> None:
         match frame.kind:
             case Kind.ANSWER:
+                answer = frames.decode_answer(frame.payload)  # before anything: where it is none, the batch is lost
                 delivery = self.in_flight.pop(frame.id)
-                self.busy_keys.discard(delivery.key)
-                delivery.answered(frames.decode_answer(frame.payload))
+                in_hand = self.in_hand[delivery.key]
+                in_hand.remove(delivery)
+                if not in_hand:
+                    del self.in_hand[delivery.key]
+                delivery.answered(answer)
             case Kind.STARTED:
                 self.in_flight[frame.id].started()
             case Kind.LOADED:
@@ -218,14 +222,14 @@ class WorkerPool:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def free_link(self, key: str) -> Link | None:
-        """The least busy link that has no batch of this model version under way; None where there is none.
+    def free_link(self, key: str, *, at_most: int = 0) -> Link | None:
+        """The least busy link that has at most so many batches of this model version in hand; None where there is none.
 
         One batch of a version at a time on a worker: what comes meanwhile gathers and becomes the next batch.
         """
         best: Link | None = None
         for link in self.links:
-            free = link.worker and key not in link.busy_keys
+            free = link.worker and len(link.in_hand.get(key, ())) <= at_most
             if free and (best is None or len(link.in_flight) < len(best.in_flight)):
                 best = link
         return best

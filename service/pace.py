@@ -1,7 +1,8 @@
 """How fast one model version's rows are answered, as an API process sees it: measured, and never assumed.
 
 A batch of few rows says little of a large one: its time is that of the way there and back. So the seconds of a row are
-taken from batches of `_TELLING_ROWS` or more; until there was one, nothing is refused for being too slow.
+taken from batches of `_TELLING_ROWS` or more; until there was one, nothing is refused for being too slow. A smaller one
+can only show that a row takes less than was thought, so that a stall is forgotten under light load, too.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ class Pace:
 
     def observe(self, rows: int, seconds: float) -> None:
         """One batch, from leaving for the worker to its answer."""
-        if rows < _TELLING_ROWS:
-            return
         newest = seconds / rows
         known = self._seconds_a_row
+        if rows < _TELLING_ROWS and newest >= known:
+            return
         self._seconds_a_row = newest if not known else known + _WEIGHT * (newest - known)
         self.batch_rows = max(_LEAST_BATCH_ROWS, int(_BATCH_SECONDS / self._seconds_a_row))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 import os
 import signal
 import socket
@@ -104,7 +105,7 @@ class WorkerHost:
             self._path.unlink(missing_ok=True)
             self._attend(self._fork())
             if self._failures:
-                time.sleep(min(0.1 * 2**self._failures, _LONGEST_BACKOFF_SECONDS))
+                time.sleep(_backoff_seconds(self._failures))
 
     def _fork(self) -> int:
         host = os.getpid()
@@ -146,3 +147,8 @@ class WorkerHost:
         log.error("worker ended", pid=pid, exit_code=os.waitstatus_to_exitcode(status))
         # One that listened had loaded its models: what ended it then is no reason to be slow with the next.
         self._failures = 0 if self._path.exists() else self._failures + 1
+
+
+def _backoff_seconds(failures: int) -> float:
+    """How long to wait after so many starts in a row that failed."""
+    return min(math.ldexp(0.1, min(failures, 10)), _LONGEST_BACKOFF_SECONDS)

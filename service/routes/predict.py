@@ -8,6 +8,7 @@ sends it through the Pydantic model, which either accepts it or says what is wro
 from __future__ import annotations
 
 import asyncio
+import itertools
 import math
 import time
 from collections.abc import Iterable
@@ -280,7 +281,8 @@ def _parse(body: bytes) -> tuple[str | None, list[Any]]:
             return model, instances
     try:
         # The rows' cells are the encoder's to judge: here they would only be copied.
-        shell = {**document, "instances": _shell(document.get("instances"))} if type(document) is dict else document
+        # Nor need all of 100,000 unknown keys be told.
+        shell = _shell(document) if type(document) is dict else document
         request = PredictRequest.model_validate(shell)
     except ValidationError as error:
         errors = [
@@ -294,5 +296,10 @@ def _parse(body: bytes) -> tuple[str | None, list[Any]]:
     return request.model, document["instances"]
 
 
-def _shell(instances: Any) -> Any:
-    return [[]] if isinstance(instances, list) and instances else instances
+def _shell(document: dict[str, Any]) -> dict[str, Any]:
+    instances = document.get("instances")
+    shell = dict(itertools.islice(document.items(), _MAX_VALIDATION_ERRORS))
+    shell["instances"] = [[]] if isinstance(instances, list) and instances else instances
+    if "model" in document:
+        shell["model"] = document["model"]
+    return shell

@@ -284,6 +284,28 @@ def test_a_head_without_an_end_is_431(service: Service) -> None:
     assert service.exchange(b"POST /echo HTTP/1.1\r\nX: " + b"x" * MAX_HEAD_BYTES).startswith(b"HTTP/1.1 431")
 
 
+def test_a_head_without_an_end_behind_a_request_in_hand_is_431_after_its_answer(service: Service) -> None:
+    service.app.echo.holds = True
+    with service.connect() as stream:
+        stream.sendall(post(b"hello"))
+        wait_until(lambda: bool(service.app.echo.held))
+        stream.sendall(b"POST /echo HTTP/1.1\r\nX: " + b"x" * 4 * MAX_HEAD_BYTES)
+        [connection] = service.app.watch._connections
+        wait_until(lambda: connection._last_words is not None)  # type: ignore[attr-defined]
+        service.release()
+        received = read(stream)
+    assert received.count(b"HTTP/1.1 ") == 2
+    assert b"\r\n\r\nhelloHTTP/1.1 431" in received
+
+
+def test_what_came_in_one_piece_with_a_refused_body_is_no_request(make_service: Callable[..., Service]) -> None:
+    service = make_service(max_body_bytes=1000)
+    chunked = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    received = service.exchange(chunked + b"3e9\r\n" + b"x" * 1001 + b"\r\n0\r\n\r\n" + post(b"next") + get(b"/more"))
+    assert received.endswith(b"too-large")
+    assert service.app.echo.begun == 1
+
+
 @pytest.mark.parametrize(
     "junk", [b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"POST /echo HTTP/1.1\r\nContent-Length: x\r\n\r\n"]
 )
@@ -355,6 +377,30 @@ def test_a_client_that_reads_no_answers_is_sent_no_more_than_a_few(service: Serv
             assert data, (received, service.app.echo.begun)
             received += len(data)
         sender.join()
+
+
+def test_a_client_that_reads_no_answers_has_no_small_requests_answered_either(service: Service) -> None:
+    echo = service.app.echo
+    echo.holds = True
+    large = b"x" * 900_000
+    with service.connect() as stream:
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
+        stream.sendall(post(b"first") + post(b"second"))
+        wait_until(lambda: bool(echo.held))
+        [connection] = service.app.watch._connections
+        for exchange in [*echo.held]:
+            exchange.body = large  # an answer much larger than the request
+        service.release()
+        wait_until(lambda: bool(echo.held))
+        echo.held[0].body = 9 * large
+        echo.holds = False
+        service.release()
+        wait_until(lambda: connection.unread_since is not None)
+        stream.sendall(post(b"third") * 100)
+        wait_until(lambda: connection.flow.read_paused)  # type: ignore[attr-defined]
+        assert echo.begun == 2
+        received = read(stream, lambda data: data.count(b"third") == 100)
+    assert len(received) > 10 * len(large)
 
 
 def test_a_client_that_never_reads_is_let_go(make_service: Callable[..., Service]) -> None:

@@ -114,14 +114,14 @@ async def ask(batcher: Batcher, values: list[float], served: Any = SERVED) -> li
 
 
 def test_a_worker_that_dies_costs_no_answer(tmp_path: Path) -> None:
-    worker = MortalWorker(tmp_path / "w", lives=lambda self, _: len(self.batches) % 2 == 0)
+    worker = MortalWorker(tmp_path / "w", lives=lambda self, _: len(self.batches) % 4 != 0)
 
     async def scenario(batcher: Batcher, _: WorkerPool) -> list[list[float]]:
         return await asyncio.gather(*(ask(batcher, [float(i), i + 0.5]) for i in range(40)))
 
     answers, resent = with_workers([worker], scenario)
     assert answers == [[2.0 * i, 2 * i + 1.0] for i in range(40)]
-    assert worker.deaths == resent > 0
+    assert 0 < worker.deaths <= resent <= 2 * worker.deaths, "one batch in hand, and perhaps one that waited"
 
 
 def test_a_request_in_pieces_survives_the_death_of_one_of_two_workers(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_request_in_pieces_survives_the_death_of_one_of_two_workers(tmp_path: 
 
     answers, resent = with_workers(workers, scenario)
     assert answers == [[2 * (100.0 * n + i) for i in range(50)] for n in range(4)]
-    assert resent == 1
+    assert resent in (1, 2), "one batch was in its hands, and perhaps one waited"
 
 
 def test_a_request_that_kills_workers_fails_and_all_others_are_answered(tmp_path: Path) -> None:

@@ -34,3 +34,11 @@ def test_a_slow_model_still_gets_batches() -> None:
     pace = Pace()
     pace.observe(100, 100.0)
     assert pace.batch_rows == 64
+
+
+def test_a_stall_is_forgotten_under_light_load_too() -> None:
+    pace = Pace()
+    pace.observe(16, 8.0)
+    for _ in range(50):
+        pace.observe(4, 0.002)
+    assert pace.seconds_for(4) == pytest.approx(0.002, rel=0.01)

@@ -175,6 +175,26 @@ def test_a_request_larger_than_a_batch_is_cut_up_and_lets_others_in(worker: tupl
     assert sum(api.batches) == 31
 
 
+def test_a_full_batch_waits_at_the_worker_and_no_third_one(worker: tuple[DoublingAPI, Path]) -> None:
+    api, path = worker
+
+    async def scenario(batcher: Batcher) -> list[list[float]]:
+        api.go.clear()
+        first = asyncio.create_task(submit(batcher, [100.0]))
+        [link] = batcher._pool.links
+        while not link.in_flight:
+            await asyncio.sleep(0.001)
+        rest = [asyncio.create_task(submit(batcher, [float(i)] * 3)) for i in range(8)]
+        while len(link.in_flight) < 2:
+            await asyncio.sleep(0.001)
+        assert batcher.waiting_rows() == 24 - 8
+        api.go.set()
+        return await asyncio.gather(first, *rest)
+
+    assert with_batcher(path, scenario) == [[200.0], *([2.0 * i] * 3 for i in range(8))]
+    assert api.batches == [1, 8, 8, 8], "the third request of each batch is cut, and goes on in the next"
+
+
 def test_the_queue_is_bounded_deadlines_hold_and_the_abandoned_are_dropped(worker: tuple[DoublingAPI, Path]) -> None:
     api, path = worker
 
@@ -202,7 +222,7 @@ def test_the_queue_is_bounded_deadlines_hold_and_the_abandoned_are_dropped(worke
             await gone
         assert batcher.waiting_rows() == 0
 
-    with_batcher(path, scenario)
+    with_batcher(path, scenario, max_batch_rows=64)
     assert sum(api.batches) == 31
 
 
