@@ -27,7 +27,7 @@ from service.deadlines import DeadlineWheel
 from service.errors import ClientGone, DeadlineExceeded, ModelFault, QueueFull
 from service.frames import AnswerFrame, Kind
 from service.link import WorkerPool
-from service.pace import Pace
+from service.pace import FIRST_BATCH_ROWS, Pace
 
 _ALONE_AFTER_LOSSES = 2
 _GIVE_UP_AFTER_LOSSES = 3
@@ -223,7 +223,7 @@ class _Queue:
         if span[0].queued:
             self._count(span, -1)
         else:
-            self._ended -= 1
+            self._ended = max(0, self._ended - 1)  # a ticket may have had two spans here
         return span
 
     def end(self, ticket: Ticket) -> None:
@@ -394,7 +394,7 @@ class Batcher:
     def _room(self, key: str) -> int:
         """Rows of the next batch at most."""
         pace = self._paces.get(key)
-        return self._max_batch_rows if pace is None else min(self._max_batch_rows, pace.batch_rows)
+        return min(self._max_batch_rows, FIRST_BATCH_ROWS if pace is None else pace.batch_rows)
 
     def _next_spans(self, key: str, queue: _Queue) -> list[Span]:
         """Takes the next batch's spans from the queue, oldest first."""

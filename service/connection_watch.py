@@ -27,7 +27,9 @@ class Watched(Protocol):
 
     phase: Phase
     since: float
-    unread_since: float | None
+
+    def reads(self) -> bool:
+        """Whether its client has taken anything of what is there for it within `idle_seconds`, or nothing is."""
 
     def timed_out(self) -> None:
         """It takes too long."""
@@ -83,7 +85,7 @@ class ConnectionWatch:
         self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep) if self._connections else None
 
     def _is_late(self, connection: Watched) -> bool:
-        if connection.unread_since is not None and self.now - connection.unread_since > self.limits.idle_seconds:
+        if not connection.reads():
             return True
         allowed = self._allowed[connection.phase]
         return allowed is not None and self.now - connection.since > allowed

@@ -120,7 +120,8 @@ class FrameServer:
         log.info("worker ready", **self._about)
         while True:
             # Look at the sockets between any two batches: what came meanwhile may join the next one.
-            for selected, events in self._selector.select(0 if self._waiting else None):
+            until_flush = self._metrics.flush_if_due()
+            for selected, events in self._selector.select(0 if self._waiting else until_flush):
                 handle: Connection | Callable[[], None] = selected.data
                 if isinstance(handle, Connection):
                     self._serve(handle, events)
@@ -280,9 +281,9 @@ class FrameServer:
             return np.zeros((parts[0].rows, 1), dtype=np.float32), [{0: reason}]
         if len(parts) > 1:
             halves = [parts[: len(parts) // 2], parts[len(parts) // 2 :]]
-            done = [_copied(self._predict(key, half)) for half in halves]
+            done = [self._predict(key, half) for half in halves]
             return _stack([answers for answers, _ in done]), [fault for _, faults in done for fault in faults]
-        done = [_copied(self._predict(key, [half])) for half in _halves(parts[0])]
+        done = [self._predict(key, [half]) for half in _halves(parts[0])]
         merged: dict[int, str] = {}
         for offset, (_, [faults]) in zip((0, len(parts[0].segments) // 2), done, strict=True):
             merged |= {segment + offset: text for segment, text in faults.items()}
@@ -335,14 +336,6 @@ class FrameServer:
 def _end(key: str, fault: DeviceFault) -> NoReturn:
     log.error("the device failed; this worker ends", key=key, reason=str(fault))
     os._exit(DEVICE_FAULT_EXIT_CODE)  # the device's driver may hang in an orderly exit
-
-
-def _copied(
-    outcome: tuple[NDArray[np.float32], list[dict[int, str]]],
-) -> tuple[NDArray[np.float32], list[dict[int, str]]]:
-    """The engine's answers are good until its next run."""
-    answers, faults = outcome
-    return answers.copy(), faults
 
 
 def _halves(part: PredictFrame) -> list[PredictFrame]:

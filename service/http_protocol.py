@@ -2,7 +2,8 @@
 
 A request whose path is in the application's `direct` table is handed to its endpoint as an `Exchange`: no task, no
 messages, no event, and its answer leaves in one write. Every other request goes the ASGI way that uvicorn has. Both
-share a connection, in the order in which their requests came: reading pauses while one is being answered.
+share a connection, in the order in which their requests came: once the next one's head has come, reading pauses until
+its turn.
 
 What a client can make this process hold is bounded: connections, the size of a head and of a body, the bytes of all
 bodies together, and the time that each of these may take.
@@ -11,6 +12,10 @@ bodies together, and the time that each of these may take.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import sys
+import termios
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, Protocol, cast
@@ -41,7 +46,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     Attributes:
         phase, since: what it does, and from when on, by the watch's clock.
-        unread_since: from when on its client has not read what is there for it; None where it reads.
     """
 
     app: Any
@@ -52,7 +56,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.watch = application.watch
         self.phase = Phase.HEAD
         self.since = self.watch.now
-        self.unread_since: float | None = None
+        self._unread = (0, 0.0)  # while writing is paused: bytes that its client has not taken, and since when
         self._direct = application.direct
         self._exchange: Exchange | None = None  # the direct request that is being read
         self._unanswered: set[Exchange] = set()
@@ -104,18 +108,46 @@ class HttpProtocol(HttpToolsProtocol):
             room = MAX_HEAD_BYTES - self._head_bytes
             self._head_bytes += len(data)
             if len(data) > room:  # parse no more of a head than it may have: each header is an object or three
-                super().data_received(data[:room])
+                self._parse(data[:room])
                 if self._head_bytes and self.phase in _HEAD_MAY_COME:  # no head has ended in it
-                    self.headers.clear()
+                    self.headers = []
                     self.send_problem(_head_too_large())
                 if self._last_words is not None or self.phase == Phase.LINGERING or self.transport.is_closing():
                     return
                 data = data[room:]
-        super().data_received(data)
+        self._parse(data)
         if len(data) >= _FAIR_READ_BYTES and not self.transport.is_closing():
             # libuv reads one socket up to 32 times in a row; the others shall have their turn in between.
             self.transport.pause_reading()
             self.loop.call_soon(self._read_on)
+
+    def _parse(self, data: bytes) -> None:
+        """Hands bytes to the parser.
+
+        A request that asks for an upgrade is read again without that wish: the parser takes its body for the other
+        protocol's. There is none here, and a server may ignore the wish (RFC 9110, 7.8).
+        """
+        self._unset_keepalive_if_required()
+        head, rest = b"", memoryview(data)
+        while True:
+            try:
+                if head:
+                    self.parser.feed_data(head)
+                self.parser.feed_data(rest)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                method, rest = self.parser.get_method(), rest[upgrade.args[0] :]
+                if method == b"CONNECT":
+                    self.send_400_response("CONNECT is for proxies.")
+                    return
+                lines = [b"%b %b HTTP/1.1" % (method, self.url)]
+                lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+                head = b"\r\n".join([*lines, b"", b""])
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                return
 
     def _read_on(self) -> None:
         if not self.flow.read_paused and not self.transport.is_closing():
@@ -130,6 +162,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head is there: which way does this request go?"""
+        if self.parser.should_upgrade():
+            return  # `_parse` reads it again
         if self.phase == Phase.LINGERING or self.transport.is_closing():
             return  # it came in one piece with the connection's last request
         self.phase, self.since, self._head_bytes = Phase.BODY, self.watch.now, 0
@@ -166,6 +200,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is there."""
+        if self.parser.should_upgrade():
+            return
         if self.phase == Phase.BODY:
             self.phase = Phase.HANDLING
         exchange = self._exchange
@@ -214,16 +250,33 @@ class HttpProtocol(HttpToolsProtocol):
         """The client does not read its answers: it is asked for no more requests."""
         super().pause_writing()
         self.flow.pause_reading()
-        self.unread_since = self.watch.now
+        self._unread = (self._unread_bytes(), self.watch.now)
 
     def resume_writing(self) -> None:
         """The client has read what waited for it."""
         super().resume_writing()
-        self.unread_since = None
         if self._reads_next:
             self._open_next()
         elif not self.pipeline:
             self.flow.resume_reading()
+
+    def reads(self) -> bool:
+        """Whether its client has taken anything of what is there for it within `idle_seconds`, or nothing is."""
+        if not self.transport.get_write_buffer_size():
+            return True
+        size, since = self._unread
+        left = self._unread_bytes()
+        if left < size:
+            self._unread = (left, self.watch.now)
+            return True
+        return self.watch.now - since <= self.watch.limits.idle_seconds
+
+    def _unread_bytes(self) -> int:
+        """What is there for the client, here and in the kernel, which takes megabytes of it, and in strides."""
+        in_kernel = bytearray(4)
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, in_kernel)
+        return self.transport.get_write_buffer_size() + int.from_bytes(in_kernel, sys.byteorder)
 
     def on_response_complete(self) -> None:
         """An ASGI request was answered."""
@@ -233,8 +286,10 @@ class HttpProtocol(HttpToolsProtocol):
 
     def timed_out(self) -> None:
         """The watch found that this takes too long."""
-        if self.transport.get_write_buffer_size():
+        if not self.reads():
             self.transport.abort()  # closing would wait for a client that does not read
+        elif self.phase == Phase.IDLE and self.transport.get_write_buffer_size():
+            self.since = self.watch.now  # its client is not idle: it is still reading
         elif self.phase in (Phase.IDLE, Phase.LINGERING) or (self.phase == Phase.HEAD and not self._head_bytes):
             self.transport.close()
         elif self._exchange is not None and not self._exchange.opened:
@@ -321,9 +376,6 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """An upgrade that is not there is answered as if it had not been asked for; a log line each would be a gift."""
 
 
 def _plain_path(url: bytes) -> bytes:

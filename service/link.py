@@ -21,6 +21,7 @@ from service.logs import get_logger
 
 _RECONNECT_SECONDS = 0.02
 _LOAD_ATTEMPTS = 3
+_LOAD_SECONDS = 300.0
 
 log = get_logger(__name__)
 
@@ -110,10 +111,17 @@ class Link(asyncio.Protocol):
         """
         assert self._transport is not None  # noqa: S101
         self._last_id += 1
+        id_ = self._last_id
         loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
-        self._loads[self._last_id] = loaded
-        self._transport.write(frames.encode(Kind.LOAD, self._last_id, key.encode()))
-        return await loaded
+        self._loads[id_] = loaded
+        self._transport.write(frames.encode(Kind.LOAD, id_, key.encode()))
+        try:
+            async with asyncio.timeout(_LOAD_SECONDS):
+                return await loaded
+        except TimeoutError:
+            raise NoWorker(f"the worker took more than {_LOAD_SECONDS:g} s to load a model.") from None
+        finally:
+            self._loads.pop(id_, None)
 
     def look(self, most_misses: int) -> None:
         """Called again and again: asks the worker whether it is there, and lets go of one that says nothing.
@@ -175,8 +183,8 @@ class Link(asyncio.Protocol):
             case Kind.STARTED:
                 self.in_flight[frame.id].started()
             case Kind.LOADED:
-                load = self._loads.pop(frame.id)
-                if not load.done():
+                load = self._loads.pop(frame.id, None)
+                if load is not None and not load.done():
                     facts = json.loads(bytes(frame.payload))
                     load.set_result(Loaded(facts["error"], facts.get("batch_invariant", False)))
             case Kind.HELLO:

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from pathlib import Path
 
 import prometheus_client
@@ -34,7 +34,6 @@ SECONDS_BUCKETS = (
 ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 
 _MODEL = ("model", "version")
-_VERSIONS_AT_HAND = 256
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # What some thousand versions' series take; beyond, prometheus_client enlarges the files and reserves nothing.
 _RESERVED_BYTES = {"histogram": 4 << 20, "counter": 1 << 20, "gauge_livesum": 1 << 16, "gauge_mostrecent": 1 << 16}
@@ -92,44 +91,6 @@ class _Memory:
         self._gauge.labels(_role).set(resident_pages * _PAGE_BYTES)
 
 
-class WorkerMetrics:
-    """What an inference worker measures: one observation a batch."""
-
-    def __init__(self, folder: Path) -> None:
-        _use_files(folder)
-        _reserve(folder)
-        registry = CollectorRegistry()
-        self._memory = _Memory(registry)
-        starts = Counter("axon_worker_starts", "Starts of the process that predicts.", ("worker",), registry=registry)
-        self._memory.measure()
-        starts.labels(_role.removeprefix("worker-")).inc()
-        self._seconds = Histogram(
-            "axon_inference_seconds", "Forward pass of one batch.", _MODEL, buckets=SECONDS_BUCKETS, registry=registry
-        )
-        self._rows = Histogram(
-            "axon_batch_rows",
-            "Rows of one batch as merged by a worker.",
-            _MODEL,
-            buckets=ROWS_BUCKETS,
-            registry=registry,
-        )
-
-        # Looking a child up by its labels costs as much as the observation.
-        self._of_version = lru_cache(maxsize=_VERSIONS_AT_HAND)(
-            lambda model, version: (self._seconds.labels(model, version), self._rows.labels(model, version))
-        )
-
-    def measure_memory(self) -> None:
-        """Now and then."""
-        self._memory.measure()
-
-    def observe_batch(self, model: str, version: int, rows: int, seconds: float) -> None:
-        """One forward pass."""
-        seconds_of, rows_of = self._of_version(model, version)
-        seconds_of.observe(seconds)
-        rows_of.observe(rows)
-
-
 class _Gathered:
     """Observations of one histogram since the last flush."""
 
@@ -149,6 +110,59 @@ class _Gathered:
             histogram.observe_counts(self.counts, self.total)
             self.counts = [0] * len(self.counts)
             self.total = 0.0
+
+
+class WorkerMetrics:
+    """What an inference worker measures: one observation a batch, gathered and written through in bulk."""
+
+    def __init__(self, folder: Path) -> None:
+        _use_files(folder)
+        _reserve(folder)
+        registry = CollectorRegistry()
+        self._memory = _Memory(registry)
+        starts = Counter("axon_worker_starts", "Starts of the process that predicts.", ("worker",), registry=registry)
+        self._memory.measure()
+        starts.labels(_role.removeprefix("worker-")).inc()
+        self._seconds = _BulkHistogram(
+            "axon_inference_seconds", "Forward pass of one batch.", _MODEL, buckets=SECONDS_BUCKETS, registry=registry
+        )
+        self._rows = _BulkHistogram(
+            "axon_batch_rows",
+            "Rows of one batch as merged by a worker.",
+            _MODEL,
+            buckets=ROWS_BUCKETS,
+            registry=registry,
+        )
+        self._gathered: dict[tuple[str, int], tuple[_Gathered, _Gathered]] = {}
+        self._flush_at: float | None = None
+
+    def measure_memory(self) -> None:
+        """Now and then."""
+        self._memory.measure()
+
+    def observe_batch(self, model: str, version: int, rows: int, seconds: float) -> None:
+        """One forward pass."""
+        gathered = self._gathered.get((model, version))
+        if gathered is None:
+            gathered = self._gathered[(model, version)] = _Gathered(SECONDS_BUCKETS), _Gathered(ROWS_BUCKETS)
+        gathered[0].observe(seconds)
+        gathered[1].observe(rows)
+        if self._flush_at is None:
+            self._flush_at = time.monotonic() + FLUSH_SECONDS
+
+    def flush_if_due(self) -> float | None:
+        """Writes through what was gathered, if it is time; else the seconds until it is. None: nothing is left."""
+        if self._flush_at is None:
+            return None
+        left = self._flush_at - time.monotonic()
+        if left > 0:
+            return left
+        for (model, version), (seconds, rows) in self._gathered.items():
+            seconds.flush(self._seconds.labels(model, version))
+            rows.flush(self._rows.labels(model, version))
+        self._gathered.clear()
+        self._flush_at = None
+        return None
 
 
 class ModelMetrics:

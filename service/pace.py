@@ -7,6 +7,8 @@ can only show that a row takes less than was thought, so that a stall is forgott
 
 from __future__ import annotations
 
+# Before anything is known: thousands of rows of a large model could take so long that their worker looks hung.
+FIRST_BATCH_ROWS = 256
 _TELLING_ROWS = 16
 _WEIGHT = 0.3  # of the newest batch
 _BATCH_SECONDS = 0.05  # a batch should take no longer, so that others get their turn
@@ -24,7 +26,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._seconds_a_row = 0.0
-        self.batch_rows = 1 << 31
+        self.batch_rows = FIRST_BATCH_ROWS
 
     def observe(self, rows: int, seconds: float) -> None:
         """One batch, from leaving for the worker to its answer."""

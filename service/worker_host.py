@@ -55,9 +55,15 @@ class Probe:
             return
         assert self._stream is not None  # noqa: S101
         heard = False
-        with contextlib.suppress(OSError):
-            heard = bool(self._stream.recv(1 << 16))
-        if heard:
+        with contextlib.suppress(BlockingIOError):
+            try:
+                heard = bool(self._stream.recv(1 << 16))
+            except ConnectionError:
+                heard = False
+            if not heard:  # it has hung up: the next look connects anew
+                self.close()
+                self._stream = None
+        if self._stream is not None and heard:
             self.misses = 0
             with contextlib.suppress(OSError):
                 self._stream.send(frames.encode(Kind.PING, 0))

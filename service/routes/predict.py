@@ -252,10 +252,13 @@ class Prediction:
     def _end(self, status: int, content_type: bytes, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
         exchange = self.exchange
         seconds = time.perf_counter() - exchange.started
-        self._endpoint.count(self.served, int(status), seconds, self.rows)
-        exchange.context = None  # the two know each other no longer: nothing is left to the cyclic collector
-        exchange.respond(status, content_type, body, headers)
-        self._endpoint.log_success(self, int(status), seconds)
+        try:
+            self._endpoint.count(self.served, int(status), seconds, self.rows)
+            exchange.context = None  # the two know each other no longer: nothing is left to the cyclic collector
+            exchange.respond(status, content_type, body, headers)
+            self._endpoint.log_success(self, int(status), seconds)
+        except Exception:  # whoever calls has other requests to tell
+            log.exception("answer not sent", request_id=exchange.request_id.decode("latin-1"))
 
     def _log_failure(self, error: Exception, problem: Problem, request_id: str) -> None:
         if problem.status < HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -97,6 +97,7 @@ def test_a_body_without_a_length_is_limited_too(server: Server) -> None:
 def test_other_paths_and_methods_are_problems_too(server: Server) -> None:
     for answer, status in [
         (http_get(f"{server.url}/predict"), 405),
+        (http_post(f"{server.url}/predict%0A", json={"model": "colours", "instances": [[0, 0, 0, 0]]}), 404),
         (http_get(f"{server.url}/nowhere"), 404),
         (http_get(f"{server.url}/models/nobody"), 404),
         (http_get(f"{server.url}/models/..%2f..%2fetc"), 404),

@@ -15,7 +15,7 @@ from awaited import Awaited
 
 from service import frames
 from service.batcher import Batcher
-from service.errors import ModelFault, NoWorker
+from service.errors import ClientGone, ModelFault, NoWorker
 from service.frames import FrameReader, Kind, PredictFrame
 from service.link import Loaded, WorkerPool
 
@@ -181,6 +181,49 @@ def test_a_worker_out_of_step_is_connected_anew(tmp_path: Path) -> None:
 
     answer, _ = with_workers([worker], scenario)
     assert answer == [42.0]
+
+
+def test_a_batch_whose_answer_cannot_be_read_is_sent_again(tmp_path: Path) -> None:
+    def answers_nonsense(worker: MortalWorker, batch: PredictFrame) -> bool:
+        if len(worker.batches) == 1:
+            worker.connections[0].write(frames.encode(Kind.ANSWER, 1, b"nonsense"))
+        return True
+
+    answer, resent = with_workers([MortalWorker(tmp_path / "w", answers_nonsense)], lambda b, _: ask(b, [21.0]))
+    assert answer == [42.0]
+    assert resent == 1
+
+
+class SilentOnceWorker(MortalWorker):
+    """Answers nothing on its first connection."""
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.connections:
+            return await super()._serve(reader, writer)
+        self.connections.append(writer)
+        writer.write(frames.encode(Kind.HELLO, 0, json.dumps({"worker": 0, "pid": 1, "device": "cpu"}).encode()))
+        await reader.read(-1)
+        return None
+
+
+def test_a_client_that_left_takes_both_the_rows_that_came_back_and_those_that_waited(tmp_path: Path) -> None:
+    worker = SilentOnceWorker(tmp_path / "w")
+
+    async def scenario(batcher: Batcher, pool: WorkerPool) -> list[float]:
+        waiter = Awaited()
+        batcher.submit(SERVED, np.zeros(12, np.float32).tobytes(), 12, 15.0, waiter)
+        while not pool.links[0].in_flight:
+            await asyncio.sleep(0.001)
+        assert batcher.waiting_rows() > 0
+        waiter.disconnected = True
+        worker.connections[0].transport.abort()
+        with pytest.raises(ClientGone):
+            await waiter.outcome
+        return await ask(batcher, [21.0])
+
+    answer, _ = with_workers([worker], scenario)
+    assert answer == [42.0]
+    assert len(worker.connections) == 2
 
 
 def test_loading_waits_for_a_worker_that_says_so(tmp_path: Path) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from service.pace import Pace
+from service.pace import FIRST_BATCH_ROWS, Pace
 
 
 def test_nothing_is_known_before_a_batch_that_tells_something() -> None:
     pace = Pace()
     pace.observe(1, 10.0)
     assert pace.seconds_for(1_000_000) == 0
-    assert pace.batch_rows > 1_000_000
+    assert pace.batch_rows == FIRST_BATCH_ROWS
 
 
 def test_rows_take_as_long_as_they_took() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from service import frames
 from service.frames import Kind
-from service.worker_host import WorkerHost
+from service.worker_host import WorkerHost, _backoff_seconds
 
 PATIENCE_SECONDS = 30
 
@@ -108,6 +108,12 @@ def test_one_that_cannot_start_is_not_started_at_full_speed(tmp_path: Path) -> N
         hosted.process.kill()
         hosted.process.join()
         wait_until(lambda: not hosted.alive())
+
+
+def test_the_wait_between_starts_that_fail_has_an_end() -> None:
+    waits = [_backoff_seconds(failures) for failures in range(1, 2000)]
+    assert waits[:3] == [0.2, 0.4, 0.8]
+    assert set(waits[10:]) == {5.0}
 
 
 def test_nobody_outlives_a_host_that_is_killed(hosted: Hosted) -> None:
