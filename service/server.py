@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -35,6 +36,7 @@ _WORKER_NAME = "inference-worker"  # LitServe's name for them
 _MONITOR_SECONDS = 0.1  # how often LitServe looks whether a worker has died
 _STOP_SECONDS = 0.2  # for what takes no time by itself, on a busy machine
 _HURRIED_STOP_SECONDS = 1.0
+_FILES_BESIDE_CONNECTIONS = 500
 _RUNTIME_DIR_PREFIX = "axon-run-"
 _MAX_SOCKET_PATH = 100  # Linux takes 107 bytes
 
@@ -180,6 +182,7 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI) -> int:
         )
     if settings.api_keys is None and settings.api_keys_file is None and settings.host != "127.0.0.1":
         log.warning("open to whoever can reach it: no API keys are set", host=settings.host)
+    _allow_files(settings.max_connections + _FILES_BESIDE_CONNECTIONS)
     runtime_dir, lock = _make_runtime_dir(settings.runtime_dir)
     tempfile.tempdir = str(runtime_dir)  # where LitServe's manager puts its socket, and leaves it
     try:
@@ -187,6 +190,16 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI) -> int:
     finally:
         os.close(lock)
         shutil.rmtree(runtime_dir, ignore_errors=True)
+
+
+def _allow_files(count: int) -> None:
+    """Raises the soft limit of open files, which children take over, as far as the hard one allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < count:
+        log.warning("fewer files may be open than AXON_MAX_CONNECTIONS asks for", limit=hard, wanted=count)
+        count = hard
+    if soft != resource.RLIM_INFINITY and soft < count:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 def _resolve_device(device: str) -> str:
