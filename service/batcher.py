@@ -379,7 +379,7 @@ class Batcher:
         queue.scheduled = False
         while queue.spans:
             link = self._pool.free_link(key)
-            if link is None and queue.rows >= self._room(key):
+            if link is None and queue.rows >= self._full_rows(key):
                 # It will grow no more: let it wait at the worker, which need not wait for it then.
                 link = self._pool.free_link(key, at_most=1)
             if link is None:
@@ -390,6 +390,11 @@ class Batcher:
                 in_hand = link.in_hand.get(key)
                 link.send(Batch(self, key, spans, behind=cast(Batch, in_hand[-1]) if in_hand else None))
         del self._queues[key]
+
+    def _full_rows(self, key: str) -> float:
+        """Rows that make a full batch, where that is known."""
+        pace = self._paces.get(key)
+        return math.inf if pace is None or not pace.known else self._room(key)
 
     def _room(self, key: str) -> int:
         """Rows of the next batch at most."""

@@ -37,6 +37,11 @@ class Pace:
         self._seconds_a_row = newest if not known else known + _WEIGHT * (newest - known)
         self.batch_rows = max(_LEAST_BATCH_ROWS, int(_BATCH_SECONDS / self._seconds_a_row))
 
+    @property
+    def known(self) -> bool:
+        """Whether a batch has told anything."""
+        return self._seconds_a_row > 0
+
     def seconds_for(self, rows: int) -> float:
         """How long this many rows will take one worker; 0 where nothing is known."""
         return rows * self._seconds_a_row

@@ -181,20 +181,22 @@ def test_a_full_batch_waits_at_the_worker_and_no_third_one(worker: tuple[Doublin
     api, path = worker
 
     async def scenario(batcher: Batcher) -> list[list[float]]:
+        await submit(batcher, [0.0] * 16)  # from here on it is known what a full batch is
         api.go.clear()
         first = asyncio.create_task(submit(batcher, [100.0]))
         [link] = batcher._pool.links
         while not link.in_flight:
             await asyncio.sleep(0.001)
-        rest = [asyncio.create_task(submit(batcher, [float(i)] * 3)) for i in range(8)]
+        rest = [asyncio.create_task(submit(batcher, [float(i)] * 6)) for i in range(8)]
         while len(link.in_flight) < 2:
             await asyncio.sleep(0.001)
-        assert batcher.waiting_rows() == 24 - 8
+        assert batcher.waiting_rows() == 48 - 16
         api.go.set()
         return await asyncio.gather(first, *rest)
 
-    assert with_batcher(path, scenario) == [[200.0], *([2.0 * i] * 3 for i in range(8))]
-    assert api.batches == [1, 8, 8, 8], "the third request of each batch is cut, and goes on in the next"
+    answers = with_batcher(path, scenario, max_batch_rows=16, max_queue_rows=100)
+    assert answers == [[200.0], *([2.0 * i] * 6 for i in range(8))]
+    assert api.batches == [16, 1, 16, 16, 16], "the third request of a batch is cut, and goes on in the next"
 
 
 def test_the_queue_is_bounded_deadlines_hold_and_the_abandoned_are_dropped(worker: tuple[DoublingAPI, Path]) -> None:
