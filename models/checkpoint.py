@@ -98,7 +98,11 @@ class Checkpoint:
         }
 
     def inference_network(self) -> InferenceNetwork:
-        """The network that answers requests: encoded rows in, probabilities or values in the target's unit out."""
+        """The network that answers requests: encoded rows in, probabilities or values in the target's unit out.
+
+        Raises:
+            ConfigError: folded weights that float32 does not hold; sound tensors and statistics may multiply to such.
+        """
         mean, std = self.schema.standardisation()
         target = self.schema.target
         output = (target.mean, target.std) if isinstance(target, NumericTarget) else (0.0, 1.0)

@@ -10,6 +10,9 @@ from typing import Any, Protocol
 from service.connection_watch import ConnectionWatch
 from service.errors import Problem, too_large
 
+# Bodies up to here are read even where large ones fill the room for all: their senders are not whom it is against.
+_SMALL_BODY_BYTES = 16 * 1024
+
 Headers = Iterable[tuple[bytes, bytes]]
 
 
@@ -115,7 +118,7 @@ class Exchange:
         watch.buffered_bytes += len(data)
         if self._size > watch.limits.max_body_bytes:  # it came in chunks, without a length
             self.refuse(too_large(f"a body of more than {watch.limits.max_body_bytes:,} bytes."))
-        elif watch.buffered_bytes > watch.limits.max_buffered_bytes:
+        elif watch.buffered_bytes > watch.limits.max_buffered_bytes and self._size > _SMALL_BODY_BYTES:
             self.refuse(_busy_with_bodies())
         elif self._size == len(data):
             self.body = data

@@ -93,6 +93,7 @@ def test_rows_whose_deadline_passed_or_whose_client_left_cost_no_forward(store: 
             assert stream.recv(1 << 16).startswith(b"HTTP/1.1 200")
             stream.close()
         wait_until(lambda: figure(server, "axon_queue_rows") == 0, server.log)
+        wait_until(lambda: figure(server, "axon_batch_rows_sum") >= 2)
         assert figure(server, "axon_batch_rows_sum") == 2, "one row was under way, one was wanted"
 
 

@@ -285,17 +285,19 @@ def test_a_body_beyond_the_limit_ends_the_connection_with_413(
 
 
 def test_bodies_together_are_limited_too(make_service: Callable[..., Service]) -> None:
-    service = make_service(max_buffered_bytes=1000)
+    size = 20_000
+    service = make_service(max_buffered_bytes=30_000)
     with service.connect() as first:
-        first.sendall(post(b"x" * 900)[:-1])
-        wait_until(lambda: service.app.watch.buffered_bytes == 899)
-        received = service.exchange(post(b"y" * 900))
-        assert received.startswith(b"HTTP/1.1 503")
+        first.sendall(post(b"x" * size)[:-1])
+        wait_until(lambda: service.app.watch.buffered_bytes == size - 1)
+        assert service.exchange(post(b"y" * size)).startswith(b"HTTP/1.1 503")
+        small = b"y" * 12_000
+        assert service.exchange(post(small, close=True)).endswith(small), "whose sender is not whom it is against"
         first.sendall(b"x")
-        read(first, lambda data: data.endswith(b"x" * 900))
+        read(first, lambda data: data.endswith(b"x" * size))
         assert service.app.watch.buffered_bytes == 0
-        first.sendall(post(b"x" * 900)[:-1])
-        wait_until(lambda: service.app.watch.buffered_bytes == 899)
+        first.sendall(post(b"x" * size)[:-1])
+        wait_until(lambda: service.app.watch.buffered_bytes == size - 1)
     wait_until(lambda: service.app.watch.buffered_bytes == 0)
 
 
