@@ -123,7 +123,7 @@ class Exchange:
         elif self._size == len(data):
             self.body = data
         elif self._chunks is None:
-            self._chunks = bytearray(self.body)
+            self._chunks, self.body = bytearray(self.body), b""  # held once
             self._chunks += data
         else:
             self._chunks += data

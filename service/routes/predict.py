@@ -261,8 +261,8 @@ class Prediction:
             log.exception("answer not sent", request_id=exchange.request_id.decode("latin-1"))
 
     def _log_failure(self, error: Exception, problem: Problem, request_id: str) -> None:
-        if problem.status < HTTPStatus.INTERNAL_SERVER_ERROR:
-            return
+        if problem.status < HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, Problem):
+            return  # the client's doing, of which a line each would let it fill the disk
         model = str(self.served) if self.served is not None else None
         fields = {"request_id": request_id, "model": model, "status": int(problem.status)}
         if problem.code == "internal":
