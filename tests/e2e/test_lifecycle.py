@@ -131,6 +131,8 @@ def test_a_worker_killed_again_and_again_costs_time_and_no_answer(store: Store, 
         try:
             for victim in range(2):
                 before = server.worker_pids()
+                os.kill(before[victim], signal.SIGSTOP)  # so that it has a batch in hand for certain when it dies
+                threading.Event().wait(0.2)
                 os.kill(before[victim], signal.SIGKILL)
                 wait_until(lambda b=before: len(set(server.worker_pids()) - set(b)) == 1, server.log)  # type: ignore[misc]
                 wait_until(lambda: figure(server, "axon_worker_up") == 2, server.log)
