@@ -27,11 +27,12 @@ from service.deadlines import DeadlineWheel
 from service.errors import ClientGone, DeadlineExceeded, ModelFault, QueueFull
 from service.frames import AnswerFrame, Kind
 from service.link import WorkerPool
-from service.pace import FIRST_BATCH_ROWS, Pace
+from service.pace import Pace
 
 _ALONE_AFTER_LOSSES = 2
 _GIVE_UP_AFTER_LOSSES = 3
 _MAX_RETRY_AFTER = 60
+_UNKNOWN = Pace()  # of a version of which no batch has come back; never observed
 _MOST_OF_DEADLINE = 0.5  # what may pass in the queue; the rest is for batches under way and for a wrong estimate
 _TURN_ROWS = 512  # a request of more gives way to others; by so many, and a batch, it holds up a smaller one at most
 
@@ -284,9 +285,8 @@ class Batcher:
         queue = self._queues.get(served.key)
         if queue is None or not queue.rows:
             return
-        pace = self._paces.get(served.key)
         ahead = queue.turn_rows if rows <= self._turn_rows else queue.rows
-        wait = pace.seconds_for(ahead) if pace is not None else 0.0
+        wait = self._paces.get(served.key, _UNKNOWN).seconds_for(ahead)
         if wait > _MOST_OF_DEADLINE * timeout:
             wait /= max(1, self._pool.up)
         if queue.rows + rows > self._max_queue_rows or wait > _MOST_OF_DEADLINE * timeout:
@@ -321,8 +321,7 @@ class Batcher:
                 self._dispatch(served.key)  # one client at a time: nothing will come along
             else:
                 # Not at once: whatever else the event loop has just read from its sockets comes along.
-                queue.scheduled = True
-                self._loop.call_soon(self._dispatch, served.key)
+                self._schedule(served.key, queue)
         return ticket
 
     def forget(self, ticket: Ticket) -> None:
@@ -354,8 +353,7 @@ class Batcher:
         pace.observe(rows, seconds)
         if queue is not None and not queue.scheduled:
             # Also later: a client that has its answer now may have sent its next request already.
-            queue.scheduled = True
-            self._loop.call_soon(self._dispatch, key)
+            self._schedule(key, queue)
 
     def batch_lost(self, batch: Batch) -> None:
         """Puts a batch back at the head of its queue; the limit does not apply, since its rows were accepted."""
@@ -369,8 +367,11 @@ class Batcher:
             elif not ticket.done:
                 queue.append_first((ticket, start, stop))
         if not queue.scheduled:
-            queue.scheduled = True
-            self._loop.call_soon(self._dispatch, key)
+            self._schedule(key, queue)
+
+    def _schedule(self, key: str, queue: _Queue) -> None:
+        queue.scheduled = True
+        self._loop.call_soon(self._dispatch, key)
 
     def _dispatch(self, key: str) -> None:
         queue = self._queues.get(key)
@@ -393,13 +394,11 @@ class Batcher:
 
     def _full_rows(self, key: str) -> float:
         """Rows that make a full batch, where that is known."""
-        pace = self._paces.get(key)
-        return math.inf if pace is None or not pace.known else self._room(key)
+        return self._room(key) if self._paces.get(key, _UNKNOWN).known else math.inf
 
     def _room(self, key: str) -> int:
         """Rows of the next batch at most."""
-        pace = self._paces.get(key)
-        return min(self._max_batch_rows, FIRST_BATCH_ROWS if pace is None else pace.batch_rows)
+        return min(self._max_batch_rows, self._paces.get(key, _UNKNOWN).batch_rows)
 
     def _next_spans(self, key: str, queue: _Queue) -> list[Span]:
         """Takes the next batch's spans from the queue, oldest first."""

@@ -68,6 +68,10 @@ class Problem(Exception):
     errors: Sequence[Mapping[str, Any]] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        """Its headers as ASGI and the HTTP protocol write them."""
+        return [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
+
     def body(self, request_id: str | None = None) -> bytes:
         """The problem document."""
         document: dict[str, Any] = {

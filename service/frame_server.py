@@ -292,27 +292,22 @@ class FrameServer:
     def _send(self, connection: Connection, data: bytes) -> None:
         """Sends what the socket takes; the rest waits for it to be writable, so that a slow reader holds up nobody."""
         unsent = connection.unsent
-        if not unsent and data:
-            try:
-                sent = connection.stream.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self._drop(connection)
-                return
-            if sent == len(data):
-                return
-            data = data[sent:]
-        unsent += data
+        unsent_before = bool(unsent)
+        if unsent_before:
+            unsent += data
         try:
-            if unsent:
-                sent = connection.stream.send(unsent)
-                del unsent[:sent]
+            sent = connection.stream.send(unsent if unsent_before else data)
         except BlockingIOError:
-            pass
+            sent = 0
         except OSError:
             self._drop(connection)
             return
+        if unsent_before:
+            del unsent[:sent]
+        elif sent == len(data):
+            return
+        else:
+            unsent += data[sent:]
         if len(unsent) > _MAX_UNREAD_BYTES:
             log.error("an API process does not read its answers; connection dropped", unread_bytes=len(unsent))
             self._drop(connection)

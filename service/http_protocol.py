@@ -61,7 +61,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._exchange: Exchange | None = None  # the direct request that is being read
         self._unanswered: set[Exchange] = set()
         self._head_bytes = 0
-        self._date_headers: object = None
+        self._date_headers: list[tuple[bytes, bytes]] = []
         self._default_headers = b""
         self._reads_next = False  # the next exchange of the pipeline is scheduled
         self._draining = False
@@ -221,13 +221,13 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self.server_state.default_headers is not self._date_headers:
             self._date_headers = self.server_state.default_headers
-            self._default_headers = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)
+            self._default_headers = b"".join(b"%b: %b\r\n" % header for header in (*self._date_headers, NOSNIFF))
         parts = [
             STATUS_LINE[status],
             self._default_headers,
             b"content-type: ",
             content_type,
-            b"\r\nx-content-type-options: nosniff\r\nx-request-id: ",
+            b"\r\nx-request-id: ",
             exchange.request_id,
             b"\r\ncontent-length: %d\r\n" % len(body),
         ]
@@ -322,7 +322,7 @@ class HttpProtocol(HttpToolsProtocol):
         fields = [
             (b"content-type", MEDIA_TYPE.encode()),
             (b"content-length", b"%d" % len(body)),
-            *((name.lower().encode(), value.encode()) for name, value in problem.headers.items()),
+            *problem.raw_headers(),
             NOSNIFF,
             (b"connection", b"close"),
         ]

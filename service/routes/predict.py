@@ -103,13 +103,8 @@ class PredictEndpoint:
         try:
             if len(body) >= LARGE_BODY_BYTES:
                 self._handle_large(prediction, body)
-                return
-            model, instances = _parse(body)
-            served = self._catalog.get(model)
-            if served is not None:
-                self._submit_rows(prediction, served, instances, body)
             else:
-                self._load_first(prediction, model, body, instances)
+                self._handle_rows(prediction, body)
         except Exception as error:
             prediction.failed(error)
 
@@ -159,6 +154,10 @@ class PredictEndpoint:
                 if data is not None:
                     self._submit(prediction, served, data, len(numbers))
                     return
+        self._handle_rows(prediction, body)
+
+    def _handle_rows(self, prediction: Prediction, body: bytes) -> None:
+        """Any body, its rows read into Python objects."""
         model, instances = _parse(body)
         served = self._catalog.get(model)
         if served is not None:
@@ -246,8 +245,7 @@ class Prediction:
         problem = problem_of(error)
         request_id = self.exchange.request_id.decode("latin-1")
         self._log_failure(error, problem, request_id)
-        headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-        self._end(problem.status, _PROBLEM, problem.body(request_id), headers)
+        self._end(problem.status, _PROBLEM, problem.body(request_id), problem.raw_headers())
 
     def _end(self, status: int, content_type: bytes, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
         exchange = self.exchange
