@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -25,6 +26,7 @@ from models.config import MLPConfig
 from models.encoding import RowEncoder
 from models.mlp import MLP
 from models.schema import CategoricalColumn, ClassTarget, NumericColumn, NumericTarget, Schema
+from models.store import Store
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 60
@@ -230,3 +232,17 @@ CHECKPOINTS = {
         activation="tanh",
     ),
 }
+
+
+def figure(server: Server, name: str) -> float:
+    """The sum of a metric's samples."""
+    text = http_get(f"{server.url}/metrics").text
+    return sum(map(float, re.findall(rf"^{re.escape(name)}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)))
+
+
+def make_store(folder: Path) -> Store:
+    """A store in a folder, with the three models of `CHECKPOINTS`."""
+    store = Store(folder / "store")
+    for name, checkpoint in CHECKPOINTS.items():
+        store.publish(name, checkpoint)
+    return store

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serving import CHECKPOINTS, Server, running
+from serving import Server, make_store, running
 
 from models.store import Store
 
@@ -14,18 +14,13 @@ from models.store import Store
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """A store with three models."""
-    store = Store(tmp_path / "store")
-    for name, checkpoint in CHECKPOINTS.items():
-        store.publish(name, checkpoint)
-    return store
+    return make_store(tmp_path)
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server over the three models, for tests that change nothing."""
     folder = tmp_path_factory.mktemp("server")
-    store = Store(folder / "store")
-    for name, checkpoint in CHECKPOINTS.items():
-        store.publish(name, checkpoint)
+    store = make_store(folder)
     with running(store.root, folder, max_body_bytes=200_000, max_request_rows=500) as server:
         yield server

@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import CHECKPOINTS, Oracle, Server, http_client, http_get, running, wait_until
+from serving import CHECKPOINTS, Oracle, Server, figure, http_client, http_get, running, wait_until
 
 from models.schema import NumericTarget
 from models.store import Store
@@ -118,12 +118,6 @@ def counted(server: Server) -> Counter[tuple[str, str]]:
     return Counter({(model, status): int(float(n)) for model, status, n in found})
 
 
-def total(server: Server, metric: str) -> float:
-    """The sum of a metric's samples."""
-    text = http_get(f"{server.url}/metrics").text
-    return sum(map(float, re.findall(rf"^{metric}\{{.*\}} (\S+)$", text, re.MULTILINE)))
-
-
 @pytest.mark.parametrize(("api_processes", "workers"), [(1, 1), (2, 2)])
 def test_64_clients_each_get_their_own_answer_and_the_figures_add_up(
     store: Store, tmp_path: Path, api_processes: int, workers: int
@@ -133,9 +127,9 @@ def test_64_clients_each_get_their_own_answer_and_the_figures_add_up(
         assert sum(seen.values()) == CLIENTS * 20
         wait_until(lambda: counted(server) == seen, lambda: f"{counted(server)} is not {seen}")
         # Each process writes its figures through by itself, within moments.
-        wait_until(lambda: total(server, "axon_rows_total") == total(server, "axon_batch_rows_sum"))
+        wait_until(lambda: figure(server, "axon_rows_total") == figure(server, "axon_batch_rows_sum"))
         answered = sum(n for (_, status), n in seen.items() if status == "200")
-        assert total(server, "axon_batch_rows_count") < answered, "nothing was batched"
+        assert figure(server, "axon_batch_rows_count") < answered, "nothing was batched"
 
 
 @pytest.mark.parametrize("workers", [1, 2])

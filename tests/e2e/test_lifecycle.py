@@ -24,6 +24,7 @@ from serving import (
     ROOT,
     Oracle,
     Server,
+    figure,
     http_client,
     http_get,
     http_post,
@@ -43,12 +44,6 @@ pytestmark = pytest.mark.slow
 
 ROW = [0.1, 0.2, 0.3, 0.4]
 BODY: dict[str, Any] = {"model": "colours", "instances": [ROW]}
-
-
-def figure(server: Server, name: str) -> float:
-    """The sum of a metric's samples."""
-    text = http_get(f"{server.url}/metrics").text
-    return sum(map(float, re.findall(rf"^{re.escape(name)}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)))
 
 
 def raw(body: bytes, *headers: bytes) -> bytes:

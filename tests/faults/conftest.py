@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from serving import CHECKPOINTS
+from serving import make_store
 
 from models.store import Store
 
@@ -16,10 +16,7 @@ _measured = pytest.StashKey[list[str]]()
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """A store with the three models that a crowd asks."""
-    store = Store(tmp_path / "store")
-    for name, checkpoint in CHECKPOINTS.items():
-        store.publish(name, checkpoint)
-    return store
+    return make_store(tmp_path)
 
 
 @pytest.fixture

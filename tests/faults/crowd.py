@@ -365,12 +365,6 @@ def counted(server: Server) -> Counter[tuple[str, str]]:
     return totals
 
 
-def figure(server: Server, name: str) -> float:
-    """The sum of a metric's samples."""
-    text = http_get(f"{server.url}/metrics").text
-    return sum(map(float, re.findall(rf"^{re.escape(name)}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)))
-
-
 def totals_agree(server: Server, *reports: Report, since: Counter[tuple[str, str]] | None = None) -> None:
     """Prometheus counts what the clients did, on top of what it had counted before; it is a flush behind at most."""
     seen: Counter[tuple[str, str]] = Counter(since)

@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from crowd import Crowd, figure, totals_agree
+from crowd import Crowd, totals_agree
 from family import Family
 from faulty_server import FaultyServer
 from poison import SLOW, SLOW_SECONDS
-from serving import Server, http_get, http_post, running, wait_until
+from serving import Server, figure, http_get, http_post, running, wait_until
 
 from models.store import Store
 

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from crowd import Crowd, Query, counted, figure, make_query
+from crowd import Crowd, Query, counted, make_query
 from footprint import Footprint, comes_back
 from peak_memory import PeakMemory
 from raw_http import RawAnswer, RawStream, chunk, chunked, get, post
-from serving import CHECKPOINTS, Server, http_client, http_get, running, wait_until
+from serving import CHECKPOINTS, Server, figure, http_client, http_get, make_store, running, wait_until
 from warm_server import warm_up
 
 from models.store import Store
@@ -46,9 +46,7 @@ PRICE = json.dumps({"model": "price", "instances": [[100, 3]]}).encode()
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server with little patience, over the three models."""
     folder = tmp_path_factory.mktemp("hostile")
-    store = Store(folder / "store")
-    for name, checkpoint in CHECKPOINTS.items():
-        store.publish(name, checkpoint)
+    store = make_store(folder)
     with running(
         store.root,
         folder,

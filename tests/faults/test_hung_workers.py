@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from crowd import Crowd, counted, figure, totals_agree
+from crowd import Crowd, counted, totals_agree
 from family import Family, complete, is_gone
 from faulty_server import FaultyServer
 from footprint import comes_back
 from poison import FIRST_HANG, HANGS, SLOW, SLOW_SECONDS, SPINS
 from probe import Probe, readiness
-from serving import http_post, running, wait_until
+from serving import figure, http_post, running, wait_until
 from warm_server import warm_up
 
 from models.store import Store

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from crowd import Crowd, counted, figure, totals_agree
+from crowd import Crowd, counted, totals_agree
 from family import Family, complete, is_gone, kill
 from footprint import comes_back
 from probe import readiness
-from serving import Server, running, wait_until
+from serving import Server, figure, running, wait_until
 from warm_server import warm_up
 
 from models.store import Store

@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from crowd import Crowd, Report, counted, figure, totals_agree
+from crowd import Crowd, Report, counted, totals_agree
 from family import Family, complete
 from faulty_server import FaultyServer
 from footprint import comes_back
 from poison import DEVICE_FAULT, FIRST_DEVICE_FAULT, OUT_OF_MEMORY, RAISES, ROOM
-from serving import CHECKPOINTS, Oracle, Server, http_client, http_post, numeric, running
+from serving import CHECKPOINTS, Oracle, Server, figure, http_client, http_post, numeric, running
 from warm_server import warm_up
 
 from models.checkpoint import Checkpoint

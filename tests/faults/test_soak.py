@@ -21,9 +21,9 @@ from typing import Self
 import httpx
 import numpy as np
 import pytest
-from crowd import Crowd, counted, figure
+from crowd import Crowd, counted
 from raw_http import post
-from serving import CHECKPOINTS, Server, http_client, http_get, make_checkpoint, running, wait_until
+from serving import CHECKPOINTS, Server, figure, http_client, http_get, make_checkpoint, running, wait_until
 
 from models.store import Store
 

@@ -21,10 +21,21 @@ import httpx
 import numpy as np
 import pytest
 import safetensors.numpy
-from crowd import Crowd, Report, figure, queries_of, totals_agree
+from crowd import Crowd, Report, queries_of, totals_agree
 from footprint import Footprint, comes_back
 from peak_memory import PeakMemory
-from serving import CHECKPOINTS, Oracle, Server, http_client, http_get, http_post, make_checkpoint, running, wait_until
+from serving import (
+    CHECKPOINTS,
+    Oracle,
+    Server,
+    figure,
+    http_client,
+    http_get,
+    http_post,
+    make_checkpoint,
+    running,
+    wait_until,
+)
 from warm_server import warm_up
 
 from models.checkpoint import METADATA_KEY, _canonical, _digest, save_checkpoint
