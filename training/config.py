@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from models.config import Activation, Initialization, MLPConfig, Normalization, Output
 from models.errors import ConfigError
-from training.split import Shares, check_shares
+from training.data.split import Shares, check_shares
 
 Engine = Literal["torch", "numpy", "perceptron"]
 Optimizer = Literal["adamw", "adam", "sgd", "perceptron"]

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from models.errors import DataError
 from training.config import Engine
-from training.table import Table
-from training.training_table import ColumnChoices
+from training.data.table import Table
+from training.data.training_table import ColumnChoices
 
 PARITY_BITS = 4
 _CLUSTER_ROWS = 150  # a cluster

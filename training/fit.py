@@ -26,17 +26,17 @@ from models.errors import ConfigError, DataError
 from models.fuse import InferenceNetwork
 from models.schema import ClassTarget, Schema
 from models.store import ModelVersion, Store, check_name
-from training import numpy_engine, perceptron_engine
 from training.config import TrainConfig
-from training.csv_file import read_csv
+from training.data.csv_file import read_csv
+from training.data.parquet_file import read_parquet
+from training.data.preprocessing import encode, fit_schema, scale_target, standardise, unseen_categories
+from training.data.split import PARTS, Split, split_rows
+from training.data.table import Table
+from training.data.training_table import ColumnChoices, TrainingTable, read_training_table
 from training.datasets import DATASETS, Dataset, dataset
-from training.engine import Matrices, OnEpoch, ShouldStop, Trained
+from training.engines import numpy_engine, perceptron_engine
+from training.engines.engine import Matrices, OnEpoch, ShouldStop, Trained
 from training.metrics import Metrics, evaluate
-from training.parquet_file import read_parquet
-from training.preprocessing import encode, fit_schema, scale_target, standardise, unseen_categories
-from training.split import PARTS, Split, split_rows
-from training.table import Table
-from training.training_table import ColumnChoices, TrainingTable, read_training_table
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -255,7 +255,7 @@ def _train(
             return perceptron_engine.train(config, architecture, matrices, on_epoch=on_epoch, should_stop=should_stop)
         case _:
             # Imported here: torch takes longer to import than the other engines take to train.
-            from training import torch_engine
+            from training.engines import torch_engine
 
             where = torch_engine.choose_device(device)
             return torch_engine.train(

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from training.engine import Epoch, OnEpoch
+from training.engines.engine import Epoch, OnEpoch
 
 _LINES = 10  # that a run prints where no bar can be drawn
 

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from models.config import MLPConfig
 from models.errors import AxonError
 from models.store import ModelVersion, Store, StoreEntry
+from training.data.split import PARTS
 from training.fit import FittedModel
 from training.metrics import HEADLINE, Metrics
-from training.split import PARTS
+
+_UNLIMITED = 10_000  # columns for a table that goes to a file or a pipe, where nothing needs to be wrapped
+
+
+def print_table(table: Table) -> None:
+    """A table on standard output."""
+    Console(width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
 
 
 def result(model: FittedModel, published: ModelVersion) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import pytest
 
 from models.errors import DataError
-from training.csv_file import MISSING, read_csv
+from training.data.csv_file import MISSING, read_csv
 
 
 def columns(table):

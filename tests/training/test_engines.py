@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from models.config import MLPConfig
 from models.errors import ConfigError
 from models.mlp import MLP
-from training import numpy_engine, perceptron_engine, torch_engine
 from training.config import TrainConfig
-from training.engine import EpochLog, Matrices, batches, cosine
+from training.engines import numpy_engine, perceptron_engine, torch_engine
+from training.engines.engine import EpochLog, Matrices, batches, cosine
 from training.errors import TrainingError
 
 ENGINES = {"torch": torch_engine, "numpy": numpy_engine}

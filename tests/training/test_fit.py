@@ -15,12 +15,12 @@ from models.mlp import MLP
 from models.numpy_mlp import NumpyMLP
 from models.store import Store
 from training.config import TrainConfig
+from training.data.preprocessing import encode, standardise
+from training.data.split import PARTS
+from training.data.training_table import ColumnChoices
 from training.errors import TrainingError
 from training.fit import FittedModel, fit
 from training.metrics import evaluate
-from training.preprocessing import encode, standardise
-from training.split import PARTS
-from training.training_table import ColumnChoices
 
 QUICK = {"hidden_sizes": (8,), "epochs": 5}
 

@@ -5,8 +5,8 @@ import pytest
 
 from models.encoding import RowEncoder
 from models.errors import DataError
-from training.preprocessing import encode, fit_schema, standardise, unseen_categories
-from training.training_table import ColumnChoices, TrainingTable
+from training.data.preprocessing import encode, fit_schema, standardise, unseen_categories
+from training.data.training_table import ColumnChoices, TrainingTable
 
 
 def table(features, target=None, **choices):

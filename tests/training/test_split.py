@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import ConfigError, DataError
-from training.split import MIN_CLASS_ROWS, MIN_REGRESSION_ROWS, PARTS, Split, check_shares, split_rows
-from training.training_table import TrainingTable
+from training.data.split import MIN_CLASS_ROWS, MIN_REGRESSION_ROWS, PARTS, Split, check_shares, split_rows
+from training.data.training_table import TrainingTable
 
 SHARES = (0.7, 0.15, 0.15)
 

@@ -107,7 +107,7 @@ _PLAIN = "import sys; from training.cli import main; sys.exit(main())"
 # The second epoch never ends, as one on a vast table would not for a long time.
 _SLOW_EPOCHS = """
 import sys, threading
-from training import numpy_engine
+from training.engines import numpy_engine
 from training.cli import main
 learn, calls = numpy_engine.EpochLog.add, []
 def add(self, *losses):

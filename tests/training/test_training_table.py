@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 
 from models.errors import DataError
-from training.csv_file import read_csv
-from training.table import Table
-from training.training_table import ColumnChoices, read_training_table
+from training.data.csv_file import read_csv
+from training.data.table import Table
+from training.data.training_table import ColumnChoices, read_training_table
 
 
 def read(columns, *, target="y", task=None, **choices):

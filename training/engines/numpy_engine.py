@@ -12,7 +12,7 @@ from models.config import MLPConfig
 from models.functional import FloatArray
 from models.numpy_mlp import NumpyMLP
 from training.config import TrainConfig
-from training.engine import EpochLog, Matrices, OnEpoch, ShouldStop, Stopped, Trained, batches, cosine
+from training.engines.engine import EpochLog, Matrices, OnEpoch, ShouldStop, Stopped, Trained, batches, cosine
 
 MOMENTUM = 0.9
 

@@ -19,7 +19,7 @@ from models.config import MLPConfig
 from models.errors import ConfigError
 from models.mlp import MLP
 from training.config import TrainConfig
-from training.engine import EpochLog, Matrices, OnEpoch, ShouldStop, Stopped, Trained, batches, cosine
+from training.engines.engine import EpochLog, Matrices, OnEpoch, ShouldStop, Stopped, Trained, batches, cosine
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

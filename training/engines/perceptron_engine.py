@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.config import MLPConfig
 from models.perceptron import Perceptron, PerceptronHistory
 from training.config import TrainConfig
-from training.engine import Epoch, Matrices, OnEpoch, ShouldStop, Stopped, Trained
+from training.engines.engine import Epoch, Matrices, OnEpoch, ShouldStop, Stopped, Trained
 
 
 def train(

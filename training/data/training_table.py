@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from models.config import Task
 from models.errors import DataError
-from training.cells import in_order, names_of, numbers_in, values_of
-from training.table import Table
+from training.data.cells import in_order, names_of, numbers_in, values_of
+from training.data.table import Table
 
 # From this share of numbers on, a column of texts is a numeric one in which a few words went astray.
 NUMERIC_SHARE = 0.9

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from models.errors import DataError
-from training.table import Table, check_names
+from training.data.table import Table, check_names
 
 DELIMITERS = (",", ";", "\t")
 

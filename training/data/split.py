@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import ConfigError, DataError
-from training.training_table import TrainingTable
+from training.data.training_table import TrainingTable
 
 Rows = NDArray[np.int64]
 Shares = tuple[float, float, float]

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from models.encoding import encode_columns
 from models.errors import DataError
 from models.schema import CategoricalColumn, ClassTarget, Column, NumericColumn, NumericTarget, Schema, Target
-from training.cells import in_order
-from training.split import Rows
-from training.training_table import TrainingTable
+from training.data.cells import in_order
+from training.data.split import Rows
+from training.data.training_table import TrainingTable
 
 # Beyond this many standard deviations from 0, float32's 24 bits would leave less than 14 of them for the spread.
 _FAR_FROM_ZERO = 1_000

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from models.errors import DataError
-from training.table import Table
+from training.data.table import Table
 
 
 def read_parquet(path: Path) -> Table:
