@@ -1,0 +1,150 @@
+"""What the options of several commands have in common: parents, readers of values, and where defaults come from."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, get_args
+
+from training.data.split import Shares
+
+DEFAULT_STORE = "checkpoints"
+
+
+class Runner(Protocol):
+    """What a command does with its parsed options."""
+
+    def __call__(self, arguments: argparse.Namespace) -> None:
+        """Runs; raises an `AxonError` where something is refused."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandLine:
+    """The command line while it is being built.
+
+    Attributes:
+        commands: argparse's collection of commands.
+        environment: where AXON_STORE and AXON_DEVICE are looked up, for options that are not given.
+    """
+
+    commands: Any
+    environment: Mapping[str, str]
+
+    def add(
+        self, name: str, about: str, run: Runner, *, description: str | None = None, epilog: str | None = None
+    ) -> argparse.ArgumentParser:
+        """A command's parser.
+
+        Args:
+            name: as it is typed.
+            about: its line in the list of commands.
+            run: what it does.
+            description: what its help begins with; `about` as a sentence if None.
+            epilog: what its help ends with.
+        """
+        parser: argparse.ArgumentParser = self.commands.add_parser(
+            name,
+            help=about,
+            description=description or f"{about[0].upper()}{about[1:]}.",
+            epilog=epilog,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        parser.set_defaults(run=run)
+        return parser
+
+    def add_store(self, parser: argparse.ArgumentParser) -> None:
+        """`--store`."""
+        parser.add_argument(
+            "--store",
+            metavar="FOLDER",
+            default=self.environment.get("AXON_STORE") or DEFAULT_STORE,
+            help=f"the folder of models (default: AXON_STORE, else {DEFAULT_STORE})",
+        )
+
+    def add_device(self, parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+        """`--device`."""
+        parser.add_argument(
+            "--device",
+            default=self.environment.get("AXON_DEVICE") or "auto",
+            help="auto, cpu, cuda, cuda:1, … (default: AXON_DEVICE, else auto: CUDA where there is one)",
+        )
+
+    def add_threads(self, parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+        """`--threads`."""
+        parser.add_argument("--threads", type=threads, metavar="N", help="of the CPU for torch (default: torch's own)")
+
+
+def use_threads(arguments: argparse.Namespace) -> None:
+    """Does what `--threads` asks for."""
+    if arguments.threads is None:
+        return
+    # Imported here: most commands need no torch, which takes seconds to import.
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+
+
+def choices_of(literal: Any, default: str) -> str:
+    """The values of a literal type, for a help text."""
+    return textwrap.shorten(f"{', '.join(get_args(literal))} (default: {default})", 200)
+
+
+def shown_shares(shares: Shares) -> str:
+    """Shares as a person writes them: 70/15/15."""
+    return "/".join(f"{100 * share:g}" for share in shares)
+
+
+def whole_or_none(text: str) -> int | None:
+    """A whole number, or `none`."""
+    try:
+        return _or_none(text, int)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a whole number or none is expected, got {text!r}") from None
+
+
+def widths(text: str) -> tuple[int, ...]:
+    """Widths of layers, or `none`."""
+    try:
+        return () if text == "none" else tuple(int(width) for width in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"widths such as 64,64 are expected, or none; got {text!r}") from None
+
+
+def shares(text: str) -> Shares | None:
+    """Shares of train, validation and test, as parts of 1 or of 100, or `none`."""
+    if text == "none":
+        return None
+    try:
+        given = [float(share) for share in text.split("/")]
+        train, validation, test = (share / (1 if sum(given) <= 1 + 1e-6 else 100) for share in given)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"shares such as 70/15/15 are expected, or none; got {text!r}") from None
+    return (train, validation, test)
+
+
+def delimiter(text: str) -> str:
+    r"""A delimiter; `tab` and `\t` are one."""
+    return {"tab": "\t", "\\t": "\t"}.get(text, text)
+
+
+def version(text: str) -> int:
+    """A version of a model."""
+    return _counted(text, "a version (1, 2, 3, …)")
+
+
+def threads(text: str) -> int:
+    """A number of threads."""
+    return _counted(text, "a number of threads")
+
+
+def _counted(text: str, what: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{what} is expected, got {text!r}")
+    return int(text)
+
+
+def _or_none(text: str, read: Callable[[str], int]) -> int | None:
+    return None if text == "none" else read(text)

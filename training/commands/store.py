@@ -1,0 +1,78 @@
+"""`list`, `summary`, `alias` and `delete`: what the store holds, and what its names mean."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from models.errors import InvalidName
+from models.store import Reference, Store
+from models.summary import summarize
+from training.commands import options
+from training.commands.options import CommandLine
+from training.report import model_record, models_table, print_table
+
+
+def add(line: CommandLine) -> None:
+    """Adds the commands."""
+    listing = line.add("list", "list the models in the store", _list)
+    line.add_store(listing)
+    listing.add_argument("--json", action="store_true", help="as JSON")
+    summary = line.add("summary", "show a model's layers", _summary)
+    line.add_store(summary)
+    summary.add_argument("model", metavar="MODEL", help="NAME, NAME@VERSION or NAME@ALIAS")
+    summary.add_argument("--format", choices=("text", "json", "mermaid"), default="text", help="default: %(default)s")
+    alias = line.add("alias", "point an alias at a version", _alias)
+    line.add_store(alias)
+    alias.add_argument("name", metavar="NAME", help="the model")
+    alias.add_argument("alias", metavar="ALIAS", help="such as production; `default` is what NAME alone means")
+    alias.add_argument("version", metavar="VERSION", type=options.version, nargs="?", help="what it shall mean")
+    alias.add_argument("--remove", action="store_true", help="forget the alias")
+    delete = line.add("delete", "delete a version", _delete)
+    line.add_store(delete)
+    delete.add_argument("model", metavar="NAME@VERSION", help="what to delete; its number is not given again")
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    store = Store(arguments.store)
+    records = [model_record(store, entry) for entry in store.entries()]
+    if arguments.json:
+        print(json.dumps(records, indent=2))
+    elif records:
+        print_table(models_table(records))
+    else:
+        print(f"{store.root} holds no model.")
+
+
+def _summary(arguments: argparse.Namespace) -> None:
+    store = Store(arguments.store)
+    version = store.resolve(arguments.model)
+    checkpoint = store.load(str(version)).checkpoint
+    summary = summarize(checkpoint.config, title=str(version))
+    match arguments.format:
+        case "json":
+            print(json.dumps(summary.to_dict(), indent=2))
+        case "mermaid":
+            print(summary.to_mermaid())
+        case _:
+            print(summary.to_text())
+
+
+def _alias(arguments: argparse.Namespace) -> None:
+    store = Store(arguments.store)
+    if arguments.remove == (arguments.version is not None):
+        raise InvalidName("give the version that the alias shall mean, or --remove, and not both.")
+    if arguments.remove:
+        store.remove_alias(arguments.name, arguments.alias)
+        print(f"removed {arguments.name}@{arguments.alias}")
+    else:
+        store.set_alias(arguments.name, arguments.alias, arguments.version)
+        print(f"{arguments.name}@{arguments.alias} is {arguments.name}@{arguments.version}")
+
+
+def _delete(arguments: argparse.Namespace) -> None:
+    reference = Reference.parse(arguments.model)
+    if reference.version is None:
+        raise InvalidName(f"{arguments.model!r} names no version: what is deleted is NAME@VERSION.")
+    Store(arguments.store).delete(reference.name, reference.version)
+    print(f"deleted {reference.name}@{reference.version}")
