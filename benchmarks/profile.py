@@ -34,6 +34,8 @@ from benchmarks.process import MeasuredServer, cpu_seconds, system_seconds
 BUSY_CORES = 0.02  # a process that uses less of a core under load is left out
 FUNCTIONS_SHOWN = 12
 
+_SERVICE = r"service/(?:\w+/)*"  # `--tree` may be from before the service had packages
+
 # A frame of py-spy's is "name (file:line)"; the first pattern that fits decides. Modules of Axon that are not named
 # here are parts under their own names.
 PARTS = tuple(
@@ -43,24 +45,25 @@ PARTS = tuple(
         (r"^\w*(?:recv|recvmsg|read|readv|recvfrom)(?:64)? \(lib(?:c|pthread)", "kernel: receive"),
         (r"^(?:gc_collect|_PyGC_|gc_)\w* \(", "garbage collector"),
         (r"^(?:parser_cb|llhttp|HttpParser|feed_data)\w* \(|\(httptools/", "HTTP parser"),
-        (r"\(service/request_ids\.py", "request id"),
+        (rf"\({_SERVICE}request_ids\.py", "request id"),
         (
-            r"^\S*(?:\.send|\.respond|\._end|AnswerWriter\S*|\.writer|_write_\w+) \(service/(?:http_|routes/|ans)",
+            r"^\S*(?:\.send|\.respond|\._end|AnswerWriter\S*|\.writer|_write_\w+) "
+            rf"\({_SERVICE}(?:http_|protocol|routes/|ans)",
             "answer",
         ),
-        (r"\(service/answers?\.py", "answer"),
+        (rf"\({_SERVICE}answers?\.py", "answer"),
         (r"^Prediction\.answered \(", "answer"),
         (r"^\S*(?:on_body|add_body|finish_body|_parse\w*|_shell|_read_body) \(service/", "body"),
-        (r"\(service/(?:bodies|body|parsing|numbers|json_\w+)\.py", "body"),
-        (r"\(service/(?:http_protocol|exchange|connection_watch)\.py|\(uvicorn/protocols/", "HTTP protocol"),
+        (rf"\({_SERVICE}(?:bodies|body|parsing|numbers|json_\w+)\.py", "body"),
+        (rf"\({_SERVICE}(?:(?:http_)?protocol|exchange|connection_watch)\.py|\(uvicorn/protocols/", "HTTP protocol"),
         (r"\(models/encoding\.py", "rows to float32"),
-        (r"\(service/(?:batcher|deadlines|pace)\.py", "batcher and deadlines"),
-        (r"\(service/(?:link|frames|keys)\.py", "link and frames"),
-        (r"\(service/frame_server\.py", "frame server"),
-        (r"\(service/(?:device_network|row_blocks|engine|worker)\.py|\(torch/", "forward pass"),
+        (rf"\({_SERVICE}(?:batcher|deadlines|pace)\.py", "batcher and deadlines"),
+        (rf"\({_SERVICE}(?:link|frames|keys)\.py", "link and frames"),
+        (rf"\({_SERVICE}frame_server\.py", "frame server"),
+        (rf"\({_SERVICE}(?:device_network|row_blocks|engine|worker)\.py|\(torch/", "forward pass"),
         (r"\(service/metrics\.py|\(prometheus_client/", "metrics"),
-        (r"\(service/routes/predict\.py", "endpoint"),
-        (r"\(service/catalog\.py|\(models/(?:store|checkpoint)\.py", "catalog"),
+        (rf"\({_SERVICE}routes/predict\.py", "endpoint"),
+        (rf"\({_SERVICE}catalog\.py|\(models/(?:store|checkpoint)\.py", "catalog"),
         (r"\(pydantic|\(fastapi/|\(starlette/", "framework"),
         (
             r"^(?:uv_|Loop__|UVStream|UVHandle|loop___|run_forever|run_until)\w*|\(uvloop/|\(asyncio/|\(selectors",
@@ -68,6 +71,7 @@ PARTS = tuple(
         ),
     )
 )
+_LINK = re.compile(rf"\({_SERVICE}link\.py")
 _KERNEL = ("kernel: send", "kernel: receive")
 _MODULE = re.compile(r"\((?:service|models|benchmarks|litserve)/([\w/]+)\.py")
 _PYTHON = re.compile(r"^(\S+) \(([\w./-]+\.py):\d+\)$")
@@ -102,7 +106,7 @@ def part_of(stack: list[str]) -> str | None:
             return None
         for pattern, part in PARTS:
             if pattern.search(frame):
-                worker_s = part in _KERNEL and "(service/link.py" in function_of(stack)
+                worker_s = part in _KERNEL and _LINK.search(function_of(stack)) is not None
                 return f"{part}, worker's stream" if worker_s else part
         module = _MODULE.search(frame)
         if module is not None:

@@ -14,7 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     # Imported here: every spawned worker imports this module again, and needs none of it.
     from pydantic import ValidationError
 
-    from service.access import Access, AccessError, Scope, new_key
+    from service.http.access import Access, AccessError, Scope, new_key
     from service.server import serve
     from service.settings import Settings
 

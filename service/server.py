@@ -25,12 +25,12 @@ import litserve
 from litserve.connector import check_cuda_with_nvidia_smi
 
 from models.store import Store
-from service.front_door import FrontDoor
-from service.http_protocol import HttpProtocol
+from service.http.front_door import FrontDoor
+from service.http.protocol import HttpProtocol
 from service.lifeline import die_with_parent
 from service.logs import configure_logs, get_logger
 from service.settings import Settings
-from service.worker import PredictAPI
+from service.workers.worker import PredictAPI
 
 _WORKER_NAME = "inference-worker"  # LitServe's name for them
 _MONITOR_SECONDS = 0.1  # how often LitServe looks whether a worker has died

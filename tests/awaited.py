@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from service.batcher import Answer
+from service.batching.batcher import Answer
 
 
 class Awaited:

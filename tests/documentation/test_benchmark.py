@@ -64,16 +64,16 @@ def test_a_sample_counts_for_its_innermost_part_and_a_wait_for_none() -> None:
     loop = [
         "Runner.run (asyncio/runners.py:118)",
         "uv__read (stream.c:1154)",
-        "Link.data_received (service/link.py:126)",
+        "Link.data_received (service/batching/link.py:126)",
     ]
-    answer = [*loop, "HttpProtocol.send (service/http_protocol.py:347)"]
+    answer = [*loop, "HttpProtocol.send (service/http/protocol.py:347)"]
     parts, functions = profile.count(
         f"{';'.join(stack)} {samples}"
         for stack, samples in (
             (loop, 1),
             (answer, 2),
             ([*answer, "write (libc.so.6)"], 4),
-            ([*loop, "Link.send (service/link.py:80)", "write (libc.so.6)"], 8),
+            ([*loop, "Link.send (service/batching/link.py:80)", "write (libc.so.6)"], 8),
             ([*loop[:2], "epoll_pwait (libc.so.6)"], 16),
             (["main (somebody/else.py:1)"], 32),
         )
@@ -85,7 +85,7 @@ def test_a_sample_counts_for_its_innermost_part_and_a_wait_for_none() -> None:
         "kernel: send, worker's stream": 8,
         "other": 32,
     }
-    assert functions["HttpProtocol.send (service/http_protocol.py)"] == 6
+    assert functions["HttpProtocol.send (service/http/protocol.py)"] == 6
 
 
 @pytest.mark.slow

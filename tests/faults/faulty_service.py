@@ -29,7 +29,7 @@ from poison import (
 from service.errors import DeviceFault
 from service.server import serve
 from service.settings import Settings
-from service.worker import Batch, PredictAPI
+from service.workers.worker import Batch, PredictAPI
 
 
 class CrampedNetwork:

@@ -13,8 +13,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-with atheris.instrument_imports(include=["service.frames"]):
-    from service import frames
+with atheris.instrument_imports(include=["service.stream.frames"]):
+    from service.stream import frames
 
 _CUTS = 8  # bytes at the end of an input that say where the stream is cut
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from serving import Oracle, Server
 
 from models.schema import CategoricalColumn, NumericTarget
-from service.bulk_json import BulkReader
+from service.http.bulk_json import BulkReader
 
 pytestmark = pytest.mark.faults
 PATIENCE_SECONDS = 10

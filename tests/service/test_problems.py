@@ -21,7 +21,7 @@ from service.errors import (
     problem_of,
     too_large,
 )
-from service.schemas import ProblemDocument
+from service.http.schemas import ProblemDocument
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,438 @@
+"""Batches without a timer: rows of one model version that gather while its last batch is out are its next batch.
+
+A lone request waits for nobody; under load batches grow by themselves, up to a number of rows and to the time that
+these take, so that models and requests of different sizes take turns. Everything is bounded: rows that wait, and the
+time that they would have to wait (beyond either, `QueueFull`), rows in a batch, and the time that a request may take
+(`DeadlineExceeded`). A request larger than a batch is cut into spans, and takes at most half of a batch in which others
+want a place. A batch whose worker died is sent again, as a RETRY, of which the worker says when it begins: from then on
+only those requests are suspected that were in hand when a worker died. The second time they travel alone, so that a
+request that kills workers harms no other, and is given up the third time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.batching.catalog import ServedVersion
+from service.batching.deadlines import DeadlineWheel
+from service.batching.link import WorkerPool
+from service.batching.pace import Pace
+from service.errors import ClientGone, DeadlineExceeded, ModelFault, QueueFull
+from service.stream import frames
+from service.stream.frames import AnswerFrame, Kind
+
+_ALONE_AFTER_LOSSES = 2
+_GIVE_UP_AFTER_LOSSES = 3
+_MAX_RETRY_AFTER = 60
+_UNKNOWN = Pace()  # of a version of which no batch has come back; never observed
+_MOST_OF_DEADLINE = 0.5  # what may pass in the queue; the rest is for batches under way and for a wrong estimate
+_TURN_ROWS = 512  # a request of more gives way to others; by so many, and a batch, it holds up a smaller one at most
+
+
+class Answer:
+    """Answers to the rows of a batch, `(rows, width)` float32.
+
+    `memo` is for a front door: what its first request made of the whole matrix serves the others of the batch.
+    """
+
+    __slots__ = ("matrix", "memo")
+
+    def __init__(self, matrix: NDArray[np.float32]) -> None:
+        self.matrix = matrix
+        self.memo: Any = None
+
+
+class Waiter(Protocol):
+    """Whoever wants a request's answer. One of the two methods is called, once; neither may raise."""
+
+    @property
+    def disconnected(self) -> bool:
+        """Whether the answer is not wanted any more; asked just before rows would be sent."""
+
+    def answered(self, answer: Answer, start: int) -> None:
+        """The answer is there; the request's rows begin at row `start` of it."""
+
+    def failed(self, error: Exception) -> None:
+        """There will be none: `DeadlineExceeded`, `ModelFault` or `ClientGone`."""
+
+
+class Ticket:
+    """One request's rows in the batcher."""
+
+    __slots__ = (
+        "_batcher",
+        "arrived",
+        "data",
+        "deadline",
+        "done",
+        "losses",
+        "pieces",
+        "queued",
+        "queued_turn",
+        "rows",
+        "served",
+        "waiter",
+    )
+
+    def __init__(
+        self, batcher: Batcher, served: ServedVersion, data: frames.Buffer, rows: int, deadline: float, waiter: Waiter
+    ) -> None:
+        self._batcher = batcher
+        self.served = served
+        self.data = data
+        self.rows = rows
+        self.deadline = deadline
+        self.waiter = waiter
+        self.arrived = time.perf_counter()
+        self.done = False
+        self.queued = 0  # rows of it that are in the queue now
+        self.queued_turn = 0  # of these, those that stand before a small request
+        self.losses = 0
+        self.pieces: dict[int, NDArray[np.float32]] | None = None
+
+    def expire(self) -> None:
+        """The deadline has passed: whoever waits is told now, and rows not yet sent never will be."""
+        self.fail(DeadlineExceeded("the deadline passed before the answer was there."))
+
+    def finish(self, answer: Answer, start: int) -> None:
+        """Ends it with its answer, unless it has ended."""
+        if not self.done:
+            self.done = True
+            self._batcher.forget(self)
+            self.waiter.answered(answer, start)
+
+    def fail(self, error: Exception) -> None:
+        """Ends it with an error, unless it has ended."""
+        if not self.done:
+            self.done = True
+            self._batcher.forget(self)
+            self.waiter.failed(error)
+
+    def add_piece(self, start: int, piece: NDArray[np.float32]) -> None:
+        """Takes the answer to a span of rows, and ends when all spans are there."""
+        pieces = self.pieces = {} if self.pieces is None else self.pieces
+        pieces[start] = piece
+        if sum(map(len, pieces.values())) == self.rows:
+            self.finish(Answer(np.concatenate([pieces[at] for at in sorted(pieces)])), 0)
+
+
+Span = tuple[Ticket, int, int]  # a ticket's rows from … up to …
+
+
+class Batch:
+    """Spans of one model version under way to a worker."""
+
+    __slots__ = ("_answered", "_batcher", "_behind", "_kind", "_sent", "key", "rows", "spans", "suspect")
+
+    def __init__(self, batcher: Batcher, key: str, spans: list[Span], behind: Batch | None = None) -> None:
+        self._batcher = batcher
+        self._behind = behind  # the batch that the worker has to answer first
+        self._answered = 0.0
+        self._sent = time.perf_counter()
+        self._kind = Kind.RETRY if spans[0][0].losses else Kind.PREDICT
+        self.key = key
+        self.spans = spans
+        self.rows = 0
+        # Whether the worker may have died of it. The first time it may have been any batch that the worker had.
+        self.suspect = self._kind is Kind.PREDICT
+
+    def encode(self, id_: int) -> bytes:
+        """The batch as a PREDICT frame; as a RETRY, where a worker died with its rows before."""
+        segments, data = [], []
+        deadline = 0.0
+        for ticket, start, stop in self.spans:
+            segments.append(stop - start)
+            if stop - start == ticket.rows:
+                data.append(ticket.data)
+            else:
+                row_bytes = len(ticket.data) // ticket.rows
+                data.append(memoryview(ticket.data)[start * row_bytes : stop * row_bytes])
+            if ticket.deadline > deadline:
+                deadline = ticket.deadline
+        self.rows = sum(segments)
+        return frames.encode_predict(id_, self.key, segments, data, deadline, kind=self._kind)
+
+    def started(self) -> None:
+        """The worker has it in hand from now on."""
+        self.suspect = True
+
+    def answered(self, answer: AnswerFrame) -> None:
+        """Gives each request its own rows."""
+        self._answered = time.perf_counter()
+        began = self._sent if self._behind is None else max(self._sent, self._behind._answered)
+        self._behind = None
+        self._batcher.batch_done(self.key, self.rows, self._answered - began)
+        whole, at = Answer(answer.matrix), 0
+        if answer.faults:
+            self._tell_faults(answer.faults)
+        for ticket, start, stop in self.spans:
+            if stop - start == ticket.rows:
+                ticket.finish(whole, at)
+            elif not ticket.done:
+                ticket.add_piece(start, answer.matrix[at : at + stop - start])
+            at += stop - start
+
+    def lost(self) -> None:
+        """Its worker died."""
+        self._batcher.batch_lost(self)
+
+    def _tell_faults(self, faults: dict[int, str]) -> None:
+        now = time.monotonic()  # the worker's clock too, which may have seen first that a deadline has passed
+        for segment, text in faults.items():
+            ticket = self.spans[segment][0]
+            if ticket.deadline <= now:
+                ticket.expire()
+            else:
+                ticket.fail(ModelFault(text))
+
+
+class _Queue:
+    """What waits for one model version. `rows` counts what still wants an answer; ended requests leave it at once.
+
+    `turn_rows` counts of them what is answered before a small request that comes now: large ones are cut, and go on
+    behind it.
+    """
+
+    __slots__ = ("_ended", "_turn_rows_of_one", "rows", "scheduled", "spans", "turn_rows")
+
+    def __init__(self, turn_rows_of_one: int) -> None:
+        self._turn_rows_of_one = turn_rows_of_one
+        self.spans: deque[Span] = deque()
+        self.rows = 0
+        self.turn_rows = 0
+        self.scheduled = False
+        self._ended = 0
+
+    def append(self, span: Span) -> None:
+        self.spans.append(span)
+        self._count(span, 1)
+
+    def append_first(self, span: Span) -> None:
+        self.spans.appendleft(span)
+        self._count(span, 1)
+
+    def pop_first(self) -> Span:
+        span = self.spans.popleft()
+        if span[0].queued:
+            self._count(span, -1)
+        else:
+            self._ended = max(0, self._ended - 1)  # a ticket may have had two spans here
+        return span
+
+    def end(self, ticket: Ticket) -> None:
+        """A request has ended with rows still here. They are swept out once they are half of what is here."""
+        self.rows -= ticket.queued
+        self.turn_rows -= ticket.queued_turn
+        ticket.queued = ticket.queued_turn = 0
+        self._ended += 1
+        if 2 * self._ended > len(self.spans):
+            self.spans = deque(span for span in self.spans if span[0].queued)
+            self._ended = 0
+
+    def _count(self, span: Span, sign: int) -> None:
+        ticket, start, stop = span
+        ticket.queued += sign * (stop - start)
+        self.rows += sign * (stop - start)
+        turn = sign * min(stop - start, self._turn_rows_of_one)
+        ticket.queued_turn += turn
+        self.turn_rows += turn
+
+
+class Batcher:
+    """Gathers requests by model version and keeps the workers busy with them.
+
+    Args:
+        pool: the workers.
+        max_batch_rows: rows in one batch at most.
+        max_queue_rows: rows of one model version that may wait.
+        on_resent: called for each batch that is put back because its worker died.
+    """
+
+    def __init__(
+        self, pool: WorkerPool, *, max_batch_rows: int, max_queue_rows: int, on_resent: Callable[[], None]
+    ) -> None:
+        self._pool = pool
+        self._max_batch_rows = max_batch_rows
+        self._turn_rows = min(_TURN_ROWS, max_batch_rows)
+        self._max_queue_rows = max_queue_rows
+        self._on_resent = on_resent
+        self._queues: dict[str, _Queue] = {}
+        self._paces: dict[str, Pace] = {}
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = DeadlineWheel(self._loop)
+        self._lone = False  # the last batch was one request, with nobody behind it
+        self.waiting_requests = 0
+
+    def admit(self, served: ServedVersion, rows: int, timeout: float) -> None:
+        """Refuses what could not be answered in time, before anybody takes trouble over it.
+
+        Args:
+            served: the model version.
+            rows: how many rows the request has; 1 where that is not known yet.
+            timeout: seconds that queue and execution may take.
+
+        Raises:
+            QueueFull: too many rows wait already, or those that do would take too long.
+        """
+        queue = self._queues.get(served.key)
+        if queue is None or not queue.rows:
+            return
+        ahead = queue.turn_rows if rows <= self._turn_rows else queue.rows
+        wait = self._paces.get(served.key, _UNKNOWN).seconds_for(ahead)
+        if wait > _MOST_OF_DEADLINE * timeout:
+            wait /= max(1, self._pool.up)
+        if queue.rows + rows > self._max_queue_rows or wait > _MOST_OF_DEADLINE * timeout:
+            raise QueueFull(served.name, retry_after=min(max(1, math.ceil(wait / 2)), _MAX_RETRY_AFTER))
+
+    def submit(self, served: ServedVersion, data: frames.Buffer, rows: int, timeout: float, waiter: Waiter) -> Ticket:
+        """Puts a request's rows into the queue of its model version.
+
+        Args:
+            served: the model version.
+            data: float32 rows.
+            rows: how many.
+            timeout: seconds that queue and execution may take.
+            waiter: who is told.
+
+        Raises:
+            QueueFull: too many rows wait already, or those that do would take too long.
+        """
+        queue = self._queues.get(served.key)
+        if queue is None:
+            queue = self._queues[served.key] = _Queue(self._turn_rows)
+        elif queue.rows:
+            self.admit(served, rows, timeout)
+        if rows > self._max_queue_rows:
+            raise QueueFull(served.name, retry_after=1)
+        ticket = Ticket(self, served, data, rows, self._loop.time() + timeout, waiter)
+        queue.append((ticket, 0, rows))
+        self.waiting_requests += 1
+        self._deadlines.add(ticket)
+        if not queue.scheduled:
+            if self._lone and self.waiting_requests == 1:
+                self._dispatch(served.key)  # one client at a time: nothing will come along
+            else:
+                # Not at once: whatever else the event loop has just read from its sockets comes along.
+                self._schedule(served.key, queue)
+        return ticket
+
+    def forget(self, ticket: Ticket) -> None:
+        """A ticket has ended."""
+        self.waiting_requests -= 1
+        self._deadlines.remove(ticket)
+        if ticket.queued:
+            self._queues[ticket.served.key].end(ticket)
+
+    def waiting_rows(self) -> int:
+        """Rows that are in no batch yet."""
+        return sum(queue.rows for queue in self._queues.values())
+
+    def dispatch_all(self) -> None:
+        """Sends whatever can be sent: a worker has come up."""
+        for key in list(self._queues):
+            self._dispatch(key)
+
+    def forget_paces(self, served_keys: set[str]) -> None:
+        """Drops what was measured of versions that are not served any more."""
+        self._paces = {key: pace for key, pace in self._paces.items() if key in served_keys}
+
+    def batch_done(self, key: str, rows: int, seconds: float) -> None:
+        """A worker is free for this model version again, after `rows` rows took it `seconds`."""
+        pace = self._paces.get(key)
+        if pace is None:
+            pace = self._paces[key] = Pace()
+        queue = self._queues.get(key)
+        pace.observe(rows, seconds)
+        if queue is not None and not queue.scheduled:
+            # Also later: a client that has its answer now may have sent its next request already.
+            self._schedule(key, queue)
+
+    def batch_lost(self, batch: Batch) -> None:
+        """Puts a batch back at the head of its queue; the limit does not apply, since its rows were accepted."""
+        self._on_resent()
+        key = batch.key
+        queue = self._queues.setdefault(key, _Queue(self._turn_rows))
+        for ticket, start, stop in reversed(batch.spans):
+            ticket.losses += batch.suspect
+            if ticket.losses >= _GIVE_UP_AFTER_LOSSES:
+                ticket.fail(ModelFault(f"the worker died {ticket.losses} times with these rows in hand."))
+            elif not ticket.done:
+                queue.append_first((ticket, start, stop))
+        if not queue.scheduled:
+            self._schedule(key, queue)
+
+    def _schedule(self, key: str, queue: _Queue) -> None:
+        queue.scheduled = True
+        self._loop.call_soon(self._dispatch, key)
+
+    def _dispatch(self, key: str) -> None:
+        queue = self._queues.get(key)
+        if queue is None:
+            return
+        queue.scheduled = False
+        while queue.spans:
+            link = self._pool.free_link(key)
+            if link is None and queue.rows >= self._full_rows(key):
+                # It will grow no more: let it wait at the worker, which need not wait for it then.
+                link = self._pool.free_link(key, at_most=1)
+            if link is None:
+                return
+            spans = self._next_spans(key, queue)
+            if spans:
+                self._lone = len(spans) == 1 and not queue.spans
+                in_hand = link.in_hand.get(key)
+                link.send(Batch(self, key, spans, behind=cast(Batch, in_hand[-1]) if in_hand else None))
+        del self._queues[key]
+
+    def _full_rows(self, key: str) -> float:
+        """Rows that make a full batch, where that is known."""
+        return self._room(key) if self._paces.get(key, _UNKNOWN).known else math.inf
+
+    def _room(self, key: str) -> int:
+        """Rows of the next batch at most."""
+        return min(self._max_batch_rows, self._paces.get(key, _UNKNOWN).batch_rows)
+
+    def _next_spans(self, key: str, queue: _Queue) -> list[Span]:
+        """Takes the next batch's spans from the queue, oldest first."""
+        room = self._room(key)
+        share_of_large = max(1, room // 2)
+        now = time.perf_counter()
+        spans: list[Span] = []
+        cut: list[Span] = []
+        while queue.spans:  # not counted ahead: a request that ends here takes the rest of its spans with it
+            ticket, start, stop = queue.spans[0]
+            alone = ticket.losses >= _ALONE_AFTER_LOSSES
+            if spans and (alone or bool(ticket.losses) != bool(spans[0][0].losses)):
+                break
+            queue.pop_first()
+            if ticket.done:
+                continue
+            if ticket.waiter.disconnected:
+                ticket.fail(ClientGone("the client hung up before its rows were sent."))
+                continue
+            large = stop - start > self._turn_rows
+            share = share_of_large if large and (queue.spans or spans) and not alone else room
+            taken = min(stop - start, room, share)
+            if start == 0:
+                ticket.served.metrics.queue_wait.observe(now - ticket.arrived)
+            spans.append((ticket, start, start + taken))
+            room -= taken
+            if start + taken < stop:
+                rest = (ticket, start + taken, stop)
+                if large:  # it has had its turn
+                    cut.append(rest)
+                else:  # the batch is full; its turn goes on, or it would wait for the whole queue again
+                    queue.append_first(rest)
+            if alone or not room:
+                break
+        for span in cut:
+            queue.append(span)
+        return spans

@@ -1,0 +1,166 @@
+"""The HTTP application: routes, their documentation, and every error as a problem document."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from importlib.metadata import version
+
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse, Response
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import Scope as RequestScope
+
+from models.errors import AxonError
+from service.errors import MEDIA_TYPE, Problem, invalid_request, problem_of
+from service.http.access import Access, Scope
+from service.http.openapi import DocumentedApp, Responses, problems
+from service.http.request_ids import REQUEST_ID_HEADER, accepted_request_id
+from service.http.routes.docs import docs_router
+from service.http.routes.guard import Guard
+from service.http.schemas import PredictRequest, PredictResponse
+from service.logs import get_logger
+
+PREDICT_PATH = "/predict"
+
+_DESCRIPTION = """Multi-layer perceptrons, served in batches.
+
+`GET /models` lists what is served, and `GET /models/{id}` gives a model's columns and a request that it answers.
+Errors are `application/problem+json` with the row and the column that was wrong."""
+
+_PREDICT_EXAMPLES = {
+    "lists": {
+        "summary": "A row as a list, in column order",
+        "value": {"model": "iris", "instances": [[5.1, 3.5, 1.4, 0.2]]},
+    },
+    "objects": {
+        "summary": "Rows as objects, by column name",
+        "value": {"model": "xor", "instances": [{"x1": 0, "x2": 1}, {"x1": 1, "x2": 1}]},
+    },
+}
+
+_PREDICT_HEADERS = [
+    {
+        "name": "X-Request-ID",
+        "in": "header",
+        "description": "Comes back with the answer, and is in the log; one that is not printable ASCII of at most 128 "
+        "characters is replaced.",
+        "schema": {"type": "string"},
+    },
+    {
+        "name": "X-Request-Timeout-Seconds",
+        "in": "header",
+        "description": "The deadline; the server has a longest one.",
+        "schema": {"type": "number", "exclusiveMinimum": 0},
+    },
+]
+
+_PREDICT_PROBLEMS: dict[int, str] = {
+    HTTPStatus.REQUEST_TIMEOUT: "The body came too slowly.",
+    HTTPStatus.NOT_FOUND: "No such model, version or alias.",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Too many bytes or rows.",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "A row or the body is wrong; `errors` says where.",
+    HTTPStatus.TOO_MANY_REQUESTS: "The model's queue is full; `Retry-After` says when to try again.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "The model failed on these rows.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The model cannot be loaded.",
+    HTTPStatus.GATEWAY_TIMEOUT: "The deadline passed.",
+}
+
+_PREDICT_LINKS: Responses = {
+    200: {
+        "headers": {"X-Request-ID": {"schema": {"type": "string"}}},
+        "links": {"model": {"operationId": "show_model", "parameters": {"id": "$response.body#/model"}}},
+    }
+}
+
+log = get_logger(__name__)
+
+
+class PredictRoute(APIRoute):
+    """`POST /predict` as the documentation shows it, and what refuses its other methods.
+
+    The requests themselves never come here: `HttpProtocol` hands them to the endpoint, ahead of the framework.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        async def predict(request: PredictRequest) -> PredictResponse:
+            raise NotImplementedError("the HTTP protocol answers these requests")
+
+        super().__init__(
+            PREDICT_PATH,
+            predict,
+            methods=["POST"],
+            summary="Predict rows with a model",
+            operation_id="predict",
+            tags=["predict"],
+            response_model=PredictResponse,
+            response_model_exclude_none=True,
+            responses=problems(_PREDICT_PROBLEMS) | _PREDICT_LINKS | guard.responses,
+            dependencies=guard.dependencies,
+            openapi_extra={
+                "parameters": _PREDICT_HEADERS,
+                "requestBody": {"content": {"application/json": {"examples": _PREDICT_EXAMPLES}}},
+            },
+        )
+
+    def matches(self, scope: RequestScope) -> tuple[Match, RequestScope]:
+        """Its own path alone. The route's pattern takes a line end behind it, too: a body of any size would be read."""
+        return super().matches(scope) if scope["path"] == PREDICT_PATH else (Match.NONE, {})
+
+
+def create_app(routers: list[APIRouter], access: Access | None = None) -> DocumentedApp:
+    """The application over its endpoints.
+
+    Args:
+        routers: all routes but `POST /predict`.
+        access: who may do what; None where everything is open.
+    """
+    app = DocumentedApp(
+        title="Axon",
+        version=version("axon"),
+        description=_DESCRIPTION,
+        redirect_slashes=False,
+        openapi_url=None,  # `docs_router` has it
+        responses=problems({500: "A bug; the log has it."}),
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.router.routes.append(PredictRoute(Guard(access, Scope.PREDICT)))
+    docs = docs_router(app.title, app.openapi, Guard(access, Scope.READ))
+    for router in (*routers, docs):
+        app.include_router(router)
+
+    @app.get("/", include_in_schema=False)
+    async def index() -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
+        status = HTTPStatus(error.status_code)
+        code = status.phrase.lower().replace(" ", "-")
+        return _respond(request, Problem(status, code, str(error.detail), headers=error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid_parameter(request: Request, error: RequestValidationError) -> Response:
+        faults = [{"location": ".".join(map(str, fault["loc"])), "message": fault["msg"]} for fault in error.errors()]
+        return _respond(request, invalid_request(f"{faults[0]['location']}: {faults[0]['message']}.", faults))
+
+    @app.exception_handler(Problem)
+    @app.exception_handler(AxonError)
+    async def on_our_error(request: Request, error: Problem | AxonError) -> Response:
+        return _respond(request, problem_of(error))
+
+    @app.exception_handler(Exception)
+    async def on_bug(request: Request, error: Exception) -> Response:
+        log.error("request failed", path=request.url.path, exc_info=error)
+        return _respond(request, problem_of(error))
+
+    return app
+
+
+def _respond(request: Request, problem: Problem) -> Response:
+    given = request.headers.get(REQUEST_ID_HEADER.decode())
+    request_id = accepted_request_id(given.encode("latin-1") if given else None).decode()
+    headers = {**problem.headers, REQUEST_ID_HEADER.decode(): request_id}
+    return Response(problem.body(request_id), int(problem.status), headers, MEDIA_TYPE)

@@ -1,0 +1,166 @@
+"""A request on a direct path and its answer, without ASGI between them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from service.errors import Problem, too_large
+from service.http.connection_watch import ConnectionWatch
+
+# Bodies up to here are read even where large ones fill the room for all: their senders are not whom it is against.
+_SMALL_BODY_BYTES = 16 * 1024
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class DirectEndpoint(Protocol):
+    """What answers the requests of one path without ASGI. No method may raise or block."""
+
+    def begin(self, exchange: Exchange) -> None:
+        """The head has come: the place to refuse a request before its body is read."""
+
+    def handle(self, exchange: Exchange) -> None:
+        """The body has come: `exchange.respond` has to be called, now or later."""
+
+    def refuse(self, exchange: Exchange, problem: Problem) -> None:
+        """The body is too large or too slow: answers with the problem."""
+
+
+class Answering(Protocol):
+    """The connection of an exchange."""
+
+    watch: ConnectionWatch
+
+    def send(self, exchange: Exchange, status: int, content_type: bytes, body: bytes, headers: Headers) -> None:
+        """Writes its answer."""
+
+
+class _NoEvent:
+    """uvicorn's protocol sets its cycle's event; an exchange has nobody who waits for one."""
+
+    def set(self) -> None:
+        """Nothing."""
+
+
+_NO_EVENT = _NoEvent()
+
+
+class Exchange:
+    """One request on a direct path and its answer. It stands in uvicorn's protocol where a request cycle stands.
+
+    Attributes:
+        headers: names in lower case, and values.
+        body: what has come of it; all of it once `handle` is called.
+        started: when its head had come, on `time.perf_counter`'s clock.
+        disconnected: the client has hung up.
+        request_id, context: the endpoint's own.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_endpoint",
+        "_protocol",
+        "_refusal",
+        "_size",
+        "body",
+        "complete",
+        "context",
+        "disconnected",
+        "headers",
+        "keep_alive",
+        "opened",
+        "request_id",
+        "response_complete",
+        "started",
+    )
+
+    message_event = _NO_EVENT
+
+    def __init__(
+        self, protocol: Answering, endpoint: DirectEndpoint, headers: list[tuple[bytes, bytes]], keep_alive: bool
+    ) -> None:
+        self._protocol = protocol
+        self._endpoint = endpoint
+        self._chunks: bytearray | None = None  # not a list: a chunk of one byte would take fifty there
+        self._refusal: Problem | None = None
+        self._size = 0
+        self.headers = headers
+        self.body = b""
+        self.started = time.perf_counter()
+        self.keep_alive = keep_alive
+        self.opened = False
+        self.complete = False
+        self.disconnected = False
+        self.response_complete = False
+        self.request_id = b""
+        self.context: Any = None
+
+    def open(self) -> None:
+        """Its turn on the connection has come."""
+        self.opened = True
+        self._endpoint.begin(self)
+        if self.response_complete:
+            return
+        if self._refusal is not None:
+            self._endpoint.refuse(self, self._refusal)
+        elif self.complete:
+            self._endpoint.handle(self)
+
+    def add_body(self, data: bytes) -> None:
+        """Takes a part of the body."""
+        if self.response_complete or self._refusal is not None:
+            return
+        watch = self._protocol.watch
+        self._size += len(data)
+        watch.buffered_bytes += len(data)
+        if self._size > watch.limits.max_body_bytes:  # it came in chunks, without a length
+            self.refuse(too_large(f"a body of more than {watch.limits.max_body_bytes:,} bytes."))
+        elif watch.buffered_bytes > watch.limits.max_buffered_bytes and self._size > _SMALL_BODY_BYTES:
+            self.refuse(_busy_with_bodies())
+        elif self._size == len(data):
+            self.body = data
+        elif self._chunks is None:
+            self._chunks, self.body = bytearray(self.body), b""  # held once
+            self._chunks += data
+        else:
+            self._chunks += data
+
+    def finish_body(self) -> None:
+        """The message is complete."""
+        self.complete = True
+        if self._chunks is not None:
+            self.body, self._chunks = bytes(self._chunks), None
+        if self.opened and not self.response_complete:
+            self._endpoint.handle(self)
+
+    def refuse(self, problem: Problem) -> None:
+        """Ends it while its body is being read; what is left of that is not worth reading."""
+        self.keep_alive = False
+        self._refusal = problem
+        if self.opened and not self.response_complete:
+            self._endpoint.refuse(self, problem)
+
+    def respond(self, status: int, content_type: bytes, body: bytes, headers: Headers = ()) -> None:
+        """Sends the answer, in one write. After a disconnect it is dropped."""
+        if self.response_complete:
+            return
+        self.response_complete = True
+        self._protocol.watch.buffered_bytes -= self._size
+        self._size = 0
+        self.body, self._chunks = b"", None
+        if not self.disconnected:
+            self._protocol.send(self, status, content_type, body, headers)
+
+    def drop(self) -> None:
+        """The connection is gone."""
+        self.disconnected = True
+        if not self.opened or not self.complete:  # nobody will answer it
+            self.respond(499, b"", b"")
+
+
+def _busy_with_bodies() -> Problem:
+    detail = "This process is reading as many bytes of request bodies as it takes; try again in a moment."
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers={"Retry-After": "1"})

@@ -1,0 +1,201 @@
+"""What an API process is: the application that uvicorn runs in it, put together once the process has forked.
+
+`POST /predict` is answered by the HTTP protocol itself, which finds its endpoint in `direct`: ASGI, routing,
+dependencies and middleware would cost several times what the request does. All else goes to the FastAPI application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from models.store import Store
+from service.batching.batcher import Batcher
+from service.batching.catalog import Catalog
+from service.batching.link import WorkerPool
+from service.http.access import Access
+from service.http.app import PREDICT_PATH, create_app
+from service.http.connection_watch import ConnectionWatch, HttpLimits
+from service.http.exchange import DirectEndpoint
+from service.http.request_ids import renew_request_ids
+from service.http.response_headers import WithSecurityHeaders
+from service.http.routes.health import health_router
+from service.http.routes.metrics import metrics_router
+from service.http.routes.models import models_router
+from service.http.routes.predict import PredictEndpoint
+from service.logs import configure_logs, get_logger
+from service.metrics import ApiMetrics
+from service.settings import Settings
+from service.stream.sockets import socket_path
+
+log = get_logger(__name__)
+
+SignalHandler = Callable[[int, FrameType | None], object]
+
+
+class FrontDoor:
+    """The ASGI application of an API process.
+
+    It is made before the processes fork and holds nothing then; on ASGI's startup event each process builds its own
+    catalog, batcher and links.
+
+    Attributes:
+        response_queue_id: which API process this is; LitServe sets it before each fork.
+    """
+
+    def __init__(self, settings: Settings, runtime_dir: Path, workers: int) -> None:
+        self.response_queue_id = 0
+        self._settings = settings
+        self._runtime_dir = runtime_dir
+        self._workers = workers
+        self._http_limits = HttpLimits(
+            header_seconds=settings.header_seconds,
+            body_seconds=settings.body_seconds,
+            idle_seconds=settings.idle_seconds,
+            max_connections=settings.max_connections,
+            max_body_bytes=settings.max_body_bytes,
+            max_buffered_bytes=settings.max_buffered_bytes,
+        )
+        self._access = Access.from_settings(settings)
+        self._was_ready = False
+        self._draining = False
+        self._stopping: asyncio.TimerHandle | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request, or runs the process's lifespan."""
+        if scope["type"] == "http":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:  # a WebSocket: there is none here
+            await send({"type": "websocket.close"})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._start()
+        except Exception as error:
+            log.exception("API process could not start", api_process=self.response_queue_id)
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _start(self) -> None:
+        settings = self._settings
+        configure_logs(settings.log_level, settings.log_format)
+        renew_request_ids()
+        self._metrics = metrics = ApiMetrics(self._runtime_dir / "metrics")
+        self._pool = WorkerPool(
+            [socket_path(self._runtime_dir, worker) for worker in range(self._workers)],
+            self._on_worker_change,
+            hang_seconds=settings.hang_seconds,
+        )
+        self._batcher = Batcher(
+            self._pool,
+            max_batch_rows=settings.max_batch_rows,
+            max_queue_rows=settings.max_queue_rows,
+            on_resent=metrics.batch_resent,
+        )
+        self._catalog = Catalog(
+            Store(settings.store),
+            self._pool.load,
+            metrics.for_model,
+            capacity=settings.model_cache,
+            default_model=settings.default_model,
+        )
+        metrics.start(f"api-{self.response_queue_id}", self._batcher.waiting_rows)
+        self._predict = PredictEndpoint(self._catalog, self._batcher, metrics, settings, self._access)
+        self.watch = ConnectionWatch(self._http_limits)
+        self.direct: dict[tuple[bytes, bytes], DirectEndpoint] = {
+            (b"POST", PREDICT_PATH.encode()): self._predict,
+        }
+        access = self._access
+        self._app: ASGIApp = WithSecurityHeaders(
+            create_app(
+                [
+                    models_router(self._catalog, access),
+                    health_router(self.not_ready),
+                    metrics_router(metrics, self._catalog, self._pool, access),
+                ],
+                access,
+            )
+        )
+        self._pool.start()
+        self._followers = [asyncio.create_task(self._keep_fresh(), name="refresh")]
+        if access is not None:
+            self._followers.append(asyncio.create_task(access.follow(settings.reload_seconds), name="keys"))
+        self._drain_on(signal.SIGTERM)
+        self._drain_on(signal.SIGINT)
+        # What was imported stays for good: the collector need not walk it again and again (a pause of 100 ms).
+        gc.collect()
+        gc.freeze()
+
+    async def _stop(self) -> None:
+        for follower in self._followers:
+            follower.cancel()
+        await asyncio.gather(*self._followers, return_exceptions=True)
+        await self._pool.close()
+        self._metrics.flush()
+
+    async def _keep_fresh(self) -> None:
+        """Follows the store. A fault in one look is logged, and the next look comes all the same."""
+        while True:
+            try:
+                self._metrics.measure_memory()
+                # Versions are checked by loading them on the workers, so the first look waits for all of these.
+                if self._was_ready or self._pool.up == self._workers:
+                    await self._catalog.refresh()
+                    self._batcher.forget_paces({served.key for served in self._catalog.ready_versions()})
+                    self._was_ready = True
+            except Exception:
+                log.exception("the store was not taken in")
+            await asyncio.sleep(self._settings.reload_seconds if self._was_ready else 0.02)
+
+    def not_ready(self) -> str | None:
+        """Why predictions would not be answered now; None where they would."""
+        if self._draining:
+            return "the server is about to stop"
+        if not self._was_ready:
+            return f"{self._pool.up} of {self._workers} workers have loaded their models"
+        if self._pool.up == 0:
+            return "no inference worker is up"
+        if not self._catalog.models():
+            return f"there is no model to serve in {self._settings.store}"
+        return None
+
+    def _on_worker_change(self) -> None:
+        self._batcher.dispatch_all()
+
+    def _drain_on(self, signum: signal.Signals) -> None:
+        """On the signal: readiness says no at once, and after `drain_seconds` uvicorn stops in its orderly way.
+
+        Between the two, requests are still answered, each asking its client to connect anew, so that none is caught
+        on a connection that closes.
+        """
+        stop = signal.getsignal(signum)  # uvicorn's
+        if not callable(stop):
+            return
+        loop = asyncio.get_running_loop()
+
+        def drain() -> None:
+            if self._draining:
+                if self._stopping is not None:
+                    self._stopping.cancel()
+                    self._stopping = None
+                    stop(signum, None)
+                return
+            self._draining = True
+            self._predict.close_connections()
+            log.info("draining", seconds=self._settings.drain_seconds, waiting=self._batcher.waiting_requests)
+            self._stopping = loop.call_later(self._settings.drain_seconds, stop, signum, None)
+
+        loop.add_signal_handler(signum, drain)

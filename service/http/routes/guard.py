@@ -1,0 +1,42 @@
+"""What a route declares to be for the holders of a scope: the check, its errors, and both ways to present a key."""
+
+from __future__ import annotations
+
+from fastapi import Depends, Request
+from fastapi.params import Depends as Dependency
+from fastapi.security import APIKeyHeader, HTTPBearer
+
+from service.http.access import Access, Scope
+from service.http.openapi import Responses, problems
+
+# For the document alone: the check reads the headers itself, as it does for requests that do not come by FastAPI.
+_SCHEMES = [
+    Depends(HTTPBearer(scheme_name="bearer", description="An API key as a bearer token.", auto_error=False)),
+    Depends(APIKeyHeader(name="X-API-Key", scheme_name="api_key", description="An API key.", auto_error=False)),
+]
+
+
+class Guard:
+    """`dependencies` and `responses` for a route or a router; both are empty where everything is open.
+
+    A request that passes has the name of its key in `request.state.key`.
+    """
+
+    def __init__(self, access: Access | None, scope: Scope) -> None:
+        self.dependencies: list[Dependency] = []
+        self.responses: Responses = {}
+        if access is None:
+            return
+
+        async def check(request: Request) -> None:
+            request.state.key = access.check(_raw(request, "authorization"), _raw(request, "x-api-key"), scope)
+
+        self.dependencies = [*_SCHEMES, Depends(check)]
+        self.responses = problems(
+            {401: "No API key, or one that is not known.", 403: f"The API key lacks the scope `{scope}`."}
+        )
+
+
+def _raw(request: Request, name: str) -> bytes | None:
+    value = request.headers.get(name)
+    return None if value is None else value.encode("latin-1")

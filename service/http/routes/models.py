@@ -1,0 +1,157 @@
+"""`GET /models`, `GET /models/{id}` and `GET /models/{id}/summary`: what is served, and what it is made of.
+
+`POST /models/refresh` takes in the store now.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import PlainTextResponse
+
+from models.schema import CategoricalColumn
+from service.batching.catalog import Catalog, ServedModel, ServedVersion
+from service.http.access import Access, Scope
+from service.http.openapi import Responses, problems
+from service.http.routes.guard import Guard
+from service.http.schemas import ModelDetail, ModelEntry, ModelList, PredictRequest, SummaryResponse
+from service.logs import get_logger
+
+_NOT_FOUND = problems({404: "No such model, version or alias.", 503: "It is there, and cannot be loaded."})
+_FIRST = {"id": "$response.body#/models/0/name"}
+_LIST_LINKS: Responses = {
+    200: {
+        "links": {
+            "model": {"operationId": "show_model", "parameters": _FIRST},
+            "summary": {"operationId": "show_summary", "parameters": _FIRST},
+        }
+    }
+}
+_MODEL_LINKS: Responses = {
+    200: {"links": {"example": {"operationId": "predict", "requestBody": "$response.body#/example"}}}
+}
+_SUMMARY_FORMS: Responses = {
+    200: {
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+        "description": "JSON, or text by `Accept` or `format`.",
+    }
+}
+
+
+log = get_logger(__name__)
+
+
+def models_router(catalog: Catalog, access: Access | None = None) -> APIRouter:
+    """The routes over a catalog; `access` None lets everybody in."""
+    read, manage = Guard(access, Scope.READ), Guard(access, Scope.MANAGE)
+    models = APIRouter(tags=["models"])
+    router = APIRouter(prefix="/models", dependencies=read.dependencies, responses=read.responses)
+
+    @router.get("", summary="Models that are served", response_model=ModelList, responses=_LIST_LINKS)
+    async def list_models() -> ModelList:
+        return ModelList(models=[_entry(model) for model in catalog.models()], problems=catalog.problems)
+
+    @models.post(
+        "/models/refresh",
+        summary="Take in the store now",
+        response_model=ModelList,
+        dependencies=manage.dependencies,
+        responses=manage.responses | _LIST_LINKS,
+    )
+    async def refresh_models(request: Request) -> ModelList:
+        await catalog.refresh()
+        log.info("the store was taken in", key=getattr(request.state, "key", None))
+        return await list_models()
+
+    @router.get("/{id}", summary="One model version", response_model=ModelDetail, responses=_NOT_FOUND | _MODEL_LINKS)
+    async def show_model(id: str) -> ModelDetail:  # noqa: A002 -- the path's own word
+        return _detail(await catalog.find(id), catalog)
+
+    @router.get(
+        "/{id}/summary",
+        summary="Layers and parameter counts",
+        response_model=SummaryResponse,
+        responses=_NOT_FOUND | _SUMMARY_FORMS | problems({422: "There is no such `format`."}),
+    )
+    async def show_summary(
+        request: Request,
+        id: str,  # noqa: A002
+        format: Annotated[  # noqa: A002
+            Literal["json", "text", "mermaid"] | None,
+            Query(description="Overrides the Accept header: `json`, an aligned `text` table, or a `mermaid` diagram."),
+        ] = None,
+    ) -> Response | SummaryResponse:
+        served = await catalog.find(id)
+        form = format or ("text" if _prefers_text(request.headers.get("accept", "")) else "json")
+        if form == "text":
+            return PlainTextResponse(f"{served}\n{served.summary.to_text()}\n")
+        if form == "mermaid":
+            return PlainTextResponse(f"{served.summary.to_mermaid()}\n")
+        document = {k: v for k, v in served.summary.to_dict().items() if k != "title"}
+        return SummaryResponse(model=served.name, version=served.version, **document)
+
+    models.include_router(router)
+    return models
+
+
+def _entry(model: ServedModel) -> ModelEntry:
+    served = model.served
+    return ModelEntry(
+        name=served.name,
+        version=served.version,
+        versions=list(model.entry.versions),
+        aliases=dict(model.entry.aliases),
+        task=served.config.task,
+        columns=len(served.schema.columns),
+        total_params=served.config.parameter_count,
+    )
+
+
+def _detail(served: ServedVersion, catalog: Catalog) -> ModelDetail:
+    entry = catalog.entry(served.name)
+    schema = served.schema.to_dict()
+    header = served.header
+    return ModelDetail(
+        name=served.name,
+        version=served.version,
+        versions=list(entry.versions),
+        aliases=dict(entry.aliases),
+        task=served.config.task,
+        labels=None if served.labels is None else list(served.labels),
+        columns=schema["columns"],
+        target=schema["target"],
+        architecture=served.config.to_dict(),
+        total_params=served.summary.total_params,
+        trainable_params=served.summary.trainable_params,
+        training=header.get("training", {}),
+        metrics=header.get("metrics", {}),
+        data=header.get("data", {}),
+        batch_invariant=served.batch_invariant,
+        digest=served.digest,
+        example=example_request(served),
+    )
+
+
+def example_request(served: ServedVersion) -> PredictRequest:
+    """A request that this version answers: a row of its training table, or one made of its columns' statistics."""
+    kept = served.header.get("data", {}).get("examples")
+    if isinstance(kept, list) and kept and isinstance(kept[0], dict):
+        row = kept[0]
+    else:
+        row = {
+            column.name: column.categories[0] if isinstance(column, CategoricalColumn) else round(column.mean, 4)
+            for column in served.schema.columns
+        }
+    return PredictRequest(model=served.name, instances=[row])
+
+
+def _prefers_text(accept: str) -> bool:
+    """Whether an Accept header asks for plain text before JSON."""
+    for part in accept.split(","):
+        media_type = part.partition(";")[0].strip().lower()
+        if media_type in ("application/json", "application/*", "*/*"):
+            return False
+        if media_type in ("text/plain", "text/*"):
+            return True
+    return False

@@ -1,0 +1,1 @@
+"""Rows → answers on one device: the only part of the service that imports torch."""

@@ -1,0 +1,181 @@
+"""An inference network on a device: its tensors there, and a runner for each row count that it computes."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.fuse import Activate, Affine, InferenceNetwork, LayerNorm
+from service.inference.bit_invariance import is_batch_invariant
+from service.inference.cuda_runner import CudaRunner
+from service.inference.forward_plan import ForwardPlan, PlanBuilder, Scratch
+from service.inference.row_blocks import RowBlocks, choices
+
+Precision = Literal["fp32", "tf32", "bf16"]
+Float32Array = NDArray[np.float32]
+
+
+class Runner(Protocol):
+    """Runs one forward plan."""
+
+    def run(self, x: Float32Array, answers: Float32Array) -> None:
+        """Answers for (n, in_features) rows, n at most the plan's, into (n, out_features)."""
+
+
+class CpuRunner:
+    """Runs a plan in the host's memory."""
+
+    def __init__(self, plan: ForwardPlan) -> None:
+        self._x = plan.x.numpy()
+        self._y = plan.y.numpy()
+        self._steps = plan.steps
+
+    def run(self, x: Float32Array, answers: Float32Array) -> None:
+        """Answers for (n, in_features) rows, n at most the plan's, into (n, out_features)."""
+        n = len(x)
+        self._x[:n] = x
+        self._x[n:] = 0
+        for step in self._steps:
+            step()
+        answers[:] = self._y[:n]
+
+
+class DeviceNetwork:
+    """An inference network on a device.
+
+    One thread at a time may run it; `share` says which memory it then does so in.
+
+    Args:
+        network: what to run.
+        device: where.
+        precision: of matrix products after the first. That one stays float32: it holds the columns' standardisation,
+            whose cancellation a shorter product would magnify (models/fuse.py).
+        max_batch_rows: the largest batch that will come.
+
+    Attributes:
+        batch_invariant: whether a row's answer was found not to depend on its company; False before `warm_up`.
+    """
+
+    def __init__(
+        self, network: InferenceNetwork, device: torch.device, *, precision: Precision = "fp32", max_batch_rows: int
+    ) -> None:
+        self.in_features = network.in_features
+        self.out_features = network.out_features
+        self.parameter_count = network.parameter_count
+        self.batch_invariant = False
+        self._network = network
+        self._device = device
+        self._precision = precision
+        self._choices = choices(
+            device.type,
+            max_batch_rows=max_batch_rows,
+            multiply_adds=network.multiply_adds,
+            widest=max(max(stage.weight.shape) for stage in network.stages if isinstance(stage, Affine)),
+        )
+        self._blocks = self._choices[0]
+        self._scratch = Scratch(device)
+        self._runners: dict[int, Runner] = {}
+        self._tensors = [_tensors(stage, device) for stage in network.stages]
+        if precision == "bf16":
+            for i, stage in enumerate(network.stages[1:], 1):
+                if isinstance(stage, Affine):
+                    self._tensors[i] = tuple(tensor.to(torch.bfloat16) for tensor in self._tensors[i])
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._pinned = Scratch(torch.device("cpu"), pinned=True)
+
+    @property
+    def blocks(self) -> RowBlocks:
+        """The row counts that it computes."""
+        return self._blocks
+
+    def warm_up(self) -> None:
+        """Takes the fastest row counts with which a row's answer does not depend on its company, by trying them.
+
+        Where none will do, the fastest are taken and `batch_invariant` stays False. Runs every part of the network,
+        so that kernels are chosen and graphs captured when it returns.
+        """
+        first = self._network.stages[0]
+        assert isinstance(first, Affine)  # noqa: S101 -- what InferenceNetwork promises
+        for blocks in self._choices:
+            self._use(blocks)
+            if is_batch_invariant(self.forward, first, blocks):
+                self.batch_invariant = True
+                return
+        self._use(self._choices[0])
+
+    def share(self, scratch: Scratch) -> None:
+        """Runs in this memory from now on, which other networks use too."""
+        self._scratch = scratch
+        self._runners = {}
+
+    def release(self) -> None:
+        """Lets go of all memory but the network's own; it is taken again when rows come."""
+        self._runners = {}
+        self._scratch.clear()
+        if self._device.type == "cuda":
+            self._pinned.clear()
+
+    def forward(self, x: Float32Array) -> Float32Array:
+        """Answers for (rows, in_features) rows: (rows, out_features) probabilities or values.
+
+        Raises:
+            RuntimeError: torch's own, out of memory among them.
+        """
+        answers = np.empty((len(x), self.out_features), dtype=np.float32)
+        if len(x) <= self._blocks.largest:
+            self._runner(self._blocks.padded(len(x))).run(x, answers)
+        else:
+            for start, rows, padded in self._blocks.cut(len(x)):
+                self._runner(padded).run(x[start : start + rows], answers[start : start + rows])
+        return answers
+
+    def plan(self, rows: int) -> ForwardPlan:
+        """One pass over this many rows, in the memory shared."""
+        build = PlanBuilder(self._scratch, rows, self.in_features)
+        last = len(self._network.stages) - 1
+        tf32 = self._precision == "tf32"
+        for i, (stage, tensors) in enumerate(zip(self._network.stages, self._tensors, strict=True)):
+            match stage:
+                case Affine():
+                    if tf32:
+                        build.call(partial(_allow_tf32, i > 0))
+                    weight, bias = tensors
+                    build.product(weight, bias, packed=i == last)
+                case LayerNorm():
+                    weight, bias = tensors
+                    build.layer_norm(weight, bias, stage.eps)
+                case Activate(name):
+                    build.activate(name)
+        if tf32:
+            build.call(partial(_allow_tf32, False))
+        return build.finish(self._network.output)
+
+    def _use(self, blocks: RowBlocks) -> None:
+        self._blocks = blocks
+        self._runners = {}
+
+    def _runner(self, rows: int) -> Runner:
+        runner = self._runners.get(rows)
+        if runner is None:
+            plan = self.plan(rows)
+            on_gpu = self._device.type == "cuda"
+            runner = CudaRunner(plan, self._stream, self._pinned) if on_gpu else CpuRunner(plan)
+            self._runners[rows] = runner
+        return runner
+
+
+def _tensors(stage: Affine | Activate | LayerNorm, device: torch.device) -> tuple[torch.Tensor, ...]:
+    """A stage's weight and bias, if it has them, on the device."""
+    if isinstance(stage, Activate):
+        return ()
+    return torch.tensor(stage.weight, device=device), torch.tensor(stage.bias, device=device)
+
+
+def _allow_tf32(allowed: bool) -> None:
+    """For the products that follow; read when a product is issued, so that a captured graph keeps what it was."""
+    torch.backends.cuda.matmul.allow_tf32 = allowed

@@ -1,0 +1,192 @@
+"""The device's side of a worker: networks in memory, and one forward pass over a batch.
+
+Only a worker imports this module, since it alone needs torch.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future
+from threading import Lock
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.errors import DataError, StoreError
+from models.fuse import InferenceNetwork
+from models.store import Store
+from service.errors import DeviceFault, OutOfMemory
+from service.inference.device_faults import is_out_of_memory, is_sticky
+from service.inference.device_network import DeviceNetwork, Precision
+from service.inference.forward_plan import Scratch
+from service.keys import parse_key
+from service.logs import get_logger
+
+log = get_logger(__name__)
+
+Float32Array = NDArray[np.float32]
+
+
+class Rows(Protocol):
+    """Something that holds float32 rows."""
+
+    def matrix(self) -> Float32Array:
+        """`(rows, width)`."""
+
+
+class Engine:
+    """The networks of one worker on one device, the least recently used forgotten beyond `capacity`.
+
+    `run` is for one thread. `load` is for any: a network is read and warmed in the thread that asks first, while
+    others run theirs.
+
+    Args:
+        store: where checkpoints are.
+        device: a torch device's name, `cpu` or `cuda:0`.
+        threads: CPU threads of a matrix product.
+        capacity: networks kept.
+        max_batch_rows: the largest batch, for warming up.
+        precision: of a GPU's matrix products; a CPU computes in float32.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        device: str,
+        threads: int,
+        capacity: int,
+        max_batch_rows: int,
+        precision: Precision = "fp32",
+    ) -> None:
+        torch.set_num_threads(threads)
+        self.device = torch.device(device)
+        self._enter_device()
+        self._store = store
+        self._capacity = capacity
+        self._max_batch_rows = max_batch_rows
+        self._precision: Precision = "fp32" if self.device.type == "cpu" else precision
+        self._scratch = Scratch(self.device)
+        self._table = Lock()  # held for look-ups alone, never while a network is read or runs
+        self._networks: OrderedDict[str, DeviceNetwork] = OrderedDict()
+        self._loading: dict[str, Future[DeviceNetwork]] = {}
+
+    def load(self, key: str) -> DeviceNetwork:
+        """The network behind a key, read from the store, verified and warmed if it is not in memory.
+
+        Raises:
+            CheckpointError: the file is not sound.
+            StoreError: the file is another one than the key means.
+            OutOfMemory: the device has no room for it.
+            DeviceFault: the device is lost.
+        """
+        with self._table:
+            network = self._networks.get(key)
+            if network is not None:
+                self._networks.move_to_end(key)
+                return network
+            loading = self._loading.get(key)
+            if loading is None:
+                mine = self._loading[key] = Future()
+        if loading is not None:
+            return loading.result()
+        try:
+            network = self._read(key)
+        except BaseException as error:
+            with self._table:
+                del self._loading[key]
+            mine.set_exception(error)
+            raise
+        forgotten = []  # until the lock is released: giving back a network's memory takes a while
+        with self._table:
+            del self._loading[key]
+            self._networks[key] = network
+            while len(self._networks) > self._capacity:
+                forgotten.append(self._networks.popitem(last=False))
+        mine.set_result(network)
+        return network
+
+    def run(self, key: str, parts: Sequence[Rows]) -> Float32Array:
+        """One forward pass over the rows of all parts, in their order.
+
+        Where memory runs out, the batch is halved, and halved again.
+
+        Returns:
+            `(rows, out_features)` answers, the caller's to keep.
+
+        Raises:
+            DataError: rows of another width than the network's.
+            OutOfMemory: the fewest rows that it computes are too many.
+            DeviceFault: the device is lost, and with it this process's use of it.
+            CheckpointError, StoreError: as `load`.
+        """
+        network = self.load(key)
+        x = parts[0].matrix() if len(parts) == 1 else np.concatenate([part.matrix() for part in parts])
+        if x.shape[1] != network.in_features:
+            raise DataError(f"rows have {x.shape[1]} columns where the model takes {network.in_features}.")
+        return self._forward(network, x)
+
+    def on_device(self, network: InferenceNetwork) -> DeviceNetwork:
+        """The network as this engine runs it, not warmed."""
+        return DeviceNetwork(network, self.device, precision=self._precision, max_batch_rows=self._max_batch_rows)
+
+    def _forward(self, network: DeviceNetwork, x: Float32Array) -> Float32Array:
+        smallest = network.blocks.smallest
+        try:
+            return network.forward(x)
+        except (RuntimeError, MemoryError) as error:
+            if (fault := _fault_of(error, f"{len(x)} rows of this model")) is None:
+                raise
+            if isinstance(fault, DeviceFault) or len(x) <= smallest:
+                raise fault from error
+            self._release()
+            log.warning("out of memory; halving the batch", rows=len(x), reason=str(error).partition("\n")[0])
+        half = -(-len(x) // (2 * smallest)) * smallest
+        return np.concatenate([self._forward(network, x[:half]), self._forward(network, x[half:])])
+
+    def _enter_device(self) -> None:
+        """Makes the device this thread's own: whatever torch allocates by the way is not to wake another GPU."""
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device.index or 0)
+
+    def _release(self) -> None:
+        """Gives back all memory but the networks' own."""
+        with self._table:
+            networks = list(self._networks.values())
+        for network in networks:
+            network.release()
+        self._scratch.clear()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _read(self, key: str) -> DeviceNetwork:
+        name, version, digest = parse_key(key)
+        loaded = self._store.load(f"{name}@{version}")
+        if loaded.digest != digest:
+            raise StoreError(f"{name}@{version} was replaced while it was being loaded.")
+        try:
+            self._enter_device()
+            network = self.on_device(loaded.checkpoint.inference_network())
+            network.warm_up()
+        except (RuntimeError, MemoryError) as error:
+            if (fault := _fault_of(error, "this model")) is None:
+                raise
+            raise fault from error
+        if self.device.type == "cpu":  # a GPU's graphs are bound to the memory that they were captured with
+            network.share(self._scratch)
+        if not network.batch_invariant:
+            log.warning("a row's answer may depend on its batch in its last bits", model=name, version=version)
+        return network
+
+
+def _fault_of(error: RuntimeError | MemoryError, what: str) -> OutOfMemory | DeviceFault | None:
+    """A device's exception as the service knows it, or None where it is something else."""
+    if is_out_of_memory(error):
+        return OutOfMemory(f"the device has no memory for {what}.")
+    if is_sticky(error):
+        reason, _, _ = str(error).partition("\n")
+        return DeviceFault(f"the device is lost: {reason}")
+    return None

@@ -1,0 +1,101 @@
+"""An inference worker as LitServe sees it: a LitAPI that holds the engine, and a LitLoop that serves frames.
+
+LitServe's own request path (three queues in a manager process) is not used: API processes connect to the worker's
+Unix socket and send batches.
+
+`from __future__ import annotations` stays out of this file: LitServe reads the types of a LitAPI's hooks at run time.
+"""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import litserve
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import AxonError
+from models.store import Store
+from service.keys import make_key
+from service.logs import configure_logs, get_logger
+from service.metrics import WorkerMetrics, set_role
+from service.served_ahead import served_versions
+from service.settings import Settings
+from service.stream.sockets import socket_path
+from service.workers.frame_server import Batch, FrameServer
+from service.workers.worker_host import WorkerHost
+
+log = get_logger(__name__)
+
+
+class PredictAPI(litserve.LitAPI):
+    """The model side of the server, as LitServe sees it."""
+
+    def __init__(self, settings: Settings, runtime_dir: Path) -> None:
+        super().__init__(max_batch_size=settings.max_batch_rows, api_path="/predict", loop=FrameLoop(runtime_dir))
+        self.settings = settings
+        self.runtime_dir = runtime_dir
+
+    def setup(self, device: str) -> None:
+        """Runs in the host, before the loop. Nothing is loaded: a device has to stay untouched until the fork."""
+        # Ctrl-C goes to every process of a terminal; the main process alone decides when a worker ends.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        configure_logs(self.settings.log_level, self.settings.log_format)
+
+    def open(self, device: str) -> None:
+        """Runs in the process that predicts: loads and warms what the store serves.
+
+        A bad checkpoint is reported and passed over.
+        """
+        from service.inference.engine import Engine  # imports torch, which the API processes do without
+
+        settings = self.settings
+        store = Store(settings.store)
+        self.engine = Engine(
+            store,
+            device=device,
+            threads=settings.threads,
+            capacity=settings.model_cache,
+            max_batch_rows=settings.max_batch_rows,
+            precision=settings.precision,
+        )
+        for version in served_versions(store):
+            try:
+                self.engine.load(make_key(version.name, version.version, version.digest))
+            except AxonError as error:
+                log.error("checkpoint not loaded", model=version.name, version=version.version, reason=str(error))
+
+    def load(self, key: str) -> dict[str, Any]:
+        """Makes a model version ready; facts about it that only a worker knows."""
+        network = self.engine.load(key)
+        return {"inference_parameters": network.parameter_count, "batch_invariant": network.batch_invariant}
+
+    def predict(self, batch: Batch) -> NDArray[np.float32]:
+        """One forward pass: `(rows, out_features)` answers for the rows of all parts."""
+        return self.engine.run(batch.key, list(batch.parts))
+
+
+class FrameLoop(litserve.loops.LitLoop):
+    """The worker's main loop: hosts the process that predicts."""
+
+    def __init__(self, runtime_dir: Path) -> None:
+        super().__init__()
+        self._runtime_dir = runtime_dir
+
+    def __call__(self, lit_api: PredictAPI, device: str, worker_id: int, *_: Any) -> None:
+        """Runs until the main process ends or kills this one."""
+        import service.inference.engine  # noqa: F401 -- imports torch, once for all processes that will be forked
+
+        settings = lit_api.settings
+        path = socket_path(self._runtime_dir, worker_id)
+
+        def serve() -> None:
+            set_role(f"worker-{worker_id}")
+            metrics = WorkerMetrics(self._runtime_dir / "metrics")
+            lit_api.open(device)
+            about = {"worker": worker_id, "device": device, "host": os.getppid()}
+            server = FrameServer(lit_api, metrics, path, max_batch_rows=settings.max_batch_rows, about=about)
+            server.serve_forever()
+
+        WorkerHost(serve, path, hang_seconds=settings.hang_seconds).run_forever()

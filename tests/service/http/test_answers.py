@@ -1,0 +1,56 @@
+"""Answers as they are written by hand are what the Pydantic model says, number for number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.checkpoint import Checkpoint
+from models.config import MLPConfig
+from models.numpy_mlp import NumpyMLP
+from models.schema import ClassTarget, NumericColumn, NumericTarget, Schema, Target
+from models.store import Store
+from service.batching.batcher import Answer
+from service.batching.catalog import ServedVersion
+from service.http.answers import AnswerWriter
+from service.http.schemas import PredictResponse
+from service.metrics import ModelMetrics
+
+TARGETS: dict[str, Target] = {
+    "classifier": ClassTarget(name="y", labels=('quo"te', "naïve", "\\n")),
+    "regressor": NumericTarget(name="y", mean=0.0, std=1.0, minimum=-1.0, maximum=1.0),
+}
+
+
+def served(target: Target, folder: Path) -> ServedVersion:
+    column = NumericColumn(name="x", mean=0.0, std=1.0, minimum=-1.0, maximum=1.0)
+    classes = isinstance(target, ClassTarget)
+    config = MLPConfig(layer_sizes=(1, 3 if classes else 1), output="softmax" if classes else "linear")
+    tensors = NumpyMLP(config, rng=np.random.default_rng(0)).to_tensors()
+    checkpoint = Checkpoint(config=config, schema=Schema(columns=(column,), target=target), tensors=tensors)
+    place = Store(folder).publish("model", checkpoint)
+    return ServedVersion(place, (0, 0, 0), ModelMetrics("model", "1", lambda _: None))
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize(("start", "rows"), [(0, 1), (3, 1), (2, 5), (0, 100), (7, 90)])
+def test_written_answers_are_the_rows_own(kind: str, start: int, rows: int, tmp_path: Path) -> None:
+    target = TARGETS[kind]
+    width = 3 if kind == "classifier" else 1
+    matrix = np.random.default_rng(1).normal(size=(100, width)).astype(np.float32)
+    matrix[3] = np.float32(1e-30)
+    answer = Answer(matrix)
+    writer = AnswerWriter(served(target, tmp_path))
+    response = PredictResponse.model_validate_json(writer.write(answer, start, rows), strict=True)
+    own = matrix[start : start + rows]
+    assert (response.model, response.version) == ("model", 1)
+    if isinstance(target, ClassTarget):
+        assert np.array_equal(np.float32(response.probabilities), own)
+        assert response.predictions == own.argmax(axis=1).tolist()
+        assert response.labels == [target.labels[i] for i in own.argmax(axis=1)]
+    else:
+        assert np.array_equal(np.float32(response.predictions), own[:, 0])
+        assert response.probabilities is None
+        assert response.labels is None
