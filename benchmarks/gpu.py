@@ -80,7 +80,7 @@ def make_network(sizes: tuple[int, ...]) -> tuple[InferenceNetwork, nn.Sequentia
         linear = nn.Linear(n_in, n_out)
         layers += [linear, nn.ReLU()]
         stages += [Affine(linear.weight.detach().numpy(), linear.bias.detach().numpy()), Activate("relu")]
-    network = InferenceNetwork(tuple(stages[:-1]), "softmax", sizes[0], sizes[-1])
+    network = InferenceNetwork((tuple(stages[:-1]),), "softmax", sizes[0], sizes[-1])
     return network, nn.Sequential(*layers[:-1], nn.Softmax(dim=-1)).eval()
 
 

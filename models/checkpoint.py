@@ -33,7 +33,7 @@ from models.fuse import InferenceNetwork, fuse
 from models.schema import ClassTarget, NumericTarget, Schema
 
 FORMAT = "axon.checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2 brought inputs, members, temperature and new kinds of columns; what 1 could say it says alike
 METADATA_KEY = "axon"
 
 _LENGTH = struct.Struct("<Q")  # safetensors' own prefix: the length of its JSON header
@@ -79,6 +79,7 @@ class Checkpoint:
             raise ConfigError(
                 f"the columns encode to {self.schema.width} features, the network takes {self.config.in_features}."
             )
+        self._check_inputs()
         target = self.schema.target
         n_classes = len(target.labels) if isinstance(target, ClassTarget) else None
         if n_classes != self.config.n_classes:
@@ -86,6 +87,24 @@ class Checkpoint:
             raise ConfigError(f"the target has {n_classes or 'no'} classes, the network tells {told_apart} apart.")
         if n_classes is None and self.config.out_features != 1:
             raise ConfigError(f"one target column needs one output, the network has {self.config.out_features}.")
+
+    def _check_inputs(self) -> None:
+        """An index that the network does not look up, or looks up in another table, would be an answer to nothing."""
+        inputs = self.config.inputs
+        for at, feature in enumerate(self.schema.features):
+            kinds = {"number": inputs.numbers, "flag": inputs.flags, "index": inputs.indices} if inputs else {}
+            if feature.kind == "index" and inputs is None:
+                raise ConfigError(
+                    f"column {feature.column!r} is an index, and the network has no inputs to look it up."
+                )
+            if inputs is not None and at not in kinds[feature.kind]:
+                raise ConfigError(f"feature {at} of a row is a {feature.kind}, but not to the network's inputs.")
+            if inputs is not None and feature.kind == "index":
+                known = inputs.categories[inputs.indices.index(at)]
+                if known != feature.categories:
+                    raise ConfigError(
+                        f"column {feature.column!r} has {feature.categories} categories, its table is for {known}."
+                    )
 
     def header(self) -> dict[str, Any]:
         """The header as JSON types, without the digest."""
@@ -113,6 +132,7 @@ class Checkpoint:
             input_std=std,
             output_mean=output[0],
             output_std=output[1],
+            output_range=(target.minimum, target.maximum) if isinstance(target, NumericTarget) else None,
         )
 
 

@@ -22,6 +22,10 @@ FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
 Elementwise: TypeAlias = Callable[[FloatArray], FloatArray]
 
+# The fixed point of Klambauer et al.: with these, mean 0 and variance 1 map to themselves.
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
+
 # NumPy has no erf, and SciPy is not worth a runtime dependency for one function. erfc rather than erf, because
 # 1 + erf(z) loses every digit to cancellation in the negative tail.
 _erfc = np.vectorize(math.erfc, otypes=[np.float64])
@@ -72,6 +76,16 @@ def silu(z: FloatArray) -> FloatArray:
     return z * sigmoid(z)
 
 
+def selu(z: FloatArray) -> FloatArray:
+    """λ·z where z > 0, else λ·α·(eᶻ - 1) (Klambauer et al. 2017, Self-normalizing neural networks)."""
+    return np.where(z > 0, SELU_SCALE * z, SELU_SCALE * SELU_ALPHA * np.expm1(np.minimum(z, 0))).astype(z.dtype)
+
+
+def mish(z: FloatArray) -> FloatArray:
+    """z·tanh(ln(1 + eᶻ)) (Misra 2019, Mish)."""
+    return z * np.tanh(np.logaddexp(0, z, dtype=z.dtype))
+
+
 def tanh(z: FloatArray) -> FloatArray:
     """The hyperbolic tangent."""
     return np.tanh(z)
@@ -116,6 +130,17 @@ def silu_derivative(z: FloatArray) -> FloatArray:
     return s * (1 + z * (1 - s))
 
 
+def selu_derivative(z: FloatArray) -> FloatArray:
+    """λ where z > 0, else λ·α·eᶻ."""
+    return np.where(z > 0, SELU_SCALE, SELU_SCALE * SELU_ALPHA * np.exp(np.minimum(z, 0))).astype(z.dtype)
+
+
+def mish_derivative(z: FloatArray) -> FloatArray:
+    """T + z·(1 - t²)·σ(z), with t = tanh(ln(1 + eᶻ))."""
+    t = np.tanh(np.logaddexp(0, z, dtype=z.dtype))
+    return t + z * (1 - np.square(t)) * sigmoid(z)
+
+
 def tanh_derivative(z: FloatArray) -> FloatArray:
     """1 - tanh²(z)."""
     return 1 - np.square(np.tanh(z))
@@ -133,6 +158,8 @@ ACTIVATIONS: Mapping[Activation, Elementwise] = MappingProxyType(
         "leaky_relu": leaky_relu,
         "gelu": gelu,
         "silu": silu,
+        "selu": selu,
+        "mish": mish,
         "tanh": tanh,
         "sigmoid": sigmoid,
         "identity": identity,
@@ -144,6 +171,8 @@ DERIVATIVES: Mapping[Activation, Elementwise] = MappingProxyType(
         "leaky_relu": leaky_relu_derivative,
         "gelu": gelu_derivative,
         "silu": silu_derivative,
+        "selu": selu_derivative,
+        "mish": mish_derivative,
         "tanh": tanh_derivative,
         "sigmoid": sigmoid_derivative,
         "identity": identity_derivative,

@@ -1,8 +1,9 @@
 """A checkpoint as an inference network: the same answers from fewer and cheaper operations.
 
-What is affine in inference is folded into the Linear beside it: the standardisation of the inputs, BatchNorm with
-its running statistics, the scale of a regression's target; Linears with nothing between them become one; dropout
-is gone. All of it is computed in float64 and rounded once, to float32.
+What is affine in inference is folded into the Linear beside it: the standardisation of the inputs, their learned
+scale, the Linear of a periodic embedding, BatchNorm with its running statistics, the scale of a regression's target, a
+softmax's temperature; Linears with nothing between them become one; dropout is gone. All of it is computed in float64
+and rounded once, to float32. What is not affine of the inputs (the clip, the waves, the look-up) is one stage before.
 
 One thing is lost: a folded standardisation computes `Wx/σ - Wμ/σ` where the model computed `W((x - μ)/σ)`, so a column
 with |μ| much greater than σ loses |μ|/σ roundings (2⁻²⁴ each) to cancellation, as many as writing x itself as float32
@@ -22,6 +23,8 @@ import numpy.typing as npt
 from models import functional
 from models.config import NORMALIZATION_EPS, Activation, MLPConfig, Output, check_tensors
 from models.errors import ConfigError
+from models.expand import Expand
+from models.inputs import InputConfig
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 Float64Array: TypeAlias = npt.NDArray[np.float64]
@@ -59,16 +62,21 @@ class LayerNorm:
 
 @dataclass(frozen=True, slots=True)
 class Activate:
-    """An elementwise nonlinearity, by its name in the config; never `identity`."""
+    """An elementwise nonlinearity f, by its name in the config; never `identity`.
+
+    With a mix a, (width,) float32, it is x + a·(f(x) - x).
+    """
 
     name: Activation
+    mix: Float32Array | None = None
 
     def forward(self, x: Float32Array) -> Float32Array:
         """(rows, width) → (rows, width)."""
-        return functional.ACTIVATIONS[self.name](x).astype(np.float32, copy=False)
+        activated = functional.ACTIVATIONS[self.name](x).astype(np.float32, copy=False)
+        return activated if self.mix is None else x + self.mix * (activated - x)
 
 
-Stage: TypeAlias = Affine | Activate | LayerNorm
+Stage: TypeAlias = Expand | Affine | Activate | LayerNorm
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,16 +84,25 @@ class InferenceNetwork:
     """What an engine runs: raw feature columns in, probabilities or values out.
 
     Attributes:
-        stages: in the order that a row passes them; the first and the last are Affine.
-        output: what is applied after the last stage: `softmax`, `linear` (nothing) or `step`.
+        members: of each member of an ensemble, and of the one network where there is none, the stages in the order that
+            a row passes them: first an Affine, or an Expand and an Affine; last an Affine. The answer is the mean of
+            theirs.
+        output: what is applied after a member's last stage: `softmax`, `linear` (nothing) or `step`.
         in_features: columns of the input.
         out_features: columns of the answer; 2 for step, which answers [1 - ŷ, ŷ].
+        clamp: the least and the largest answer of a regression, where they are bounded.
     """
 
-    stages: tuple[Stage, ...]
+    members: tuple[tuple[Stage, ...], ...]
     output: Output
     in_features: int
     out_features: int
+    clamp: tuple[float, float] | None = None
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of all members, one member after another."""
+        return tuple(stage for stages in self.members for stage in stages)
 
     @property
     def multiply_adds(self) -> int:
@@ -95,7 +112,7 @@ class InferenceNetwork:
     @property
     def parameter_count(self) -> int:
         """Numbers that the stages hold."""
-        return sum(s.weight.size + s.bias.size for s in self.stages if not isinstance(s, Activate))
+        return sum(array.size for stage in self.stages for array in _arrays(stage))
 
     def forward(self, x: Float32Array) -> Float32Array:
         """The reference for every engine.
@@ -109,7 +126,12 @@ class InferenceNetwork:
         Raises:
             DataError: `x` is not a matrix of in_features columns.
         """
-        for stage in self.stages:
+        answers = [self._answer(stages, x) for stages in self.members]
+        answer = answers[0] if len(answers) == 1 else np.mean(answers, axis=0, dtype=np.float32)
+        return answer if self.clamp is None else np.clip(answer, *self.clamp, dtype=np.float32)
+
+    def _answer(self, stages: tuple[Stage, ...], x: Float32Array) -> Float32Array:
+        for stage in stages:
             x = stage.forward(x)
         match self.output:
             case "softmax":
@@ -129,6 +151,7 @@ def fuse(
     input_std: npt.ArrayLike | None = None,
     output_mean: npt.ArrayLike = 0.0,
     output_std: npt.ArrayLike = 1.0,
+    output_range: tuple[float, float] | None = None,
 ) -> InferenceNetwork:
     """Turns an architecture and its tensors into the network that serves it.
 
@@ -139,6 +162,7 @@ def fuse(
         input_std: what it then divided them by, a number or (in_features,); nothing if None.
         output_mean: what is added to the values, after `output_std`, a number or (out_features,); regression only.
         output_std: what the values are multiplied by, a number or (out_features,); regression only.
+        output_range: where a network that clamps its values does so; needed for one that does.
 
     Raises:
         ConfigError: tensors that do not fit the architecture or are not finite, statistics of the wrong shape or
@@ -151,18 +175,47 @@ def fuse(
     target_std = _statistic("output_std", output_std, config.out_features, positive=True)
     if config.output != "linear" and (target_mean.any() or (target_std != 1).any()):
         raise ConfigError(f"output_mean and output_std rescale a regression's values, not a {config.output} output.")
+    if config.clamp and output_range is None:
+        raise ConfigError("a network that clamps its values needs the output_range to keep them in.")
+    checked = {name: _finite(name, tensor.astype(np.float64)) for name, tensor in tensors.items()}
+    if config.members == 1:
+        of_members = [checked]
+    else:
+        of_members = [{name: tensor[i] for name, tensor in checked.items()} for i in range(config.members)]
+    scale = target_std / config.temperature
+    return InferenceNetwork(
+        tuple(_fuse_member(config, own, mean, std, scale, target_mean) for own in of_members),
+        config.output,
+        config.in_features,
+        config.n_classes or config.out_features,
+        clamp=output_range if config.clamp else None,
+    )
 
+
+def _fuse_member(
+    config: MLPConfig,
+    tensors: Mapping[str, Float64Array],
+    mean: Float64Array,  # (in_features,)
+    std: Float64Array,  # (in_features,)
+    output_scale: Float64Array,  # (out_features,)
+    output_shift: Float64Array,  # (out_features,)
+) -> tuple[Stage, ...]:
     stages: list[Stage] = []
     run: list[_Map] = []  # the affine maps since the last stage that is something else
     for layer in config.layers():
-        own = {
-            name: _finite(f"{layer.name}.{name}", tensors[f"{layer.name}.{name}"].astype(np.float64))
-            for name in (*layer.parameters, *layer.buffers)
-        }
+        own = {name: tensors[f"{layer.name}.{name}"] for name in (*layer.parameters, *layer.buffers)}
         match layer.type:
+            case "SmoothClip" | "PeriodicEmbedding" | "Embedding" | "Scale":
+                pass  # the inputs' parts, taken together with the first Linear
             case "Linear":
                 affine = _Map(own["weight"], own.get("bias", np.zeros(layer.out_features)))
-                run.append(affine if stages or run else affine.after_standardization(mean, std))
+                if layer.name == "layers.0":
+                    if config.inputs is None:
+                        affine = affine.after_standardization(mean, std)
+                    else:
+                        stages.append(Expand.from_tensors(config.inputs, tensors, mean=mean, std=std))
+                        affine = affine.after_inputs(config.inputs, tensors)
+                run.append(affine)
             case "BatchNorm1d":
                 if (own["running_var"] < 0).any():
                     raise ConfigError(f"tensor '{layer.name}.running_var' holds a negative variance.")
@@ -176,11 +229,21 @@ def fuse(
                 pass  # torch's dropout rescales in training, so that it is the identity in inference
             case _:
                 stages += _collapse(run)
-                stages.append(Activate(config.activation))
+                stages.append(Activate(config.activation, _round(own["mix"]) if "mix" in own else None))
                 run = []
-    run[-1] = run[-1].then_scaled(target_std, target_mean)
+    run[-1] = run[-1].then_scaled(output_scale, output_shift)
     stages += _collapse(run)
-    return InferenceNetwork(tuple(stages), config.output, config.in_features, config.n_classes or config.out_features)
+    return tuple(stages)
+
+
+def _arrays(stage: Stage) -> tuple[Float32Array, ...]:
+    match stage:
+        case Affine(weight, bias) | LayerNorm(weight, bias, _):
+            return weight, bias
+        case Activate(_, mix):
+            return () if mix is None else (mix,)
+        case Expand():
+            return stage.arrays()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -194,6 +257,20 @@ class _Map:
         """The map of (x - mean)/std, as a map of x; mean and std: (in,)."""
         weight = self.weight / std
         return _Map(weight, self.bias - weight @ mean)
+
+    def after_inputs(self, inputs: InputConfig, tensors: Mapping[str, Float64Array]) -> _Map:
+        """The map of what the inputs give, as a map of what `Expand` gives: scale and waves' Linear taken in."""
+        weight, bias = self.weight, self.bias
+        if inputs.scale:
+            weight = weight * tensors["inputs.scale.weight"]
+        if not inputs.periodic_width:
+            return _Map(weight, bias)
+        n, size = len(inputs.numbers), inputs.periodic_size
+        numbers, periodic, rest = np.split(weight, [n, n + n * size], axis=1)
+        periodic = periodic.reshape(-1, n, size)  # (out, numbers, size)
+        waves = np.einsum("ons,nsf->onf", periodic, tensors["inputs.periodic.weight"])
+        bias = bias + np.einsum("ons,ns->o", periodic, tensors["inputs.periodic.bias"])
+        return _Map(np.concatenate([numbers, waves.reshape(len(weight), -1), rest], axis=1), bias)
 
     def then_scaled(self, scale: Float64Array, shift: Float64Array) -> _Map:
         """The map with its outputs multiplied by scale and moved by shift; both: (out,)."""

@@ -1,7 +1,7 @@
 """The PyTorch MLP: the module that training fits, built from an `MLPConfig`.
 
-Shapes: x (rows, in_features) → Linear → normalisation → activation → dropout, for each hidden layer
-→ Linear → logits or values (rows, out_features).
+Shapes: x (rows, in_features) → what the inputs ask for → Linear → normalisation → activation → dropout, for each
+hidden layer → Linear → logits or values (rows, out_features). It is one network: an ensemble is several of these.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ from models.config import (
     Normalization,
     check_tensors,
 )
+from models.errors import ConfigError
+from models.input_layer import InputLayer
 
 _ACTIVATIONS: Mapping[Activation, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": lambda: nn.LeakyReLU(LEAKY_RELU_SLOPE),
     "gelu": nn.GELU,
     "silu": nn.SiLU,
+    "selu": nn.SELU,
+    "mish": nn.Mish,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
     "identity": nn.Identity,
@@ -38,11 +42,25 @@ _NORMALIZATIONS: Mapping[Normalization, Callable[[int], nn.Module]] = {
 }
 
 
+class LearnedActivation(nn.Module):
+    """x + a·(f(x) - x) with an a for each unit, which begins at 1: the activation itself."""
+
+    def __init__(self, activation: nn.Module, width: int) -> None:
+        super().__init__()
+        self.activation = activation
+        self.mix = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(rows, width) → (rows, width)."""
+        return torch.lerp(x, self.activation(x), self.mix)
+
+
 class MLP(nn.Module):
     """A multi-layer perceptron as a PyTorch module; its submodules are named as `config.layers()` names them.
 
     Attributes:
         config: the architecture.
+        inputs: what comes before the first Linear, or None.
         layers: the Linear layers, one more than there are hidden layers.
         norms: BatchNorm1d or LayerNorm of each hidden layer; empty without normalisation.
         activations: of each hidden layer its own module, so that a hook or a summary sees each by itself.
@@ -55,9 +73,15 @@ class MLP(nn.Module):
         Args:
             config: the architecture.
             generator: the source of the initial weights; torch's global one if None, and only then touched.
+
+        Raises:
+            ConfigError: an ensemble.
         """
         super().__init__()
+        if config.members != 1:
+            raise ConfigError(f"a module is one network, and the architecture has {config.members} members.")
         self.config = config
+        self.inputs = None if config.inputs is None else InputLayer(config.inputs, generator=generator)
         self.layers = nn.ModuleList()
         self.norms = nn.ModuleList()
         self.activations = nn.ModuleList()
@@ -70,8 +94,12 @@ class MLP(nn.Module):
                     self.norms.append(_NORMALIZATIONS[config.normalization](spec.out_features))
                 case "Dropout":
                     self.dropouts.append(nn.Dropout(config.dropout))
+                case "SmoothClip" | "PeriodicEmbedding" | "Embedding" | "Scale":
+                    pass  # the inputs'
                 case _:
-                    self.activations.append(_ACTIVATIONS[config.activation]())
+                    activation = _ACTIVATIONS[config.activation]()
+                    mixed = LearnedActivation(activation, spec.out_features) if config.learned_activation else None
+                    self.activations.append(mixed or activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (before the softmax or the step) or values.
@@ -82,6 +110,8 @@ class MLP(nn.Module):
         Returns:
             (rows, out_features)
         """
+        if self.inputs is not None:
+            x = self.inputs(x)
         layers, norms, dropouts = iter(self.layers), iter(self.norms), iter(self.dropouts)
         normalized, dropped = len(self.norms) > 0, len(self.dropouts) > 0
         for activation in self.activations:
@@ -102,12 +132,12 @@ class MLP(nn.Module):
 
         Returns:
             softmax: class probabilities (rows, out_features); step: [1 - ŷ, ŷ] (rows, 2); linear: the values
-            themselves (rows, out_features).
+            themselves (rows, out_features), standardised as the network was trained and not clamped.
         """
         out: Tensor = self(x)
         match self.config.output:
             case "softmax":
-                return torch.softmax(out, dim=-1)
+                return torch.softmax(out / self.config.temperature, dim=-1)
             case "step":
                 fired = (out >= 0).to(out.dtype)
                 return torch.cat([1 - fired, fired], dim=-1)

@@ -16,6 +16,8 @@ TORCH = {
     "leaky_relu": torch.nn.LeakyReLU(),
     "gelu": torch.nn.GELU(),
     "silu": torch.nn.SiLU(),
+    "selu": torch.nn.SELU(),
+    "mish": torch.nn.Mish(),
     "tanh": torch.nn.Tanh(),
     "sigmoid": torch.nn.Sigmoid(),
     "identity": torch.nn.Identity(),
