@@ -173,7 +173,7 @@ class MLPConfig:
 
     @property
     def linear_sizes(self) -> tuple[int, ...]:
-        """Widths from the first Linear's input to the output; that differs from `in_features` where there are inputs."""
+        """Widths from the first Linear's input, which is that of a row but where there are inputs, to the output."""
         return self.layer_sizes if self.inputs is None else (self.inputs.width, *self.layer_sizes[1:])
 
     @property

@@ -86,7 +86,7 @@ class Expand:
         Raises:
             ConfigError: statistics of a feature that is no number, or numbers that float32 does not hold.
         """
-        rest = list((*inputs.flags, *inputs.indices))
+        rest = [*inputs.flags, *inputs.indices]
         if mean[rest].any() or (std[rest] != 1).any():
             raise ConfigError("input_mean and input_std are of numbers, not of flags and indices.")
         numbers = list(inputs.numbers)

@@ -6,6 +6,7 @@ import random
 import struct
 import time
 import tracemalloc
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import numpy as np
@@ -13,9 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.cells import category_finder
 from models.encoding import MAX_FAULTS, RowEncoder, encode_columns
 from models.errors import DataError, RowError
-from models.schema import CategoricalColumn, ClassTarget, NumericColumn, Schema
+from models.names import Names
+from models.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 SMALLEST = float(np.finfo(np.float32).smallest_subnormal)
@@ -30,25 +33,57 @@ def categorical(name, *categories, **changes):
     return CategoricalColumn(name=name, categories=categories, **changes)
 
 
+def date(name, **changes):
+    fields = {"name": name, "mean": 19_000.25, "std": 300.0, "minimum": 18_000.0, "maximum": 20_000.0}
+    return DateColumn(**(fields | changes))
+
+
 def schema_of(*columns):
     return Schema(columns=columns, target=ClassTarget(name="y", labels=("no", "yes")))
 
 
 def naive(schema, rows):
     """The matrix as the documentation has it, one cell at a time; rows are lists."""
-    matrix = np.zeros((len(rows), schema.width), dtype=np.float32)
-    for r, row in enumerate(rows):
-        at = 0
-        for column, cell in zip(schema.columns, row, strict=True):
-            if isinstance(column, NumericColumn):
-                value = np.float64(column.mean if cell is None else cell)
-                matrix[r, at] = np.float32(value - np.float64(column.origin))
-                at += 1
-            else:
-                for category in column.categories:
-                    matrix[r, at] = float(category == cell)
-                    at += 1
-    return matrix
+    return np.array(
+        [
+            np.concatenate([naive_cell(column, cell) for column, cell in zip(schema.columns, row, strict=True)])
+            for row in rows
+        ],
+        dtype=np.float32,
+    )
+
+
+def naive_cell(column, cell):
+    if isinstance(column, CategoricalColumn):
+        if column.encoding == "one_hot":
+            return [float(category == cell) for category in column.categories]
+        numbers = (-1.0, 1.0) if column.encoding == "sign" else range(1, len(column.categories) + 1)
+        return [dict(zip(column.categories, numbers, strict=True)).get(cell, 0.0)]
+    fill = column.mean if column.center is None else column.center
+    if isinstance(column, NumericColumn):
+        value, parts = np.float64(fill if cell is None else cell), []
+    elif cell is None:
+        value, parts = np.float64(fill), [0.0] * (2 * len(column.parts))
+    else:
+        moment = utc(cell)
+        since = (moment - datetime(1970, 1, 1)) // timedelta(microseconds=1)
+        value = np.float64(since) / np.float64(86_400_000_000)
+        places = {
+            "month": (moment.month - 1, 12),
+            "day": (moment.day - 1, 31),
+            "weekday": (moment.isoweekday() - 1, 7),
+            "hour": (moment.hour, 24),
+        }
+        turns = [2 * math.pi * places[part][0] / places[part][1] for part in column.parts]
+        parts = [round(f(turn), 9) for turn in turns for f in (math.sin, math.cos)]
+    indicator = [float(cell is None)] if column.missing == "indicator" else []
+    return [value - np.float64(column.origin), *parts, *indicator]
+
+
+def utc(text):
+    """An ISO 8601 text as a moment of UTC without a zone."""
+    moment = datetime.fromisoformat(text)
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
 def faults(encoder, rows, **options):
@@ -72,22 +107,55 @@ NUMBERS = st.one_of(
 WORDS = ["a", "b", "", "ü", "true", "1", "A", " a"]
 
 
+ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+# The ends are a day inside what Python's own conversion to UTC can take.
+MOMENTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.none() | st.just(UTC) | ZONES)
+DATES = st.one_of(
+    MOMENTS.map(lambda moment: moment.date().isoformat()),
+    MOMENTS.map(lambda moment: moment.isoformat()),
+    MOMENTS.map(lambda moment: moment.isoformat(" ", "minutes")),
+    MOMENTS.map(lambda moment: moment.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"),
+)
+
+
+@st.composite
+def number_columns(draw, name):
+    missing = draw(st.sampled_from(["refuse", "mean", "indicator"]))
+    origin = draw(st.sampled_from([0.0, 1.7e9, -3.25]))
+    center = draw(st.sampled_from([None, 0.0, 12.5]))
+    return numeric(name, missing=missing, origin=origin, center=center), NUMBERS
+
+
+@st.composite
+def category_columns(draw, name):
+    encoding = draw(st.sampled_from(["one_hot", "sign", "index"]))
+    least, most = (2, 2) if encoding == "sign" else (1, len(WORDS))
+    known = draw(st.lists(st.sampled_from(WORDS), min_size=least, max_size=most, unique=True))
+    unknown, missing = (draw(st.sampled_from(["refuse", "ignore"])) for _ in range(2))
+    column = categorical(name, *known, unknown=unknown, missing=missing, encoding=encoding)
+    return column, st.sampled_from(WORDS if unknown == "ignore" else known)
+
+
+@st.composite
+def date_columns(draw, name):
+    parts = draw(st.lists(st.sampled_from(["month", "day", "weekday", "hour"]), unique=True))
+    missing = draw(st.sampled_from(["refuse", "mean", "indicator"]))
+    origin = draw(st.sampled_from([0.0, 19_000.25]))
+    center = draw(st.sampled_from([None, -3.5]))
+    return date(name, parts=parts, missing=missing, origin=origin, center=center), DATES
+
+
 @st.composite
 def columns_and_rows(draw, *, plain=False):
     columns, cells = [], []
     for i in range(draw(st.integers(1, 5))):
         name = f"{draw(st.sampled_from(['x', 'y z', 'é']))}{i}"
-        if plain or draw(st.booleans()):
-            missing = "refuse" if plain else draw(st.sampled_from(["refuse", "mean"]))
-            origin = 0.0 if plain else draw(st.sampled_from([0.0, 1.7e9, -3.25]))
-            columns.append(numeric(name, missing=missing, origin=origin))
-            cells.append(NUMBERS if missing == "refuse" else NUMBERS | st.none())
+        if plain:
+            column, cell = numeric(name), NUMBERS
         else:
-            known = draw(st.lists(st.sampled_from(WORDS), min_size=1, unique=True))
-            unknown, missing = (draw(st.sampled_from(["refuse", "ignore"])) for _ in range(2))
-            columns.append(categorical(name, *known, unknown=unknown, missing=missing))
-            cell = st.sampled_from(WORDS if unknown == "ignore" else known)
-            cells.append(cell if missing == "refuse" else cell | st.none())
+            column, cell = draw(draw(st.sampled_from([number_columns, category_columns, date_columns]))(name))
+        columns.append(column)
+        cells.append(cell if column.missing == "refuse" else cell | st.none())
     rows = draw(st.lists(st.tuples(*cells).map(list), min_size=1, max_size=6))
     return schema_of(*columns), rows
 
@@ -127,20 +195,54 @@ def test_the_fast_gear_gives_the_bytes_of_the_slow_one(case, seed):
         assert fast == encoder.encode(form, may_hold_booleans=True)
 
 
-@settings(max_examples=150)
-@given(columns_and_rows())
-def test_whole_columns_encode_to_the_bytes_of_their_rows(case):
+@settings(max_examples=300)
+@given(columns_and_rows(), st.booleans())
+def test_whole_columns_encode_to_the_bytes_of_their_rows(case, as_names):
     schema, rows = case
     columns = {}
     for column, cells in zip(schema.columns, zip(*rows, strict=True), strict=True):
         if isinstance(column, NumericColumn):
             columns[column.name] = np.array([np.nan if cell is None else cell for cell in cells], dtype=np.float64)
+        elif isinstance(column, DateColumn):
+            moments = ["NaT" if cell is None else utc(cell) for cell in cells]
+            columns[column.name] = np.array(moments, dtype="datetime64[us]")
         else:
-            columns[column.name] = np.array(cells, dtype=object)
+            columns[column.name] = Names.from_strings(cells) if as_names else np.array(cells, dtype=object)
     matrix = encode_columns(schema, columns)
     assert matrix.dtype == np.float32
     assert matrix.flags.c_contiguous
     assert matrix.tobytes() == RowEncoder(schema).encode(rows)
+
+
+@settings(max_examples=150)
+@given(columns_and_rows())
+def test_the_features_tell_what_each_number_of_a_row_is(case):
+    schema, rows = case
+    matrix = naive(schema, rows)
+    assert len(schema.features) == schema.width == matrix.shape[1]
+    shift, divisor = schema.standardisation()
+    for i, feature in enumerate(schema.features):
+        if feature.kind != "number":
+            assert (shift[i], divisor[i]) == (0, 1)
+        if feature.kind == "flag":
+            assert np.abs(matrix[:, i]).max() <= 1
+        elif feature.kind == "index":
+            assert set(matrix[:, i]) <= set(range(feature.categories + 1))
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.tuples(st.sampled_from(["refuse", "mean", "indicator"]), st.sampled_from([0.0, 7.5])), min_size=1),
+    st.data(),
+)
+def test_numbers_without_an_object_each_encode_as_rows_do_also_beside_indicators(policies, data):
+    columns = [numeric(f"c{i}", missing=missing, origin=origin) for i, (missing, origin) in enumerate(policies)]
+    encoder = RowEncoder(schema_of(*columns))
+    row = st.lists(st.floats(-1e30, 1e30), min_size=len(columns), max_size=len(columns))
+    rows = data.draw(st.lists(row, min_size=1, max_size=4))
+    assert encoder.encode_numbers(np.array(rows)) == encoder.encode(rows)
+    wider = np.ones((1, len(columns) + 1))
+    assert encoder.encode_numbers(wider) is None, "a width of features is not one of columns"
 
 
 def test_encode_matrix_is_encode_with_a_shape():
@@ -227,6 +329,55 @@ def test_a_missing_number_becomes_the_mean_where_the_schema_says_so():
         "b",
         "the value is missing, and training saw no missing value in this column",
     )
+
+
+def test_a_missing_number_is_told_by_an_indicator_where_there_is_one():
+    encoder = RowEncoder(schema_of(numeric("a", missing="indicator", mean=12.5, center=11.0), numeric("b")))
+    assert encoder.encode_matrix([[None, 1], [12.5, 1]]).tolist() == [[11.0, 1.0, 1.0], [12.5, 0.0, 1.0]]
+
+
+def test_two_categories_become_a_sign_and_many_a_number_to_look_up():
+    schema = schema_of(
+        categorical("s", "no", "yes", encoding="sign", unknown="ignore", missing="ignore"),
+        categorical("i", "x", "y", "z", encoding="index", unknown="ignore", missing="ignore"),
+    )
+    rows = [["no", "x"], ["yes", "z"], [None, None], ["maybe", "w"]]
+    assert RowEncoder(schema).encode_matrix(rows).tolist() == [[-1, 1], [1, 3], [0, 0], [0, 0]]
+    for encoding in ("sign", "index"):
+        strict = RowEncoder(schema_of(categorical("c", "x", "y", encoding=encoding)))
+        assert [fault.row for fault in faults(strict, [["z"], ["x"], [None]])] == [0, 2]
+
+
+def test_a_date_is_the_same_moment_however_it_is_written():
+    encoder = RowEncoder(schema_of(date("d", parts=("hour",), origin=19_874.0)))
+    same = ["2024-05-31T12:00:00Z", "2024-05-31 12:00", "2024-05-31T14:00:00.000+02:00", "2024-05-31t05:30-0630"]
+    assert encoder.encode_matrix([[text] for text in same]).tolist() == [[0.5, 0.0, -1.0]] * len(same)
+    assert encoder.encode_matrix([["2024-05-31"]]).tolist() == [[0.0, 0.0, 1.0]], "midnight, UTC"
+
+
+NO_DATES = [
+    *("2024-13-01", "2023-02-29", "2024-05-31T24:30", "2024-05-31T12:00+25:00", "31.05.2024", "05/31/2024"),
+    *("2024-05-31T", "2024-05-31Z", "2024-W01-1", "20240531", "2024-05-31x12:00", "2024-05", "", " 2024-05-31"),
+    *("2024-05-31\n", "0000-01-01", "10000-01-01", "0001-01-01T00:00+01:00", "9999-12-31T23:00-02:00", "٢٠٢٤-05-31"),
+    *("2024-05-31T12:00:00." + "1" * 5000, "x" * 10_000, "\ud800", 1_717_113_600, 1.5, True, [], {}, 10**5000),
+]
+
+
+@pytest.mark.parametrize("cell", NO_DATES, ids=range(len(NO_DATES)))
+@pytest.mark.parametrize("missing", ["refuse", "indicator"])
+def test_what_is_no_date_is_named_by_row_and_column(cell, missing):
+    encoder = RowEncoder(schema_of(date("d", missing=missing), numeric("n")))
+    (fault,) = faults(encoder, [["2024-05-31", 1.0], {"n": 1.0, "d": cell}])
+    assert (fault.row, fault.column) == (1, "d")
+    assert fault.message.endswith("is not a date (ISO 8601, such as 2024-05-31 or 2024-05-31T13:45:00Z)")
+    assert len(fault.message) < 200
+
+
+def test_a_missing_date_is_at_the_centre_of_time_and_of_the_calendar():
+    column = date("d", parts=("weekday",), missing="indicator", center=19_874.5, origin=19_874.0)
+    assert RowEncoder(schema_of(column)).encode_matrix([[None]]).tolist() == [[0.5, 0.0, 0.0, 1.0]]
+    (fault,) = faults(RowEncoder(schema_of(date("d"))), [[None]])
+    assert fault.message == "the value is missing, and training saw no missing value in this column"
 
 
 def test_an_unknown_or_missing_category_is_all_zero_where_the_schema_says_so():
@@ -487,6 +638,52 @@ BAD_COLUMNS = {
     "a matrix": (GOOD | {"c": np.array([["x"], ["y"]])}, r"'c' has shape \(2, 1\)"),
     "a scalar": (GOOD | {"n": np.array(1.0)}, r"'n' has shape \(\)"),
 }
+
+
+NAMED = {"n": GOOD["n"], "c": Names.from_strings(["x", "y"])}
+DATED = schema_of(date("d"), date("e", missing="mean"))
+BAD_NAMES_AND_DATES = {
+    "unknown name": (TWO, NAMED | {"c": Names.from_strings(["x", "z"])}, "'c': row 1: \"z\" is not a category"),
+    "missing name": (TWO, NAMED | {"c": Names.from_strings(["x", None])}, "'c': row 1: the value is missing"),
+    "fewer names": (TWO, NAMED | {"c": Names.from_strings(["x"])}, r"'c' has shape \(1,\) where \(2,\)"),
+    "names for numbers": (TWO, NAMED | {"n": NAMED["c"]}, "'n' holds names, not numbers"),
+    "names for dates": (DATED, {"d": NAMED["c"], "e": NAMED["c"]}, "'d' holds names, not dates"),
+    "numbers for dates": (DATED, {"d": GOOD["n"], "e": GOOD["n"]}, "'d' holds float64, not dates"),
+    "dates for numbers": (TWO, NAMED | {"n": np.array(["2024", "2025"], "M8[us]")}, "holds datetime64.us., not numb"),
+    "missing date": (DATED, {"d": np.array(["NaT"], "M8[us]"), "e": np.array(["NaT"], "M8[us]")}, "'d': row 0 has no"),
+    "year 10000": (
+        DATED,
+        {"d": np.array(["2024"], "M8[D]"), "e": np.array(["+10000"], "M8[D]")},
+        "'e': row 0 is outside the years 1 to 9999",
+    ),
+    "a year beyond microseconds": (
+        DATED,
+        {"d": np.array([-(10**12)], "M8[Y]"), "e": np.array(["2024"], "M8[D]")},
+        "'d': row 0 is outside the years 1 to 9999",
+    ),
+}
+
+
+@pytest.mark.parametrize(("schema", "columns", "message"), BAD_NAMES_AND_DATES.values(), ids=BAD_NAMES_AND_DATES)
+def test_names_and_dates_that_do_not_fit_are_a_data_error_by_name(schema, columns, message):
+    with pytest.raises(DataError, match=message):
+        encode_columns(schema, columns)
+
+
+def test_names_cost_a_look_up_a_name_and_not_a_row(monkeypatch):
+    looked_up = []
+
+    def counting_finder(column):
+        find = category_finder(column)
+        return lambda cell: looked_up.append(cell) or find(cell)
+
+    monkeypatch.setattr("models.column_encoding.category_finder", counting_finder)
+    names = tuple(f"name {i}" for i in range(50))
+    codes = np.arange(100_000, dtype=np.int32) % 50
+    schema = schema_of(categorical("c", *names[::-1], encoding="index"))
+    matrix = encode_columns(schema, {"c": Names(codes, names)})
+    np.testing.assert_array_equal(matrix[:, 0], 50 - codes)
+    assert len(looked_up) == 51, "each name, and a missing one"
 
 
 @pytest.mark.parametrize(("columns", "message"), BAD_COLUMNS.values(), ids=BAD_COLUMNS)

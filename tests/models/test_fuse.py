@@ -245,7 +245,7 @@ def test_a_network_cannot_be_changed():
     network = fuse(config, trained_like(config))
     assert isinstance(network, InferenceNetwork)
     with pytest.raises(AttributeError):
-        network.stages = ()
+        network.members = ()
 
 
 @pytest.mark.parametrize(

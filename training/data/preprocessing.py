@@ -2,34 +2,80 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.dates import PARTS, elapsed_days, part_values
 from models.encoding import encode_columns
-from models.errors import DataError
-from models.schema import CategoricalColumn, ClassTarget, Column, NumericColumn, NumericTarget, Schema, Target
+from models.errors import ConfigError, DataError
+from models.names import Names
+from models.schema import (
+    CategoricalColumn,
+    ClassTarget,
+    Column,
+    DateColumn,
+    NumericColumn,
+    NumericTarget,
+    Schema,
+    Target,
+)
 from training.data.cells import in_order
 from training.data.split import Rows
 from training.data.training_table import TrainingTable
 
+Scaling = Literal["standard", "robust"]
+Values = NDArray[Any] | Names
+
 # Beyond this many standard deviations from 0, float32's 24 bits would leave less than 14 of them for the spread.
 _FAR_FROM_ZERO = 1_000
+# An inter-quartile range smaller than this part of the whole range is a rounding; dividing by it could overflow.
+_NO_SPREAD = 1e-12
+_BLOCK_ROWS = 65_536  # standardised at a time, so that float64 copies stay small
 
 
-def fit_schema(table: TrainingTable, train: Rows) -> Schema:
+def fit_schema(
+    table: TrainingTable,
+    train: Rows,
+    *,
+    scaling: Scaling = "standard",
+    max_one_hot: int | None = None,
+    weights: NDArray[np.float64] | None = None,
+) -> Schema:
     """The table's columns with the statistics of its training part.
 
     Whether a missing value is accepted is not a statistic but a property of the column, and so is asked of the whole
     table: a gap that fell into the test part must not be an error.
 
+    Args:
+        table: typed features and a target.
+        train: the rows to fit on.
+        scaling: `standard` centres numbers and dates at their mean and divides by their standard deviation; a missing
+            one becomes the mean. `robust` takes the median and the inter-quartile range (where that is 0, half the
+            range), marks a missing one by a feature of its own, and makes one feature of two categories; the way of
+            RealMLP (Holzmüller et al. 2024, Better by default).
+        max_one_hot: a column of more categories is encoded as an index to look up; None for no such limit.
+        weights: `(rows,)` of the table, not negative: how much each row counts in a mean, a quantile and a deviation.
+            What no row of weight is there for is taken without weights.
+
     Raises:
         DataError: a column without any value in the training part.
+        ConfigError: no such scaling.
     """
+    if scaling not in ("standard", "robust"):
+        raise ConfigError(f"scaling must be standard or robust, got {scaling!r}.")
+    fit = _Fit(
+        train=train,
+        robust=scaling == "robust",
+        max_one_hot=max_one_hot,
+        unknown=table.choices.unknown,
+        weights=None if weights is None else weights[train],
+    )
     return Schema(
-        columns=tuple(_fit_column(table, name, train) for name in table.features),
-        target=_fit_target(table, table.target[train]),
+        columns=tuple(fit.column(name, values) for name, values in table.features.items()),
+        target=fit.target(table),
     )
 
 
@@ -39,13 +85,16 @@ def encode(schema: Schema, table: TrainingTable, rows: Rows) -> NDArray[np.float
     A category that the training part does not have is encoded as none of those known, whatever serving will do.
     """
     lenient = Schema(columns=tuple(_lenient(column) for column in schema.columns), target=schema.target)
-    return encode_columns(lenient, table.take(rows))
+    return encode_columns(lenient, {name: _at(values, rows) for name, values in table.features.items()})
 
 
 def standardise(schema: Schema, x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Encoded rows as the network sees them in training: `(rows, width)` float32."""
-    mean, std = schema.standardisation()
-    return ((x.astype(np.float64) - mean) / std).astype(np.float32)
+    shift, divisor = schema.standardisation()
+    standardised = np.empty(x.shape, dtype=np.float32)
+    for at in range(0, len(x), _BLOCK_ROWS):
+        standardised[at : at + _BLOCK_ROWS] = (x[at : at + _BLOCK_ROWS].astype(np.float64) - shift) / divisor
+    return standardised
 
 
 def scale_target(schema: Schema, y: NDArray[Any]) -> NDArray[Any]:
@@ -57,58 +106,147 @@ def scale_target(schema: Schema, y: NDArray[Any]) -> NDArray[Any]:
 def unseen_categories(schema: Schema, table: TrainingTable) -> dict[str, int]:
     """How many categories of each column are outside the training part, where there are any."""
     counts = {
-        column.name: len(set(table.features[column.name]) - {None, *column.categories})
+        column.name: len(set(_names(table.features[column.name]).distinct()).difference(column.categories))
         for column in schema.columns
         if isinstance(column, CategoricalColumn)
     }
     return {name: count for name, count in counts.items() if count}
 
 
-def _fit_column(table: TrainingTable, name: str, train: Rows) -> Column:
-    missing = table.missing(name)
-    has_gaps = bool(missing.any())
-    present = table.features[name][train][~missing[train]]
-    if len(present) == 0:
-        raise DataError(f"column {name!r} has no value in the training part: drop it (--drop {name}).")
-    if not table.is_numeric(name):
+@dataclass(frozen=True, kw_only=True)
+class _Spread:
+    """Statistics of a column's values in the training part, as the fields of its column."""
+
+    mean: float
+    std: float
+    minimum: float
+    maximum: float
+    center: float | None = None
+    scale: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fit:
+    """One fitting: what is fitted on, and how.
+
+    Attributes:
+        train: the rows to fit on.
+        weights: `(len(train),)` what each of them counts; None: all the same.
+    """
+
+    train: Rows
+    robust: bool
+    max_one_hot: int | None
+    unknown: Literal["refuse", "ignore"]
+    weights: NDArray[np.float64] | None
+
+    def column(self, name: str, values: Values) -> Column:
+        if isinstance(values, Names) or values.dtype.kind == "O":
+            return self._categorical(name, _names(values))
+        return self._dates(name, values) if values.dtype.kind == "M" else self._numeric(name, values)
+
+    def target(self, table: TrainingTable) -> Target:
+        if table.labels:
+            return ClassTarget(name=table.target_name, labels=table.labels)
+        values = table.target[self.train]
+        mean, std = _mean_and_std(values, self._weights_of(np.isfinite(values)))
+        return NumericTarget(
+            name=table.target_name, mean=mean, std=std, minimum=float(values.min()), maximum=float(values.max())
+        )
+
+    def _categorical(self, name: str, names: Names) -> CategoricalColumn:
+        categories = in_order(set(names.take(self.train).distinct()))
+        _check_any(name, len(categories))
         return CategoricalColumn(
             name=name,
-            categories=in_order(set(present)),
-            unknown=table.choices.unknown,
-            missing="ignore" if has_gaps else "refuse",
+            categories=categories,
+            unknown=self.unknown,
+            missing="ignore" if names.missing().any() else "refuse",
+            encoding=self._encoding(len(categories)),
         )
-    mean, std = _mean_and_std(present)
-    return NumericColumn(
-        name=name,
-        mean=mean,
-        std=std,
-        minimum=float(present.min()),
-        maximum=float(present.max()),
-        missing="mean" if has_gaps else "refuse",
-        origin=mean if abs(mean) > _FAR_FROM_ZERO * std else 0.0,
-    )
+
+    def _encoding(self, categories: int) -> Literal["one_hot", "sign", "index"]:
+        if self.robust and categories == 2:
+            return "sign"
+        return "index" if self.max_one_hot is not None and categories > self.max_one_hot else "one_hot"
+
+    def _numeric(self, name: str, values: NDArray[np.float64]) -> NumericColumn:
+        spread = self._spread(name, values[self.train])
+        column = NumericColumn(name=name, missing=self._missing(bool(np.isnan(values).any())), **vars(spread))
+        is_far = abs(column.fill) > _FAR_FROM_ZERO * column.divisor
+        return replace(column, origin=column.fill) if is_far else column
+
+    def _dates(self, name: str, values: NDArray[np.datetime64]) -> DateColumn:
+        moments = values[self.train]
+        spread = self._spread(name, elapsed_days(moments))
+        present = moments[~np.isnat(moments)]
+        column = DateColumn(
+            name=name,
+            missing=self._missing(bool(np.isnat(values).any())),
+            parts=tuple(part for part in PARTS if np.ptp(part_values(part, present)) > 0),
+            **vars(spread),
+        )
+        return replace(column, origin=column.fill)  # a subtraction of float64 more, and no precision to worry about
+
+    def _missing(self, has_gaps: bool) -> Literal["refuse", "mean", "indicator"]:
+        return "refuse" if not has_gaps else "indicator" if self.robust else "mean"
+
+    def _spread(self, name: str, values: NDArray[np.float64]) -> _Spread:
+        """Of `(len(train),)` values, NaN for missing."""
+        is_present = ~np.isnan(values)
+        present = values[is_present]
+        _check_any(name, len(present))
+        weights = self._weights_of(is_present)
+        mean, std = _mean_and_std(present, weights)
+        low, high = float(present.min()), float(present.max())
+        if not self.robust:
+            return _Spread(mean=mean, std=std, minimum=low, maximum=high)
+        center, scale = _center_and_scale(present, weights)
+        return _Spread(mean=mean, std=std, minimum=low, maximum=high, center=center, scale=scale)
+
+    def _weights_of(self, rows: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+        """What each of some training rows counts, given as a mask; None where all the same, or none anything."""
+        weights = None if self.weights is None else self.weights[rows]
+        return weights if weights is not None and weights.any() else None
 
 
-def _fit_target(table: TrainingTable, values: NDArray[Any]) -> Target:
-    if table.labels:
-        return ClassTarget(name=table.target_name, labels=table.labels)
-    mean, std = _mean_and_std(values)
-    return NumericTarget(
-        name=table.target_name, mean=mean, std=std, minimum=float(values.min()), maximum=float(values.max())
-    )
+def _names(values: Values) -> Names:
+    return values if isinstance(values, Names) else Names.from_strings(values.tolist())
 
 
-def _mean_and_std(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Mean and standard deviation; 1 for the latter where the training part has no spread, so that it divides nothing.
+def _at(values: Values, rows: Rows) -> Values:
+    return values.take(rows) if isinstance(values, Names) else values[rows]
+
+
+def _check_any(name: str, values: int) -> None:
+    if not values:
+        raise DataError(f"column {name!r} has no value in the training part: drop it (--drop {name}).")
+
+
+def _mean_and_std(values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> tuple[float, float]:
+    """Mean and standard deviation; 1 for the latter where the values have no spread, so that it divides nothing.
 
     The mean of equal values can miss them by a rounding, which would make their spread look like more than none.
     """
-    if (values == values[0]).all():
-        return float(values[0]), 1.0
-    return float(values.mean()), float(values.std())
+    counted = values if weights is None else values[weights > 0]
+    if (counted == counted[0]).all():
+        return float(counted[0]), 1.0
+    if weights is None:
+        return float(values.mean()), float(values.std())
+    mean = np.average(values, weights=weights)
+    return float(mean), float(np.sqrt(np.average(np.square(values - mean), weights=weights)))
+
+
+def _center_and_scale(values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> tuple[float, float]:
+    """Median and inter-quartile range; half the range where that is 0, and 1 where there is no range."""
+    if weights is None:
+        low, center, high = np.quantile(values, (0.25, 0.5, 0.75))
+    else:  # NumPy has the weighted quantile without interpolation only: the first value that its share reaches
+        low, center, high = np.quantile(values, (0.25, 0.5, 0.75), weights=weights, method="inverted_cdf")
+    whole, middle = float(values.max() - values.min()), float(high - low)
+    scale = middle if middle > _NO_SPREAD * whole else whole / 2
+    return float(center), scale or 1.0
 
 
 def _lenient(column: Column) -> Column:
-    if not isinstance(column, CategoricalColumn):
-        return column
-    return CategoricalColumn(name=column.name, categories=column.categories, unknown="ignore", missing=column.missing)
+    return replace(column, unknown="ignore") if isinstance(column, CategoricalColumn) else column

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from models.schema import CategoricalColumn
+from models.dates import iso
+from models.schema import CategoricalColumn, Column, DateColumn
 from service.batching.catalog import Catalog, ServedModel, ServedVersion
 from service.http.access import Access, Scope
 from service.http.openapi import Responses, problems
@@ -139,11 +140,14 @@ def example_request(served: ServedVersion) -> PredictRequest:
     if isinstance(kept, list) and kept and isinstance(kept[0], dict):
         row = kept[0]
     else:
-        row = {
-            column.name: column.categories[0] if isinstance(column, CategoricalColumn) else round(column.mean, 4)
-            for column in served.schema.columns
-        }
+        row = {column.name: _example_cell(column) for column in served.schema.columns}
     return PredictRequest(model=served.name, instances=[row])
+
+
+def _example_cell(column: Column) -> str | float:
+    if isinstance(column, CategoricalColumn):
+        return column.categories[0]
+    return iso(column.mean) if isinstance(column, DateColumn) else round(column.mean, 4)
 
 
 def _prefers_text(accept: str) -> bool:

@@ -1,0 +1,109 @@
+"""Dates as numbers: ISO 8601 texts and datetime64 arrays → days since 1970 and parts of the calendar, all in UTC.
+
+Texts and arrays go through the same integers and the same tables, so that both give the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Part = Literal["month", "day", "weekday", "hour"]
+PARTS: tuple[Part, ...] = ("month", "day", "weekday", "hour")
+_PERIODS: dict[Part, int] = {"month": 12, "day": 31, "weekday": 7, "hour": 24}
+
+# The days since 1970-01-01 between which dates lie: the years 1 to 9999, which Python's dates and ISO 8601 have.
+FIRST_DAY, LAST_DAY = -719_162.0, 2_932_897.0
+
+_MICROSECONDS_A_DAY = 86_400_000_000
+_EPOCH, _LAST = datetime(1970, 1, 1), datetime(9999, 12, 31, 23, 59, 59)  # in UTC, as all moments here
+_EPOCH_ORDINAL = _EPOCH.toordinal()
+# What Python's parser takes beyond this (week dates, no hyphens, any letter before the time) few readers agree on.
+_ISO = re.compile(
+    r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII | re.IGNORECASE
+)
+
+
+def _circle(period: int) -> tuple[tuple[float, float], ...]:
+    # Rounded below float32's resolution, so that the last bit of a machine's sine does not tell.
+    turns = [2 * math.pi * i / period for i in range(period)]
+    return tuple((round(math.sin(turn), 9), round(math.cos(turn), 9)) for turn in turns)
+
+
+# By part and then by its value, counted from 0: sine and cosine.
+CIRCLES: dict[Part, tuple[tuple[float, float], ...]] = {part: _circle(period) for part, period in _PERIODS.items()}
+
+# A moment's value of a part, counted from 0.
+PART_OF: dict[Part, Callable[[datetime], int]] = {
+    "month": lambda moment: moment.month - 1,
+    "day": lambda moment: moment.day - 1,
+    "weekday": lambda moment: moment.weekday(),
+    "hour": lambda moment: moment.hour,
+}
+
+
+def parse(text: str) -> datetime | None:
+    """An ISO 8601 date, with or without a time and an offset from UTC, as a moment of UTC without a time zone.
+
+    Without an offset it is taken as UTC; without a time, as midnight. None where it is no such date, or outside the
+    years 1 to 9999.
+    """
+    if not _ISO.fullmatch(text):
+        return None
+    try:
+        moment = datetime.fromisoformat(text.upper())
+        offset = moment.utcoffset()
+        return moment if offset is None else moment.replace(tzinfo=None) - offset
+    except (ValueError, OverflowError):
+        return None
+
+
+def days_since_1970(moment: datetime) -> float:
+    """A moment of UTC in days since 1970-01-01T00:00Z."""
+    seconds = (moment.hour * 60 + moment.minute) * 60 + moment.second
+    days = moment.toordinal() - _EPOCH_ORDINAL
+    return float(days * _MICROSECONDS_A_DAY + seconds * 1_000_000 + moment.microsecond) / _MICROSECONDS_A_DAY
+
+
+def iso(days: float) -> str:
+    """The moment so many days after 1970-01-01T00:00Z, to the second, as ISO 8601."""
+    seconds = min(round(days * 86_400), round((_LAST - _EPOCH).total_seconds()))
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat() + "Z"
+
+
+def are_dates(values: NDArray[np.datetime64]) -> NDArray[np.bool_]:
+    """`(rows,)` whether each moment is in the years 1 to 9999; False for NaT."""
+    years = values.astype("datetime64[Y]").astype(np.int64)  # since 1970; years, as microseconds could overflow
+    return ~np.isnat(values) & (years >= 1 - 1970) & (years <= 9999 - 1970)
+
+
+def elapsed_days(values: NDArray[np.datetime64]) -> NDArray[np.float64]:
+    """`(rows,)` moments of the years 1 to 9999 as days since 1970-01-01T00:00Z, NaN for NaT."""
+    microseconds = values.astype("datetime64[us]").astype(np.int64)
+    return np.where(np.isnat(values), np.nan, microseconds.astype(np.float64) / _MICROSECONDS_A_DAY)
+
+
+def part_values(part: Part, values: NDArray[np.datetime64]) -> NDArray[np.int64]:
+    """`(rows,)` a part of each moment, counted from 0; whatever for NaT."""
+    if part == "month":
+        return np.remainder(values.astype("datetime64[M]").astype(np.int64), 12)
+    if part == "day":
+        months = values.astype("datetime64[M]").astype("datetime64[D]")
+        return np.subtract(values.astype("datetime64[D]").astype(np.int64), months.astype(np.int64))
+    if part == "weekday":
+        return np.remainder(values.astype("datetime64[D]").astype(np.int64) + _EPOCH.weekday(), 7)
+    return np.remainder(values.astype("datetime64[h]").astype(np.int64), 24)
+
+
+def circle_points(part: Part, values: NDArray[np.datetime64]) -> NDArray[Any]:
+    """`(rows, 2)` sine and cosine of a part of each moment; 0 and 0 for NaT."""
+    points = np.zeros((len(values), 2))
+    known = ~np.isnat(values)
+    points[known] = np.array(CIRCLES[part])[part_values(part, values[known])]
+    return points

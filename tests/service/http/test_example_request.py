@@ -1,0 +1,37 @@
+"""The example that a model's details show is a request that the model takes, whatever its columns are."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from models.encoding import RowEncoder
+from models.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
+from service.http.routes.models import example_request
+
+SPAN = {"mean": 19_874.5, "std": 2.0, "minimum": 19_870.0, "maximum": 19_880.0}
+SCHEMA = Schema(
+    columns=(
+        NumericColumn(name="n", missing="indicator", center=0.0, scale=2.0, **SPAN),
+        CategoricalColumn(name="s", categories=("no", "yes"), encoding="sign"),
+        CategoricalColumn(name="i", categories=("x", "y", "z"), encoding="index"),
+        DateColumn(name="d", parts=("month", "hour"), **SPAN),
+    ),
+    target=ClassTarget(name="y", labels=("a", "b")),
+)
+
+
+@pytest.mark.parametrize("header", [{}, {"data": {}}, {"data": {"examples": []}}])
+def test_a_row_is_made_of_the_columns_where_the_checkpoint_has_none(header):
+    served = SimpleNamespace(name="m", schema=SCHEMA, header=header)
+    (row,) = example_request(served).instances
+    assert row["d"] == "2024-05-31T12:00:00Z"
+    encoded = RowEncoder(SCHEMA).encode_matrix([row])
+    assert encoded.shape == (1, SCHEMA.width)
+    assert np.isfinite(encoded).all()
+
+
+def test_a_row_of_the_training_table_comes_first():
+    kept = {"n": 1.5, "s": "yes", "i": "z", "d": "2024-05-31"}
+    served = SimpleNamespace(name="m", schema=SCHEMA, header={"data": {"examples": [kept]}})
+    assert example_request(served).instances == [kept]
