@@ -49,14 +49,33 @@ def test_a_stopped_worker_is_found_and_replaced_and_every_request_is_answered(
         report.check()
         assert HANG_SECONDS <= found < HANG_SECONDS + 2
         if workers == 1:
-            assert probe.statuses == [200, 503, 200], "not ready while there is no worker that answers"
-            assert probe.first(503) - stopped < HANG_SECONDS + 1
+            # A successor is there in about 50 ms, which a probe may miss; the next test holds that moment open.
+            assert probe.statuses in ([200, 503, 200], [200])
             assert report.outage < HANG_SECONDS + RESTART_SECONDS
         else:
             assert probe.statuses == [200], "the other worker answers"
             assert report.outage < HANG_SECONDS + 2
         totals_agree(server, report, since=since)
         comes_back(server, before)
+
+
+def test_the_server_is_not_ready_while_no_worker_answers(store: Store, tmp_path: Path, tell: Tell) -> None:
+    with running(store.root, tmp_path, hang_seconds=HANG_SECONDS) as server:
+        family = Family.of(server)
+        [host], [worker] = family.hosts, family.workers
+        stopped = time.monotonic()
+        os.kill(host, signal.SIGSTOP)  # so that nobody replaces the worker yet
+        try:
+            os.kill(worker, signal.SIGSTOP)
+            wait_until(lambda: readiness(server) == 503, server.log)
+            found = time.monotonic() - stopped
+            assert readiness(server) == 503
+        finally:
+            os.kill(host, signal.SIGCONT)
+        wait_until(lambda: readiness(server) == 200, server.log)
+        tell(f"503 after {found:.1f} s")
+        assert found < HANG_SECONDS + 1
+        assert is_gone(worker)
 
 
 def test_a_request_with_a_short_deadline_gets_504_at_it_and_not_later(store: Store, tmp_path: Path, tell: Tell) -> None:
