@@ -11,10 +11,10 @@ STAMP  := $(VENV)/.installed
 TORCH  := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test faults check lint types imports bandit audit format bench bench-field clean
+.PHONY: help install demo serve test faults check lint types imports bandit audit format bench bench-field bench-accuracy bench-training clean
 
 help:            ## this list
-	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 install: $(STAMP) ## the environment in .venv, with everything
 
@@ -66,6 +66,12 @@ bench: install   ## measures Axon beside FastAPI and LitServe; options in BENCH,
 bench-field: install ## measures Axon beside seven other model servers, each in an environment that this makes (10 GB)
 	$(BIN)/python -m benchmarks.field setup
 	$(BIN)/python -m benchmarks.field run $(BENCH)
+
+bench-accuracy: install ## Axon's recipes beside linear, scikit-learn's and RealMLP-TD on real tables (hours; goes on where it stopped)
+	$(BIN)/python -m benchmarks.accuracy $(BENCH)
+
+bench-training: install ## training speed beside a DataLoader loop, scikit-learn, pytabkit and the matrix products' limit
+	$(BIN)/python -m benchmarks.training $(BENCH)
 
 clean:           ## removes the environment and what tools left; keeps the store
 	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -267,8 +267,8 @@ class MLPConfig:
         if "layer_sizes" not in raw:
             raise ConfigError("an architecture needs layer_sizes.")
         inputs = raw.get("inputs")
-        values = {**raw, "inputs": None if inputs is None else InputConfig.from_dict(inputs)}
-        return cls(**cast(dict[str, Any], values))
+        values: dict[str, Any] = {**raw, "inputs": None if inputs is None else InputConfig.from_dict(inputs)}
+        return cls(**values)
 
 
 def check_tensors(config: MLPConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:

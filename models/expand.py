@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.errors import ConfigError, DataError
-from models.inputs import InputConfig
+from models.inputs import FAR, InputConfig
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 Float64Array: TypeAlias = npt.NDArray[np.float64]
@@ -62,8 +62,10 @@ class Expand:
         inputs = self.inputs
         if x.ndim != 2 or x.shape[1] != inputs.row_width:
             raise DataError(f"x must have shape (rows, {inputs.row_width}), got {x.shape}.")
-        numbers = (x[:, inputs.numbers] - self.shift) / self.divisor  # (rows, numbers)
+        with np.errstate(over="ignore"):  # a value far out of the range of training; the clip makes it a bound
+            numbers = (x[:, inputs.numbers] - self.shift) / self.divisor  # (rows, numbers)
         if inputs.clip is not None:
+            numbers = np.clip(numbers, -FAR, FAR)
             numbers = numbers / np.sqrt(1 + np.square(numbers / np.float32(inputs.clip)))
         waves = np.cos(numbers[:, :, None] * self.frequency + self.phase)  # (rows, numbers, frequencies)
         places = x[:, inputs.indices].astype(np.int64) + np.array(inputs.table_offsets(), dtype=np.int64)

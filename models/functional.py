@@ -83,7 +83,7 @@ def selu(z: FloatArray) -> FloatArray:
 
 def mish(z: FloatArray) -> FloatArray:
     """z·tanh(ln(1 + eᶻ)) (Misra 2019, Mish)."""
-    return z * np.tanh(np.logaddexp(0, z, dtype=z.dtype))
+    return np.asarray(z * np.tanh(np.logaddexp(0, z, dtype=z.dtype)))
 
 
 def tanh(z: FloatArray) -> FloatArray:
@@ -138,7 +138,7 @@ def selu_derivative(z: FloatArray) -> FloatArray:
 def mish_derivative(z: FloatArray) -> FloatArray:
     """T + z·(1 - t²)·σ(z), with t = tanh(ln(1 + eᶻ))."""
     t = np.tanh(np.logaddexp(0, z, dtype=z.dtype))
-    return t + z * (1 - np.square(t)) * sigmoid(z)
+    return np.asarray(t + z * (1 - np.square(t)) * sigmoid(z))
 
 
 def tanh_derivative(z: FloatArray) -> FloatArray:

@@ -126,9 +126,13 @@ class InferenceNetwork:
         Raises:
             DataError: `x` is not a matrix of in_features columns.
         """
-        answers = [self._answer(stages, x) for stages in self.members]
-        answer = answers[0] if len(answers) == 1 else np.mean(answers, axis=0, dtype=np.float32)
+        answers = self.forward_members(x)
+        answer = answers[0] if len(answers) == 1 else np.asarray(answers.mean(axis=0, dtype=np.float32))
         return answer if self.clamp is None else np.clip(answer, *self.clamp, dtype=np.float32)
+
+    def forward_members(self, x: Float32Array) -> Float32Array:
+        """Each member's answers, not clamped: (members, rows, out_features) float32; the rest is `forward`'s."""
+        return np.stack([self._answer(stages, x) for stages in self.members])
 
     def _answer(self, stages: tuple[Stage, ...], x: Float32Array) -> Float32Array:
         for stage in stages:

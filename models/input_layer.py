@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from models.inputs import InputConfig
+from models.inputs import FAR, InputConfig
 
 FREQUENCY_STD = 0.1  # RealMLP's σ of the initial frequencies
 
@@ -29,6 +29,18 @@ class PeriodicEmbedding(nn.Module):
         return (torch.einsum("rnf,nsf->rns", waves, self.weight) + self.bias).flatten(1)
 
 
+class Scale(nn.Module):
+    """A learned factor for each feature, which begins at 1."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(rows, width) → (rows, width)."""
+        return x * self.weight
+
+
 class InputLayer(nn.Module):
     """Encoded rows → what the first Linear takes.
 
@@ -44,7 +56,7 @@ class InputLayer(nn.Module):
         self.config = config
         self.periodic: PeriodicEmbedding | None = None
         self.embedding: nn.Embedding | None = None
-        self.scale: nn.Module | None = None
+        self.scale: Scale | None = None
         if config.frequencies and config.numbers:
             self.periodic = PeriodicEmbedding(
                 len(config.numbers), config.frequencies, config.periodic_size, generator=generator
@@ -53,10 +65,9 @@ class InputLayer(nn.Module):
         if config.indices:
             table = torch.randn(config.table_rows, config.embedding_size, generator=generator)
             table[self._offsets] = 0
-            self.embedding = nn.Embedding.from_pretrained(table, freeze=False)
+            self.embedding = nn.Embedding(config.table_rows, config.embedding_size, _weight=table)
         if config.scale:
-            self.scale = nn.Module()
-            self.scale.weight = nn.Parameter(torch.ones(config.width))
+            self.scale = Scale(config.width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(rows, row_width) → (rows, width)."""
@@ -70,12 +81,15 @@ class InputLayer(nn.Module):
             rows = x[:, list(config.indices)].long() + self._offsets.to(x.device)
             parts.append(self.embedding(rows).flatten(1))
         out = torch.cat(parts, dim=1)
-        return out if self.scale is None else out * self.scale.weight
+        return out if self.scale is None else self.scale(out)
 
 
 def smooth_clip(x: Tensor, bound: float | None) -> Tensor:
     """x/√(1 + (x/bound)²): x near 0, ±bound far from it; x itself where there is no bound."""
-    return x if bound is None else x * torch.rsqrt(1 + torch.square(x / bound))
+    if bound is None:
+        return x
+    x = x.clamp(-FAR, FAR)
+    return x * torch.rsqrt(1 + torch.square(x / bound))
 
 
 def _uniform(*shape: int, generator: torch.Generator | None) -> Tensor:

@@ -20,6 +20,8 @@ from models.errors import ConfigError
 
 MAX_CATEGORIES = 10_000_000
 MAX_SIZE = 10_000
+# What is further out than this counts as this far before a smooth clip, whose square would overflow.
+FAR = 1e15
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from models.errors import AxonError
-from training.commands import demo, fit, store
+from training.commands import demo, fit, inspect, lr_find, search, store, study
 from training.commands.options import CommandLine
 
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130  # as a shell reports a process that SIGINT ended
 
-_COMMANDS = (fit, demo, store)
+_COMMANDS = (fit, inspect, search, lr_find, demo, store, study)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,13 +14,18 @@ import numpy as np
 import pyarrow as pa
 
 from models.errors import DataError
-from training.config import Engine
 from training.data.table import Table
 from training.data.training_table import ColumnChoices
+from training.recipes import Engine
 
 PARITY_BITS = 4
 _CLUSTER_ROWS = 150  # a cluster
 _CLUSTER_CENTRES = {"left": (-2.0, 0.0), "right": (2.0, 0.0), "top": (0.0, 3.0)}
+
+# What the built-in datasets are trained with where they do not say otherwise: small networks that learn them well and
+# that a person can look through. The default recipe has its own.
+_SMALL: Mapping[str, Any] = {"recipe": "classic", "normalization": "none", "dropout": 0.0, "scaling": "standard"}
+_SMALL_TORCH: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 0.003, "weight_decay": 0.01}
 
 # What a truth table is trained with: all of it, for as long as it takes.
 _TRUTH_TABLE: Mapping[str, Any] = {
@@ -59,10 +64,14 @@ class Dataset:
 
     def settings_for(self, engine: Engine) -> dict[str, Any]:
         """What to train it with, under the names of `TrainConfig`; a perceptron has no settings but the split."""
-        shared = self.settings
-        if engine == "perceptron":
-            shared = {name: value for name, value in shared.items() if name == "split"}
-        return {**shared, **self.engine_settings.get(engine, {})}
+        own = self.engine_settings.get(engine, {})
+        match engine:
+            case "torch":
+                return {**_SMALL, **_SMALL_TORCH, **self.settings, **own}
+            case "numpy":
+                return {**_SMALL, **self.settings, **own}
+            case _:
+                return {name: value for name, value in self.settings.items() if name == "split"} | {**own}
 
 
 def dataset(name: str) -> Dataset:

@@ -7,3 +7,11 @@ from models.errors import AxonError
 
 class TrainingError(AxonError):
     """A run that came to nothing: its loss is no longer a finite number."""
+
+
+class StudyError(AxonError):
+    """A study whose plot cannot be written where it was asked for."""
+
+
+class SearchError(AxonError):
+    """A search that cannot go on: its record is unreadable or in use, its workers do not start, or every trial failed."""

@@ -9,7 +9,6 @@ In a notebook:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,28 +21,28 @@ from numpy.typing import NDArray
 from models.checkpoint import Checkpoint
 from models.config import MLPConfig, Task
 from models.encoding import RowEncoder
-from models.errors import ConfigError, DataError
+from models.errors import ConfigError
 from models.fuse import InferenceNetwork
+from models.inputs import InputConfig
 from models.schema import ClassTarget, Schema
-from models.store import ModelVersion, Store, check_name
+from models.store import ModelVersion, Store
+from training.calibration import fit_temperature
+from training.checkpoint_sections import data_section, notes, training_section
 from training.config import TrainConfig
-from training.data.csv_file import read_csv
-from training.data.parquet_file import read_parquet
-from training.data.preprocessing import encode, fit_schema, scale_target, standardise, unseen_categories
+from training.data.class_balance import balanced_weights
+from training.data.column_choices import ColumnChoices
+from training.data.preprocessing import encode, fit_schema, scale_target, standardise
 from training.data.split import PARTS, Split, split_rows
-from training.data.table import Table
-from training.data.training_table import ColumnChoices, TrainingTable, read_training_table
-from training.datasets import DATASETS, Dataset, dataset
-from training.engines import numpy_engine, perceptron_engine
+from training.data.training_table import TrainingTable
 from training.engines.engine import Matrices, OnEpoch, ShouldStop, Trained
+from training.engines.train import train
 from training.metrics import Metrics, evaluate
+from training.recipes import MAX_ONE_HOT, PERIODIC_SIZE
+from training.resume import ResumeFile
+from training.sources import read_table
 
-TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
-PARQUET_SUFFIXES = (".parquet", ".pq")
-
-_EXAMPLES = 5
-_EXAMPLE_CELLS = 4_000  # bounds the checkpoint's header, which every reader parses
 _EVALUATION_ROWS = 65_536
+_DEFAULT_EMBEDDING_SIZE = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +100,15 @@ def fit(
     task: Task | None = None,
     choices: ColumnChoices | None = None,
     delimiter: str | None = None,
+    test: str | Path | pa.Table | Any | None = None,
     device: str = "auto",
     on_epoch: OnEpoch = lambda epoch: None,
     should_stop: ShouldStop = lambda: False,
+    keep: ResumeFile | None = None,
+    resume: bool = False,
     **settings: Any,
 ) -> FittedModel:
-    """Trains a model on a table. Reads the source and writes nothing.
+    """Trains a model on a table. Reads the source, and writes nothing but what `keep` is for.
 
     Args:
         source: the name of a built-in dataset, a path to a CSV or Parquet file, an Arrow table or a pandas DataFrame.
@@ -115,30 +117,31 @@ def fit(
         task: `classification` or `regression`; inferred from the target if None.
         choices: the user's decisions about columns.
         delimiter: what divides a CSV file's cells; found out if None.
+        test: a second table of the same columns, whose rows are the test part.
         device: where to train with torch: `auto`, `cpu`, `cuda`, ….
         on_epoch: told of each epoch.
         should_stop: asked after each epoch; True ends the run with the best epoch so far.
+        keep: where the state of an unfinished run is kept.
+        resume: whether to go on from that state.
         settings: fields of `TrainConfig`; for a built-in dataset, over its own.
 
     Raises:
-        DataError: the table cannot be learned from.
+        DataError: the table cannot be learned from, or there is nothing to resume.
         ConfigError: a setting that cannot be.
         InvalidName: the model's name is none.
         TrainingError: the run diverged.
     """
-    builtin = dataset(source) if isinstance(source, str) and source in DATASETS else None
-    config = _config(builtin, settings)
-    model_name = name or _name(source)
-    check_name(model_name)
-    if builtin is not None:
-        target = target or builtin.target
-        choices = replace(choices or builtin.choices, keep_constant=True) if builtin.choices.keep_constant else choices
-    raw = builtin.load() if builtin is not None else _read(source, delimiter)
-    if target is None:
-        shown = ", ".join(repr(column) for column in list(raw.columns)[:10])
-        raise DataError(f"which column of {raw.source} is to be predicted? Name it (--target); there are {shown}.")
-    table = read_training_table(raw, name=model_name, target=target, task=task, choices=choices)
-    return fit_table(table, config, device=device, on_epoch=on_epoch, should_stop=should_stop)
+    table, config = read_table(
+        source,
+        target=target,
+        name=name,
+        task=task,
+        choices=choices,
+        delimiter=delimiter,
+        test=test,
+        settings=settings,
+    )
+    return fit_table(table, config, device=device, on_epoch=on_epoch, should_stop=should_stop, keep=keep, resume=resume)
 
 
 def fit_table(
@@ -148,119 +151,156 @@ def fit_table(
     device: str = "auto",
     on_epoch: OnEpoch = lambda epoch: None,
     should_stop: ShouldStop = lambda: False,
+    keep: ResumeFile | None = None,
+    resume: bool = False,
 ) -> FittedModel:
     """Trains a model on a table that was read and checked. The arguments are `fit`'s.
 
     Raises:
         DataError, ConfigError, TrainingError: as `fit` does.
     """
-    split = _split(table, config)
-    schema = fit_schema(table, split.train)
-    architecture = _architecture(table, schema, config)
-    x = {part: encode(schema, table, getattr(split, part)) for part in PARTS}  # (rows, width) each
-    y = {part: table.target[getattr(split, part)] for part in PARTS}  # (rows,) each
-    matrices = Matrices(
-        x=standardise(schema, x["train"]),
-        y=scale_target(schema, y["train"]),
-        validation_x=standardise(schema, x["validation"]),
-        validation_y=scale_target(schema, y["validation"]),
+    config = config.for_task(table.task)
+    rows = prepare(table, config)
+    if keep is not None:
+        keep.begin({"settings": config.to_dict(), "data": table.fingerprint()})
+    trained = train(
+        config,
+        rows.architecture,
+        rows.matrices(),
+        device=device,
+        on_epoch=on_epoch,
+        should_stop=should_stop,
+        on_state=(lambda state: None) if keep is None else keep.offer,
+        resume=keep.read() if keep is not None and resume else None,
     )
-    trained = _train(config, architecture, matrices, device, on_epoch, should_stop)
+    if keep is not None:
+        keep.end(finished=trained.stopped != "asked")
     checkpoint = Checkpoint(
         config=trained.architecture,
-        schema=schema,
+        schema=rows.schema,
         tensors=trained.tensors,
-        training=_training_section(config, trained, rows=len(split.train)),
-        data=_data_section(table, config, split),
+        training=training_section(config, trained, rows=len(rows.split.train)),
+        data=data_section(table, config, rows.split),
     )
+    if config.calibrate and config.split is not None and checkpoint.config.output == "softmax":
+        checkpoint = _calibrated(checkpoint, rows)
     # Measured on the network that will answer, folded and rounded, rather than on the one that was trained.
     network = checkpoint.inference_network()
-    metrics = {part: evaluate(architecture.output, _answers(network, x[part]), y[part]) for part in PARTS}
+    metrics = {
+        part: evaluate(checkpoint.config.output, _answers(network, rows.x[part]), rows.y[part]) for part in PARTS
+    }
     return FittedModel(
         name=table.name,
         checkpoint=replace(checkpoint, metrics=metrics),
         table=table,
-        split=split,
+        split=rows.split,
         trained=trained,
-        notes=tuple(_notes(table, schema, config, trained)),
+        notes=tuple(notes(table, rows.schema, config, trained)),
     )
 
 
-def _config(builtin: Dataset | None, settings: dict[str, Any]) -> TrainConfig:
-    known = TrainConfig.setting_names()
-    if unknown := sorted(set(settings) - set(known)):
-        raise ConfigError(f"unknown setting {unknown[0]!r}; there are {', '.join(known)}.")
-    defaults = builtin.settings_for(settings.get("engine", "torch")) if builtin is not None else {}
-    return TrainConfig(**{**defaults, **settings})
+@dataclass(frozen=True, kw_only=True)
+class PreparedRows:
+    """A table's parts, encoded, and the architecture that fits them.
+
+    Attributes:
+        split: which rows are of which part.
+        schema: fitted on the training part.
+        architecture: what is to be trained.
+        x: `(rows, width)` encoded, by part.
+        y: `(rows,)` class indices or values, by part.
+        weight: `(rows,)` by part; None for all rows alike.
+    """
+
+    split: Split
+    schema: Schema
+    architecture: MLPConfig
+    x: dict[str, NDArray[np.float32]]
+    y: dict[str, NDArray[Any]]
+    weight: dict[str, NDArray[np.float64]] | None
+
+    def matrices(self) -> Matrices:
+        """What an engine takes."""
+        schema = self.schema
+        return Matrices(
+            x=standardise(schema, self.x["train"]),
+            y=scale_target(schema, self.y["train"]),
+            validation_x=standardise(schema, self.x["validation"]),
+            validation_y=scale_target(schema, self.y["validation"]),
+            weight=None if self.weight is None else self.weight["train"],
+            validation_weight=None if self.weight is None else self.weight["validation"],
+        )
 
 
-def _name(source: object) -> str:
-    if isinstance(source, str | Path):
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).stem).strip("-") or "model"
-    return "model"
+def prepare(table: TrainingTable, config: TrainConfig) -> PreparedRows:
+    """Splits a table and encodes its parts, all statistics being the training part's.
+
+    Raises:
+        DataError, ConfigError: as `fit` does.
+    """
+    split = Split.whole(table.rows)
+    if config.split is not None:
+        split = split_rows(table, config.split, rng=np.random.default_rng(config.seed))
+    weight = _weight(table, config)
+    schema = fit_schema(
+        table,
+        split.train,
+        scaling=config.scaling,
+        max_one_hot=MAX_ONE_HOT if config.embedding_size else None,
+        weights=table.weight,
+    )
+    return PreparedRows(
+        split=split,
+        schema=schema,
+        architecture=_architecture(table, schema, config),
+        x={part: encode(schema, table, getattr(split, part)) for part in PARTS},
+        y={part: table.target[getattr(split, part)] for part in PARTS},
+        weight=None if weight is None else {part: weight[getattr(split, part)] for part in PARTS},
+    )
 
 
-def _read(source: object, delimiter: str | None) -> Table:
-    if isinstance(source, pa.Table):
-        return Table.from_arrow(source, source="the table")
-    if not isinstance(source, str | Path):
-        if hasattr(source, "set_axis"):  # a DataFrame, without importing pandas to ask
-            return Table.from_pandas(source)
-        raise DataError(f"a {type(source).__name__} is no table: give a path, a DataFrame or an Arrow table.")
-    path = Path(source)
-    suffix = path.suffix.lower()
-    if suffix in TEXT_SUFFIXES:
-        return read_csv(path, delimiter=delimiter)
-    if suffix in PARQUET_SUFFIXES:
-        return read_parquet(path)
-    read = ", ".join((*TEXT_SUFFIXES, *PARQUET_SUFFIXES))
-    if path.exists():
-        raise DataError(f"{path} is of a type that is not read: {read} are.")
-    raise DataError(f"{str(source)!r} is neither a file ({read}) nor a built-in dataset ({', '.join(DATASETS)}).")
-
-
-def _split(table: TrainingTable, config: TrainConfig) -> Split:
-    if config.split is None:
-        return Split.whole(table.rows)
-    return split_rows(table, config.split, rng=np.random.default_rng(config.seed))
+def _weight(table: TrainingTable, config: TrainConfig) -> NDArray[np.float64] | None:
+    """`(rows,)`, or None where all rows count alike."""
+    weight = table.weight
+    if config.class_weight == "balanced":
+        if not table.labels:
+            raise ConfigError(f"class_weight is for classes, and {table.target_name!r} is numbers.")
+        balance = balanced_weights(table.target, len(table.labels))
+        weight = balance if weight is None else weight * balance
+    return weight
 
 
 def _architecture(table: TrainingTable, schema: Schema, config: TrainConfig) -> MLPConfig:
-    if table.task == "regression":
-        if config.engine == "perceptron":
-            raise ConfigError(
-                f"a perceptron tells two classes apart, and {table.target_name!r} is numbers: use --engine torch."
-            )
-        return config.architecture(in_features=schema.width, out_features=1, output="linear")
     if config.engine == "perceptron" and len(table.labels) != 2:
-        raise ConfigError(
-            f"a perceptron tells two classes apart, and target {table.target_name!r} has {len(table.labels)}: "
-            "use --engine torch."
+        what = (
+            f"target {table.target_name!r} has {len(table.labels)}"
+            if table.labels
+            else f"{table.target_name!r} is numbers"
         )
-    return config.architecture(in_features=schema.width, out_features=len(table.labels))
+        raise ConfigError(f"a perceptron tells two classes apart, and {what}: use --engine torch.")
+    return config.architecture(
+        in_features=schema.width,
+        out_features=len(table.labels) or 1,
+        output=None if table.labels else "linear",
+        inputs=_inputs(schema, config) if config.embeds_inputs else None,
+    )
 
 
-def _train(
-    config: TrainConfig,
-    architecture: MLPConfig,
-    matrices: Matrices,
-    device: str,
-    on_epoch: OnEpoch,
-    should_stop: ShouldStop,
-) -> Trained:
-    match config.engine:
-        case "numpy":
-            return numpy_engine.train(config, architecture, matrices, on_epoch=on_epoch, should_stop=should_stop)
-        case "perceptron":
-            return perceptron_engine.train(config, architecture, matrices, on_epoch=on_epoch, should_stop=should_stop)
-        case _:
-            # Imported here: torch takes longer to import than the other engines take to train.
-            from training.engines import torch_engine
-
-            where = torch_engine.choose_device(device)
-            return torch_engine.train(
-                config, architecture, matrices, device=where, on_epoch=on_epoch, should_stop=should_stop
-            )
+def _inputs(schema: Schema, config: TrainConfig) -> InputConfig:
+    places: dict[str, list[int]] = {"number": [], "flag": [], "index": []}
+    for at, feature in enumerate(schema.features):
+        places[feature.kind].append(at)
+    return InputConfig(
+        numbers=tuple(places["number"]),
+        flags=tuple(places["flag"]),
+        indices=tuple(places["index"]),
+        categories=tuple(schema.features[at].categories for at in places["index"]),
+        clip=config.clip_inputs,
+        frequencies=config.frequencies,
+        periodic_size=PERIODIC_SIZE,
+        embedding_size=config.embedding_size or _DEFAULT_EMBEDDING_SIZE,
+        scale=config.scale_inputs,
+    )
 
 
 def _answers(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -269,53 +309,11 @@ def _answers(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[np.fl
     return np.concatenate(pieces)
 
 
-def _training_section(config: TrainConfig, trained: Trained, *, rows: int) -> dict[str, Any]:
-    section = config.to_dict() | {
-        "epochs_run": trained.epochs_run,
-        "best_epoch": trained.best_epoch,
-        "stopped": trained.stopped,
-        # Seven digits are all that float32 has.
-        "history": {name: [float(f"{value:.7g}") for value in values] for name, values in trained.history.items()},
-    }
-    if config.engine != "perceptron":
-        section["batch_size"] = config.batch_size_for(rows)
-    return section if trained.verdict is None else section | {"verdict": trained.verdict}
-
-
-def _data_section(table: TrainingTable, config: TrainConfig, split: Split) -> dict[str, Any]:
-    return {
-        "name": table.name,
-        "fingerprint": table.fingerprint(),
-        "rows": table.rows,
-        "columns": len(table.features),
-        "split": split.sizes(),
-        "whole_table": config.split is None,
-        "examples": [table.example(row) for row in _example_rows(table, split)],
-    }
-
-
-def _example_rows(table: TrainingTable, split: Split) -> list[int]:
-    """A few rows of the training part, without gaps where that can be, and of every class in turn."""
-    wanted = min(max(_EXAMPLE_CELLS // len(table.features), 3), _EXAMPLES)
-    has_gap = np.any([table.missing(name)[split.train] for name in table.features], axis=0)  # (train rows,)
-    complete_first = split.train[np.argsort(has_gap, kind="stable")]
-    if not table.labels:
-        return [int(row) for row in complete_first[:wanted]]
-    classes = table.target[complete_first]
-    turn = np.zeros(len(classes), dtype=np.int64)  # which of its class a row is, from 0
-    for label in range(len(table.labels)):
-        of_class = classes == label
-        turn[of_class] = np.arange(of_class.sum())
-    return [int(row) for row in complete_first[np.lexsort((classes, turn))][:wanted]]
-
-
-def _notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Trained) -> list[str]:
-    notes = [] if trained.verdict is None else [trained.verdict]
-    if config.split is None:
-        notes.append(f"Trained, validated and tested on the same {table.rows} rows: the figures tell what was learned.")
-    if trained.stopped == "asked":
-        notes.append(f"Stopped on request after epoch {trained.epochs_run}; epoch {trained.best_epoch} is kept.")
-    for name, count in unseen_categories(schema, table).items():
-        categories = "1 category" if count == 1 else f"{count} categories"
-        notes.append(f"Column {name!r} has {categories} outside the training part only: the model does not know them.")
-    return notes
+def _calibrated(checkpoint: Checkpoint, rows: PreparedRows) -> Checkpoint:
+    """The checkpoint with the temperature that fits the validation part."""
+    network = checkpoint.inference_network()
+    x = rows.x["validation"]
+    pieces = [network.forward_members(x[at : at + _EVALUATION_ROWS]) for at in range(0, len(x), _EVALUATION_ROWS)]
+    weight = None if rows.weight is None else rows.weight["validation"]
+    temperature = fit_temperature(np.concatenate(pieces, axis=1), rows.y["validation"], weight)
+    return replace(checkpoint, config=replace(checkpoint.config, temperature=temperature))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,14 @@ Metrics = dict[str, float | int]
 # What a model is judged by when there is room for one figure.
 HEADLINE = {"classification": "accuracy", "regression": "r2"}
 
+CALIBRATION_BINS = 15
+
 
 def evaluate(output: Output, answers: NDArray[np.float32], truth: NDArray[Any]) -> Metrics:
     """Every metric that applies.
 
     Args:
-        output: the network's; a `step` has no probabilities, and so no log loss.
+        output: the network's; a `step` has no probabilities, and so neither log loss nor calibration.
         answers: `(rows, classes)` probabilities, or `(rows, 1)` values.
         truth: `(rows,)` class indices, or values.
     """
@@ -31,8 +34,80 @@ def evaluate(output: Output, answers: NDArray[np.float32], truth: NDArray[Any]) 
     metrics: Metrics = {"rows": len(truth), "accuracy": float((guessed == truth).mean())}
     metrics["f1_macro"] = _f1_macro(guessed, truth, classes)
     if output == "softmax":
-        metrics["log_loss"] = _log_loss(answers.astype(np.float64), truth)
+        probabilities = answers.astype(np.float64)
+        metrics["log_loss"] = _log_loss(probabilities, truth)
+        metrics["brier"] = _brier(probabilities, truth)
+        metrics["expected_calibration_error"] = reliability(probabilities, truth).expected_error
+        if classes == 2 and 0 < truth.sum() < len(truth):  # one class alone has no pairs to rank
+            metrics["roc_auc"] = _roc_auc(probabilities[:, 1], truth)
     return metrics
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Reliability:
+    """How often answers are right, against how sure they are: bins of equal width over the confidence.
+
+    The confidence of an answer is the probability of the class that it names (Guo et al. 2017, "On Calibration of
+    Modern Neural Networks").
+
+    Attributes:
+        edges: `(bins + 1,)` from 0 to 1.
+        counts: `(bins,)` answers in each bin.
+        confidence: `(bins,)` their mean confidence; 0 in an empty bin.
+        accuracy: `(bins,)` the share of them that is right; 0 in an empty bin.
+    """
+
+    edges: NDArray[np.float64]
+    counts: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    accuracy: NDArray[np.float64]
+
+    @property
+    def expected_error(self) -> float:
+        """Mean over the answers of their bin's |accuracy - confidence|: the expected calibration error."""
+        return float((self.counts * np.abs(self.accuracy - self.confidence)).sum() / self.counts.sum())
+
+
+def reliability(
+    probabilities: NDArray[np.floating[Any]], truth: NDArray[np.int64], *, bins: int = CALIBRATION_BINS
+) -> Reliability:
+    """The reliability of a classifier's answers.
+
+    Args:
+        probabilities: `(rows, classes)`
+        truth: `(rows,)` class indices.
+        bins: of equal width; one holds what is above its lower edge, up to its upper one.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)  # (rows,)
+    right = probabilities.argmax(axis=1) == truth  # (rows,)
+    place = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)  # (rows,)
+    counts = np.bincount(place, minlength=bins)
+    filled = np.maximum(counts, 1)
+    return Reliability(
+        edges=np.linspace(0, 1, bins + 1),
+        counts=counts,
+        confidence=np.bincount(place, confidence, bins) / filled,
+        accuracy=np.bincount(place, right, bins) / filled,
+    )
+
+
+def _brier(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+    """Mean squared distance of the probabilities from the truth (Brier 1950), for two classes of one of them only."""
+    distances = probabilities.copy()
+    distances[np.arange(len(truth)), truth] -= 1
+    squares = float(np.square(distances).sum(axis=1).mean())
+    return squares / 2 if probabilities.shape[1] == 2 else squares
+
+
+def _roc_auc(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+    """The share of pairs, one row of each class, in which class 1 has the higher score; ties count half.
+
+    That is the area under the ROC curve, and by the ranks of the scores a sum (Hanley & McNeil 1982).
+    """
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]  # (rows,) from 1; of equal scores, the mean
+    ones = int(truth.sum())
+    return float((ranks[truth == 1].sum() - ones * (ones + 1) / 2) / (ones * (len(truth) - ones)))
 
 
 def _log_loss(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> float:

@@ -1,9 +1,15 @@
-"""What the training tests share: a file written in one line."""
+"""What the training tests share: a file written in one line, and one that is read as a table to learn from."""
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from training.data.column_choices import ColumnChoices
+from training.data.csv_file import read_csv
+from training.data.training_table import TrainingTable
+from training.data.understanding import read_training_table
 
 
 @pytest.fixture
@@ -16,3 +22,15 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write_file
+
+
+@pytest.fixture
+def read_text(write: Callable[..., Path]) -> Callable[..., TrainingTable]:
+    """Writes lines of CSV to a file and reads them as a table to learn from."""
+
+    def read_file(text: str, *, target: str = "y", task: Any = None, **choices: Any) -> TrainingTable:
+        return read_training_table(
+            read_csv(write(text, "data.csv")), name="t", target=target, task=task, choices=ColumnChoices(**choices)
+        )
+
+    return read_file

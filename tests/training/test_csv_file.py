@@ -1,9 +1,17 @@
 """CSV files as people have them are read, and what cannot be read is refused with the line at fault."""
 
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from models.errors import DataError
-from training.data.csv_file import MISSING, read_csv
+from training.data.column_choices import ColumnChoices
+from training.data.csv_file import read_csv
+from training.data.text_column import MISSING, TextColumn
+from training.data.understanding import read_training_table
 
 
 def columns(table):
@@ -88,3 +96,105 @@ def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path):
         read_csv(tmp_path / "nowhere.csv")
     with pytest.raises(DataError, match="cannot be read"):
         read_csv(tmp_path)
+
+
+ROWS = 5_000  # enough for a column to let go of its texts
+
+
+def long_file(write, **columns):
+    """Many rows; y has two classes."""
+    lines = [
+        ",".join((*columns, "y")),
+        *(",".join(map(str, row)) + f",{i % 2}" for i, row in enumerate(zip(*columns.values(), strict=True))),
+    ]
+    return write("\n".join(lines))
+
+
+def test_long_columns_of_numbers_and_dates_are_held_as_such_and_repeated_texts_once(write):
+    days = np.datetime64("2000-01-01") + np.arange(ROWS)
+    numbers = [f"{i / 7:.6f}" for i in range(ROWS)]
+    numbers[17] = "NA"
+    table = read_csv(long_file(write, n=numbers, d=days, c=["u", "v"] * (ROWS // 2)))
+    assert {name: str(cells.type) for name, cells in table.columns.items()} == {
+        "n": "double",
+        "d": "timestamp[us]",
+        "c": "dictionary<values=string, indices=int32, ordered=0>",
+        "y": "dictionary<values=string, indices=int32, ordered=0>",
+    }
+    understood = read_training_table(table, name="t", target="y")
+    expected = np.array([np.nan if cell == "NA" else float(cell) for cell in numbers])
+    np.testing.assert_array_equal(understood.features["n"], expected)
+    np.testing.assert_array_equal(understood.features["d"], days.astype("datetime64[us]"))
+
+
+def test_texts_that_were_let_go_are_read_again_where_they_are_wanted(write):
+    codes = [f"{i % 2500:05d}" for i in range(ROWS)]
+    table = read_csv(long_file(write, code=codes, x=[0, 1] * (ROWS // 2)))
+    assert str(table.columns["code"].type) == "double"
+    choices = ColumnChoices(categorical=("code",))
+    understood = read_training_table(table, name="t", target="y", choices=choices)
+    assert understood.features["code"].to_strings().tolist() == codes
+    kept = table.select(np.arange(ROWS) % 3 == 0)
+    assert kept.with_texts("code").to_pylist() == codes[::3]
+    assert kept.locate(1) == "line 5"
+
+
+def test_words_after_many_numbers_make_words_of_the_column():
+    column = TextColumn(decimal=".")
+    column.add(pa.array([f"{i}.5" for i in range(ROWS)]))
+    column.add(pa.array(["word"]))
+    column.add(pa.array(["1.5"]))
+    assert column.finish() is None
+
+
+@pytest.mark.parametrize("words", [["word"], ["2024-01-01"]])
+def test_a_file_in_which_words_come_late_is_read_whole(write, monkeypatch, words):
+    monkeypatch.setattr("training.data.csv_file._MIN_BLOCK", 1 << 15)
+    monkeypatch.setattr("training.data.csv_file._COLUMN_BLOCK", 1)
+    cells = [f"{i}.25" for i in range(ROWS)] + words * 2
+    table = read_csv(long_file(write, a=cells, b=range(ROWS + 2)))
+    assert table.columns["a"].to_pylist() == cells
+    np.testing.assert_array_equal(table.columns["b"].to_numpy(), np.arange(ROWS + 2))
+
+
+def test_blocks_do_not_tell_in_what_is_read(write, monkeypatch):
+    rng = np.random.default_rng(0)
+    cells = rng.choice(["u", " v ", "NA", "", '"x, y"', '"two\nlines"'], ROWS)
+    path = long_file(write, c=cells, n=rng.integers(0, 9, ROWS))
+    whole = columns(read_csv(path))
+    monkeypatch.setattr("training.data.csv_file._MIN_BLOCK", 1 << 12)
+    monkeypatch.setattr("training.data.csv_file._COLUMN_BLOCK", 1)
+    assert columns(read_csv(path)) == whole
+    expected = {"u": "u", " v ": "v", "NA": None, "": None, '"x, y"': "x, y", '"two\nlines"': "two\nlines"}
+    assert whole["c"] == [expected[cell] for cell in cells]
+
+
+def test_a_record_longer_than_a_block_is_read(write, monkeypatch):
+    monkeypatch.setattr("training.data.csv_file._MIN_BLOCK", 1 << 10)
+    monkeypatch.setattr("training.data.csv_file._COLUMN_BLOCK", 1)
+    long = "x" * 5_000
+    assert columns(read_csv(write(f"a,b\n1,{long}\n2,y\n"))) == {"a": ["1", "2"], "b": [long, "y"]}
+
+
+def test_a_decimal_comma_is_read_in_a_long_file(write):
+    path = write("a;b\n" + "".join(f"{i},5;{i % 3}\n" for i in range(ROWS)))
+    np.testing.assert_array_equal(read_csv(path).columns["a"].to_numpy(), np.arange(ROWS) + 0.5)
+
+
+@pytest.mark.slow
+def test_a_large_file_takes_little_more_memory_than_its_columns_as_numbers(write, tmp_path):
+    rows, width = 400_000, 10
+    values = np.random.default_rng(0).normal(size=(rows, width)).round(6)
+    np.savetxt(tmp_path / "large.csv", values, delimiter=",", fmt="%.6f", header=",".join("abcdefghij"), comments="")
+    script = (
+        "import resource, pathlib, pyarrow.csv\n"
+        "from training.data.csv_file import read_csv\n"
+        "from training.data.understanding import read_training_table\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
+        f"before, path = peak(), pathlib.Path({str(tmp_path / 'large.csv')!r})\n"
+        "read_training_table(read_csv(path), name='t', target='j')\n"
+        "print(peak() - before)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    # What does not grow with the file: blocks being parsed, and Arrow's own threads and pools.
+    assert int(run.stdout) < 3 * values.nbytes + 100 * 2**20

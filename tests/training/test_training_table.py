@@ -6,35 +6,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from raw_tables import cells, csv_of, kinds, read
 
 from models.errors import DataError
-from training.data.csv_file import read_csv
 from training.data.table import Table
-from training.data.training_table import ColumnChoices, read_training_table
-
-
-def read(columns, *, target="y", task=None, **choices):
-    table = Table.from_arrow(pa.table(columns), source="the table")
-    return read_training_table(table, name="t", target=target, task=task, choices=ColumnChoices(**choices))
-
-
-@pytest.fixture
-def read_text(write):
-    def read_file(text, *, target="y", task=None, **choices):
-        return read_training_table(
-            read_csv(write(text, "data.csv")), name="t", target=target, task=task, choices=ColumnChoices(**choices)
-        )
-
-    return read_file
-
-
-def kinds(table):
-    return {name: "numeric" if table.is_numeric(name) else "categorical" for name in table.features}
-
-
-def csv_of(column, target=("a", "b")):
-    """A CSV of the column x beside z and a target y."""
-    return "x,z,y\n" + "".join(f"{cell},{i},{target[i % len(target)]}\n" for i, cell in enumerate(column))
+from training.data.training_table import ColumnChoices
+from training.data.understanding import read_training_table
 
 
 class TestKinds:
@@ -42,11 +19,16 @@ class TestKinds:
         columns = {
             "whole": [1, 2, 3, 4],
             "real": [0.5, 1, 2, 3],
-            "small": pa.array([1, 2, 3, 4], pa.uint8()),
+            "small": pa.array([1, 2, 3, 5], pa.uint8()),
             "name": ["u", "v", "u", "v"],
             "numbered_name": ["1", "2", "1", "2"],
             "flag": [True, False, True, False],
-            "dictionary": pa.array(["u", "v", "u", "v"]).dictionary_encode(),
+            "dictionary": pa.array(["u", "v", "v", "v"]).dictionary_encode(),
+            "numbers_dictionary": pa.array([5, 6, 6, 6]).dictionary_encode(),
+            "day": pa.array([1, 2, 3, 4], pa.date32()),
+            "moment": pa.array([1, 2, 3, 4], pa.timestamp("s", "Europe/Berlin")),
+            "large": pa.array(["u", "u", "v", "u"], pa.large_string()),
+            "iso": ["2024-05-31", "2024-06-01", "2024-05-31", "2024-05-31"],
             "y": ["a", "b", "a", "b"],
         }
         assert kinds(read(columns)) == {
@@ -57,6 +39,11 @@ class TestKinds:
             "numbered_name": "categorical",
             "flag": "categorical",
             "dictionary": "categorical",
+            "numbers_dictionary": "numeric",
+            "day": "date",
+            "moment": "date",
+            "large": "categorical",
+            "iso": "date",
         }
 
     @pytest.mark.parametrize("cells", ["1 2.5 -3 +4", ".5 5. 1e3 -2E-4", "0 00 007 1"])
@@ -78,7 +65,7 @@ class TestKinds:
             read({"x": [True, False, True], "y": ["a", "b", "a"]}),
             read_text(csv_of(["True", "False", "TRUE"])),
         ):
-            assert table.features["x"].tolist() == ["true", "false", "true"]
+            assert cells(table, "x") == ["true", "false", "true"]
 
     def test_whole_numbers_that_a_gap_turned_into_floats_are_named_whole(self, read_text):
         choices = {"categorical": ("x",)}
@@ -88,11 +75,11 @@ class TestKinds:
             read({"x": [1, None, 20, 1], "y": ["a", "b", "a", "b"]}, **choices),
             read_text(csv_of(["1.0", "", "20.0", "1.0"]), **choices),
         ):
-            assert table.features["x"].tolist() == ["1", None, "20", "1"]
+            assert cells(table, "x") == ["1", None, "20", "1"]
 
     def test_a_postcode_read_as_a_name_keeps_its_leading_zero(self, read_text):
         table = read_text(csv_of(["01067", "10115", "01067"]), categorical=("x",))
-        assert table.features["x"].tolist() == ["01067", "10115", "01067"]
+        assert cells(table, "x") == ["01067", "10115", "01067"]
 
     def test_a_dropped_column_is_gone(self):
         assert list(read({"x": [1, 2], "id": ["p", "q"], "y": ["a", "b"]}, drop=("id",)).features) == ["x"]
@@ -143,14 +130,9 @@ class TestRefusals:
         [
             (csv_of([*TEN, "n/a?"]), "column 'x' of data.csv: 'n/a?' at line 12 is not a number, while 10 of 11 cells"),
             (csv_of([*TEN, "n/a?"]), "--categorical x"),
-            (csv_of([1, 1, 1]), "column 'x' of data.csv has one value only, 1, and so tells nothing: drop it"),
-            (csv_of(["u", "u", "u"]), "column 'x' of data.csv has one value only, 'u'"),
-            (csv_of(["", "NA", ""]), "column 'x' of data.csv has no value at all"),
             (csv_of([1, "inf", 2]), "column 'x' of data.csv: the value at line 3 is infinite."),
             (csv_of([1, 2, "-Infinity"]), "column 'x' of data.csv: the value at line 4 is infinite."),
             (csv_of([1, 2, "1e39"]), "column 'x' of data.csv: the value at line 4 is too large"),
-            (csv_of(["u", "v", "w"]), "column 'x' of data.csv has another name in each of its 3 rows"),
-            (csv_of(["u", "v", "w"]), "--drop x"),
             (csv_of([1, 2, 3], target=("a",)), "target 'y' of data.csv has one class only, 'a'"),
             (csv_of([1, 2, 3], target=("1.5",)), "target 'y' of data.csv has one value only, 1.5"),
             (csv_of([1, 2, 3], target=("a", "", "b")), "target 'y' of data.csv has no value at line 3:"),
@@ -161,6 +143,7 @@ class TestRefusals:
                 "target 'y' of data.csv: 'oops' at line 12 is not a number",
             ),
             ("y\na\nb\n", "data.csv has no column to learn from beside the target 'y'"),
+            ("x,y\n1,a\n1,b\n", "has no column to learn from beside the target 'y': Column 'x' has one value only, 1,"),
         ],
     )
     def test_a_table_that_cannot_be_learned_from(self, read_text, text, message):
@@ -173,7 +156,7 @@ class TestRefusals:
         assert kinds(read_text(csv_of([1, 1, 1, "u", "u"])))["x"] == "categorical"
 
     def test_a_stray_word_is_accepted_where_the_column_is_said_to_be_of_names(self, read_text):
-        assert "n/a?" in read_text(csv_of([*TEN, *TEN, "n/a?"]), categorical=("x",)).features["x"]
+        assert "n/a?" in cells(read_text(csv_of([*TEN, *TEN, "n/a?"]), categorical=("x",)), "x")
 
     def test_words_in_a_column_that_is_said_to_be_numeric(self, read_text):
         with pytest.raises(DataError, match="'u' at line 5 is not a number, while 3 of 5 cells are"):
@@ -201,9 +184,7 @@ class TestRefusals:
         ):
             read({"x": [1, 2], "y": ["a", "b"]}, task="regression")
 
-    @pytest.mark.parametrize(
-        "values", [pa.array([1, 2], pa.timestamp("s")), pa.array([[1], [2]]), pa.array([b"u", b"v"])]
-    )
+    @pytest.mark.parametrize("values", [pa.array([1, 2], pa.time32("s")), pa.array([[1], [2]]), pa.array([b"u", b"v"])])
     def test_types_that_are_neither_numbers_nor_names(self, values):
         with pytest.raises(DataError, match=r"column 'x' of the table holds .*, which is neither numbers nor names"):
             read({"x": values, "y": ["a", "b"]})
@@ -217,6 +198,52 @@ class TestRefusals:
             ColumnChoices(categorical=("x",), numeric=("x",))
         with pytest.raises(DataError, match="drop must be a sequence of column names, got 'id'"):
             ColumnChoices(drop="id")
+
+
+class TestLeftOut:
+    @pytest.mark.parametrize(
+        ("column", "note"),
+        [
+            ([1, 1, 1], "Column 'x' has one value only, 1, and was left out."),
+            (["u", "u", "u"], "Column 'x' has one value only, 'u', and was left out."),
+            (["2024-05-31"] * 3, "Column 'x' has one value only, 2024-05-31, and was left out."),
+            (["", "NA", ""], "Column 'x' has no value at all and was left out."),
+            (["u", "v", "w"], "Column 'x' has another name in each row, as an identifier has, and was left out."),
+        ],
+    )
+    def test_a_column_that_tells_nothing_is_left_out_with_a_note(self, read_text, column, note):
+        table = read_text(csv_of(column))
+        assert list(table.features) == ["z"]
+        assert table.notes == (note,)
+
+    def test_a_name_that_some_rows_lack_tells_those_apart(self, read_text):
+        assert cells(read_text(csv_of(["u", "", "u"])), "x") == ["u", None, "u"]
+
+    def test_of_equal_columns_the_first_is_kept_whatever_wrote_them(self, read_text):
+        table = read_text("a,b,c,y\n1,1.0,1,p\n2,2.00,2,q\n,NA,3,p\n")
+        assert list(table.features) == ["a", "c"]
+        assert table.notes == ("Column 'b' equals 'a' in every row and was left out.",)
+
+    def test_a_table_of_pixels_keeps_all_of_them_on_request(self, read_text):
+        table = read_text("a,b,c,d,y\n0,0,1,1,p\n0,0,2,2,q\n", keep_constant=True)
+        assert list(table.features) == ["a", "b", "c", "d"]
+
+    @pytest.mark.parametrize(
+        ("name", "numbers", "is_noted"),
+        [
+            ("row", list(range(100, 140)), True),
+            ("row", [*range(20, 40), *range(20)], True),
+            ("user_id", [i * i for i in range(40)], True),
+            ("customerId", [i * 7 for i in range(40)], True),
+            ("paid", [i * i for i in range(40)], False),
+            ("user_id", [i // 2 for i in range(40)], False),
+            ("row", [i + 0.5 for i in range(40)], False),
+        ],
+    )
+    def test_numbers_that_only_tell_rows_apart_are_warned_of_and_kept(self, name, numbers, is_noted):
+        table = read({name: numbers, "z": [i % 3 for i in range(40)], "y": ["a", "b"] * 20})
+        assert name in table.features
+        assert any("looks like an identifier" in note for note in table.notes) == is_noted
 
 
 class TestFingerprint:

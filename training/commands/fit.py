@@ -5,28 +5,38 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from typing import Any, get_args
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
-from models.config import Activation, Initialization, Normalization
+from models.store import ModelVersion
 from training.commands import options
 from training.commands.options import CommandLine
-from training.config import DEFAULT_SPLIT, Engine, TrainConfig
-from training.data.csv_file import MISSING
-from training.data.training_table import MAX_NUMBERED_CLASSES, ColumnChoices
+from training.commands.settings import add_settings, settings_of
+from training.data.column_choices import ColumnChoices
+from training.data.text_column import MISSING
+from training.data.understanding import MAX_NUMBERED_CLASSES
 from training.datasets import DATASETS
+from training.engines.engine import Epoch
 from training.fit import FittedModel, fit
 from training.interrupt import stopping_on_interrupt
 from training.progress import progress
 from training.report import metrics_table, print_table, result
+from training.reporting.comparison import Comparison
+from training.reporting.files import CARD_FILE, REPORT_FILE, write_report
+from training.reporting.tensorboard import tensorboard_log
 
 _DATASET_LINES = "\n".join(f"  {entry.name:<14} {entry.about}" for entry in DATASETS.values())
 
 _DESCRIPTION = f"""\
 Trains a model on a table and publishes it to the store as the next version of its name.
 
-Columns of numbers are numeric and standardised; strings and true/false are categorical and one-hot. Missing are
+Columns of numbers are numeric, of ISO 8601 dates dates; strings and true/false are categorical. `inspect` shows what a
+table is understood as. Columns that tell nothing are left out, with a note. Missing are
 empty cells and {", ".join(cell for cell in MISSING if cell)}. The target's kind decides the task: strings, true/false
 and up to {MAX_NUMBERED_CLASSES} different whole numbers are classes, other numbers a regression. All statistics are
 those of the training part.
@@ -42,6 +52,7 @@ examples:
   python -m training fit houses.parquet --target price --drop id --categorical postcode --hidden 128,64
   python -m training fit xor --engine perceptron
   python -m training fit flowers.csv --target species --json --quiet
+  python -m training fit flowers.csv --target species --baselines --tensorboard runs
 
 The last line on standard output is `published NAME@VERSION`; progress goes to standard error. Ctrl-C ends the run
 after the present epoch and publishes the best so far; pressed again, it ends at once and publishes nothing.
@@ -63,6 +74,23 @@ def add(line: CommandLine) -> None:
     run = parser.add_argument_group("the run")
     line.add_device(run)
     line.add_threads(run)
+    _add_told(parser)
+
+
+def _add_told(parser: argparse.ArgumentParser) -> None:
+    told = parser.add_argument_group("what is told of it")
+    told.add_argument(
+        "--report",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help=f"write {REPORT_FILE} and {CARD_FILE}, a model card, beside the checkpoint (default: yes)",
+    )
+    told.add_argument(
+        "--baselines",
+        action="store_true",
+        help="train a linear model and gradient-boosted trees on the same rows, and say which to use",
+    )
+    told.add_argument("--tensorboard", metavar="FOLDER", help="log each epoch for TensorBoard, in FOLDER/NAME-1, -2, …")
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
@@ -73,10 +101,23 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     for option, text in (
         ("--categorical", "read these as names"),
         ("--numeric", "read these as numbers"),
+        ("--date", "read these as dates (ISO 8601: 2024-05-31, 2024-05-31T13:45:00Z)"),
         ("--drop", "leave these out: identifiers"),
     ):
         table.add_argument(option, metavar="COLUMN", nargs="+", action="extend", default=[], help=text)
-    table.add_argument("--keep-constant", action="store_true", help="keep features of one value, such as black pixels")
+    table.add_argument(
+        "--keep-constant",
+        action="store_true",
+        help="keep features of one value, and those that equal another, such as black pixels",
+    )
+    table.add_argument("--drop-missing-target", action="store_true", help="leave out rows without a target")
+    table.add_argument("--weight", metavar="COLUMN", help="how much each row counts; no feature then")
+    table.add_argument("--group", metavar="COLUMN", help="rows that are equal in it go to one part; no feature then")
+    table.add_argument(
+        "--time", metavar="COLUMN", help="split by it: the oldest rows train, the newest test; no feature then"
+    )
+    table.add_argument("--keep-time", action="store_true", help="keep the --time column as a feature too")
+    table.add_argument("--test", metavar="FILE", help="a second file of these columns, whose rows are the test part")
     table.add_argument(
         "--unknown",
         choices=("refuse", "ignore"),
@@ -88,94 +129,27 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """The options that set a field of `TrainConfig`; `settings_of` reads them.
-
-    Options that are not given leave no trace, so that a dataset's own settings and TrainConfig's defaults hold.
-    """
-
-    def setting(group: argparse._ArgumentGroup, option: str, text: str, **how: Any) -> None:
-        group.add_argument(option, help=text, default=argparse.SUPPRESS, **how)
-
-    network = parser.add_argument_group("the network")
-    setting(
-        network,
-        "--engine",
-        "torch; numpy, from scratch; or perceptron, for two classes (default: torch)",
-        choices=get_args(Engine),
-    )
-    setting(
-        network,
-        "--hidden",
-        "widths of the hidden layers, or none (default: 64,64)",
-        dest="hidden_sizes",
-        type=options.widths,
-        metavar="N,N,…",
-    )
-    for option, literal, default in (
-        ("--activation", Activation, "relu"),
-        ("--normalization", Normalization, "none"),
-        ("--initialization", Initialization, "he"),
-    ):
-        setting(network, option, options.choices_of(literal, default), choices=get_args(literal), metavar="NAME")
-    setting(network, "--dropout", "share of hidden units dropped (default: 0)", type=float, metavar="P")
-    setting(network, "--no-bias", "Linear layers without bias", dest="bias", action="store_false")
-
-    learning = parser.add_argument_group("learning")
-    setting(learning, "--optimizer", "adamw or adam for torch; sgd for numpy", choices=("adamw", "adam", "sgd"))
-    setting(
-        learning,
-        "--learning-rate",
-        "at the start of a half cosine down to 0 (default: 0.003; numpy 0.05)",
-        type=float,
-        metavar="RATE",
-    )
-    setting(learning, "--weight-decay", "on weights (default: 0.01 for adamw, else 0)", type=float, metavar="DECAY")
-    setting(learning, "--clip-norm", "longest gradient (default: 1.0)", type=float, metavar="NORM")
-    setting(
-        learning,
-        "--batch-size",
-        "rows a step (default: a power of two near a 32nd of the training rows, 16 to 1024)",
-        type=int,
-        metavar="ROWS",
-    )
-    setting(learning, "--epochs", "passes over the training part, at most (default: 200)", type=int, metavar="N")
-    setting(
-        learning,
-        "--patience",
-        "epochs without a better validation loss before stopping, or none (default: 30)",
-        type=options.whole_or_none,
-        metavar="N",
-    )
-    setting(
-        learning,
-        "--split",
-        f"shares of train/validation/test, or none: all rows for each (default: {options.shown_shares(DEFAULT_SPLIT)})",
-        type=options.shares,
-        metavar="A/B/C",
-    )
-    setting(learning, "--seed", "of split, weights, order and dropout (default: 0)", type=int, metavar="N")
-
-
 def table_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """The arguments of `fit` that say how a table is read, as they were given on the command line."""
-    return {
+    table = {
         "target": arguments.target,
         "task": arguments.task,
         "delimiter": arguments.delimiter,
         "choices": ColumnChoices(
             categorical=tuple(arguments.categorical),
             numeric=tuple(arguments.numeric),
+            date=tuple(arguments.date),
             drop=tuple(arguments.drop),
+            weight=arguments.weight,
+            group=arguments.group,
+            time=arguments.time,
+            keep_time=arguments.keep_time,
             unknown=arguments.unknown,
             keep_constant=arguments.keep_constant,
+            drop_missing_target=arguments.drop_missing_target,
         ),
     }
-
-
-def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The fields of `TrainConfig` that were given on the command line."""
-    return {name: getattr(arguments, name) for name in TrainConfig.setting_names() if hasattr(arguments, name)}
+    return table if arguments.test is None else table | {"test": arguments.test}
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -186,21 +160,63 @@ def _run(arguments: argparse.Namespace) -> None:
         arguments.source,
         name=arguments.name,
         device=arguments.device,
+        log=None if arguments.tensorboard is None else Path(arguments.tensorboard),
         **table_of(arguments),
         **settings_of(arguments),
     )
     published = model.publish(arguments.store)
+    comparison = _compare(errors, model) if arguments.baselines else None
+    files = _report(errors, model, published, comparison) if arguments.report else {}
     if arguments.json:
-        print(json.dumps(result(model, published), indent=2, allow_nan=False))
+        told = {
+            "files": {what: str(path) for what, path in files.items()},
+            "baselines": None if comparison is None else comparison.to_dict(),
+        }
+        print(json.dumps(result(model, published) | told, indent=2, allow_nan=False))
         return
     if not arguments.quiet:
         print_table(metrics_table(model))
         for note in model.notes:
             print(note)
+        if comparison is not None:
+            print_table(_comparison_table(comparison))
+            print(comparison.advice)
+        for path in files.values():
+            print(path)
     print(f"published {published}")
 
 
-def _fit_with_progress(errors: Console, source: str, **arguments: Any) -> FittedModel:
+def _compare(errors: Console, model: FittedModel) -> Comparison:
+    # Imported here: scikit-learn takes a second to import, and most runs do without.
+    from training.reporting.baselines import compare
+
+    errors.print("training the baselines …")
+    return compare(model)
+
+
+def _report(
+    errors: Console, model: FittedModel, published: ModelVersion, comparison: Comparison | None
+) -> dict[str, Path]:
+    try:
+        return write_report(model, published, comparison)
+    except Exception as error:
+        # Whatever it is: the model is published, and a page about it is not worth failing for.
+        reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        errors.print(f"warning: {published} has no report: {reason}.", markup=False, soft_wrap=True)
+        return {}
+
+
+def _comparison_table(comparison: Comparison) -> Table:
+    head, rows = comparison.side_by_side()
+    table = Table(box=box.SIMPLE_HEAD, title="beside baselines")
+    for i, name in enumerate(head):
+        table.add_column(name, justify="right" if i else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _fit_with_progress(errors: Console, source: str, *, log: Path | None, **arguments: Any) -> FittedModel:
     def stopping() -> None:
         # Not through the console: the signal may have come in the midst of its own printing.
         if not errors.quiet:
@@ -208,5 +224,15 @@ def _fit_with_progress(errors: Console, source: str, **arguments: Any) -> Fitted
                 2, b"\nStopping after this epoch and keeping the best so far; press Ctrl-C again to end at once.\n"
             )
 
-    with stopping_on_interrupt(stopping) as should_stop, progress(errors, source) as on_epoch:
+    with ExitStack() as stack:
+        should_stop = stack.enter_context(stopping_on_interrupt(stopping))
+        listeners = [stack.enter_context(progress(errors, source))]
+        if log is not None:
+            run = arguments["name"] or Path(source).stem
+            listeners.append(stack.enter_context(tensorboard_log(log, run)))
+
+        def on_epoch(epoch: Epoch) -> None:
+            for listen in listeners:
+                listen(epoch)
+
         return fit(source, on_epoch=on_epoch, should_stop=should_stop, **arguments)

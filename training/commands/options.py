@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol
 
 from training.data.split import Shares
 
@@ -87,11 +86,6 @@ def use_threads(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
 
 
-def choices_of(literal: Any, default: str) -> str:
-    """The values of a literal type, for a help text."""
-    return textwrap.shorten(f"{', '.join(get_args(literal))} (default: {default})", 200)
-
-
 def shown_shares(shares: Shares) -> str:
     """Shares as a person writes them: 70/15/15."""
     return "/".join(f"{100 * share:g}" for share in shares)
@@ -100,9 +94,17 @@ def shown_shares(shares: Shares) -> str:
 def whole_or_none(text: str) -> int | None:
     """A whole number, or `none`."""
     try:
-        return _or_none(text, int)
+        return None if text == "none" else int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"a whole number or none is expected, got {text!r}") from None
+
+
+def number_or_none(text: str) -> float | None:
+    """A number, or `none`."""
+    try:
+        return None if text == "none" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a number or none is expected, got {text!r}") from None
 
 
 def widths(text: str) -> tuple[int, ...]:
@@ -140,11 +142,12 @@ def threads(text: str) -> int:
     return _counted(text, "a number of threads")
 
 
+def counted(text: str) -> int:
+    """A number of something."""
+    return _counted(text, "a whole number of at least 1")
+
+
 def _counted(text: str, what: str) -> int:
     if not text.isascii() or not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{what} is expected, got {text!r}")
     return int(text)
-
-
-def _or_none(text: str, read: Callable[[str], int]) -> int | None:
-    return None if text == "none" else read(text)

@@ -20,6 +20,9 @@ def read_parquet(path: Path) -> Table:
     try:
         # ParquetFile rather than read_table, which would take part of the path for a partition's name.
         with pyarrow.parquet.ParquetFile(path) as file:
+            texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
+        # A text that repeats is read once, which is how the file has it.
+        with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
             table = file.read()
     except FileNotFoundError:
         raise DataError(f"there is no file {path}.") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +13,33 @@ from training.data.training_table import TrainingTable
 
 Rows = NDArray[np.int64]
 Shares = tuple[float, float, float]
+SplitBy = Literal["chance", "group", "time"]
 
 PARTS = ("train", "validation", "test")
 # One row of each class goes to each part, and a test part of one value has no spread to explain.
 MIN_CLASS_ROWS = 3
 MIN_REGRESSION_ROWS = 10
 
+_LISTED = 3  # classes named in a message
+_USES = {2: "train and validate with", 3: "train, validate and test with"}  # by parts
+
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Row numbers of the three parts, shuffled within each."""
+    """Row numbers of the three parts, shuffled within each.
+
+    Attributes:
+        train, validation, test: `(rows of the part,)` int64.
+        by: what divides the parts: `chance` (each class in the same shares), `group` (the rows of a group are in one
+            part) or `time` (older rows train, newer ones test).
+        has_test_file: whether the test part is a file of its own.
+    """
 
     train: Rows
     validation: Rows
     test: Rows
+    by: SplitBy = "chance"
+    has_test_file: bool = False
 
     @classmethod
     def whole(cls, rows: int) -> Split:
@@ -52,7 +66,12 @@ def check_shares(shares: Shares) -> Shares:
 
 
 def split_rows(table: TrainingTable, shares: Shares, *, rng: np.random.Generator) -> Split:
-    """Draws the three parts, for classification from each class in the same shares.
+    """Divides the rows into the three parts: by the table's groups or times where it has them, else by chance.
+
+    By chance, each class of a classification is divided in the same shares. Groups are dealt out whole, so that the
+    parts and the classes in them come as near to the shares as groups allow. By time, rows of one moment stay together.
+    Where the table has a test part of its own (`test_rows`), that is the test part, and the other rows are divided
+    between training and validation in the proportion of their shares.
 
     Args:
         table: the rows to split.
@@ -60,34 +79,120 @@ def split_rows(table: TrainingTable, shares: Shares, *, rng: np.random.Generator
         rng: the source of the shuffle.
 
     Raises:
-        DataError: too few rows, of a class or in all.
+        DataError: too few rows, of a class or in all; too few groups or moments; a class that the training part lacks.
     """
+    rows = np.arange(table.rows - table.test_rows, dtype=np.int64)
+    given = np.array(shares if not table.test_rows else (shares[0], shares[1]))
+    given = given / given.sum()
+    by: SplitBy = "chance" if table.group is None and table.time is None else "group" if table.time is None else "time"
+    if table.group is not None:
+        parts = _by_group(table, table.group[rows], given, rng)
+    elif table.time is not None:
+        parts = _by_time(table.time[rows], given)
+    else:
+        parts = _by_chance(table, rows, given, rng)
+    if by != "chance":
+        _check_classes(table, parts[0], by)
+    if table.test_rows:
+        parts.append(np.arange(len(rows), table.rows, dtype=np.int64))
+    train, validation, test = (rng.permutation(part).astype(np.int64) for part in parts)
+    return Split(train=train, validation=validation, test=test, by=by, has_test_file=table.test_rows > 0)
+
+
+def _by_chance(table: TrainingTable, rows: Rows, shares: NDArray[np.float64], rng: np.random.Generator) -> list[Rows]:
+    """As many parts as shares, from each class in the same shares."""
+    uses = _USES[len(shares)]
     if table.labels:
-        groups = [np.flatnonzero(table.target == i) for i in range(len(table.labels))]
-        for label, group in zip(table.labels, groups, strict=True):
-            if len(group) < MIN_CLASS_ROWS:
-                rows = "1 row" if len(group) == 1 else f"{len(group)} rows"
+        strata = [np.flatnonzero(table.target[rows] == i) for i in range(len(table.labels))]
+        for label, stratum in zip(table.labels, strata, strict=True):
+            if len(stratum) < len(shares):
+                count = "1 row" if len(stratum) == 1 else f"{len(stratum)} rows"
                 raise DataError(
-                    f"class {label!r} of target {table.target_name!r} has {rows}, and needs {MIN_CLASS_ROWS}: "
-                    "one each to train, validate and test with."
+                    f"class {label!r} of target {table.target_name!r} has {count}, and needs {len(shares)}: "
+                    f"one each to {uses}."
                 )
     else:
-        groups = [np.arange(table.rows)]
-        if table.rows < MIN_REGRESSION_ROWS:
-            raise DataError(
-                f"{table.rows} rows are too few to train, validate and test with: {MIN_REGRESSION_ROWS} are needed."
-            )
-    parts: list[list[Rows]] = [[], [], []]
-    owed = np.zeros(2)  # what rounding has kept from validation and test so far: carried on, so that totals come out
-    for group in groups:
-        owed += np.array(shares[1:]) * len(group)
-        validation, test = (int(n) for n in np.clip(np.rint(owed), 1, None))
-        while validation + test >= len(group):
-            validation, test = (validation - 1, test) if validation > test else (validation, test - 1)
-        owed -= (validation, test)
-        shuffled = rng.permutation(group)
-        cuts = np.split(shuffled, [len(group) - validation - test, len(group) - test])
-        for part, rows_of_group in zip(parts, cuts, strict=True):
-            part.append(rows_of_group)
-    train, validation_rows, test_rows = (rng.permutation(np.concatenate(part)).astype(np.int64) for part in parts)
-    return Split(train=train, validation=validation_rows, test=test_rows)
+        strata = [rows]
+        if len(rows) < MIN_REGRESSION_ROWS:
+            raise DataError(f"{len(rows)} rows are too few to {uses}: {MIN_REGRESSION_ROWS} are needed.")
+    parts: list[list[Rows]] = [[] for _ in shares]
+    owed = np.zeros(len(shares) - 1)  # what rounding has kept from the later parts: carried on, so that totals come out
+    for stratum in strata:
+        owed += shares[1:] * len(stratum)
+        counts = [int(count) for count in np.clip(np.rint(owed), 1, None)]
+        while sum(counts) >= len(stratum):
+            largest = len(counts) - 1 - int(np.argmax(counts[::-1]))  # of equal ones the last
+            counts[largest] -= 1
+        owed -= counts
+        shuffled = rng.permutation(stratum)
+        cuts = np.split(shuffled, len(stratum) - np.cumsum(counts[::-1])[::-1])
+        for part, rows_of_stratum in zip(parts, cuts, strict=True):
+            part.append(rows_of_stratum)
+    return [np.concatenate(part) for part in parts]
+
+
+def _by_group(
+    table: TrainingTable, group: NDArray[np.int32], shares: NDArray[np.float64], rng: np.random.Generator
+) -> list[Rows]:
+    """As many parts as shares, of whole groups.
+
+    Groups are dealt out the largest first, equal ones in an order of chance, each to the part that lacks most of what
+    the group has: of its classes, or of rows. Small groups so even out what large ones left askew.
+    """
+    names, member = np.unique(group, return_inverse=True)
+    if len(names) < len(shares):
+        raise DataError(
+            f"column {table.choices.group!r} has {len(names)} group{'s' if len(names) > 1 else ''}, and a split needs "
+            f"{len(shares)}: one for each part."
+        )
+    classes = table.target[: len(group)] if table.labels else np.zeros(len(group), dtype=np.int64)
+    width = max(len(table.labels), 1)
+    counts = np.bincount(member * width + classes, minlength=len(names) * width).reshape(len(names), width)
+    sizes = counts.sum(axis=1)
+    total = np.maximum(counts.sum(axis=0), 1)
+    lacks = np.outer(shares, np.ones(width))  # (parts, classes): the share of each class that a part is still to get
+    chosen = np.empty(len(names), dtype=np.int64)
+    shuffled = rng.permutation(len(names))
+    order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
+    empty = list(range(len(shares)))
+    for left, at in zip(range(len(order), 0, -1), order, strict=True):
+        wanted = lacks @ (counts[at] / len(group))
+        open_to_it = empty if left <= len(empty) else range(len(shares))  # each part has to get one
+        part = max(open_to_it, key=lambda part: wanted[part])
+        if part in empty:
+            empty.remove(part)
+        lacks[part] -= counts[at] / total
+        chosen[at] = part
+    part_of_row = chosen[member]
+    return [np.flatnonzero(part_of_row == part) for part in range(len(shares))]
+
+
+def _by_time(time: NDArray[Any], shares: NDArray[np.float64]) -> list[Rows]:
+    """As many parts as shares, the oldest rows first; rows of one moment are in one part."""
+    moments, member, counts = np.unique(time, return_inverse=True, return_counts=True)
+    if len(moments) < len(shares):
+        raise DataError(
+            f"the rows have {len(moments)} different time{'s' if len(moments) > 1 else ''}, and a split by time needs "
+            f"{len(shares)}: one for each part."
+        )
+    until = np.cumsum(counts)  # rows up to each moment
+    cuts: list[int] = []  # moments before each boundary
+    for i, wanted in enumerate(np.cumsum(shares)[:-1] * len(time)):
+        first = cuts[-1] + 1 if cuts else 1
+        last = len(moments) - (len(shares) - 1 - i)
+        candidates = np.arange(first, last + 1)
+        cuts.append(int(candidates[np.argmin(np.abs(until[candidates - 1] - wanted))]))
+    part_of_row = np.searchsorted(cuts, member, side="right")
+    return [np.flatnonzero(part_of_row == part) for part in range(len(shares))]
+
+
+def _check_classes(table: TrainingTable, train: Rows, by: SplitBy) -> None:
+    present = set(table.target[train]) if table.labels else set()
+    lacking = [label for i, label in enumerate(table.labels) if i not in present]
+    if lacking:
+        shown = ", ".join(repr(label) for label in lacking[:_LISTED]) + (", …" if len(lacking) > _LISTED else "")
+        whence = "oldest rows" if by == "time" else "groups"
+        raise DataError(
+            f"the {whence} that a split by {by} gives to train with have no row of class {shown} of target "
+            f"{table.target_name!r}: it cannot be learned so."
+        )

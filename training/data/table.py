@@ -1,7 +1,8 @@
 """A table as it was read: columns of raw cells by name, and where each row stands in its file.
 
 Nothing is known yet of what a column means. In a table read from text every cell is a text, and telling numbers from
-words is still to be done; in one that came with types, the types are taken at their word.
+words is still to be done; in one that came with types, the types are taken at their word. Texts are kept once each, and
+a long column of a text table that is nothing but numbers, or dates, is held as what its texts say (`text_column`).
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from models.errors import DataError
 
@@ -26,10 +29,11 @@ class Table:
 
     Attributes:
         source: what messages call the table: a file's name, or what it is.
-        columns: an Arrow array by column name; null where a cell is missing.
+        columns: an Arrow array by column name; null, or NaN, where a cell is missing. Strings are dictionary-encoded.
         text: whether cells are texts that may stand for numbers (CSV).
         decimal: the decimal mark of such texts.
         locate: a row, counted from 0 → where it stands, in words ("line 7").
+        read_texts: a column whose texts were let go → them, read again.
     """
 
     source: str
@@ -37,12 +41,17 @@ class Table:
     text: bool = False
     decimal: str = "."
     locate: Callable[[int], str] = lambda row: f"row {row} (counting from 0)"
+    read_texts: Callable[[str], pa.Array] | None = None
 
     def __post_init__(self) -> None:
         if not self.columns:
             raise DataError(f"{self.source} has no columns.")
         if self.rows == 0:
             raise DataError(f"{self.source} has columns but no rows.")
+        columns = {
+            name: cells.dictionary_encode() if _is_string(cells.type) else cells for name, cells in self.columns.items()
+        }
+        object.__setattr__(self, "columns", columns)
 
     @property
     def rows(self) -> int:
@@ -58,6 +67,24 @@ class Table:
         if name not in self.columns:
             raise DataError(f"{self.source} has no column {name!r}; {self._suggestion(name)}")
         return self.columns[name]
+
+    def with_texts(self, name: str) -> pa.Array:
+        """A column of a text table with its texts, read again where they were let go; of another table as it is."""
+        cells = self.column(name)
+        if self.read_texts is None or pa.types.is_dictionary(cells.type):
+            return cells
+        return self.read_texts(name)
+
+    def select(self, keep: NDArray[np.bool_]) -> Table:
+        """The table of some rows, `keep` `(rows,)`; they are located where they stood."""
+        mask, places = pa.array(keep), np.flatnonzero(keep)
+        locate, read_texts = self.locate, self.read_texts
+        return replace(
+            self,
+            columns={name: cells.filter(mask) for name, cells in self.columns.items()},
+            locate=lambda row: locate(int(places[row])),
+            read_texts=None if read_texts is None else lambda name: read_texts(name).filter(mask),
+        )
 
     def _suggestion(self, name: str) -> str:
         by_folded = {column.casefold(): column for column in self.columns}
@@ -117,7 +144,16 @@ def check_names(names: Iterable[str], *, source: str) -> None:
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:
-    whole = column.combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):  # nothing to combine, or too large for one array
-        whole = whole.chunk(0) if whole.num_chunks == 1 else pa.concat_arrays(whole.chunks)
-    return whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
+    """One array of a column's chunks; dictionaries of anything but strings resolved."""
+    if pa.types.is_dictionary(column.type):
+        kind = column.type.value_type
+        column = column.unify_dictionaries() if _is_string(kind) else column.cast(kind)
+    elif _is_string(column.type):  # before they are joined: one array holds no more than 2 GB of text
+        column = column.dictionary_encode()
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def _is_string(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

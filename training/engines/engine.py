@@ -27,12 +27,15 @@ class Matrices:
     Attributes:
         x, validation_x: `(rows, in_features)` float32, standardised.
         y, validation_y: `(rows,)` int64 class indices, or float32 standardised values.
+        weight, validation_weight: `(rows,)` how much each row counts beside the others; None for all alike.
     """
 
     x: NDArray[np.float32]
     y: NDArray[Any]
     validation_x: NDArray[np.float32]
     validation_y: NDArray[Any]
+    weight: NDArray[np.float64] | None = None
+    validation_weight: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +45,8 @@ class Epoch:
     Attributes:
         number: from 1.
         of: epochs that will be made at most.
-        measures: figures by name: `train_loss` and `validation_loss`, or a perceptron's `mistakes`.
+        measures: figures by name: `train_loss` and `validation_loss`, of a classifier's torch engine `validation_error`
+            too, means over its members; or a perceptron's `mistakes`.
         is_best: whether this epoch is the one to keep so far.
     """
 
@@ -54,6 +58,9 @@ class Epoch:
 
 OnEpoch = Callable[[Epoch], None]
 ShouldStop = Callable[[], bool]
+# All that a run's next step depends on, but for its data: arrays by name.
+State = Mapping[str, NDArray[Any]]
+OnState = Callable[[Callable[[], State]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +71,7 @@ class Trained:
         architecture: of the network.
         tensors: of its best epoch.
         epochs_run: epochs made.
-        best_epoch: the one that the tensors are from.
+        best_epoch: the one that the tensors are from; of an ensemble, the latest of its members' own.
         stopped: `epochs` (all were made), `patience` ran out, somebody `asked`; for a perceptron it `converged`, or
             it `cycled` and never can.
         history: the measures of each epoch, by name.
@@ -82,7 +89,7 @@ class Trained:
 
 @dataclass(kw_only=True)
 class EpochLog:
-    """The history of a run while it is made, and the judgement of each epoch by its validation loss.
+    """The history of a run while it is made, and when its best was.
 
     Attributes:
         epochs: that will be made at most.
@@ -94,38 +101,47 @@ class EpochLog:
     patience: int | None
     on_epoch: OnEpoch
     best_epoch: int = 0
-    train_losses: list[float] = field(default_factory=list)
-    validation_losses: list[float] = field(default_factory=list)
+    measures: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, train_loss: float, validation_loss: float) -> bool:
-        """Takes an epoch's losses; whether the epoch is the best so far. Of equal ones the first is.
+    def add(self, *, is_best: bool | None = None, **measures: float) -> bool:
+        """Takes an epoch's measures, `validation_loss` among them; whether the epoch is the best so far.
+
+        Args:
+            is_best: the caller's judgement; None for the least validation loss, of equal ones the first.
+            measures: by name.
 
         Raises:
-            TrainingError: a loss that is not finite.
+            TrainingError: a measure that is not finite.
         """
-        number = len(self.train_losses) + 1
-        if not (math.isfinite(train_loss) and math.isfinite(validation_loss)):
+        number = self.epochs_run + 1
+        if not all(map(math.isfinite, measures.values())):
             raise TrainingError(
                 f"the loss is no longer a finite number in epoch {number}: nothing was kept; "
                 "try a smaller learning rate (--learning-rate)."
             )
-        is_best = self.best_epoch == 0 or validation_loss < self.validation_losses[self.best_epoch - 1]
+        if is_best is None:
+            losses = self.measures.get("validation_loss", [])
+            is_best = self.best_epoch == 0 or measures["validation_loss"] < losses[self.best_epoch - 1]
         if is_best:
             self.best_epoch = number
-        self.train_losses.append(train_loss)
-        self.validation_losses.append(validation_loss)
-        measures = {"train_loss": train_loss, "validation_loss": validation_loss}
+        for name, value in measures.items():
+            self.measures.setdefault(name, []).append(value)
         self.on_epoch(Epoch(number=number, of=self.epochs, measures=measures, is_best=is_best))
         return is_best
 
     @property
+    def epochs_run(self) -> int:
+        """Epochs made."""
+        return len(self.measures.get("validation_loss", ()))
+
+    @property
     def is_out_of_patience(self) -> bool:
         """Whether the best epoch lies too far back."""
-        return self.patience is not None and len(self.train_losses) - self.best_epoch >= self.patience
+        return self.patience is not None and self.epochs_run - self.best_epoch >= self.patience
 
     def history(self) -> dict[str, list[float]]:
         """The measures of each epoch, by name."""
-        return {"train_loss": self.train_losses, "validation_loss": self.validation_losses}
+        return self.measures
 
 
 def batches(rows: int, size: int) -> list[tuple[int, int]]:
@@ -137,8 +153,3 @@ def batches(rows: int, size: int) -> list[tuple[int, int]]:
     if len(starts) > 1 and rows - starts[-1] == 1:
         starts.pop()
     return list(zip(starts, [*starts[1:], rows], strict=True))
-
-
-def cosine(rate: float, step: int, steps: int) -> float:
-    """The learning rate of a step, from 0: half a cosine from `rate` down to 0 (Loshchilov & Hutter 2017, SGDR)."""
-    return rate * (1 + math.cos(math.pi * step / steps)) / 2

@@ -12,7 +12,8 @@ from models.config import MLPConfig
 from models.functional import FloatArray
 from models.numpy_mlp import NumpyMLP
 from training.config import TrainConfig
-from training.engines.engine import EpochLog, Matrices, OnEpoch, ShouldStop, Stopped, Trained, batches, cosine
+from training.engines.engine import EpochLog, Matrices, OnEpoch, ShouldStop, Stopped, Trained, batches
+from training.engines.schedules import cosine
 
 MOMENTUM = 0.9
 
@@ -53,13 +54,13 @@ def train(
         # A diverging run overflows; the log says so in words at the epoch's end.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for i, (begin, end) in enumerate(cuts):
-                rate = cosine(config.rate, epoch * len(cuts) + i, config.epochs * len(cuts))
+                rate = config.learning_rate * cosine((epoch * len(cuts) + i) / (config.epochs * len(cuts)))
                 loss, gradients = model.loss_and_gradients(x_in_order[begin:end], y_in_order[begin:end])
-                clipped = _clip(gradients, config.clip_norm)
-                model.update(clipped, rate, weight_decay=config.decay, momentum=MOMENTUM)
+                clipped = gradients if config.clip_norm is None else _clip(gradients, config.clip_norm)
+                model.update(clipped, rate, weight_decay=config.weight_decay, momentum=MOMENTUM)
                 total += loss * (end - begin)
             validation_loss = model.loss(data.validation_x, validation_y)
-        if log.add(total / rows, validation_loss):
+        if log.add(train_loss=total / rows, validation_loss=validation_loss):
             best = model.to_tensors()
         if log.is_out_of_patience:
             stopped = "patience"
@@ -70,7 +71,7 @@ def train(
     return Trained(
         architecture=architecture,
         tensors=best,
-        epochs_run=len(log.train_losses),
+        epochs_run=log.epochs_run,
         best_epoch=log.best_epoch,
         stopped=stopped,
         history=log.history(),

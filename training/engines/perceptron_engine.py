@@ -38,7 +38,7 @@ def train(
 
     try:
         history = perceptron.fit(
-            data.x, data.y, learning_rate=config.rate, max_epochs=config.epochs, on_epoch=after_epoch
+            data.x, data.y, learning_rate=config.learning_rate, max_epochs=config.epochs, on_epoch=after_epoch
         )
         asked = False
     except _Asked:  # between two epochs: the weights are whole

@@ -1,47 +1,22 @@
-"""The PyTorch engine: mini-batches cut from tensors, Adam or AdamW, a cosine schedule, the best epoch kept.
+"""The PyTorch engine: epochs until they are enough, the best of each member kept.
 
-For tables a DataLoader would cost more than the network: it collates row by row. Here the rows are put in a new
-order once an epoch and the batches are slices of them; the optimiser is fused; and nothing is read back from the
-device until the epoch is over.
+For tables a DataLoader would cost more than the network, since it collates row by row: here a batch is a gather. All
+that a step does is in `Trainer`; nothing is read back from the device until an epoch is over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from models.config import MLPConfig
-from models.errors import ConfigError
-from models.mlp import MLP
 from training.config import TrainConfig
-from training.engines.engine import EpochLog, Matrices, OnEpoch, ShouldStop, Stopped, Trained, batches, cosine
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-
-_EVALUATION_ROWS = 65_536  # rows a validation pass takes at once: bounds memory, not arithmetic
-
-
-def choose_device(asked: str = "auto") -> str:
-    """The device to train on: `auto` is CUDA where there is one, else the CPU.
-
-    Raises:
-        ConfigError: a device that torch does not know or this machine does not have.
-    """
-    if asked == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(asked)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # an AssertionError from a torch built without CUDA
-        raise ConfigError(f"this machine has no device {asked!r}: use auto, cpu or cuda.") from error
-    if device.type not in ("cpu", "cuda"):  # on others the fused optimiser is not known to work
-        raise ConfigError(f"training runs on cpu or cuda, not on {asked!r}.")
-    return asked
+from training.engines.engine import EpochLog, Matrices, OnEpoch, OnState, ShouldStop, State, Stopped, Trained
+from training.engines.trainer import Judgement, Trainer
 
 
 def train(
@@ -52,8 +27,10 @@ def train(
     device: str = "cpu",
     on_epoch: OnEpoch = lambda epoch: None,
     should_stop: ShouldStop = lambda: False,
+    on_state: OnState = lambda state: None,
+    resume: State | None = None,
 ) -> Trained:
-    """Trains an MLP. On the CPU the same arguments give the same bytes; torch's global generators stay as they were.
+    """Trains an MLP, or an ensemble of them. On the CPU the same arguments give the same bytes.
 
     Args:
         config: how to train.
@@ -62,105 +39,88 @@ def train(
         device: where, as torch names it.
         on_epoch: told of each epoch.
         should_stop: asked after each epoch.
+        on_state: given, after each epoch, what makes a state to go on from; making one costs a copy of everything.
+        resume: such a state, of the same config, architecture and data.
 
     Raises:
         TrainingError: the loss is no longer finite.
     """
-    where = torch.device(device)
-    generator = torch.Generator().manual_seed(config.seed)
-    model = MLP(architecture, generator=generator).to(where)
-    loss_of = functional.mse_loss if architecture.output == "linear" else functional.cross_entropy
-    x, y = _to_device(data.x, where), _to_device(_as_targets(data.y, architecture), where)
-    validation_x = _to_device(data.validation_x, where)
-    validation_y = _to_device(_as_targets(data.validation_y, architecture), where)
-    optimizer = _optimizer(config, model)
-    cuts = batches(len(x), config.batch_size_for(len(x)))
+    trainer = Trainer(config, architecture, data, device=torch.device(device))
     log = EpochLog(epochs=config.epochs, patience=config.patience, on_epoch=on_epoch)
+    best = _Best(trainer, keeps_later=config.select_by == "error")
+    if resume is not None:
+        trainer.restore(resume)
+        best.restore(resume)
+        _restore_log(log, resume)
+
+    def state() -> State:
+        return {**trainer.state(), **best.state(), **_log_state(log)}
+
     stopped: Stopped = "epochs"
-    best: list[Tensor] = []
-    # Dropout draws from torch's global generator, whose state is the caller's.
-    with torch.random.fork_rng(devices=[where] if where.type == "cuda" else []):
-        torch.manual_seed(config.seed)
-        for epoch in range(config.epochs):
-            order = torch.randperm(len(x), generator=generator).to(where)
-            rates = [cosine(config.rate, epoch * len(cuts) + i, config.epochs * len(cuts)) for i in range(len(cuts))]
-            train_loss = _learn(model, optimizer, loss_of, x[order], y[order], cuts, rates, clip_norm=config.clip_norm)
-            validation_loss = _mean_loss(model, loss_of, validation_x, validation_y)
-            if log.add(*torch.stack([train_loss, validation_loss]).tolist()):  # the epoch's one wait for the device
-                best = [tensor.clone() for tensor in model.state_dict().values()]
-            if log.is_out_of_patience:
-                stopped = "patience"
-                break
-            if should_stop():
-                stopped = "asked"
-                break
-    with torch.no_grad():
-        for tensor, value in zip(model.state_dict().values(), best, strict=True):
-            tensor.copy_(value)
+    while log.epochs_run < config.epochs:
+        train_loss = trainer.epoch()
+        judgement = trainer.judge()
+        improved = best.take(judgement)
+        figures = (train_loss, judgement.loss, judgement.error, improved.to(train_loss.dtype))
+        loss, validation_loss, error, is_best = torch.stack([f.mean() for f in figures]).tolist()  # the one wait
+        of_classes = {} if architecture.output == "linear" else {"validation_error": error}
+        log.add(is_best=bool(is_best), train_loss=loss, validation_loss=validation_loss, **of_classes)
+        on_state(state)
+        if log.is_out_of_patience:
+            stopped = "patience"
+            break
+        if should_stop():
+            stopped = "asked"
+            break
+    trainer.set_weights(best.weights)
     return Trained(
         architecture=architecture,
-        tensors=model.to_tensors(),
-        epochs_run=len(log.train_losses),
+        tensors=trainer.network.tensors(),
+        epochs_run=log.epochs_run,
         best_epoch=log.best_epoch,
         stopped=stopped,
         history=log.history(),
     )
 
 
-def _learn(
-    model: MLP,
-    optimizer: torch.optim.Optimizer,
-    loss_of: Loss,
-    x: Tensor,  # (rows, in_features), in this epoch's order
-    y: Tensor,  # (rows,) or (rows, 1)
-    cuts: list[tuple[int, int]],
-    rates: list[float],
-    *,
-    clip_norm: float,
-) -> Tensor:
-    """One epoch; the mean training loss, still on the device."""
-    model.train()
-    parameters = list(model.parameters())
-    total = torch.zeros((), device=x.device)
-    for (begin, end), rate in zip(cuts, rates, strict=True):
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad()
-        loss = loss_of(model(x[begin:end]), y[begin:end])
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(parameters, clip_norm, foreach=True)
-        optimizer.step()
-        total += loss.detach() * (end - begin)
-    return total / len(x)
+class _Best:
+    """The weights of each member's best epoch.
+
+    Attributes:
+        weights: as `Trainer.weights` gives them.
+    """
+
+    def __init__(self, trainer: Trainer, *, keeps_later: bool) -> None:
+        self.weights = trainer.weights()
+        self._trainer = trainer
+        self._keeps_later = keeps_later
+        members = trainer.network.config.members
+        self._figure = torch.full((members,), torch.inf, device=self.weights[0].device)
+
+    def take(self, judgement: Judgement) -> Tensor:
+        """Keeps the present weights of the members that are at their best; (members,) which those are."""
+        figure = judgement.error if self._keeps_later else judgement.loss
+        improved = figure <= self._figure if self._keeps_later else figure < self._figure
+        self._figure = torch.where(improved, figure, self._figure)
+        for kept, tensor in zip(self.weights, self._trainer.current(), strict=True):
+            torch.where(improved.view(-1, *[1] * (tensor.ndim - 1)), tensor, kept, out=kept)
+        return improved
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        arrays = {f"best.{i}": tensor.cpu().numpy().copy() for i, tensor in enumerate(self.weights)}
+        return {**arrays, "best.figure": self._figure.cpu().numpy().copy()}
+
+    def restore(self, state: State) -> None:
+        for i, tensor in enumerate(self.weights):
+            tensor.copy_(torch.from_numpy(state[f"best.{i}"]))
+        self._figure.copy_(torch.from_numpy(state["best.figure"]))
 
 
-def _mean_loss(model: MLP, loss_of: Loss, x: Tensor, y: Tensor) -> Tensor:
-    """The mean loss over rows in inference, still on the device."""
-    model.eval()
-    total = torch.zeros((), device=x.device)
-    with torch.no_grad():
-        for rows, targets in zip(torch.split(x, _EVALUATION_ROWS), torch.split(y, _EVALUATION_ROWS), strict=True):
-            total += loss_of(model(rows), targets) * len(rows)
-    return total / len(x)
+def _log_state(log: EpochLog) -> dict[str, NDArray[Any]]:
+    measures = {f"log.{name}": np.array(values) for name, values in log.measures.items()}
+    return {**measures, "best_epoch": np.array(log.best_epoch)}
 
 
-def _optimizer(config: TrainConfig, model: MLP) -> torch.optim.Optimizer:
-    """Adam or AdamW, fused, with weight decay on the matrices only: a bias or a scale has nothing to shrink for."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if config.decay == 0:
-        groups = [{"params": parameters, "weight_decay": 0.0}]  # one fused call a step rather than two
-    make = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return make([group for group in groups if group["params"]], lr=config.rate, fused=True)
-
-
-def _as_targets(y: NDArray[np.generic], architecture: MLPConfig) -> NDArray[np.generic]:
-    """`(rows,)` classes as they are; values as `(rows, 1)`, beside the network's."""
-    return y[:, None] if architecture.output == "linear" else y
-
-
-def _to_device(array: NDArray[np.generic], device: torch.device) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+def _restore_log(log: EpochLog, state: State) -> None:
+    log.measures = {name[4:]: values.tolist() for name, values in state.items() if name.startswith("log.")}
+    log.best_epoch = int(state["best_epoch"])

@@ -1,0 +1,1 @@
+"""The methods: a module each, whose `predict` learns from a problem and answers for its test part."""

@@ -1,0 +1,61 @@
+"""Axon's own recipes, asked as a client asks the served model: raw rows, encoded by the checkpoint's schema."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+
+import training.fit
+from benchmarks.accuracy.problem import Problem
+from models.encoding import RowEncoder
+from training.data.split import Split
+from training.data.training_table import ColumnChoices
+
+
+def predict(problem: Problem, **settings: Any) -> tuple[Any, dict[str, Any]]:
+    """Probabilities `(test rows, classes)` or values `(test rows,)`, and the epoch that was kept.
+
+    Args:
+        problem: whose validation part chooses the best epoch.
+        settings: fields of `TrainConfig`.
+    """
+    torch.set_num_threads(1)
+    target = problem.y if not problem.labels else np.array(problem.labels, dtype=object)[problem.y]
+    with _split_as(problem) as given:
+        fitted = training.fit.fit(
+            problem.features.assign(**{problem.target: target}),
+            target=problem.target,
+            name=problem.name,
+            task=problem.task,
+            choices=ColumnChoices(unknown="ignore", keep_constant=True),
+            device="cpu",
+            seed=problem.seed,
+            **given,
+            **settings,
+        )
+    assert np.array_equal(fitted.split.test, problem.split.test), "scored on the rows that all methods are scored on"
+    rows = [fitted.table.example(int(row)) for row in problem.split.test]
+    checkpoint = fitted.checkpoint
+    answers = checkpoint.inference_network().forward(RowEncoder(checkpoint.schema).encode_matrix(rows))
+    notes = {"epoch": fitted.trained.best_epoch, "epochs": fitted.trained.epochs_run}
+    if problem.task == "regression":
+        return answers[:, 0].astype(np.float64), notes
+    labels = list(getattr(checkpoint.schema.target, "labels", ()))
+    return answers[:, [labels.index(label) for label in problem.labels]].astype(np.float64), notes
+
+
+@contextlib.contextmanager
+def _split_as(problem: Problem) -> Iterator[dict[str, Any]]:
+    """The benchmark's split for `fit`: as its argument `parts`, or, as long as it has none, in place of its own."""
+    split = Split(train=problem.split.train, validation=problem.split.validation, test=problem.split.test)
+    if "parts" in inspect.signature(training.fit.fit).parameters:
+        yield {"parts": split}
+        return
+    with mock.patch.object(training.fit, "_split", return_value=split):
+        yield {}

@@ -1,0 +1,44 @@
+"""scikit-learn's HistGradientBoosting: stopped on the validation part, and cut back to the best number of trees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.metrics import log_loss, mean_squared_error
+
+from benchmarks.accuracy.problem import Problem
+
+_TREES, _PATIENCE = 1000, 20
+
+
+def predict(problem: Problem) -> tuple[Any, dict[str, Any]]:
+    """Probabilities `(test rows, classes)` or values `(test rows,)`, and the number of trees that was kept."""
+    is_classes = problem.task == "classification"
+    split, y = problem.split, problem.y
+    features = _at_most_255_categories(problem)
+    train, validation, test = (features.iloc[rows] for rows in (split.train, split.validation, split.test))
+    model = (HistGradientBoostingClassifier if is_classes else HistGradientBoostingRegressor)(
+        max_iter=_TREES, early_stopping=True, n_iter_no_change=_PATIENCE, random_state=problem.seed
+    )
+    model.fit(train, y[split.train], X_val=validation, y_val=y[split.validation])
+    if is_classes:
+        labels = range(len(problem.labels))
+        losses = [log_loss(y[split.validation], p, labels=labels) for p in model.staged_predict_proba(validation)]
+    else:
+        losses = [mean_squared_error(y[split.validation], p) for p in model.staged_predict(validation)]
+    best = int(np.argmin(losses))
+    staged = model.staged_predict_proba(test) if is_classes else model.staged_predict(test)
+    answers = next(p for i, p in enumerate(staged) if i == best)
+    return np.asarray(answers), {"trees": best + 1}
+
+
+def _at_most_255_categories(problem: Problem) -> Any:
+    """A category more than its bins hold becomes missing: those that are rarest in the training part."""
+    features = problem.features.copy()
+    for name in problem.categorical:
+        if len(features[name].cat.categories) > 255:
+            kept = features[name].iloc[problem.split.train].value_counts().index[:254]
+            features[name] = features[name].cat.set_categories(kept)
+    return features

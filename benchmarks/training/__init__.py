@@ -1,0 +1,1 @@
+"""The speed of training: Axon's engine beside other loops, pytabkit, and the matrix products' limit."""

@@ -1,0 +1,129 @@
+"""The contestants: each trains a workload for some epochs and says at which rate, in steps a CPU second.
+
+The first epoch warms up and is not counted. CPU time, of all threads of this process, is what a shared machine leaves
+comparable.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.neural_network import MLPClassifier
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks.training.networks import CLIP_NORM, DROPOUT, LEARNING_RATE, Workload
+from training.config import TrainConfig
+from training.engines.engine import Matrices
+from training.engines.torch_engine import train
+
+Contestant = Callable[[Workload], float]
+
+
+def axon(workload: Workload) -> float:
+    """Axon's engine, with validation on one batch at each epoch's end, which the others do without."""
+    x, y = workload.data()
+    data = Matrices(x=x, y=y, validation_x=x[: workload.batch_size], validation_y=y[: workload.batch_size])
+    config = plain_config(
+        hidden_sizes=workload.sizes[1:-1],
+        normalization="batch" if workload.is_normalised else "none",
+        dropout=DROPOUT if workload.is_normalised else 0.0,
+        activation="relu",
+        optimizer="adam",
+        learning_rate=LEARNING_RATE,
+        weight_decay=0.0,
+        batch_size=workload.batch_size,
+        epochs=workload.epochs + 1,
+        patience=None,
+        clip_norm=CLIP_NORM,
+    )
+    architecture = config.architecture(in_features=workload.sizes[0], out_features=workload.sizes[-1])
+    stamps: list[float] = []
+    train(config, architecture, data, device="cpu", on_epoch=lambda epoch: stamps.append(time.process_time()))
+    return _rate(stamps, workload)
+
+
+def plain_config(**settings: Any) -> TrainConfig:
+    """A run of the classic recipe, where there is a choice of recipes, with all that matters set."""
+    recipe = {"recipe": "classic"} if "recipe" in TrainConfig.setting_names() else {}
+    return TrainConfig(**{**recipe, **settings})
+
+
+def loop(workload: Workload) -> float:
+    """The tutorials' loop: DataLoader over a TensorDataset, Adam at its defaults, a clip, the loss read each step."""
+    x, y = workload.data()
+    batches = DataLoader(
+        TensorDataset(torch.from_numpy(x), torch.from_numpy(y)), batch_size=workload.batch_size, shuffle=True
+    )
+    model = _torch_model(workload)
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+    loss_of = nn.CrossEntropyLoss()
+    stamps = []
+    for _ in range(workload.epochs + 1):
+        model.train()
+        total = 0.0
+        for rows, classes in batches:
+            optimizer.zero_grad()
+            loss = loss_of(model(rows), classes)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+            optimizer.step()
+            total += loss.item()
+        stamps.append(time.process_time())
+    return _rate(stamps, workload)
+
+
+def scikit_learn(workload: Workload) -> float:
+    """scikit-learn's MLPClassifier, a `partial_fit` an epoch: Adam, no clip, no BatchNorm, no dropout."""
+    x, y = workload.data()
+    model = MLPClassifier(
+        workload.sizes[1:-1], batch_size=workload.batch_size, learning_rate_init=LEARNING_RATE, random_state=0
+    )
+    stamps = []
+    for _ in range(workload.epochs + 1):
+        model.partial_fit(x, y, classes=np.arange(workload.sizes[-1]))
+        stamps.append(time.process_time())
+    return _rate(stamps, workload)
+
+
+def matrix_products(workload: Workload) -> float:
+    """Nothing but the matrix products of a step, at their very shapes, into memory that is there already."""
+    products = [product for pair in itertools.pairwise(workload.sizes) for product in _products(workload, *pair)]
+    products = [product for i, product in enumerate(products) if i != 2]  # the input's own gradient has no use
+    stamps = []
+    for _ in range(workload.epochs + 1):
+        for _ in range(workload.steps):
+            for a, b, out in products:
+                torch.mm(a, b, out=out)
+        stamps.append(time.process_time())
+    return _rate(stamps, workload)
+
+
+def _products(workload: Workload, n_in: int, n_out: int) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """A Linear's three products as (a, b, out): forward, weight gradient, input gradient."""
+    batch = workload.batch_size
+    x, weight, gradient = torch.randn(batch, n_in), torch.randn(n_out, n_in), torch.randn(batch, n_out)
+    return [
+        (x, weight.T, torch.empty(batch, n_out)),
+        (gradient.T, x, torch.empty(n_out, n_in)),
+        (gradient, weight, torch.empty(batch, n_in)),
+    ]
+
+
+def _torch_model(workload: Workload) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for n_in, n_out in itertools.pairwise(workload.sizes[:-1]):
+        normalised = [nn.BatchNorm1d(n_out)] if workload.is_normalised else []
+        dropped = [nn.Dropout(DROPOUT)] if workload.is_normalised else []
+        layers += [nn.Linear(n_in, n_out), *normalised, nn.ReLU(), *dropped]
+    return nn.Sequential(*layers, nn.Linear(workload.sizes[-2], workload.sizes[-1]))
+
+
+def _rate(stamps: list[float], workload: Workload) -> float:
+    """Steps a CPU second between the end of the first epoch and that of the last."""
+    return (len(stamps) - 1) * workload.steps / (stamps[-1] - stamps[0])

@@ -1,0 +1,87 @@
+"""The report of a run: a table for each workload, with ratios, and the goals with whether they were met."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.training.networks import MNIST_128, MNIST_1024, SMALL_32, Workload
+
+AXON, LOOP, SKLEARN, LIMIT, PYTABKIT = "Axon", "DataLoader loop", "scikit-learn", "matrix products alone", "pytabkit"
+RECIPE = "recipe"
+
+# (workload, contestant) → its rate in each round, in steps a CPU second; the rounds of a workload lie side by side.
+Rates = Mapping[tuple[str, str], Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What Axon's rate is to be over another's: at least `limit`."""
+
+    workload: str
+    over: str
+    limit: float
+
+
+GOALS = (
+    Goal(MNIST_128.name, LOOP, 2.0),
+    Goal(MNIST_1024.name, LIMIT, 0.6),
+    Goal(SMALL_32.name, LOOP, 3.0),
+    Goal(RECIPE, PYTABKIT, 1.5),
+)
+
+
+def ratio(rates: Rates, workload: str, over: str) -> float | None:
+    """The median of the rounds' ratios of Axon over another; None where one of them was not measured."""
+    ours, theirs = rates.get((workload, AXON)), rates.get((workload, over))
+    if not ours or not theirs:
+        return None
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def workload_table(rates: Rates, workload: Workload) -> list[str]:
+    """Markdown lines: rates and ratios on one network; rows a second and what they are in arithmetic."""
+    sizes = "-".join(map(str, workload.sizes))
+    extras = ", BatchNorm, dropout" if workload.is_normalised else ""
+    lines = [
+        f"## {workload.name}: {sizes}{extras}, Adam, clip 1.0, batch {workload.batch_size}",
+        "",
+        "| | steps/s | rows/s | GFLOP/s of products | Axon over it |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for contestant in (AXON, LOOP, SKLEARN, LIMIT):
+        if measured := rates.get((workload.name, contestant)):
+            steps = statistics.median(measured)
+            rows = steps * workload.batch_size
+            cells = [f"{steps:,.0f}", f"{rows:,.0f}", f"{rows * workload.flop_per_row / 1e9:.1f}"]
+            lines.append(f"| {contestant} | {' | '.join(cells)} | {_over(rates, workload.name, contestant)} |")
+    return [*lines, ""]
+
+
+def recipe_table(rates: Rates, settings: str) -> list[str]:
+    """Markdown lines: the default recipe beside pytabkit's RealMLP-TD."""
+    measured = {name: rates[RECIPE, name] for name in (AXON, PYTABKIT) if (RECIPE, name) in rates}
+    if not measured:
+        return []
+    lines = [f"## The default recipe: {settings}", "", "| | steps/s | ms a step | Axon over it |", "|---|--:|--:|--:|"]
+    for name, values in measured.items():
+        steps = statistics.median(values)
+        lines.append(f"| {name} | {steps:,.0f} | {1000 / steps:.1f} | {_over(rates, RECIPE, name)} |")
+    return [*lines, ""]
+
+
+def goals_table(rates: Rates) -> list[str]:
+    """Markdown lines: those goals that this run can judge."""
+    lines = ["## Goals", "", "| Axon's rate over | here | goal | |", "|---|--:|--:|---|"]
+    for goal in GOALS:
+        figure = ratio(rates, goal.workload, goal.over)
+        if figure is not None:
+            verdict = "met" if figure >= goal.limit else "NOT met"
+            lines.append(f"| {goal.workload}: {goal.over} | {figure:.2f} × | ≥ {goal.limit:g} | {verdict} |")
+    return [*lines, ""]
+
+
+def _over(rates: Rates, workload: str, contestant: str) -> str:
+    figure = ratio(rates, workload, contestant)
+    return "" if contestant == AXON or figure is None else f"{figure:.2f} ×"

@@ -1,0 +1,147 @@
+"""`study`: what it lists, prints, draws and refuses, and what its exit code says."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from training.cli import main
+from training.studies import xor
+from training.studies.plot_file import write_plot
+from training.studies.registry import STUDIES
+from training.studies.study import StudyTable
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def command(tmp_path, capsys, monkeypatch):
+    """Runs a command in this process in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run_here(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as exit_:
+            code = exit_.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run_here
+
+
+def test_without_a_name_the_studies_are_listed(command):
+    code, out, _ = command("study")
+    assert code == 0
+    assert all(f"{study.name} " in out and study.about in out for study in STUDIES.values())
+
+
+def test_a_study_prints_its_table_and_says_where_its_plot_is(command, tmp_path):
+    code, out, err = command("study", "xor", "--quick")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == f"xor: {xor.XorResult.claim}"
+    assert "p(1 | 0 1)" in out
+    assert lines[-2].startswith("It held. ")
+    assert lines[-1] == "plot: xor.svg"
+    assert (tmp_path / "xor.svg").read_text().rstrip().endswith("</svg>")
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_json_has_claim_verdict_and_tables(command, tmp_path, name):
+    code, out, _ = command("study", name, "--quick", "--json", "--plot", tmp_path / "plot.png")
+    result = json.loads(out)
+    assert code == 0, result["verdict"]
+    assert result["study"] == name
+    assert result["claim"] == STUDIES[name].claim
+    assert result["holds"] is True
+    assert all(table["rows"] for table in result["tables"])
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_claim_that_does_not_hold_is_said_and_is_exit_code_1(command, monkeypatch):
+    monkeypatch.setattr(xor, "LEARNING_RATE", 1e-9)
+    code, out, _ = command("study", "xor", "--quick")
+    assert code == 1
+    assert "It did not hold in this run." in out
+
+
+def test_an_option_of_one_study_reaches_it(command):
+    code, out, _ = command("study", "depth", "--bits", 3, "--quick", "--json")
+    assert code == 0
+    assert [row["bits"] for row in json.loads(out)["tables"][0]["rows"]] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("study", "xor", "--plot", "plot.gif"), ".svg or .png"),
+        (("study", "xor", "--plot", "nowhere/plot.svg"), "'nowhere'"),
+        (("study", "all", "--folder", "nowhere"), "'nowhere'"),
+        (("study", "depth", "--bits", "40"), "from 2 to 16, got 40"),
+        (("study", "approximation", "--widths", "4"), "two different numbers"),
+        (("study", "xor", "--seed", "-1"), "--seed"),
+        (("study", "xor", "--bits", "3"), "--bits"),
+        (("study", "mnist"), "mnist"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_and_nothing_is_written(command, tmp_path, wrong, said):
+    code, out, err = command(*wrong)
+    assert code == 2
+    assert out == ""
+    assert said in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plot_that_the_disk_refuses_is_one_sentence(command, tmp_path):
+    (tmp_path / "taken.svg").mkdir()
+    code, _, err = command("study", "xor", "--quick", "--plot", "taken.svg")
+    assert code == 2
+    assert re.fullmatch(r"error: the plot cannot be written to 'taken\.svg': .+\.\n", err)
+
+
+def test_the_same_result_is_the_same_svg(tmp_path):
+    for name in ("a.svg", "b.svg"):
+        write_plot(xor.run(seed=1, quick=True), tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_the_seed_changes_the_run(command):
+    first, again, other = (command("study", "xor", "--quick", "--json", "--seed", seed)[1] for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_the_command_line_is_built_without_torch_and_matplotlib():
+    script = (
+        "import sys, training.cli; training.cli.build_parser(); "
+        "print({'torch', 'matplotlib', 'sklearn'} & {*sys.modules})"
+    )
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
+
+
+def test_a_table_checks_its_rows():
+    with pytest.raises(ValueError, match="1 cells for 2 columns"):
+        StudyTable(title="t", columns=("a", "b"), rows=((1,),))
+    with pytest.raises(ValueError, match="same heading"):
+        StudyTable(title="t", columns=("a", "a"), rows=())
+
+
+def test_the_page_on_studies_has_every_claim_and_option():
+    page = (ROOT / "docs/studies.md").read_text(encoding="utf-8")
+    flat = " ".join(page.split())
+    for study in STUDIES.values():
+        assert f"## {study.name}" in page
+        assert study.claim in flat
+        assert all(f"--{option.name}" in page for option in study.options)
+
+
+@pytest.mark.slow
+def test_all_of_them_run_in_one_go(command, tmp_path):
+    code, out, _ = command("study", "all", "--quick", "--json")
+    assert code == 0
+    assert [record["study"] for record in json.loads(out)] == list(STUDIES)
+    assert {path.name for path in tmp_path.iterdir()} == {f"{name}.svg" for name in STUDIES}

@@ -1,0 +1,133 @@
+"""The learning-rate finder, against a bowl whose limit is known, and against a network that must not change."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from models.config import MLPConfig
+from models.errors import ConfigError
+from training.cli import main
+from training.config import TrainConfig
+from training.search.lr_find import sweep
+from training.search.torch_stepper import TorchStepper
+
+
+class Bowl:
+    """Gradient descent on curvature·w²/2, which diverges from a rate of 2/curvature on."""
+
+    def __init__(self, curvature):
+        self.curvature = curvature
+        self.weight = 1.0
+
+    def step(self, learning_rate):
+        loss = self.curvature * self.weight**2 / 2
+        self.weight -= learning_rate * self.curvature * self.weight
+        return loss
+
+    def state(self):
+        return self.weight
+
+    def restore(self, state):
+        self.weight = state
+
+
+@pytest.mark.parametrize("curvature", [0.1, 1.0, 100.0])
+def test_the_suggestion_is_below_the_limit_and_the_sweep_ends_beyond_it(curvature):
+    bowl = Bowl(curvature)
+    seen = sweep(bowl, low=1e-5 / curvature, high=1e3 / curvature)
+    limit = 2 / curvature
+    assert seen.diverged
+    assert seen.rates[-1] > limit
+    assert limit / 1000 < seen.suggested < limit
+    assert bowl.weight == 1.0
+
+
+def test_the_suggestion_does_not_depend_on_the_unit_of_the_loss():
+    # With the curvature the loss grows as the limit falls: suggestions are in the same ratio.
+    first, second = (sweep(Bowl(c), low=1e-5 / c, high=1e3 / c).suggested for c in (1.0, 50.0))
+    assert first == pytest.approx(50 * second)
+
+
+def test_a_loss_that_never_falls_suggests_nothing():
+    class Flat(Bowl):
+        def step(self, learning_rate):
+            return 1.0
+
+    seen = sweep(Flat(1.0))
+    assert (seen.suggested, seen.diverged) == (None, False)
+    assert len(seen.rates) == 150
+
+
+def test_a_loss_that_is_no_number_ends_the_sweep_and_is_not_kept():
+    class Breaking(Bowl):
+        def step(self, learning_rate):
+            return float("nan") if learning_rate > 1e-2 else super().step(learning_rate)
+
+    seen = sweep(Breaking(1.0))
+    assert seen.diverged
+    assert seen.rates[-1] <= 1e-2
+    assert np.isfinite(seen.losses).all()
+
+
+@pytest.mark.parametrize("wrong", [{"low": 0.0}, {"low": 1.0, "high": 0.1}, {"high": float("inf")}, {"steps": 5}])
+def test_rates_that_cannot_be_are_refused(wrong):
+    with pytest.raises(ConfigError):
+        sweep(Bowl(1.0), **wrong)
+
+
+def _stepper():
+    config = TrainConfig(recipe="classic", batch_size=16, seed=3, optimizer="adamw", weight_decay=0.01)
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.standard_normal((100, 4)).astype(np.float32))
+    y = (x[:, 0] > 0).long()
+    architecture = MLPConfig(layer_sizes=(4, 8, 2), dropout=0.3, normalization="batch")
+    return TorchStepper(config, architecture, x, y)
+
+
+def test_the_network_goes_on_as_if_there_had_been_no_sweep():
+    swept, untouched = _stepper(), _stepper()
+    torch.manual_seed(5)
+    for _ in range(10):  # with moments in the optimiser and in the midst of an epoch
+        swept.step(0.01)
+    seen = sweep(swept, steps=60)
+    assert seen.suggested is not None
+    ours = [swept.step(0.01) for _ in range(10)]
+    torch.manual_seed(5)
+    theirs = [untouched.step(0.01) for _ in range(20)][10:]
+    assert ours == theirs
+    for name, tensor in untouched.model.state_dict().items():
+        assert torch.equal(tensor, swept.model.state_dict()[name]), name
+
+
+def test_weights_are_bit_equal_after_a_sweep_that_failed():
+    stepper = _stepper()
+    before = {name: tensor.clone() for name, tensor in stepper.model.state_dict().items()}
+    step, calls = stepper.step, []
+
+    def failing(rate):
+        calls.append(rate)
+        if len(calls) == 30:
+            raise KeyboardInterrupt
+        return step(rate)
+
+    stepper.step = failing
+    with pytest.raises(KeyboardInterrupt):
+        sweep(stepper)
+    assert all(torch.equal(tensor, stepper.model.state_dict()[name]) for name, tensor in before.items())
+
+
+def test_the_command_suggests_plots_and_publishes_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["lr-find", "iris", "--plot", "rates.svg", "--steps", "60"]) == 0
+    out = capsys.readouterr().out
+    assert "suggested learning rate" in out.splitlines()[-1]
+    assert (tmp_path / "rates.svg").read_text().startswith("<?xml")
+    assert main(["lr-find", "iris", "--json", "--steps", "60"]) == 0
+    seen = json.loads(capsys.readouterr().out)
+    assert f"{seen['suggested']:.3g}" in out.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["rates.svg"]
+    assert main(["lr-find", "iris", "--plot", "rates.pdf"]) == 2
+    assert "rates.pdf" in capsys.readouterr().err
+    assert main(["lr-find", "iris", "--engine", "numpy"]) == 2

@@ -1,0 +1,406 @@
+"""A search from end to end: in this process, in workers, cut off by time, by a person and by a kill."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from models.errors import ConfigError
+from models.store import Store
+from training.cli import main
+from training.config import TrainConfig
+from training.errors import SearchError
+from training.search import search, search_table
+from training.search.folder import StudyFolder
+from training.search.session import Listener
+from training.search.source import read_source
+from training.search.space import Choices, FloatRange, SearchSpace
+from training.search.trial import Outcome
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+SPACE = SearchSpace(
+    parameters={
+        "hidden_sizes": Choices(values=((4,), (16,), (8, 8))),
+        "learning_rate": FloatRange(low=1e-3, high=0.5, log=True),
+    }
+)
+QUICK = {"engine": "numpy", "epochs": 10}
+
+
+def regression_table(targets):
+    rng = np.random.default_rng(1)
+    columns = {name: rng.standard_normal(80) for name in ("a", "b")}
+    source = pa.table({**columns, "y": targets})
+    table, _ = read_source(source, target="y", name="t", task="regression", choices=None, delimiter=None, settings={})
+    return table
+
+
+def figures(result):
+    return [(trial.settings, trial.state, trial.value) for trial in result.trials]
+
+
+def test_a_search_never_ends_worse_than_the_defaults_and_says_what_won():
+    told = []
+    listener = Listener(on_trial=lambda trial, standing: told.append((trial.number, standing.done, standing.of)))
+    result = search("iris", trials=8, settings=QUICK, space=SPACE, pruner="none", listener=listener)
+    first = result.trials[0]
+    assert first.is_default
+    assert result.winner.value == min(trial.value for trial in result.trials) <= first.value
+    assert result.ranking()[0] == result.winner
+    assert [best for _, _, best in result.history()] == sorted((b for _, _, b in result.history()), reverse=True)
+    assert result.checkpoint.metrics["validation"]["log_loss"] == result.winner.value
+    assert result.checkpoint.training["hidden_sizes"] == list(result.winner.settings["hidden_sizes"])
+    assert told == [(i, i + 1, 8) for i in range(8)]
+    assert json.loads(json.dumps(result.to_json(), allow_nan=False))["winner"]["number"] == result.winner.number
+    assert figures(search("iris", trials=8, settings=QUICK, space=SPACE, pruner="none")) == figures(result)
+
+
+def test_more_is_better_where_the_metric_says_so():
+    result = search("iris", trials=6, settings=QUICK, space=SPACE, metric="accuracy")
+    assert result.winner.value == max(trial.value for trial in result.trials if trial.value is not None)
+    with pytest.raises(ConfigError, match="rmse"):
+        search("iris", trials=1, settings=QUICK, space=SPACE, metric="rmse")
+
+
+def test_the_test_part_has_no_say():
+    rng = np.random.default_rng(2)
+    targets = rng.standard_normal(80)
+    table = regression_table(targets)
+    how = {"settings": QUICK, "space": SPACE, "trials": 6}
+    result = search_table(table, **how)
+    assert result.metric == "rmse"
+    # Which rows are tested is known from the split, which for numbers depends on their count alone.
+    from training.data.split import split_rows
+
+    config = TrainConfig(**QUICK)
+    test_rows = split_rows(table, config.split, rng=np.random.default_rng(config.seed)).test
+    other = targets.copy()
+    other[test_rows] = 1000 * rng.standard_normal(len(test_rows))
+    changed = search_table(regression_table(other), **how)
+    assert figures(changed) == figures(result)
+    assert changed.winner.number == result.winner.number
+    assert changed.checkpoint.metrics["test"]["rmse"] > 100 * result.checkpoint.metrics["test"]["rmse"]
+
+
+def test_the_standard_error_is_that_of_the_rows():
+    result = search("iris", trials=1, settings=QUICK, space=SPACE, metric="accuracy")
+    share, rows = result.winner.value, result.winner.metrics["rows"]
+    assert result.winner.error == pytest.approx(np.sqrt(share * (1 - share) / rows))
+    # And RMSE's, against resampling of the rows.
+    table = regression_table(np.random.default_rng(3).standard_normal(80))
+    one = search_table(table, settings={**QUICK, "split": None}, space=SPACE, trials=1)
+    rows = [table.example(row) for row in range(table.rows)]
+    from models.encoding import RowEncoder
+
+    answers = one.checkpoint.inference_network().forward(RowEncoder(one.checkpoint.schema).encode_matrix(rows))[:, 0]
+    squares = np.square(answers - table.target)
+    rng = np.random.default_rng(4)
+    drawn = [np.sqrt(rng.choice(squares, len(squares)).mean()) for _ in range(4000)]
+    assert one.winner.error == pytest.approx(np.std(drawn), rel=0.1)
+
+
+def test_trials_that_cannot_be_are_failures_and_not_the_end():
+    space = SearchSpace(parameters={"activation": Choices(values=("relu", "gelu"))})  # NumPy has no GELU
+    result = search("iris", trials=2, settings=QUICK, space=space, sampler="grid")
+    assert [trial.state for trial in result.trials] == ["finished", "failed"]
+    assert "gelu" in result.trials[1].reason
+    nothing = SearchSpace(parameters={"activation": Choices(values=("gelu", "silu"))})
+    with pytest.raises(SearchError, match="none of 2 trials"):
+        search("iris", trials=2, settings=QUICK, space=nothing, sampler="grid")
+
+
+def test_defaults_outside_the_space_are_moved_and_it_is_said():
+    space = SearchSpace(parameters={"learning_rate": FloatRange(low=0.1, high=0.2)})
+    result = search("iris", trials=1, settings=QUICK | {"learning_rate": 0.05}, space=space)
+    assert result.winner.settings == {"learning_rate": 0.1}
+    assert "learning_rate 0.05 → 0.1" in result.notes[0]
+
+
+def test_time_that_is_up_leaves_the_first_trial_as_it_stands():
+    result = search("iris", trials=5, settings=QUICK | {"epochs": 10**8, "patience": None}, space=SPACE, timeout=0.05)
+    assert result.ended == "time"
+    (only,) = result.trials
+    assert (only.state, only.is_cut) == ("finished", True)
+
+
+def test_a_search_goes_on_to_the_number_asked_for_and_keeps_the_winners_file(tmp_path):
+    def go(trials):
+        with StudyFolder(tmp_path, "study") as folder:
+            return search("iris", trials=trials, settings=QUICK, space=SPACE, sampler="random", folder=folder)
+
+    first, second = go(3), go(6)
+    assert figures(second)[:3] == figures(first)
+    assert len(second.trials) == 6
+    assert len(go(6).trials) == 6
+    assert [path.name for path in (tmp_path / "study").glob("*.safetensors")] == [
+        f"trial-{second.winner.number}.safetensors"
+    ]
+    (tmp_path / f"study/trial-{second.winner.number}.safetensors").write_bytes(b"damaged")
+    again = go(6)
+    assert "trained again" in again.notes[-1]
+    for name, tensor in second.checkpoint.tensors.items():
+        assert np.array_equal(again.checkpoint.tensors[name], tensor)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"source": "wine"}, "another table"),
+        ({"space": SearchSpace(parameters={"dropout": FloatRange(low=0, high=0.5)})}, "another search space"),
+        ({"settings": QUICK | {"epochs": 11}}, "another set of fixed settings"),
+        ({"metric": "accuracy"}, "another metric"),
+    ],
+)
+def test_a_study_is_not_gone_on_with_on_anything_else(tmp_path, change, named):
+    how = {"source": "iris", "trials": 1, "settings": QUICK, "space": SPACE}
+    if change.get("source") == "wine":
+        change = {"source": pa.table({"a": np.arange(60.0), "y": ["x", "z", "w"] * 20}), "target": "y"}
+    with StudyFolder(tmp_path, "study") as folder:
+        search(**how, folder=folder)
+        with pytest.raises(ConfigError, match=named):
+            search(**how | change, folder=folder)
+
+
+@pytest.mark.slow
+def test_workers_come_to_the_same_trials():
+    how = {"trials": 4, "settings": QUICK, "space": SPACE, "sampler": "random", "pruner": "none"}
+    alone, together = search("iris", **how), search("iris", **how, jobs=2)
+    assert figures(together) == figures(alone)
+    for name, tensor in alone.checkpoint.tensors.items():
+        assert np.array_equal(together.checkpoint.tensors[name], tensor)
+
+
+# --- the command ----------------------------------------------------------------------------------------------------
+
+VARIED = ("--vary", "learning_rate=1e-3..0.5:log", "--vary", "hidden_sizes=4|16")
+OPTIONS = ("search", "iris", "--engine", "numpy", *VARIED)
+SCRIPT = "import sys; from training.cli import main; sys.exit(main(sys.argv[1:]))"
+# The fourth trial begins and never ends.
+HANGS = """
+import sys
+from training.cli import main
+from training.search import run
+train, begun = run.run_trial, []
+def hanging(*arguments, **how):
+    begun.append(None)
+    if len(begun) == 4:
+        print("in trial 3", flush=True)
+        sys.stdin.read()
+    return train(*arguments, **how)
+run.run_trial = hanging
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def start(folder, *arguments, script=SCRIPT):
+    return subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def children_of(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def workers_of(pid):
+    return [c for c in children_of(pid) if "spawn_main" in Path(f"/proc/{c}/cmdline").read_text()]
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def wait_for_end(pids):
+    for pid in pids:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        import select
+
+        ended, _, _ = select.select([descriptor], [], [], 30)
+        os.close(descriptor)
+        assert ended or not is_running(pid), pid
+
+
+def recorded(folder):
+    trials = json.loads((folder / "searches/iris/search.json").read_text())["trials"]
+    return [(t["settings"], t["state"], t["value"]) for t in trials]
+
+
+@pytest.mark.slow
+def test_a_search_that_is_killed_goes_on_as_if_it_had_not_been(tmp_path):
+    for name in ("killed", "whole"):
+        (tmp_path / name).mkdir()
+    arguments = (*OPTIONS, "--epochs", 5, "--trials", 6, "--pruner", "none")
+    with start(tmp_path / "killed", *arguments, script=HANGS) as process:
+        assert process.stdout.readline() == "in trial 3\n"
+        process.kill()
+    for name in ("killed", "whole"):
+        with start(tmp_path / name, *arguments) as process:
+            out, err = process.communicate(timeout=120)
+            assert process.returncode == 0, err
+            assert out.splitlines()[-1] == "published iris@1"
+    killed, whole = recorded(tmp_path / "killed"), recorded(tmp_path / "whole")
+    assert [state for _, state, _ in killed] == ["finished"] * 3 + ["interrupted"] + ["finished"] * 3
+    assert killed[3][0] == killed[4][0]
+    assert killed[:3] + killed[4:] == whole
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_fails_its_trial_only_and_none_outlives_its_parent(tmp_path):
+    arguments = (*OPTIONS, "--epochs", 10**8, "--patience", "none", "--trials", 9, "--jobs", 2)
+    with start(tmp_path, *arguments) as process:
+        assert process.stderr.readline() == "iris: 9 trials\n"
+        while len(workers := workers_of(process.pid)) < 2 or not _are_busy(tmp_path, 2):
+            assert process.poll() is None
+        os.kill(workers[0], signal.SIGKILL)
+        assert "failed: its process ended with signal SIGKILL" in process.stderr.readline()
+        while len(second := workers_of(process.pid)) < 2:
+            assert process.poll() is None
+        process.kill()
+        wait_for_end({*workers, *second})
+
+
+def _are_busy(folder, count):
+    """Whether so many trials have begun, by the record."""
+    import sqlite3
+
+    if not (folder / "searches/iris/study.db").exists():
+        return False
+    connection = sqlite3.connect(folder / "searches/iris/study.db")
+    try:
+        (running,) = connection.execute("select count(*) from trials where state = 'RUNNING'").fetchone()
+    except sqlite3.OperationalError:  # not made yet
+        return False
+    finally:
+        connection.close()
+    return running >= count
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_all_processes_and_publishes_the_best_so_far(tmp_path):
+    arguments = (*OPTIONS, "--epochs", 200, "--patience", "none", "--trials", 100_000, "--jobs", 2)
+    with start(tmp_path, *arguments) as process:
+        for _ in range(4):  # the first line, and those of three trials
+            process.stderr.readline()
+        workers = workers_of(process.pid)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert len(workers) == 2
+    wait_for_end(workers)
+    assert "Traceback" not in err
+    assert "stopped on request" in out
+    assert out.splitlines()[-1] == "published iris@1"
+    states = [state for _, state, _ in recorded(tmp_path)]
+    assert states.count("finished") >= 3
+    assert set(states) <= {"finished", "pruned", "interrupted"}
+
+
+@pytest.fixture
+def command(tmp_path, capsys, monkeypatch):
+    """Runs a command in this process on a folder of its own: (exit code, stdout, stderr)."""
+    monkeypatch.setenv("AXON_STORE", str(tmp_path / "store"))
+    monkeypatch.chdir(tmp_path)
+
+    def run_here(*arguments):
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run_here
+
+
+def test_the_command_tells_ranks_draws_and_publishes_once(command, tmp_path):
+    arguments = (*OPTIONS, "--epochs", 5, "--trials", 9, "--sampler", "random", "--pruner", "none", "--name", "flowers")
+    code, out, err = command(*arguments)
+    assert code == 0, err
+    assert "the best trials by log_loss" in out
+    assert "what mattered" in out
+    assert "9/9 trial 8" in err
+    assert out.splitlines()[-1] == "published flowers@1"
+    assert sorted(path.name for path in (tmp_path / "searches/flowers").glob("search.*")) == [
+        "search.json",
+        "search.svg",
+    ]
+    record = json.loads((tmp_path / "searches/flowers/search.json").read_text())
+    checkpoint = Store(tmp_path / "store").load("flowers").checkpoint
+    assert checkpoint.metrics["validation"]["log_loss"] == record["winner"]["value"]
+    assert checkpoint.metrics["test"] == record["metrics"]["test"]
+    # Again: nothing is left to train, and the same model is not published twice.
+    code, out, err = command(*arguments, "--json")
+    assert (code, json.loads(out)["model"]) == (0, "flowers@1")
+    assert "9 of 9 trials are there already" in err
+    assert Store(tmp_path / "store").entry("flowers").versions == (1,)
+    other_store = command(*arguments, "--quiet", "--store", tmp_path / "other")
+    assert other_store == (0, "published flowers@1\n", "")
+
+
+def test_publishing_can_be_left_out(command, tmp_path):
+    code, out, _ = command(*OPTIONS, "--epochs", 2, "--trials", 1, "--no-publish")
+    assert code == 0
+    assert "published" not in out
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--vary", "momentum=0..1"), "'momentum'"),
+        (("--learning-rate", 0.1), "learning_rate cannot both vary and be fixed"),
+        (("--space", "none.toml"), "none.toml"),
+        (("--timeout", 0), "timeout"),
+        (("--metric", "r2"), "r2"),
+        (("--study", "../x"), "'../x'"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_exit_code_2(command, arguments, message):
+    code, out, err = command(*OPTIONS, "--trials", 1, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_the_space_can_be_a_file_and_the_recipes_own_with_more(command, tmp_path):
+    (tmp_path / "space.toml").write_text('activation = ["relu", "tanh"]\n')
+    base = ("search", "iris", "--engine", "numpy", "--epochs", 1, "--trials", 1, "--quiet", "--json")
+    only = json.loads(command(*base, "--space", "space.toml")[1])
+    assert list(only["space"]) == ["activation"]
+    more = json.loads(command(*base, "--study", "b", "--vary", "default", "--vary", "clip_norm=0.5..2")[1])
+    assert {"hidden_sizes", "learning_rate", "clip_norm"} <= set(more["space"])
+
+
+def test_an_outcome_that_was_cut_counts_only_where_there_is_no_other():
+    from training.search.folder import MemoryKeeper
+    from training.search.session import Session
+    from training.search.study import Study
+
+    first = {"hidden_sizes": (4,), "learning_rate": 0.05}
+    study = Study(space=SPACE, metric="log_loss", first=first, sampler="random")
+    session = Session(study=study, keeper=MemoryKeeper(), metric="log_loss", trials=3, jobs=2)
+    one, two = session.next(), session.next()
+    cut = Outcome(seconds=1.0, was_ended=True, value=0.5, epochs=1)
+    session.done(one.number, cut)
+    session.done(two.number, dataclasses.replace(cut, value=0.1))
+    assert [trial.state for trial in study.trials()] == ["finished", "interrupted"]
+    assert session.best().number == one.number

@@ -1,0 +1,79 @@
+"""What a checkpoint's header tells of a run: how it was trained, on what, and sentences that the user should read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from models.schema import Schema
+from training.config import TrainConfig
+from training.data.preprocessing import unseen_categories
+from training.data.split import Split
+from training.data.training_table import TrainingTable
+from training.engines.engine import Trained
+
+_EXAMPLES = 5
+_EXAMPLE_CELLS = 4_000  # bounds the checkpoint's header, which every reader parses
+
+
+def training_section(config: TrainConfig, trained: Trained, *, rows: int) -> dict[str, Any]:
+    """How it was trained: the settings and the history.
+
+    Args:
+        config: the run's.
+        trained: what it came to.
+        rows: of the training part.
+    """
+    section = config.to_dict() | {
+        "epochs_run": trained.epochs_run,
+        "best_epoch": trained.best_epoch,
+        "stopped": trained.stopped,
+        # Seven digits are all that float32 has.
+        "history": {name: [float(f"{value:.7g}") for value in values] for name, values in trained.history.items()},
+    }
+    if config.engine != "perceptron":
+        section["batch_size"] = config.batch_size_for(rows)
+    return section if trained.verdict is None else section | {"verdict": trained.verdict}
+
+
+def data_section(table: TrainingTable, config: TrainConfig, split: Split) -> dict[str, Any]:
+    """What it was trained on: name, fingerprint, counts and a few rows as a client would send them."""
+    return {
+        "name": table.name,
+        "fingerprint": table.fingerprint(),
+        "rows": table.rows,
+        "columns": len(table.features),
+        "split": split.sizes(),
+        "whole_table": config.split is None,
+        "examples": [table.example(row) for row in _example_rows(table, split)],
+    }
+
+
+def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Trained) -> list[str]:
+    """What the figures do not tell."""
+    told = [] if trained.verdict is None else [trained.verdict]
+    told += table.notes
+    if config.split is None:
+        told.append(f"Trained, validated and tested on the same {table.rows} rows: the figures tell what was learned.")
+    if trained.stopped == "asked":
+        told.append(f"Stopped on request after epoch {trained.epochs_run}; epoch {trained.best_epoch} is kept.")
+    for name, count in unseen_categories(schema, table).items():
+        categories = "1 category" if count == 1 else f"{count} categories"
+        told.append(f"Column {name!r} has {categories} outside the training part only: the model does not know them.")
+    return told
+
+
+def _example_rows(table: TrainingTable, split: Split) -> list[int]:
+    """A few rows of the training part, without gaps where that can be, and of every class in turn."""
+    wanted = min(max(_EXAMPLE_CELLS // len(table.features), 3), _EXAMPLES)
+    has_gap = np.any([table.missing(name)[split.train] for name in table.features], axis=0)  # (train rows,)
+    complete_first = split.train[np.argsort(has_gap, kind="stable")]
+    if not table.labels:
+        return [int(row) for row in complete_first[:wanted]]
+    classes = table.target[complete_first]
+    turn = np.zeros(len(classes), dtype=np.int64)  # which of its class a row is, from 0
+    for label in range(len(table.labels)):
+        of_class = classes == label
+        turn[of_class] = np.arange(of_class.sum())
+    return [int(row) for row in complete_first[np.lexsort((classes, turn))][:wanted]]

@@ -1,0 +1,165 @@
+"""`inspect`: what a table is understood as, before anything is trained on it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from training.commands import fit
+from training.commands.options import CommandLine
+from training.data.column_facts import ColumnFacts
+from training.data.inspection import Inspection, inspect_table
+from training.data.source import read_source
+from training.data.text_column import MISSING
+from training.datasets import DATASETS, dataset
+
+# Columns in a table that a person reads; beyond, only those with something to say are shown, and the first few.
+_READABLE, _FIRST = 60, 20
+_UNLIMITED = 200  # characters a line, where the table goes to a file or a pipe
+_CLASSES = 20
+_ROLES = {"feature": "features"}  # of which there are many
+
+_DESCRIPTION = f"""\
+Reads a table as `fit` would and shows what it makes of it: the kind of each column, what is missing (empty cells and
+{", ".join(cell for cell in MISSING if cell)}), how many values differ, what the default recipe turns it into, and
+what to look at: columns that tell nothing, look like identifiers or give the target away, classes that are rare.
+Without --target, features alone. What `fit` would refuse is listed, and the exit code is 0 all the same.
+"""
+
+_EPILOG = """\
+examples:
+  python -m training inspect flowers.csv --target species
+  python -m training inspect houses.parquet --target price --json
+  python -m training inspect iris
+"""
+
+
+def add(line: CommandLine) -> None:
+    """Adds the command."""
+    parser = line.add("inspect", "show what a table is understood as", _run, description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("source", metavar="SOURCE", help="a built-in dataset, or a .csv, .tsv or .parquet file")
+    parser.add_argument("--all", action="store_true", help=f"show every column where there are more than {_READABLE}")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    fit.add_table(parser)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    inspection = _inspect(arguments)
+    if arguments.json:
+        print(json.dumps(inspection.to_dict(), indent=2, allow_nan=False))
+        return
+    console = Console(width=None if sys.stdout.isatty() else _UNLIMITED, highlight=False)
+    shown = _shown_columns(inspection, every=arguments.all)
+    console.print(_table(inspection, shown))
+    for sentence in (*_hidden(inspection, shown), *_target(inspection), *_remarks(inspection)):
+        console.print(escape(sentence), soft_wrap=True)
+
+
+def _inspect(arguments: argparse.Namespace) -> Inspection:
+    given = fit.table_of(arguments)
+    target, choices, delimiter = given["target"], given["choices"], given["delimiter"]
+    if arguments.source in DATASETS:
+        builtin = dataset(arguments.source)
+        raw = builtin.load()
+        target = target or builtin.target
+        choices = replace(choices, keep_constant=choices.keep_constant or builtin.choices.keep_constant)
+    else:
+        raw = read_source(arguments.source, delimiter=delimiter, builtin=DATASETS)
+    test = None if arguments.test is None else read_source(arguments.test, delimiter=delimiter)
+    return inspect_table(raw, target=target, task=given["task"], choices=choices, test=test)
+
+
+def _shown_columns(inspection: Inspection, *, every: bool) -> list[ColumnFacts]:
+    columns = list(inspection.columns)
+    if every or len(columns) <= _READABLE:
+        return columns
+    notable = [column for column in columns if column.problem or column.remarks or column.role not in ("feature",)]
+    keep = {column.name for column in (*columns[:_FIRST], *notable[: _READABLE - _FIRST])}
+    return [column for column in columns if column.name in keep or column.role == "target"]
+
+
+def _table(inspection: Inspection, columns: list[ColumnFacts]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=f"{inspection.source}: {inspection.rows:,} rows", title_justify="left")
+    table.add_column("column", overflow="fold", max_width=40)
+    table.add_column("role")
+    table.add_column("kind")
+    for name in ("missing", "distinct"):
+        table.add_column(name, justify="right")
+    table.add_column("values", overflow="ellipsis", max_width=50, no_wrap=True)
+    table.add_column("becomes", overflow="fold")
+    for column in columns:
+        table.add_row(
+            escape(column.name),
+            column.role,
+            column.kind or "",
+            _share(column.missing, inspection.rows),
+            "" if column.distinct is None else f"{column.distinct:,}",
+            escape(_values(column, inspection.rows)),
+            column.becomes,
+            style="dim" if column.role == "left out" else "red" if column.problem else None,
+        )
+    return table
+
+
+def _hidden(inspection: Inspection, shown: list[ColumnFacts]) -> list[str]:
+    """What to say of the columns that the table leaves out."""
+    names = {column.name for column in shown}
+    hidden = [column for column in inspection.columns if column.name not in names]
+    if not hidden:
+        return []
+    kinds: dict[str, int] = {}
+    for column in hidden:
+        what = f"{column.kind or ''} {_ROLES.get(column.role, column.role)}".strip()
+        kinds[what] = kinds.get(what, 0) + 1
+    listed = ", ".join(f"{count:,} {what}" for what, count in kinds.items())
+    return [f"… and {len(hidden):,} more columns ({listed}): --all shows them.", ""]
+
+
+def _target(inspection: Inspection) -> list[str]:
+    if inspection.target is None:
+        return ["Which column is to be predicted is not said (--target)."]
+    if inspection.task is None:
+        return []
+    if not inspection.classes:
+        return [f"A regression of {inspection.target!r}."]
+    classes = [f"{label} {_share(rows, inspection.rows)}" for label, rows in inspection.classes[:_CLASSES]]
+    more = ", …" if len(inspection.classes) > _CLASSES else ""
+    return [
+        f"A classification of {inspection.target!r} into {len(inspection.classes)} classes: {', '.join(classes)}{more}."
+    ]
+
+
+def _remarks(inspection: Inspection) -> list[str]:
+    """Refusals first, then the rest; of hundreds that are alike, the first of them."""
+    remarks = [*inspection.notes, *(remark for column in inspection.columns for remark in column.remarks)]
+    lines = [f"refused: {problem}" for problem in inspection.problems] + [f"note: {remark}" for remark in remarks]
+    more = len(lines) - _READABLE
+    return lines if more <= 0 else [*lines[:_READABLE], f"… and {more:,} more: --json lists them."]
+
+
+def _values(column: ColumnFacts, rows: int) -> str:
+    if column.top:
+        names = ", ".join(f"{name[:20]} {_share(count, rows)}" for name, count in column.top)
+        return names + (", …" if (column.distinct or 0) > len(column.top) else "")
+    if column.minimum is None or column.maximum is None:
+        return ""
+    return f"{_bound(column.minimum)} … {_bound(column.maximum)}"
+
+
+def _bound(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.7g}"
+
+
+def _share(count: int, rows: int) -> str:
+    """A share in percent: empty for none, and never 0 % of something or 100 % of less than all."""
+    if count == 0:
+        return ""
+    percent = 100 * count / rows
+    return "<0.1 %" if percent < 0.1 else f"{percent:.1f} %" if percent < 99.95 or count == rows else ">99.9 %"

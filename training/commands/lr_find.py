@@ -1,0 +1,89 @@
+"""`lr-find`: which learning rate a network takes on a table, found by a sweep over all of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from rich import box
+from rich.table import Table
+
+from training.commands import fit, options
+from training.commands.options import CommandLine
+from training.config import TrainConfig
+from training.report import print_table
+from training.search.lr_find import Sweep, sweep
+from training.search.lr_plot import check_plot_path, write_lr_plot
+from training.search.source import read_source
+
+_LINES = 16  # of the table
+
+_DESCRIPTION = """\
+Trains the network for some steps at learning rates that grow from --low to --high, and suggests one: that at which
+the smoothed loss falls fastest over the logarithm of the rate (Smith 2017). The sweep ends where the loss is four
+times its best. Nothing is kept of the steps, and nothing is published.
+"""
+
+_EPILOG = """\
+example:
+  python -m training lr-find flowers.csv --target species --plot rates.svg
+
+A suggestion is where to begin, not the end: `fit --learning-rate RATE`, or `search --vary learning_rate=LOW..HIGH:log`
+about it.
+"""
+
+
+def add(line: CommandLine) -> None:
+    """Adds the command."""
+    parser = line.add("lr-find", "find a learning rate", _run, description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("source", metavar="SOURCE", help="a built-in dataset, or a file, as in fit")
+    parser.add_argument("--low", type=float, default=1e-6, metavar="RATE", help="the first rate (default: 1e-6)")
+    parser.add_argument("--high", type=float, default=10.0, metavar="RATE", help="the last rate (default: 10)")
+    parser.add_argument("--steps", type=options.counted, default=150, metavar="N", help="at most (default: 150)")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="loss over rate, as an .svg or .png")
+    parser.add_argument("--json", action="store_true", help="the result as JSON in place of the table")
+    fit.add_table(parser)
+    fit.add_settings(parser)
+    line.add_threads(parser.add_argument_group("the run"))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    options.use_threads(arguments)
+    if arguments.plot is not None:
+        check_plot_path(arguments.plot)
+    given = fit.settings_of(arguments)
+    table, settings = read_source(arguments.source, name=None, settings=given, **fit.table_of(arguments))
+    # Imported here: torch takes seconds.
+    from training.search.torch_stepper import stepper_of
+
+    stepper = stepper_of(table, TrainConfig(**settings))
+    seen = sweep(stepper, low=arguments.low, high=arguments.high, steps=arguments.steps)
+    if arguments.plot is not None:
+        write_lr_plot(seen, arguments.plot, title=table.name)
+    if arguments.json:
+        print(json.dumps(asdict(seen), indent=2, allow_nan=False))
+        return
+    print_table(_table(seen, table.name))
+    if seen.diverged:
+        print(f"The loss broke away at a learning rate of {seen.rates[-1]:.3g}.")
+    if seen.suggested is None:
+        print("The loss never fell: there is nothing to suggest. Try other rates (--low, --high) or more --steps.")
+        return
+    print(f"suggested learning rate {seen.suggested:.3g}, where the smoothed loss falls fastest over log(rate)")
+
+
+def _table(seen: Sweep, name: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=f"{name}: loss over learning rate")
+    for heading in ("rate", "loss", "smoothed"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    every = max(len(seen.rates) // _LINES, 1)
+    shown = set(range(0, len(seen.rates), every))
+    if seen.suggested is not None:
+        shown.add(seen.rates.index(seen.suggested))
+    for i in sorted(shown):
+        mark = "← suggested" if seen.rates[i] == seen.suggested else ""
+        table.add_row(f"{seen.rates[i]:.3g}", f"{seen.losses[i]:.4g}", f"{seen.smoothed[i]:.4g}", mark)
+    return table

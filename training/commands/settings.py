@@ -1,0 +1,152 @@
+"""The options that set a field of `TrainConfig`.
+
+Options that are not given leave no trace, so that a dataset's own settings and the recipe's hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, get_args
+
+from models.config import Activation, Normalization
+from training.commands import options
+from training.config import DEFAULT_SPLIT, ClassWeight, TrainConfig
+from training.recipes import (
+    MAX_ONE_HOT,
+    Engine,
+    Initializer,
+    Recipe,
+    Regularization,
+    Scaling,
+    Schedule,
+    Selection,
+)
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Adds them, in groups."""
+    _add_network(parser)
+    _add_inputs(parser)
+    _add_learning(parser)
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The fields that were given on the command line."""
+    return {name: getattr(arguments, name) for name in TrainConfig.setting_names() if hasattr(arguments, name)}
+
+
+def _group(parser: argparse.ArgumentParser, title: str) -> Callable[..., None]:
+    group = parser.add_argument_group(title)
+
+    def add(option: str, text: str, **how: Any) -> None:
+        group.add_argument(option, help=text, default=argparse.SUPPRESS, **how)
+
+    return add
+
+
+def _choice(literal: Any) -> dict[str, Any]:
+    return {"choices": get_args(literal), "metavar": "NAME"}
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    add = _group(parser, "the network (defaults: the recipe's)")
+    add(
+        "--recipe", "default, strong on most tables; or classic: BatchNorm, dropout, He, Adam", choices=get_args(Recipe)
+    )
+    add(
+        "--engine",
+        "torch; numpy, from scratch; or perceptron, for two classes (default: torch)",
+        choices=get_args(Engine),
+    )
+    add(
+        "--members",
+        "networks trained side by side and served as one, by their mean (default: 1)",
+        type=int,
+        metavar="K",
+    )
+    add(
+        "--hidden",
+        "widths of the hidden layers, or none (default: 256,256,256; classic 64,64)",
+        dest="hidden_sizes",
+        type=options.widths,
+        metavar="N,N,…",
+    )
+    add("--activation", f"{', '.join(get_args(Activation))}", **_choice(Activation))
+    add("--dropout", "share of hidden units dropped (default: 0.15; classic 0.2)", type=float, metavar="P")
+    add("--normalization", f"{', '.join(get_args(Normalization))}", **_choice(Normalization))
+    add("--initialization", f"{', '.join(get_args(Initializer))}: fitted to the rows", **_choice(Initializer))
+    add("--no-bias", "Linear layers without bias", dest="bias", action="store_false")
+    add(
+        "--learned-activation",
+        "each hidden unit learns how much of its activation it takes",
+        action=argparse.BooleanOptionalAction,
+    )
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    add = _group(parser, "its inputs (defaults: the recipe's)")
+    add("--scaling", "of numbers: standard, or robust: median and inter-quartile range", choices=get_args(Scaling))
+    add("--clip-inputs", "where scaled numbers are smoothly clipped, or none", type=options.number_or_none, metavar="C")
+    add("--frequencies", "waves of each number's periodic embedding, 0 for none", type=int, metavar="N")
+    add(
+        "--embedding-size",
+        f"features that a column of more than {MAX_ONE_HOT} categories becomes; 0 for one a category",
+        type=int,
+        metavar="N",
+    )
+    add("--scale-inputs", "a learned scale for each feature", action=argparse.BooleanOptionalAction)
+
+
+def _add_learning(parser: argparse.ArgumentParser) -> None:
+    add = _group(parser, "learning (defaults: the recipe's)")
+    add("--optimizer", "adamw or adam for torch; sgd for numpy", choices=("adamw", "adam", "sgd"))
+    add(
+        "--learning-rate",
+        "at its highest (default: 0.04, of regressions 0.2; classic 0.001)",
+        type=float,
+        metavar="RATE",
+    )
+    add("--schedule", "of the learning rate: " + ", ".join(get_args(Schedule)), **_choice(Schedule))
+    add("--parametrization", "standard, or ntk: weights divided by √inputs", choices=("standard", "ntk"))
+    add("--beta2", "Adam's memory of squared gradients", type=float, metavar="B")
+    add("--weight-decay", "of matrices; with ntk of all but biases (default: 0.02; classic 0)", type=float, metavar="W")
+    add(
+        "--regularization",
+        "dropout and decay: constant, or flat_cosine: falling to 0 from the middle on",
+        choices=get_args(Regularization),
+    )
+    add("--label-smoothing", "share of a label that goes to all classes (default: 0)", type=float, metavar="E")
+    add(
+        "--class-weight",
+        "balanced: rows of rare classes count more, so that classes count alike (default: none)",
+        choices=get_args(ClassWeight),
+    )
+    add("--clip-norm", "longest gradient, or none", type=options.number_or_none, metavar="NORM")
+    add(
+        "--batch-size",
+        "rows a step (default: 256; classic a power of two near a 32nd of the training rows, 16 to 1024)",
+        type=int,
+        metavar="ROWS",
+    )
+    add("--epochs", "passes over the training part, at most (default: 256; classic 200)", type=int, metavar="N")
+    add(
+        "--patience",
+        "epochs without a new best before stopping, or none (default: none; classic 30)",
+        type=options.whole_or_none,
+        metavar="N",
+    )
+    add("--select-by", "what the best epoch has least of on the validation part: loss or error", **_choice(Selection))
+    add(
+        "--calibrate",
+        "fit a temperature to the validation part, so that probabilities are honest (default: yes)",
+        action=argparse.BooleanOptionalAction,
+    )
+    add("--clamp", "keep a regression's answers within the range of training", action=argparse.BooleanOptionalAction)
+    add(
+        "--split",
+        f"shares of train/validation/test, or none: all rows for each (default: {options.shown_shares(DEFAULT_SPLIT)})",
+        type=options.shares,
+        metavar="A/B/C",
+    )
+    add("--seed", "of split, weights, order and dropout (default: 0)", type=int, metavar="N")

@@ -1,0 +1,159 @@
+"""`study`: the ideas that an MLP stands on, each run and checked, as a table and a plot."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from training.commands import options
+from training.commands.options import CommandLine
+from training.report import print_table
+from training.studies.plot_file import check_plot_path, write_plot
+from training.studies.registry import STUDIES
+from training.studies.study import Cell, Study, StudyResult, StudyTable
+
+ALL = "all"
+EXIT_CLAIM_FAILED = 1
+
+_LINES = "\n".join(f"  {study.name:<16} {study.about}" for study in STUDIES.values())
+
+_DESCRIPTION = f"""\
+Runs a study: a claim about networks, checked here and now. Prints its tables and writes its plot.
+
+studies:
+{_LINES}
+  {ALL:<16} each of them
+
+`study NAME --help` says what a study claims, and has its options.
+"""
+
+_EPILOG = """\
+examples:
+  python -m training study
+  python -m training study xor
+  python -m training study depth --bits 16 --plot depth.png
+  python -m training study all --quick --folder plots
+
+Exit codes: 0 the claim held, 1 it did not in this run, 2 refused.
+"""
+
+
+def add(line: CommandLine) -> None:
+    """Adds the command."""
+    parser = line.add("study", "see the ideas behind an MLP run", _list, description=_DESCRIPTION, epilog=_EPILOG)
+    names = parser.add_subparsers(dest="study", metavar="NAME")
+    for study in STUDIES.values():
+        own = names.add_parser(study.name, help=study.about, description=study.claim, allow_abbrev=False)
+        own.add_argument("--plot", type=Path, metavar="FILE", help=f"an .svg or .png (default: {study.name}.svg)")
+        _add_shared(own)
+        for option in study.options:
+            own.add_argument(
+                f"--{option.name}",
+                type=int if option.kind == "number" else options.widths,
+                default=argparse.SUPPRESS,
+                metavar="N" if option.kind == "number" else "N,N,…",
+                help=option.about,
+            )
+        own.set_defaults(run=_run_one)
+    every = names.add_parser(ALL, help="each of them", description="Runs each study.", allow_abbrev=False)
+    every.add_argument(
+        "--folder", type=Path, default=Path(), metavar="FOLDER", help="where NAME.svg of each goes (default: here)"
+    )
+    _add_shared(every)
+    every.set_defaults(run=_run_all)
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of whatever is drawn (default: 0)")
+    parser.add_argument("--quick", action="store_true", help="less of everything, in a second or two")
+    parser.add_argument("--json", action="store_true", help="the result as JSON in place of tables")
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("study", no_wrap=True)
+    table.add_column("question")
+    for study in STUDIES.values():
+        table.add_row(study.name, study.about)
+    print_table(table)
+
+
+def _run_one(arguments: argparse.Namespace) -> None:
+    study = STUDIES[arguments.study]
+    path = arguments.plot or Path(f"{study.name}.svg")
+    check_plot_path(path)
+    own = {option.name: getattr(arguments, option.name) for option in study.options if hasattr(arguments, option.name)}
+    result = study.run(seed=arguments.seed, quick=arguments.quick, **own)
+    write_plot(result, path)
+    if arguments.json:
+        print(json.dumps(_record(study, result, path), indent=2, allow_nan=False, ensure_ascii=False))
+    else:
+        _print(study, result, path)
+    if not result.holds:
+        raise SystemExit(EXIT_CLAIM_FAILED)
+
+
+def _run_all(arguments: argparse.Namespace) -> None:
+    paths = {name: arguments.folder / f"{name}.svg" for name in STUDIES}
+    for path in paths.values():
+        check_plot_path(path)
+    records, failed = [], False
+    for name, study in STUDIES.items():
+        result = study.run(seed=arguments.seed, quick=arguments.quick)
+        write_plot(result, paths[name])
+        failed |= not result.holds
+        if arguments.json:
+            records.append(_record(study, result, paths[name]))
+        else:
+            _print(study, result, paths[name])
+    if arguments.json:
+        print(json.dumps(records, indent=2, allow_nan=False, ensure_ascii=False))
+    if failed:
+        raise SystemExit(EXIT_CLAIM_FAILED)
+
+
+def _record(study: Study, result: StudyResult, path: Path) -> dict[str, Any]:
+    return {"study": study.name, **result.to_dict(), "plot": str(path)}
+
+
+def _print(study: Study, result: StudyResult, path: Path) -> None:
+    print(f"{study.name}: {result.claim}")
+    for table in result.tables():
+        print(f"\n{table.title}")
+        print_table(_rich(table))
+    print(f"{'It held' if result.holds else 'It did not hold in this run'}. {result.verdict.rstrip('.')}.")
+    print(f"plot: {path}")
+
+
+def _rich(table: StudyTable) -> Table:
+    shown = Table(box=box.SIMPLE_HEAD)
+    for i, column in enumerate(table.columns):
+        is_text = all(isinstance(row[i], str) for row in table.rows)
+        shown.add_column(column, justify="left" if is_text else "right")
+    for row in table.rows:
+        shown.add_row(*(_cell(cell) for cell in row))
+    return shown
+
+
+def _cell(cell: Cell) -> str:
+    match cell:
+        case None:
+            return ""
+        case bool():
+            return "yes" if cell else "no"
+        case int():
+            return f"{cell:,}"
+        case float():
+            return f"{cell:.4g}"
+    return cell
+
+
+def _seed(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"a whole number from 0 to 999,999,999 is expected, got {text!r}")
+    return int(text)

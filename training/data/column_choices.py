@@ -1,0 +1,98 @@
+"""What the user decides about columns, where the table alone does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from models.errors import DataError
+
+_KINDS = ("categorical", "numeric", "date")
+_LISTS = (*_KINDS, "drop")
+_ROLES = ("weight", "group", "time")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnChoices:
+    """What each column is to be taken for.
+
+    A column that has a role (`weight`, `group`, `time`) is not a feature: none of these is known of a row that is still
+    to be predicted, or it says more of where the row comes from than a model should learn.
+
+    Attributes:
+        categorical: columns to read as names, although they look like numbers (a postcode) or dates.
+        numeric: columns to read as numbers, although most cells are not.
+        date: columns to read as dates, although most cells are not.
+        drop: columns to leave out.
+        weight: a column of how much each row counts: finite, not negative, not all 0.
+        group: a column whose equal values belong together: their rows go to one part of a split.
+        time: a column of numbers or dates by which rows are split: the oldest to train with, the newest to test.
+        keep_time: whether the `time` column is a feature too, for the season and the hour that are in a date.
+        unknown: what serving does with a category that training did not see: `refuse` it or `ignore` it.
+        keep_constant: whether features of one value are kept, and features that equal another: a table of pixels
+            keeps its black border so.
+        drop_missing_target: whether rows without a target are left out rather than refused.
+
+    Raises:
+        DataError: choices that are none, or that contradict each other.
+    """
+
+    categorical: tuple[str, ...] = ()
+    numeric: tuple[str, ...] = ()
+    date: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    weight: str | None = None
+    group: str | None = None
+    time: str | None = None
+    keep_time: bool = False
+    unknown: Literal["refuse", "ignore"] = "refuse"
+    keep_constant: bool = False
+    drop_missing_target: bool = False
+
+    def __post_init__(self) -> None:
+        for name in _LISTS:
+            names = getattr(self, name)
+            if isinstance(names, str) or not all(isinstance(column, str) for column in names):
+                raise DataError(f"{name} must be a sequence of column names, got {names!r}.")
+            object.__setattr__(self, name, tuple(names))
+        if self.unknown not in ("refuse", "ignore"):
+            raise DataError(f"unknown must be refuse or ignore, got {self.unknown!r}.")
+        self._check_kinds()
+        self._check_roles()
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """The roles that are given: column by role."""
+        return {role: name for role in _ROLES if (name := getattr(self, role)) is not None}
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """All columns that are spoken of."""
+        return (*self.drop, *self.categorical, *self.numeric, *self.date, *self.roles.values())
+
+    def is_feature(self, name: str) -> bool:
+        """Whether a column is a feature, as far as the choices go."""
+        if name == self.time and self.keep_time and name not in (self.weight, self.group):
+            return name not in self.drop
+        return name not in self.drop and name not in self.roles.values()
+
+    def _check_kinds(self) -> None:
+        for i, one in enumerate(_KINDS):
+            for other in _KINDS[i + 1 :]:
+                if both := sorted(set(getattr(self, one)) & set(getattr(self, other))):
+                    raise DataError(f"column {both[0]!r} cannot be both {one} and {other}.")
+
+    def _check_roles(self) -> None:
+        for role in _ROLES:
+            name = getattr(self, role)
+            if name is not None and not isinstance(name, str):
+                raise DataError(f"{role} must be a column's name, got {name!r}.")
+        for role, name in self.roles.items():
+            if name in self.drop:
+                raise DataError(f"column {name!r} is the {role} and cannot be dropped; it is no feature anyhow.")
+        if self.group is not None and self.time is not None:
+            raise DataError("a split is either by group or by time: choose one of the two.")
+        if len(set(self.roles.values())) < len(self.roles):
+            raise DataError(f"column {self.weight!r} cannot have two roles.")
+        if self.keep_time and self.time is None:
+            raise DataError("keep_time needs a time column.")

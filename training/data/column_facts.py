@@ -1,0 +1,171 @@
+"""Facts of a column: what it was understood as, what it will be used for, and what to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from models.columns import CategoricalColumn, Column, DateColumn
+from models.errors import DataError
+from models.names import Names
+from training.data.column_choices import ColumnChoices
+from training.data.features import remark_on, useless
+from training.data.leaks import leak_of
+from training.data.preprocessing import Scaling, fit_schema
+from training.data.raw_column import RawColumn
+from training.data.row_roles import read_group, read_time, read_weight
+from training.data.training_table import TrainingTable, as_json
+from training.data.values import Kind, Values, content_of, kind_of, missing_of
+
+TOP = 3  # categories shown of a column
+MANY_NAMES = 1_000
+MUCH_MISSING = 0.5
+
+Role = Literal["feature", "target", "weight", "group", "time", "left out", "refused"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnFacts:
+    """What a column was understood as.
+
+    Attributes:
+        name: the column.
+        role: what it will be used for.
+        kind: what its cells are; None where that could not be told.
+        missing: rows without a value.
+        distinct: different values among the others; None where they could not be read.
+        minimum, maximum: of numbers, or of dates as ISO 8601; None for names.
+        top: the most frequent names and their rows.
+        becomes: how the default recipe encodes it; empty for what is no feature.
+        remarks: what to look at, as sentences.
+        problem: why `fit` would refuse the column.
+    """
+
+    name: str
+    role: Role
+    kind: Kind | None = None
+    missing: int = 0
+    distinct: int | None = None
+    minimum: float | str | None = None
+    maximum: float | str | None = None
+    top: tuple[tuple[str, int], ...] = ()
+    becomes: str = ""
+    remarks: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+def facts_of(
+    column: RawColumn,
+    choices: ColumnChoices,
+    goal: Values | None,
+    seen: dict[tuple[str, bytes], str],
+    scaling: Scaling,
+    max_one_hot: int | None,
+) -> ColumnFacts:
+    """What there is to say of a column that is not the target.
+
+    Args:
+        column: the column.
+        choices: the user's decisions.
+        goal: the target; None where there is none.
+        seen: the features so far by their content; takes this one.
+        scaling: as for `inspect_table`.
+        max_one_hot: as for `inspect_table`.
+    """
+    name, missing = column.name, column.count_missing()
+    role = next((role for role, of in choices.roles.items() if of == name and not choices.is_feature(name)), None)
+    if missing == len(column) and role is None:
+        return ColumnFacts(
+            name=name,
+            role="left out",
+            missing=missing,
+            distinct=0,
+            remarks=(f"Column {name!r} has no value at all: it is left out.",),
+        )
+    try:
+        values = _values(column, choices, role)
+    except DataError as error:
+        # What was chosen to be left out cannot be at fault.
+        is_dropped = name in choices.drop
+        return ColumnFacts(
+            name=name,
+            role="left out" if is_dropped else "refused",
+            missing=missing,
+            problem=None if is_dropped else str(error),
+        )
+    counted = described(values)
+    if role is not None or name in choices.drop:
+        return ColumnFacts(name=name, role=role or "left out", **counted)  # type: ignore[arg-type]  # a key of roles
+    reason = useless(values)
+    if reason is None or choices.keep_constant:
+        twin = seen.setdefault(content_of(values), name)
+        reason = f"equals {twin!r} in every row" if twin != name and not choices.keep_constant else None
+    if reason is not None:
+        remark = f"Column {name!r} {reason.rstrip(',')}: it is left out."
+        return ColumnFacts(name=name, role="left out", **counted, remarks=(remark,))
+    return ColumnFacts(
+        name=name,
+        role="feature",
+        **counted,
+        becomes=_becomes(_fitted(name, values, scaling, max_one_hot)),
+        remarks=_remarks(name, values, counted, goal),
+    )
+
+
+def _values(column: RawColumn, choices: ColumnChoices, role: str | None) -> Values:
+    if role == "weight":
+        return read_weight(column)
+    if role == "group":
+        return read_group(column)
+    return read_time(column, choices) if role == "time" else column.read(choices)
+
+
+def described(values: Values) -> dict[str, Any]:
+    """Kind, gaps, distinct values and their range or the most frequent, as fields of `ColumnFacts`."""
+    kind, missing = kind_of(values), int(missing_of(values).sum())
+    if isinstance(values, Names):
+        counts = values.counts()
+        order = np.argsort(-counts, kind="stable")[:TOP]
+        top = tuple((values.names[i], int(counts[i])) for i in order)
+        return {"kind": kind, "missing": missing, "distinct": int((counts > 0).sum()), "top": top}
+    distinct = np.unique(values[~missing_of(values)])
+    if not len(distinct):
+        return {"kind": kind, "missing": missing, "distinct": 0}
+    low, high = as_json(distinct[0]), as_json(distinct[-1])
+    return {"kind": kind, "missing": missing, "distinct": len(distinct), "minimum": low, "maximum": high}
+
+
+def _remarks(name: str, values: Values, counted: Mapping[str, Any], goal: Values | None) -> tuple[str, ...]:
+    rows, remarks = len(values), []
+    if remark := remark_on(name, values):
+        remarks.append(remark)
+    if isinstance(values, Names) and counted["distinct"] > min(MANY_NAMES, max(rows // 2, 20)):
+        remarks.append(
+            f"has {counted['distinct']:,} names in {rows:,} rows: many of them are seen too rarely to learn."
+        )
+    if counted["missing"] > MUCH_MISSING * rows:
+        remarks.append(f"is missing in {counted['missing'] / rows:.0%} of the rows.")
+    if goal is not None and (leak := leak_of(values, goal)):
+        remarks.append(f"{leak}: is it known before the target is? If not, leave it out (--drop {name}).")
+    return tuple(f"Column {name!r} {remark}" for remark in remarks)
+
+
+def _fitted(name: str, values: Values, scaling: Scaling, max_one_hot: int | None) -> Column:
+    rows = np.arange(len(values), dtype=np.int64)
+    alone = TrainingTable(name=name, features={name: values}, target_name="target", labels=("a", "b"), target=rows)
+    return fit_schema(alone, rows, scaling=scaling, max_one_hot=max_one_hot).columns[0]
+
+
+def _becomes(column: Column) -> str:
+    """The features of a column in words."""
+    if isinstance(column, CategoricalColumn):
+        return {
+            "one_hot": f"{len(column.categories)} one-hot",
+            "sign": "one of -1 and 1",
+            "index": f"a learned embedding of {len(column.categories):,}",
+        }[column.encoding]
+    parts = ["time elapsed", *column.parts] if isinstance(column, DateColumn) else ["scaled number"]
+    return ", ".join(parts) + (" + missing flag" if column.missing == "indicator" else "")

@@ -1,0 +1,142 @@
+"""Features: the columns that are learned from, less those that tell nothing, each of which is left out with a note."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import DataError
+from models.names import Names
+from training.data.cells import looks_like_a_date
+from training.data.column_choices import ColumnChoices
+from training.data.raw_column import RawColumn
+from training.data.values import Values, content_of, kind_of, missing_of
+
+# Below this many rows, whole numbers that count on from row to row are no sign of a row number.
+MIN_NUMBERED_ROWS = 20
+
+_IDENTIFIERS = ("id", "uuid", "guid", "key", "index", "rownum", "row_number")
+
+
+def read_features(columns: Sequence[RawColumn], choices: ColumnChoices, notes: list[str]) -> dict[str, Values]:
+    """The columns' values, less those that tell nothing.
+
+    Args:
+        columns: not the target, and none that was chosen to be left out.
+        choices: the user's decisions.
+        notes: takes what the user should read.
+
+    Raises:
+        DataError: a column that cannot be used; the message names it, and the row where it is one's fault.
+    """
+    features: dict[str, Values] = {}
+    seen: dict[tuple[str, bytes], str] = {}
+    for column in columns:
+        if column.count_missing() == len(column):
+            notes.append(f"Column {column.name!r} has no value at all and was left out.")
+            continue
+        values = column.read(choices)
+        if not choices.keep_constant:
+            if reason := useless(values):
+                notes.append(f"Column {column.name!r} {reason} and was left out.")
+                continue
+            twin = seen.setdefault(content_of(values), column.name)
+            if twin != column.name:
+                notes.append(f"Column {column.name!r} equals {twin!r} in every row and was left out.")
+                continue
+        elif is_another_name_in_each_row(values):
+            notes.append(f"Column {column.name!r} {_ANOTHER_NAME} and was left out.")
+            continue
+        if remark := remark_on(column.name, values):
+            notes.append(f"Column {column.name!r} {remark}")
+        features[column.name] = values
+    return features
+
+
+def read_same_features(
+    columns: Sequence[RawColumn], like: Mapping[str, Values], choices: ColumnChoices
+) -> dict[str, Values]:
+    """The values of another table's columns, of the kind that each has in the first table.
+
+    Raises:
+        DataError: cells that are not of that kind.
+    """
+    read: dict[str, Values] = {}
+    for column in columns:
+        kind = kind_of(like[column.name])
+        values = column.read(as_kind(choices, column.name, kind)) if column.count_missing() < len(column) else None
+        if values is None:
+            values = _gaps(len(column), kind)
+        elif kind_of(values) != kind:
+            raise DataError(f"{column.called} is {kind_of(values)}, where the training rows' is {kind}.")
+        read[column.name] = values
+    return read
+
+
+def as_kind(choices: ColumnChoices, name: str, kind: str) -> ColumnChoices:
+    """Choices that say of a column that it is of a kind."""
+    return ColumnChoices(
+        categorical=(name,) if kind == "categorical" else (),
+        numeric=(name,) if kind == "numeric" else (),
+        date=(name,) if kind == "date" else (),
+        unknown=choices.unknown,
+    )
+
+
+_ANOTHER_NAME = "has another name in each row, as an identifier has,"
+
+
+def useless(values: Values) -> str | None:
+    """Why a column tells nothing, as the rest of a sentence that begins with its name; None where it may."""
+    if is_another_name_in_each_row(values):
+        return _ANOTHER_NAME
+    if isinstance(values, Names):
+        distinct = values.distinct()
+        # A name that some rows have and others lack still tells those rows apart.
+        return f"has one value only, {distinct[0]!r}," if len(distinct) == 1 and not values.missing().any() else None
+    present = values[~missing_of(values)]
+    if (present != present[0]).any():
+        return None
+    shown = str(present[0])[:10] if values.dtype.kind == "M" else f"{present[0]:g}"
+    return f"has one value only, {shown},"
+
+
+def is_another_name_in_each_row(values: Values) -> bool:
+    """Whether names never repeat: nothing that is learned of one would be of use for another row."""
+    return isinstance(values, Names) and len(values) > 1 and len(values.distinct()) == len(values)
+
+
+def remark_on(name: str, values: Values) -> str | None:
+    """What to warn of in a column that is kept, as the rest of a sentence that begins with its name."""
+    if isinstance(values, Names):
+        names = values.distinct()
+        if all(looks_like_a_date(text) for text in names[:1000]) and len(names) > 1:
+            return (
+                f"looks like dates, such as {names[0]!r}, but is read as names: dates are written as in ISO 8601, "
+                f"{'2024-05-31'!r}, so that day and month cannot be taken for each other."
+            )
+        return None
+    if values.dtype.kind == "f" and is_row_number(name, values):
+        return f"looks like an identifier or a row number, and is kept: if it is one, leave it out (--drop {name})."
+    return None
+
+
+def is_row_number(name: str, values: NDArray[np.float64]) -> bool:
+    """Whether numbers look as if they only tell rows apart: whole, all different, and without a gap or so named."""
+    if len(values) < MIN_NUMBERED_ROWS or np.isnan(values).any() or not (np.trunc(values) == values).all():
+        return False
+    low, high = float(values.min()), float(values.max())
+    is_run = high - low == len(values) - 1
+    parts = name.casefold().replace("-", "_").replace(" ", "_")
+    is_named = (
+        parts in _IDENTIFIERS or parts.endswith(tuple(f"_{word}" for word in _IDENTIFIERS)) or name.endswith("Id")
+    )
+    return (is_run or is_named) and len(np.unique(values)) == len(values)
+
+
+def _gaps(rows: int, kind: str) -> Values:
+    if kind == "categorical":
+        return Names(np.full(rows, -1, dtype=np.int32), ())
+    return np.full(rows, np.nan) if kind == "numeric" else np.full(rows, "NaT", dtype="datetime64[us]")

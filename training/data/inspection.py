@@ -1,0 +1,181 @@
+"""An inspection: what a table was understood as, column by column, before anything is trained.
+
+A column that `fit` would refuse is listed with the refusal instead of ending the inspection.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.config import Task
+from models.errors import DataError
+from models.names import Names
+from training.data.column_choices import ColumnChoices
+from training.data.column_facts import ColumnFacts, described, facts_of
+from training.data.preprocessing import Scaling
+from training.data.raw_column import RawColumn
+from training.data.split import MIN_CLASS_ROWS
+from training.data.table import Table
+from training.data.understanding import check_choices, read_target, read_training_table, with_target
+from training.data.values import Values
+
+RARE_CLASS = 0.05
+SKEWED = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What a table was understood as.
+
+    Attributes:
+        source: what was read.
+        rows: of the table, less those that were left out for want of a target.
+        target: the column to predict; None where none was named.
+        task: None where there is no target, or none that can be used.
+        classes: the rows of each class, in the order of the classes; empty for a regression.
+        columns: in the order of the table.
+        notes: sentences on the table as a whole.
+        problem: why `fit` would refuse the table although each of its columns is sound: its test part is not.
+    """
+
+    source: str
+    rows: int
+    target: str | None
+    task: Task | None
+    classes: tuple[tuple[str, int], ...]
+    columns: tuple[ColumnFacts, ...]
+    notes: tuple[str, ...] = ()
+    problem: str | None = None
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why `fit` would refuse the table; empty where it would not."""
+        problems = (*(column.problem for column in self.columns), self.problem)
+        return tuple(problem for problem in problems if problem is not None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        plain = asdict(self)
+        return {
+            **plain,
+            "classes": [{"label": label, "rows": rows} for label, rows in self.classes],
+            "columns": [
+                {**column, "top": [{"name": name, "rows": rows} for name, rows in column["top"]]}
+                for column in plain["columns"]
+            ],
+            "problems": list(self.problems),
+        }
+
+
+def inspect_table(
+    table: Table,
+    *,
+    target: str | None = None,
+    task: Task | None = None,
+    choices: ColumnChoices | None = None,
+    test: Table | None = None,
+    scaling: Scaling = "robust",
+    max_one_hot: int | None = 9,
+) -> Inspection:
+    """Reads every column as `fit` would.
+
+    Args:
+        table: as read.
+        target: the column to predict; None leaves it open.
+        task: as for `fit`.
+        choices: the user's decisions about columns.
+        test: a second table, whose rows are to be the test part.
+        scaling: how columns would be scaled, as for `fit_schema`.
+        max_one_hot: up to how many categories are one-hot, likewise.
+
+    Raises:
+        DataError: a column that was named and is not there, or choices that do not go with the table.
+    """
+    choices = choices or ColumnChoices()
+    notes: list[str] = []
+    if target is None:
+        for name in choices.named:
+            table.column(name)
+    else:
+        check_choices(table, target, choices)
+        table = with_target(table, target, choices, notes)
+    labels: tuple[str, ...] = ()
+    goal: Values | None = None
+    facts: dict[str, ColumnFacts] = {}
+    if target is not None:
+        labels, goal, facts[target] = _target_facts(RawColumn(table, target, "target"), task)
+    seen: dict[tuple[str, bytes], str] = {}
+    for name in table.columns:
+        if name != target:
+            facts[name] = facts_of(RawColumn(table, name), choices, goal, seen, scaling, max_one_hot)
+    if target is not None and goal is not None and not any(column.role == "feature" for column in facts.values()):
+        notes.append(f"There is no column to learn from beside the target {target!r}.")
+    inspection = Inspection(
+        source=table.source,
+        rows=table.rows,
+        target=target,
+        task=None if goal is None else "classification" if labels else "regression",
+        classes=tuple(zip(labels, goal.counts().tolist(), strict=True)) if isinstance(goal, Names) else (),
+        columns=tuple(facts[name] for name in table.columns),
+        notes=tuple(notes),
+    )
+    if test is None or target is None or inspection.problems:
+        return inspection
+    try:
+        read_training_table(table, name="", target=target, task=task, choices=choices, test=test)
+    except DataError as error:
+        return replace(inspection, problem=str(error))
+    return inspection
+
+
+def _target_facts(column: RawColumn, task: Task | None) -> tuple[tuple[str, ...], Values | None, ColumnFacts]:
+    """The labels, the target as a column (None where it cannot be one), and what there is to say of it."""
+    missing = column.count_missing()
+    try:
+        labels, target = read_target(column, task)
+    except DataError as error:
+        return (), None, ColumnFacts(name=column.name, role="target", missing=missing, problem=str(error))
+    if not labels:
+        remarks = _skew(target)
+        return (), target, ColumnFacts(name=column.name, role="target", **described(target), remarks=remarks)
+    goal = Names(target.astype(np.int32), labels)
+    counts = goal.counts()
+    few = [label for label, count in zip(labels, counts, strict=True) if count < MIN_CLASS_ROWS]
+    problem = None
+    if few:
+        count = int(counts[labels.index(few[0])])
+        problem = (
+            f"class {few[0]!r} of {column.called} has {count} row{'s' if count > 1 else ''}, and needs "
+            f"{MIN_CLASS_ROWS}: one each to train, validate and test with."
+        )
+    return (
+        labels,
+        goal,
+        ColumnFacts(name=column.name, role="target", **described(goal), remarks=_imbalance(goal), problem=problem),
+    )
+
+
+def _imbalance(goal: Names) -> tuple[str, ...]:
+    counts = goal.counts()
+    rarest = int(counts.argmin())
+    share = counts[rarest] / len(goal)
+    if share >= RARE_CLASS or share >= 0.5 / len(goal.names):
+        return ()
+    return (
+        f"Class {goal.names[rarest]!r} of the target has {share:.2%} of the rows: look at more than accuracy, and "
+        "consider --class-weight balanced.",
+    )
+
+
+def _skew(target: NDArray[np.float64]) -> tuple[str, ...]:
+    spread = target.std()
+    skew = float(np.mean(((target - target.mean()) / spread) ** 3)) if spread > 0 else 0.0
+    if abs(skew) <= SKEWED:
+        return ()
+    return (
+        f"The target is skewed ({skew:+.1f}): a few large values weigh most, and its logarithm may be learned better.",
+    )

@@ -1,0 +1,209 @@
+"""A raw column and how to speak of it: what its cells are, read one way or refused in a sentence that names the row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from models.errors import DataError
+from models.names import Names
+from training.data.cells import dates_in, encoded, moments_of, names_of, numbers_in, values_of
+from training.data.column_choices import ColumnChoices
+from training.data.table import Table
+from training.data.values import Values
+
+# From this share of numbers on, a column of texts is a numeric one in which a few words went astray; so with dates.
+SHARE_OF_A_KIND = 0.9
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+class RawColumn:
+    """One column of a table.
+
+    Args:
+        table: as read.
+        name: the column.
+        role: what messages call it: `column`, `target`, ….
+    """
+
+    def __init__(self, table: Table, name: str, role: str = "column") -> None:
+        self.name = name
+        self.called = f"{role} {name!r} of {table.source}"
+        self._table = table
+        self.cells = table.column(name)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def read(self, choices: ColumnChoices) -> Values:
+        """The column as the user chose, or else as what it looks like: numbers, dates or names.
+
+        Raises:
+            DataError: a cell that the kind does not have, or a type that is none of these.
+        """
+        if self.name in choices.categorical:
+            return self.names()
+        # Where another kind is forced, a column is not asked whether it is this one.
+        if self.name not in choices.date:
+            numbers = self.numbers(
+                forced=self.name in choices.numeric, remedy=f"read the column as names (--categorical {self.name})"
+            )
+            if numbers is not None:
+                self.check_range(numbers)
+                return numbers
+        dates = self.dates(
+            forced=self.name in choices.date, remedy=f"read the column as names (--categorical {self.name})"
+        )
+        return self.names() if dates is None else dates
+
+    def names(self) -> Names:
+        """The column as names.
+
+        Raises:
+            DataError: a type that no name can be made of.
+        """
+        kind = self.cells.type
+        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+            raise self._of_no_kind()
+        return names_of(self._table.with_texts(self.name))
+
+    def numbers(self, *, forced: bool, remedy: str) -> NDArray[np.float64] | None:
+        """The column as numbers, or None where it is one of names or dates.
+
+        Args:
+            forced: whether it must be numbers.
+            remedy: what to advise where a few cells are words.
+
+        Raises:
+            DataError: cells that are no numbers where they should be, or a type that is of no kind.
+        """
+        kind = self.cells.type
+        if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            return values_of(self.cells)
+        if pa.types.is_boolean(kind):
+            return values_of(self.cells) if forced else None
+        if _is_temporal(kind):
+            if forced:
+                raise DataError(f"{self.called} holds dates, not numbers: {remedy}, or leave them dates.")
+            return None
+        if not pa.types.is_dictionary(kind):
+            raise self._of_no_kind()
+        if not self._table.text and not forced:
+            return None
+        return self._read(
+            lambda texts: numbers_in(texts, decimal=self._table.decimal), kind="number", forced=forced, remedy=remedy
+        )
+
+    def as_numbers(self, remedy: str) -> NDArray[np.float64]:
+        """The column as numbers, whatever it looks like.
+
+        Raises:
+            DataError: cells that are no numbers.
+        """
+        numbers = self.numbers(forced=True, remedy=remedy)
+        if numbers is None:
+            raise self._of_no_kind()
+        return numbers
+
+    def dates(self, *, forced: bool, remedy: str) -> NDArray[np.datetime64] | None:
+        """The column as `(rows,)` datetime64[us] of UTC, or None where it is one of names or numbers.
+
+        Texts are dates where they are ISO 8601; in what order another form has day and month, nobody could tell.
+
+        Args:
+            forced: whether it must be dates.
+            remedy: what to advise where a few cells are none.
+
+        Raises:
+            DataError: cells that are no dates where they should be, or are outside the years 1 to 9999.
+        """
+        if _is_temporal(self.cells.type):
+            dates, is_outside = moments_of(self.cells)
+            if is_outside.any():
+                row = int(is_outside.argmax())
+                raise DataError(f"{self.called}: the date at {self.at(row)} is outside the years 1 to 9999.")
+            return dates
+        if not pa.types.is_dictionary(self.cells.type):
+            if forced:
+                raise DataError(
+                    f"{self.called} holds {self.cells.type}, not dates: those are written as in ISO 8601, 2024-05-31 "
+                    "or 2024-05-31T13:45:00Z."
+                )
+            return None
+        return self._read(dates_in, kind="date", forced=forced, remedy=remedy)
+
+    def check_has_values(self) -> None:
+        """Refuses a column that is all gaps."""
+        if self.count_missing() == len(self):
+            raise DataError(f"{self.called} has no value at all: drop it (--drop {self.name}).")
+
+    def check_complete(self, remedy: str = "fill it in or remove the row") -> None:
+        """Refuses a column with a gap."""
+        if missing := self.count_missing():
+            others = f" and {missing - 1} more" if missing > 1 else ""
+            raise DataError(f"{self.called} has no value at {self.at(int(self.missing().argmax()))}{others}: {remedy}.")
+
+    def check_range(self, values: NDArray[np.float64]) -> None:
+        """Refuses numbers that float32 has not."""
+        beyond = np.abs(values) > _FLOAT32_MAX  # False for NaN
+        if beyond.any():
+            row = int(beyond.argmax())
+            reason = "infinite" if np.isinf(values[row]) else "too large for 32-bit floating point"
+            raise DataError(f"{self.called}: the value at {self.at(row)} is {reason}.")
+
+    def at(self, row: int) -> str:
+        """Where a row stands, in words."""
+        return self._table.locate(row)
+
+    def missing(self) -> NDArray[np.bool_]:
+        """`(rows,)` whether there is no value."""
+        gaps: NDArray[np.bool_] = pc.is_null(self.cells, nan_is_null=True).to_numpy(zero_copy_only=False)
+        return gaps
+
+    def count_missing(self) -> int:
+        """Rows without a value."""
+        return int(self.missing().sum())
+
+    def _read(
+        self,
+        read: Callable[[pa.Array], tuple[NDArray[Any], NDArray[np.bool_]]],
+        *,
+        kind: str,
+        forced: bool,
+        remedy: str,
+    ) -> NDArray[Any] | None:
+        """The texts as `read` takes them, each text once; None where they are of another kind."""
+        codes, texts = encoded(self.cells)
+        values, is_read = read(texts)
+        # Code -1, a gap, is the last of each of these.
+        gap = np.full(1, "NaT" if values.dtype.kind == "M" else np.nan, dtype=values.dtype)
+        if is_read.all():
+            return np.concatenate((values, gap))[codes] if len(texts) or forced else None
+        is_astray = np.append(~is_read, False)[codes]  # (rows,)
+        present = int((codes >= 0).sum())
+        count = present - int(is_astray.sum())
+        # Strings of a typed table are names unless they are dates throughout, and no cell of them can be a slip.
+        if not forced and (count < SHARE_OF_A_KIND * present or not self._table.text):
+            return None
+        row = int(is_astray.argmax())
+        form = " of ISO 8601 (2024-05-31, 2024-05-31T13:45:00Z)" if kind == "date" else ""
+        raise DataError(
+            f"{self.called}: {self.cells[row].as_py()[:60]!r} at {self.at(row)} is not a {kind}{form}, while "
+            f"{count} of {present} cells are; correct it, or {remedy}."
+        )
+
+    def _of_no_kind(self) -> DataError:
+        return DataError(
+            f"{self.called} holds {self.cells.type}, which is neither numbers nor names nor dates: "
+            f"convert it, or drop it (--drop {self.name})."
+        )
+
+
+def _is_temporal(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))

@@ -1,0 +1,99 @@
+"""Columns that are no features but say how a row is used: its weight, its group, its time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import DataError
+from models.names import Names
+from training.data.column_choices import ColumnChoices
+from training.data.raw_column import RawColumn
+
+
+def read_weight(column: RawColumn) -> NDArray[np.float64]:
+    """`(rows,)` how much each row counts.
+
+    Raises:
+        DataError: a weight that is missing, no number, infinite or negative, or weights that are all 0.
+    """
+    column.check_complete("give every row a weight")
+    weight = column.as_numbers("name another column as the weight")
+    for is_wrong, why in ((~np.isfinite(weight), "infinite"), (weight < 0, "negative")):
+        if is_wrong.any():
+            raise DataError(f"{column.called}: the value at {column.at(int(is_wrong.argmax()))} is {why}.")
+    if not weight.any():
+        raise DataError(f"{column.called} is 0 in every row: no row would count.")
+    return weight
+
+
+def read_group(column: RawColumn) -> Names:
+    """`(rows,)` which rows belong together.
+
+    Raises:
+        DataError: a row without a group.
+    """
+    column.check_complete("give every row a group")
+    return column.names()
+
+
+def read_time(column: RawColumn, choices: ColumnChoices) -> NDArray[Any]:
+    """`(rows,)` float64 or datetime64[us] by which rows follow one another.
+
+    Raises:
+        DataError: a row without a time, or names, which have no order.
+    """
+    column.check_complete("give every row a time")
+    time = column.read(choices)
+    if isinstance(time, Names):
+        raise DataError(
+            f"{column.called} holds names ({time[0]!r} at {column.at(0)}), which have no order in time: it takes dates "
+            "as in ISO 8601 (2024-05-31), or numbers."
+        )
+    return time
+
+
+def check_groups_apart(train: Names, test: Names, column: RawColumn) -> None:
+    """Refuses a test file with groups that the training file has too.
+
+    Args:
+        train: the groups of the training rows.
+        test: those of the test file's.
+        column: the test file's.
+
+    Raises:
+        DataError: there is one; named, with the first of its rows.
+    """
+    if both := set(train.distinct()) & set(test.distinct()):
+        shared = np.isin(test.codes, [i for i, name in enumerate(test.names) if name in both])
+        row = int(shared.argmax())
+        raise DataError(
+            f"{column.called}: {test[row]!r} at {column.at(row)} is a group of the training rows too: a group has to "
+            "be in one part."
+        )
+
+
+def check_times_apart(train: NDArray[Any], test: NDArray[Any], column: RawColumn) -> None:
+    """Refuses a test file with rows that are not newer than all training rows.
+
+    Args:
+        train: the times of the training rows.
+        test: those of the test file's.
+        column: the test file's.
+
+    Raises:
+        DataError: there is one, or one file has dates and the other numbers.
+    """
+    if train.dtype.kind != test.dtype.kind:
+        kinds = {"M": "dates", "f": "numbers"}
+        raise DataError(
+            f"{column.called} holds {kinds[test.dtype.kind]}, and that of the training rows {kinds[train.dtype.kind]}."
+        )
+    is_early = test <= train.max()
+    if is_early.any():
+        raise DataError(
+            f"{column.called}: the row at {column.at(int(is_early.argmax()))} is not newer than all training rows, as "
+            "the test part of a split by time has to be."
+        )

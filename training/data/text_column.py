@@ -1,0 +1,98 @@
+"""A column of texts as it comes in block by block, kept in as little memory as what it holds allows.
+
+Texts that repeat are kept once each. Where most of a block's cells differ and all are numbers, or all are dates, what
+they say is kept in eight bytes a cell and the texts are let go; should a later block make words of the column after
+all, it has to be read once more, with its texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from training.data.cells import dates_in, encoded, numbers_in
+
+# The cells that count as missing. pandas' longer list would turn categories such as "None" and "n/a" into gaps.
+MISSING = ("", "NA", "NaN", "nan", "null", "NULL")
+
+_FEW = 1_000  # distinct texts of a block that are no burden
+
+_Reader = Callable[[pa.Array], tuple[NDArray[Any], NDArray[np.bool_]]]
+
+
+class TextColumn:
+    """The cells of one column so far.
+
+    Args:
+        decimal: the decimal mark of its numbers, should it hold any.
+        keep_texts: whether texts are kept whatever they hold.
+    """
+
+    def __init__(self, *, decimal: str, keep_texts: bool = False) -> None:
+        self._readers: tuple[_Reader, ...] = (lambda texts: numbers_in(texts, decimal=decimal), dates_in)
+        self._keep_texts = keep_texts
+        self._read: _Reader | None = None  # what reads cells, once texts are let go
+        self._texts: list[tuple[NDArray[np.int32], pa.Array]] = []  # of each block: (rows,) places in its texts
+        self._values: list[NDArray[Any]] = []  # of each block: (rows,) float64 or datetime64[us]
+        self._is_lost = False
+
+    def add(self, block: pa.Array) -> None:
+        """Takes the next cells, as they stand in the file."""
+        if self._is_lost or len(block) == 0:
+            return
+        if self._read is not None:
+            texts = _bare(block)
+            values, is_read = self._read(texts)
+            self._values.append(values)
+            if is_read.sum() + texts.null_count < len(texts):
+                self._values, self._is_lost = [], True
+            return
+        codes, texts = encoded(block)
+        self._texts.append((codes, _bare(texts)))
+        if not self._keep_texts and len(texts) > max(_FEW, len(block) // 4):
+            self._let_go_of_texts()
+
+    def finish(self) -> pa.Array | None:
+        """All cells: texts as a dictionary array, float64 with NaN for missing, or timestamps.
+
+        None where the column must be read again with its texts kept.
+        """
+        if self._is_lost:
+            return None
+        if self._read is not None:
+            values, self._values = np.concatenate(self._values), []
+            return pa.array(values)
+        if not self._texts:
+            return pa.array([], pa.string()).dictionary_encode()
+        # One dictionary for all blocks, and the place of every block's texts in it.
+        together = pa.chunked_array([texts for _, texts in self._texts]).dictionary_encode()
+        places = [pc.fill_null(chunk.indices, -1).to_numpy() for chunk in together.chunks]
+        codes = [np.append(place, -1)[local] for place, (local, _) in zip(places, self._texts, strict=True)]
+        self._texts = []
+        whole = np.concatenate(codes).astype(np.int32)
+        return pa.DictionaryArray.from_arrays(pa.array(whole, mask=whole < 0), together.chunk(0).dictionary)
+
+    def _let_go_of_texts(self) -> None:
+        for read in self._readers:
+            of_blocks = []
+            for codes, texts in self._texts:
+                values, is_read = read(texts)
+                if is_read.sum() + texts.null_count < len(texts):
+                    break
+                gap = np.full(1, "NaT" if values.dtype.kind == "M" else np.nan, dtype=values.dtype)
+                of_blocks.append(np.concatenate((values, gap))[codes])  # code -1 is the last
+            else:
+                self._read, self._values, self._texts = read, of_blocks, []
+                return
+        self._keep_texts = True
+
+
+def _bare(texts: pa.Array) -> pa.Array:
+    """The texts without the blanks around them; null for those that count as missing."""
+    bare = pc.utf8_trim_whitespace(texts)
+    return pc.if_else(pc.is_in(bare, value_set=pa.array(MISSING)), pa.scalar(None, pa.string()), bare)

@@ -1,0 +1,112 @@
+"""What comes before the first Linear, of several networks at once: embed, look up, scale, and their derivatives.
+
+The standardisation and the clip have no parameters and are done once, before training.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from models.inputs import InputConfig
+from training.engines.network.parameters import Parameters
+from training.engines.network.workspace import Workspace
+
+
+class Inputs:
+    """(k, b, numbers + flags) dense features and (k, b, indices) rows of the table → (k, b, width)."""
+
+    def __init__(self, config: InputConfig, parameters: Parameters, work: Workspace) -> None:
+        self._config = config
+        self._values = {name: v for name, v in parameters.values.items() if name.startswith("inputs.")}
+        self._gradients = {name: g for name, g in parameters.gradients.items() if name.startswith("inputs.")}
+        self._work = work
+        self._numbers = len(config.numbers)
+        self._has_waves = config.periodic_width > 0
+        if config.indices:
+            offsets = torch.tensor(config.table_offsets(), device=work.device)
+            members = self._values["inputs.embedding.weight"].shape[0]
+            starts = torch.arange(members, device=work.device)[:, None] * config.table_rows
+            self._zero_rows = offsets
+            self._member_starts = starts[:, :, None]  # (k, 1, 1)
+
+    def forward(self, dense: Tensor, rows: Tensor | None, *, training: bool) -> Tensor:
+        """The row that the first Linear takes: (k, b, width).
+
+        Args:
+            dense: (k, b, numbers + flags) numbers, standardised and clipped, then flags.
+            rows: (k, b, indices) places in a member's table; None where there are none.
+            training: no matter here.
+        """
+        config, n = self._config, self._numbers
+        k, b, _ = dense.shape
+        out = self._work.take("inputs.x", (k, b, config.width))
+        at = n + config.periodic_width
+        flags = len(config.flags)
+        out[..., :n] = dense[..., :n]
+        out[..., at : at + flags] = dense[..., n:]
+        if self._has_waves:
+            self._embed_numbers(dense[..., :n], out[..., n:at])
+        if rows is not None:
+            table = self._values["inputs.embedding.weight"]  # (k, table_rows, size)
+            self._places = (rows + self._member_starts).flatten()  # (k·b·indices,)
+            embedded = torch.index_select(table.reshape(-1, config.embedding_size), 0, self._places)
+            out[..., at + flags :] = embedded.view(k, b, -1)
+        self._x = out
+        if not config.scale:
+            return out
+        scale = self._values["inputs.scale.weight"][:, None]  # (k, 1, width)
+        return torch.mul(out, scale, out=self._work.take("inputs.y", out.shape))
+
+    def backward(self, gradient: Tensor) -> None:
+        """∂loss/∂(what `forward` gave), (k, b, width) → the parameters' gradients."""
+        config, n = self._config, self._numbers
+        if config.scale:
+            by_scale = torch.mul(gradient, self._x, out=self._work.take("inputs.s'", gradient.shape))
+            torch.sum(by_scale, dim=1, out=self._gradients["inputs.scale.weight"])
+            gradient = gradient.mul_(self._values["inputs.scale.weight"][:, None])
+        at = n + config.periodic_width
+        if self._has_waves:
+            self._embed_numbers_backward(gradient[..., n:at])
+        if config.indices:
+            by_rows = gradient[..., at + len(config.flags) :].reshape(-1, config.embedding_size)
+            by_table = self._gradients["inputs.embedding.weight"]  # (k, table_rows, size)
+            total = torch.zeros(by_table.shape, device=by_rows.device, dtype=by_rows.dtype)
+            total.view(-1, config.embedding_size).index_add_(0, self._places, by_rows)
+            by_table.copy_(total)
+            by_table[:, self._zero_rows] = 0  # what is no category stays at 0
+
+    def _embed_numbers(self, x: Tensor, out: Tensor) -> None:
+        """PBLD: W·cos(2πfx + φ) + b of each number; x: (k, b, n), out: (k, b, n·size)."""
+        size, frequencies = self._config.periodic_size, self._config.frequencies
+        k, b, n = x.shape
+        values = self._values
+        rate = (2 * math.pi * values["inputs.periodic.frequency"])[:, :, None]  # (k, n, 1, frequencies)
+        phase = values["inputs.periodic.phase"][:, :, None]
+        self._number = x.transpose(1, 2)[..., None]  # (k, n, b, 1)
+        shape = (k, n, b, frequencies)
+        self._angle = torch.addcmul(phase, self._number, rate, out=self._work.take("inputs.angle", shape))
+        self._waves = torch.cos(self._angle, out=self._work.take("inputs.waves", shape))
+        weight = values["inputs.periodic.weight"].reshape(k * n, size, frequencies)
+        bias = values["inputs.periodic.bias"].reshape(k * n, 1, size)
+        embedded = torch.baddbmm(bias, self._waves.view(k * n, b, frequencies), weight.transpose(1, 2))
+        out.view(k, b, n, size).copy_(embedded.view(k, n, b, size).transpose(1, 2))
+
+    def _embed_numbers_backward(self, gradient: Tensor) -> None:
+        """∂loss/∂(what `_embed_numbers` gave), (k, b, n·size)."""
+        size, frequencies = self._config.periodic_size, self._config.frequencies
+        k, b, _ = gradient.shape
+        n = self._numbers
+        by_out = gradient.view(k, b, n, size).transpose(1, 2).reshape(k * n, b, size)
+        values, gradients = self._values, self._gradients
+        by_weight = torch.bmm(by_out.transpose(1, 2), self._waves.view(k * n, b, frequencies))
+        gradients["inputs.periodic.weight"].copy_(by_weight.view(k, n, size, frequencies))
+        gradients["inputs.periodic.bias"].copy_(by_out.sum(dim=1).view(k, n, size))
+        weight = values["inputs.periodic.weight"].reshape(k * n, size, frequencies)
+        by_angle = torch.bmm(by_out, weight).view(k, n, b, frequencies)
+        by_angle.mul_(self._angle.sin_()).neg_()
+        torch.sum(by_angle, dim=2, out=gradients["inputs.periodic.phase"])
+        by_rate = by_angle.mul_(self._number).sum(dim=2)
+        torch.mul(by_rate, 2 * math.pi, out=gradients["inputs.periodic.frequency"])

@@ -1,0 +1,70 @@
+"""Dropout masks: 0 for a dropped unit, 1/(1 - p) for a kept one.
+
+On a CPU torch draws a Bernoulli number in about 7 ns, which for three layers of 256 units is a third of a step. Here
+sixteen random bits a unit are compared with p·2¹⁶: a ninth of the time, and p is met to 2⁻¹⁷.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_STEPS = 1 << 16
+_PER_WORD = 4  # 16-bit numbers in the 64 bits that a generator gives at once
+
+
+class Masks:
+    """A source of masks.
+
+    Attributes:
+        probabilities: (members,) with which each member's units are dropped.
+    """
+
+    def __init__(self, probabilities: NDArray[np.float64], *, seed: int, device: torch.device) -> None:
+        self.probabilities = probabilities
+        self._bits = np.random.SFC64(seed)
+        self._on_cpu = device.type == "cpu"
+        self._generator = np.random.Generator(self._bits)
+        self._device_generator = None if self._on_cpu else torch.Generator(device).manual_seed(seed)
+        self.weaken(1.0)
+
+    def weaken(self, share: float) -> None:
+        """From now on drops with this share of the probabilities."""
+        current = share * self.probabilities
+        threshold = np.rint(current * _STEPS).clip(0, _STEPS - 1)  # (members,)
+        self.drops = bool(threshold.any())
+        kept = 1 - threshold / _STEPS
+        self._thresholds = threshold.astype(np.uint16)[:, None]
+        self._scales = (1 / kept)[:, None]
+
+    def draw(self, out: Tensor) -> Tensor:
+        """Fills (k, b, w) with a mask."""
+        members = out.shape[0]
+        if self._device_generator is not None:
+            shape = (members, *[1] * (out.ndim - 1))
+            kept = torch.from_numpy(1 / self._scales).to(out).view(shape)
+            torch.rand(out.shape, generator=self._device_generator, out=out)
+            return out.copy_((out < kept).to(out.dtype) / kept)
+        size = out.numel()
+        words = self._generator.integers(0, 1 << 64, size=-(-size // _PER_WORD), dtype=np.uint64)
+        numbers = words.view(np.uint16)[:size].reshape(members, -1)  # (k, b·w)
+        flat = out.view(members, -1).numpy()
+        np.multiply(numbers >= self._thresholds, self._scales.astype(flat.dtype), out=flat)
+        return out
+
+    def state(self) -> NDArray[Any]:
+        """Where the source stands, for `restore`."""
+        if self._device_generator is not None:
+            return self._device_generator.get_state().numpy().copy()
+        return np.array(self._bits.state["state"]["state"])
+
+    def restore(self, state: NDArray[Any]) -> None:
+        """Goes on from a `state`."""
+        if self._device_generator is not None:
+            self._device_generator.set_state(torch.from_numpy(state.copy()))
+        else:
+            self._bits.state = {"bit_generator": "SFC64", "state": {"state": state}, "has_uint32": 0, "uinteger": 0}

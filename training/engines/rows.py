@@ -1,0 +1,87 @@
+"""The rows that a run learns from and is judged by, on the device, cut into what the network's inputs take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.config import MLPConfig
+from models.input_layer import smooth_clip
+from training.engines.network.network import Batch
+
+
+class DeviceRows:
+    """All rows of a part.
+
+    The standardised numbers are clipped here, once for all epochs.
+    """
+
+    def __init__(
+        self,
+        config: MLPConfig,
+        x: NDArray[np.float32],
+        y: NDArray[np.generic],
+        weight: NDArray[np.float64] | None,
+        *,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        """Puts the rows on the device.
+
+        Args:
+            config: the architecture.
+            x: `(rows, in_features)`, standardised.
+            y: `(rows,)` class indices or values.
+            weight: `(rows,)`, of which the mean becomes 1; None for 1 each.
+            device: where.
+            dtype: of all but indices.
+        """
+        inputs = config.inputs
+        self._rows: Tensor | None = None  # (rows, indices) places in the embedding table
+        if inputs is None:
+            dense = torch.from_numpy(np.ascontiguousarray(x))
+        else:
+            numbers = smooth_clip(torch.from_numpy(x[:, inputs.numbers]), inputs.clip)
+            dense = torch.cat([numbers, torch.from_numpy(x[:, inputs.flags])], dim=1)
+            if inputs.indices:
+                places = torch.from_numpy(x[:, inputs.indices]).long() + torch.tensor(inputs.table_offsets())
+                self._rows = places.to(device)
+        self._dense = dense.to(device, dtype)  # (rows, numbers + flags)
+        target = torch.from_numpy(np.ascontiguousarray(y))
+        self._target = (target.to(dtype) if config.output == "linear" else target.long()).to(device)
+        self._weight = None
+        if weight is not None:
+            self._weight = torch.from_numpy(weight / weight.mean()).to(device, dtype)
+
+    def __len__(self) -> int:
+        return len(self._target)
+
+    def batch(self, order: Tensor) -> Batch:
+        """Some rows of each member.
+
+        Args:
+            order: (members, b) row numbers.
+        """
+        k, b = order.shape
+        flat = order.flatten()
+        return Batch(
+            dense=self._dense.index_select(0, flat).view(k, b, -1),
+            rows=None if self._rows is None else self._rows.index_select(0, flat).view(k, b, -1),
+            target=self._target[order],
+            weight=None if self._weight is None else self._weight[order],
+        )
+
+    def parts(self, size: int, members: int) -> Iterator[Batch]:
+        """All rows in order, `size` at a time, the same for each member."""
+        for begin in range(0, len(self), size):
+            rows = slice(begin, min(begin + size, len(self)))
+            yield Batch(
+                dense=self._dense[rows].expand(members, -1, -1),
+                rows=None if self._rows is None else self._rows[rows].expand(members, -1, -1),
+                target=self._target[None, rows],
+                weight=None if self._weight is None else self._weight[None, rows],
+            )

@@ -1,0 +1,245 @@
+"""A trainer: networks, rows and an optimiser, and what can be done with them: an epoch, a step, a judgement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.config import MLPConfig
+from training.config import TrainConfig
+from training.engines.engine import Matrices, batches
+from training.engines.initial import initial_tensors
+from training.engines.network.losses import CrossEntropy, Loss, SquaredError
+from training.engines.network.masks import Masks
+from training.engines.network.network import Network
+from training.engines.rows import DeviceRows
+from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
+from training.recipes import learning_rate_factor
+
+_EVALUATION_ROWS = 8192  # of all members together that a judgement takes at once: bounds memory, not arithmetic
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberRates:
+    """Hyperparameters in which the members differ, `(members,)` each; None for all as the config says.
+
+    Attributes:
+        learning_rates: factors on the config's.
+        dropouts: probabilities, in place of the config's.
+    """
+
+    learning_rates: NDArray[np.float64] | None = None
+    dropouts: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a part says of each member, on the device.
+
+    Attributes:
+        loss: (members,) mean loss.
+        error: (members,) share of rows misclassified; of a regression, the loss.
+    """
+
+    loss: Tensor
+    error: Tensor
+
+
+class Trainer:
+    """Trains `architecture.members` networks at once. The same arguments give the same bytes on a CPU.
+
+    torch's global generators are not touched.
+
+    Attributes:
+        network: the networks.
+        steps_an_epoch: batches of an epoch.
+        steps_done: so far.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        architecture: MLPConfig,
+        data: Matrices,
+        *,
+        device: torch.device,
+        rates: MemberRates | None = None,
+    ) -> None:
+        """Draws the first weights and puts everything on the device.
+
+        Args:
+            config: how to train.
+            architecture: what to train; its `members` are how many.
+            data: rows and targets.
+            device: where.
+            rates: what differs between the members.
+        """
+        config = config.for_task(architecture.task)
+        rates = rates or MemberRates()
+        members = architecture.members
+        self.config = config
+        self._generator = torch.Generator().manual_seed(config.seed)
+        dropouts = np.full(members, architecture.dropout) if rates.dropouts is None else rates.dropouts
+        self._masks = Masks(dropouts, seed=config.seed, device=device)
+        ntk = config.parametrization == "ntk"
+        self.network = Network(
+            architecture,
+            masks=self._masks,
+            ntk=ntk,
+            factor=learning_rate_factor if ntk else _alike,
+            member_rates=None if rates.learning_rates is None else torch.from_numpy(rates.learning_rates),
+            device=device,
+        )
+        sample = data.x if config.initialization == "data" else None
+        self.network.load(initial_tensors(architecture, sample=sample, generator=self._generator))
+        self._train = DeviceRows(architecture, data.x, data.y, data.weight, device=device)
+        self._validation = DeviceRows(
+            architecture, data.validation_x, data.validation_y, data.validation_weight, device=device
+        )
+        self._loss: Loss = SquaredError()
+        if architecture.output != "linear":
+            self._loss = CrossEntropy(smoothing=config.label_smoothing)
+        self._cuts = batches(len(self._train), config.batch_size_for(len(self._train)))
+        self._device = device
+        parameters = self.network.parameters
+        flat = torch.nn.Parameter(parameters.flat, requires_grad=False)
+        flat.grad = parameters.gradient
+        self.optimizer = torch.optim.Adam([flat], lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
+        self._decay_spans = parameters.decay_rates(_decays_all_but_biases if ntk else _decays_matrices)
+        self._rate_of = LEARNING_RATES[config.schedule]
+        self._regularization_of = REGULARIZATIONS[config.regularization]
+        self.steps_an_epoch = len(self._cuts)
+        self.steps_done = 0
+
+    def epoch(self) -> Tensor:
+        """Learns from all rows once; the mean training loss of each member (members,), still on the device."""
+        members, rows = self.network.config.members, len(self._train)
+        order = torch.stack([torch.randperm(rows, generator=self._generator) for _ in range(members)])
+        order = order.to(self._device)  # (members, rows)
+        steps = self.config.epochs * self.steps_an_epoch
+        total = torch.zeros(members, device=self._device)
+        for begin, end in self._cuts:
+            time = self.steps_done / steps
+            loss = self.step(
+                order[:, begin:end],
+                rate=self.config.learning_rate * self._rate_of(time),
+                regularization=self._regularization_of(time),
+            )
+            total.add_(loss, alpha=(end - begin) / rows)
+        return total
+
+    def step(self, order: Tensor, *, rate: float, regularization: float = 1.0) -> Tensor:
+        """Learns from one batch; each member's loss over it, before the step: (members,), still on the device.
+
+        Args:
+            order: (members, b) row numbers of the training part.
+            rate: the learning rate.
+            regularization: share of dropout and weight decay that acts.
+        """
+        config, parameters = self.config, self.network.parameters
+        if config.regularization != "constant":
+            self._masks.weaken(regularization)
+        loss = self.network.learn(self._train.batch(order), self._loss)
+        gradient = parameters.gradient
+        decay = config.weight_decay * regularization
+        if decay and config.optimizer == "adam":
+            for span, strength in self._decay_spans:
+                weights = parameters.flat[:, span]
+                gradient[:, span].add_(weights if strength is None else weights * strength, alpha=decay)
+        if config.clip_norm is not None:
+            norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # (members, 1)
+            gradient.mul_((config.clip_norm / (norm + 1e-6)).clamp_max_(1))
+        if decay and config.optimizer == "adamw":
+            for span, strength in self._decay_spans:
+                shrink = 1 - rate * decay
+                parameters.flat[:, span].mul_(shrink if strength is None else 1 - strength * (rate * decay))
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        parameters.refresh()
+        self.steps_done += 1
+        return loss
+
+    def random_batch(self) -> Tensor:
+        """(members, b) row numbers drawn anew, for a step outside of an epoch."""
+        (begin, end), rows = self._cuts[0], len(self._train)
+        members = self.network.config.members
+        order = [torch.randperm(rows, generator=self._generator)[: end - begin] for _ in range(members)]
+        return torch.stack(order).to(self._device)
+
+    def judge(self) -> Judgement:
+        """How each member does on the validation part, in inference."""
+        network, rows = self.network, len(self._validation)
+        members = network.config.members
+        loss = torch.zeros(members, device=self._device)
+        error = torch.zeros(members, device=self._device)
+        for batch in self._validation.parts(max(_EVALUATION_ROWS // members, 1), members):
+            out = network.forward(batch)
+            share = batch.target.shape[1] / rows
+            loss.add_(self._loss(out, batch.target, batch.weight, gradient=False), alpha=share)
+            if network.config.output != "linear":
+                wrong = (out.argmax(dim=-1) != batch.target).to(loss.dtype)  # (members, b)
+                if batch.weight is not None:
+                    wrong = wrong * batch.weight
+                error.add_(wrong.mean(dim=1), alpha=share)
+        return Judgement(loss, loss if network.config.output == "linear" else error)
+
+    def weights(self) -> list[Tensor]:
+        """Copies of all that inference depends on: (members, …) each."""
+        return [tensor.clone() for tensor in self.current()]
+
+    def set_weights(self, weights: list[Tensor], members: Tensor | None = None) -> None:
+        """Takes weights back.
+
+        Args:
+            weights: as `weights` gave them.
+            members: (members,) of which member each is to get its weights; None for its own.
+        """
+        for tensor, value in zip(self.current(), weights, strict=True):
+            tensor.copy_(value if members is None else value[members])
+        self.network.parameters.refresh()
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """All that the next step depends on, but for the rows: arrays by name, for `restore`."""
+        moments = self.optimizer.state[self.optimizer.param_groups[0]["params"][0]]
+        return {
+            **{f"weights.{i}": tensor.cpu().numpy().copy() for i, tensor in enumerate(self.current())},
+            **{f"adam.{name}": tensor.cpu().numpy().copy() for name, tensor in moments.items()},
+            "generator": self._generator.get_state().numpy().copy(),
+            "masks": self._masks.state(),
+            "steps_done": np.array(self.steps_done),
+        }
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on from where a `state` was taken, bit for bit on a CPU."""
+        for i, tensor in enumerate(self.current()):
+            tensor.copy_(torch.from_numpy(state[f"weights.{i}"]))
+        moments = {name[5:]: torch.from_numpy(array) for name, array in state.items() if name.startswith("adam.")}
+        parameter = self.optimizer.param_groups[0]["params"][0]
+        self.optimizer.state[parameter] = {name: tensor.to(self._device) for name, tensor in moments.items()}
+        self._generator.set_state(torch.from_numpy(state["generator"]))
+        self._masks.restore(state["masks"])
+        self.steps_done = int(state["steps_done"])
+        self.network.parameters.refresh()
+
+    def current(self) -> list[Tensor]:
+        """All that inference depends on, as it is now and not copied: (members, …) each."""
+        return [self.network.parameters.flat, *self.network.running_statistics()]
+
+
+def _alike(name: str) -> float:
+    return 1.0
+
+
+def _decays_matrices(name: str) -> bool:
+    """A bias or a scale has nothing to shrink for."""
+    return name.startswith("layers.") and name.endswith(".weight")
+
+
+def _decays_all_but_biases(name: str) -> bool:
+    return not (name.startswith("layers.") and name.endswith(".bias"))

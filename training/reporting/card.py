@@ -1,0 +1,199 @@
+"""The model card (Mitchell et al. 2019): a Markdown page with a YAML head as Hugging Face's hub reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from models.summary import summarize
+from training.data.split import PARTS
+from training.fit import FittedModel
+from training.reporting.comparison import Comparison
+from training.reporting.evaluation import Evaluation
+from training.reporting.figures import columns_table, figure, metric_name, plainly
+
+_COLUMNS = 100  # that are listed
+_EXAMPLE_COLUMNS = 200  # beyond, the example's request would fill the page
+
+# What Markdown or HTML in it could take for markup; an underscore only where it does not stand inside a word.
+_MARKUP = re.compile(r"[\\`*{}\[\]<>|~&$#!^]|(?<![^\W_])_|_(?![^\W_])")
+# What YAML does not allow in a quoted text as it is, beside what JSON escapes.
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+
+
+def model_card(model: FittedModel, reference: str, evaluation: Evaluation, comparison: Comparison | None = None) -> str:
+    """The card as Markdown.
+
+    Args:
+        model: what was fitted.
+        reference: what it is published as, `NAME@VERSION`.
+        evaluation: of its test part.
+        comparison: with the baselines, where they were trained.
+    """
+    parts = [
+        _head(model, reference),
+        f"# {_text(reference)}",
+        _about(model),
+        _use(model),
+        _data(model),
+        _recipe(model),
+        _figures(model, evaluation, comparison),
+        _limits(model, evaluation),
+        _asking(model, reference),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(model: FittedModel, reference: str) -> str:
+    """The YAML head. A text in it is quoted as JSON quotes it, which is YAML too."""
+    task = f"tabular-{model.table.task}"
+    measures = {name: value for name, value in model.metrics["test"].items() if name != "rows"}
+    lines = [
+        "library_name: axon",
+        f"pipeline_tag: {task}",
+        f"tags: [tabular, mlp, {task}]",
+        f"metrics: [{', '.join(measures)}]",
+        "model-index:",
+        f"- name: {_quoted(reference)}",
+        "  results:",
+        f"  - task: {{type: {task}}}",
+        f"    dataset: {{name: {_quoted(model.table.name)}, type: tabular, split: test}}",
+        "    metrics:",
+        *(f"    - {{type: {name}, value: {_number(value)}}}" for name, value in measures.items()),
+    ]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _about(model: FittedModel) -> str:
+    table = model.table
+    predicts = (
+        f"the class of {_text(table.target_name)}, one of {len(table.labels):,}"
+        if table.labels
+        else f"the value of {_text(table.target_name)}"
+    )
+    parameters = summarize(model.checkpoint.config).total_params
+    return (
+        f"A multi-layer perceptron with {parameters:,} parameters that predicts {predicts}, from "
+        f"{len(table.features):,} columns of a table. Trained and served by Axon; `model.safetensors` beside this page "
+        "is all of it, preprocessing included, and `report.html` shows what it does in charts."
+    )
+
+
+def _use(model: FittedModel) -> str:
+    return (
+        "## Intended use\n\nFor rows that come from where the training rows came from: the same columns, measured in "
+        "the same way, of the same population. Whether it is good and fair enough for a purpose, the figures below can "
+        "help to judge, and cannot decide; they say nothing of groups that the table does not tell apart."
+    )
+
+
+def _data(model: FittedModel) -> str:
+    table, sizes = model.table, model.split.sizes()
+    fingerprint = model.checkpoint.data.get("fingerprint")
+    sentence = f"{table.rows:,} rows of {_text(table.name)}: " + ", ".join(f"{sizes[part]:,} {part}" for part in PARTS)
+    lines = ["## Data", f"{sentence}." + (f" Fingerprint `{fingerprint}`." if isinstance(fingerprint, str) else "")]
+    if table.labels:
+        shown = ", ".join(_text(label) for label in table.labels[:50])
+        lines.append(f"Classes: {shown}{', …' if len(table.labels) > 50 else ''}.")
+    rows = columns_table(model.checkpoint.schema)
+    lines.append(_table(("column", "kind", "seen in training", "else"), rows[:_COLUMNS]))
+    if len(rows) > _COLUMNS:
+        lines.append(f"… and {len(rows) - _COLUMNS:,} more.")
+    return "\n\n".join(lines)
+
+
+def _recipe(model: FittedModel) -> str:
+    trained = model.trained
+    settings = [
+        (name, plainly(json.dumps(value) if isinstance(value, list | dict) else "none" if value is None else value))
+        for name, value in model.checkpoint.training.items()
+        if name != "history"
+    ]
+    return (
+        f"## Training\n\nEpoch {trained.best_epoch:,} of the {trained.epochs_run:,} that were run is kept, the best on "
+        f"the validation part.\n\n{_table(('setting', 'value'), settings)}"
+    )
+
+
+def _figures(model: FittedModel, evaluation: Evaluation, comparison: Comparison | None) -> str:
+    names = dict.fromkeys(name for part in PARTS for name in model.metrics[part])
+    rows = [(metric_name(name), *(_cell(model.metrics[part].get(name)) for part in PARTS)) for name in names]
+    lines = ["## Figures", _table(("", *PARTS), rows)]
+    headline = metric_name(evaluation.headline)
+    if evaluation.interval is not None:
+        low, high = map(figure, evaluation.interval)
+        lines.append(f"The test {headline} lies between {low} and {high} with 95 % confidence, by the number of rows.")
+    if evaluation.calibration is not None:
+        lines.append(
+            f"Calibration: over {evaluation.rows:,} test rows, confidence and accuracy differ by "
+            f"{figure(evaluation.calibration.expected_error)} on average (expected calibration error, "
+            f"{len(evaluation.calibration.bins)} bins of equal width)."
+        )
+    if evaluation.importances:
+        first = ", ".join(_text(importance.column) for importance in evaluation.importances[:5])
+        lines.append(f"The columns that matter most to {headline} (permutation importance): {first}.")
+    if comparison is not None:
+        lines.append(f"Beside baselines, on the test part: {_text(comparison.advice)}")
+        lines.append(_table(*comparison.side_by_side(("test",))))
+    return "\n\n".join(lines)
+
+
+def _limits(model: FittedModel, evaluation: Evaluation) -> str:
+    limits = [
+        "Beyond the ranges seen in training, above, it answers all the same, and has no grounds to.",
+        "A row without a column, with a text where a number is expected, or with a missing value where training saw "
+        "none is refused, with the row and the column named; so is an unknown category, where the table says so.",
+    ]
+    if evaluation.of < 300:
+        limits.append(f"The test part has {evaluation.of:,} rows only: its figures are rough.")
+    limits += map(_text, model.notes)
+    return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
+
+
+def _asking(model: FittedModel, reference: str) -> str:
+    heading = "## Asking it\n\n`python -m service` serves the store that it is in."
+    if len(model.table.features) > _EXAMPLE_COLUMNS:
+        return f"{heading} `GET /models/{reference}` lists its columns."
+    request = {"model": reference, "instances": [_example(model)]}
+    command = f"curl -s localhost:8000/predict -d {shlex.quote(json.dumps(request, allow_nan=False))}"
+    return f"{heading} An example row:\n\n{_fenced(command)}"
+
+
+def _example(model: FittedModel) -> dict[str, Any]:
+    """A row that the model takes: of the training part, since a category of another one may be unknown to it."""
+    return model.table.example(int(model.split.train[0]))
+
+
+def _number(value: float) -> str:
+    """A number as YAML 1.1 and 1.2 both read it: the older takes 1e-05, without a point, for a text."""
+    return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
+
+
+def _quoted(text: str) -> str:
+    """A text as a double-quoted YAML scalar."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", quoted)
+
+
+def _text(text: str) -> str:
+    """A text on one line as Markdown that shows it and nothing else."""
+    return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *(list(map(_text, row)) for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _fenced(code: str) -> str:
+    """Code in a fence that is longer than any in it."""
+    longest = max((len(run) for run in re.findall("`+", code)), default=0)
+    fence = "`" * max(longest + 1, 3)
+    return f"{fence}sh\n{code}\n{fence}"
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else figure(value)

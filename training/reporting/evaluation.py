@@ -1,0 +1,287 @@
+"""An evaluation: what a fitted model does on the rows of its test part, as data. `html` and `card` format it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.fuse import InferenceNetwork
+from models.summary import summarize
+from training.data.preprocessing import encode
+from training.fit import FittedModel
+from training.metrics import HEADLINE, reliability
+from training.reporting import importance
+from training.reporting.importance import Importance
+
+MAX_ROWS = 50_000  # of the test part that are looked at
+MAX_CLASSES = 20  # that have a line of their own in the confusion matrix
+LARGEST_ERRORS = 6
+_POINTS = 800  # of a scatter plot
+_BARS = 31  # of a histogram
+_CHUNK = 8_192  # rows of one forward
+_Z = 1.959963984540054  # standard deviations to each side that hold 95 % of a normal distribution
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Confusion:
+    """How often each class was answered for each true one.
+
+    Attributes:
+        labels: the classes; where there are many, the most frequent, and a last entry for all others.
+        counts: `counts[truth][answer]`
+        merged: how many classes the last entry holds; 0 where each has its own.
+    """
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    merged: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrationBin:
+    """The answers whose confidence lies above `low` and at most at `high`."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """The reliability curve in bins of equal width over the confidence, and its expected calibration error."""
+
+    bins: tuple[CalibrationBin, ...]
+    expected_error: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Residuals:
+    """A regression's errors, predicted minus true, in the target's unit.
+
+    Attributes:
+        points: (true, predicted) of some rows.
+        edges: of the histogram's bars; the outermost bars also hold what lies beyond them.
+        counts: errors in each bar.
+        median_absolute, p90_absolute: half, and nine tenths, of the errors are no larger.
+        bias: their mean.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    median_absolute: float
+    p90_absolute: float
+    bias: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LargestError:
+    """One row that the model got wrong.
+
+    Attributes:
+        row: its place in the table, from 1.
+        truth, answer: labels or values.
+        probability: of the true class, where there are probabilities.
+        features: the row as a client would send it.
+    """
+
+    row: int
+    truth: str | float
+    answer: str | float
+    probability: float | None
+    features: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """What a model does on its test part.
+
+    Attributes:
+        rows: of the test part that were looked at.
+        of: rows that it has.
+        trivial: what the headline metric would be for the answer that fits the training part best without looking
+            at any column: its most frequent class, or its mean.
+        interval: 95 % confidence interval of an accuracy (Wilson 1927); None for a regression.
+        importances: of the columns, the greatest first; empty where `importance_note` says why.
+        importance_rows: rows that they were measured on.
+        confusion, calibration, residuals, largest_errors: as their classes say; None where they do not apply.
+    """
+
+    headline: str
+    rows: int
+    of: int
+    trivial: float | None
+    interval: tuple[float, float] | None
+    confusion: Confusion | None
+    calibration: Calibration | None
+    residuals: Residuals | None
+    importances: tuple[Importance, ...]
+    importance_rows: int
+    importance_note: str | None
+    largest_errors: tuple[LargestError, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        plain: dict[str, Any] = _listed(asdict(self))
+        return plain
+
+
+def evaluation_of(model: FittedModel, *, seed: int = 0) -> Evaluation:
+    """Measures a model on its test part, or on a sample of it where it is large.
+
+    Args:
+        model: what was fitted.
+        seed: of the sample and of the permutations.
+    """
+    rng = np.random.default_rng(seed)
+    table, schema, test = model.table, model.checkpoint.schema, model.split.test
+    rows = test if len(test) <= MAX_ROWS else np.sort(rng.choice(test, MAX_ROWS, replace=False))
+    network = model.checkpoint.inference_network()
+    x = encode(schema, table, rows)  # (rows, width)
+    truth = table.target[rows]  # (rows,)
+    answers = answers_of(network, x)  # (rows, out_features)
+    importances, importance_rows, importance_note = _importances(model, network, x, truth, rng)
+    has_probabilities = model.checkpoint.config.output == "softmax"
+    is_classification = bool(table.labels)
+    return Evaluation(
+        headline=HEADLINE[table.task],
+        rows=len(rows),
+        of=len(test),
+        trivial=_trivial(model, truth),
+        interval=_wilson(answers.argmax(axis=1) == truth) if is_classification else None,
+        confusion=_confusion(table.labels, truth, answers.argmax(axis=1)) if is_classification else None,
+        calibration=_calibration(answers, truth) if has_probabilities else None,
+        residuals=None if is_classification else _residuals(truth, answers[:, 0].astype(np.float64), rng),
+        importances=importances,
+        importance_rows=importance_rows,
+        importance_note=importance_note,
+        largest_errors=_largest_errors(model, rows, truth, answers),
+    )
+
+
+def answers_of(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(rows, in_features) → (rows, out_features), in pieces that bound the memory of the layers between."""
+    return np.concatenate([network.forward(x[at : at + _CHUNK]) for at in range(0, len(x), _CHUNK)])
+
+
+def _importances(
+    model: FittedModel, network: InferenceNetwork, x: NDArray[np.float32], truth: NDArray[Any], rng: np.random.Generator
+) -> tuple[tuple[Importance, ...], int, str | None]:
+    """The importances, the rows that they are from, and why there are none, if so."""
+    blocks = importance.blocks_of(model.checkpoint.schema)
+    rows = importance.affordable_rows(summarize(model.checkpoint.config), columns=len(blocks), available=len(x))
+    if rows == 0:
+        return (), 0, f"Not measured: {len(blocks):,} columns and a network of this size would take too long."
+    chosen = np.arange(len(x)) if rows == len(x) else rng.choice(len(x), rows, replace=False)
+    if not model.table.labels and np.ptp(truth[chosen]) == 0:
+        return (), 0, "Not measured: the target has one value only in the test part."
+    found = importance.permutation_importance(
+        network.forward,
+        x[chosen],
+        score=importance.score_of(HEADLINE[model.table.task], truth[chosen]),
+        blocks=blocks,
+        repeats=importance.REPEATS,
+        rng=rng,
+    )
+    return found, rows, None
+
+
+def _trivial(model: FittedModel, truth: NDArray[Any]) -> float | None:
+    seen = model.table.target[model.split.train]
+    if model.table.labels:
+        return float((truth == np.bincount(seen).argmax()).mean())
+    spread = float(np.square(truth - truth.mean()).sum())
+    return 1 - float(np.square(truth - seen.mean()).sum()) / spread if spread > 0 else None
+
+
+def _wilson(right: NDArray[np.bool_]) -> tuple[float, float]:
+    """The interval in which a share lies that was seen in so many rows; it has a width even at 0 and at 1."""
+    n, share = len(right), float(right.mean())
+    center = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
+    return max(center - half, 0.0), min(center + half, 1.0)
+
+
+def _confusion(labels: tuple[str, ...], truth: NDArray[np.int64], answer: NDArray[np.int64]) -> Confusion:
+    n = len(labels)
+    merged = 0
+    if n > MAX_CLASSES:
+        frequent = np.sort(np.argsort(-np.bincount(truth, minlength=n), kind="stable")[: MAX_CLASSES - 1])
+        merged = n - len(frequent)
+        place = np.full(n, len(frequent))
+        place[frequent] = np.arange(len(frequent))
+        labels = (*(labels[i] for i in frequent), f"{merged} others")
+        truth, answer, n = place[truth], place[answer], len(labels)
+    counts = np.bincount(truth * n + answer, minlength=n * n).reshape(n, n)
+    return Confusion(labels=labels, counts=tuple(tuple(row) for row in counts.tolist()), merged=merged)
+
+
+def _calibration(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> Calibration:
+    found = reliability(probabilities, truth)
+    bins = zip(
+        found.edges[:-1].tolist(),
+        found.edges[1:].tolist(),
+        found.counts.tolist(),
+        found.confidence.tolist(),
+        found.accuracy.tolist(),
+        strict=True,
+    )
+    return Calibration(
+        bins=tuple(
+            CalibrationBin(low=low, high=high, count=count, confidence=confidence, accuracy=accuracy)
+            for low, high, count, confidence, accuracy in bins
+        ),
+        expected_error=found.expected_error,
+    )
+
+
+def _residuals(truth: NDArray[np.float64], values: NDArray[np.float64], rng: np.random.Generator) -> Residuals:
+    errors = values - truth
+    shown = np.arange(len(truth)) if len(truth) <= _POINTS else rng.choice(len(truth), _POINTS, replace=False)
+    # A single row that is far off would leave one bar for all others.
+    reach = float(np.quantile(np.abs(errors), 0.99)) or 1.0
+    counts, edges = np.histogram(np.clip(errors, -reach, reach), bins=_BARS, range=(-reach, reach))
+    return Residuals(
+        points=tuple(zip(truth[shown].tolist(), values[shown].tolist(), strict=True)),
+        edges=tuple(edges.tolist()),
+        counts=tuple(counts.tolist()),
+        median_absolute=float(np.median(np.abs(errors))),
+        p90_absolute=float(np.quantile(np.abs(errors), 0.9)),
+        bias=float(errors.mean()),
+    )
+
+
+def _largest_errors(
+    model: FittedModel, rows: NDArray[np.int64], truth: NDArray[Any], answers: NDArray[np.float32]
+) -> tuple[LargestError, ...]:
+    labels = model.table.labels
+    if labels:
+        of_truth = answers[np.arange(len(truth)), truth]
+        wrong = np.flatnonzero(answers.argmax(axis=1) != truth)
+        order = wrong[np.argsort(of_truth[wrong], kind="stable")]
+    else:
+        order = np.argsort(-np.abs(answers[:, 0] - truth), kind="stable")
+    has_probabilities = model.checkpoint.config.output == "softmax"
+    return tuple(
+        LargestError(
+            row=int(rows[i]) + 1,
+            truth=labels[truth[i]] if labels else float(truth[i]),
+            answer=labels[answers[i].argmax()] if labels else float(answers[i, 0]),
+            probability=float(of_truth[i]) if has_probabilities else None,
+            features=model.table.example(int(rows[i])),
+        )
+        for i in order[:LARGEST_ERRORS]
+    )
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists, all the way down."""
+    if isinstance(value, dict):
+        return {key: _listed(inner) for key, inner in value.items()}
+    return [_listed(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,84 @@
+"""Figures as text: numbers, shares, dates and what a column was found to hold, for people to read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from models.schema import Schema
+
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "f1_macro": "F1, macro",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "expected_calibration_error": "expected calibration error",
+    "roc_auc": "ROC AUC",
+    "r2": "R²",
+    "rmse": "RMSE",
+    "mae": "mean absolute error",
+}
+
+_SHOWN_CATEGORIES = 6
+_LONGEST = 60  # characters of one value
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def metric_name(name: str) -> str:
+    """A metric as a person calls it."""
+    return METRIC_NAMES.get(name, name.replace("_", " "))
+
+
+def figure(value: object) -> str:
+    """A figure in a table: whole ones with separators, others with four digits that tell something; text as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if not math.isfinite(value):
+        return str(value)
+    if value == 0 or 1e-4 <= abs(value) < 1e7:
+        decimals = 4 if abs(value) < 1 else max(3 - math.floor(math.log10(abs(value))), 0)
+        return f"{value:,.{decimals}f}"
+    return f"{value:.3e}"
+
+
+def plainly(value: object) -> str:
+    """A value that came from data, on one line and bounded in length."""
+    text = f"{value:.7g}" if isinstance(value, float) else str(value)
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def columns_table(schema: Schema) -> list[tuple[str, str, str, str]]:
+    """Each column's name, kind, what training saw in it and what serving does with what it did not see."""
+    return [
+        (column["name"], column["kind"], _seen(column), _elsewhere(column)) for column in schema.to_dict()["columns"]
+    ]
+
+
+def _seen(column: Mapping[str, Any]) -> str:
+    if "categories" in column:
+        categories = column["categories"]
+        shown = ", ".join(plainly(category) for category in categories[:_SHOWN_CATEGORIES])
+        more = f", … ({len(categories):,} in all)" if len(categories) > _SHOWN_CATEGORIES else ""
+        return f"{shown}{more}"
+    low, high = (_at(column["kind"], column[field]) for field in ("minimum", "maximum"))
+    return f"{low} to {high}"
+
+
+def _at(kind: str, value: float) -> str:
+    if kind != "date":
+        return plainly(value)
+    moment = _EPOCH + timedelta(days=value)
+    return f"{moment:%Y-%m-%d}" if value.is_integer() else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _elsewhere(column: Mapping[str, Any]) -> str:
+    """What becomes of a missing value, and of a category that training did not see."""
+    missing = "missing refused" if column["missing"] == "refuse" else "may be missing"
+    if "unknown" not in column:
+        return missing
+    return f"{missing}, others {'refused' if column['unknown'] == 'refuse' else 'taken as unknown'}"

@@ -1,0 +1,251 @@
+"""The HTML report: one file about one model, that needs nothing beside it: no script, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+
+from models.summary import summarize
+from training.data.split import PARTS
+from training.fit import FittedModel
+from training.reporting import page
+from training.reporting.charts import Chart
+from training.reporting.comparison import Comparison
+from training.reporting.evaluation import Calibration, Confusion, Evaluation, LargestError
+from training.reporting.figures import columns_table, figure, metric_name, plainly
+from training.reporting.importance import REPEATS, Importance
+from training.reporting.report_charts import learning_curves, reliability_chart, residual_charts, residuals_in_words
+
+_BARS = 25  # columns whose importance is shown
+_ERROR_COLUMNS = 6  # columns shown of a row that was answered wrongly
+_COLUMNS = 200  # that are listed
+
+
+def html_report(
+    model: FittedModel, reference: str, evaluation: Evaluation, comparison: Comparison | None = None
+) -> str:
+    """The report as a document.
+
+    Args:
+        model: what was fitted.
+        reference: what it is published as, `NAME@VERSION`.
+        evaluation: of its test part.
+        comparison: with the baselines, where they were trained.
+    """
+    table = model.table
+    about = f"{table.task.capitalize()} of {table.target_name}, learned from {table.rows:,} rows."
+    body = [
+        f"<header>\n<h1>{escape(reference)}</h1>\n{page.paragraph(about, faint=True)}",
+        f"{_tiles(model, evaluation)}</header>",
+        page.section("Notes", page.notes(model.notes)),
+        page.section("Learning curves", _side_by_side(learning_curves(model.trained))),
+        page.section("Metrics", _metrics(model)),
+        page.section("Baselines", *_baselines(comparison)),
+        page.section("Answers on the test part", _tested(evaluation), _confusion(evaluation), _residuals(evaluation)),
+        page.section("Calibration", *_calibration(evaluation.calibration)),
+        page.section("Which columns matter", *_importances(evaluation)),
+        page.section("Largest errors", _largest_errors(evaluation)),
+        page.section("Columns", _columns(model)),
+        page.section("The network", _layers(model)),
+        page.section("Settings", _settings(model)),
+    ]
+    return page.document(f"{reference}: {table.task} of {table.target_name}", [part for part in body if part])
+
+
+def _tiles(model: FittedModel, evaluation: Evaluation) -> str:
+    test = model.metrics["test"]
+    found = []
+    for name in (evaluation.headline, "log_loss", "rmse", "expected_calibration_error"):
+        if name in test:
+            below = ""
+            if name == evaluation.headline and evaluation.interval is not None:
+                below = f"95 % interval {figure(evaluation.interval[0])} to {figure(evaluation.interval[1])}"
+            found.append((f"Test {metric_name(name)}", figure(test[name]), below))
+    sizes = model.split.sizes()
+    found.append(("Rows", f"{model.table.rows:,}", " + ".join(f"{sizes[part]:,} {part}" for part in PARTS)))
+    found.append(
+        ("Epochs", f"{model.trained.best_epoch:,}", f"kept, of {model.trained.epochs_run:,} ({model.trained.stopped})")
+    )
+    return page.tiles(found)
+
+
+def _metrics(model: FittedModel) -> str:
+    names = dict.fromkeys(name for part in PARTS for name in model.metrics[part])
+    rows = [(metric_name(name), *(_cell(model.metrics[part].get(name)) for part in PARTS)) for name in names]
+    return page.table(("", *PARTS), rows, numbers=(1, 2, 3))
+
+
+def _baselines(comparison: Comparison | None) -> Iterable[str]:
+    if comparison is None:
+        return
+    head, rows = comparison.side_by_side()
+    yield page.paragraph(comparison.advice)
+    yield page.table(head, rows, numbers=range(1, len(head)))
+
+
+def _tested(evaluation: Evaluation) -> str:
+    rows = (
+        f"{evaluation.rows:,} rows"
+        if evaluation.rows == evaluation.of
+        else f"{evaluation.rows:,} of {evaluation.of:,} rows"
+    )
+    if evaluation.trivial is None:
+        return page.paragraph(f"On {rows}.")
+    without = "most frequent class" if evaluation.confusion is not None else "mean"
+    return page.paragraph(
+        f"On {rows}. Always answering the training part's {without} would give "
+        f"{metric_name(evaluation.headline)} {round(evaluation.trivial, 4) + 0.0:g} here."
+    )
+
+
+def _confusion(evaluation: Evaluation) -> str:
+    confusion = evaluation.confusion
+    if confusion is None:
+        return ""
+    head = "".join(f'<th scope="col" class="number">{escape(plainly(label))}</th>' for label in confusion.labels)
+    rows = "".join(
+        f'<tr><th scope="row">{escape(plainly(label))}</th>{_confusion_cells(confusion, i)}</tr>'
+        for i, label in enumerate(confusion.labels)
+    )
+    return (
+        '<div class="scroll"><table class="confusion"><caption>'
+        "Confusion matrix: true class down, answer across</caption>"
+        f"<thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _confusion_cells(confusion: Confusion, truth: int) -> str:
+    counts = confusion.counts[truth]
+    total = max(sum(counts), 1)
+    return "".join(
+        f'<td class="{"right" if answer == truth else "wrong"}" style="--share:{_shade(count / total):.2f}">'
+        f"{count:,}</td>"
+        for answer, count in enumerate(counts)
+    )
+
+
+def _shade(share: float) -> float:
+    """How dark a cell is: even one row in many can be seen."""
+    return 0.15 + 0.85 * share if share else 0.0
+
+
+def _residuals(evaluation: Evaluation) -> str:
+    if evaluation.residuals is None:
+        return ""
+    words = f"{residuals_in_words(evaluation.residuals)} The outermost bars also hold what lies beyond."
+    return _side_by_side(residual_charts(evaluation.residuals)) + page.paragraph(words, faint=True)
+
+
+def _calibration(calibration: Calibration | None) -> Iterable[str]:
+    if calibration is None:
+        return
+    yield _side_by_side([reliability_chart(calibration)])
+    yield page.paragraph(
+        f"Expected calibration error {figure(calibration.expected_error)} (Guo et al. 2017): the mean distance from "
+        f"the diagonal over {len(calibration.bins)} bins of equal width, by rows. Larger discs are more rows; below "
+        "the diagonal, the model is surer than it should be.",
+        faint=True,
+    )
+
+
+def _importances(evaluation: Evaluation) -> Iterable[str]:
+    if evaluation.importance_note is not None:
+        yield page.paragraph(evaluation.importance_note)
+        return
+    shown = evaluation.importances[:_BARS]
+    most = max((importance.mean for importance in shown), default=0) or 1.0
+    rows = "".join(_importance_row(importance, most) for importance in shown)
+    metric = metric_name(evaluation.headline)
+    yield (
+        '<div class="scroll"><table><thead><tr><th scope="col">column</th><th scope="col" class="number">loss</th>'
+        f'<th scope="col" class="number">± sd</th><th></th></tr></thead><tbody>{rows}</tbody></table></div>'
+    )
+    more = len(evaluation.importances) - len(shown)
+    others = f" {more:,} more columns lose less." if more else ""
+    yield page.paragraph(
+        f"What {metric} loses when the column's values are dealt out to other rows (permutation importance, Breiman "
+        f"2001): mean and standard deviation of {REPEATS} times, on {evaluation.importance_rows:,} rows of the test "
+        f"part.{others} A column that another one repeats can look unimportant.",
+        faint=True,
+    )
+
+
+def _importance_row(importance: Importance, most: float) -> str:
+    share = max(importance.mean, 0) / most
+    return (
+        f'<tr><th scope="row">{escape(plainly(importance.column))}</th>'
+        f'<td class="number">{importance.mean:.4f}</td>'
+        f'<td class="number">{importance.std:.4f}</td>'
+        f'<td class="meter"><i style="width:{100 * share:.1f}%"></i></td></tr>'
+    )
+
+
+def _largest_errors(evaluation: Evaluation) -> str:
+    errors = evaluation.largest_errors
+    if not errors:
+        return page.paragraph("None: every answer was right.")
+    columns = [importance.column for importance in evaluation.importances] or list(errors[0].features)
+    columns = columns[:_ERROR_COLUMNS]
+    has_probability = errors[0].probability is not None
+    head = ("row", "true", "answer", *(["p(true)"] if has_probability else []), *map(plainly, columns))
+    return page.table(head, [_error_row(error, columns) for error in errors])
+
+
+def _error_row(error: LargestError, columns: list[str]) -> list[str]:
+    probability = [] if error.probability is None else [figure(error.probability)]
+    features = [plainly("" if error.features[name] is None else error.features[name]) for name in columns]
+    return [f"{error.row:,}", plainly(error.truth), plainly(error.answer), *probability, *features]
+
+
+def _columns(model: FittedModel) -> str:
+    rows = columns_table(model.checkpoint.schema)
+    shown = [(plainly(name), *rest) for name, *rest in rows[:_COLUMNS]]
+    more = len(rows) - len(shown)
+    caption = "As training saw them" + (f"; {more:,} more are not listed" if more else "")
+    return page.table(("column", "kind", "seen", "else"), shown, caption=caption)
+
+
+def _layers(model: FittedModel) -> str:
+    summary = summarize(model.checkpoint.config)
+    rows = [
+        (
+            layer.name,
+            layer.type,
+            f"{layer.input_shape[-1]:,} → {layer.output_shape[-1]:,}",
+            f"{layer.params:,}",
+            f"{layer.multiply_adds:,}",
+        )
+        for layer in summary.layers
+    ]
+    totals = (
+        f"{summary.total_params:,} parameters, {summary.multiply_adds:,} multiply-adds a row, "
+        f"{summary.total_bytes:,} bytes; output: {summary.output}."
+    )
+    head = ("layer", "type", "shape", "parameters", "multiply-adds")
+    return page.table(head, rows, numbers=(3, 4)) + page.paragraph(totals, faint=True)
+
+
+def _settings(model: FittedModel) -> str:
+    settings = {name: value for name, value in model.checkpoint.training.items() if name != "history"}
+    data = {
+        f"data: {name}": value for name, value in model.checkpoint.data.items() if not isinstance(value, list | dict)
+    }
+    return page.table(("setting", "value"), [(name, _setting(value)) for name, value in (settings | data).items()])
+
+
+def _setting(value: object) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(_setting, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _side_by_side(charts: list[Chart]) -> str:
+    return f'<div class="charts">{"".join(chart.to_svg() for chart in charts)}</div>' if charts else ""
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else figure(value)

@@ -1,0 +1,90 @@
+"""The charts of a report: learning curves, residuals, reliability."""
+
+from __future__ import annotations
+
+from training.engines.engine import Trained
+from training.reporting.charts import Axis, Chart, axis_over
+from training.reporting.evaluation import Calibration, Residuals
+from training.reporting.figures import figure, metric_name
+
+_COLOURS = ("first", "second", "third", "fourth")
+
+
+def learning_curves(trained: Trained) -> list[Chart]:
+    """Losses in one chart, every other measure in one of its own."""
+    history = {name: values for name, values in trained.history.items() if len(values) > 1}
+    losses = [name for name in history if name.endswith("loss")]
+    groups = [("Loss", losses)] if losses else []
+    groups += [(metric_name(name).capitalize(), [name]) for name in history if name not in losses]
+    charts = []
+    for title, names in groups:
+        values = [value for name in names for value in history[name]]
+        epochs = max(len(history[name]) for name in names)
+        best = trained.best_epoch
+        chart = Chart(
+            title=f"{title} by epoch",
+            about=f"{epochs} epochs; the one that was kept is {best}. "
+            + " ".join(
+                f"{metric_name(name)}: from {figure(history[name][0])} to {figure(history[name][-1])}."
+                for name in names
+            ),
+            x=Axis(label="epoch", low=1, high=epochs),
+            y=axis_over(title.lower(), values, may_log=bool(losses)),
+        )
+        chart.line([(best, chart.y.low), (best, chart.y.high)], colour="thin rule", name=f"kept: epoch {best}")
+        for colour, name in zip(_COLOURS, names, strict=False):
+            chart.line(list(enumerate(history[name], start=1)), colour=colour, name=metric_name(name))
+        charts.append(chart)
+    return charts
+
+
+def residual_charts(found: Residuals) -> list[Chart]:
+    """Predicted against true values, and the histogram of their difference."""
+    both = [value for point in found.points for value in point]
+    axis = axis_over("true value", both)
+    scatter = Chart(
+        title="Predicted against true values",
+        about=f"{len(found.points)} rows; the closer to the diagonal, the better.",
+        x=axis,
+        y=Axis(label="predicted value", low=axis.low, high=axis.high),
+    )
+    scatter.line([(axis.low, axis.low), (axis.high, axis.high)], colour="thin rule")
+    for truth, value in found.points:
+        scatter.point(truth, value, colour="first", radius=2.5)
+    histogram = Chart(
+        title="Errors: predicted minus true",
+        about=residuals_in_words(found),
+        x=Axis(label="error", low=found.edges[0], high=found.edges[-1]),
+        y=Axis(label="rows", low=0, high=max(found.counts) * 1.05),
+    )
+    for low, high, count in zip(found.edges, found.edges[1:], found.counts, strict=False):
+        histogram.bar(low, high, count, colour="first", label=f"{figure(low)} to {figure(high)}: {count:,} rows")
+    return [scatter, histogram]
+
+
+def residuals_in_words(found: Residuals) -> str:
+    """How large the errors are."""
+    return (
+        f"Half of the errors are within {figure(found.median_absolute)}, nine tenths within "
+        f"{figure(found.p90_absolute)}; their mean is {figure(found.bias)}."
+    )
+
+
+def reliability_chart(calibration: Calibration) -> Chart:
+    """How often answers are right, by how sure they are."""
+    filled = [place for place in calibration.bins if place.count]
+    most = max(place.count for place in filled)
+    chart = Chart(
+        title="Reliability: how often answers are right, by how sure they are",
+        about=" ".join(
+            f"Confidence {figure(b.confidence)}: {figure(b.accuracy)} right, {b.count} rows." for b in filled
+        ),
+        x=Axis(label="confidence", low=0, high=1),
+        y=Axis(label="share that is right", low=0, high=1),
+    )
+    chart.line([(0, 0), (1, 1)], colour="thin rule", name="as sure as right")
+    chart.line([(b.confidence, b.accuracy) for b in filled], colour="first soft", name="this model")
+    for b in filled:
+        label = f"confidence {figure(b.confidence)}, {figure(b.accuracy)} right, {b.count:,} rows"
+        chart.point(b.confidence, b.accuracy, colour="first", radius=2 + 7 * (b.count / most) ** 0.5, label=label)
+    return chart

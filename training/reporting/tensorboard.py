@@ -1,0 +1,62 @@
+"""TensorBoard logs: the measures of each epoch as scalars, a folder a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from training.engines.engine import Epoch, OnEpoch
+from training.errors import TrainingError
+
+
+@contextmanager
+def tensorboard_log(folder: Path | str, run: str, *, clock: Callable[[], float] = time.time) -> Iterator[OnEpoch]:
+    """Within it, gives what takes each epoch and logs it; the log is complete on leaving.
+
+    Args:
+        folder: of all runs, what `tensorboard --logdir` is given.
+        run: the run's name; its folder is the first of `RUN-1`, `RUN-2`, … that is not there yet.
+        clock: seconds since 1970.
+
+    Raises:
+        TrainingError: TensorBoard is not installed, or the folder cannot be made.
+    """
+    # Imported here: it is an extra of its own, for those who ask for it.
+    try:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+    except ImportError as error:
+        raise TrainingError(
+            "TensorBoard is not installed: install the extra (pip install 'axon[tensorboard]'), "
+            "or leave out --tensorboard."
+        ) from error
+    try:
+        writer = EventFileWriter(str(_new_folder(Path(folder), run)))
+    except OSError as error:
+        raise TrainingError(f"the TensorBoard log cannot be written to {folder}: {error.strerror}.") from error
+
+    def log(epoch: Epoch) -> None:
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in epoch.measures.items()]
+        writer.add_event(Event(wall_time=clock(), step=epoch.number, summary=Summary(value=values)))
+
+    try:
+        yield log
+    finally:
+        writer.close()
+
+
+def _new_folder(folder: Path, run: str) -> Path:
+    for number in count(1):
+        path = folder / f"{run}-{number}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if not path.exists():  # it is a parent that is no folder
+                raise
+        else:
+            return path
+    raise AssertionError  # count has no end

@@ -1,0 +1,116 @@
+"""A file from which an interrupted run goes on, bit for bit; safetensors, as all that Axon writes of tensors.
+
+It is written every minute and when the run is interrupted, and is gone once the run has ended by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+
+from models.errors import DataError, StoreError
+from training.engines.engine import State
+
+_KEY = "axon-resume"
+_EVERY_SECONDS = 60.0
+
+
+class ResumeFile:
+    """The file, and what a run has to be for it to be that run's.
+
+    Attributes:
+        path: where it is.
+    """
+
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+        """Touches nothing.
+
+        Args:
+            path: where it is, or will be.
+            clock: seconds, for how often it is written.
+        """
+        self.path = path
+        self._clock = clock
+        self._written = clock()
+        self._identity: dict[str, Any] = {}
+        self._latest: Callable[[], State] | None = None
+
+    def begin(self, identity: Mapping[str, Any]) -> None:
+        """Says what the run is: what it is trained with, and on what; JSON types."""
+        self._identity = json.loads(json.dumps(identity))
+
+    def offer(self, state: Callable[[], State]) -> None:
+        """After each epoch: makes a state and writes it, where the last is a minute old."""
+        self._latest = state
+        if self._clock() - self._written >= _EVERY_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Writes the latest state.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        if self._latest is None:
+            return
+        temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
+        arrays = {name: np.ascontiguousarray(array) for name, array in self._latest().items()}
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            safetensors.numpy.save_file(arrays, temporary, metadata={_KEY: json.dumps(self._identity, sort_keys=True)})
+            temporary.replace(self.path)
+        except (OSError, SafetensorError) as error:
+            raise StoreError(f"{self.path} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+        self._written = self._clock()
+
+    def read(self) -> State:
+        """The state to go on from.
+
+        Raises:
+            DataError: there is none, it is damaged, or it is of a run with other settings or data.
+        """
+        try:
+            with safe_open(self.path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- not a mapping
+        except FileNotFoundError:
+            raise DataError(f"there is nothing to resume: no run was interrupted that left {self.path}.") from None
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{self.path} is damaged, and nothing can be resumed from it: {error}.") from error
+        try:
+            identity = json.loads(metadata[_KEY])
+        except (KeyError, ValueError):
+            raise DataError(f"{self.path} is not the state of a training run.") from None
+        changed = sorted(
+            name for name in identity.keys() | self._identity.keys() if identity.get(name) != self._identity.get(name)
+        )
+        if changed:
+            raise DataError(
+                f"{self.path} is of a run with other {' and '.join(changed)}: resume with what it was begun with, "
+                "or leave out --resume to begin anew."
+            )
+        return state
+
+    def end(self, *, finished: bool) -> None:
+        """The run is over: writes its last state, or, where it has ended by itself, leaves no file.
+
+        Raises:
+            StoreError: the disk refuses.
+        """
+        if not finished:
+            self.write()
+            return
+        with contextlib.suppress(OSError):
+            self.path.unlink()

@@ -1,0 +1,13 @@
+"""Searching for settings: spaces as data, trials judged on the validation part, one winner tested once.
+
+In a notebook:
+
+    from training.search import search
+    result = search("flowers.csv", target="species", trials=30)
+    result.winner.settings                   # what won
+    result.publish("checkpoints")            # flowers@1
+"""
+
+from training.search.run import search, search_table
+
+__all__ = ["search", "search_table"]

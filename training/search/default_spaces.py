@@ -1,0 +1,72 @@
+"""The spaces that are searched where the user names none: one for each recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from models.config import Task
+from models.errors import ConfigError
+from training.config import TrainConfig
+from training.search.space import Choices, FloatRange, Parameter, SearchSpace
+
+# What a plain network is usually tuned in (Gorishniy et al. 2021, Revisiting deep learning models for tabular data),
+# cut to what trains in minutes.
+_CLASSIC: Mapping[str, Parameter] = {
+    "hidden_sizes": Choices(values=((64, 64), (128,), (128, 128), (256, 256), (128, 128, 128), (256, 256, 256))),
+    "activation": Choices(values=("relu", "gelu", "silu", "tanh")),
+    "dropout": FloatRange(low=0.0, high=0.5),
+    "normalization": Choices(values=("none", "batch", "layer")),
+    "learning_rate": FloatRange(low=1e-4, high=3e-2, log=True),
+    "weight_decay": Choices(values=(0.0, 1e-5, 1e-4, 1e-3, 1e-2)),
+    "batch_size": Choices(values=(None, 32, 128, 512)),
+}
+
+# About defaults that were tuned over many tables (Holzmüller et al. 2024, Better by default), not far from them.
+_DEFAULT: Mapping[str, Parameter] = {
+    "hidden_sizes": Choices(values=((256, 256, 256), (64, 64, 64), (512, 512, 512), (256, 256), (512,))),
+    "activation": Choices(values=("selu", "mish", "relu")),
+    "dropout": FloatRange(low=0.0, high=0.4),
+    "learning_rate": FloatRange(low=5e-3, high=0.5, log=True),
+    "weight_decay": FloatRange(low=0.0, high=0.1),
+    "frequencies": Choices(values=(16, 0)),
+    "scale_inputs": Choices(values=(True, False)),
+    "label_smoothing": Choices(values=(0.0, 0.1)),
+    "batch_size": Choices(values=(256, 128, 512)),
+}
+_FOR_CLASSES_ONLY = ("label_smoothing",)
+
+_NUMPY: Mapping[str, Parameter] = {
+    "hidden_sizes": _CLASSIC["hidden_sizes"],
+    "activation": Choices(values=("relu", "tanh", "sigmoid")),
+    "learning_rate": FloatRange(low=1e-3, high=0.5, log=True),
+    "batch_size": _CLASSIC["batch_size"],
+}
+
+
+def default_space(config: TrainConfig, *, task: Task, fixed: Collection[str] = ()) -> SearchSpace:
+    """The space of a config's recipe; the config's own choices are always in it.
+
+    Args:
+        config: what the first trial trains.
+        task: of the table.
+        fixed: settings that the user gave, and that therefore do not vary.
+
+    Raises:
+        ConfigError: nothing is left to vary.
+    """
+    if config.engine == "perceptron":
+        raise ConfigError("a perceptron has nothing to search: its rule has no settings that matter.")
+    own = _NUMPY if config.engine == "numpy" else _DEFAULT if config.recipe == "default" else _CLASSIC
+    left_out = {*fixed, *(_FOR_CLASSES_ONLY if task == "regression" else ())}
+    return SearchSpace(
+        parameters={
+            name: _with(parameter, getattr(config, name)) for name, parameter in own.items() if name not in left_out
+        }
+    )
+
+
+def _with(parameter: Parameter, value: object) -> Parameter:
+    """A choice with the config's own value among its values, first; a range as it is."""
+    if not isinstance(parameter, Choices) or parameter.nearest(value) == value:
+        return parameter
+    return Choices(values=(value, *parameter.values))

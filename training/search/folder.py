@@ -1,0 +1,105 @@
+"""A study's folder: its record, the checkpoint of its best trial, and a lock that only one search holds."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from models.errors import CheckpointError, ConfigError
+from training.errors import SearchError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Keeper(Protocol):
+    """Where the best trial's checkpoint is kept until a better one comes."""
+
+    def keep(self, number: int, checkpoint: Checkpoint) -> None:
+        """Takes a checkpoint; those that are there stay."""
+
+    def drop_all_but(self, number: int) -> None:
+        """Forgets all others."""
+
+    def kept(self, number: int) -> Checkpoint | None:
+        """A trial's checkpoint; None where there is none, or none that is sound."""
+
+
+class MemoryKeeper:
+    """A keeper that ends with the process."""
+
+    def __init__(self) -> None:
+        self._checkpoints: dict[int, Checkpoint] = {}
+
+    def keep(self, number: int, checkpoint: Checkpoint) -> None:
+        """Takes a checkpoint."""
+        self._checkpoints[number] = checkpoint
+
+    def drop_all_but(self, number: int) -> None:
+        """Forgets all others."""
+        self._checkpoints = {number: self._checkpoints[number]} if number in self._checkpoints else {}
+
+    def kept(self, number: int) -> Checkpoint | None:
+        """A trial's checkpoint, or None."""
+        return self._checkpoints.get(number)
+
+
+class StudyFolder:
+    """A folder on the disk that this process alone works in, until it is closed.
+
+    Attributes:
+        path: of the folder.
+        record: of the SQLite file in it.
+
+    Raises:
+        ConfigError: a name that is none.
+        SearchError: another search works in it, or the disk refuses.
+    """
+
+    def __init__(self, parent: Path | str, name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{name!r} is no name for a study: letters, digits, dot, hyphen and underscore make one.")
+        self.path = Path(parent) / name
+        self.record = self.path / "study.db"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise SearchError(f"{self.path} cannot hold a study: {error.strerror}.") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock)
+            raise SearchError(f"another search works on {self.path}: wait for it, or name another study.") from error
+
+    def __enter__(self) -> StudyFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._lock)  # and with it goes the lock, as it does when the process is killed
+
+    def keep(self, number: int, checkpoint: Checkpoint) -> None:
+        """Writes a checkpoint."""
+        save_checkpoint(checkpoint, self._file(number))
+
+    def drop_all_but(self, number: int) -> None:
+        """Deletes all others."""
+        for file in self.path.glob("trial-*.safetensors"):
+            if file != self._file(number):
+                file.unlink(missing_ok=True)
+
+    def kept(self, number: int) -> Checkpoint | None:
+        """A trial's checkpoint, or None where the file is missing or damaged."""
+        with contextlib.suppress(CheckpointError):
+            return load_checkpoint(self._file(number)).checkpoint
+        return None
+
+    def _file(self, number: int) -> Path:
+        return self.path / f"trial-{number}.safetensors"

@@ -1,0 +1,66 @@
+"""A search as SVG: the best figure so far over the trials, and what mattered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from training.errors import SearchError
+from training.search.result import SearchResult
+from training.search.trial import HIGHER_IS_BETTER
+from training.studies.style import BLUE, GREY, ORANGE, SETTINGS, label
+
+if TYPE_CHECKING:  # heavy, and most commands draw nothing
+    from matplotlib.axes import Axes
+
+_SIZE = (10.0, 4.2)  # inches
+
+
+def write_plot(result: SearchResult, path: Path) -> None:
+    """Draws the history, and the importances beside it where they are known; the same result gives the same bytes.
+
+    Raises:
+        SearchError: the disk refuses.
+    """
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    settings: Any = dict(SETTINGS)  # matplotlib's own type for it is a literal of every name
+    with rc_context(settings):
+        drawing = Figure(figsize=_SIZE, layout="constrained")
+        if result.importances is None:
+            draw_history(result, drawing.subplots())
+        else:
+            history, importances = drawing.subplots(1, 2, width_ratios=(3, 2))
+            draw_history(result, history)
+            draw_importances(result, importances)
+        try:
+            drawing.savefig(path, format="svg", metadata={"Date": None})
+        except OSError as error:
+            raise SearchError(f"the plot cannot be written to {str(path)!r}: {error.strerror}.") from error
+
+
+def draw_history(result: SearchResult, ax: Axes) -> None:
+    """A dot for each finished trial, a line for the best so far, a tick at the foot for each pruned or failed one."""
+    points = result.history()
+    numbers, values = [point[0] for point in points], [point[1] for point in points]
+    # One trial that went astray would leave no room for the others.
+    if min(values) > 0 and max(values) > 20 * min(values):
+        ax.set_yscale("log")
+    ax.plot(numbers, values, "o", color=BLUE, alpha=0.7, label="finished")
+    ax.step(numbers, [point[2] for point in points], where="post", color=ORANGE, label="best so far")
+    ended = [trial.number for trial in result.trials if trial.state in ("pruned", "failed")]
+    if ended:
+        foot = ax.get_xaxis_transform()
+        ax.plot(ended, [0.02] * len(ended), "|", color=GREY, transform=foot, label="pruned or failed")
+    better = "higher" if result.metric in HIGHER_IS_BETTER else "lower"
+    label(ax, title=f"{result.name}: trials", x="trial", y=f"validation {result.metric} ({better} is better)")
+    ax.legend()
+
+
+def draw_importances(result: SearchResult, ax: Axes) -> None:
+    """A bar for each parameter, the most important at the top."""
+    found = list((result.importances or {}).items())[::-1]
+    ax.barh([name for name, _ in found], [share for _, share in found], color=BLUE)
+    ax.grid(visible=False, axis="y")
+    label(ax, title="What mattered", x="share of the variance over finished trials", y="")

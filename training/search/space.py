@@ -1,0 +1,184 @@
+"""A search space: which fields of `TrainConfig` vary, and between which values. Data; nothing is drawn here."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from models.errors import ConfigError
+from training.config import TrainConfig
+
+# What decides which rows validate: trials that differ in these could not be compared.
+_OF_THE_SPLIT = ("seed", "split")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FloatRange:
+    """Numbers from `low` to `high`, both included; `log` spreads them evenly by their logarithm."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high, log=self.log)
+
+    def nearest(self, value: Any) -> Any:
+        """The value itself where it lies in the range, else the end next to it."""
+        return min(max(float(value), self.low), self.high) if _is_number(value) else self.low
+
+    def grid(self, points: int) -> tuple[Any, ...]:
+        """Evenly spread points, both ends among them."""
+        if self.low == self.high:
+            return (self.low,)
+        spread = np.geomspace if self.log else np.linspace
+        inner = spread(self.low, self.high, max(points, 2))[1:-1]
+        return (self.low, *(float(f"{value:.6g}") for value in inner), self.high)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {"kind": "float", "low": self.low, "high": self.high, "log": self.log}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IntRange:
+    """Whole numbers from `low` to `high`, both included; `log` spreads them evenly by their logarithm."""
+
+    low: int
+    high: int
+    log: bool = False
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(end, int) for end in (self.low, self.high)):
+            raise ConfigError(f"a range of whole numbers needs whole ends, got {self.low!r}..{self.high!r}.")
+        _check_range(self.low, self.high, log=self.log)
+
+    def nearest(self, value: Any) -> Any:
+        """The value itself where it lies in the range, else the end next to it."""
+        return min(max(int(value), self.low), self.high) if _is_number(value) else self.low
+
+    def grid(self, points: int) -> tuple[Any, ...]:
+        """Evenly spread points, both ends among them; fewer where the range has fewer numbers."""
+        spread = np.geomspace if self.log else np.linspace
+        return tuple(sorted({round(float(value)) for value in spread(self.low, self.high, max(points, 2))}))
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {"kind": "int", "low": self.low, "high": self.high, "log": self.log}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choices:
+    """Some values, in no order; widths of layers are one value."""
+
+    values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        as_tuples = tuple(tuple(value) if isinstance(value, list) else value for value in self.values)
+        object.__setattr__(self, "values", as_tuples)
+        if not self.values:
+            raise ConfigError("a choice needs at least one value.")
+        labels = [label(value) for value in self.values]
+        if twice := [name for name in labels if labels.count(name) > 1]:
+            raise ConfigError(f"{twice[0]} is there twice among the choices {', '.join(labels)}.")
+
+    def nearest(self, value: Any) -> Any:
+        """The value itself where it is among the choices, else the first of them."""
+        return value if label(value) in map(label, self.values) else self.values[0]
+
+    def grid(self, points: int) -> tuple[Any, ...]:
+        """All of them."""
+        return self.values
+
+    def of_label(self, text: str) -> Any:
+        """The value that is shown so."""
+        return next(value for value in self.values if label(value) == text)
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "kind": "choices",
+            "values": [list(value) if isinstance(value, tuple) else value for value in self.values],
+        }
+
+
+Parameter = FloatRange | IntRange | Choices
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchSpace:
+    """Parameters by the field of `TrainConfig` that they set.
+
+    Raises:
+        ConfigError: a name that is no field, or one that decides which rows validate; or nothing that varies.
+    """
+
+    parameters: Mapping[str, Parameter]
+
+    def __post_init__(self) -> None:
+        if not self.parameters:
+            raise ConfigError("the search space is empty: name what is to vary (--vary NAME=LOW..HIGH).")
+        for name in self.parameters:
+            check_name(name)
+
+    def nearest(self, config: TrainConfig) -> dict[str, Any]:
+        """A config's values of what varies, each moved into the space where it lies outside."""
+        return {name: parameter.nearest(getattr(config, name)) for name, parameter in self.parameters.items()}
+
+    def grid(self, points: int) -> Iterator[dict[str, Any]]:
+        """Every combination; the last parameter changes fastest.
+
+        Args:
+            points: of each range.
+        """
+        axes = [parameter.grid(points) for parameter in self.parameters.values()]
+        for values in itertools.product(*axes):
+            yield dict(zip(self.parameters, values, strict=True))
+
+    def grid_size(self, points: int) -> int:
+        """How many combinations `grid` gives."""
+        return math.prod(len(parameter.grid(points)) for parameter in self.parameters.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {name: parameter.to_json() for name, parameter in self.parameters.items()}
+
+
+def check_name(name: str) -> None:
+    """Refuses what cannot vary.
+
+    Raises:
+        ConfigError: no field of `TrainConfig`, or one that decides which rows validate.
+    """
+    known = TrainConfig.setting_names()
+    if name not in known:
+        raise ConfigError(f"there is no setting {name!r} to vary; there are {', '.join(known)}.")
+    if name in _OF_THE_SPLIT:
+        raise ConfigError(f"{name} decides which rows validate, so trials that differ in it cannot be compared.")
+
+
+def label(value: Any) -> str:
+    """A value as it is shown, typed and stored: `64,64`, `none`, `true`, `0.15`, `relu`."""
+    if value is None or value == ():
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return ",".join(str(part) for part in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _check_range(low: float, high: float, *, log: bool) -> None:
+    if not (_is_number(low) and _is_number(high) and math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise ConfigError(f"a range goes from a lower to a higher finite number, got {low!r}..{high!r}.")
+    if log and low <= 0:
+        raise ConfigError(f"a logarithmic range begins above 0, got {low!r}..{high!r}.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,167 @@
+"""A trial: one point of the space, trained and judged on the validation part."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.checkpoint import Checkpoint
+from models.errors import AxonError, ConfigError
+from training.config import TrainConfig
+from training.data.preprocessing import encode
+from training.data.training_table import TrainingTable
+from training.engines.engine import OnEpoch, ShouldStop
+from training.fit import FittedModel, fit_table
+
+Metric = Literal["log_loss", "accuracy", "rmse", "r2"]
+State = Literal["finished", "pruned", "failed", "interrupted"]
+
+_METRICS: Mapping[str, tuple[Metric, ...]] = {"classification": ("log_loss", "accuracy"), "regression": ("rmse", "r2")}
+HIGHER_IS_BETTER: tuple[Metric, ...] = ("accuracy", "r2")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """What is known of a trial that has ended.
+
+    Attributes:
+        number: in the study, from 0.
+        state: `finished`; `pruned`, ended early because others did better by then; `failed`; or `interrupted`, which is
+            trained again when the study goes on, and does not count.
+        settings: what varied, by field of `TrainConfig`.
+        value: the metric on the validation part, of a finished trial.
+        error: the standard error of `value` over the rows of the validation part; None where it is not known.
+        metrics: every figure on the validation part.
+        parameters: of the network.
+        epochs: made.
+        seconds: that it took.
+        is_default: whether it trained the defaults, as the first trial does.
+        is_cut: whether it was ended early, and counts because there was no other.
+        reason: why it failed.
+    """
+
+    number: int
+    state: State
+    settings: Mapping[str, Any]
+    value: float | None = None
+    error: float | None = None
+    metrics: Mapping[str, float | int] | None = None
+    parameters: int | None = None
+    epochs: int = 0
+    seconds: float = 0.0
+    is_default: bool = False
+    is_cut: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What training at one point came to.
+
+    Attributes:
+        was_ended: whether it was told to stop before its end.
+        value, error, metrics, parameters, epochs, seconds, reason: as of `Trial`; `reason` tells of a failure.
+        checkpoint: the model; None where it failed.
+    """
+
+    seconds: float
+    was_ended: bool = False
+    value: float | None = None
+    error: float | None = None
+    metrics: Mapping[str, float | int] | None = None
+    parameters: int | None = None
+    epochs: int = 0
+    checkpoint: Checkpoint | None = None
+    reason: str | None = None
+
+
+def choose_metric(table: TrainingTable, config: TrainConfig, asked: str | None) -> Metric:
+    """The figure that trials are judged by: log loss or RMSE unless another is asked for.
+
+    Raises:
+        ConfigError: a metric that the task or the engine does not have.
+    """
+    there_are = _METRICS[table.task]
+    if config.engine == "perceptron":
+        there_are = ("accuracy",)  # a step has no probabilities
+    for metric in there_are:
+        if metric == (asked or there_are[0]):
+            return metric
+    raise ConfigError(f"a {table.task} is judged by {' or '.join(there_are)}, not by {asked!r}.")
+
+
+def run_trial(
+    table: TrainingTable,
+    settings: Mapping[str, Any],
+    *,
+    metric: Metric,
+    device: str,
+    on_epoch: OnEpoch,
+    should_stop: ShouldStop,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Outcome:
+    """Trains one point of the space. A run that diverges or cannot be is an outcome too: it has a reason.
+
+    Args:
+        table: the data.
+        settings: fields of `TrainConfig`: what is the same in all trials, and over it the point's.
+        metric: what it is judged by.
+        device: where to train.
+        on_epoch: told of each epoch.
+        should_stop: asked after each epoch.
+        clock: seconds, for how long it took.
+    """
+    begin = clock()
+    try:
+        config = TrainConfig(**settings)
+        model = fit_table(table, config, device=device, on_epoch=on_epoch, should_stop=should_stop)
+        value = float(model.metrics["validation"][metric])
+        error = _standard_error(model, metric)
+    except AxonError as refused:
+        return Outcome(seconds=clock() - begin, reason=str(refused))
+    except KeyError:  # R² of a validation part whose values are all equal
+        return Outcome(seconds=clock() - begin, reason=f"the validation part has no {metric}.")
+    except (MemoryError, RuntimeError) as failed:  # of this point perhaps, such as a network too wide for the device
+        first_line = str(failed).partition("\n")[0]
+        return Outcome(seconds=clock() - begin, reason=f"{type(failed).__name__}: {first_line}")
+    if not math.isfinite(value):
+        return Outcome(seconds=clock() - begin, reason=f"its {metric} is no finite number.")
+    return Outcome(
+        seconds=clock() - begin,
+        was_ended=model.trained.stopped == "asked",
+        value=value,
+        error=error,
+        metrics=model.metrics["validation"],
+        parameters=model.checkpoint.config.parameter_count,
+        epochs=model.trained.epochs_run,
+        checkpoint=model.checkpoint,
+    )
+
+
+def _standard_error(model: FittedModel, metric: Metric) -> float | None:
+    """The standard error of the validation figure over the part's rows; for RMSE by the delta method."""
+    rows = model.split.validation
+    if metric == "r2" or len(rows) < 2:
+        return None
+    if metric == "accuracy":
+        share = float(model.metrics["validation"]["accuracy"])
+        return math.sqrt(share * (1 - share) / len(rows))
+    checkpoint = model.checkpoint
+    answers: NDArray[np.float32] = checkpoint.inference_network().forward(encode(checkpoint.schema, model.table, rows))
+    truth = model.table.target[rows]  # (rows,)
+    if metric == "rmse":
+        squares = np.square(answers[:, 0].astype(np.float64) - truth)
+        rmse = math.sqrt(float(squares.mean()))
+        return _of_mean(squares) / (2 * rmse) if rmse > 0 else 0.0
+    of_truth = answers.astype(np.float64)[np.arange(len(rows)), truth]
+    return _of_mean(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)))
+
+
+def _of_mean(values: NDArray[np.float64]) -> float:
+    return float(values.std(ddof=1) / math.sqrt(len(values)))

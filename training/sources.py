@@ -1,0 +1,69 @@
+"""A source as the user names it → a table to learn from, and the settings that a built-in dataset brings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from models.config import Task
+from models.errors import ConfigError, DataError
+from models.store import check_name
+from training.config import TrainConfig
+from training.data.column_choices import ColumnChoices
+from training.data.source import read_source
+from training.data.training_table import TrainingTable
+from training.data.understanding import read_training_table
+from training.datasets import DATASETS, dataset
+
+
+def read_table(
+    source: object,
+    *,
+    target: str | None = None,
+    name: str | None = None,
+    task: Task | None = None,
+    choices: ColumnChoices | None = None,
+    delimiter: str | None = None,
+    test: object = None,
+    settings: Mapping[str, Any],
+) -> tuple[TrainingTable, TrainConfig]:
+    """Reads what is to be learned from, and says how; the arguments are `training.fit.fit`'s.
+
+    A built-in dataset has a target and settings of its own, which the user's override; where the user names a
+    recipe, its own settings are not looked at.
+
+    Raises:
+        DataError: the table cannot be learned from.
+        ConfigError: a setting that cannot be.
+        InvalidName: the model's name is none.
+    """
+    known = TrainConfig.setting_names()
+    if unknown := sorted(set(settings) - set(known)):
+        raise ConfigError(f"unknown setting {unknown[0]!r}; there are {', '.join(known)}.")
+    builtin = dataset(source) if isinstance(source, str) and source in DATASETS else None
+    own = {} if builtin is None else builtin.settings_for(settings.get("engine", "torch"))
+    if "recipe" in settings:
+        own = {name: value for name, value in own.items() if name == "split"}
+    config = TrainConfig(**{**own, **settings})
+    called = name or model_name(source)
+    check_name(called)
+    if builtin is not None:
+        target = target or builtin.target
+        choices = replace(choices or builtin.choices, keep_constant=True) if builtin.choices.keep_constant else choices
+    raw = builtin.load() if builtin is not None else read_source(source, delimiter=delimiter, builtin=DATASETS)
+    if target is None:
+        shown = ", ".join(repr(column) for column in list(raw.columns)[:10])
+        raise DataError(f"which column of {raw.source} is to be predicted? Name it (--target); there are {shown}.")
+    test_part = None if test is None else read_source(test, delimiter=delimiter)
+    table = read_training_table(raw, name=called, target=target, task=task, choices=choices, test=test_part)
+    return table, config
+
+
+def model_name(source: object) -> str:
+    """What a model of this source is called where nobody says: the dataset's or the file's name."""
+    if isinstance(source, str | Path):
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).stem).strip("-") or "model"
+    return "model"

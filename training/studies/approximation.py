@@ -1,0 +1,221 @@
+"""Study `approximation`: how the error of one hidden layer falls as it widens, by construction and by training.
+
+Cybenko 1989, Approximation by superpositions of a sigmoidal function, and Hornik 1991, Approximation capabilities of
+multilayer feedforward networks: one hidden layer comes as near to a continuous function as one likes, if it is wide
+enough. For ReLU in one dimension a network can be written down: it joins equally distant points of the function by
+straight lines, and so errs by at most h²/8 · max|f″| where they are h apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.config import MLPConfig
+from models.numpy_mlp import NumpyMLP
+from training.studies.study import Study, StudyOption, StudyResult, StudyTable, check_numbers
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTHS, _QUICK_WIDTHS = (1, 2, 4, 8, 16, 32, 64), (1, 4, 16)
+MAX_WIDTH = 1024
+CURVATURE = 4 * np.pi**2 + 5 * np.pi + 12.5 * np.pi**2  # at least max|f″| on [-1, 1], term by term
+_TRAINING_POINTS, _MEASURED_POINTS = 257, 4001
+_LBFGS_STEPS = 250
+
+
+def target(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The function to approach, sin 2πx + ½x·cos 5πx; any shape."""
+    return np.sin(2 * np.pi * x) + 0.5 * x * np.cos(5 * np.pi * x)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WidthRun:
+    """Networks of one width.
+
+    Attributes:
+        width: hidden units.
+        constructed: greatest error of the ReLU network with weights that were written down.
+        bound: what the theorem allows it.
+        trained: root mean squared error of the best of the trained tanh networks, by training error.
+        trained_most: its greatest error.
+        fit: (4001,) its values over [-1, 1].
+    """
+
+    width: int
+    constructed: float
+    bound: float
+    trained: float
+    trained_most: float
+    fit: NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApproximationResult(StudyResult):
+    """Error by width."""
+
+    claim: ClassVar[str] = (
+        "One hidden layer approaches a continuous function as it widens: written down, within h²/8·max|f″| "
+        "everywhere; trained, with an error that falls with the width."
+    )
+    runs: tuple[WidthRun, ...]
+    tries: int
+
+    @property
+    def holds(self) -> bool:
+        """The constructed within its bound, and both errors smaller at the widest than at the narrowest.
+
+        The trained error has to fall to less than the square root of the ratio of the widths; it does not have to fall
+        at each step, for training may find a worse network among the better ones.
+        """
+        narrow, wide = self.runs[0], self.runs[-1]
+        return all(run.constructed <= run.bound for run in self.runs) and (
+            wide.constructed < narrow.constructed and wide.trained < narrow.trained * (narrow.width / wide.width) ** 0.5
+        )
+
+    @property
+    def verdict(self) -> str:
+        """What was seen."""
+        narrow, wide = self.runs[0], self.runs[-1]
+        return (
+            f"From {narrow.width} to {wide.width} hidden units the trained error (RMS) falls from {narrow.trained:.3g} "
+            f"to {wide.trained:.3g}, the constructed one (greatest) from {narrow.constructed:.3g} to "
+            f"{wide.constructed:.3g}"
+        )
+
+    def tables(self) -> tuple[StudyTable, ...]:
+        """Errors by width."""
+        columns = ("hidden units", "constructed, greatest", "bound h²/8·max|f″|", "trained, RMS", "trained, greatest")
+        rows = tuple((r.width, r.constructed, r.bound, r.trained, r.trained_most) for r in self.runs)
+        title = f"Error on [-1, 1]: ReLU by construction, tanh by training (best of {self.tries})"
+        return (StudyTable(title=title, columns=columns, rows=rows),)
+
+    def draw(self, figure: Figure) -> None:
+        """Left: error against width. Right: the function and three trained networks."""
+        from training.studies.style import BLUE, COLOURS, GREY, INK, ORANGE, label, whole_ticks
+
+        left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
+        widths = tuple(run.width for run in self.runs)
+        left.plot(widths, [r.bound for r in self.runs], "--", color=GREY, linewidth=1.2, label="bound h²/8·max|f″|")
+        left.plot(widths, [r.constructed for r in self.runs], "s-", color=ORANGE, label="ReLU, constructed: greatest")
+        left.plot(
+            widths, [r.trained_most for r in self.runs], "o--", color=BLUE, alpha=0.6, label="tanh, trained: greatest"
+        )
+        left.plot(widths, [r.trained for r in self.runs], "o-", color=BLUE, label="tanh, trained: RMS")
+        left.set(xscale="log", yscale="log")
+        whole_ticks(left, widths)
+        left.legend(loc="lower left")
+        label(left, title="Error against width", x="hidden units", y="error")
+        x = np.linspace(-1, 1, _MEASURED_POINTS)
+        right.plot(x, target(x), color=INK, linewidth=3, alpha=0.25, label="the function")
+        chosen = {self.runs[i].width: self.runs[i] for i in (0, len(self.runs) // 2, -1)}
+        for run, colour, line in zip(chosen.values(), COLOURS[1:], ("--", "-.", "-"), strict=False):
+            right.plot(x, run.fit, line, color=colour, linewidth=1.3, label=f"{run.width} unit{'s' * (run.width > 1)}")
+        right.set_ylim(-1.9, 1.9)
+        right.legend(loc="upper center", ncols=4, columnspacing=1.2, handlelength=1.8)
+        label(right, title="The function, and trained networks", x="x", y="value")
+
+
+def run(*, seed: int = 0, quick: bool = False, widths: tuple[int, ...] | None = None) -> ApproximationResult:
+    """Builds and trains networks of each width.
+
+    Args:
+        seed: of the initial weights.
+        quick: fewer widths, one try each.
+        widths: numbers of hidden units; 1 to 1024, two or more.
+
+    Raises:
+        ConfigError: widths that are none; named.
+    """
+    chosen = check_numbers("widths", widths or (_QUICK_WIDTHS if quick else WIDTHS), least=1, most=MAX_WIDTH)
+    tries = 1 if quick else 3
+    return ApproximationResult(runs=tuple(_run_width(w, seed=seed, tries=tries) for w in chosen), tries=tries)
+
+
+def interpolator(width: int) -> tuple[MLPConfig, Mapping[str, NDArray[np.float64]]]:
+    """The ReLU network that joins width + 1 equally distant points of the function on [-1, 1] by straight lines.
+
+    Unit i switches on at the i-th point and adds what the slope changes there; the last bias is f(-1).
+    """
+    knots = np.linspace(-1, 1, width + 1)  # (width + 1,)
+    slopes = np.diff(target(knots)) / np.diff(knots)  # (width,)
+    tensors = {
+        "layers.0.weight": np.ones((width, 1)),
+        "layers.0.bias": -knots[:-1],
+        "layers.1.weight": np.diff(slopes, prepend=0.0)[None, :],
+        "layers.1.bias": target(knots[:1]),
+    }
+    return MLPConfig(layer_sizes=(1, width, 1), activation="relu", output="linear"), tensors
+
+
+def _run_width(width: int, *, seed: int, tries: int) -> WidthRun:
+    x = np.linspace(-1, 1, _MEASURED_POINTS)[:, None]  # (4001, 1)
+    config, tensors = interpolator(width)
+    constructed = NumpyMLP.from_tensors(config, tensors, dtype=np.float64).forward(x)  # (4001, 1)
+    _, trained = min((_train(width, seed=seed * 1000 + i) for i in range(tries)), key=lambda pair: pair[0])
+    fit = trained.forward(x)  # (4001, 1)
+    return WidthRun(
+        width=width,
+        constructed=float(np.abs(constructed - target(x)).max()),
+        bound=(2 / width) ** 2 / 8 * CURVATURE,
+        trained=float(np.sqrt(np.square(fit - target(x)).mean())),
+        trained_most=float(np.abs(fit - target(x)).max()),
+        fit=fit[:, 0].astype(np.float64),
+    )
+
+
+def _train(width: int, *, seed: int) -> tuple[float, NumpyMLP]:
+    """The squared error at the end and the network: tanh units spread over the interval, then L-BFGS.
+
+    L-BFGS (Liu & Nocedal 1989, On the limited memory BFGS method for large scale optimization) comes to the bottom of
+    so small a problem in far fewer steps than gradient descent.
+    """
+    import torch
+
+    from models.mlp import MLP
+
+    rng = np.random.default_rng(seed)
+    config = MLPConfig(layer_sizes=(1, width, 1), activation="tanh", output="linear")
+    slopes, centres = rng.uniform(-8, 8, width), rng.uniform(-1, 1, width)  # tanh(slope·(x - centre))
+    start = {
+        "layers.0.weight": slopes[:, None],
+        "layers.0.bias": -slopes * centres,
+        "layers.1.weight": rng.normal(0, width**-0.5, (1, width)),
+        "layers.1.bias": np.zeros(1),
+    }
+    network = MLP.from_tensors(config, start).double()
+    network.load_tensors(start)  # again, in float64
+    points = np.linspace(-1, 1, _TRAINING_POINTS)[:, None]  # (257, 1)
+    x, y = torch.from_numpy(points), torch.from_numpy(target(points))  # both (257, 1)
+    optimizer = torch.optim.LBFGS(
+        network.parameters(),
+        max_iter=_LBFGS_STEPS,
+        line_search_fn="strong_wolfe",
+        tolerance_grad=1e-12,
+        tolerance_change=1e-14,
+    )
+
+    def loss_with_gradients() -> float:
+        optimizer.zero_grad()
+        loss = torch.square(network(x) - y).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.item()
+
+    optimizer.step(loss_with_gradients)  # type: ignore[no-untyped-call]
+    learned = {name: value.detach().numpy() for name, value in network.state_dict().items()}
+    numpy_network = NumpyMLP.from_tensors(config, learned, dtype=np.float64)
+    return numpy_network.loss(points, target(points)), numpy_network
+
+
+STUDY = Study(
+    name="approximation",
+    about="how does the error of one hidden layer fall as it widens?",
+    claim=ApproximationResult.claim,
+    run=run,
+    options=(StudyOption(name="widths", kind="numbers", about="hidden units to try (default: 1,2,4,8,16,32,64)"),),
+)
