@@ -84,7 +84,7 @@ class NumpyMLP:
             DataError: `x` does not have that shape.
         """
         out = self.forward(x)
-        return functional.softmax(out) if self.config.output == "softmax" else out
+        return functional.softmax(out / out.dtype.type(self.config.temperature)) if self.config.output == "softmax" else out
 
     def loss(self, x: FloatArray, y: npt.NDArray[Any]) -> float:
         """Mean cross-entropy (softmax output) or mean squared error (linear output).
@@ -205,5 +205,8 @@ def _check_supported(config: MLPConfig) -> None:
         raise ConfigError(f"the NumPy MLP has no dropout, got dropout={config.dropout!r}.")
     if config.normalization != "none":
         raise ConfigError(f"the NumPy MLP has no normalization, got normalization={config.normalization!r}.")
+    for name, absent in (("inputs", None), ("learned_activation", False), ("members", 1)):
+        if getattr(config, name) != absent:
+            raise ConfigError(f"the NumPy MLP has no {name}: use the PyTorch module.")
     if config.output == "step":
         raise ConfigError("the NumPy MLP cannot train a step output, whose derivative is 0; use the Perceptron.")

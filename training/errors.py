@@ -14,4 +14,4 @@ class StudyError(AxonError):
 
 
 class SearchError(AxonError):
-    """A search that cannot go on: its record is unreadable or in use, its workers do not start, or every trial failed."""
+    """A search that cannot go on: its record is unreadable or in use, no worker starts, or every trial failed."""

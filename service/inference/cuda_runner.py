@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from service.inference.device_faults import is_sticky
-from service.inference.forward_plan import ForwardPlan, Scratch
+from service.inference.forward_plan import ForwardPlan
+from service.inference.scratch import Scratch
 from service.logs import get_logger
 
 log = get_logger(__name__)

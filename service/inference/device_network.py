@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.fuse import Activate, Affine, InferenceNetwork, LayerNorm
+from models.expand import Expand
+from models.fuse import Activate, Affine, InferenceNetwork, LayerNorm, Stage
 from service.inference.bit_invariance import is_batch_invariant
 from service.inference.cuda_runner import CudaRunner
-from service.inference.forward_plan import ForwardPlan, PlanBuilder, Scratch
+from service.inference.expand_steps import ExpandTensors
+from service.inference.forward_plan import ForwardPlan, PlanBuilder
 from service.inference.row_blocks import RowBlocks, choices
+from service.inference.scratch import Scratch
 
 Precision = Literal["fp32", "tf32", "bf16"]
 Float32Array = NDArray[np.float32]
@@ -79,11 +82,7 @@ class DeviceNetwork:
         self._blocks = self._choices[0]
         self._scratch = Scratch(device)
         self._runners: dict[int, Runner] = {}
-        self._tensors = [_tensors(stage, device) for stage in network.stages]
-        if precision == "bf16":
-            for i, stage in enumerate(network.stages[1:], 1):
-                if isinstance(stage, Affine):
-                    self._tensors[i] = tuple(tensor.to(torch.bfloat16) for tensor in self._tensors[i])
+        self._members = [_on_device(stages, device, precision) for stages in network.members]
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._pinned = Scratch(torch.device("cpu"), pinned=True)
@@ -99,11 +98,9 @@ class DeviceNetwork:
         Where none will do, the fastest are taken and `batch_invariant` stays False. Runs every part of the network,
         so that kernels are chosen and graphs captured when it returns.
         """
-        first = self._network.stages[0]
-        assert isinstance(first, Affine)  # noqa: S101 -- what InferenceNetwork promises
         for blocks in self._choices:
             self._use(blocks)
-            if is_batch_invariant(self.forward, first, blocks):
+            if is_batch_invariant(self.forward, self._network, blocks):
                 self.batch_invariant = True
                 return
         self._use(self._choices[0])
@@ -136,24 +133,31 @@ class DeviceNetwork:
 
     def plan(self, rows: int) -> ForwardPlan:
         """One pass over this many rows, in the memory shared."""
-        build = PlanBuilder(self._scratch, rows, self.in_features)
-        last = len(self._network.stages) - 1
+        network = self._network
+        build = PlanBuilder(self._scratch, rows, self.in_features, members=len(network.members))
         tf32 = self._precision == "tf32"
-        for i, (stage, tensors) in enumerate(zip(self._network.stages, self._tensors, strict=True)):
-            match stage:
-                case Affine():
-                    if tf32:
-                        build.call(partial(_allow_tf32, i > 0))
-                    weight, bias = tensors
-                    build.product(weight, bias, packed=i == last)
-                case LayerNorm():
-                    weight, bias = tensors
-                    build.layer_norm(weight, bias, stage.eps)
-                case Activate(name):
-                    build.activate(name)
+        for stages in self._members:
+            build.restart()
+            products = 0
+            for at, (stage, tensors) in enumerate(stages):
+                match stage:
+                    case Affine():
+                        if tf32:
+                            build.call(partial(_allow_tf32, products > 0))
+                        weight, bias = tensors
+                        build.product(weight, bias, packed=at == len(stages) - 1)
+                        products += 1
+                    case LayerNorm():
+                        weight, bias = tensors
+                        build.layer_norm(weight, bias, stage.eps)
+                    case Activate(name):
+                        build.activate(name, *tensors)
+                    case Expand():
+                        build.expand(stage, ExpandTensors(*tensors))
+            build.answer(network.output)
         if tf32:
             build.call(partial(_allow_tf32, False))
-        return build.finish(self._network.output)
+        return build.finish(network.clamp)
 
     def _use(self, blocks: RowBlocks) -> None:
         self._blocks = blocks
@@ -169,11 +173,24 @@ class DeviceNetwork:
         return runner
 
 
-def _tensors(stage: Affine | Activate | LayerNorm, device: torch.device) -> tuple[torch.Tensor, ...]:
-    """A stage's weight and bias, if it has them, on the device."""
-    if isinstance(stage, Activate):
-        return ()
-    return torch.tensor(stage.weight, device=device), torch.tensor(stage.bias, device=device)
+def _on_device(
+    stages: tuple[Stage, ...], device: torch.device, precision: Precision
+) -> list[tuple[Stage, tuple[torch.Tensor, ...]]]:
+    """Each stage of a member with its tensors on the device; products after the first are of the precision."""
+    placed: list[tuple[Stage, tuple[torch.Tensor, ...]]] = []
+    narrow = torch.float32
+    for stage in stages:
+        match stage:
+            case Affine(weight, bias):
+                placed.append((stage, tuple(torch.tensor(a, device=device).to(narrow) for a in (weight, bias))))
+                narrow = torch.bfloat16 if precision == "bf16" else torch.float32
+            case LayerNorm(weight, bias, _):
+                placed.append((stage, tuple(torch.tensor(array, device=device) for array in (weight, bias))))
+            case Activate(_, mix):
+                placed.append((stage, () if mix is None else (torch.tensor(mix, device=device),)))
+            case Expand():
+                placed.append((stage, tuple(ExpandTensors.of(stage, device))))
+    return placed
 
 
 def _allow_tf32(allowed: bool) -> None:

@@ -21,7 +21,7 @@ from models.store import Store
 from service.errors import DeviceFault, OutOfMemory
 from service.inference.device_faults import is_out_of_memory, is_sticky
 from service.inference.device_network import DeviceNetwork, Precision
-from service.inference.forward_plan import Scratch
+from service.inference.scratch import Scratch
 from service.keys import parse_key
 from service.logs import get_logger
 

@@ -14,8 +14,9 @@ import torch
 from torch.nn import functional
 
 from models.config import LEAKY_RELU_SLOPE, Activation
-
-_ROW_BYTES = 64
+from models.expand import Expand
+from service.inference.expand_steps import ExpandTensors, expand
+from service.inference.scratch import Scratch
 
 Step = Callable[[], object]
 
@@ -24,6 +25,8 @@ ACTIVATIONS: dict[Activation, Callable[[torch.Tensor], object]] = {
     "leaky_relu": partial(functional.leaky_relu_, negative_slope=LEAKY_RELU_SLOPE),
     "gelu": torch.ops.aten.gelu_.default,
     "silu": partial(functional.silu, inplace=True),
+    "selu": torch.selu_,
+    "mish": partial(functional.mish, inplace=True),
     "tanh": torch.tanh_,
     "sigmoid": torch.sigmoid_,
     "identity": lambda x: x,
@@ -50,50 +53,17 @@ class ForwardPlan:
             step()
 
 
-class Scratch:
-    """A device's memory for what a plan passes from call to call, by slot.
-
-    Plans of all networks share it where one runs at a time. A slot grows and never shrinks: by doubling, so that what
-    earlier plans still hold of a smaller one is at most as much again.
-    """
-
-    def __init__(self, device: torch.device, *, pinned: bool = False) -> None:
-        self._device = device
-        self._pinned = pinned
-        self._slots: dict[str, torch.Tensor] = {}
-
-    def matrix(
-        self, slot: str, rows: int, width: int, *, dtype: torch.dtype = torch.float32, packed: bool = False
-    ) -> torch.Tensor:
-        """A (rows, width) matrix over a slot's memory, with whatever was in it.
-
-        Its rows start on 64-byte boundaries unless `packed`: where a narrow product's input is not so aligned, MKL
-        rounds a row by its place in the batch.
-        """
-        per_line = _ROW_BYTES // dtype.itemsize
-        stride = width if packed else -(-width // per_line) * per_line
-        needed = rows * stride * dtype.itemsize
-        memory = self._slots.get(slot)
-        if memory is None or memory.numel() < needed:
-            size = needed if memory is None else max(needed, 2 * memory.numel())
-            memory = torch.zeros(size, dtype=torch.uint8, device=self._device, pin_memory=self._pinned)
-            self._slots[slot] = memory
-        return memory[:needed].view(dtype).view(rows, stride)[:, :width]
-
-    def clear(self) -> None:
-        """Lets go of all of it; plans made before keep theirs."""
-        self._slots.clear()
-
-
 class PlanBuilder:
     """Gathers a plan's calls; `value` is the matrix that the last of them wrote."""
 
-    def __init__(self, scratch: Scratch, rows: int, in_features: int) -> None:
+    def __init__(self, scratch: Scratch, rows: int, in_features: int, *, members: int = 1) -> None:
         self._scratch = scratch
         self._rows = rows
         self._slot = "ping"
         self.x = self.value = scratch.matrix("input", rows, in_features)
         self.steps: list[Step] = []
+        self._members = members
+        self._answered = 0
 
     def call(self, step: Step) -> None:
         """Anything that touches no matrix."""
@@ -106,9 +76,24 @@ class PlanBuilder:
         self._turn(weight.shape[0], weight.dtype, packed=packed)
         self.steps.append(partial(torch.addmm, bias, source, weight.t(), out=self.value))
 
-    def activate(self, name: Activation) -> None:
-        """An elementwise nonlinearity, in place."""
-        self.steps.append(partial(ACTIVATIONS[name], self.value))
+    def restart(self) -> None:
+        """The next call is on the input again: another member of an ensemble begins."""
+        self.value = self.x
+
+    def expand(self, stage: Expand, tensors: ExpandTensors) -> None:
+        """What comes before the first Linear: standardise, clip, embed, look up."""
+        self.value = expand(self.steps, self._scratch, self._rows, self.x, stage, tensors)
+
+    def activate(self, name: Activation, mix: torch.Tensor | None = None) -> None:
+        """An elementwise nonlinearity f, in place; with a mix a, (width,), it is x + a·(f(x) - x)."""
+        if mix is None:
+            self.steps.append(partial(ACTIVATIONS[name], self.value))
+            return
+        z = self.value
+        activated = self._scratch.matrix("activated", self._rows, z.shape[1], dtype=z.dtype)
+        self.steps.append(partial(activated.copy_, z))
+        self.steps.append(partial(ACTIVATIONS[name], activated))
+        self.steps.append(partial(torch.lerp, z, activated, mix.to(z.dtype), out=z))
 
     def layer_norm(self, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> None:
         """Each row standardised, in place; weight and bias: (width,)."""
@@ -123,8 +108,8 @@ class PlanBuilder:
             self._turn(source.shape[1], dtype, packed=source.is_contiguous())
             self.steps.append(partial(self.value.copy_, source))
 
-    def finish(self, output: str) -> ForwardPlan:
-        """The plan, with what the output asks for after the last stage: `softmax`, `linear` (nothing) or `step`."""
+    def answer(self, output: str) -> None:
+        """A member's answer: what `output` asks for after its last stage, `softmax`, `linear` (nothing) or `step`."""
         self.cast(torch.float32)
         z, y = self.value, self.value
         if output == "softmax":
@@ -134,6 +119,20 @@ class PlanBuilder:
             y = self._scratch.matrix("output", self._rows, 2, packed=True)
             self.steps.append(partial(torch.lt, z, 0, out=y[:, :1]))
             self.steps.append(partial(torch.ge, z, 0, out=y[:, 1:]))
+        if self._members > 1:
+            total = self._scratch.matrix("mean", self._rows, y.shape[1], packed=True)
+            self.steps.append(partial(total.copy_ if self._answered == 0 else total.add_, y))
+            y = total
+        self._answered += 1
+        self.value = y
+
+    def finish(self, clamp: tuple[float, float] | None) -> ForwardPlan:
+        """The plan: the mean of the members' answers, kept within bounds where there are any."""
+        y = self.value
+        if self._members > 1:
+            self.steps.append(partial(torch.div, y, self._members, out=y))
+        if clamp is not None:
+            self.steps.append(partial(torch.clamp, y, *clamp, out=y))
         return ForwardPlan(self.x, y, tuple(self.steps))
 
     def _turn(self, width: int, dtype: torch.dtype, *, packed: bool) -> None:

@@ -71,7 +71,7 @@ def test_gaps_and_categories_survive_the_store(tmp_path):
     published = model.publish(tmp_path)
     checkpoint = Store(tmp_path).load(str(published)).checkpoint
     assert [(column.name, column.kind, column.missing) for column in checkpoint.schema.columns] == [
-        ("length", "numeric", "mean"),
+        ("length", "numeric", "indicator"),
         ("colour", "categorical", "ignore"),
         ("wild", "categorical", "refuse"),
         ("petals", "numeric", "refuse"),
@@ -146,7 +146,7 @@ def test_the_checkpoint_tells_how_and_on_what_it_was_trained():
     model = fit(frame, target="species", name="flowers", seed=3, **QUICK)
     training, data = model.checkpoint.training, model.checkpoint.data
     assert training["seed"] == 3
-    assert training["batch_size"] == 16
+    assert training["batch_size"] == 62 == data["split"]["train"]
     assert {"engine", "optimizer", "learning_rate", "weight_decay", "clip_norm", "epochs_run", "stopped"} <= set(
         training
     )

@@ -10,8 +10,10 @@ from models.config import MLPConfig
 from models.errors import ConfigError
 from training.cli import main
 from training.config import TrainConfig
+from training.engines.engine import Matrices
+from training.engines.trainer import Trainer
 from training.search.lr_find import sweep
-from training.search.torch_stepper import TorchStepper
+from training.search.trainer_stepper import TrainerStepper
 
 
 class Bowl:
@@ -77,45 +79,51 @@ def test_rates_that_cannot_be_are_refused(wrong):
         sweep(Bowl(1.0), **wrong)
 
 
-def _stepper():
-    config = TrainConfig(recipe="classic", batch_size=16, seed=3, optimizer="adamw", weight_decay=0.01)
+def _stepper(**settings):
+    config = TrainConfig(batch_size=16, seed=3, **settings).for_task("classification")
     rng = np.random.default_rng(0)
-    x = torch.from_numpy(rng.standard_normal((100, 4)).astype(np.float32))
-    y = (x[:, 0] > 0).long()
-    architecture = MLPConfig(layer_sizes=(4, 8, 2), dropout=0.3, normalization="batch")
-    return TorchStepper(config, architecture, x, y)
+    x = rng.standard_normal((100, 4)).astype(np.float32)
+    y = (x[:, 0] > 0).astype(np.int64)
+    matrices = Matrices(x=x, y=y, validation_x=x, validation_y=y)
+    architecture = MLPConfig(
+        layer_sizes=(4, 8, 2), dropout=config.dropout, normalization=config.normalization, activation=config.activation
+    )
+    return TrainerStepper(Trainer(config, architecture, matrices, device=torch.device("cpu")))
 
 
-def test_the_network_goes_on_as_if_there_had_been_no_sweep():
-    swept, untouched = _stepper(), _stepper()
-    torch.manual_seed(5)
-    for _ in range(10):  # with moments in the optimiser and in the midst of an epoch
-        swept.step(0.01)
-    seen = sweep(swept, steps=60)
-    assert seen.suggested is not None
-    ours = [swept.step(0.01) for _ in range(10)]
-    torch.manual_seed(5)
-    theirs = [untouched.step(0.01) for _ in range(20)][10:]
-    assert ours == theirs
-    for name, tensor in untouched.model.state_dict().items():
-        assert torch.equal(tensor, swept.model.state_dict()[name]), name
+def _same(first, second):
+    one, two = first.state(), second.state()
+    assert one.keys() == two.keys()
+    return all(np.array_equal(array, two[name]) for name, array in one.items())
 
 
-def test_weights_are_bit_equal_after_a_sweep_that_failed():
-    stepper = _stepper()
-    before = {name: tensor.clone() for name, tensor in stepper.model.state_dict().items()}
+@pytest.mark.parametrize("recipe", ["classic", "default"])
+@pytest.mark.parametrize("begun", [0, 10])
+def test_the_network_goes_on_as_if_there_had_been_no_sweep(recipe, begun):
+    swept, untouched = _stepper(recipe=recipe), _stepper(recipe=recipe)
+    for stepper in (swept, untouched):
+        for _ in range(begun):
+            stepper.step(0.01)
+    assert sweep(swept, steps=60).suggested is not None
+    assert _same(swept, untouched)
+    assert [swept.step(0.01) for _ in range(10)] == [untouched.step(0.01) for _ in range(10)]
+    assert _same(swept, untouched)
+
+
+def test_weights_are_bit_equal_after_a_sweep_that_was_broken_off():
+    stepper, untouched = _stepper(recipe="classic"), _stepper(recipe="classic")
     step, calls = stepper.step, []
 
-    def failing(rate):
+    def breaking_off(rate):
         calls.append(rate)
         if len(calls) == 30:
             raise KeyboardInterrupt
         return step(rate)
 
-    stepper.step = failing
+    stepper.step = breaking_off
     with pytest.raises(KeyboardInterrupt):
         sweep(stepper)
-    assert all(torch.equal(tensor, stepper.model.state_dict()[name]) for name, tensor in before.items())
+    assert _same(stepper, untouched)
 
 
 def test_the_command_suggests_plots_and_publishes_nothing(tmp_path, monkeypatch, capsys):

@@ -20,9 +20,9 @@ from training.errors import SearchError
 from training.search import search, search_table
 from training.search.folder import StudyFolder
 from training.search.session import Listener
-from training.search.source import read_source
 from training.search.space import Choices, FloatRange, SearchSpace
 from training.search.trial import Outcome
+from training.sources import read_table
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -39,7 +39,7 @@ def regression_table(targets):
     rng = np.random.default_rng(1)
     columns = {name: rng.standard_normal(80) for name in ("a", "b")}
     source = pa.table({**columns, "y": targets})
-    table, _ = read_source(source, target="y", name="t", task="regression", choices=None, delimiter=None, settings={})
+    table, _ = read_table(source, target="y", name="t", settings={})
     return table
 
 
@@ -74,13 +74,13 @@ def test_the_test_part_has_no_say():
     rng = np.random.default_rng(2)
     targets = rng.standard_normal(80)
     table = regression_table(targets)
-    how = {"settings": QUICK, "space": SPACE, "trials": 6}
+    config = TrainConfig(**QUICK)
+    how = {"config": config, "space": SPACE, "trials": 6}
     result = search_table(table, **how)
     assert result.metric == "rmse"
     # Which rows are tested is known from the split, which for numbers depends on their count alone.
     from training.data.split import split_rows
 
-    config = TrainConfig(**QUICK)
     test_rows = split_rows(table, config.split, rng=np.random.default_rng(config.seed)).test
     other = targets.copy()
     other[test_rows] = 1000 * rng.standard_normal(len(test_rows))
@@ -96,7 +96,7 @@ def test_the_standard_error_is_that_of_the_rows():
     assert result.winner.error == pytest.approx(np.sqrt(share * (1 - share) / rows))
     # And RMSE's, against resampling of the rows.
     table = regression_table(np.random.default_rng(3).standard_normal(80))
-    one = search_table(table, settings={**QUICK, "split": None}, space=SPACE, trials=1)
+    one = search_table(table, TrainConfig(**QUICK, split=None), space=SPACE, trials=1)
     rows = [table.example(row) for row in range(table.rows)]
     from models.encoding import RowEncoder
 

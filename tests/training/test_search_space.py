@@ -37,6 +37,7 @@ def test_a_variation_is_read_by_the_type_of_its_field(text, parameter):
         ("momentum=0..1", "'momentum'"),
         ("seed=0..9", "seed"),
         ("split=none", "split"),
+        ("recipe=default|classic", "recipe"),
         ("dropout=0.5..0", "0.5..0"),
         ("learning_rate=0..1:log", "above 0"),
         ("dropout=0..1:linear", ":log"),

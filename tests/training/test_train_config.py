@@ -9,21 +9,38 @@ from training.config import TrainConfig
 
 
 @pytest.mark.parametrize(
-    ("engine", "optimizer", "learning_rate", "weight_decay", "hidden"),
+    ("settings", "optimizer", "learning_rate", "weight_decay", "hidden"),
     [
-        ("torch", "adamw", 0.003, 0.01, (64, 64)),
-        ("numpy", "sgd", 0.05, 0.0, (64, 64)),
-        ("perceptron", "perceptron", 1.0, 0.0, ()),
+        ({"recipe": "classic"}, "adam", 0.001, 0.0, (64, 64)),
+        ({"engine": "numpy"}, "sgd", 0.05, 0.0, (64, 64)),
+        ({"engine": "perceptron"}, "perceptron", 1.0, 0.0, ()),
+        ({}, "adamw", None, 0.02, (256, 256, 256)),
     ],
 )
-def test_what_is_left_open_is_the_engines(engine, optimizer, learning_rate, weight_decay, hidden):
-    config = TrainConfig(engine=engine)
+def test_what_is_left_open_is_the_recipes(settings, optimizer, learning_rate, weight_decay, hidden):
+    config = TrainConfig(**settings)
     assert (config.optimizer, config.learning_rate, config.weight_decay) == (optimizer, learning_rate, weight_decay)
     assert config.hidden_sizes == hidden
 
 
+def test_the_default_recipe_waits_for_the_task_with_activation_and_learning_rate():
+    config = TrainConfig()
+    of_classes, of_values = config.for_task("classification"), config.for_task("regression")
+    assert (of_classes.activation, of_classes.learning_rate) == ("selu", 0.04)
+    assert (of_values.activation, of_values.learning_rate) == ("mish", 0.2)
+    asked = TrainConfig(activation="relu").for_task("regression")
+    assert (asked.activation, asked.learning_rate) == ("relu", 0.2)
+    assert TrainConfig(recipe="classic").for_task("regression") == TrainConfig(recipe="classic")
+
+
+def test_what_none_means_something_to_can_be_none():
+    config = TrainConfig(recipe="classic", patience=None, clip_norm=None, batch_size=None)
+    assert (config.patience, config.clip_norm) == (None, None)
+    assert TrainConfig(recipe="classic").patience == 30
+
+
 def test_it_is_plain_json_and_builds_itself_again():
-    config = TrainConfig(hidden_sizes=(3,), split=None, patience=None)
+    config = TrainConfig(hidden_sizes=(3,), split=None, patience=None).for_task("classification")
     raw = json.loads(json.dumps(config.to_dict()))
     assert TrainConfig(**raw) == config
 
@@ -53,6 +70,16 @@ def test_it_is_plain_json_and_builds_itself_again():
             {"engine": "perceptron", "hidden_sizes": (3,)},
             "a perceptron is one threshold unit with a bias and has no hidden_sizes",
         ),
+        ({"recipe": "plain"}, "recipe must be one of default, classic; got 'plain'"),
+        ({"engine": "numpy", "recipe": "default"}, "the numpy engine has no recipe 'default'"),
+        ({"engine": "numpy", "frequencies": 8}, "the numpy engine has no frequencies=8"),
+        ({"engine": "numpy", "members": 2}, "the numpy engine has no members=2"),
+        ({"engine": "numpy", "initialization": "data"}, "the numpy engine has no initialization='data'"),
+        ({"members": 0}, "members must be a whole number of at least 1"),
+        ({"schedule": "linear"}, "schedule must be one of cosine, coslog4, constant"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be in [0, 1)"),
+        ({"clip_inputs": 0}, "clip_inputs must be positive"),
+        ({"calibrate": 1}, "calibrate must be true or false"),
         ({"engine": "perceptron", "dropout": 0.1}, "has no dropout=0.1"),
         ({"engine": "perceptron", "bias": False}, "has no bias=False"),
     ],
@@ -65,7 +92,7 @@ def test_what_cannot_be_is_refused_and_named(wrong, named):
 
 @pytest.mark.parametrize(("rows", "size"), [(4, 4), (16, 16), (100, 16), (1200, 32), (10_000, 256), (10**6, 1024)])
 def test_the_batch_grows_with_the_table(rows, size):
-    assert TrainConfig().batch_size_for(rows) == size
+    assert TrainConfig(recipe="classic").batch_size_for(rows) == size
 
 
 def test_a_given_batch_is_at_most_the_table():

@@ -110,10 +110,10 @@ import sys, threading
 from training.engines import numpy_engine
 from training.cli import main
 learn, calls = numpy_engine.EpochLog.add, []
-def add(self, *losses):
-    if self.train_losses:
+def add(self, **measures):
+    if self.measures:
         threading.Event().wait()
-    return learn(self, *losses)
+    return learn(self, **measures)
 numpy_engine.EpochLog.add = add
 sys.exit(main())
 """
@@ -137,6 +137,8 @@ def test_options_reach_the_checkpoint(command, tmp_path):
     (tmp_path / "data.csv").write_text(FLOWERS.replace(",", ";"))
     code, out, _ = command(
         *("fit", "data.csv", "--target", "species", "--drop", "colour", "--delimiter", ";", "--hidden", "5,4"),
+        *("--no-learned-activation", "--no-scale-inputs", "--frequencies", "4", "--clip-inputs", "2", "--members", "2"),
+        *("--embedding-size", "3", "--scaling", "standard", "--no-calibrate"),
         *("--activation", "tanh", "--dropout", "0.1", "--normalization", "layer", "--initialization", "xavier"),
         *("--no-bias", "--optimizer", "adam", "--learning-rate", "0.01", "--weight-decay", "0.001", "--seed", "7"),
         *("--batch-size", "8", "--epochs", "3", "--patience", "none", "--split", "60/20/20", "--device", "cpu"),
@@ -144,7 +146,9 @@ def test_options_reach_the_checkpoint(command, tmp_path):
     assert (code, out.splitlines()[-1]) == (0, "published data@1")
     checkpoint = Store(tmp_path / "store").load("data").checkpoint
     assert checkpoint.schema.names == ("length",)
-    assert checkpoint.config.to_dict() == {
+    config = checkpoint.config.to_dict()
+    inputs = config.pop("inputs")
+    assert config == {
         "layer_sizes": [1, 5, 4, 2],
         "activation": "tanh",
         "output": "softmax",
@@ -152,7 +156,13 @@ def test_options_reach_the_checkpoint(command, tmp_path):
         "normalization": "layer",
         "initialization": "xavier",
         "bias": False,
+        "learned_activation": False,
+        "clamp": False,
+        "temperature": 1.0,
+        "members": 2,
     }
+    told = {name: inputs[name] for name in ("numbers", "clip", "frequencies", "embedding_size", "scale")}
+    assert told == {"numbers": [0], "clip": 2.0, "frequencies": 4, "embedding_size": 3, "scale": False}
     for name, value in {
         "optimizer": "adam",
         "learning_rate": 0.01,

@@ -12,11 +12,11 @@ from rich.table import Table
 
 from training.commands import fit, options
 from training.commands.options import CommandLine
-from training.config import TrainConfig
+from training.commands.settings import add_settings, settings_of
 from training.report import print_table
 from training.search.lr_find import Sweep, sweep
 from training.search.lr_plot import check_plot_path, write_lr_plot
-from training.search.source import read_source
+from training.sources import read_table
 
 _LINES = 16  # of the table
 
@@ -45,20 +45,22 @@ def add(line: CommandLine) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="loss over rate, as an .svg or .png")
     parser.add_argument("--json", action="store_true", help="the result as JSON in place of the table")
     fit.add_table(parser)
-    fit.add_settings(parser)
-    line.add_threads(parser.add_argument_group("the run"))
+    add_settings(parser)
+    run = parser.add_argument_group("the run")
+    line.add_device(run)
+    line.add_threads(run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     options.use_threads(arguments)
     if arguments.plot is not None:
         check_plot_path(arguments.plot)
-    given = fit.settings_of(arguments)
-    table, settings = read_source(arguments.source, name=None, settings=given, **fit.table_of(arguments))
+    given = settings_of(arguments)
+    table, config = read_table(arguments.source, settings=given, **fit.table_of(arguments))
     # Imported here: torch takes seconds.
-    from training.search.torch_stepper import stepper_of
+    from training.search.trainer_stepper import stepper_of
 
-    stepper = stepper_of(table, TrainConfig(**settings))
+    stepper = stepper_of(table, config, device=arguments.device)
     seen = sweep(stepper, low=arguments.low, high=arguments.high, steps=arguments.steps)
     if arguments.plot is not None:
         write_lr_plot(seen, arguments.plot, title=table.name)

@@ -16,6 +16,7 @@ from models.errors import ConfigError, StoreError
 from models.store import Store
 from training.commands import fit, options
 from training.commands.options import CommandLine
+from training.commands.settings import add_settings, settings_of
 from training.config import TrainConfig
 from training.interrupt import stopping_on_interrupt
 from training.report import print_table
@@ -25,12 +26,12 @@ from training.search.folder import StudyFolder
 from training.search.plots import write_plot
 from training.search.result import SearchResult
 from training.search.run import search_table
-from training.search.source import read_source
 from training.search.space import Parameter, SearchSpace
 from training.search.space_text import read_space_file, read_variation
 from training.search.strategies import Pruner, Sampler
 from training.search.tables import importance_table, ranking_table, sentences
 from training.search.trial import Metric, choose_metric
+from training.sources import read_table
 
 DEFAULT_FOLDER = "searches"
 
@@ -76,7 +77,7 @@ def add(line: CommandLine) -> None:
     parser.add_argument("--json", action="store_true", help="the result as JSON in place of tables and last line")
     _add_search(parser)
     fit.add_table(parser)
-    fit.add_settings(parser)
+    add_settings(parser)
     run = parser.add_argument_group("the run")
     run.add_argument("--jobs", type=options.counted, default=1, metavar="N", help="trials at a time, as processes")
     line.add_device(run)
@@ -112,9 +113,9 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     options.use_threads(arguments)
     errors = Console(stderr=True, quiet=arguments.quiet)
-    given = fit.settings_of(arguments)
-    table, settings = read_source(arguments.source, name=arguments.name, settings=given, **fit.table_of(arguments))
-    config = TrainConfig(**settings).for_task(table.task)
+    given = settings_of(arguments)
+    table, config = read_table(arguments.source, name=arguments.name, settings=given, **fit.table_of(arguments))
+    config = config.for_task(table.task)
     space = _space(arguments, config, table.task, fixed=tuple(given))
     metric = choose_metric(table, config, arguments.metric)
 
@@ -127,7 +128,7 @@ def _run(arguments: argparse.Namespace) -> None:
         with stopping_on_interrupt(stopping) as should_stop, displayed(errors, table.name, metric) as listener:
             result = search_table(
                 table,
-                settings=settings,
+                config,
                 space=space,
                 trials=arguments.trials,
                 timeout=arguments.timeout,

@@ -44,6 +44,7 @@ def draw_history(result: SearchResult, ax: Axes) -> None:
     """A dot for each finished trial, a line for the best so far, a tick at the foot for each pruned or failed one."""
     points = result.history()
     numbers, values = [point[0] for point in points], [point[1] for point in points]
+    ax.locator_params(axis="x", integer=True)
     # One trial that went astray would leave no room for the others.
     if min(values) > 0 and max(values) > 20 * min(values):
         ax.set_yscale("log")

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from models.checkpoint import Checkpoint
@@ -22,10 +23,10 @@ from training.search.default_spaces import default_space
 from training.search.folder import Keeper, MemoryKeeper, StudyFolder
 from training.search.result import SearchResult
 from training.search.session import Listener, Session
-from training.search.source import read_source
 from training.search.space import SearchSpace, label
 from training.search.trial import Metric, Trial, choose_metric, run_trial
 from training.search.worker import Work
+from training.sources import read_table
 
 if TYPE_CHECKING:
     from training.data.column_choices import ColumnChoices
@@ -39,6 +40,7 @@ def search(
     task: Task | None = None,
     choices: ColumnChoices | None = None,
     delimiter: str | None = None,
+    test: Any = None,
     space: SearchSpace | None = None,
     settings: Mapping[str, Any] | None = None,
     **how: Any,
@@ -52,6 +54,7 @@ def search(
         task: `classification` or `regression`, as in `fit`.
         choices: the user's decisions about columns.
         delimiter: of a CSV file, as in `fit`.
+        test: a second table, whose rows are the test part, as in `fit`.
         space: what varies; the recipe's own space if None, without what `settings` fix.
         settings: fields of `TrainConfig` that do not vary; for a built-in dataset, over its own.
         how: the other arguments of `search_table`.
@@ -59,22 +62,23 @@ def search(
     Raises:
         AxonError: as `fit` and `search_table` do.
     """
-    table, base = read_source(
+    table, config = read_table(
         source,
         target=target,
         name=name,
         task=task,
         choices=choices,
         delimiter=delimiter,
+        test=test,
         settings=dict(settings or {}),
     )
-    return search_table(table, settings=base, space=space, fixed=tuple(settings or ()), **how)
+    return search_table(table, config, space=space, fixed=tuple(settings or ()), **how)
 
 
 def search_table(
     table: TrainingTable,
+    config: TrainConfig | None = None,
     *,
-    settings: Mapping[str, Any] | None = None,
     space: SearchSpace | None = None,
     fixed: tuple[str, ...] = (),
     trials: int = 50,
@@ -97,7 +101,7 @@ def search_table(
 
     Args:
         table: the data.
-        settings: fields of `TrainConfig` that all trials share.
+        config: what the first trial trains, and what is the same in all.
         space: what varies; the recipe's own if None.
         fixed: fields that the recipe's own space leaves out.
         trials: in all, those of the folder's record counted.
@@ -123,8 +127,7 @@ def search_table(
     if timeout is not None and not timeout > 0:
         raise ConfigError(f"timeout must be more than 0 seconds, got {timeout!r}.")
     check_name(table.name)
-    base = dict(settings or {})
-    config = TrainConfig(**base).for_task(table.task)
+    config = (config or TrainConfig()).for_task(table.task)
     space = space or default_space(config, task=table.task, fixed=fixed)
     chosen = choose_metric(table, config, metric)
     first = space.nearest(config)
@@ -156,7 +159,7 @@ def search_table(
             should_stop=should_stop,
             listener=listener or Listener(),
         )
-        given = Work(table=table, base=base, metric=chosen, device=device, threads=threads or _share(jobs))
+        given = Work(table=table, config=config, metric=chosen, device=device, threads=threads or _share(jobs))
         if jobs == 1:
             _run_here(session, given)
         elif not session.is_over():
@@ -187,7 +190,7 @@ def _run_here(session: Session, given: Work) -> None:
         number = point.number
         outcome = run_trial(
             given.table,
-            {**given.base, **point.settings},
+            replace(given.config, **point.settings),
             metric=given.metric,
             device=given.device,
             on_epoch=lambda epoch, number=number: session.epoch(number, epoch),  # type: ignore[misc]
@@ -208,7 +211,7 @@ def _winner(session: Session, trials: list[Trial]) -> Trial:
 def _trained_again(given: Work, winner: Trial) -> Checkpoint:
     outcome = run_trial(
         given.table,
-        {**given.base, **winner.settings},
+        replace(given.config, **winner.settings),
         metric=given.metric,
         device=given.device,
         on_epoch=lambda epoch: None,

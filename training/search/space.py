@@ -13,8 +13,12 @@ import numpy as np
 from models.errors import ConfigError
 from training.config import TrainConfig
 
-# What decides which rows validate: trials that differ in these could not be compared.
-_OF_THE_SPLIT = ("seed", "split")
+_NEVER_VARY = {
+    "seed": "it decides which rows validate, so trials that differ in it cannot be compared",
+    "split": "it decides which rows validate, so trials that differ in it cannot be compared",
+    "engine": "it brings settings of its own: search with one engine at a time",
+    "recipe": "it brings settings of its own: search with one recipe at a time",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,7 +119,7 @@ class SearchSpace:
     """Parameters by the field of `TrainConfig` that they set.
 
     Raises:
-        ConfigError: a name that is no field, or one that decides which rows validate; or nothing that varies.
+        ConfigError: a name that is no field, or one whose trials could not be compared; or nothing that varies.
     """
 
     parameters: Mapping[str, Parameter]
@@ -153,13 +157,13 @@ def check_name(name: str) -> None:
     """Refuses what cannot vary.
 
     Raises:
-        ConfigError: no field of `TrainConfig`, or one that decides which rows validate.
+        ConfigError: no field of `TrainConfig`, or one whose trials could not be compared.
     """
     known = TrainConfig.setting_names()
     if name not in known:
         raise ConfigError(f"there is no setting {name!r} to vary; there are {', '.join(known)}.")
-    if name in _OF_THE_SPLIT:
-        raise ConfigError(f"{name} decides which rows validate, so trials that differ in it cannot be compared.")
+    if name in _NEVER_VARY:
+        raise ConfigError(f"{name} does not vary: {_NEVER_VARY[name]}.")
 
 
 def label(value: Any) -> str:

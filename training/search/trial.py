@@ -98,7 +98,7 @@ def choose_metric(table: TrainingTable, config: TrainConfig, asked: str | None) 
 
 def run_trial(
     table: TrainingTable,
-    settings: Mapping[str, Any],
+    config: TrainConfig,
     *,
     metric: Metric,
     device: str,
@@ -110,7 +110,7 @@ def run_trial(
 
     Args:
         table: the data.
-        settings: fields of `TrainConfig`: what is the same in all trials, and over it the point's.
+        config: the point.
         metric: what it is judged by.
         device: where to train.
         on_epoch: told of each epoch.
@@ -119,7 +119,6 @@ def run_trial(
     """
     begin = clock()
     try:
-        config = TrainConfig(**settings)
         model = fit_table(table, config, device=device, on_epoch=on_epoch, should_stop=should_stop)
         value = float(model.metrics["validation"][metric])
         error = _standard_error(model, metric)

@@ -6,11 +6,12 @@ import os
 import signal
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
 from typing import Any
 
+from training.config import TrainConfig
 from training.data.training_table import TrainingTable
 from training.engines.engine import Epoch
 from training.search.trial import Metric, Outcome, run_trial
@@ -22,14 +23,14 @@ class Work:
 
     Attributes:
         table: the data.
-        base: fields of `TrainConfig` that do not vary.
+        config: of the first trial; what does not vary is every trial's.
         metric: what trials are judged by.
         device: where to train.
         threads: of the CPU, for one trial; None leaves them to torch.
     """
 
     table: TrainingTable
-    base: Mapping[str, Any]
+    config: TrainConfig
     metric: Metric
     device: str
     threads: int | None = None
@@ -76,7 +77,7 @@ def work(pipe: Connection, given: Work) -> None:
     # A Ctrl-C reaches every process of the terminal; it is the parent that decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if given.threads is not None and given.base.get("engine", "torch") == "torch":
+    if given.threads is not None and given.config.engine == "torch":
         import torch  # heavy, and the other engines do without
 
         torch.set_num_threads(given.threads)
@@ -102,7 +103,7 @@ def _train(pipe: Connection, given: Work, begin: Begin) -> Outcome:
 
     return run_trial(
         given.table,
-        {**given.base, **begin.settings},
+        replace(given.config, **begin.settings),
         metric=given.metric,
         device=given.device,
         on_epoch=lambda epoch: pipe.send(Progressed(begin.number, epoch)),

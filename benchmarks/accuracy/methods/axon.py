@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -27,7 +24,8 @@ def predict(problem: Problem, **settings: Any) -> tuple[Any, dict[str, Any]]:
     """
     torch.set_num_threads(1)
     target = problem.y if not problem.labels else np.array(problem.labels, dtype=object)[problem.y]
-    with _split_as(problem) as given:
+    split = Split(train=problem.split.train, validation=problem.split.validation, test=problem.split.test)
+    with mock.patch.object(training.fit, "split_rows", return_value=split):  # `fit` would draw one of its own
         fitted = training.fit.fit(
             problem.features.assign(**{problem.target: target}),
             target=problem.target,
@@ -36,7 +34,6 @@ def predict(problem: Problem, **settings: Any) -> tuple[Any, dict[str, Any]]:
             choices=ColumnChoices(unknown="ignore", keep_constant=True),
             device="cpu",
             seed=problem.seed,
-            **given,
             **settings,
         )
     assert np.array_equal(fitted.split.test, problem.split.test), "scored on the rows that all methods are scored on"
@@ -48,14 +45,3 @@ def predict(problem: Problem, **settings: Any) -> tuple[Any, dict[str, Any]]:
         return answers[:, 0].astype(np.float64), notes
     labels = list(getattr(checkpoint.schema.target, "labels", ()))
     return answers[:, [labels.index(label) for label in problem.labels]].astype(np.float64), notes
-
-
-@contextlib.contextmanager
-def _split_as(problem: Problem) -> Iterator[dict[str, Any]]:
-    """The benchmark's split for `fit`: as its argument `parts`, or, as long as it has none, in place of its own."""
-    split = Split(train=problem.split.train, validation=problem.split.validation, test=problem.split.test)
-    if "parts" in inspect.signature(training.fit.fit).parameters:
-        yield {"parts": split}
-        return
-    with mock.patch.object(training.fit, "_split", return_value=split):
-        yield {}

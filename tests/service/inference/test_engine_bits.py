@@ -146,7 +146,7 @@ def test_where_nothing_helps_it_says_so_and_takes_the_fastest() -> None:
 
 @pytest.mark.parametrize("changed", [16, 32, 48, 256, 512])
 def test_the_check_sees_one_bit_in_one_row_count(changed: int) -> None:
-    first = Affine(np.ones((2, 3), np.float32), np.zeros(2, np.float32))
+    first = InferenceNetwork(((Affine(np.ones((2, 3), np.float32), np.zeros(2, np.float32)),),), "linear", 3, 2)
     blocks = RowBlocks(range(16, 513, 16))
 
     def forward(x: Float32Array) -> Float32Array:

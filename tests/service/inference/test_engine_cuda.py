@@ -17,7 +17,7 @@ from models.fuse import InferenceNetwork, fuse
 from models.mlp import MLP
 from service.inference.cuda_runner import CudaRunner, with_padding
 from service.inference.device_network import DeviceNetwork, Precision
-from service.inference.forward_plan import Scratch
+from service.inference.scratch import Scratch
 
 ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")

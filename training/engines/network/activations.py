@@ -1,4 +1,4 @@
-"""Activations and their derivatives as calls that write into memory that is there: torch's own kernels, but for mish."""
+"""Activations and their derivatives as calls that write into memory that is there: torch's kernels, but for mish."""
 
 from __future__ import annotations
 
