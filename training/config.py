@@ -82,6 +82,8 @@ class TrainConfig:
         class_weight: `balanced` weighs rows so that all classes count alike; `none` does not.
         clip_norm: the gradient's norm over all parameters is cut down to this; None does not.
         batch_size: rows a step; None takes a power of two near a 32nd of the training rows, from 16 to 1024.
+        drop_last: whether an epoch leaves out the rows that do not fill a batch, other ones each time, rather than learn
+            from a small one.
         epochs: passes over the training part, at most.
         patience: epochs without a new best after which to stop; None never stops early.
         select_by: what the best epoch has least of on the validation part: `loss`, or `error` (misclassified rows, or
@@ -122,6 +124,7 @@ class TrainConfig:
     class_weight: ClassWeight = "none"
     clip_norm: float | None = FROM_RECIPE
     batch_size: int | None = FROM_RECIPE
+    drop_last: bool = FROM_RECIPE
     epochs: int = FROM_RECIPE
     patience: int | None = FROM_RECIPE
     select_by: Selection = FROM_RECIPE
@@ -247,7 +250,7 @@ class TrainConfig:
         _share("beta2", self.beta2)
         if not _is_number(self.weight_decay) or not 0 <= float(self.weight_decay) < math.inf:
             raise ConfigError(f"weight_decay must be 0 or more, got {self.weight_decay!r}.")
-        for name in ("learned_activation", "scale_inputs", "calibrate", "clamp"):
+        for name in ("learned_activation", "scale_inputs", "drop_last", "calibrate", "clamp"):
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name} must be true or false, got {getattr(self, name)!r}.")
         for name, least in (("epochs", 1), ("seed", 0), ("members", 1), ("frequencies", 0), ("embedding_size", 0)):
@@ -290,6 +293,7 @@ class TrainConfig:
             "regularization",
             "label_smoothing",
             "beta2",
+            "drop_last",
         ):
             if getattr(self, name) != plain[name]:
                 raise ConfigError(f"{who} has no {name}={getattr(self, name)!r}: use --engine torch.")

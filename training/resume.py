@@ -63,7 +63,7 @@ class ResumeFile:
         if self._latest is None:
             return
         temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(8)}")
-        arrays = {name: np.ascontiguousarray(array) for name, array in self._latest().items()}
+        arrays = {name: np.array(array, order="C") for name, array in self._latest().items()}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             safetensors.numpy.save_file(arrays, temporary, metadata={_KEY: json.dumps(self._identity, sort_keys=True)})

@@ -246,6 +246,7 @@ def test_a_table_marks_the_best_and_those_within_its_deviation() -> None:
     # Less is better of a loss: 0.11 ± 0.014 leads, and 0.20 is further off than either deviates.
     assert _table_of(1, DATASETS["wine"], methods)[3] == "**0.1100 ± 0.0141 (2 of 3)**"
     assert _table_of(1, DATASETS["auto"], methods) == ["auto", "3.000 ± 0.000", "–", "**2.500 ± 0.000**", "–"]
+    assert _table_of(0, DATASETS["auto"], methods[:1] * 2) == ["auto", *["**0.8000 ± 0.0000**"] * 2]  # both of a tie
     near = _table_of(0, DATASETS["wine"], [METHODS[name] for name in ("axon", "realmlp")])
     assert near == ["wine", "**95.50 ± 0.71**", "95.00 ± 0.00 ·"]
 
@@ -263,8 +264,10 @@ def test_paired_differences_are_of_the_same_seed_and_positive_where_the_first_is
     found = report.scores_of(_results(_MADE_UP))
     methods = [METHODS[name] for name in ("axon", "realmlp")]
     _, wine = _cells(report.paired_table(found, [DATASETS["wine"], DATASETS["auto"]], methods))
-    # Accuracy: +1 and 0 points. Log-loss: half of it saved, then a fifth more.
-    assert wine == ["wine", "+0.50 ± 0.71", f"{(50 - 20) / 2:+.1f} ± {np.std([50, -20], ddof=1):.1f}"]
+    # Accuracy: +1 and 0 points. Log-loss: 0.10 less, then 0.02 more.
+    assert wine == ["wine", "+0.50 ± 0.71", f"+0.0400 ± {np.std([0.1, -0.02], ddof=1):.4f}"]
+    _, auto = _cells(report.paired_table(found | {("auto", "realmlp"): {2: (0.8, 2.0)}}, [DATASETS["auto"]], methods))
+    assert auto == ["auto", "+0.0500 ± 0.0000", "-25.0 ± 0.0"]
 
 
 def test_the_report_replaces_what_stood_between_the_markers_and_nothing_else() -> None:

@@ -7,7 +7,7 @@ from raw_tables import cells, csv_of, read
 
 from models.errors import DataError
 from training.cli import build_parser
-from training.commands.fit import table_of
+from training.commands.table import table_of
 from training.data.column_choices import ColumnChoices
 from training.data.csv_file import read_csv
 from training.data.understanding import read_training_table

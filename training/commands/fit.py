@@ -17,7 +17,7 @@ from models.store import ModelVersion
 from training.commands import options
 from training.commands.options import CommandLine
 from training.commands.settings import add_settings, settings_of
-from training.data.column_choices import ColumnChoices
+from training.commands.table import add_table, table_of
 from training.data.text_column import MISSING
 from training.data.understanding import MAX_NUMBERED_CLASSES
 from training.datasets import DATASETS
@@ -29,6 +29,8 @@ from training.report import metrics_table, print_table, result
 from training.reporting.comparison import Comparison
 from training.reporting.files import CARD_FILE, REPORT_FILE, write_report
 from training.reporting.tensorboard import tensorboard_log
+from training.resume import ResumeFile
+from training.sources import model_name
 
 _DATASET_LINES = "\n".join(f"  {entry.name:<14} {entry.about}" for entry in DATASETS.values())
 
@@ -55,7 +57,8 @@ examples:
   python -m training fit flowers.csv --target species --baselines --tensorboard runs
 
 The last line on standard output is `published NAME@VERSION`; progress goes to standard error. Ctrl-C ends the run
-after the present epoch and publishes the best so far; pressed again, it ends at once and publishes nothing.
+after the present epoch and publishes the best so far; pressed again, it ends at once and publishes nothing. The same
+command with --resume goes on where a run was interrupted (a killed one: a minute before), to the very same weights.
 A built-in dataset has settings of its own, which the options here override.
 Exit codes: 0 published, 2 refused (one sentence says why), 130 interrupted.
 """
@@ -74,6 +77,7 @@ def add(line: CommandLine) -> None:
     run = parser.add_argument_group("the run")
     line.add_device(run)
     line.add_threads(run)
+    run.add_argument("--resume", action="store_true", help="go on with the interrupted run of this name")
     _add_told(parser)
 
 
@@ -93,65 +97,6 @@ def _add_told(parser: argparse.ArgumentParser) -> None:
     told.add_argument("--tensorboard", metavar="FOLDER", help="log each epoch for TensorBoard, in FOLDER/NAME-1, -2, …")
 
 
-def add_table(parser: argparse.ArgumentParser) -> None:
-    """The options on how a table is read; `table_of` reads them."""
-    table = parser.add_argument_group("the table")
-    table.add_argument("--target", metavar="COLUMN", help="the column to predict; a built-in dataset has its own")
-    table.add_argument("--task", choices=("classification", "regression"), help="default: by the target")
-    for option, text in (
-        ("--categorical", "read these as names"),
-        ("--numeric", "read these as numbers"),
-        ("--date", "read these as dates (ISO 8601: 2024-05-31, 2024-05-31T13:45:00Z)"),
-        ("--drop", "leave these out: identifiers"),
-    ):
-        table.add_argument(option, metavar="COLUMN", nargs="+", action="extend", default=[], help=text)
-    table.add_argument(
-        "--keep-constant",
-        action="store_true",
-        help="keep features of one value, and those that equal another, such as black pixels",
-    )
-    table.add_argument("--drop-missing-target", action="store_true", help="leave out rows without a target")
-    table.add_argument("--weight", metavar="COLUMN", help="how much each row counts; no feature then")
-    table.add_argument("--group", metavar="COLUMN", help="rows that are equal in it go to one part; no feature then")
-    table.add_argument(
-        "--time", metavar="COLUMN", help="split by it: the oldest rows train, the newest test; no feature then"
-    )
-    table.add_argument("--keep-time", action="store_true", help="keep the --time column as a feature too")
-    table.add_argument("--test", metavar="FILE", help="a second file of these columns, whose rows are the test part")
-    table.add_argument(
-        "--unknown",
-        choices=("refuse", "ignore"),
-        default="refuse",
-        help="what serving does with a category that training did not see (default: %(default)s)",
-    )
-    table.add_argument(
-        "--delimiter", type=options.delimiter, help="what divides a CSV file's cells (default: , ; or tab)"
-    )
-
-
-def table_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `fit` that say how a table is read, as they were given on the command line."""
-    table = {
-        "target": arguments.target,
-        "task": arguments.task,
-        "delimiter": arguments.delimiter,
-        "choices": ColumnChoices(
-            categorical=tuple(arguments.categorical),
-            numeric=tuple(arguments.numeric),
-            date=tuple(arguments.date),
-            drop=tuple(arguments.drop),
-            weight=arguments.weight,
-            group=arguments.group,
-            time=arguments.time,
-            keep_time=arguments.keep_time,
-            unknown=arguments.unknown,
-            keep_constant=arguments.keep_constant,
-            drop_missing_target=arguments.drop_missing_target,
-        ),
-    }
-    return table if arguments.test is None else table | {"test": arguments.test}
-
-
 def _run(arguments: argparse.Namespace) -> None:
     options.use_threads(arguments)
     errors = Console(stderr=True, quiet=arguments.quiet)
@@ -161,6 +106,8 @@ def _run(arguments: argparse.Namespace) -> None:
         name=arguments.name,
         device=arguments.device,
         log=None if arguments.tensorboard is None else Path(arguments.tensorboard),
+        keep=_resume_file(arguments),
+        resume=arguments.resume,
         **table_of(arguments),
         **settings_of(arguments),
     )
@@ -184,6 +131,13 @@ def _run(arguments: argparse.Namespace) -> None:
         for path in files.values():
             print(path)
     print(f"published {published}")
+
+
+def _resume_file(arguments: argparse.Namespace) -> ResumeFile | None:
+    if getattr(arguments, "engine", "torch") != "torch":
+        return None
+    name = arguments.name or model_name(arguments.source)
+    return ResumeFile(Path(arguments.store) / ".resume" / f"{name}.safetensors")
 
 
 def _compare(errors: Console, model: FittedModel) -> Comparison:

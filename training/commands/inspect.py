@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from training.commands import fit
 from training.commands.options import CommandLine
+from training.commands.table import add_table, table_of
 from training.data.column_facts import ColumnFacts
 from training.data.inspection import Inspection, inspect_table
 from training.data.source import read_source
@@ -47,7 +47,7 @@ def add(line: CommandLine) -> None:
     parser.add_argument("source", metavar="SOURCE", help="a built-in dataset, or a .csv, .tsv or .parquet file")
     parser.add_argument("--all", action="store_true", help=f"show every column where there are more than {_READABLE}")
     parser.add_argument("--json", action="store_true", help="as JSON")
-    fit.add_table(parser)
+    add_table(parser)
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -63,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _inspect(arguments: argparse.Namespace) -> Inspection:
-    given = fit.table_of(arguments)
+    given = table_of(arguments)
     target, choices, delimiter = given["target"], given["choices"], given["delimiter"]
     if arguments.source in DATASETS:
         builtin = dataset(arguments.source)

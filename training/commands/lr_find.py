@@ -10,9 +10,10 @@ from pathlib import Path
 from rich import box
 from rich.table import Table
 
-from training.commands import fit, options
+from training.commands import options
 from training.commands.options import CommandLine
 from training.commands.settings import add_settings, settings_of
+from training.commands.table import add_table, table_of
 from training.report import print_table
 from training.search.lr_find import Sweep, sweep
 from training.search.lr_plot import check_plot_path, write_lr_plot
@@ -44,7 +45,7 @@ def add(line: CommandLine) -> None:
     parser.add_argument("--steps", type=options.counted, default=150, metavar="N", help="at most (default: 150)")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="loss over rate, as an .svg or .png")
     parser.add_argument("--json", action="store_true", help="the result as JSON in place of the table")
-    fit.add_table(parser)
+    add_table(parser)
     add_settings(parser)
     run = parser.add_argument_group("the run")
     line.add_device(run)
@@ -56,7 +57,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.plot is not None:
         check_plot_path(arguments.plot)
     given = settings_of(arguments)
-    table, config = read_table(arguments.source, settings=given, **fit.table_of(arguments))
+    table, config = read_table(arguments.source, settings=given, **table_of(arguments))
     # Imported here: torch takes seconds.
     from training.search.trainer_stepper import stepper_of
 

@@ -14,9 +14,10 @@ from rich.console import Console
 from models.config import Task
 from models.errors import ConfigError, StoreError
 from models.store import Store
-from training.commands import fit, options
+from training.commands import options
 from training.commands.options import CommandLine
 from training.commands.settings import add_settings, settings_of
+from training.commands.table import add_table, table_of
 from training.config import TrainConfig
 from training.interrupt import stopping_on_interrupt
 from training.report import print_table
@@ -76,7 +77,7 @@ def add(line: CommandLine) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress and no tables")
     parser.add_argument("--json", action="store_true", help="the result as JSON in place of tables and last line")
     _add_search(parser)
-    fit.add_table(parser)
+    add_table(parser)
     add_settings(parser)
     run = parser.add_argument_group("the run")
     run.add_argument("--jobs", type=options.counted, default=1, metavar="N", help="trials at a time, as processes")
@@ -114,7 +115,7 @@ def _run(arguments: argparse.Namespace) -> None:
     options.use_threads(arguments)
     errors = Console(stderr=True, quiet=arguments.quiet)
     given = settings_of(arguments)
-    table, config = read_table(arguments.source, name=arguments.name, settings=given, **fit.table_of(arguments))
+    table, config = read_table(arguments.source, name=arguments.name, settings=given, **table_of(arguments))
     config = config.for_task(table.task)
     space = _space(arguments, config, table.task, fixed=tuple(given))
     metric = choose_metric(table, config, arguments.metric)

@@ -129,6 +129,11 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="ROWS",
     )
+    add(
+        "--drop-last",
+        "each epoch leaves out the rows that do not fill a batch",
+        action=argparse.BooleanOptionalAction,
+    )
     add("--epochs", "passes over the training part, at most (default: 256; classic 200)", type=int, metavar="N")
     add(
         "--patience",

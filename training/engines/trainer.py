@@ -105,7 +105,9 @@ class Trainer:
         self._loss: Loss = SquaredError()
         if architecture.output != "linear":
             self._loss = CrossEntropy(smoothing=config.label_smoothing)
-        self._cuts = batches(len(self._train), config.batch_size_for(len(self._train)))
+        size = config.batch_size_for(len(self._train))
+        cuts = batches(len(self._train), size)
+        self._cuts = [cut for cut in cuts if cut[1] - cut[0] >= size] if config.drop_last else cuts
         self._device = device
         parameters = self.network.parameters
         flat = torch.nn.Parameter(parameters.flat, requires_grad=False)
@@ -118,12 +120,13 @@ class Trainer:
         self.steps_done = 0
 
     def epoch(self) -> Tensor:
-        """Learns from all rows once; the mean training loss of each member (members,), still on the device."""
+        """Learns from the rows once; the mean training loss of each member (members,), still on the device."""
         members, rows = self.network.config.members, len(self._train)
         order = torch.stack([torch.randperm(rows, generator=self._generator) for _ in range(members)])
         order = order.to(self._device)  # (members, rows)
         steps = self.config.epochs * self.steps_an_epoch
         total = torch.zeros(members, device=self._device)
+        learned = sum(end - begin for begin, end in self._cuts)
         for begin, end in self._cuts:
             time = self.steps_done / steps
             loss = self.step(
@@ -131,7 +134,7 @@ class Trainer:
                 rate=self.config.learning_rate * self._rate_of(time),
                 regularization=self._regularization_of(time),
             )
-            total.add_(loss, alpha=(end - begin) / rows)
+            total.add_(loss, alpha=(end - begin) / learned)
         return total
 
     def step(self, order: Tensor, *, rate: float, regularization: float = 1.0) -> Tensor:

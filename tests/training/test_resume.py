@@ -1,0 +1,116 @@
+"""An interrupted run goes on to the very same weights; a file of another run, or a damaged one, is refused."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.errors import DataError
+from models.store import Store
+from training.cli import main
+from training.fit import fit
+from training.resume import ResumeFile
+
+ROOT = Path(__file__).parents[2]
+RUN = {"recipe": "default", "epochs": 12, "hidden_sizes": (16, 16)}
+
+
+def stopped_after(number, path, **settings):
+    seen = []
+    return fit(
+        "iris",
+        keep=ResumeFile(path),
+        on_epoch=seen.append,
+        should_stop=lambda: len(seen) == number,
+        **(RUN | settings),
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"members": 3},
+        {"recipe": "classic", "epochs": 12, "dropout": 0.3},
+        {"select_by": "loss", "clip_norm": 0.1, "label_smoothing": 0.1},
+    ],
+)
+def test_a_run_interrupted_twice_comes_to_the_same_bytes(tmp_path, settings):
+    path = tmp_path / "iris.safetensors"
+    whole = fit("iris", **RUN | settings)
+    first = stopped_after(4, path, **settings)
+    assert first.trained.stopped == "asked"
+    assert path.exists()
+    again = []
+    fit(
+        "iris",
+        keep=ResumeFile(path),
+        resume=True,
+        on_epoch=again.append,
+        should_stop=lambda: len(again) == 3,
+        **RUN | settings,
+    )
+    assert [epoch.number for epoch in again] == [5, 6, 7]
+    last = fit("iris", keep=ResumeFile(path), resume=True, **RUN | settings)
+    assert last.trained.history == whole.trained.history
+    assert last.checkpoint.header() == whole.checkpoint.header()
+    for name, tensor in whole.checkpoint.tensors.items():
+        np.testing.assert_array_equal(last.checkpoint.tensors[name], tensor)
+    assert list(tmp_path.iterdir()) == [], "a run that has ended leaves nothing"
+
+
+def test_a_run_of_other_settings_or_data_is_refused(tmp_path):
+    path = tmp_path / "iris.safetensors"
+    stopped_after(2, path)
+    with pytest.raises(DataError, match="other settings: resume with what it was begun with"):
+        fit("iris", keep=ResumeFile(path), resume=True, **RUN | {"learning_rate": 0.01})
+    with pytest.raises(DataError, match="other data"):
+        fit("wine", keep=ResumeFile(path), resume=True, **RUN)
+    assert path.exists()
+
+
+def test_what_cannot_be_resumed_is_named(tmp_path):
+    path = tmp_path / "iris.safetensors"
+    with pytest.raises(DataError, match="nothing to resume"):
+        fit("iris", keep=ResumeFile(path), resume=True, **RUN)
+    path.write_bytes(b"not a state")
+    with pytest.raises(DataError, match="is damaged"):
+        fit("iris", keep=ResumeFile(path), resume=True, **RUN)
+
+
+def test_the_state_is_written_every_minute(tmp_path):
+    now = [0.0]
+    path = tmp_path / "state.safetensors"
+    keep = ResumeFile(path, clock=lambda: now[0])
+    keep.begin({"run": 1})
+    written = []
+    for second in (10, 59, 61, 100, 122):
+        now[0] = float(second)
+        keep.offer(lambda second=second: {"second": np.array(second)})
+        written.append(int(keep.read()["second"]) if path.exists() else None)
+    assert written == [None, None, 61, 61, 122]
+
+
+def test_ctrl_c_and_resume_on_the_command_line(tmp_path):
+    command = [sys.executable, "-u", "-m", "training", "fit", "digits", "--recipe", "default", "--epochs", "6"]
+    command += ["--hidden", "8", "--threads", "1", "--store", str(tmp_path / "store"), "--no-report"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True) as run:
+        assert "epoch 1 of" in run.stderr.readline()
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=60)
+    state = tmp_path / "store/.resume/digits.safetensors"
+    assert run.returncode == 0
+    assert state.exists()
+    assert Store(tmp_path / "store").names() == ["digits"]
+    assert main([*command[4:], "--resume", "--quiet"]) == 0
+    assert not state.exists()
+    resumed = Store(tmp_path / "store").load("digits@2").checkpoint
+    assert resumed.training["epochs_run"] == 6
+    whole = fit("digits", recipe="default", epochs=6, hidden_sizes=(8,), device="cpu")
+    for name, tensor in whole.checkpoint.tensors.items():
+        np.testing.assert_array_equal(resumed.tensors[name], tensor)

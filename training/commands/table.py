@@ -1,0 +1,68 @@
+"""The options on how a table is read: its target, what its columns are, which rows are kept apart."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from training.commands import options
+from training.data.column_choices import ColumnChoices
+
+
+def add_table(parser: argparse.ArgumentParser) -> None:
+    """Adds them; `table_of` reads them."""
+    table = parser.add_argument_group("the table")
+    table.add_argument("--target", metavar="COLUMN", help="the column to predict; a built-in dataset has its own")
+    table.add_argument("--task", choices=("classification", "regression"), help="default: by the target")
+    for option, text in (
+        ("--categorical", "read these as names"),
+        ("--numeric", "read these as numbers"),
+        ("--date", "read these as dates (ISO 8601: 2024-05-31, 2024-05-31T13:45:00Z)"),
+        ("--drop", "leave these out: identifiers"),
+    ):
+        table.add_argument(option, metavar="COLUMN", nargs="+", action="extend", default=[], help=text)
+    table.add_argument(
+        "--keep-constant",
+        action="store_true",
+        help="keep features of one value, and those that equal another, such as black pixels",
+    )
+    table.add_argument("--drop-missing-target", action="store_true", help="leave out rows without a target")
+    table.add_argument("--weight", metavar="COLUMN", help="how much each row counts; no feature then")
+    table.add_argument("--group", metavar="COLUMN", help="rows that are equal in it go to one part; no feature then")
+    table.add_argument(
+        "--time", metavar="COLUMN", help="split by it: the oldest rows train, the newest test; no feature then"
+    )
+    table.add_argument("--keep-time", action="store_true", help="keep the --time column as a feature too")
+    table.add_argument("--test", metavar="FILE", help="a second file of these columns, whose rows are the test part")
+    table.add_argument(
+        "--unknown",
+        choices=("refuse", "ignore"),
+        default="refuse",
+        help="what serving does with a category that training did not see (default: %(default)s)",
+    )
+    table.add_argument(
+        "--delimiter", type=options.delimiter, help="what divides a CSV file's cells (default: , ; or tab)"
+    )
+
+
+def table_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `fit` that say how a table is read, as they were given on the command line."""
+    table = {
+        "target": arguments.target,
+        "task": arguments.task,
+        "delimiter": arguments.delimiter,
+        "choices": ColumnChoices(
+            categorical=tuple(arguments.categorical),
+            numeric=tuple(arguments.numeric),
+            date=tuple(arguments.date),
+            drop=tuple(arguments.drop),
+            weight=arguments.weight,
+            group=arguments.group,
+            time=arguments.time,
+            keep_time=arguments.keep_time,
+            unknown=arguments.unknown,
+            keep_constant=arguments.keep_constant,
+            drop_missing_target=arguments.drop_missing_target,
+        ),
+    }
+    return table if arguments.test is None else table | {"test": arguments.test}
