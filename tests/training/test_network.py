@@ -1,0 +1,247 @@
+"""The hand-written backward passes against autograd, for every combination of parts; and what they are made of."""
+
+import itertools
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from models.config import Activation, MLPConfig, Normalization
+from models.inputs import InputConfig
+from models.mlp import MLP
+from training.config import TrainConfig
+from training.engines.engine import Matrices
+from training.engines.network.losses import CrossEntropy, SquaredError
+from training.engines.network.masks import Masks
+from training.engines.network.network import Batch, Network
+from training.engines.network.parameters import Parameters
+from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
+from training.engines.trainer import MemberRates, Trainer
+
+CPU = torch.device("cpu")
+INPUTS = InputConfig(
+    numbers=(0, 2, 3), flags=(1, 5), indices=(4, 6), categories=(11, 40), clip=3.0, frequencies=16, scale=True
+)
+MEMBER_RATES = (1.0, 2.0, 0.5)
+ROWS = 9
+
+
+def factor(name):
+    return 0.3 if name.endswith(("bias", "mix")) else 1.0
+
+
+def modules(config, members):
+    rng = np.random.default_rng(0)
+    made = []
+    for seed in range(members):
+        module = MLP(config, generator=torch.Generator().manual_seed(seed)).double()
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter += 0.1 * torch.from_numpy(rng.normal(size=parameter.shape))
+        made.append(module)
+    return made
+
+
+def rows_of(config, members):
+    """The rows as a module takes them, and as a network does."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(ROWS, config.in_features))
+    y = rng.integers(0, 3, ROWS) if config.output == "softmax" else rng.normal(size=ROWS)
+    target, weight = torch.from_numpy(y), torch.from_numpy(rng.uniform(0, 2, ROWS))
+    dense, places = torch.from_numpy(x), None
+    if (inputs := config.inputs) is not None:
+        x[:, inputs.flags] = rng.integers(0, 2, (ROWS, 2))
+        for at, categories in zip(inputs.indices, inputs.categories, strict=True):
+            x[:, at] = rng.integers(0, categories + 1, ROWS)
+        clipped = x[:, inputs.numbers] / np.sqrt(1 + np.square(x[:, inputs.numbers] / inputs.clip))
+        dense = torch.from_numpy(np.concatenate([clipped, x[:, inputs.flags]], axis=1))
+        places = torch.from_numpy(x[:, inputs.indices]).long() + torch.tensor(inputs.table_offsets())
+        places = places.expand(members, -1, -1)
+    batch = Batch(dense.expand(members, -1, -1), places, target.expand(1, -1), weight.expand(1, -1))
+    return torch.from_numpy(x), batch
+
+
+@pytest.mark.parametrize("inputs", [None, INPUTS], ids=["plain", "inputs"])
+@pytest.mark.parametrize("normalization", get_args(Normalization))
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_losses_gradients_and_statistics_are_autograds(activation, normalization, inputs):
+    for learned, output, members in itertools.product((False, True), ("softmax", "linear"), (1, 3)):
+        config = MLPConfig(
+            layer_sizes=(7, 6, 5, 3 if output == "softmax" else 1),
+            activation=activation,
+            normalization=normalization,
+            output=output,
+            learned_activation=learned,
+            inputs=inputs,
+        )
+        oracles = modules(config, members)
+        several = MLPConfig.from_dict(config.to_dict() | {"members": members})
+        network = Network(
+            several,
+            masks=Masks(np.zeros(members), seed=0, device=CPU),
+            ntk=True,
+            factor=factor,
+            member_rates=None if members == 1 else torch.tensor(MEMBER_RATES),
+            device=CPU,
+            dtype=torch.float64,
+        )
+        states = [module.state_dict() for module in oracles]
+        stacked = {name: np.stack([state[name].numpy() for state in states]) for name in config.tensor_shapes()}
+        network.load(stacked if members > 1 else {name: array[0] for name, array in stacked.items()})
+        x, batch = rows_of(config, members)
+        losses = network.learn(batch, CrossEntropy(smoothing=0.1) if output == "softmax" else SquaredError())
+        for i, module in enumerate(oracles):
+            loss = _loss(module.train()(x), batch, output)
+            loss.backward()
+            assert losses[i].item() == pytest.approx(loss.item(), rel=1e-12)
+            for name, parameter in module.named_parameters():
+                _compare(network, name, i, members, parameter.grad.clone())
+            for name, running in module.state_dict().items():
+                if "running" in name:
+                    np.testing.assert_allclose(network.tensors()[name][i if members > 1 else ...], running, rtol=1e-6)
+
+
+def _loss(out, batch, output):
+    weight = batch.weight[0]
+    if output == "softmax":
+        each = functional.cross_entropy(out, batch.target[0], label_smoothing=0.1, reduction="none")
+        return (each * weight).mean()
+    return (torch.square(out[:, 0] - batch.target[0]) * weight).mean()
+
+
+def _compare(network, name, member, members, expected):
+    """By what it is the gradient of: θ' with θ = factor·rate·θ', and of a weight also θ/√n."""
+    if name == "inputs.embedding.weight":
+        expected[list(INPUTS.table_offsets())] = 0  # what is no category is not learned
+    scale = factor(name) * (MEMBER_RATES[member] if members > 1 else 1.0)
+    if name.startswith("layers.") and name.endswith("weight"):
+        scale /= np.sqrt(expected.shape[1])
+    torch.testing.assert_close(network.parameters.gradients[name][member], expected * scale, rtol=1e-9, atol=1e-10)
+
+
+def test_a_parameter_with_a_factor_learns_that_much_faster():
+    parameters = Parameters(
+        {"a": (2,), "b": (3,)}, members=1, factor=lambda name: 5.0 if name == "a" else 1.0, device=CPU
+    )
+    flat = torch.nn.Parameter(parameters.flat, requires_grad=False)
+    flat.grad = parameters.gradient
+    optimizer = torch.optim.Adam([flat], lr=0.01, fused=True)
+    parameters.gradients["a"].fill_(3.0)
+    parameters.gradients["b"].fill_(-0.2)
+    parameters.finish_gradient()
+    optimizer.step()
+    parameters.refresh()
+    np.testing.assert_allclose(parameters.values["a"], -0.05, rtol=1e-5)
+    np.testing.assert_allclose(parameters.values["b"], 0.01, rtol=1e-5)
+
+
+def test_masks_drop_the_share_that_they_are_asked_to_and_keep_the_mean():
+    masks = Masks(np.array([0.15, 0.5]), seed=3, device=CPU)
+    drawn = masks.draw(torch.empty(2, 400, 500)).numpy()
+    for mask, p in zip(drawn, (0.15, 0.5), strict=True):
+        assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / (1 - round(p * 65536) / 65536))}
+        assert (mask == 0).mean() == pytest.approx(p, abs=4 * np.sqrt(p * (1 - p) / mask.size))
+        assert mask.mean() == pytest.approx(1, abs=0.01)
+    masks.weaken(0)
+    assert not masks.drops
+
+
+def test_the_schedules_are_those_of_their_sources():
+    times = np.linspace(0, 1, 201)
+    coslog4 = [LEARNING_RATES["coslog4"](time) for time in times]
+    np.testing.assert_allclose(coslog4, 0.5 * (1 - np.cos(2 * np.pi * np.log2(1 + 15 * times))), atol=1e-12)
+    assert [LEARNING_RATES["cosine"](time) for time in (0, 0.5, 1)] == [1, pytest.approx(0.5), 0]
+    flat = [REGULARIZATIONS["flat_cosine"](time) for time in (0, 0.49, 0.75, 1)]
+    assert flat == [1, 1, pytest.approx(0.5), 0]
+
+
+def matrices(rows=200):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(rows, 4)).astype(np.float32)
+    y = (x[:, 0] * x[:, 1] > 0).astype(np.int64)
+    return Matrices(x=x[:150], y=y[:150], validation_x=x[150:], validation_y=y[150:])
+
+
+def trainer_of(members, **settings):
+    config = TrainConfig(**{"hidden_sizes": (16,), "epochs": 5, "batch_size": 30, "members": members} | settings)
+    architecture = config.architecture(in_features=4, out_features=2)
+    return Trainer(config, architecture, matrices(), device=CPU, rates=settings.get("rates"))
+
+
+def test_members_learn_as_if_each_were_alone():
+    """Given the same first weights and order; dropout off, since a member's masks depend on how many there are."""
+    rates = np.array([1.0, 0.3, 3.0])
+    together = Trainer(
+        (config := TrainConfig(hidden_sizes=(16,), epochs=5, batch_size=30, members=3, dropout=0.0)),
+        config.architecture(in_features=4, out_features=2),
+        matrices(),
+        device=CPU,
+        rates=MemberRates(learning_rates=rates),
+    )
+    first = together.network.tensors()
+    alone = []
+    for i, rate in enumerate(rates):
+        single = TrainConfig(hidden_sizes=(16,), epochs=5, batch_size=30, dropout=0.0, learning_rate=0.04 * rate)
+        trainer = Trainer(single, single.architecture(in_features=4, out_features=2), matrices(), device=CPU)
+        trainer.network.load({name: tensor[i] for name, tensor in first.items()})
+        alone.append(trainer)
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        order = torch.from_numpy(generator.permutation(150)[:30])
+        losses = together.step(order.expand(3, -1), rate=0.04)
+        for i, trainer in enumerate(alone):
+            [loss] = trainer.step(order[None], rate=0.04 * rates[i])
+            assert losses[i].item() == pytest.approx(loss.item(), rel=1e-3, abs=1e-5)
+
+
+def test_the_data_driven_start_gives_every_unit_a_spread_of_one_and_a_bias_among_the_data():
+    config = TrainConfig(hidden_sizes=(64, 64))
+    architecture = config.architecture(in_features=4, out_features=2)
+    data = matrices()
+    trainer = Trainer(config, architecture, data, device=CPU)
+    module = MLP.from_tensors(architecture, trainer.network.tensors())
+    x = torch.from_numpy(data.x)
+    for layer, activation in zip(module.layers, [*module.activations, None], strict=True):
+        z = layer(x) - layer.bias
+        np.testing.assert_allclose(z.std(dim=0, correction=0).detach(), 1, rtol=1e-3)
+        least, most = z.min(dim=0).values, z.max(dim=0).values
+        assert ((-layer.bias >= least) & (-layer.bias <= most)).all()
+        if activation is not None:
+            x = activation(layer(x))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_weight_decay_is_torchs(optimizer):
+    """Against torch's own optimiser on torch's own module."""
+    config = TrainConfig(
+        recipe="classic", normalization="none", dropout=0.0, hidden_sizes=(8,), batch_size=150, clip_norm=None,
+        optimizer=optimizer, weight_decay=0.1, learning_rate=0.01, schedule="constant", epochs=5,
+    )  # fmt: skip
+    architecture = config.architecture(in_features=4, out_features=2)
+    data = matrices()
+    trainer = Trainer(config, architecture, data, device=CPU)
+    module = MLP.from_tensors(architecture, trainer.network.tensors())
+    groups = [
+        {"params": [p for p in module.parameters() if p.ndim > 1], "weight_decay": 0.1},
+        {"params": [p for p in module.parameters() if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    oracle = (torch.optim.AdamW if optimizer == "adamw" else torch.optim.Adam)(groups, lr=0.01)
+    x, y = torch.from_numpy(data.x), torch.from_numpy(data.y)
+    for _ in range(5):
+        oracle.zero_grad()
+        functional.cross_entropy(module(x), y).backward()
+        oracle.step()
+        trainer.epoch()
+    for name, expected in module.to_tensors().items():
+        np.testing.assert_allclose(trainer.network.tensors()[name], expected, rtol=2e-4, atol=2e-5)
+
+
+def test_weights_can_be_taken_over_from_another_member():
+    trainer = trainer_of(3)
+    trainer.epoch()
+    weights = trainer.weights()
+    trainer.set_weights(weights, torch.tensor([2, 1, 2]))
+    for name, tensor in trainer.network.tensors().items():
+        np.testing.assert_array_equal(tensor[0], tensor[2], err_msg=name)
