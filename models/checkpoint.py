@@ -98,7 +98,7 @@ class Checkpoint:
                     f"column {feature.column!r} is an index, and the network has no inputs to look it up."
                 )
             if inputs is not None and at not in kinds[feature.kind]:
-                raise ConfigError(f"feature {at} of a row is a {feature.kind}, but not to the network's inputs.")
+                raise ConfigError(f"feature {at} of a row is of kind {feature.kind}, but not to the network's inputs.")
             if inputs is not None and feature.kind == "index":
                 known = inputs.categories[inputs.indices.index(at)]
                 if known != feature.categories:

@@ -84,7 +84,9 @@ class NumpyMLP:
             DataError: `x` does not have that shape.
         """
         out = self.forward(x)
-        return functional.softmax(out / out.dtype.type(self.config.temperature)) if self.config.output == "softmax" else out
+        if self.config.output != "softmax":
+            return out
+        return functional.softmax(out / out.dtype.type(self.config.temperature))
 
     def loss(self, x: FloatArray, y: npt.NDArray[Any]) -> float:
         """Mean cross-entropy (softmax output) or mean squared error (linear output).

@@ -62,11 +62,15 @@ class Summary:
         layers: one entry a layer.
         output: what is applied after the last layer: `softmax`, `linear` (nothing) or `step`.
         title: the model's name, where it has one.
+        members: networks whose mean is the answer; a layer's figures are those of all of them.
+        temperature: what a softmax's logits are divided by.
     """
 
     layers: tuple[LayerSummary, ...]
     output: Output
     title: str | None = None
+    members: int = 1
+    temperature: float = 1.0
 
     @property
     def total_params(self) -> int:
@@ -109,6 +113,8 @@ class Summary:
             "title": self.title,
             "layers": [layer.to_dict() for layer in self.layers],
             "output": self.output,
+            "members": self.members,
+            "temperature": self.temperature,
             "total_params": self.total_params,
             "trainable_params": self.trainable_params,
             "non_trainable_params": self.non_trainable_params,
@@ -133,9 +139,13 @@ class Summary:
             for layer in self.layers
         ]
         table = _aligned([header, *rows], right=(4, 5))
+        members = [("Members", f"{self.members:,}")] if self.members > 1 else []
+        temperature = [("Temperature", f"{self.temperature:g}")] if self.temperature != 1 else []
         totals = _aligned(
             [
                 ("Output", self.output),
+                *members,
+                *temperature,
                 ("Total params", f"{self.total_params:,}"),
                 ("Trainable params", f"{self.trainable_params:,}"),
                 ("Non-trainable params", f"{self.non_trainable_params:,}"),
@@ -193,7 +203,9 @@ def summarize(config: MLPConfig, *, batch_size: int | None = None, title: str | 
         )
         for layer in config.layers()
     )
-    return Summary(layers=layers, output=config.output, title=title)
+    return Summary(
+        layers=layers, output=config.output, title=title, members=config.members, temperature=config.temperature
+    )
 
 
 def _shape(shape: tuple[int, int]) -> str:

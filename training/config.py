@@ -58,7 +58,7 @@ class TrainConfig:
             answers (Lakshminarayanan et al. 2017, deep ensembles).
         hidden_sizes: widths of the hidden layers; none for a perceptron.
         activation, dropout, normalization, bias: as in `MLPConfig`. The default recipe's activation and learning rate
-            depend on the task, and stay None until `for_task`.
+            depend on the task, and so does its label smoothing; they stay None until `for_task`.
         learned_activation: whether each hidden unit learns how much of its activation it takes.
         initialization: `he`, `xavier`, or `data`: unit spread of each unit over a sample of the training part, biases
             at minus a random mean of five rows (RealMLP's he+5).
@@ -246,7 +246,8 @@ class TrainConfig:
         for name in ("clip_norm", "clip_inputs"):
             if getattr(self, name) is not None:
                 _positive(name, getattr(self, name))
-        _share("label_smoothing", self.label_smoothing)
+        if self.label_smoothing is not None:
+            _share("label_smoothing", self.label_smoothing)
         _share("beta2", self.beta2)
         if not _is_number(self.weight_decay) or not 0 <= float(self.weight_decay) < math.inf:
             raise ConfigError(f"weight_decay must be 0 or more, got {self.weight_decay!r}.")

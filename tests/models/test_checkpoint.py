@@ -23,6 +23,7 @@ import torch
 
 import models
 from models.checkpoint import (
+    FORMAT_VERSION,
     METADATA_KEY,
     Checkpoint,
     _canonical,
@@ -33,6 +34,7 @@ from models.checkpoint import (
 )
 from models.config import MLPConfig
 from models.errors import CheckpointError, ConfigError
+from models.inputs import InputConfig
 from models.mlp import MLP
 from models.schema import CategoricalColumn, ClassTarget, NumericColumn, NumericTarget, Schema
 
@@ -159,7 +161,47 @@ def test_foreign_files_are_told_apart(path: Path, tmp_path: Path) -> None:
 
 
 def test_a_newer_format_says_to_upgrade(path: Path) -> None:
-    assert "upgrade" in refused(rewritten(path, {"format_version": 2}))
+    assert "upgrade" in refused(rewritten(path, {"format_version": FORMAT_VERSION + 1}))
+
+
+def test_a_file_of_the_first_format_is_read_as_it_was_meant(path: Path) -> None:
+    """Version 1 had no inputs, members, temperature, learned activation or clamp, and fewer fields of columns."""
+    header, whole = read_header(path), load_checkpoint(path).checkpoint
+    fields = ("layer_sizes", "activation", "output", "dropout", "normalization", "initialization", "bias")
+    architecture = {name: header["architecture"][name] for name in fields}
+    of_kind = {
+        "numeric": ("kind", "name", "mean", "std", "minimum", "maximum", "missing", "origin"),
+        "categorical": ("kind", "name", "categories", "unknown", "missing"),
+    }
+    columns = [{name: column[name] for name in of_kind[column["kind"]]} for column in header["columns"]]
+    first = load_checkpoint(
+        rewritten(path, {"format_version": 1, "architecture": architecture, "columns": columns})
+    ).checkpoint
+    assert (first.config, first.schema) == (whole.config, whole.schema)
+    x = np.random.default_rng(0).normal(size=(5, first.schema.width)).astype(np.float32)
+    np.testing.assert_array_equal(first.inference_network().forward(x), whole.inference_network().forward(x))
+
+
+def test_an_index_that_the_network_would_not_look_up_is_refused() -> None:
+    columns = (
+        NumericColumn(name="a", mean=0, std=1, minimum=-1, maximum=1),
+        CategoricalColumn(name="b", categories=("u", "v", "w"), encoding="index"),
+    )
+    schema = Schema(columns=columns, target=ClassTarget(name="y", labels=("n", "p")))
+
+    def checkpoint(inputs: InputConfig | None) -> Checkpoint:
+        config = MLPConfig(layer_sizes=(2, 3, 2), inputs=inputs)
+        return Checkpoint(config=config, schema=schema, tensors=MLP(config).to_tensors())
+
+    assert checkpoint(InputConfig(numbers=(0,), indices=(1,), categories=(3,))).config.inputs
+    for inputs, message in (
+        (None, "'b' is an index"),
+        (InputConfig(numbers=(0, 1)), "feature 1 of a row is of kind index"),
+        (InputConfig(numbers=(1,), indices=(0,), categories=(3,)), "feature 0 of a row is of kind number"),
+        (InputConfig(numbers=(0,), indices=(1,), categories=(4,)), "its table is for 4"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            checkpoint(inputs)
 
 
 def test_a_right_digest_does_not_make_a_wrong_model_right(path: Path) -> None:

@@ -9,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from models.config import MLPConfig
 from models.errors import ConfigError
+from models.inputs import InputConfig
 from models.mlp import MLP
 from models.summary import summarize
 
@@ -185,3 +186,27 @@ def test_the_diagram_is_one_path_from_input_to_output_through_every_layer(config
 def test_no_title_can_break_out_of_the_diagrams_head():
     lines = summarize(MNIST, title='a "b"\n---\nclick').to_mermaid().splitlines()
     assert lines[:4] == ["---", 'title: "a \\"b\\"\\n---\\nclick"', "---", "flowchart TD"]
+
+
+def test_an_ensemble_tells_its_members_and_the_parts_of_its_inputs():
+    inputs = InputConfig(numbers=(0, 1), indices=(2,), categories=(11,), clip=3.0, frequencies=16, scale=True)
+    config = MLPConfig(
+        layer_sizes=(3, 8, 2), activation="selu", learned_activation=True, inputs=inputs, members=4, temperature=1.25
+    )
+    summary = summarize(config)
+    by_name = {layer.name: layer for layer in summary.layers}
+    width = 2 + 2 * 3 + 8
+    parts = ("inputs.clip", "inputs.periodic", "inputs.embedding", "inputs.scale")
+    assert [by_name[name].params for name in parts] == [
+        0,
+        4 * (2 * 2 * 16 + 2 * 3 * 16 + 2 * 3),
+        4 * 12 * 8,
+        4 * width,
+    ]
+    assert by_name["layers.0"].params == 4 * (width + 1) * 8
+    assert by_name["activations.0"].params == 4 * 8
+    assert summary.total_params == config.parameter_count == sum(layer.params for layer in summary.layers)
+    text = summary.to_text()
+    assert re.search(r"^Members +4$", text, re.MULTILINE)
+    assert re.search(r"^Temperature +1\.25$", text, re.MULTILINE)
+    assert (summary.to_dict()["members"], summary.to_dict()["temperature"]) == (4, 1.25)
