@@ -140,12 +140,10 @@ class Summary:
         ]
         table = _aligned([header, *rows], right=(4, 5))
         members = [("Members", f"{self.members:,}")] if self.members > 1 else []
-        temperature = [("Temperature", f"{self.temperature:g}")] if self.temperature != 1 else []
         totals = _aligned(
             [
                 ("Output", self.output),
                 *members,
-                *temperature,
                 ("Total params", f"{self.total_params:,}"),
                 ("Trainable params", f"{self.trainable_params:,}"),
                 ("Non-trainable params", f"{self.non_trainable_params:,}"),

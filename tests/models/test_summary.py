@@ -208,5 +208,4 @@ def test_an_ensemble_tells_its_members_and_the_parts_of_its_inputs():
     assert summary.total_params == config.parameter_count == sum(layer.params for layer in summary.layers)
     text = summary.to_text()
     assert re.search(r"^Members +4$", text, re.MULTILINE)
-    assert re.search(r"^Temperature +1\.25$", text, re.MULTILINE)
     assert (summary.to_dict()["members"], summary.to_dict()["temperature"]) == (4, 1.25)
