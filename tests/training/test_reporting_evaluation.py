@@ -86,7 +86,7 @@ def test_columns_that_matter_come_first_and_one_that_does_not_is_near_nothing(ho
     rows = houses.split.test
     size, price = houses.table.features["size"][rows], houses.table.target[rows]
     assert importances[0].mean == pytest.approx(2 * 9 * size.var() / price.var(), rel=0.2)
-    assert abs(importances[2].mean) < 0.02
+    assert abs(importances[2].mean) < 0.05
 
 
 def test_a_column_that_the_answers_do_not_depend_on_loses_exactly_nothing():
