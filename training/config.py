@@ -82,8 +82,8 @@ class TrainConfig:
         class_weight: `balanced` weighs rows so that all classes count alike; `none` does not.
         clip_norm: the gradient's norm over all parameters is cut down to this; None does not.
         batch_size: rows a step; None takes a power of two near a 32nd of the training rows, from 16 to 1024.
-        drop_last: whether an epoch leaves out the rows that do not fill a batch, other ones each time, rather than learn
-            from a small one.
+        drop_last: whether an epoch leaves out the rows that do not fill a batch, other ones each time, rather than
+            learn from a small one.
         epochs: passes over the training part, at most.
         patience: epochs without a new best after which to stop; None never stops early.
         select_by: what the best epoch has least of on the validation part: `loss`, or `error` (misclassified rows, or

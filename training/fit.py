@@ -9,7 +9,7 @@ In a notebook:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -175,11 +175,31 @@ def fit_table(
     )
     if keep is not None:
         keep.end(finished=trained.stopped != "asked")
+    return fitted_model(table, config, rows, trained)
+
+
+def fitted_model(
+    table: TrainingTable,
+    config: TrainConfig,
+    rows: PreparedRows,
+    trained: Trained,
+    *,
+    told: Mapping[str, Any] | None = None,
+) -> FittedModel:
+    """What a run came to, made a model: calibrated, and measured on every part, the test part among them.
+
+    Args:
+        table: the data.
+        config: with which it was trained.
+        rows: as `prepare` made them.
+        trained: what the run came to.
+        told: what the checkpoint's training section has beside the settings and the history, as JSON types.
+    """
     checkpoint = Checkpoint(
         config=trained.architecture,
         schema=rows.schema,
         tensors=trained.tensors,
-        training=training_section(config, trained, rows=len(rows.split.train)),
+        training=training_section(config, trained, rows=len(rows.split.train)) | dict(told or {}),
         data=data_section(table, config, rows.split),
     )
     if config.calibrate and config.split is not None and checkpoint.config.output == "softmax":

@@ -65,15 +65,15 @@ def report(results: Sequence[Result], data: Mapping[str, Extracted], methods: Se
     return "\n".join([*lines, ""])
 
 
-def standing(spreads: Mapping[str, Spread], measure: Measure) -> tuple[str, set[str]]:
-    """The method with the best mean, and those within one standard deviation of it, the larger of the two."""
+def standing(spreads: Mapping[str, Spread], measure: Measure) -> tuple[set[str], set[str]]:
+    """The methods with the best mean, and those within one standard deviation of it, the larger of the two methods'."""
     sign = 1 if measure.more_is_better else -1
-    first = max(spreads, key=lambda name: sign * spreads[name].mean)
-    best = spreads[first]
+    best = max(spreads.values(), key=lambda spread: sign * spread.mean)
+    first = {name for name, spread in spreads.items() if spread.mean == best.mean}
     near = {
         name
         for name, spread in spreads.items()
-        if name != first and abs(spread.mean - best.mean) <= max(spread.deviation, best.deviation)
+        if name not in first and abs(spread.mean - best.mean) <= max(spread.deviation, best.deviation)
     }
     return first, near
 
@@ -103,7 +103,7 @@ def score_table(
             text = "–" if spread is None else _shown(spread, measure)
             if spread is not None and spread.seeds < seeds:
                 text += f" ({spread.seeds} of {seeds})"
-            cells.append(f"**{text}**" if method.name == first else f"{text} ·" if method.name in near else text)
+            cells.append(f"**{text}**" if method.name in first else f"{text} ·" if method.name in near else text)
         lines.append(_row(cells))
     return lines
 
@@ -123,9 +123,9 @@ def standing_table(scores: Scores, datasets: Sequence[Dataset], methods: Sequenc
             for dataset in datasets:
                 spreads = _spreads(scores, dataset.name, methods, index)
                 if method.name in spreads:
-                    leader, close = standing(spreads, MEASURES[dataset.task][index])
+                    leaders, close = standing(spreads, MEASURES[dataset.task][index])
                     entered += 1
-                    first += method.name == leader
+                    first += method.name in leaders
                     near += method.name in close
             cells += [f"{first} of {entered}", f"{first + near} of {entered}"]
         lines.append(_row(cells))
@@ -145,21 +145,24 @@ def paired_table(scores: Scores, datasets: Sequence[Dataset], methods: Sequence[
         lines += [
             f"### {titles[a]} against {titles[b]}, on the same split",
             "",
-            *_heading(["data set", "accuracy (points) or R²: better by", "log-loss or RMSE: better by, %"]),
+            *_heading(["data set", "accuracy (points) or R²: better by", "log-loss (nats) or RMSE (%): better by"]),
         ]
         for dataset in datasets:
             ours, theirs = scores.get((dataset.name, a), {}), scores.get((dataset.name, b), {})
             if both := sorted(ours.keys() & theirs.keys()):
                 main = MEASURES[dataset.task][0]
                 gain = Spread.of([main.factor * (ours[seed][0] - theirs[seed][0]) for seed in both])
-                saving = Spread.of([100 * (1 - ours[seed][1] / theirs[seed][1]) for seed in both])
-                digits = main.digits or 4
+                is_classes = dataset.task == "classification"  # a log-loss near 0 makes any ratio immense
+                saving = Spread.of(
+                    [theirs[s][1] - ours[s][1] if is_classes else 100 * (1 - ours[s][1] / theirs[s][1]) for s in both]
+                )
+                digits, loss_digits = main.digits or 4, 4 if is_classes else 1
                 lines.append(
                     _row(
                         [
                             dataset.name,
                             f"{gain.mean:+.{digits}f} ± {gain.deviation:.{digits}f}",
-                            f"{saving.mean:+.1f} ± {saving.deviation:.1f}",
+                            f"{saving.mean:+.{loss_digits}f} ± {saving.deviation:.{loss_digits}f}",
                         ]
                     )
                 )

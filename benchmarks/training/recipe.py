@@ -33,7 +33,7 @@ def axon() -> float | None:
     if "recipe" not in TrainConfig.setting_names():
         return None
     stamps: list[float] = []
-    fit(
+    fitted = fit(
         frame(),
         target="y",
         name="recipe",
@@ -45,6 +45,7 @@ def axon() -> float | None:
         epochs=_EPOCHS + 1,
         split=(0.8, 0.1, 0.1),
     )
+    assert len(fitted.split.train) == RECIPE_BATCH * RECIPE_STEPS, "full batches only, so that steps are comparable"
     return (len(stamps) - 1) * RECIPE_STEPS / (stamps[-1] - stamps[0])
 
 

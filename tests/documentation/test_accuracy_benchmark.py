@@ -287,3 +287,14 @@ def test_the_report_replaces_what_stood_between_the_markers_and_nothing_else() -
         report.write_between_markers("nothing here", text)
     written = (Path(__file__).parents[2] / "docs/training-benchmarks.md").read_text(encoding="utf-8")
     assert report.BEGIN in report.write_between_markers(written, text)
+
+
+def test_boosting_gathers_the_rarest_of_too_many_categories(tmp_path: Path) -> None:
+    rows = 1_200
+    users = _RNG.permutation(np.arange(rows) % 300).astype(str)
+    path = tmp_path / "users.parquet"
+    frame = pd.DataFrame({"user": users, "x": _RNG.standard_normal(rows)})
+    typed(frame.assign(y=3 * frame["x"]), target="y", is_classes=False).to_parquet(path, index=False)
+    problem = load_problem(path, name="users", task="regression", target="y", seed=0, max_rows=rows)
+    answers, _ = importlib.import_module("benchmarks.accuracy.methods.boosting").predict(problem)
+    assert scores.r_squared(answers, problem.y[problem.split.test]) > 0.9

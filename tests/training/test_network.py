@@ -236,12 +236,3 @@ def test_weight_decay_is_torchs(optimizer):
         trainer.epoch()
     for name, expected in module.to_tensors().items():
         np.testing.assert_allclose(trainer.network.tensors()[name], expected, rtol=2e-4, atol=2e-5)
-
-
-def test_weights_can_be_taken_over_from_another_member():
-    trainer = trainer_of(3)
-    trainer.epoch()
-    weights = trainer.weights()
-    trainer.set_weights(weights, torch.tensor([2, 1, 2]))
-    for name, tensor in trainer.network.tensors().items():
-        np.testing.assert_array_equal(tensor[0], tensor[2], err_msg=name)

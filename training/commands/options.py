@@ -91,6 +91,11 @@ def shown_shares(shares: Shares) -> str:
     return "/".join(f"{100 * share:g}" for share in shares)
 
 
+def shown_figure(name: str, value: float) -> str:
+    """A figure in words: `accuracy 0.9565`, `30 rows`."""
+    return f"{value:,} {name}" if isinstance(value, int) else f"{name} {value:.4f}"
+
+
 def whole_or_none(text: str) -> int | None:
     """A whole number, or `none`."""
     try:

@@ -16,6 +16,7 @@ from models.errors import ConfigError, StoreError
 from models.store import Store
 from training.commands import options
 from training.commands.options import CommandLine
+from training.commands.population import check_alone, run_population
 from training.commands.settings import add_settings, settings_of
 from training.commands.table import add_table, table_of
 from training.config import TrainConfig
@@ -35,12 +36,17 @@ from training.search.trial import Metric, choose_metric
 from training.sources import read_table
 
 DEFAULT_FOLDER = "searches"
+# Not argparse's, so that one can tell what was asked for: a population has none of them.
+_DEFAULTS: dict[str, Any] = {"trials": 50, "sampler": "tpe", "pruner": "median", "grid_points": 5, "jobs": 1}
 
 _DESCRIPTION = """\
 Tries many settings on one table and publishes the model of the best.
 
 Each trial trains on the same rows and is judged on the same validation part; the first trains the defaults. The test
 part's figure is read once, of the winner. A search keeps its record in a folder, and the same command goes on from it.
+
+With --population no trials are made: K networks train side by side, each with a learning rate and dropout of its own,
+and every few epochs the worst go on as copies of the best, with these a little changed (Jaderberg et al. 2017).
 """
 
 _EPILOG = """\
@@ -57,9 +63,11 @@ examples:
   python -m training search flowers.csv --target species --trials 50
   python -m training search flowers.csv --target species --trials 200 --jobs 8 --timeout 3600
   python -m training search iris --sampler grid --vary dropout=0..0.4 --vary 'activation=relu|tanh'
+  python -m training search flowers.csv --target species --population 16 --every 20
 
 FOLDER/NAME/ has study.db (the record, SQLite, as Optuna reads it), the best trial's checkpoint, search.json and
-search.svg. Ctrl-C ends the search and publishes the best so far; pressed again, it ends at once and publishes nothing.
+search.svg; of a population it has population.json and population.svg. Ctrl-C ends the search and publishes the best so
+far; pressed again, it ends at once and publishes nothing.
 The last line on standard output is `published NAME@VERSION`.
 Exit codes: 0 done, 2 refused (one sentence says why), 130 interrupted.
 """
@@ -80,38 +88,49 @@ def add(line: CommandLine) -> None:
     add_table(parser)
     add_settings(parser)
     run = parser.add_argument_group("the run")
-    run.add_argument("--jobs", type=options.counted, default=1, metavar="N", help="trials at a time, as processes")
+    run.add_argument("--jobs", type=options.counted, metavar="N", help="trials at a time, as processes (default: 1)")
     line.add_device(run)
     line.add_threads(run)
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the search")
-    group.add_argument(
-        "--trials", type=options.counted, default=50, metavar="N", help="in all, with those on record (default: 50)"
-    )
+    group.add_argument("--trials", type=options.counted, metavar="N", help="in all, with those on record (default: 50)")
     group.add_argument("--timeout", type=float, metavar="SECONDS", help="end after so long with the best so far")
-    group.add_argument(
-        "--sampler", choices=get_args(Sampler), default="tpe", help="what chooses the points (default: tpe)"
-    )
-    group.add_argument(
-        "--pruner", choices=get_args(Pruner), default="median", help="what ends a lagging trial (default: median)"
-    )
+    group.add_argument("--sampler", choices=get_args(Sampler), help="what chooses the points (default: tpe)")
+    group.add_argument("--pruner", choices=get_args(Pruner), help="what ends a lagging trial (default: median)")
     group.add_argument(
         "--metric", choices=get_args(Metric), help="on the validation part (default: log_loss, for numbers rmse)"
     )
     group.add_argument("--vary", metavar="NAME=VALUES", action="append", default=[], help="what varies: see below")
     group.add_argument("--space", type=Path, metavar="FILE", help="what varies, as JSON or TOML")
-    group.add_argument(
-        "--grid-points", type=options.counted, default=5, metavar="N", help="of each range, in a grid (default: 5)"
-    )
+    group.add_argument("--grid-points", type=options.counted, metavar="N", help="of each range, in a grid (default: 5)")
     group.add_argument("--study", metavar="NAME", help="the record's name (default: the model's)")
     group.add_argument(
         "--folder", metavar="FOLDER", default=DEFAULT_FOLDER, help=f"of all studies (default: {DEFAULT_FOLDER})"
     )
+    group.add_argument(
+        "--population",
+        type=options.counted,
+        metavar="K",
+        help="no trials, but K networks side by side, the best copied",
+    )
+    group.add_argument(
+        "--every",
+        type=options.counted,
+        metavar="EPOCHS",
+        help="from one selection in the population to the next (default: a tenth of the run)",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    check_alone(arguments)
+    if arguments.population is not None:
+        run_population(arguments)
+        return
+    for name, default in _DEFAULTS.items():
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, default)
     options.use_threads(arguments)
     errors = Console(stderr=True, quiet=arguments.quiet)
     given = settings_of(arguments)
@@ -190,12 +209,8 @@ def _tell(arguments: argparse.Namespace, result: SearchResult, record: dict[str,
         for sentence in sentences(result):
             print(sentence)
         test = result.checkpoint.metrics["test"]
-        shown = [_shown(name, value) for name, value in test.items() if isinstance(value, int | float)]
+        shown = [options.shown_figure(name, value) for name, value in test.items() if isinstance(value, int | float)]
         print(f"The winner on the test part: {', '.join(shown)}.")
         print(f"The record is in {path}: search.json, search.svg, study.db.")
     if record["model"] is not None:
         print(f"published {record['model']}")
-
-
-def _shown(name: str, value: float) -> str:
-    return f"{value:,} {name}" if isinstance(value, int) else f"{name} {value:.4f}"

@@ -116,7 +116,7 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
         "dropout and decay: constant, or flat_cosine: falling to 0 from the middle on",
         choices=get_args(Regularization),
     )
-    add("--label-smoothing", "share of a label that goes to all classes (default: 0.1; classic 0)", type=float, metavar="E")
+    add("--label-smoothing", "share of a label for all classes (default: 0.1; classic 0)", type=float, metavar="E")
     add(
         "--class-weight",
         "balanced: rows of rare classes count more, so that classes count alike (default: none)",

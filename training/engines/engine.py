@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from models.config import MLPConfig
 from training.errors import TrainingError
 
-Stopped = Literal["epochs", "patience", "asked", "converged", "cycled"]
+Stopped = Literal["epochs", "patience", "asked", "converged", "cycled", "diverged"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -113,7 +113,8 @@ class Trainer:
         flat = torch.nn.Parameter(parameters.flat, requires_grad=False)
         flat.grad = parameters.gradient
         self.optimizer = torch.optim.Adam([flat], lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
-        self._decay_spans = parameters.decay_rates(_decays_all_but_biases if ntk else _decays_matrices)
+        self._decays = _decays_all_but_biases if ntk else _decays_matrices
+        self._set_decay()
         self._rate_of = LEARNING_RATES[config.schedule]
         self._regularization_of = REGULARIZATIONS[config.regularization]
         self.steps_an_epoch = len(self._cuts)
@@ -192,19 +193,40 @@ class Trainer:
                 error.add_(wrong.mean(dim=1), alpha=share)
         return Judgement(loss, loss if network.config.output == "linear" else error)
 
-    def weights(self) -> list[Tensor]:
-        """Copies of all that inference depends on: (members, …) each."""
-        return [tensor.clone() for tensor in self.current()]
+    def evolve(
+        self, parents: NDArray[np.int64], *, learning_rates: NDArray[np.float64], dropouts: NDArray[np.float64]
+    ) -> None:
+        """Each member goes on from where one stands, with hyperparameters of its own: what it answers is the parent's.
 
-    def set_weights(self, weights: list[Tensor], members: Tensor | None = None) -> None:
-        """Takes weights back.
+        The trainer must have been given learning rates of its members. Where members go astray, those that do not are
+        untouched by them.
 
         Args:
-            weights: as `weights` gave them.
-            members: (members,) of which member each is to get its weights; None for its own.
+            parents: (members,) whose weights and moments of the optimiser each takes over; its own place for its own.
+            learning_rates: (members,) factors on the config's, from now on.
+            dropouts: (members,) probabilities, from now on.
+
+        Raises:
+            ConfigError: the trainer has no learning rates of its members.
         """
+        index = torch.from_numpy(parents).to(self._device)
+        scale = self.network.take_over(index, torch.from_numpy(learning_rates))  # of θ', (members, 1)
+        moments = self.optimizer.state[self.optimizer.param_groups[0]["params"][0]]
+        if moments:  # none before the first step
+            # θ = fθ', so the gradient of θ' goes with f, as θ' goes with 1/f.
+            moments["exp_avg"].copy_(moments["exp_avg"][index] / scale)
+            moments["exp_avg_sq"].copy_(moments["exp_avg_sq"][index] / scale**2)
+        self._masks.set_probabilities(dropouts)
+        self._set_decay()
+
+    def weights(self) -> list[Tensor]:
+        """Copies of all that inference depends on: (members, …) each. They are good until members `evolve`."""
+        return [tensor.clone() for tensor in self.current()]
+
+    def set_weights(self, weights: list[Tensor]) -> None:
+        """Takes weights back, as `weights` gave them."""
         for tensor, value in zip(self.current(), weights, strict=True):
-            tensor.copy_(value if members is None else value[members])
+            tensor.copy_(value)
         self.network.parameters.refresh()
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -216,6 +238,7 @@ class Trainer:
             "generator": self._generator.get_state().numpy().copy(),
             "masks": self._masks.state(),
             "steps_done": np.array(self.steps_done),
+            **self._evolved(),
         }
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
@@ -229,10 +252,27 @@ class Trainer:
         self._masks.restore(state["masks"])
         self.steps_done = int(state["steps_done"])
         self.network.parameters.refresh()
+        if "member_rates" in state:
+            self.network.parameters.set_member_rates(torch.from_numpy(state["member_rates"]))
+            self._masks.set_probabilities(state["dropouts"])
+            self._set_decay()
 
     def current(self) -> list[Tensor]:
         """All that inference depends on, as it is now and not copied: (members, …) each."""
         return [self.network.parameters.flat, *self.network.running_statistics()]
+
+    def _evolved(self) -> dict[str, NDArray[Any]]:
+        """What `evolve` may have changed beside the weights."""
+        rates = self.network.parameters.member_rates
+        return (
+            {}
+            if rates is None
+            else {"member_rates": rates.numpy().copy(), "dropouts": self._masks.probabilities.copy()}
+        )
+
+    def _set_decay(self) -> None:
+        is_decoupled = self.config.optimizer == "adamw"
+        self._decay_spans = self.network.parameters.decay_rates(self._decays, is_decoupled=is_decoupled)
 
 
 def _alike(name: str) -> float:

@@ -39,6 +39,6 @@ def _at_most_255_categories(problem: Problem) -> Any:
     features = problem.features.copy()
     for name in problem.categorical:
         if len(features[name].cat.categories) > 255:
-            kept = features[name].iloc[problem.split.train].value_counts().index[:254]
+            kept = list(features[name].iloc[problem.split.train].value_counts().index[:254])
             features[name] = features[name].cat.set_categories(kept)
     return features

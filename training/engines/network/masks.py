@@ -32,6 +32,11 @@ class Masks:
         self._device_generator = None if self._on_cpu else torch.Generator(device).manual_seed(seed)
         self.weaken(1.0)
 
+    def set_probabilities(self, probabilities: NDArray[np.float64]) -> None:
+        """From now on drops with others, (members,), in full until `weaken` says otherwise."""
+        self.probabilities = probabilities
+        self.weaken(1.0)
+
     def weaken(self, share: float) -> None:
         """From now on drops with this share of the probabilities."""
         current = share * self.probabilities

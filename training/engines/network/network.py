@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -133,20 +133,33 @@ class Network:
                 self.parameters.set(name, value / self._gains.get(name, 1.0))
         self.parameters.refresh()
 
+    def take_over(self, parents: Tensor, member_rates: Tensor) -> Tensor:
+        """Each member becomes a copy of one, and learns at a rate of its own; as `Parameters.take_over` says."""
+        for tensor in self.running_statistics():
+            tensor.copy_(tensor[parents])
+        return self.parameters.take_over(parents, member_rates)
+
     def running_statistics(self) -> list[Tensor]:
         """BatchNorm's, (k, w) each: what is kept and not learned."""
         return [tensor for norm in self._norms.values() for tensor in (norm.running_mean, norm.running_var)]
 
-    def tensors(self) -> dict[str, NDArray[np.float32]]:
-        """Copies on the CPU, named and shaped as `config.tensor_shapes()` says."""
+    def tensors(self, member: int | None = None) -> dict[str, NDArray[np.float32]]:
+        """Copies on the CPU, named and shaped as `config.tensor_shapes()` says.
+
+        Args:
+            member: the only one that is wanted, and then shaped as those of a network of its own; None for all.
+        """
         self.parameters.refresh()
+        config = self.config if member is None else replace(self.config, members=1)
         tensors = {}
-        for name, shape in self.config.tensor_shapes().items():
+        for name, shape in config.tensor_shapes().items():
             layer, _, kind = name.rpartition(".")
             if kind.startswith("running_"):
                 value = getattr(self._norms[layer], kind)
             else:
                 value = self.parameters.values[name] * self._gains.get(name, 1.0)
+            if member is not None:
+                value = value[member]
             tensors[name] = value.to("cpu", torch.float32).numpy().astype(np.float32, order="C").reshape(shape)
         return tensors
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from models.errors import ConfigError
+
 Shape = tuple[int, ...]
 
 
@@ -25,6 +27,7 @@ class Parameters:
         gradient: (members, size) beside it.
         values: of each parameter (members, *shape), as the layers use it.
         gradients: of each parameter (members, *shape), where the layers write ∂loss/∂value.
+        member_rates: (members,) float64 on the CPU, how much faster each member learns; None for all alike.
     """
 
     def __init__(
@@ -58,12 +61,10 @@ class Parameters:
         plain = [end for name, end in zip(order, ends, strict=True) if factor(name) == 1.0]
         self._from = 0 if member_rates is not None else max(plain, default=0)
         self._spans = {name: (end - size, end) for name, end, size in zip(order, ends, sizes, strict=True)}
-        factors = torch.ones(members, self.size, device=device, dtype=dtype)
-        for name, (begin, end) in self._spans.items():
-            factors[:, begin:end] = factor(name)
-        if member_rates is not None:
-            factors *= member_rates.to(factors)[:, None]
-        self._factors = factors[:, self._from :]
+        self._factor_of = factor
+        self._factors = torch.ones(members, self.size - self._from, device=device, dtype=dtype)
+        self.member_rates = None if member_rates is None else member_rates.to("cpu", torch.float64)
+        self._set_factors()
         self._scaled = torch.empty_like(self._factors)
         self.values: dict[str, Tensor] = {}
         self.gradients: dict[str, Tensor] = {}
@@ -73,8 +74,6 @@ class Parameters:
             source = self._scaled[:, begin - self._from : end - self._from] if is_scaled else self.flat[:, begin:end]
             self.values[name] = source.view(shape)
             self.gradients[name] = self.gradient[:, begin:end].view(shape)
-        self._factor_of = factor
-        self._member_rates = member_rates
 
     def set(self, name: str, value: Tensor) -> None:
         """Gives a parameter its value; value: (members, *shape)."""
@@ -94,11 +93,45 @@ class Parameters:
         if self._from < self.size:
             self.gradient[:, self._from :] *= self._factors
 
-    def decay_rates(self, decays: Callable[[str], bool]) -> list[tuple[slice, Tensor | None]]:
+    def take_over(self, parents: Tensor, member_rates: Tensor) -> Tensor:
+        """Each member becomes a copy of one, and learns at a rate of its own from now on.
+
+        The values are the parent's to rounding, so θ' = θ/f changes with the rate.
+
+        Args:
+            parents: (members,) of which member each becomes a copy.
+            member_rates: (members,) how much faster than the rest each learns then.
+
+        Returns:
+            (members, 1) by what the parents' θ' was multiplied; the gradient of θ' goes with its reciprocal.
+
+        Raises:
+            ConfigError: they were set out without rates of their own.
+        """
+        if self.member_rates is None:
+            raise ConfigError("members that were set out to learn alike cannot be given rates of their own.")
+        wanted = member_rates.to(self.member_rates)
+        scale = (self.member_rates[parents.cpu()] / wanted).to(self.flat)[:, None]
+        self.flat.copy_(self.flat[parents] * scale)
+        self.set_member_rates(wanted)
+        return scale
+
+    def set_member_rates(self, member_rates: Tensor) -> None:
+        """From now on members learn at other rates; θ' stays, and so the values do not."""
+        self.member_rates = member_rates.to("cpu", torch.float64)
+        self._set_factors()
+        self.refresh()
+
+    def decay_rates(self, decays: Callable[[str], bool], *, is_decoupled: bool) -> list[tuple[slice, Tensor | None]]:
         """Where weight decay acts, and how strongly beside the rest.
 
-        It is decoupled and goes with the learning rate of each parameter, and with its factor once more: RealMLP's code
-        multiplies both its rate and its decay by the factor, and its constants were tuned with that.
+        Decoupled it goes with the learning rate of each parameter, and with its factor once more: RealMLP's code
+        multiplies both its rate and its decay by the factor, and its constants were tuned with that. As a penalty on
+        the squares of θ it is part of the gradient of θ', and goes with f².
+
+        Args:
+            decays: whether a parameter does, by its name.
+            is_decoupled: whether it acts beside the gradient or in it.
 
         Returns:
             Spans of the flat tensor, each with (members, span) relative strengths, or None for 1.
@@ -113,7 +146,15 @@ class Parameters:
                 spans.append((slice(begin, end), None))
             else:
                 strength = torch.full((self.members, 1), self._factor_of(name) ** 2).to(self.flat)
-                if self._member_rates is not None:
-                    strength *= self._member_rates.to(self.flat)[:, None]
+                if self.member_rates is not None:
+                    rates = self.member_rates if is_decoupled else self.member_rates**2
+                    strength *= rates.to(self.flat)[:, None]
                 spans.append((slice(begin, end), strength))
         return spans
+
+    def _set_factors(self) -> None:
+        for name, (begin, end) in self._spans.items():
+            if begin >= self._from:
+                self._factors[:, begin - self._from : end - self._from] = self._factor_of(name)
+        if self.member_rates is not None:
+            self._factors *= self.member_rates.to(self._factors)[:, None]
