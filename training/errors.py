@@ -9,8 +9,8 @@ class TrainingError(AxonError):
     """A run that came to nothing: its loss is no longer a finite number."""
 
 
-class StudyError(AxonError):
-    """A study whose plot cannot be written where it was asked for."""
+class PlotError(AxonError):
+    """A plot that cannot be written where it was asked for."""
 
 
 class SearchError(AxonError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from rich import box
@@ -14,9 +15,10 @@ from training.commands import options
 from training.commands.options import CommandLine
 from training.commands.settings import add_settings, settings_of
 from training.commands.table import add_table, table_of
+from training.plotting.plot_file import check_plot_path, write_plot
 from training.report import print_table
 from training.search.lr_find import Sweep, sweep
-from training.search.lr_plot import check_plot_path, write_lr_plot
+from training.search.lr_plot import draw_sweep
 from training.sources import read_table
 
 _LINES = 16  # of the table
@@ -64,7 +66,7 @@ def _run(arguments: argparse.Namespace) -> None:
     stepper = stepper_of(table, config, device=arguments.device)
     seen = sweep(stepper, low=arguments.low, high=arguments.high, steps=arguments.steps)
     if arguments.plot is not None:
-        write_lr_plot(seen, arguments.plot, title=table.name)
+        write_plot(partial(draw_sweep, seen, title=table.name), arguments.plot, size=(7.0, 4.2))
     if arguments.json:
         print(json.dumps(asdict(seen), indent=2, allow_nan=False))
         return

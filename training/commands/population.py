@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -14,10 +15,11 @@ from training.commands import options
 from training.commands.settings import settings_of
 from training.commands.table import table_of
 from training.interrupt import stopping_on_interrupt
+from training.plotting.plot_file import write_plot
 from training.progress import progress
 from training.report import print_table
 from training.search.folder import StudyFolder
-from training.search.population_plot import write_population_plot
+from training.search.population_plot import draw_population
 from training.search.population_result import PopulationResult
 from training.search.population_tables import sentences, standings_table
 from training.sources import read_table
@@ -75,7 +77,7 @@ def run_population(arguments: argparse.Namespace) -> None:
         published = None if arguments.no_publish else str(result.publish(arguments.store))
         told = json.dumps(result.to_json() | {"model": published}, indent=2, allow_nan=False)
         (folder.path / RECORD).write_text(told + "\n", encoding="utf-8")
-        write_population_plot(result, folder.path / PLOT)
+        write_plot(partial(draw_population, result), folder.path / PLOT, size=(11.0, 4.4))
     if arguments.json:
         print(told)
         return

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -21,11 +22,12 @@ from training.commands.settings import add_settings, settings_of
 from training.commands.table import add_table, table_of
 from training.config import TrainConfig
 from training.interrupt import stopping_on_interrupt
+from training.plotting.plot_file import write_plot
 from training.report import print_table
 from training.search.default_spaces import default_space
 from training.search.display import displayed
 from training.search.folder import StudyFolder
-from training.search.plots import write_plot
+from training.search.plots import draw_search
 from training.search.result import SearchResult
 from training.search.run import search_table
 from training.search.space import Parameter, SearchSpace
@@ -166,7 +168,7 @@ def _run(arguments: argparse.Namespace) -> None:
         published = None if arguments.no_publish else _publish(result, folder, Path(arguments.store))
         record = result.to_json() | {"model": published}
         (folder.path / "search.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        write_plot(result, folder.path / "search.svg")
+        write_plot(partial(draw_search, result), folder.path / "search.svg")
     _tell(arguments, result, record, folder.path)
 
 

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from training.commands import options
 from training.commands.options import CommandLine
+from training.plotting.plot_file import check_plot_path, write_plot
 from training.report import print_table
-from training.studies.plot_file import check_plot_path, write_plot
 from training.studies.registry import STUDIES
 from training.studies.study import Cell, Study, StudyResult, StudyTable
 
@@ -89,7 +89,7 @@ def _run_one(arguments: argparse.Namespace) -> None:
     check_plot_path(path)
     own = {option.name: getattr(arguments, option.name) for option in study.options if hasattr(arguments, option.name)}
     result = study.run(seed=arguments.seed, quick=arguments.quick, **own)
-    write_plot(result, path)
+    write_plot(result.draw, path)
     if arguments.json:
         print(json.dumps(_record(study, result, path), indent=2, allow_nan=False, ensure_ascii=False))
     else:
@@ -105,7 +105,7 @@ def _run_all(arguments: argparse.Namespace) -> None:
     records, failed = [], False
     for name, study in STUDIES.items():
         result = study.run(seed=arguments.seed, quick=arguments.quick)
-        write_plot(result, paths[name])
+        write_plot(result.draw, paths[name])
         failed |= not result.holds
         if arguments.json:
             records.append(_record(study, result, paths[name]))

@@ -1,43 +1,26 @@
-"""A search as SVG: the best figure so far over the trials, and what mattered."""
+"""A search drawn: the best figure so far over the trials, and what mattered."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from training.errors import SearchError
+from training.plotting.style import BLUE, GREY, ORANGE, label
 from training.search.result import SearchResult
 from training.search.trial import HIGHER_IS_BETTER
-from training.studies.style import BLUE, GREY, ORANGE, SETTINGS, label
 
 if TYPE_CHECKING:  # heavy, and most commands draw nothing
     from matplotlib.axes import Axes
-
-_SIZE = (10.0, 4.2)  # inches
-
-
-def write_plot(result: SearchResult, path: Path) -> None:
-    """Draws the history, and the importances beside it where they are known; the same result gives the same bytes.
-
-    Raises:
-        SearchError: the disk refuses.
-    """
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    settings: Any = dict(SETTINGS)  # matplotlib's own type for it is a literal of every name
-    with rc_context(settings):
-        drawing = Figure(figsize=_SIZE, layout="constrained")
-        if result.importances is None:
-            draw_history(result, drawing.subplots())
-        else:
-            history, importances = drawing.subplots(1, 2, width_ratios=(3, 2))
-            draw_history(result, history)
-            draw_importances(result, importances)
-        try:
-            drawing.savefig(path, format="svg", metadata={"Date": None})
-        except OSError as error:
-            raise SearchError(f"the plot cannot be written to {str(path)!r}: {error.strerror}.") from error
+
+def draw_search(result: SearchResult, figure: Figure) -> None:
+    """The history, and the importances beside it where they are known."""
+    if result.importances is None:
+        draw_history(result, figure.subplots())
+    else:
+        history, importances = figure.subplots(1, 2, width_ratios=(3, 2))
+        draw_history(result, history)
+        draw_importances(result, importances)
 
 
 def draw_history(result: SearchResult, ax: Axes) -> None:

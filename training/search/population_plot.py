@@ -1,44 +1,28 @@
-"""A population as SVG: each member's figure and learning rate over time, and who was replaced when."""
+"""A population drawn: each member's figure and learning rate over time, and who was replaced when."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from training.errors import SearchError
+from training.plotting.style import BLUE, GREY, ORANGE, label
 from training.search.population_result import PopulationResult
-from training.studies.style import BLUE, GREY, ORANGE, SETTINGS, label
 
 if TYPE_CHECKING:  # heavy, and most commands draw nothing
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-_SIZE = (11.0, 4.4)  # inches
 _THIN: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.6}
 
 
-def write_population_plot(result: PopulationResult, path: Path) -> None:
-    """Draws both side by side; the same run gives the same bytes.
-
-    Raises:
-        SearchError: the disk refuses.
-    """
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    settings: Any = dict(SETTINGS)  # matplotlib's own type for it is a literal of every name
-    with rc_context(settings):
-        drawing = Figure(figsize=_SIZE, layout="constrained")
-        figures, rates = drawing.subplots(1, 2)
-        draw_figures(result, figures)
-        draw_rates(result, rates)
-        try:
-            drawing.savefig(path, format="svg", metadata={"Date": None})
-        except OSError as error:
-            raise SearchError(f"the plot cannot be written to {str(path)!r}: {error.strerror}.") from error
+def draw_population(result: PopulationResult, figure: Figure) -> None:
+    """Both side by side."""
+    figures, rates = figure.subplots(1, 2)
+    draw_figures(result, figures)
+    draw_rates(result, rates)
 
 
 def draw_figures(result: PopulationResult, ax: Axes) -> None:

@@ -97,7 +97,7 @@ class ApproximationResult(StudyResult):
 
     def draw(self, figure: Figure) -> None:
         """Left: error against width. Right: the function and three trained networks."""
-        from training.studies.style import BLUE, COLOURS, GREY, INK, ORANGE, label, whole_ticks
+        from training.plotting.style import BLUE, COLOURS, GREY, INK, ORANGE, label, whole_ticks
 
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
         widths = tuple(run.width for run in self.runs)

@@ -181,7 +181,7 @@ def _draw_regions(ax: Axes, run: LayoutRun, logits: NDArray[np.float64], title: 
     """The regions of a model and their borders under the points; logits: (181, 181, 3)."""
     from matplotlib.colors import ListedColormap
 
-    from training.studies.style import BLUE, GREEN, ORANGE, TINTS, border, label
+    from training.plotting.style import BLUE, GREEN, ORANGE, TINTS, border, label
 
     extent = (-_SQUARE, _SQUARE, -_SQUARE, _SQUARE)
     ax.imshow(

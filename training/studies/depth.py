@@ -117,7 +117,7 @@ class DepthResult(StudyResult):
 
     def draw(self, figure: Figure) -> None:
         """Left: units that are needed. Right: how often training finds the weights."""
-        from training.studies.style import BLUE, GREEN, ORANGE, label
+        from training.plotting.style import BLUE, GREEN, ORANGE, label
 
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
         for name, colour, marker in (("tree", GREEN, "^"), ("shallow", ORANGE, "s"), ("fold", BLUE, "o")):

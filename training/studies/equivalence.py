@@ -108,7 +108,7 @@ class EquivalenceResult(StudyResult):
 
     def draw(self, figure: Figure) -> None:
         """Left: both losses. Right: their difference."""
-        from training.studies.style import COLOURS, GREY, INK, label
+        from training.plotting.style import COLOURS, GREY, INK, label
 
         left, right = figure.subplots(1, 2)
         for run, colour in zip(self.runs, COLOURS, strict=False):

@@ -204,7 +204,7 @@ def _fate(first: float, last: float) -> Fate:
 
 
 def _draw_variances(ax: Axes, propagations: list[Propagation], *, backward: bool, title: str) -> None:
-    from training.studies.style import BLUE, GREEN, INK, ORANGE, PINK, label
+    from training.plotting.style import BLUE, GREEN, INK, ORANGE, PINK, label
 
     looks = {"small": (ORANGE, ":"), "large": (PINK, "-."), "xavier": (BLUE, "--"), "he": (GREEN, "-")}
     layers = range(1, len(propagations[0].forward) + 1)

@@ -129,7 +129,7 @@ class LinearResult(StudyResult):
 
     def draw(self, figure: Figure) -> None:
         """Left: differences by depth. Right: work by depth."""
-        from training.studies.style import BLUE, GREY, ORANGE, label, whole_ticks
+        from training.plotting.style import BLUE, GREY, ORANGE, label, whole_ticks
 
         left, right = figure.subplots(1, 2)
         depths = tuple(run.depth for run in self.runs)

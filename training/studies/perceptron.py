@@ -107,7 +107,7 @@ class PerceptronResult(StudyResult):
 
     def draw(self, figure: Figure) -> None:
         """Left: mistakes and the bound against the margin. Right: XOR's mistakes by epoch."""
-        from training.studies.style import BLUE, GREY, INK, ORANGE, label
+        from training.plotting.style import BLUE, GREY, INK, ORANGE, label
 
         left, right = figure.subplots(1, 2, width_ratios=(1.6, 1))
         margins = [run.margin for run in self.runs]

@@ -106,7 +106,7 @@ class WidthDepthResult(StudyResult):
 
     def draw(self, figure: Figure) -> None:
         """Accuracy against parameters, and time for one row and for many."""
-        from training.studies.style import COLOURS, label
+        from training.plotting.style import COLOURS, label
 
         axes = figure.subplots(1, 3)
         for depth, colour, marker in zip(self.depths, COLOURS, "os^Dv*", strict=False):

@@ -86,7 +86,7 @@ class XorResult(StudyResult):
         """Left: loss by step. Right: what the network answers over the plane."""
         from matplotlib.colors import LinearSegmentedColormap
 
-        from training.studies.style import BLUE, INK, ORANGE, border, label
+        from training.plotting.style import BLUE, INK, ORANGE, border, label
 
         left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
         left.plot(self.losses, color=BLUE)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from training.cli import main
+from training.plotting.plot_file import write_plot
 from training.studies import xor
-from training.studies.plot_file import write_plot
 from training.studies.registry import STUDIES
 from training.studies.study import StudyTable
 
@@ -105,7 +105,7 @@ def test_a_plot_that_the_disk_refuses_is_one_sentence(command, tmp_path):
 
 def test_the_same_result_is_the_same_svg(tmp_path):
     for name in ("a.svg", "b.svg"):
-        write_plot(xor.run(seed=1, quick=True), tmp_path / name)
+        write_plot(xor.run(seed=1, quick=True).draw, tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
