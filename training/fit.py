@@ -19,25 +19,21 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
-from models.config import MLPConfig, Task
+from models.config import Task
 from models.encoding import RowEncoder
-from models.errors import ConfigError
 from models.fuse import InferenceNetwork
-from models.inputs import InputConfig
-from models.schema import ClassTarget, Schema
+from models.schema import ClassTarget
 from models.store import ModelVersion, Store
 from training.calibration import fit_temperature
 from training.checkpoint_sections import data_section, notes, training_section
 from training.config import TrainConfig
-from training.data.class_balance import balanced_weights
 from training.data.column_choices import ColumnChoices
-from training.data.preprocessing import encode, fit_schema, scale_target, standardise
-from training.data.split import PARTS, Split, split_rows
+from training.data.split import PARTS, Split
 from training.data.training_table import TrainingTable
-from training.engines.engine import Matrices, OnEpoch, ShouldStop, Trained
+from training.engines.engine import OnEpoch, ShouldStop, Trained
 from training.engines.train import train
 from training.metrics import Metrics, evaluate
-from training.recipes import MAX_ONE_HOT, PERIODIC_SIZE
+from training.prepared_rows import PreparedRows, prepare
 from training.resume import ResumeFile
 from training.sources import read_table
 
@@ -153,14 +149,17 @@ def fit_table(
     should_stop: ShouldStop = lambda: False,
     keep: ResumeFile | None = None,
     resume: bool = False,
+    split: Split | None = None,
 ) -> FittedModel:
-    """Trains a model on a table that was read and checked. The arguments are `fit`'s.
+    """Trains a model on a table that was read and checked.
+
+    The arguments are `fit`'s, and `split` is the parts, where they are not to be drawn as the config says.
 
     Raises:
         DataError, ConfigError, TrainingError: as `fit` does.
     """
     config = config.for_task(table.task)
-    rows = prepare(table, config)
+    rows = prepare(table, config, split=split)
     if keep is not None:
         keep.begin({"settings": config.to_dict(), "data": table.fingerprint()})
     trained = train(
@@ -216,110 +215,6 @@ def fitted_model(
         split=rows.split,
         trained=trained,
         notes=tuple(notes(table, rows.schema, config, trained)),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class PreparedRows:
-    """A table's parts, encoded, and the architecture that fits them.
-
-    Attributes:
-        split: which rows are of which part.
-        schema: fitted on the training part.
-        architecture: what is to be trained.
-        x: `(rows, width)` encoded, by part.
-        y: `(rows,)` class indices or values, by part.
-        weight: `(rows,)` by part; None for all rows alike.
-    """
-
-    split: Split
-    schema: Schema
-    architecture: MLPConfig
-    x: dict[str, NDArray[np.float32]]
-    y: dict[str, NDArray[Any]]
-    weight: dict[str, NDArray[np.float64]] | None
-
-    def matrices(self) -> Matrices:
-        """What an engine takes."""
-        schema = self.schema
-        return Matrices(
-            x=standardise(schema, self.x["train"]),
-            y=scale_target(schema, self.y["train"]),
-            validation_x=standardise(schema, self.x["validation"]),
-            validation_y=scale_target(schema, self.y["validation"]),
-            weight=None if self.weight is None else self.weight["train"],
-            validation_weight=None if self.weight is None else self.weight["validation"],
-        )
-
-
-def prepare(table: TrainingTable, config: TrainConfig) -> PreparedRows:
-    """Splits a table and encodes its parts, all statistics being the training part's.
-
-    Raises:
-        DataError, ConfigError: as `fit` does.
-    """
-    split = Split.whole(table.rows)
-    if config.split is not None:
-        split = split_rows(table, config.split, rng=np.random.default_rng(config.seed))
-    weight = _weight(table, config)
-    schema = fit_schema(
-        table,
-        split.train,
-        scaling=config.scaling,
-        max_one_hot=MAX_ONE_HOT if config.embedding_size else None,
-        weights=table.weight,
-    )
-    return PreparedRows(
-        split=split,
-        schema=schema,
-        architecture=_architecture(table, schema, config),
-        x={part: encode(schema, table, getattr(split, part)) for part in PARTS},
-        y={part: table.target[getattr(split, part)] for part in PARTS},
-        weight=None if weight is None else {part: weight[getattr(split, part)] for part in PARTS},
-    )
-
-
-def _weight(table: TrainingTable, config: TrainConfig) -> NDArray[np.float64] | None:
-    """`(rows,)`, or None where all rows count alike."""
-    weight = table.weight
-    if config.class_weight == "balanced":
-        if not table.labels:
-            raise ConfigError(f"class_weight is for classes, and {table.target_name!r} is numbers.")
-        balance = balanced_weights(table.target, len(table.labels))
-        weight = balance if weight is None else weight * balance
-    return weight
-
-
-def _architecture(table: TrainingTable, schema: Schema, config: TrainConfig) -> MLPConfig:
-    if config.engine == "perceptron" and len(table.labels) != 2:
-        what = (
-            f"target {table.target_name!r} has {len(table.labels)}"
-            if table.labels
-            else f"{table.target_name!r} is numbers"
-        )
-        raise ConfigError(f"a perceptron tells two classes apart, and {what}: use --engine torch.")
-    return config.architecture(
-        in_features=schema.width,
-        out_features=len(table.labels) or 1,
-        output=None if table.labels else "linear",
-        inputs=_inputs(schema, config) if config.embeds_inputs else None,
-    )
-
-
-def _inputs(schema: Schema, config: TrainConfig) -> InputConfig:
-    places: dict[str, list[int]] = {"number": [], "flag": [], "index": []}
-    for at, feature in enumerate(schema.features):
-        places[feature.kind].append(at)
-    return InputConfig(
-        numbers=tuple(places["number"]),
-        flags=tuple(places["flag"]),
-        indices=tuple(places["index"]),
-        categories=tuple(schema.features[at].categories for at in places["index"]),
-        clip=config.clip_inputs,
-        frequencies=config.frequencies,
-        periodic_size=PERIODIC_SIZE,
-        embedding_size=config.embedding_size or _DEFAULT_EMBEDDING_SIZE,
-        scale=config.scale_inputs,
     )
 
 

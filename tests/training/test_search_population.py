@@ -20,7 +20,8 @@ from training.config import TrainConfig
 from training.engines.engine import Matrices
 from training.engines.trainer import MemberRates, Trainer
 from training.errors import TrainingError
-from training.fit import fit_table, prepare
+from training.fit import fit_table
+from training.prepared_rows import prepare
 from training.search.population import MAX_DROPOUT, STEPS, Population, drawn, next_generation, order
 from training.search.population_search import search_population, train_population
 from training.sources import read_table

@@ -20,7 +20,8 @@ from training.engines.device import choose_device
 from training.engines.engine import Epoch, Matrices, OnEpoch, ShouldStop, Stopped, Trained
 from training.engines.trainer import MemberRates, Trainer
 from training.errors import TrainingError
-from training.fit import PreparedRows, fitted_model, prepare
+from training.fit import fitted_model
+from training.prepared_rows import PreparedRows, prepare
 from training.search.population import Population, drawn, next_generation, order
 from training.search.population_result import Ended, PopulationResult, PopulationRun, Takeover
 from training.search.trial import Metric, choose_metric

@@ -12,7 +12,7 @@ from training.config import TrainConfig
 from training.data.training_table import TrainingTable
 from training.engines.device import choose_device
 from training.engines.trainer import Trainer
-from training.fit import prepare
+from training.prepared_rows import prepare
 
 
 class TrainerStepper:

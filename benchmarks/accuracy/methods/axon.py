@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
 
-import training.fit
 from benchmarks.accuracy.problem import Problem
 from models.encoding import RowEncoder
 from training.data.split import Split
 from training.data.training_table import ColumnChoices
+from training.fit import fit_table
+from training.sources import read_table
 
 
 def predict(problem: Problem, **settings: Any) -> tuple[Any, dict[str, Any]]:
@@ -25,17 +25,15 @@ def predict(problem: Problem, **settings: Any) -> tuple[Any, dict[str, Any]]:
     torch.set_num_threads(1)
     target = problem.y if not problem.labels else np.array(problem.labels, dtype=object)[problem.y]
     split = Split(train=problem.split.train, validation=problem.split.validation, test=problem.split.test)
-    with mock.patch.object(training.fit, "split_rows", return_value=split):  # `fit` would draw one of its own
-        fitted = training.fit.fit(
-            problem.features.assign(**{problem.target: target}),
-            target=problem.target,
-            name=problem.name,
-            task=problem.task,
-            choices=ColumnChoices(unknown="ignore", keep_constant=True),
-            device="cpu",
-            seed=problem.seed,
-            **settings,
-        )
+    table, config = read_table(
+        problem.features.assign(**{problem.target: target}),
+        target=problem.target,
+        name=problem.name,
+        task=problem.task,
+        choices=ColumnChoices(unknown="ignore", keep_constant=True),
+        settings={"seed": problem.seed, **settings},
+    )
+    fitted = fit_table(table, config, device="cpu", split=split)
     assert np.array_equal(fitted.split.test, problem.split.test), "scored on the rows that all methods are scored on"
     rows = [fitted.table.example(int(row)) for row in problem.split.test]
     checkpoint = fitted.checkpoint

@@ -1,0 +1,132 @@
+"""A table's parts, encoded, and the architecture that fits them: what an engine takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.config import MLPConfig
+from models.errors import ConfigError
+from models.inputs import InputConfig
+from models.schema import Schema
+from training.config import TrainConfig
+from training.data.class_balance import balanced_weights
+from training.data.preprocessing import encode, fit_schema, scale_target, standardise
+from training.data.split import PARTS, Split, split_rows
+from training.data.training_table import TrainingTable
+from training.engines.engine import Matrices
+from training.recipes import MAX_ONE_HOT, PERIODIC_SIZE
+
+_DEFAULT_EMBEDDING_SIZE = 8  # where nothing is embedded; a config has to say something
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedRows:
+    """A table's parts, encoded, and the architecture that fits them.
+
+    Attributes:
+        split: which rows are of which part.
+        schema: fitted on the training part.
+        architecture: what is to be trained.
+        x: `(rows, width)` encoded, by part.
+        y: `(rows,)` class indices or values, by part.
+        weight: `(rows,)` by part; None for all rows alike.
+    """
+
+    split: Split
+    schema: Schema
+    architecture: MLPConfig
+    x: dict[str, NDArray[np.float32]]
+    y: dict[str, NDArray[Any]]
+    weight: dict[str, NDArray[np.float64]] | None
+
+    def matrices(self) -> Matrices:
+        """What an engine takes."""
+        schema = self.schema
+        return Matrices(
+            x=standardise(schema, self.x["train"]),
+            y=scale_target(schema, self.y["train"]),
+            validation_x=standardise(schema, self.x["validation"]),
+            validation_y=scale_target(schema, self.y["validation"]),
+            weight=None if self.weight is None else self.weight["train"],
+            validation_weight=None if self.weight is None else self.weight["validation"],
+        )
+
+
+def prepare(table: TrainingTable, config: TrainConfig, *, split: Split | None = None) -> PreparedRows:
+    """Splits a table and encodes its parts, all statistics being the training part's.
+
+    Args:
+        table: the data.
+        config: how to split them, and what is to be trained.
+        split: the parts, where they are not to be drawn.
+
+    Raises:
+        DataError, ConfigError: as `fit` does.
+    """
+    if split is None:
+        rng = np.random.default_rng(config.seed)
+        split = Split.whole(table.rows) if config.split is None else split_rows(table, config.split, rng=rng)
+    weight = _weight(table, config)
+    schema = fit_schema(
+        table,
+        split.train,
+        scaling=config.scaling,
+        max_one_hot=MAX_ONE_HOT if config.embedding_size else None,
+        weights=table.weight,
+    )
+    return PreparedRows(
+        split=split,
+        schema=schema,
+        architecture=_architecture(table, schema, config),
+        x={part: encode(schema, table, getattr(split, part)) for part in PARTS},
+        y={part: table.target[getattr(split, part)] for part in PARTS},
+        weight=None if weight is None else {part: weight[getattr(split, part)] for part in PARTS},
+    )
+
+
+def _weight(table: TrainingTable, config: TrainConfig) -> NDArray[np.float64] | None:
+    """`(rows,)`, or None where all rows count alike."""
+    weight = table.weight
+    if config.class_weight == "balanced":
+        if not table.labels:
+            raise ConfigError(f"class_weight is for classes, and {table.target_name!r} is numbers.")
+        balance = balanced_weights(table.target, len(table.labels))
+        weight = balance if weight is None else weight * balance
+    return weight
+
+
+def _architecture(table: TrainingTable, schema: Schema, config: TrainConfig) -> MLPConfig:
+    if config.engine == "perceptron" and len(table.labels) != 2:
+        what = (
+            f"target {table.target_name!r} has {len(table.labels)}"
+            if table.labels
+            else f"{table.target_name!r} is numbers"
+        )
+        raise ConfigError(f"a perceptron tells two classes apart, and {what}: use --engine torch.")
+    return config.architecture(
+        in_features=schema.width,
+        out_features=len(table.labels) or 1,
+        output=None if table.labels else "linear",
+        inputs=_inputs(schema, config) if config.embeds_inputs else None,
+    )
+
+
+def _inputs(schema: Schema, config: TrainConfig) -> InputConfig:
+    places: dict[str, list[int]] = {"number": [], "flag": [], "index": []}
+    for at, feature in enumerate(schema.features):
+        places[feature.kind].append(at)
+    return InputConfig(
+        numbers=tuple(places["number"]),
+        flags=tuple(places["flag"]),
+        indices=tuple(places["index"]),
+        categories=tuple(schema.features[at].categories for at in places["index"]),
+        clip=config.clip_inputs,
+        frequencies=config.frequencies,
+        periodic_size=PERIODIC_SIZE,
+        embedding_size=config.embedding_size or _DEFAULT_EMBEDDING_SIZE,
+        scale=config.scale_inputs,
+    )
