@@ -62,10 +62,10 @@ class Expand:
         inputs = self.inputs
         if x.ndim != 2 or x.shape[1] != inputs.row_width:
             raise DataError(f"x must have shape (rows, {inputs.row_width}), got {x.shape}.")
-        with np.errstate(over="ignore"):  # a value far out of the range of training; the clip makes it a bound
+        with np.errstate(over="ignore"):  # a value far out of the range of training; it is no further out than FAR
             numbers = (x[:, inputs.numbers] - self.shift) / self.divisor  # (rows, numbers)
+        numbers = np.clip(numbers, -FAR, FAR)
         if inputs.clip is not None:
-            numbers = np.clip(numbers, -FAR, FAR)
             numbers = numbers / np.sqrt(1 + np.square(numbers / np.float32(inputs.clip)))
         waves = np.cos(numbers[:, :, None] * self.frequency + self.phase)  # (rows, numbers, frequencies)
         places = x[:, inputs.indices].astype(np.int64) + np.array(inputs.table_offsets(), dtype=np.int64)

@@ -110,6 +110,13 @@ class InferenceNetwork:
         return sum(stage.weight.size for stage in self.stages if isinstance(stage, Affine))
 
     @property
+    def widest(self) -> int:
+        """Numbers that a row becomes in the widest stage of a member."""
+        widths = [stage.out_features for stage in self.stages if isinstance(stage, Expand)]
+        widths += [len(stage.bias) for stage in self.stages if isinstance(stage, Affine)]
+        return max(self.in_features, *widths)
+
+    @property
     def parameter_count(self) -> int:
         """Numbers that the stages hold."""
         return sum(array.size for stage in self.stages for array in _arrays(stage))

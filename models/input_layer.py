@@ -86,10 +86,8 @@ class InputLayer(nn.Module):
 
 def smooth_clip(x: Tensor, bound: float | None) -> Tensor:
     """x/√(1 + (x/bound)²): x near 0, ±bound far from it; x itself where there is no bound."""
-    if bound is None:
-        return x
     x = x.clamp(-FAR, FAR)
-    return x * torch.rsqrt(1 + torch.square(x / bound))
+    return x if bound is None else x * torch.rsqrt(1 + torch.square(x / bound))
 
 
 def _uniform(*shape: int, generator: torch.Generator | None) -> Tensor:

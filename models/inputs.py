@@ -20,7 +20,7 @@ from models.errors import ConfigError
 
 MAX_CATEGORIES = 10_000_000
 MAX_SIZE = 10_000
-# What is further out than this counts as this far before a smooth clip, whose square would overflow.
+# A standardised number further out than this counts as this far: a clip's square or a wave's angle would overflow.
 FAR = 1e15
 
 

@@ -58,7 +58,7 @@ class TrainConfig:
             answers (Lakshminarayanan et al. 2017, deep ensembles).
         hidden_sizes: widths of the hidden layers; none for a perceptron.
         activation, dropout, normalization, bias: as in `MLPConfig`. The default recipe's activation and learning rate
-            depend on the task, and so does its label smoothing; they stay None until `for_task`.
+            depend on the task, as do its label smoothing and its clamp; they stay None until `for_task`.
         learned_activation: whether each hidden unit learns how much of its activation it takes.
         initialization: `he`, `xavier`, or `data`: unit spread of each unit over a sample of the training part, biases
             at minus a random mean of five rows (RealMLP's he+5).
@@ -139,12 +139,20 @@ class TrainConfig:
         self._check()
 
     def for_task(self, task: Task) -> TrainConfig:
-        """With everything set, also what the recipe has for one task only."""
+        """With everything set, also what the recipe has for one task only.
+
+        Raises:
+            ConfigError: what was asked for is of the other task.
+        """
         waiting = {
             name: value
             for name, value in recipes.values_for(task, self.recipe).items()
             if getattr(self, name) is None and self.engine == "torch"
         }
+        if task == "regression" and self.label_smoothing:
+            raise ConfigError(f"label_smoothing is for classes, got {self.label_smoothing!r} for a regression.")
+        if task == "classification" and self.clamp:
+            raise ConfigError("clamp keeps a regression's values within their range, and these are classes.")
         return replace(self, **waiting) if waiting else self
 
     def architecture(
@@ -180,7 +188,7 @@ class TrainConfig:
             bias=self.bias,
             inputs=inputs,
             learned_activation=self.learned_activation,
-            clamp=self.clamp and output == "linear",
+            clamp=settled.clamp,
             members=self.members,
         )
 
@@ -252,8 +260,10 @@ class TrainConfig:
         if not _is_number(self.weight_decay) or not 0 <= float(self.weight_decay) < math.inf:
             raise ConfigError(f"weight_decay must be 0 or more, got {self.weight_decay!r}.")
         for name in ("learned_activation", "scale_inputs", "drop_last", "calibrate", "clamp"):
-            if not isinstance(getattr(self, name), bool):
-                raise ConfigError(f"{name} must be true or false, got {getattr(self, name)!r}.")
+            value = getattr(self, name)
+            is_open = name == "clamp" and value is None  # until the task is known
+            if not isinstance(value, bool) and not is_open:
+                raise ConfigError(f"{name} must be true or false, got {value!r}.")
         for name, least in (("epochs", 1), ("seed", 0), ("members", 1), ("frequencies", 0), ("embedding_size", 0)):
             _at_least(name, getattr(self, name), least)
         if self.members > MAX_MEMBERS:
@@ -265,7 +275,8 @@ class TrainConfig:
                 _at_least(name, getattr(self, name), 1)
         if self.split is not None:
             object.__setattr__(self, "split", check_shares(self.split))
-        self.architecture(in_features=1, out_features=2)  # refuses the fields that are the architecture's
+        # Refuses the fields that are the architecture's, and those that are of no task together.
+        self.architecture(in_features=1, out_features=1 if self.clamp else 2, output="linear" if self.clamp else None)
 
     def _check_perceptron(self) -> None:
         """Refuses what a lone threshold unit does not have, rather than pass over what was asked for."""
@@ -278,6 +289,10 @@ class TrainConfig:
         ):
             if value != absent:
                 raise ConfigError(f"a perceptron is one threshold unit with a bias and has no {name}={value!r}.")
+        plain = recipes.values_of("perceptron", "classic")
+        for name in ("activation", "initialization", "batch_size", "patience", "clip_norm"):
+            if getattr(self, name) != plain[name]:
+                raise ConfigError(f"a perceptron learns a row at a time by its own rule and has no {name}.")
         self._check_plain("a perceptron")
 
     def _check_plain(self, who: str) -> None:
@@ -295,6 +310,7 @@ class TrainConfig:
             "label_smoothing",
             "beta2",
             "drop_last",
+            "select_by",
         ):
             if getattr(self, name) != plain[name]:
                 raise ConfigError(f"{who} has no {name}={getattr(self, name)!r}: use --engine torch.")

@@ -9,7 +9,7 @@ In a notebook:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from models.checkpoint import Checkpoint
 from models.config import Task
 from models.encoding import RowEncoder
+from models.errors import ConfigError
 from models.fuse import InferenceNetwork
 from models.schema import ClassTarget
 from models.store import ModelVersion, Store
@@ -37,7 +38,7 @@ from training.prepared_rows import PreparedRows, prepare
 from training.resume import ResumeFile
 from training.sources import read_table
 
-_EVALUATION_ROWS = 65_536
+_EVALUATED_CELLS = 4_000_000  # of the widest stage, at a time: 16 MB each
 _DEFAULT_EMBEDDING_SIZE = 8
 
 
@@ -159,9 +160,19 @@ def fit_table(
         DataError, ConfigError, TrainingError: as `fit` does.
     """
     config = config.for_task(table.task)
+    if resume and config.engine != "torch":
+        raise ConfigError(f"a run of the {config.engine} engine cannot be resumed: it is of the torch engine only.")
+    if resume and keep is None:
+        raise ConfigError("a run is resumed from where its state is kept: say where (keep).")
+    if config.engine == "torch":
+        # Imported here: torch takes longer to import than the other engines take to train.
+        from training.engines.device import choose_device
+
+        device = choose_device(device)
     rows = prepare(table, config, split=split)
     if keep is not None:
-        keep.begin({"settings": config.to_dict(), "data": table.fingerprint()})
+        kind = device.partition(":")[0]  # a GPU's random numbers are not a CPU's
+        keep.begin({"settings": config.to_dict(), "data": table.fingerprint(), "kind of device": kind})
     trained = train(
         config,
         rows.architecture,
@@ -219,16 +230,21 @@ def fitted_model(
 
 
 def _answers(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(rows, in_features) → (rows, out_features), in pieces that bound the memory of the layers between."""
-    pieces = [network.forward(x[at : at + _EVALUATION_ROWS]) for at in range(0, len(x), _EVALUATION_ROWS)]
-    return np.concatenate(pieces)
+    """(rows, in_features) → (rows, out_features)."""
+    return np.concatenate([network.forward(piece) for piece in _pieces(network, x)])
 
 
 def _calibrated(checkpoint: Checkpoint, rows: PreparedRows) -> Checkpoint:
     """The checkpoint with the temperature that fits the validation part."""
     network = checkpoint.inference_network()
-    x = rows.x["validation"]
-    pieces = [network.forward_members(x[at : at + _EVALUATION_ROWS]) for at in range(0, len(x), _EVALUATION_ROWS)]
+    pieces = _pieces(network, rows.x["validation"])
+    of_members = np.concatenate([network.forward_members(piece) for piece in pieces], axis=1)
     weight = None if rows.weight is None else rows.weight["validation"]
-    temperature = fit_temperature(np.concatenate(pieces, axis=1), rows.y["validation"], weight)
+    temperature = fit_temperature(of_members, rows.y["validation"], weight)
     return replace(checkpoint, config=replace(checkpoint.config, temperature=temperature))
+
+
+def _pieces(network: InferenceNetwork, x: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """The rows in pieces that bound the memory of the stages between."""
+    size = max(_EVALUATED_CELLS // network.widest, 1)
+    return (x[at : at + size] for at in range(0, len(x), size))

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.config import MLPConfig
-from models.errors import ConfigError
+from models.errors import ConfigError, DataError
 from models.inputs import InputConfig
 from models.schema import Schema
 from training.config import TrainConfig
-from training.data.class_balance import balanced_weights
+from training.data.class_balance import class_balance
 from training.data.preprocessing import encode, fit_schema, scale_target, standardise
 from training.data.split import PARTS, Split, split_rows
 from training.data.training_table import TrainingTable
@@ -67,10 +67,12 @@ def prepare(table: TrainingTable, config: TrainConfig, *, split: Split | None = 
     Raises:
         DataError, ConfigError: as `fit` does.
     """
+    if config.split is None and (table.test_rows or table.group is not None or table.time is not None):
+        raise ConfigError("split none puts every row into every part, which --group, --time and --test are to prevent.")
     if split is None:
         rng = np.random.default_rng(config.seed)
         split = Split.whole(table.rows) if config.split is None else split_rows(table, config.split, rng=rng)
-    weight = _weight(table, config)
+    weight = _weight(table, config, split)
     schema = fit_schema(
         table,
         split.train,
@@ -88,14 +90,19 @@ def prepare(table: TrainingTable, config: TrainConfig, *, split: Split | None = 
     )
 
 
-def _weight(table: TrainingTable, config: TrainConfig) -> NDArray[np.float64] | None:
-    """`(rows,)`, or None where all rows count alike."""
+def _weight(table: TrainingTable, config: TrainConfig, split: Split) -> NDArray[np.float64] | None:
+    """`(rows,)` of the table, or None where all rows count alike."""
     weight = table.weight
     if config.class_weight == "balanced":
         if not table.labels:
             raise ConfigError(f"class_weight is for classes, and {table.target_name!r} is numbers.")
-        balance = balanced_weights(table.target, len(table.labels))
-        weight = balance if weight is None else weight * balance
+        weight = np.ones(table.rows) if weight is None else weight
+        balance = class_balance(table.target[split.train], len(table.labels), weight[split.train])  # (classes,)
+        weight = weight * balance[table.target]
+    if weight is not None:
+        for part in PARTS:
+            if not weight[getattr(split, part)].any():
+                raise DataError(f"all rows of the {part} part weigh 0: no row of it would count (--weight, --split).")
     return weight
 
 

@@ -82,14 +82,13 @@ _RECIPES: Mapping[Recipe, Mapping[str, Any]] = {
         "epochs": 256,
         "patience": None,
         "select_by": "error",
-        "clamp": True,
     },
 }
 # What depends on the task: SELU for classes and Mish for values, each with its learning rate. Label smoothing makes for
 # better labels and for probabilities that are too modest, which the temperature mends: docs/decisions/0010.
 _BY_TASK: Mapping[Task, Mapping[str, Any]] = {
-    "classification": {"activation": "selu", "learning_rate": 0.04, "label_smoothing": 0.1},
-    "regression": {"activation": "mish", "learning_rate": 0.2, "label_smoothing": 0.0},
+    "classification": {"activation": "selu", "learning_rate": 0.04, "label_smoothing": 0.1, "clamp": False},
+    "regression": {"activation": "mish", "learning_rate": 0.2, "label_smoothing": 0.0, "clamp": True},
 }
 _ENGINES: Mapping[Engine, Mapping[str, Any]] = {
     "numpy": {**_PLAIN, "optimizer": "sgd", "learning_rate": 0.05},

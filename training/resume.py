@@ -43,6 +43,7 @@ class ResumeFile:
         self._written = clock()
         self._identity: dict[str, Any] = {}
         self._latest: Callable[[], State] | None = None
+        self._is_ours = False  # another run's state, under the same name, is left alone until this one writes its own
 
     def begin(self, identity: Mapping[str, Any]) -> None:
         """Says what the run is: what it is trained with, and on what; JSON types."""
@@ -74,6 +75,7 @@ class ResumeFile:
             with contextlib.suppress(OSError):
                 temporary.unlink()
         self._written = self._clock()
+        self._is_ours = True
 
     def read(self) -> State:
         """The state to go on from.
@@ -101,6 +103,7 @@ class ResumeFile:
                 f"{self.path} is of a run with other {' and '.join(changed)}: resume with what it was begun with, "
                 "or leave out --resume to begin anew."
             )
+        self._is_ours = True
         return state
 
     def end(self, *, finished: bool) -> None:
@@ -112,5 +115,6 @@ class ResumeFile:
         if not finished:
             self.write()
             return
-        with contextlib.suppress(OSError):
-            self.path.unlink()
+        if self._is_ours:
+            with contextlib.suppress(OSError):
+                self.path.unlink()

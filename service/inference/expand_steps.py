@@ -54,6 +54,7 @@ def expand(
         numbers = out[:, :n]
         steps.append(partial(torch.sub, _columns(steps, scratch, rows, x, inputs.numbers), tensors.shift, out=numbers))
         steps.append(partial(torch.div, numbers, tensors.divisor, out=numbers))
+        steps.append(partial(torch.clamp, numbers, -FAR, FAR, out=numbers))
         if inputs.clip is not None:
             _clip(steps, scratch, rows, numbers, inputs.clip, tensors.one)
         if waves:
@@ -73,7 +74,6 @@ def _clip(
 ) -> None:
     """x/√(1 + (x/bound)²), in place."""
     root = scratch.matrix("clip", rows, numbers.shape[1])
-    steps.append(partial(torch.clamp, numbers, -FAR, FAR, out=numbers))
     steps.append(partial(torch.div, numbers, bound, out=root))
     steps.append(partial(torch.addcmul, one, root, root, out=root))
     steps.append(partial(torch.sqrt, root, out=root))

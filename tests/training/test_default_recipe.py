@@ -8,6 +8,7 @@ import torch
 from sklearn.datasets import load_breast_cancer
 
 from models.config import MLPConfig
+from models.errors import ConfigError, DataError
 from models.fuse import fuse
 from models.mlp import MLP
 from models.store import Store
@@ -18,6 +19,8 @@ from training.data.preprocessing import encode, standardise
 from training.engines.engine import Matrices
 from training.engines.trainer import Trainer
 from training.fit import fit
+from training.prepared_rows import prepare
+from training.sources import read_table
 
 
 def mixed(rows=400, seed=0):
@@ -185,3 +188,53 @@ def test_balanced_classes_are_found_more_often():
         return (guessed[test["y"] == "rare"] == "rare").mean()
 
     assert recall("balanced") > recall("none") + 0.2
+
+
+def two_files(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, rows, rare in (("train", 300, 100), ("test", 400, 1)):
+        x = rng.normal(size=rows)
+        label = np.where(np.arange(rows) < rare, "rare", "common")
+        pd.DataFrame({"a": x, "b": rng.normal(size=rows), "y": label}).to_csv(tmp_path / f"{name}.csv", index=False)
+    return tmp_path / "train.csv", tmp_path / "test.csv"
+
+
+def test_balance_is_of_the_rows_that_are_learned_from(tmp_path):
+    train, test = two_files(tmp_path)
+    table, config = read_table(train, target="y", test=test, settings={"class_weight": "balanced"})
+    rows = prepare(table, config)
+    sums = np.bincount(rows.y["train"], weights=rows.weight["train"])
+    assert sums[0] == pytest.approx(sums[1])
+    assert sums.sum() == pytest.approx(len(rows.y["train"]))
+
+
+def test_a_test_file_is_not_learned_from_where_nothing_is_split(tmp_path):
+    train, test = two_files(tmp_path)
+    with pytest.raises(ConfigError, match="split none puts every row into every part"):
+        fit(train, target="y", test=test, split=None)
+
+
+def test_a_part_in_which_no_row_counts_is_named(tmp_path):
+    frame = mixed(60).drop(columns="value").assign(w=0.0, t=np.arange(60))
+    frame.loc[:30, "w"] = 1.0
+    with pytest.raises(DataError, match="all rows of the validation part weigh 0"):
+        fit(frame, target="class", choices=ColumnChoices(weight="w", time="t"), epochs=1)
+
+
+def test_what_is_of_the_other_task_is_refused():
+    with pytest.raises(ConfigError, match="label_smoothing is for classes"):
+        fit("diabetes", recipe="default", label_smoothing=0.1, epochs=1)
+    with pytest.raises(ConfigError, match="clamp keeps a regression's values"):
+        fit("iris", recipe="default", clamp=True, epochs=1)
+
+
+def test_without_a_clip_values_far_out_are_answered_too():
+    model = fit(mixed().drop(columns="value"), target="class", name="m", clip_inputs=None, epochs=2)
+    example = model.checkpoint.data["examples"][0] | {"number": 3e38, "other": -3e38}
+    assert model.predict([example])[0] in ("up", "down")
+
+
+def test_a_column_that_hardly_varies_is_named():
+    frame = pd.DataFrame({"a": np.arange(40) * 1e-42, "b": np.arange(40.0), "y": ["u", "v"] * 20})
+    with pytest.raises(DataError, match=r"'a' varies by .* too little for 32-bit"):
+        fit(frame, target="y", epochs=1)

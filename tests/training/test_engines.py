@@ -252,3 +252,35 @@ def test_an_architecture_may_come_from_anywhere():
     architecture = MLPConfig(layer_sizes=(3, 4, 2), normalization="layer", dropout=0.2)
     trained = torch_engine.train(TrainConfig(recipe="classic", epochs=1), architecture, data())
     assert trained.architecture == architecture
+
+
+def test_patience_counts_from_the_last_epoch_that_was_better_and_not_just_as_good():
+    """By error the later of equal epochs is kept, but a run that gets no better has an end."""
+    matrices = data(60)
+    _, _, run = train(
+        "torch", matrices, select_by="error", patience=4, epochs=300, learning_rate=0.02, hidden_sizes=(16,)
+    )
+    trained = run()
+    errors = trained.history["validation_error"]
+    least = min(errors)
+    assert trained.stopped == "patience"
+    assert trained.epochs_run == errors.index(least) + 1 + 4 < 300
+    assert trained.best_epoch == len(errors) - errors[::-1].index(least)
+
+
+def test_a_run_of_one_step_learns_something():
+    config = TrainConfig(epochs=1)
+    architecture = config.architecture(in_features=3, out_features=2)
+    kept = torch_engine.train(config, architecture, data()).tensors
+    first = torch_engine.Trainer(config, architecture, data(), device=torch.device("cpu")).network.tensors()
+    assert any((kept[name] != first[name]).any() for name in kept)
+
+
+@pytest.mark.parametrize("normalization", ["batch", "layer"])
+def test_one_row_is_enough_for_the_data_driven_start(normalization):
+    x, y = np.ones((1, 3), dtype=np.float32), np.zeros(1, dtype=np.int64)
+    matrices = Matrices(x=x, y=y, validation_x=x, validation_y=y)
+    config = TrainConfig(epochs=1, normalization=normalization, hidden_sizes=(4,))
+    architecture = config.architecture(in_features=3, out_features=2)
+    tensors = torch_engine.train(config, architecture, matrices).tensors
+    assert all(np.isfinite(tensor).all() for tensor in tensors.values())

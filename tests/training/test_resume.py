@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.errors import DataError
+from models.errors import ConfigError, DataError
 from models.store import Store
 from training.cli import main
 from training.fit import fit
@@ -37,6 +37,8 @@ def stopped_after(number, path, **settings):
         {"members": 3},
         {"recipe": "classic", "epochs": 12, "dropout": 0.3},
         {"select_by": "loss", "clip_norm": 0.1, "label_smoothing": 0.1},
+        # The best epoch lies before the one that the run is stopped after.
+        {"recipe": "classic", "epochs": 12, "dropout": 0.0, "learning_rate": 1.0, "select_by": "error"},
     ],
 )
 def test_a_run_interrupted_twice_comes_to_the_same_bytes(tmp_path, settings):
@@ -45,6 +47,8 @@ def test_a_run_interrupted_twice_comes_to_the_same_bytes(tmp_path, settings):
     first = stopped_after(4, path, **settings)
     assert first.trained.stopped == "asked"
     assert path.exists()
+    if settings.get("learning_rate") == 1.0:
+        assert first.trained.best_epoch < 4
     again = []
     fit(
         "iris",
@@ -71,6 +75,22 @@ def test_a_run_of_other_settings_or_data_is_refused(tmp_path):
     with pytest.raises(DataError, match="other data"):
         fit("wine", keep=ResumeFile(path), resume=True, **RUN)
     assert path.exists()
+
+
+def test_another_run_of_the_name_leaves_the_state_alone(tmp_path):
+    path = tmp_path / "iris.safetensors"
+    stopped_after(2, path)
+    state = path.read_bytes()
+    fit("iris", keep=ResumeFile(path), recipe="default", epochs=1)
+    assert path.read_bytes() == state
+
+
+def test_only_the_torch_engine_resumes_and_only_from_a_place(tmp_path):
+    with pytest.raises(ConfigError, match="a run of the numpy engine cannot be resumed"):
+        fit("iris", engine="numpy", keep=ResumeFile(tmp_path / "x"), resume=True)
+    with pytest.raises(ConfigError, match="say where"):
+        fit("iris", resume=True, **RUN)
+    assert main(["fit", "iris", "--engine", "numpy", "--resume", "--store", str(tmp_path / "store")]) == 2
 
 
 def test_what_cannot_be_resumed_is_named(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from models.errors import ConfigError, DataError
-from training.data.class_balance import balanced_weights
+from training.data.class_balance import class_balance
 from training.data.column_choices import ColumnChoices
 from training.data.split import MIN_CLASS_ROWS, MIN_REGRESSION_ROWS, PARTS, Split, check_shares, split_rows
 from training.data.training_table import TrainingTable
@@ -209,8 +209,11 @@ class TestTestFile:
 
 
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=60))
-def test_balanced_weights_give_every_class_the_same_weight_and_all_rows_one_each_on_average(target):
+def test_balance_gives_every_class_the_same_weight_and_all_rows_what_they_weighed(target):
     target = np.array(target)
-    weights = balanced_weights(target, 5)
-    sums = np.bincount(target, weights=weights, minlength=5)
-    np.testing.assert_allclose(sums[np.bincount(target, minlength=5) > 0], len(target) / 5)
+    weight = 1 + np.arange(len(target)) % 3
+    for given_weight in (None, weight.astype(np.float64)):
+        own = np.ones(len(target)) if given_weight is None else given_weight
+        balanced = own * class_balance(target, 5, given_weight)[target]
+        sums = np.bincount(target, weights=balanced, minlength=5)
+        np.testing.assert_allclose(sums[np.bincount(target, minlength=5) > 0], own.sum() / 5)

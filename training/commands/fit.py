@@ -133,9 +133,7 @@ def _run(arguments: argparse.Namespace) -> None:
     print(f"published {published}")
 
 
-def _resume_file(arguments: argparse.Namespace) -> ResumeFile | None:
-    if getattr(arguments, "engine", "torch") != "torch":
-        return None
+def _resume_file(arguments: argparse.Namespace) -> ResumeFile:
     name = arguments.name or model_name(arguments.source)
     return ResumeFile(Path(arguments.store) / ".resume" / f"{name}.safetensors")
 

@@ -44,6 +44,8 @@ def check_alone(arguments: argparse.Namespace) -> None:
         if getattr(arguments, name):
             option = name.replace("_", "-")
             raise ConfigError(f"--{option} is of a search by trials, and --population has none: leave one of them out.")
+    if hasattr(arguments, "select_by"):
+        raise ConfigError("a population is ranked by --metric, and so is its best epoch: leave out --select-by.")
 
 
 def run_population(arguments: argparse.Namespace) -> None:

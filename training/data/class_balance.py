@@ -1,4 +1,4 @@
-"""Class balance: row weights under which every class counts the same, however rare it is."""
+"""Class balance: factors on the rows' weights under which every class counts the same, however rare it is."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def balanced_weights(target: NDArray[np.int64], n_classes: int) -> NDArray[np.float64]:
-    """`(rows,)` the weight n / (k · n_c) of each row's class: k classes, n rows, n_c of them of class c.
+def class_balance(
+    target: NDArray[np.int64], n_classes: int, weight: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """`(n_classes,)` the factor w / (k · w_c) of each class: k classes, rows that weigh w, of which class c weighs w_c.
 
-    All rows together weigh n, and every class n / k; after King and Zeng (2001), Logistic regression in rare events
-    data.
+    All rows together then weigh what they did, and every class the same; after King and Zeng (2001), Logistic
+    regression in rare events data.
 
     Args:
-        target: `(rows,)` class indices.
-        n_classes: how many classes there are; one without a row weighs nothing.
+        target: `(rows,)` class indices, of the rows that are learned from.
+        n_classes: how many classes there are; one without weight has a factor of 1.
+        weight: `(rows,)` what each row weighs; 1 if None.
     """
-    counts = np.bincount(target, minlength=n_classes)  # (n_classes,)
-    weights: NDArray[np.float64] = (len(target) / (n_classes * np.maximum(counts, 1)))[target]
-    return weights
+    of_class = np.bincount(target, weights=weight, minlength=n_classes).astype(np.float64)  # (n_classes,)
+    total = of_class.sum()
+    return np.where(of_class > 0, total / (n_classes * np.where(of_class > 0, of_class, 1)), 1.0)

@@ -31,6 +31,8 @@ Values = NDArray[Any] | Names
 
 # Beyond this many standard deviations from 0, float32's 24 bits would leave less than 14 of them for the spread.
 _FAR_FROM_ZERO = 1_000
+# Below it a weight divided by the spread leaves float32.
+_LEAST_SPREAD = 1e-30
 # An inter-quartile range smaller than this part of the whole range is a rounding; dividing by it could overflow.
 _NO_SPREAD = 1e-12
 _BLOCK_ROWS = 65_536  # standardised at a time, so that float64 copies stay small
@@ -173,6 +175,11 @@ class _Fit:
     def _numeric(self, name: str, values: NDArray[np.float64]) -> NumericColumn:
         spread = self._spread(name, values[self.train])
         column = NumericColumn(name=name, missing=self._missing(bool(np.isnan(values).any())), **vars(spread))
+        if column.divisor < _LEAST_SPREAD:
+            raise DataError(
+                f"column {name!r} varies by {column.divisor:.3g} only, too little for 32-bit floating point: give it "
+                f"another unit, or drop it (--drop {name})."
+            )
         is_far = abs(column.fill) > _FAR_FROM_ZERO * column.divisor
         return replace(column, origin=column.fill) if is_far else column
 

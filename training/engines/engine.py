@@ -93,21 +93,26 @@ class EpochLog:
 
     Attributes:
         epochs: that will be made at most.
-        patience: epochs without a new best after which it is enough; None for no end of patience.
+        patience: epochs without a better one after which it is enough; None for no end of patience.
         on_epoch: told of each epoch.
+        best_epoch: the one to keep.
+        better_epoch: the last that was better than all before it, and not just as good.
+        measures: of each epoch, by name.
     """
 
     epochs: int
     patience: int | None
     on_epoch: OnEpoch
     best_epoch: int = 0
+    better_epoch: int = 0
     measures: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, *, is_best: bool | None = None, **measures: float) -> bool:
+    def add(self, *, is_best: bool | None = None, is_better: bool | None = None, **measures: float) -> bool:
         """Takes an epoch's measures, `validation_loss` among them; whether the epoch is the best so far.
 
         Args:
             is_best: the caller's judgement; None for the least validation loss, of equal ones the first.
+            is_better: whether it is better than all before it; None where the best always is.
             measures: by name.
 
         Raises:
@@ -124,6 +129,8 @@ class EpochLog:
             is_best = self.best_epoch == 0 or measures["validation_loss"] < losses[self.best_epoch - 1]
         if is_best:
             self.best_epoch = number
+        if is_best if is_better is None else is_better:
+            self.better_epoch = number
         for name, value in measures.items():
             self.measures.setdefault(name, []).append(value)
         self.on_epoch(Epoch(number=number, of=self.epochs, measures=measures, is_best=is_best))
@@ -136,8 +143,8 @@ class EpochLog:
 
     @property
     def is_out_of_patience(self) -> bool:
-        """Whether the best epoch lies too far back."""
-        return self.patience is not None and self.epochs_run - self.best_epoch >= self.patience
+        """Whether the last epoch that was better lies too far back."""
+        return self.patience is not None and self.epochs_run - self.better_epoch >= self.patience
 
     def history(self) -> dict[str, list[float]]:
         """The measures of each epoch, by name."""

@@ -47,6 +47,7 @@ def _fit_to(module: MLP, x: Tensor, generator: torch.Generator) -> None:
     So every unit's kink or bend lies among the data (Holzmüller et al. 2024, Better by default, after Steinwart 2019).
     A unit without spread, as over constant columns, keeps its weights.
     """
+    module.eval()  # BatchNorm is the identity then: the units have their spread already
     if module.inputs is not None:
         x = module.inputs(x)
     norms, activations = iter(module.norms), iter(module.activations)

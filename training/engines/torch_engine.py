@@ -60,11 +60,13 @@ def train(
     while log.epochs_run < config.epochs:
         train_loss = trainer.epoch()
         judgement = trainer.judge()
-        improved = best.take(judgement)
-        figures = (train_loss, judgement.loss, judgement.error, improved.to(train_loss.dtype))
-        loss, validation_loss, error, is_best = torch.stack([f.mean() for f in figures]).tolist()  # the one wait
+        taken, better = best.take(judgement)
+        figures = (train_loss, judgement.loss, judgement.error, taken.to(train_loss.dtype), better.to(train_loss.dtype))
+        loss, validation_loss, error, is_best, is_better = torch.stack([f.mean() for f in figures]).tolist()  # one wait
         of_classes = {} if architecture.output == "linear" else {"validation_error": error}
-        log.add(is_best=bool(is_best), train_loss=loss, validation_loss=validation_loss, **of_classes)
+        log.add(
+            is_best=is_best > 0, is_better=is_better > 0, train_loss=loss, validation_loss=validation_loss, **of_classes
+        )
         on_state(state)
         if log.is_out_of_patience:
             stopped = "patience"
@@ -72,10 +74,9 @@ def train(
         if should_stop():
             stopped = "asked"
             break
-    trainer.set_weights(best.weights)
     return Trained(
         architecture=architecture,
-        tensors=trainer.network.tensors(),
+        tensors=trainer.tensors_of(best.weights),
         epochs_run=log.epochs_run,
         best_epoch=log.best_epoch,
         stopped=stopped,
@@ -97,14 +98,19 @@ class _Best:
         members = trainer.network.config.members
         self._figure = torch.full((members,), torch.inf, device=self.weights[0].device)
 
-    def take(self, judgement: Judgement) -> Tensor:
-        """Keeps the present weights of the members that are at their best; (members,) which those are."""
+    def take(self, judgement: Judgement) -> tuple[Tensor, Tensor]:
+        """Keeps the present weights of the members that are at their best.
+
+        Returns:
+            (members,) whose weights were kept, and (members,) who is better than ever, and not just as good.
+        """
         figure = judgement.error if self._keeps_later else judgement.loss
-        improved = figure <= self._figure if self._keeps_later else figure < self._figure
-        self._figure = torch.where(improved, figure, self._figure)
+        better = figure < self._figure
+        taken = figure <= self._figure if self._keeps_later else better
+        self._figure = torch.where(taken, figure, self._figure)
         for kept, tensor in zip(self.weights, self._trainer.current(), strict=True):
-            torch.where(improved.view(-1, *[1] * (tensor.ndim - 1)), tensor, kept, out=kept)
-        return improved
+            torch.where(taken.view(-1, *[1] * (tensor.ndim - 1)), tensor, kept, out=kept)
+        return taken, better
 
     def state(self) -> dict[str, NDArray[Any]]:
         arrays = {f"best.{i}": tensor.cpu().numpy().copy() for i, tensor in enumerate(self.weights)}
@@ -118,9 +124,9 @@ class _Best:
 
 def _log_state(log: EpochLog) -> dict[str, NDArray[Any]]:
     measures = {f"log.{name}": np.array(values) for name, values in log.measures.items()}
-    return {**measures, "best_epoch": np.array(log.best_epoch)}
+    return {**measures, "best_epoch": np.array(log.best_epoch), "better_epoch": np.array(log.better_epoch)}
 
 
 def _restore_log(log: EpochLog, state: State) -> None:
     log.measures = {name[4:]: values.tolist() for name, values in state.items() if name.startswith("log.")}
-    log.best_epoch = int(state["best_epoch"])
+    log.best_epoch, log.better_epoch = int(state["best_epoch"]), int(state["better_epoch"])

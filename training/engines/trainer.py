@@ -22,7 +22,8 @@ from training.engines.rows import DeviceRows
 from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
 from training.recipes import learning_rate_factor
 
-_EVALUATION_ROWS = 8192  # of all members together that a judgement takes at once: bounds memory, not arithmetic
+_JUDGED_CELLS = 4_000_000  # of the widest layer of all members that a judgement takes at once: 16 MB each
+_JUDGED_ROWS = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +130,7 @@ class Trainer:
         total = torch.zeros(members, device=self._device)
         learned = sum(end - begin for begin, end in self._cuts)
         for begin, end in self._cuts:
-            time = self.steps_done / steps
+            time = (self.steps_done + 0.5) / steps  # a step's middle: a wave begins at 0, where nothing is learned
             loss = self.step(
                 order[:, begin:end],
                 rate=self.config.learning_rate * self._rate_of(time),
@@ -182,7 +183,8 @@ class Trainer:
         members = network.config.members
         loss = torch.zeros(members, device=self._device)
         error = torch.zeros(members, device=self._device)
-        for batch in self._validation.parts(max(_EVALUATION_ROWS // members, 1), members):
+        rows_at_once = min(max(_JUDGED_CELLS // (members * widest(network.config)), 1), _JUDGED_ROWS)
+        for batch in self._validation.parts(rows_at_once, members):
             out = network.forward(batch)
             share = batch.target.shape[1] / rows
             loss.add_(self._loss(out, batch.target, batch.weight, gradient=False), alpha=share)
@@ -228,6 +230,14 @@ class Trainer:
         for tensor, value in zip(self.current(), weights, strict=True):
             tensor.copy_(value)
         self.network.parameters.refresh()
+
+    def tensors_of(self, weights: list[Tensor]) -> dict[str, NDArray[np.float32]]:
+        """Other weights than the present ones, which stay, as a checkpoint has them; as `weights` gave them."""
+        present = self.weights()
+        self.set_weights(weights)
+        tensors = self.network.tensors()
+        self.set_weights(present)
+        return tensors
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that the next step depends on, but for the rows: arrays by name, for `restore`."""
@@ -275,6 +285,12 @@ class Trainer:
         self._decay_spans = self.network.parameters.decay_rates(self._decays, is_decoupled=is_decoupled)
 
 
+def widest(config: MLPConfig) -> int:
+    """Numbers that one row of one member becomes in the widest layer, waves among them."""
+    waves = 0 if config.inputs is None else len(config.inputs.numbers) * config.inputs.frequencies
+    return max(waves, *config.linear_sizes)
+
+
 def _alike(name: str) -> float:
     return 1.0
 
@@ -285,4 +301,5 @@ def _decays_matrices(name: str) -> bool:
 
 
 def _decays_all_but_biases(name: str) -> bool:
-    return not (name.startswith("layers.") and name.endswith(".bias"))
+    """As RealMLP has it: the biases of the periodic embeddings do decay."""
+    return name.startswith("inputs.") or not name.endswith(".bias")
