@@ -30,7 +30,7 @@ pytestmark = pytest.mark.faults
 T = TypeVar("T")
 
 HEADER_SECONDS = 2
-BODY_SECONDS = 3
+BODY_SECONDS = 6
 IDLE_SECONDS = 4
 MAX_BODY_BYTES = 4 << 20
 MAX_CONNECTIONS = 10_000
