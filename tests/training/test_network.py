@@ -13,6 +13,7 @@ from models.inputs import InputConfig
 from models.mlp import MLP
 from training.config import TrainConfig
 from training.engines.engine import Matrices
+from training.engines.network.adam import Adam
 from training.engines.network.losses import CrossEntropy, SquaredError
 from training.engines.network.masks import Masks
 from training.engines.network.network import Batch, Network
@@ -125,13 +126,11 @@ def test_a_parameter_with_a_factor_learns_that_much_faster():
     parameters = Parameters(
         {"a": (2,), "b": (3,)}, members=1, factor=lambda name: 5.0 if name == "a" else 1.0, device=CPU
     )
-    flat = torch.nn.Parameter(parameters.flat, requires_grad=False)
-    flat.grad = parameters.gradient
-    optimizer = torch.optim.Adam([flat], lr=0.01, fused=True)
+    adam = Adam(parameters.flat, parameters.gradient)
     parameters.gradients["a"].fill_(3.0)
     parameters.gradients["b"].fill_(-0.2)
     parameters.finish_gradient()
-    optimizer.step()
+    adam.step(0.01)
     parameters.refresh()
     np.testing.assert_allclose(parameters.values["a"], -0.05, rtol=1e-5)
     np.testing.assert_allclose(parameters.values["b"], 0.01, rtol=1e-5)

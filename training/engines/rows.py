@@ -71,8 +71,8 @@ class DeviceRows:
         return Batch(
             dense=self._dense.index_select(0, flat).view(k, b, -1),
             rows=None if self._rows is None else self._rows.index_select(0, flat).view(k, b, -1),
-            target=self._target[order],
-            weight=None if self._weight is None else self._weight[order],
+            target=self._target.index_select(0, flat).view(k, b),
+            weight=None if self._weight is None else self._weight.index_select(0, flat).view(k, b),
         )
 
     def parts(self, size: int, members: int) -> Iterator[Batch]:

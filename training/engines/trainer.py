@@ -15,6 +15,7 @@ from models.config import MLPConfig
 from training.config import TrainConfig
 from training.engines.engine import Matrices, batches
 from training.engines.initial import initial_tensors
+from training.engines.network.adam import Adam
 from training.engines.network.losses import CrossEntropy, Loss, SquaredError
 from training.engines.network.masks import Masks
 from training.engines.network.network import Network
@@ -111,9 +112,7 @@ class Trainer:
         self._cuts = [cut for cut in cuts if cut[1] - cut[0] >= size] if config.drop_last else cuts
         self._device = device
         parameters = self.network.parameters
-        flat = torch.nn.Parameter(parameters.flat, requires_grad=False)
-        flat.grad = parameters.gradient
-        self.optimizer = torch.optim.Adam([flat], lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
+        self._adam = Adam(parameters.flat, parameters.gradient, beta2=config.beta2)
         self._decays = _decays_all_but_biases if ntk else _decays_matrices
         self._set_decay()
         self._rate_of = LEARNING_RATES[config.schedule]
@@ -164,8 +163,7 @@ class Trainer:
             for span, strength in self._decay_spans:
                 shrink = 1 - rate * decay
                 parameters.flat[:, span].mul_(shrink if strength is None else 1 - strength * (rate * decay))
-        self.optimizer.param_groups[0]["lr"] = rate
-        self.optimizer.step()
+        self._adam.step(rate)
         parameters.refresh()
         self.steps_done += 1
         return loss
@@ -213,11 +211,10 @@ class Trainer:
         """
         index = torch.from_numpy(parents).to(self._device)
         scale = self.network.take_over(index, torch.from_numpy(learning_rates))  # of θ', (members, 1)
-        moments = self.optimizer.state[self.optimizer.param_groups[0]["params"][0]]
-        if moments:  # none before the first step
-            # θ = fθ', so the gradient of θ' goes with f, as θ' goes with 1/f.
-            moments["exp_avg"].copy_(moments["exp_avg"][index] / scale)
-            moments["exp_avg_sq"].copy_(moments["exp_avg_sq"][index] / scale**2)
+        first, second = self._adam.moments
+        # θ = fθ', so the gradient of θ' goes with f, as θ' goes with 1/f.
+        first.copy_(first[index] / scale)
+        second.copy_(second[index] / scale**2)
         self._masks.set_probabilities(dropouts)
         self._set_decay()
 
@@ -241,12 +238,11 @@ class Trainer:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """All that the next step depends on, but for the rows: arrays by name, for `restore`."""
-        moments = self.optimizer.state[self.optimizer.param_groups[0]["params"][0]]
         return {
             **{f"weights.{i}": tensor.cpu().numpy().copy() for i, tensor in enumerate(self.current())},
-            **{f"adam.{name}": tensor.cpu().numpy().copy() for name, tensor in moments.items()},
+            **{f"adam.{name}": array for name, array in self._adam.state().items()},
             "generator": self._generator.get_state().numpy().copy(),
-            "masks": self._masks.state(),
+            **{f"masks.{name}": array for name, array in self._masks.state().items()},
             "steps_done": np.array(self.steps_done),
             **self._evolved(),
         }
@@ -255,11 +251,9 @@ class Trainer:
         """Goes on from where a `state` was taken, bit for bit on a CPU."""
         for i, tensor in enumerate(self.current()):
             tensor.copy_(torch.from_numpy(state[f"weights.{i}"]))
-        moments = {name[5:]: torch.from_numpy(array) for name, array in state.items() if name.startswith("adam.")}
-        parameter = self.optimizer.param_groups[0]["params"][0]
-        self.optimizer.state[parameter] = {name: tensor.to(self._device) for name, tensor in moments.items()}
+        self._adam.restore(_part(state, "adam."))
         self._generator.set_state(torch.from_numpy(state["generator"]))
-        self._masks.restore(state["masks"])
+        self._masks.restore(_part(state, "masks."))
         self.steps_done = int(state["steps_done"])
         self.network.parameters.refresh()
         if "member_rates" in state:
@@ -283,6 +277,10 @@ class Trainer:
     def _set_decay(self) -> None:
         is_decoupled = self.config.optimizer == "adamw"
         self._decay_spans = self.network.parameters.decay_rates(self._decays, is_decoupled=is_decoupled)
+
+
+def _part(state: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}
 
 
 def widest(config: MLPConfig) -> int:

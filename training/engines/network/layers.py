@@ -36,6 +36,7 @@ class Linear:
     def __init__(self, name: str, parameters: Parameters, work: Workspace, *, gain: float, is_first: bool) -> None:
         self._name = name
         self._weight = parameters.values[f"{name}.weight"]  # (k, w_out, w_in)
+        self._transposed = self._weight.transpose(1, 2)
         self._weight_gradient = parameters.gradients[f"{name}.weight"]
         bias = parameters.values.get(f"{name}.bias")
         self._bias = None if bias is None else bias[:, None]  # (k, 1, w_out)
@@ -50,7 +51,7 @@ class Linear:
         z = self._work.take(f"{self._name}.z", (x.shape[0], x.shape[1], self._weight.shape[1]))
         bias = z if self._bias is None else self._bias
         beta = 0 if self._bias is None else 1
-        return torch.baddbmm(bias, x, self._weight.transpose(1, 2), beta=beta, alpha=self._gain, out=z)
+        return torch.baddbmm(bias, x, self._transposed, beta=beta, alpha=self._gain, out=z)
 
     def backward(self, gradient: Tensor) -> Tensor:
         """∂loss/∂z (k, b, w_out) → ∂loss/∂x (k, b, w_in); nothing of worth where x is the data."""
@@ -64,51 +65,88 @@ class Linear:
         return torch.baddbmm(by_x, gradient, self._weight, beta=0, alpha=self._gain, out=by_x)
 
 
-class Normalization:
-    """BatchNorm (Ioffe & Szegedy 2015) over the rows, or LayerNorm (Ba et al. 2016) over the units: γ·x̂ + β.
+class BatchNorm:
+    """γ·x̂ + β, with x̂ standardised over the rows (Ioffe & Szegedy 2015); of one row alone, as in inference.
+
+    torch's own kernel does it, to which the units of all members are channels.
 
     Attributes:
-        running_mean, running_var: (k, w) of BatchNorm, for inference.
+        running_mean, running_var: (k, w), for inference.
     """
 
-    def __init__(self, name: str, parameters: Parameters, work: Workspace, *, over_rows: bool) -> None:
-        self._name = name
-        self._scale = parameters.values[f"{name}.weight"][:, None]  # (k, 1, w)
-        self._shift = parameters.values[f"{name}.bias"][:, None]
-        self._scale_gradient = parameters.gradients[f"{name}.weight"]
-        self._shift_gradient = parameters.gradients[f"{name}.bias"]
-        self._work = work
-        self._dim = 1 if over_rows else 2
-        self._over_rows = over_rows
-        k, _, w = self._scale.shape
-        self.running_mean = torch.zeros(k, w, device=work.device, dtype=work.dtype)
-        self.running_var = torch.ones(k, w, device=work.device, dtype=work.dtype)
+    def __init__(self, name: str, parameters: Parameters, work: Workspace) -> None:
+        self._weight = parameters.values[f"{name}.weight"]  # (k, w)
+        self._bias = parameters.values[f"{name}.bias"]
+        self._weight_gradient = parameters.gradients[f"{name}.weight"]
+        self._bias_gradient = parameters.gradients[f"{name}.bias"]
+        self.running_mean = torch.zeros(self._weight.shape, device=work.device, dtype=work.dtype)
+        self.running_var = torch.ones_like(self.running_mean)
 
     def forward(self, x: Tensor, *, training: bool) -> Tensor:
         """(k, b, w) → (k, b, w)."""
-        if training or not self._over_rows:
-            variance, mean = torch.var_mean(x, dim=self._dim, correction=0, keepdim=True)
-            if self._over_rows:
-                rows = x.shape[1]
-                self.running_mean.lerp_(mean[:, 0], BATCH_NORM_MOMENTUM)
-                self.running_var.lerp_(variance[:, 0] * (rows / max(rows - 1, 1)), BATCH_NORM_MOMENTUM)
-        else:
-            variance, mean = self.running_var[:, None], self.running_mean[:, None]
-        self._inverse = torch.rsqrt(variance + NORMALIZATION_EPS)  # (k, 1, w) or (k, b, 1)
-        self._normal = torch.sub(x, mean, out=self._work.take(f"{self._name}.x̂", x.shape)).mul_(self._inverse)
-        out = self._work.take(f"{self._name}.y", x.shape)
-        return torch.addcmul(self._shift, self._normal, self._scale, out=out)
+        self._x = _as_channels(x)
+        self._by_batch = training and x.shape[1] > 1
+        self._scale = self._weight.reshape(-1)
+        out, self._mean, self._inverse = torch.native_batch_norm(
+            self._x,
+            self._scale,
+            self._bias.reshape(-1),
+            self.running_mean.view(-1),
+            self.running_var.view(-1),
+            self._by_batch,
+            BATCH_NORM_MOMENTUM,
+            NORMALIZATION_EPS,
+        )
+        return _as_members(out, x.shape)
 
     def backward(self, gradient: Tensor) -> Tensor:
         """∂loss/∂y (k, b, w) → ∂loss/∂x (k, b, w)."""
-        out = self._work.take(f"{self._name}.x'", gradient.shape)
-        torch.sum(gradient, dim=1, out=self._shift_gradient)
-        torch.sum(torch.mul(gradient, self._normal, out=out), dim=1, out=self._scale_gradient)
-        by_normal = gradient * self._scale  # ∂loss/∂x̂
-        along = torch.mul(by_normal, self._normal, out=out).mean(dim=self._dim, keepdim=True)
-        mean = by_normal.mean(dim=self._dim, keepdim=True)
-        torch.addcmul(by_normal, self._normal, along, value=-1, out=out)
-        return out.sub_(mean).mul_(self._inverse)
+        by_x, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
+            _as_channels(gradient),
+            self._x,
+            self._scale,
+            self.running_mean.view(-1),
+            self.running_var.view(-1),
+            self._mean,
+            self._inverse,
+            self._by_batch,
+            NORMALIZATION_EPS,
+            [True, True, True],
+        )
+        self._weight_gradient.copy_(by_weight.view_as(self._weight))
+        self._bias_gradient.copy_(by_bias.view_as(self._bias))
+        return _as_members(by_x, gradient.shape)
+
+
+class LayerNorm:
+    """γ·x̂ + β, with x̂ each row standardised over the units (Ba, Kiros & Hinton 2016)."""
+
+    def __init__(self, name: str, parameters: Parameters, work: Workspace) -> None:
+        self._name = name
+        self._weight = parameters.values[f"{name}.weight"][:, None]  # (k, 1, w)
+        self._bias = parameters.values[f"{name}.bias"][:, None]
+        self._weight_gradient = parameters.gradients[f"{name}.weight"]
+        self._bias_gradient = parameters.gradients[f"{name}.bias"]
+        self._work = work
+
+    def forward(self, x: Tensor, *, training: bool) -> Tensor:
+        """(k, b, w) → (k, b, w)."""
+        self._x = x
+        width = [x.shape[-1]]
+        self._normal, self._mean, self._inverse = torch.native_layer_norm(x, width, None, None, NORMALIZATION_EPS)
+        out = self._work.take(f"{self._name}.y", x.shape)
+        return torch.addcmul(self._bias, self._normal, self._weight, out=out)
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        """∂loss/∂y (k, b, w) → ∂loss/∂x (k, b, w)."""
+        torch.sum(gradient, dim=1, out=self._bias_gradient)
+        torch.sum(self._normal.mul_(gradient), dim=1, out=self._weight_gradient)
+        by_normal = gradient * self._weight  # ∂loss/∂x̂
+        width = [gradient.shape[-1]]
+        by_x: Tensor = torch.ops.aten.native_layer_norm_backward(
+            by_normal, self._x, width, self._mean, self._inverse, None, None, [True, False, False]
+        )[0]
+        return by_x
 
 
 class Activated:
@@ -162,3 +200,15 @@ class Dropout:
     def backward(self, gradient: Tensor) -> Tensor:
         """∂loss/∂y (k, b, w) → ∂loss/∂x (k, b, w), in place."""
         return gradient if self._mask is None else gradient.mul_(self._mask)
+
+
+def _as_channels(x: Tensor) -> Tensor:
+    """(k, b, w) → (b, k·w): a view of one member's, a copy of several."""
+    members, rows, _ = x.shape
+    return x.view(rows, -1) if members == 1 else x.transpose(0, 1).reshape(rows, -1)
+
+
+def _as_members(x: Tensor, shape: torch.Size) -> Tensor:
+    """(b, k·w) → (k, b, w), likewise."""
+    members, rows, width = shape
+    return x.view(shape) if members == 1 else x.view(rows, members, width).transpose(0, 1).contiguous()

@@ -48,7 +48,7 @@ class CrossEntropy:
             torch.exp(logs, out=out)
             if smoothing:
                 out.sub_(smoothing / classes)
-            out.scatter_add_(2, place, torch.full_like(loss, smoothing - 1)[..., None])
+            out.scatter_(2, place, smoothing - 1, reduce="add")
             out.mul_(1 / rows if weight is None else weight[..., None] / rows)
         return loss.mean(dim=1) if weight is None else (loss * weight).mean(dim=1)
 

@@ -6,6 +6,7 @@ sixteen random bits a unit are compared with p·2¹⁶: a ninth of the time, and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 
 _STEPS = 1 << 16
 _PER_WORD = 4  # 16-bit numbers in the 64 bits that a generator gives at once
+_POOL_WORDS = 1 << 17  # drawn at a time, since a call costs as much as some thousand of them: 1 MiB
 
 
 class Masks:
@@ -30,6 +32,7 @@ class Masks:
         self._on_cpu = device.type == "cpu"
         self._generator = np.random.Generator(self._bits)
         self._device_generator = None if self._on_cpu else torch.Generator(device).manual_seed(seed)
+        self._pool = np.zeros(0, dtype=np.uint64)  # words that were drawn and not used yet
         self.weaken(1.0)
 
     def set_probabilities(self, probabilities: NDArray[np.float64]) -> None:
@@ -43,33 +46,43 @@ class Masks:
         threshold = np.rint(current * _STEPS).clip(0, _STEPS - 1)  # (members,)
         self.drops = bool(threshold.any())
         kept = 1 - threshold / _STEPS
-        self._thresholds = threshold.astype(np.uint16)[:, None]
-        self._scales = (1 / kept)[:, None]
+        # One number where all members are alike: NumPy compares with a scalar faster than with a column.
+        alike = bool((threshold == threshold[0]).all())
+        self._threshold = np.uint16(threshold[0]) if alike else threshold.astype(np.uint16)[:, None]
+        self._scale = np.float32(1 / kept[0]) if alike else (1 / kept)[:, None].astype(np.float32)
 
     def draw(self, out: Tensor) -> Tensor:
         """Fills (k, b, w) with a mask."""
         members = out.shape[0]
         if self._device_generator is not None:
             shape = (members, *[1] * (out.ndim - 1))
-            kept = torch.from_numpy(1 / self._scales).to(out).view(shape)
+            kept = torch.from_numpy(np.broadcast_to(1 / self._scale, (members, 1)).copy()).to(out).view(shape)
             torch.rand(out.shape, generator=self._device_generator, out=out)
             return out.copy_((out < kept).to(out.dtype) / kept)
         size = out.numel()
-        words = self._generator.integers(0, 1 << 64, size=-(-size // _PER_WORD), dtype=np.uint64)
-        numbers = words.view(np.uint16)[:size].reshape(members, -1)  # (k, b·w)
+        numbers = self._take(-(-size // _PER_WORD)).view(np.uint16)[:size].reshape(members, -1)  # (k, b·w)
         flat = out.view(members, -1).numpy()
-        np.multiply(numbers >= self._thresholds, self._scales.astype(flat.dtype), out=flat)
+        np.multiply(numbers >= self._threshold, self._scale, out=flat)
         return out
 
-    def state(self) -> NDArray[Any]:
+    def _take(self, count: int) -> NDArray[np.uint64]:
+        """The next words."""
+        if count > len(self._pool):
+            drawn = self._generator.integers(0, 1 << 64, size=max(count, _POOL_WORDS), dtype=np.uint64)
+            self._pool = np.concatenate([self._pool, drawn])
+        words, self._pool = self._pool[:count], self._pool[count:]
+        return words
+
+    def state(self) -> dict[str, NDArray[Any]]:
         """Where the source stands, for `restore`."""
         if self._device_generator is not None:
-            return self._device_generator.get_state().numpy().copy()
-        return np.array(self._bits.state["state"]["state"])
+            return {"device": self._device_generator.get_state().numpy().copy()}
+        return {"bits": np.array(self._bits.state["state"]["state"]), "pool": self._pool.copy()}
 
-    def restore(self, state: NDArray[Any]) -> None:
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Goes on from a `state`."""
         if self._device_generator is not None:
-            self._device_generator.set_state(torch.from_numpy(state.copy()))
-        else:
-            self._bits.state = {"bit_generator": "SFC64", "state": {"state": state}, "has_uint32": 0, "uinteger": 0}
+            self._device_generator.set_state(torch.from_numpy(state["device"].copy()))
+            return
+        self._bits.state = self._bits.state | {"state": {"state": np.array(state["bits"], dtype=np.uint64)}}
+        self._pool = np.array(state["pool"], dtype=np.uint64)

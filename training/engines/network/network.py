@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.config import MLPConfig
 from training.engines.network.inputs import Inputs
-from training.engines.network.layers import Activated, Dropout, Layer, Linear, Normalization
+from training.engines.network.layers import Activated, BatchNorm, Dropout, Layer, LayerNorm, Linear
 from training.engines.network.losses import Loss
 from training.engines.network.masks import Masks
 from training.engines.network.parameters import Parameters
@@ -77,7 +77,7 @@ class Network:
         work = Workspace(device, dtype)
         self._inputs = None if config.inputs is None else Inputs(config.inputs, self.parameters, work)
         self._layers: list[Layer] = []
-        self._norms: dict[str, Normalization] = {}
+        self._norms: dict[str, BatchNorm] = {}
         self._gains: dict[str, float] = {}
         for layer in layers:
             match layer.type:
@@ -88,12 +88,12 @@ class Network:
                     self._gains[f"{layer.name}.weight"] = gain
                     is_first = layer.name == "layers.0" and (self._inputs is None or not _learns(config))
                     self._layers.append(Linear(layer.name, self.parameters, work, gain=gain, is_first=is_first))
-                case "BatchNorm1d" | "LayerNorm":
-                    over_rows = layer.type == "BatchNorm1d"
-                    norm = Normalization(layer.name, self.parameters, work, over_rows=over_rows)
+                case "BatchNorm1d":
+                    norm = BatchNorm(layer.name, self.parameters, work)
                     self._layers.append(norm)
-                    if over_rows:
-                        self._norms[layer.name] = norm
+                    self._norms[layer.name] = norm
+                case "LayerNorm":
+                    self._layers.append(LayerNorm(layer.name, self.parameters, work))
                 case "Dropout":
                     self._layers.append(Dropout(layer.name, masks, work))
                 case _:

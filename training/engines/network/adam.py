@@ -1,0 +1,68 @@
+"""Adam on one flat tensor (Kingma & Ba 2015, Adam: a method for stochastic optimization).
+
+`torch.optim.Adam` spends 0.1 ms of Python around the fused kernel that does the work in 5 µs; this is the kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_EPS = 1e-8  # torch's and the paper's default
+
+
+class Adam:
+    """The moments of a parameter's gradient, and the step that they lead to.
+
+    Attributes:
+        moments: of the gradient and of its square, shaped as the parameter.
+    """
+
+    def __init__(self, parameter: Tensor, gradient: Tensor, *, beta1: float = 0.9, beta2: float = 0.999) -> None:
+        """Begins with no moments.
+
+        Args:
+            parameter: what a step moves, in place.
+            gradient: where its gradient will stand.
+            beta1: share of the old in the first moment.
+            beta2: share of the old in the second.
+        """
+        self._parameter = parameter
+        self._gradient = gradient
+        self._betas = beta1, beta2
+        self.moments = (torch.zeros_like(parameter), torch.zeros_like(parameter))
+        self._steps = torch.zeros((), device=parameter.device, dtype=torch.float32)
+
+    def step(self, rate: float) -> None:
+        """One step at a learning rate."""
+        beta1, beta2 = self._betas
+        self._steps += 1
+        torch._fused_adam_(
+            [self._parameter],
+            [self._gradient],
+            [self.moments[0]],
+            [self.moments[1]],
+            [],
+            [self._steps],
+            lr=rate,
+            beta1=beta1,
+            beta2=beta2,
+            weight_decay=0.0,
+            eps=_EPS,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Copies of all that the next step depends on, for `restore`."""
+        tensors = {"first": self.moments[0], "second": self.moments[1], "steps": self._steps}
+        return {name: tensor.cpu().numpy().copy() for name, tensor in tensors.items()}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on from a `state`."""
+        for name, tensor in (("first", self.moments[0]), ("second", self.moments[1]), ("steps", self._steps)):
+            tensor.copy_(torch.from_numpy(state[name]))
