@@ -120,6 +120,7 @@ class Trainer:
         self.steps_an_epoch = len(self._cuts)
         self.steps_done = 0
 
+    @torch.inference_mode()  # derivatives are ours: without autograd's book-keeping each call is a little shorter
     def epoch(self) -> Tensor:
         """Learns from the rows once; the mean training loss of each member (members,), still on the device."""
         members, rows = self.network.config.members, len(self._train)
@@ -130,7 +131,7 @@ class Trainer:
         learned = sum(end - begin for begin, end in self._cuts)
         for begin, end in self._cuts:
             time = (self.steps_done + 0.5) / steps  # a step's middle: a wave begins at 0, where nothing is learned
-            loss = self.step(
+            loss = self._step(
                 order[:, begin:end],
                 rate=self.config.learning_rate * self._rate_of(time),
                 regularization=self._regularization_of(time),
@@ -138,6 +139,7 @@ class Trainer:
             total.add_(loss, alpha=(end - begin) / learned)
         return total
 
+    @torch.inference_mode()
     def step(self, order: Tensor, *, rate: float, regularization: float = 1.0) -> Tensor:
         """Learns from one batch; each member's loss over it, before the step: (members,), still on the device.
 
@@ -146,6 +148,9 @@ class Trainer:
             rate: the learning rate.
             regularization: share of dropout and weight decay that acts.
         """
+        return self._step(order, rate=rate, regularization=regularization)
+
+    def _step(self, order: Tensor, *, rate: float, regularization: float) -> Tensor:
         config, parameters = self.config, self.network.parameters
         if config.regularization != "constant":
             self._masks.weaken(regularization)
@@ -158,7 +163,7 @@ class Trainer:
                 gradient[:, span].add_(weights if strength is None else weights * strength, alpha=decay)
         if config.clip_norm is not None:
             norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # (members, 1)
-            gradient.mul_((config.clip_norm / (norm + 1e-6)).clamp_max_(1))
+            gradient.mul_(config.clip_norm / norm.clamp_min_(config.clip_norm))
         if decay and config.optimizer == "adamw":
             for span, strength in self._decay_spans:
                 shrink = 1 - rate * decay
@@ -175,6 +180,7 @@ class Trainer:
         order = [torch.randperm(rows, generator=self._generator)[: end - begin] for _ in range(members)]
         return torch.stack(order).to(self._device)
 
+    @torch.inference_mode()
     def judge(self) -> Judgement:
         """How each member does on the validation part, in inference."""
         network, rows = self.network, len(self._validation)

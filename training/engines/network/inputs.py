@@ -22,7 +22,8 @@ class Inputs:
         self._config = config
         self._values = {name: v for name, v in parameters.values.items() if name.startswith("inputs.")}
         self._gradients = {name: g for name, g in parameters.gradients.items() if name.startswith("inputs.")}
-        self._work = work
+        self._row, self._scaled, self._by_scale = work.buffer(), work.buffer(), work.buffer()
+        self._angles, self._cosines = work.buffer(), work.buffer()
         self._numbers = len(config.numbers)
         self._has_waves = config.periodic_width > 0
         if config.indices:
@@ -42,7 +43,7 @@ class Inputs:
         """
         config, n = self._config, self._numbers
         k, b, _ = dense.shape
-        out = self._work.take("inputs.x", (k, b, config.width))
+        out = self._row.of((k, b, config.width))
         at = n + config.periodic_width
         flags = len(config.flags)
         out[..., :n] = dense[..., :n]
@@ -58,13 +59,13 @@ class Inputs:
         if not config.scale:
             return out
         scale = self._values["inputs.scale.weight"][:, None]  # (k, 1, width)
-        return torch.mul(out, scale, out=self._work.take("inputs.y", out.shape))
+        return torch.mul(out, scale, out=self._scaled.of(out.shape))
 
     def backward(self, gradient: Tensor) -> None:
         """∂loss/∂(what `forward` gave), (k, b, width) → the parameters' gradients."""
         config, n = self._config, self._numbers
         if config.scale:
-            by_scale = torch.mul(gradient, self._x, out=self._work.take("inputs.s'", gradient.shape))
+            by_scale = torch.mul(gradient, self._x, out=self._by_scale.of(gradient.shape))
             torch.sum(by_scale, dim=1, out=self._gradients["inputs.scale.weight"])
             gradient = gradient.mul_(self._values["inputs.scale.weight"][:, None])
         at = n + config.periodic_width
@@ -87,8 +88,8 @@ class Inputs:
         phase = values["inputs.periodic.phase"][:, :, None]
         self._number = x.transpose(1, 2)[..., None]  # (k, n, b, 1)
         shape = (k, n, b, frequencies)
-        self._angle = torch.addcmul(phase, self._number, rate, out=self._work.take("inputs.angle", shape))
-        self._waves = torch.cos(self._angle, out=self._work.take("inputs.waves", shape))
+        self._angle = torch.addcmul(phase, self._number, rate, out=self._angles.of(shape))
+        self._waves = torch.cos(self._angle, out=self._cosines.of(shape))
         weight = values["inputs.periodic.weight"].reshape(k * n, size, frequencies)
         bias = values["inputs.periodic.bias"].reshape(k * n, 1, size)
         embedded = torch.baddbmm(bias, self._waves.view(k * n, b, frequencies), weight.transpose(1, 2))

@@ -34,21 +34,20 @@ class Linear:
     """gain·x Wᵀ + b. The gain is 1, or 1/√w_in in the NTK parametrisation (Jacot et al. 2018)."""
 
     def __init__(self, name: str, parameters: Parameters, work: Workspace, *, gain: float, is_first: bool) -> None:
-        self._name = name
         self._weight = parameters.values[f"{name}.weight"]  # (k, w_out, w_in)
         self._transposed = self._weight.transpose(1, 2)
         self._weight_gradient = parameters.gradients[f"{name}.weight"]
         bias = parameters.values.get(f"{name}.bias")
         self._bias = None if bias is None else bias[:, None]  # (k, 1, w_out)
         self._bias_gradient = parameters.gradients.get(f"{name}.bias")
-        self._work = work
+        self._z, self._by_x = work.buffer(), work.buffer()
         self._gain = gain
         self._is_first = is_first
 
     def forward(self, x: Tensor, *, training: bool) -> Tensor:
         """(k, b, w_in) → (k, b, w_out)."""
         self._x = x
-        z = self._work.take(f"{self._name}.z", (x.shape[0], x.shape[1], self._weight.shape[1]))
+        z = self._z.of((x.shape[0], x.shape[1], self._weight.shape[1]))
         bias = z if self._bias is None else self._bias
         beta = 0 if self._bias is None else 1
         return torch.baddbmm(bias, x, self._transposed, beta=beta, alpha=self._gain, out=z)
@@ -61,7 +60,7 @@ class Linear:
             torch.sum(gradient, dim=1, out=self._bias_gradient)
         if self._is_first:
             return gradient
-        by_x = self._work.take(f"{self._name}.x'", self._x.shape)
+        by_x = self._by_x.of(self._x.shape)
         return torch.baddbmm(by_x, gradient, self._weight, beta=0, alpha=self._gain, out=by_x)
 
 
@@ -81,6 +80,7 @@ class BatchNorm:
         self._bias_gradient = parameters.gradients[f"{name}.bias"]
         self.running_mean = torch.zeros(self._weight.shape, device=work.device, dtype=work.dtype)
         self.running_var = torch.ones_like(self.running_mean)
+        self._running = self.running_mean.view(-1), self.running_var.view(-1)
 
     def forward(self, x: Tensor, *, training: bool) -> Tensor:
         """(k, b, w) → (k, b, w)."""
@@ -91,8 +91,7 @@ class BatchNorm:
             self._x,
             self._scale,
             self._bias.reshape(-1),
-            self.running_mean.view(-1),
-            self.running_var.view(-1),
+            *self._running,
             self._by_batch,
             BATCH_NORM_MOMENTUM,
             NORMALIZATION_EPS,
@@ -105,8 +104,7 @@ class BatchNorm:
             _as_channels(gradient),
             self._x,
             self._scale,
-            self.running_mean.view(-1),
-            self.running_var.view(-1),
+            *self._running,
             self._mean,
             self._inverse,
             self._by_batch,
@@ -122,20 +120,18 @@ class LayerNorm:
     """γ·x̂ + β, with x̂ each row standardised over the units (Ba, Kiros & Hinton 2016)."""
 
     def __init__(self, name: str, parameters: Parameters, work: Workspace) -> None:
-        self._name = name
         self._weight = parameters.values[f"{name}.weight"][:, None]  # (k, 1, w)
         self._bias = parameters.values[f"{name}.bias"][:, None]
         self._weight_gradient = parameters.gradients[f"{name}.weight"]
         self._bias_gradient = parameters.gradients[f"{name}.bias"]
-        self._work = work
+        self._y = work.buffer()
 
     def forward(self, x: Tensor, *, training: bool) -> Tensor:
         """(k, b, w) → (k, b, w)."""
         self._x = x
         width = [x.shape[-1]]
         self._normal, self._mean, self._inverse = torch.native_layer_norm(x, width, None, None, NORMALIZATION_EPS)
-        out = self._work.take(f"{self._name}.y", x.shape)
-        return torch.addcmul(self._bias, self._normal, self._weight, out=out)
+        return torch.addcmul(self._bias, self._normal, self._weight, out=self._y.of(x.shape))
 
     def backward(self, gradient: Tensor) -> Tensor:
         """∂loss/∂y (k, b, w) → ∂loss/∂x (k, b, w)."""
@@ -153,25 +149,24 @@ class Activated:
     """f(z), or z + a·(f(z) - z) with a learned a for each unit."""
 
     def __init__(self, name: str, activation: Activation, parameters: Parameters, work: Workspace) -> None:
-        self._name = name
         self._forward, self._backward = FORWARD[activation], BACKWARD[activation]
         mix = parameters.values.get(f"{name}.mix")
         self._mix = None if mix is None else mix[:, None]  # (k, 1, w)
         self._mix_gradient = parameters.gradients.get(f"{name}.mix")
-        self._work = work
+        self._activated, self._y, self._by_z = work.buffer(), work.buffer(), work.buffer()
 
     def forward(self, x: Tensor, *, training: bool) -> Tensor:
         """(k, b, w) → (k, b, w)."""
         self._z = x
-        self._f = self._work.take(f"{self._name}.f", x.shape)
+        self._f = self._activated.of(x.shape)
         self._forward(x, self._f)
         if self._mix is None:
             return self._f
-        return torch.lerp(x, self._f, self._mix, out=self._work.take(f"{self._name}.y", x.shape))
+        return torch.lerp(x, self._f, self._mix, out=self._y.of(x.shape))
 
     def backward(self, gradient: Tensor) -> Tensor:
         """∂loss/∂y (k, b, w) → ∂loss/∂z (k, b, w)."""
-        out = self._work.take(f"{self._name}.z'", gradient.shape)
+        out = self._by_z.of(gradient.shape)
         self._backward(gradient, self._z, self._f, out)
         if self._mix is None or self._mix_gradient is None:
             return out
@@ -183,19 +178,18 @@ class Activated:
 class Dropout:
     """Each unit dropped with a probability, the others scaled up (Srivastava et al. 2014)."""
 
-    def __init__(self, name: str, masks: Masks, work: Workspace) -> None:
-        self._name = name
+    def __init__(self, masks: Masks, work: Workspace) -> None:
         self._masks = masks
-        self._work = work
+        self._drawn, self._y = work.buffer(), work.buffer()
         self._mask: Tensor | None = None
 
     def forward(self, x: Tensor, *, training: bool) -> Tensor:
-        """(k, b, w) → (k, b, w), in place."""
+        """(k, b, w) → (k, b, w)."""
         self._mask = None
         if not training or not self._masks.drops:
             return x
-        self._mask = self._masks.draw(self._work.take(f"{self._name}.mask", x.shape))
-        return torch.mul(x, self._mask, out=self._work.take(f"{self._name}.y", x.shape))
+        self._mask = self._masks.draw(self._drawn.of(x.shape))
+        return torch.mul(x, self._mask, out=self._y.of(x.shape))
 
     def backward(self, gradient: Tensor) -> Tensor:
         """∂loss/∂y (k, b, w) → ∂loss/∂x (k, b, w), in place."""

@@ -95,7 +95,7 @@ class Network:
                 case "LayerNorm":
                     self._layers.append(LayerNorm(layer.name, self.parameters, work))
                 case "Dropout":
-                    self._layers.append(Dropout(layer.name, masks, work))
+                    self._layers.append(Dropout(masks, work))
                 case _:
                     self._layers.append(Activated(layer.name, config.activation, self.parameters, work))
 

@@ -5,22 +5,41 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+Shape = tuple[int, ...]
+
+
+class Buffer:
+    """One result's memory: a tensor of each shape that is asked for, with whatever was in it.
+
+    Training asks for two shapes, a batch and the last batch of an epoch; evaluation for two more.
+    """
+
+    def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
+        self._device = device
+        self._dtype = dtype
+        self._tensors: dict[Shape, Tensor] = {}
+
+    def of(self, shape: Shape) -> Tensor:
+        """The tensor of that shape."""
+        tensor = self._tensors.get(shape)
+        if tensor is None:
+            tensor = torch.empty(shape, device=self._device, dtype=self._dtype)
+            self._tensors[shape] = tensor
+        return tensor
+
 
 class Workspace:
-    """Tensors by name and shape, with whatever was in them.
+    """Where the buffers of a network are.
 
-    Training asks for two shapes of each, a batch and the last batch of an epoch; evaluation for two more.
+    Attributes:
+        device: where.
+        dtype: of all of them.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device = device
         self.dtype = dtype
-        self._tensors: dict[tuple[str, tuple[int, ...]], Tensor] = {}
 
-    def take(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """The tensor of that name and shape."""
-        tensor = self._tensors.get((name, shape))
-        if tensor is None:
-            tensor = torch.empty(shape, device=self.device, dtype=self.dtype)
-            self._tensors[name, shape] = tensor
-        return tensor
+    def buffer(self) -> Buffer:
+        """A new one."""
+        return Buffer(self.device, self.dtype)
