@@ -16,6 +16,7 @@ from training.recipes import (
     Engine,
     Initializer,
     Optimizer,
+    Precision,
     Recipe,
     Regularization,
     Scaling,
@@ -91,6 +92,8 @@ class TrainConfig:
         calibrate: whether a classifier's probabilities are sharpened or softened by one temperature that fits the
             validation part (Guo et al. 2017).
         clamp: whether a regression's answers are kept within the range of the training part.
+        precision: of matrix products in training: `float32`, or `bfloat16` where that is faster; weights, sums and
+            what is served stay float32.
         seed: of the split, the initial weights, the order of rows and dropout.
         split: shares of train, validation and test; None uses the whole table for each (a truth table).
 
@@ -130,6 +133,7 @@ class TrainConfig:
     select_by: Selection = FROM_RECIPE
     calibrate: bool = FROM_RECIPE
     clamp: bool = FROM_RECIPE
+    precision: Precision = "float32"
     seed: int = 0
     split: Shares | None = DEFAULT_SPLIT
 
@@ -241,6 +245,7 @@ class TrainConfig:
             ("regularization", Regularization),
             ("select_by", Selection),
             ("class_weight", ClassWeight),
+            ("precision", Precision),
         ):
             _one_of(name, getattr(self, name), literal)
         if self.parametrization not in ("standard", "ntk"):
@@ -314,7 +319,7 @@ class TrainConfig:
         ):
             if getattr(self, name) != plain[name]:
                 raise ConfigError(f"{who} has no {name}={getattr(self, name)!r}: use --engine torch.")
-        for name, absent in (("members", 1), ("class_weight", "none")):
+        for name, absent in (("members", 1), ("class_weight", "none"), ("precision", "float32")):
             if getattr(self, name) != absent:
                 raise ConfigError(f"{who} has no {name}={getattr(self, name)!r}: use --engine torch.")
         if self.initialization == "data":

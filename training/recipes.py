@@ -20,6 +20,7 @@ Regularization = Literal["constant", "flat_cosine"]
 Scaling = Literal["standard", "robust"]
 Initializer = Literal["he", "xavier", "data"]
 Selection = Literal["loss", "error"]
+Precision = Literal["float32", "bfloat16"]
 
 # The parts of the default recipe that are a network's input or its parameters, in their plain form.
 _PLAIN: Mapping[str, Any] = {

@@ -45,7 +45,7 @@ def report(results: Sequence[Result], data: Mapping[str, Extracted], methods: Se
         "Split 70/15/15, of each class alike, the same for all methods; "
         f"seed(s) {', '.join(map(str, seeds))}, each with a split of its own. Mean ± standard deviation over them, on "
         f"the test part. Tables of more than {max_rows:,} rows are cut to {max_rows:,} drawn ones. Bold is the best "
-        "mean, · within one standard deviation of it, the larger of the two methods'.",
+        "mean; · is within that method's standard deviation of it.",
         "",
     ]
     tasks: tuple[Task, ...] = ("classification", "regression")
@@ -66,15 +66,16 @@ def report(results: Sequence[Result], data: Mapping[str, Extracted], methods: Se
 
 
 def standing(spreads: Mapping[str, Spread], measure: Measure) -> tuple[set[str], set[str]]:
-    """The methods with the best mean, and those within one standard deviation of it, the larger of the two methods'."""
+    """The methods with the best mean, and those within one standard deviation of it.
+
+    The deviation is that of the first. A method's own would do it a favour for being unstable: a linear model that is
+    far off on one seed would be near the best.
+    """
     sign = 1 if measure.more_is_better else -1
     best = max(spreads.values(), key=lambda spread: sign * spread.mean)
     first = {name for name, spread in spreads.items() if spread.mean == best.mean}
-    near = {
-        name
-        for name, spread in spreads.items()
-        if name not in first and abs(spread.mean - best.mean) <= max(spread.deviation, best.deviation)
-    }
+    deviation = max(spreads[name].deviation for name in first)
+    near = {name for name, spread in spreads.items() if name not in first and abs(spread.mean - best.mean) <= deviation}
     return first, near
 
 

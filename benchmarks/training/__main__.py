@@ -21,6 +21,7 @@ from benchmarks.training.report import (
     AXON,
     LIMIT,
     LOOP,
+    NARROW,
     PYTABKIT,
     RECIPE,
     SKLEARN,
@@ -31,6 +32,7 @@ from benchmarks.training.report import (
 
 _CONTESTANTS = {
     AXON: contestants.axon,
+    NARROW: contestants.narrow_axon,
     LOOP: contestants.loop,
     SKLEARN: contestants.scikit_learn,
     LIMIT: contestants.matrix_products,

@@ -25,7 +25,12 @@ from training.engines.torch_engine import train
 Contestant = Callable[[Workload], float]
 
 
-def axon(workload: Workload) -> float:
+def narrow_axon(workload: Workload) -> float:
+    """Axon's engine with products of bfloat16 numbers."""
+    return axon(workload, precision="bfloat16")
+
+
+def axon(workload: Workload, **settings: Any) -> float:
     """Axon's engine, with validation on one batch at each epoch's end, which the others do without."""
     x, y = workload.data()
     data = Matrices(x=x, y=y, validation_x=x[: workload.batch_size], validation_y=y[: workload.batch_size])
@@ -41,6 +46,7 @@ def axon(workload: Workload) -> float:
         epochs=workload.epochs + 1,
         patience=None,
         clip_norm=CLIP_NORM,
+        **settings,
     )
     architecture = config.architecture(in_features=workload.sizes[0], out_features=workload.sizes[-1])
     stamps: list[float] = []

@@ -235,3 +235,24 @@ def test_weight_decay_is_torchs(optimizer):
         trainer.epoch()
     for name, expected in module.to_tensors().items():
         np.testing.assert_allclose(trainer.network.tensors()[name], expected, rtol=2e-4, atol=2e-5)
+
+
+def test_narrow_products_learn_much_the_same_and_are_served_wide():
+    settings = {"recipe": "classic", "normalization": "none", "dropout": 0.0, "hidden_sizes": (32,), "epochs": 5}
+    trainers = {}
+    for precision in ("float32", "bfloat16"):
+        config = TrainConfig(precision=precision, **settings)
+        trainers[precision] = Trainer(
+            config, config.architecture(in_features=4, out_features=2), matrices(), device=CPU
+        )
+    order = torch.arange(64)[None]
+    wide, narrow = trainers["float32"], trainers["bfloat16"]
+    assert wide.judge().loss == narrow.judge().loss, "inference is in float32"
+    for trainer in (wide, narrow):
+        trainer.step(order, rate=0.0)
+    for name, gradient in wide.network.parameters.gradients.items():
+        difference = (narrow.network.parameters.gradients[name] - gradient).norm() / gradient.norm()
+        assert 0 < difference < 0.05, name  # bfloat16 has 8 bits
+    for _ in range(5):
+        losses = [float(trainer.epoch()) for trainer in (wide, narrow)]
+        assert losses[1] == pytest.approx(losses[0], rel=0.02)

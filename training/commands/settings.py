@@ -16,6 +16,7 @@ from training.recipes import (
     MAX_ONE_HOT,
     Engine,
     Initializer,
+    Precision,
     Recipe,
     Regularization,
     Scaling,
@@ -147,6 +148,7 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
         "fit a temperature to the validation part, so that probabilities are honest (default: yes)",
         action=argparse.BooleanOptionalAction,
     )
+    add("--precision", "of matrix products in training (default: float32)", choices=get_args(Precision))
     add("--clamp", "keep a regression's answers within the range of training", action=argparse.BooleanOptionalAction)
     add(
         "--split",

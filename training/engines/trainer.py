@@ -94,6 +94,7 @@ class Trainer:
             architecture,
             masks=self._masks,
             ntk=ntk,
+            narrow=config.precision == "bfloat16",
             factor=learning_rate_factor if ntk else _alike,
             member_rates=None if rates.learning_rates is None else torch.from_numpy(rates.learning_rates),
             device=device,

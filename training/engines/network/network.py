@@ -13,7 +13,7 @@ from torch import Tensor
 
 from models.config import MLPConfig
 from training.engines.network.inputs import Inputs
-from training.engines.network.layers import Activated, BatchNorm, Dropout, Layer, LayerNorm, Linear
+from training.engines.network.layers import Activated, BatchNorm, Dropout, Layer, LayerNorm, Linear, NarrowLinear
 from training.engines.network.losses import Loss
 from training.engines.network.masks import Masks
 from training.engines.network.parameters import Parameters
@@ -51,6 +51,7 @@ class Network:
         *,
         masks: Masks,
         ntk: bool = False,
+        narrow: bool = False,
         factor: Callable[[str], float] = lambda name: 1.0,
         member_rates: Tensor | None = None,
         device: torch.device,
@@ -63,6 +64,7 @@ class Network:
             masks: where dropout's masks come from.
             ntk: whether a Linear computes x Wᵀ/√n for n features: its weights, and so its steps, are of one size
                 however wide it is.
+            narrow: whether products are of bfloat16 numbers in training.
             factor: how much faster than the rest a parameter learns, by its name.
             member_rates: (members,) likewise of each member; None for all alike.
             device: where.
@@ -87,7 +89,8 @@ class Network:
                     gain = 1 / math.sqrt(layer.in_features) if ntk else 1.0
                     self._gains[f"{layer.name}.weight"] = gain
                     is_first = layer.name == "layers.0" and (self._inputs is None or not _learns(config))
-                    self._layers.append(Linear(layer.name, self.parameters, work, gain=gain, is_first=is_first))
+                    make = NarrowLinear if narrow else Linear
+                    self._layers.append(make(layer.name, self.parameters, work, gain=gain, is_first=is_first))
                 case "BatchNorm1d":
                     norm = BatchNorm(layer.name, self.parameters, work)
                     self._layers.append(norm)
