@@ -89,6 +89,8 @@ def test_ctrl_c(tmp_path, signals, code, published):
     )
     with process:
         assert "epoch 1 of" in process.stderr.readline()
+        if signals == 2:  # the first epoch is over, and nobody asks any more whether to stop after it
+            assert "in the second epoch" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
         while "press Ctrl-C again" not in (line := process.stderr.readline()):
             assert line, "the process ended without a word"
@@ -112,6 +114,7 @@ from training.cli import main
 learn, calls = numpy_engine.EpochLog.add, []
 def add(self, **measures):
     if self.measures:
+        print("in the second epoch", file=sys.stderr, flush=True)
         threading.Event().wait()
     return learn(self, **measures)
 numpy_engine.EpochLog.add = add
