@@ -273,10 +273,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _unread_bytes(self) -> int:
         """What is there for the client, here and in the kernel, which takes megabytes of it, and in strides."""
-        in_kernel = bytearray(4)
+        return self.transport.get_write_buffer_size() + self._in_kernel(termios.TIOCOUTQ)
+
+    def _in_kernel(self, question: int) -> int:
+        """Bytes that wait in the kernel: on their way out (`TIOCOUTQ`), or in (`FIONREAD`)."""
+        answer = bytearray(4)
         with contextlib.suppress(OSError):
-            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, in_kernel)
-        return self.transport.get_write_buffer_size() + int.from_bytes(in_kernel, sys.byteorder)
+            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), question, answer)
+        return int.from_bytes(answer, sys.byteorder)
 
     def on_response_complete(self) -> None:
         """An ASGI request was answered."""
@@ -294,6 +298,8 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
         elif self._exchange is not None and not self._exchange.opened:
             self.since = self.watch.now  # it waits for its turn: reading is paused, which is not the client's fault
+        elif self.phase in (Phase.HEAD, Phase.BODY) and self._in_kernel(termios.FIONREAD):
+            pass  # more of it has come than was read: it is this process that is slow, and the next look tells
         elif self._exchange is not None and not self._exchange.response_complete:
             self._exchange.refuse(_too_slow("body", self.watch.limits.body_seconds))
         elif self.phase == Phase.HEAD:

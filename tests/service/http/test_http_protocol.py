@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -356,6 +357,29 @@ def test_slow_clients_are_let_go(make_service: Callable[..., Service]) -> None:
         assert read(body).endswith(b"request-timeout")
         assert read(idle).endswith(b"hello")
     wait_until(lambda: not service.server.server_state.connections)
+
+
+def test_a_body_that_has_come_and_was_not_read_is_not_late(service: Service) -> None:
+    """As where the event loop is held up by others' work: it is not the client that is slow."""
+    request = post(b"hello")
+    held, looked = threading.Event(), threading.Event()
+
+    def hold_up() -> None:
+        [protocol] = service.server.server_state.connections
+        held.set()  # nothing is read until this returns
+        waiting = protocol.transport.get_extra_info("socket")
+        wait_until(lambda: bool(select.select([waiting.fileno()], [], [], 0)[0]))
+        protocol.timed_out()
+        looked.set()
+
+    with service.connect() as stream:
+        stream.sendall(request[:-3])
+        wait_until(lambda: service.app.echo.begun == 1)
+        service.loop.call_soon_threadsafe(hold_up)
+        assert held.wait(10)
+        stream.sendall(request[-3:])
+        assert looked.wait(10)
+        assert read(stream, lambda data: data.endswith(b"hello")).startswith(b"HTTP/1.1 200")
 
 
 def test_a_connection_too_many_is_told_and_closed(make_service: Callable[..., Service]) -> None:
