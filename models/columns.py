@@ -34,8 +34,34 @@ class Feature:
     categories: int = 0
 
 
+class _Standardised:
+    """What columns of numbers and of dates have in common: an encoded number, and how it is standardised."""
+
+    __slots__ = ()
+    mean: float
+    std: float
+    origin: float
+    center: float | None
+    scale: float | None
+
+    @property
+    def fill(self) -> float:
+        """What a missing value is replaced by: the centre."""
+        return self.mean if self.center is None else self.center
+
+    @property
+    def shift(self) -> float:
+        """What is subtracted from the encoded number (which has lost `origin` already)."""
+        return self.fill - self.origin
+
+    @property
+    def divisor(self) -> float:
+        """What the encoded number is divided by after that."""
+        return self.std if self.scale is None else self.scale
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NumericColumn:
+class NumericColumn(_Standardised):
     """A column of numbers, one feature wide, or two with an indicator.
 
     Attributes:
@@ -66,21 +92,6 @@ class NumericColumn:
         if not abs(self.fill - self.origin) < FLOAT32_LIMIT:
             field = "mean" if self.center is None else "center"
             raise DataError(f"column {self.name!r}: {field} - origin is too large for 32-bit floating point.")
-
-    @property
-    def fill(self) -> float:
-        """What a missing value is replaced by: the centre."""
-        return self.mean if self.center is None else self.center
-
-    @property
-    def shift(self) -> float:
-        """What is subtracted from the encoded number (which has lost `origin` already)."""
-        return self.fill - self.origin
-
-    @property
-    def divisor(self) -> float:
-        """What the encoded number is divided by after that."""
-        return self.std if self.scale is None else self.scale
 
     @property
     def width(self) -> int:
@@ -142,7 +153,7 @@ class CategoricalColumn:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DateColumn:
+class DateColumn(_Standardised):
     """A column of dates or moments: the time elapsed as a number, and parts of the calendar as points on a circle.
 
     Attributes:
@@ -178,21 +189,6 @@ class DateColumn:
         for part in parts:
             check_choice(self.name, "parts", part, PARTS)
         object.__setattr__(self, "parts", parts)
-
-    @property
-    def fill(self) -> float:
-        """The day that a missing date is replaced by: the centre."""
-        return self.mean if self.center is None else self.center
-
-    @property
-    def shift(self) -> float:
-        """What is subtracted from the encoded elapsed time (which has lost `origin` already)."""
-        return self.fill - self.origin
-
-    @property
-    def divisor(self) -> float:
-        """What the encoded elapsed time is divided by after that."""
-        return self.std if self.scale is None else self.scale
 
     @property
     def width(self) -> int:

@@ -39,7 +39,6 @@ from training.resume import ResumeFile
 from training.sources import read_table
 
 _EVALUATED_CELLS = 4_000_000  # of the widest stage, at a time: 16 MB each
-_DEFAULT_EMBEDDING_SIZE = 8
 
 
 @dataclass(frozen=True, kw_only=True)

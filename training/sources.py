@@ -14,6 +14,7 @@ from models.store import check_name
 from training.config import TrainConfig
 from training.data.column_choices import ColumnChoices
 from training.data.source import read_source
+from training.data.table import Table
 from training.data.training_table import TrainingTable
 from training.data.understanding import read_training_table
 from training.datasets import DATASETS, dataset
@@ -50,16 +51,29 @@ def read_table(
     config = TrainConfig(**{**own, **settings})
     called = name or model_name(source)
     check_name(called)
-    if builtin is not None:
-        target = target or builtin.target
-        choices = replace(choices or builtin.choices, keep_constant=True) if builtin.choices.keep_constant else choices
-    raw = builtin.load() if builtin is not None else read_source(source, delimiter=delimiter, builtin=DATASETS)
+    raw, target, choices = read_raw(source, target=target, choices=choices, delimiter=delimiter)
     if target is None:
         shown = ", ".join(repr(column) for column in list(raw.columns)[:10])
         raise DataError(f"which column of {raw.source} is to be predicted? Name it (--target); there are {shown}.")
     test_part = None if test is None else read_source(test, delimiter=delimiter)
     table = read_training_table(raw, name=called, target=target, task=task, choices=choices, test=test_part)
     return table, config
+
+
+def read_raw(
+    source: object, *, target: str | None, choices: ColumnChoices | None, delimiter: str | None
+) -> tuple[Table, str | None, ColumnChoices | None]:
+    """Reads a source as it is, and gives with it the target and the choices, to which a built-in dataset adds its own.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    if not (isinstance(source, str) and source in DATASETS):
+        return read_source(source, delimiter=delimiter, builtin=DATASETS), target, choices
+    builtin = dataset(source)
+    if builtin.choices.keep_constant:
+        choices = replace(choices or builtin.choices, keep_constant=True)
+    return builtin.load(), target or builtin.target, choices
 
 
 def model_name(source: object) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
 
 from rich import box
 from rich.console import Console
@@ -18,7 +17,7 @@ from training.data.column_facts import ColumnFacts
 from training.data.inspection import Inspection, inspect_table
 from training.data.source import read_source
 from training.data.text_column import MISSING
-from training.datasets import DATASETS, dataset
+from training.sources import read_raw
 
 # Columns in a table that a person reads; beyond, only those with something to say are shown, and the first few.
 _READABLE, _FIRST = 60, 20
@@ -64,14 +63,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _inspect(arguments: argparse.Namespace) -> Inspection:
     given = table_of(arguments)
-    target, choices, delimiter = given["target"], given["choices"], given["delimiter"]
-    if arguments.source in DATASETS:
-        builtin = dataset(arguments.source)
-        raw = builtin.load()
-        target = target or builtin.target
-        choices = replace(choices, keep_constant=choices.keep_constant or builtin.choices.keep_constant)
-    else:
-        raw = read_source(arguments.source, delimiter=delimiter, builtin=DATASETS)
+    delimiter = given["delimiter"]
+    raw, target, choices = read_raw(
+        arguments.source, target=given["target"], choices=given["choices"], delimiter=delimiter
+    )
     test = None if arguments.test is None else read_source(arguments.test, delimiter=delimiter)
     return inspect_table(raw, target=target, task=given["task"], choices=choices, test=test)
 

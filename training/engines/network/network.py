@@ -126,9 +126,9 @@ class Network:
     def load(self, tensors: Mapping[str, NDArray[np.floating]]) -> None:
         """Takes over tensors named and shaped as `config.tensor_shapes()` says."""
         for name, array in tensors.items():
-            value = torch.from_numpy(np.ascontiguousarray(array)).view(
-                self.config.members, *_own_shape(self, name, array)
-            )
+            value = torch.from_numpy(np.ascontiguousarray(array))
+            if self.config.members == 1:
+                value = value[None]  # (members, *shape)
             layer, _, kind = name.rpartition(".")
             if kind.startswith("running_"):
                 getattr(self._norms[layer], kind).copy_(value)
@@ -170,7 +170,3 @@ class Network:
 def _learns(config: MLPConfig) -> bool:
     """Whether there is something to learn before the first Linear."""
     return config.inputs is not None and any(parameters for *_, parameters in config.inputs.parts())
-
-
-def _own_shape(network: Network, name: str, array: NDArray[np.floating]) -> tuple[int, ...]:
-    return array.shape[1:] if network.config.members > 1 else array.shape
