@@ -23,6 +23,7 @@ from service.http.access import Access
 from service.http.app import PREDICT_PATH, create_app
 from service.http.connection_watch import ConnectionWatch, HttpLimits
 from service.http.exchange import DirectEndpoint
+from service.http.head_requests import WithHead
 from service.http.request_ids import renew_request_ids
 from service.http.response_headers import WithSecurityHeaders
 from service.http.routes.health import health_router
@@ -119,16 +120,12 @@ class FrontDoor:
             (b"POST", PREDICT_PATH.encode()): self._predict,
         }
         access = self._access
-        self._app: ASGIApp = WithSecurityHeaders(
-            create_app(
-                [
-                    models_router(self._catalog, access),
-                    health_router(self.not_ready),
-                    metrics_router(metrics, self._catalog, self._pool, access),
-                ],
-                access,
-            )
-        )
+        routers = [
+            models_router(self._catalog, access),
+            health_router(self.not_ready),
+            metrics_router(metrics, self._catalog, self._pool, access),
+        ]
+        self._app: ASGIApp = WithSecurityHeaders(WithHead(create_app(routers, access)))
         self._pool.start()
         self._followers = [asyncio.create_task(self._keep_fresh(), name="refresh")]
         if access is not None:

@@ -70,6 +70,7 @@ ROUTES = [
     ("POST", "/models/refresh", {"manage"}),
     ("GET", "/metrics", {"read", "manage"}),
     ("GET", "/docs", {"read", "manage"}),
+    ("GET", "/docs/swagger-ui.css", {"read", "manage"}),
     ("GET", "/openapi.json", {"read", "manage"}),
 ]
 
@@ -91,6 +92,13 @@ def test_each_route_takes_a_key_of_its_scope(locked: Server, method: str, path: 
                 assert answer.status_code == 403
                 assert answer.json()["type"] == "urn:axon:problem:forbidden"
                 assert secret not in answer.text
+
+
+def test_head_takes_the_key_that_get_takes(locked: Server) -> None:
+    for headers, status in (({}, 401), (bearer(KEYS["predict"]), 403), (bearer(KEYS["read"]), 200)):
+        answer = ask(locked, "HEAD", "/models", headers)
+        assert answer.status_code == status
+        assert answer.content == b""
 
 
 def test_probes_are_open_and_what_is_nowhere_tells_nothing(locked: Server) -> None:

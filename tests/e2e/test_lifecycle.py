@@ -314,7 +314,23 @@ def test_an_idle_server_sleeps(server: Server) -> None:
 
 
 def test_the_documentation_is_there(server: Server) -> None:
-    assert "swagger" in http_get(f"{server.url}/docs").text.lower()
+    page = http_get(f"{server.url}/docs").text
+    for name in ("docs/swagger-ui-bundle.js", "docs/swagger-ui.css"):
+        assert f'"{name}"' in page
+        asset = http_get(f"{server.url}/{name}")
+        assert asset.status_code == 200
+        assert ("javascript" if name.endswith(".js") else "css") in asset.headers["content-type"]
+        assert "swagger" in asset.text
+    assert "://" not in page, "the page has all from us: it works without the internet"
     document = http_get(f"{server.url}/openapi.json").json()
     assert {"/predict", "/models", "/models/{id}", "/models/{id}/summary", "/metrics"} <= document["paths"].keys()
     assert httpx.URL(http_get(f"{server.url}/", follow_redirects=False).headers["location"]).path == "/docs"
+
+
+def test_head_is_get_without_the_body(server: Server) -> None:
+    for path, status in (("/health/ready", 200), ("/models", 200), ("/models/nobody", 404), ("/predict", 405)):
+        with httpx.Client() as client:  # on one connection: bytes of a body would be taken for the next answer
+            head, got = client.head(f"{server.url}{path}"), client.get(f"{server.url}{path}")
+        assert head.status_code == got.status_code == status
+        assert head.content == b""
+        assert head.headers["content-length"] == got.headers["content-length"] == str(len(got.content))

@@ -73,6 +73,17 @@ def test_the_kept_tensors_are_those_of_the_best_epoch_by_validation(engine, regr
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_an_epoch_tells_the_learning_rate_of_its_last_step(engine):
+    _, _, run = train(engine, data(), epochs=4, batch_size=10, learning_rate=0.008)  # 40 rows: four steps an epoch
+    epochs = []
+    run(on_epoch=epochs.append)
+    shift = {"torch": 0.5, "numpy": 0.0}[engine]  # where in a step its time is taken
+    assert [epoch.learning_rate for epoch in epochs] == pytest.approx(
+        [0.004 * (1 + math.cos(math.pi * (4 * number - 1 + shift) / 16)) for number in (1, 2, 3, 4)]
+    )
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_patience_ends_the_run_that_many_epochs_after_the_best(engine):
     _, _, run = train(
         engine, data(noise=2.0), epochs=500, patience=5, learning_rate=0.1, hidden_sizes=(32,), batch_size=8

@@ -21,12 +21,14 @@ def test_every_measure_of_every_epoch_is_read_back(tmp_path):
     moments = iter(range(100, 200))
     with tensorboard_log(tmp_path / "runs", "iris", clock=lambda: float(next(moments))) as on_epoch:
         for number, loss in enumerate([0.5, 0.25], start=1):
-            measures = {"train_loss": loss, "learning_rate": 0.125}
-            on_epoch(Epoch(number=number, of=2, measures=measures, is_best=True))
+            measures = {"train_loss": loss, "validation_loss": 2 * loss}
+            rate = 0.125 if number == 1 else None
+            on_epoch(Epoch(number=number, of=2, measures=measures, is_best=True, learning_rate=rate))
     found = scalars(tmp_path / "runs" / "iris-1")
     assert found == {
         "train_loss": [(1, 0.5, 100.0), (2, 0.25, 101.0)],
-        "learning_rate": [(1, 0.125, 100.0), (2, 0.125, 101.0)],
+        "validation_loss": [(1, 1.0, 100.0), (2, 0.5, 101.0)],
+        "learning_rate": [(1, 0.125, 100.0)],
     }
 
 

@@ -117,7 +117,7 @@ def test_a_trial_that_lags_is_pruned_and_one_that_leads_is_not(pruner, metric):
     def train(loss):
         point = opened.ask()
         for epoch in range(1, 51):
-            if opened.report(point.number, epoch, loss):
+            if opened.report(point.number, epoch, {"validation_loss": loss}):
                 opened.end(Trial(number=point.number, state="pruned", settings=point.settings))
                 return epoch
         finish(opened, point, 1 - loss if metric == "accuracy" else loss)
@@ -133,11 +133,31 @@ def test_a_trial_that_lags_is_pruned_and_one_that_leads_is_not(pruner, metric):
     assert "pruned" in [trial.state for trial in opened.trials()]
 
 
+@pytest.mark.parametrize(("metric", "figure"), [("log_loss", "validation_loss"), ("accuracy", "validation_error")])
+def test_a_trial_is_pruned_by_what_trials_are_judged_by(metric, figure):
+    other = {"validation_loss": "validation_error", "validation_error": "validation_loss"}[figure]
+    opened = study(metric=metric, sampler="random")
+
+    def train(value, misleading):
+        point = opened.ask()
+        for epoch in range(1, 51):
+            if opened.report(point.number, epoch, {figure: value, other: misleading}):
+                opened.end(Trial(number=point.number, state="pruned", settings=point.settings))
+                return epoch
+        finish(opened, point, 1 - value if metric == "accuracy" else value)
+        return 50
+
+    for value in (0.5, 0.4, 0.4, 0.4, 0.4, 0.4):
+        train(value, 0.4)
+    assert train(0.2, 0.9) == 50, "it leads, whatever the other figure says"
+    assert train(0.9, 0.2) < 50, "it lags"
+
+
 def test_no_pruner_prunes_nothing():
     opened = study(pruner="none")
     for loss in (0.1, 0.1, 0.1, 0.1, 0.1, 9.0):
         point = opened.ask()
-        assert not any(opened.report(point.number, epoch, loss) for epoch in range(1, 51))
+        assert not any(opened.report(point.number, epoch, {"validation_loss": loss}) for epoch in range(1, 51))
         finish(opened, point, loss)
 
 

@@ -48,12 +48,14 @@ class Epoch:
         measures: figures by name: `train_loss` and `validation_loss`, of a classifier's torch engine `validation_error`
             too, means over its members; or a perceptron's `mistakes`.
         is_best: whether this epoch is the one to keep so far.
+        learning_rate: of its last step; None where it is the same in all epochs.
     """
 
     number: int
     of: int
     measures: Mapping[str, float]
     is_best: bool
+    learning_rate: float | None = None
 
 
 OnEpoch = Callable[[Epoch], None]
@@ -107,12 +109,20 @@ class EpochLog:
     better_epoch: int = 0
     measures: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, *, is_best: bool | None = None, is_better: bool | None = None, **measures: float) -> bool:
+    def add(
+        self,
+        *,
+        is_best: bool | None = None,
+        is_better: bool | None = None,
+        learning_rate: float | None = None,
+        **measures: float,
+    ) -> bool:
         """Takes an epoch's measures, `validation_loss` among them; whether the epoch is the best so far.
 
         Args:
             is_best: the caller's judgement; None for the least validation loss, of equal ones the first.
             is_better: whether it is better than all before it; None where the best always is.
+            learning_rate: as `Epoch` has it.
             measures: by name.
 
         Raises:
@@ -133,7 +143,9 @@ class EpochLog:
             self.better_epoch = number
         for name, value in measures.items():
             self.measures.setdefault(name, []).append(value)
-        self.on_epoch(Epoch(number=number, of=self.epochs, measures=measures, is_best=is_best))
+        self.on_epoch(
+            Epoch(number=number, of=self.epochs, measures=measures, is_best=is_best, learning_rate=learning_rate)
+        )
         return is_best
 
     @property

@@ -60,7 +60,7 @@ def train(
                 model.update(clipped, rate, weight_decay=config.weight_decay, momentum=MOMENTUM)
                 total += loss * (end - begin)
             validation_loss = model.loss(data.validation_x, validation_y)
-        if log.add(train_loss=total / rows, validation_loss=validation_loss):
+        if log.add(train_loss=total / rows, validation_loss=validation_loss, learning_rate=rate):
             best = model.to_tensors()
         if log.is_out_of_patience:
             stopped = "patience"

@@ -65,7 +65,12 @@ def train(
         loss, validation_loss, error, is_best, is_better = torch.stack([f.mean() for f in figures]).tolist()  # one wait
         of_classes = {} if architecture.output == "linear" else {"validation_error": error}
         log.add(
-            is_best=is_best > 0, is_better=is_better > 0, train_loss=loss, validation_loss=validation_loss, **of_classes
+            is_best=is_best > 0,
+            is_better=is_better > 0,
+            learning_rate=trainer.learning_rate,
+            train_loss=loss,
+            validation_loss=validation_loss,
+            **of_classes,
         )
         on_state(state)
         if log.is_out_of_patience:

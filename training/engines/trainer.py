@@ -62,6 +62,7 @@ class Trainer:
         network: the networks.
         steps_an_epoch: batches of an epoch.
         steps_done: so far.
+        learning_rate: of the last step.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Trainer:
         self._regularization_of = REGULARIZATIONS[config.regularization]
         self.steps_an_epoch = len(self._cuts)
         self.steps_done = 0
+        self.learning_rate = 0.0
 
     @torch.inference_mode()  # derivatives are ours: without autograd's book-keeping each call is a little shorter
     def epoch(self) -> Tensor:
@@ -171,6 +173,7 @@ class Trainer:
                 parameters.flat[:, span].mul_(shrink if strength is None else 1 - strength * (rate * decay))
         self._adam.step(rate)
         parameters.refresh()
+        self.learning_rate = rate
         self.steps_done += 1
         return loss
 

@@ -1,4 +1,4 @@
-"""TensorBoard logs: the measures of each epoch as scalars, a folder a run."""
+"""TensorBoard logs: the measures and the learning rate of each epoch as scalars, a folder a run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ def tensorboard_log(folder: Path | str, run: str, *, clock: Callable[[], float] 
         raise TrainingError(f"the TensorBoard log cannot be written to {folder}: {error.strerror}.") from error
 
     def log(epoch: Epoch) -> None:
-        values = [Summary.Value(tag=name, simple_value=value) for name, value in epoch.measures.items()]
+        figures = dict(epoch.measures)
+        if epoch.learning_rate is not None:
+            figures["learning_rate"] = epoch.learning_rate
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
         writer.add_event(Event(wall_time=clock(), step=epoch.number, summary=Summary(value=values)))
 
     try:

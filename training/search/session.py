@@ -104,8 +104,7 @@ class Session:
     def epoch(self, number: int, epoch: Epoch) -> None:
         """Takes an epoch of a trial that runs."""
         self.listener.on_epoch(number, epoch)
-        loss = epoch.measures.get("validation_loss")
-        if loss is not None and self.study.report(number, epoch.number, loss):
+        if "validation_loss" in epoch.measures and self.study.report(number, epoch.number, epoch.measures):
             self._to_prune.add(number)
 
     def must_end(self, number: int) -> bool:

@@ -90,7 +90,7 @@ class Study:
         np.random.default_rng(seed).shuffle(self._grid)  # so that the part of a grid that was tried covers it
         self._distributions = {name: _distribution(parameter) for name, parameter in space.parameters.items()}
         self._open: dict[int, optuna.Trial] = {}
-        self._best_loss: dict[int, float] = {}
+        self._lowest: dict[int, float] = {}
         # A report is a write to the disk: as many as a pruner can use, whatever the number of epochs.
         self._report_every = max(epochs // 32, 1)
         self._storage: optuna.storages.BaseStorage | None = None
@@ -138,12 +138,16 @@ class Study:
         is_default = bool(trial.user_attrs.get(_IS_DEFAULT, False))
         return Point(number=trial.number, settings=self._settings(trial.params), is_default=is_default)
 
-    def report(self, number: int, epoch: int, validation_loss: float) -> bool:
+    def report(self, number: int, epoch: int, measures: Mapping[str, float]) -> bool:
         """Takes an open trial's epoch; whether it should end, because others did better by then.
 
-        What is compared is the best validation loss up to the epoch, since the best epoch is what a trial keeps.
+        What is compared is the best validation loss up to the epoch, since the best epoch is what a trial keeps; of
+        trials that are judged by accuracy the validation error, where the engine measures it: a loss may already
+        rise while more and more rows come out right.
         """
-        best = self._best_loss[number] = min(self._best_loss.get(number, validation_loss), validation_loss)
+        loss = measures["validation_loss"]
+        figure = measures.get("validation_error", loss) if self._metric == "accuracy" else loss
+        best = self._lowest[number] = min(self._lowest.get(number, figure), figure)
         trial = self._open[number]
         if epoch % self._report_every or trial.user_attrs.get(_IS_DEFAULT, False):
             return False  # the defaults are what all others are measured by
@@ -154,7 +158,7 @@ class Study:
     def end(self, ended: Trial) -> None:
         """Takes what came of an open trial."""
         trial = self._open.pop(ended.number)
-        self._best_loss.pop(ended.number, None)
+        self._lowest.pop(ended.number, None)
         with _quiet():
             record = {name: value for name, value in asdict(ended).items() if name not in ("number", "settings")}
             trial.set_user_attr(_ENDED, record)
