@@ -57,6 +57,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.phase = Phase.HEAD
         self.since = self.watch.now
         self._unread = (0, 0.0)  # while writing is paused: bytes that its client has not taken, and since when
+        self._overdue_since = -1.0  # `since` of the head or body whose time is over; bytes of it that had come by then
+        self._overdue_bytes = 0  # and are still to be read
         self._direct = application.direct
         self._exchange: Exchange | None = None  # the direct request that is being read
         self._unanswered: set[Exchange] = set()
@@ -101,6 +103,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Bytes of the client."""
         if self.phase == Phase.LINGERING or self.parser is None or self._last_words is not None:
             return
+        if self._overdue_bytes > 0:
+            self._overdue_bytes -= len(data)
         if self.phase == Phase.IDLE:
             self.phase, self.since = Phase.HEAD, self.watch.now
             self._head_bytes = 0
@@ -298,14 +302,23 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
         elif self._exchange is not None and not self._exchange.opened:
             self.since = self.watch.now  # it waits for its turn: reading is paused, which is not the client's fault
-        elif self.phase in (Phase.HEAD, Phase.BODY) and self._in_kernel(termios.FIONREAD):
-            pass  # more of it has come than was read: it is this process that is slow, and the next look tells
+        elif self.phase in (Phase.HEAD, Phase.BODY) and self._came_in_time():
+            pass  # it is this process that is slow, and the next look tells
         elif self._exchange is not None and not self._exchange.response_complete:
             self._exchange.refuse(_too_slow("body", self.watch.limits.body_seconds))
         elif self.phase == Phase.HEAD:
             self.send_problem(_too_slow("head", self.watch.limits.header_seconds))
         else:
             self.transport.abort()
+
+    def _came_in_time(self) -> bool:
+        """Whether there is still to read of what had come when the time of this head or body was found to be over.
+
+        What comes after that does not count: a client that is never done would have no end.
+        """
+        if self._overdue_since != self.since:
+            self._overdue_since, self._overdue_bytes = self.since, self._in_kernel(termios.FIONREAD)
+        return self._overdue_bytes > 0
 
     def send_400_response(self, msg: str) -> None:
         """Bytes that are not HTTP."""

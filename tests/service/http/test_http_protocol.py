@@ -362,6 +362,27 @@ def test_slow_clients_are_let_go(make_service: Callable[..., Service]) -> None:
 def test_a_body_that_has_come_and_was_not_read_is_not_late(service: Service) -> None:
     """As where the event loop is held up by others' work: it is not the client that is slow."""
     request = post(b"hello")
+    with service.connect() as stream:
+        stream.sendall(request[:-3])
+        wait_until(lambda: service.app.echo.begun == 1)
+        send_and_time_out(service, stream, request[-3:])
+        assert read(stream, lambda data: data.endswith(b"hello")).startswith(b"HTTP/1.1 200")
+
+
+def test_what_comes_when_the_time_is_over_does_not_put_it_off(service: Service) -> None:
+    """Else a client that sends without end, and faster than it is read, would never be late."""
+    request = post(b"hello, world")
+    with service.connect() as stream:
+        stream.sendall(request[:-6])
+        wait_until(lambda: service.app.echo.begun == 1)
+        send_and_time_out(service, stream, request[-6:-3])
+        wait_until(lambda: service.app.watch.buffered_bytes == len(b"hello, world") - 3)
+        send_and_time_out(service, stream, request[-3:-1])
+        assert read(stream).endswith(b"request-timeout")
+
+
+def send_and_time_out(service: Service, stream: socket.socket, data: bytes) -> None:
+    """Sends bytes, and has the one connection's time be over while they are there and not read yet."""
     held, looked = threading.Event(), threading.Event()
 
     def hold_up() -> None:
@@ -372,14 +393,10 @@ def test_a_body_that_has_come_and_was_not_read_is_not_late(service: Service) -> 
         protocol.timed_out()
         looked.set()
 
-    with service.connect() as stream:
-        stream.sendall(request[:-3])
-        wait_until(lambda: service.app.echo.begun == 1)
-        service.loop.call_soon_threadsafe(hold_up)
-        assert held.wait(10)
-        stream.sendall(request[-3:])
-        assert looked.wait(10)
-        assert read(stream, lambda data: data.endswith(b"hello")).startswith(b"HTTP/1.1 200")
+    service.loop.call_soon_threadsafe(hold_up)
+    assert held.wait(10)
+    stream.sendall(data)
+    assert looked.wait(10)
 
 
 def test_a_connection_too_many_is_told_and_closed(make_service: Callable[..., Service]) -> None:
