@@ -2,6 +2,9 @@
 
 One thread; the contestants take turns in several rounds, and a ratio is the median of the rounds' ratios. The default
 recipe runs beside pytabkit's RealMLP-TD, in the environment that `make bench-accuracy` makes, where it is there.
+
+`--device cuda` measures on a GPU: Axon's steps as CUDA graphs over rows that stay there, beside the loop, which moves
+each batch, and the products; without what is for CPUs alone (scikit-learn, pytabkit's recipe), and without goals.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from benchmarks.training import contestants, recipe
+from benchmarks.training.clock import Clock
 from benchmarks.training.networks import RECIPE_BATCH, RECIPE_FEATURES, RECIPE_HIDDEN, WORKLOADS
 from benchmarks.training.report import (
     AXON,
@@ -48,23 +52,31 @@ def main(argv: list[str] | None = None) -> int:
     names = [*WORKLOADS, RECIPE]
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="[%(default)s]")
     parser.add_argument("--workloads", nargs="+", choices=names, default=names, metavar="NAME", help="[all]")
+    parser.add_argument("--device", default="cpu", help="where, as torch names it [%(default)s]")
     arguments = parser.parse_args(argv)
+    clock = Clock(arguments.device)
+    on_cpu = clock.device == "cpu"
+    if not on_cpu and not torch.cuda.is_available():
+        print("There is no CUDA device, or this torch has no CUDA.", file=sys.stderr)
+        return 2
     torch.set_num_threads(1)
+    workloads = [name for name in arguments.workloads if on_cpu or name != RECIPE]
     with threadpool_limits(limits=1):
-        rates = _measure(arguments.workloads, arguments.rounds)
+        rates = _measure(workloads, arguments.rounds, clock)
+    where = "one thread" if on_cpu else torch.cuda.get_device_name(clock.device)
     lines = [
-        f"{arguments.rounds} round(s), one thread; medians of rates a CPU second, and of the rounds' ratios. "
+        f"{arguments.rounds} round(s), {where}; medians of rates a {clock.unit}, and of the rounds' ratios. "
         f"{os.cpu_count()} CPUs ({platform.machine()}), Python {platform.python_version()}, torch {version('torch')}, "
         f"scikit-learn {version('scikit-learn')}.",
         "",
     ]
-    for name in arguments.workloads:
+    for name in workloads:
         lines += workload_table(rates, WORKLOADS[name]) if name != RECIPE else recipe_table(rates, _recipe_settings())
-    print("\n".join([*lines, *goals_table(rates)]))
+    print("\n".join([*lines, *(goals_table(rates) if on_cpu else [])]))
     return 0
 
 
-def _measure(workloads: list[str], rounds: int) -> dict[tuple[str, str], list[float]]:
+def _measure(workloads: list[str], rounds: int, clock: Clock) -> dict[tuple[str, str], list[float]]:
     rates: dict[tuple[str, str], list[float]] = {}
     for number in range(1, rounds + 1):
         for name in workloads:
@@ -72,7 +84,11 @@ def _measure(workloads: list[str], rounds: int) -> dict[tuple[str, str], list[fl
             if name == RECIPE:
                 found = {contestant: measure() for contestant, measure in _RECIPES.items()}
             else:
-                found = {contestant: measure(WORKLOADS[name]) for contestant, measure in _CONTESTANTS.items()}
+                found = {
+                    contestant: measure(WORKLOADS[name], clock)
+                    for contestant, measure in _CONTESTANTS.items()
+                    if clock.device == "cpu" or contestant != SKLEARN
+                }
             for contestant, rate in found.items():
                 if rate is not None:
                     rates.setdefault((name, contestant), []).append(rate)

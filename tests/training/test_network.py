@@ -15,7 +15,7 @@ from training.config import TrainConfig
 from training.engines.engine import Matrices
 from training.engines.network.adam import Adam
 from training.engines.network.losses import CrossEntropy, SquaredError
-from training.engines.network.masks import Masks
+from training.engines.network.masks import HostMasks
 from training.engines.network.network import Batch, Network
 from training.engines.network.parameters import Parameters
 from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
@@ -81,7 +81,7 @@ def test_losses_gradients_and_statistics_are_autograds(activation, normalization
         several = MLPConfig.from_dict(config.to_dict() | {"members": members})
         network = Network(
             several,
-            masks=Masks(np.zeros(members), seed=0, device=CPU),
+            masks=HostMasks(np.zeros(members), seed=0),
             ntk=True,
             factor=factor,
             member_rates=None if members == 1 else torch.tensor(MEMBER_RATES),
@@ -137,7 +137,7 @@ def test_a_parameter_with_a_factor_learns_that_much_faster():
 
 
 def test_masks_drop_the_share_that_they_are_asked_to_and_keep_the_mean():
-    masks = Masks(np.array([0.15, 0.5]), seed=3, device=CPU)
+    masks = HostMasks(np.array([0.15, 0.5]), seed=3)
     drawn = masks.draw(torch.empty(2, 400, 500)).numpy()
     for mask, p in zip(drawn, (0.15, 0.5), strict=True):
         assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / (1 - round(p * 65536) / 65536))}

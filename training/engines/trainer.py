@@ -14,13 +14,15 @@ from torch import Tensor
 from models.config import MLPConfig
 from training.config import TrainConfig
 from training.engines.engine import Matrices, batches
+from training.engines.graphed_steps import Amounts, DeviceSteps, GraphedSteps
 from training.engines.initial import initial_tensors
-from training.engines.network.adam import Adam
+from training.engines.network.device_masks import DeviceMasks
 from training.engines.network.losses import CrossEntropy, Loss, SquaredError
-from training.engines.network.masks import Masks
+from training.engines.network.masks import HostMasks, Masks
 from training.engines.network.network import Network
 from training.engines.rows import DeviceRows
 from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
+from training.engines.step import Step
 from training.recipes import learning_rate_factor
 
 _JUDGED_CELLS = 4_000_000  # of the widest layer of all members that a judgement takes at once: 16 MB each
@@ -89,7 +91,11 @@ class Trainer:
         self.config = config
         self._generator = torch.Generator().manual_seed(config.seed)
         dropouts = np.full(members, architecture.dropout) if rates.dropouts is None else rates.dropouts
-        self._masks = Masks(dropouts, seed=config.seed, device=device)
+        self._masks: Masks
+        if device.type == "cpu":
+            self._masks = HostMasks(dropouts, seed=config.seed)
+        else:
+            self._masks = device_masks = DeviceMasks(dropouts, seed=config.seed, device=device)
         ntk = config.parametrization == "ntk"
         self.network = Network(
             architecture,
@@ -113,10 +119,11 @@ class Trainer:
         cuts = batches(len(self._train), size)
         self._cuts = [cut for cut in cuts if cut[1] - cut[0] >= size] if config.drop_last else cuts
         self._device = device
-        parameters = self.network.parameters
-        self._adam = Adam(parameters.flat, parameters.gradient, beta2=config.beta2)
-        self._decays = _decays_all_but_biases if ntk else _decays_matrices
-        self._set_decay()
+        self._step = Step(config, self.network, self._train, self._loss)
+        self._adam = self._step.adam
+        self._device_steps: DeviceSteps | None = None
+        if device.type == "cuda":
+            self._device_steps = GraphedSteps(self._step, device_masks)
         self._rate_of = LEARNING_RATES[config.schedule]
         self._regularization_of = REGULARIZATIONS[config.regularization]
         self.steps_an_epoch = len(self._cuts)
@@ -129,17 +136,19 @@ class Trainer:
         members, rows = self.network.config.members, len(self._train)
         order = torch.stack([torch.randperm(rows, generator=self._generator) for _ in range(members)])
         order = order.to(self._device)  # (members, rows)
-        steps = self.config.epochs * self.steps_an_epoch
+        amounts = [self._amounts_of(self.steps_done + i) for i in range(self.steps_an_epoch)]
+        on_device = None if self._device_steps is None else self._device_steps.on_device(amounts)
         total = torch.zeros(members, device=self._device)
         learned = sum(end - begin for begin, end in self._cuts)
-        for begin, end in self._cuts:
-            time = (self.steps_done + 0.5) / steps  # a step's middle: a wave begins at 0, where nothing is learned
-            loss = self._step(
-                order[:, begin:end],
-                rate=self.config.learning_rate * self._rate_of(time),
-                regularization=self._regularization_of(time),
-            )
+        for i, (begin, end) in enumerate(self._cuts):
+            batch = order[:, begin:end]
+            if self._device_steps is None or on_device is None:
+                loss = self._take(batch, amounts[i])
+            else:
+                loss = self._device_steps.take(batch, on_device[i])
+                self.steps_done += 1
             total.add_(loss, alpha=(end - begin) / learned)
+        self.learning_rate = amounts[-1].rate
         return total
 
     @torch.inference_mode()
@@ -151,29 +160,23 @@ class Trainer:
             rate: the learning rate.
             regularization: share of dropout and weight decay that acts.
         """
-        return self._step(order, rate=rate, regularization=regularization)
+        return self._take(order, Amounts(rate, self.config.weight_decay * regularization, regularization))
 
-    def _step(self, order: Tensor, *, rate: float, regularization: float) -> Tensor:
-        config, parameters = self.config, self.network.parameters
-        if config.regularization != "constant":
-            self._masks.weaken(regularization)
-        loss = self.network.learn(self._train.batch(order), self._loss)
-        gradient = parameters.gradient
-        decay = config.weight_decay * regularization
-        if decay and config.optimizer == "adam":
-            for span, strength in self._decay_spans:
-                weights = parameters.flat[:, span]
-                gradient[:, span].add_(weights if strength is None else weights * strength, alpha=decay)
-        if config.clip_norm is not None:
-            norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # (members, 1)
-            gradient.mul_(config.clip_norm / norm.clamp_min_(config.clip_norm))
-        if decay and config.optimizer == "adamw":
-            for span, strength in self._decay_spans:
-                shrink = 1 - rate * decay
-                parameters.flat[:, span].mul_(shrink if strength is None else 1 - strength * (rate * decay))
-        self._adam.step(rate)
-        parameters.refresh()
-        self.learning_rate = rate
+    def _amounts_of(self, step: int) -> Amounts:
+        """What holds in a step, counted from 0."""
+        time = (step + 0.5) / (self.config.epochs * self.steps_an_epoch)  # its middle: a wave begins at 0
+        regularization = self._regularization_of(time)
+        return Amounts(
+            rate=self.config.learning_rate * self._rate_of(time),
+            decay=self.config.weight_decay * regularization,
+            regularization=regularization,
+        )
+
+    def _take(self, order: Tensor, amounts: Amounts) -> Tensor:
+        if self.config.regularization != "constant":
+            self._masks.weaken(amounts.regularization)
+        loss = self._step(order, rate=amounts.rate, decay=amounts.decay)
+        self.learning_rate = amounts.rate
         self.steps_done += 1
         return loss
 
@@ -226,7 +229,7 @@ class Trainer:
         first.copy_(first[index] / scale)
         second.copy_(second[index] / scale**2)
         self._masks.set_probabilities(dropouts)
-        self._set_decay()
+        self._take_over_rates()
 
     def weights(self) -> list[Tensor]:
         """Copies of all that inference depends on: (members, …) each. They are good until members `evolve`."""
@@ -269,7 +272,7 @@ class Trainer:
         if "member_rates" in state:
             self.network.parameters.set_member_rates(torch.from_numpy(state["member_rates"]))
             self._masks.set_probabilities(state["dropouts"])
-            self._set_decay()
+            self._take_over_rates()
 
     def current(self) -> list[Tensor]:
         """All that inference depends on, as it is now and not copied: (members, …) each."""
@@ -284,9 +287,10 @@ class Trainer:
             else {"member_rates": rates.numpy().copy(), "dropouts": self._masks.probabilities.copy()}
         )
 
-    def _set_decay(self) -> None:
-        is_decoupled = self.config.optimizer == "adamw"
-        self._decay_spans = self.network.parameters.decay_rates(self._decays, is_decoupled=is_decoupled)
+    def _take_over_rates(self) -> None:
+        self._step.set_decay()
+        if self._device_steps is not None:
+            self._device_steps.forget()
 
 
 def _part(state: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
@@ -301,13 +305,3 @@ def widest(config: MLPConfig) -> int:
 
 def _alike(name: str) -> float:
     return 1.0
-
-
-def _decays_matrices(name: str) -> bool:
-    """A bias or a scale has nothing to shrink for."""
-    return name.startswith("layers.") and name.endswith(".weight")
-
-
-def _decays_all_but_biases(name: str) -> bool:
-    """As RealMLP has it: the biases of the periodic embeddings do decay."""
-    return name.startswith("inputs.") or not name.endswith(".bias")

@@ -37,8 +37,8 @@ class Adam:
         self.moments = (torch.zeros_like(parameter), torch.zeros_like(parameter))
         self._steps = torch.zeros((), device=parameter.device, dtype=torch.float32)
 
-    def step(self, rate: float) -> None:
-        """One step at a learning rate."""
+    def step(self, rate: float | Tensor) -> None:
+        """One step at a learning rate: a number, or one on the parameter's device."""
         beta1, beta2 = self._betas
         self._steps += 1
         torch._fused_adam_(

@@ -7,10 +7,9 @@ sixteen random bits a unit are compared with p·2¹⁶: a ninth of the time, and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,19 +18,42 @@ _PER_WORD = 4  # 16-bit numbers in the 64 bits that a generator gives at once
 _POOL_WORDS = 1 << 17  # drawn at a time, since a call costs as much as some thousand of them: 1 MiB
 
 
-class Masks:
+class Masks(Protocol):
     """A source of masks.
 
     Attributes:
         probabilities: (members,) with which each member's units are dropped.
     """
 
-    def __init__(self, probabilities: NDArray[np.float64], *, seed: int, device: torch.device) -> None:
+    probabilities: NDArray[np.float64]
+
+    @property
+    def drops(self) -> bool:
+        """Whether any unit is ever dropped now."""
+
+    def set_probabilities(self, probabilities: NDArray[np.float64]) -> None:
+        """From now on drops with others, (members,), in full until `weaken` says otherwise."""
+
+    def weaken(self, share: float) -> None:
+        """From now on drops with this share of the probabilities."""
+
+    def draw(self, out: Tensor) -> Tensor:
+        """Fills (k, b, w) with a mask."""
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Where the source stands, for `restore`."""
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Goes on from a `state`."""
+
+
+class HostMasks:
+    """A source of masks for a CPU; as `Masks`."""
+
+    def __init__(self, probabilities: NDArray[np.float64], *, seed: int) -> None:
         self.probabilities = probabilities
         self._bits = np.random.SFC64(seed)
-        self._on_cpu = device.type == "cpu"
         self._generator = np.random.Generator(self._bits)
-        self._device_generator = None if self._on_cpu else torch.Generator(device).manual_seed(seed)
         self._pool = np.zeros(0, dtype=np.uint64)  # words that were drawn and not used yet
         self.weaken(1.0)
 
@@ -53,13 +75,7 @@ class Masks:
 
     def draw(self, out: Tensor) -> Tensor:
         """Fills (k, b, w) with a mask."""
-        members = out.shape[0]
-        if self._device_generator is not None:
-            shape = (members, *[1] * (out.ndim - 1))
-            kept = torch.from_numpy(np.broadcast_to(1 / self._scale, (members, 1)).copy()).to(out).view(shape)
-            torch.rand(out.shape, generator=self._device_generator, out=out)
-            return out.copy_((out < kept).to(out.dtype) / kept)
-        size = out.numel()
+        members, size = out.shape[0], out.numel()
         numbers = self._take(-(-size // _PER_WORD)).view(np.uint16)[:size].reshape(members, -1)  # (k, b·w)
         flat = out.view(members, -1).numpy()
         np.multiply(numbers >= self._threshold, self._scale, out=flat)
@@ -75,14 +91,9 @@ class Masks:
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Where the source stands, for `restore`."""
-        if self._device_generator is not None:
-            return {"device": self._device_generator.get_state().numpy().copy()}
         return {"bits": np.array(self._bits.state["state"]["state"]), "pool": self._pool.copy()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Goes on from a `state`."""
-        if self._device_generator is not None:
-            self._device_generator.set_state(torch.from_numpy(state["device"].copy()))
-            return
         self._bits.state = self._bits.state | {"state": {"state": np.array(state["bits"], dtype=np.uint64)}}
         self._pool = np.array(state["pool"], dtype=np.uint64)

@@ -1,0 +1,81 @@
+"""One step of training: the gradient, weight decay, the clip, Adam.
+
+What changes from step to step, the learning rate and the decay, are numbers, or tensors of one number on the device,
+where a CUDA graph is to find them changed when it runs again.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from training.config import TrainConfig
+from training.engines.network.adam import Adam
+from training.engines.network.losses import Loss
+from training.engines.network.network import Network
+from training.engines.rows import DeviceRows
+
+
+class Step:
+    """A step of all members on some of the rows.
+
+    Attributes:
+        adam: the optimiser.
+    """
+
+    def __init__(self, config: TrainConfig, network: Network, rows: DeviceRows, loss: Loss) -> None:
+        self._network, self._rows, self._loss = network, rows, loss
+        parameters = network.parameters
+        self.adam = Adam(parameters.flat, parameters.gradient, beta2=config.beta2)
+        self._clip_norm = config.clip_norm
+        self._is_decoupled = config.optimizer == "adamw"
+        self._decays = config.weight_decay > 0
+        self._is_decayed = _all_but_biases if config.parametrization == "ntk" else _matrices
+        self.set_decay()
+
+    def set_decay(self) -> None:
+        """Takes over the members' rates, as they are now."""
+        self._spans = self._network.parameters.decay_rates(self._is_decayed, is_decoupled=self._is_decoupled)
+
+    def __call__(self, order: Tensor, *, rate: float | Tensor, decay: float | Tensor) -> Tensor:
+        """Learns from one batch; each member's loss over it, before the step: (members,), still on the device.
+
+        Args:
+            order: (members, b) row numbers.
+            rate: the learning rate.
+            decay: weight decay; without effect where the config has none.
+        """
+        parameters = self._network.parameters
+        loss = self._network.learn(self._rows.batch(order), self._loss)
+        gradient = parameters.gradient
+        if self._decays and not self._is_decoupled:
+            for span, strength in self._spans:
+                weights = parameters.flat[:, span]
+                _add_scaled(gradient[:, span], weights if strength is None else weights * strength, decay)
+        if self._clip_norm is not None:
+            norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # (members, 1)
+            gradient.mul_(self._clip_norm / norm.clamp_min_(self._clip_norm))
+        if self._decays and self._is_decoupled:
+            for span, strength in self._spans:
+                shrink = rate * decay
+                parameters.flat[:, span].mul_(1 - shrink if strength is None else 1 - strength * shrink)
+        self.adam.step(rate)
+        parameters.refresh()
+        return loss
+
+
+def _add_scaled(total: Tensor, values: Tensor, scale: float | Tensor) -> None:
+    if isinstance(scale, Tensor):
+        total.addcmul_(values, scale)
+    else:
+        total.add_(values, alpha=scale)
+
+
+def _matrices(name: str) -> bool:
+    """A bias or a scale has nothing to shrink for."""
+    return name.startswith("layers.") and name.endswith(".weight")
+
+
+def _all_but_biases(name: str) -> bool:
+    """As RealMLP has it: the biases of the periodic embeddings do decay."""
+    return name.startswith("inputs.") or not name.endswith(".bias")
