@@ -31,6 +31,9 @@ from service.stream.frames import Frame, FrameError, FrameReader, Kind, PredictF
 _READ_BYTES = 1 << 20
 _BACKLOG = 128
 _MAX_UNREAD_BYTES = 1 << 28  # answers that an API process has not taken; beyond it, it is as good as dead
+# How long to look for the next batch before going to sleep, where the last one came that soon. To be put to sleep and
+# woken costs a lone client's request more than its forward does: docs/decisions/0011.
+_LOOK_SECONDS = 300e-6
 _EXPIRED = "the deadline passed before a worker came to it."
 DEVICE_FAULT_EXIT_CODE = 3
 
@@ -101,6 +104,8 @@ class FrameServer:
         self._about = about | {"pid": os.getpid()}
         self._max_batch_rows = max_batch_rows
         self._waiting: dict[str, deque[Waiting]] = {}  # in the order of their first batch
+        self._ended = 0.0  # when the last batch was done
+        self._is_brisk = False  # the next one is likely to come within `_LOOK_SECONDS`
         self._received = memoryview(bytearray(_READ_BYTES))
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._loaded: deque[tuple[Connection, int, bytes]] = deque()
@@ -121,7 +126,7 @@ class FrameServer:
         while True:
             # Look at the sockets between any two batches: what came meanwhile may join the next one.
             until_flush = self._metrics.flush_if_due()
-            for selected, events in self._selector.select(0 if self._waiting else until_flush):
+            for selected, events in self._select(until_flush):
                 handle: Connection | Callable[[], None] = selected.data
                 if isinstance(handle, Connection):
                     self._serve(handle, events)
@@ -129,6 +134,20 @@ class FrameServer:
                     handle()
             if self._waiting:
                 self._run_oldest()
+                self._ended = time.perf_counter()
+
+    def _select(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        """The sockets on which there is something to do; where no batch waits, after waiting for it."""
+        if self._waiting:
+            return self._selector.select(0)
+        if self._is_brisk:
+            while time.perf_counter() - self._ended < _LOOK_SECONDS:
+                if found := self._selector.select(0):
+                    return found
+                os.sched_yield()  # who has work goes first
+        found = self._selector.select(timeout)
+        self._is_brisk = time.perf_counter() - self._ended < _LOOK_SECONDS
+        return found
 
     def close(self) -> None:
         """Lets go of its sockets."""

@@ -87,6 +87,58 @@ def worker(tmp_path: Path) -> Iterator[tuple[DoublingAPI, Path]]:
     wake.close()
 
 
+class RecordingSelector(selectors.DefaultSelector):
+    """A selector that remembers how long it was asked to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.timeouts: list[float | None] = []
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.timeouts.append(timeout)
+        return super().select(timeout)
+
+
+def test_a_worker_stays_awake_for_a_moment_only_where_batches_follow_each_other_closely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.workers.frame_server._LOOK_SECONDS", 0.3)
+    server = FrameServer(DoublingAPI(), SimpleNamespace(), tmp_path / "w", max_batch_rows=64, about={})  # type: ignore[arg-type]
+    server._selector.close()
+    server._selector = recorded = RecordingSelector()
+    ours, theirs = socket.socketpair()
+    recorded.register(theirs, selectors.EVENT_READ)
+
+    def select(timeout: float) -> tuple[bool, list[float | None]]:
+        """Whether something was found, and what the selector was asked for."""
+        recorded.timeouts.clear()
+        found = server._select(timeout)
+        return bool(found and theirs.recv(1)), recorded.timeouts
+
+    try:
+        assert select(0.01) == (False, [0.01]), "no batch was ever run: it sleeps"
+        server._ended = time.perf_counter()
+        ours.send(b"x")
+        assert select(5) == (True, [5])
+        server._ended = time.perf_counter()
+        sender = threading.Timer(0.05, ours.send, [b"x"])
+        sender.start()
+        found, timeouts = select(5)
+        sender.join()
+        assert found
+        assert set(timeouts) == {0}, "one batch came soon, so it was awake for the next"
+        server._ended = time.perf_counter()
+        found, timeouts = select(0.01)
+        assert not found
+        assert timeouts[-1] == 0.01, "none came, so it went to sleep"
+        assert set(timeouts[:-1]) == {0}
+        assert select(0.01) == (False, [0.01]), "and it stays asleep until batches come closely again"
+    finally:
+        ours.close()
+        theirs.close()
+        server.close()
+
+
 def ask(path: Path, segments: list[list[float]]) -> frames.AnswerFrame:
     with socket.socket(socket.AF_UNIX) as stream:
         stream.connect(str(path))
