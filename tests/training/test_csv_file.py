@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -73,7 +74,8 @@ def test_a_row_is_located_by_its_line_in_the_file_whatever_stands_above_it(write
         (b"\xef\xbb\xbf", "flowers.csv is empty."),
         ("a,b\n", "flowers.csv has columns but no rows."),
         ("a,b,a\n1,2,3\n", "column 'a' stands twice in flowers.csv, as column 1 and column 3."),
-        (",a\n0,1\n", "column 1 of flowers.csv has no name"),
+        ("a,,b\n0,1,2\n", "column 2 of flowers.csv has no name"),
+        ("a,b,\n0,1,\n0,1,2\n", "column 3 of flowers.csv has no name"),
         ("a,b\n1,2\n3,4,5\n", "flowers.csv: line 3 has 3 cells where the first line has 2."),
         ("a,b\n1,2\n\n3\n", "flowers.csv: line 4 has 1 cell where the first line has 2."),
         ("name,b\nJos\xe9,1\n".encode("latin-1"), "flowers.csv is not UTF-8: line 2 holds the byte 0xe9"),
@@ -89,6 +91,25 @@ def test_what_is_no_table_is_refused_in_one_sentence(write, content, message):
     if message is not None:
         assert message in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("row_names", [None, "r{}"])
+def test_the_names_of_rows_that_pandas_and_r_write_are_no_column(tmp_path, row_names):
+    frame = pd.DataFrame({"a": [3, 1, 2], "b": ["x", None, "y"]})
+    if row_names is not None:
+        frame = frame.rename(row_names.format)
+    frame.to_csv(tmp_path / "flowers.csv")
+    table = read_csv(tmp_path / "flowers.csv")
+    assert columns(table) == {"a": ["3", "1", "2"], "b": ["x", None, "y"]}
+    assert table.notes == (
+        "Column 1 of flowers.csv has no name and was passed over: pandas and R write the names of rows so.",
+    )
+
+
+def test_a_delimiter_at_the_ends_of_the_lines_makes_no_column(write):
+    table = read_csv(write(",a,b,\n7,1,x,\n8,2,y, \n"))
+    assert columns(table) == {"a": ["1", "2"], "b": ["x", "y"]}
+    assert [note[:8] for note in table.notes] == ["Column 1", "Column 4"]
 
 
 def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path):

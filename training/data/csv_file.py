@@ -32,6 +32,9 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codec
 def read_csv(path: Path, *, delimiter: str | None = None) -> Table:
     """Reads a CSV file. The first line names the columns; every cell stays a text, or what it says (`TextColumn`).
 
+    A first column without a name, in which pandas and R write the names of the rows, is passed over, and so is a last
+    one with neither name nor values, which a delimiter at the ends of the lines makes; a note says so.
+
     A file divided by semicolons may write 5,1 for 5.1, as Excel does where the comma is the decimal mark.
 
     Args:
@@ -51,19 +54,28 @@ def read_csv(path: Path, *, delimiter: str | None = None) -> Table:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     file = _CsvFile(path=path, encoding=encoding, delimiter=delimiter or _sniff(path, encoding))
     names = [name.strip() for name in next(file.records())[1]]
-    check_names(names, source=path.name)
-    place = {name: i for i, name in enumerate(names)}
-    columns = file.columns(range(len(names)), width=len(names))
+    nameless = _row_names(names) | file.empty_end(names)
+    check_names(names, source=path.name, passed_over=nameless)
+    place = {name: i for i, name in enumerate(names) if i not in nameless}
+    columns = file.columns(list(place.values()), width=len(names))
     if lost := [i for i, cells in columns.items() if cells is None]:
         columns |= file.columns(lost, width=len(names), keep_texts=True)
     return Table(
         source=path.name,
         columns={name: columns[i] for name, i in place.items()},
+        notes=tuple(
+            f"Column {i + 1} of {path.name} has no name and was passed over: {why}." for i, why in nameless.items()
+        ),
         text=True,
         decimal=file.decimal,
         locate=file.where,
         read_texts=lambda name: file.columns([place[name]], width=len(names), keep_texts=True)[place[name]],
     )
+
+
+def _row_names(names: list[str]) -> dict[int, str]:
+    """The place of a column of row names, and what it is; none where there is none."""
+    return {0: "pandas and R write the names of rows so"} if len(names) > 1 and not names[0] else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +88,16 @@ class _CsvFile:
     def decimal(self) -> str:
         return "," if self.delimiter == ";" else "."
 
-    def columns(self, wanted: range | list[int], *, width: int, keep_texts: bool = False) -> dict[int, pa.Array | None]:
+    def empty_end(self, names: list[str]) -> dict[int, str]:
+        """Likewise a last column with neither name nor values."""
+        last = len(names) - 1
+        if last < 1 or names[last]:
+            return {}
+        cells = self.columns([last], width=len(names), keep_texts=True)[last]
+        is_empty = cells is not None and cells.null_count == len(cells)
+        return {last: "the lines end in a delimiter"} if is_empty else {}
+
+    def columns(self, wanted: list[int], *, width: int, keep_texts: bool = False) -> dict[int, pa.Array | None]:
         """The cells under the header of some columns, None for those that have to be read with their texts kept.
 
         Raises:

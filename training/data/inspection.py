@@ -96,7 +96,7 @@ def inspect_table(
         DataError: a column that was named and is not there, or choices that do not go with the table.
     """
     choices = choices or ColumnChoices()
-    notes: list[str] = []
+    notes = list(table.notes)
     if target is None:
         for name in choices.named:
             table.column(name)

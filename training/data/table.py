@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ class Table:
     Attributes:
         source: what messages call the table: a file's name, or what it is.
         columns: an Arrow array by column name; null, or NaN, where a cell is missing. Strings are dictionary-encoded.
+        notes: sentences on what of the source is not here.
         text: whether cells are texts that may stand for numbers (CSV).
         decimal: the decimal mark of such texts.
         locate: a row, counted from 0 → where it stands, in words ("line 7").
@@ -38,6 +39,7 @@ class Table:
 
     source: str
     columns: Mapping[str, pa.Array]
+    notes: tuple[str, ...] = ()
     text: bool = False
     decimal: str = "."
     locate: Callable[[int], str] = lambda row: f"row {row} (counting from 0)"
@@ -125,19 +127,23 @@ class Table:
         return cls.from_arrow(arrow, source=source)
 
 
-def check_names(names: Iterable[str], *, source: str) -> None:
+def check_names(names: Iterable[str], *, source: str, passed_over: Container[int] = ()) -> None:
     """Refuses names that do not tell columns apart.
+
+    Args:
+        names: of all columns.
+        source: what the table is called.
+        passed_over: places, from 0, of columns that need no name.
 
     Raises:
         DataError: a name that is empty or stands twice.
     """
     seen: dict[str, int] = {}
     for position, name in enumerate(names, start=1):
+        if position - 1 in passed_over:
+            continue
         if not name:
-            raise DataError(
-                f"column {position} of {source} has no name: give it one, or leave it out (pandas writes its index so, "
-                "unless told index=False)."
-            )
+            raise DataError(f"column {position} of {source} has no name: give it one, or leave it out.")
         if name in seen:
             raise DataError(f"column {name!r} stands twice in {source}, as column {seen[name]} and column {position}.")
         seen[name] = position

@@ -55,7 +55,7 @@ def read_training_table(
     """
     choices = choices or ColumnChoices()
     check_choices(table, target, choices)
-    notes: list[str] = []
+    notes = list(table.notes)
     table = with_target(table, target, choices, notes)
     names = [column for column in table.columns if column != target and choices.is_feature(column)]
     if not names:
