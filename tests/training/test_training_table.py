@@ -110,7 +110,7 @@ class TestTarget:
             str(value).lower() if isinstance(value, bool) else str(value).removesuffix(".0") for value in values
         ]
 
-    @pytest.mark.parametrize("values", [[0.5, 1.0, 2.0], list(range(21))])
+    @pytest.mark.parametrize("values", [[0.5, 1.0, 2.0], list(range(21)) * 3, [0, 0, 0, 1, 1, 1, 2, 2]])
     def test_other_numbers_are_a_regression(self, values):
         table = read({"x": list(range(len(values))), "y": values})
         assert table.task == "regression"

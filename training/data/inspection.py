@@ -150,7 +150,8 @@ def _target_facts(column: RawColumn, task: Task | None) -> tuple[tuple[str, ...]
         count = int(counts[labels.index(few[0])])
         problem = (
             f"class {few[0]!r} of {column.called} has {count} row{'s' if count > 1 else ''}, and needs "
-            f"{MIN_CLASS_ROWS}: one each to train, validate and test with."
+            f"{MIN_CLASS_ROWS}: one each to train, validate and test with. Merge it with another class, or leave its "
+            "rows out."
         )
     return (
         labels,

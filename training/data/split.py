@@ -109,7 +109,7 @@ def _by_chance(table: TrainingTable, rows: Rows, shares: NDArray[np.float64], rn
                 count = "1 row" if len(stratum) == 1 else f"{len(stratum)} rows"
                 raise DataError(
                     f"class {label!r} of target {table.target_name!r} has {count}, and needs {len(shares)}: "
-                    f"one each to {uses}."
+                    f"one each to {uses}. Merge it with another class, or leave its rows out."
                 )
     else:
         strata = [rows]

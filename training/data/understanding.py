@@ -19,11 +19,13 @@ from training.data.column_choices import ColumnChoices
 from training.data.features import read_features, read_same_features
 from training.data.raw_column import RawColumn
 from training.data.row_roles import check_groups_apart, check_times_apart, read_group, read_time, read_weight
+from training.data.split import MIN_CLASS_ROWS
 from training.data.table import Table
 from training.data.training_table import TrainingTable
 from training.data.values import joined, joined_names
 
-# A target of whole numbers with at most this many different ones is read as classes.
+# A target of whole numbers with at most this many different ones, none of them rare, is read as classes: a count may
+# have few values too, but then some are.
 MAX_NUMBERED_CLASSES = 20
 
 
@@ -38,9 +40,10 @@ def read_training_table(
 ) -> TrainingTable:
     """Decides what each column is and refuses what cannot be learned from.
 
-    Numbers are numeric, ISO 8601 dates dates, strings and truth values categorical. A target of strings, truth values
-    or at most `MAX_NUMBERED_CLASSES` different whole numbers is classes; other numbers are values. Columns that tell
-    nothing (one value, those of another column, another name in each row) are left out, with a note.
+    Numbers are numeric, ISO 8601 dates dates, strings and truth values categorical. A target of strings, truth values,
+    two whole numbers, or at most `MAX_NUMBERED_CLASSES` of which each stands in enough rows to be a class, is classes;
+    other numbers are values. Columns that tell nothing (one value, those of another column, another name in each row)
+    are left out, with a note.
 
     Args:
         table: as read.
@@ -191,4 +194,7 @@ def _indices(names: Names, labels: tuple[str, ...]) -> NDArray[np.int64]:
 
 
 def _is_numbered_classes(numbers: NDArray[np.float64]) -> bool:
-    return bool((numbers == np.round(numbers)).all()) and len(np.unique(numbers)) <= MAX_NUMBERED_CLASSES
+    if (numbers != np.round(numbers)).any():
+        return False
+    counts = np.unique(numbers, return_counts=True)[1]
+    return len(counts) <= 2 or (len(counts) <= MAX_NUMBERED_CLASSES and int(counts.min()) >= MIN_CLASS_ROWS)
