@@ -91,7 +91,7 @@ def test_a_sample_counts_for_its_innermost_part_and_a_wait_for_none() -> None:
 @pytest.mark.slow
 def test_a_profile_divides_each_process_s_time_into_its_parts() -> None:
     before = _temporary_folders()
-    done = _run("benchmarks.profile", "--seconds", "2", "--driver", "python")
+    done = _run("benchmarks.profile", "--seconds", "0.8", "--driver", "python")
     if "Operation not permitted" in done.stderr or "Permission" in done.stderr:
         pytest.skip("py-spy may not look into other processes here")
     assert done.returncode == 0, done.stderr
