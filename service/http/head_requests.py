@@ -13,4 +13,4 @@ class WithHead:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
-        await self._app({**scope, "method": "GET"} if scope.get("method") == "HEAD" else scope, receive, send)
+        await self._app({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope, receive, send)

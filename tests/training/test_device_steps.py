@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sign_matrices import matrices
 
 from training.config import TrainConfig
 from training.engines import torch_engine
-from training.engines.engine import Matrices
 from training.engines.graphed_steps import Amounts, DeviceSteps, GraphedSteps
 from training.engines.network.device_masks import DeviceMasks
 from training.engines.trainer import Trainer
@@ -19,13 +19,6 @@ from training.engines.trainer import Trainer
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-
-
-def matrices(rows=200):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(rows, 4)).astype(np.float32)
-    y = (x[:, 0] * x[:, 1] > 0).astype(np.int64)
-    return Matrices(x=x[:150], y=y[:150], validation_x=x[150:], validation_y=y[150:])
 
 
 def config_of(**settings):

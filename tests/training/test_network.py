@@ -6,13 +6,13 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from sign_matrices import matrices
 from torch.nn import functional
 
 from models.config import Activation, MLPConfig, Normalization
 from models.inputs import InputConfig
 from models.mlp import MLP
 from training.config import TrainConfig
-from training.engines.engine import Matrices
 from training.engines.network.adam import Adam
 from training.engines.network.losses import CrossEntropy, SquaredError
 from training.engines.network.masks import HostMasks
@@ -154,13 +154,6 @@ def test_the_schedules_are_those_of_their_sources():
     assert [LEARNING_RATES["cosine"](time) for time in (0, 0.5, 1)] == [1, pytest.approx(0.5), 0]
     flat = [REGULARIZATIONS["flat_cosine"](time) for time in (0, 0.49, 0.75, 1)]
     assert flat == [1, 1, pytest.approx(0.5), 0]
-
-
-def matrices(rows=200):
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(rows, 4)).astype(np.float32)
-    y = (x[:, 0] * x[:, 1] > 0).astype(np.int64)
-    return Matrices(x=x[:150], y=y[:150], validation_x=x[150:], validation_y=y[150:])
 
 
 def trainer_of(members, **settings):

@@ -18,7 +18,7 @@ from training.data.column_choices import ColumnChoices
 from training.data.column_facts import ColumnFacts, described, facts_of
 from training.data.preprocessing import Scaling
 from training.data.raw_column import RawColumn
-from training.data.split import MIN_CLASS_ROWS
+from training.data.split import MIN_CLASS_ROWS, rare_class
 from training.data.table import Table
 from training.data.understanding import check_choices, read_target, read_training_table, with_target
 from training.data.values import Values
@@ -147,12 +147,7 @@ def _target_facts(column: RawColumn, task: Task | None) -> tuple[tuple[str, ...]
     few = [label for label, count in zip(labels, counts, strict=True) if count < MIN_CLASS_ROWS]
     problem = None
     if few:
-        count = int(counts[labels.index(few[0])])
-        problem = (
-            f"class {few[0]!r} of {column.called} has {count} row{'s' if count > 1 else ''}, and needs "
-            f"{MIN_CLASS_ROWS}: one each to train, validate and test with. Merge it with another class, or leave its "
-            "rows out."
-        )
+        problem = rare_class(few[0], column.called, int(counts[labels.index(few[0])]), parts=MIN_CLASS_ROWS)
     return (
         labels,
         goal,

@@ -99,6 +99,15 @@ def split_rows(table: TrainingTable, shares: Shares, *, rng: np.random.Generator
     return Split(train=train, validation=validation, test=test, by=by, has_test_file=table.test_rows > 0)
 
 
+def rare_class(label: str, called: str, rows: int, *, parts: int) -> str:
+    """What is said of a class with fewer rows than there are parts; `called` is the target."""
+    count = "1 row" if rows == 1 else f"{rows} rows"
+    return (
+        f"class {label!r} of {called} has {count}, and needs {parts}: one each to {_USES[parts]}. "
+        "Merge it with another class, or leave its rows out."
+    )
+
+
 def _by_chance(table: TrainingTable, rows: Rows, shares: NDArray[np.float64], rng: np.random.Generator) -> list[Rows]:
     """As many parts as shares, from each class in the same shares."""
     uses = _USES[len(shares)]
@@ -106,11 +115,7 @@ def _by_chance(table: TrainingTable, rows: Rows, shares: NDArray[np.float64], rn
         strata = [np.flatnonzero(table.target[rows] == i) for i in range(len(table.labels))]
         for label, stratum in zip(table.labels, strata, strict=True):
             if len(stratum) < len(shares):
-                count = "1 row" if len(stratum) == 1 else f"{len(stratum)} rows"
-                raise DataError(
-                    f"class {label!r} of target {table.target_name!r} has {count}, and needs {len(shares)}: "
-                    f"one each to {uses}. Merge it with another class, or leave its rows out."
-                )
+                raise DataError(rare_class(label, f"target {table.target_name!r}", len(stratum), parts=len(shares)))
     else:
         strata = [rows]
         if len(rows) < MIN_REGRESSION_ROWS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,6 @@ class Trainer:
         network: the networks.
         steps_an_epoch: batches of an epoch.
         steps_done: so far.
-        learning_rate: of the last step.
     """
 
     def __init__(
@@ -128,7 +127,6 @@ class Trainer:
         self._regularization_of = REGULARIZATIONS[config.regularization]
         self.steps_an_epoch = len(self._cuts)
         self.steps_done = 0
-        self.learning_rate = 0.0
 
     @torch.inference_mode()  # derivatives are ours: without autograd's book-keeping each call is a little shorter
     def epoch(self) -> Tensor:
@@ -136,20 +134,28 @@ class Trainer:
         members, rows = self.network.config.members, len(self._train)
         order = torch.stack([torch.randperm(rows, generator=self._generator) for _ in range(members)])
         order = order.to(self._device)  # (members, rows)
-        amounts = [self._amounts_of(self.steps_done + i) for i in range(self.steps_an_epoch)]
-        on_device = None if self._device_steps is None else self._device_steps.on_device(amounts)
         total = torch.zeros(members, device=self._device)
         learned = sum(end - begin for begin, end in self._cuts)
-        for i, (begin, end) in enumerate(self._cuts):
-            batch = order[:, begin:end]
-            if self._device_steps is None or on_device is None:
-                loss = self._take(batch, amounts[i])
-            else:
-                loss = self._device_steps.take(batch, on_device[i])
-                self.steps_done += 1
+        for (begin, end), loss in zip(self._cuts, self._steps(order), strict=True):
             total.add_(loss, alpha=(end - begin) / learned)
-        self.learning_rate = amounts[-1].rate
         return total
+
+    def _steps(self, order: Tensor) -> Iterator[Tensor]:
+        """Makes an epoch's steps one after the other; the loss of each, (members,), is good until the next."""
+        amounts = [self._amounts_of(self.steps_done + i) for i in range(self.steps_an_epoch)]
+        cuts = (order[:, begin:end] for begin, end in self._cuts)
+        if self._device_steps is None:
+            for batch, step in zip(cuts, amounts, strict=True):
+                yield self._take(batch, step)
+            return
+        for batch, line in zip(cuts, self._device_steps.on_device(amounts), strict=True):
+            self.steps_done += 1
+            yield self._device_steps.take(batch, line)
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the schedule in the last step."""
+        return self._amounts_of(max(self.steps_done - 1, 0)).rate
 
     @torch.inference_mode()
     def step(self, order: Tensor, *, rate: float, regularization: float = 1.0) -> Tensor:
@@ -176,7 +182,6 @@ class Trainer:
         if self.config.regularization != "constant":
             self._masks.weaken(amounts.regularization)
         loss = self._step(order, rate=amounts.rate, decay=amounts.decay)
-        self.learning_rate = amounts.rate
         self.steps_done += 1
         return loss
 
