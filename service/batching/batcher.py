@@ -33,6 +33,7 @@ _ALONE_AFTER_LOSSES = 2
 _GIVE_UP_AFTER_LOSSES = 3
 _MAX_RETRY_AFTER = 60
 _UNKNOWN = Pace()  # of a version of which no batch has come back; never observed
+_LEAST_SECONDS = 1e-6  # of a batch: no clock tells less apart
 _MOST_OF_DEADLINE = 0.5  # what may pass in the queue; the rest is for batches under way and for a wrong estimate
 _TURN_ROWS = 512  # a request of more gives way to others; by so many, and a batch, it holds up a smaller one at most
 
@@ -130,13 +131,13 @@ Span = tuple[Ticket, int, int]  # a ticket's rows from … up to …
 class Batch:
     """Spans of one model version under way to a worker."""
 
-    __slots__ = ("_answered", "_batcher", "_behind", "_kind", "_sent", "key", "rows", "spans", "suspect")
+    __slots__ = ("_batcher", "_behind", "_finished", "_kind", "_sent", "key", "rows", "spans", "suspect")
 
     def __init__(self, batcher: Batcher, key: str, spans: list[Span], behind: Batch | None = None) -> None:
         self._batcher = batcher
         self._behind = behind  # the batch that the worker has to answer first
-        self._answered = 0.0
-        self._sent = time.perf_counter()
+        self._finished = 0.0  # by the worker's clock, as `_sent` is by ours: both are the machine's monotonic clock
+        self._sent = time.monotonic()
         self._kind = Kind.RETRY if spans[0][0].losses else Kind.PREDICT
         self.key = key
         self.spans = spans
@@ -166,10 +167,12 @@ class Batch:
 
     def answered(self, answer: AnswerFrame) -> None:
         """Gives each request its own rows."""
-        self._answered = time.perf_counter()
-        began = self._sent if self._behind is None else max(self._sent, self._behind._answered)
+        # By when the worker had the answer, and not by when this process came to read it: an API process that is
+        # itself congested would take the model for slow, and refuse what the worker is idle for.
+        self._finished = answer.finished
+        began = self._sent if self._behind is None else max(self._sent, self._behind._finished)
         self._behind = None
-        self._batcher.batch_done(self.key, self.rows, self._answered - began)
+        self._batcher.batch_done(self.key, self.rows, max(_LEAST_SECONDS, self._finished - began))
         whole, at = Answer(answer.matrix), 0
         if answer.faults:
             self._tell_faults(answer.faults)

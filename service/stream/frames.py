@@ -3,7 +3,7 @@
     frame     = length u32 · kind u8 · padding · id u64 · payload        (little-endian; length is the payload's)
     PREDICT   = segments u32 · key length u16 · padding · deadline f64 ·
                 key · rows u32 × segments · float32 × rows × width
-    ANSWER    = rows u32 · width u32 · faults u32 · padding · seconds f64 ·
+    ANSWER    = rows u32 · width u32 · faults u32 · padding · finished f64 ·
                 (segment u32 · length u16 · text) × faults · float32 × rows × width
     LOAD      = key: asks for a model version to be made ready
     LOADED    = JSON: what was loaded, or the reason why not
@@ -96,11 +96,17 @@ class PredictFrame:
 
 @dataclass(slots=True)
 class AnswerFrame:
-    """A batch's answers, row for row; `faults` tells, by segment, what went wrong. `seconds` is the forward pass's."""
+    """A batch's answers.
+
+    Attributes:
+        matrix: `(rows, width)` answers, row for row.
+        faults: what went wrong, by segment.
+        finished: when the worker had them, on the monotonic clock, which all processes of a machine share.
+    """
 
     matrix: NDArray[np.float32]
     faults: dict[int, str]
-    seconds: float
+    finished: float
 
 
 def encode(kind: Kind, id_: int, payload: Buffer = b"") -> bytes:
@@ -143,10 +149,10 @@ def decode_predict(payload: Buffer) -> PredictFrame:
     return frame
 
 
-def encode_answer(id_: int, matrix: NDArray[np.float32], faults: dict[int, str], seconds: float) -> bytes:
+def encode_answer(id_: int, matrix: NDArray[np.float32], faults: dict[int, str], finished: float) -> bytes:
     """An ANSWER frame."""
     rows, width = matrix.shape
-    parts = [_ANSWER.pack(rows, width, len(faults), seconds)]
+    parts = [_ANSWER.pack(rows, width, len(faults), finished)]
     for segment, text in faults.items():
         raw = text.encode()[:_MAX_FAULT_TEXT]
         parts += (_FAULT.pack(segment, len(raw)), raw)
@@ -162,7 +168,7 @@ def decode_answer(payload: Buffer) -> AnswerFrame:
     """
     faults = {}
     try:
-        rows, width, count, seconds = _ANSWER.unpack_from(payload)
+        rows, width, count, finished = _ANSWER.unpack_from(payload)
         at = _ANSWER.size
         for _ in range(count):
             segment, length = _FAULT.unpack_from(payload, at)
@@ -174,7 +180,7 @@ def decode_answer(payload: Buffer) -> AnswerFrame:
             matrix = matrix.copy()
     except (struct.error, ValueError) as error:
         raise FrameError(f"not an ANSWER payload: {error}") from error
-    return AnswerFrame(matrix, faults, seconds)
+    return AnswerFrame(matrix, faults, finished)
 
 
 class FrameReader:

@@ -243,7 +243,7 @@ class FrameServer:
             if part.deadline < now:
                 faults = dict.fromkeys(range(len(part.segments)), _EXPIRED)
                 nothing = np.zeros((part.rows, 0), dtype=np.float32)
-                self._send(connection, frames.encode_answer(frame.id, nothing, faults, 0.0))
+                self._send(connection, frames.encode_answer(frame.id, nothing, faults, now))
                 continue
             taken.append((connection, frame, part))
             rows += part.rows
@@ -257,11 +257,12 @@ class FrameServer:
         started = time.perf_counter()
         answers, faults_of_parts = self._predict(key, [part for _, _, part in taken])
         seconds = time.perf_counter() - started
+        finished = time.monotonic()
         at = 0
         for (connection, frame, part), part_faults in zip(taken, faults_of_parts, strict=True):
             answer = answers[at : at + part.rows]
             at += part.rows
-            self._send(connection, frames.encode_answer(frame.id, answer, part_faults, seconds))
+            self._send(connection, frames.encode_answer(frame.id, answer, part_faults, finished))
         # Only now: nobody waits for it any more.
         name, version, _ = parse_key(key)
         self._metrics.observe_batch(name, version, rows, seconds)

@@ -66,7 +66,7 @@ def decode(kind: frames.Kind, payload: bytes) -> None:
     elif kind is frames.Kind.ANSWER:
         answer = frames.decode_answer(payload)
         assert answer.matrix.nbytes <= len(payload)
-        again = frames.encode_answer(0, answer.matrix, answer.faults, answer.seconds)
+        again = frames.encode_answer(0, answer.matrix, answer.faults, answer.finished)
         assert frames.decode_answer(only_payload(again)).matrix.tobytes() == answer.matrix.tobytes()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,7 +66,7 @@ class MortalWorker:
                 self.batches.append(batch.segments)
                 if not self.lives(self, batch):
                     return self._die(writer)
-                writer.write(frames.encode_answer(frame.id, 2 * batch.matrix(), {}, 0.0))
+                writer.write(frames.encode_answer(frame.id, 2 * batch.matrix(), {}, time.monotonic()))
         return None
 
     def _die(self, writer: asyncio.StreamWriter) -> None:

@@ -41,7 +41,7 @@ def test_an_answer_carries_its_faults_by_segment() -> None:
     [frame] = FrameReader().feed(frames.encode_answer(7, matrix, {1: "not finite", 2: "Ünerhört"}, 0.25))
     answer = frames.decode_answer(frame.payload)
     np.testing.assert_array_equal(answer.matrix, matrix)
-    assert (frame.id, answer.faults, answer.seconds) == (7, {1: "not finite", 2: "Ünerhört"}, 0.25)
+    assert (frame.id, answer.faults, answer.finished) == (7, {1: "not finite", 2: "Ünerhört"}, 0.25)
 
 
 @given(st.binary(max_size=200))
