@@ -49,9 +49,9 @@ def encode_columns(schema: Schema, columns: Mapping[str, NDArray[Any] | Names]) 
         if isinstance(column, CategoricalColumn):
             _encode_categories(column, values, block)
         elif isinstance(column, DateColumn):
-            _encode_dates(column, values, block)
+            encode_dates(column, values, block)
         else:
-            _encode_numbers(column, values, block)
+            encode_numbers(column, values, block)
         at += column.width
     return matrix
 
@@ -60,7 +60,17 @@ def _shape(values: NDArray[Any] | Names) -> tuple[int, ...]:
     return (len(values),) if isinstance(values, Names) else values.shape
 
 
-def _encode_numbers(column: NumericColumn, values: NDArray[Any] | Names, block: NDArray[np.float32]) -> None:
+def encode_numbers(column: NumericColumn, values: NDArray[Any] | Names, block: NDArray[np.float32]) -> None:
+    """Encodes one column of numbers.
+
+    Args:
+        column: the column.
+        values: `(rows,)` integers or floats, NaN where a value is missing.
+        block: `(rows, width)` zeros, written to.
+
+    Raises:
+        DataError: values that are no numbers, or one that the column refuses.
+    """
     # NumPy would turn strings and booleans into numbers, and a client's are refused.
     if isinstance(values, Names) or values.dtype.kind not in "iuf":
         raise DataError(f"column {column.name!r} holds {_kind(values)}, not numbers.")
@@ -77,7 +87,17 @@ def _encode_numbers(column: NumericColumn, values: NDArray[Any] | Names, block: 
     block[:, 0] = numbers
 
 
-def _encode_dates(column: DateColumn, values: NDArray[Any] | Names, block: NDArray[np.float32]) -> None:
+def encode_dates(column: DateColumn, values: NDArray[Any] | Names, block: NDArray[np.float32]) -> None:
+    """Encodes one column of dates.
+
+    Args:
+        column: the column.
+        values: `(rows,)` datetime64, NaT where a date is missing.
+        block: `(rows, width)` zeros, written to.
+
+    Raises:
+        DataError: values that are no dates, or one that the column refuses.
+    """
     if isinstance(values, Names) or values.dtype.kind != "M":
         raise DataError(f"column {column.name!r} holds {_kind(values)}, not dates.")
     missing = np.isnat(values)

@@ -182,6 +182,38 @@ def test_every_form_of_a_row_gives_the_bytes_of_the_naive_oracle(case, seed):
     assert encoder.encode(mixed, may_hold_booleans=False) == expected.tobytes()
     for i, row in enumerate(mixed):
         assert encoder.encode([row]) == expected[i].tobytes(), "a row alone is the same row in a crowd"
+    for form in (rows, mixed, [dict(zip(schema.names, row, strict=True)) for row in rows]):
+        assert encoder.encode_columns(form) == expected.tobytes(), "by columns as by cells"
+
+
+ODD_CELLS = st.one_of(
+    NUMBERS, DATES, st.sampled_from(WORDS), st.none(), st.booleans(), st.text(max_size=3), st.just([]), st.just({}),
+    st.sampled_from([10**400, 3.5e38, math.inf, math.nan, np.float64(1.5), "2024-02-30", "2024-01-01T25:00"]),
+)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(columns_and_rows(), st.data())
+def test_many_rows_are_refused_as_few_are(case, data):
+    schema, rows = case
+    many = (rows * 40)[:40]
+    at, column = data.draw(st.integers(0, 39)), data.draw(st.integers(0, len(schema.columns) - 1))
+    odd = list(many[at])
+    odd[column] = data.draw(ODD_CELLS)
+    many[at] = odd
+    encoder = RowEncoder(schema)
+    few = [outcome(encoder, [row]) for row in many]
+    expected = b"".join(few) if None not in few else None
+    assert outcome(encoder, many) == expected
+    if expected is None:
+        assert {fault.row for fault in faults(encoder, many)} == {at}
+
+
+def outcome(encoder, rows):
+    try:
+        return encoder.encode(rows)
+    except RowError:
+        return None
 
 
 @settings(max_examples=150)
