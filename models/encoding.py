@@ -88,6 +88,11 @@ class RowEncoder:
         except Refused:
             raise RowError(self._diagnose(rows)) from None
 
+    @property
+    def takes_numbers(self) -> bool:
+        """Whether all columns are numeric, so that `encode_numbers` may do."""
+        return self._origins is not None
+
     def encode_numbers(self, numbers: NDArray[np.float64]) -> bytes | None:
         """`encode` for rows that are known to be numbers, without a Python object each.
 

@@ -30,6 +30,14 @@ class QueueFull(ServiceError):
         super().__init__(f"model {model!r} has its queue full: try again in {retry_after} s.")
 
 
+class ReadingCongested(ServiceError):
+    """More large requests wait to be read than can be in time; the client should try again in `retry_after` seconds."""
+
+    def __init__(self, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__(f"this process has more requests to read than it can in time: try again in {retry_after} s.")
+
+
 class DeadlineExceeded(ServiceError):
     """The request's deadline passed before its answer was there."""
 
@@ -97,7 +105,7 @@ def problem_of(error: Exception) -> Problem:
             return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-rows", _sentence(error), errors)
         case InvalidName() | ModelNotFound():
             return Problem(HTTPStatus.NOT_FOUND, "model-not-found", _sentence(error))
-        case QueueFull():
+        case QueueFull() | ReadingCongested():
             retry = {"Retry-After": str(error.retry_after)}
             return Problem(HTTPStatus.TOO_MANY_REQUESTS, "queue-full", _sentence(error), headers=retry)
         case DeadlineExceeded():

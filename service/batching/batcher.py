@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from service.batching.catalog import ServedVersion
 from service.batching.deadlines import DeadlineWheel
+from service.batching.encoded_rows import EncodedRows
 from service.batching.link import WorkerPool
 from service.batching.pace import Pace
 from service.errors import ClientGone, DeadlineExceeded, ModelFault, QueueFull
@@ -31,10 +32,11 @@ from service.stream.frames import AnswerFrame, Kind
 
 _ALONE_AFTER_LOSSES = 2
 _GIVE_UP_AFTER_LOSSES = 3
-_MAX_RETRY_AFTER = 60
+MAX_RETRY_AFTER = 60
 _UNKNOWN = Pace()  # of a version of which no batch has come back; never observed
 _LEAST_SECONDS = 1e-6  # of a batch: no clock tells less apart
-_MOST_OF_DEADLINE = 0.5  # what may pass in the queue; the rest is for batches under way and for a wrong estimate
+MOST_OF_DEADLINE = 0.5  # what may pass in the queue; the rest is for batches under way and for a wrong estimate
+_MAX_BATCH_BYTES = 4 << 20  # a frame of more takes the event loop milliseconds to put together
 _TURN_ROWS = 512  # a request of more gives way to others; by so many, and a batch, it holds up a smaller one at most
 
 
@@ -84,7 +86,13 @@ class Ticket:
     )
 
     def __init__(
-        self, batcher: Batcher, served: ServedVersion, data: frames.Buffer, rows: int, deadline: float, waiter: Waiter
+        self,
+        batcher: Batcher,
+        served: ServedVersion,
+        data: frames.Buffer | EncodedRows,
+        rows: int,
+        deadline: float,
+        waiter: Waiter,
     ) -> None:
         self._batcher = batcher
         self.served = served
@@ -98,6 +106,11 @@ class Ticket:
         self.queued_turn = 0  # of these, those that stand before a small request
         self.losses = 0
         self.pieces: dict[int, NDArray[np.float32]] | None = None
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return self.data.row_bytes if isinstance(self.data, EncodedRows) else len(self.data) // self.rows
 
     def expire(self) -> None:
         """The deadline has passed: whoever waits is told now, and rows not yet sent never will be."""
@@ -151,11 +164,14 @@ class Batch:
         deadline = 0.0
         for ticket, start, stop in self.spans:
             segments.append(stop - start)
-            if stop - start == ticket.rows:
-                data.append(ticket.data)
+            rows = ticket.data
+            if isinstance(rows, EncodedRows):
+                data += rows.cut(start, stop)
+            elif stop - start == ticket.rows:
+                data.append(rows)
             else:
-                row_bytes = len(ticket.data) // ticket.rows
-                data.append(memoryview(ticket.data)[start * row_bytes : stop * row_bytes])
+                row_bytes = ticket.row_bytes
+                data.append(memoryview(rows)[start * row_bytes : stop * row_bytes])
             if ticket.deadline > deadline:
                 deadline = ticket.deadline
         self.rows = sum(segments)
@@ -290,12 +306,14 @@ class Batcher:
             return
         ahead = queue.turn_rows if rows <= self._turn_rows else queue.rows
         wait = self._paces.get(served.key, _UNKNOWN).seconds_for(ahead)
-        if wait > _MOST_OF_DEADLINE * timeout:
+        if wait > MOST_OF_DEADLINE * timeout:
             wait /= max(1, self._pool.up)
-        if queue.rows + rows > self._max_queue_rows or wait > _MOST_OF_DEADLINE * timeout:
-            raise QueueFull(served.name, retry_after=min(max(1, math.ceil(wait / 2)), _MAX_RETRY_AFTER))
+        if queue.rows + rows > self._max_queue_rows or wait > MOST_OF_DEADLINE * timeout:
+            raise QueueFull(served.name, retry_after=min(max(1, math.ceil(wait / 2)), MAX_RETRY_AFTER))
 
-    def submit(self, served: ServedVersion, data: frames.Buffer, rows: int, timeout: float, waiter: Waiter) -> Ticket:
+    def submit(
+        self, served: ServedVersion, data: frames.Buffer | EncodedRows, rows: int, timeout: float, waiter: Waiter
+    ) -> Ticket:
         """Puts a request's rows into the queue of its model version.
 
         Args:
@@ -405,7 +423,7 @@ class Batcher:
 
     def _next_spans(self, key: str, queue: _Queue) -> list[Span]:
         """Takes the next batch's spans from the queue, oldest first."""
-        room = self._room(key)
+        room = max(1, min(self._room(key), _MAX_BATCH_BYTES // queue.spans[0][0].row_bytes))
         share_of_large = max(1, room // 2)
         now = time.perf_counter()
         spans: list[Span] = []

@@ -88,7 +88,7 @@ class Exchange:
         self._refusal: Problem | None = None
         self._size = 0
         self.headers = headers
-        self.body = b""
+        self.body: bytes | bytearray = b""
         self.started = time.perf_counter()
         self.keep_alive = keep_alive
         self.opened = False
@@ -132,7 +132,7 @@ class Exchange:
         """The message is complete."""
         self.complete = True
         if self._chunks is not None:
-            self.body, self._chunks = bytes(self._chunks), None
+            self.body, self._chunks = self._chunks, None  # as it is: a copy of a large body takes milliseconds
         if self.opened and not self.response_complete:
             self._endpoint.handle(self)
 

@@ -60,7 +60,7 @@ def problem(answer: httpx.Response) -> dict[str, Any]:
         (b"\xff\xfe", 422, "JSON"),
         (b'{"model":"colours","instances":[[1e400,1,1,1]]}', 422, "JSON"),
         (b'{"model":"colours","instances":[["\\ud800",1,1,1]]}', 422, ""),
-        (b"[" * 50_000, 422, "JSON"),
+        (b"[" * 50_000, 422, "dictionary"),
         (b"[]", 422, "dictionary"),
         (b"null", 422, ""),
         ({"model": "colours"}, 422, "instances"),

@@ -1,32 +1,39 @@
 """`POST /predict`: JSON rows in, JSON answers out. This is the hot path, so its work is ordered by cost.
 
 What a well-formed request needs is done on bytes and plain Python types: orjson reads a small body and `RowEncoder`
-packs its rows; a large body's numbers go into a buffer as they are (`BulkReader`). Anything unusual about a request
-sends it through the Pydantic model, which either accepts it or says what is wrong.
+packs its rows. Anything unusual about a request sends it through the Pydantic model, which either accepts it or says
+what is wrong. A large body is read in steps (`LargeReading`), between which everybody else has their turn.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
-from typing import Any
 
-import orjson
-from pydantic import ValidationError
-
-from service.batching.batcher import Answer, Batcher
+from service.batching.batcher import MAX_RETRY_AFTER, MOST_OF_DEADLINE, Answer, Batcher
 from service.batching.catalog import Catalog, ServedVersion
-from service.errors import MEDIA_TYPE, DeadlineExceeded, Problem, invalid_request, problem_of, too_large
+from service.errors import (
+    MEDIA_TYPE,
+    ClientGone,
+    DeadlineExceeded,
+    Problem,
+    ReadingCongested,
+    invalid_request,
+    problem_of,
+    too_large,
+)
 from service.http.access import Access, Scope
 from service.http.answers import AnswerWriter
-from service.http.bulk_json import LARGE_BODY_BYTES, BulkReader, model_first
+from service.http.bulk_json import NumberReader, model_first
 from service.http.exchange import Exchange
+from service.http.json_slices import Body, model_last
+from service.http.large_reading import LargeReading, too_many_rows
+from service.http.request_body import parse_request
 from service.http.request_ids import REQUEST_ID_HEADER, accepted_request_id
-from service.http.schemas import PredictRequest
+from service.http.step_queue import StepQueue
 from service.logs import get_logger
 from service.metrics import ApiMetrics
 from service.settings import Settings
@@ -38,7 +45,7 @@ _AUTHORIZATION_HEADER = b"authorization"
 _API_KEY_HEADER = b"x-api-key"
 _JSON = b"application/json"
 _PROBLEM = MEDIA_TYPE.encode()
-_MAX_VALIDATION_ERRORS = 20
+_LARGE_BODY_BYTES = 8192  # below it, a body is read in a fraction of a millisecond
 
 log = get_logger(__name__)
 
@@ -59,7 +66,8 @@ class PredictEndpoint:
         self._max_timeout = settings.max_timeout_seconds
         self._access_log = settings.access_log
         self._writers: dict[str, AnswerWriter] = {}
-        self._bulk = BulkReader()
+        self._numbers = NumberReader()
+        self._steps = StepQueue(asyncio.get_running_loop())
         self._loading: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -101,7 +109,7 @@ class PredictEndpoint:
         prediction: Prediction = exchange.context
         body = exchange.body
         try:
-            if len(body) >= LARGE_BODY_BYTES:
+            if len(body) >= _LARGE_BODY_BYTES:
                 self._handle_large(prediction, body)
             else:
                 self._handle_rows(prediction, body)
@@ -137,59 +145,97 @@ class PredictEndpoint:
                 milliseconds=round(seconds * 1000, 3),
             )
 
-    def _handle_large(self, prediction: Prediction, body: bytes) -> None:
-        """A large body: where its model is told first, its queue is asked before the rows are read."""
-        named = model_first(body)
-        if named is not None and (served := self._catalog.get(named)) is not None:
-            prediction.served = served
-            self._batcher.admit(served, 1, prediction.seconds)
-        found = self._bulk.read(body)
-        if found is not None:
-            model, numbers = found
-            served = self._catalog.get(model)
-            if served is not None:
-                prediction.served = served
-                self._check_rows(len(numbers))
-                data = served.encoder.encode_numbers(numbers)
-                if data is not None:
-                    self._submit(prediction, served, data, len(numbers))
-                    return
-        self._handle_rows(prediction, body)
+    def _handle_rows(self, prediction: Prediction, body: Body) -> None:
+        """A small body, read at once."""
+        model, instances = parse_request(body)
 
-    def _handle_rows(self, prediction: Prediction, body: bytes) -> None:
-        """Any body, its rows read into Python objects."""
-        model, instances = _parse(body)
+        def submit(served: ServedVersion, seconds: float) -> None:
+            prediction.served = served
+            self._check_rows(len(instances))
+            data = served.encoder.encode(instances, may_hold_booleans=b"true" in body or b"false" in body)
+            prediction.rows = len(instances)
+            self._batcher.submit(served, data, prediction.rows, seconds, prediction)
+
         served = self._catalog.get(model)
         if served is not None:
-            self._submit_rows(prediction, served, instances, body)
+            submit(served, prediction.seconds)
         else:
-            self._load_first(prediction, model, body, instances)
+            self._load_first(prediction, model, lambda served: submit(served, prediction.seconds_left()))
 
-    def _submit_rows(self, prediction: Prediction, served: ServedVersion, instances: list[Any], body: bytes) -> None:
-        prediction.served = served
-        self._check_rows(len(instances))
-        data = served.encoder.encode(instances, may_hold_booleans=b"true" in body or b"false" in body)
-        self._submit(prediction, served, data, len(instances))
+    def _handle_large(self, prediction: Prediction, body: Body) -> None:
+        """A large body, read in steps, once its model is ready."""
+        model = model_first(body) or model_last(body)
+        served = self._catalog.get(model)
+        if served is None and model is not None:
+            self._load_first(prediction, model, lambda served: self._start_reading(prediction, body, model, served))
+        else:
+            self._start_reading(prediction, body, model, served)
 
-    def _submit(self, prediction: Prediction, served: ServedVersion, data: bytes, rows: int) -> None:
-        prediction.rows = rows
-        self._batcher.submit(served, data, rows, prediction.seconds, prediction)
+    def _start_reading(
+        self, prediction: Prediction, body: Body, model: str | None, served: ServedVersion | None
+    ) -> None:
+        left = prediction.seconds_left()
+        if served is not None:
+            prediction.served = served
+            self._batcher.admit(served, 1, left)
+        wait = self._steps.wait_seconds()
+        if wait > MOST_OF_DEADLINE * left:
+            raise ReadingCongested(retry_after=min(max(1, math.ceil(wait / 2)), MAX_RETRY_AFTER))
+        self._steps.add(
+            self._read(prediction, body, model, served),
+            len(body),
+            deadline=asyncio.get_running_loop().time() + left,
+            expired=lambda: prediction.failed(DeadlineExceeded("the deadline passed before the request was read.")),
+        )
+
+    def _read(
+        self, prediction: Prediction, body: Body, model: str | None, served: ServedVersion | None
+    ) -> Iterator[int]:
+        """Reads a large body and has its rows predicted; yields how many bytes each step read.
+
+        Args:
+            prediction: the request.
+            body: its JSON text.
+            model: the model's id as far as it is known; the body says for certain.
+            served: the version that it means; None where that is not known or not ready.
+        """
+        try:
+            encoder = None if served is None else served.encoder
+            reading = LargeReading(body, encoder, numbers=self._numbers, most_rows=self._max_request_rows)
+            for done in reading.steps():
+                if prediction.is_over():
+                    return
+                yield done
+            if reading.model != model or served is None:  # it was told in an unusual way, or not at all
+                self._read_again(prediction, body, reading.model)
+                return
+            prediction.exchange.body = b""  # its rows are all that is needed from here on
+            prediction.rows = reading.rows.rows
+            left = prediction.seconds_left()
+            self._batcher.submit(served, reading.rows, prediction.rows, left, prediction)
+        except Exception as error:
+            prediction.failed(error)
+
+    def _read_again(self, prediction: Prediction, body: Body, model: str | None) -> None:
+        """Reads a body once more, its model now known for certain."""
+        served = self._catalog.get(model)
+        if served is not None:
+            self._start_reading(prediction, body, model, served)
+        else:
+            self._load_first(prediction, model, lambda served: self._start_reading(prediction, body, model, served))
 
     def _check_rows(self, rows: int) -> None:
         if rows > self._max_request_rows:
-            raise too_large(f"{rows:,} rows in one request; the limit is {self._max_request_rows:,}.")
+            raise too_many_rows(self._max_request_rows)
 
-    def _load_first(self, prediction: Prediction, model: str | None, body: bytes, instances: list[Any]) -> None:
+    def _load_first(self, prediction: Prediction, model: str | None, then: Callable[[ServedVersion], None]) -> None:
         """A version that is loaded when it is first asked for; that too is within the deadline."""
 
         async def load() -> None:
             try:
                 async with asyncio.timeout(prediction.seconds):
                     served = await self._catalog.find(model)
-                prediction.seconds -= time.perf_counter() - prediction.exchange.started
-                if prediction.seconds <= 0:
-                    raise TimeoutError
-                self._submit_rows(prediction, served, instances, body)
+                then(served)
             except TimeoutError:
                 prediction.failed(DeadlineExceeded("the deadline passed before the model was loaded."))
             except Exception as error:
@@ -227,6 +273,23 @@ class Prediction:
     def disconnected(self) -> bool:
         """Whether the client has hung up."""
         return self.exchange.disconnected
+
+    def seconds_left(self) -> float:
+        """Gives the time until the deadline, in seconds.
+
+        Raises:
+            DeadlineExceeded: the deadline has passed.
+        """
+        left = self.exchange.started + self.seconds - time.perf_counter()
+        if left <= 0:
+            raise DeadlineExceeded("the deadline passed before the rows were read.")
+        return left
+
+    def is_over(self) -> bool:
+        """Returns True if no answer is wanted any more; a client that hung up is told so here."""
+        if self.exchange.disconnected:
+            self.failed(ClientGone("the client hung up before its rows were read."))
+        return self.exchange.response_complete
 
     def answered(self, answer: Answer, start: int) -> None:
         """Writes the answer and sends it."""
@@ -267,40 +330,3 @@ class Prediction:
             log.error("request failed", **fields, exc_info=error)
         else:
             log.warning("request failed", **fields, reason=problem.detail)
-
-
-def _parse(body: bytes) -> tuple[str | None, list[Any]]:
-    """The model's id and the rows, whose cells are not looked at yet."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise invalid_request(f"The body is not JSON: {error}.") from error
-    if type(document) is dict:
-        instances, model = document.get("instances"), document.get("model")
-        known = ("instances" in document) + ("model" in document)
-        if known == len(document) and type(instances) is list and instances and (model is None or type(model) is str):
-            return model, instances
-    try:
-        # The rows' cells are the encoder's to judge: here they would only be copied.
-        # Nor need all of 100,000 unknown keys be told.
-        shell = _shell(document) if type(document) is dict else document
-        request = PredictRequest.model_validate(shell)
-    except ValidationError as error:
-        errors = [
-            {"location": ".".join(map(str, fault["loc"])), "message": fault["msg"]}
-            for fault in error.errors(include_url=False, include_context=False, include_input=False)
-        ]
-        first = f"{errors[0]['location']}: {errors[0]['message']}" if errors[0]["location"] else errors[0]["message"]
-        raise invalid_request(
-            f"The body is not a prediction request: {first}.", errors[:_MAX_VALIDATION_ERRORS]
-        ) from error
-    return request.model, document["instances"]
-
-
-def _shell(document: dict[str, Any]) -> dict[str, Any]:
-    instances = document.get("instances")
-    shell = dict(itertools.islice(document.items(), _MAX_VALIDATION_ERRORS))
-    shell["instances"] = [[]] if isinstance(instances, list) and instances else instances
-    if "model" in document:
-        shell["model"] = document["model"]
-    return shell

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from models.encoding import RowEncoder
 from models.errors import RowError
 from models.schema import ClassTarget, NumericColumn, Schema
-from service.http.bulk_json import BulkReader, model_first
+from service.http.bulk_json import NumberReader, model_first
 
-READER = BulkReader()
+READER = NumberReader()
 numbers = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
     st.integers(-(2**70), 2**70),
@@ -44,50 +44,45 @@ def outcome(encoder: RowEncoder, rows: list[Any]) -> bytes | None:
 @pytest.mark.parametrize("origin", [0.0, 1e6])
 def test_rows_of_numbers_become_the_bytes_of_the_careful_way(origin: float, rows: list[list[float]]) -> None:
     encoder = RowEncoder(schema(len(rows[0]), origin))
-    found = READER.read(json.dumps({"model": "m", "instances": rows}).encode())
+    found = READER.read(json.dumps(rows).encode())
     careful = outcome(encoder, rows)
     if found is None:
         assert any(isinstance(cell, int) and not -(2**63) <= cell < 2**64 for row in rows for cell in row)
         return
-    model, matrix = found
-    assert model == "m"
-    assert encoder.encode_numbers(matrix) == careful
+    assert encoder.encode_numbers(found) == careful
 
 
 @given(st.lists(st.one_of(st.lists(cells, max_size=3), cells, st.dictionaries(st.text(max_size=2), cells)), max_size=4))
 def test_whatever_is_accepted_is_rows_of_numbers_of_one_width(rows: list[Any]) -> None:
-    found = READER.read(json.dumps({"instances": rows}).encode())
+    found = READER.read(json.dumps(rows).encode())
     if found is not None:
-        np.testing.assert_array_equal(found[1], np.array(rows, dtype=np.float64))
+        np.testing.assert_array_equal(found, np.array(rows, dtype=np.float64))
         assert all(type(cell) in (int, float) for row in rows for cell in row)
 
 
 @pytest.mark.parametrize(
-    "body",
+    "text",
     [
         b"",
-        b"[[1, 2]]",
-        b'{"instances": []}',
-        b'{"instances": [[]]}',
-        b'{"instances": [[1, 2], [3]]}',
-        b'{"instances": [[1, 2], [[3], 4]]}',
-        b'{"instances": [[1, 2], 3]}',
-        b'{"instances": [[1, true]]}',
-        b'{"instances": [[1, null]]}',
-        b'{"instances": [[1, NaN]]}',
-        b'{"instances": [[1, 1e400]]}',
-        b'{"instances": [[1]], "instances": [[2]]}',
-        b'{"instances": [[1]], "model": 3}',
-        b'{"instances": [[1]], "more": 3}',
-        b'{"instances": [[1]]} {}',
-        b'\xef\xbb\xbf{"instances": [[1]]}',
-        b'{"instances": [["\xff"]]}',
-        b'{"instances": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+        b"[]",
+        b"[1, 2]",
+        b"[[]]",
+        b'{"instances": [[1, 2]]}',
+        b"[[1, 2], [3]]",
+        b"[[1, 2], [[3], 4]]",
+        b"[[1, 2], 3]",
+        b"[[1, true]]",
+        b"[[1, null]]",
+        b"[[1, NaN]]",
+        b"[[1, 1e400]]",
+        b"[[1]] {}",
+        b'[["\xff"]]',
+        b"[" * 5000 + b"]" * 5000,
     ],
 )
-def test_what_is_not_plainly_rows_of_numbers_is_left_to_the_careful_reader(body: bytes) -> None:
-    assert READER.read(body) is None
-    assert READER.read(b'{"instances": [[1, 2]]}') is not None, "and the reader goes on"
+def test_what_is_not_plainly_rows_of_numbers_is_left_to_the_careful_reader(text: bytes) -> None:
+    assert READER.read(text) is None
+    assert READER.read(b"[[1, 2]]") is not None, "and the reader goes on"
 
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, 3.5e38, -3.5e38])

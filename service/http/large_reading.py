@@ -1,0 +1,111 @@
+"""A large prediction request read in steps: each slice is encoded at once, and its Python objects are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from typing import Any, cast
+
+import numpy as np
+
+from models.cells import listed
+from models.encoding import MAX_FAULTS, RowEncoder
+from models.errors import Fault, RowError
+from models.schema import MAX_COLUMNS
+from service.batching.encoded_rows import EncodedRows
+from service.errors import Problem, too_large
+from service.http.bulk_json import NumberReader
+from service.http.json_slices import Body, RequestShape, Rows, RowTooWide, SlicedRequest
+from service.http.request_body import check_shape
+
+_CAREFUL_ROWS = 64  # that one step reads cell by cell, where a slice has something unusual in it
+
+
+def too_many_rows(most: int) -> Problem:
+    """Makes the problem of a request with more rows than it may have."""
+    return too_large(f"more than {most:,} rows in one request.")
+
+
+class LargeReading:
+    """Reads one request.
+
+    Args:
+        body: the request's JSON text.
+        encoder: encoder of the model's rows; None where the model is to be found out first.
+        numbers: reader of plain numbers.
+        most_rows: number of rows that a request may have.
+
+    Attributes:
+        model: the model's id, once all steps are done.
+        rows: the encoded rows; none without an encoder.
+    """
+
+    def __init__(self, body: Body, encoder: RowEncoder | None, *, numbers: NumberReader, most_rows: int) -> None:
+        self.model: str | None = None
+        self.rows = EncodedRows(4 * (1 if encoder is None else encoder.width))
+        self._encoder = encoder
+        self._most_rows = most_rows
+        self._most_cells = MAX_COLUMNS if encoder is None else len(encoder.schema.columns)
+        takes_numbers = encoder is not None and encoder.takes_numbers
+        self._request = SlicedRequest(body, most_cells=self._most_cells, numbers=numbers if takes_numbers else None)
+
+    def steps(self) -> Iterator[int]:
+        """Reads a slice in each step, and gives the number of bytes that it was.
+
+        Raises:
+            Problem: the body is no prediction request, or is too large.
+            RowError: rows that the model does not take.
+        """
+        request, read, rows = self._request, 0, 0
+        try:
+            for some in request.slices():
+                if some is not None:
+                    if rows + len(some) > self._most_rows:
+                        raise too_many_rows(self._most_rows)
+                    if self._encoder is not None:
+                        yield from self._encode(self._encoder, some, rows)
+                    rows += len(some)
+                yield request.at - read
+                read = request.at
+        except RequestShape as shape:
+            check_shape(shape.document)
+            raise AssertionError(f"{shape.document!r} is a request") from None
+        except RowTooWide as wide:
+            raise RowError([self._too_wide(wide)]) from None
+        self.model = request.model
+
+    def _encode(self, encoder: RowEncoder, rows: Rows, first: int) -> Generator[int, None, None]:
+        """Encodes the rows of a slice, the first of which is row `first` of the request."""
+        if isinstance(rows, np.ndarray):
+            data = encoder.encode_numbers(rows)
+            if data is not None:
+                self.rows.append(data)
+                return
+            rows = cast(list[Any], rows.tolist())
+        data = encoder.encode_columns(rows) if len(rows) > _CAREFUL_ROWS else None
+        if data is None:
+            data = yield from self._encode_carefully(encoder, rows, first)
+        self.rows.append(data)
+
+    def _encode_carefully(self, encoder: RowEncoder, rows: list[Any], first: int) -> Generator[int, None, bytes]:
+        """Encodes rows of which some are unusual or wrong, few in a step."""
+        parts: list[bytes] = []
+        faults: list[Fault] = []
+        for start in range(0, len(rows), _CAREFUL_ROWS):
+            try:
+                parts.append(encoder.encode(rows[start : start + _CAREFUL_ROWS]))
+            except RowError as error:
+                faults += [Fault(first + start + fault.row, fault.column, fault.message) for fault in error.faults]
+                if len(faults) >= MAX_FAULTS:
+                    break
+            yield 0
+        if faults:
+            raise RowError(faults[:MAX_FAULTS])
+        return b"".join(parts)
+
+    def _too_wide(self, wide: RowTooWide) -> Fault:
+        if self._encoder is None:
+            return Fault(wide.row, None, f"more than {wide.cells:,} values")
+        names = self._encoder.schema.names
+        return Fault(
+            wide.row, None, f"more than {wide.cells} values where the model takes {len(names)}: {listed(names)}"
+        )

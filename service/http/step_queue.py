@@ -1,0 +1,151 @@
+"""Long work in short steps between the event loop's turns: reading large requests and writing large answers.
+
+Whoever has work hands in a generator, which yields after each step how many bytes of its work are done. Steps of all
+work take turns, so that a small request waits for one step of each other and not for the whole of any.
+
+The queue knows how long it would take for what is in it, by the clock on the wall: what else the process does meanwhile
+counts. So a request that could not be read within its deadline is refused before it costs anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from service.batching.deadlines import DeadlineWheel
+from service.logs import get_logger
+
+# The event loop looks at its sockets after so long; a step begun before takes a millisecond or two more.
+_TURN_SECONDS = 0.002
+_TELLING_BYTES = 1 << 18  # from so many on, the seconds that they took say something
+_WEIGHT = 0.3  # of the newest of these
+
+log = get_logger(__name__)
+
+Steps = Iterator[int]
+
+
+class Work:
+    """One piece of work in a `StepQueue`.
+
+    Attributes:
+        deadline: end of its time on the event loop's clock, in seconds.
+    """
+
+    __slots__ = ("_expired", "_queue", "deadline", "left", "steps")
+
+    def __init__(
+        self, queue: StepQueue, steps: Steps, size: int, deadline: float, expired: Callable[[], None] | None
+    ) -> None:
+        self._queue = queue
+        self._expired = expired
+        self.steps: Steps | None = steps
+        self.left = size
+        self.deadline = deadline
+
+    def expire(self) -> None:
+        """Ends it, since its time is over."""
+        self._queue.end(self)
+        if self._expired is not None:
+            self._expired()
+
+
+class StepQueue:
+    """Runs long work in short steps."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._deadlines = DeadlineWheel(loop)
+        self._works: deque[Work] = deque()
+        self._bytes = 0  # that are left of all work
+        self._seconds_a_byte = 0.0
+        self._measured_bytes = 0
+        self._measured_seconds = 0.0
+        self._turned = 0.0  # when the last turn ended
+
+    def wait_seconds(self) -> float:
+        """Estimates the time until all work of now is done; 0 where nothing is known."""
+        return self._bytes * self._seconds_a_byte
+
+    def add(
+        self, steps: Steps, size: int, *, deadline: float = math.inf, expired: Callable[[], None] | None = None
+    ) -> None:
+        """Takes work.
+
+        Args:
+            steps: generator that does a step and yields how many bytes it did.
+            size: number of bytes of the whole work.
+            deadline: time on the event loop's clock, in seconds, after which the work is dropped.
+            expired: function that is called when it is.
+        """
+        work = Work(self, steps, size, deadline, expired)
+        self._bytes += size
+        if deadline < math.inf:
+            self._deadlines.add(work)
+            if work.steps is None:
+                return
+        self._works.append(work)
+        if len(self._works) == 1:
+            self._turned = time.perf_counter()
+            self._loop.call_soon(self._turn)
+
+    def end(self, work: Work) -> None:
+        """Forgets work, done or not."""
+        if work.steps is None:
+            return
+        steps, work.steps = work.steps, None
+        self._bytes -= work.left
+        work.left = 0
+        if work.deadline < math.inf:
+            self._deadlines.remove(work)
+        close = getattr(steps, "close", None)
+        if close is not None:
+            close()
+
+    def _turn(self) -> None:
+        began = time.perf_counter()
+        done = 0
+        # Rows are made and dropped by the thousand: none of them is in a cycle, and looking for some would take long.
+        gc.disable()
+        try:
+            while self._works and time.perf_counter() - began < _TURN_SECONDS:
+                work = self._works.popleft()
+                done += self._step(work)
+                if work.steps is not None:
+                    self._works.append(work)
+        finally:
+            gc.enable()
+        now = time.perf_counter()
+        self._observe(done, now - self._turned)
+        self._turned = now
+        if self._works:
+            self._loop.call_soon(self._turn)
+
+    def _step(self, work: Work) -> int:
+        if work.steps is None:
+            return 0
+        try:
+            done = min(next(work.steps), work.left)
+        except StopIteration:
+            done = work.left
+            self.end(work)
+            return done
+        except Exception:  # whoever hands in work has others waiting behind it
+            log.exception("work failed")
+            self.end(work)
+            return 0
+        work.left -= done
+        self._bytes -= done
+        return done
+
+    def _observe(self, done: int, seconds: float) -> None:
+        self._measured_bytes += done
+        self._measured_seconds += seconds
+        if self._measured_bytes >= _TELLING_BYTES:
+            newest, known = self._measured_seconds / self._measured_bytes, self._seconds_a_byte
+            self._seconds_a_byte = newest if not known else known + _WEIGHT * (newest - known)
+            self._measured_bytes, self._measured_seconds = 0, 0.0
