@@ -26,6 +26,7 @@ from models.cell_columns import ColumnWriter, column_writer
 from models.cells import MAX_ECHO, Refused, cell_writer, listed, reason, sendable, shown
 from models.column_encoding import encode_columns
 from models.columns import FLOAT32_LIMIT, NumericColumn
+from models.compact_rows import CompactRows
 from models.errors import Fault, RowError
 from models.schema import Schema
 
@@ -58,9 +59,11 @@ class RowEncoder:
         self._writers = {
             column.name: cell_writer(column, start) for column, start in zip(schema.columns, starts, strict=False)
         }
+        self.compact = CompactRows(schema)
+        compact_starts = accumulate((column.width for column in self.compact.columns), initial=0)
         self._column_writers: list[tuple[slice, ColumnWriter]] = [
             (slice(start, start + column.width), column_writer(column))
-            for column, start in zip(schema.columns, starts, strict=False)
+            for column, start in zip(self.compact.columns, compact_starts, strict=False)
         ]
         getter = itemgetter(*self._names)
         self._by_name: Callable[[Mapping[str, Any]], Sequence[Any]] = (
@@ -83,8 +86,10 @@ class RowEncoder:
             if packed is not None:
                 return packed
         try:
-            columns = self.encode_columns(rows) if len(rows) >= _MANY_ROWS else None
-            return b"".join([self._encode_row(row) for row in rows]) if columns is None else columns
+            compact = self.encode_compact(rows) if len(rows) >= _MANY_ROWS else None
+            if compact is not None:
+                return self.compact.expand(compact).tobytes()
+            return b"".join([self._encode_row(row) for row in rows])
         except Refused:
             raise RowError(self._diagnose(rows)) from None
 
@@ -149,15 +154,23 @@ class RowEncoder:
             return row
         raise Refused
 
-    def encode_columns(self, rows: Sequence[Any]) -> bytes | None:
-        """`encode` column by column, or None where a row is refused or is for the careful way."""
-        matrix = np.zeros((len(rows), self.width), dtype="<f4")
+    def encode_compact(self, rows: Sequence[Any]) -> NDArray[np.float32] | None:
+        """Encodes rows column by column, in their compact form.
+
+        Args:
+            rows: as `encode` takes them.
+
+        Returns:
+            `(rows, compact.width)`, which `compact.expand` makes the rows of `encode`; None where a row is refused or
+            is for the careful way.
+        """
+        matrix = np.zeros((len(rows), self.compact.width), dtype="<f4")
         try:
             for cells, (place, write) in zip(self._columns(rows), self._column_writers, strict=True):
                 write(cells, matrix[:, place])
         except Refused:
             return None
-        return matrix.tobytes()
+        return matrix
 
     def _columns(self, rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
         """The cells of each column, once the rows' widths and names are known to be right."""

@@ -1,41 +1,56 @@
-"""Encoded rows of a large request, in the blocks in which they were read."""
+"""Encoded rows of a large request, in the blocks in which they were read, each as small as it can be held."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 
+import numpy as np
+from numpy.typing import NDArray
+
+from models.compact_rows import CompactRows
 from service.stream.frames import Buffer
 
 
 class EncodedRows:
-    """Rows in several blocks of bytes, one after the other.
+    """Rows in several blocks, one after the other.
 
     Args:
-        row_bytes: number of bytes of one row.
+        compact: form in which compact blocks are held.
+
+    Attributes:
+        rows: number of rows.
+        row_bytes: bytes of one row as it leaves for a worker.
     """
 
-    __slots__ = ("_blocks", "_starts", "row_bytes", "rows")
-
-    def __init__(self, row_bytes: int) -> None:
-        self.row_bytes = row_bytes
+    def __init__(self, compact: CompactRows) -> None:
         self.rows = 0
-        self._blocks: list[memoryview] = []
+        self.row_bytes = 4 * compact.row_width
+        self._compact = compact
+        self._blocks: list[Buffer | NDArray[np.float32]] = []
         self._starts: list[int] = []  # the first row of each block
 
-    def append(self, block: Buffer) -> None:
-        """Adds the next rows."""
+    def append(self, block: Buffer | NDArray[np.float32]) -> None:
+        """Adds the next rows, as bytes of whole rows or as compact rows."""
         self._starts.append(self.rows)
-        self._blocks.append(memoryview(block))
-        self.rows += len(block) // self.row_bytes
+        if isinstance(block, np.ndarray):
+            self.rows += len(block)
+            self._blocks.append(block)
+        else:
+            self.rows += len(block) // self.row_bytes
+            self._blocks.append(memoryview(block))
 
     def cut(self, start: int, stop: int) -> list[Buffer]:
-        """Gives the rows from `start` up to `stop`, without a copy."""
+        """Gives the rows from `start` up to `stop`, as bytes."""
         at = bisect_right(self._starts, start) - 1
         parts: list[Buffer] = []
         while start < stop:
-            first = self._starts[at]
-            block = self._blocks[at][(start - first) * self.row_bytes : (stop - first) * self.row_bytes]
-            parts.append(block)
-            start += len(block) // self.row_bytes
+            first, block = self._starts[at], self._blocks[at]
+            if isinstance(block, np.ndarray):
+                some = block[start - first : stop - first]
+                parts.append(self._compact.expand(some).tobytes())
+                start += len(some)
+            else:
+                parts.append(block[(start - first) * self.row_bytes : (stop - first) * self.row_bytes])
+                start += len(parts[-1]) // self.row_bytes
             at += 1
         return parts

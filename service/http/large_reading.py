@@ -36,12 +36,12 @@ class LargeReading:
 
     Attributes:
         model: the model's id, once all steps are done.
-        rows: the encoded rows; none without an encoder.
+        rows: the encoded rows; None without an encoder.
     """
 
     def __init__(self, body: Body, encoder: RowEncoder | None, *, numbers: NumberReader, most_rows: int) -> None:
         self.model: str | None = None
-        self.rows = EncodedRows(4 * (1 if encoder is None else encoder.width))
+        self.rows = None if encoder is None else EncodedRows(encoder.compact)
         self._encoder = encoder
         self._most_rows = most_rows
         self._most_cells = MAX_COLUMNS if encoder is None else len(encoder.schema.columns)
@@ -61,8 +61,8 @@ class LargeReading:
                 if some is not None:
                     if rows + len(some) > self._most_rows:
                         raise too_many_rows(self._most_rows)
-                    if self._encoder is not None:
-                        yield from self._encode(self._encoder, some, rows)
+                    if self._encoder is not None and self.rows is not None:
+                        yield from self._encode(self._encoder, self.rows, some, rows)
                     rows += len(some)
                 yield request.at - read
                 read = request.at
@@ -73,18 +73,19 @@ class LargeReading:
             raise RowError([self._too_wide(wide)]) from None
         self.model = request.model
 
-    def _encode(self, encoder: RowEncoder, rows: Rows, first: int) -> Generator[int, None, None]:
+    def _encode(self, encoder: RowEncoder, encoded: EncodedRows, rows: Rows, first: int) -> Generator[int, None, None]:
         """Encodes the rows of a slice, the first of which is row `first` of the request."""
         if isinstance(rows, np.ndarray):
             data = encoder.encode_numbers(rows)
             if data is not None:
-                self.rows.append(data)
+                encoded.append(data)
                 return
             rows = cast(list[Any], rows.tolist())
-        data = encoder.encode_columns(rows) if len(rows) > _CAREFUL_ROWS else None
-        if data is None:
-            data = yield from self._encode_carefully(encoder, rows, first)
-        self.rows.append(data)
+        compact = encoder.encode_compact(rows) if len(rows) > _CAREFUL_ROWS else None
+        if compact is None:
+            encoded.append((yield from self._encode_carefully(encoder, rows, first)))
+        else:
+            encoded.append(compact)
 
     def _encode_carefully(self, encoder: RowEncoder, rows: list[Any], first: int) -> Generator[int, None, bytes]:
         """Encodes rows of which some are unusual or wrong, few in a step."""

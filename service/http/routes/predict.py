@@ -206,13 +206,13 @@ class PredictEndpoint:
                 if prediction.is_over():
                     return
                 yield done
-            if reading.model != model or served is None:  # it was told in an unusual way, or not at all
+            rows = reading.rows
+            if reading.model != model or served is None or rows is None:  # told in an unusual way, or not at all
                 self._read_again(prediction, body, reading.model)
                 return
             prediction.exchange.body = b""  # its rows are all that is needed from here on
-            prediction.rows = reading.rows.rows
-            left = prediction.seconds_left()
-            self._batcher.submit(served, reading.rows, prediction.rows, left, prediction)
+            prediction.rows = rows.rows
+            self._batcher.submit(served, rows, rows.rows, prediction.seconds_left(), prediction)
         except Exception as error:
             prediction.failed(error)
 
