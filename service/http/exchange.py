@@ -56,6 +56,7 @@ class Exchange:
         body: what has come of it; all of it once `handle` is called.
         started: when its head had come, on `time.perf_counter`'s clock.
         disconnected: the client has hung up.
+        rest_seconds: time after the answer during which no request of the connection is read.
         request_id, context: the endpoint's own.
     """
 
@@ -74,6 +75,7 @@ class Exchange:
         "opened",
         "request_id",
         "response_complete",
+        "rest_seconds",
         "started",
     )
 
@@ -95,6 +97,7 @@ class Exchange:
         self.complete = False
         self.disconnected = False
         self.response_complete = False
+        self.rest_seconds = 0.0
         self.request_id = b""
         self.context: Any = None
 

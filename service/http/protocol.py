@@ -247,8 +247,15 @@ class HttpProtocol(HttpToolsProtocol):
             self.loop.call_soon(self._open_next)
         elif exchange.complete:
             self._become_idle()
-            if self.flow.read_paused and not self.flow.write_paused:
+            if exchange.rest_seconds:
+                self.flow.pause_reading()
+                self.loop.call_later(exchange.rest_seconds, self._end_rest)
+            elif self.flow.read_paused and not self.flow.write_paused:
                 self.flow.resume_reading()
+
+    def _end_rest(self) -> None:
+        if not self.transport.is_closing() and not self.flow.write_paused and not self.pipeline:
+            self.flow.resume_reading()
 
     def pause_writing(self) -> None:
         """The client does not read its answers: it is asked for no more requests."""

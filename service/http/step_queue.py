@@ -19,8 +19,10 @@ from collections.abc import Callable, Iterator
 from service.batching.deadlines import DeadlineWheel
 from service.logs import get_logger
 
-# The event loop looks at its sockets after so long; a step begun before takes a millisecond or two more.
-_TURN_SECONDS = 0.002
+# The work's part of a turn of the event loop: as long as the rest of the turn took, so that neither a crowd of small
+# requests stops the work nor the work the crowd; within bounds. A step begun before takes a millisecond or two more.
+_SHORTEST_TURN_SECONDS = 0.002
+_LONGEST_TURN_SECONDS = 0.006
 _TELLING_BYTES = 1 << 18  # from so many on, the seconds that they took say something
 _WEIGHT = 0.3  # of the newest of these
 
@@ -108,11 +110,12 @@ class StepQueue:
 
     def _turn(self) -> None:
         began = time.perf_counter()
+        turn_seconds = min(max(began - self._turned, _SHORTEST_TURN_SECONDS), _LONGEST_TURN_SECONDS)
         done = 0
         # Rows are made and dropped by the thousand: none of them is in a cycle, and looking for some would take long.
         gc.disable()
         try:
-            while self._works and time.perf_counter() - began < _TURN_SECONDS:
+            while self._works and time.perf_counter() - began < turn_seconds:
                 work = self._works.popleft()
                 done += self._step(work)
                 if work.steps is not None:

@@ -45,6 +45,7 @@ _AUTHORIZATION_HEADER = b"authorization"
 _API_KEY_HEADER = b"x-api-key"
 _JSON = b"application/json"
 _PROBLEM = MEDIA_TYPE.encode()
+_LONGEST_REST_SECONDS = 1.0
 _LARGE_BODY_BYTES = 8192  # below it, a body is read in a fraction of a millisecond
 
 log = get_logger(__name__)
@@ -180,6 +181,8 @@ class PredictEndpoint:
             self._batcher.admit(served, 1, left)
         wait = self._steps.wait_seconds()
         if wait > MOST_OF_DEADLINE * left:
+            # A client that asks again at once would cost what the others' requests are to be read with.
+            prediction.exchange.rest_seconds = min(wait, _LONGEST_REST_SECONDS)
             raise ReadingCongested(retry_after=min(max(1, math.ceil(wait / 2)), MAX_RETRY_AFTER))
         self._steps.add(
             self._read(prediction, body, model, served),
