@@ -17,7 +17,6 @@ def axon(name: str = "axon", *, api_processes: int = 1, workers: int = 1, tree: 
         name,
         f"{api_processes} API process(es), {workers} worker(s); metrics, limits, deadlines and request ids on",
         ("{bin}/python", "-m", "service"),
-        # By this tree's code, whichever tree serves: a checkpoint is the same for both.
         prepare=("{bin}/python", str(ROOT / "benchmarks/servers/axon_store.py"), "{model}", "{folder}/store"),
         environment={
             "AXON_STORE": "{folder}/store",
@@ -29,6 +28,7 @@ def axon(name: str = "axon", *, api_processes: int = 1, workers: int = 1, tree: 
             "AXON_WORKERS": str(workers),
         },
         tree=tree,
+        tables=True,
     )
 
 

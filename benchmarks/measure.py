@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,6 +16,7 @@ from benchmarks.load import LoadResult, drive
 from benchmarks.model import make_model, make_rows
 from benchmarks.peer import Peer
 from benchmarks.process import MeasuredServer
+from benchmarks.table_model import TABLE, expected_answers, make_table
 from benchmarks.wire import Rows
 
 ANSWER_TOLERANCE = 1e-5
@@ -39,6 +41,7 @@ WORKLOADS = {
     "mnist-1": Workload("mnist", 1, 1),
     "bulk-8": Workload("tab", 1000, 8),
     "bulk-1": Workload("tab", 1000, 1),
+    "table-8": Workload(TABLE, 1000, 8),
 }
 
 
@@ -132,13 +135,15 @@ def measure(peer: Peer, workloads: Sequence[str], round_: int, effort: Effort, f
         RuntimeError: it did not start, an answer is not torch's, or the load driver failed.
     """
     for model in dict.fromkeys(WORKLOADS[name].model for name in workloads):
+        if model == TABLE and not peer.tables:
+            continue
         with MeasuredServer(peer, model) as server:
-            start_seconds = server.wait_until_it_answers(peer.wire.encode(make_rows(model, 1)))
+            start_seconds = server.wait_until_it_answers(peer.wire.encode(make_request_rows(model, 1)))
             if peer.answers:
                 check_answers(server, model)
             for name in (name for name in workloads if WORKLOADS[name].model == model):
                 workload = WORKLOADS[name]
-                rows = make_rows(model, workload.rows)
+                rows = make_request_rows(model, workload.rows)
                 body = peer.wire.encode(rows)
                 if peer.answers:
                     _check(server, rows, _expected(model, rows))
@@ -159,7 +164,7 @@ def check_answers(server: MeasuredServer, model: str, connections: int = 64, req
     Raises:
         RuntimeError: one is not.
     """
-    rows = make_rows(model, 3 * requests)
+    rows = make_request_rows(model, 3 * requests)
     expected = _expected(model, rows)
 
     def check(i: int) -> None:
@@ -170,7 +175,14 @@ def check_answers(server: MeasuredServer, model: str, connections: int = 64, req
         list(pool.map(check, range(requests)))
 
 
-def _expected(model: str, rows: Rows) -> torch.Tensor:
+def make_request_rows(model: str, rows: int) -> Any:
+    """Makes rows for a request, as lists or as objects."""
+    return make_table(rows) if model == TABLE else make_rows(model, rows)
+
+
+def _expected(model: str, rows: Any) -> torch.Tensor:
+    if model == TABLE:
+        return torch.from_numpy(expected_answers(rows))
     with torch.inference_mode():
         probabilities: torch.Tensor = make_model(model)(torch.tensor(rows)).softmax(-1)
         return probabilities  # (rows, classes)

@@ -8,7 +8,7 @@ import itertools
 import torch
 from torch import nn
 
-LAYER_SIZES = {"tab": (30, 128, 64, 2), "mnist": (784, 512, 256, 10)}
+LAYER_SIZES = {"tab": (30, 128, 64, 2), "mnist": (784, 512, 256, 10), "table": (42, 128, 64, 2)}
 
 
 def make_model(name: str) -> nn.Sequential:

@@ -29,6 +29,7 @@ class Peer:
         wire: its wire format.
         bin: the folder of its Python and its commands.
         tree: the working folder of both commands, first in its import path.
+        tables: whether it takes rows with categories, dates and gaps as they are.
         answers: whether its answers are the model's; the fixed bytes of a ceiling are not.
     """
 
@@ -41,4 +42,5 @@ class Peer:
     wire: Wire = INSTANCES
     bin: Path = Path(sys.executable).parent
     tree: Path = ROOT
+    tables: bool = False
     answers: bool = True

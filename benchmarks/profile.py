@@ -26,8 +26,7 @@ from pathlib import Path
 
 from benchmarks.core import CORE, axon
 from benchmarks.load import DRIVERS, available_drivers, drive
-from benchmarks.measure import WORKLOADS, check_answers
-from benchmarks.model import make_rows
+from benchmarks.measure import WORKLOADS, check_answers, make_request_rows
 from benchmarks.peer import ROOT, Peer
 from benchmarks.process import MeasuredServer, cpu_seconds, system_seconds
 
@@ -146,7 +145,7 @@ def profile(
         RuntimeError: the server, the load or py-spy failed.
     """
     workload = WORKLOADS[workload_name]
-    body = peer.wire.encode(make_rows(workload.model, workload.rows))
+    body = peer.wire.encode(make_request_rows(workload.model, workload.rows))
     with (
         tempfile.TemporaryDirectory(prefix="axon-bench-") as name,
         MeasuredServer(peer, workload.model) as server,

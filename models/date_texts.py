@@ -19,6 +19,7 @@ _Digits = NDArray[np.int64]
 # Characters of a text → how many fields of its time are there: YYYY-MM-DD, then HH:MM, :SS and Z.
 _TIME_FIELDS = {10: 0, 16: 2, 17: 2, 19: 3, 20: 3}
 _WITH_ZONE = (17, 20)
+_DIGITS = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]  # places of digits
 _NO_MOMENT = np.datetime64("NaT", "us")
 
 
@@ -50,33 +51,39 @@ def _parse_layout(texts: Sequence[str], length: int) -> Moments:
     joined = "".join(texts)
     if not joined.isascii():
         return np.full(len(texts), _NO_MOMENT)
-    letters = np.frombuffer(joined.encode(), dtype=np.uint8).reshape(len(texts), length)
-    year, month, day = _number(letters, 0, 4), _number(letters, 5, 2), _number(letters, 8, 2)
-    sound = (letters[:, 4] == ord("-")) & (letters[:, 7] == ord("-"))
+    # (length, rows): each place of all texts lies together
+    letters = np.ascontiguousarray(np.frombuffer(joined.encode(), dtype=np.uint8).reshape(len(texts), length).T)
+    values = letters - np.uint8(ord("0"))  # what is below 0 wraps round
+    fields = _TIME_FIELDS[length]
+    sound = (values[_DIGITS[: 8 + 2 * fields]] <= 9).all(axis=0)
+    sound &= (letters[4] == ord("-")) & (letters[7] == ord("-"))
+    year, month, day = (
+        100 * _two_digits(values, 0) + _two_digits(values, 2),
+        _two_digits(values, 5),
+        _two_digits(values, 8),
+    )
     sound &= (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1)
     months = np.where(sound, (year - 1970) * 12 + month - 1, 0)
     first, after = _first_day(months), _first_day(months + 1)
     sound &= day <= after - first
     seconds = (first + day - 1) * 86_400
-    fields = _TIME_FIELDS[length]
     if fields:
-        sound &= (letters[:, 10] == ord("T")) | (letters[:, 10] == ord(" "))
-        for at, largest, unit in ((11, 23, 3600), (14, 59, 60), (17, 59, 1))[:fields]:
-            value = _number(letters, at, 2)
-            sound &= (value >= 0) & (value <= largest)
-            seconds += value * unit
-            if at > 11:
-                sound &= letters[:, at - 1] == ord(":")
+        sound &= (letters[10] == ord("T")) | (letters[10] == ord(" "))
+    for at, largest, unit in ((11, 23, 3600), (14, 59, 60), (17, 59, 1))[:fields]:
+        value = _two_digits(values, at)
+        sound &= value <= largest
+        seconds += value * unit
+        if at > 11:
+            sound &= letters[at - 1] == ord(":")
     if length in _WITH_ZONE:
-        sound &= letters[:, -1] == ord("Z")
+        sound &= letters[-1] == ord("Z")
     return np.where(sound, (seconds * 1_000_000).view("datetime64[us]"), _NO_MOMENT)
 
 
-def _number(letters: NDArray[np.uint8], at: int, digits: int) -> _Digits:
-    """`(rows,)` the decimal number in some columns; far below 0 where one of them is not a digit."""
-    values = letters[:, at : at + digits].astype(np.int64) - ord("0")
-    number = values @ (10 ** np.arange(digits - 1, -1, -1))
-    return np.where(((values >= 0) & (values <= 9)).all(axis=1), number, -1_000_000)
+def _two_digits(values: NDArray[np.uint8], at: int) -> _Digits:
+    """`(rows,)` the number in two places of each text."""
+    number: _Digits = values[at].astype(np.int64) * 10 + values[at + 1]
+    return number
 
 
 def _first_day(months: _Digits) -> _Digits:

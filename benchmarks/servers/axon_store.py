@@ -1,4 +1,7 @@
-"""Axon's store for a run: the benchmark's weights as a checkpoint whose columns need no standardisation."""
+"""Axon's store for a run: the benchmark's weights as a checkpoint whose columns need no standardisation.
+
+It is written by the code of the working folder, which is the tree that will serve it.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,15 @@ import argparse
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # run as a file, beside a server of another tree
+if __name__ == "__main__":  # run as a file, for a server of another tree
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from benchmarks.model import LAYER_SIZES, make_model
+from benchmarks.table_model import TABLE, make_checkpoint
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path.cwd())
+
 from models.checkpoint import Checkpoint
 from models.config import MLPConfig
 from models.schema import ClassTarget, NumericColumn, Schema
@@ -18,6 +26,9 @@ from models.store import Store
 
 def publish(name: str, folder: Path) -> None:
     """Publishes the model `name` (of `benchmarks.model`) as `mlp` in the store `folder`."""
+    if name == TABLE:
+        Store(folder).publish("mlp", make_checkpoint())
+        return
     sizes = LAYER_SIZES[name]
     linears = [module for module in make_model(name) if hasattr(module, "weight")]
     tensors = {
