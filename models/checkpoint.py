@@ -117,7 +117,9 @@ class Checkpoint:
         }
 
     def inference_network(self) -> InferenceNetwork:
-        """The network that answers requests: encoded rows in, probabilities or values in the target's unit out.
+        """The network that answers requests: encoded rows in, probabilities or values out.
+
+        Its `answer` gives values in the target's unit, its `forward` values less the target's origin.
 
         Raises:
             ConfigError: folded weights that float32 does not hold; sound tensors and statistics may multiply to such.
@@ -133,6 +135,7 @@ class Checkpoint:
             output_mean=output[0],
             output_std=output[1],
             output_range=(target.minimum, target.maximum) if isinstance(target, NumericTarget) else None,
+            output_origin=target.origin if isinstance(target, NumericTarget) else 0.0,
         )
 
 

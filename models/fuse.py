@@ -29,6 +29,8 @@ from models.inputs import InputConfig
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Affine:
@@ -91,6 +93,7 @@ class InferenceNetwork:
         in_features: columns of the input.
         out_features: columns of the answer; 2 for step, which answers [1 - ŷ, ŷ].
         clamp: the least and the largest answer of a regression, where they are bounded.
+        origin: number that the float32 answers of a regression leave out; `in_unit` adds it.
     """
 
     members: tuple[tuple[Stage, ...], ...]
@@ -98,6 +101,7 @@ class InferenceNetwork:
     in_features: int
     out_features: int
     clamp: tuple[float, float] | None = None
+    origin: float = 0.0
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -128,7 +132,7 @@ class InferenceNetwork:
             x: (rows, in_features) float32
 
         Returns:
-            (rows, out_features) float32: probabilities (softmax, step) or values (linear).
+            (rows, out_features) float32: probabilities (softmax, step) or values less `origin` (linear).
 
         Raises:
             DataError: `x` is not a matrix of in_features columns.
@@ -136,6 +140,20 @@ class InferenceNetwork:
         answers = self.forward_members(x)
         answer = answers[0] if len(answers) == 1 else np.asarray(answers.mean(axis=0, dtype=np.float32))
         return answer if self.clamp is None else np.clip(answer, *self.clamp, dtype=np.float32)
+
+    def answer(self, x: Float32Array) -> Float32Array | Float64Array:
+        """The answers to rows in the target's unit.
+
+        Args:
+            x: (rows, in_features) float32
+
+        Returns:
+            (rows, out_features): what `forward` gives, and in float64 with the origin added where there is one.
+
+        Raises:
+            DataError: as `forward` does.
+        """
+        return in_unit(self.forward(x), self.origin)
 
     def forward_members(self, x: Float32Array) -> Float32Array:
         """Each member's answers, not clamped: (members, rows, out_features) float32; the rest is `forward`'s."""
@@ -154,6 +172,11 @@ class InferenceNetwork:
                 return x
 
 
+def in_unit(answers: Float32Array, origin: float) -> Float32Array | Float64Array:
+    """Answers of a network in the target's unit: `origin` is added in float64; without one they stay as they are."""
+    return answers.astype(np.float64) + origin if origin else answers
+
+
 def fuse(
     config: MLPConfig,
     tensors: Mapping[str, npt.NDArray[Any]],
@@ -163,6 +186,7 @@ def fuse(
     output_mean: npt.ArrayLike = 0.0,
     output_std: npt.ArrayLike = 1.0,
     output_range: tuple[float, float] | None = None,
+    output_origin: float = 0.0,
 ) -> InferenceNetwork:
     """Turns an architecture and its tensors into the network that serves it.
 
@@ -174,6 +198,7 @@ def fuse(
         output_mean: what is added to the values, after `output_std`, a number or (out_features,); regression only.
         output_std: what the values are multiplied by, a number or (out_features,); regression only.
         output_range: where a network that clamps its values does so; needed for one that does.
+        output_origin: number that the network leaves out of its values, a number near `output_mean`; regression only.
 
     Raises:
         ConfigError: tensors that do not fit the architecture or are not finite, statistics of the wrong shape or
@@ -184,7 +209,7 @@ def fuse(
     std = _statistic("input_std", 1.0 if input_std is None else input_std, config.in_features, positive=True)
     target_mean = _statistic("output_mean", output_mean, config.out_features)
     target_std = _statistic("output_std", output_std, config.out_features, positive=True)
-    if config.output != "linear" and (target_mean.any() or (target_std != 1).any()):
+    if config.output != "linear" and (target_mean.any() or (target_std != 1).any() or output_origin):
         raise ConfigError(f"output_mean and output_std rescale a regression's values, not a {config.output} output.")
     if config.clamp and output_range is None:
         raise ConfigError("a network that clamps its values needs the output_range to keep them in.")
@@ -193,13 +218,15 @@ def fuse(
         of_members = [checked]
     else:
         of_members = [{name: tensor[i] for name, tensor in checked.items()} for i in range(config.members)]
-    scale = target_std / config.temperature
+    scale, shift = target_std / config.temperature, target_mean - output_origin
+    clamp = None if output_range is None else _float32_range(*(bound - output_origin for bound in output_range))
     return InferenceNetwork(
-        tuple(_fuse_member(config, own, mean, std, scale, target_mean) for own in of_members),
+        tuple(_fuse_member(config, own, mean, std, scale, shift) for own in of_members),
         config.output,
         config.in_features,
         config.n_classes or config.out_features,
-        clamp=output_range if config.clamp else None,
+        clamp=clamp if config.clamp else None,
+        origin=output_origin,
     )
 
 
@@ -329,6 +356,11 @@ def _finite(name: str, array: Float64Array) -> Float64Array:
     if not np.isfinite(array).all():
         raise ConfigError(f"tensor {name!r} holds values that are not finite numbers.")
     return array
+
+
+def _float32_range(low: float, high: float) -> tuple[float, float]:
+    """A range within what float32 holds: torch refuses bounds beyond it, which would bound nothing."""
+    return max(low, -_FLOAT32_MAX), min(high, _FLOAT32_MAX)
 
 
 def _statistic(name: str, value: npt.ArrayLike, width: int, *, positive: bool = False) -> Float64Array:

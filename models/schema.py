@@ -15,9 +15,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import CategoricalColumn, Column, DateColumn, Feature, NumericColumn
+from models.columns import FLOAT32_LIMIT, CategoricalColumn, Column, DateColumn, Feature, NumericColumn
 from models.errors import DataError
 from models.fields import check_name, distinct_strings, finite, shown
+from models.labels import Label, checked_labels
 
 __all__ = [
     "MAX_COLUMNS",
@@ -37,23 +38,34 @@ MAX_COLUMNS = 1_000_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassTarget:
-    """What a classifier predicts: one of `labels`, in the order of the network's outputs."""
+    """What a classifier predicts: one of several labels.
+
+    Attributes:
+        name: name of the target column in the training table.
+        labels: labels in the order of the network's outputs, all of the type that the training table has.
+    """
 
     kind: ClassVar[Literal["class"]] = "class"
     name: str
-    labels: tuple[str, ...]
+    labels: tuple[Label, ...]
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        labels = distinct_strings(f"target {self.name!r}: labels", self.labels)
-        object.__setattr__(self, "labels", labels)
-        if len(labels) < 2:
-            raise DataError(f"target {self.name!r}: labels must be two or more, got {list(labels)!r}.")
+        object.__setattr__(self, "labels", checked_labels(f"target {self.name!r}: labels", self.labels))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NumericTarget:
-    """What a regressor predicts: a value; the network gives `(y - mean) / std`."""
+    """What a regressor predicts: a value; the network gives `(y - mean) / std`.
+
+    Attributes:
+        name: name of the target column in the training table.
+        mean, std: mean and standard deviation of the training part. `std` is above 0.
+        minimum, maximum: range of the training part.
+        origin: number that a served network leaves out of its float32 answers; the reader of the answers adds it in
+            float64. It is 0 but for targets whose mean is large against their spread (a timestamp), which float32
+            would round to a few values.
+    """
 
     kind: ClassVar[Literal["numeric"]] = "numeric"
     name: str
@@ -61,13 +73,18 @@ class NumericTarget:
     std: float
     minimum: float
     maximum: float
+    origin: float = 0.0
 
     def __post_init__(self) -> None:
         check_name(self.name)
-        for field in ("mean", "std", "minimum", "maximum"):
+        for field in ("mean", "std", "minimum", "maximum", "origin"):
             object.__setattr__(self, field, finite(f"target {self.name!r}: {field}", getattr(self, field)))
         if self.std <= 0:
             raise DataError(f"target {self.name!r}: std must be above 0, got {self.std!r}.")
+        # The network's bias is `mean - origin`, and its clamp `minimum - origin` to `maximum - origin`, in float32.
+        for field in ("mean", "minimum", "maximum"):
+            if self.origin and not abs(getattr(self, field) - self.origin) < FLOAT32_LIMIT:
+                raise DataError(f"target {self.name!r}: {field} - origin is too large for 32-bit floating point.")
 
 
 Target = ClassTarget | NumericTarget

@@ -89,7 +89,7 @@ def _truth_table(name: str, bits: int, truth: Callable[..., bool]) -> Table:
     """Every row of `bits` truth values as numbers 0 and 1, and what `truth` makes of them."""
     rows = list(itertools.product((0, 1), repeat=bits))
     columns = {f"x{i + 1}": pa.array([row[i] for row in rows]) for i in range(bits)}
-    columns["y"] = pa.array([str(int(truth(*row))) for row in rows])
+    columns["y"] = pa.array([int(truth(*row)) for row in rows])
     return Table(source=name, columns=columns)
 
 
@@ -102,7 +102,7 @@ def _clusters() -> Table:
     return Table(source="clusters", columns={"x1": pa.array(x1), "x2": pa.array(x2), "cluster": pa.array(labels)})
 
 
-def _measured(name: str, target: str, *, label: Callable[[str], str] | None) -> Table:
+def _measured(name: str, target: str, *, label: Callable[[str], str | int] | None) -> Table:
     """A dataset out of scikit-learn, columns in snake_case without units; `label` is None for values."""
     # Imported here: it takes a second, and a user's own table needs none of it.
     from sklearn import datasets
@@ -190,7 +190,7 @@ DATASETS: Mapping[str, Dataset] = {
             name="digits",
             about="handwritten digits, 8 by 8 pixels",
             target="digit",
-            load=lambda: _measured("digits", "digit", label=str),
+            load=lambda: _measured("digits", "digit", label=int),
             settings={"hidden_sizes": (128, 64), "epochs": 60, "batch_size": 64},
             engine_settings={"torch": {"dropout": 0.2}},
             choices=ColumnChoices(keep_constant=True),  # the corners are never written on

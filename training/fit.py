@@ -23,6 +23,7 @@ from models.config import Task
 from models.encoding import RowEncoder
 from models.errors import ConfigError
 from models.fuse import InferenceNetwork
+from models.labels import Label
 from models.schema import ClassTarget
 from models.store import ModelVersion, Store
 from training.calibration import fit_temperature
@@ -66,14 +67,14 @@ class FittedModel:
         """Figures by part: `train`, `validation`, `test`."""
         return dict(self.checkpoint.metrics)
 
-    def predict(self, rows: Sequence[Any]) -> list[str] | list[float]:
-        """Labels or values for raw rows: lists in column order, or mappings by column name.
+    def predict(self, rows: Sequence[Any]) -> list[Label]:
+        """Labels as in the table, or values, for raw rows: lists in column order, or mappings by column name.
 
         Raises:
             RowError: which rows and columns are wrong, and why.
         """
         schema = self.checkpoint.schema
-        answers = self.checkpoint.inference_network().forward(RowEncoder(schema).encode_matrix(rows))
+        answers = self.checkpoint.inference_network().answer(RowEncoder(schema).encode_matrix(rows))
         if isinstance(schema.target, ClassTarget):
             return [schema.target.labels[i] for i in answers.argmax(axis=1)]
         return [float(value) for value in answers[:, 0]]
@@ -228,9 +229,9 @@ def fitted_model(
     )
 
 
-def _answers(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(rows, in_features) → (rows, out_features)."""
-    return np.concatenate([network.forward(piece) for piece in _pieces(network, x)])
+def _answers(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[Any]:
+    """(rows, in_features) → (rows, out_features), in the target's unit."""
+    return np.concatenate([network.answer(piece) for piece in _pieces(network, x)])
 
 
 def _calibrated(checkpoint: Checkpoint, rows: PreparedRows) -> Checkpoint:

@@ -19,7 +19,7 @@ HEADLINE = {"classification": "accuracy", "regression": "r2"}
 CALIBRATION_BINS = 15
 
 
-def evaluate(output: Output, answers: NDArray[np.float32], truth: NDArray[Any]) -> Metrics:
+def evaluate(output: Output, answers: NDArray[np.floating[Any]], truth: NDArray[Any]) -> Metrics:
     """Every metric that applies.
 
     Args:

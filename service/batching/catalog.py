@@ -17,7 +17,8 @@ from functools import cached_property
 from models.config import MLPConfig
 from models.encoding import RowEncoder
 from models.errors import AxonError, CheckpointError, ModelNotFound, StoreError
-from models.schema import ClassTarget, Schema
+from models.labels import Label
+from models.schema import ClassTarget, NumericTarget, Schema
 from models.store import ModelVersion, Reference, Store, StoreEntry
 from models.summary import Summary, summarize
 from service.batching.link import Loaded
@@ -54,10 +55,16 @@ class ServedVersion:
         self.batch_invariant = False  # until the workers have said otherwise
 
     @property
-    def labels(self) -> tuple[str, ...] | None:
+    def labels(self) -> tuple[Label, ...] | None:
         """A classifier's labels in the order of its probabilities; None for a regressor."""
         target = self.schema.target
         return target.labels if isinstance(target, ClassTarget) else None
+
+    @property
+    def origin(self) -> float:
+        """The number that a regressor's float32 answers leave out."""
+        target = self.schema.target
+        return target.origin if isinstance(target, NumericTarget) else 0.0
 
     @cached_property
     def summary(self) -> Summary:

@@ -21,11 +21,11 @@ class AnswerWriter:
 
     def __init__(self, served: ServedVersion) -> None:
         self._head = b'{"model":%b,"version":%d,"predictions":[' % (orjson.dumps(served.name), served.version)
+        self._origin = served.origin
         self._labels = None if served.labels is None else [orjson.dumps(label) for label in served.labels]
         if self._labels is not None:
-            # One row's answer is `before[class] + probabilities + after[class]`.
-            self._before = [self._head + b'%d],"probabilities":[[' % i for i in range(len(self._labels))]
-            self._after = [b']],"labels":[%b]}' % label for label in self._labels]
+            # One row's answer is `before[class] + probabilities + "]]}"`.
+            self._before = [self._head + b'%b],"probabilities":[[' % label for label in self._labels]
 
     def write(self, answer: Answer, start: int, rows: int) -> bytes:
         """The body for `rows` rows of the answer, from `start` on."""
@@ -37,38 +37,34 @@ class AnswerWriter:
         if self._labels is None:
             return self._head + b",".join(texts[start : start + rows]) + b"]}"
         if rows == 1:
-            class_ = classes[start]
-            return b"".join((self._before[class_], texts[start], self._after[class_]))
-        chosen = classes[start : start + rows]
-        numbers = b",".join([b"%d" % class_ for class_ in chosen])
-        return self._assemble(numbers, b"],[".join(texts[start : start + rows]), chosen)
+            return b"".join((self._before[classes[start]], texts[start], b"]]}"))
+        return self._assemble(classes[start : start + rows], b"],[".join(texts[start : start + rows]))
 
     def _write_large(self, matrix: NDArray[np.float32]) -> bytes:
         if self._labels is None:
-            return self._head + _dump(matrix[:, 0])[1:] + b"}"
-        classes = matrix.argmax(axis=1)
-        return self._assemble(_dump(classes)[1:-1], _dump(matrix)[2:-2], classes.tolist())
+            return self._head + self._values(matrix)[1:] + b"}"
+        return self._assemble(matrix.argmax(axis=1).tolist(), _dump(matrix)[2:-2])
 
-    def _assemble(self, classes: bytes, probabilities: bytes, chosen: list[int]) -> bytes:
+    def _assemble(self, classes: list[int], probabilities: bytes) -> bytes:
         labels = self._labels
-        assert labels is not None  # noqa: S101 -- a regressor has neither
-        return b"".join(
-            (
-                self._head,
-                classes,
-                b'],"probabilities":[[',
-                probabilities,
-                b']],"labels":[',
-                b",".join([labels[class_] for class_ in chosen]),
-                b"]}",
-            )
-        )
+        assert labels is not None  # noqa: S101 -- a regressor has none
+        predictions = b",".join([labels[class_] for class_ in classes])
+        return b"".join((self._head, predictions, b'],"probabilities":[[', probabilities, b"]]}"))
 
     def _prepare(self, matrix: NDArray[np.float32]) -> tuple[list[bytes], list[int]]:
         """Each row's numbers as JSON text, and each row's class."""
         if self._labels is None:
-            return _dump(matrix[:, 0])[1:-1].split(b","), []
+            return self._values(matrix)[1:-1].split(b","), []
         return _dump(matrix)[2:-2].split(b"],["), matrix.argmax(axis=1).tolist()
+
+    def _values(self, matrix: NDArray[np.float32]) -> bytes:
+        """A regression's values as a JSON list.
+
+        A worker's answers are float32 and lack the target's origin. Where there is one, float32 does not hold the
+        values, and they are written as float64.
+        """
+        values = matrix[:, 0]
+        return _dump(values.astype(np.float64) + self._origin if self._origin else values)
 
 
 def _dump(array: NDArray[np.generic]) -> bytes:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.labels import Label
+
 Cell = float | int | str | bool | None
 Row = Annotated[
     list[Cell] | dict[str, Cell],
@@ -31,14 +33,13 @@ class PredictResponse(BaseModel):
 
     model: str = Field(description="Name of the model that answered.", examples=["iris"])
     version: int = Field(description="Its version.", examples=[1])
-    predictions: list[int] | list[float] = Field(
-        description="A classifier's class by its index, a regressor's value in the target's unit."
+    predictions: list[Label] = Field(
+        description="A classifier's most probable label, as in the training data and of its type there; a regressor's "
+        "value in the target's unit.",
+        examples=[["setosa"]],
     )
     probabilities: list[list[float]] | None = Field(
-        None, description="Classifiers: a row's probability of each class, in the order of the model's `labels`."
-    )
-    labels: list[str] | None = Field(
-        None, description="Classifiers: a row's most probable label, as in the training data."
+        None, description="Classifiers: a row's probability of each class, in the order of the model's `classes`."
     )
 
 
@@ -97,7 +98,7 @@ class ModelDetail(BaseModel):
     versions: list[int]
     aliases: dict[str, int]
     task: str
-    labels: list[str] | None = Field(description="Classifiers: labels in the order of the probabilities.")
+    classes: list[Label] | None = Field(description="Classifiers: labels in the order of the probabilities.")
     columns: list[dict[str, Any]] = Field(description="The columns that a row has, in order, with their statistics.")
     target: dict[str, Any]
     architecture: dict[str, Any]

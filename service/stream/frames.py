@@ -13,6 +13,7 @@
     RETRY     = as PREDICT, of rows that a worker died with: to be run by themselves, and STARTED said before
     STARTED   = nothing: the forward pass of a RETRY is about to begin
 
+The values that a regression answers with lack its target's origin, which the API process adds in float64.
 A segment is the rows of one request: when a model fails on a batch, the fault is told for the segments that caused it.
 After `deadline`, on the monotonic clock, nobody waits for the batch any more, and it needs no forward pass.
 A key is `name@version#digest`, so that a version whose file was replaced is another key. Ids are the API process's own.

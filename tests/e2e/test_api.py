@@ -146,7 +146,7 @@ def test_a_model_says_what_it_is(server: Server) -> None:
     ]
     assert listed["problems"] == {}
     detail = http_get(f"{server.url}/models/colours").json()
-    assert detail["labels"] == list(CLASSES.labels)
+    assert detail["classes"] == list(CLASSES.labels)
     assert post(server, detail["example"]).status_code == 200
     url = f"{server.url}/models/colours/summary"
     summary = http_get(url).json()
@@ -163,7 +163,7 @@ def test_a_perceptron_is_served_like_any_other(tmp_path: Path) -> None:
     x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.float64), np.array([0, 1, 1, 1])
     perceptron = Perceptron(2)
     assert perceptron.fit(x, y).converged
-    target = ClassTarget(name="y", labels=("0", "1"))
+    target = ClassTarget(name="y", labels=(0, 1))
     checkpoint = Checkpoint(
         config=perceptron.config,
         schema=Schema(columns=(numeric("x1", 0, 1), numeric("x2", 0, 1)), target=target),
@@ -173,7 +173,7 @@ def test_a_perceptron_is_served_like_any_other(tmp_path: Path) -> None:
     store.publish("or", checkpoint)
     with running(store.root, tmp_path) as server:
         answer = post(server, {"instances": x.tolist()}).json()  # the only model is the default
-        assert answer["labels"] == ["0", "1", "1", "1"]
+        assert answer["predictions"] == [0, 1, 1, 1]
         assert answer["probabilities"] == [[1, 0], [0, 1], [0, 1], [0, 1]]
         assert http_get(f"{server.url}/models/or/summary").json()["total_params"] == 3
 

@@ -65,8 +65,8 @@ class Query:
         if len(far):
             at = tuple(far[0])
             return f"{self.model}: {ours[at]} instead of {self._expected[at]} in row {at[0]}, and {len(far) - 1} more"
-        if self._labels is not None and document["labels"] != [self._labels[i] for i in document["predictions"]]:
-            return f"{self.model}: labels {document['labels']} for classes {document['predictions']}"
+        if self._labels is not None and document["predictions"] != [self._labels[i] for i in ours.argmax(axis=1)]:
+            return f"{self.model}: {document['predictions']} for probabilities {document['probabilities']}"
         self._known = answer
         return None
 

@@ -1,4 +1,6 @@
 import itertools
+from dataclasses import replace
+from fractions import Fraction
 from typing import get_args
 
 import numpy as np
@@ -229,6 +231,61 @@ def test_a_column_far_from_zero_loses_as_many_roundings_as_its_mean_has_standard
     assert np.abs(error).max() <= 4 * ratio * ROUNDING * slope
 
 
+OFFSETS = (0.0, 1e3, 1e6, 1e8, 1.7e9, -1.7e9, 1e12, 1e300)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    mean=st.integers(-64, 64).map(lambda n: n / 16),
+    clamp=st.booleans(),
+    members=st.integers(1, 3),
+)
+def test_the_same_network_gives_the_same_bits_at_any_origin(seed, mean, clamp, members):
+    config = MLPConfig(layer_sizes=(3, 8, 1), output="linear", clamp=clamp, members=members)
+    alone = [trained_like(replace(config, members=1), seed + i) for i in range(members)]
+    tensors = {name: np.stack([own[name] for own in alone]) for name in alone[0]} if members > 1 else alone[0]
+    x = rows_of(config, seed=seed)
+    std = 29.0
+    plain = fuse(config, tensors, output_mean=mean, output_std=std, output_range=(mean - 8, mean + 8))
+    for offset in OFFSETS[:-1]:  # so that offset + mean and its range are exact
+        far = fuse(
+            config,
+            tensors,
+            output_mean=offset + mean,
+            output_std=std,
+            output_range=(offset + mean - 8, offset + mean + 8),
+            output_origin=offset,
+        )
+        assert far.forward(x).tobytes() == plain.forward(x).tobytes()
+        answer = far.answer(x)
+        expected = [float(Fraction(offset) + Fraction(float(value))) for value in plain.forward(x)[:, 0]]
+        assert answer[:, 0].tolist() == expected
+        assert answer.dtype == (np.float64 if offset else np.float32)
+
+
+@pytest.mark.parametrize("offset", OFFSETS)
+def test_a_mean_far_above_the_spread_costs_no_more_than_float64_rounds(offset):
+    config = MLPConfig(layer_sizes=(4, 16, 1), output="linear")
+    tensors = trained_like(config)
+    x = rows_of(config)
+    network = fuse(config, tensors, output_mean=offset, output_std=29.0, output_origin=offset)
+    expected = model_answer(config, tensors, x, output_std=29.0)
+    bound = 8 * 2 * np.sqrt(16) * ROUNDING * max(29.0, np.abs(expected).max()) + np.spacing(abs(offset))
+    np.testing.assert_allclose(network.answer(x) - offset, expected, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("bound", [1e39, 1e300])
+def test_a_range_beyond_float32_bounds_nothing(bound):
+    config = MLPConfig(layer_sizes=(2, 1), output="linear", clamp=True)
+    network = fuse(config, trained_like(config), output_range=(-bound, bound))
+    assert np.isfinite(network.clamp).all()
+    torch.clamp(torch.ones(1), *network.clamp)  # refuses bounds that its type does not have
+    x = rows_of(config)
+    free = fuse(MLPConfig(layer_sizes=(2, 1), output="linear"), trained_like(config))
+    np.testing.assert_array_equal(network.forward(x), free.forward(x))
+
+
 def test_one_row_alone_no_rows_and_a_crowd():
     config = MLPConfig(layer_sizes=(6, 12, 3), normalization="layer")
     network = fuse(config, trained_like(config))
@@ -257,6 +314,7 @@ def test_a_network_cannot_be_changed():
         ({"input_mean": [1.0, np.inf, 1.0]}, "input_mean must be finite"),
         ({"output_mean": 1.0}, "regression"),
         ({"output_std": 2.0}, "regression"),
+        ({"output_origin": 2.0}, "regression"),
     ],
 )
 def test_statistics_that_do_not_fit_are_named(arguments, message):

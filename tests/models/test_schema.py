@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import reprlib
 from pathlib import Path
 
 import numpy as np
@@ -59,9 +60,16 @@ dates = st.builds(
     center=st.none() | days,
     scale=st.none() | positive,
 )
+labels = st.one_of(
+    st.lists(kind, min_size=2, max_size=5, unique=True)
+    for kind in (names, finite, st.integers(-(2**63), 2**64 - 1), st.booleans())
+)
 targets = st.one_of(
-    st.builds(ClassTarget, name=names, labels=st.lists(names, min_size=2, max_size=5, unique=True)),
+    st.builds(ClassTarget, name=names, labels=labels),
     st.builds(NumericTarget, name=names, mean=finite, std=st.floats(1e-300, 1e300), minimum=finite, maximum=finite),
+    st.builds(
+        NumericTarget, name=names, mean=moderate, std=positive, minimum=moderate, maximum=moderate, origin=moderate
+    ),
 )
 schemas = st.builds(
     Schema,
@@ -191,6 +199,9 @@ SPOTS = [path for path in spots(sound()) if path]
 @example(("columns", 2, "origin"), 1e300)
 @example(("target", "labels"), "ab")
 @example(("target", "labels"), [["a"], ["b"]])
+@example(("target", "labels"), [0, False])
+@example(("target", "labels"), [1.5, math.nan])
+@example(("target", "labels"), [0, 10**400])
 def test_any_value_in_any_place_is_read_or_refused_by_data_error(path, value):
     raw = copy.deepcopy(sound())
     place = raw
@@ -245,10 +256,30 @@ def test_categories_are_a_list_of_distinct_strings_and_nothing_that_merely_itera
         CategoricalColumn(name="b", categories=categories)
 
 
-@pytest.mark.parametrize("labels", ["ab", {"a": 1, "b": 2}, 5, None, [], ["a"], ["a", "a"], ["a", True]])
-def test_labels_are_a_list_of_two_or_more_distinct_strings(labels):
-    with pytest.raises(DataError, match="'t'"):
+@pytest.mark.parametrize(
+    "labels",
+    [
+        *("ab", {"a": 1, "b": 2}, 5, None, [], ["a"], ["a", "a"], ["a", True]),
+        *([0, 1, True], [0, 1.0], [0.0, -0.0], [1.5, 1.5], [None, None], [0, 2**64], [-(2**63) - 1, 0], [[0], [1]]),
+        *([math.inf, 1.0], [math.nan, 1.0], [math.nan, math.nan], [True], [True, True], [1j, 2j], [b"a", b"b"]),
+        *([0, 10**5000], ["a", "\ud800"], [np.int64(0), np.int64(1)]),
+    ],
+    ids=lambda labels: reprlib.repr(labels) if labels != [0, 10**5000] else "vast",
+)
+def test_labels_are_a_list_of_two_or_more_distinct_values_of_one_type_that_json_has(labels):
+    with pytest.raises(DataError, match="'t'") as refusal:
         ClassTarget(name="t", labels=labels)
+    assert len(str(refusal.value)) < 1_000
+
+
+@pytest.mark.parametrize(
+    "labels", [("1", "0"), (1, 0), (0, 2**64 - 1), (1.0, 0.0), (0.1, 1e300), (False, True), ("True", "true")], ids=str
+)
+def test_labels_keep_their_type_through_json(labels):
+    columns = (height(),)
+    schema = Schema(columns=columns, target=ClassTarget(name="t", labels=labels))
+    read = Schema.from_dict(json.loads(json.dumps(schema.to_dict()))).target.labels
+    assert list(map(repr, read)) == list(map(repr, labels))
 
 
 @pytest.mark.parametrize("field", ["mean", "std", "minimum", "maximum", "origin", "center", "scale"])
@@ -260,7 +291,7 @@ def test_a_statistic_is_a_finite_number(field, value):
     for column in (height, arrival):
         with pytest.raises(DataError, match=f"'{column.__name__}': {field}"):
             column(**{field: value})
-    if field not in ("origin", "center", "scale"):
+    if field not in ("center", "scale"):
         with pytest.raises(DataError, match=f"'y': {field}"):
             NumericTarget(**({"name": "y", "mean": 0, "std": 1, "minimum": 0, "maximum": 0} | {field: value}))
 

@@ -36,9 +36,9 @@ def answers(model):
 
 def test_the_confusion_matrix_is_scikit_learns(digits):
     evaluation = evaluation_of(digits)
-    labels = list(digits.table.labels)
+    labels = list(digits.table.classes)
     truth = [labels[i] for i in digits.table.target[digits.split.test]]
-    assert evaluation.confusion.labels == tuple(labels)
+    assert evaluation.confusion.labels == tuple(map(str, labels))
     assert evaluation.confusion.merged == 0
     assert np.array_equal(evaluation.confusion.counts, oracle.confusion_matrix(truth, answers(digits), labels=labels))
 

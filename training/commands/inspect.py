@@ -17,6 +17,7 @@ from training.data.column_facts import ColumnFacts
 from training.data.inspection import Inspection, inspect_table
 from training.data.source import read_source
 from training.data.text_column import MISSING
+from training.reporting.figures import apart
 from training.sources import read_raw
 
 # Columns in a table that a person reads; beyond, only those with something to say are shown, and the first few.
@@ -145,11 +146,10 @@ def _values(column: ColumnFacts, rows: int) -> str:
         return names + (", …" if (column.distinct or 0) > len(column.top) else "")
     if column.minimum is None or column.maximum is None:
         return ""
-    return f"{_bound(column.minimum)} … {_bound(column.maximum)}"
-
-
-def _bound(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:.7g}"
+    low, high = column.minimum, column.maximum
+    if isinstance(low, str) or isinstance(high, str):
+        return f"{low} … {high}"
+    return f"{apart(low, high - low)} … {apart(high, high - low)}"
 
 
 def _share(count: int, rows: int) -> str:

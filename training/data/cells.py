@@ -19,6 +19,7 @@ from models.names import MISSING, Names
 
 # As JSON and spreadsheets write them: not Python's 1_000, and infinities so that they can be refused by their name.
 _NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity))$"
+_MAX_DIGITS = 1_000
 _WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
 # What `models.dates.parse` reads, which is what a client may send: a test holds the two together.
 _DATE = (
@@ -142,7 +143,8 @@ def names_of(array: pa.Array) -> Names:
 
 def in_order(names: set[str]) -> tuple[str, ...]:
     """Names sorted, by value where all of them are whole numbers: 2 before 10."""
-    if all(name.removeprefix("-").isdecimal() for name in names):
+    # Python reads whole numbers of up to 4,300 digits.
+    if all(len(name) <= _MAX_DIGITS and name.removeprefix("-").isdecimal() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
 

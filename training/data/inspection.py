@@ -103,11 +103,10 @@ def inspect_table(
     else:
         check_choices(table, target, choices)
         table = with_target(table, target, choices, notes)
-    labels: tuple[str, ...] = ()
     goal: Values | None = None
     facts: dict[str, ColumnFacts] = {}
     if target is not None:
-        labels, goal, facts[target] = _target_facts(RawColumn(table, target, "target"), task)
+        goal, facts[target] = _target_facts(RawColumn(table, target, "target"), task)
     seen: dict[tuple[str, bytes], str] = {}
     for name in table.columns:
         if name != target:
@@ -118,8 +117,8 @@ def inspect_table(
         source=table.source,
         rows=table.rows,
         target=target,
-        task=None if goal is None else "classification" if labels else "regression",
-        classes=tuple(zip(labels, goal.counts().tolist(), strict=True)) if isinstance(goal, Names) else (),
+        task=None if goal is None else "classification" if isinstance(goal, Names) else "regression",
+        classes=tuple(zip(goal.names, goal.counts().tolist(), strict=True)) if isinstance(goal, Names) else (),
         columns=tuple(facts[name] for name in table.columns),
         notes=tuple(notes),
     )
@@ -132,27 +131,24 @@ def inspect_table(
     return inspection
 
 
-def _target_facts(column: RawColumn, task: Task | None) -> tuple[tuple[str, ...], Values | None, ColumnFacts]:
-    """The labels, the target as a column (None where it cannot be one), and what there is to say of it."""
+def _target_facts(column: RawColumn, task: Task | None) -> tuple[Values | None, ColumnFacts]:
+    """The target as a column (None where it cannot be one), and what there is to say of it."""
     missing = column.count_missing()
     try:
-        labels, target = read_target(column, task)
+        classes, target = read_target(column, task)
     except DataError as error:
-        return (), None, ColumnFacts(name=column.name, role="target", missing=missing, problem=str(error))
-    if not labels:
+        return None, ColumnFacts(name=column.name, role="target", missing=missing, problem=str(error))
+    if classes is None:
         remarks = _skew(target)
-        return (), target, ColumnFacts(name=column.name, role="target", **described(target), remarks=remarks)
-    goal = Names(target.astype(np.int32), labels)
+        return target, ColumnFacts(name=column.name, role="target", **described(target), remarks=remarks)
+    goal = Names(target.astype(np.int32), classes.labels)
     counts = goal.counts()
-    few = [label for label, count in zip(labels, counts, strict=True) if count < MIN_CLASS_ROWS]
+    few = [label for label, count in zip(goal.names, counts, strict=True) if count < MIN_CLASS_ROWS]
     problem = None
     if few:
-        problem = rare_class(few[0], column.called, int(counts[labels.index(few[0])]), parts=MIN_CLASS_ROWS)
-    return (
-        labels,
-        goal,
-        ColumnFacts(name=column.name, role="target", **described(goal), remarks=_imbalance(goal), problem=problem),
-    )
+        problem = rare_class(few[0], column.called, int(counts[goal.names.index(few[0])]), parts=MIN_CLASS_ROWS)
+    facts = ColumnFacts(name=column.name, role="target", **described(goal), remarks=_imbalance(goal), problem=problem)
+    return goal, facts
 
 
 def _imbalance(goal: Names) -> tuple[str, ...]:

@@ -31,8 +31,9 @@ Values = NDArray[Any] | Names
 
 # Beyond this many standard deviations from 0, float32's 24 bits would leave less than 14 of them for the spread.
 _FAR_FROM_ZERO = 1_000
-# Below it a weight divided by the spread leaves float32.
+# Below it a weight divided by the spread leaves float32, and beyond its reciprocal one multiplied by the spread does.
 _LEAST_SPREAD = 1e-30
+_GREATEST_SPREAD = 1e30
 # An inter-quartile range smaller than this part of the whole range is a rounding; dividing by it could overflow.
 _NO_SPREAD = 1e-12
 _BLOCK_ROWS = 65_536  # standardised at a time, so that float64 copies stay small
@@ -149,11 +150,21 @@ class _Fit:
 
     def target(self, table: TrainingTable) -> Target:
         if table.labels:
-            return ClassTarget(name=table.target_name, labels=table.labels)
+            return ClassTarget(name=table.target_name, labels=table.classes)
         values = table.target[self.train]
         mean, std = _mean_and_std(values, self._weights_of(np.isfinite(values)))
+        if not _LEAST_SPREAD <= std <= _GREATEST_SPREAD:
+            raise DataError(
+                f"target {table.target_name!r} has a standard deviation of {std:.3g}, too "
+                f"{'little' if std < 1 else 'much'} for 32-bit floating point: give it another unit."
+            )
         return NumericTarget(
-            name=table.target_name, mean=mean, std=std, minimum=float(values.min()), maximum=float(values.max())
+            name=table.target_name,
+            mean=mean,
+            std=std,
+            minimum=float(values.min()),
+            maximum=float(values.max()),
+            origin=mean if _is_far(mean, std) else 0.0,
         )
 
     def _categorical(self, name: str, names: Names) -> CategoricalColumn:
@@ -180,8 +191,7 @@ class _Fit:
                 f"column {name!r} varies by {column.divisor:.3g} only, too little for 32-bit floating point: give it "
                 f"another unit, or drop it (--drop {name})."
             )
-        is_far = abs(column.fill) > _FAR_FROM_ZERO * column.divisor
-        return replace(column, origin=column.fill) if is_far else column
+        return replace(column, origin=column.fill) if _is_far(column.fill, column.divisor) else column
 
     def _dates(self, name: str, values: NDArray[np.datetime64]) -> DateColumn:
         moments = values[self.train]
@@ -215,6 +225,11 @@ class _Fit:
         """What each of some training rows counts, given as a mask; None where all the same, or none anything."""
         weights = None if self.weights is None else self.weights[rows]
         return weights if weights is not None and weights.any() else None
+
+
+def _is_far(center: float, spread: float) -> bool:
+    """Whether float32 would round values about `center` to steps that are wide beside their spread."""
+    return abs(center) > _FAR_FROM_ZERO * spread
 
 
 def _names(values: Values) -> Names:

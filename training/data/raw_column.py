@@ -20,6 +20,9 @@ from training.data.values import Values
 # From this share of numbers on, a column of texts is a numeric one in which a few words went astray; so with dates.
 SHARE_OF_A_KIND = 0.9
 
+# A standard deviation of so many steps loses 0.03 % of the variance to rounding.
+_LEAST_STEPS = 16
+
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -40,6 +43,21 @@ class RawColumn:
 
     def __len__(self) -> int:
         return len(self.cells)
+
+    @property
+    def is_text(self) -> bool:
+        """Returns True if cells are texts that may stand for numbers (CSV)."""
+        return self._table.text
+
+    @property
+    def decimal(self) -> str:
+        """The decimal mark of numbers that are texts."""
+        return self._table.decimal
+
+    def texts(self) -> pa.Array | None:
+        """The cells as dictionary-encoded texts as they stand; None where they have another type."""
+        cells = self._table.with_texts(self.name)
+        return cells if pa.types.is_dictionary(cells.type) else None
 
     def read(self, choices: ColumnChoices) -> Values:
         """The column as the user chose, or else as what it looks like: numbers, dates or names.
@@ -156,6 +174,19 @@ class RawColumn:
             row = int(beyond.argmax())
             reason = "infinite" if np.isinf(values[row]) else "too large for 32-bit floating point"
             raise DataError(f"{self.called}: the value at {self.at(row)} is {reason}.")
+
+    def check_resolution(self, values: NDArray[np.float64]) -> None:
+        """Refuses numbers that differ by a few of float64's steps only: most of what they say was rounded away."""
+        step, spread = float(np.spacing(np.abs(values).max())), float(values.std())
+        if (values == values[0]).all():
+            is_rounded = step > 1 and len(pc.unique(self.cells)) > 1
+        else:
+            is_rounded = spread < _LEAST_STEPS * step
+        if is_rounded:
+            raise DataError(
+                f"{self.called}: its values lie about {values[0]:.4g} and differ by too little for 64-bit floating "
+                f"point, whose steps are {step:.3g} there: subtract a constant from them."
+            )
 
     def at(self, row: int) -> str:
         """Where a row stands, in words."""

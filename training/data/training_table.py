@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.config import Task
+from models.labels import Label, LabelType, typed_label
 from models.names import Names
 from training.data.column_choices import ColumnChoices
 from training.data.values import Kind, Values, content_of, kind_of, missing_of
@@ -30,7 +31,7 @@ class TrainingTable:
         features: `(rows,)` values by column name: float64 with NaN for missing in a numeric column, `Names` in a
             categorical one, datetime64[us] of UTC with NaT for missing in one of dates.
         target_name: the target column.
-        labels: the classes in order; empty for regression.
+        labels: the classes in order, as texts; empty for regression.
         target: `(rows,)` int64 class indices, or float64 values for regression.
         choices: the user's decisions that the schema takes over.
         weight: `(rows,)` float64, how much each row counts; None for all the same.
@@ -38,6 +39,7 @@ class TrainingTable:
         time: `(rows,)` float64 or datetime64[us], by which rows are split; None for a split by chance.
         test_rows: how many rows, the last ones, are the test part (a file of its own); 0 for a test part to be drawn.
         notes: sentences on columns and rows that the user should read.
+        label_type: type that the labels have in the table that was read.
     """
 
     name: str
@@ -51,6 +53,12 @@ class TrainingTable:
     time: NDArray[Any] | None = None
     test_rows: int = 0
     notes: tuple[str, ...] = ()
+    label_type: LabelType = "str"
+
+    @property
+    def classes(self) -> tuple[Label, ...]:
+        """The labels in order, of the type that they have in the table; empty for regression."""
+        return tuple(typed_label(text, self.label_type) for text in self.labels)
 
     @property
     def rows(self) -> int:

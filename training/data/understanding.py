@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from models.config import Task
 from models.errors import DataError
-from models.names import Names
-from training.data.cells import in_order
+from training.data.class_labels import Classes, read_classes, read_same_classes
 from training.data.column_choices import ColumnChoices
 from training.data.features import read_features, read_same_features
 from training.data.raw_column import RawColumn
@@ -63,7 +62,7 @@ def read_training_table(
     names = [column for column in table.columns if column != target and choices.is_feature(column)]
     if not names:
         raise DataError(f"{table.source} has no column to learn from beside the target {target!r}.")
-    labels, values = read_target(RawColumn(table, target, "target"), task)
+    classes, values = read_target(RawColumn(table, target, "target"), task)
     features = read_features([RawColumn(table, column) for column in names], choices, notes)
     if not features:
         raise DataError(f"{table.source} has no column to learn from beside the target {target!r}: {' '.join(notes)}")
@@ -72,7 +71,8 @@ def read_training_table(
         name=name,
         features=features,
         target_name=target,
-        labels=labels,
+        labels=() if classes is None else classes.labels,
+        label_type="str" if classes is None else classes.type,
         target=values,
         choices=choices,
         weight=read_weight(roles["weight"]) if "weight" in roles else None,
@@ -111,8 +111,8 @@ def with_target(table: Table, target: str, choices: ColumnChoices, notes: list[s
     return table.select(~missing) if count else table
 
 
-def read_target(column: RawColumn, task: Task | None) -> tuple[tuple[str, ...], NDArray[Any]]:
-    """The labels in order and `(rows,)` int64 their indices, or no labels and `(rows,)` float64 values.
+def read_target(column: RawColumn, task: Task | None) -> tuple[Classes | None, NDArray[Any]]:
+    """The classes and `(rows,)` int64 indices of their labels, or None and `(rows,)` float64 values.
 
     Raises:
         DataError: a gap, one value only, or cells that the task does not go with.
@@ -129,14 +129,12 @@ def read_target(column: RawColumn, task: Task | None) -> tuple[tuple[str, ...], 
             )
     if numbers is not None and (task == "regression" or not _is_numbered_classes(numbers)):
         column.check_range(numbers)
+        column.check_resolution(numbers)
         if (numbers == numbers[0]).all():
             raise DataError(f"{column.called} has one value only, {numbers[0]:g}: there is nothing to predict.")
-        return (), numbers
-    names = column.names()
-    labels = in_order(set(names.distinct()))
-    if len(labels) < 2:
-        raise DataError(f"{column.called} has one class only, {labels[0]!r}: there is nothing to tell apart.")
-    return labels, _indices(names, labels)
+        return None, numbers
+    classes = read_classes(column)
+    return classes, classes.codes
 
 
 def _with_test_part(train: TrainingTable, train_raw: Table, test: Table) -> TrainingTable:
@@ -177,20 +175,10 @@ def _same_target(column: RawColumn, train: TrainingTable) -> NDArray[Any]:
     """The target of a test part: `(rows,)` indices of the training part's labels, or values."""
     column.check_complete("fill it in, remove the row, or leave such rows out (--drop-missing-target)")
     if train.labels:
-        names = column.names()
-        if unseen := set(names.distinct()) - set(train.labels):
-            row = next(row for row in range(len(names)) if names[row] in unseen)
-            raise DataError(f"{column.called}: class {names[row]!r} at {column.at(row)} is none of the training rows'.")
-        return _indices(names, train.labels)
+        return read_same_classes(column, train.labels, train.label_type)
     numbers = column.as_numbers("remove the row")
     column.check_range(numbers)
     return numbers
-
-
-def _indices(names: Names, labels: tuple[str, ...]) -> NDArray[np.int64]:
-    """`(rows,)` the place of each row's name among the labels."""
-    place = {label: i for i, label in enumerate(labels)}
-    return np.array([place.get(name, -1) for name in names.names], dtype=np.int64)[names.codes]
 
 
 def _is_numbered_classes(numbers: NDArray[np.float64]) -> bool:

@@ -133,17 +133,17 @@ def _estimator_name(estimator: Any) -> str:
     return type(estimator if steps is None else steps[-1][1]).__name__
 
 
-def _answers(estimator: Any, x: NDArray[np.float64], classes: int) -> NDArray[np.float32]:
+def _answers(estimator: Any, x: NDArray[np.float64], classes: int) -> NDArray[np.floating[Any]]:
     """(rows, classes) probabilities, with 0 for a class that the training part lacks, or (rows, 1) values."""
     if not classes:
-        return np.asarray(estimator.predict(x), dtype=np.float32)[:, None]
+        return np.asarray(estimator.predict(x), dtype=np.float64)[:, None]
     probabilities = np.zeros((len(x), classes), dtype=np.float32)
     probabilities[:, estimator.classes_] = estimator.predict_proba(x)
     return probabilities
 
 
 def _gains(
-    model: FittedModel, truth: NDArray[Any], answers: Mapping[str, NDArray[np.float32]]
+    model: FittedModel, truth: NDArray[Any], answers: Mapping[str, NDArray[np.floating[Any]]]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
     """By measure and model, `(rows,)` what each row adds to the mean that is the measure; more is better."""
     if not model.table.labels:
@@ -157,7 +157,7 @@ def _gains(
     return {"accuracy": right, "log_loss": {name: -_log_losses(values, truth) for name, values in answers.items()}}
 
 
-def _log_losses(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> NDArray[np.float64]:
+def _log_losses(probabilities: NDArray[np.floating[Any]], truth: NDArray[np.int64]) -> NDArray[np.float64]:
     """(rows,) -log p(true class), bounded as `training.metrics` bounds it."""
     of_truth = probabilities[np.arange(len(truth)), truth].astype(np.float64)
     return -np.log(np.maximum(of_truth, np.finfo(np.float32).tiny))

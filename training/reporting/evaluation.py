@@ -165,9 +165,9 @@ def evaluation_of(model: FittedModel, *, seed: int = 0) -> Evaluation:
     )
 
 
-def answers_of(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(rows, in_features) → (rows, out_features), in pieces that bound the memory of the layers between."""
-    return np.concatenate([network.forward(x[at : at + _CHUNK]) for at in range(0, len(x), _CHUNK)])
+def answers_of(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[Any]:
+    """(rows, in_features) → (rows, out_features) in the target's unit, in pieces that bound the layers' memory."""
+    return np.concatenate([network.answer(x[at : at + _CHUNK]) for at in range(0, len(x), _CHUNK)])
 
 
 def _importances(
@@ -182,7 +182,7 @@ def _importances(
     if not model.table.labels and np.ptp(truth[chosen]) == 0:
         return (), 0, "Not measured: the target has one value only in the test part."
     found = importance.permutation_importance(
-        network.forward,
+        network.answer,
         x[chosen],
         score=importance.score_of(HEADLINE[model.table.task], truth[chosen]),
         blocks=blocks,
@@ -258,7 +258,7 @@ def _residuals(truth: NDArray[np.float64], values: NDArray[np.float64], rng: np.
 
 
 def _largest_errors(
-    model: FittedModel, rows: NDArray[np.int64], truth: NDArray[Any], answers: NDArray[np.float32]
+    model: FittedModel, rows: NDArray[np.int64], truth: NDArray[Any], answers: NDArray[Any]
 ) -> tuple[LargestError, ...]:
     labels = model.table.labels
     if labels:

@@ -22,6 +22,7 @@ METRIC_NAMES = {
 }
 
 _SHOWN_CATEGORIES = 6
+_DIGITS = 7  # of a number that came from data
 _LONGEST = 60  # characters of one value
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -47,9 +48,17 @@ def figure(value: object) -> str:
 
 def plainly(value: object) -> str:
     """A value that came from data, on one line and bounded in length."""
-    text = f"{value:.7g}" if isinstance(value, float) else str(value)
+    text = f"{value:.{_DIGITS}g}" if isinstance(value, float) else str(value)
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def apart(value: float, step: float) -> str:
+    """A value with enough digits to tell it from another that is `step` away, and with seven at least."""
+    digits = _DIGITS
+    if value and step:
+        digits = min(max(math.ceil(math.log10(abs(value)) - math.log10(abs(step))) + 3, digits), 17)
+    return f"{value:.{digits}g}"
 
 
 def columns_table(schema: Schema) -> list[tuple[str, str, str, str]]:
@@ -65,13 +74,13 @@ def _seen(column: Mapping[str, Any]) -> str:
         shown = ", ".join(plainly(category) for category in categories[:_SHOWN_CATEGORIES])
         more = f", … ({len(categories):,} in all)" if len(categories) > _SHOWN_CATEGORIES else ""
         return f"{shown}{more}"
-    low, high = (_at(column["kind"], column[field]) for field in ("minimum", "maximum"))
-    return f"{low} to {high}"
+    low, high = column["minimum"], column["maximum"]
+    if column["kind"] != "date":
+        return f"{apart(low, high - low)} to {apart(high, high - low)}"
+    return f"{_at(low)} to {_at(high)}"
 
 
-def _at(kind: str, value: float) -> str:
-    if kind != "date":
-        return plainly(value)
+def _at(value: float) -> str:
     moment = _EPOCH + timedelta(days=value)
     return f"{moment:%Y-%m-%d}" if value.is_integer() else f"{moment:%Y-%m-%d %H:%M}"
 

@@ -12,7 +12,7 @@ from training.reporting import page
 from training.reporting.charts import Chart
 from training.reporting.comparison import Comparison
 from training.reporting.evaluation import Calibration, Confusion, Evaluation, LargestError
-from training.reporting.figures import columns_table, figure, metric_name, plainly
+from training.reporting.figures import apart, columns_table, figure, metric_name, plainly
 from training.reporting.importance import REPEATS, Importance
 from training.reporting.report_charts import learning_curves, reliability_chart, residual_charts, residuals_in_words
 
@@ -194,7 +194,10 @@ def _largest_errors(evaluation: Evaluation) -> str:
 def _error_row(error: LargestError, columns: list[str]) -> list[str]:
     probability = [] if error.probability is None else [figure(error.probability)]
     features = [plainly("" if error.features[name] is None else error.features[name]) for name in columns]
-    return [f"{error.row:,}", plainly(error.truth), plainly(error.answer), *probability, *features]
+    answers = [error.truth, error.answer]
+    if isinstance(error.truth, float) and isinstance(error.answer, float):
+        answers = [apart(value, error.answer - error.truth) for value in (error.truth, error.answer)]
+    return [f"{error.row:,}", *map(plainly, answers), *probability, *features]
 
 
 def _columns(model: FittedModel) -> str:

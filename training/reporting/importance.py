@@ -18,8 +18,8 @@ from models.errors import ConfigError
 from models.schema import Schema
 from models.summary import Summary
 
-Answer = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-Score = Callable[[NDArray[np.float32]], float]
+Answer = Callable[[NDArray[np.float32]], NDArray[Any]]
+Score = Callable[[NDArray[Any]], float]
 
 ROWS = 2_000
 REPEATS = 5

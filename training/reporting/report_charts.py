@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from training.engines.engine import Trained
 from training.reporting.charts import Axis, Chart, axis_over
 from training.reporting.evaluation import Calibration, Residuals
 from training.reporting.figures import figure, metric_name
 
+_FAR = 1e4  # spreads from 0: five ticks of five digits no longer differ
 _COLOURS = ("first", "second", "third", "fourth")
 
 
@@ -41,16 +44,18 @@ def learning_curves(trained: Trained) -> list[Chart]:
 def residual_charts(found: Residuals) -> list[Chart]:
     """Predicted against true values, and the histogram of their difference."""
     both = [value for point in found.points for value in point]
-    axis = axis_over("true value", both)
+    base = _base_of(min(both), max(both))
+    less = f" − {base:,.17g}" if base else ""
+    axis = axis_over(f"true value{less}", [value - base for value in both])
     scatter = Chart(
         title="Predicted against true values",
         about=f"{len(found.points)} rows; the closer to the diagonal, the better.",
         x=axis,
-        y=Axis(label="predicted value", low=axis.low, high=axis.high),
+        y=Axis(label=f"predicted value{less}", low=axis.low, high=axis.high),
     )
     scatter.line([(axis.low, axis.low), (axis.high, axis.high)], colour="thin rule")
     for truth, value in found.points:
-        scatter.point(truth, value, colour="first", radius=2.5)
+        scatter.point(truth - base, value - base, colour="first", radius=2.5)
     histogram = Chart(
         title="Errors: predicted minus true",
         about=residuals_in_words(found),
@@ -60,6 +65,15 @@ def residual_charts(found: Residuals) -> list[Chart]:
     for low, high, count in zip(found.edges, found.edges[1:], found.counts, strict=False):
         histogram.bar(low, high, count, colour="first", label=f"{figure(low)} to {figure(high)}: {count:,} rows")
     return [scatter, histogram]
+
+
+def _base_of(low: float, high: float) -> float:
+    """A round number to subtract from values so far from 0 that all ticks of an axis would show the same text."""
+    spread = high - low
+    if spread == 0 or max(abs(low), abs(high)) < _FAR * spread:
+        return 0.0
+    step: float = 10.0 ** math.ceil(math.log10(spread))
+    return math.floor(low / step) * step
 
 
 def residuals_in_words(found: Residuals) -> str:

@@ -152,7 +152,7 @@ def _standard_error(model: FittedModel, metric: Metric) -> float | None:
         share = float(model.metrics["validation"]["accuracy"])
         return math.sqrt(share * (1 - share) / len(rows))
     checkpoint = model.checkpoint
-    answers: NDArray[np.float32] = checkpoint.inference_network().forward(encode(checkpoint.schema, model.table, rows))
+    answers = checkpoint.inference_network().answer(encode(checkpoint.schema, model.table, rows))
     truth = model.table.target[rows]  # (rows,)
     if metric == "rmse":
         squares = np.square(answers[:, 0].astype(np.float64) - truth)

@@ -37,7 +37,7 @@ def predict(problem: Problem, **settings: Any) -> tuple[Any, dict[str, Any]]:
     assert np.array_equal(fitted.split.test, problem.split.test), "scored on the rows that all methods are scored on"
     rows = [fitted.table.example(int(row)) for row in problem.split.test]
     checkpoint = fitted.checkpoint
-    answers = checkpoint.inference_network().forward(RowEncoder(checkpoint.schema).encode_matrix(rows))
+    answers = checkpoint.inference_network().answer(RowEncoder(checkpoint.schema).encode_matrix(rows))
     notes = {"epoch": fitted.trained.best_epoch, "epochs": fitted.trained.epochs_run}
     if problem.task == "regression":
         return answers[:, 0].astype(np.float64), notes

@@ -119,7 +119,7 @@ def _detail(served: ServedVersion, catalog: Catalog) -> ModelDetail:
         versions=list(entry.versions),
         aliases=dict(entry.aliases),
         task=served.config.task,
-        labels=None if served.labels is None else list(served.labels),
+        classes=None if served.labels is None else list(served.labels),
         columns=schema["columns"],
         target=schema["target"],
         architecture=served.config.to_dict(),
