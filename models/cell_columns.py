@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cells import Refused, category_finder, category_numbers
+from models.cell_text import bare, is_missing
+from models.cells import UNKNOWN, Refused, category_finder, category_numbers
 from models.column_encoding import encode_dates, encode_numbers
 from models.columns import CategoricalColumn, Column, DateColumn, NumericColumn
 from models.date_texts import parse_texts
+from models.dates import parse
 from models.errors import DataError
 
-ColumnWriter = Callable[[Sequence[Any], NDArray[np.float32]], None]
+ColumnWriter = Callable[[Sequence[Any], NDArray[np.float32]], int]
 
 _NO_CATEGORY, _UNREAD = -1, -2  # beside the positions of categories
 _NUMBERS = frozenset({float, int})
@@ -28,15 +30,21 @@ _TEXTS_AND_GAPS = frozenset({str, type(None)})
 
 
 def column_writer(column: Column) -> ColumnWriter:
-    """Prepares what writes a column's cells into `(rows, width)` zeros; it raises `Refused`."""
+    """Prepares what writes a column's cells into `(rows, width)` zeros and gives the number of unknown ones.
+
+    It raises `Refused`.
+    """
     if isinstance(column, NumericColumn):
         return _numeric_writer(column)
     return _date_writer(column) if isinstance(column, DateColumn) else _category_writer(column)
 
 
 def _numeric_writer(column: NumericColumn) -> ColumnWriter:
-    def write(cells: Sequence[Any], block: NDArray[np.float32]) -> None:
+    def write(cells: Sequence[Any], block: NDArray[np.float32]) -> int:
         kinds = set(map(type, cells))
+        if str in kinds:  # one that says missing is a gap, and any other is refused
+            cells = [None if isinstance(cell, str) and is_missing(cell) else cell for cell in cells]
+            kinds = set(map(type, cells))
         if not kinds <= _NUMBERS_AND_GAPS:
             raise Refused
         try:
@@ -51,24 +59,37 @@ def _numeric_writer(column: NumericColumn) -> ColumnWriter:
             encode_numbers(column, numbers, block)
         except (DataError, OverflowError):  # a whole number beyond what a float holds
             raise Refused from None
+        return 0
 
     return write
 
 
 def _date_writer(column: DateColumn) -> ColumnWriter:
-    def write(cells: Sequence[Any], block: NDArray[np.float32]) -> None:
+    def write(cells: Sequence[Any], block: NDArray[np.float32]) -> int:
         if not set(map(type, cells)) <= _TEXTS_AND_GAPS:
             raise Refused
         gaps = cells.count(None)
         moments, sound = parse_texts([cell or "" for cell in cells] if gaps else cells)
         if len(cells) - np.count_nonzero(sound) != gaps:
-            raise Refused
+            _read_spaced(cells, moments, np.flatnonzero(~sound).tolist())
         try:
             encode_dates(column, moments, block)
         except DataError:
             raise Refused from None
+        return 0
 
     return write
+
+
+def _read_spaced(cells: Sequence[str | None], moments: NDArray[np.datetime64], rows: Sequence[int]) -> None:
+    """Reads dates with blanks around them into some rows; those that say missing stay gaps."""
+    for row in rows:
+        text = bare(cells[row] or "")
+        moment = parse(text)
+        if moment is not None:
+            moments[row] = moment
+        elif not is_missing(text):
+            raise Refused
 
 
 def _category_writer(column: CategoricalColumn) -> ColumnWriter:
@@ -78,18 +99,28 @@ def _category_writer(column: CategoricalColumn) -> ColumnWriter:
     # The last one stands for no category, whose position is -1.
     numbers = None if is_one_hot else np.array([*category_numbers(column), 0.0], dtype=np.float32)
 
-    def write(cells: Sequence[Any], block: NDArray[np.float32]) -> None:
+    def write(cells: Sequence[Any], block: NDArray[np.float32]) -> int:
         try:
             positions = np.fromiter(map(known.get, cells, repeat(_UNREAD)), dtype=np.intp, count=len(cells))
         except TypeError:  # a list or an object
             raise Refused from None
+        unknown = 0
+        read: dict[str, int | None] = {}  # each other spelling, and each unknown category, is asked for once
         for row in np.flatnonzero(positions == _UNREAD).tolist():
-            position = find(cells[row])
-            positions[row] = _NO_CATEGORY if position is None else position
+            cell = cells[row]
+            if type(cell) is not str:
+                position = find(cell)
+            elif cell in read:
+                position = read[cell]
+            else:
+                position = read[cell] = find(cell)
+            unknown += position == UNKNOWN
+            positions[row] = _NO_CATEGORY if position is None or position == UNKNOWN else position
         if numbers is not None:
             block[:, 0] = numbers[positions]
         else:
             rows = np.flatnonzero(positions != _NO_CATEGORY)
             block[rows, positions[rows]] = 1.0
+        return unknown
 
     return write

@@ -10,12 +10,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from models.cell_text import NoCategory, bare, category_of, is_missing
 from models.columns import FLOAT32_LIMIT, CategoricalColumn, Column, DateColumn, NumericColumn
 from models.dates import CIRCLES, PART_OF, days_since_1970, parse
+from models.unknown_cells import UnknownCells
 
 MAX_ECHO = 60  # characters of one value or name repeated in a message
 _MAX_LISTED = 10  # columns or categories listed in a message
-_MAX_CATEGORY_BITS = 1_000  # a category may be a number, but Python refuses to write out thousands of digits
+
+_FEW_BITS = 64  # what a JSON parser gives as a whole number; one of thousands of digits is not worth writing out
+UNKNOWN = -1  # the position of a category that training did not see
 
 CellWriter = Callable[[list[float], Any], None]
 
@@ -24,13 +28,21 @@ class Refused(Exception):
     """A cell or row that a prepared writer cannot take: a signal inside the encoders, which never leaves them."""
 
 
-def cell_writer(column: Column, at: int) -> CellWriter:
-    """What writes one cell of this column into a row of zeros, from feature `at` on; it raises `Refused`."""
+def cell_writer(column: Column, at: int, unknown: UnknownCells | None = None) -> CellWriter:
+    """Makes what writes one cell of a column into a row of zeros; it raises `Refused`.
+
+    Args:
+        column: the column.
+        at: position of its first feature in the row.
+        unknown: takes the count of unknown categories; None counts none.
+    """
+    unknown = UnknownCells() if unknown is None else unknown
     if isinstance(column, NumericColumn):
         return _numeric_writer(column, at)
     if isinstance(column, DateColumn):
         return _date_writer(column, at)
-    return _one_hot_writer(column, at) if column.encoding == "one_hot" else _number_writer(column, at)
+    make = _one_hot_writer if column.encoding == "one_hot" else _number_writer
+    return make(column, at, unknown)
 
 
 def _numeric_writer(column: NumericColumn, at: int) -> CellWriter:
@@ -50,6 +62,8 @@ def _numeric_writer(column: NumericColumn, at: int) -> CellWriter:
             write_missing(features)
         elif isinstance(cell, float):  # a subclass, such as NumPy's float64
             write(features, float(cell))
+        elif isinstance(cell, str) and is_missing(cell):
+            write_missing(features)
         else:
             raise Refused
 
@@ -65,8 +79,13 @@ def _date_writer(column: DateColumn, at: int) -> CellWriter:
         if cell is None:
             write_missing(features)
             return
-        moment = parse(cell) if isinstance(cell, str) else None
+        if not isinstance(cell, str):
+            raise Refused
+        moment = parse(cell) or parse(bare(cell))
         if moment is None:
+            if is_missing(cell):
+                write_missing(features)
+                return
             raise Refused
         features[at] = days_since_1970(moment) - origin
         for place, part_of, circle in parts:
@@ -90,24 +109,32 @@ def _missing_writer(column: NumericColumn | DateColumn, at: int) -> Callable[[li
     return write
 
 
-def _one_hot_writer(column: CategoricalColumn, at: int) -> CellWriter:
-    find = category_finder(column)
+def _one_hot_writer(column: CategoricalColumn, at: int, unknown: UnknownCells) -> CellWriter:
+    find, name = category_finder(column), column.name
 
     def write(features: list[float], cell: Any) -> None:
         position = find(cell)
-        if position is not None:
-            features[at + position] = 1.0
+        if position is None:
+            return
+        if position == UNKNOWN:
+            unknown.add(name)
+            return
+        features[at + position] = 1.0
 
     return write
 
 
-def _number_writer(column: CategoricalColumn, at: int) -> CellWriter:
-    find, numbers = category_finder(column), category_numbers(column)
+def _number_writer(column: CategoricalColumn, at: int, unknown: UnknownCells) -> CellWriter:
+    find, numbers, name = category_finder(column), category_numbers(column), column.name
 
     def write(features: list[float], cell: Any) -> None:
         position = find(cell)
-        if position is not None:
-            features[at] = numbers[position]
+        if position is None:
+            return
+        if position == UNKNOWN:
+            unknown.add(name)
+            return
+        features[at] = numbers[position]
 
     return write
 
@@ -118,34 +145,49 @@ def category_numbers(column: CategoricalColumn) -> list[float]:
 
 
 def category_finder(column: CategoricalColumn) -> Callable[[Any], int | None]:
-    """What finds the position of a cell's category; None where its features stay 0; it raises `Refused`."""
+    """Makes what finds the category of a cell.
+
+    A cell that is written as the category is costs one look-up; any other is read as `category_of` reads it.
+
+    Returns:
+        A function from a cell to the position of its category, `UNKNOWN` for a category that training did not see,
+        or None for a missing one. The features of the last two stay 0. It raises `Refused` for what the column takes
+        neither as unknown nor as missing, and for what names no category.
+    """
     positions = {category: i for i, category in enumerate(column.categories)}
+    for i, category in enumerate(column.categories):  # training's are in their one spelling already
+        if (spelled := category_of(category)) is not None:
+            positions.setdefault(spelled, i)
+    by_text = positions.get
     if_missing, if_unknown = column.missing == "ignore", column.unknown == "ignore"
 
     def find(cell: Any) -> int | None:
-        name = cell if type(cell) is str else _category_name(cell)
-        position = positions.get(name) if name is not None else None
-        if position is None and not (if_missing if cell is None else if_unknown and name is not None):
+        position = None
+        if type(cell) is str:
+            position = by_text(cell)
+        elif type(cell) is int and cell.bit_length() <= _FEW_BITS:
+            position = by_text(int.__repr__(cell))
+        elif type(cell) is bool:
+            position = by_text("true" if cell else "false")
+        if position is not None:
+            return position
+        try:
+            name = category_of(cell)
+        except NoCategory:
+            raise Refused from None
+        position = None if name is None else by_text(name)
+        if position is not None:
+            return position
+        if not (if_missing if name is None else if_unknown):
             raise Refused
-        return position
+        return None if name is None else UNKNOWN
 
     return find
 
 
-def _category_name(cell: Any) -> str | None:
-    """The category that a cell names: JSON may carry the training table's 10115 as a number, or its yes/no as true."""
-    if isinstance(cell, str):
-        return cell
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    if isinstance(cell, int) and cell.bit_length() <= _MAX_CATEGORY_BITS:
-        return str(cell)
-    return None
-
-
 def reason(column: Column, cell: Any) -> str:
     """Why this column refuses this cell."""
-    if cell is None:
+    if _is_missing(column, cell):
         return "the value is missing, and training saw no missing value in this column"
     if isinstance(column, CategoricalColumn):
         return f"{shown(cell)} is not a category of this column, which knows {listed(column.categories)}"
@@ -156,6 +198,12 @@ def reason(column: Column, cell: Any) -> str:
     if isinstance(cell, float) and not math.isfinite(cell):
         return f"{shown(cell)} is not a finite number"
     return f"{shown(cell)} is too large for 32-bit floating point"
+
+
+def _is_missing(column: Column, cell: Any) -> bool:
+    if isinstance(column, CategoricalColumn) and isinstance(cell, float):
+        return cell != cell
+    return cell is None or (isinstance(cell, str) and is_missing(cell))
 
 
 def listed(names: Sequence[str]) -> str:

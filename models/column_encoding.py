@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cells import Refused, category_finder, category_numbers, reason
+from models.cells import UNKNOWN, Refused, category_finder, category_numbers, reason
 from models.columns import FLOAT32_LIMIT, CategoricalColumn, DateColumn, NumericColumn
 from models.dates import are_dates, circle_points, elapsed_days
 from models.errors import DataError
@@ -142,7 +142,7 @@ def _positions(column: CategoricalColumn, cells: list[Any]) -> NDArray[np.int64]
     for i, cell in enumerate(cells):
         try:
             position = find(cell)
-            positions[i] = _NO_CATEGORY if position is None else position
+            positions[i] = _NO_CATEGORY if position is None or position == UNKNOWN else position
         except Refused:
             positions[i] = _REFUSED
     return positions

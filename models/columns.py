@@ -112,7 +112,8 @@ class CategoricalColumn:
     Attributes:
         name: the column's name in the training table.
         categories: the names known from the training part, in the order of their features.
-        unknown: what a category outside them gets: `refuse` (an error) or `ignore` (all features 0).
+        unknown: what a category outside them gets: `refuse` (an error) or `ignore` (all features 0, which training
+            shows the network by dropping categories at random).
         missing: what a missing value gets, likewise.
         encoding: `one_hot` (a feature a category, 1 where it is that one), `sign` (one feature: -1 for the first of
             two categories, 1 for the second) or `index` (one feature: i + 1 for category i, to be looked up).

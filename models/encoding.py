@@ -28,7 +28,9 @@ from models.column_encoding import encode_columns
 from models.columns import FLOAT32_LIMIT, NumericColumn
 from models.compact_rows import CompactRows
 from models.errors import Fault, RowError
+from models.row_names import RowNames
 from models.schema import Schema
+from models.unknown_cells import UnknownCells
 
 __all__ = ["MAX_FAULTS", "RowEncoder", "encode_columns"]
 
@@ -40,6 +42,9 @@ class RowEncoder:
     """Encodes rows by a schema.
 
     A row is a list of values in column order or a mapping by column name.
+
+    Attributes:
+        unknown: the unknown categories among the rows encoded since its caller took the counts.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -56,8 +61,10 @@ class RowEncoder:
         self._origins = np.array([column.origin for column in numeric]) if len(numeric) == len(schema.columns) else None
         # Where the numbers stand among the features; None where they are all of them, without an indicator.
         self._places = None if self.width == len(schema.columns) else np.array(starts[:-1])
+        self.unknown = UnknownCells()
         self._writers = {
-            column.name: cell_writer(column, start) for column, start in zip(schema.columns, starts, strict=False)
+            column.name: cell_writer(column, start, self.unknown)
+            for column, start in zip(schema.columns, starts, strict=False)
         }
         self.compact = CompactRows(schema)
         compact_starts = accumulate((column.width for column in self.compact.columns), initial=0)
@@ -65,6 +72,7 @@ class RowEncoder:
             (slice(start, start + column.width), column_writer(column))
             for column, start in zip(self.compact.columns, compact_starts, strict=False)
         ]
+        self._row_names = RowNames(self._names)
         getter = itemgetter(*self._names)
         self._by_name: Callable[[Mapping[str, Any]], Sequence[Any]] = (
             getter if len(self._names) > 1 else lambda row: (getter(row),)
@@ -91,7 +99,9 @@ class RowEncoder:
                 return self.compact.expand(compact).tobytes()
             return b"".join([self._encode_row(row) for row in rows])
         except Refused:
-            raise RowError(self._diagnose(rows)) from None
+            diagnosis = self._diagnose(rows)
+            self.unknown.take()  # rows that are refused tell nothing of what was answered
+            raise RowError(diagnosis) from None
 
     @property
     def takes_numbers(self) -> bool:
@@ -143,13 +153,15 @@ class RowEncoder:
     def _ordered(self, row: Any) -> Sequence[Any]:
         """A row's cells in column order, once its width and names are known to be right."""
         if isinstance(row, Mapping):
-            try:
-                cells = self._by_name(row)
-            except KeyError:
-                raise Refused from None
             if len(row) != len(self._names):
                 raise Refused
-            return cells
+            try:
+                return self._by_name(row)
+            except KeyError:
+                respelled = self._row_names.respelled(row)
+            if respelled is None:
+                raise Refused
+            return self._by_name(respelled)
         if isinstance(row, list | tuple) and len(row) == len(self._names):
             return row
         raise Refused
@@ -165,11 +177,15 @@ class RowEncoder:
             is for the careful way.
         """
         matrix = np.zeros((len(rows), self.compact.width), dtype="<f4")
+        unknown = {}
         try:
-            for cells, (place, write) in zip(self._columns(rows), self._column_writers, strict=True):
-                write(cells, matrix[:, place])
+            for name, cells, (place, write) in zip(self._names, self._columns(rows), self._column_writers, strict=True):
+                if found := write(cells, matrix[:, place]):
+                    unknown[name] = found
         except Refused:
             return None
+        for name, found in unknown.items():
+            self.unknown.add(name, found)
         return matrix
 
     def _columns(self, rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
@@ -181,7 +197,7 @@ class RowEncoder:
             try:
                 return [[row[name] for row in rows] for name in self._names]
             except KeyError:
-                raise Refused from None
+                pass  # other spellings of the names, or other names
         if kinds != {list}:
             rows = [self._ordered(row) for row in rows]
         elif set(map(len, rows)) != {len(self._names)}:
@@ -200,10 +216,12 @@ class RowEncoder:
 
     def _row_faults(self, i: int, row: Any) -> Iterator[Fault]:
         if isinstance(row, Mapping):
-            for name in row:
-                if name not in self._writers:
-                    message = f"not a column of this model; its columns are {listed(self._names)}"
-                    yield Fault(i, sendable(str(name)[:MAX_ECHO]), message)
+            for key, twin in self._row_names.misfits(row):
+                message = f"not a column of this model; its columns are {listed(self._names)}"
+                if twin is not None:
+                    message = f"another key of this row names column {twin[:MAX_ECHO]!r} too"
+                yield Fault(i, sendable(str(key)[:MAX_ECHO]), message)
+            row = {name: cell for key, cell in row.items() if (name := self._row_names.find(key)) is not None}
             for name in self._names:
                 if name not in row:
                     yield Fault(i, name, "this column is missing")

@@ -177,6 +177,7 @@ class ModelMetrics:
         self._marked = False
         self.statuses: Tally[int] = Tally()
         self.rows = 0
+        self.unknown = 0
         self.latency = _Gathered(SECONDS_BUCKETS)
         self.queue_wait = _Gathered(SECONDS_BUCKETS)
 
@@ -189,10 +190,15 @@ class ModelMetrics:
             self._marked = True
             self._mark(self)
 
+    def observe_unknown(self, cells: int) -> None:
+        """Counts cells of unknown categories, before the request that they are of."""
+        self.unknown += cells
+
     def flushed(self) -> None:
         """Begins anew."""
         self.statuses.clear()
         self.rows = 0
+        self.unknown = 0
         self._marked = False
 
 
@@ -207,6 +213,9 @@ class ApiMetrics:
             "axon_requests", "Prediction requests by answer.", (*_MODEL, "status"), registry=registry
         )
         self._rows = Counter("axon_rows", "Rows predicted.", _MODEL, registry=registry)
+        self._unknown = Counter(
+            "axon_unknown_categories", "Cells predicted whose category training did not see.", _MODEL, registry=registry
+        )
         self._latency = _BulkHistogram(
             "axon_request_seconds",
             "From a request's arrival to its answer.",
@@ -260,6 +269,8 @@ class ApiMetrics:
                 self._requests.labels(*gathered.labels, status).inc(n)
             if gathered.rows:
                 self._rows.labels(*gathered.labels).inc(gathered.rows)
+                # Also where it is 0, so that the first unknown cell is an increase and not a new series.
+                self._unknown.labels(*gathered.labels).inc(gathered.unknown)
             gathered.latency.flush(self._latency.labels(*gathered.labels))
             gathered.queue_wait.flush(self._queue_wait.labels(*gathered.labels))
             gathered.flushed()

@@ -81,6 +81,8 @@ class TrainConfig:
             fall to 0 along half a cosine.
         label_smoothing: share of each label spread over all classes in training.
         class_weight: `balanced` weighs rows so that all classes count alike; `none` does not.
+        drop_categories: share of the cells of categorical columns that read as unknown in training, so that the
+            network knows what to make of a category that it has not seen; only where serving takes such categories.
         clip_norm: the gradient's norm over all parameters is cut down to this; None does not.
         batch_size: rows a step; None takes a power of two near a 32nd of the training rows, from 16 to 1024.
         drop_last: whether an epoch leaves out the rows that do not fill a batch, other ones each time, rather than
@@ -125,6 +127,7 @@ class TrainConfig:
     regularization: Regularization = FROM_RECIPE
     label_smoothing: float = FROM_RECIPE
     class_weight: ClassWeight = "none"
+    drop_categories: float = FROM_RECIPE
     clip_norm: float | None = FROM_RECIPE
     batch_size: int | None = FROM_RECIPE
     drop_last: bool = FROM_RECIPE
@@ -262,6 +265,7 @@ class TrainConfig:
         if self.label_smoothing is not None:
             _share("label_smoothing", self.label_smoothing)
         _share("beta2", self.beta2)
+        _share("drop_categories", self.drop_categories)
         if not _is_number(self.weight_decay) or not 0 <= float(self.weight_decay) < math.inf:
             raise ConfigError(f"weight_decay must be 0 or more, got {self.weight_decay!r}.")
         for name in ("learned_activation", "scale_inputs", "drop_last", "calibrate", "clamp"):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.config import MLPConfig
 from models.errors import ConfigError, DataError
 from models.inputs import InputConfig
-from models.schema import Schema
+from models.schema import CategoricalColumn, Schema
 from training.config import TrainConfig
 from training.data.class_balance import class_balance
 from training.data.preprocessing import encode, fit_schema, scale_target, standardise
@@ -53,6 +53,7 @@ class PreparedRows:
             validation_y=scale_target(schema, self.y["validation"]),
             weight=None if self.weight is None else self.weight["train"],
             validation_weight=None if self.weight is None else self.weight["validation"],
+            categories=_open_categories(schema),
         )
 
 
@@ -88,6 +89,16 @@ def prepare(table: TrainingTable, config: TrainConfig, *, split: Split | None = 
         y={part: table.target[getattr(split, part)] for part in PARTS},
         weight=None if weight is None else {part: weight[getattr(split, part)] for part in PARTS},
     )
+
+
+def _open_categories(schema: Schema) -> tuple[tuple[int, ...], ...]:
+    """Positions of each categorical column's features, for the columns that take unknown categories."""
+    at, places = 0, []
+    for column in schema.columns:
+        if isinstance(column, CategoricalColumn) and column.unknown == "ignore":
+            places.append(tuple(range(at, at + column.width)))
+        at += column.width
+    return tuple(places)
 
 
 def _weight(table: TrainingTable, config: TrainConfig, split: Split) -> NDArray[np.float64] | None:

@@ -43,6 +43,7 @@ _PLAIN: Mapping[str, Any] = {
     "schedule": "cosine",
     "regularization": "constant",
     "label_smoothing": 0.0,
+    "drop_categories": 0.02,
     "clip_norm": 1.0,
     "batch_size": None,
     "drop_last": False,
@@ -93,7 +94,14 @@ _BY_TASK: Mapping[Task, Mapping[str, Any]] = {
 }
 _ENGINES: Mapping[Engine, Mapping[str, Any]] = {
     "numpy": {**_PLAIN, "optimizer": "sgd", "learning_rate": 0.05},
-    "perceptron": {**_PLAIN, "hidden_sizes": (), "optimizer": "perceptron", "learning_rate": 1.0},
+    # Its rule looks for weights that make no mistake: rows that change from epoch to epoch would keep it from any.
+    "perceptron": {
+        **_PLAIN,
+        "drop_categories": 0.0,
+        "hidden_sizes": (),
+        "optimizer": "perceptron",
+        "learning_rate": 1.0,
+    },
 }
 
 MAX_ONE_HOT = 9  # categories of a column; one with more is embedded, where the recipe embeds

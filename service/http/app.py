@@ -70,7 +70,17 @@ _PREDICT_PROBLEMS: dict[int, str] = {
 
 _PREDICT_LINKS: Responses = {
     200: {
-        "headers": {"X-Request-ID": {"schema": {"type": "string"}}},
+        "headers": {
+            "X-Request-ID": {"schema": {"type": "string"}},
+            "X-Axon-Unknown-Categories": {
+                "description": "Cells whose category training did not see; absent where there are none.",
+                "schema": {"type": "integer", "minimum": 1},
+            },
+            "X-Axon-Unknown-Columns": {
+                "description": "Their columns, percent-encoded, each with its number of cells: `city=2, zip%20code=1`.",
+                "schema": {"type": "string"},
+            },
+        },
         "links": {"model": {"operationId": "show_model", "parameters": {"id": "$response.body#/model"}}},
     }
 }

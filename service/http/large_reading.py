@@ -11,6 +11,7 @@ from models.cells import listed
 from models.encoding import MAX_FAULTS, RowEncoder
 from models.errors import Fault, RowError
 from models.schema import MAX_COLUMNS
+from models.unknown_cells import UnknownCells
 from service.batching.encoded_rows import EncodedRows
 from service.errors import Problem, too_large
 from service.http.bulk_json import NumberReader
@@ -37,11 +38,13 @@ class LargeReading:
     Attributes:
         model: the model's id, once all steps are done.
         rows: the encoded rows; None without an encoder.
+        unknown: the unknown categories among them.
     """
 
     def __init__(self, body: Body, encoder: RowEncoder | None, *, numbers: NumberReader, most_rows: int) -> None:
         self.model: str | None = None
         self.rows = None if encoder is None else EncodedRows(encoder.compact)
+        self.unknown = UnknownCells()
         self._encoder = encoder
         self._most_rows = most_rows
         self._most_cells = MAX_COLUMNS if encoder is None else len(encoder.schema.columns)
@@ -85,6 +88,7 @@ class LargeReading:
         if compact is None:
             encoded.append((yield from self._encode_carefully(encoder, rows, first)))
         else:
+            self._take_unknown(encoder)
             encoded.append(compact)
 
     def _encode_carefully(self, encoder: RowEncoder, rows: list[Any], first: int) -> Generator[int, None, bytes]:
@@ -94,6 +98,7 @@ class LargeReading:
         for start in range(0, len(rows), _CAREFUL_ROWS):
             try:
                 parts.append(encoder.encode(rows[start : start + _CAREFUL_ROWS]))
+                self._take_unknown(encoder)
             except RowError as error:
                 faults += [Fault(first + start + fault.row, fault.column, fault.message) for fault in error.faults]
                 if len(faults) >= MAX_FAULTS:
@@ -102,6 +107,11 @@ class LargeReading:
         if faults:
             raise RowError(faults[:MAX_FAULTS])
         return b"".join(parts)
+
+    def _take_unknown(self, encoder: RowEncoder) -> None:
+        """Takes what was counted in this step, before another request's step counts with the same encoder."""
+        for column, cells in encoder.unknown.take().items() if encoder.unknown.counts else ():
+            self.unknown.add(column, cells)
 
     def _too_wide(self, wide: RowTooWide) -> Fault:
         if self._encoder is None:

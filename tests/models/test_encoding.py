@@ -104,7 +104,7 @@ NUMBERS = st.one_of(
         [0, -0.0, SMALLEST, -SMALLEST, SMALLEST / 2, 5e-324, FLOAT32_MAX, -FLOAT32_MAX, 3.4028235e38, 2**53 + 1]
     ),
 )
-WORDS = ["a", "b", "", "ü", "true", "1", "A", " a"]
+WORDS = ["a", "b", "e é", "ü", "true", "1", "A", "n/a"]
 
 
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
@@ -192,6 +192,7 @@ def test_every_form_of_a_row_gives_the_bytes_of_the_naive_oracle(case, seed):
 ODD_CELLS = st.one_of(
     NUMBERS, DATES, st.sampled_from(WORDS), st.none(), st.booleans(), st.text(max_size=3), st.just([]), st.just({}),
     st.sampled_from([10**400, 3.5e38, math.inf, math.nan, np.float64(1.5), "2024-02-30", "2024-01-01T25:00"]),
+    st.sampled_from(["NA", " NA ", "\u200b", " a", "TRUE", "u\u0308", " 2024-05-31\t", 1.0, " 1.0"]),
 )  # fmt: skip
 
 
@@ -392,8 +393,8 @@ def test_a_date_is_the_same_moment_however_it_is_written():
 
 NO_DATES = [
     *("2024-13-01", "2023-02-29", "2024-05-31T24:30", "2024-05-31T12:00+25:00", "31.05.2024", "05/31/2024"),
-    *("2024-05-31T", "2024-05-31Z", "2024-W01-1", "20240531", "2024-05-31x12:00", "2024-05", "", " 2024-05-31"),
-    *("2024-05-31\n", "0000-01-01", "10000-01-01", "0001-01-01T00:00+01:00", "9999-12-31T23:00-02:00", "٢٠٢٤-05-31"),
+    *("2024-05-31T", "2024-05-31Z", "2024-W01-1", "20240531", "2024-05-31x12:00", "2024-05", "0", "2024-05-31\t12:00"),
+    *("2024-05-31\n1", "0000-01-01", "10000-01-01", "0001-01-01T00:00+01:00", "9999-12-31T23:00-02:00", "٢٠٢٤-05-31"),
     *("2024-05-31T12:00:00." + "1" * 5000, "x" * 10_000, "\ud800", 1_717_113_600, 1.5, True, [], {}, 10**5000),
 ]
 
@@ -443,7 +444,7 @@ def test_a_category_may_be_named_by_the_number_or_boolean_that_json_has_for_it()
     assert fault.message.startswith("true is not a category")
 
 
-@pytest.mark.parametrize("cell", [10115.0, math.nan, [], {}, ["x"], {"x": 1}, 10**5000, b"x", object()], ids=range(9))
+@pytest.mark.parametrize("cell", [math.inf, [], {}, ["x"], {"x": 1}, 10**5000, b"x", object()], ids=range(8))
 def test_what_names_no_category_is_refused_also_where_unknown_ones_are_ignored(cell):
     for policy in ("refuse", "ignore"):
         encoder = RowEncoder(schema_of(categorical("c", "x", unknown=policy, missing=policy), numeric("n")))
@@ -667,7 +668,7 @@ BAD_COLUMNS = {
     "too large": (GOOD | {"n": np.array([HALFWAY, 1.0])}, "'n': row 0: .* is too large"),
     "unknown category": (GOOD | {"c": np.array(["x", "z"])}, "'c': row 1: \"z\" is not a category"),
     "missing category": (GOOD | {"c": np.array([None, "x"], dtype=object)}, "'c': row 0: the value is missing"),
-    "NaN for a category": (GOOD | {"c": np.array([np.nan, "x"], dtype=object)}, "'c': row 0: nan is not a category"),
+    "NaN for a category": (GOOD | {"c": np.array([np.nan, "x"], dtype=object)}, "'c': row 0: the value is missing"),
     "list for a category": (GOOD | {"c": np.array([["x"], None], dtype=object)}, "'c': row 0: a list is not"),
     "fewer rows": (GOOD | {"c": np.array(["x"])}, r"'c' has shape \(1,\) where \(2,\) is expected"),
     "a matrix": (GOOD | {"c": np.array([["x"], ["y"]])}, r"'c' has shape \(2, 1\)"),

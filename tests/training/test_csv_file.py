@@ -8,10 +8,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from models.cell_text import MISSING_TEXTS
 from models.errors import DataError
 from training.data.column_choices import ColumnChoices
 from training.data.csv_file import read_csv
-from training.data.text_column import MISSING, TextColumn
+from training.data.text_column import TextColumn
 from training.data.understanding import read_training_table
 
 
@@ -55,9 +56,9 @@ def test_cells_and_names_lose_the_blanks_around_them(write):
 
 
 def test_exactly_the_documented_cells_are_missing(write):
-    cells = [*MISSING, "  ", "None", "n/a", "N/A", "-", "none", "0"]
+    cells = [*MISSING_TEXTS, "  ", "None", "n/a", "N/A", "-", "none", "0"]
     path = write("a,b\n" + "".join(f"{cell},x\n" for cell in cells))
-    expected = [None] * (len(MISSING) + 1) + ["None", "n/a", "N/A", "-", "none", "0"]
+    expected = [None] * (len(MISSING_TEXTS) + 1) + ["None", "n/a", "N/A", "-", "none", "0"]
     assert columns(read_csv(path))["a"] == expected
 
 

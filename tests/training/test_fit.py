@@ -80,14 +80,14 @@ def test_gaps_and_categories_survive_the_store(tmp_path):
     rows = [[None, "red", True, 4], {"length": 9.5, "colour": None, "wild": False, "petals": 4}]
     assert len(model.predict(rows)) == 2
     assert model.predict([[9.5, "red", True, 4], [1.0, "blue", True, 4]]) == ["setosa", "virginica"]
+    assert len(model.predict([[5.0, "green", True, 4]])) == 1
+
+
+def test_unknown_categories_are_refused_on_request():
+    choices = ColumnChoices(unknown="refuse")
+    model = fit(flowers(), target="species", choices=choices, **QUICK)
     with pytest.raises(RowError, match="row 0, column 'colour'"):
         model.predict([[5.0, "green", True, 4]])
-
-
-def test_unknown_categories_are_ignored_on_request():
-    choices = ColumnChoices(unknown="ignore")
-    model = fit(flowers(), target="species", choices=choices, **QUICK)
-    assert len(model.predict([[5.0, "green", True, 4]])) == 1
 
 
 def test_statistics_are_those_of_the_training_part():

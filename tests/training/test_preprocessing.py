@@ -45,7 +45,7 @@ def test_categories_are_those_of_the_training_part_and_the_rest_encode_to_nothin
     assert schema.columns[0].categories == ("u", "v")
     np.testing.assert_array_equal(encode(schema, data, np.arange(4)), [[1, 0], [0, 1], [0, 0], [1, 0]])
     assert unseen_categories(schema, data) == {"c": 1}
-    assert schema.columns[0].unknown == "refuse"
+    assert schema.columns[0].unknown == "ignore"
 
 
 def test_a_column_with_gaps_anywhere_accepts_gaps_and_others_do_not():

@@ -13,12 +13,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from models.cell_text import MISSING_TEXTS
 from models.store import ModelVersion
 from training.commands import options
 from training.commands.options import CommandLine
 from training.commands.settings import add_settings, settings_of
 from training.commands.table import add_table, table_of
-from training.data.text_column import MISSING
 from training.data.understanding import MAX_NUMBERED_CLASSES
 from training.datasets import DATASETS
 from training.engines.engine import Epoch
@@ -39,9 +39,9 @@ Trains a model on a table and publishes it to the store as the next version of i
 
 Columns of numbers are numeric, of ISO 8601 dates dates; strings and true/false are categorical. `inspect` shows what a
 table is understood as. Columns that tell nothing are left out, with a note. Missing are
-empty cells and {", ".join(cell for cell in MISSING if cell)}. The target's kind decides the task: strings, true/false
-and up to {MAX_NUMBERED_CLASSES} different whole numbers, none of them rare, are classes, other numbers a regression;
---task says otherwise. All statistics are those of the training part.
+empty cells and {", ".join(cell for cell in MISSING_TEXTS if cell)}. The target's kind decides the task: strings,
+true/false and up to {MAX_NUMBERED_CLASSES} different whole numbers, none of them rare, are classes, other numbers a
+regression; --task says otherwise. All statistics are those of the training part.
 """
 
 _EPILOG = f"""\

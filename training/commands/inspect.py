@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from models.cell_text import MISSING_TEXTS
 from training.commands.options import CommandLine
 from training.commands.table import add_table, table_of
 from training.data.column_facts import ColumnFacts
 from training.data.inspection import Inspection, inspect_table
 from training.data.source import read_source
-from training.data.text_column import MISSING
 from training.reporting.figures import apart
 from training.sources import read_raw
 
@@ -28,7 +28,7 @@ _ROLES = {"feature": "features"}  # of which there are many
 
 _DESCRIPTION = f"""\
 Reads a table as `fit` would and shows what it makes of it: the kind of each column, what is missing (empty cells and
-{", ".join(cell for cell in MISSING if cell)}), how many values differ, what the default recipe turns it into, and
+{", ".join(cell for cell in MISSING_TEXTS if cell)}), how many values differ, what the default recipe turns it into, and
 what to look at: columns that tell nothing, look like identifiers or give the target away, classes that are rare.
 Without --target, features alone. What `fit` would refuse is listed, and the exit code is 0 all the same.
 """

@@ -123,6 +123,12 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
         "balanced: rows of rare classes count more, so that classes count alike (default: none)",
         choices=get_args(ClassWeight),
     )
+    add(
+        "--drop-categories",
+        "share of categories that read as unknown in training (default: 0.02)",
+        type=float,
+        metavar="P",
+    )
     add("--clip-norm", "longest gradient, or none", type=options.number_or_none, metavar="NORM")
     add(
         "--batch-size",

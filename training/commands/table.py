@@ -37,8 +37,9 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     table.add_argument(
         "--unknown",
         choices=("refuse", "ignore"),
-        default="refuse",
-        help="what serving does with a category that training did not see (default: %(default)s)",
+        default="ignore",
+        help="what serving does with a category that training did not see: ignore reads it as unknown and counts it, "
+        "refuse refuses the row (default: %(default)s)",
     )
     table.add_argument(
         "--delimiter", type=options.delimiter, help="what divides a CSV file's cells (default: , ; or tab)"

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from models.cell_text import BLANKS, MISSING_TEXTS, category_of
 from models.dates import are_dates
 from models.names import MISSING, Names
 
@@ -102,6 +103,15 @@ def looks_like_a_date(text: str) -> bool:
     return _LOCAL_DATE.fullmatch(text) is not None
 
 
+def iso_text(moment: np.datetime64) -> str:
+    """A moment of UTC as ISO 8601, and no longer than it has to be."""
+    text = str(moment.astype("datetime64[us]"))
+    date, _, time = text.partition("T")
+    if time == "00:00:00.000000":
+        return date
+    return f"{date}T{time.removesuffix('.000000')}Z"
+
+
 def values_of(array: pa.Array) -> NDArray[np.float64]:
     """`(rows,)` numbers or truth values as float64, NaN for missing."""
     numbers = pc.cast(array, pa.int8()) if pa.types.is_boolean(array.type) else array
@@ -122,22 +132,80 @@ def moments_of(array: pa.Array) -> tuple[NDArray[np.datetime64], NDArray[np.bool
     return moments.astype("datetime64[us]"), is_outside
 
 
+def bare_texts(texts: pa.Array) -> pa.Array:
+    """Strips texts of the blanks around them; null for those that count as missing."""
+    stripped = pc.utf8_trim(texts, characters=BLANKS)
+    missing = pc.is_in(stripped, value_set=pa.array(MISSING_TEXTS, stripped.type))
+    return pc.if_else(missing, pa.scalar(None, stripped.type), stripped)
+
+
+def bare_cells(array: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The cells of a dictionary of texts, each text as `bare_texts` gives it; null where it counts as missing."""
+    texts = bare_texts(array.dictionary)
+    if texts.equals(array.dictionary):
+        return array
+    together = texts.dictionary_encode()
+    places = np.append(_numpy(pc.fill_null(together.indices, MISSING)), MISSING).astype(np.int32)
+    codes = places[_numpy(pc.fill_null(pc.cast(array.indices, pa.int32()), MISSING))]
+    return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes == MISSING), together.dictionary)
+
+
 def names_of(array: pa.Array) -> Names:
-    """`(rows,)` names in their order (`in_order`), each of which occurs.
+    """`(rows,)` names in their order (`in_order`), each of which occurs, as a target has them.
 
     Truth values are `true` and `false`, however they were written, and whole numbers are written without a decimal
     part where all of the column are whole (a table with gaps turns 3 into 3.0): a client can then send JSON's own
     true and 3.
     """
+    codes, values = encoded(_present(array))
+    return _named(codes, _as_json_writes_them(pc.cast(values, pa.large_string()).to_pylist()))
+
+
+def categories_of(array: pa.Array) -> tuple[Names, tuple[str, ...]]:
+    """Reads a column's cells as categories, each as serving reads it (`models.cell_text.category_of`).
+
+    Returns:
+        `(rows,)` names in their order (`in_order`), each of which occurs, and the cells of one category that is
+        written in more than one way; none where there is no such category.
+    """
+    codes, values = encoded(_present(array))
+    cells = _as_python_has_them(values)
+    categories = [category_of(cell) for cell in cells]
+    spellings: dict[str | None, Any] = {}
+    twice: tuple[str, ...] = ()
+    for cell, category in zip(cells, categories, strict=True):
+        first = spellings.setdefault(category, cell)
+        if first is not cell and category is not None and not twice:
+            twice = (str(first), str(cell))
+    return _named(codes, categories), twice
+
+
+def _present(array: pa.Array) -> pa.Array:
+    """The array with truth values as texts and with NaN as null."""
     if pa.types.is_boolean(array.type):
-        array = pc.if_else(array, "true", "false")
-    elif pa.types.is_floating(array.type):
-        array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
-    codes, values = encoded(array)
-    written = _as_json_writes_them(pc.cast(values, pa.large_string()).to_pylist())
-    names = in_order(set(written))
-    place = {name: i for i, name in enumerate(names)}
-    places = np.array([*(place[name] for name in written), MISSING], dtype=np.int32)
+        return pc.if_else(array, "true", "false")
+    if pa.types.is_floating(array.type):
+        return pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
+    return array
+
+
+def _as_python_has_them(values: pa.Array) -> list[Any]:
+    """Numbers as int or float, the rest as texts, dates in ISO 8601: what JSON would carry."""
+    kind = values.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return [None if np.isnat(moment) else iso_text(moment) for moment in moments_of(values)[0]]
+    if pa.types.is_float32(kind) or pa.types.is_float16(kind):
+        return [float(str(value)) for value in _numpy(values)]  # 0.1, and not the float64 that is nearest to its bits
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return list(values.to_pylist())
+    return list(pc.cast(values, pa.large_string()).to_pylist())
+
+
+def _named(codes: NDArray[np.int32], written: list[str | None]) -> Names:
+    """Names of rows, from the places of their cells and what the cell of each place is called."""
+    names = in_order({name for name in written if name is not None})
+    place: dict[str | None, int] = {name: i for i, name in enumerate(names)}
+    places = np.array([*(place.get(name, MISSING) for name in written), MISSING], dtype=np.int32)
     return Names(places[codes], names)
 
 
@@ -149,13 +217,13 @@ def in_order(names: set[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _as_json_writes_them(names: list[str]) -> list[str]:
+def _as_json_writes_them(names: list[str]) -> list[str | None]:
     folded = [name.lower() for name in names]
     if all(name in ("true", "false") for name in folded):
-        return folded
+        return [*folded]
     if all(_WHOLE.fullmatch(name) for name in names):
         return [name.partition(".")[0] for name in names]
-    return names
+    return [*names]
 
 
 def _moments(parts: dict[str, pa.Array]) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:

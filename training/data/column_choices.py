@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from models.cell_text import tidy
 from models.errors import DataError
 
 _KINDS = ("categorical", "numeric", "date")
@@ -28,7 +29,8 @@ class ColumnChoices:
         group: a column whose equal values belong together: their rows go to one part of a split.
         time: a column of numbers or dates by which rows are split: the oldest to train with, the newest to test.
         keep_time: whether the `time` column is a feature too, for the season and the hour that are in a date.
-        unknown: what serving does with a category that training did not see: `refuse` it or `ignore` it.
+        unknown: what serving does with a category that training did not see: `ignore` it, which reads it as unknown
+            and counts it, or `refuse` the row.
         keep_constant: whether features of one value are kept, and features that equal another: a table of pixels
             keeps its black border so.
         drop_missing_target: whether rows without a target are left out rather than refused.
@@ -45,7 +47,7 @@ class ColumnChoices:
     group: str | None = None
     time: str | None = None
     keep_time: bool = False
-    unknown: Literal["refuse", "ignore"] = "refuse"
+    unknown: Literal["refuse", "ignore"] = "ignore"
     keep_constant: bool = False
     drop_missing_target: bool = False
 
@@ -54,7 +56,7 @@ class ColumnChoices:
             names = getattr(self, name)
             if isinstance(names, str) or not all(isinstance(column, str) for column in names):
                 raise DataError(f"{name} must be a sequence of column names, got {names!r}.")
-            object.__setattr__(self, name, tuple(names))
+            object.__setattr__(self, name, tuple(tidy(column) for column in names))
         if self.unknown not in ("refuse", "ignore"):
             raise DataError(f"unknown must be refuse or ignore, got {self.unknown!r}.")
         self._check_kinds()
@@ -87,6 +89,8 @@ class ColumnChoices:
             name = getattr(self, role)
             if name is not None and not isinstance(name, str):
                 raise DataError(f"{role} must be a column's name, got {name!r}.")
+            if name is not None:
+                object.__setattr__(self, role, tidy(name))
         for role, name in self.roles.items():
             if name in self.drop:
                 raise DataError(f"column {name!r} is the {role} and cannot be dropped; it is no feature anyhow.")

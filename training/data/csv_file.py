@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 
+from models.cell_text import tidy
 from models.errors import DataError
 from training.data.table import Table, check_names
 from training.data.text_column import TextColumn
@@ -53,7 +54,7 @@ def read_csv(path: Path, *, delimiter: str | None = None) -> Table:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     file = _CsvFile(path=path, encoding=encoding, delimiter=delimiter or _sniff(path, encoding))
-    names = [name.strip() for name in next(file.records())[1]]
+    names = [tidy(name) for name in next(file.records())[1]]
     nameless = _row_names(names) | file.empty_end(names)
     check_names(names, source=path.name, passed_over=nameless)
     place = {name: i for i, name in enumerate(names) if i not in nameless}

@@ -38,6 +38,8 @@ def read_features(columns: Sequence[RawColumn], choices: ColumnChoices, notes: l
             notes.append(f"Column {column.name!r} has no value at all and was left out.")
             continue
         values = column.read(choices)
+        if spellings := column.spellings:
+            notes.append(f"Column {column.name!r} {spellings}")
         if not choices.keep_constant:
             if reason := useless(values):
                 notes.append(f"Column {column.name!r} {reason} and was left out.")

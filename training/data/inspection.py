@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cell_text import tidy
 from models.config import Task
 from models.errors import DataError
 from models.names import Names
@@ -97,6 +98,7 @@ def inspect_table(
     """
     choices = choices or ColumnChoices()
     notes = list(table.notes)
+    target = None if target is None else tidy(target)
     if target is None:
         for name in choices.named:
             table.column(name)

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from models.cell_text import NoCategory
 from models.errors import DataError
 from models.names import Names
-from training.data.cells import dates_in, encoded, moments_of, names_of, numbers_in, values_of
+from training.data.cells import categories_of, dates_in, encoded, moments_of, names_of, numbers_in, values_of
 from training.data.column_choices import ColumnChoices
 from training.data.table import Table
 from training.data.values import Values
@@ -33,6 +34,12 @@ class RawColumn:
         table: as read.
         name: the column.
         role: what messages call it: `column`, `target`, ….
+
+    Attributes:
+        name: name of the column.
+        called: the column in a message.
+        cells: `(rows,)` Arrow array.
+        spellings: what `categories` found that is written in two ways, as the rest of a sentence; None for nothing.
     """
 
     def __init__(self, table: Table, name: str, role: str = "column") -> None:
@@ -40,6 +47,7 @@ class RawColumn:
         self.called = f"{role} {name!r} of {table.source}"
         self._table = table
         self.cells = table.column(name)
+        self.spellings: str | None = None
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -66,7 +74,7 @@ class RawColumn:
             DataError: a cell that the kind does not have, or a type that is none of these.
         """
         if self.name in choices.categorical:
-            return self.names()
+            return self.categories()
         # Where another kind is forced, a column is not asked whether it is this one.
         if self.name not in choices.date:
             numbers = self.numbers(
@@ -78,18 +86,35 @@ class RawColumn:
         dates = self.dates(
             forced=self.name in choices.date, remedy=f"read the column as names (--categorical {self.name})"
         )
-        return self.names() if dates is None else dates
+        return self.categories() if dates is None else dates
 
     def names(self) -> Names:
-        """The column as names.
+        """The column as names, as a target or a group has them.
 
         Raises:
             DataError: a type that no name can be made of.
         """
+        return names_of(self._nameable())
+
+    def categories(self) -> Names:
+        """The column as categories, each cell as serving reads it.
+
+        Raises:
+            DataError: a type, or a number, that no category can be made of.
+        """
+        try:
+            names, twice = categories_of(self._nameable())
+        except NoCategory:
+            raise DataError(f"{self.called} holds an infinite number, which is no category.") from None
+        if twice:
+            self.spellings = f"writes a category in two ways, such as {twice[0]!a} and {twice[1]!a}: it is one."
+        return names
+
+    def _nameable(self) -> pa.Array:
         kind = self.cells.type
         if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
             raise self._of_no_kind()
-        return names_of(self._table.with_texts(self.name))
+        return self._table.with_texts(self.name)
 
     def numbers(self, *, forced: bool, remedy: str) -> NDArray[np.float64] | None:
         """The column as numbers, or None where it is one of names or dates.

@@ -17,7 +17,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.cell_text import is_missing, tidy
 from models.errors import DataError
+from training.data.cells import bare_cells
 
 # What pandas calls an index that it stored as a column: no column of the user's.
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
@@ -102,12 +104,17 @@ class Table:
         Raises:
             DataError: two columns of one name, a column without name, no columns or no rows.
         """
-        check_names(table.column_names, source=source)
+        names = [tidy(name) for name in table.column_names]
+        check_names(names, source=source)
+        notes: list[str] = []
         return cls(
             source=source,
             columns={
-                name: _array(table.column(name)) for name in table.column_names if not _PANDAS_INDEX.fullmatch(name)
+                name: _bare(_array(column), f"Column {name!r} of {source}", notes)
+                for name, column in zip(names, table.columns, strict=True)
+                if not _PANDAS_INDEX.fullmatch(name)
             },
+            notes=tuple(notes),
         )
 
     @classmethod
@@ -159,6 +166,18 @@ def _array(column: pa.ChunkedArray) -> pa.Array:
     if column.num_chunks == 1:
         return column.chunk(0)
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+
+
+def _bare(cells: pa.Array, called: str, notes: list[str]) -> pa.Array:
+    """A typed column as a CSV file's would be read: texts without blanks around them, `NA` and its like missing."""
+    if not (pa.types.is_dictionary(cells.type) or _is_string(cells.type)):
+        return cells
+    texts = cells if pa.types.is_dictionary(cells.type) else cells.dictionary_encode()
+    read = bare_cells(texts)
+    if gaps := read.null_count - texts.null_count:
+        shown = ", ".join(repr(text) for text in texts.dictionary.to_pylist() if text is not None and is_missing(text))
+        notes.append(f"{called} has {gaps} cell{'s' if gaps > 1 else ''} that say missing ({shown}): they are gaps.")
+    return read
 
 
 def _is_string(kind: pa.DataType) -> bool:

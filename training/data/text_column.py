@@ -15,10 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from training.data.cells import dates_in, encoded, numbers_in
-
-# The cells that count as missing. pandas' longer list would turn categories such as "None" and "n/a" into gaps.
-MISSING = ("", "NA", "NaN", "nan", "null", "NULL")
+from training.data.cells import bare_texts, dates_in, encoded, numbers_in
 
 _FEW = 1_000  # distinct texts of a block that are no burden
 
@@ -46,14 +43,14 @@ class TextColumn:
         if self._is_lost or len(block) == 0:
             return
         if self._read is not None:
-            texts = _bare(block)
+            texts = bare_texts(block)
             values, is_read = self._read(texts)
             self._values.append(values)
             if is_read.sum() + texts.null_count < len(texts):
                 self._values, self._is_lost = [], True
             return
         codes, texts = encoded(block)
-        self._texts.append((codes, _bare(texts)))
+        self._texts.append((codes, bare_texts(texts)))
         if not self._keep_texts and len(texts) > max(_FEW, len(block) // 4):
             self._let_go_of_texts()
 
@@ -90,9 +87,3 @@ class TextColumn:
                 self._read, self._values, self._texts = read, of_blocks, []
                 return
         self._keep_texts = True
-
-
-def _bare(texts: pa.Array) -> pa.Array:
-    """The texts without the blanks around them; null for those that count as missing."""
-    bare = pc.utf8_trim_whitespace(texts)
-    return pc.if_else(pc.is_in(bare, value_set=pa.array(MISSING)), pa.scalar(None, pa.string()), bare)

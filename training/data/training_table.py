@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from models.config import Task
 from models.labels import Label, LabelType, typed_label
 from models.names import Names
+from training.data.cells import iso_text
 from training.data.column_choices import ColumnChoices
 from training.data.values import Kind, Values, content_of, kind_of, missing_of
 
@@ -123,22 +124,13 @@ def as_json(value: np.float64 | np.datetime64) -> float | int | str | None:
     if np.isnan(value):
         return None
     if isinstance(value, np.datetime64):
-        return _iso(value)
+        return iso_text(value)
     return int(value) if float(value).is_integer() else float(value)
 
 
 def _titled(name: str, content: tuple[str, bytes]) -> bytes:
     kind, digest = content
     return f"{len(name)}:{name}:{kind}\n".encode() + digest
-
-
-def _iso(moment: np.datetime64) -> str:
-    """A moment of UTC as ISO 8601, and no longer than it has to be."""
-    text = str(moment.astype("datetime64[us]"))
-    date, _, time = text.partition("T")
-    if time == "00:00:00.000000":
-        return date
-    return f"{date}T{time.removesuffix('.000000')}Z"
 
 
 def _are_whole(values: NDArray[np.float64]) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cell_text import tidy
 from models.config import Task
 from models.errors import DataError
 from training.data.class_labels import Classes, read_classes, read_same_classes
@@ -55,7 +56,7 @@ def read_training_table(
     Raises:
         DataError: one sentence that names the column at fault, the row where it is one, and the remedy.
     """
-    choices = choices or ColumnChoices()
+    choices, target = choices or ColumnChoices(), tidy(target)
     check_choices(table, target, choices)
     notes = list(table.notes)
     table = with_target(table, target, choices, notes)

@@ -28,6 +28,7 @@ class Matrices:
         x, validation_x: `(rows, in_features)` float32, standardised.
         y, validation_y: `(rows,)` int64 class indices, or float32 standardised values.
         weight, validation_weight: `(rows,)` how much each row counts beside the others; None for all alike.
+        categories: positions of each categorical column's features, for the columns that take unknown categories.
     """
 
     x: NDArray[np.float32]
@@ -36,6 +37,7 @@ class Matrices:
     validation_y: NDArray[Any]
     weight: NDArray[np.float64] | None = None
     validation_weight: NDArray[np.float64] | None = None
+    categories: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

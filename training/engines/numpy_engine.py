@@ -50,6 +50,10 @@ def train(
     for epoch in range(config.epochs):
         order = rng.permutation(rows)
         x_in_order, y_in_order = data.x[order], y[order]
+        if config.drop_categories:
+            for places in data.categories:
+                dropped = np.flatnonzero(rng.random(rows) < config.drop_categories)
+                x_in_order[dropped[:, None], places] = 0  # as an unknown category is encoded
         total = 0.0
         # A diverging run overflows; the log says so in words at the epoch's end.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from training.config import TrainConfig
 from training.engines.network.adam import Adam
+from training.engines.network.category_dropout import CategoryDropout
 from training.engines.network.losses import Loss
 from training.engines.network.network import Network
 from training.engines.rows import DeviceRows
@@ -23,8 +24,16 @@ class Step:
         adam: the optimiser.
     """
 
-    def __init__(self, config: TrainConfig, network: Network, rows: DeviceRows, loss: Loss) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        network: Network,
+        rows: DeviceRows,
+        loss: Loss,
+        category_dropout: CategoryDropout | None = None,
+    ) -> None:
         self._network, self._rows, self._loss = network, rows, loss
+        self._drop_categories = category_dropout
         parameters = network.parameters
         self.adam = Adam(parameters.flat, parameters.gradient, beta2=config.beta2)
         self._clip_norm = config.clip_norm
@@ -46,7 +55,10 @@ class Step:
             decay: weight decay; without effect where the config has none.
         """
         parameters = self._network.parameters
-        loss = self._network.learn(self._rows.batch(order), self._loss)
+        batch = self._rows.batch(order)
+        if self._drop_categories is not None:
+            self._drop_categories(batch.dense, batch.rows)
+        loss = self._network.learn(batch, self._loss)
         gradient = parameters.gradient
         if self._decays and not self._is_decoupled:
             for span, strength in self._spans:

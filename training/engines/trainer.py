@@ -16,6 +16,7 @@ from training.config import TrainConfig
 from training.engines.engine import Matrices, batches
 from training.engines.graphed_steps import Amounts, DeviceSteps, GraphedSteps
 from training.engines.initial import initial_tensors
+from training.engines.network.category_dropout import CategoryDropout
 from training.engines.network.device_masks import DeviceMasks
 from training.engines.network.losses import CrossEntropy, Loss, SquaredError
 from training.engines.network.masks import HostMasks, Masks
@@ -118,7 +119,12 @@ class Trainer:
         cuts = batches(len(self._train), size)
         self._cuts = [cut for cut in cuts if cut[1] - cut[0] >= size] if config.drop_last else cuts
         self._device = device
-        self._step = Step(config, self.network, self._train, self._loss)
+        category_dropout = None
+        if (share := config.drop_categories) and data.categories:
+            category_dropout = CategoryDropout(
+                architecture, data.categories, masks=self._masks, probability=share, device=device
+            )
+        self._step = Step(config, self.network, self._train, self._loss, category_dropout)
         self._adam = self._step.adam
         self._device_steps: DeviceSteps | None = None
         if device.type == "cuda":

@@ -145,7 +145,8 @@ def _limits(model: FittedModel, evaluation: Evaluation) -> str:
     limits = [
         "Beyond the ranges seen in training, above, it answers all the same, and has no grounds to.",
         "A row without a column, with a text where a number is expected, or with a missing value where training saw "
-        "none is refused, with the row and the column named; so is an unknown category, where the table says so.",
+        "none is refused, with the row and the column named; so is an unknown category, where the table says so. "
+        "Elsewhere an unknown category is answered from the other columns, and the answer's headers say so.",
     ]
     if evaluation.of < 300:
         limits.append(f"The test part has {evaluation.of:,} rows only: its figures are rough.")

@@ -34,6 +34,7 @@ from service.http.large_reading import LargeReading, too_many_rows
 from service.http.request_body import parse_request
 from service.http.request_ids import REQUEST_ID_HEADER, accepted_request_id
 from service.http.step_queue import StepQueue
+from service.http.unknown_headers import unknown_headers
 from service.logs import get_logger
 from service.metrics import ApiMetrics
 from service.settings import Settings
@@ -153,7 +154,10 @@ class PredictEndpoint:
         def submit(served: ServedVersion, seconds: float) -> None:
             prediction.served = served
             self._check_rows(len(instances))
-            data = served.encoder.encode(instances, may_hold_booleans=b"true" in body or b"false" in body)
+            encoder = served.encoder
+            data = encoder.encode(instances, may_hold_booleans=b"true" in body or b"false" in body)
+            if encoder.unknown.counts:
+                prediction.unknown = encoder.unknown.take()
             prediction.rows = len(instances)
             self._batcher.submit(served, data, prediction.rows, seconds, prediction)
 
@@ -214,7 +218,7 @@ class PredictEndpoint:
                 self._read_again(prediction, body, reading.model)
                 return
             prediction.exchange.body = b""  # its rows are all that is needed from here on
-            prediction.rows = rows.rows
+            prediction.rows, prediction.unknown = rows.rows, reading.unknown.counts
             self._batcher.submit(served, rows, rows.rows, prediction.seconds_left(), prediction)
         except Exception as error:
             prediction.failed(error)
@@ -263,7 +267,7 @@ class PredictEndpoint:
 class Prediction:
     """One request between its exchange and the batcher: what is known of it, and what becomes of its answer."""
 
-    __slots__ = ("_endpoint", "exchange", "rows", "seconds", "served")
+    __slots__ = ("_endpoint", "exchange", "rows", "seconds", "served", "unknown")
 
     def __init__(self, endpoint: PredictEndpoint, exchange: Exchange, seconds: float) -> None:
         self._endpoint = endpoint
@@ -271,6 +275,7 @@ class Prediction:
         self.seconds = seconds
         self.served: ServedVersion | None = None
         self.rows = 0
+        self.unknown: dict[str, int] = {}  # cells by column
 
     @property
     def disconnected(self) -> bool:
@@ -303,7 +308,11 @@ class Prediction:
         except Exception as error:
             self.failed(error)
             return
-        self._end(HTTPStatus.OK, _JSON, payload, ())
+        headers: Iterable[tuple[bytes, bytes]] = ()
+        if self.unknown:
+            served.metrics.observe_unknown(sum(self.unknown.values()))
+            headers = unknown_headers(self.unknown)
+        self._end(HTTPStatus.OK, _JSON, payload, headers)
 
     def failed(self, error: Exception) -> None:
         """Answers with what went wrong."""

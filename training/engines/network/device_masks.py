@@ -50,6 +50,11 @@ class DeviceMasks:
         torch.rand(out.shape, generator=self.generator, out=out)
         return out.lt_(kept).div_(kept)
 
+    def keep(self, out: Tensor, share: float) -> Tensor:
+        """Fills (k, b, w) with 1, but for a share of zeros, whatever the probabilities are."""
+        torch.rand(out.shape, generator=self.generator, out=out)
+        return out.lt_(share)
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Where the source stands, for `restore`."""
         return {"device": self.generator.get_state().numpy().copy()}

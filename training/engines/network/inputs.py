@@ -77,7 +77,7 @@ class Inputs:
             total = torch.zeros(by_table.shape, device=by_rows.device, dtype=by_rows.dtype)
             total.view(-1, config.embedding_size).index_add_(0, self._places, by_rows)
             by_table.copy_(total)
-            by_table[:, self._zero_rows] = 0  # what is no category stays at 0
+            by_table[:, self._zero_rows] = 0  # docs/decisions/0023: a learned row does worse
 
     def _embed_numbers(self, x: Tensor, out: Tensor) -> None:
         """PBLD: W·cos(2πfx + φ) + b of each number; x: (k, b, n), out: (k, b, n·size)."""

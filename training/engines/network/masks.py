@@ -40,6 +40,9 @@ class Masks(Protocol):
     def draw(self, out: Tensor) -> Tensor:
         """Fills (k, b, w) with a mask."""
 
+    def keep(self, out: Tensor, share: float) -> Tensor:
+        """Fills (k, b, w) with 1, but for a share of zeros, whatever the probabilities are."""
+
     def state(self) -> dict[str, NDArray[Any]]:
         """Where the source stands, for `restore`."""
 
@@ -79,6 +82,13 @@ class HostMasks:
         numbers = self._take(-(-size // _PER_WORD)).view(np.uint16)[:size].reshape(members, -1)  # (k, b·w)
         flat = out.view(members, -1).numpy()
         np.multiply(numbers >= self._threshold, self._scale, out=flat)
+        return out
+
+    def keep(self, out: Tensor, share: float) -> Tensor:
+        """Fills (k, b, w) with 1, but for a share of zeros: 1 - `share`, to the nearest 2⁻¹⁶."""
+        size = out.numel()
+        numbers = self._take(-(-size // _PER_WORD)).view(np.uint16)[:size]
+        np.greater_equal(numbers, np.uint16(round((1 - share) * _STEPS)), out=out.view(-1).numpy())
         return out
 
     def _take(self, count: int) -> NDArray[np.uint64]:

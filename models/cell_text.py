@@ -1,0 +1,110 @@
+"""Cell text: what a cell of names or dates says, read in the same way from a training table and from a client's row.
+
+Two cells that a person would call the same become the same text here, whether they come from a CSV file, a Parquet
+file, a data frame or JSON: ` lead`, `lead` and `lead` with a zero-width space; é as one character and as two; `TRUE`,
+`True` and true; 10115, 10115.0 and `10115`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+# The texts that count as missing. pandas' longer list would turn categories such as "None" and "n/a" into gaps.
+MISSING_TEXTS = ("", "NA", "NaN", "nan", "null", "NULL")
+
+# Unicode's white space, which is what `str.isspace` knows.
+WHITE_SPACE = (
+    "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+# Characters that leave no trace on paper: soft hyphen, marks of direction, zero-width space, word joiner, byte order
+# mark. The zero-width joiners are not among them: Persian, Hindi and emoji are spelled with them.
+INVISIBLE = "\xad\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
+BLANKS = WHITE_SPACE + INVISIBLE
+
+# Beyond this many characters a text is only stripped: a hostile run of combining marks takes the square of its length
+# to normalise (200 take 0.07 ms, 2,000 take 6 ms).
+MAX_NORMALISED = 256
+_MAX_NUMBER_BITS = 1_024  # every whole float64; Python refuses to write out thousands of digits
+
+_WITHOUT_INVISIBLE = str.maketrans("", "", INVISIBLE)
+_WHOLE = re.compile(r"(-?[0-9]+)(\.0+)?", re.ASCII)
+
+
+class NoCategory(Exception):
+    """A cell of a type that names no category, such as a list."""
+
+
+def bare(text: str) -> str:
+    """A text without the blanks around it."""
+    return text.strip(BLANKS)
+
+
+def is_missing(text: str) -> bool:
+    """Whether a text says that there is no value."""
+    return bare(text) in MISSING_TEXTS
+
+
+def tidy(text: str) -> str:
+    """A name in its one spelling: NFC, without invisible characters, with one space for each run of white space."""
+    text = text.strip(BLANKS)
+    if not text.isascii():
+        if len(text) > MAX_NORMALISED:
+            return text
+        text = unicodedata.normalize("NFC", text.translate(_WITHOUT_INVISIBLE))
+    return " ".join(text.split())
+
+
+def category_of(cell: Any) -> str | None:
+    """The category that a cell names, None for a missing one.
+
+    Truth values are `true` and `false`, whole numbers are written without a decimal part, and other numbers as JSON
+    writes them. A text stays as it is written but for `tidy`, the case of true and false, and the zeros of `3.0`:
+    `1.10` is not `1.1`, nor `007` the number 7.
+
+    Args:
+        cell: what a JSON parser or a table's column gives: text, number, truth value or None.
+
+    Raises:
+        NoCategory: a list, an object, an infinity or a number of hundreds of digits.
+    """
+    if isinstance(cell, str):
+        return _written(tidy(cell))
+    if cell is None:
+        return None
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, int):
+        return _digits(cell)
+    if isinstance(cell, float):
+        return _number(cell)
+    raise NoCategory
+
+
+def _written(text: str) -> str | None:
+    if text in MISSING_TEXTS:
+        return None
+    if len(text) <= len("false") and text.lower() in ("true", "false"):
+        return text.lower()
+    whole = _WHOLE.fullmatch(text)
+    if whole is None:
+        return text
+    return "0" if whole[1] == "-0" else whole[1]
+
+
+def _number(cell: float) -> str | None:
+    if cell != cell:  # NaN, which is what data frames have for missing
+        return None
+    if cell in (float("inf"), float("-inf")):
+        raise NoCategory
+    if cell == int(cell):
+        return _digits(int(cell))
+    return repr(float(cell))
+
+
+def _digits(number: int) -> str:
+    if number.bit_length() > _MAX_NUMBER_BITS:
+        raise NoCategory
+    return int.__repr__(number)

@@ -1,0 +1,65 @@
+"""Category dropout: in training, a cell of a categorical column now and then reads as unknown.
+
+All features of an unknown category are 0, or the row of the embedding is that its index finds. Where no value is
+missing, no row of the training part would ever show that to the network otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from models.config import MLPConfig
+from training.engines.network.masks import Masks
+
+
+class CategoryDropout:
+    """Reads cells of categorical columns as unknown, each with the same probability."""
+
+    def __init__(
+        self,
+        config: MLPConfig,
+        columns: Sequence[tuple[int, ...]],
+        *,
+        masks: Masks,
+        probability: float,
+        device: torch.device,
+    ) -> None:
+        """Finds the columns' features among those of a batch.
+
+        Args:
+            config: architecture of the networks.
+            columns: positions in the encoded row of each categorical column's features.
+            masks: source of the random numbers.
+            probability: share of the cells that read as unknown.
+            device: torch device of the batches.
+        """
+        self._masks, self._probability, self._columns = masks, probability, len(columns)
+        inputs = config.inputs
+        dense = tuple(range(config.layer_sizes[0])) if inputs is None else (*inputs.numbers, *inputs.flags)
+        indices = () if inputs is None else inputs.indices
+        column_of = {place: i for i, places in enumerate(columns) for place in places}
+        # A column more, which is always kept, stands for all features of no categorical column.
+        of_dense = [column_of.get(place, len(columns)) for place in dense]
+        of_indices = [column_of.get(place, len(columns)) for place in indices]
+        self._of_dense = torch.tensor(of_dense, device=device) if set(of_dense) - {len(columns)} else None
+        self._of_indices = torch.tensor(of_indices, device=device) if set(of_indices) - {len(columns)} else None
+        self._unknown_rows = torch.tensor(() if inputs is None else inputs.table_offsets(), device=device)
+
+    def __call__(self, dense: Tensor, rows: Tensor | None) -> None:
+        """Drops cells of a batch, in place.
+
+        Args:
+            dense: (k, b, dense features).
+            rows: (k, b, indices) places in the embedding table; None where there are none.
+        """
+        kept = torch.ones((*dense.shape[:2], self._columns + 1), device=dense.device)
+        drawn = torch.empty((*dense.shape[:2], self._columns), device=dense.device)
+        kept[..., : self._columns] = self._masks.keep(drawn, 1 - self._probability)
+        if self._of_dense is not None:
+            dense.mul_(kept.index_select(2, self._of_dense))
+        if self._of_indices is not None and rows is not None:
+            is_kept = kept.index_select(2, self._of_indices) > 0
+            rows.copy_(torch.where(is_kept, rows, self._unknown_rows))
