@@ -1,6 +1,6 @@
 """What a scrape of `/metrics` costs: its own time, and predictions' latency while it is under way and otherwise.
 
-    python -m benchmarks.scrape --models 500 --seconds 20
+    python -m benchmarks.scrape --models 500 --rounds 3
 
 Predictions and scrapes alternate in one run on one server, so that noise of the machine falls on both.
 """
@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -98,21 +99,24 @@ def percentile(seconds: list[float], share: float) -> float:
     return 1000 * sorted(seconds)[int(len(seconds) * share)]
 
 
-def report(spans: list[tuple[float, float]], scrapes: list[tuple[float, float]]) -> None:
-    """Prints the latencies of the requests that a scrape overlapped, and of the others."""
+def report(spans: list[tuple[float, float]], scrapes: list[tuple[float, float]]) -> float:
+    """Prints the latencies of the requests that a scrape overlapped, and of the others; the ratio of their p99."""
     begins = [began for began, _ in scrapes]
-    during, apart = [], []
+    during: list[float] = []
+    apart: list[float] = []
     for began, ended in spans:
         at = bisect_right(begins, ended) - 1  # the last scrape that began before the request's end
         (during if at >= 0 and scrapes[at][1] > began else apart).append(ended - began)
     print("| | requests | p50 ms | p99 ms |\n|---|--:|--:|--:|")
     for name, seconds in (("without a scrape", apart), ("during a scrape", during)):
         print(f"| {name} | {len(seconds)} | {percentile(seconds, 0.5):.2f} | {percentile(seconds, 0.99):.2f} |")
-    print(f"\np99 during a scrape: {percentile(during, 0.99) / percentile(apart, 0.99):.2f} ×")
+    ratio = percentile(during, 0.99) / percentile(apart, 0.99)
+    print(f"\np99 during a scrape: {ratio:.2f} ×")
+    return ratio
 
 
-def measure(url: str, port: int, arguments: argparse.Namespace) -> None:
-    """Loads a server that is ready, scrapes it meanwhile, and reports."""
+def measure(url: str, port: int, arguments: argparse.Namespace) -> float:
+    """Loads a server that is ready, scrapes it meanwhile, and reports; the ratio of p99 with and without a scrape."""
     client = Client(port, arguments.models, arguments.pause)
     asyncio.run(client.touch_all())
     command = [sys.executable, "-c", _SCRAPER, f"{url}/metrics", str(arguments.every), str(arguments.seconds)]
@@ -122,9 +126,10 @@ def measure(url: str, port: int, arguments: argparse.Namespace) -> None:
     scrapes = [(float(began), float(ended)) for began, ended, _ in lines]
     took = sorted(ended - began for began, ended in scrapes)
     print(f"{len(took)} scrapes of {int(lines[-1][2]) / 1e6:.1f} MB, {took[len(took) // 2]:.3f} s each (median)\n")
-    report(client.spans, scrapes)
+    ratio = report(client.spans, scrapes)
     with urllib.request.urlopen(f"{url}/metrics") as answer:
-        print(f"series: {sum(not line.startswith(b'#') for line in answer.read().splitlines())}")
+        print(f"series: {sum(not line.startswith(b'#') for line in answer.read().splitlines())}\n")
+    return ratio
 
 
 def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
@@ -146,7 +151,8 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--pause", type=float, default=0.005, help="seconds between two requests of a connection")
     parser.add_argument("--every", type=float, default=0.5, help="seconds between two scrapes")
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=10.0, help="length of a round")
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -160,11 +166,13 @@ def main() -> None:
             "AXON_DEVICE": "cpu",
             "AXON_MODEL_CACHE": str(2 * arguments.models),
             "AXON_LOG_LEVEL": "error",
+            "AXON_RELOAD_SECONDS": "3600",  # a look at 500 models is another matter
         }
         server = subprocess.Popen([sys.executable, "-m", "service"], cwd=ROOT, env=environment)
         try:
             wait_until_ready(f"http://127.0.0.1:{port}", server)
-            measure(f"http://127.0.0.1:{port}", port, arguments)
+            ratios = [measure(f"http://127.0.0.1:{port}", port, arguments) for _ in range(arguments.rounds)]
+            print(f"median of the rounds: {statistics.median(ratios):.2f} ×")
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait()

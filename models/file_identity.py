@@ -1,8 +1,7 @@
-"""The identity of a file's content: what differs when a file was altered in place, replaced, or moved to another disk."""
+"""The identity of a file's content: it differs once the file was altered in place, replaced, or moved elsewhere."""
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ _MOST_TICKS = 5  # a stamp of another machine's clock may lie in the future for 
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What the kernel says of a file. Size and times of modification can be kept by whoever writes; `changed_ns` cannot.
+    """What the kernel says of a file. Whoever writes can keep its size and its time of modification, but not
+    `changed_ns`.
 
     Attributes:
         device: device of the file system.
@@ -43,7 +43,7 @@ class FileIdentity:
         """
         for _ in range(_MOST_TICKS):
             now = time.clock_gettime_ns(_COARSE_CLOCK)
-            stat = os.stat(path)
+            stat = path.stat()
             if stat.st_ctime_ns < now:
                 break
             time.sleep(_TICK_SECONDS)

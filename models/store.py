@@ -131,7 +131,8 @@ class ModelVersion:
 @dataclass(frozen=True, slots=True)
 class StoreEntry:
     """What the store holds under one name. `problem` says why versions or aliases could not be read, if so; it names
-    files by their place in the store."""
+    files by their place in the store.
+    """
 
     name: str
     versions: tuple[int, ...]

@@ -182,9 +182,9 @@ class Catalog:
         """Keys of the versions that some name or alias means."""
         return list(dict.fromkeys(served.key for id_, served in self._ids.items() if id_ != str(served)))
 
-    def version_names(self) -> set[str]:
-        """`name@version` of all that the store holds or this process serves."""
-        return {f"{name}@{version}" for name, version in self._found | self._versions.keys()}
+    def known_versions(self) -> set[tuple[str, int]]:
+        """Names and versions of all that the store holds or this process serves."""
+        return self._found | self._versions.keys()
 
     def tell_lacking(self, reasons: Mapping[str, str]) -> None:
         """Takes in which versions some worker cannot load, as problems.
@@ -279,9 +279,7 @@ class Catalog:
                 return served
         return None
 
-    async def _make_ready(
-        self, name: str, version: int, identity: FileIdentity | None = None
-    ) -> ServedVersion | None:
+    async def _make_ready(self, name: str, version: int, identity: FileIdentity | None = None) -> ServedVersion | None:
         """The version, its checkpoint read and loaded on the workers; None where that fails, which `_bad` records.
 
         Where a served version's file was replaced by one that is not sound, the old one goes on being served.
@@ -295,7 +293,8 @@ class Catalog:
         known = self._versions.get(place)
         file = self._store.version(name, version)
         try:
-            identity = identity or await self._reader.run(file.identity)
+            if identity is None:
+                identity = await self._reader.run(file.identity)
         except CheckpointError as error:
             self._bad[place] = (None, reason_of(error))
             return known

@@ -100,8 +100,8 @@ class Engine:
         return network
 
     def load(self, key: str) -> DeviceNetwork:
-        """The network behind a key; if it is not in memory, it is read, verified and warmed: from the copy that was kept
-        of it, else from the store.
+        """The network behind a key. If it is not in memory, it is read from the copy that was kept of it, else from the
+        store, verified and warmed.
 
         Raises:
             CheckpointError: the file is not sound.

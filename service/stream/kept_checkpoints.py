@@ -1,13 +1,14 @@
 """Copies of the checkpoints that are served, by key, in the runtime folder: a worker's successor loads from them.
 
 What the store holds may be altered, replaced or gone by the time a worker restarts. Workers write a copy of the bytes
-that they verified; all workers share it, and it outlives each of them. API processes remove what nobody serves any more.
+that they verified; all workers share it, and it outlives each of them. API processes remove what nobody serves.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
@@ -60,7 +61,7 @@ class KeptCheckpoints:
         path = self.path(key)
         if path.exists():
             return
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary = path.with_name(f".{secrets.token_hex(8)}")
         try:
             self._check_room(len(payload))
             temporary.write_bytes(payload)
@@ -68,11 +69,16 @@ class KeptCheckpoints:
         except OSError as error:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
-            log.warning("no copy of a checkpoint kept; after a restart it is read from the store", key=key, reason=str(error))
+            log.warning(
+                "no copy of a checkpoint kept; after a restart it is read from the store", key=key, reason=str(error)
+            )
 
     def names(self) -> set[str]:
         """Names of the files that are there."""
-        return {path.name for path in self._folder.iterdir()}
+        try:
+            return {path.name for path in self._folder.iterdir()}
+        except OSError:
+            return set()
 
     def keep_only(self, keys: Iterable[str], names: set[str]) -> None:
         """Removes what is for none of the keys, if the last call found it so too: batches may still be under way.

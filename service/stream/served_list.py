@@ -4,7 +4,7 @@
     ahead iris@1#sha256:…   the same, and what some id means: loaded before a worker says that it is ready
     version iris@1          in the store, whether or not anybody has asked for it
 
-A file is replaced as a whole, and lines are appended between: a key is written down before a worker is asked to load it.
+A file is replaced as a whole. Between, lines are appended: a key is written down before a worker is asked to load it.
 """
 
 from __future__ import annotations
@@ -110,10 +110,14 @@ class ServedLists:
     def __init__(self, runtime_dir: Path, processes: int) -> None:
         self._paths = [runtime_dir / "served" / f"api-{number}" for number in range(processes)]
         self._seen: tuple[tuple[int, int, int], ...] | None = None
+        self._versions: frozenset[str] | None = None
 
-    def changed(self) -> bool:
-        """Returns True if a file has changed since the last `read`."""
-        return self._look() != self._seen
+    def versions(self) -> frozenset[str] | None:
+        """`name@version` of all that is served; the same object while no file has changed."""
+        if self._look() != self._seen:
+            served = self.read()
+            self._versions = None if served is None else served.versions
+        return self._versions
 
     def read(self) -> Served | None:
         """What the API processes serve; None while one of them has not said so."""

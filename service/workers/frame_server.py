@@ -112,7 +112,7 @@ class FrameServer:
         self._is_brisk = False  # the next one is likely to come within `_LOOK_SECONDS`
         self._received = memoryview(bytearray(_READ_BYTES))
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
-        self._failed: dict[str, str] = {}  # keys that could not be loaded when they were last asked for, with the reason
+        self._failed: dict[str, str] = {}  # by key, why it could not be loaded when it was last asked for
         self._loaded: deque[tuple[Connection, int, bytes]] = deque()
         self._wake, self._woken = socket.socketpair()
         self._woken.setblocking(False)

@@ -110,7 +110,8 @@ class FrameLoop(litserve.loops.LitLoop):
 
         def serve() -> None:
             set_role(f"worker-{worker_id}")
-            metrics = WorkerMetrics(self._runtime_dir / "metrics")
+            served = ServedLists(self._runtime_dir, settings.api_processes)
+            metrics = WorkerMetrics(self._runtime_dir / "metrics", served.versions)
             lit_api.open(device)
             about = {"worker": worker_id, "device": device, "host": os.getppid()}
             server = FrameServer(lit_api, metrics, path, max_batch_rows=settings.max_batch_rows, about=about)

@@ -430,7 +430,7 @@ def test_each_key_is_told_before_the_workers_are_asked_to_load_it(store: Store, 
         refresh(catalog)
     assert told == workers.loaded
     assert catalog.keys_ahead() == told[-1:]
-    assert catalog.version_names() == {"a@1", "a@2", "a@3"}
+    assert catalog.known_versions() == {("a", 1), ("a", 2), ("a", 3)}
 
 
 def test_what_workers_lack_is_a_problem_of_its_id(store: Store, catalog: Catalog) -> None:

@@ -41,9 +41,7 @@ def test_a_copy_takes_not_the_last_room_and_a_disk_that_refuses_is_no_error(
 ) -> None:
     kept = KeptCheckpoints(tmp_path)
     disk = os.statvfs(tmp_path)
-    monkeypatch.setattr(
-        "service.stream.kept_checkpoints._LEAST_FREE_BYTES", disk.f_bavail * disk.f_frsize + (1 << 30)
-    )
+    monkeypatch.setattr("service.stream.kept_checkpoints._LEAST_FREE_BYTES", disk.f_bavail * disk.f_frsize + (1 << 30))
     monkeypatch.setattr("service.stream.kept_checkpoints._LEAST_FREE_SHARE", 1.0)
     kept.keep("a", b"payload")
     assert kept.read("a") is None

@@ -14,13 +14,26 @@ def test_readers_see_what_all_processes_serve_once_each_has_said_so(tmp_path: Pa
     first.write(["b@1#x", "a@2#y"], {"b@1#x", "a@2#y", "a@1#z"}, {"a@1", "a@2", "a@3", "b@1"})
     assert lists.read() is None, "the other has not said so"
     second.write(["c@1#v"], {"c@1#v"}, {"c@1"})
-    assert lists.changed()
     assert lists.read() == Served(
         ("b@1#x", "a@2#y", "c@1#v"),
         frozenset({"b@1#x", "a@2#y", "a@1#z", "c@1#v"}),
         frozenset({"a@1", "a@2", "a@3", "b@1", "c@1"}),
     )
-    assert not lists.changed()
+    versions = ServedLists(tmp_path, 2).versions()
+    assert versions == {"a@1", "a@2", "a@3", "b@1", "c@1"}
+
+
+def test_versions_are_read_again_when_a_list_has_changed_alone(tmp_path: Path) -> None:
+    ours, lists = ServedList(tmp_path, "api-0"), ServedLists(tmp_path, 1)
+    assert lists.versions() is None
+    ours.write([], set(), {"a@1"})
+    versions = lists.versions()
+    assert versions == {"a@1"}
+    assert lists.versions() is versions
+    ours.intend("b@1#x")
+    assert lists.versions() == {"a@1", "b@1"}
+    ours.write([], set(), {"b@1"})
+    assert lists.versions() == {"b@1"}
 
 
 def test_a_key_is_there_as_soon_as_it_is_intended_and_goes_with_the_next_list(tmp_path: Path) -> None:
