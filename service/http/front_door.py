@@ -38,8 +38,6 @@ from service.stream.kept_checkpoints import KeptCheckpoints
 from service.stream.served_list import ServedList, ServedLists
 from service.stream.sockets import socket_path
 
-_NAMED = 5  # versions named in readiness' reason at most
-
 log = get_logger(__name__)
 
 SignalHandler = Callable[[int, FrameType | None], object]
@@ -216,9 +214,10 @@ class FrontDoor:
             return "no inference worker is up"
         if not self._catalog.models():
             return "there is no model to serve in the store"
-        lacked = [str(served) for served in self._catalog.ready_versions() if self._pool.is_lacked(served.key)]
-        if lacked:
-            return f"no worker can load {', '.join(lacked[:_NAMED])}"
+        ready = self._catalog.ready_versions()
+        if lacked := sum(self._pool.is_lacked(served.key) for served in ready):
+            # Not which: a probe needs no key.
+            return f"no worker can load {lacked} of {len(ready)} model versions; GET /models says which"
         return None
 
     def _on_worker_change(self) -> None:
