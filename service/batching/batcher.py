@@ -201,7 +201,7 @@ class Batch:
 
     def refused(self) -> None:
         """The worker cannot load the model version."""
-        self._batcher.batch_refused(self)
+        self._batcher.put_back(self)
 
     def lost(self) -> None:
         """Its worker died."""
@@ -381,21 +381,16 @@ class Batcher:
             self._schedule(key, queue)
 
     def batch_lost(self, batch: Batch) -> None:
-        """Puts a batch back at the head of its queue; the limit does not apply, since its rows were accepted."""
+        """Puts back a batch whose worker died, and gives up what has been lost too often."""
         self._on_resent()
-        key = batch.key
-        queue = self._queues.setdefault(key, _Queue(self._turn_rows))
-        for ticket, start, stop in reversed(batch.spans):
+        for ticket, _, _ in batch.spans:
             ticket.losses += batch.suspect
             if ticket.losses >= _GIVE_UP_AFTER_LOSSES:
                 ticket.fail(ModelFault(f"the worker died {ticket.losses} times with these rows in hand."))
-            elif not ticket.done:
-                queue.append_first((ticket, start, stop))
-        if not queue.scheduled:
-            self._schedule(key, queue)
+        self.put_back(batch)
 
-    def batch_refused(self, batch: Batch) -> None:
-        """Puts a batch back at the head of its queue, for a worker that can load its model version."""
+    def put_back(self, batch: Batch) -> None:
+        """Puts a batch back at the head of its queue; the limit does not apply, since its rows were accepted."""
         queue = self._queues.setdefault(batch.key, _Queue(self._turn_rows))
         for ticket, start, stop in reversed(batch.spans):
             if not ticket.done:
