@@ -12,7 +12,7 @@ from prometheus_client.utils import floatToGoString
 
 from service.series_file import Family, Labels, SeriesReader, Values
 
-SLICE_SECONDS = 200e-6  # a fraction of what a batch takes
+SLICE_SECONDS = 100e-6  # a fraction of what a batch takes
 PAUSE_SECONDS = 1e-3  # so that most of the time is for predictions, and the processor for other processes
 CHUNK_BYTES = 1 << 15  # written to a socket at once
 _NO_LABELS = "\x00"  # stands for them in a template
