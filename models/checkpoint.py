@@ -12,8 +12,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
+import re
 import secrets
 import stat
 import struct
@@ -40,6 +42,7 @@ _LENGTH = struct.Struct("<Q")  # safetensors' own prefix: the length of its JSON
 _MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
 _MAX_REASON = 500  # characters of a reason that may repeat what a file holds
 _SECTIONS = ("training", "metrics", "data")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,10 +182,17 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint read from a file that was found sound, and the digest that it was checked against."""
+    """A checkpoint that was found sound.
+
+    Attributes:
+        checkpoint: the model.
+        digest: the digest that the file was checked against.
+        payload: the bytes of the file, as they were checked.
+    """
 
     checkpoint: Checkpoint
     digest: str
+    payload: bytes
 
 
 def load_checkpoint(path: Path) -> LoadedCheckpoint:
@@ -194,12 +204,26 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
     """
     try:
         with open_file(path) as file:
-            header, extent = _read_header(path, file)
+            _, extent = _read_header(path, file)
             file.seek(0)
             # Not to its end: what goes on beyond its tensors is refused below, and may be as large as the disk.
             payload = file.read(min(extent, os.fstat(file.fileno()).st_size) + 1)
     except OSError as error:
         raise CheckpointError(path, f"cannot be read: {error.strerror}.") from error
+    return parse_checkpoint(path, payload)
+
+
+def parse_checkpoint(path: Path, payload: bytes) -> LoadedCheckpoint:
+    """Verifies a checkpoint that was read already.
+
+    Args:
+        path: file that the bytes come from, for the error.
+        payload: the whole file.
+
+    Raises:
+        CheckpointError: as `load_checkpoint` does.
+    """
+    header, _ = _read_header(path, io.BytesIO(payload))
     try:
         tensors = safetensors.numpy.load(payload)
     except KeyError as error:  # a type that NumPy has not
@@ -221,7 +245,7 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
         )
     except (AxonError, RecursionError) as error:
         raise CheckpointError(path, f"is inconsistent: {error!s:.{_MAX_REASON}}") from error
-    return LoadedCheckpoint(checkpoint, expected)
+    return LoadedCheckpoint(checkpoint, expected, payload)
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -291,8 +315,9 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
     if version > FORMAT_VERSION:
         newer = f"has format version {version!s:.20}, and this Axon reads up to {FORMAT_VERSION}"
         raise CheckpointError(path, f"{newer}: upgrade Axon to read it.")
-    if not isinstance(header.get("digest"), str):
-        raise CheckpointError(path, "has no digest.")
+    digest = header.get("digest")
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise CheckpointError(path, "has no readable digest in its header.")
     try:
         canonical = text == _canonical(header)
     except (ValueError, RecursionError):  # NaN, which Python's parser takes; nesting as deep as it takes

@@ -69,6 +69,14 @@ class StoreError(AxonError):
     """A store that cannot do what was asked."""
 
 
+def reason_of(error: Exception) -> str:
+    """What an error says, without the paths of this machine: for answers to clients, and not for the log."""
+    if isinstance(error, CheckpointError):
+        return error.reason
+    cause = error.__cause__
+    return f"the store failed: {cause.strerror}." if isinstance(cause, OSError) else str(error)
+
+
 class InvalidName(StoreError, ValueError):
     """A model name, alias or reference that is not well formed."""
 

@@ -40,6 +40,7 @@ from models.checkpoint import (
     sync_folder,
 )
 from models.errors import CheckpointError, InvalidName, ModelNotFound, StoreError
+from models.file_identity import FileIdentity
 
 CHECKPOINT_FILE = "model.safetensors"
 DEFAULT_ALIAS = "default"
@@ -102,6 +103,17 @@ class ModelVersion:
         self._check_inside()
         return read_header(self.path)
 
+    def identity(self) -> FileIdentity:
+        """What tells whether the checkpoint's file has changed.
+
+        Raises:
+            CheckpointError: the file cannot be looked at.
+        """
+        try:
+            return FileIdentity.of(self.path)
+        except OSError as error:
+            raise CheckpointError(self.path, f"cannot be read: {error.strerror}.") from error
+
     def load(self) -> LoadedCheckpoint:
         """The checkpoint, verified.
 
@@ -118,7 +130,9 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True)
 class StoreEntry:
-    """What the store holds under one name. `problem` says why versions or aliases could not be read, if so."""
+    """What the store holds under one name. `problem` says why versions or aliases could not be read, if so; it names
+    files by their place in the store.
+    """
 
     name: str
     versions: tuple[int, ...]
@@ -324,7 +338,7 @@ def _leads_out(path: Path, root: Path) -> bool:
 
 def _foreign(path: Path) -> str | None:
     """What is wrong with a model's folder that is a link out of the store."""
-    return f"{path} is a link that leads out of the store." if _is_link_out(path, path.parent) else None
+    return f"{path.name} is a link that leads out of the store." if _is_link_out(path, path.parent) else None
 
 
 def _is_link_out(path: Path, root: Path) -> bool:
@@ -339,7 +353,7 @@ def _read_entry(folder: Path) -> StoreEntry:
         try:
             versions = _read_versions(folder)
         except OSError as error:
-            return StoreEntry(folder.name, (), problem=f"{folder} cannot be read: {error.strerror}.")
+            return StoreEntry(folder.name, (), problem=f"{folder.name} cannot be read: {error.strerror}.")
         # A writer may have published, moved an alias and deleted since the aliases were read. Where they have not
         # changed meanwhile, an alias without its version is what is really there.
         if set(aliases.values()) <= set(versions) or (aliases, problem) == _read_aliases(folder):
@@ -363,22 +377,23 @@ def _is_folder(place: os.DirEntry[str]) -> bool:
 def _read_aliases(folder: Path) -> tuple[dict[str, int], str | None]:
     """The aliases, and why they could not be read."""
     path = folder / _ALIASES_FILE
+    called = f"{folder.name}/{_ALIASES_FILE}"  # clients see it: no path of this machine
     if _is_link_out(path, folder.parent):
-        return {}, f"{path} is a link that leads out of the store."
+        return {}, f"{called} is a link that leads out of the store."
     try:
         with open_file(path) as file:
             text = file.read(_MAX_ALIASES_BYTES + 1)
         if len(text) > _MAX_ALIASES_BYTES:
-            return {}, f"{path} has more than {_MAX_ALIASES_BYTES:,} bytes."
+            return {}, f"{called} has more than {_MAX_ALIASES_BYTES:,} bytes."
         aliases = json.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         return {}, None
     except OSError as error:
-        return {}, f"{path} cannot be read: {error.strerror}."
+        return {}, f"{called} cannot be read: {error.strerror}."
     except (ValueError, RecursionError) as error:
-        return {}, f"{path} is not JSON: {error}."
+        return {}, f"{called} is not JSON: {error}."
     if not isinstance(aliases, dict) or not all(type(version) is int for version in aliases.values()):
-        return {}, f"{path} is not a table of alias to version."
+        return {}, f"{called} is not a table of alias to version."
     # What no reference can mean is no alias: written by hand, "1" or "latest" would answer for another version.
     return {alias: to for alias, to in aliases.items() if _ALIAS.fullmatch(alias) and alias != LATEST}, None
 

@@ -112,7 +112,10 @@ def problem_of(error: Exception) -> Problem:
             return Problem(HTTPStatus.GATEWAY_TIMEOUT, "deadline-exceeded", _sentence(error))
         case ClientGone():
             return Problem(HTTPStatus.REQUEST_TIMEOUT, "client-gone", _sentence(error))
-        case NoWorker() | ModelUnavailable() | StoreError():
+        case StoreError():
+            detail = "The store cannot be read as it should be; GET /models says why."  # its own words may have a path
+            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers={"Retry-After": "1"})
+        case NoWorker() | ModelUnavailable():
             retry = {"Retry-After": "1"}
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", _sentence(error), headers=retry)
         case ModelFault():

@@ -1,8 +1,9 @@
 """Prometheus metrics, correct across processes and across their restarts.
 
-`prometheus_client` keeps each process's values in memory-mapped files. Axon names the files by a process's role
-(`api-0`, `worker-1`) and not by its id: a restarted worker goes on counting where its predecessor was killed, and
-the number of files is bounded.
+Each process keeps its values in memory-mapped files. Axon names the files by a process's role (`api-0`, `worker-1`) and
+not by its id: a restarted worker goes on counting where its predecessor was killed, and the number of files is bounded.
+What has a model version as a label is kept in a `SeriesFile`, from which it goes with its version; the few figures of a
+process as a whole are `prometheus_client`'s.
 
 A request's own cost is kept to a few list increments: an API process gathers in plain integers and writes them
 through every `FLUSH_SECONDS` while it is busy. Labels are models and versions of the store, never a client's words;
@@ -16,13 +17,16 @@ import os
 import time
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Set
 from pathlib import Path
 
 import prometheus_client
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, values
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+
+from service.exposition import FamilyText
+from service.series_file import Family, Labels, SeriesFile
 
 FLUSH_SECONDS = 0.05
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
@@ -34,9 +38,28 @@ SECONDS_BUCKETS = (
 ROWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 
 _MODEL = ("model", "version")
+REQUESTS = Family("axon_requests_total", "Prediction requests by answer.", (*_MODEL, "status"))
+ROWS = Family("axon_rows_total", "Rows predicted.", _MODEL)
+REQUEST_SECONDS = Family(
+    "axon_request_seconds", "From a request's arrival to its answer.", _MODEL, bounds=SECONDS_BUCKETS
+)
+QUEUE_WAIT_SECONDS = Family(
+    "axon_queue_wait_seconds",
+    "From a request's arrival to its rows' leaving for a worker.",
+    _MODEL,
+    bounds=SECONDS_BUCKETS,
+)
+INFERENCE_SECONDS = Family("axon_inference_seconds", "Forward pass of one batch.", _MODEL, bounds=SECONDS_BUCKETS)
+BATCH_ROWS = Family("axon_batch_rows", "Rows of one batch as merged by a worker.", _MODEL, bounds=ROWS_BUCKETS)
+UNKNOWN_CATEGORIES = Family(
+    "axon_unknown_categories_total", "Cells predicted whose category training did not see.", _MODEL
+)
+_API_FAMILIES = (REQUESTS, ROWS, REQUEST_SECONDS, QUEUE_WAIT_SECONDS, UNKNOWN_CATEGORIES)
+FAMILIES = (*_API_FAMILIES, INFERENCE_SECONDS, BATCH_ROWS)
+
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-# What some thousand versions' series take; beyond, prometheus_client enlarges the files and reserves nothing.
-_RESERVED_BYTES = {"histogram": 4 << 20, "counter": 1 << 20, "gauge_livesum": 1 << 16, "gauge_mostrecent": 1 << 16}
+_RESERVED_BYTES = 1 << 16  # of each of prometheus_client's files, whose series are few
+_KINDS = ("histogram", "counter", "gauge_livesum", "gauge_mostrecent")
 _role = "main"
 
 
@@ -55,23 +78,12 @@ def _reserve(folder: Path) -> None:
     """Takes the disk's room for this process's files now. They are mapped into memory, where a page that a full disk
     has no room for ends the process (SIGBUS).
     """
-    for kind, size in _RESERVED_BYTES.items():
+    for kind in _KINDS:
         descriptor = os.open(folder / f"{kind}_{_role}.db", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            os.posix_fallocate(descriptor, 0, size)
+            os.posix_fallocate(descriptor, 0, _RESERVED_BYTES)
         finally:
             os.close(descriptor)
-
-
-class _BulkHistogram(Histogram):
-    """A histogram that takes many observations at once, already counted by bucket."""
-
-    def observe_counts(self, counts: Iterable[int], total: float) -> None:
-        """Adds `counts[i]` observations to bucket i (the last is +Inf), `total` being the sum of their values."""
-        for bucket, n in zip(self._buckets, counts, strict=True):
-            if n:
-                bucket.inc(n)
-        self._sum.inc(total)
 
 
 class _Memory:
@@ -105,17 +117,22 @@ class _Gathered:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def flush(self, histogram: _BulkHistogram) -> None:
+    def flush(self, file: SeriesFile, labels: Labels) -> None:
         if any(self.counts):
-            histogram.observe_counts(self.counts, self.total)
+            file.add(labels, (*self.counts, self.total))
             self.counts = [0] * len(self.counts)
             self.total = 0.0
 
 
 class WorkerMetrics:
-    """What an inference worker measures: one observation a batch, gathered and written through in bulk."""
+    """What an inference worker measures: one observation a batch, gathered and written through in bulk.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: folder of the metric files.
+        served: tells `name@version` of what is served, None while that is not known; series of other versions end.
+    """
+
+    def __init__(self, folder: Path, served: Callable[[], Set[str] | None]) -> None:
         _use_files(folder)
         _reserve(folder)
         registry = CollectorRegistry()
@@ -123,22 +140,17 @@ class WorkerMetrics:
         starts = Counter("axon_worker_starts", "Starts of the process that predicts.", ("worker",), registry=registry)
         self._memory.measure()
         starts.labels(_role.removeprefix("worker-")).inc()
-        self._seconds = _BulkHistogram(
-            "axon_inference_seconds", "Forward pass of one batch.", _MODEL, buckets=SECONDS_BUCKETS, registry=registry
-        )
-        self._rows = _BulkHistogram(
-            "axon_batch_rows",
-            "Rows of one batch as merged by a worker.",
-            _MODEL,
-            buckets=ROWS_BUCKETS,
-            registry=registry,
-        )
+        self._seconds = SeriesFile(folder, _role, INFERENCE_SECONDS)
+        self._rows = SeriesFile(folder, _role, BATCH_ROWS)
+        self._ask_served = served
+        self._served: Set[str] | None = None
         self._gathered: dict[tuple[str, int], tuple[_Gathered, _Gathered]] = {}
         self._flush_at: float | None = None
 
     def measure_memory(self) -> None:
-        """Now and then."""
+        """Now and then; series whose versions have ended go too."""
         self._memory.measure()
+        self._look_for_ended()
 
     def observe_batch(self, model: str, version: int, rows: int, seconds: float) -> None:
         """One forward pass."""
@@ -158,11 +170,26 @@ class WorkerMetrics:
         if left > 0:
             return left
         for (model, version), (seconds, rows) in self._gathered.items():
-            seconds.flush(self._seconds.labels(model, version))
-            rows.flush(self._rows.labels(model, version))
+            labels = (model, str(version))
+            if self._has_ended(labels):
+                self._look_for_ended()  # or it is so new that its list has not been read
+                if self._has_ended(labels):
+                    continue
+            seconds.flush(self._seconds, labels)
+            rows.flush(self._rows, labels)
         self._gathered.clear()
         self._flush_at = None
         return None
+
+    def _look_for_ended(self) -> None:
+        served = self._ask_served()
+        if served is not self._served:
+            self._served = served
+            for file in (self._seconds, self._rows):
+                file.end(self._has_ended)
+
+    def _has_ended(self, labels: Labels) -> bool:
+        return self._served is not None and "@".join(labels) not in self._served
 
 
 class ModelMetrics:
@@ -209,27 +236,6 @@ class ApiMetrics:
         _use_files(folder)
         self._folder = folder
         registry = CollectorRegistry()
-        self._requests = Counter(
-            "axon_requests", "Prediction requests by answer.", (*_MODEL, "status"), registry=registry
-        )
-        self._rows = Counter("axon_rows", "Rows predicted.", _MODEL, registry=registry)
-        self._unknown = Counter(
-            "axon_unknown_categories", "Cells predicted whose category training did not see.", _MODEL, registry=registry
-        )
-        self._latency = _BulkHistogram(
-            "axon_request_seconds",
-            "From a request's arrival to its answer.",
-            _MODEL,
-            buckets=SECONDS_BUCKETS,
-            registry=registry,
-        )
-        self._queue_wait = _BulkHistogram(
-            "axon_queue_wait_seconds",
-            "From a request's arrival to its rows' leaving for a worker.",
-            _MODEL,
-            buckets=SECONDS_BUCKETS,
-            registry=registry,
-        )
         self._queue_rows = Gauge(
             "axon_queue_rows", "Rows that wait in API processes.", multiprocess_mode="livesum", registry=registry
         )
@@ -237,6 +243,8 @@ class ApiMetrics:
             "axon_batches_resent", "Batches sent again because their worker died.", registry=registry
         )
         self._memory = _Memory(registry)
+        self._texts = [FamilyText(folder, family) for family in FAMILIES]
+        self._versions: set[Labels] = set()
         self._dirty: list[ModelMetrics] = []
         self._timer: asyncio.TimerHandle | None = None
         self.unrouted = self.for_model("", "")
@@ -245,6 +253,8 @@ class ApiMetrics:
         """Called once in the API process, after the fork, with what tells how many rows wait."""
         set_role(role)
         _reserve(self._folder)
+        self._files = [SeriesFile(self._folder, role, family) for family in _API_FAMILIES]
+        self._requests, self._rows, self._latency, self._queue_wait, self._unknown = self._files
         self._queue_depth = queue_depth
         self._queue_rows.set(0)
 
@@ -254,7 +264,20 @@ class ApiMetrics:
 
     def for_model(self, model: str, version: str) -> ModelMetrics:
         """A model version's figures."""
+        self._versions.add((model, version))
         return ModelMetrics(model, version, self._mark)
+
+    def keep_only(self, versions: set[Labels]) -> None:
+        """Ends the series of all other versions.
+
+        Args:
+            versions: models and versions that the store holds or this process serves.
+        """
+        versions = versions | {self.unrouted.labels}
+        if versions != self._versions:
+            self._versions = versions
+            for file in self._files:
+                file.end(lambda labels: labels[:2] not in versions)
 
     def batch_resent(self) -> None:
         """A worker died with a batch in hand, which was put back."""
@@ -265,23 +288,26 @@ class ApiMetrics:
         self._timer = None
         dirty, self._dirty = self._dirty, []
         for gathered in dirty:
-            for status, n in gathered.statuses.items():
-                self._requests.labels(*gathered.labels, status).inc(n)
-            if gathered.rows:
-                self._rows.labels(*gathered.labels).inc(gathered.rows)
-                # Also where it is 0, so that the first unknown cell is an increase and not a new series.
-                self._unknown.labels(*gathered.labels).inc(gathered.unknown)
-            gathered.latency.flush(self._latency.labels(*gathered.labels))
-            gathered.queue_wait.flush(self._queue_wait.labels(*gathered.labels))
+            if (labels := gathered.labels) in self._versions:  # not one that has ended with a request under way
+                for status, n in gathered.statuses.items():
+                    self._requests.add((*labels, str(status)), (n,))
+                if gathered.rows:
+                    self._rows.add(labels, (gathered.rows,))
+                    # Also where it is 0, so that the first unknown cell is an increase and not a new series.
+                    self._unknown.add(labels, (gathered.unknown,))
+                gathered.latency.flush(self._latency, labels)
+                gathered.queue_wait.flush(self._queue_wait, labels)
             gathered.flushed()
         self._queue_rows.set(self._queue_depth())
 
-    def exposition(self, state: Collector) -> bytes:
-        """The text format: counters and histograms of all processes, and `state`'s figures of this moment."""
+    def exposition(self, state: Collector) -> Iterator[bytes]:
+        """The text format, in pieces: what all processes have counted, and `state`'s figures of this moment."""
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
         registry.register(state)
-        return prometheus_client.generate_latest(registry)
+        yield prometheus_client.generate_latest(registry)
+        for family in self._texts:
+            yield from family.pieces()
 
     def _mark(self, gathered: ModelMetrics) -> None:
         self._dirty.append(gathered)

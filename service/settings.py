@@ -76,7 +76,9 @@ class Settings(BaseSettings):
         None, description="File of such keys, one a line; read again when it changes. `axon-serve keys new` makes one."
     )
     runtime_dir: Path | None = Field(
-        None, description="Folder for sockets and metric files; unset, a private one under the temporary folder."
+        None,
+        description="Folder for sockets, metric files and copies of what is served; unset, a private one under the "
+        "temporary folder.",
     )
 
     @model_validator(mode="after")

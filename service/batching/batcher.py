@@ -26,7 +26,7 @@ from service.batching.deadlines import DeadlineWheel
 from service.batching.encoded_rows import EncodedRows
 from service.batching.link import WorkerPool
 from service.batching.pace import Pace
-from service.errors import ClientGone, DeadlineExceeded, ModelFault, QueueFull
+from service.errors import ClientGone, DeadlineExceeded, ModelFault, ModelUnavailable, QueueFull
 from service.stream import frames
 from service.stream.frames import AnswerFrame, Kind
 
@@ -198,6 +198,10 @@ class Batch:
             elif not ticket.done:
                 ticket.add_piece(start, answer.matrix[at : at + stop - start])
             at += stop - start
+
+    def refused(self) -> None:
+        """The worker cannot load the model version."""
+        self._batcher.put_back(self)
 
     def lost(self) -> None:
         """Its worker died."""
@@ -377,18 +381,22 @@ class Batcher:
             self._schedule(key, queue)
 
     def batch_lost(self, batch: Batch) -> None:
-        """Puts a batch back at the head of its queue; the limit does not apply, since its rows were accepted."""
+        """Puts back a batch whose worker died, and gives up what has been lost too often."""
         self._on_resent()
-        key = batch.key
-        queue = self._queues.setdefault(key, _Queue(self._turn_rows))
-        for ticket, start, stop in reversed(batch.spans):
+        for ticket, _, _ in batch.spans:
             ticket.losses += batch.suspect
             if ticket.losses >= _GIVE_UP_AFTER_LOSSES:
                 ticket.fail(ModelFault(f"the worker died {ticket.losses} times with these rows in hand."))
-            elif not ticket.done:
+        self.put_back(batch)
+
+    def put_back(self, batch: Batch) -> None:
+        """Puts a batch back at the head of its queue; the limit does not apply, since its rows were accepted."""
+        queue = self._queues.setdefault(batch.key, _Queue(self._turn_rows))
+        for ticket, start, stop in reversed(batch.spans):
+            if not ticket.done:
                 queue.append_first((ticket, start, stop))
         if not queue.scheduled:
-            self._schedule(key, queue)
+            self._schedule(batch.key, queue)
 
     def _schedule(self, key: str, queue: _Queue) -> None:
         queue.scheduled = True
@@ -405,6 +413,8 @@ class Batcher:
                 # It will grow no more: let it wait at the worker, which need not wait for it then.
                 link = self._pool.free_link(key, at_most=1)
             if link is None:
+                if self._pool.is_lacked(key):
+                    self._fail_all(key)
                 return
             spans = self._next_spans(key, queue)
             if spans:
@@ -412,6 +422,14 @@ class Batcher:
                 in_hand = link.in_hand.get(key)
                 link.send(Batch(self, key, spans, behind=cast(Batch, in_hand[-1]) if in_hand else None))
         del self._queues[key]
+
+    def _fail_all(self, key: str) -> None:
+        """Ends all requests of a version that no worker can load."""
+        queue = self._queues[key]
+        for ticket, _, _ in list(queue.spans):
+            ticket.fail(ModelUnavailable(f"{ticket.served} cannot be loaded any more; GET /models says why."))
+        if not queue.rows:  # nobody has come meanwhile
+            del self._queues[key]
 
     def _full_rows(self, key: str) -> float:
         """Rows that make a full batch, where that is known."""

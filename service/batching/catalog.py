@@ -9,19 +9,22 @@ version is loaded and warmed on the workers before an id moves to it. A version 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from models.config import MLPConfig
 from models.encoding import RowEncoder
-from models.errors import AxonError, CheckpointError, ModelNotFound, StoreError
+from models.errors import AxonError, CheckpointError, ModelNotFound, StoreError, reason_of
+from models.file_identity import FileIdentity
 from models.labels import Label
 from models.schema import ClassTarget, NumericTarget, Schema
 from models.store import ModelVersion, Reference, Store, StoreEntry
 from models.summary import Summary, summarize
 from service.batching.link import Loaded
+from service.batching.store_reader import StoreReader
 from service.errors import ModelUnavailable, NoWorker
 from service.keys import make_key
 from service.logs import get_logger
@@ -29,10 +32,10 @@ from service.metrics import ModelMetrics
 from service.served_ahead import ids_served_ahead
 
 _FIRST_LOOK_SECONDS = 10.0
+_SILENT_SECONDS = 10.0  # a look at the store that takes longer is told as a problem
 
 log = get_logger(__name__)
 
-FileIdentity = tuple[int, int, int]  # inode, modification time, size: another file under the same path differs
 LoadOnWorkers = Callable[[str], Awaitable[Loaded]]  # a key → what the workers say of it
 
 
@@ -90,6 +93,7 @@ class Catalog:
         store: where checkpoints are.
         load_on_workers: makes a key ready on every worker; answers with the reason where one cannot.
         new_metrics: a model version's figures, by name and version.
+        intend: called with each key before workers are asked to load it.
         capacity: versions remembered; those served by default are always kept.
         default_model: the id that a request without one means; None is the only model, where there is just one.
     """
@@ -102,8 +106,11 @@ class Catalog:
         *,
         capacity: int,
         default_model: str | None,
+        intend: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._store = store
+        self._reader = StoreReader()
+        self._intend = intend
         self._load_on_workers = load_on_workers
         self._new_metrics = new_metrics
         self._capacity = capacity
@@ -114,6 +121,9 @@ class Catalog:
         self._bad: dict[tuple[str, int], tuple[FileIdentity | None, str]] = {}
         self._lock = asyncio.Lock()
         self._looked = asyncio.Event()
+        self._found: set[tuple[str, int]] = set()
+        self._store_problems: dict[str, str] = {}
+        self._lacking: dict[str, str] = {}
         self.problems: dict[str, str] = {}
 
     def get(self, id_: str | None) -> ServedVersion | None:
@@ -168,22 +178,47 @@ class Catalog:
         """Every version that is ready."""
         return list(self._versions.values())
 
+    def keys_ahead(self) -> list[str]:
+        """Keys of the versions that some name or alias means."""
+        return list(dict.fromkeys(served.key for id_, served in self._ids.items() if id_ != str(served)))
+
+    def known_versions(self) -> set[tuple[str, int]]:
+        """Names and versions of all that the store holds or this process serves."""
+        return self._found | self._versions.keys()
+
+    def tell_lacking(self, reasons: Mapping[str, str]) -> None:
+        """Takes in which versions some worker cannot load, as problems.
+
+        Args:
+            reasons: reasons by key.
+        """
+        ready = {served.key: str(served) for served in self._versions.values()}
+        self._lacking = {ready[key]: reason for key, reason in reasons.items() if key in ready}
+        self._report(self._store_problems)
+
     async def refresh(self) -> None:
         """Takes in what changed in the store. Where the store cannot be read, everything stays as it was."""
+        silent = asyncio.get_running_loop().call_later(_SILENT_SECONDS, self._tell_silence)
         try:
             await self._refresh()
         finally:
+            silent.cancel()
             self._looked.set()
+
+    def _tell_silence(self) -> None:
+        reason = f"the store has not answered for {_SILENT_SECONDS:g} s; what was served stays served."
+        self._report({**self._store_problems, "": reason})
 
     async def _refresh(self) -> None:
         async with self._lock:
             try:
-                entries = await asyncio.to_thread(self._store.entries)
-                if self._entries and not entries and not self._store.root.is_dir():
-                    # Models are deleted by their folders; a whole store that is not there is a disk that is not.
-                    raise StoreError(f"the store {self._store.root} is gone.")
+                entries, identities = await self._reader.run(self._look)
+                if self._ids and not entries:
+                    # A disk that is lost, or a mount that is not there, leaves an empty folder or none.
+                    raise StoreError("the store is empty or gone; what was served stays served.")
             except StoreError as error:
-                self._report({**self.problems, "": str(error)})
+                log.debug("store not read", reason=str(error))
+                self._report({**self._store_problems, "": reason_of(error)})
                 return
             ids: dict[str, ServedVersion] = {}
             found = {(entry.name, version) for entry in entries for version in entry.versions}
@@ -195,16 +230,30 @@ class Catalog:
                     found |= {(served.name, served.version) for served in kept.values()}
                     continue
                 for id_, candidates in ids_served_ahead(entry):
-                    served = await self._first_ready(entry.name, candidates) or self._still(entry, id_)
+                    served = await self._first_ready(entry.name, candidates, identities) or self._still(entry, id_)
                     if served is not None:
                         ids[id_] = served
             for place in [place for place in self._versions if place not in found]:
                 del self._versions[place]
+            self._found = found
             self._entries = {entry.name: entry for entry in entries}
             self._ids = ids | {str(served): served for served in self._versions.values()}
             self._forget_surplus()
             problems = {entry.name: entry.problem for entry in entries if entry.problem is not None}
             self._report(problems | {f"{name}@{version}": reason for (name, version), (_, reason) in self._bad.items()})
+
+    def _look(self) -> tuple[list[StoreEntry], dict[tuple[str, int], FileIdentity]]:
+        """What the store holds, and the identities of the files that ids mean first. In the reader's thread, at once:
+        for each file alone, changing threads would cost more than the look.
+        """
+        entries = self._store.entries()
+        identities: dict[tuple[str, int], FileIdentity] = {}
+        for entry in entries:
+            firsts = (next(candidates, None) for _, candidates in ids_served_ahead(entry))
+            for version in {version for version in firsts if version is not None}:
+                with contextlib.suppress(CheckpointError):  # looked at again, and told, when it is made ready
+                    identities[entry.name, version] = self._store.version(entry.name, version).identity()
+        return entries, identities
 
     def _still(self, entry: StoreEntry, id_: str) -> ServedVersion | None:
         """What answered to an id so far, where its version is still in the store."""
@@ -221,46 +270,58 @@ class Catalog:
         names = ", ".join(sorted(self._entries)[:10]) or "none yet"
         raise ModelNotFound(f'the request names no model, and there is no default; set "model" to one of: {names}.')
 
-    async def _first_ready(self, name: str, candidates: Iterator[int]) -> ServedVersion | None:
+    async def _first_ready(
+        self, name: str, candidates: Iterator[int], identities: Mapping[tuple[str, int], FileIdentity]
+    ) -> ServedVersion | None:
         for version in candidates:
-            served = await self._make_ready(name, version)
+            served = await self._make_ready(name, version, identities.get((name, version)))
             if served is not None:
                 return served
         return None
 
-    async def _make_ready(self, name: str, version: int) -> ServedVersion | None:
+    async def _make_ready(self, name: str, version: int, identity: FileIdentity | None = None) -> ServedVersion | None:
         """The version, its checkpoint read and loaded on the workers; None where that fails, which `_bad` records.
 
         Where a served version's file was replaced by one that is not sound, the old one goes on being served.
+
+        Args:
+            name: name of the model.
+            version: number of the version.
+            identity: identity of its file, where that was looked at already.
         """
         place = (name, version)
         known = self._versions.get(place)
-        path = self._store.version(name, version).path
+        file = self._store.version(name, version)
         try:
-            stat = await asyncio.to_thread(path.stat)
-            identity = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-        except OSError as error:
-            self._bad[place] = (None, f"{path}: cannot be read: {error.strerror}.")
+            if identity is None:
+                identity = await self._reader.run(file.identity)
+        except CheckpointError as error:
+            self._bad[place] = (None, reason_of(error))
             return known
         if known is not None and known.identity == identity:
+            self._bad.pop(place, None)
             self._versions.move_to_end(place)
             return known
         if place in self._bad and self._bad[place][0] == identity:
             return known
         try:
             metrics = known.metrics if known is not None else self._new_metrics(name, str(version))
-            served = await asyncio.to_thread(ServedVersion, self._store.version(name, version), identity, metrics)
+            served = await self._reader.run(lambda: ServedVersion(file, identity, metrics))
+            self._intend(served.key)
             loaded = await self._load_on_workers(served.key)
             reason, served.batch_invariant = loaded.error, loaded.batch_invariant
         except NoWorker as error:  # perhaps no fault of the file: the next look tries again
             self._bad[place] = (None, str(error))
             return known
         except AxonError as error:
-            reason = str(error)
+            reason = reason_of(error)
         if reason is not None:
             self._bad[place] = (identity, reason)
             return known
         self._bad.pop(place, None)
+        if known is not None and known.key == served.key:  # the same content in another file
+            known.identity = identity
+            return known
         self._versions[place] = served
         self._ids[str(served)] = served
         log.info("model ready", model=name, version=version, parameters=served.config.parameter_count)
@@ -276,8 +337,13 @@ class Catalog:
                 del self._versions[place]
                 self._ids.pop(str(served), None)
 
-    def _report(self, problems: dict[str, str]) -> None:
+    def _report(self, store_problems: dict[str, str]) -> None:
+        """Takes in the store's problems, and logs what is new in all of them."""
+        self._store_problems = store_problems
+        problems = dict(store_problems)
+        for id_, reason in self._lacking.items():
+            problems[id_] = f"{problems[id_]} {reason}" if id_ in problems else reason
         for id_, reason in problems.items():
             if self.problems.get(id_) != reason:
-                log.error("not served", id=id_, reason=reason)
+                log.error("store problem", id=id_, reason=reason)
         self.problems = problems

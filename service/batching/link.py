@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -54,6 +54,9 @@ class Delivery(Protocol):
     def answered(self, answer: AnswerFrame) -> None:
         """Its answer has come."""
 
+    def refused(self) -> None:
+        """The worker cannot load its model version; another may."""
+
     def lost(self) -> None:
         """Its worker died before it answered."""
 
@@ -66,6 +69,8 @@ class Link(asyncio.Protocol):
         self.worker: dict[str, Any] = {}  # what its HELLO said; empty while the worker is down
         self.in_flight: dict[int, Delivery] = {}
         self.in_hand: dict[str, list[Delivery]] = {}  # by key, oldest first; no key without a delivery
+        self.loaded: set[str] = set()  # keys that the worker has said it can run
+        self.lacking: dict[str, str] = {}  # keys that it has said it cannot load, with the reason
         self._path = path
         self._on_change = on_change
         self._reader = FrameReader()
@@ -104,8 +109,12 @@ class Link(asyncio.Protocol):
         self.in_hand.setdefault(delivery.key, []).append(delivery)
         self._transport.write(delivery.encode(self._last_id))
 
-    async def load(self, key: str) -> Loaded:
+    async def load(self, key: str, kind: Kind = Kind.LOAD) -> Loaded:
         """Has the worker make a model version ready.
+
+        Args:
+            key: key of the version.
+            kind: LOAD where the store's file is new, RESTORE where the version was served before.
 
         Raises:
             NoWorker: it went before it said.
@@ -115,14 +124,20 @@ class Link(asyncio.Protocol):
         id_ = self._last_id
         loaded: asyncio.Future[Loaded] = asyncio.get_running_loop().create_future()
         self._loads[id_] = loaded
-        self._transport.write(frames.encode(Kind.LOAD, id_, key.encode()))
+        self._transport.write(frames.encode(kind, id_, key.encode()))
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
-                return await loaded
+                said = await loaded
         except TimeoutError:
             raise NoWorker(f"the worker took more than {_LOAD_SECONDS:g} s to load a model.") from None
         finally:
             self._loads.pop(id_, None)
+        if said.error is None:
+            self.loaded.add(key)
+            self.lacking.pop(key, None)
+        elif kind is Kind.RESTORE:
+            self.lacking[key] = said.error
+        return said
 
     def look(self, most_misses: int) -> None:
         """Called again and again: asks the worker whether it is there, and lets go of one that says nothing.
@@ -162,6 +177,8 @@ class Link(asyncio.Protocol):
         self.worker = {}
         lost, self.in_flight = list(self.in_flight.values()), {}
         self.in_hand.clear()
+        self.loaded.clear()
+        self.lacking.clear()
         loads, self._loads = list(self._loads.values()), {}
         for load in loads:
             if not load.done():
@@ -175,12 +192,13 @@ class Link(asyncio.Protocol):
         match frame.kind:
             case Kind.ANSWER:
                 answer = frames.decode_answer(frame.payload)  # before anything: where it is none, the batch is lost
-                delivery = self.in_flight.pop(frame.id)
-                in_hand = self.in_hand[delivery.key]
-                in_hand.remove(delivery)
-                if not in_hand:
-                    del self.in_hand[delivery.key]
-                delivery.answered(answer)
+                self._take_back(frame.id).answered(answer)
+            case Kind.REFUSED:
+                reason = json.loads(bytes(frame.payload))["error"]
+                delivery = self._take_back(frame.id)
+                self.loaded.discard(delivery.key)
+                self.lacking[delivery.key] = reason
+                delivery.refused()
             case Kind.STARTED:
                 self.in_flight[frame.id].started()
             case Kind.LOADED:
@@ -197,6 +215,15 @@ class Link(asyncio.Protocol):
                 pass
             case _:
                 raise FrameError(f"an API process takes no {frame.kind.name}")
+
+    def _take_back(self, id_: int) -> Delivery:
+        """The batch that the worker has done with."""
+        delivery = self.in_flight.pop(id_)
+        in_hand = self.in_hand[delivery.key]
+        in_hand.remove(delivery)
+        if not in_hand:
+            del self.in_hand[delivery.key]
+        return delivery
 
 
 class WorkerPool:
@@ -237,7 +264,7 @@ class WorkerPool:
         """
         best: Link | None = None
         for link in self.links:
-            free = link.worker and len(link.in_hand.get(key, ())) <= at_most
+            free = link.worker and key not in link.lacking and len(link.in_hand.get(key, ())) <= at_most
             if free and (best is None or len(link.in_flight) < len(best.in_flight)):
                 best = link
         return best
@@ -264,7 +291,42 @@ class WorkerPool:
                 return Loaded(error, all(one.batch_invariant for one in loaded))
         raise NoWorker(f"the workers died {_LOAD_ATTEMPTS} times while they were loading it.")
 
+    async def confirm(self, keys: Collection[str]) -> None:
+        """Asks each worker for the served versions that it has not said it can run: a successor has yet to say so, and
+        what could not be loaded is tried again.
+
+        Args:
+            keys: keys of all versions that are served.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            for link in self.links:
+                link.loaded.intersection_update(keys)
+                link.lacking = {key: reason for key, reason in link.lacking.items() if key in keys}
+                if link.up:
+                    for key in keys:
+                        if key not in link.loaded:
+                            tasks.create_task(_restore(link, key))
+
+    def is_lacked(self, key: str) -> bool:
+        """Returns True if no worker can load a version, not even one that is about to come back."""
+        return all(key in link.lacking for link in self.links)
+
+    def lacking(self) -> dict[str, str]:
+        """The versions that some worker cannot load, by key, with the reason."""
+        found: dict[str, str] = {}
+        for link in self.links:
+            for key, reason in link.lacking.items():
+                who = "no worker" if self.is_lacked(key) else f"not worker {link.index}, but others,"
+                found.setdefault(key, f"{who} can load it: {reason}")
+        return found
+
     @property
     def up(self) -> int:
         """Workers that are ready."""
         return sum(link.up for link in self.links)
+
+
+async def _restore(link: Link, key: str) -> None:
+    if link.up:
+        with contextlib.suppress(NoWorker):  # its successor will be asked
+            await link.load(key, Kind.RESTORE)

@@ -69,7 +69,6 @@ class Key:
 
 
 KeyTable = Mapping[bytes, Key]  # by digest of the secret
-_FileIdentity = tuple[int, int, int]
 
 
 class Access:
@@ -86,12 +85,13 @@ class Access:
     def __init__(self, fixed: KeyTable, file: Path | None = None) -> None:
         self._fixed = fixed
         self._file = file
-        self._seen: _FileIdentity | None = None
+        self._seen = b""  # digest of what the file held: no size or time tells as surely whether it has changed
         self._complained: str | None = None
         self._keys = fixed
         if file is not None:
-            self._seen = _identity(file)
-            self._keys = self._with_file(file)
+            text = _read(file)
+            self._seen = sha256(text).digest()
+            self._keys = self._with_file(file, text)
         if not self._keys:
             raise AccessError("there is no API key, so nobody could get in.")
 
@@ -152,16 +152,18 @@ class Access:
         if self._file is None:
             return
         try:
-            identity = _identity(self._file)
-            if identity == self._seen:
+            text = _read(self._file)
+            seen = sha256(text).digest()
+            if seen == self._seen:
+                self._complained = None
                 return
-            keys = self._with_file(self._file)
+            keys = self._with_file(self._file, text)
         except AccessError as error:
             if self._complained != str(error):
                 log.error("API keys not taken in; those of before hold", reason=str(error))
             self._complained = str(error)
             return
-        self._keys, self._seen, self._complained = keys, identity, None
+        self._keys, self._seen, self._complained = keys, seen, None
         log.info("API keys taken in", keys=self.names)
 
     async def follow(self, seconds: float) -> None:
@@ -170,14 +172,7 @@ class Access:
             await asyncio.sleep(seconds)
             await asyncio.to_thread(self.refresh)
 
-    def _with_file(self, file: Path) -> KeyTable:
-        try:
-            with open_file(file) as opened:
-                text = opened.read(_MAX_FILE_BYTES + 1)
-        except OSError as error:
-            raise _unreadable(file, error) from error
-        if len(text) > _MAX_FILE_BYTES:
-            raise AccessError(f"{file} has more than {_MAX_FILE_BYTES:,} bytes.")
+    def _with_file(self, file: Path, text: bytes) -> KeyTable:
         keys = parse_keys(text.decode(errors="replace"), str(file))
         names = {key.name for key in self._fixed.values()}
         for digest, key in keys.items():
@@ -245,16 +240,15 @@ def new_key(name: str, scopes: str) -> tuple[str, str]:
     return secret, f"{name}:{scopes}:{sha256(secret.encode()).hexdigest()}"
 
 
-def _identity(file: Path) -> _FileIdentity:
+def _read(file: Path) -> bytes:
     try:
-        stat = file.stat()
+        with open_file(file) as opened:
+            text = opened.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
-        raise _unreadable(file, error) from error
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size
-
-
-def _unreadable(file: Path, error: OSError) -> AccessError:
-    return AccessError(f"{file} cannot be read: {error.strerror}.")
+        raise AccessError(f"{file} cannot be read: {error.strerror}.") from error
+    if len(text) > _MAX_FILE_BYTES:
+        raise AccessError(f"{file} has more than {_MAX_FILE_BYTES:,} bytes.")
+    return text
 
 
 def _unauthenticated(detail: str, error: str) -> Problem:

@@ -7,6 +7,7 @@ dependencies and middleware would cost several times what the request does. All 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import signal
 from collections.abc import Callable
@@ -33,6 +34,8 @@ from service.http.routes.predict import PredictEndpoint
 from service.logs import configure_logs, get_logger
 from service.metrics import ApiMetrics
 from service.settings import Settings
+from service.stream.kept_checkpoints import KeptCheckpoints
+from service.stream.served_list import ServedList, ServedLists
 from service.stream.sockets import socket_path
 
 log = get_logger(__name__)
@@ -106,12 +109,17 @@ class FrontDoor:
             max_queue_rows=settings.max_queue_rows,
             on_resent=metrics.batch_resent,
         )
+        self._served_list = ServedList(self._runtime_dir, f"api-{self.response_queue_id}")
+        self._kept = KeptCheckpoints(self._runtime_dir)
+        self._served_lists = ServedLists(self._runtime_dir, settings.api_processes)
+        self._worker_changed = asyncio.Event()
         self._catalog = Catalog(
             Store(settings.store),
             self._pool.load,
             metrics.for_model,
             capacity=settings.model_cache,
             default_model=settings.default_model,
+            intend=self._served_list.intend,
         )
         metrics.start(f"api-{self.response_queue_id}", self._batcher.waiting_rows)
         self._predict = PredictEndpoint(self._catalog, self._batcher, metrics, settings, self._access)
@@ -127,7 +135,10 @@ class FrontDoor:
         ]
         self._app: ASGIApp = WithSecurityHeaders(WithHead(create_app(routers, access)))
         self._pool.start()
-        self._followers = [asyncio.create_task(self._keep_fresh(), name="refresh")]
+        self._followers = [
+            asyncio.create_task(self._keep_fresh(), name="refresh"),
+            asyncio.create_task(self._keep_confirmed(), name="confirm"),
+        ]
         if access is not None:
             self._followers.append(asyncio.create_task(access.follow(settings.reload_seconds), name="keys"))
         self._drain_on(signal.SIGTERM)
@@ -152,10 +163,46 @@ class FrontDoor:
                 if self._was_ready or self._pool.up == self._workers:
                     await self._catalog.refresh()
                     self._batcher.forget_paces({served.key for served in self._catalog.ready_versions()})
+                    await self._tell_served()
+                    if not self._was_ready:
+                        # So does what the store holds now: with 500 models a collection takes 25 ms.
+                        gc.collect()
+                        gc.freeze()
                     self._was_ready = True
             except Exception:
                 log.exception("the store was not taken in")
             await asyncio.sleep(self._settings.reload_seconds if self._was_ready else 0.02)
+
+    async def _tell_served(self) -> None:
+        """Writes down what is served, and removes copies that no API process needs any more."""
+        catalog = self._catalog
+        known = catalog.known_versions()
+        self._metrics.keep_only({(name, str(version)) for name, version in known})
+        ahead, versions = catalog.keys_ahead(), [f"{name}@{version}" for name, version in known]
+        keys = {served.key for served in catalog.ready_versions()}
+
+        def write_and_remove() -> None:
+            self._served_list.write(ahead, keys, versions)
+            names = self._kept.names()  # before the lists are read: a key is listed before its copy is written
+            served = self._served_lists.read()
+            if served is not None:
+                self._kept.keep_only(served.keys, names)
+
+        await asyncio.to_thread(write_and_remove)
+
+    async def _keep_confirmed(self) -> None:
+        """Asks workers that have come up, and again those that lack a version, for what is served."""
+        while True:
+            self._worker_changed.clear()
+            try:
+                await self._pool.confirm({served.key for served in self._catalog.ready_versions()})
+                self._catalog.tell_lacking(self._pool.lacking())
+                self._batcher.dispatch_all()
+            except Exception:
+                log.exception("the workers were not asked")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.reload_seconds):
+                    await self._worker_changed.wait()
 
     def not_ready(self) -> str | None:
         """Why predictions would not be answered now; None where they would."""
@@ -166,11 +213,16 @@ class FrontDoor:
         if self._pool.up == 0:
             return "no inference worker is up"
         if not self._catalog.models():
-            return f"there is no model to serve in {self._settings.store}"
+            return "there is no model to serve in the store"
+        ready = self._catalog.ready_versions()
+        if lacked := sum(self._pool.is_lacked(served.key) for served in ready):
+            # Not which: a probe needs no key.
+            return f"no worker can load {lacked} of {len(ready)} model versions; GET /models says which"
         return None
 
     def _on_worker_change(self) -> None:
         self._batcher.dispatch_all()
+        self._worker_changed.set()
 
     def _drain_on(self, signum: signal.Signals) -> None:
         """On the signal: readiness says no at once, and after `drain_seconds` uvicorn stops in its orderly way.

@@ -15,15 +15,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.errors import DataError, StoreError
+from models.checkpoint import LoadedCheckpoint, parse_checkpoint
+from models.errors import AxonError, CheckpointError, DataError, ModelNotFound, StoreError, reason_of
+from models.file_identity import FileIdentity
 from models.fuse import InferenceNetwork
 from models.store import Store
-from service.errors import DeviceFault, OutOfMemory
+from service.errors import DeviceFault, ModelUnavailable, OutOfMemory
 from service.inference.device_faults import is_out_of_memory, is_sticky
 from service.inference.device_network import DeviceNetwork, Precision
 from service.inference.scratch import Scratch
 from service.keys import parse_key
 from service.logs import get_logger
+from service.stream.kept_checkpoints import KeptCheckpoints
 
 log = get_logger(__name__)
 
@@ -45,6 +48,7 @@ class Engine:
 
     Args:
         store: where checkpoints are.
+        kept: copies of what was taken in from the store; None keeps none.
         device: a torch device's name, `cpu` or `cuda:0`.
         threads: CPU threads of a matrix product.
         capacity: networks kept.
@@ -56,6 +60,7 @@ class Engine:
         self,
         store: Store,
         *,
+        kept: KeptCheckpoints | None = None,
         device: str,
         threads: int,
         capacity: int,
@@ -66,6 +71,7 @@ class Engine:
         self.device = torch.device(device)
         self._enter_device()
         self._store = store
+        self._kept = kept
         self._capacity = capacity
         self._max_batch_rows = max_batch_rows
         self._precision: Precision = "fp32" if self.device.type == "cpu" else precision
@@ -73,9 +79,29 @@ class Engine:
         self._table = Lock()  # held for look-ups alone, never while a network is read or runs
         self._networks: OrderedDict[str, DeviceNetwork] = OrderedDict()
         self._loading: dict[str, Future[DeviceNetwork]] = {}
+        self._taken_in: dict[str, FileIdentity] = {}  # of networks in memory: the file that was found sound for it
+
+    def take_in(self, key: str) -> DeviceNetwork:
+        """Verifies the store's file, keeps a copy of it, and loads its network, also where that is in memory already.
+
+        Raises:
+            As `load`, and CheckpointError where the store's file is not sound, whatever was loaded before.
+        """
+        name, version, _ = parse_key(key)
+        identity = self._store.version(name, version).identity()
+        has_copy = self._kept is None or self._kept.path(key).exists()
+        if has_copy and self._taken_in.get(key) == identity:
+            return self.load(key)
+        loaded = self._read_store(key)
+        network = self._load(key, loaded)
+        with self._table:
+            if key in self._networks:
+                self._taken_in[key] = identity
+        return network
 
     def load(self, key: str) -> DeviceNetwork:
-        """The network behind a key, read from the store, verified and warmed if it is not in memory.
+        """The network behind a key. If it is not in memory, it is read from the copy that was kept of it, else from the
+        store, verified and warmed.
 
         Raises:
             CheckpointError: the file is not sound.
@@ -83,6 +109,10 @@ class Engine:
             OutOfMemory: the device has no room for it.
             DeviceFault: the device is lost.
         """
+        return self._load(key, None)
+
+    def _load(self, key: str, loaded: LoadedCheckpoint | None) -> DeviceNetwork:
+        """The network behind a key; `loaded` is its checkpoint where that was read already."""
         with self._table:
             network = self._networks.get(key)
             if network is not None:
@@ -94,7 +124,7 @@ class Engine:
         if loading is not None:
             return loading.result()
         try:
-            network = self._read(key)
+            network = self._build(key, loaded or self._read_kept(key) or self._read_store(key))
         except BaseException as error:
             with self._table:
                 del self._loading[key]
@@ -105,7 +135,9 @@ class Engine:
             del self._loading[key]
             self._networks[key] = network
             while len(self._networks) > self._capacity:
-                forgotten.append(self._networks.popitem(last=False))
+                oldest, surplus = self._networks.popitem(last=False)
+                self._taken_in.pop(oldest, None)
+                forgotten.append(surplus)
         mine.set_result(network)
         return network
 
@@ -121,9 +153,15 @@ class Engine:
             DataError: rows of another width than the network's.
             OutOfMemory: the fewest rows that it computes are too many.
             DeviceFault: the device is lost, and with it this process's use of it.
-            CheckpointError, StoreError: as `load`.
+            ModelUnavailable: the network is not in memory and cannot be loaded.
         """
-        network = self.load(key)
+        try:
+            network = self.load(key)
+        except DeviceFault:
+            raise
+        except AxonError as error:
+            log.error("checkpoint not loaded", key=key, reason=str(error))
+            raise ModelUnavailable(reason_of(error)) from error
         x = parts[0].matrix() if len(parts) == 1 else np.concatenate([part.matrix() for part in parts])
         if x.shape[1] != network.in_features:
             raise DataError(f"rows have {x.shape[1]} columns where the model takes {network.in_features}.")
@@ -162,11 +200,35 @@ class Engine:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _read(self, key: str) -> DeviceNetwork:
+    def _read_store(self, key: str) -> LoadedCheckpoint:
+        """A checkpoint from the store, verified; a copy is kept."""
         name, version, digest = parse_key(key)
-        loaded = self._store.load(f"{name}@{version}")
+        try:
+            loaded = self._store.load(f"{name}@{version}")
+        except ModelNotFound as error:
+            raise StoreError(f"{name}@{version} is not in the store.") from error
         if loaded.digest != digest:
             raise StoreError(f"{name}@{version} was replaced while it was being loaded.")
+        if self._kept is not None:
+            self._kept.keep(key, loaded.payload)
+        return loaded
+
+    def _read_kept(self, key: str) -> LoadedCheckpoint | None:
+        """A checkpoint from the copy that was kept of it, verified; None where there is none that is sound."""
+        payload = None if self._kept is None else self._kept.read(key)
+        if self._kept is None or payload is None:
+            return None
+        try:
+            loaded = parse_checkpoint(self._kept.path(key), payload)
+        except CheckpointError as error:
+            log.error("a kept copy is damaged", key=key, reason=str(error))
+            self._kept.discard(key)
+            return None
+        return loaded if loaded.digest == parse_key(key)[2] else None
+
+    def _build(self, key: str, loaded: LoadedCheckpoint) -> DeviceNetwork:
+        """The network of a verified checkpoint, warmed."""
+        name, version, _ = parse_key(key)
         try:
             self._enter_device()
             network = self.on_device(loaded.checkpoint.inference_network())

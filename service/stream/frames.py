@@ -12,6 +12,8 @@
     PONG      = nothing: it does
     RETRY     = as PREDICT, of rows that a worker died with: to be run by themselves, and STARTED said before
     STARTED   = nothing: the forward pass of a RETRY is about to begin
+    RESTORE   = key: as LOAD, for a version that was served before: from memory or the copy that was kept of it
+    REFUSED   = JSON: instead of an ANSWER, why this worker cannot load the model version
 
 The values that a regression answers with lack its target's origin, which the API process adds in float64.
 A segment is the rows of one request: when a model fails on a batch, the fault is told for the segments that caused it.
@@ -52,6 +54,8 @@ class Kind(IntEnum):
     PONG = 7
     RETRY = 8
     STARTED = 9
+    RESTORE = 10
+    REFUSED = 11
 
 
 _KINDS = frozenset(Kind)

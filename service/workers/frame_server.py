@@ -20,8 +20,8 @@ from typing import Any, NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import AxonError
-from service.errors import DeviceFault
+from models.errors import AxonError, reason_of
+from service.errors import DeviceFault, ModelUnavailable
 from service.keys import parse_key
 from service.logs import get_logger
 from service.metrics import WorkerMetrics
@@ -35,6 +35,7 @@ _MAX_UNREAD_BYTES = 1 << 28  # answers that an API process has not taken; beyond
 # woken costs a lone client's request more than its forward does: docs/decisions/0011.
 _LOOK_SECONDS = 300e-6
 _EXPIRED = "the deadline passed before a worker came to it."
+_MOST_REMEMBERED = 1_000  # keys whose failure is remembered, so that it is logged once
 DEVICE_FAULT_EXIT_CODE = 3
 
 log = get_logger(__name__)
@@ -57,7 +58,10 @@ class Predictor(Protocol):
         """`(rows, out_features)` answers for the rows of all parts."""
 
     def load(self, key: str) -> dict[str, Any]:
-        """Makes a model version ready; facts about it. Called from another thread than `predict`."""
+        """Takes a model version in from the store; facts about it. Called from another thread than `predict`."""
+
+    def restore(self, key: str) -> dict[str, Any]:
+        """Makes a model version ready that was served before; facts about it. Called from that thread too."""
 
 
 class Connection:
@@ -108,6 +112,7 @@ class FrameServer:
         self._is_brisk = False  # the next one is likely to come within `_LOOK_SECONDS`
         self._received = memoryview(bytearray(_READ_BYTES))
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        self._failed: dict[str, str] = {}  # by key, why it could not be loaded when it was last asked for
         self._loaded: deque[tuple[Connection, int, bytes]] = deque()
         self._wake, self._woken = socket.socketpair()
         self._woken.setblocking(False)
@@ -192,9 +197,10 @@ class FrameServer:
             case Kind.PREDICT | Kind.RETRY:
                 batch = frames.decode_predict(frame.payload)
                 self._waiting.setdefault(batch.key, deque()).append((connection, frame, batch))
-            case Kind.LOAD:
+            case Kind.LOAD | Kind.RESTORE:
                 key = bytes(frame.payload).decode(errors="replace")
-                loading = self._loader.submit(self._load, key)
+                load = self._predictor.load if frame.kind is Kind.LOAD else self._predictor.restore
+                loading = self._loader.submit(self._load, key, load)
                 loading.add_done_callback(lambda done: self._loading_done(connection, frame.id, done))
             case Kind.PING:
                 self._metrics.measure_memory()
@@ -202,16 +208,22 @@ class FrameServer:
             case _:
                 raise FrameError(f"a worker takes no {frame.kind.name}")
 
-    def _load(self, key: str) -> bytes:
+    def _load(self, key: str, load: Callable[[str], dict[str, Any]]) -> bytes:
         """In the loader's thread: what LOADED says."""
         try:
-            facts = self._predictor.load(key)
+            facts = load(key)
         except DeviceFault as error:
             _end(key, error)
         except Exception as error:
-            if not isinstance(error, AxonError):
-                log.exception("checkpoint not loaded", key=key)
-            return json.dumps({"key": key, "error": str(error) or type(error).__name__}).encode()
+            ours = isinstance(error, AxonError)
+            if self._failed.get(key) != str(error):  # an API process asks again and again
+                if len(self._failed) >= _MOST_REMEMBERED:
+                    self._failed.clear()
+                self._failed[key] = str(error)
+                log.error("checkpoint not loaded", key=key, reason=str(error), exc_info=None if ours else error)
+            reason = reason_of(error) if ours else f"the model cannot be loaded: {type(error).__name__}."
+            return json.dumps({"key": key, "error": reason}).encode()
+        self._failed.pop(key, None)
         return json.dumps({"key": key, "error": None, **facts}).encode()
 
     def _loading_done(self, connection: Connection, id_: int, loading: Future[bytes]) -> None:
@@ -255,7 +267,13 @@ class FrameServer:
         if frame.kind is Kind.RETRY:  # should this process end now, it is known what it had in hand
             self._send(connection, frames.encode(Kind.STARTED, frame.id))
         started = time.perf_counter()
-        answers, faults_of_parts = self._predict(key, [part for _, _, part in taken])
+        try:
+            answers, faults_of_parts = self._predict(key, [part for _, _, part in taken])
+        except ModelUnavailable as error:
+            refusal = json.dumps({"key": key, "error": str(error)}).encode()
+            for connection, frame, _ in taken:
+                self._send(connection, frames.encode(Kind.REFUSED, frame.id, refusal))
+            return
         seconds = time.perf_counter() - started
         finished = time.monotonic()
         at = 0
@@ -277,6 +295,8 @@ class FrameServer:
             answers = self._predictor.predict(Batch(key, parts))
         except DeviceFault as error:
             _end(key, error)
+        except ModelUnavailable:  # no fault of the batch: another worker may have the model
+            raise
         except Exception as error:
             return self._isolate(key, parts, error)
         faults: list[dict[int, str]] = [{} for _ in parts]
@@ -296,7 +316,7 @@ class FrameServer:
         self, key: str, parts: list[PredictFrame], error: Exception
     ) -> tuple[NDArray[np.float32], list[dict[int, str]]]:
         if len(parts) == 1 and len(parts[0].segments) == 1:
-            reason = str(error) if isinstance(error, AxonError) else f"the model failed: {type(error).__name__}."
+            reason = reason_of(error) if isinstance(error, AxonError) else f"the model failed: {type(error).__name__}."
             log.error("forward pass failed", key=key, rows=parts[0].rows, error=repr(error))
             return np.zeros((parts[0].rows, 1), dtype=np.float32), [{0: reason}]
         if len(parts) > 1:

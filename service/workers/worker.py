@@ -22,6 +22,8 @@ from service.logs import configure_logs, get_logger
 from service.metrics import WorkerMetrics, set_role
 from service.served_ahead import served_versions
 from service.settings import Settings
+from service.stream.kept_checkpoints import KeptCheckpoints
+from service.stream.served_list import ServedLists
 from service.stream.sockets import socket_path
 from service.workers.frame_server import Batch, FrameServer
 from service.workers.worker_host import WorkerHost
@@ -44,9 +46,10 @@ class PredictAPI(litserve.LitAPI):
         configure_logs(self.settings.log_level, self.settings.log_format)
 
     def open(self, device: str) -> None:
-        """Runs in the process that predicts: loads and warms what the store serves.
+        """Runs in the process that predicts: loads and warms what is served.
 
-        A bad checkpoint is reported and passed over.
+        The first worker goes by the store, a later one by what the API processes serve, whatever has become of the
+        store. A bad checkpoint is reported and passed over.
         """
         from service.inference.engine import Engine  # imports torch, which the API processes do without
 
@@ -54,21 +57,36 @@ class PredictAPI(litserve.LitAPI):
         store = Store(settings.store)
         self.engine = Engine(
             store,
+            kept=KeptCheckpoints(self.runtime_dir),
             device=device,
             threads=settings.threads,
             capacity=settings.model_cache,
             max_batch_rows=settings.max_batch_rows,
             precision=settings.precision,
         )
-        for version in served_versions(store):
+        served = ServedLists(self.runtime_dir, settings.api_processes).read()
+        if served is not None and served.ahead:
+            keys, load = iter(served.ahead), self.engine.load
+        else:
+            versions = served_versions(store)
+            keys = (make_key(version.name, version.version, version.digest) for version in versions)
+            load = self.engine.take_in
+        for key in keys:
             try:
-                self.engine.load(make_key(version.name, version.version, version.digest))
+                load(key)
             except AxonError as error:
-                log.error("checkpoint not loaded", model=version.name, version=version.version, reason=str(error))
+                log.error("checkpoint not loaded", key=key, reason=str(error))
 
     def load(self, key: str) -> dict[str, Any]:
-        """Makes a model version ready; facts about it that only a worker knows."""
-        network = self.engine.load(key)
+        """Takes a model version in from the store; facts about it that only a worker knows."""
+        return self._facts(self.engine.take_in(key))
+
+    def restore(self, key: str) -> dict[str, Any]:
+        """Makes a model version ready that was served before, whatever has become of the store; the same facts."""
+        return self._facts(self.engine.load(key))
+
+    @staticmethod
+    def _facts(network: Any) -> dict[str, Any]:
         return {"inference_parameters": network.parameter_count, "batch_invariant": network.batch_invariant}
 
     def predict(self, batch: Batch) -> NDArray[np.float32]:
@@ -92,7 +110,8 @@ class FrameLoop(litserve.loops.LitLoop):
 
         def serve() -> None:
             set_role(f"worker-{worker_id}")
-            metrics = WorkerMetrics(self._runtime_dir / "metrics")
+            served = ServedLists(self._runtime_dir, settings.api_processes)
+            metrics = WorkerMetrics(self._runtime_dir / "metrics", served.versions)
             lit_api.open(device)
             about = {"worker": worker_id, "device": device, "host": os.getppid()}
             server = FrameServer(lit_api, metrics, path, max_batch_rows=settings.max_batch_rows, about=about)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from itertools import chain
 
 from fastapi import APIRouter, Response
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+from starlette.types import Receive, Send
+from starlette.types import Scope as RequestScope
 
 from service.batching.catalog import Catalog
 from service.batching.link import WorkerPool
+from service.exposition import Slices, gauge_text, in_chunks
 from service.http.access import Access, Scope
 from service.http.openapi import Responses
 from service.http.routes.guard import Guard
@@ -23,16 +27,62 @@ _TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"
 def metrics_router(metrics: ApiMetrics, catalog: Catalog, pool: WorkerPool, access: Access | None = None) -> APIRouter:
     """The route; `access` None lets everybody in."""
     guard = Guard(access, Scope.READ)
+    under_way: asyncio.Future[list[bytes]] | None = None
     router = APIRouter(tags=["metrics"], dependencies=guard.dependencies, responses=guard.responses)
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_TEXT)
     async def scrape() -> Response:
-        metrics.flush()
-        state = _State(catalog, pool)
-        # In a thread: a scrape reads every process's files, and no prediction should wait for that.
-        return Response(await asyncio.to_thread(metrics.exposition, state), media_type=CONTENT_TYPE)
+        nonlocal under_way
+        if under_way is None:
+            under_way = asyncio.ensure_future(make_text())
+        # Whoever comes while the text is being made gets the same: many scrapers cost no more than one.
+        return _InChunks(await asyncio.shield(under_way))
+
+    async def make_text() -> list[bytes]:
+        nonlocal under_way
+        try:
+            metrics.flush()
+            # In slices on the loop, and not in a thread, which would hold the interpreter's lock for 5 ms at a time.
+            return await in_chunks(chain(metrics.exposition(_State(catalog, pool)), _versions(catalog)))
+        finally:
+            under_way = None
 
     return router
+
+
+class _InChunks(Response):
+    """A text that is sent chunk by chunk, in slices of time too."""
+
+    def __init__(self, chunks: list[bytes]) -> None:
+        super().__init__(media_type=CONTENT_TYPE, headers={"content-length": str(sum(map(len, chunks)))})
+        self._chunks = chunks
+
+    async def __call__(self, scope: RequestScope, receive: Receive, send: Send) -> None:
+        """Sends the answer."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        slices = Slices()
+        for chunk in self._chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await slices.pause()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _versions(catalog: Catalog) -> Iterator[bytes]:
+    """What is ready, by model and version."""
+    ready = catalog.ready_versions()
+    places = [(served.name, str(served.version)) for served in ready]
+    yield from gauge_text(
+        "axon_model_info",
+        "Model versions that are ready.",
+        ("model", "version", "task", "digest"),
+        (((*place, served.config.task, served.digest), 1) for place, served in zip(places, ready, strict=True)),
+    )
+    yield from gauge_text(
+        "axon_model_parameters",
+        "Learned parameters.",
+        ("model", "version"),
+        ((place, served.config.parameter_count) for place, served in zip(places, ready, strict=True)),
+    )
 
 
 class _State(Collector):
@@ -48,17 +98,6 @@ class _State(Collector):
         for link in self._pool.links:
             up.add_metric((str(link.index),), float(link.up))
         yield up
-        labels = ("model", "version")
-        info = GaugeMetricFamily(
-            "axon_model_info", "Model versions that are ready.", labels=(*labels, "task", "digest")
-        )
-        parameters = GaugeMetricFamily("axon_model_parameters", "Learned parameters.", labels=labels)
-        for served in self._catalog.ready_versions():
-            place = (served.name, str(served.version))
-            info.add_metric((*place, served.config.task, served.digest), 1)
-            parameters.add_metric(place, served.config.parameter_count)
-        yield info
-        yield parameters
         problems = GaugeMetricFamily("axon_store_problems", "Things in the store that cannot be served.")
         problems.add_metric((), len(self._catalog.problems))
         yield problems

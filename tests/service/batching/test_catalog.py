@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from models.checkpoint import Checkpoint
+from models.checkpoint import Checkpoint, read_header
 from models.config import MLPConfig
-from models.errors import AxonError, InvalidName, ModelNotFound, StoreError
+from models.errors import AxonError, InvalidName, ModelNotFound, StoreError, reason_of
 from models.numpy_mlp import NumpyMLP
 from models.schema import ClassTarget, NumericColumn, Schema
-from models.store import Store
+from models.store import Store, StoreEntry
 from service.batching.catalog import Catalog
 from service.batching.link import Loaded
 from service.errors import ModelUnavailable, NoWorker
@@ -54,13 +57,13 @@ class Workers:
         try:
             self.store.load(f"{name}@{version}")
         except AxonError as error:
-            return Loaded(str(error))
+            return Loaded(reason_of(error))
         return Loaded(batch_invariant=True)
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path)
+    return Store(tmp_path / "store")
 
 
 @pytest.fixture
@@ -295,3 +298,151 @@ def test_a_request_that_comes_before_the_first_look_waits_for_it(store: Store, c
         assert isinstance(unknown, ModelNotFound)
 
     asyncio.run(scenario())
+
+
+def overwrite(path: Path, content: bytes) -> None:
+    """Writes into the file as it is, its size and its time of modification kept."""
+    stat = path.stat()
+    assert len(content) == stat.st_size
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+
+def test_a_file_overwritten_with_its_size_and_time_kept_is_seen(store: Store, catalog: Catalog) -> None:
+    path = store.publish("a", checkpoint(1)).path
+    other = store.publish("b", checkpoint(2)).path.read_bytes()
+    refresh(catalog)
+    before = catalog.get("a")
+    assert before is not None
+    for _ in range(20):  # also where it happens in the tick in which the file was looked at
+        for content in (other, path.read_bytes()):
+            overwrite(path, content)
+            refresh(catalog)
+            served = catalog.get("a")
+            assert served is not None
+            assert served.digest == read_header(path)["digest"]
+
+
+def test_a_file_altered_behind_a_sound_header_is_a_problem_until_it_is_sound_again(
+    store: Store, catalog: Catalog
+) -> None:
+    path = store.publish("a", checkpoint(1)).path
+    sound = path.read_bytes()
+    refresh(catalog)
+    before = catalog.get("a")
+    spoil(path)
+    for _ in range(2):
+        refresh(catalog)
+        assert catalog.get("a") is before
+        assert "SHA-256" in catalog.problems["a@1"]
+        assert str(store.root) not in str(catalog.problems)
+    path.write_bytes(sound)
+    refresh(catalog)
+    assert catalog.get("a") is before
+    assert catalog.problems == {}
+
+
+@pytest.mark.parametrize("how", ["emptied", "each model emptied", "gone", "a file"])
+def test_an_empty_store_where_models_were_served_is_a_lost_disk(store: Store, catalog: Catalog, how: str) -> None:
+    for name in ("a", "b"):
+        store.publish(name, checkpoint())
+    refresh(catalog)
+    moved = store.root.with_name("moved")
+    store.root.rename(moved)
+    if how == "a file":
+        store.root.write_text("")
+    elif how != "gone":
+        store.root.mkdir()
+        if how == "each model emptied":
+            (store.root / "a").mkdir()
+            (store.root / "b").mkdir()
+    refresh(catalog)
+    assert list(catalog.problems) == [""]
+    assert str(store.root) not in catalog.problems[""]
+    assert [version_of(catalog, id_) for id_ in ("a", "b@1", "a@latest")] == [1, 1, 1]
+    assert [model.served.name for model in catalog.models()] == ["a", "b"]
+    shutil.rmtree(store.root, ignore_errors=True)
+    store.root.unlink(missing_ok=True)
+    moved.rename(store.root)
+    shutil.rmtree(store.root / "a")  # one model of several is a wish
+    refresh(catalog)
+    assert catalog.problems == {}
+    assert [version_of(catalog, id_) for id_ in ("a", "b")] == [None, 1]
+
+
+def test_a_store_that_never_held_a_sound_model_may_be_emptied(store: Store, catalog: Catalog) -> None:
+    spoil(store.publish("a", checkpoint()).path)
+    refresh(catalog)
+    assert list(catalog.problems) == ["a@1"]
+    shutil.rmtree(store.root / "a")
+    refresh(catalog)
+    assert catalog.problems == {}
+
+
+def test_a_store_that_does_not_answer_is_a_problem_and_holds_up_nobody(
+    store: Store, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.batching.catalog._SILENT_SECONDS", 0.05)
+    answers = threading.Event()
+    answers.set()
+
+    class SlowStore(Store):
+        def entries(self) -> list[StoreEntry]:
+            assert answers.wait(30)
+            return super().entries()
+
+    catalog = make_catalog(SlowStore(store.root), workers)
+    store.publish("a", checkpoint())
+
+    async def scenario() -> None:
+        await catalog.refresh()
+        answers.clear()
+        look = asyncio.ensure_future(catalog.refresh())
+        while not catalog.problems:
+            await asyncio.sleep(0.01)
+        assert "has not answered" in catalog.problems[""]
+        assert version_of(catalog, "a") == 1
+        answers.set()
+        await look
+        assert catalog.problems == {}
+
+    asyncio.run(scenario())
+
+
+def test_each_key_is_told_before_the_workers_are_asked_to_load_it(store: Store, workers: Workers) -> None:
+    told: list[str] = []
+    catalog = Catalog(
+        store,
+        workers.load,
+        lambda name, version: ModelMetrics(name, version, lambda _: None),
+        capacity=8,
+        default_model=None,
+        intend=told.append,
+    )
+
+    async def meanwhile() -> None:
+        assert told[-1] == workers.loaded[-1]
+
+    workers.meanwhile = meanwhile
+    for seed in range(3):
+        store.publish("a", checkpoint(seed))
+        refresh(catalog)
+    assert told == workers.loaded
+    assert catalog.keys_ahead() == told[-1:]
+    assert catalog.known_versions() == {("a", 1), ("a", 2), ("a", 3)}
+
+
+def test_what_workers_lack_is_a_problem_of_its_id(store: Store, catalog: Catalog) -> None:
+    path = store.publish("a", checkpoint()).path
+    refresh(catalog)
+    served = catalog.get("a")
+    assert served is not None
+    catalog.tell_lacking({served.key: "no worker can load it: lost.", "b@1#sha256:0": "never heard of."})
+    assert catalog.problems == {"a@1": "no worker can load it: lost."}
+    path.unlink()
+    refresh(catalog)
+    assert catalog.problems["a@1"].endswith("no worker can load it: lost.")
+    assert "cannot be read" in catalog.problems["a@1"]
+    catalog.tell_lacking({})
+    assert "lost" not in catalog.problems["a@1"]

@@ -16,7 +16,7 @@ from awaited import Awaited
 
 from service.batching.batcher import Batcher
 from service.batching.link import Loaded, WorkerPool
-from service.errors import ClientGone, ModelFault, NoWorker
+from service.errors import ClientGone, ModelFault, ModelUnavailable, NoWorker
 from service.stream import frames
 from service.stream.frames import FrameReader, Kind, PredictFrame
 
@@ -32,6 +32,7 @@ class MortalWorker:
     def __init__(self, path: Path, lives: Decide = lambda *_: True, load: Callable[[str], str | None] | None = None):
         self.path, self.lives, self.load = path, lives, load or (lambda _: None)
         self.batches: list[tuple[int, ...]] = []
+        self.refuses: str | None = None  # why it cannot load what batches are for
         self.deaths = 0
         self.connections: list[asyncio.StreamWriter] = []
         self.server: asyncio.Server | None = None
@@ -53,7 +54,7 @@ class MortalWorker:
         cutter = FrameReader()
         while data := await reader.read(1 << 16):
             for frame in cutter.feed(data):
-                if frame.kind is Kind.LOAD:
+                if frame.kind in (Kind.LOAD, Kind.RESTORE):
                     try:
                         reason = self.load(bytes(frame.payload).decode())
                     except ConnectionError:
@@ -64,6 +65,10 @@ class MortalWorker:
                 if frame.kind is Kind.RETRY:
                     writer.write(frames.encode(Kind.STARTED, frame.id))
                 self.batches.append(batch.segments)
+                if self.refuses is not None:
+                    refusal = json.dumps({"key": batch.key, "error": self.refuses}).encode()
+                    writer.write(frames.encode(Kind.REFUSED, frame.id, refusal))
+                    continue
                 if not self.lives(self, batch):
                     return self._die(writer)
                 writer.write(frames.encode_answer(frame.id, 2 * batch.matrix(), {}, time.monotonic()))
@@ -262,3 +267,71 @@ def test_one_worker_that_cannot_load_is_reason_enough(tmp_path: Path) -> None:
         return await pool.load(KEY)
 
     assert with_workers(workers, scenario)[0].error == "has no memory left"
+
+
+def test_a_batch_that_one_worker_refuses_goes_to_another_and_counts_as_no_loss(tmp_path: Path) -> None:
+    workers = [MortalWorker(tmp_path / "0", load=lambda _: "is lost"), MortalWorker(tmp_path / "1")]
+    workers[0].refuses = "is lost"
+
+    async def scenario(batcher: Batcher, pool: WorkerPool) -> list[list[float]]:
+        answers = [await ask(batcher, [float(i)]) for i in range(5)]
+        assert pool.links[0].lacking == {KEY: "is lost"}
+        assert not pool.is_lacked(KEY)
+        assert pool.lacking() == {KEY: "not worker 0, but others, can load it: is lost"}
+        await pool.confirm({KEY})
+        assert pool.links[0].lacking == {KEY: "is lost"}, "it was asked again, and still cannot"
+        assert pool.links[1].loaded == {KEY}
+        return answers
+
+    answers, resent = with_workers(workers, scenario)
+    assert answers == [[2.0 * i] for i in range(5)]
+    assert resent == 0
+    assert len(workers[0].batches) == 1, "it is asked for no more of them"
+
+
+def test_what_every_worker_refuses_is_unavailable_until_one_can_load_it_again(tmp_path: Path) -> None:
+    lost = {KEY}
+    workers = [MortalWorker(tmp_path / str(n), load=lambda key: "is lost" if key in lost else None) for n in range(2)]
+    for worker in workers:
+        worker.refuses = "is lost"
+
+    async def scenario(batcher: Batcher, pool: WorkerPool) -> list[float]:
+        for values in ([1.0], [1.0] * 20):  # the second in several batches
+            with pytest.raises(ModelUnavailable, match="GET /models says why"):
+                await ask(batcher, values)
+        assert pool.is_lacked(KEY)
+        assert pool.lacking() == {KEY: "no worker can load it: is lost"}
+        assert batcher.waiting_rows() == batcher.waiting_requests == 0
+        workers[1].refuses = None
+        lost.clear()
+        await pool.confirm({KEY})
+        assert pool.lacking() == {}
+        return await ask(batcher, [21.0])
+
+    assert with_workers(workers, scenario)[0] == [42.0]
+
+
+def test_a_successor_is_asked_for_what_is_served_and_what_has_ended_is_forgotten(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def load(key: str) -> str | None:
+        asked.append(key)
+        return None
+
+    worker = MortalWorker(tmp_path / "w", load=load)
+
+    async def scenario(_: Batcher, pool: WorkerPool) -> None:
+        await pool.confirm({KEY})
+        await pool.confirm({KEY})
+        assert asked == [KEY], "it has said so"
+        worker.connections[0].transport.abort()
+        while pool.up:
+            await asyncio.sleep(0.001)
+        while not pool.up:
+            await asyncio.sleep(0.001)
+        await pool.confirm({KEY, "b@1#x"})
+        assert sorted(asked) == ["b@1#x", KEY, KEY]
+        await pool.confirm({"b@1#x"})
+        assert pool.links[0].loaded == {"b@1#x"}
+
+    with_workers([worker], scenario)

@@ -181,6 +181,20 @@ def test_a_changed_file_is_taken_in_and_a_spoilt_one_changes_nothing(tmp_path: P
     assert access.names == ["alice"]
 
 
+def test_a_file_overwritten_with_its_size_and_time_kept_is_taken_in(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"alice:predict:{DIGEST}\n")
+    access = Access({}, file)
+    stat = file.stat()
+    with file.open("r+") as opened:
+        opened.write(f"carol:predict:{OTHER}\n")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (stat.st_size, stat.st_mtime_ns)
+    access.refresh()
+    assert access.names == ["carol"]
+    assert access.check(None, b"something else", Scope.PREDICT) == "carol"
+
+
 def test_keys_of_the_file_and_of_the_environment_hold_together(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"bob:read:{OTHER}\n")

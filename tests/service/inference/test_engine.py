@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,17 +19,18 @@ from hypothesis import strategies as st
 
 from models.checkpoint import Checkpoint
 from models.config import Activation, MLPConfig, Normalization
-from models.errors import DataError, StoreError
+from models.errors import CheckpointError, DataError, StoreError
 from models.fuse import InferenceNetwork, fuse
 from models.mlp import MLP
 from models.schema import NumericColumn, NumericTarget, Schema
 from models.store import Store
-from service.errors import DeviceFault, OutOfMemory
+from service.errors import DeviceFault, ModelUnavailable, OutOfMemory
 from service.inference.device_faults import is_out_of_memory, is_sticky
 from service.inference.device_network import DeviceNetwork
 from service.inference.engine import Engine
 from service.inference.forward_plan import ForwardPlan
 from service.keys import make_key
+from service.stream.kept_checkpoints import KeptCheckpoints
 
 CPU = torch.device("cpu")
 IN_FEATURES = 3
@@ -87,10 +89,23 @@ def reference_of(store: Store, name: str) -> InferenceNetwork:
     return Store.load(store, f"{name}@1").checkpoint.inference_network()
 
 
-def engine_of(store: Store, *, type_: type[Engine] = Engine, capacity: int = 8) -> Engine:
+def engine_of(
+    store: Store, *, type_: type[Engine] = Engine, capacity: int = 8, kept: KeptCheckpoints | None = None
+) -> Engine:
     return type_(
-        store, device="cpu", threads=torch.get_num_threads(), capacity=capacity, max_batch_rows=4096, precision="bf16"
+        store,
+        kept=kept,
+        device="cpu",
+        threads=torch.get_num_threads(),
+        capacity=capacity,
+        max_batch_rows=4096,
+        precision="bf16",
     )
+
+
+@pytest.fixture
+def kept(tmp_path_factory: pytest.TempPathFactory) -> KeptCheckpoints:
+    return KeptCheckpoints(tmp_path_factory.mktemp("runtime"))
 
 
 def rows_of(n: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -304,3 +319,43 @@ def test_a_fault_of_the_model_itself_passes_as_it_is(faulty: tuple[FaultyEngine,
 )
 def test_what_a_device_raises_is_told_apart(error: Exception, out_of_memory: bool, sticky: bool) -> None:
     assert (is_out_of_memory(error), is_sticky(error)) == (out_of_memory, sticky)
+
+
+def test_a_network_comes_from_the_copy_that_was_kept_of_it_whatever_the_store_holds(
+    store: CountingStore, kept: KeptCheckpoints
+) -> None:
+    key = key_of(store, "a")
+    expected = engine_of(store, kept=kept).take_in(key).forward(rows_of(5))
+    shutil.rmtree(store.root)
+    np.testing.assert_array_equal(engine_of(store, kept=kept).load(key).forward(rows_of(5)), expected)
+    kept.path(key).write_bytes(kept.path(key).read_bytes()[:-1])
+    with pytest.raises(StoreError, match="a@1 is not in the store"):
+        engine_of(store, kept=kept).load(key)
+    assert not kept.path(key).exists(), "a damaged copy is no use"
+
+
+def test_taking_in_looks_at_the_file_again_although_its_network_is_in_memory(
+    store: CountingStore, kept: KeptCheckpoints
+) -> None:
+    ours, key = engine_of(store, kept=kept), key_of(store, "a")
+    network = ours.take_in(key)
+    assert ours.take_in(key) is network
+    assert store.reads == ["a@1"], "the file is as it was"
+    path = store.version("a", 1).path
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        ours.take_in(key)
+    assert ours.load(key) is network
+    path.write_bytes(sound)
+    kept.discard(key)
+    assert ours.take_in(key) is network
+    assert kept.read(key) == sound
+
+
+def test_what_cannot_be_loaded_any_more_is_unavailable_and_shows_no_path(store: CountingStore) -> None:
+    ours, key = engine_of(store), key_of(store, "a")
+    store.version("a", 1).path.write_bytes(b"nothing")
+    with pytest.raises(ModelUnavailable) as caught:
+        ours.run(key, [Part(rows_of(5))])
+    assert str(store.root) not in str(caught.value)

@@ -1,0 +1,35 @@
+"""A scrape of many models' metrics costs predictions nothing that can be measured."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from serving import ROOT
+
+pytestmark = pytest.mark.faults
+
+MOST = 1.2  # p99 of predictions during a scrape, over the p99 of the others
+
+
+@pytest.mark.parametrize(
+    "load", [("--connections", "8"), ("--connections", "32", "--pause", "0")], ids=["calm", "full"]
+)
+def test_predictions_are_as_fast_during_a_scrape_of_500_models(load: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scrape", "--models", "500", "--rounds", "3", "--seconds", "8", *load],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    print(done.stdout)  # noqa: T201
+    assert done.returncode == 0, done.stderr
+    ratio = re.search(r"median of the rounds: (\S+) ×", done.stdout)
+    assert ratio is not None
+    assert float(ratio[1]) <= MOST
+    # 4 histograms and the counters of each version, and no more.
+    assert all(int(series) < 500 * 90 for series in re.findall(r"series: (\d+)", done.stdout))
