@@ -227,6 +227,9 @@ class ApiMetrics:
         self._resent = Counter(
             "axon_batches_resent", "Batches sent again because their worker died.", registry=registry
         )
+        self._refused = Counter(
+            "axon_connections_refused", "Connections refused because there were too many.", registry=registry
+        )
         self._memory = _Memory(registry)
         self._dirty: list[ModelMetrics] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -250,6 +253,10 @@ class ApiMetrics:
     def batch_resent(self) -> None:
         """A worker died with a batch in hand, which was put back."""
         self._resent.inc()
+
+    def connection_refused(self) -> None:
+        """A connection was one too many."""
+        self._refused.inc()
 
     def flush(self) -> None:
         """Writes everything gathered through to the files."""

@@ -160,7 +160,7 @@ def create_app(routers: list[APIRouter], access: Access | None = None) -> Docume
 
 
 def _respond(request: Request, problem: Problem) -> Response:
-    given = request.headers.get(REQUEST_ID_HEADER.decode())
-    request_id = accepted_request_id(given.encode("latin-1") if given else None).decode()
+    given = "\n".join(request.headers.getlist(REQUEST_ID_HEADER.decode()))  # a repeated one is no id, as on /predict
+    request_id = accepted_request_id(given.encode("latin-1")).decode()
     headers = {**problem.headers, REQUEST_ID_HEADER.decode(): request_id}
     return Response(problem.body(request_id), int(problem.status), headers, MEDIA_TYPE)

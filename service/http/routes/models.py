@@ -84,7 +84,7 @@ def models_router(catalog: Catalog, access: Access | None = None) -> APIRouter:
         ] = None,
     ) -> Response | SummaryResponse:
         served = await catalog.find(id)
-        form = format or ("text" if _prefers_text(request.headers.get("accept", "")) else "json")
+        form = format or ("text" if _prefers_text(",".join(request.headers.getlist("accept"))) else "json")
         if form == "text":
             return PlainTextResponse(f"{served}\n{served.summary.to_text()}\n")
         if form == "mermaid":
