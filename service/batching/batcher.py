@@ -16,14 +16,17 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.encoding import MAX_FAULTS
 from service.batching.catalog import ServedVersion
 from service.batching.deadlines import DeadlineWheel
 from service.batching.encoded_rows import EncodedRows
+from service.batching.extreme_rows import not_finite
 from service.batching.link import WorkerPool
 from service.batching.pace import Pace
 from service.errors import ClientGone, DeadlineExceeded, ModelFault, QueueFull
@@ -64,7 +67,7 @@ class Waiter(Protocol):
         """The answer is there; the request's rows begin at row `start` of it."""
 
     def failed(self, error: Exception) -> None:
-        """There will be none: `DeadlineExceeded`, `ModelFault` or `ClientGone`."""
+        """There will be none: `DeadlineExceeded`, `ModelFault`, `RowError` or `ClientGone`."""
 
 
 class Ticket:
@@ -111,6 +114,14 @@ class Ticket:
     def row_bytes(self) -> int:
         """Bytes of one row."""
         return self.data.row_bytes if isinstance(self.data, EncodedRows) else len(self.data) // self.rows
+
+    def encoded_row(self, row: int) -> NDArray[np.float32]:
+        """One row as it leaves for a worker, `(width,)`."""
+        if isinstance(self.data, EncodedRows):
+            [data] = self.data.cut(row, row + 1)
+        else:
+            data = memoryview(self.data)[row * self.row_bytes : (row + 1) * self.row_bytes]
+        return np.frombuffer(data, dtype="<f4")
 
     def expire(self) -> None:
         """The deadline has passed: whoever waits is told now, and rows not yet sent never will be."""
@@ -191,7 +202,7 @@ class Batch:
         self._batcher.batch_done(self.key, self.rows, max(_LEAST_SECONDS, self._finished - began))
         whole, at = Answer(answer.matrix), 0
         if answer.faults:
-            self._tell_faults(answer.faults)
+            self._tell_faults(answer)
         for ticket, start, stop in self.spans:
             if stop - start == ticket.rows:
                 ticket.finish(whole, at)
@@ -203,14 +214,21 @@ class Batch:
         """Its worker died."""
         self._batcher.batch_lost(self)
 
-    def _tell_faults(self, faults: dict[int, str]) -> None:
+    def _tell_faults(self, answer: AnswerFrame) -> None:
         now = time.monotonic()  # the worker's clock too, which may have seen first that a deadline has passed
-        for segment, text in faults.items():
-            ticket = self.spans[segment][0]
+        starts = list(accumulate((stop - start for _, start, stop in self.spans), initial=0))
+        for segment, text in answer.faults.items():
+            ticket, start, _ = self.spans[segment]
             if ticket.deadline <= now:
                 ticket.expire()
-            else:
+                continue
+            finite = np.isfinite(answer.matrix[starts[segment] : starts[segment + 1]]).all(axis=1)
+            if finite.all():
                 ticket.fail(ModelFault(text))
+            else:
+                bad = (start + np.flatnonzero(~finite)).tolist()[:MAX_FAULTS]
+                features = np.stack([ticket.encoded_row(row) for row in bad])
+                ticket.fail(not_finite(ticket.served.schema, features, bad))
 
 
 class _Queue:

@@ -21,9 +21,7 @@ SECONDS = 3.0
 GOODPUT_SHARE = 0.85
 TOLERANCE = 2e-5
 CHECKPOINT = make_checkpoint(
-    Schema(
-        columns=tuple(numeric(f"x{i}") for i in range(COLUMNS)), target=ClassTarget(name="y", labels=("no", "yes"))
-    ),
+    Schema(columns=tuple(numeric(f"x{i}") for i in range(COLUMNS)), target=ClassTarget(name="y", labels=("no", "yes"))),
     64,
 )
 
