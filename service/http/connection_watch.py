@@ -13,7 +13,7 @@ from service.http.inflater import InflationQueue
 
 _SWEEP_SECONDS = 0.5
 _LINGER_SECONDS = 2.0  # a refused body is read and dropped this long, so that the refusal is not lost to a reset
-# Beyond the limit so many more wait for their first request, and so many are answered or linger: a probe gets through.
+# Beyond the limit so many more wait for their first request, so many linger, and so many probes are answered.
 _RESERVE = 64
 _RESERVE_SECONDS = 1.0  # for a first request to come, as a probe's does at once
 
@@ -99,9 +99,14 @@ class ConnectionWatch:
         return len(self._connections) >= self.limits.max_connections
 
     @property
-    def has_reserve(self) -> bool:
-        """Whether a few more connections may be there for a moment."""
+    def may_linger(self) -> bool:
+        """Whether a connection that was refused may stay until its client has read that."""
         return len(self._connections) < self.limits.max_connections + _RESERVE
+
+    @property
+    def takes_probes(self) -> bool:
+        """Whether one more probe is answered. Those that linger leave room for them."""
+        return len(self._connections) < self.limits.max_connections + 2 * _RESERVE
 
     def _start_timer(self) -> None:
         if self._timer is None:

@@ -263,7 +263,7 @@ class HttpProtocol(HttpToolsProtocol):
         """A connection beyond the limit has its first request: a probe is answered, another one where there is room."""
         self._in_reserve = False
         if self.watch.full:
-            if not (self.watch.has_reserve and is_probe(self.parser.get_method(), self.url)):
+            if not (self.watch.takes_probes and is_probe(self.parser.get_method(), self.url)):
                 self.turn_away()
                 raise _Refused
             self._draining = True  # its answer is the connection's last
@@ -273,7 +273,7 @@ class HttpProtocol(HttpToolsProtocol):
         """Refuses a connection beyond the limit."""
         self.watch.refuse(self)
         self.transport.write(written(too_many_connections()))
-        self._close(drained=not self.watch.has_reserve)
+        self._close(drained=not self.watch.may_linger)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
