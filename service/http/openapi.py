@@ -51,7 +51,9 @@ def _complete(operation: str, responses: dict[str, Any]) -> None:
     parameters, even where any value of these will do.
     """
     for status, response in list(responses.items()):
-        schema = next((content.get("schema", {}) for content in response.get("content", {}).values()), {})
+        schema: dict[str, Any] = next(
+            (content.get("schema", {}) for content in response.get("content", {}).values()), {}
+        )
         reference = schema.get("$ref", "")
         if reference.endswith("/HTTPValidationError"):
             del responses[status]
