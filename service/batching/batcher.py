@@ -22,11 +22,10 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from models.encoding import MAX_FAULTS
 from service.batching.catalog import ServedVersion
 from service.batching.deadlines import DeadlineWheel
-from service.batching.encoded_rows import EncodedRows
-from service.batching.extreme_rows import not_finite
+from service.batching.encoded_rows import EncodedRows, encoded_row
+from service.batching.extreme_rows import error_of, not_finite_rows
 from service.batching.link import WorkerPool
 from service.batching.pace import Pace
 from service.errors import ClientGone, DeadlineExceeded, ModelFault, QueueFull
@@ -114,14 +113,6 @@ class Ticket:
     def row_bytes(self) -> int:
         """Bytes of one row."""
         return self.data.row_bytes if isinstance(self.data, EncodedRows) else len(self.data) // self.rows
-
-    def encoded_row(self, row: int) -> NDArray[np.float32]:
-        """One row as it leaves for a worker, `(width,)`."""
-        if isinstance(self.data, EncodedRows):
-            [data] = self.data.cut(row, row + 1)
-        else:
-            data = memoryview(self.data)[row * self.row_bytes : (row + 1) * self.row_bytes]
-        return np.frombuffer(data, dtype="<f4")
 
     def expire(self) -> None:
         """The deadline has passed: whoever waits is told now, and rows not yet sent never will be."""
@@ -222,13 +213,12 @@ class Batch:
             if ticket.deadline <= now:
                 ticket.expire()
                 continue
-            finite = np.isfinite(answer.matrix[starts[segment] : starts[segment + 1]]).all(axis=1)
-            if finite.all():
+            bad = not_finite_rows(answer.matrix[starts[segment] : starts[segment + 1]], start)
+            if not bad:
                 ticket.fail(ModelFault(text))
             else:
-                bad = (start + np.flatnonzero(~finite)).tolist()[:MAX_FAULTS]
-                features = np.stack([ticket.encoded_row(row) for row in bad])
-                ticket.fail(not_finite(ticket.served.schema, features, bad))
+                features = np.stack([encoded_row(ticket.data, ticket.rows, row) for row in bad])
+                ticket.fail(error_of(ticket.served.schema, features, bad))
 
 
 class _Queue:

@@ -19,7 +19,18 @@ from models.schema import Schema
 from service.errors import ModelFault
 
 
-def not_finite(schema: Schema, features: NDArray[np.float32], rows: Sequence[int]) -> AxonError:
+def not_finite_rows(answers: NDArray[np.float32], start: int) -> list[int]:
+    """Returns the positions in a request of the first rows whose answers are not finite.
+
+    Args:
+        answers: answers to some rows of the request, `(rows, width)`.
+        start: position of the first of these rows.
+    """
+    bad: list[int] = (start + np.flatnonzero(~np.isfinite(answers).all(axis=1))).tolist()
+    return bad[:MAX_FAULTS]
+
+
+def error_of(schema: Schema, features: NDArray[np.float32], rows: Sequence[int]) -> AxonError:
     """Returns the error of a request with answers that are not finite.
 
     Args:

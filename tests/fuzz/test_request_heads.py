@@ -34,7 +34,8 @@ GET = [
 LINES = [
     b"Content-Length: 5", b"Content-Length: -1", b"Content-Length: 1e3", b"Content-Length: 18446744073709551616",
     b"Content-Encoding: gzip", b"Content-Encoding: br", b"Content-Type: text/csv", b"Accept-Encoding: gzip;q=x, *",
-    b"Transfer-Encoding: gzip, chunked", b"Host: a b", b"Content-Length: 5, 5", b"Content-Length:", b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip",
+    b"Transfer-Encoding: gzip, chunked", b"Host: a b",
+    b"Content-Length: 5, 5", b"Content-Length:", b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip",
     b"Transfer-Encoding: chunked, identity", b"Transfer-Encoding : chunked", b"Transfer-Encoding: xchunked",
     b" folded: line", b"no colon", b": no name", b"X-Request-ID: \xff\xfe", b"X: " + b"y" * 70_000,
     b"A: b\r\n" * 2_000, b"Connection: close", b"Connection: upgrade\r\nUpgrade: websocket", b"Upgrade: h2c",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from models.encoding import MAX_FAULTS, RowEncoder
 from models.errors import RowError
 from models.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
-from service.batching.extreme_rows import not_finite
+from service.batching.extreme_rows import error_of, not_finite_rows
 from service.errors import ModelFault
 
 SCHEMA = Schema(
@@ -26,7 +27,7 @@ SANE = ["Rome", 0.3, None, "1066-10-14", 1.7e9 + 90]
 def error(*rows: list[object], bad: list[int] | None = None) -> Exception:
     features = RowEncoder(SCHEMA).encode_matrix(rows)
     chosen = list(range(len(rows))) if bad is None else bad
-    return not_finite(SCHEMA, features[chosen], chosen)
+    return error_of(SCHEMA, features[chosen], chosen)
 
 
 def test_the_ends_of_the_range_a_gap_and_a_far_date_are_not_the_rows_fault() -> None:
@@ -48,3 +49,12 @@ def test_not_more_than_a_few_are_told() -> None:
     found = error(*[["Rome", 1e38, 1e38, "2024-01-01", 1e38]] * 100)
     assert isinstance(found, RowError)
     assert len(found.faults) == MAX_FAULTS
+
+
+def test_the_rows_at_fault_are_found_and_not_more_than_a_few() -> None:
+    answers = np.zeros((200, 2), dtype=np.float32)
+    answers[[3, 7], [0, 1]] = np.inf, np.nan
+    assert not_finite_rows(answers, start=1000) == [1003, 1007]
+    assert not_finite_rows(answers[:3], start=0) == []
+    answers[:] = np.nan
+    assert not_finite_rows(answers, start=0) == list(range(MAX_FAULTS))
