@@ -182,7 +182,9 @@ class Exchange:
             if coding is not None:
                 self._respond_compressed(status, content_type, body, headers, coding)
                 return
-        self._send(status, content_type, headers, body)
+        self.response_complete = True
+        if not self.disconnected:
+            self._protocol.send(self, status, content_type, body, headers)
 
     def drop(self) -> None:
         """The connection is gone."""

@@ -212,8 +212,26 @@ class HttpProtocol(HttpToolsProtocol):
         endpoint = self._direct.get((method, self.url)) or self._direct.get((method, plain_path(self.url)))
         if endpoint is None:
             self._begin_asgi()
-        else:
-            self._begin_direct(endpoint, fields)
+            return
+        # The parser keeps a connection alive by itself with 1.1 alone.
+        keep_alive = not self._draining and self.parser.should_keep_alive()
+        if keep_alive and b"connection" in fields:
+            keep_alive = self.parser.get_http_version() == "1.1"
+        new = exchange_for_coded if b"content-encoding" in fields else Exchange
+        exchange = self._exchange = new(self, endpoint, self.headers, fields, keep_alive)
+        busy = (self.cycle is not None and not self.cycle.response_complete) or self.pipeline
+        self.cycle = exchange  # type: ignore[assignment]
+        self._unanswered.add(exchange)
+        if self.flow.write_paused and not busy:
+            self._reads_next = True  # when the client has read its answers: `resume_writing`
+        if busy or self._reads_next:
+            exchange.expects_continue = self.expect_100_continue
+            self.flow.pause_reading()
+            self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]
+            return
+        exchange.open()
+        if self.expect_100_continue and not exchange.response_complete:
+            self.transport.write(_CONTINUE)
 
     def _begin_asgi(self) -> None:
         url, headers, expect = self.url, self.headers, self.expect_100_continue
@@ -223,35 +241,6 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         if self._draining:
             self.cycle.keep_alive = False
-
-    def _begin_direct(self, endpoint: DirectEndpoint, fields: Fields) -> None:
-        # The parser keeps a connection alive by itself with 1.1 alone.
-        keep_alive = self.parser.should_keep_alive() and (
-            b"connection" not in fields or self.parser.get_http_version() == "1.1"
-        )
-        keep_alive = keep_alive and not self._draining
-        if b"content-encoding" in fields:
-            exchange = exchange_for_coded(self, endpoint, self.headers, fields, keep_alive)
-        else:
-            exchange = Exchange(self, endpoint, self.headers, fields, keep_alive)
-        self._exchange = exchange
-        exchange.expects_continue = self.expect_100_continue
-        busy = (self.cycle is not None and not self.cycle.response_complete) or self.pipeline
-        self.cycle = exchange  # type: ignore[assignment]
-        self._unanswered.add(exchange)
-        if self.flow.write_paused and not busy:
-            self._reads_next = True  # when the client has read its answers: `resume_writing`
-        if busy or self._reads_next:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]
-            return
-        self._open(exchange)
-
-    def _open(self, exchange: Exchange) -> None:
-        """Begins a direct request whose turn has come; a client that waits to be asked for its body is asked."""
-        exchange.open()
-        if exchange.expects_continue and not (exchange.response_complete or exchange.complete):
-            self.transport.write(_CONTINUE)
 
     def _check_head(self, fields: Fields) -> None:
         problem = head_fault(fields, self.parser.get_http_version())
@@ -437,7 +426,9 @@ class HttpProtocol(HttpToolsProtocol):
         cycle, app = self.pipeline.pop()
         self.since = self.watch.now
         if isinstance(cycle, Exchange):
-            self._open(cycle)
+            cycle.open()
+            if cycle.expects_continue and not (cycle.response_complete or cycle.complete):
+                self.transport.write(_CONTINUE)
         else:
             super()._start_asgi_task(cycle, app)
         if not self.pipeline and not self.transport.is_closing():
