@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import re
+import signal
 import socket
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import httpx
 import pytest
-from serving import Server, figure, http_get, http_post, make_store, running, wait_until
+from serving import Server, http_get, http_post, make_store, running, wait_until
 
 ROW = [0.1, 0.2, 0.3, 0.4]
 BODY = json.dumps({"model": "colours", "instances": [ROW]}).encode()
@@ -237,15 +241,46 @@ def test_probes_get_through_at_the_limit_and_refused_connections_are_counted(loc
     assert len(lines) == 1, "one a minute at most"
 
 
+def reset(stream: socket.socket) -> None:
+    """Hangs up so that the server hears of it at once."""
+    linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    stream.close()
+
+
 def test_a_client_that_hung_up_is_499(tmp_path: Path) -> None:
-    with running(make_store(tmp_path).root, tmp_path, log_level="info") as server:
+    """While its body came, while its rows waited, and while they were with a worker."""
+    with running(make_store(tmp_path).root, tmp_path) as server:
         head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BODY)
         for sent in (head, head + BODY[:-1]):
-            with socket.create_connection(("127.0.0.1", server.port), timeout=60) as stream:
-                stream.sendall(sent)
-                linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
-                stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)  # by a reset
-        name = 'axon_requests_total{model="",status="499",version=""}'
-        wait_until(lambda: figure(server, name) == 2, lambda: http_get(f"{server.url}/metrics").text)
-        assert 'status="408"' not in http_get(f"{server.url}/metrics").text
+            stream = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+            stream.sendall(sent)
+            http_get(f"{server.url}/health/live")  # by then it has been read
+            reset(stream)
+        wait_until(lambda: counted(server)["", "499"] == 2, lambda: str(counted(server)))
+        [worker] = server.worker_pids()
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            streams = [socket.create_connection(("127.0.0.1", server.port), timeout=60) for _ in range(3)]
+            for stream in streams:
+                stream.sendall(head + BODY)
+                wait_until(lambda: http_get(f"{server.url}/health/live").status_code == 200)
+            reset(streams[0])
+            reset(streams[1])
+            streams[2].shutdown(socket.SHUT_WR)
+            wait_until(lambda: http_get(f"{server.url}/health/live").status_code == 200)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        assert b"HTTP/1.1 200 OK" in streams[2].recv(1 << 16)
+        streams[2].close()
+        wait_until(lambda: counted(server)["colours", "499"] == 2, lambda: str(counted(server)))
+        assert counted(server)["colours", "200"] == 1
+        assert not {status for _, status in counted(server)} & {"408", "500"}
         assert "request failed" not in server.log()
+
+
+def counted(server: Server) -> Counter[tuple[str, str]]:
+    """Requests by model and status, as the server counts them."""
+    text = http_get(f"{server.url}/metrics").text
+    found = re.findall(r'^axon_requests_total\{model="(.*?)",status="(.*?)",version=".*?"\} (\S+)$', text, re.MULTILINE)
+    return Counter({(model, status): int(float(n)) for model, status, n in found})
