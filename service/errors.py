@@ -17,6 +17,9 @@ from models.errors import AxonError, InvalidName, ModelNotFound, RowError, Store
 
 MEDIA_TYPE = "application/problem+json"
 
+#: nginx's status for a client that hung up before it had its answer. It is counted and never sent.
+CLIENT_CLOSED_REQUEST = 499
+
 
 class ServiceError(AxonError):
     """An error of the service's own."""
@@ -43,7 +46,7 @@ class DeadlineExceeded(ServiceError):
 
 
 class ClientGone(ServiceError):
-    """The client hung up before its rows were sent to a worker."""
+    """The client hung up before it had its answer."""
 
 
 class NoWorker(ServiceError):
@@ -70,7 +73,7 @@ class ModelUnavailable(ServiceError):
 class Problem(Exception):
     """An error as HTTP tells it."""
 
-    status: HTTPStatus
+    status: int
     code: str
     detail: str
     errors: Sequence[Mapping[str, Any]] = ()
@@ -82,9 +85,10 @@ class Problem(Exception):
 
     def body(self, request_id: str | None = None) -> bytes:
         """The problem document."""
+        is_known = self.status != CLIENT_CLOSED_REQUEST
         document: dict[str, Any] = {
             "type": f"urn:axon:problem:{self.code}",
-            "title": self.status.phrase,
+            "title": HTTPStatus(self.status).phrase if is_known else "Client Closed Request",
             "status": int(self.status),
             "detail": self.detail,
         }
@@ -111,7 +115,7 @@ def problem_of(error: Exception) -> Problem:
         case DeadlineExceeded():
             return Problem(HTTPStatus.GATEWAY_TIMEOUT, "deadline-exceeded", _sentence(error))
         case ClientGone():
-            return Problem(HTTPStatus.REQUEST_TIMEOUT, "client-gone", _sentence(error))
+            return Problem(CLIENT_CLOSED_REQUEST, "client-gone", _sentence(error))
         case StoreError():
             detail = "The store cannot be read as it should be; GET /models says why."  # its own words may have a path
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers={"Retry-After": "1"})

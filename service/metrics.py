@@ -242,6 +242,9 @@ class ApiMetrics:
         self._resent = Counter(
             "axon_batches_resent", "Batches sent again because their worker died.", registry=registry
         )
+        self._refused = Counter(
+            "axon_connections_refused", "Connections refused because there were too many.", registry=registry
+        )
         self._memory = _Memory(registry)
         self._texts = [FamilyText(folder, family) for family in FAMILIES]
         self._versions: set[Labels] = set()
@@ -282,6 +285,10 @@ class ApiMetrics:
     def batch_resent(self) -> None:
         """A worker died with a batch in hand, which was put back."""
         self._resent.inc()
+
+    def connection_refused(self) -> None:
+        """A connection was one too many."""
+        self._refused.inc()
 
     def flush(self) -> None:
         """Writes everything gathered through to the files."""

@@ -16,6 +16,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -23,7 +24,8 @@ from numpy.typing import NDArray
 
 from service.batching.catalog import ServedVersion
 from service.batching.deadlines import DeadlineWheel
-from service.batching.encoded_rows import EncodedRows
+from service.batching.encoded_rows import EncodedRows, encoded_row
+from service.batching.extreme_rows import error_of, not_finite_rows
 from service.batching.link import WorkerPool
 from service.batching.pace import Pace
 from service.errors import ClientGone, DeadlineExceeded, ModelFault, ModelUnavailable, QueueFull
@@ -64,7 +66,7 @@ class Waiter(Protocol):
         """The answer is there; the request's rows begin at row `start` of it."""
 
     def failed(self, error: Exception) -> None:
-        """There will be none: `DeadlineExceeded`, `ModelFault` or `ClientGone`."""
+        """There will be none: `DeadlineExceeded`, `ModelFault`, `RowError` or `ClientGone`."""
 
 
 class Ticket:
@@ -191,7 +193,7 @@ class Batch:
         self._batcher.batch_done(self.key, self.rows, max(_LEAST_SECONDS, self._finished - began))
         whole, at = Answer(answer.matrix), 0
         if answer.faults:
-            self._tell_faults(answer.faults)
+            self._tell_faults(answer)
         for ticket, start, stop in self.spans:
             if stop - start == ticket.rows:
                 ticket.finish(whole, at)
@@ -207,14 +209,20 @@ class Batch:
         """Its worker died."""
         self._batcher.batch_lost(self)
 
-    def _tell_faults(self, faults: dict[int, str]) -> None:
+    def _tell_faults(self, answer: AnswerFrame) -> None:
         now = time.monotonic()  # the worker's clock too, which may have seen first that a deadline has passed
-        for segment, text in faults.items():
-            ticket = self.spans[segment][0]
+        starts = list(accumulate((stop - start for _, start, stop in self.spans), initial=0))
+        for segment, text in answer.faults.items():
+            ticket, start, _ = self.spans[segment]
             if ticket.deadline <= now:
                 ticket.expire()
-            else:
+                continue
+            bad = not_finite_rows(answer.matrix[starts[segment] : starts[segment + 1]], start)
+            if not bad:
                 ticket.fail(ModelFault(text))
+            else:
+                features = np.stack([encoded_row(ticket.data, ticket.rows, row) for row in bad])
+                ticket.fail(error_of(ticket.served.schema, features, bad))
 
 
 class _Queue:

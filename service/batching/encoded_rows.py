@@ -54,3 +54,19 @@ class EncodedRows:
                 start += len(parts[-1]) // self.row_bytes
             at += 1
         return parts
+
+
+def encoded_row(data: Buffer | EncodedRows, rows: int, row: int) -> NDArray[np.float32]:
+    """Returns one encoded row as it leaves for a worker, `(width,)`.
+
+    Args:
+        data: encoded rows of a request.
+        rows: number of these.
+        row: position of the row.
+    """
+    if isinstance(data, EncodedRows):
+        [cells] = data.cut(row, row + 1)
+    else:
+        row_bytes = len(data) // rows
+        cells = memoryview(data)[row * row_bytes : (row + 1) * row_bytes]
+    return np.frombuffer(cells, dtype="<f4")

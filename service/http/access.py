@@ -120,15 +120,19 @@ class Access:
 
         Args:
             authorization: the request's `Authorization` header, `Bearer …`; None where it has none.
-            api_key: its `X-API-Key` header, which goes before the other.
+            api_key: its `X-API-Key` header, which goes before the other. The lines of a repeated header are joined by a
+                line feed, which no header holds.
             scope: what the request takes.
 
         Returns:
             The key's name.
 
         Raises:
-            Problem: 401 `unauthenticated` without a key that is known, 403 `forbidden` where it is not for this.
+            Problem: 400 `bad-request` where a header is there more than once, 401 `unauthenticated` without a key that
+                is known, 403 `forbidden` where it is not for this.
         """
+        if b"\n" in (api_key or b"") or b"\n" in (authorization or b""):
+            raise _repeated()
         secret = api_key
         if secret is None:
             if authorization is None or authorization[:7].lower() != _BEARER:
@@ -249,6 +253,13 @@ def _read(file: Path) -> bytes:
     if len(text) > _MAX_FILE_BYTES:
         raise AccessError(f"{file} has more than {_MAX_FILE_BYTES:,} bytes.")
     return text
+
+
+def _repeated() -> Problem:
+    """RFC 6750, 3.1: which of the keys is meant would be for each program on the way to guess."""
+    headers = {"WWW-Authenticate": 'Bearer realm="axon", error="invalid_request"'}
+    detail = "Authorization or X-API-Key was sent more than once."
+    return Problem(HTTPStatus.BAD_REQUEST, "bad-request", detail, headers=headers)
 
 
 def _unauthenticated(detail: str, error: str) -> Problem:

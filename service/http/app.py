@@ -57,14 +57,24 @@ _PREDICT_HEADERS = [
     },
 ]
 
+# What any request may be told.
+_COMMON_PROBLEMS: dict[int, str] = {
+    HTTPStatus.BAD_REQUEST: "The request is not HTTP, or a key is sent twice.",
+    HTTPStatus.INTERNAL_SERVER_ERROR: "A bug; the log has it.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "There are too many connections.",
+}
+
 _PREDICT_PROBLEMS: dict[int, str] = {
     HTTPStatus.REQUEST_TIMEOUT: "The body came too slowly.",
     HTTPStatus.NOT_FOUND: "No such model, version or alias.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Too many bytes or rows.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "By its `Content-Type` the body is not JSON, or its coding is not read.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "A row or the body is wrong; `errors` says where.",
     HTTPStatus.TOO_MANY_REQUESTS: "The model's queue is full; `Retry-After` says when to try again.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The head has too many bytes.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "The model failed on these rows.",
-    HTTPStatus.SERVICE_UNAVAILABLE: "The model cannot be loaded.",
+    HTTPStatus.NOT_IMPLEMENTED: "The body has a transfer coding beside `chunked`.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The model cannot be loaded, or there are too many connections.",
     HTTPStatus.GATEWAY_TIMEOUT: "The deadline passed.",
 }
 
@@ -107,7 +117,7 @@ class PredictRoute(APIRoute):
             tags=["predict"],
             response_model=PredictResponse,
             response_model_exclude_none=True,
-            responses=problems(_PREDICT_PROBLEMS) | _PREDICT_LINKS | guard.responses,
+            responses=problems(_COMMON_PROBLEMS | _PREDICT_PROBLEMS) | _PREDICT_LINKS | guard.responses,
             dependencies=guard.dependencies,
             openapi_extra={
                 "parameters": _PREDICT_HEADERS,
@@ -133,7 +143,7 @@ def create_app(routers: list[APIRouter], access: Access | None = None) -> Docume
         description=_DESCRIPTION,
         redirect_slashes=False,
         openapi_url=None,  # `docs_router` has it
-        responses=problems({500: "A bug; the log has it."}),
+        responses=problems(_COMMON_PROBLEMS),
         generate_unique_id_function=lambda route: route.name,
     )
     app.router.routes.append(PredictRoute(Guard(access, Scope.PREDICT)))
@@ -170,7 +180,7 @@ def create_app(routers: list[APIRouter], access: Access | None = None) -> Docume
 
 
 def _respond(request: Request, problem: Problem) -> Response:
-    given = request.headers.get(REQUEST_ID_HEADER.decode())
-    request_id = accepted_request_id(given.encode("latin-1") if given else None).decode()
+    given = "\n".join(request.headers.getlist(REQUEST_ID_HEADER.decode()))  # a repeated one is no id, as on /predict
+    request_id = accepted_request_id(given.encode("latin-1")).decode()
     headers = {**problem.headers, REQUEST_ID_HEADER.decode(): request_id}
     return Response(problem.body(request_id), int(problem.status), headers, MEDIA_TYPE)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Protocol
 
-from service.errors import Problem, too_large
+from service.errors import CLIENT_CLOSED_REQUEST, ClientGone, Problem, problem_of, too_large
+from service.http.compression import THREAD_BYTES, WORTH_BYTES, accepted_coding, compress
 from service.http.connection_watch import ConnectionWatch
+from service.http.request_head import Fields
 
 # Bodies up to here are read even where large ones fill the room for all: their senders are not whom it is against.
 _SMALL_BODY_BYTES = 16 * 1024
@@ -26,7 +30,7 @@ class DirectEndpoint(Protocol):
         """The body has come: `exchange.respond` has to be called, now or later."""
 
     def refuse(self, exchange: Exchange, problem: Problem) -> None:
-        """The body is too large or too slow: answers with the problem."""
+        """The body is too large, too slow or cannot be read, or its client hung up: answers with the problem."""
 
 
 class Answering(Protocol):
@@ -36,6 +40,12 @@ class Answering(Protocol):
 
     def send(self, exchange: Exchange, status: int, content_type: bytes, body: bytes, headers: Headers) -> None:
         """Writes its answer."""
+
+    def hold_reading(self) -> None:
+        """Reads no more from the client until `release_reading`: what has come is to be worked on first."""
+
+    def release_reading(self) -> None:
+        """Reads on."""
 
 
 class _NoEvent:
@@ -53,16 +63,19 @@ class Exchange:
 
     Attributes:
         headers: names in lower case, and values.
+        fields: values by name; those of a repeated header are joined by a line feed.
         body: what has come of it; all of it once `handle` is called.
         started: when its head had come, on `time.perf_counter`'s clock.
         disconnected: the client has hung up.
         rest_seconds: time after the answer during which no request of the connection is read.
+        expects_continue: the client sends its body once it is told to.
         request_id, context: the endpoint's own.
     """
 
     __slots__ = (
         "_chunks",
         "_endpoint",
+        "_is_answered",
         "_protocol",
         "_refusal",
         "_size",
@@ -70,6 +83,8 @@ class Exchange:
         "complete",
         "context",
         "disconnected",
+        "expects_continue",
+        "fields",
         "headers",
         "keep_alive",
         "opened",
@@ -82,20 +97,28 @@ class Exchange:
     message_event = _NO_EVENT
 
     def __init__(
-        self, protocol: Answering, endpoint: DirectEndpoint, headers: list[tuple[bytes, bytes]], keep_alive: bool
+        self,
+        protocol: Answering,
+        endpoint: DirectEndpoint,
+        headers: list[tuple[bytes, bytes]],
+        fields: Fields,
+        keep_alive: bool,
     ) -> None:
         self._protocol = protocol
         self._endpoint = endpoint
         self._chunks: bytearray | None = None  # not a list: a chunk of one byte would take fifty there
         self._refusal: Problem | None = None
         self._size = 0
+        self._is_answered = False  # `response_complete` follows when the answer has been compressed
         self.headers = headers
+        self.fields = fields
         self.body: bytes | bytearray = b""
         self.started = time.perf_counter()
         self.keep_alive = keep_alive
         self.opened = False
         self.complete = False
         self.disconnected = False
+        self.expects_continue = False
         self.response_complete = False
         self.rest_seconds = 0.0
         self.request_id = b""
@@ -105,7 +128,7 @@ class Exchange:
         """Its turn on the connection has come."""
         self.opened = True
         self._endpoint.begin(self)
-        if self.response_complete:
+        if self._is_answered:
             return
         if self._refusal is not None:
             self._endpoint.refuse(self, self._refusal)
@@ -114,7 +137,7 @@ class Exchange:
 
     def add_body(self, data: bytes) -> None:
         """Takes a part of the body."""
-        if self.response_complete or self._refusal is not None:
+        if self._is_answered or self._refusal is not None:
             return
         watch = self._protocol.watch
         self._size += len(data)
@@ -136,32 +159,55 @@ class Exchange:
         self.complete = True
         if self._chunks is not None:
             self.body, self._chunks = self._chunks, None  # as it is: a copy of a large body takes milliseconds
-        if self.opened and not self.response_complete:
+        if self.opened and not self._is_answered:
             self._endpoint.handle(self)
 
     def refuse(self, problem: Problem) -> None:
         """Ends it while its body is being read; what is left of that is not worth reading."""
         self.keep_alive = False
         self._refusal = problem
-        if self.opened and not self.response_complete:
+        if self.opened and not self._is_answered:
             self._endpoint.refuse(self, problem)
 
     def respond(self, status: int, content_type: bytes, body: bytes, headers: Headers = ()) -> None:
         """Sends the answer, in one write. After a disconnect it is dropped."""
-        if self.response_complete:
+        if self._is_answered:
             return
-        self.response_complete = True
+        self._is_answered = True
         self._protocol.watch.buffered_bytes -= self._size
         self._size = 0
         self.body, self._chunks = b"", None
+        if len(body) >= WORTH_BYTES and not self.disconnected:
+            coding = accepted_coding(self.fields.get(b"accept-encoding", b""))
+            if coding is not None:
+                self._respond_compressed(status, content_type, body, headers, coding)
+                return
+        self.response_complete = True
         if not self.disconnected:
             self._protocol.send(self, status, content_type, body, headers)
 
     def drop(self) -> None:
         """The connection is gone."""
         self.disconnected = True
-        if not self.opened or not self.complete:  # nobody will answer it
-            self.respond(499, b"", b"")
+        if not self.opened:
+            self.respond(CLIENT_CLOSED_REQUEST, b"", b"")
+        elif not self.complete:  # nobody will answer it
+            self._endpoint.refuse(self, problem_of(ClientGone("the client hung up before its request had come.")))
+
+    def _send(self, status: int, content_type: bytes, headers: Headers, body: bytes) -> None:
+        self.response_complete = True
+        if not self.disconnected:
+            self._protocol.send(self, status, content_type, body, headers)
+
+    def _respond_compressed(
+        self, status: int, content_type: bytes, body: bytes, headers: Headers, coding: bytes
+    ) -> None:
+        send = partial(self._send, status, content_type, [*headers, (b"content-encoding", coding)])
+        if len(body) < THREAD_BYTES:
+            send(compress(body, coding))
+            return
+        compressed = asyncio.get_running_loop().run_in_executor(None, compress, body, coding)
+        compressed.add_done_callback(lambda done: send(done.result()))
 
 
 def _busy_with_bodies() -> Problem:

@@ -22,6 +22,7 @@ from service.batching.catalog import Catalog
 from service.batching.link import WorkerPool
 from service.http.access import Access
 from service.http.app import PREDICT_PATH, create_app
+from service.http.compressed_answers import WithCompression
 from service.http.connection_watch import ConnectionWatch, HttpLimits
 from service.http.exchange import DirectEndpoint
 from service.http.head_requests import WithHead
@@ -31,7 +32,7 @@ from service.http.routes.health import health_router
 from service.http.routes.metrics import metrics_router
 from service.http.routes.models import models_router
 from service.http.routes.predict import PredictEndpoint
-from service.logs import configure_logs, get_logger
+from service.logs import LimitedLog, configure_logs, get_logger
 from service.metrics import ApiMetrics
 from service.settings import Settings
 from service.stream.kept_checkpoints import KeptCheckpoints
@@ -39,6 +40,7 @@ from service.stream.served_list import ServedList, ServedLists
 from service.stream.sockets import socket_path
 
 log = get_logger(__name__)
+limited_log = LimitedLog(log)
 
 SignalHandler = Callable[[int, FrameType | None], object]
 
@@ -123,7 +125,7 @@ class FrontDoor:
         )
         metrics.start(f"api-{self.response_queue_id}", self._batcher.waiting_rows)
         self._predict = PredictEndpoint(self._catalog, self._batcher, metrics, settings, self._access)
-        self.watch = ConnectionWatch(self._http_limits)
+        self.watch = ConnectionWatch(self._http_limits, self._on_refused_connection)
         self.direct: dict[tuple[bytes, bytes], DirectEndpoint] = {
             (b"POST", PREDICT_PATH.encode()): self._predict,
         }
@@ -133,7 +135,7 @@ class FrontDoor:
             health_router(self.not_ready),
             metrics_router(metrics, self._catalog, self._pool, access),
         ]
-        self._app: ASGIApp = WithSecurityHeaders(WithHead(create_app(routers, access)))
+        self._app: ASGIApp = WithCompression(WithSecurityHeaders(WithHead(create_app(routers, access))))
         self._pool.start()
         self._followers = [
             asyncio.create_task(self._keep_fresh(), name="refresh"),
@@ -223,6 +225,10 @@ class FrontDoor:
     def _on_worker_change(self) -> None:
         self._batcher.dispatch_all()
         self._worker_changed.set()
+
+    def _on_refused_connection(self) -> None:
+        self._metrics.connection_refused()
+        limited_log.warning("a connection was refused: there are too many", limit=self._settings.max_connections)
 
     def _drain_on(self, signum: signal.Signals) -> None:
         """On the signal: readiness says no at once, and after `drain_seconds` uvicorn stops in its orderly way.

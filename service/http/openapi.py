@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from service.errors import MEDIA_TYPE
+from service.http.problem_examples import problem_examples
 from service.http.schemas import ProblemDocument
 
 Responses = dict[int | str, dict[str, Any]]
@@ -37,26 +38,29 @@ class DocumentedApp(FastAPI):
             document = super().openapi()
             for path in document["paths"].values():
                 for operation in path.values():
-                    _complete(operation["responses"])
+                    _complete(operation["operationId"], operation["responses"])
             for unused in ("HTTPValidationError", "ValidationError"):
                 document["components"]["schemas"].pop(unused, None)
         return super().openapi()
 
 
-def _complete(responses: dict[str, Any]) -> None:
+def _complete(operation: str, responses: dict[str, Any]) -> None:
     """Completes one operation's responses.
 
     FastAPI gives problem documents the media type of the route, and adds an error of its own form to every route with
     parameters, even where any value of these will do.
     """
     for status, response in list(responses.items()):
-        schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+        schema: dict[str, Any] = next(
+            (content.get("schema", {}) for content in response.get("content", {}).values()), {}
+        )
         reference = schema.get("$ref", "")
         if reference.endswith("/HTTPValidationError"):
             del responses[status]
         if not reference.endswith(_PROBLEM_REFERENCE):
             continue
-        response["content"] = {MEDIA_TYPE: {"schema": schema}}
+        examples = problem_examples(operation, int(status))
+        response["content"] = {MEDIA_TYPE: {"schema": schema, "examples": examples}}
         response["headers"] = {"X-Request-ID": _REQUEST_ID}
         if status in ("429", "503"):
             response["headers"]["Retry-After"] = _RETRY_AFTER

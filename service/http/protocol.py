@@ -12,26 +12,30 @@ bodies together, and the time that each of these may take.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
-import sys
-import termios
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any, Protocol, cast
-from urllib.parse import unquote_to_bytes
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.errors import MEDIA_TYPE, Problem
+from service.errors import Problem
+from service.http.client_progress import ClientProgress
+from service.http.compression import VARY
+from service.http.connection_problems import bad_request, head_too_large, too_many_connections, too_slow, written
 from service.http.connection_watch import ConnectionWatch, Phase
 from service.http.exchange import DirectEndpoint, Exchange, Headers
+from service.http.inflated_exchange import exchange_for_coded
+from service.http.request_head import Fields, head_fault, is_probe, joined_fields, known_hosts, plain_path
 from service.http.response_headers import NOSNIFF
 
 MAX_HEAD_BYTES = 64 * 1024
 _FAIR_READ_BYTES = 64 * 1024
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _HEAD_MAY_COME = (Phase.HEAD, Phase.HANDLING)  # what comes while a request is handled is the next one's head
+
+
+class _Refused(Exception):
+    """Raised to the parser: the request was refused by its head, and nothing after it is read."""
 
 
 class Application(Protocol):
@@ -56,9 +60,6 @@ class HttpProtocol(HttpToolsProtocol):
         self.watch = application.watch
         self.phase = Phase.HEAD
         self.since = self.watch.now
-        self._unread = (0, 0.0)  # while writing is paused: bytes that its client has not taken, and since when
-        self._overdue_since = -1.0  # `since` of the head or body whose time is over; bytes of it that had come by then
-        self._overdue_bytes = 0  # and are still to be read
         self._direct = application.direct
         self._exchange: Exchange | None = None  # the direct request that is being read
         self._unanswered: set[Exchange] = set()
@@ -67,16 +68,18 @@ class HttpProtocol(HttpToolsProtocol):
         self._default_headers = b""
         self._reads_next = False  # the next exchange of the pipeline is scheduled
         self._draining = False
+        self._in_reserve = False  # beyond the limit of connections: its first request may be a probe
         self._last_words: Problem | None = None  # said of bytes that are no request, once the requests are answered
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected."""
         super().connection_made(transport)
+        self._client = ClientProgress(transport, self.watch)
         if self.watch.full:
-            self._write_problem(_too_many_connections())
-            transport.close()
-            return
-        self.watch.add(self)
+            self._in_reserve = True
+            self.watch.add_to_reserve(self)
+        else:
+            self.watch.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone, or we have closed."""
@@ -103,8 +106,8 @@ class HttpProtocol(HttpToolsProtocol):
         """Bytes of the client."""
         if self.phase == Phase.LINGERING or self.parser is None or self._last_words is not None:
             return
-        if self._overdue_bytes > 0:
-            self._overdue_bytes -= len(data)
+        if self._client.overdue_bytes > 0:
+            self._client.overdue_bytes -= len(data)
         if self.phase == Phase.IDLE:
             self.phase, self.since = Phase.HEAD, self.watch.now
             self._head_bytes = 0
@@ -115,7 +118,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self._parse(data[:room])
                 if self._head_bytes and self.phase in _HEAD_MAY_COME:  # no head has ended in it
                     self.headers = []
-                    self.send_problem(_head_too_large())
+                    self.send_problem(head_too_large(MAX_HEAD_BYTES))
                 if self._last_words is not None or self.phase == Phase.LINGERING or self.transport.is_closing():
                     return
                 data = data[room:]
@@ -124,6 +127,26 @@ class HttpProtocol(HttpToolsProtocol):
             # libuv reads one socket up to 32 times in a row; the others shall have their turn in between.
             self.transport.pause_reading()
             self.loop.call_soon(self._read_on)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more, and may still read: what it has asked for is answered (docs/decisions/0018).
+
+        Returns:
+            True where the connection stays open for that. TLS has no half-closed connections.
+        """
+        if self.scheme == "https" or self.phase == Phase.LINGERING or self.parser is None:
+            return False
+        self._client.half_close()
+        if self._exchange is not None and not self._exchange.response_complete:
+            self.send_problem(bad_request("The connection ended before the request's body did."))
+        if not self._is_busy() or self.transport.is_closing():
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    def _is_busy(self) -> bool:
+        """Returns True if a request of this connection waits for its answer."""
+        return bool(self.pipeline or self._unanswered or (self.cycle is not None and not self.cycle.response_complete))
 
     def _parse(self, data: bytes) -> None:
         """Hands bytes to the parser.
@@ -149,8 +172,9 @@ class HttpProtocol(HttpToolsProtocol):
                 head = b"\r\n".join([*lines, b"", b""])
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-            except httptools.HttpParserError:
-                self.send_400_response("Invalid HTTP request received.")
+            except httptools.HttpParserError as error:
+                if not isinstance(error.__context__, _Refused):
+                    self.send_400_response("Invalid HTTP request received.")
                 return
 
     def _read_on(self) -> None:
@@ -164,36 +188,81 @@ class HttpProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
         self._exchange = None
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A line of the head."""
+        self.headers.append((name.lower(), value))
+
     def on_headers_complete(self) -> None:
         """The head is there: which way does this request go?"""
         if self.parser.should_upgrade():
             return  # `_parse` reads it again
         if self.phase == Phase.LINGERING or self.transport.is_closing():
             return  # it came in one piece with the connection's last request
+        fields: Fields = dict(self.headers)
+        if len(fields) != len(self.headers):
+            fields = joined_fields(self.headers)
+        if fields.get(b"host") not in known_hosts or b"transfer-encoding" in fields:
+            self._check_head(fields)
+        if self._in_reserve:
+            self._leave_reserve()
         self.phase, self.since, self._head_bytes = Phase.BODY, self.watch.now, 0
+        if b"expect" in fields and self.parser.get_http_version() == "1.1":
+            self.expect_100_continue = fields[b"expect"].lower() == b"100-continue"
         method = self.parser.get_method()
-        endpoint = self._direct.get((method, self.url)) or self._direct.get((method, _plain_path(self.url)))
+        endpoint = self._direct.get((method, self.url)) or self._direct.get((method, plain_path(self.url)))
         if endpoint is None:
-            url, headers, expect = self.url, self.headers, self.expect_100_continue
-            super().on_message_begin()
-            self.url, self.expect_100_continue = url, expect
-            self.headers += headers
-            super().on_headers_complete()
+            self._begin_asgi()
             return
-        keep_alive = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
-        exchange = self._exchange = Exchange(self, endpoint, self.headers, keep_alive and not self._draining)
+        # The parser keeps a connection alive by itself with 1.1 alone.
+        keep_alive = not self._draining and self.parser.should_keep_alive()
+        if keep_alive and b"connection" in fields:
+            keep_alive = self.parser.get_http_version() == "1.1"
+        new = exchange_for_coded if b"content-encoding" in fields else Exchange
+        exchange = self._exchange = new(self, endpoint, self.headers, fields, keep_alive)
         busy = (self.cycle is not None and not self.cycle.response_complete) or self.pipeline
         self.cycle = exchange  # type: ignore[assignment]
         self._unanswered.add(exchange)
         if self.flow.write_paused and not busy:
             self._reads_next = True  # when the client has read its answers: `resume_writing`
         if busy or self._reads_next:
+            exchange.expects_continue = self.expect_100_continue
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]
             return
         exchange.open()
         if self.expect_100_continue and not exchange.response_complete:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.transport.write(_CONTINUE)
+
+    def _begin_asgi(self) -> None:
+        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expect
+        self.headers += headers
+        super().on_headers_complete()
+        if self._draining:
+            self.cycle.keep_alive = False
+
+    def _check_head(self, fields: Fields) -> None:
+        problem = head_fault(fields, self.parser.get_http_version())
+        if problem is not None:
+            self.send_problem(problem)
+            raise _Refused
+
+    def _leave_reserve(self) -> None:
+        """A connection beyond the limit has its first request: a probe is answered, another one where there is room."""
+        self._in_reserve = False
+        if self.watch.full:
+            if not (self.watch.takes_probes and is_probe(self.parser.get_method(), self.url)):
+                self.turn_away()
+                raise _Refused
+            self._draining = True  # its answer is the connection's last
+        self.watch.add(self)
+
+    def turn_away(self) -> None:
+        """Refuses a connection beyond the limit."""
+        self.watch.refuse(self)
+        self.transport.write(written(too_many_connections()))
+        self._close(drained=not self.watch.may_linger)
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
@@ -225,7 +294,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self.server_state.default_headers is not self._date_headers:
             self._date_headers = self.server_state.default_headers
-            self._default_headers = b"".join(b"%b: %b\r\n" % header for header in (*self._date_headers, NOSNIFF))
+            self._default_headers = b"".join(b"%b: %b\r\n" % header for header in (*self._date_headers, NOSNIFF, VARY))
         parts = [
             STATUS_LINE[status],
             self._default_headers,
@@ -261,7 +330,7 @@ class HttpProtocol(HttpToolsProtocol):
         """The client does not read its answers: it is asked for no more requests."""
         super().pause_writing()
         self.flow.pause_reading()
-        self._unread = (self._unread_bytes(), self.watch.now)
+        self._client.begin_unread()
 
     def resume_writing(self) -> None:
         """The client has read what waited for it."""
@@ -272,26 +341,28 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def reads(self) -> bool:
-        """Whether its client has taken anything of what is there for it within `idle_seconds`, or nothing is."""
-        if not self.transport.get_write_buffer_size():
-            return True
-        size, since = self._unread
-        left = self._unread_bytes()
-        if left < size:
-            self._unread = (left, self.watch.now)
-            return True
-        return self.watch.now - since <= self.watch.limits.idle_seconds
+        """Returns False if the client takes nothing of its answers, or is known to have gone."""
+        client = self._client
+        if client.half_closed:
+            if client.has_gone():
+                return False
+            if client.wants_probe() and self._may_be_told_to_continue():
+                self.transport.write(_CONTINUE)
+        return client.reads()
 
-    def _unread_bytes(self) -> int:
-        """What is there for the client, here and in the kernel, which takes megabytes of it, and in strides."""
-        return self.transport.get_write_buffer_size() + self._in_kernel(termios.TIOCOUTQ)
+    def _may_be_told_to_continue(self) -> bool:
+        """Returns True if a request waits for its answer whose client has to take an interim response for it."""
+        begun = getattr(self.cycle, "response_started", False)
+        return self._is_busy() and not begun and self.parser.get_http_version() == "1.1"
 
-    def _in_kernel(self, question: int) -> int:
-        """Bytes that wait in the kernel: on their way out (`TIOCOUTQ`), or in (`FIONREAD`)."""
-        answer = bytearray(4)
-        with contextlib.suppress(OSError):
-            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), question, answer)
-        return int.from_bytes(answer, sys.byteorder)
+    def hold_reading(self) -> None:
+        """Reads no more until `release_reading`."""
+        self.flow.pause_reading()
+
+    def release_reading(self) -> None:
+        """Reads on, unless something else waits."""
+        if not self.pipeline and not self.flow.write_paused:
+            self.flow.resume_reading()
 
     def on_response_complete(self) -> None:
         """An ASGI request was answered."""
@@ -309,27 +380,18 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
         elif self._exchange is not None and not self._exchange.opened:
             self.since = self.watch.now  # it waits for its turn: reading is paused, which is not the client's fault
-        elif self.phase in (Phase.HEAD, Phase.BODY) and self._came_in_time():
+        elif self.phase in (Phase.HEAD, Phase.BODY) and self._client.came_in_time(self.since):
             pass  # it is this process that is slow, and the next look tells
         elif self._exchange is not None and not self._exchange.response_complete:
-            self._exchange.refuse(_too_slow("body", self.watch.limits.body_seconds))
+            self._exchange.refuse(too_slow("body", self.watch.limits.body_seconds))
         elif self.phase == Phase.HEAD:
-            self.send_problem(_too_slow("head", self.watch.limits.header_seconds))
+            self.send_problem(too_slow("head", self.watch.limits.header_seconds))
         else:
             self.transport.abort()
 
-    def _came_in_time(self) -> bool:
-        """Whether there is still to read of what had come when the time of this head or body was found to be over.
-
-        What comes after that does not count: a client that is never done would have no end.
-        """
-        if self._overdue_since != self.since:
-            self._overdue_since, self._overdue_bytes = self.since, self._in_kernel(termios.FIONREAD)
-        return self._overdue_bytes > 0
-
     def send_400_response(self, msg: str) -> None:
         """Bytes that are not HTTP."""
-        self.send_problem(Problem(HTTPStatus.BAD_REQUEST, "bad-request", msg))
+        self.send_problem(bad_request(msg))
 
     def send_problem(self, problem: Problem) -> None:
         """Answers what is no request yet, and closes; after the answers to the requests before it."""
@@ -337,23 +399,11 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self._exchange is not None and not self._exchange.response_complete:
             self._exchange.refuse(problem)  # it is in the body of this one
-        elif self.pipeline or self._unanswered or (self.cycle is not None and not self.cycle.response_complete):
+        elif self._is_busy():
             self.phase, self._last_words = Phase.HANDLING, problem
         else:
-            self._write_problem(problem)
+            self.transport.write(written(problem))
             self._close(drained=False)
-
-    def _write_problem(self, problem: Problem) -> None:
-        body = problem.body()
-        fields = [
-            (b"content-type", MEDIA_TYPE.encode()),
-            (b"content-length", b"%d" % len(body)),
-            *problem.raw_headers(),
-            NOSNIFF,
-            (b"connection", b"close"),
-        ]
-        head = b"".join(b"%b: %b\r\n" % field for field in fields)
-        self.transport.write(STATUS_LINE[problem.status] + head + b"\r\n" + body)
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
         """Begins what stood in the pipeline, whichever way it goes."""
@@ -377,6 +427,8 @@ class HttpProtocol(HttpToolsProtocol):
         self.since = self.watch.now
         if isinstance(cycle, Exchange):
             cycle.open()
+            if cycle.expects_continue and not (cycle.response_complete or cycle.complete):
+                self.transport.write(_CONTINUE)
         else:
             super()._start_asgi_task(cycle, app)
         if not self.pipeline and not self.transport.is_closing():
@@ -384,17 +436,17 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _become_idle(self) -> None:
         if self._last_words is not None:
-            self._write_problem(self._last_words)
+            self.transport.write(written(self._last_words))
             self._close(drained=False)
             return
-        if self._draining:
+        if self._draining or self._client.half_closed:
             self._close(drained=True)
             return
         self.phase, self.since = Phase.IDLE, self.watch.now
 
     def _close(self, *, drained: bool) -> None:
         """Closes after the last answer. Unread bytes would turn the close into a reset that overtakes the answer."""
-        if drained:
+        if drained or self._client.half_closed:
             self.transport.close()
             return
         self.phase, self.since = Phase.LINGERING, self.watch.now
@@ -402,22 +454,3 @@ class HttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()
-
-
-def _plain_path(url: bytes) -> bytes:
-    """The path of a request target that has a query, a host or escapes in it."""
-    return unquote_to_bytes(httptools.parse_url(url).path)
-
-
-def _too_many_connections() -> Problem:
-    detail = "This process has as many connections as it takes; try again in a moment."
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers={"Retry-After": "1"})
-
-
-def _head_too_large() -> Problem:
-    detail = f"The request's head has more than {MAX_HEAD_BYTES:,} bytes."
-    return Problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", detail)
-
-
-def _too_slow(part: str, seconds: float) -> Problem:
-    return Problem(HTTPStatus.REQUEST_TIMEOUT, "request-timeout", f"The request's {part} took more than {seconds:g} s.")

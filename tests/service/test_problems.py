@@ -35,7 +35,7 @@ from service.http.schemas import ProblemDocument
         (NoWorker("none"), 503, "unavailable"),
         (QueueFull("iris", retry_after=1), 429, "queue-full"),
         (DeadlineExceeded("late"), 504, "deadline-exceeded"),
-        (ClientGone("gone"), 408, "client-gone"),
+        (ClientGone("gone"), 499, "client-gone"),
         (ModelFault("NaN"), 500, "model-fault"),
         (CheckpointError("/secret/path", "is odd"), 500, "internal"),
         (ZeroDivisionError("at /secret/path"), 500, "internal"),

@@ -38,5 +38,6 @@ class Guard:
 
 
 def _raw(request: Request, name: str) -> bytes | None:
-    value = request.headers.get(name)
-    return None if value is None else value.encode("latin-1")
+    """The header's value as it was sent; those of a repeated one are joined by a line feed."""
+    values = request.headers.getlist(name)
+    return "\n".join(values).encode("latin-1") if values else None

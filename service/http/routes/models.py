@@ -32,12 +32,7 @@ _LIST_LINKS: Responses = {
 _MODEL_LINKS: Responses = {
     200: {"links": {"example": {"operationId": "predict", "requestBody": "$response.body#/example"}}}
 }
-_SUMMARY_FORMS: Responses = {
-    200: {
-        "content": {"text/plain": {"schema": {"type": "string"}}},
-        "description": "JSON, or text by `Accept` or `format`.",
-    }
-}
+_TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
 log = get_logger(__name__)
@@ -73,27 +68,51 @@ def models_router(catalog: Catalog, access: Access | None = None) -> APIRouter:
         "/{id}/summary",
         summary="Layers and parameter counts",
         response_model=SummaryResponse,
-        responses=_NOT_FOUND | _SUMMARY_FORMS | problems({422: "There is no such `format`."}),
+        responses=_NOT_FOUND | problems({422: "There is no such `format`."}),
     )
     async def show_summary(
         request: Request,
         id: str,  # noqa: A002
-        format: Annotated[  # noqa: A002
-            Literal["json", "text", "mermaid"] | None,
-            Query(description="Overrides the Accept header: `json`, an aligned `text` table, or a `mermaid` diagram."),
-        ] = None,
+        # Not in the document, where one answer has one type: generated clients read JSON here, and text below.
+        format: Annotated[Literal["json", "text", "mermaid"] | None, Query(include_in_schema=False)] = None,  # noqa: A002
     ) -> Response | SummaryResponse:
         served = await catalog.find(id)
-        form = format or ("text" if _prefers_text(request.headers.get("accept", "")) else "json")
+        form = format or ("text" if _prefers_text(",".join(request.headers.getlist("accept"))) else "json")
         if form == "text":
-            return PlainTextResponse(f"{served}\n{served.summary.to_text()}\n")
+            return _text_table(served)
         if form == "mermaid":
-            return PlainTextResponse(f"{served.summary.to_mermaid()}\n")
+            return _diagram(served)
         document = {k: v for k, v in served.summary.to_dict().items() if k != "title"}
         return SummaryResponse(model=served.name, version=served.version, **document)
 
+    @router.get(
+        "/{id}/summary/text",
+        summary="Layers and parameter counts as an aligned table",
+        response_class=PlainTextResponse,
+        responses=_NOT_FOUND | _TEXT,
+    )
+    async def show_summary_as_text(id: str) -> Response:  # noqa: A002
+        return _text_table(await catalog.find(id))
+
+    @router.get(
+        "/{id}/summary/mermaid",
+        summary="Layers as a Mermaid diagram",
+        response_class=PlainTextResponse,
+        responses=_NOT_FOUND | _TEXT,
+    )
+    async def show_summary_as_mermaid(id: str) -> Response:  # noqa: A002
+        return _diagram(await catalog.find(id))
+
     models.include_router(router)
     return models
+
+
+def _text_table(served: ServedVersion) -> Response:
+    return PlainTextResponse(f"{served}\n{served.summary.to_text()}\n")
+
+
+def _diagram(served: ServedVersion) -> Response:
+    return PlainTextResponse(f"{served.summary.to_mermaid()}\n")
 
 
 def _entry(model: ServedModel) -> ModelEntry:

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from service.batching.batcher import MAX_RETRY_AFTER, MOST_OF_DEADLINE, Answer, Batcher
 from service.batching.catalog import Catalog, ServedVersion
 from service.errors import (
+    CLIENT_CLOSED_REQUEST,
     MEDIA_TYPE,
     ClientGone,
     DeadlineExceeded,
@@ -27,6 +28,7 @@ from service.errors import (
 )
 from service.http.access import Access, Scope
 from service.http.answers import AnswerWriter
+from service.http.body_headers import check_json, json_types
 from service.http.bulk_json import NumberReader, model_first
 from service.http.exchange import Exchange
 from service.http.json_slices import Body, model_last
@@ -41,9 +43,6 @@ from service.settings import Settings
 
 TIMEOUT_HEADER = b"x-request-timeout-seconds"
 
-_LENGTH_HEADER = b"content-length"
-_AUTHORIZATION_HEADER = b"authorization"
-_API_KEY_HEADER = b"x-api-key"
 _JSON = b"application/json"
 _PROBLEM = MEDIA_TYPE.encode()
 _LONGEST_REST_SECONDS = 1.0
@@ -63,6 +62,7 @@ class PredictEndpoint:
         self._batcher = batcher
         self._unrouted = metrics.unrouted
         self._max_body_bytes = settings.max_body_bytes
+        self._max_body_digits = len(str(settings.max_body_bytes))
         self._max_request_rows = settings.max_request_rows
         self._timeout = settings.timeout_seconds
         self._max_timeout = settings.max_timeout_seconds
@@ -79,32 +79,26 @@ class PredictEndpoint:
 
     def begin(self, exchange: Exchange) -> None:
         """Judges a request by its head."""
-        request_id, timeout, length, authorization, api_key = None, None, 0, None, None
-        for name, value in exchange.headers:
-            if name == _LENGTH_HEADER:
-                length = int(value) if value.isdigit() else 0
-            elif name == REQUEST_ID_HEADER:
-                request_id = value
-            elif name == TIMEOUT_HEADER:
-                timeout = value
-            elif name == _AUTHORIZATION_HEADER:
-                authorization = value
-            elif name == _API_KEY_HEADER:
-                api_key = value
-        exchange.request_id = accepted_request_id(request_id)
+        field = exchange.fields.get
+        exchange.request_id = accepted_request_id(field(REQUEST_ID_HEADER))
         if self._closing:
             exchange.keep_alive = False
         prediction = exchange.context = Prediction(self, exchange, self._timeout)
         try:
             if self._access is not None:
-                self._access.check(authorization, api_key, Scope.PREDICT)
+                self._access.check(field(b"authorization"), field(b"x-api-key"), Scope.PREDICT)
+            timeout = field(TIMEOUT_HEADER)
             if timeout is not None:
                 prediction.seconds = self._parse_timeout(timeout)
+            content_type = field(b"content-type")
+            if content_type is not None and content_type not in json_types:
+                check_json(content_type)
         except Problem as problem:
             prediction.failed(problem)
             return
-        if length > self._max_body_bytes:
-            exchange.refuse(too_large(f"a body of {length:,} bytes; the limit is {self._max_body_bytes:,}."))
+        length = field(b"content-length", b"")
+        if len(length) >= self._max_body_digits and int(length) > self._max_body_bytes:
+            exchange.refuse(too_large(f"a body of {int(length):,} bytes; the limit is {self._max_body_bytes:,}."))
 
     def handle(self, exchange: Exchange) -> None:
         """Reads a request's body and has its rows predicted."""
@@ -325,6 +319,8 @@ class Prediction:
     def _end(self, status: int, content_type: bytes, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
         exchange = self.exchange
         seconds = time.perf_counter() - exchange.started
+        if exchange.disconnected:
+            status = CLIENT_CLOSED_REQUEST
         try:
             self._endpoint.count(self.served, int(status), seconds, self.rows)
             exchange.context = None  # the two know each other no longer: nothing is left to the cyclic collector

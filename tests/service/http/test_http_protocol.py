@@ -2,166 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import select
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import pytest
-import uvicorn
-import uvloop
+from echo_service import Service, get, post, read, wait_until
 
-from service.errors import Problem
-from service.http.connection_watch import ConnectionWatch, HttpLimits
-from service.http.exchange import Exchange
-from service.http.protocol import MAX_HEAD_BYTES, HttpProtocol
-
-
-class Echo:
-    """Answers a direct request with its body, at once or when told to; refuses what says so in its head."""
-
-    def __init__(self) -> None:
-        self.held: list[Exchange] = []
-        self.holds = False
-        self.repeats = 1  # an answer may be longer than its request
-        self.begun = 0
-
-    def begin(self, exchange: Exchange) -> None:
-        self.begun += 1
-        exchange.request_id = b"id"
-        if (b"x-refuse", b"1") in exchange.headers:
-            exchange.respond(403, b"text/plain", b"refused")
-
-    def handle(self, exchange: Exchange) -> None:
-        if self.holds:
-            self.held.append(exchange)
-        else:
-            exchange.respond(200, b"text/plain", exchange.body * self.repeats)
-
-    def refuse(self, exchange: Exchange, problem: Problem) -> None:
-        exchange.respond(problem.status, b"text/plain", problem.code.encode())
-
-
-class App:
-    """An ASGI application that answers with the path, and a direct way for POST /echo."""
-
-    def __init__(self) -> None:
-        self.echo = Echo()
-        self.direct = {(b"POST", b"/echo"): self.echo}
-        self.watch: ConnectionWatch
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        body = scope["path"].encode()
-        headers = [(b"content-length", b"%d" % len(body))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-
-class Service:
-    """A real server in a thread, and clients of it."""
-
-    def __init__(self, **limits: float) -> None:
-        defaults: dict[str, Any] = {
-            "header_seconds": 30,
-            "body_seconds": 30,
-            "idle_seconds": 30,
-            "max_connections": 100,
-            "max_body_bytes": 1_000_000,
-            "max_buffered_bytes": 2_000_000,
-        }
-        self.app = App()
-        self.app.watch = ConnectionWatch(HttpLimits(**defaults | limits))
-        config = uvicorn.Config(
-            self.app, http=HttpProtocol, ws="none", lifespan="off", log_config=None, loop="uvloop", proxy_headers=False
-        )
-        self.server = uvicorn.Server(config)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.loop: asyncio.AbstractEventLoop
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-        wait_until(lambda: self.server.started)
-
-    def _run(self) -> None:
-        async def serve() -> None:
-            self.loop = asyncio.get_running_loop()
-            await self.server.serve([self.listener])
-
-        with contextlib.closing(self.listener), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve())
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
-
-    def exchange(self, data: bytes, until: Callable[[bytes], bool] | None = None) -> bytes:
-        """What comes back for these bytes: until the server closes, or the condition holds."""
-        with self.connect() as stream:
-            stream.sendall(data)
-            return read(stream, until)
-
-    def release(self) -> None:
-        """Answers what was held."""
-
-        def answer() -> None:
-            held, self.app.echo.held = self.app.echo.held, []
-            for exchange in held:
-                exchange.respond(200, b"text/plain", exchange.body)
-
-        self.loop.call_soon_threadsafe(answer)
-
-    def stop(self) -> None:
-        self.server.should_exit = True
-        self.thread.join(10)
-        assert not self.thread.is_alive()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def read(stream: socket.socket, until: Callable[[bytes], bool] | None = None) -> bytes:
-    received = b""
-    while until is None or not until(received):
-        data = stream.recv(65536)
-        if not data:
-            assert until is None, received
-            break
-        received += data
-    return received
-
-
-def post(body: bytes, *headers: bytes, path: bytes = b"/echo", close: bool = False) -> bytes:
-    lines = [b"POST %b HTTP/1.1" % path, b"Host: x", b"Content-Length: %d" % len(body), *headers]
-    return b"\r\n".join([*lines, *([b"Connection: close"] if close else []), b"", body])
-
-
-def get(path: bytes) -> bytes:
-    return b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % path
-
-
-@pytest.fixture
-def make_service() -> Iterator[Callable[..., Service]]:
-    services: list[Service] = []
-
-    def make(**limits: float) -> Service:
-        services.append(Service(**limits))
-        return services[-1]
-
-    yield make
-    for service in services:
-        service.stop()
-
-
-@pytest.fixture
-def service(make_service: Callable[..., Service]) -> Service:
-    return make_service()
+from service.http.protocol import MAX_HEAD_BYTES
 
 
 def test_an_answer_has_the_head_that_http_asks_for(service: Service) -> None:
@@ -175,6 +24,7 @@ def test_an_answer_has_the_head_that_http_asks_for(service: Service) -> None:
         b"content-type": b"text/plain",
         b"x-content-type-options": b"nosniff",
         b"x-request-id": b"id",
+        b"vary": b"accept-encoding",
         b"content-length": b"5",
         b"connection": b"close",
     }

@@ -19,6 +19,7 @@ import pytest
 from awaited import Awaited
 
 from models.errors import StoreError
+from models.schema import NumericColumn, NumericTarget, Schema
 from service.batching.batcher import Batcher
 from service.batching.link import WorkerPool
 from service.errors import ClientGone, DeadlineExceeded, ModelFault, QueueFull
@@ -166,6 +167,10 @@ class Served:
 
     def __init__(self) -> None:
         self.key, self.name = KEY, "double"
+        self.schema = Schema(
+            columns=(NumericColumn(name="x", mean=0, std=1, minimum=-100, maximum=100),),
+            target=NumericTarget(name="y", mean=0, std=1, minimum=0, maximum=1),
+        )
         self.metrics = SimpleNamespace(queue_wait=SimpleNamespace(observe=lambda _: None))
 
 

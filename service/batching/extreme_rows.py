@@ -1,0 +1,64 @@
+"""Whose fault it is that an answer is not finite: the row's, or the model's.
+
+A checkpoint's weights are finite, so an answer overflows by what they are multiplied with. A row whose numbers lie
+outside the range that training saw is the client's to mend; a model that overflows on a row within it is broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.columns import NumericColumn
+from models.encoding import MAX_FAULTS
+from models.errors import AxonError, Fault, RowError
+from models.schema import Schema
+from service.errors import ModelFault
+
+
+def not_finite_rows(answers: NDArray[np.float32], start: int) -> list[int]:
+    """Returns the positions in a request of the first rows whose answers are not finite.
+
+    Args:
+        answers: answers to some rows of the request, `(rows, width)`.
+        start: position of the first of these rows.
+    """
+    bad: list[int] = (start + np.flatnonzero(~np.isfinite(answers).all(axis=1))).tolist()
+    return bad[:MAX_FAULTS]
+
+
+def error_of(schema: Schema, features: NDArray[np.float32], rows: Sequence[int]) -> AxonError:
+    """Returns the error of a request with answers that are not finite.
+
+    Args:
+        schema: columns of the model.
+        features: encoded rows whose answers are not finite, at least one, `(bad rows, schema.width)`.
+        rows: positions of these rows in the request.
+
+    Returns:
+        `RowError` that names each such row and its columns outside the range; `ModelFault` where no row has one.
+    """
+    faults = [fault for row, cells in zip(rows, features, strict=True) for fault in _extremes(schema, cells, row)]
+    if faults:
+        return RowError(faults[:MAX_FAULTS])
+    return ModelFault(f"the model's answer to row {rows[0]} is not finite.")
+
+
+def _extremes(schema: Schema, features: NDArray[np.float32], row: int) -> Iterator[Fault]:
+    """The row's numbers outside the range of their column. A date cannot be: its years are those of a calendar."""
+    starts = accumulate((column.width for column in schema.columns), initial=0)
+    for column, at in zip(schema.columns, starts, strict=False):
+        if not isinstance(column, NumericColumn):
+            continue
+        # Rounded as the cell was, so that the largest value of training is not above itself.
+        least, most = np.float32(column.minimum - column.origin), np.float32(column.maximum - column.origin)
+        if not least <= features[at] <= most:
+            value = float(features[at]) + column.origin
+            message = (
+                f"{value:g} is outside the range from {column.minimum:g} to {column.maximum:g} that training saw, "
+                "and the model's answer to this row is not finite"
+            )
+            yield Fault(row, column.name, message)

@@ -1,0 +1,110 @@
+"""An exchange whose request body comes compressed."""
+
+from __future__ import annotations
+
+from service.errors import Problem, invalid_request, too_large
+from service.http.body_headers import body_coding
+from service.http.exchange import Answering, DirectEndpoint, Exchange
+from service.http.inflater import Inflater
+from service.http.request_head import Fields
+
+
+class InflatedExchange(Exchange):
+    """An exchange whose endpoint sees the body inflated. The limits hold for what was sent and for what it becomes.
+
+    `complete` is True once the whole body is inflated.
+    """
+
+    __slots__ = ("_has_ended", "_inflater", "_is_queued", "_sent_bytes")
+
+    def __init__(
+        self,
+        protocol: Answering,
+        endpoint: DirectEndpoint,
+        headers: list[tuple[bytes, bytes]],
+        fields: Fields,
+        keep_alive: bool,
+        coding: str,
+    ) -> None:
+        super().__init__(protocol, endpoint, headers, fields, keep_alive)
+        self._inflater = Inflater(coding)
+        self._sent_bytes = 0
+        self._has_ended = False
+        self._is_queued = False
+
+    def add_body(self, data: bytes) -> None:
+        """Takes a part of the body, as it was sent."""
+        if self._is_over:
+            return
+        self._sent_bytes += len(data)
+        limit = self._protocol.watch.limits.max_body_bytes
+        if self._sent_bytes > limit:
+            self.refuse(too_large(f"a body of more than {limit:,} bytes."))
+            return
+        self._inflater.feed(data)
+        if not self._is_queued:
+            self._go_on()
+
+    def finish_body(self) -> None:
+        """Takes note that the message is complete."""
+        self._has_ended = True
+        self._inflater.end()
+        if self._is_over:
+            super().finish_body()
+        elif not self._is_queued:
+            self._go_on()
+
+    def step(self) -> bool:
+        """Does one step of those that wait; returns True if there are more."""
+        more = self._inflate()
+        if not more:
+            self._is_queued = False
+            self._protocol.release_reading()
+            if self._has_ended:
+                super().finish_body()
+        return more
+
+    def _go_on(self) -> None:
+        if self._inflate():
+            self._is_queued = True
+            self._protocol.hold_reading()
+            self._protocol.watch.inflations.add(self)
+        elif self._has_ended:
+            super().finish_body()
+
+    def _inflate(self) -> bool:
+        """Inflates a step's worth; returns True if there is more to do."""
+        if self._is_over:
+            return False
+        try:
+            data, more = self._inflater.step()
+        except ValueError as error:
+            self.refuse(invalid_request(f"The body cannot be read: {error}."))
+            return False
+        if data:
+            super().add_body(data)
+        return more and not self._is_over
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether the body does not matter any more."""
+        return self._is_answered or self._refusal is not None
+
+
+def exchange_for_coded(
+    protocol: Answering,
+    endpoint: DirectEndpoint,
+    headers: list[tuple[bytes, bytes]],
+    fields: Fields,
+    keep_alive: bool,
+) -> Exchange:
+    """Returns an exchange for a request with `Content-Encoding`; one that is refused where it cannot be read."""
+    try:
+        coding = body_coding(fields[b"content-encoding"])
+    except Problem as problem:
+        exchange = Exchange(protocol, endpoint, headers, fields, keep_alive)
+        exchange.refuse(problem)  # once it is opened, and let in
+        return exchange
+    if coding is None:
+        return Exchange(protocol, endpoint, headers, fields, keep_alive)
+    return InflatedExchange(protocol, endpoint, headers, fields, keep_alive, coding)

@@ -1,0 +1,127 @@
+"""An example of each error that the OpenAPI document names, made as the error itself is made.
+
+A test provokes every one of them and holds the answer against its example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from models.errors import Fault, ModelNotFound, RowError
+from service.errors import (
+    DeadlineExceeded,
+    ModelFault,
+    ModelUnavailable,
+    Problem,
+    QueueFull,
+    invalid_request,
+    problem_of,
+    too_large,
+)
+from service.http.connection_problems import bad_request, head_too_large, too_many_connections, too_slow
+
+_REQUEST_ID = "6f1c7e0a9b2d-1"
+
+# What an answer says that comes from the connection itself, before the request was read.
+_OF_CONNECTIONS: dict[int, dict[str, Problem]] = {
+    400: {"not HTTP": bad_request("The request has no Host header.")},
+    431: {"head too large": head_too_large(65_536)},
+    501: {
+        "transfer coding": Problem(
+            HTTPStatus.NOT_IMPLEMENTED,
+            "not-implemented",
+            "Of the transfer codings, this server reads chunked alone.",
+        )
+    },
+}
+
+_OF_REQUESTS: dict[int, dict[str, Problem]] = {
+    401: {
+        "no key": Problem(
+            HTTPStatus.UNAUTHORIZED,
+            "unauthenticated",
+            "An API key is needed: Authorization: Bearer …, or X-API-Key: ….",
+        )
+    },
+    403: {
+        "another scope": Problem(
+            HTTPStatus.FORBIDDEN, "forbidden", "The API key is not for this: it lacks the scope read."
+        )
+    },
+    404: {"no model": problem_of(ModelNotFound("there is no model 'iriss'."))},
+    408: {"too slow": too_slow("body", 30)},
+    413: {"too many rows": too_large("200,000 rows in one request; the limit is 100,000.")},
+    415: {
+        "not JSON": Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "The body has to be JSON in UTF-8 (Content-Type: application/json), not 'text/csv'.",
+        )
+    },
+    422: {
+        "wrong row": problem_of(RowError([Fault(0, "petal_width", '"0.2" is not a number')])),
+        "wrong body": invalid_request(
+            "The body is not a prediction request: instances: Field required.",
+            [{"location": "instances", "message": "Field required"}],
+        ),
+    },
+    429: {"queue full": problem_of(QueueFull("iris", retry_after=1))},
+    500: {"a bug": problem_of(AssertionError())},
+    503: {
+        "cannot be loaded": problem_of(ModelUnavailable("iris@3 cannot be loaded; GET /models says why.")),
+        "too many connections": too_many_connections(),
+    },
+    504: {"deadline passed": problem_of(DeadlineExceeded("the deadline passed before the answer was there."))},
+}
+
+# Where an operation has other errors of a status than the table above.
+_OF_OPERATIONS: dict[tuple[str, int], dict[str, Problem]] = {
+    ("predict", 403): {
+        "another scope": Problem(
+            HTTPStatus.FORBIDDEN, "forbidden", "The API key is not for this: it lacks the scope predict."
+        )
+    },
+    ("refresh_models", 403): {
+        "another scope": Problem(
+            HTTPStatus.FORBIDDEN, "forbidden", "The API key is not for this: it lacks the scope manage."
+        )
+    },
+    ("predict", 500): {
+        "model at fault": problem_of(ModelFault("the model's answer to row 0 is not finite.")),
+        "a bug": problem_of(AssertionError()),
+    },
+    ("show_summary", 422): {
+        "no such format": invalid_request(
+            "query.format: Input should be 'json', 'text' or 'mermaid'.",
+            [{"location": "query.format", "message": "Input should be 'json', 'text' or 'mermaid'"}],
+        )
+    },
+    **{
+        (operation, 503): {"too many connections": too_many_connections()}
+        for operation in ("list_models", "refresh_models", "live", "scrape")
+    },
+}
+
+
+def problem_examples(operation: str, status: int) -> Mapping[str, Any]:
+    """Returns the examples of an operation's errors of a status, as OpenAPI has them.
+
+    Raises:
+        KeyError: there is none.
+    """
+    found = {name: _document(problem, None) for name, problem in _OF_CONNECTIONS.get(status, {}).items()}
+    if not found:
+        problems = _OF_OPERATIONS.get((operation, status)) or _OF_REQUESTS[status]
+        found = {
+            name: _document(problem, None if name == "too many connections" else _REQUEST_ID)
+            for name, problem in problems.items()
+        }
+    return {name: {"summary": name.capitalize(), "value": document} for name, document in found.items()}
+
+
+def _document(problem: Problem, request_id: str | None) -> Any:
+    return orjson.loads(problem.body(request_id))

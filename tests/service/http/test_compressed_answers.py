@@ -1,0 +1,79 @@
+"""Answers that are compressed: small ones at once, large ones in a thread, while everybody else is answered."""
+
+from __future__ import annotations
+
+import gzip
+import time
+from collections.abc import Callable
+
+import pytest
+from echo_service import Service, get, post, read, wait_until
+
+from service.http.compression import THREAD_BYTES, WORTH_BYTES, accepted_coding
+
+GZIP = b"Accept-Encoding: gzip"
+DIGITS = b"".join(b"%.7f," % (i * 0.37) for i in range(100_000))
+
+
+@pytest.mark.parametrize("size", [WORTH_BYTES - 1, WORTH_BYTES, THREAD_BYTES - 1, THREAD_BYTES, 1_000_000])
+def test_an_answer_is_compressed_from_some_size_on(service: Service, size: int) -> None:
+    head, _, body = service.exchange(post(DIGITS[:size], GZIP, close=True)).partition(b"\r\n\r\n")
+    assert (b"\r\ncontent-encoding: gzip" in head) == (size >= WORTH_BYTES)
+    assert b"\r\ncontent-length: %d\r\n" % len(body) in head
+    assert (gzip.decompress(body) if size >= WORTH_BYTES else body) == DIGITS[:size]
+
+
+def test_a_large_answer_holds_up_nobody_and_keeps_its_place(make_service: Callable[..., Service]) -> None:
+    service = make_service(max_body_bytes=1 << 25, max_buffered_bytes=1 << 28)
+    service.app.echo.repeats = 20
+    waits = []
+    with service.connect() as large, service.connect() as other:
+        large.sendall(post(DIGITS, GZIP) + get(b"/next") + post(b"<end>", close=True))
+        wait_until(lambda: service.app.echo.begun == 1)
+        large.setblocking(False)
+        while not _has_come(large):
+            started = time.perf_counter()
+            other.sendall(get(b"/<x>"))
+            read(other, lambda data: data.endswith(b"<x>"))
+            waits.append(time.perf_counter() - started)
+        large.settimeout(20)
+        received = read(large)
+    head, _, rest = received.partition(b"\r\n\r\n")
+    packed, _, after = rest.partition(b"HTTP/1.1 200 OK")
+    assert gzip.decompress(packed) == DIGITS * 20
+    assert after.endswith(b"<end>" * 20)
+    assert b"/next" in after
+    assert b"content-encoding: gzip" in head
+    waits.sort()
+    assert len(waits) > 3, "it took as long as several requests"
+    assert waits[len(waits) // 2] < 0.05
+
+
+def _has_come(stream: object) -> bool:
+    try:
+        return bool(stream.recv(1, 2))  # type: ignore[attr-defined]  # 2: MSG_PEEK
+    except BlockingIOError:
+        return False
+
+
+def test_a_client_that_leaves_while_its_answer_is_compressed_harms_nothing(service: Service) -> None:
+    service.app.echo.repeats = 20
+    for _ in range(5):
+        with service.connect() as stream:
+            stream.sendall(post(DIGITS[:900_000], GZIP))
+    wait_until(lambda: service.app.echo.begun == 5)
+    wait_until(lambda: not service.server.server_state.connections)
+    assert service.app.watch.buffered_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "coding"),
+    [
+        (b"", None), (b"gzip", b"gzip"), (b"deflate", b"deflate"), (b"deflate, gzip", b"gzip"), (b"br", None),
+        (b"*", b"gzip"), (b"*;q=0", None), (b"gzip;q=0", None), (b"gzip; Q=0.000", None), (b"x-gzip", b"gzip"),
+        (b"gzip;q=x", None), (b"gzip;q=0.1, deflate;q=0.2", b"deflate"), (b"identity", None), (b",,", None),
+        (b"br\ngzip", b"gzip"), (b"gzip;q=0.5, identity;q=0.9", None), (b"gzip, identity", b"gzip"), (b";q=1", None),
+    ],
+)  # fmt: skip
+def test_what_is_asked_for(asked: bytes, coding: bytes | None) -> None:
+    assert accepted_coding(asked) == coding
