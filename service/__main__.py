@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 
 def main(argv: list[str] | None = None) -> int:
     """Serves until a signal, or makes an API key; returns the exit code."""
     # Imported here: every spawned worker imports this module again, and needs none of it.
-    from pydantic import ValidationError
-
-    from service.http.access import Access, AccessError, Scope, new_key
+    from service.environment import SettingsError, read_settings
+    from service.http.access import AccessError, Scope, new_key
     from service.server import serve
     from service.settings import Settings
 
@@ -51,16 +51,10 @@ def main(argv: list[str] | None = None) -> int:
         print(line)  # noqa: T201
         return 0
     try:
-        settings = Settings()
-        Access.from_settings(settings)  # each API process reads the keys again; what is wrong is told here
-    except AccessError as error:
-        return _wrong(str(error))
-    except ValidationError as error:
-        for fault in error.errors():
-            name = "_".join(["AXON", *(str(part).upper() for part in fault["loc"])]) if fault["loc"] else "settings"
-            message = fault["msg"].removeprefix("Value error, ")
-            # Of a fault in how settings fit together the input is all of them, the keys too.
-            _wrong(f"{name}: {message} (got {fault['input']!r})" if fault["loc"] else f"{name}: {message}")
+        settings = read_settings(os.environ)
+    except SettingsError as error:
+        for sentence in error.sentences:
+            _wrong(sentence)
         return 2
     return serve(settings)
 

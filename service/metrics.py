@@ -37,6 +37,7 @@ _MODEL = ("model", "version")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 # What some thousand versions' series take; beyond, prometheus_client enlarges the files and reserves nothing.
 _RESERVED_BYTES = {"histogram": 4 << 20, "counter": 1 << 20, "gauge_livesum": 1 << 16, "gauge_mostrecent": 1 << 16}
+RESERVED_BYTES = sum(_RESERVED_BYTES.values())  # in the metric files of one process
 _role = "main"
 
 

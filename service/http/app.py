@@ -21,7 +21,7 @@ from service.http.request_ids import REQUEST_ID_HEADER, accepted_request_id
 from service.http.routes.docs import docs_router
 from service.http.routes.guard import Guard
 from service.http.schemas import PredictRequest, PredictResponse
-from service.logs import get_logger
+from service.logs import LimitedLog, get_logger
 
 PREDICT_PATH = "/predict"
 
@@ -85,7 +85,7 @@ _PREDICT_LINKS: Responses = {
     }
 }
 
-log = get_logger(__name__)
+failures = LimitedLog(get_logger(__name__))  # what a client can cause again and again
 
 
 class PredictRoute(APIRoute):
@@ -163,7 +163,8 @@ def create_app(routers: list[APIRouter], access: Access | None = None) -> Docume
 
     @app.exception_handler(Exception)
     async def on_bug(request: Request, error: Exception) -> Response:
-        log.error("request failed", path=request.url.path, exc_info=error)
+        path = request.url.path
+        failures.error("request failed", kind=type(error).__name__, path=path, exc_info=error)
         return _respond(request, problem_of(error))
 
     return app

@@ -30,7 +30,7 @@ from service.http.routes.health import health_router
 from service.http.routes.metrics import metrics_router
 from service.http.routes.models import models_router
 from service.http.routes.predict import PredictEndpoint
-from service.logs import configure_logs, get_logger
+from service.logs import configure_logs, get_logger, report_suppressed
 from service.metrics import ApiMetrics
 from service.settings import Settings
 from service.stream.sockets import socket_path
@@ -148,6 +148,7 @@ class FrontDoor:
         while True:
             try:
                 self._metrics.measure_memory()
+                report_suppressed()
                 # Versions are checked by loading them on the workers, so the first look waits for all of these.
                 if self._was_ready or self._pool.up == self._workers:
                     await self._catalog.refresh()

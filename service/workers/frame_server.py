@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from models.errors import AxonError
 from service.errors import DeviceFault
 from service.keys import parse_key
-from service.logs import get_logger
+from service.logs import LimitedLog, get_logger, report_suppressed
 from service.metrics import WorkerMetrics
 from service.stream import frames
 from service.stream.frames import Frame, FrameError, FrameReader, Kind, PredictFrame
@@ -38,6 +38,7 @@ _EXPIRED = "the deadline passed before a worker came to it."
 DEVICE_FAULT_EXIT_CODE = 3
 
 log = get_logger(__name__)
+failures = LimitedLog(log)  # what a client can cause again and again
 
 
 class Batch:
@@ -198,6 +199,7 @@ class FrameServer:
                 loading.add_done_callback(lambda done: self._loading_done(connection, frame.id, done))
             case Kind.PING:
                 self._metrics.measure_memory()
+                report_suppressed()
                 self._send(connection, frames.encode(Kind.PONG, frame.id))
             case _:
                 raise FrameError(f"a worker takes no {frame.kind.name}")
@@ -210,7 +212,7 @@ class FrameServer:
             _end(key, error)
         except Exception as error:
             if not isinstance(error, AxonError):
-                log.exception("checkpoint not loaded", key=key)
+                failures.error("checkpoint not loaded", kind=type(error).__name__, key=key, exc_info=True)
             return json.dumps({"key": key, "error": str(error) or type(error).__name__}).encode()
         return json.dumps({"key": key, "error": None, **facts}).encode()
 
@@ -297,7 +299,8 @@ class FrameServer:
     ) -> tuple[NDArray[np.float32], list[dict[int, str]]]:
         if len(parts) == 1 and len(parts[0].segments) == 1:
             reason = str(error) if isinstance(error, AxonError) else f"the model failed: {type(error).__name__}."
-            log.error("forward pass failed", key=key, rows=parts[0].rows, error=repr(error))
+            kind = type(error).__name__
+            failures.error("forward pass failed", kind=kind, key=key, rows=parts[0].rows, error=repr(error))
             return np.zeros((parts[0].rows, 1), dtype=np.float32), [{0: reason}]
         if len(parts) > 1:
             halves = [parts[: len(parts) // 2], parts[len(parts) // 2 :]]

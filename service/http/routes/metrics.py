@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 from fastapi import APIRouter, Response
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -15,6 +15,7 @@ from service.batching.link import WorkerPool
 from service.http.access import Access, Scope
 from service.http.openapi import Responses
 from service.http.routes.guard import Guard
+from service.log_pipe import dropped_lines
 from service.metrics import CONTENT_TYPE, ApiMetrics
 
 _TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
@@ -59,6 +60,9 @@ class _State(Collector):
             parameters.add_metric(place, served.config.parameter_count)
         yield info
         yield parameters
+        yield CounterMetricFamily(
+            "axon_log_lines_dropped", "Log lines dropped because nobody read the log.", value=dropped_lines()
+        )
         problems = GaugeMetricFamily("axon_store_problems", "Things in the store that cannot be served.")
         problems.add_metric((), len(self._catalog.problems))
         yield problems

@@ -35,7 +35,7 @@ from service.http.request_body import parse_request
 from service.http.request_ids import REQUEST_ID_HEADER, accepted_request_id
 from service.http.step_queue import StepQueue
 from service.http.unknown_headers import unknown_headers
-from service.logs import get_logger
+from service.logs import LimitedLog, get_logger
 from service.metrics import ApiMetrics
 from service.settings import Settings
 
@@ -50,6 +50,7 @@ _LONGEST_REST_SECONDS = 1.0
 _LARGE_BODY_BYTES = 8192  # below it, a body is read in a fraction of a millisecond
 
 log = get_logger(__name__)
+failures = LimitedLog(log)  # what a client can cause again and again
 
 
 class PredictEndpoint:
@@ -331,7 +332,7 @@ class Prediction:
             exchange.respond(status, content_type, body, headers)
             self._endpoint.log_success(self, int(status), seconds)
         except Exception:  # whoever calls has other requests to tell
-            log.exception("answer not sent", request_id=exchange.request_id.decode("latin-1"))
+            failures.error("answer not sent", request_id=exchange.request_id.decode("latin-1"), exc_info=True)
 
     def _log_failure(self, error: Exception, problem: Problem, request_id: str) -> None:
         if problem.status < HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, Problem):
@@ -339,6 +340,6 @@ class Prediction:
         model = str(self.served) if self.served is not None else None
         fields = {"request_id": request_id, "model": model, "status": int(problem.status)}
         if problem.code == "internal":
-            log.error("request failed", **fields, exc_info=error)
+            failures.error("request failed", kind=type(error).__name__, **fields, exc_info=error)
         else:
-            log.warning("request failed", **fields, reason=problem.detail)
+            failures.warning("request failed", kind=problem.code, **fields, reason=problem.detail)
