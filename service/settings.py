@@ -5,6 +5,7 @@ The README's table of settings is held against this class by a test.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -22,6 +23,10 @@ Connections = Annotated[int, Field(ge=1, le=1 << 20)]  # the most files that Lin
 Versions = Annotated[int, Field(ge=1, le=100_000)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]  # a day
 Interval = Annotated[float, Field(ge=0.01, le=86_400, allow_inf_nan=False)]  # shorter ones keep a CPU busy
+
+_ROOT_PATH = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*", re.ASCII)
+_OWN_PATHS = ("predict", "models", "health", "metrics", "docs", "openapi.json")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.ASCII)
 
 
 class Settings(BaseSettings):
@@ -81,6 +86,22 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity logged.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
     access_log: bool = Field(False, description="Whether each prediction is logged.")
+    trusted_hops: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="Proxies before the server that are believed about the client's address, in the access log.",
+    )
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
+        "x-forwarded-for", description="Header in which these proxies tell it."
+    )
+    root_path: str = Field(
+        "", description="Path of a proxy under which the API is reached, such as `/axon`; it may strip it or not."
+    )
+    cors_origins: str | None = Field(
+        None,
+        description="Origins, blanks between, whose pages may read answers in a browser; `*` for all; unset, none.",
+    )
     api_keys: SecretStr | None = Field(
         None, description="API keys, `name:scopes:sha256` each, blanks between; with none and no file, all is open."
     )
@@ -103,6 +124,29 @@ class Settings(BaseSettings):
         if isinstance(given, str) and not given.strip():
             raise ValueError("it is empty; name a folder, or leave the variable out")
         return given
+
+    @field_validator("root_path")
+    @classmethod
+    def _rooted(cls, given: str) -> str:
+        path = given.strip().strip("/")
+        if not path:
+            return ""
+        if not _ROOT_PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
+            raise ValueError("it is not a path such as /axon")
+        if (first := path.partition("/")[0]) in _OWN_PATHS:
+            raise ValueError(f"/{first} is a path of the API itself, so that no root path can begin with it")
+        return f"/{path}"
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, given: str | None) -> str | None:
+        origins = (given or "").replace(",", " ").split()
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is not an origin such as https://app.example.org, without a path")
+        if "*" in origins and len(origins) > 1:
+            raise ValueError("* is for every origin; leave the others out")
+        return " ".join(origins) or None
 
     @model_validator(mode="after")
     def _limits_fit_each_other(self) -> Self:

@@ -120,12 +120,13 @@ class PredictRoute(APIRoute):
         return super().matches(scope) if scope["path"] == PREDICT_PATH else (Match.NONE, {})
 
 
-def create_app(routers: list[APIRouter], access: Access | None = None) -> DocumentedApp:
+def create_app(routers: list[APIRouter], access: Access | None = None, root_path: str = "") -> DocumentedApp:
     """The application over its endpoints.
 
     Args:
         routers: all routes but `POST /predict`.
         access: who may do what; None where everything is open.
+        root_path: path of a proxy before ours, without a slash at its end; empty where there is none.
     """
     app = DocumentedApp(
         title="Axon",
@@ -133,6 +134,7 @@ def create_app(routers: list[APIRouter], access: Access | None = None) -> Docume
         description=_DESCRIPTION,
         redirect_slashes=False,
         openapi_url=None,  # `docs_router` has it
+        servers=[{"url": root_path}] if root_path else None,
         responses=problems({500: "A bug; the log has it."}),
         generate_unique_id_function=lambda route: route.name,
     )
@@ -143,7 +145,8 @@ def create_app(routers: list[APIRouter], access: Access | None = None) -> Docume
 
     @app.get("/", include_in_schema=False)
     async def index() -> RedirectResponse:
-        return RedirectResponse("/docs")
+        # Without a root path it is relative, and so leads on to the page behind any prefix that a proxy strips.
+        return RedirectResponse(f"{root_path}/docs" if root_path else "docs")
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:

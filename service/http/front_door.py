@@ -21,11 +21,14 @@ from service.batching.catalog import Catalog
 from service.batching.link import WorkerPool
 from service.http.access import Access
 from service.http.app import PREDICT_PATH, create_app
+from service.http.client_address import ClientAddresses
 from service.http.connection_watch import ConnectionWatch, HttpLimits
+from service.http.cors import Cors
 from service.http.exchange import DirectEndpoint
 from service.http.head_requests import WithHead
 from service.http.request_ids import renew_request_ids
 from service.http.response_headers import WithSecurityHeaders
+from service.http.root_path import WithRootPath
 from service.http.routes.health import health_router
 from service.http.routes.metrics import metrics_router
 from service.http.routes.models import models_router
@@ -114,10 +117,14 @@ class FrontDoor:
             default_model=settings.default_model,
         )
         metrics.start(f"api-{self.response_queue_id}", self._batcher.waiting_rows)
-        self._predict = PredictEndpoint(self._catalog, self._batcher, metrics, settings, self._access)
+        cors = Cors(settings.cors_origins.split()) if settings.cors_origins is not None else None
+        clients = ClientAddresses(trusted_hops=settings.trusted_hops, header=settings.forwarded_header)
+        self._predict = PredictEndpoint(
+            self._catalog, self._batcher, metrics, settings, self._access, cors=cors, clients=clients
+        )
         self.watch = ConnectionWatch(self._http_limits)
         self.direct: dict[tuple[bytes, bytes], DirectEndpoint] = {
-            (b"POST", PREDICT_PATH.encode()): self._predict,
+            (b"POST", f"{root}{PREDICT_PATH}".encode()): self._predict for root in {"", settings.root_path}
         }
         access = self._access
         routers = [
@@ -125,7 +132,10 @@ class FrontDoor:
             health_router(self.not_ready),
             metrics_router(metrics, self._catalog, self._pool, access),
         ]
-        self._app: ASGIApp = WithSecurityHeaders(WithHead(create_app(routers, access)))
+        app: ASGIApp = WithHead(create_app(routers, access, settings.root_path))
+        if cors is not None:
+            app = cors.around(app)
+        self._app: ASGIApp = WithSecurityHeaders(WithRootPath(app, settings.root_path))
         self._pool.start()
         self._followers = [asyncio.create_task(self._keep_fresh(), name="refresh")]
         if access is not None:

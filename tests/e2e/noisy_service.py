@@ -35,7 +35,7 @@ class NoisyPredictAPI(PredictAPI):
             np.float32(3e38) * np.float32(10)  # RuntimeWarning: overflow encountered
             warnings.warn("of two\nlines", UserWarning, stacklevel=1)
         if PRINTS in cells:
-            print('a print with "quotes"')
+            print('a print with "quotes"')  # noqa: T201
             os.write(1, b"native, on standard output\n")
             os.write(2, b"{'looks': like an object}\n\xff\xfe bytes that are no text\n[1]\nno end")
             ctypes.CDLL(None).perror(b"from C")

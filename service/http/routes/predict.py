@@ -28,6 +28,8 @@ from service.errors import (
 from service.http.access import Access, Scope
 from service.http.answers import AnswerWriter
 from service.http.bulk_json import NumberReader, model_first
+from service.http.client_address import ClientAddresses
+from service.http.cors import Cors
 from service.http.exchange import Exchange
 from service.http.json_slices import Body, model_last
 from service.http.large_reading import LargeReading, too_many_rows
@@ -57,8 +59,18 @@ class PredictEndpoint:
     """The endpoint behind the HTTP protocol's direct way: exchanges in, answers out."""
 
     def __init__(
-        self, catalog: Catalog, batcher: Batcher, metrics: ApiMetrics, settings: Settings, access: Access | None
+        self,
+        catalog: Catalog,
+        batcher: Batcher,
+        metrics: ApiMetrics,
+        settings: Settings,
+        access: Access | None,
+        *,
+        cors: Cors | None,
+        clients: ClientAddresses,
     ) -> None:
+        self.cors = cors
+        self._clients = clients
         self._access = access
         self._catalog = catalog
         self._batcher = batcher
@@ -139,9 +151,11 @@ class PredictEndpoint:
     def log_success(self, prediction: Prediction, status: int, seconds: float) -> None:
         """The access log's line, where there is one."""
         if self._access_log:
+            exchange = prediction.exchange
             log.info(
                 "predicted",
-                request_id=prediction.exchange.request_id.decode("latin-1"),
+                request_id=exchange.request_id.decode("latin-1"),
+                client=self._clients.of(exchange.peer, exchange.headers),
                 model=str(prediction.served) if prediction.served is not None else None,
                 status=status,
                 rows=prediction.rows,
@@ -328,6 +342,8 @@ class Prediction:
         seconds = time.perf_counter() - exchange.started
         try:
             self._endpoint.count(self.served, int(status), seconds, self.rows)
+            if self._endpoint.cors is not None:
+                headers = [*headers, *self._endpoint.cors.headers(exchange.headers)]
             exchange.context = None  # the two know each other no longer: nothing is left to the cyclic collector
             exchange.respond(status, content_type, body, headers)
             self._endpoint.log_success(self, int(status), seconds)
