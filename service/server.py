@@ -105,6 +105,9 @@ class Server(litserve.LitServer):
             self.exit_code = 1
         except KeyboardInterrupt:
             log.warning("stopped in a hurry")
+        except OSError as error:  # no process, no memory or no descriptor left
+            log.error("the server cannot run here", reason=str(error))
+            self.exit_code = 1
         except Exception:
             log.exception("the server failed")
             self.exit_code = 1
@@ -191,7 +194,14 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI) -> int:
         return error.exit_code
     tempfile.tempdir = str(runtime_dir)  # where LitServe's manager puts its socket, and leaves it
     try:
-        with LogPipe(settings.log_format) as log_pipe:
+        log_pipe = LogPipe(settings.log_format)
+    except OSError as error:
+        print(f"axon-serve: the log relay cannot be started: {error}.", file=sys.stderr)  # noqa: T201
+        os.close(lock)
+        shutil.rmtree(runtime_dir, ignore_errors=True)
+        return 1
+    try:
+        with log_pipe:
             configure_logs(settings.log_level, settings.log_format)
             report_the_unexpected()
             _note_what_may_surprise(settings)

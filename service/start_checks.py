@@ -99,8 +99,6 @@ def _check_store(settings: Settings) -> None:
     try:
         if root.exists() and not root.is_dir():
             raise StartError(f"AXON_STORE: {root} is a file, not a folder of models.")
-        if root.is_dir():
-            next(root.iterdir(), None)
         store = Store(root)
         names = store.names()
     except OSError as error:

@@ -19,6 +19,7 @@ from models.store import Store
 from service.batching.batcher import Batcher
 from service.batching.catalog import Catalog
 from service.batching.link import WorkerPool
+from service.errors import ServiceError
 from service.http.access import Access
 from service.http.app import PREDICT_PATH, create_app
 from service.http.client_address import ClientAddresses
@@ -85,7 +86,9 @@ class FrontDoor:
         try:
             await self._start()
         except Exception as error:
-            log.exception("API process could not start", api_process=self.response_queue_id)
+            known = isinstance(error, (OSError, ServiceError))  # a disk, or a key file, that changed since the start
+            process = self.response_queue_id
+            log.error("API process could not start", api_process=process, reason=str(error), exc_info=not known)
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         await send({"type": "lifespan.startup.complete"})
