@@ -29,6 +29,7 @@ _READ_BYTES = 1 << 18
 _MAX_WAITING_BYTES = 1 << 20  # lines kept for a reader that stopped reading
 _MAX_LINE_BYTES = 1 << 20  # of a line without an end
 _PARTIAL_SECONDS = 1.0  # a line without an end is written after this time
+_GATHER_SECONDS = 0.005  # after lines, for more to come: to be woken for each one costs more than the line
 _LAST_SECONDS = 0.5  # for writing what waits, once the server has ended
 _RETRY_SECONDS = 1.0  # after a write that failed: the disk may be full
 
@@ -172,6 +173,8 @@ def relay(is_json: bool, counter: mmap.mmap | None) -> None:
         is_last = not data
         if formed := lines.feed(data):
             writer.add(formed)
+        if len(data) < _READ_BYTES and not (is_last or lines.has_ended):
+            time.sleep(_GATHER_SECONDS)
     if rest := lines.end():
         writer.add(rest)
     writer.drain(_LAST_SECONDS)
@@ -181,7 +184,7 @@ def _as_object(line: bytes) -> bytes:
     if line[:1] == b"{":
         try:
             json.loads(line, parse_constant=_refuse)
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
         else:
             return line + b"\n"

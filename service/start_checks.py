@@ -129,8 +129,6 @@ def _check_address(settings: Settings) -> None:
         family, kind, protocol, _, address = found[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             probe.bind(address)
     except socket.gaierror as error:
         raise StartError(f"AXON_HOST: {host!r} is no address of this machine: {error.strerror}.") from None
