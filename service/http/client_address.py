@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-_ELEMENT = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*")+')  # of a list with commas, some of them in quotes
+_MAX_ENTRY_LENGTH = 512
 _FOR = re.compile(r'(?:^|;)\s*for\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]+)', re.IGNORECASE)
 _PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d{1,5})?")
 _HIDDEN = re.compile(r"unknown|_[A-Za-z0-9._-]{1,64}", re.ASCII)  # what a proxy says in place of an address
@@ -39,15 +39,32 @@ class ClientAddresses:
         if not self._hops:
             return peer
         text = b",".join(value for name, value in headers if name == self._header).decode("latin-1")
-        elements = [element.strip() for element in _ELEMENT.findall(text)]
-        elements = [element for element in elements if element]
-        if len(elements) < self._hops:  # it did not come through all of them
+        told = _entry(text, self._hops)
+        if told is None:  # it did not come through all of them
             return peer
-        told = elements[-self._hops]
         if self._header == b"forwarded":
             found = _FOR.search(told)
             told = found[1].strip('"') if found is not None else ""
         return _address(told) or peer
+
+
+def _entry(text: str, number: int) -> str | None:
+    """Returns an entry of a list with commas, counted from its end; None where there are fewer.
+
+    It is read from the end: what trusted proxies wrote is well-formed, and what stands before it is not looked at. An
+    open quote there could swallow their entries.
+    """
+    end, found, is_quoted = len(text), 0, False
+    for at in range(len(text) - 1, max(0, len(text) - number * _MAX_ENTRY_LENGTH) - 1, -1):
+        if text[at] == '"':
+            is_quoted = not is_quoted
+        elif text[at] == "," and not is_quoted:
+            found += 1
+            if found == number:
+                return text[at + 1 : end].strip()
+            end = at
+    is_whole = len(text) <= number * _MAX_ENTRY_LENGTH
+    return text[:end].strip() if is_whole and found + 1 == number and text else None
 
 
 def _address(text: str) -> str | None:

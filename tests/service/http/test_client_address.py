@@ -54,6 +54,10 @@ def test_x_forwarded_for(hops: int, values: list[str], address: str) -> None:
         (1, ["for=_hidden"], "_hidden"),
         (1, ["proto=https"], PEER),
         (1, ['for="'], PEER),
+        (1, ['for=6.6.6.6;x="', "for=203.0.113.7"], "203.0.113.7"),  # a quote left open
+        (2, ['for=6.6.6.6;x="', "for=203.0.113.7, for=10.0.0.2"], "203.0.113.7"),
+        (1, ['"\\' * 20_000, "for=203.0.113.7"], "203.0.113.7"),
+        (1, ['"\\' * 20_000], PEER),
     ],
 )
 def test_forwarded(hops: int, values: list[str], address: str) -> None:
