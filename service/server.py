@@ -49,7 +49,12 @@ class Server(litserve.LitServer):
     """LitServe's server with Axon's front door, and an eye on the API processes, which LitServe has not."""
 
     def __init__(
-        self, settings: Settings, runtime_dir: Path, log_pipe: LogPipe, api: type[PredictAPI] = PredictAPI
+        self,
+        settings: Settings,
+        runtime_dir: Path,
+        log_pipe: LogPipe,
+        early_signals: list[int],
+        api: type[PredictAPI] = PredictAPI,
     ) -> None:
         device = _resolve_device(settings.device)
         super().__init__(
@@ -63,6 +68,7 @@ class Server(litserve.LitServer):
         )
         self.settings = settings
         self._log_pipe = log_pipe
+        self._early_signals = early_signals
         self.app = FrontDoor(settings, runtime_dir, workers=len(self.devices) * settings.workers)
         self.monitor_internal = _MONITOR_SECONDS
         self.uvicorn_graceful_timeout = settings.shutdown_seconds
@@ -82,7 +88,8 @@ class Server(litserve.LitServer):
         # As PID 1, a signal without a handler is ignored; elsewhere SIGTERM would leave LitServe's children behind.
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)  # what came meanwhile is handled now
+        if self._early_signals:
+            self._on_signal(self._early_signals[0], None)
         os.register_at_fork(after_in_child=partial(_after_fork, os.getpid()))
         try:
             self.run(
@@ -184,10 +191,11 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI) -> int:
         settings: all of them.
         api: what runs the models in the workers.
     """
+    early_signals: list[int] = []  # from here on there is something to clear away
+    for signum in _STOP_SIGNALS:
+        signal.signal(signum, lambda signum, _: early_signals.append(signum))
     try:
         check_start(settings)
-        # From here on there is something to clear away; `Server.serve` has handlers for the signals, and unblocks them.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         runtime_dir, lock = make_runtime_dir(runtime_parent(settings))
     except StartError as error:
         print(f"axon-serve: {error}", file=sys.stderr)  # noqa: T201
@@ -206,7 +214,7 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI) -> int:
             report_the_unexpected()
             _note_what_may_surprise(settings)
             _allow_files(settings.max_connections + _FILES_BESIDE_CONNECTIONS)
-            return Server(settings, runtime_dir, log_pipe, api).serve()
+            return Server(settings, runtime_dir, log_pipe, early_signals, api).serve()
     finally:
         os.close(lock)
         shutil.rmtree(runtime_dir, ignore_errors=True)

@@ -144,7 +144,7 @@ class Server:
     def ended(self, expected: int) -> None:
         """It has ended by itself."""
         assert self.process is not None
-        assert self.process.wait(timeout=PATIENCE_SECONDS) == expected, self.log()
+        assert (code := self.process.wait(timeout=PATIENCE_SECONDS)) == expected, f"exit code {code}\n{self.log()}"
         wait_until(lambda: not self.processes(), lambda: f"{self.processes()}\n{self.log()}")
         assert not list(self.runtime_dir.glob("*"))
 
