@@ -6,7 +6,7 @@ import contextlib
 import fcntl
 import mmap
 import os
-import subprocess
+import subprocess  # nosec B404
 import sys
 import time
 from pathlib import Path
@@ -94,7 +94,7 @@ class LogPipe:
     def _start(self) -> None:
         self._started = time.monotonic()
         path = str(Path(log_relay.__file__))
-        self._relay = subprocess.Popen(  # noqa: S603 -- this interpreter, a file of this package
+        self._relay = subprocess.Popen(  # noqa: S603  # nosec B603 -- this interpreter, a file of this package
             [sys.executable, "-I", "-S", path, self._form, str(self._counter_file)],
             stdin=self._read,
             stdout=self._error,
