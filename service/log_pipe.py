@@ -93,8 +93,8 @@ class LogPipe:
 
     def _start(self) -> None:
         self._started = time.monotonic()
-        path = str(Path(log_relay.__file__))
-        self._relay = subprocess.Popen(  # noqa: S603  # nosec B603 -- this interpreter, a file of this package
+        path = str(Path(log_relay.__file__))  # run by this interpreter: nothing of it is from outside
+        self._relay = subprocess.Popen(  # noqa: S603  # nosec B603
             [sys.executable, "-I", "-S", path, self._form, str(self._counter_file)],
             stdin=self._read,
             stdout=self._error,
