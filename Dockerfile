@@ -56,5 +56,5 @@ COPY --from=build-service /opt/axon /opt/axon
 ENV AXON_PORT=8000
 EXPOSE 8000
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import os, urllib.request as u; u.urlopen('http://127.0.0.1:' + os.environ['AXON_PORT'] + '/health/ready', timeout=2)"]
+    CMD ["python", "-m", "service", "health"]
 ENTRYPOINT ["python", "-m", "service"]

@@ -1,27 +1,50 @@
 """`python -m service` and `axon-serve`: serves the store; settings are environment variables.
 
-`keys new` makes an API key instead.
+`keys new` makes an API key instead, and `health` asks a running server whether it is ready.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+
+# Other modules are imported where they are needed: every spawned worker imports this one again, and needs none of them;
+# `health` is run every few seconds.
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serves until a signal, or makes an API key; returns the exit code."""
-    # Imported here: every spawned worker imports this module again, and needs none of it.
-    from pydantic import ValidationError
+    """Serves until a signal, makes an API key, or asks for health; returns the exit code."""
+    arguments = _parser().parse_args(argv)
+    if arguments.command == "keys":
+        return _new_key(arguments.name, arguments.scopes)
 
-    from service.http.access import Access, AccessError, Scope, new_key
+    from service.environment import SettingsError, read_settings
+
+    try:
+        settings = read_settings(os.environ)
+    except SettingsError as error:
+        for sentence in error.sentences:
+            _say(sentence)
+        return 2
+    if arguments.command == "health":
+        from service.health import ill_health
+
+        if (reason := ill_health(settings, probe=arguments.probe, seconds=arguments.seconds)) is not None:
+            _say(reason)
+        return 0 if reason is None else 1
+
     from service.server import serve
+
+    return serve(settings)
+
+
+def _parser() -> argparse.ArgumentParser:
     from service.settings import Settings
 
-    fields = Settings.model_fields
     lines = [
-        f"  AXON_{name.upper():<22} {field.description} [{'unset' if field.default is None else field.default}]"
-        for name, field in fields.items()
+        f"  AXON_{name.upper():<22} {field.description} [{'unset' if field.default in (None, '') else field.default}]"
+        for name, field in Settings.model_fields.items()
     ]
     parser = argparse.ArgumentParser(
         prog="axon-serve",
@@ -29,7 +52,9 @@ def main(argv: list[str] | None = None) -> int:
         epilog="\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", metavar="keys new", help="make an API key, rather than serve")
+    commands = parser.add_subparsers(
+        dest="command", metavar="keys new | health", help="make an API key, or ask a server whether it is ready"
+    )
     keys = commands.add_parser("keys", help="make an API key").add_subparsers(
         dest="action", metavar="new", required=True
     )
@@ -40,34 +65,35 @@ def main(argv: list[str] | None = None) -> int:
         "file. For instance: axon-serve keys new --name alice --scopes predict,read >> keys",
     )
     new.add_argument("--name", required=True, help="whose key it is: up to 64 letters, digits, . _ -")
-    new.add_argument("--scopes", required=True, help=f"what it is for, with commas between: {', '.join(Scope)}")
-    arguments = parser.parse_args(argv)
-    if arguments.command == "keys":
-        try:
-            secret, line = new_key(arguments.name, arguments.scopes)
-        except AccessError as error:
-            return _wrong(str(error))
-        print(f"The key of {arguments.name}, which is not shown again:\n{secret}", file=sys.stderr)  # noqa: T201
-        print(line)  # noqa: T201
-        return 0
+    new.add_argument("--scopes", required=True, help="what it is for, with commas between: predict, read, manage")
+    health = commands.add_parser(
+        "health",
+        help="ask a server on this machine whether it is ready",
+        description="Asks the server that runs on this machine with the same settings; ends with 0 where it is ready, "
+        "with 1 and a reason where it is not. Proxies of the environment are passed over.",
+    )
+    health.add_argument(
+        "--live", dest="probe", action="store_const", const="live", default="ready", help="ask whether it runs"
+    )
+    health.add_argument("--seconds", type=float, default=2.0, help="how long an answer may take (default: 2)")
+    return parser
+
+
+def _new_key(name: str, scopes: str) -> int:
+    from service.http.access import AccessError, new_key
+
     try:
-        settings = Settings()
-        Access.from_settings(settings)  # each API process reads the keys again; what is wrong is told here
+        secret, line = new_key(name, scopes)
     except AccessError as error:
-        return _wrong(str(error))
-    except ValidationError as error:
-        for fault in error.errors():
-            name = "_".join(["AXON", *(str(part).upper() for part in fault["loc"])]) if fault["loc"] else "settings"
-            message = fault["msg"].removeprefix("Value error, ")
-            # Of a fault in how settings fit together the input is all of them, the keys too.
-            _wrong(f"{name}: {message} (got {fault['input']!r})" if fault["loc"] else f"{name}: {message}")
+        _say(str(error))
         return 2
-    return serve(settings)
+    print(f"The key of {name}, which is not shown again:\n{secret}", file=sys.stderr)  # noqa: T201
+    print(line)  # noqa: T201
+    return 0
 
 
-def _wrong(reason: str) -> int:
-    print(f"axon-serve: {reason}", file=sys.stderr)  # noqa: T201
-    return 2
+def _say(sentence: str) -> None:
+    print(f"axon-serve: {sentence}", file=sys.stderr)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import faulthandler
 import logging
+import os
 import sys
+import threading
 import time
+import warnings
 import weakref
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from types import TracebackType
+from typing import Any, Literal, TextIO
 
 import structlog
 
+COLOURS_VARIABLE = "SERVICE_LOG_COLOURS"  # set for child processes where the console that they write to has colours
+_SILENT_SECONDS = 60.0  # between two lines of one kind that clients can cause
+_MAX_KINDS = 1000
 _QUIET = {"litserve": logging.WARNING, "uvicorn.access": logging.CRITICAL, "asyncio": logging.WARNING}
 
 
@@ -31,14 +40,15 @@ def configure_logs(level: str, form: Literal["json", "console"]) -> None:
         )
         last = [tracebacks, structlog.processors.JSONRenderer()]
     else:
-        last = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        last = [structlog.dev.ConsoleRenderer(colors=COLOURS_VARIABLE in os.environ)]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LineHandler()
     handler.setFormatter(formatter)
     handler.addFilter(_is_worth_a_line)
+    handler.addFilter(_ForeignLimit())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
@@ -66,10 +76,142 @@ def _is_worth_a_line(record: logging.LogRecord) -> bool:
     return record.msg != "Invalid HTTP request received."
 
 
+class LineHandler(logging.Handler):
+    """Writes each line to standard error with one system call, so that lines of several processes do not mix.
+
+    Where standard error is the pipe to the log relay, no write waits: a line for which the pipe has no room is dropped,
+    and the next one that is written is preceded by the count.
+
+    Attributes:
+        dropped: number of lines dropped by this process.
+    """
+
+    dropped = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._descriptor = _descriptor_of(sys.stderr)
+        self._untold = 0
+        self._is_torn = False  # the last line was written in part
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a record."""
+        try:
+            line = self.format(record)
+        except Exception:
+            self.handleError(record)
+            return
+        if self._untold:
+            untold, self._untold = self._untold, 0
+            get_logger(__name__).warning("log lines were dropped: the log relay did not take them", dropped=untold)
+        self._write(f"{line}\n".encode(errors="backslashreplace"))
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(b"\n" + data if self._is_torn else data)
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+                self._is_torn = bool(view)
+        except OSError:  # no room, or nobody at the other end
+            self._untold += 1
+            LineHandler.dropped += 1
+
+
+def _descriptor_of(stream: TextIO | None) -> int:
+    try:
+        return stream.fileno() if stream is not None else 2
+    except (OSError, ValueError):
+        return 2
+
+
+class _ForeignLimit(logging.Filter):
+    """Lets one line a minute and kind through of what uvicorn, asyncio and other libraries log.
+
+    What makes them log is often a client, and they log without a limit.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._kinds = _Kinds(_SILENT_SECONDS, time.monotonic)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Returns True if the record is to be written."""
+        if not isinstance(record.msg, str):  # structlog's: a line of ours
+            return True
+        kind = f"{record.name} {record.levelname} {record.msg[:100].partition(chr(10))[0]}"
+        suppressed = self._kinds.take(kind)
+        if suppressed:
+            record.msg = f"{record.getMessage()} (and {suppressed} more like it)"
+            record.args = ()
+        return suppressed is not None
+
+
+def report_the_unexpected() -> None:
+    """Sends warnings and uncaught exceptions of this process and of its forks to the log, one line each."""
+    warned = LimitedLog(get_logger("py.warnings"))
+
+    def show_warning(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any, **__: Any
+    ) -> None:
+        place = f"{filename}:{lineno}"
+        warned.warning(str(message), kind=place, category=category.__name__, place=place)
+
+    def uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            get_logger("uncaught").critical("uncaught exception", exc_info=(kind, error, traceback))
+
+    def uncaught_in_thread(about: threading.ExceptHookArgs) -> None:
+        if about.exc_value is not None and not isinstance(about.exc_value, SystemExit):
+            name = about.thread.name if about.thread is not None else None
+            exc_info = (about.exc_type, about.exc_value, about.exc_traceback)
+            get_logger("uncaught").critical("uncaught exception", thread=name, exc_info=exc_info)
+
+    def unraisable(about: Any) -> None:
+        exc_info = (about.exc_type, about.exc_value, about.exc_traceback)
+        get_logger("uncaught").error(about.err_msg or "exception ignored", where=repr(about.object), exc_info=exc_info)
+
+    warnings.showwarning = show_warning
+    sys.excepthook = uncaught
+    threading.excepthook = uncaught_in_thread
+    sys.unraisablehook = unraisable
+    faulthandler.enable(_descriptor_of(sys.stderr))
+    if sys.stdout is not None:
+        with contextlib.suppress(AttributeError, ValueError):
+            sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
     """A logger that takes an event and named fields: `log.info("worker up", worker=0)`."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
+
+
+class _Kinds:
+    """Counts how often each kind of line came since its last one was written."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._clock = clock
+        self._kinds: dict[str, list[float]] = {}  # silent until, lines suppressed
+
+    def take(self, kind: str) -> int | None:
+        """Returns the number of lines suppressed before this one; None where this one is suppressed too."""
+        now = self._clock()
+        known = self._kinds.get(kind)
+        if known is not None and now < known[0]:
+            known[1] += 1
+            return None
+        if known is None and len(self._kinds) >= _MAX_KINDS:
+            self._kinds = {kept: entry for kept, entry in self._kinds.items() if now < entry[0]}
+            if len(self._kinds) >= _MAX_KINDS:
+                return None
+        self._kinds[kind] = [now + self._seconds, 0]
+        return int(known[1]) if known is not None else 0
+
+    def over(self) -> list[str]:
+        """Returns the kinds whose lines were suppressed and whose time is over."""
+        now = self._clock()
+        return [kind for kind, (until, suppressed) in list(self._kinds.items()) if suppressed and now >= until]
 
 
 class LimitedLog:
@@ -88,14 +230,17 @@ class LimitedLog:
         self,
         logger: structlog.stdlib.BoundLogger,
         *,
-        seconds: float = 60.0,
+        seconds: float = _SILENT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._logger = logger
-        self._seconds = seconds
-        self._clock = clock
-        self._kinds: dict[tuple[str, str], _Kind] = {}
+        self._kinds = _Kinds(seconds, clock)
+        self._last: dict[str, tuple[str, str, str]] = {}  # level, event and kind of the last line of a kind
         _limited_logs.add(self)
+
+    def info(self, event: str, *, kind: str = "", **fields: Any) -> bool:
+        """Writes a line of severity info; see `write`."""
+        return self.write("info", event, kind, fields)
 
     def warning(self, event: str, *, kind: str = "", **fields: Any) -> bool:
         """Writes a warning; see `write`."""
@@ -109,7 +254,7 @@ class LimitedLog:
         """Writes a line, or counts it where a line of its kind was written less than `seconds` ago.
 
         Args:
-            level: severity of the line: `warning` or `error`.
+            level: severity of the line: `info`, `warning` or `error`.
             event: what happened; part of the kind.
             kind: rest of the kind, for events that differ in their cause. It comes from the code and never from a
                 client, who could invent kinds.
@@ -118,37 +263,22 @@ class LimitedLog:
         Returns:
             True if the line was written.
         """
-        now = self._clock()
-        known = self._kinds.get((event, kind))
-        if known is None:
-            known = self._kinds[(event, kind)] = _Kind()
-        elif now < known.silent_until:
-            known.suppressed += 1
-            known.level = level
+        whole = f"{event}\0{kind}"
+        suppressed = self._kinds.take(whole)
+        if suppressed is None:
             return False
-        suppressed, known.suppressed = known.suppressed, 0
-        known.silent_until = now + self._seconds
+        self._last[whole] = level, event, kind
+        if len(self._last) > _MAX_KINDS:
+            self._last.clear()
         more = {"suppressed": suppressed} if suppressed else {}
         getattr(self._logger, level)(event, **fields, **more)
         return True
 
     def report(self) -> None:
         """Writes a line for each kind whose lines were suppressed and whose time is over."""
-        now = self._clock()
-        for (event, kind), known in list(self._kinds.items()):
-            if known.suppressed and now >= known.silent_until:
-                self.write(known.level, event, kind, {"kind": kind} if kind else {})
-
-
-class _Kind:
-    """One kind of line: until when it is silent, and how many lines were suppressed meanwhile."""
-
-    __slots__ = ("level", "silent_until", "suppressed")
-
-    def __init__(self) -> None:
-        self.silent_until = 0.0
-        self.suppressed = 0
-        self.level = "warning"
+        for whole in self._kinds.over():
+            level, event, kind = self._last.get(whole, ("warning", *whole.split("\0", 1)))
+            self.write(level, event, kind, {"kind": kind} if kind else {})
 
 
 _limited_logs: weakref.WeakSet[LimitedLog] = weakref.WeakSet()

@@ -60,6 +60,7 @@ FAMILIES = (*_API_FAMILIES, INFERENCE_SECONDS, BATCH_ROWS)
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _RESERVED_BYTES = 1 << 16  # of each of prometheus_client's files, whose series are few
 _KINDS = ("histogram", "counter", "gauge_livesum", "gauge_mostrecent")
+RESERVED_BYTES = len(_KINDS) * _RESERVED_BYTES + (1 << 20)  # in the metric files of one process
 _role = "main"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import multiprocessing
 import os
 import resource
@@ -25,20 +24,23 @@ import litserve
 from litserve.connector import check_cuda_with_nvidia_smi
 
 from models.store import Store
+from service.environment import service_links
 from service.http.front_door import FrontDoor
 from service.http.protocol import HttpProtocol
 from service.lifeline import die_with_parent
-from service.logs import configure_logs, get_logger
+from service.log_pipe import LogPipe
+from service.logs import configure_logs, get_logger, report_the_unexpected
+from service.runtime_dir import make_runtime_dir
 from service.settings import Settings
+from service.start_checks import StartError, check_start, runtime_parent
 from service.workers.worker import PredictAPI
 
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _WORKER_NAME = "inference-worker"  # LitServe's name for them
 _MONITOR_SECONDS = 0.1  # how often LitServe looks whether a worker has died
 _STOP_SECONDS = 0.2  # for what takes no time by itself, on a busy machine
 _HURRIED_STOP_SECONDS = 1.0
 _FILES_BESIDE_CONNECTIONS = 500
-_RUNTIME_DIR_PREFIX = "axon-run-"
-_MAX_SOCKET_PATH = 100  # Linux takes 107 bytes
 
 log = get_logger(__name__)
 
@@ -46,7 +48,14 @@ log = get_logger(__name__)
 class Server(litserve.LitServer):
     """LitServe's server with Axon's front door, and an eye on the API processes, which LitServe has not."""
 
-    def __init__(self, settings: Settings, runtime_dir: Path, api: type[PredictAPI] = PredictAPI) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        runtime_dir: Path,
+        log_pipe: LogPipe,
+        early_signals: list[int],
+        api: type[PredictAPI] = PredictAPI,
+    ) -> None:
         device = _resolve_device(settings.device)
         super().__init__(
             api(settings, runtime_dir),
@@ -58,6 +67,8 @@ class Server(litserve.LitServer):
             disable_openapi_url=True,
         )
         self.settings = settings
+        self._log_pipe = log_pipe
+        self._early_signals = early_signals
         self.app = FrontDoor(settings, runtime_dir, workers=len(self.devices) * settings.workers)
         self.monitor_internal = _MONITOR_SECONDS
         self.uvicorn_graceful_timeout = settings.shutdown_seconds
@@ -77,6 +88,8 @@ class Server(litserve.LitServer):
         # As PID 1, a signal without a handler is ignored; elsewhere SIGTERM would leave LitServe's children behind.
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
+        if self._early_signals:
+            self._on_signal(self._early_signals[0], None)
         os.register_at_fork(after_in_child=partial(_after_fork, os.getpid()))
         try:
             self.run(
@@ -99,6 +112,9 @@ class Server(litserve.LitServer):
             self.exit_code = 1
         except KeyboardInterrupt:
             log.warning("stopped in a hurry")
+        except OSError as error:  # no process, no memory or no descriptor left
+            log.error("the server cannot run here", reason=str(error))
+            self.exit_code = 1
         except Exception:
             log.exception("the server failed")
             self.exit_code = 1
@@ -139,7 +155,9 @@ class Server(litserve.LitServer):
         Inference workers are LitServe's to restart.
         """
         watched = {child.sentinel: child for child in multiprocessing.active_children() if child.name != _WORKER_NAME}
-        dead = [watched[sentinel].name for sentinel in wait(list(watched)) if isinstance(sentinel, int)]
+        while (ended := wait([*watched, self._log_pipe.sentinel])) == [self._log_pipe.sentinel]:
+            self._log_pipe.restart()
+        dead = [watched[sentinel].name for sentinel in ended if sentinel in watched and isinstance(sentinel, int)]
         if not self._stop.is_set():
             log.error("a process died; the server ends", processes=dead)
             self.exit_code = 1
@@ -173,23 +191,45 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI) -> int:
         settings: all of them.
         api: what runs the models in the workers.
     """
-    configure_logs(settings.log_level, settings.log_format)
-    store = Store(settings.store)
-    if not store.names():
+    early_signals: list[int] = []  # from here on there is something to clear away
+    for signum in _STOP_SIGNALS:
+        signal.signal(signum, lambda signum, _: early_signals.append(signum))
+    try:
+        check_start(settings)
+        runtime_dir, lock = make_runtime_dir(runtime_parent(settings))
+    except StartError as error:
+        print(f"axon-serve: {error}", file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    tempfile.tempdir = str(runtime_dir)  # where LitServe's manager puts its socket, and leaves it
+    try:
+        log_pipe = LogPipe(settings.log_format)
+    except OSError as error:
+        print(f"axon-serve: the log relay cannot be started: {error}.", file=sys.stderr)  # noqa: T201
+        os.close(lock)
+        shutil.rmtree(runtime_dir, ignore_errors=True)
+        return 1
+    try:
+        with log_pipe:
+            configure_logs(settings.log_level, settings.log_format)
+            report_the_unexpected()
+            _note_what_may_surprise(settings)
+            _allow_files(settings.max_connections + _FILES_BESIDE_CONNECTIONS)
+            return Server(settings, runtime_dir, log_pipe, early_signals, api).serve()
+    finally:
+        os.close(lock)
+        shutil.rmtree(runtime_dir, ignore_errors=True)
+
+
+def _note_what_may_surprise(settings: Settings) -> None:
+    if not Store(settings.store).names():
         log.warning(
             "the store is empty; train a model (python -m training fit iris), and it will be served at once",
             store=str(settings.store),
         )
+    if links := service_links(os.environ):
+        log.warning("variables that an orchestrator sets for a service called axon are passed over", variables=links)
     if settings.api_keys is None and settings.api_keys_file is None and settings.host != "127.0.0.1":
         log.warning("open to whoever can reach it: no API keys are set", host=settings.host)
-    _allow_files(settings.max_connections + _FILES_BESIDE_CONNECTIONS)
-    runtime_dir, lock = _make_runtime_dir(settings.runtime_dir)
-    tempfile.tempdir = str(runtime_dir)  # where LitServe's manager puts its socket, and leaves it
-    try:
-        return Server(settings, runtime_dir, api).serve()
-    finally:
-        os.close(lock)
-        shutil.rmtree(runtime_dir, ignore_errors=True)
 
 
 def _allow_files(count: int) -> None:
@@ -205,39 +245,7 @@ def _allow_files(count: int) -> None:
 def _resolve_device(device: str) -> str:
     if device == "auto":
         return "cuda" if check_cuda_with_nvidia_smi() else "cpu"
-    if device == "cuda" and not check_cuda_with_nvidia_smi():
-        sys.exit("axon-serve: AXON_DEVICE=cuda, but there is no CUDA device; set it to cpu or auto.")
     return device
-
-
-def _make_runtime_dir(parent: Path | None) -> tuple[Path, int]:
-    """A private folder for sockets and metric files, and the lock that says that it is in use.
-
-    The kernel lets go of the lock of a server that was killed, and the next server clears its folder away.
-    """
-    folder = parent if parent is not None else Path(tempfile.gettempdir())
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob(f"{_RUNTIME_DIR_PREFIX}*"):
-        with contextlib.suppress(OSError):  # none of ours, not ours to touch, or in use
-            os.close(_lock(old, os.O_RDWR))
-            shutil.rmtree(old, ignore_errors=True)
-    runtime_dir = Path(tempfile.mkdtemp(prefix=_RUNTIME_DIR_PREFIX, dir=folder))
-    if len(str(runtime_dir)) > _MAX_SOCKET_PATH - len("/worker-9999.sock"):
-        runtime_dir.rmdir()
-        sys.exit(f"axon-serve: {folder} is too long a path for Unix sockets; set AXON_RUNTIME_DIR to a shorter one.")
-    (runtime_dir / "metrics").mkdir()
-    return runtime_dir, _lock(runtime_dir, os.O_RDWR | os.O_CREAT)
-
-
-def _lock(runtime_dir: Path, flags: int) -> int:
-    """Takes a folder's lock; raises OSError where there is none or somebody holds it."""
-    descriptor = os.open(runtime_dir / "lock", flags, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
 
 
 def _after_fork(main: int) -> None:

@@ -5,14 +5,28 @@ The README's table of settings is held against this class by a test.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-Positive = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# The bounds are far above what a machine can use, and below what breaks it: a digit too many is told at the start.
+Processes = Annotated[int, Field(ge=1, le=256)]  # each takes 100 MB and more
+Threads = Annotated[int, Field(ge=1, le=512)]  # more CPUs than a matrix product of this kind can use
+Rows = Annotated[int, Field(ge=1, le=1 << 30)]  # 4 GiB of one column
+BatchRows = Annotated[int, Field(ge=1, le=1 << 20)]  # a forward pass has room for a whole batch in each layer
+BodyBytes = Annotated[int, Field(ge=1, le=1 << 31)]  # frames and the JSON reader count a body's bytes in 32 bits
+Bytes = Annotated[int, Field(ge=1, le=1 << 40)]
+Connections = Annotated[int, Field(ge=1, le=1 << 20)]  # the most files that Linux lets a process open by default
+Versions = Annotated[int, Field(ge=1, le=100_000)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]  # a day
+Interval = Annotated[float, Field(ge=0.01, le=86_400, allow_inf_nan=False)]  # shorter ones keep a CPU busy
+
+_ROOT_PATH = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*", re.ASCII)
+_OWN_PATHS = ("predict", "models", "health", "metrics", "docs", "openapi.json")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.ASCII)
 
 
 class Settings(BaseSettings):
@@ -26,49 +40,68 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where models run; `auto` is CUDA where there is a GPU, else the CPU."
     )
-    workers: Positive = Field(1, description="Inference workers per device.")
-    api_processes: Positive = Field(1, description="Processes that speak HTTP.")
-    threads: Positive = Field(1, description="CPU threads of one worker's matrix products.")
+    workers: Processes = Field(1, description="Inference workers per device.")
+    api_processes: Processes = Field(1, description="Processes that speak HTTP.")
+    threads: Threads = Field(1, description="CPU threads of one worker's matrix products.")
     precision: Literal["fp32", "tf32", "bf16"] = Field(
         "fp32", description="Type of a GPU's matrix products after a model's first; a CPU computes in float32."
     )
     default_model: str | None = Field(
         None, description="Model for requests that name none; unset, the only model where the store has just one."
     )
-    max_batch_rows: Positive = Field(4096, description="Rows in one forward pass at most.")
-    max_queue_rows: Positive = Field(
+    max_batch_rows: BatchRows = Field(4096, description="Rows in one forward pass at most.")
+    max_queue_rows: Rows = Field(
         100_000, description="Rows of one model that may wait in one API process; beyond, requests get 429."
     )
-    max_request_rows: Positive = Field(100_000, description="Rows in one request at most; beyond, it gets 413.")
-    max_body_bytes: Positive = Field(32 * 1024 * 1024, description="Bytes of one request body at most; beyond, 413.")
+    max_request_rows: Rows = Field(100_000, description="Rows in one request at most; beyond, it gets 413.")
+    max_body_bytes: BodyBytes = Field(32 * 1024 * 1024, description="Bytes of one request body at most; beyond, 413.")
     timeout_seconds: Seconds = Field(
         30.0, description="Deadline of a request that sets none in `X-Request-Timeout-Seconds`; missed, it gets 504."
     )
     max_timeout_seconds: Seconds = Field(300.0, description="The longest deadline that a request may set.")
-    reload_seconds: Seconds = Field(2.0, description="How often the store is looked at for new versions and aliases.")
-    hang_seconds: Seconds = Field(
+    reload_seconds: Interval = Field(2.0, description="How often the store is looked at for new versions and aliases.")
+    hang_seconds: Interval = Field(
         10.0, description="A worker that answers nothing for so long is taken for hung, killed and replaced."
     )
     header_seconds: Seconds = Field(10.0, description="How long a request's head may take to come.")
     body_seconds: Seconds = Field(30.0, description="How long a request's body may take to come.")
     idle_seconds: Seconds = Field(75.0, description="How long a connection is kept between two requests.")
-    max_connections: Positive = Field(10_000, description="Connections to one API process at most; beyond, 503.")
-    max_buffered_bytes: Positive = Field(
+    max_connections: Connections = Field(10_000, description="Connections to one API process at most; beyond, 503.")
+    max_buffered_bytes: Bytes = Field(
         512 * 1024 * 1024, description="Bytes of all bodies that one API process holds at a time; beyond, 503."
     )
-    model_cache: Positive = Field(
+    model_cache: Versions = Field(
         256, description="Model versions kept in memory by each process; the least recently used goes first."
     )
     drain_seconds: float = Field(
         0.5,
         ge=0,
+        le=86_400,
         allow_inf_nan=False,
         description="After SIGTERM, how long requests are still taken while readiness already says 503.",
     )
-    shutdown_seconds: Positive = Field(30, description="After draining, how long accepted requests may take to finish.")
+    shutdown_seconds: int = Field(
+        30, ge=1, le=86_400, description="After draining, how long accepted requests may take to finish."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity logged.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
     access_log: bool = Field(False, description="Whether each prediction is logged.")
+    trusted_hops: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="Proxies before the server that are believed about the client's address, in the access log.",
+    )
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
+        "x-forwarded-for", description="Header in which these proxies tell it."
+    )
+    root_path: str = Field(
+        "", description="Path of a proxy under which the API is reached, such as `/axon`; it may strip it or not."
+    )
+    cors_origins: str | None = Field(
+        None,
+        description="Origins, blanks between, whose pages may read answers in a browser; `*` for all; unset, none.",
+    )
     api_keys: SecretStr | None = Field(
         None, description="API keys, `name:scopes:sha256` each, blanks between; with none and no file, all is open."
     )
@@ -80,6 +113,42 @@ class Settings(BaseSettings):
         description="Folder for sockets, metric files and copies of what is served; unset, a private one under the "
         "temporary folder.",
     )
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _no_service_link(cls, given: Any) -> Any:
+        """Kubernetes sets `AXON_PORT=tcp://10.0.0.1:8000` where a Service is called `axon`: that is no setting."""
+        return cls.model_fields["port"].default if isinstance(given, str) and "://" in given else given
+
+    @field_validator("store", "runtime_dir", mode="before")
+    @classmethod
+    def _named_folder(cls, given: Any) -> Any:
+        if isinstance(given, str) and not given.strip():
+            raise ValueError("it is empty; name a folder, or leave the variable out")
+        return given
+
+    @field_validator("root_path")
+    @classmethod
+    def _rooted(cls, given: str) -> str:
+        path = given.strip().strip("/")
+        if not path:
+            return ""
+        if not _ROOT_PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
+            raise ValueError("it is not a path such as /axon")
+        if (first := path.partition("/")[0]) in _OWN_PATHS:
+            raise ValueError(f"/{first} is a path of the API itself, so that no root path can begin with it")
+        return f"/{path}"
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, given: str | None) -> str | None:
+        origins = (given or "").replace(",", " ").split()
+        for origin in origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is not an origin such as https://app.example.org, without a path")
+        if "*" in origins and len(origins) > 1:
+            raise ValueError("* is for every origin; leave the others out")
+        return " ".join(origins) or None
 
     @model_validator(mode="after")
     def _limits_fit_each_other(self) -> Self:

@@ -30,6 +30,7 @@ from models.store import Store
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 60
+_MARK = "TESTED_SERVER"  # an environment variable of the server's processes; not AXON_…, of which each is a setting
 
 # Plain HTTP alone: no certificates are read, which takes 70 ms a client.
 http_get = partial(httpx.get, verify=False)
@@ -73,7 +74,7 @@ class Server:
             "AXON_PORT": str(self.port),
             "AXON_RUNTIME_DIR": str(self.runtime_dir),
             "AXON_RELOAD_SECONDS": "0.1",
-            "AXON_E2E": str(folder),  # marks the server's processes
+            _MARK: str(folder),  # marks the server's processes
             **{f"AXON_{name.upper()}": str(value) for name, value in settings.items()},
         }
         self.process: subprocess.Popen[bytes] | None = None
@@ -103,7 +104,7 @@ class Server:
         marked = {}
         for folder in Path("/proc").iterdir():
             try:
-                if folder.name.isdigit() and f"AXON_E2E={self.environment['AXON_E2E']}\0" in (
+                if folder.name.isdigit() and f"{_MARK}={self.environment[_MARK]}\0" in (
                     (folder / "environ").read_bytes().decode(errors="replace")
                 ):
                     marked[int(folder.name)] = (folder / "cmdline").read_bytes().decode(errors="replace")
@@ -143,7 +144,7 @@ class Server:
     def ended(self, expected: int) -> None:
         """It has ended by itself."""
         assert self.process is not None
-        assert self.process.wait(timeout=PATIENCE_SECONDS) == expected, self.log()
+        assert (code := self.process.wait(timeout=PATIENCE_SECONDS)) == expected, f"exit code {code}\n{self.log()}"
         wait_until(lambda: not self.processes(), lambda: f"{self.processes()}\n{self.log()}")
         assert not list(self.runtime_dir.glob("*"))
 

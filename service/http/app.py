@@ -21,7 +21,7 @@ from service.http.request_ids import REQUEST_ID_HEADER, accepted_request_id
 from service.http.routes.docs import docs_router
 from service.http.routes.guard import Guard
 from service.http.schemas import PredictRequest, PredictResponse
-from service.logs import get_logger
+from service.logs import LimitedLog, get_logger
 
 PREDICT_PATH = "/predict"
 
@@ -95,7 +95,7 @@ _PREDICT_LINKS: Responses = {
     }
 }
 
-log = get_logger(__name__)
+failures = LimitedLog(get_logger(__name__))  # what a client can cause again and again
 
 
 class PredictRoute(APIRoute):
@@ -130,12 +130,13 @@ class PredictRoute(APIRoute):
         return super().matches(scope) if scope["path"] == PREDICT_PATH else (Match.NONE, {})
 
 
-def create_app(routers: list[APIRouter], access: Access | None = None) -> DocumentedApp:
+def create_app(routers: list[APIRouter], access: Access | None = None, root_path: str = "") -> DocumentedApp:
     """The application over its endpoints.
 
     Args:
         routers: all routes but `POST /predict`.
         access: who may do what; None where everything is open.
+        root_path: path of a proxy before ours, without a slash at its end; empty where there is none.
     """
     app = DocumentedApp(
         title="Axon",
@@ -143,6 +144,7 @@ def create_app(routers: list[APIRouter], access: Access | None = None) -> Docume
         description=_DESCRIPTION,
         redirect_slashes=False,
         openapi_url=None,  # `docs_router` has it
+        servers=[{"url": root_path}] if root_path else None,
         responses=problems(_COMMON_PROBLEMS),
         generate_unique_id_function=lambda route: route.name,
     )
@@ -153,7 +155,8 @@ def create_app(routers: list[APIRouter], access: Access | None = None) -> Docume
 
     @app.get("/", include_in_schema=False)
     async def index() -> RedirectResponse:
-        return RedirectResponse("/docs")
+        # Without a root path it is relative, and so leads on to the page behind any prefix that a proxy strips.
+        return RedirectResponse(f"{root_path}/docs" if root_path else "docs")
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:
@@ -173,7 +176,8 @@ def create_app(routers: list[APIRouter], access: Access | None = None) -> Docume
 
     @app.exception_handler(Exception)
     async def on_bug(request: Request, error: Exception) -> Response:
-        log.error("request failed", path=request.url.path, exc_info=error)
+        path = request.url.path
+        failures.error("request failed", kind=type(error).__name__, path=path, exc_info=error)
         return _respond(request, problem_of(error))
 
     return app

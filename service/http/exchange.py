@@ -37,6 +37,7 @@ class Answering(Protocol):
     """The connection of an exchange."""
 
     watch: ConnectionWatch
+    client: tuple[str, int] | None
 
     def send(self, exchange: Exchange, status: int, content_type: bytes, body: bytes, headers: Headers) -> None:
         """Writes its answer."""
@@ -123,6 +124,12 @@ class Exchange:
         self.rest_seconds = 0.0
         self.request_id = b""
         self.context: Any = None
+
+    @property
+    def peer(self) -> str | None:
+        """Address of whoever connected; None over a Unix socket."""
+        client = self._protocol.client
+        return client[0] if client is not None else None
 
     def open(self) -> None:
         """Its turn on the connection has come."""

@@ -20,19 +20,23 @@ from models.store import Store
 from service.batching.batcher import Batcher
 from service.batching.catalog import Catalog
 from service.batching.link import WorkerPool
+from service.errors import ServiceError
 from service.http.access import Access
 from service.http.app import PREDICT_PATH, create_app
+from service.http.client_address import ClientAddresses
 from service.http.compressed_answers import WithCompression
 from service.http.connection_watch import ConnectionWatch, HttpLimits
+from service.http.cors import Cors
 from service.http.exchange import DirectEndpoint
 from service.http.head_requests import WithHead
 from service.http.request_ids import renew_request_ids
 from service.http.response_headers import WithSecurityHeaders
+from service.http.root_path import WithRootPath
 from service.http.routes.health import health_router
 from service.http.routes.metrics import metrics_router
 from service.http.routes.models import models_router
 from service.http.routes.predict import PredictEndpoint
-from service.logs import LimitedLog, configure_logs, get_logger
+from service.logs import LimitedLog, configure_logs, get_logger, report_suppressed
 from service.metrics import ApiMetrics
 from service.settings import Settings
 from service.stream.kept_checkpoints import KeptCheckpoints
@@ -87,7 +91,9 @@ class FrontDoor:
         try:
             await self._start()
         except Exception as error:
-            log.exception("API process could not start", api_process=self.response_queue_id)
+            known = isinstance(error, (OSError, ServiceError))  # a disk, or a key file, that changed since the start
+            process = self.response_queue_id
+            log.error("API process could not start", api_process=process, reason=str(error), exc_info=not known)
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
         await send({"type": "lifespan.startup.complete"})
@@ -124,10 +130,14 @@ class FrontDoor:
             intend=self._served_list.intend,
         )
         metrics.start(f"api-{self.response_queue_id}", self._batcher.waiting_rows)
-        self._predict = PredictEndpoint(self._catalog, self._batcher, metrics, settings, self._access)
+        cors = Cors(settings.cors_origins.split()) if settings.cors_origins is not None else None
+        clients = ClientAddresses(trusted_hops=settings.trusted_hops, header=settings.forwarded_header)
+        self._predict = PredictEndpoint(
+            self._catalog, self._batcher, metrics, settings, self._access, cors=cors, clients=clients
+        )
         self.watch = ConnectionWatch(self._http_limits, self._on_refused_connection)
         self.direct: dict[tuple[bytes, bytes], DirectEndpoint] = {
-            (b"POST", PREDICT_PATH.encode()): self._predict,
+            (b"POST", f"{root}{PREDICT_PATH}".encode()): self._predict for root in {"", settings.root_path}
         }
         access = self._access
         routers = [
@@ -135,7 +145,10 @@ class FrontDoor:
             health_router(self.not_ready),
             metrics_router(metrics, self._catalog, self._pool, access),
         ]
-        self._app: ASGIApp = WithCompression(WithSecurityHeaders(WithHead(create_app(routers, access))))
+        app: ASGIApp = WithHead(create_app(routers, access, settings.root_path))
+        if cors is not None:
+            app = cors.around(app)
+        self._app: ASGIApp = WithCompression(WithSecurityHeaders(WithRootPath(app, settings.root_path)))
         self._pool.start()
         self._followers = [
             asyncio.create_task(self._keep_fresh(), name="refresh"),
@@ -161,6 +174,7 @@ class FrontDoor:
         while True:
             try:
                 self._metrics.measure_memory()
+                report_suppressed()
                 # Versions are checked by loading them on the workers, so the first look waits for all of these.
                 if self._was_ready or self._pool.up == self._workers:
                     await self._catalog.refresh()

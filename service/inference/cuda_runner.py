@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from service.inference.device_faults import is_sticky
 from service.inference.forward_plan import ForwardPlan
 from service.inference.scratch import Scratch
-from service.logs import get_logger
+from service.logs import LimitedLog, get_logger
 
-log = get_logger(__name__)
+failures = LimitedLog(get_logger(__name__))  # what a client can cause again and again
 
 _WARM_UP_RUNS = 2  # libraries choose kernels and set workspaces aside on the first, which a capture forbids
 
@@ -75,7 +75,9 @@ def _capture(plan: ForwardPlan, stream: torch.cuda.Stream) -> torch.cuda.CUDAGra
     except RuntimeError as error:
         if is_sticky(error) and not _answers(stream):
             raise
-        log.warning("no CUDA graph; running call by call", rows=plan.x.shape[0], reason=str(error).partition("\n")[0])
+        failures.warning(
+            "no CUDA graph; running call by call", rows=plan.x.shape[0], reason=str(error).partition("\n")[0]
+        )
         return None
     return graph
 

@@ -25,10 +25,11 @@ from service.inference.device_faults import is_out_of_memory, is_sticky
 from service.inference.device_network import DeviceNetwork, Precision
 from service.inference.scratch import Scratch
 from service.keys import parse_key
-from service.logs import get_logger
+from service.logs import LimitedLog, get_logger
 from service.stream.kept_checkpoints import KeptCheckpoints
 
 log = get_logger(__name__)
+failures = LimitedLog(log)  # what a client can cause again and again
 
 Float32Array = NDArray[np.float32]
 
@@ -181,7 +182,7 @@ class Engine:
             if isinstance(fault, DeviceFault) or len(x) <= smallest:
                 raise fault from error
             self._release()
-            log.warning("out of memory; halving the batch", rows=len(x), reason=str(error).partition("\n")[0])
+            failures.warning("out of memory; halving the batch", rows=len(x), reason=str(error).partition("\n")[0])
         half = -(-len(x) // (2 * smallest)) * smallest
         return np.concatenate([self._forward(network, x[:half]), self._forward(network, x[half:])])
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from models.errors import AxonError, reason_of
 from service.errors import DeviceFault, ModelUnavailable
 from service.keys import parse_key
-from service.logs import get_logger
+from service.logs import LimitedLog, get_logger, report_suppressed
 from service.metrics import WorkerMetrics
 from service.stream import frames
 from service.stream.frames import Frame, FrameError, FrameReader, Kind, PredictFrame
@@ -39,6 +39,7 @@ _MOST_REMEMBERED = 1_000  # keys whose failure is remembered, so that it is logg
 DEVICE_FAULT_EXIT_CODE = 3
 
 log = get_logger(__name__)
+failures = LimitedLog(log)  # what a client can cause again and again
 
 
 class Batch:
@@ -204,6 +205,7 @@ class FrameServer:
                 loading.add_done_callback(lambda done: self._loading_done(connection, frame.id, done))
             case Kind.PING:
                 self._metrics.measure_memory()
+                report_suppressed()
                 self._send(connection, frames.encode(Kind.PONG, frame.id))
             case _:
                 raise FrameError(f"a worker takes no {frame.kind.name}")
@@ -317,7 +319,8 @@ class FrameServer:
     ) -> tuple[NDArray[np.float32], list[dict[int, str]]]:
         if len(parts) == 1 and len(parts[0].segments) == 1:
             reason = reason_of(error) if isinstance(error, AxonError) else f"the model failed: {type(error).__name__}."
-            log.error("forward pass failed", key=key, rows=parts[0].rows, error=repr(error))
+            kind = type(error).__name__
+            failures.error("forward pass failed", kind=kind, key=key, rows=parts[0].rows, error=repr(error))
             return np.zeros((parts[0].rows, 1), dtype=np.float32), [{0: reason}]
         if len(parts) > 1:
             halves = [parts[: len(parts) // 2], parts[len(parts) // 2 :]]

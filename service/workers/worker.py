@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from models.errors import AxonError
 from models.store import Store
 from service.keys import make_key
-from service.logs import configure_logs, get_logger
+from service.logs import configure_logs, get_logger, report_the_unexpected
 from service.metrics import WorkerMetrics, set_role
 from service.served_ahead import served_versions
 from service.settings import Settings
@@ -44,6 +44,7 @@ class PredictAPI(litserve.LitAPI):
         # Ctrl-C goes to every process of a terminal; the main process alone decides when a worker ends.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         configure_logs(self.settings.log_level, self.settings.log_format)
+        report_the_unexpected()
 
     def open(self, device: str) -> None:
         """Runs in the process that predicts: loads and warms what is served.

@@ -325,7 +325,8 @@ def test_the_documentation_is_there(server: Server) -> None:
     assert "://" not in page, "the page has all from us: it works without the internet"
     document = http_get(f"{server.url}/openapi.json").json()
     assert {"/predict", "/models", "/models/{id}", "/models/{id}/summary", "/metrics"} <= document["paths"].keys()
-    assert httpx.URL(http_get(f"{server.url}/", follow_redirects=False).headers["location"]).path == "/docs"
+    location = http_get(f"{server.url}/", follow_redirects=False).headers["location"]
+    assert httpx.URL(f"{server.url}/").join(location) == f"{server.url}/docs"
 
 
 def test_head_is_get_without_the_body(server: Server) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 
 from fastapi import APIRouter, Response
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.types import Receive, Send
@@ -19,6 +19,7 @@ from service.exposition import Slices, gauge_text, in_chunks
 from service.http.access import Access, Scope
 from service.http.openapi import Responses
 from service.http.routes.guard import Guard
+from service.log_pipe import dropped_lines
 from service.metrics import CONTENT_TYPE, ApiMetrics
 
 _TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
@@ -98,6 +99,9 @@ class _State(Collector):
         for link in self._pool.links:
             up.add_metric((str(link.index),), float(link.up))
         yield up
+        yield CounterMetricFamily(
+            "axon_log_lines_dropped", "Log lines dropped because nobody read the log.", value=dropped_lines()
+        )
         problems = GaugeMetricFamily("axon_store_problems", "Things in the store that cannot be served.")
         problems.add_metric((), len(self._catalog.problems))
         yield problems

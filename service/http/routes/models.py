@@ -17,7 +17,7 @@ from service.http.access import Access, Scope
 from service.http.openapi import Responses, problems
 from service.http.routes.guard import Guard
 from service.http.schemas import ModelDetail, ModelEntry, ModelList, PredictRequest, SummaryResponse
-from service.logs import get_logger
+from service.logs import LimitedLog, get_logger
 
 _NOT_FOUND = problems({404: "No such model, version or alias.", 503: "It is there, and cannot be loaded."})
 _FIRST = {"id": "$response.body#/models/0/name"}
@@ -35,7 +35,7 @@ _MODEL_LINKS: Responses = {
 _TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
-log = get_logger(__name__)
+refreshes = LimitedLog(get_logger(__name__))
 
 
 def models_router(catalog: Catalog, access: Access | None = None) -> APIRouter:
@@ -57,7 +57,7 @@ def models_router(catalog: Catalog, access: Access | None = None) -> APIRouter:
     )
     async def refresh_models(request: Request) -> ModelList:
         await catalog.refresh()
-        log.info("the store was taken in", key=getattr(request.state, "key", None))
+        refreshes.info("the store was taken in", key=getattr(request.state, "key", None))
         return await list_models()
 
     @router.get("/{id}", summary="One model version", response_model=ModelDetail, responses=_NOT_FOUND | _MODEL_LINKS)

@@ -30,6 +30,8 @@ from service.http.access import Access, Scope
 from service.http.answers import AnswerWriter
 from service.http.body_headers import check_json, json_types
 from service.http.bulk_json import NumberReader, model_first
+from service.http.client_address import ClientAddresses
+from service.http.cors import Cors
 from service.http.exchange import Exchange
 from service.http.json_slices import Body, model_last
 from service.http.large_reading import LargeReading, too_many_rows
@@ -37,7 +39,7 @@ from service.http.request_body import parse_request
 from service.http.request_ids import REQUEST_ID_HEADER, accepted_request_id
 from service.http.step_queue import StepQueue
 from service.http.unknown_headers import unknown_headers
-from service.logs import get_logger
+from service.logs import LimitedLog, get_logger
 from service.metrics import ApiMetrics
 from service.settings import Settings
 
@@ -49,14 +51,25 @@ _LONGEST_REST_SECONDS = 1.0
 _LARGE_BODY_BYTES = 8192  # below it, a body is read in a fraction of a millisecond
 
 log = get_logger(__name__)
+failures = LimitedLog(log)  # what a client can cause again and again
 
 
 class PredictEndpoint:
     """The endpoint behind the HTTP protocol's direct way: exchanges in, answers out."""
 
     def __init__(
-        self, catalog: Catalog, batcher: Batcher, metrics: ApiMetrics, settings: Settings, access: Access | None
+        self,
+        catalog: Catalog,
+        batcher: Batcher,
+        metrics: ApiMetrics,
+        settings: Settings,
+        access: Access | None,
+        *,
+        cors: Cors | None,
+        clients: ClientAddresses,
     ) -> None:
+        self.cors = cors
+        self._clients = clients
         self._access = access
         self._catalog = catalog
         self._batcher = batcher
@@ -132,9 +145,11 @@ class PredictEndpoint:
     def log_success(self, prediction: Prediction, status: int, seconds: float) -> None:
         """The access log's line, where there is one."""
         if self._access_log:
+            exchange = prediction.exchange
             log.info(
                 "predicted",
-                request_id=prediction.exchange.request_id.decode("latin-1"),
+                request_id=exchange.request_id.decode("latin-1"),
+                client=self._clients.of(exchange.peer, exchange.headers),
                 model=str(prediction.served) if prediction.served is not None else None,
                 status=status,
                 rows=prediction.rows,
@@ -323,11 +338,13 @@ class Prediction:
             status = CLIENT_CLOSED_REQUEST
         try:
             self._endpoint.count(self.served, int(status), seconds, self.rows)
+            if self._endpoint.cors is not None:
+                headers = [*headers, *self._endpoint.cors.headers(exchange.headers)]
             exchange.context = None  # the two know each other no longer: nothing is left to the cyclic collector
             exchange.respond(status, content_type, body, headers)
             self._endpoint.log_success(self, int(status), seconds)
         except Exception:  # whoever calls has other requests to tell
-            log.exception("answer not sent", request_id=exchange.request_id.decode("latin-1"))
+            failures.error("answer not sent", request_id=exchange.request_id.decode("latin-1"), exc_info=True)
 
     def _log_failure(self, error: Exception, problem: Problem, request_id: str) -> None:
         if problem.status < HTTPStatus.INTERNAL_SERVER_ERROR or isinstance(error, Problem):
@@ -335,6 +352,6 @@ class Prediction:
         model = str(self.served) if self.served is not None else None
         fields = {"request_id": request_id, "model": model, "status": int(problem.status)}
         if problem.code == "internal":
-            log.error("request failed", **fields, exc_info=error)
+            failures.error("request failed", kind=type(error).__name__, **fields, exc_info=error)
         else:
-            log.warning("request failed", **fields, reason=problem.detail)
+            failures.warning("request failed", kind=problem.code, **fields, reason=problem.detail)

@@ -1,0 +1,93 @@
+"""The settings as the environment has them: nothing misspelt, nothing that an orchestrator means for somebody else."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from service.settings import Settings
+
+_PREFIX = "AXON_"
+
+# Kubernetes sets these in every container for each Service of the namespace, and Docker for each legacy link. A Service
+# called `axon` or `axon-api` has names that begin as ours do.
+_SERVICE_LINK = re.compile(
+    r"AXON(_[A-Z0-9_]+)?_"
+    r"(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|ENV_[A-Za-z0-9_]+)"
+)
+_ADDRESS = re.compile(r"[a-z]+://.+")  # the value of AXON_PORT, AXON_API_PORT and the like, where they are links
+_LINK_NAME = re.compile(r"AXON(_[A-Z0-9_]+)?_NAME")  # whose value is a path, such as /web/axon
+
+# Variables of this repository that are no settings of the server: docker-compose.yml's, the tests' and the benchmarks'.
+_OF_OTHERS = re.compile(r"AXON_(PUBLISHED_PORT|SOAK_SECONDS|OVERLOAD_SECONDS|FUZZ_SECONDS|FUZZ_KEY|BENCH(_[A-Z_]+)?)")
+
+
+class SettingsError(Exception):
+    """Settings that cannot be used: one sentence for each fault. No sentence holds a value that may be a secret."""
+
+    def __init__(self, sentences: list[str]) -> None:
+        super().__init__("\n".join(sentences))
+        self.sentences = sentences
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Reads the settings.
+
+    Args:
+        environment: variables of the process, from which unknown ones are told.
+
+    Raises:
+        SettingsError: a setting is wrong, or a variable that begins with `AXON_` is no setting.
+    """
+    sentences = _unknown(environment)
+    settings = None
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        sentences += _faults(error)
+    if settings is None or sentences:
+        raise SettingsError(sentences)
+    return settings
+
+
+def service_links(environment: Mapping[str, str]) -> list[str]:
+    """Returns the names of the variables that an orchestrator set, and that are passed over."""
+    return sorted(name for name, value in environment.items() if _is_service_link(name, value))
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    if _SERVICE_LINK.fullmatch(name):
+        return True
+    if _LINK_NAME.fullmatch(name):
+        return value.startswith("/")
+    return name.startswith(_PREFIX) and name.endswith("_PORT") and bool(_ADDRESS.match(value))
+
+
+def _unknown(environment: Mapping[str, str]) -> list[str]:
+    known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
+    sentences = []
+    for name, value in sorted(environment.items()):
+        wanted = name.upper()  # as Settings reads them
+        if not wanted.startswith(_PREFIX) or wanted in known or _OF_OTHERS.fullmatch(wanted):
+            continue
+        if _is_service_link(name, value):
+            continue
+        near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]}?" if near else "axon-serve --help lists the settings."
+        sentences.append(f"{name}: there is no such setting; {hint}")
+    return sentences
+
+
+def _faults(error: ValidationError) -> list[str]:
+    sentences = []
+    for fault in error.errors():
+        message = fault["msg"].removeprefix("Value error, ").rstrip(".")
+        if fault["loc"]:
+            name = "_".join([_PREFIX[:-1], *(str(part).upper() for part in fault["loc"])])
+            sentences.append(f"{name}: {message} (got {fault['input']!r}).")
+        else:  # a fault in how settings fit together: its input is all of them, the keys too
+            sentences.append(f"settings: {message}.")
+    return sentences

@@ -1,0 +1,53 @@
+"""The runtime folder: a private one for sockets and metric files, and the lock that says that it is in use."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from service.start_checks import StartError
+
+_PREFIX = "axon-run-"
+_MAX_SOCKET_PATH = 100  # Linux takes 107 bytes
+
+
+def make_runtime_dir(parent: Path) -> tuple[Path, int]:
+    """Makes a runtime folder, and clears away those of servers that were killed: the kernel let go of their locks.
+
+    Args:
+        parent: folder that it is made in.
+
+    Returns:
+        The folder, and the descriptor of its lock.
+
+    Raises:
+        StartError: the path is too long for a Unix socket, or the folder cannot be made.
+    """
+    for old in parent.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # none of ours, not ours to touch, or in use
+            os.close(_lock(old, os.O_RDWR))
+            shutil.rmtree(old, ignore_errors=True)
+    try:
+        runtime_dir = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
+        if len(str(runtime_dir)) > _MAX_SOCKET_PATH - len("/worker-9999.sock"):
+            runtime_dir.rmdir()
+            raise StartError(f"AXON_RUNTIME_DIR: {parent} is too long a path for Unix sockets; set a shorter one.")
+        (runtime_dir / "metrics").mkdir()
+        return runtime_dir, _lock(runtime_dir, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise StartError(f"AXON_RUNTIME_DIR: {parent} cannot be written to: {error.strerror}.") from None
+
+
+def _lock(runtime_dir: Path, flags: int) -> int:
+    """Takes a folder's lock; raises OSError where there is none or somebody holds it."""
+    descriptor = os.open(runtime_dir / "lock", flags, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor

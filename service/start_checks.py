@@ -1,0 +1,143 @@
+"""What can be known to go wrong before anything is started: a sentence each, with the setting and the path."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+from litserve.connector import check_cuda_with_nvidia_smi
+
+from models.errors import AxonError, ModelNotFound
+from models.store import Store
+from service.http.access import Access, AccessError
+from service.metrics import RESERVED_BYTES
+from service.settings import Settings
+
+WRONG_SETTING, CANNOT_RUN = 2, 1
+
+
+class StartError(Exception):
+    """The server cannot start; the text is a sentence for whoever starts it.
+
+    Attributes:
+        exit_code: 2 where a setting is wrong, 1 where another moment may do.
+    """
+
+    def __init__(self, sentence: str, exit_code: int = WRONG_SETTING) -> None:
+        super().__init__(sentence)
+        self.exit_code = exit_code
+
+
+def check_start(settings: Settings) -> None:
+    """Looks at everything outside that the settings name.
+
+    Raises:
+        StartError: something is not as the server needs it.
+    """
+    _check_keys(settings)
+    if settings.device == "cuda" and not check_cuda_with_nvidia_smi():
+        raise StartError("AXON_DEVICE: there is no CUDA device on this machine; set it to cpu or auto.")
+    _check_store(settings)
+    _check_address(settings)
+
+
+def runtime_parent(settings: Settings) -> Path:
+    """Returns the folder for the runtime folder, which is there and takes what will be written to it.
+
+    Raises:
+        StartError: it is not there and cannot be made, is no folder, cannot be written to, or has no room.
+    """
+    if settings.runtime_dir is None:
+        try:
+            return _with_room(Path(tempfile.gettempdir()), "AXON_RUNTIME_DIR (unset: the temporary folder)", settings)
+        except FileNotFoundError as error:
+            tried = ", ".join(error.args[-1].rpartition("[")[2].rstrip("]").split(", ")) if error.args else ""
+            raise StartError(
+                f"AXON_RUNTIME_DIR: it is unset, and there is no temporary folder that can be written to ({tried}); "
+                "set it, or TMPDIR, to a folder that can."
+            ) from None
+    return _with_room(settings.runtime_dir, "AXON_RUNTIME_DIR", settings)
+
+
+def _with_room(folder: Path, name: str, settings: Settings) -> Path:
+    """Returns the folder after writing to it as much as the processes' metric files will take."""
+    wanted = RESERVED_BYTES * (settings.api_processes + settings.workers)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, path = tempfile.mkstemp(prefix="axon-room-", dir=folder)
+    except OSError as error:
+        is_file = isinstance(error, (FileExistsError, NotADirectoryError))
+        reason = "a part of it is a file, not a folder" if is_file else _reason(error)
+        raise StartError(f"{name}: {folder} cannot be written to: {reason}.") from None
+    try:
+        os.posix_fallocate(descriptor, 0, wanted)
+    except OSError as error:
+        size = f"{wanted / (1 << 20):.0f} MiB"
+        raise StartError(f"{name}: {folder} has no room for {size} of metric files: {_reason(error)}.") from None
+    finally:
+        os.close(descriptor)
+        with contextlib.suppress(OSError):
+            Path(path).unlink()
+    return folder
+
+
+def _check_keys(settings: Settings) -> None:
+    try:
+        Access.from_settings(settings)  # each API process reads the keys again; what is wrong is told here
+    except AccessError as error:
+        of_file = settings.api_keys_file is not None and str(settings.api_keys_file) in str(error)
+        raise StartError(f"AXON_API_KEYS_FILE: {error}" if of_file else str(error)) from None
+
+
+def _check_store(settings: Settings) -> None:
+    """A store that is not there yet is none of the faults: training makes it."""
+    root = settings.store
+    try:
+        if root.exists() and not root.is_dir():
+            raise StartError(f"AXON_STORE: {root} is a file, not a folder of models.")
+        store = Store(root)
+        names = store.names()
+    except OSError as error:
+        reason = "a part of it is a file" if isinstance(error, NotADirectoryError) else _reason(error)
+        raise StartError(f"AXON_STORE: {root} cannot be read: {reason}.") from None
+    except AxonError as error:
+        raise StartError(f"AXON_STORE: {error}") from None
+    if settings.default_model is None:
+        return
+    try:
+        store.resolve(settings.default_model)
+    except ModelNotFound as error:
+        if names:
+            known = ", ".join(names[:10])
+            raise StartError(f"AXON_DEFAULT_MODEL: {error} {root} has {known}.") from None
+    except AxonError as error:
+        raise StartError(f"AXON_DEFAULT_MODEL: {error}") from None
+
+
+def _check_address(settings: Settings) -> None:
+    """Takes the address for a moment."""
+    if getattr(settings, "socket", None) is not None:
+        return
+    host, port = str(settings.host), settings.port
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except socket.gaierror as error:
+        raise StartError(f"AXON_HOST: {host!r} is no address of this machine: {error.strerror}.") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise StartError(f"AXON_PORT: cannot listen on {place}: the port is taken.", CANNOT_RUN) from None
+        name = "AXON_PORT" if error.errno == errno.EACCES else "AXON_HOST"
+        raise StartError(f"{name}: cannot listen on {place}: {_reason(error)}.", CANNOT_RUN) from None
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or type(error).__name__

@@ -1,0 +1,54 @@
+"""`python -m service` whose worker does what libraries do to a log: it warns, prints, raises in threads, and crashes.
+
+What a row of `price` makes it do is told by its first cell.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import threading
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.server import serve
+from service.settings import Settings
+from service.workers.worker import Batch, PredictAPI
+
+WARNS, PRINTS, RAISES, RAISES_IN_THREAD, CRASHES = 5001.0, 5002.0, 5003.0, 5004.0, 5005.0
+
+
+def _fail() -> None:
+    raise ZeroDivisionError("in a thread")
+
+
+class NoisyPredictAPI(PredictAPI):
+    """The model side, with noise."""
+
+    def predict(self, batch: Batch) -> NDArray[np.float32]:
+        """One forward pass, with the noise that its rows ask for."""
+        cells = np.concatenate([part.matrix()[:, 0] for part in batch.parts])
+        if WARNS in cells:
+            np.float32(3e38) * np.float32(10)  # RuntimeWarning: overflow encountered
+            warnings.warn("of two\nlines", UserWarning, stacklevel=1)
+        if PRINTS in cells:
+            print('a print with "quotes"')  # noqa: T201
+            os.write(1, b"native, on standard output\n")
+            os.write(2, b"{'looks': like an object}\n\xff\xfe bytes that are no text\n[1]\nno end")
+            ctypes.CDLL(None).perror(b"from C")
+        if RAISES in cells:
+            raise ZeroDivisionError("a fault in the model's own code")
+        if RAISES_IN_THREAD in cells:
+            thread = threading.Thread(target=_fail)
+            thread.start()
+            thread.join()
+        if CRASHES in cells:
+            ctypes.string_at(0)
+        return super().predict(batch)
+
+
+if __name__ == "__main__":
+    sys.exit(serve(Settings(), NoisyPredictAPI))
