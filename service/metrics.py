@@ -240,6 +240,13 @@ class ApiMetrics:
         self._queue_rows = Gauge(
             "axon_queue_rows", "Rows that wait in API processes.", multiprocess_mode="livesum", registry=registry
         )
+        self._longest_hold = Gauge(
+            "axon_event_loop_longest_hold_seconds",
+            "Longest time in the last minute or two for which an API process looked at no connection.",
+            ("process",),
+            multiprocess_mode="mostrecent",
+            registry=registry,
+        )
         self._resent = Counter(
             "axon_batches_resent", "Batches sent again because their worker died.", registry=registry
         )
@@ -265,6 +272,15 @@ class ApiMetrics:
     def measure_memory(self) -> None:
         """Now and then."""
         self._memory.measure()
+
+    def set_longest_hold(self, seconds: float) -> None:
+        """Tells how long the event loop was held of late, at most."""
+        self._longest_hold.labels(_role).set(seconds)
+
+    @property
+    def has_gathered(self) -> bool:
+        """Whether requests were answered since the last flush."""
+        return bool(self._dirty)
 
     def for_model(self, model: str, version: str) -> ModelMetrics:
         """A model version's figures."""

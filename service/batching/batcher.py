@@ -43,16 +43,34 @@ _TURN_ROWS = 512  # a request of more gives way to others; by so many, and a bat
 
 
 class Answer:
-    """Answers to the rows of a batch, `(rows, width)` float32.
+    """Answers to the rows of a batch, or of a request that was cut into several.
 
-    `memo` is for a front door: what its first request made of the whole matrix serves the others of the batch.
+    Args:
+        matrices: `(rows, width)` float32 each, one after the other.
+
+    Attributes:
+        memo: what a front door made of the whole answer for its first request, and keeps for the others of the batch.
     """
 
-    __slots__ = ("matrix", "memo")
+    __slots__ = ("_matrices", "memo")
 
-    def __init__(self, matrix: NDArray[np.float32]) -> None:
-        self.matrix = matrix
+    def __init__(self, *matrices: NDArray[np.float32]) -> None:
+        self._matrices = matrices
         self.memo: Any = None
+
+    @property
+    def matrix(self) -> NDArray[np.float32]:
+        """`(rows, width)` all answers."""
+        return self._matrices[0] if len(self._matrices) == 1 else np.concatenate(self._matrices)
+
+    @property
+    def width(self) -> int:
+        """Numbers of one row's answer."""
+        return int(self._matrices[0].shape[1])
+
+    def cut(self, start: int, rows: int) -> tuple[NDArray[np.float32], ...]:
+        """Gives the answers to `rows` rows from `start` on, without a copy; all of them where there are several."""
+        return self._matrices if len(self._matrices) > 1 else (self._matrices[0][start : start + rows],)
 
 
 class Waiter(Protocol):
@@ -137,7 +155,7 @@ class Ticket:
         pieces = self.pieces = {} if self.pieces is None else self.pieces
         pieces[start] = piece
         if sum(map(len, pieces.values())) == self.rows:
-            self.finish(Answer(np.concatenate([pieces[at] for at in sorted(pieces)])), 0)
+            self.finish(Answer(*(pieces[at] for at in sorted(pieces))), 0)
 
 
 Span = tuple[Ticket, int, int]  # a ticket's rows from … up to …

@@ -38,10 +38,14 @@ def accepted_coding(accept_encoding: bytes) -> bytes | None:
         return coding
 
 
-def compress(body: bytes, coding: bytes) -> bytes:
-    """Returns the body in a coding. The interpreter's lock is released meanwhile, so a thread holds up nobody."""
+def compress(body: bytes | tuple[bytes, ...], coding: bytes) -> bytes:
+    """Returns the body, or its parts together, in a coding.
+
+    The interpreter's lock is released meanwhile, so a thread holds up nobody.
+    """
     stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW_BITS[coding])
-    return stream.compress(body) + stream.flush()
+    parts = (body,) if isinstance(body, bytes) else body
+    return b"".join([*map(stream.compress, parts), stream.flush()])
 
 
 def _choose(accept_encoding: bytes) -> bytes | None:

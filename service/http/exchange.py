@@ -18,6 +18,7 @@ from service.http.request_head import Fields
 _SMALL_BODY_BYTES = 16 * 1024
 
 Headers = Iterable[tuple[bytes, bytes]]
+Content = bytes | tuple[bytes, ...]  # an answer's body, a large one in parts
 
 
 class DirectEndpoint(Protocol):
@@ -39,7 +40,7 @@ class Answering(Protocol):
     watch: ConnectionWatch
     client: tuple[str, int] | None
 
-    def send(self, exchange: Exchange, status: int, content_type: bytes, body: bytes, headers: Headers) -> None:
+    def send(self, exchange: Exchange, status: int, content_type: bytes, body: Content, headers: Headers) -> None:
         """Writes its answer."""
 
     def hold_reading(self) -> None:
@@ -176,15 +177,15 @@ class Exchange:
         if self.opened and not self._is_answered:
             self._endpoint.refuse(self, problem)
 
-    def respond(self, status: int, content_type: bytes, body: bytes, headers: Headers = ()) -> None:
-        """Sends the answer, in one write. After a disconnect it is dropped."""
+    def respond(self, status: int, content_type: bytes, body: Content, headers: Headers = ()) -> None:
+        """Sends the answer, in one write where it is not in parts. After a disconnect it is dropped."""
         if self._is_answered:
             return
         self._is_answered = True
         self._protocol.watch.buffered_bytes -= self._size
         self._size = 0
         self.body, self._chunks = b"", None
-        if len(body) >= WORTH_BYTES and not self.disconnected:
+        if (type(body) is not bytes or len(body) >= WORTH_BYTES) and not self.disconnected:
             coding = accepted_coding(self.fields.get(b"accept-encoding", b""))
             if coding is not None:
                 self._respond_compressed(status, content_type, body, headers, coding)
@@ -201,16 +202,16 @@ class Exchange:
         elif not self.complete:  # nobody will answer it
             self._endpoint.refuse(self, problem_of(ClientGone("the client hung up before its request had come.")))
 
-    def _send(self, status: int, content_type: bytes, headers: Headers, body: bytes) -> None:
+    def _send(self, status: int, content_type: bytes, headers: Headers, body: Content) -> None:
         self.response_complete = True
         if not self.disconnected:
             self._protocol.send(self, status, content_type, body, headers)
 
     def _respond_compressed(
-        self, status: int, content_type: bytes, body: bytes, headers: Headers, coding: bytes
+        self, status: int, content_type: bytes, body: Content, headers: Headers, coding: bytes
     ) -> None:
         send = partial(self._send, status, content_type, [*headers, (b"content-encoding", coding)])
-        if len(body) < THREAD_BYTES:
+        if isinstance(body, bytes) and len(body) < THREAD_BYTES:
             send(compress(body, coding))
             return
         compressed = asyncio.get_running_loop().run_in_executor(None, compress, body, coding)

@@ -29,6 +29,7 @@ from service.http.connection_watch import ConnectionWatch, HttpLimits
 from service.http.cors import Cors
 from service.http.exchange import DirectEndpoint
 from service.http.head_requests import WithHead
+from service.http.loop_watch import LoopWatch
 from service.http.request_ids import renew_request_ids
 from service.http.response_headers import WithSecurityHeaders
 from service.http.root_path import WithRootPath
@@ -149,6 +150,9 @@ class FrontDoor:
         if cors is not None:
             app = cors.around(app)
         self._app: ASGIApp = WithCompression(WithSecurityHeaders(WithRootPath(app, settings.root_path)))
+        self._loop_watch = LoopWatch(
+            asyncio.get_running_loop(), lambda: metrics.has_gathered or self._predict.has_large_work
+        )
         self._pool.start()
         self._followers = [
             asyncio.create_task(self._keep_fresh(), name="refresh"),
@@ -163,6 +167,7 @@ class FrontDoor:
         gc.freeze()
 
     async def _stop(self) -> None:
+        self._loop_watch.close()
         for follower in self._followers:
             follower.cancel()
         await asyncio.gather(*self._followers, return_exceptions=True)
@@ -174,6 +179,7 @@ class FrontDoor:
         while True:
             try:
                 self._metrics.measure_memory()
+                self._metrics.set_longest_hold(self._loop_watch.longest_seconds)
                 report_suppressed()
                 # Versions are checked by loading them on the workers, so the first look waits for all of these.
                 if self._was_ready or self._pool.up == self._workers:

@@ -23,7 +23,7 @@ from service.http.client_progress import ClientProgress
 from service.http.compression import VARY
 from service.http.connection_problems import bad_request, head_too_large, too_many_connections, too_slow, written
 from service.http.connection_watch import ConnectionWatch, Phase
-from service.http.exchange import DirectEndpoint, Exchange, Headers
+from service.http.exchange import Content, DirectEndpoint, Exchange, Headers
 from service.http.inflated_exchange import exchange_for_coded
 from service.http.request_head import Fields, head_fault, is_probe, joined_fields, known_hosts, plain_path
 from service.http.response_headers import NOSNIFF
@@ -286,7 +286,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.phase == Phase.HANDLING and self.cycle is not None and self.cycle.response_complete:
             self._become_idle()
 
-    def send(self, exchange: Exchange, status: int, content_type: bytes, body: bytes, headers: Headers) -> None:
+    def send(self, exchange: Exchange, status: int, content_type: bytes, body: Content, headers: Headers) -> None:
         """Writes a direct request's answer."""
         self._unanswered.discard(exchange)
         transport = self.transport
@@ -302,12 +302,15 @@ class HttpProtocol(HttpToolsProtocol):
             content_type,
             b"\r\nx-request-id: ",
             exchange.request_id,
-            b"\r\ncontent-length: %d\r\n" % len(body),
+            b"\r\ncontent-length: %d\r\n" % (len(body) if isinstance(body, bytes) else sum(map(len, body))),
         ]
         parts += [b"%b: %b\r\n" % header for header in headers]
         parts.append(b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n")
-        parts.append(body)
-        transport.write(b"".join(parts))
+        if isinstance(body, bytes):
+            parts.append(body)
+            transport.write(b"".join(parts))
+        else:  # not copied: putting tens of megabytes together takes as many milliseconds
+            transport.writelines([b"".join(parts), *body])
         self.server_state.total_requests += 1
         if not exchange.keep_alive:
             self._close(drained=exchange.complete)

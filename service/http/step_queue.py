@@ -69,6 +69,11 @@ class StepQueue:
         self._measured_seconds = 0.0
         self._turned = 0.0  # when the last turn ended
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is work."""
+        return bool(self._works)
+
     def wait_seconds(self) -> float:
         """Estimates the time until all work of now is done; 0 where nothing is known."""
         return self._bytes * self._seconds_a_byte

@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
+
+import numpy as np
+from numpy.typing import NDArray
 
 from service.batching.batcher import MAX_RETRY_AFTER, MOST_OF_DEADLINE, Answer, Batcher
 from service.batching.catalog import Catalog, ServedVersion
@@ -27,12 +30,12 @@ from service.errors import (
     too_large,
 )
 from service.http.access import Access, Scope
-from service.http.answers import AnswerWriter
+from service.http.answers import STEP_NUMBERS, AnswerWriter
 from service.http.body_headers import check_json, json_types
 from service.http.bulk_json import NumberReader, model_first
 from service.http.client_address import ClientAddresses
 from service.http.cors import Cors
-from service.http.exchange import Exchange
+from service.http.exchange import Content, Exchange
 from service.http.json_slices import Body, model_last
 from service.http.large_reading import LargeReading, too_many_rows
 from service.http.request_body import parse_request
@@ -86,6 +89,11 @@ class PredictEndpoint:
         self._loading: set[asyncio.Task[None]] = set()
         self._closing = False
 
+    @property
+    def has_large_work(self) -> bool:
+        """Whether a large request is being read or a large answer written."""
+        return self._steps.is_busy
+
     def close_connections(self) -> None:
         """From now on, each answer asks its client to connect anew: the server is about to stop."""
         self._closing = True
@@ -128,6 +136,23 @@ class PredictEndpoint:
     def refuse(self, exchange: Exchange, problem: Problem) -> None:
         """Answers with a problem of the connection's."""
         exchange.context.failed(problem)
+
+    def write_in_steps(
+        self, prediction: Prediction, served: ServedVersion, matrices: Sequence[NDArray[np.float32]]
+    ) -> None:
+        """Writes a large answer between other work, and sends it."""
+        bytes_of_numbers = 8 * sum(matrix.size for matrix in matrices)
+        self._steps.add(self._write(prediction, served, matrices), bytes_of_numbers)
+
+    def _write(
+        self, prediction: Prediction, served: ServedVersion, matrices: Sequence[NDArray[np.float32]]
+    ) -> Iterator[int]:
+        try:
+            payload = yield from self.writer(served).write_in_steps(matrices)
+        except Exception as error:
+            prediction.failed(error)
+        else:
+            prediction.send(served, payload)
 
     def writer(self, served: ServedVersion) -> AnswerWriter:
         """What writes a version's answers."""
@@ -313,10 +338,17 @@ class Prediction:
         served = self.served
         assert served is not None  # noqa: S101 -- rows were submitted for it
         try:
+            if self.rows > 1 and self.rows * answer.width > STEP_NUMBERS:
+                self._endpoint.write_in_steps(self, served, answer.cut(start, self.rows))
+                return
             payload = self._endpoint.writer(served).write(answer, start, self.rows)
         except Exception as error:
             self.failed(error)
             return
+        self.send(served, payload)
+
+    def send(self, served: ServedVersion, payload: Content) -> None:
+        """Sends an answer that is written."""
         headers: Iterable[tuple[bytes, bytes]] = ()
         if self.unknown:
             served.metrics.observe_unknown(sum(self.unknown.values()))
@@ -331,7 +363,7 @@ class Prediction:
         self._log_failure(error, problem, request_id)
         self._end(problem.status, _PROBLEM, problem.body(request_id), problem.raw_headers())
 
-    def _end(self, status: int, content_type: bytes, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def _end(self, status: int, content_type: bytes, body: Content, headers: Iterable[tuple[bytes, bytes]]) -> None:
         exchange = self.exchange
         seconds = time.perf_counter() - exchange.started
         if exchange.disconnected:

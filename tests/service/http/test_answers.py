@@ -16,7 +16,7 @@ from models.schema import ClassTarget, NumericColumn, NumericTarget, Schema, Tar
 from models.store import Store
 from service.batching.batcher import Answer
 from service.batching.catalog import ServedVersion
-from service.http.answers import AnswerWriter
+from service.http.answers import STEP_NUMBERS, AnswerWriter
 from service.http.schemas import PredictResponse
 from service.metrics import ModelMetrics
 
@@ -72,3 +72,20 @@ def test_written_answers_are_the_rows_own(kind: str, start: int, rows: int, tmp_
             assert np.array_equal(np.float32(response.predictions), own[:, 0])
         assert response.probabilities is None
     assert "labels" not in json.loads(written)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_a_large_answer_in_steps_is_what_it_is_at_once(kind: str, tmp_path: Path) -> None:
+    target = TARGETS[kind]
+    rows = 3 * STEP_NUMBERS // width_of(target) + 7
+    matrix = np.random.default_rng(2).normal(size=(rows, width_of(target))).astype(np.float32)
+    writer = AnswerWriter(served(target, tmp_path))
+    steps = writer.write_in_steps([matrix[:5], matrix[5:]])
+    sizes = []
+    try:
+        while True:
+            sizes.append(next(steps))
+    except StopIteration as end:
+        body = b"".join(end.value)
+    assert body == writer.write(Answer(matrix), 0, rows)
+    assert max(sizes) < 32 * STEP_NUMBERS

@@ -1,0 +1,27 @@
+"""The longest hold of an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from service.http.loop_watch import LoopWatch
+
+
+def longest_of(holds: list[float]) -> float:
+    """What the watch says after callbacks that took so many seconds each."""
+
+    async def run() -> float:
+        watch = LoopWatch(asyncio.get_running_loop(), lambda: True)
+        await asyncio.sleep(0.15)  # past the first look, which is an idle one
+        for seconds in holds:
+            asyncio.get_running_loop().call_soon(time.sleep, seconds)
+            await asyncio.sleep(0.02)
+        watch.close()
+        return watch.longest_seconds
+
+    return asyncio.run(run())
+
+
+def test_the_longest_hold_is_told() -> None:
+    assert longest_of([0.02, 0.3, 0.02]) >= 0.29
