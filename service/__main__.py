@@ -96,5 +96,13 @@ def _say(sentence: str) -> None:
     print(f"axon-serve: {sentence}", file=sys.stderr)  # noqa: T201
 
 
+def run() -> int:
+    """The command itself: a signal ends it at once, too, while it imports what it needs."""
+    from service.stop_signals import exit_at_once
+
+    exit_at_once()
+    return main()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

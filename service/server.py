@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import resource
@@ -12,37 +11,43 @@ import socket
 import sys
 import tempfile
 import threading
-import time
 from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import litserve
 from litserve.connector import check_cuda_with_nvidia_smi
+from litserve.utils import WorkerSetupStatus
 
 from models.store import Store
+from service.certificate import Certificate, CertificateError
+from service.drain import HURRY_SIGNAL, Drain
 from service.environment import service_links
 from service.http.front_door import FrontDoor
 from service.http.protocol import HttpProtocol
 from service.lifeline import die_with_parent
+from service.listeners import ListenError, Listeners, is_loopback
 from service.log_pipe import LogPipe
 from service.logs import configure_logs, get_logger, report_the_unexpected
+from service.orphans import reap_orphans
 from service.runtime_dir import make_runtime_dir
 from service.settings import Settings
-from service.start_checks import StartError, check_start, runtime_parent
+from service.start_checks import CANNOT_RUN, StartError, check_start, runtime_parent
+from service.stop_signals import StopSignals, deaf_children, ignore_stop_signals
 from service.workers.worker import PredictAPI
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _WORKER_NAME = "inference-worker"  # LitServe's name for them
 _MONITOR_SECONDS = 0.1  # how often LitServe looks whether a worker has died
-_STOP_SECONDS = 0.2  # for what takes no time by itself, on a busy machine
-_HURRIED_STOP_SECONDS = 1.0
+_START_LOOK_SECONDS = 0.05
 _FILES_BESIDE_CONNECTIONS = 500
 
 log = get_logger(__name__)
+
+
+class StoppedWhileStarting(Exception):
+    """A signal asked for the end before the server had started."""
 
 
 class Server(litserve.LitServer):
@@ -53,7 +58,9 @@ class Server(litserve.LitServer):
         settings: Settings,
         runtime_dir: Path,
         log_pipe: LogPipe,
-        early_signals: list[int],
+        listeners: Listeners,
+        signals: StopSignals,
+        certificate: Certificate | None,
         api: type[PredictAPI] = PredictAPI,
     ) -> None:
         device = _resolve_device(settings.device)
@@ -68,15 +75,16 @@ class Server(litserve.LitServer):
         )
         self.settings = settings
         self._log_pipe = log_pipe
-        self._early_signals = early_signals
-        self.app = FrontDoor(settings, runtime_dir, workers=len(self.devices) * settings.workers)
+        self.listeners = listeners
+        workers = len(self.devices) * settings.workers
+        self.app = FrontDoor(settings, runtime_dir, workers, listeners, certificate)
         self.monitor_internal = _MONITOR_SECONDS
         self.uvicorn_graceful_timeout = settings.shutdown_seconds
         self.exit_code = 0
         self._api_processes: list[BaseProcess] = []
-        self._listeners: list[socket.socket] = []
-        self._stop = threading.Event()
-        self._stop_asked = False
+        self._stop = signals.stop
+        self._hurry = signals.hurry
+        self._forks_manager = False
 
     def serve(self) -> int:
         """Serves until a signal ends it.
@@ -85,16 +93,16 @@ class Server(litserve.LitServer):
             The exit code: 0 after an orderly stop, 1 where a part of the server was lost for good.
         """
         settings = self.settings
-        # As PID 1, a signal without a handler is ignored; elsewhere SIGTERM would leave LitServe's children behind.
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
-        if self._early_signals:
-            self._on_signal(self._early_signals[0], None)
-        os.register_at_fork(after_in_child=partial(_after_fork, os.getpid()))
+        os.register_at_fork(after_in_child=partial(self._after_fork, os.getpid()))
+        if os.getpid() == 1:
+            threading.Thread(target=reap_orphans, name="reap-orphans", daemon=True).start()
         try:
             self.run(
-                host=settings.host,
-                port=settings.port,
+                # LitServe takes three addresses and no port below 1024, and has uvicorn bind one. Our sockets are bound
+                # already: it is handed a copy of one, and `_start_server` gives the API processes all of them.
+                host="127.0.0.1",
+                port=1024,
+                fd=self.listeners.sockets[0].fileno(),
                 num_api_servers=settings.api_processes,
                 log_level=settings.log_level,
                 generate_client_file=False,
@@ -102,16 +110,16 @@ class Server(litserve.LitServer):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,  # nothing here asks for a client's address, and it costs each request
-                loop="uvloop",
+                loop="service.http.event_loop:EventLoop",
                 http=HttpProtocol,
                 ws="none",
                 timeout_keep_alive=settings.idle_seconds,
             )
-        except SystemExit:  # uvicorn's way of saying that it cannot bind
-            log.error("cannot listen: is the port taken?", host=settings.host, port=settings.port)
+        except ListenError as error:
+            log.error("cannot listen", reason=str(error))
             self.exit_code = 1
-        except KeyboardInterrupt:
-            log.warning("stopped in a hurry")
+        except StoppedWhileStarting:
+            pass
         except OSError as error:  # no process, no memory or no descriptor left
             log.error("the server cannot run here", reason=str(error))
             self.exit_code = 1
@@ -119,34 +127,68 @@ class Server(litserve.LitServer):
             log.exception("the server failed")
             self.exit_code = 1
         finally:
+            self.listeners.close()
             _end_children()
         log.info("stopped", exit_code=self.exit_code)
         return self.exit_code
 
-    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
-        """The first signal asks for an orderly stop, the second for a quick one."""
-        if self._stop_asked:
-            raise KeyboardInterrupt
-        self._stop_asked = True
-        # In a thread: the main thread may be inside the event's own lock at this moment.
-        threading.Thread(target=self._stop.set, daemon=True).start()
+    def _after_fork(self, main: int) -> None:
+        """In each forked child, an API process or LitServe's manager.
+
+        The main process's handlers are not for it; and should the main process be killed, the kernel tells the child.
+        Workers are spawned and watch for it.
+        """
+        if self._forks_manager:
+            ignore_stop_signals()  # the main process ends it, also where a terminal signals all processes
+            die_with_parent(main, signal.SIGKILL)
+            return
+        # They wait until the API process takes them: neither are they lost, nor do they end it half started.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, HURRY_SIGNAL))
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        die_with_parent(main, signal.SIGTERM)
 
     def _init_manager(self, num_api_servers: int) -> Any:
         """Waits for the end on an event of this process; LitServe's lives in the manager, and dies with it."""
+        self._forks_manager = True
         manager = super()._init_manager(num_api_servers)
+        self._forks_manager = False
         self._shutdown_event = self._stop
         return manager
+
+    def launch_single_inference_worker(self, lit_api: Any, worker_id: int) -> Any:
+        """Spawns a host anew."""
+        with deaf_children():
+            return super().launch_single_inference_worker(lit_api, worker_id)
+
+    def launch_inference_worker(self, lit_api: Any) -> Any:
+        """Spawns all hosts."""
+        with deaf_children():
+            return super().launch_inference_worker(lit_api)
+
+    def verify_worker_status(self) -> None:
+        """Waits until a host is up, or a signal asks for the end."""
+        while not any(status == WorkerSetupStatus.READY for status in self.workers_setup_status.values()):
+            if any(status == WorkerSetupStatus.ERROR for status in self.workers_setup_status.values()):
+                raise RuntimeError("a worker could not start")
+            if self._stop.wait(_START_LOOK_SECONDS):
+                raise StoppedWhileStarting
+        if self._stop.is_set():
+            raise StoppedWhileStarting
 
     def _start_server(
         self, port: int, count: int, log_level: str, sockets: list[socket.socket], kind: str, **kwargs: Any
     ) -> dict[int, BaseProcess]:
         """Forks the API processes; LitServe never looks at them or at its manager again, so that is done from here."""
         configure_logs(self.settings.log_level, self.settings.log_format)  # LitServe has set up its own
-        processes: dict[int, BaseProcess] = super()._start_server(port, count, log_level, sockets, kind, **kwargs)
-        self._listeners = sockets
+        for copy in sockets:
+            copy.close()
+        listening = self.listeners.listen()
+        processes: dict[int, BaseProcess] = super()._start_server(port, count, log_level, listening, kind, **kwargs)
         self._api_processes = list(processes.values())
         threading.Thread(target=self._watch, name="watch-processes", daemon=True).start()
-        log.info("serving", url=f"http://{self.settings.host}:{self.settings.port}", store=str(self.settings.store))
+        log.info("serving", url=self.listeners.url, store=str(self.settings.store))
         return processes
 
     def _watch(self) -> None:
@@ -164,42 +206,31 @@ class Server(litserve.LitServer):
             self._stop.set()
 
     def _perform_graceful_shutdown(self, manager: Any, _: Any, shutdown_reason: str = "normal") -> None:
-        """Drains all API processes side by side, which LitServe would do one after the other; then ends the rest."""
+        """Drains all API processes side by side, which LitServe would do one after the other.
+
+        `serve` ends the rest: hosts and LitServe's manager hold nothing.
+        """
         self._stop.set()  # LitServe's monitor would restart the workers that are about to be stopped
-        settings = self.settings
-        for process in self._api_processes:
-            process.terminate()
-        ended = [process.sentinel for process in self._api_processes]
-        wait(ended[:1], settings.drain_seconds + _STOP_SECONDS)
-        for listener in self._listeners:
-            # Closing would not do: children have copies, which would take connections that nobody answers.
-            with contextlib.suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
-        deadline = time.monotonic() + settings.shutdown_seconds + _STOP_SECONDS
-        for process in self._api_processes:
-            process.join(max(0.0, deadline - time.monotonic()))
-            if process.is_alive():
-                log.error("an API process did not stop in time; killed", process=process.name)
-                process.kill()
-        super()._perform_graceful_shutdown(manager, {}, shutdown_reason)
+        Drain(self._api_processes, self.listeners, self.settings, self._hurry).run()
 
 
 def serve(settings: Settings, api: type[PredictAPI] = PredictAPI) -> int:
-    """Serves a store; returns the exit code.
+    """Serves a store; returns the exit code. Stop signals are ignored in this process from then on.
 
     Args:
         settings: all of them.
         api: what runs the models in the workers.
     """
-    early_signals: list[int] = []  # from here on there is something to clear away
-    for signum in _STOP_SIGNALS:
-        signal.signal(signum, lambda signum, _: early_signals.append(signum))
+    signals = StopSignals()
+    signals.take()
     try:
         check_start(settings)
+        certificate = Certificate.from_settings(settings)
+        listeners = Listeners(settings)
         runtime_dir, lock = make_runtime_dir(runtime_parent(settings))
-    except StartError as error:
+    except (StartError, CertificateError, ListenError) as error:
         print(f"axon-serve: {error}", file=sys.stderr)  # noqa: T201
-        return error.exit_code
+        return error.exit_code if isinstance(error, StartError) else CANNOT_RUN
     tempfile.tempdir = str(runtime_dir)  # where LitServe's manager puts its socket, and leaves it
     try:
         log_pipe = LogPipe(settings.log_format)
@@ -214,8 +245,9 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI) -> int:
             report_the_unexpected()
             _note_what_may_surprise(settings)
             _allow_files(settings.max_connections + _FILES_BESIDE_CONNECTIONS)
-            return Server(settings, runtime_dir, log_pipe, early_signals, api).serve()
+            return Server(settings, runtime_dir, log_pipe, listeners, signals, certificate, api).serve()
     finally:
+        ignore_stop_signals()
         os.close(lock)
         shutil.rmtree(runtime_dir, ignore_errors=True)
 
@@ -228,7 +260,7 @@ def _note_what_may_surprise(settings: Settings) -> None:
         )
     if links := service_links(os.environ):
         log.warning("variables that an orchestrator sets for a service called axon are passed over", variables=links)
-    if settings.api_keys is None and settings.api_keys_file is None and settings.host != "127.0.0.1":
+    if settings.api_keys is None and settings.api_keys_file is None and not is_loopback(settings):
         log.warning("open to whoever can reach it: no API keys are set", host=settings.host)
 
 
@@ -248,25 +280,10 @@ def _resolve_device(device: str) -> str:
     return device
 
 
-def _after_fork(main: int) -> None:
-    """In each forked child (API processes and LitServe's manager).
-
-    The main process's handlers are not for it (uvicorn puts them back when it ends); and should the main process be
-    killed, the kernel tells the child, since the manager would never notice. Workers are spawned and watch for it.
-    """
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    die_with_parent(main, signal.SIGTERM)
-
-
 def _end_children() -> None:
-    """Leaves no process behind, however the server came to its end."""
+    """Leaves no process behind, however the server came to its end. None of them has anything left to do."""
     children = multiprocessing.active_children()
     for child in children:
-        child.terminate()
-    deadline = time.monotonic() + _HURRIED_STOP_SECONDS
+        child.kill()
     for child in children:
-        child.join(max(0.0, deadline - time.monotonic()))
-        if child.is_alive():
-            child.kill()
-            child.join()
+        child.join()

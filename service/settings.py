@@ -35,8 +35,22 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AXON_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     store: Path = Field(Path("checkpoints"), description="Folder of models to serve.")
-    host: Literal["0.0.0.0", "127.0.0.1", "::"] = Field("0.0.0.0", description="Address to listen on.")  # noqa: S104
-    port: int = Field(8000, ge=1024, le=65535, description="Port to listen on.")
+    host: str = Field(
+        "0.0.0.0",  # noqa: S104
+        pattern=r"^\S+$",
+        description="Address or host name to listen on; `::` takes IPv6 and IPv4.",
+    )
+    port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
+    socket: Path | None = Field(None, description="Path of a Unix socket to listen on, instead of host and port.")
+    socket_mode: str = Field(
+        "660",
+        pattern="^[0-7]{3}$",
+        description="Permissions of the Unix socket, in octal; connecting takes write permission.",
+    )
+    tls_certificate: Path | None = Field(
+        None, description="PEM file of the certificate and its chain; with it and its key, the server speaks HTTPS."
+    )
+    tls_key: Path | None = Field(None, description="PEM file of the certificate's private key, without a passphrase.")
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto", description="Where models run; `auto` is CUDA where there is a GPU, else the CPU."
     )
@@ -149,6 +163,17 @@ class Settings(BaseSettings):
         if "*" in origins and len(origins) > 1:
             raise ValueError("* is for every origin; leave the others out")
         return " ".join(origins) or None
+
+    @field_validator("host")
+    @classmethod
+    def _host_without_brackets(cls, host: str) -> str:
+        return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("AXON_TLS_CERTIFICATE and AXON_TLS_KEY must be set together; one of them is missing.")
+        return self
 
     @model_validator(mode="after")
     def _limits_fit_each_other(self) -> Self:

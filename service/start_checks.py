@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import socket
 import tempfile
 from pathlib import Path
 
@@ -42,7 +40,6 @@ def check_start(settings: Settings) -> None:
     if settings.device == "cuda" and not check_cuda_with_nvidia_smi():
         raise StartError("AXON_DEVICE: there is no CUDA device on this machine; set it to cpu or auto.")
     _check_store(settings)
-    _check_address(settings)
 
 
 def runtime_parent(settings: Settings) -> Path:
@@ -116,27 +113,6 @@ def _check_store(settings: Settings) -> None:
             raise StartError(f"AXON_DEFAULT_MODEL: {error} {root} has {known}.") from None
     except AxonError as error:
         raise StartError(f"AXON_DEFAULT_MODEL: {error}") from None
-
-
-def _check_address(settings: Settings) -> None:
-    """Takes the address for a moment."""
-    if getattr(settings, "socket", None) is not None:
-        return
-    host, port = str(settings.host), settings.port
-    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, kind, protocol, _, address = found[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except socket.gaierror as error:
-        raise StartError(f"AXON_HOST: {host!r} is no address of this machine: {error.strerror}.") from None
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise StartError(f"AXON_PORT: cannot listen on {place}: the port is taken.", CANNOT_RUN) from None
-        name = "AXON_PORT" if error.errno == errno.EACCES else "AXON_HOST"
-        raise StartError(f"{name}: cannot listen on {place}: {_reason(error)}.", CANNOT_RUN) from None
 
 
 def _reason(error: OSError) -> str:

@@ -118,6 +118,9 @@ class Service:
         self.loop.call_soon_threadsafe(answer)
         assert released.wait(10)
 
+    def listener_is_open(self) -> bool:
+        return self.listener.fileno() >= 0
+
     def stop(self) -> None:
         self.server.should_exit = True
         self.thread.join(10)

@@ -70,6 +70,10 @@ class ClientProgress:
             self._overdue_since, self.overdue_bytes = since, self._in_kernel(termios.FIONREAD)
         return self.overdue_bytes > 0
 
+    def has_sent(self) -> bool:
+        """Returns True if bytes of the client are still to be read."""
+        return self._in_kernel(termios.FIONREAD) > 0
+
     def half_close(self) -> None:
         """Takes note that the client sends no more."""
         self.half_closed = True

@@ -65,6 +65,7 @@ class ConnectionWatch:
         self.buffered_bytes = 0
         self.inflations = InflationQueue()
         self._on_refused = on_refused
+        self.draining = False  # the server is about to stop: each connection's next answer is its last
         self._allowed = (limits.header_seconds, limits.body_seconds, None, limits.idle_seconds, _LINGER_SECONDS)
         self._connections: set[Watched] = set()
         self._reserve: dict[Watched, float] = {}  # by when they came, oldest first

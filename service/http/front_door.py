@@ -13,6 +13,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,13 +21,17 @@ from models.store import Store
 from service.batching.batcher import Batcher
 from service.batching.catalog import Catalog
 from service.batching.link import WorkerPool
+from service.certificate import Certificate
+from service.drain import HURRY_SIGNAL
 from service.errors import ServiceError
 from service.http.access import Access
 from service.http.app import PREDICT_PATH, create_app
 from service.http.client_address import ClientAddresses
 from service.http.compressed_answers import WithCompression
+from service.http.connection_shares import ConnectionShares
 from service.http.connection_watch import ConnectionWatch, HttpLimits
 from service.http.cors import Cors
+from service.http.event_loop import EventLoop
 from service.http.exchange import DirectEndpoint
 from service.http.head_requests import WithHead
 from service.http.loop_watch import LoopWatch
@@ -37,6 +42,7 @@ from service.http.routes.health import health_router
 from service.http.routes.metrics import metrics_router
 from service.http.routes.models import models_router
 from service.http.routes.predict import PredictEndpoint
+from service.listeners import Listeners
 from service.logs import LimitedLog, configure_logs, get_logger, report_suppressed
 from service.metrics import ApiMetrics
 from service.settings import Settings
@@ -56,15 +62,32 @@ class FrontDoor:
     It is made before the processes fork and holds nothing then; on ASGI's startup event each process builds its own
     catalog, batcher and links.
 
+    Args:
+        settings: settings of the server.
+        runtime_dir: folder of the workers' sockets and the metric files.
+        workers: number of workers.
+        listeners: sockets that all API processes accept from.
+        certificate: TLS certificate; None serves plain HTTP.
+
     Attributes:
         response_queue_id: which API process this is; LitServe sets it before each fork.
     """
 
-    def __init__(self, settings: Settings, runtime_dir: Path, workers: int) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        runtime_dir: Path,
+        workers: int,
+        listeners: Listeners,
+        certificate: Certificate | None,
+    ) -> None:
         self.response_queue_id = 0
         self._settings = settings
         self._runtime_dir = runtime_dir
         self._workers = workers
+        self._listeners = listeners
+        self._certificate = certificate
+        self._shares = ConnectionShares(settings.api_processes)
         self._http_limits = HttpLimits(
             header_seconds=settings.header_seconds,
             body_seconds=settings.body_seconds,
@@ -76,7 +99,7 @@ class FrontDoor:
         self._access = Access.from_settings(settings)
         self._was_ready = False
         self._draining = False
-        self._stopping: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or runs the process's lifespan."""
@@ -106,6 +129,8 @@ class FrontDoor:
         settings = self._settings
         configure_logs(settings.log_level, settings.log_format)
         renew_request_ids()
+        self._loop = cast(EventLoop, asyncio.get_running_loop())
+        self._loop.prepare(self._shares.of(self.response_queue_id), self._http_limits, self._certificate)
         self._metrics = metrics = ApiMetrics(self._runtime_dir / "metrics")
         self._pool = WorkerPool(
             [socket_path(self._runtime_dir, worker) for worker in range(self._workers)],
@@ -160,8 +185,7 @@ class FrontDoor:
         ]
         if access is not None:
             self._followers.append(asyncio.create_task(access.follow(settings.reload_seconds), name="keys"))
-        self._drain_on(signal.SIGTERM)
-        self._drain_on(signal.SIGINT)
+        self._take_signals()
         # What was imported stays for good: the collector need not walk it again and again (a pause of 100 ms).
         gc.collect()
         gc.freeze()
@@ -181,6 +205,8 @@ class FrontDoor:
                 self._metrics.measure_memory()
                 self._metrics.set_longest_hold(self._loop_watch.longest_seconds)
                 report_suppressed()
+                if self._certificate is not None:
+                    self._certificate.refresh()
                 # Versions are checked by loading them on the workers, so the first look waits for all of these.
                 if self._was_ready or self._pool.up == self._workers:
                     await self._catalog.refresh()
@@ -250,27 +276,47 @@ class FrontDoor:
         self._metrics.connection_refused()
         limited_log.warning("a connection was refused: there are too many", limit=self._settings.max_connections)
 
-    def _drain_on(self, signum: signal.Signals) -> None:
-        """On the signal: readiness says no at once, and after `drain_seconds` uvicorn stops in its orderly way.
+    def _take_signals(self) -> None:
+        """SIGTERM begins the drain, `HURRY_SIGNAL` ends it.
 
-        Between the two, requests are still answered, each asking its client to connect anew, so that none is caught
-        on a connection that closes.
+        A terminal and a service manager signal all processes of a server. What ends it is the main process's to decide,
+        so SIGINT and SIGHUP are nothing here, and a second SIGTERM does not hurry.
         """
-        stop = signal.getsignal(signum)  # uvicorn's
-        if not callable(stop):
-            return
+        stop = cast(SignalHandler, signal.getsignal(signal.SIGTERM))  # uvicorn's
         loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._drain, stop)
+        loop.add_signal_handler(HURRY_SIGNAL, self._hurry, stop)
+        for ignored in (signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(ignored, _pass)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, HURRY_SIGNAL))
 
-        def drain() -> None:
-            if self._draining:
-                if self._stopping is not None:
-                    self._stopping.cancel()
-                    self._stopping = None
-                    stop(signum, None)
-                return
-            self._draining = True
-            self._predict.close_connections()
-            log.info("draining", seconds=self._settings.drain_seconds, waiting=self._batcher.waiting_requests)
-            self._stopping = loop.call_later(self._settings.drain_seconds, stop, signum, None)
+    def _drain(self, stop: SignalHandler) -> None:
+        """Readiness says no at once, and requests are taken for `drain_seconds` more.
 
-        loop.add_signal_handler(signum, drain)
+        Each answer asks its client to connect anew, so that none is caught on a connection that closes.
+        """
+        if self._draining:
+            return
+        self._draining = self.watch.draining = True
+        self._predict.close_connections()
+        log.info("draining", seconds=self._settings.drain_seconds, waiting=self._batcher.waiting_requests)
+        self._leaving = asyncio.create_task(self._leave(stop), name="leave")
+
+    async def _leave(self, stop: SignalHandler) -> None:
+        """After the drain: refuses newcomers, accepts who has connected, and has uvicorn stop in its orderly way."""
+        await asyncio.sleep(self._settings.drain_seconds)
+        self._listeners.hide()
+        await self._loop.finish_accepting()
+        stop(signal.SIGTERM, None)
+
+    def _hurry(self, stop: SignalHandler) -> None:
+        """Stops without the rest of the drain; what was accepted is answered."""
+        self._draining = self.watch.draining = True
+        self._predict.close_connections()
+        if self._leaving is not None:
+            self._leaving.cancel()
+        stop(signal.SIGTERM, None)
+
+
+def _pass() -> None:
+    """Does nothing."""

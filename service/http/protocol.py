@@ -12,7 +12,7 @@ bodies together, and the time that each of these may take.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 import httptools
@@ -31,6 +31,7 @@ from service.http.response_headers import NOSNIFF
 MAX_HEAD_BYTES = 64 * 1024
 _FAIR_READ_BYTES = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_FIRST_REQUEST_SECONDS = 1.0  # when the server stops, a client that has just connected has so long to begin a request
 _HEAD_MAY_COME = (Phase.HEAD, Phase.HANDLING)  # what comes while a request is handled is the next one's head
 
 
@@ -50,9 +51,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     Attributes:
         phase, since: what it does, and from when on, by the watch's clock.
+        on_lost: callable for the end of the connection.
     """
 
     app: Any
+    on_lost: Callable[[], None] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -67,7 +70,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._date_headers: list[tuple[bytes, bytes]] = []
         self._default_headers = b""
         self._reads_next = False  # the next exchange of the pipeline is scheduled
-        self._draining = False
+        self._draining = self.watch.draining
         self._in_reserve = False  # beyond the limit of connections: its first request may be a probe
         self._last_words: Problem | None = None  # said of bytes that are no request, once the requests are answered
 
@@ -84,6 +87,8 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client has gone, or we have closed."""
         self.watch.remove(self)
+        if self.on_lost is not None:
+            self.on_lost()
         super().connection_lost(exc)
         for exchange in list(self._unanswered):
             exchange.drop()
@@ -97,10 +102,18 @@ class HttpProtocol(HttpToolsProtocol):
                 exchange.keep_alive = False
         elif self.phase == Phase.HEAD and self._head_bytes:
             pass  # the rest of a request is on its way
+        elif self.phase in (Phase.HEAD, Phase.IDLE) and self._client.has_sent():
+            pass  # a request has come, and is about to be read
+        elif self.phase == Phase.HEAD and (left := self.since + _FIRST_REQUEST_SECONDS - self.watch.now) > 0:
+            self.loop.call_later(left, self._close_unused)  # its client is perhaps about to send its first request
         elif self.phase in (Phase.HEAD, Phase.IDLE, Phase.LINGERING):
             self.transport.close()
         else:
             super().shutdown()
+
+    def _close_unused(self) -> None:
+        if self.phase == Phase.HEAD and not self._head_bytes and not self._client.has_sent():
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the client."""
@@ -239,7 +252,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.url, self.expect_100_continue = url, expect
         self.headers += headers
         super().on_headers_complete()
-        if self._draining:
+        if self._draining or self.watch.draining:
             self.cycle.keep_alive = False
 
     def _check_head(self, fields: Fields) -> None:

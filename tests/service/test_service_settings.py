@@ -12,7 +12,11 @@ from service.settings import Settings
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("PORT", "80", "1024"),
+        ("PORT", "0", "1"),
+        ("PORT", "65536", "65535"),
+        ("HOST", "", "match"),
+        ("SOCKET_MODE", "rw", "match"),
+        ("TLS_KEY", "key.pem", "AXON_TLS_CERTIFICATE"),
         ("PORT", "http", "integer"),
         ("WORKERS", "0", "1"),
         ("DEVICE", "tpu", "cuda"),

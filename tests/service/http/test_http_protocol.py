@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -352,3 +353,18 @@ def test_a_stopping_server_answers_what_has_come_in_part(make_service: Callable[
             received = read(stream)
             assert received.endswith(expected)
             assert b"connection: close" in received
+
+
+def test_who_has_just_connected_when_the_server_stops_may_still_ask(service: Service) -> None:
+    with service.connect() as silent, service.connect() as asks:
+        service.exchange(post(b"x", close=True))  # by now both are accepted
+        service.server.should_exit = True
+        wait_until(lambda: not service.listener_is_open())
+        asks.sendall(post(b"late"))
+        answer = read(asks)
+        assert answer.endswith(b"late")
+        assert b"connection: close" in answer
+        began = time.monotonic()
+        assert silent.recv(100) == b""
+        assert time.monotonic() - began < 5
+    service.stop()

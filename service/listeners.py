@@ -1,0 +1,235 @@
+"""Where the server listens: TCP addresses or a Unix socket, opened once by the main process for all API processes.
+
+All API processes accept from one queue, so a process that hangs or dies holds up no connection that waits there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import os
+import select
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+from service.settings import Settings
+
+BACKLOG = 4096  # connections that may wait to be accepted; the kernel cuts it to net.core.somaxconn
+_SO_BINDTOIFINDEX = 62  # asm-generic/socket.h; Python has no name for it
+_NO_INTERFACE = 0x7FFF_FFFF
+_NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+_MAX_SOCKET_PATH = 107  # bytes that a Unix socket's address holds on Linux
+
+
+class ListenError(Exception):
+    """The server cannot listen where the settings say; the message is one sentence for the person who starts it."""
+
+
+class Listeners:
+    """The listening sockets of a server.
+
+    TCP addresses are bound when this is made, so that a wrong one ends the start at once; nobody can connect before
+    `listen`. A Unix socket has a path only from `listen` on.
+
+    Args:
+        settings: `host` and `port`, or `socket` and `socket_mode`.
+
+    Attributes:
+        sockets: one socket for each address of the host, or the Unix socket.
+        url: base URL of the service, or `unix:` and the socket's path.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._path = settings.socket
+        self._mode = int(settings.socket_mode, 8)
+        self._identity: tuple[int, int] | None = None
+        if self._path is None:
+            scheme = "http" if settings.tls_certificate is None else "https"
+            host = settings.host
+            self.sockets = _bind_tcp(host, settings.port)
+            self.url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
+        else:
+            self.sockets = [_make_unix_socket(self._path)]
+            self.url = f"unix:{self._path}"
+
+    def listen(self) -> list[socket.socket]:
+        """Lets clients connect; returns the sockets. Raises ListenError where another server was faster."""
+        if self._path is not None:
+            self._bind_path(self._path)
+        for listener in self.sockets:
+            try:
+                listener.listen(BACKLOG)
+            except OSError as error:
+                host, port = listener.getsockname()[:2]
+                raise ListenError(_tcp_fault(host, port, error)) from None
+            listener.setblocking(False)
+        return self.sockets
+
+    def hide(self) -> None:
+        """Refuses new connections at once, while those that the kernel has taken stay in the queue.
+
+        Closing a listening socket resets what waits in its queue. A TCP socket that is bound to an interface that does
+        not exist is found by no SYN, so newcomers are refused, and handshakes that have begun still end in the queue.
+        A Unix socket is hidden by removing its path. Repeating the call, also from another process, does no harm.
+        """
+        if self._path is not None:
+            self._remove_path()
+            return
+        for listener in self.sockets:
+            # EPERM: another process has hidden it. Other errors: a kernel before 5.7, which goes on until `close`.
+            with contextlib.suppress(OSError):
+                listener.setsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX, _NO_INTERFACE)
+
+    def all_accepted(self) -> bool:
+        """Returns True if no connection waits to be accepted."""
+        poll = select.poll()
+        for listener in self.sockets:
+            poll.register(listener, select.POLLIN)
+        return not poll.poll(0)
+
+    def close(self) -> None:
+        """Closes the sockets for all processes; what still waits in their queues is reset."""
+        self._remove_path()
+        for listener in self.sockets:
+            # Closing alone would not do: children have copies, which would take connections that nobody answers.
+            with contextlib.suppress(OSError):
+                listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        self.sockets = []
+
+    def _bind_path(self, path: Path) -> None:
+        _remove_stale(path)
+        previous = os.umask(0o777)  # nobody may connect before the mode is set
+        try:
+            self.sockets[0].bind(str(path))
+            path.chmod(self._mode)
+            found = path.stat()
+        except OSError as error:
+            raise ListenError(_path_fault(path, error)) from None
+        finally:
+            os.umask(previous)
+        self._identity = (found.st_dev, found.st_ino)
+
+    def _remove_path(self) -> None:
+        """Removes the socket's path, unless another server has put its own there."""
+        if self._path is None or self._identity is None:
+            return
+        with contextlib.suppress(OSError):
+            found = self._path.lstat()
+            if (found.st_dev, found.st_ino) == self._identity:
+                self._path.unlink()
+
+
+def is_loopback(settings: Settings) -> bool:
+    """Returns True if only this machine can connect: by a Unix socket or by a loopback address."""
+    if settings.socket is not None or settings.host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        return False
+
+
+def _bind_tcp(host: str, port: int) -> list[socket.socket]:
+    """Binds every address that a host has, each once; raises ListenError."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ListenError(f"AXON_HOST: {host!r} is no address and no known host name: {reason}.") from None
+    listeners, faults = [], []
+    for family, address in dict.fromkeys((entry[0], entry[4]) for entry in found):
+        try:
+            listeners.append(_bind_address(family, address))
+        except OSError as error:
+            faults.append(error)
+    # A name may have addresses that this machine lacks: `localhost` is `::1`, too, where there is no IPv6.
+    serious = [fault for fault in faults if fault.errno not in _NO_SUCH_ADDRESS]
+    if serious or not listeners:
+        for listener in listeners:
+            listener.close()
+        raise ListenError(_tcp_fault(host, port, (serious or faults)[0])) from None
+    return listeners
+
+
+def _bind_address(family: int, address: Any) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:  # `::` takes IPv4 as well, whatever the kernel's default
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _tcp_fault(host: str, port: int, error: OSError) -> str:
+    place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    match error.errno:
+        case errno.EADDRINUSE:
+            return f"AXON_PORT: cannot listen on {place}: the port is taken."
+        case errno.EACCES | errno.EPERM:
+            return (
+                f"AXON_PORT: cannot listen on {place}: a port this low takes root, "
+                "the capability CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start."
+            )
+        case errno.EADDRNOTAVAIL:
+            return f"AXON_HOST: cannot listen on {place}: no interface of this machine has this address."
+        case errno.EAFNOSUPPORT:
+            return f"AXON_HOST: cannot listen on {place}: this machine has no IPv6."
+        case _:
+            return f"AXON_HOST: cannot listen on {place}: {error.strerror}."
+
+
+def _make_unix_socket(path: Path) -> socket.socket:
+    """Checks what can be checked of a path before it is needed; raises ListenError."""
+    if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+        raise ListenError(
+            f"AXON_SOCKET: {path} is longer than the {_MAX_SOCKET_PATH} bytes that a Unix socket may have."
+        )
+    if not path.parent.is_dir():
+        raise ListenError(f"AXON_SOCKET: there is no folder {path.parent}.")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ListenError(f"AXON_SOCKET: the folder {path.parent} is not writable for this process.")
+    _check_free(path)
+    return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+
+def _check_free(path: Path) -> bool:
+    """Returns True if a socket lies there that no server listens on; raises ListenError where a path is taken."""
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise ListenError(_path_fault(path, error)) from None
+    if not stat.S_ISSOCK(mode):
+        raise ListenError(f"AXON_SOCKET: {path} is there already, and is no socket.")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return True
+        except OSError as error:
+            if error.errno != errno.EAGAIN:  # EAGAIN: its queue is full
+                raise ListenError(_path_fault(path, error)) from None
+    raise ListenError(f"AXON_SOCKET: another process listens on {path} already.")
+
+
+def _remove_stale(path: Path) -> None:
+    """Removes the socket that a server left behind which was killed."""
+    if _check_free(path):
+        try:
+            path.unlink()
+        except OSError as error:
+            raise ListenError(_path_fault(path, error)) from None
+
+
+def _path_fault(path: Path, error: OSError) -> str:
+    return f"AXON_SOCKET: cannot listen on {path}: {error.strerror}."

@@ -1,0 +1,162 @@
+"""Clients that connect anew while the server stops, bare and behind proxies; newcomers beside a thousand busy clients.
+
+Who has connected is answered, and who comes too late is refused: nothing is accepted and then dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+import uvloop
+from proxies import Proxy, Replica
+from reconnecting import Outcome, ReconnectingClients
+from serving import Server, running
+
+from models.store import Store
+
+pytestmark = pytest.mark.faults
+
+STOPS = 5
+BUSY_CLIENTS = 1000
+
+Tell = Callable[[object], None]
+
+
+def needs(program: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(program) is None, reason=f"takes {program}")
+
+
+proxies = pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs(kind)) for kind in ("nginx", "haproxy")])
+
+
+def stop_under_load(server: Server, port: int, *, keep_alive: bool) -> Outcome:
+    """Stops a server while clients reconnect to a port, its own or a proxy's."""
+    with ReconnectingClients(port, keep_alive=keep_alive) as clients:
+        assert server.process is not None
+        server.process.send_signal(signal.SIGTERM)
+        server.ended(0)
+        gone = clients.outcome.refused + clients.outcome.statuses.total()
+        deadline = time.monotonic() + 5
+        while clients.outcome.refused + clients.outcome.statuses.total() < gone + 16:  # each has tried once more
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    return clients.outcome
+
+
+@pytest.mark.parametrize("api_processes", [1, 2])
+@pytest.mark.parametrize("keep_alive", [False, True], ids=["a connection a request", "until told to close"])
+def test_no_request_of_clients_that_reconnect_is_lost(
+    store: Store, tmp_path: Path, tell: Tell, keep_alive: bool, api_processes: int
+) -> None:
+    for _ in range(STOPS):
+        server = Server(store.root, tmp_path, api_processes=api_processes)
+        try:
+            server.start()
+            outcome = stop_under_load(server, server.port, keep_alive=keep_alive)
+        finally:
+            server.kill()
+        tell(outcome)
+        assert not outcome.lost, outcome
+        assert outcome.statuses.keys() == {200}
+
+
+@proxies
+def test_behind_a_proxy_nothing_fails_that_was_accepted(store: Store, tmp_path: Path, tell: Tell, kind: str) -> None:
+    server = Server(store.root, tmp_path)
+    try:
+        server.start()
+        with Proxy(kind, tmp_path, [server.port]) as proxy:
+            outcome = stop_under_load(server, proxy.port, keep_alive=True)
+            broken = proxy.broken()
+        tell(outcome)
+        assert not outcome.lost, outcome
+        assert not broken, "the proxy was refused a connection, and nothing else"
+        # A proxy that is refused by its only server has nobody to ask: 502 of nginx, 503 of HAProxy.
+        assert outcome.statuses.keys() == {200, 502 if kind == "nginx" else 503}, outcome
+    finally:
+        server.kill()
+
+
+@proxies
+def test_behind_a_proxy_that_has_a_second_server_no_client_notices(
+    store: Store, tmp_path: Path, tell: Tell, kind: str
+) -> None:
+    server = Server(store.root, tmp_path)
+    try:
+        server.start()
+        with Replica() as replica, Proxy(kind, tmp_path, [server.port, replica.port]) as proxy:
+            outcome = stop_under_load(server, proxy.port, keep_alive=True)
+            tell(outcome)
+            assert not outcome.lost, outcome
+            assert outcome.statuses.keys() == {200}, outcome
+            assert replica.answers
+    finally:
+        server.kill()
+
+
+@contextlib.contextmanager
+def busy_clients(port: int) -> Iterator[None]:
+    """Connections that each send their next request as soon as anything of an answer has come."""
+    body = orjson.dumps({"model": "price", "instances": [[100, 3]] * 20})
+    request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+
+    class Busy(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport = transport
+            self.send()
+
+        def data_received(self, data: bytes) -> None:
+            self.send()
+
+        def send(self) -> None:
+            self.transport.write(request)  # type: ignore[attr-defined]
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        made = [await loop.create_connection(Busy, "127.0.0.1", port) for _ in range(BUSY_CLIENTS)]
+        up.set()
+        while not done.is_set():
+            await asyncio.sleep(0.1)
+        for transport, _ in made:
+            transport.abort()
+
+    up, done = threading.Event(), threading.Event()
+    thread = threading.Thread(target=lambda: uvloop.run(run()), name="busy")
+    thread.start()
+    up.wait()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_newcomers_are_answered_beside_a_thousand_that_burst(store: Store, tmp_path: Path, tell: Tell) -> None:
+    body = orjson.dumps({"model": "price", "instances": [[100, 3]]})
+    request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body
+    waits = []
+    with running(store.root, tmp_path) as server, busy_clients(server.port):
+        for _ in range(10):
+            began = time.monotonic()
+            with contextlib.ExitStack() as stack:
+                streams = [
+                    stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+                    for _ in range(20)
+                ]
+                for stream in streams:
+                    stream.sendall(request)
+                for stream in streams:
+                    assert stream.recv(65536).startswith(b"HTTP/1.1 ")
+                    waits.append(time.monotonic() - began)
+    tell(f"newcomers waited {sum(waits) / len(waits):.2f} s on average, {max(waits):.2f} s at most")
+    assert max(waits) < 2
