@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from service.batching.batcher import Answer
+from service.batching.ticket import Answer
 
 
 class Awaited:

@@ -14,285 +14,27 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import deque
 from collections.abc import Callable
-from itertools import accumulate
-from typing import Any, Protocol, cast
+from typing import cast
 
-import numpy as np
-from numpy.typing import NDArray
-
+from service.batching.batch import Batch
 from service.batching.catalog import ServedVersion
 from service.batching.deadlines import DeadlineWheel
-from service.batching.encoded_rows import EncodedRows, encoded_row
-from service.batching.extreme_rows import error_of, not_finite_rows
+from service.batching.encoded_rows import EncodedRows
 from service.batching.link import WorkerPool
 from service.batching.pace import Pace
-from service.errors import ClientGone, DeadlineExceeded, ModelFault, ModelUnavailable, QueueFull
+from service.batching.ticket import Span, Ticket, Waiter
+from service.batching.version_queue import VersionQueue
+from service.errors import ClientGone, ModelFault, ModelUnavailable, QueueFull
 from service.stream import frames
-from service.stream.frames import AnswerFrame, Kind
 
 _ALONE_AFTER_LOSSES = 2
 _GIVE_UP_AFTER_LOSSES = 3
 MAX_RETRY_AFTER = 60
 _UNKNOWN = Pace()  # of a version of which no batch has come back; never observed
-_LEAST_SECONDS = 1e-6  # of a batch: no clock tells less apart
 MOST_OF_DEADLINE = 0.5  # what may pass in the queue; the rest is for batches under way and for a wrong estimate
 _MAX_BATCH_BYTES = 4 << 20  # a frame of more takes the event loop milliseconds to put together
 _TURN_ROWS = 512  # a request of more gives way to others; by so many, and a batch, it holds up a smaller one at most
-
-
-class Answer:
-    """Answers to the rows of a batch, or of a request that was cut into several.
-
-    Args:
-        matrices: `(rows, width)` float32 each, one after the other.
-
-    Attributes:
-        memo: what a front door made of the whole answer for its first request, and keeps for the others of the batch.
-    """
-
-    __slots__ = ("_matrices", "memo")
-
-    def __init__(self, *matrices: NDArray[np.float32]) -> None:
-        self._matrices = matrices
-        self.memo: Any = None
-
-    @property
-    def matrix(self) -> NDArray[np.float32]:
-        """`(rows, width)` all answers."""
-        return self._matrices[0] if len(self._matrices) == 1 else np.concatenate(self._matrices)
-
-    @property
-    def width(self) -> int:
-        """Numbers of one row's answer."""
-        return int(self._matrices[0].shape[1])
-
-    def cut(self, start: int, rows: int) -> tuple[NDArray[np.float32], ...]:
-        """Gives the answers to `rows` rows from `start` on, without a copy; all of them where there are several."""
-        return self._matrices if len(self._matrices) > 1 else (self._matrices[0][start : start + rows],)
-
-
-class Waiter(Protocol):
-    """Whoever wants a request's answer. One of the two methods is called, once; neither may raise."""
-
-    @property
-    def disconnected(self) -> bool:
-        """Whether the answer is not wanted any more; asked just before rows would be sent."""
-
-    def answered(self, answer: Answer, start: int) -> None:
-        """The answer is there; the request's rows begin at row `start` of it."""
-
-    def failed(self, error: Exception) -> None:
-        """There will be none: `DeadlineExceeded`, `ModelFault`, `RowError` or `ClientGone`."""
-
-
-class Ticket:
-    """One request's rows in the batcher."""
-
-    __slots__ = (
-        "_batcher",
-        "arrived",
-        "data",
-        "deadline",
-        "done",
-        "losses",
-        "pieces",
-        "queued",
-        "queued_turn",
-        "rows",
-        "served",
-        "waiter",
-    )
-
-    def __init__(
-        self,
-        batcher: Batcher,
-        served: ServedVersion,
-        data: frames.Buffer | EncodedRows,
-        rows: int,
-        deadline: float,
-        waiter: Waiter,
-    ) -> None:
-        self._batcher = batcher
-        self.served = served
-        self.data = data
-        self.rows = rows
-        self.deadline = deadline
-        self.waiter = waiter
-        self.arrived = time.perf_counter()
-        self.done = False
-        self.queued = 0  # rows of it that are in the queue now
-        self.queued_turn = 0  # of these, those that stand before a small request
-        self.losses = 0
-        self.pieces: dict[int, NDArray[np.float32]] | None = None
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one row."""
-        return self.data.row_bytes if isinstance(self.data, EncodedRows) else len(self.data) // self.rows
-
-    def expire(self) -> None:
-        """The deadline has passed: whoever waits is told now, and rows not yet sent never will be."""
-        self.fail(DeadlineExceeded("the deadline passed before the answer was there."))
-
-    def finish(self, answer: Answer, start: int) -> None:
-        """Ends it with its answer, unless it has ended."""
-        if not self.done:
-            self.done = True
-            self._batcher.forget(self)
-            self.waiter.answered(answer, start)
-
-    def fail(self, error: Exception) -> None:
-        """Ends it with an error, unless it has ended."""
-        if not self.done:
-            self.done = True
-            self._batcher.forget(self)
-            self.waiter.failed(error)
-
-    def add_piece(self, start: int, piece: NDArray[np.float32]) -> None:
-        """Takes the answer to a span of rows, and ends when all spans are there."""
-        pieces = self.pieces = {} if self.pieces is None else self.pieces
-        pieces[start] = piece
-        if sum(map(len, pieces.values())) == self.rows:
-            self.finish(Answer(*(pieces[at] for at in sorted(pieces))), 0)
-
-
-Span = tuple[Ticket, int, int]  # a ticket's rows from … up to …
-
-
-class Batch:
-    """Spans of one model version under way to a worker."""
-
-    __slots__ = ("_batcher", "_behind", "_finished", "_kind", "_sent", "key", "rows", "spans", "suspect")
-
-    def __init__(self, batcher: Batcher, key: str, spans: list[Span], behind: Batch | None = None) -> None:
-        self._batcher = batcher
-        self._behind = behind  # the batch that the worker has to answer first
-        self._finished = 0.0  # by the worker's clock, as `_sent` is by ours: both are the machine's monotonic clock
-        self._sent = time.monotonic()
-        self._kind = Kind.RETRY if spans[0][0].losses else Kind.PREDICT
-        self.key = key
-        self.spans = spans
-        self.rows = 0
-        # Whether the worker may have died of it. The first time it may have been any batch that the worker had.
-        self.suspect = self._kind is Kind.PREDICT
-
-    def encode(self, id_: int) -> bytes:
-        """The batch as a PREDICT frame; as a RETRY, where a worker died with its rows before."""
-        segments, data = [], []
-        deadline = 0.0
-        for ticket, start, stop in self.spans:
-            segments.append(stop - start)
-            rows = ticket.data
-            if isinstance(rows, EncodedRows):
-                data += rows.cut(start, stop)
-            elif stop - start == ticket.rows:
-                data.append(rows)
-            else:
-                row_bytes = ticket.row_bytes
-                data.append(memoryview(rows)[start * row_bytes : stop * row_bytes])
-            if ticket.deadline > deadline:
-                deadline = ticket.deadline
-        self.rows = sum(segments)
-        return frames.encode_predict(id_, self.key, segments, data, deadline, kind=self._kind)
-
-    def started(self) -> None:
-        """The worker has it in hand from now on."""
-        self.suspect = True
-
-    def answered(self, answer: AnswerFrame) -> None:
-        """Gives each request its own rows."""
-        # By when the worker had the answer, and not by when this process came to read it: an API process that is
-        # itself congested would take the model for slow, and refuse what the worker is idle for.
-        self._finished = answer.finished
-        began = self._sent if self._behind is None else max(self._sent, self._behind._finished)
-        self._behind = None
-        self._batcher.batch_done(self.key, self.rows, max(_LEAST_SECONDS, self._finished - began))
-        whole, at = Answer(answer.matrix), 0
-        if answer.faults:
-            self._tell_faults(answer)
-        for ticket, start, stop in self.spans:
-            if stop - start == ticket.rows:
-                ticket.finish(whole, at)
-            elif not ticket.done:
-                ticket.add_piece(start, answer.matrix[at : at + stop - start])
-            at += stop - start
-
-    def refused(self) -> None:
-        """The worker cannot load the model version."""
-        self._batcher.put_back(self)
-
-    def lost(self) -> None:
-        """Its worker died."""
-        self._batcher.batch_lost(self)
-
-    def _tell_faults(self, answer: AnswerFrame) -> None:
-        now = time.monotonic()  # the worker's clock too, which may have seen first that a deadline has passed
-        starts = list(accumulate((stop - start for _, start, stop in self.spans), initial=0))
-        for segment, text in answer.faults.items():
-            ticket, start, _ = self.spans[segment]
-            if ticket.deadline <= now:
-                ticket.expire()
-                continue
-            bad = not_finite_rows(answer.matrix[starts[segment] : starts[segment + 1]], start)
-            if not bad:
-                ticket.fail(ModelFault(text))
-            else:
-                features = np.stack([encoded_row(ticket.data, ticket.rows, row) for row in bad])
-                ticket.fail(error_of(ticket.served.schema, features, bad))
-
-
-class _Queue:
-    """What waits for one model version. `rows` counts what still wants an answer; ended requests leave it at once.
-
-    `turn_rows` counts of them what is answered before a small request that comes now: large ones are cut, and go on
-    behind it.
-    """
-
-    __slots__ = ("_ended", "_turn_rows_of_one", "rows", "scheduled", "spans", "turn_rows")
-
-    def __init__(self, turn_rows_of_one: int) -> None:
-        self._turn_rows_of_one = turn_rows_of_one
-        self.spans: deque[Span] = deque()
-        self.rows = 0
-        self.turn_rows = 0
-        self.scheduled = False
-        self._ended = 0
-
-    def append(self, span: Span) -> None:
-        self.spans.append(span)
-        self._count(span, 1)
-
-    def append_first(self, span: Span) -> None:
-        self.spans.appendleft(span)
-        self._count(span, 1)
-
-    def pop_first(self) -> Span:
-        span = self.spans.popleft()
-        if span[0].queued:
-            self._count(span, -1)
-        else:
-            self._ended = max(0, self._ended - 1)  # a ticket may have had two spans here
-        return span
-
-    def end(self, ticket: Ticket) -> None:
-        """A request has ended with rows still here. They are swept out once they are half of what is here."""
-        self.rows -= ticket.queued
-        self.turn_rows -= ticket.queued_turn
-        ticket.queued = ticket.queued_turn = 0
-        self._ended += 1
-        if 2 * self._ended > len(self.spans):
-            self.spans = deque(span for span in self.spans if span[0].queued)
-            self._ended = 0
-
-    def _count(self, span: Span, sign: int) -> None:
-        ticket, start, stop = span
-        ticket.queued += sign * (stop - start)
-        self.rows += sign * (stop - start)
-        turn = sign * min(stop - start, self._turn_rows_of_one)
-        ticket.queued_turn += turn
-        self.turn_rows += turn
 
 
 class Batcher:
@@ -313,7 +55,7 @@ class Batcher:
         self._turn_rows = min(_TURN_ROWS, max_batch_rows)
         self._max_queue_rows = max_queue_rows
         self._on_resent = on_resent
-        self._queues: dict[str, _Queue] = {}
+        self._queues: dict[str, VersionQueue] = {}
         self._paces: dict[str, Pace] = {}
         self._loop = asyncio.get_running_loop()
         self._deadlines = DeadlineWheel(self._loop)
@@ -358,7 +100,7 @@ class Batcher:
         """
         queue = self._queues.get(served.key)
         if queue is None:
-            queue = self._queues[served.key] = _Queue(self._turn_rows)
+            queue = self._queues[served.key] = VersionQueue(self._turn_rows)
         elif queue.rows:
             self.admit(served, rows, timeout)
         if rows > self._max_queue_rows:
@@ -417,14 +159,14 @@ class Batcher:
 
     def put_back(self, batch: Batch) -> None:
         """Puts a batch back at the head of its queue; the limit does not apply, since its rows were accepted."""
-        queue = self._queues.setdefault(batch.key, _Queue(self._turn_rows))
+        queue = self._queues.setdefault(batch.key, VersionQueue(self._turn_rows))
         for ticket, start, stop in reversed(batch.spans):
             if not ticket.done:
                 queue.append_first((ticket, start, stop))
         if not queue.scheduled:
             self._schedule(batch.key, queue)
 
-    def _schedule(self, key: str, queue: _Queue) -> None:
+    def _schedule(self, key: str, queue: VersionQueue) -> None:
         queue.scheduled = True
         self._loop.call_soon(self._dispatch, key)
 
@@ -465,7 +207,7 @@ class Batcher:
         """Rows of the next batch at most."""
         return min(self._max_batch_rows, self._paces.get(key, _UNKNOWN).batch_rows)
 
-    def _next_spans(self, key: str, queue: _Queue) -> list[Span]:
+    def _next_spans(self, key: str, queue: VersionQueue) -> list[Span]:
         """Takes the next batch's spans from the queue, oldest first."""
         room = max(1, min(self._room(key), _MAX_BATCH_BYTES // queue.spans[0][0].row_bytes))
         share_of_large = max(1, room // 2)

@@ -12,8 +12,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service.batching.batcher import Answer
 from service.batching.catalog import ServedVersion
+from service.batching.ticket import Answer
 
 # From here on, an answer is written in steps of so many numbers, each of which takes about a millisecond.
 STEP_NUMBERS = 16_384

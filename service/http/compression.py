@@ -38,13 +38,13 @@ def accepted_coding(accept_encoding: bytes) -> bytes | None:
         return coding
 
 
-def compress(body: bytes | tuple[bytes, ...], coding: bytes) -> bytes:
+def compress(body: bytes | bytearray | tuple[bytes, ...], coding: bytes) -> bytes:
     """Returns the body, or its parts together, in a coding.
 
     The interpreter's lock is released meanwhile, so a thread holds up nobody.
     """
     stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW_BITS[coding])
-    parts = (body,) if isinstance(body, bytes) else body
+    parts = body if isinstance(body, tuple) else (body,)
     return b"".join([*map(stream.compress, parts), stream.flush()])
 
 

@@ -16,8 +16,9 @@ from http import HTTPStatus
 import numpy as np
 from numpy.typing import NDArray
 
-from service.batching.batcher import MAX_RETRY_AFTER, MOST_OF_DEADLINE, Answer, Batcher
+from service.batching.batcher import MAX_RETRY_AFTER, MOST_OF_DEADLINE, Batcher
 from service.batching.catalog import Catalog, ServedVersion
+from service.batching.ticket import Answer
 from service.errors import (
     CLIENT_CLOSED_REQUEST,
     MEDIA_TYPE,

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from service.batching.batcher import Batch, Batcher
+from service.batching.batch import Batch
+from service.batching.batcher import Batcher
 from service.batching.link import WorkerPool
 from service.errors import QueueFull
 from service.stream.frames import AnswerFrame

@@ -14,8 +14,8 @@ from models.config import MLPConfig
 from models.numpy_mlp import NumpyMLP
 from models.schema import ClassTarget, NumericColumn, NumericTarget, Schema, Target
 from models.store import Store
-from service.batching.batcher import Answer
 from service.batching.catalog import ServedVersion
+from service.batching.ticket import Answer
 from service.http.answers import STEP_NUMBERS, AnswerWriter
 from service.http.schemas import PredictResponse
 from service.metrics import ModelMetrics
