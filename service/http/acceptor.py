@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ from service.logs import get_logger
 
 HANDSHAKES_SECONDS = 0.25  # after a listener is hidden, TCP handshakes that have begun may end in its queue
 _TLS_SECONDS = 1.0  # and TLS handshakes have this much longer
+_YIELDS = 20  # turns of the loop in which a process leaves what waits to others, before it stands back from the queue
 _STAND_BACK_SECONDS = 0.002
 _STAND_BACKS = 50  # so often in a row: 100 ms, once for each process that hangs, and it is no longer waited for
 _PAUSE_SECONDS = 0.2
@@ -65,6 +67,7 @@ class Acceptor:
         self._limits = limits
         self._certificate = certificate
         self._pending: set[asyncio.Task[Any]] = set()  # connections whose protocol is not connected yet
+        self._yielded = 0
         self._stood_back = 0
         self._timer: asyncio.TimerHandle | None = None
         self._open = True
@@ -109,14 +112,18 @@ class Acceptor:
         room = self._share.room()
         if not room and self._stood_back >= _STAND_BACKS:
             self._share.pass_over_absent()
-            self._stood_back = 0
+            self._yielded = self._stood_back = 0
             room = self._share.room()
         if room:
-            self._stood_back = 0
+            self._yielded = self._stood_back = 0
             self._accept(room)
             return
-        if not self._stood_back:
+        if not self._yielded:
             self._share.leave_to_others()
+        self._yielded += 1
+        if self._yielded <= _YIELDS:
+            os.sched_yield()  # the others were woken, too, and take it in a moment; the loop comes back at once
+            return
         self._stood_back += 1
         self._pause(_STAND_BACK_SECONDS)
 
@@ -161,14 +168,20 @@ class Acceptor:
 
     def _make_counted(self) -> Connection:
         protocol = self._make_protocol()
-        protocol.on_lost = self._share.closed
+        protocol.on_lost = self._lost
         return protocol
+
+    def _lost(self) -> None:
+        """A connection has ended: there may be room for the next."""
+        self._share.closed()
+        if self._stood_back and self._timer is not None:
+            self._resume()
 
     def _connected(self, task: asyncio.Task[Any]) -> None:
         """The connection is complete, or its client spoke no TLS: then its protocol never had a connection to lose."""
         self._pending.discard(task)
         if (task.cancelled() or task.exception() is not None) and self._certificate is not None:
-            self._share.closed()
+            self._lost()
 
     def _pause(self, seconds: float) -> None:
         self._loop.remove_reader(self._listener)

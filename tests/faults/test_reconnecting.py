@@ -70,6 +70,21 @@ def test_no_request_of_clients_that_reconnect_is_lost(
         assert outcome.statuses.keys() == {200}
 
 
+def test_a_second_api_process_does_not_slow_clients_that_reconnect(store: Store, tmp_path: Path, tell: Tell) -> None:
+    rates = []
+    for api_processes in (1, 2):
+        with running(store.root, tmp_path, api_processes=api_processes) as server:
+            with ReconnectingClients(server.port) as clients:
+                began, before = time.monotonic(), clients.outcome.statuses[200]
+                time.sleep(2)
+                rates.append((clients.outcome.statuses[200] - before) / (time.monotonic() - began))
+            assert not clients.outcome.lost
+    tell(f"{rates[0]:.0f} answers/s with one API process, {rates[1]:.0f} with two")
+    # On two cores that the clients and a worker use, too, two are a little slower. Whoever leaves connections to others
+    # for too long is five times slower.
+    assert rates[1] > rates[0] / 2
+
+
 @proxies
 def test_behind_a_proxy_nothing_fails_that_was_accepted(store: Store, tmp_path: Path, tell: Tell, kind: str) -> None:
     server = Server(store.root, tmp_path)
