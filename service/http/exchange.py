@@ -18,7 +18,7 @@ from service.http.request_head import Fields
 _SMALL_BODY_BYTES = 16 * 1024
 
 Headers = Iterable[tuple[bytes, bytes]]
-Content = bytes | tuple[bytes, ...]  # an answer's body, a large one in parts
+Content = bytes | bytearray | tuple[bytes, ...]  # an answer's body, a large one in parts
 
 
 class DirectEndpoint(Protocol):
@@ -185,7 +185,7 @@ class Exchange:
         self._protocol.watch.buffered_bytes -= self._size
         self._size = 0
         self.body, self._chunks = b"", None
-        if (type(body) is not bytes or len(body) >= WORTH_BYTES) and not self.disconnected:
+        if (len(body) >= WORTH_BYTES or isinstance(body, tuple)) and not self.disconnected:
             coding = accepted_coding(self.fields.get(b"accept-encoding", b""))
             if coding is not None:
                 self._respond_compressed(status, content_type, body, headers, coding)
@@ -211,7 +211,7 @@ class Exchange:
         self, status: int, content_type: bytes, body: Content, headers: Headers, coding: bytes
     ) -> None:
         send = partial(self._send, status, content_type, [*headers, (b"content-encoding", coding)])
-        if isinstance(body, bytes) and len(body) < THREAD_BYTES:
+        if len(body) < THREAD_BYTES and not isinstance(body, tuple):
             send(compress(body, coding))
             return
         compressed = asyncio.get_running_loop().run_in_executor(None, compress, body, coding)
