@@ -24,6 +24,7 @@ _YIELDS = 20  # turns of the loop in which a process leaves what waits to others
 _STAND_BACK_SECONDS = 0.002
 _STAND_BACKS = 50  # so often in a row: 100 ms, once for each process that hangs, and it is no longer waited for
 _PAUSE_SECONDS = 0.2
+_LEAST_PENDING = 1024  # of connections whose protocol is not connected yet, also where few connections are allowed
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 log = get_logger(__name__)
@@ -149,7 +150,7 @@ class Acceptor:
 
     def _take(self, stream: socket.socket) -> None:
         """Makes a connection's protocol and transport."""
-        if len(self._pending) >= self._limits.max_connections:
+        if len(self._pending) >= max(self._limits.max_connections, _LEAST_PENDING):
             stream.close()  # a flood of clients that connect and begin no TLS
             return
         self._share.opened()

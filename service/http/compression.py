@@ -7,6 +7,7 @@ long (docs/decisions/0019).
 from __future__ import annotations
 
 import zlib
+from typing import Protocol
 
 from service.http.request_head import list_items
 
@@ -38,12 +39,27 @@ def accepted_coding(accept_encoding: bytes) -> bytes | None:
         return coding
 
 
+class Compressor(Protocol):
+    """Compresses a text piece by piece."""
+
+    def compress(self, data: bytes | bytearray) -> bytes:
+        """Returns what is ready after these bytes."""
+
+    def flush(self) -> bytes:
+        """Returns the rest."""
+
+
+def compressor(coding: bytes) -> Compressor:
+    """Returns what compresses to a coding."""
+    return zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW_BITS[coding])
+
+
 def compress(body: bytes | bytearray | tuple[bytes, ...], coding: bytes) -> bytes:
     """Returns the body, or its parts together, in a coding.
 
     The interpreter's lock is released meanwhile, so a thread holds up nobody.
     """
-    stream = zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW_BITS[coding])
+    stream = compressor(coding)
     parts = body if isinstance(body, tuple) else (body,)
     return b"".join([*map(stream.compress, parts), stream.flush()])
 

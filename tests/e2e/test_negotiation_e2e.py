@@ -101,8 +101,20 @@ def test_compressed_bodies_are_read(server: Server, coding: str, pack: object) -
     assert (refused.status_code, refused.headers["accept-encoding"]) == (415, "gzip, deflate")
 
 
+def chunks(body: bytes) -> Iterator[bytes]:
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        if not int(size, 16):
+            return
+        yield body[: int(size, 16)]
+        body = body[int(size, 16) + 2 :]
+
+
 def decoded(fields: dict[bytes, bytes], body: bytes) -> bytes:
-    assert int(fields[b"content-length"]) == len(body)
+    if fields.get(b"transfer-encoding") == b"chunked":
+        body = b"".join(chunks(body))
+    else:
+        assert int(fields[b"content-length"]) == len(body)
     match fields.get(b"content-encoding"):
         case b"gzip":
             return gzip.decompress(body)
@@ -142,7 +154,7 @@ def test_answers_are_compressed_when_asked_for(server: Server, path: str) -> Non
         if path != "/metrics":  # which moves on
             assert text == plain
         if coding is not None:
-            assert len(packed) < 0.5 * len(text)
+            assert len(packed) < 0.5 * len(text), wanted
 
 
 def test_small_answers_are_left_as_they_are_and_head_says_what_get_does(server: Server) -> None:

@@ -99,5 +99,5 @@ def test_the_example_request_survives_the_shell_and_the_model_takes_it(hostile):
     words = shlex.split(fence.content)
     assert words[:4] == ["curl", "-s", "localhost:8000/predict", "-d"]
     request = json.loads(words[4])
-    assert set(request["instances"][0]) == set(NAMES)
+    assert set(request["instances"][0]) == {" ".join(name.split()) for name in NAMES}
     assert model.predict(request["instances"])[0] in LABELS
