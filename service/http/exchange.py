@@ -70,6 +70,7 @@ class Exchange:
         started: when its head had come, on `time.perf_counter`'s clock.
         disconnected: the client has hung up.
         rest_seconds: time after the answer during which no request of the connection is read.
+        body_is_held: the rest of the body is left with the client.
         expects_continue: the client sends its body once it is told to.
         request_id, context: the endpoint's own.
     """
@@ -82,6 +83,7 @@ class Exchange:
         "_refusal",
         "_size",
         "body",
+        "body_is_held",
         "complete",
         "context",
         "disconnected",
@@ -121,6 +123,7 @@ class Exchange:
         self.complete = False
         self.disconnected = False
         self.expects_continue = False
+        self.body_is_held = False
         self.response_complete = False
         self.rest_seconds = 0.0
         self.request_id = b""
@@ -131,6 +134,17 @@ class Exchange:
         """Address of whoever connected; None over a Unix socket."""
         client = self._protocol.client
         return client[0] if client is not None else None
+
+    def hold_body(self) -> None:
+        """Leaves the rest of the body with the client until `release_body`."""
+        self.body_is_held = True
+        self._protocol.hold_reading()
+
+    def release_body(self) -> None:
+        """Reads the body on."""
+        self.body_is_held = False
+        if not self.disconnected:
+            self._protocol.release_reading()
 
     def open(self) -> None:
         """Its turn on the connection has come."""

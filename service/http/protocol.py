@@ -30,6 +30,7 @@ from service.http.response_headers import NOSNIFF
 
 MAX_HEAD_BYTES = 64 * 1024
 _FAIR_READ_BYTES = 64 * 1024
+_REFUSED_BODY_SECONDS = 0.5  # until the rest of a body is read and dropped whose client was refused and stays
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _FIRST_REQUEST_SECONDS = 1.0  # when the server stops, a client that has just connected has so long to begin a request
 _HEAD_MAY_COME = (Phase.HEAD, Phase.HANDLING)  # what comes while a request is handled is the next one's head
@@ -338,6 +339,10 @@ class HttpProtocol(HttpToolsProtocol):
             elif self.flow.read_paused and not self.flow.write_paused:
                 self.flow.resume_reading()
 
+    def _read_refused_body(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+
     def _end_rest(self) -> None:
         if not self.transport.is_closing() and not self.flow.write_paused and not self.pipeline:
             self.flow.resume_reading()
@@ -377,6 +382,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def release_reading(self) -> None:
         """Reads on, unless something else waits."""
+        self.since = self.watch.now
         if not self.pipeline and not self.flow.write_paused:
             self.flow.resume_reading()
 
@@ -394,7 +400,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.since = self.watch.now  # its client is not idle: it is still reading
         elif self.phase in (Phase.IDLE, Phase.LINGERING) or (self.phase == Phase.HEAD and not self._head_bytes):
             self.transport.close()
-        elif self._exchange is not None and not self._exchange.opened:
+        elif self._exchange is not None and (self._exchange.body_is_held or not self._exchange.opened):
             self.since = self.watch.now  # it waits for its turn: reading is paused, which is not the client's fault
         elif self.phase in (Phase.HEAD, Phase.BODY) and self._client.came_in_time(self.since):
             pass  # it is this process that is slow, and the next look tells
@@ -467,6 +473,10 @@ class HttpProtocol(HttpToolsProtocol):
             return
         self.phase, self.since = Phase.LINGERING, self.watch.now
         self.watch.add(self)
-        self.flow.resume_reading()
+        if isinstance(self.cycle, Exchange) and self.cycle.body_is_held:
+            # A client that has read its refusal hangs up; to read and drop a large body would cost what reading does.
+            self.loop.call_later(_REFUSED_BODY_SECONDS, self._read_refused_body)
+        else:
+            self.flow.resume_reading()
         if self.transport.can_write_eof():
             self.transport.write_eof()

@@ -1,7 +1,8 @@
 """Long work in short steps between the event loop's turns: reading large requests and writing large answers.
 
-Whoever has work hands in a generator, which yields after each step how many bytes of its work are done. Steps of all
-work take turns, so that a small request waits for one step of each other and not for the whole of any.
+Whoever has work hands in a generator, which yields after each step how many bytes of its work are done. Short work and
+long work take turns, so that a small request does not wait for the whole of a large one. Of long work only a few pieces
+are under way at a time, the oldest first: were all of it, all of it would be done late.
 
 The queue knows how long it would take for what is in it, by the clock on the wall: what else the process does meanwhile
 counts. So a request that could not be read within its deadline is refused before it costs anything.
@@ -22,7 +23,9 @@ from service.logs import get_logger
 # The work's part of a turn of the event loop: as long as the rest of the turn took, so that neither a crowd of small
 # requests stops the work nor the work the crowd; within bounds. A step begun before takes a millisecond or two more.
 _SHORTEST_TURN_SECONDS = 0.002
-_LONGEST_TURN_SECONDS = 0.006
+_LONGEST_TURN_SECONDS = 0.004
+_SHORT_BYTES = 1 << 17  # work of so many bytes takes a step or two
+_MOST_UNDER_WAY = 4  # pieces of long work
 _TELLING_BYTES = 1 << 18  # from so many on, the seconds that they took say something
 _WEIGHT = 0.3  # of the newest of these
 
@@ -62,7 +65,10 @@ class StepQueue:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._deadlines = DeadlineWheel(loop)
-        self._works: deque[Work] = deque()
+        self._short: deque[Work] = deque()
+        self._long: deque[Work] = deque()  # the first few are under way
+        self._place = 0  # of the one that has the next turn, among these
+        self._short_is_next = False
         self._bytes = 0  # that are left of all work
         self._seconds_a_byte = 0.0
         self._measured_bytes = 0
@@ -72,7 +78,7 @@ class StepQueue:
     @property
     def is_busy(self) -> bool:
         """Whether there is work."""
-        return bool(self._works)
+        return bool(self._short or self._long)
 
     def wait_seconds(self) -> float:
         """Estimates the time until all work of now is done; 0 where nothing is known."""
@@ -95,8 +101,9 @@ class StepQueue:
             self._deadlines.add(work)
             if work.steps is None:
                 return
-        self._works.append(work)
-        if len(self._works) == 1:
+        was_busy = self.is_busy
+        (self._short if size <= _SHORT_BYTES else self._long).append(work)
+        if not was_busy:
             self._turned = time.perf_counter()
             self._loop.call_soon(self._turn)
 
@@ -120,18 +127,31 @@ class StepQueue:
         # Rows are made and dropped by the thousand: none of them is in a cycle, and looking for some would take long.
         gc.disable()
         try:
-            while self._works and time.perf_counter() - began < turn_seconds:
-                work = self._works.popleft()
-                done += self._step(work)
-                if work.steps is not None:
-                    self._works.append(work)
+            while self.is_busy and time.perf_counter() - began < turn_seconds:
+                done += self._step_next()
         finally:
             gc.enable()
         now = time.perf_counter()
         self._observe(done, now - self._turned)
         self._turned = now
-        if self._works:
+        if self.is_busy:
             self._loop.call_soon(self._turn)
+
+    def _step_next(self) -> int:
+        """Does one step of the work whose turn it is, and gives the number of bytes that it did."""
+        self._short_is_next = not self._short_is_next
+        if self._short and (self._short_is_next or not self._long):
+            work = self._short.popleft()
+            done = self._step(work)
+            if work.steps is not None:
+                self._short.append(work)
+            return done
+        self._place = (self._place + 1) % min(_MOST_UNDER_WAY, len(self._long))
+        work = self._long[self._place]
+        done = self._step(work)
+        if work.steps is None:
+            del self._long[self._place]
+        return done
 
     def _step(self, work: Work) -> int:
         if work.steps is None:

@@ -229,19 +229,31 @@ def closed_loop(
         began = time.perf_counter()
         requests = [(shot, _request(shot.body, deadline_seconds)) for shot in shots]
 
-        async def client(first: int) -> None:
+        async def connect() -> _Connection:
             _, connection = await asyncio.get_running_loop().create_connection(_Connection, "127.0.0.1", server.port)
+            return connection
+
+        async def client(first: int) -> None:
+            connection = await connect()
             n = first
             while time.perf_counter() - began < seconds:
                 shot, request = requests[n % len(requests)]
                 n += 1
                 asked = time.perf_counter()
-                status, _, body = await connection.exchange(request)
+                try:
+                    status, head, body = await connection.exchange(request)
+                except OSError as error:
+                    _note(outcome.unanswered, repr(error))
+                    connection = await connect()
+                    continue
                 outcome.statuses[status] += 1
                 outcome.latencies.setdefault(status, []).append(time.perf_counter() - asked)
                 fault = shot.fault_in(body) if status == 200 else None
                 if fault is not None:
                     _note(outcome.wrong, fault)
+                if not connection.open or b"\r\nconnection: close" in head:
+                    await connection.close()
+                    connection = await connect()
             await connection.close()
 
         await asyncio.gather(*(client(n) for n in range(clients)))

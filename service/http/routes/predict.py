@@ -32,6 +32,7 @@ from service.errors import (
 )
 from service.http.access import Access, Scope
 from service.http.answers import STEP_NUMBERS, AnswerWriter
+from service.http.body_gate import LARGE_BYTES, BodyGate, Entry
 from service.http.body_headers import check_json, json_types
 from service.http.bulk_json import NumberReader, model_first
 from service.http.client_address import ClientAddresses
@@ -51,7 +52,9 @@ TIMEOUT_HEADER = b"x-request-timeout-seconds"
 
 _JSON = b"application/json"
 _PROBLEM = MEDIA_TYPE.encode()
-_LONGEST_REST_SECONDS = 1.0
+_REST_SECONDS = 1.0  # the least that `Retry-After` says
+_CONGESTED = ReadingCongested(retry_after=1)
+_LARGE_BODY_DIGITS = len(str(LARGE_BYTES))
 _LARGE_BODY_BYTES = 8192  # below it, a body is read in a fraction of a millisecond
 
 log = get_logger(__name__)
@@ -79,7 +82,6 @@ class PredictEndpoint:
         self._batcher = batcher
         self._unrouted = metrics.unrouted
         self._max_body_bytes = settings.max_body_bytes
-        self._max_body_digits = len(str(settings.max_body_bytes))
         self._max_request_rows = settings.max_request_rows
         self._timeout = settings.timeout_seconds
         self._max_timeout = settings.max_timeout_seconds
@@ -87,6 +89,7 @@ class PredictEndpoint:
         self._writers: dict[str, AnswerWriter] = {}
         self._numbers = NumberReader()
         self._steps = StepQueue(asyncio.get_running_loop())
+        self._gate = BodyGate(asyncio.get_running_loop())
         self._loading: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -119,12 +122,28 @@ class PredictEndpoint:
             prediction.failed(problem)
             return
         length = field(b"content-length", b"")
-        if len(length) >= self._max_body_digits and int(length) > self._max_body_bytes:
-            exchange.refuse(too_large(f"a body of {int(length):,} bytes; the limit is {self._max_body_bytes:,}."))
+        if len(length) >= _LARGE_BODY_DIGITS:
+            self._begin_large(prediction, int(length))
+
+    def _begin_large(self, prediction: Prediction, size: int) -> None:
+        """Refuses a large body before it comes, holds it back, or lets it come."""
+        exchange = prediction.exchange
+        if size > self._max_body_bytes:
+            exchange.refuse(too_large(f"a body of {size:,} bytes; the limit is {self._max_body_bytes:,}."))
+        elif size >= LARGE_BYTES:
+            prediction.entry = self._gate.enter(
+                exchange, size, MOST_OF_DEADLINE * prediction.seconds, lambda: exchange.refuse(problem_of(_CONGESTED))
+            )
+
+    def end_large(self, entry: Entry) -> None:
+        """A large body was read, or will not be."""
+        self._gate.leave(entry)
 
     def handle(self, exchange: Exchange) -> None:
         """Reads a request's body and has its rows predicted."""
         prediction: Prediction = exchange.context
+        if prediction.entry is not None:
+            self._gate.has_come(prediction.entry)
         body = exchange.body
         try:
             if len(body) >= _LARGE_BODY_BYTES:
@@ -220,8 +239,8 @@ class PredictEndpoint:
             self._batcher.admit(served, 1, left)
         wait = self._steps.wait_seconds()
         if wait > MOST_OF_DEADLINE * left:
-            # A client that asks again at once would cost what the others' requests are to be read with.
-            prediction.exchange.rest_seconds = min(wait, _LONGEST_REST_SECONDS)
+            # A client that asks again before `Retry-After` would cost what others' requests are to be read with.
+            prediction.exchange.rest_seconds = _REST_SECONDS
             raise ReadingCongested(retry_after=min(max(1, math.ceil(wait / 2)), MAX_RETRY_AFTER))
         self._steps.add(
             self._read(prediction, body, model, served),
@@ -253,6 +272,7 @@ class PredictEndpoint:
                 self._read_again(prediction, body, reading.model)
                 return
             prediction.exchange.body = b""  # its rows are all that is needed from here on
+            prediction.end_body()
             prediction.rows, prediction.unknown = rows.rows, reading.unknown.counts
             self._batcher.submit(served, rows, rows.rows, prediction.seconds_left(), prediction)
         except Exception as error:
@@ -302,12 +322,13 @@ class PredictEndpoint:
 class Prediction:
     """One request between its exchange and the batcher: what is known of it, and what becomes of its answer."""
 
-    __slots__ = ("_endpoint", "exchange", "rows", "seconds", "served", "unknown")
+    __slots__ = ("_endpoint", "entry", "exchange", "rows", "seconds", "served", "unknown")
 
     def __init__(self, endpoint: PredictEndpoint, exchange: Exchange, seconds: float) -> None:
         self._endpoint = endpoint
         self.exchange = exchange
         self.seconds = seconds
+        self.entry: Entry | None = None  # of a large body, until it was read
         self.served: ServedVersion | None = None
         self.rows = 0
         self.unknown: dict[str, int] = {}  # cells by column
@@ -327,6 +348,12 @@ class Prediction:
         if left <= 0:
             raise DeadlineExceeded("the deadline passed before the rows were read.")
         return left
+
+    def end_body(self) -> None:
+        """Tells that the body is not needed any more."""
+        if self.entry is not None:
+            entry, self.entry = self.entry, None
+            self._endpoint.end_large(entry)
 
     def is_over(self) -> bool:
         """Returns True if no answer is wanted any more; a client that hung up is told so here."""
@@ -369,6 +396,8 @@ class Prediction:
         seconds = time.perf_counter() - exchange.started
         if exchange.disconnected:
             status = CLIENT_CLOSED_REQUEST
+        if self.entry is not None:
+            self.end_body()
         try:
             self._endpoint.count(self.served, int(status), seconds, self.rows)
             if self._endpoint.cors is not None:

@@ -1,0 +1,97 @@
+"""Large bodies come a few at a time, the oldest first; none is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from service.http.body_gate import BodyGate, Entry
+from service.http.exchange import Exchange
+
+MIB = 1 << 20
+
+
+class Held:
+    """What the gate asks of an exchange."""
+
+    def __init__(self) -> None:
+        self.is_held = False
+
+    def hold_body(self) -> None:
+        self.is_held = True
+
+    def release_body(self) -> None:
+        self.is_held = False
+
+
+def with_gate(scenario: Callable[[BodyGate], Awaitable[Any]]) -> Any:
+    async def run() -> Any:
+        return await scenario(BodyGate(asyncio.get_running_loop()))
+
+    return asyncio.run(run())
+
+
+def enter(gate: BodyGate, mib: int, seconds: float = 60, expired: Callable[[], None] = lambda: None) -> Entry:
+    return gate.enter(cast(Exchange, Held()), mib * MIB, seconds, expired)
+
+
+def held(entries: list[Entry]) -> list[bool]:
+    states = [cast(Held, entry.exchange).is_held for entry in entries]
+    assert states == [entry.is_held for entry in entries]
+    return states
+
+
+def test_bodies_come_in_their_order_as_there_is_room() -> None:
+    async def scenario(gate: BodyGate) -> None:
+        entries = [enter(gate, mib) for mib in (20, 10, 10, 1, 10)]
+        assert held(entries) == [False, False, True, True, True], "a small one does not overtake"
+        gate.leave(entries[1])
+        assert held(entries) == [False, False, False, False, True]
+        gate.leave(entries[3])
+        gate.leave(entries[0])
+        assert held(entries) == [False] * 5
+        for entry in (entries[2], entries[4]):
+            gate.leave(entry)
+        assert gate.bytes == 0
+
+    with_gate(scenario)
+
+
+def test_one_larger_than_all_room_comes_alone() -> None:
+    async def scenario(gate: BodyGate) -> None:
+        entries = [enter(gate, 100), enter(gate, 1)]
+        assert held(entries) == [False, True]
+        gate.leave(entries[0])
+        assert held(entries) == [False, False]
+
+    with_gate(scenario)
+
+
+def test_one_that_ends_or_has_come_while_it_is_held_holds_up_nobody() -> None:
+    async def scenario(gate: BodyGate) -> None:
+        entries = [enter(gate, 30), enter(gate, 20), enter(gate, 5), enter(gate, 2)]
+        assert held(entries) == [False, True, True, True]
+        gate.leave(entries[1])
+        gate.has_come(entries[2])
+        gate.has_come(entries[2])
+        assert held(entries) == [False, False, False, True]
+        gate.leave(entries[0])
+        assert held(entries) == [False] * 4
+
+    with_gate(scenario)
+
+
+def test_one_that_is_held_too_long_is_told_and_stays_with_its_client() -> None:
+    async def scenario(gate: BodyGate) -> None:
+        told = asyncio.Event()
+        first = enter(gate, 30)
+        late = enter(gate, 30, 0.05, told.set)
+        await asyncio.wait_for(told.wait(), 20)
+        assert cast(Held, late.exchange).is_held
+        after = enter(gate, 1)
+        gate.leave(first)
+        assert not after.is_held
+        assert gate.bytes == MIB
+
+    with_gate(scenario)
