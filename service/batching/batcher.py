@@ -33,7 +33,7 @@ _GIVE_UP_AFTER_LOSSES = 3
 MAX_RETRY_AFTER = 60
 _UNKNOWN = Pace()  # of a version of which no batch has come back; never observed
 MOST_OF_DEADLINE = 0.5  # what may pass in the queue; the rest is for batches under way and for a wrong estimate
-_MAX_BATCH_BYTES = 4 << 20  # a frame of more takes the event loop milliseconds to put together
+_MAX_BATCH_BYTES = 1 << 20  # a frame of more takes the event loop milliseconds to put together
 _TURN_ROWS = 512  # a request of more gives way to others; by so many, and a batch, it holds up a smaller one at most
 
 
