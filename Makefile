@@ -2,7 +2,7 @@
 # Both make the environment first. `make help` lists the rest.
 
 PYTHON ?= python3
-VENV   := .venv
+VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
@@ -19,8 +19,8 @@ help:            ## this list
 install: $(STAMP) ## the environment in .venv, with everything
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Axon needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "Axon needs Python 3.11 to 3.13; set PYTHON=/path/to/python3.13"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --find-links wheels $(TORCH)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[service,training,dev]'
@@ -32,8 +32,8 @@ demo: install    ## trains the demo models if the store is empty
 serve: demo      ## serves the store on port 8000 (AXON_PORT), training the demo models first if it is empty
 	$(BIN)/python -m service
 
-test: install    ## every test but the faults
-	$(BIN)/python -m pytest
+test: install    ## every test but the faults, on all cores
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 faults: install  ## the server under fire: kills, hangs, overload, hostile clients, fuzzing, a soak (AXON_SOAK_SECONDS)
 	$(BIN)/python -m pytest -m faults tests/faults tests/fuzz
@@ -74,4 +74,4 @@ bench-training: install ## training speed beside a DataLoader loop, scikit-learn
 	$(BIN)/python -m benchmarks.training $(BENCH)
 
 clean:           ## removes the environment and what tools left; keeps the store
-	rm -rf $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv* *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
