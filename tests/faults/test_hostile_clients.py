@@ -306,7 +306,8 @@ def cases() -> Iterator[tuple[str, bytes, int]]:
     yield "a cell beyond float64", body(b"[[1e400,0,0,0]]"), 422
     yield "a cell beyond float32", body(b"[[1e39,0,0,0]]"), 422
     yield "a number of a million digits", body(b"[[" + b"9" * 1_000_000 + b",0,0,0]]"), 422
-    yield "a fraction of a million digits", body(b"[[0." + b"3" * 1_000_000 + b",0,0,0]]"), 200
+    yield "a fraction of ten thousand digits", body(b"[[0." + b"3" * 10_000 + b",0,0,0]]"), 200
+    yield "a fraction of a million digits", body(b"[[0." + b"3" * 1_000_000 + b",0,0,0]]"), 422
     yield "an exponent of a million digits", body(b"[[1e" + b"9" * 1_000_000 + b",0,0,0]]"), 422
     yield "not a number", body(b"[[NaN,0,0,0]]"), 422
     yield "infinity", body(b"[[-Infinity,0,0,0]]"), 422
@@ -321,12 +322,13 @@ def cases() -> Iterator[tuple[str, bytes, int]]:
     yield "a zero byte", body(b"[[0,0,0,0]]") + b"\0", 422
     yield "two documents", body(b"[[0,0,0,0]]") * 2, 422
     yield "a long string as a category", body(b'[[30,"' + b"x" * 3_000_000 + b'"]]', b'"mixed"'), 422
-    yield "a long string as a model", body(b"[[0,0,0,0]]", b'"' + b"m" * 3_000_000 + b'"'), 404
+    yield "a long string as a model", body(b"[[0,0,0,0]]", b'"' + b"m" * 3_000_000 + b'"'), 422
     yield "a path as a model", body(b"[[0,0,0,0]]", b'"../../etc/passwd"'), 404
     yield "a zero byte in a model", body(b"[[0,0,0,0]]", b'"colours\\u0000"'), 404
     yield "a row of a million cells", body(b"[[" + b"0," * 1_000_000 + b"0]]"), 422
     yield "rows without cells", body(b"[" + b"[]," * 90_000 + b"[]]"), 422
-    yield "rows beyond number", body(b"[" + b"[]," * 1_000_000 + b"[]]"), 413
+    yield "rows beyond number", body(b"[" + b"[0,0,0,0]," * 100_000 + b"[0,0,0,0]]"), 413
+    yield "rows beyond number without cells", body(b"[" + b"[]," * 1_000_000 + b"[]]"), 422
     keys = b",".join(b'"k%d":0' % n for n in range(200_000))
     yield "a row of many keys", body(b"[{" + keys + b"}]"), 422
     yield "a document of many keys", b"{" + keys + b',"instances":[[0,0,0,0]]}', 422
@@ -488,7 +490,7 @@ def test_many_large_bodies_that_never_end_do_not_fill_the_memory(server: Server)
     # AXON_MAX_BUFFERED_BYTES, and the eighth that a growing buffer is ahead of its bytes.
     with unharmed(server, memory=512 * MIB * 9 // 8 + 96 * MIB, p99=2 * CROWD_P99_SECONDS):
         statuses = Counter(answer.status if answer is not None else 0 for answer in at_once(400, hold))
-    assert set(statuses) <= {0, 408, 503}, statuses
+    assert set(statuses) <= {0, 408, 429, 503}, statuses
 
 
 def test_10000_idle_connections_and_those_beyond_get_503(store: Store, tmp_path: Path) -> None:

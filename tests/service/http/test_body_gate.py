@@ -74,10 +74,26 @@ def test_one_that_ends_or_has_come_while_it_is_held_holds_up_nobody() -> None:
         assert held(entries) == [False, True, True, True]
         gate.leave(entries[1])
         gate.has_come(entries[2])
-        gate.has_come(entries[2])
         assert held(entries) == [False, False, False, True]
         gate.leave(entries[0])
         assert held(entries) == [False] * 4
+
+    with_gate(scenario)
+
+
+def test_a_slow_client_keeps_nobody_waiting() -> None:
+    async def scenario(gate: BodyGate) -> None:
+        slow, waiting = enter(gate, 32), enter(gate, 10)
+        assert held([slow, waiting]) == [False, True]
+        async with asyncio.timeout(20):
+            while waiting.is_held:
+                await asyncio.sleep(0.01)
+        assert gate.bytes == 10 * MIB
+        gate.has_come(slow)
+        assert gate.bytes == 42 * MIB
+        gate.leave(slow)
+        gate.leave(waiting)
+        assert gate.bytes == 0
 
     with_gate(scenario)
 
