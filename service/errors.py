@@ -19,6 +19,7 @@ MEDIA_TYPE = "application/problem+json"
 
 #: nginx's status for a client that hung up before it had its answer. It is counted and never sent.
 CLIENT_CLOSED_REQUEST = 499
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content", 499: "Client Closed Request"}
 
 
 class ServiceError(AxonError):
@@ -85,10 +86,9 @@ class Problem(Exception):
 
     def body(self, request_id: str | None = None) -> bytes:
         """The problem document."""
-        is_known = self.status != CLIENT_CLOSED_REQUEST
         document: dict[str, Any] = {
             "type": f"urn:axon:problem:{self.code}",
-            "title": HTTPStatus(self.status).phrase if is_known else "Client Closed Request",
+            "title": title_of(self.status),
             "status": int(self.status),
             "detail": self.detail,
         }
@@ -97,6 +97,11 @@ class Problem(Exception):
         if request_id is not None:
             document["request_id"] = request_id
         return orjson.dumps(document, default=str)
+
+
+def title_of(status: int) -> str:
+    """Returns a status's name, the same on each Python: 3.13 took over those of RFC 9110."""
+    return _TITLES.get(status) or HTTPStatus(status).phrase
 
 
 def problem_of(error: Exception) -> Problem:

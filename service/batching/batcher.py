@@ -205,11 +205,12 @@ class Batcher:
 
     def _room(self, key: str) -> int:
         """Rows of the next batch at most."""
-        return min(self._max_batch_rows, self._paces.get(key, _UNKNOWN).batch_rows)
+        most = max(1, _MAX_BATCH_BYTES // self._queues[key].spans[0][0].row_bytes)
+        return min(self._max_batch_rows, self._paces.get(key, _UNKNOWN).batch_rows, most)
 
     def _next_spans(self, key: str, queue: VersionQueue) -> list[Span]:
         """Takes the next batch's spans from the queue, oldest first."""
-        room = max(1, min(self._room(key), _MAX_BATCH_BYTES // queue.spans[0][0].row_bytes))
+        room = self._room(key)
         share_of_large = max(1, room // 2)
         now = time.perf_counter()
         spans: list[Span] = []

@@ -2,7 +2,7 @@
 
 What an API process has not room or time for stays with its client, whose sending the kernel stops: a thousand bodies of
 a megabyte would fill the memory, push each other out of the caches, and be read too late, all of them. A client that
-sends slowly, or not at all, keeps nobody waiting: after a second its body does not count until it is there.
+sends slowly, or not at all, keeps nobody waiting: after a quarter of a second its body counts only once it is there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from service.http.exchange import Exchange
 
 LARGE_BYTES = 1 << 16
 _MOST_BYTES = 32 << 20  # of bodies that come or wait to be read, at a time; one may be larger by itself
-_SLOW_SECONDS = 1.0
+_SLOW_SECONDS = 0.25
+_MOST_COMING = _MOST_BYTES // 8  # what one body counts for before it is there: a head costs its client nothing
 
 
 class _State(Enum):
@@ -26,9 +27,6 @@ class _State(Enum):
     SLOW = auto()
     THERE = auto()
     LEFT = auto()
-
-
-_COUNTED = (_State.COMING, _State.THERE)
 
 
 class Entry:
@@ -73,7 +71,7 @@ class BodyGate:
 
     @property
     def bytes(self) -> int:
-        """Bytes of the bodies that come or wait to be read, slow ones left out."""
+        """Bytes for which the bodies count that come or wait to be read."""
         return self._bytes
 
     def enter(self, exchange: Exchange, size: int, seconds: float, expired: Callable[[], None]) -> Entry:
@@ -128,15 +126,22 @@ class BodyGate:
                 entry.exchange.release_body()
 
     def _has_room(self, size: int) -> bool:
-        return not self._bytes or self._bytes + size <= _MOST_BYTES
+        return not self._bytes or self._bytes + min(size, _MOST_COMING) <= _MOST_BYTES
 
     def _set(self, entry: Entry, state: _State, seconds: float | None = None) -> None:
         """Changes an entry's state, for at most so many seconds."""
         if entry.deadline:
             self._deadlines.remove(entry)
-        self._bytes += entry.size * ((state in _COUNTED) - (entry.state in _COUNTED))
+        self._bytes += _weight(entry.size, state) - _weight(entry.size, entry.state)
         entry.state = state
         entry.deadline = 0.0
         if seconds is not None:
             entry.deadline = self._loop.time() + seconds
             self._deadlines.add(entry)
+
+
+def _weight(size: int, state: _State) -> int:
+    """Returns the number of bytes for which a body of some size counts."""
+    if state is _State.THERE:
+        return size
+    return min(size, _MOST_COMING) if state is _State.COMING else 0

@@ -59,10 +59,18 @@ class InflatedExchange(Exchange):
         more = self._inflate()
         if not more:
             self._is_queued = False
-            self._protocol.release_reading()
+            if not self.body_is_held:
+                self._protocol.release_reading()
             if self._has_ended:
                 super().finish_body()
         return more
+
+    def release_body(self) -> None:
+        """Reads the body on, once what has come of it is inflated."""
+        if self._is_queued:
+            self.body_is_held = False
+        else:
+            super().release_body()
 
     def _go_on(self) -> None:
         if self._inflate():

@@ -26,6 +26,7 @@ _LONGEST_ROW_SLICE = 2 * SLICE_BYTES  # a row that does not end within it is rea
 _LONGEST_VALUE = 2 * SLICE_BYTES  # of one text, which cannot be cut
 _SHORTEST_SLICE = SLICE_BYTES // 1024
 _LONGEST_KEY = 4096
+_LONG_SECONDS = 0.003  # of the rows of one slice
 _SPACE_STEP = 1 << 20
 
 _CLOSING = {b"[": b"]", b"{": b"}"}
@@ -34,6 +35,8 @@ _STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.)*"')
 _VALUE_START = re.compile(rb'[\[{"0-9tfn-]')
 _TAIL = re.compile(rb'(?<!\\)"model"\s*:\s*"([A-Za-z0-9._@-]{1,300})"\s*\}\s*\Z')
 _TAIL_BYTES = 512
+_ROWS_FIRST = re.compile(rb'[ \t\n\r]*\{[ \t\n\r]*"instances"[ \t\n\r]*:')
+_NOTHING_BEHIND_ROWS = re.compile(rb"\][ \t\n\r]*\}[ \t\n\r]*")
 
 Body = bytes | bytearray
 Rows = list[Any] | NDArray[np.float64]
@@ -62,6 +65,13 @@ def model_last(body: Body) -> str | None:
     return None if found is None else found[1].decode()
 
 
+def names_no_model(body: Body) -> bool:
+    """Returns True where a request certainly names no model: its rows come first, and nothing comes behind them."""
+    if not _ROWS_FIRST.match(body):
+        return False
+    return _NOTHING_BEHIND_ROWS.fullmatch(body[max(body.rfind(b"]"), 0) :]) is not None
+
+
 class SlicedRequest:
     """Reads one request.
 
@@ -83,6 +93,14 @@ class SlicedRequest:
         self._most_cells = most_cells
         self._numbers = numbers
         self._row = 0  # rows read so far
+        self._slice_bytes = SLICE_BYTES // 4  # until it is known how long a slice takes
+
+    def took(self, seconds: float) -> None:
+        """Takes note how long the rows of a slice took, and makes the next ones longer or shorter."""
+        if seconds > _LONG_SECONDS:
+            self._slice_bytes = max(self._slice_bytes // 2, SLICE_BYTES // 32)
+        elif seconds < _LONG_SECONDS / 4:
+            self._slice_bytes = min(2 * self._slice_bytes, SLICE_BYTES)
 
     def slices(self) -> Iterator[Rows | None]:
         """Gives the rows in their order; None where time was spent on something else.
@@ -223,12 +241,12 @@ class SlicedRequest:
 
         The last comma or bracket before one may lie inside a text; before another lies another.
         """
-        window = SLICE_BYTES
+        window = self._slice_bytes
         while window >= _SHORTEST_SLICE:
             yield min(self.at + window, self._end)
             window //= 4
-        while self.at + SLICE_BYTES < self._end and window < longest:
-            window = 2 * max(window, SLICE_BYTES)
+        while self.at + self._slice_bytes < self._end and window < longest:
+            window = 2 * max(window, self._slice_bytes)
             yield min(self.at + window, self._end)
 
     def _parse(self, text: bytes, closing: bytes, end: int) -> tuple[Any, int]:
@@ -246,6 +264,8 @@ class SlicedRequest:
         try:
             return orjson.loads(text), end
         except orjson.JSONDecodeError as error:
+            if not error.doc:  # orjson has none of what is not UTF-8
+                raise self._not_json(error.msg) from None
             if error.pos >= len(error.doc) - 1:
                 return None, end
             before = len(error.doc[: error.pos].encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterator
 from typing import Any, cast
 
@@ -78,13 +79,17 @@ class LargeReading:
 
     def _encode(self, encoder: RowEncoder, encoded: EncodedRows, rows: Rows, first: int) -> Generator[int, None, None]:
         """Encodes the rows of a slice, the first of which is row `first` of the request."""
+        began = time.perf_counter()
         if isinstance(rows, np.ndarray):
             data = encoder.encode_numbers(rows)
+            self._request.took(time.perf_counter() - began)
             if data is not None:
                 encoded.append(data)
                 return
             rows = cast(list[Any], rows.tolist())
-        compact = encoder.encode_compact(rows) if len(rows) > _CAREFUL_ROWS else None
+        is_smaller = encoder.compact.width < encoder.width  # few rows of it may be many megabytes otherwise
+        compact = encoder.encode_compact(rows) if is_smaller or len(rows) > _CAREFUL_ROWS else None
+        self._request.took(time.perf_counter() - began)
         if compact is None:
             encoded.append((yield from self._encode_carefully(encoder, rows, first)))
         else:

@@ -72,6 +72,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._default_headers = b""
         self._reads_next = False  # the next exchange of the pipeline is scheduled
         self._draining = self.watch.draining
+        self._held_since = 0.0  # while reading is held, by the watch's clock
         self._in_reserve = False  # beyond the limit of connections: its first request may be a probe
         self._last_words: Problem | None = None  # said of bytes that are no request, once the requests are answered
 
@@ -378,11 +379,14 @@ class HttpProtocol(HttpToolsProtocol):
 
     def hold_reading(self) -> None:
         """Reads no more until `release_reading`."""
+        self._held_since = self.watch.now
         self.flow.pause_reading()
 
     def release_reading(self) -> None:
         """Reads on, unless something else waits."""
-        self.since = self.watch.now
+        self.since += self.watch.now - max(
+            self.since, self._held_since
+        )  # that time was ours, and the rest its client's
         if not self.pipeline and not self.flow.write_paused:
             self.flow.resume_reading()
 
@@ -453,7 +457,8 @@ class HttpProtocol(HttpToolsProtocol):
                 self.transport.write(_CONTINUE)
         else:
             super()._start_asgi_task(cycle, app)
-        if not self.pipeline and not self.transport.is_closing():
+        is_held = isinstance(cycle, Exchange) and cycle.body_is_held
+        if not self.pipeline and not is_held and not self.transport.is_closing():
             self.flow.resume_reading()  # perhaps for the rest of its body
 
     def _become_idle(self) -> None:

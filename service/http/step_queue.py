@@ -74,6 +74,7 @@ class StepQueue:
         self._measured_bytes = 0
         self._measured_seconds = 0.0
         self._turned = 0.0  # when the last turn ended
+        self._is_scheduled = False
 
     @property
     def is_busy(self) -> bool:
@@ -85,7 +86,13 @@ class StepQueue:
         return self._bytes * self._seconds_a_byte
 
     def add(
-        self, steps: Steps, size: int, *, deadline: float = math.inf, expired: Callable[[], None] | None = None
+        self,
+        steps: Steps,
+        size: int,
+        *,
+        deadline: float = math.inf,
+        expired: Callable[[], None] | None = None,
+        urgent: bool = False,
     ) -> None:
         """Takes work.
 
@@ -94,6 +101,7 @@ class StepQueue:
             size: number of bytes of the whole work.
             deadline: time on the event loop's clock, in seconds, after which the work is dropped.
             expired: function that is called when it is.
+            urgent: whether long work takes turns with short work, as answers do that others' reading must not hold up.
         """
         work = Work(self, steps, size, deadline, expired)
         self._bytes += size
@@ -101,9 +109,9 @@ class StepQueue:
             self._deadlines.add(work)
             if work.steps is None:
                 return
-        was_busy = self.is_busy
-        (self._short if size <= _SHORT_BYTES else self._long).append(work)
-        if not was_busy:
+        (self._short if size <= _SHORT_BYTES or urgent else self._long).append(work)
+        if not self._is_scheduled:
+            self._is_scheduled = True
             self._turned = time.perf_counter()
             self._loop.call_soon(self._turn)
 
@@ -134,7 +142,8 @@ class StepQueue:
         now = time.perf_counter()
         self._observe(done, now - self._turned)
         self._turned = now
-        if self.is_busy:
+        self._is_scheduled = self.is_busy
+        if self._is_scheduled:
             self._loop.call_soon(self._turn)
 
     def _step_next(self) -> int:

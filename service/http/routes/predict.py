@@ -38,7 +38,7 @@ from service.http.bulk_json import NumberReader, model_first
 from service.http.client_address import ClientAddresses
 from service.http.cors import Cors
 from service.http.exchange import Content, Exchange
-from service.http.json_slices import Body, model_last
+from service.http.json_slices import Body, model_last, names_no_model
 from service.http.large_reading import LargeReading, too_many_rows
 from service.http.request_body import parse_request
 from service.http.request_ids import REQUEST_ID_HEADER, accepted_request_id
@@ -162,7 +162,7 @@ class PredictEndpoint:
     ) -> None:
         """Writes a large answer between other work, and sends it."""
         bytes_of_numbers = 8 * sum(matrix.size for matrix in matrices)
-        self._steps.add(self._write(prediction, served, matrices), bytes_of_numbers)
+        self._steps.add(self._write(prediction, served, matrices), bytes_of_numbers, urgent=True)
 
     def _write(
         self, prediction: Prediction, served: ServedVersion, matrices: Sequence[NDArray[np.float32]]
@@ -224,6 +224,9 @@ class PredictEndpoint:
     def _handle_large(self, prediction: Prediction, body: Body) -> None:
         """A large body, read in steps, once its model is ready."""
         model = model_first(body) or model_last(body)
+        if model is None and not names_no_model(body):  # told in an unusual way: it is read first, and then the rows
+            self._start_reading(prediction, body, None, None)
+            return
         served = self._catalog.get(model)
         if served is None and model is not None:
             self._load_first(prediction, model, lambda served: self._start_reading(prediction, body, model, served))

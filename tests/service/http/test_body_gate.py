@@ -44,23 +44,26 @@ def held(entries: list[Entry]) -> list[bool]:
 
 def test_bodies_come_in_their_order_as_there_is_room() -> None:
     async def scenario(gate: BodyGate) -> None:
-        entries = [enter(gate, mib) for mib in (20, 10, 10, 1, 10)]
+        entries = [enter(gate, mib) for mib in (26, 6)]
+        for entry in entries:
+            gate.has_come(entry)
+        entries += [enter(gate, mib) for mib in (10, 1, 10)]
         assert held(entries) == [False, False, True, True, True], "a small one does not overtake"
         gate.leave(entries[1])
         assert held(entries) == [False, False, False, False, True]
-        gate.leave(entries[3])
-        gate.leave(entries[0])
-        assert held(entries) == [False] * 5
-        for entry in (entries[2], entries[4]):
+        for entry in entries:
             gate.leave(entry)
+        assert held(entries) == [False] * 5
         assert gate.bytes == 0
 
     with_gate(scenario)
 
 
-def test_one_larger_than_all_room_comes_alone() -> None:
+def test_one_larger_than_all_room_comes_all_the_same() -> None:
     async def scenario(gate: BodyGate) -> None:
-        entries = [enter(gate, 100), enter(gate, 1)]
+        entries = [enter(gate, 100)]
+        gate.has_come(entries[0])
+        entries.append(enter(gate, 1))
         assert held(entries) == [False, True]
         gate.leave(entries[0])
         assert held(entries) == [False, False]
@@ -70,29 +73,31 @@ def test_one_larger_than_all_room_comes_alone() -> None:
 
 def test_one_that_ends_or_has_come_while_it_is_held_holds_up_nobody() -> None:
     async def scenario(gate: BodyGate) -> None:
-        entries = [enter(gate, 30), enter(gate, 20), enter(gate, 5), enter(gate, 2)]
-        assert held(entries) == [False, True, True, True]
-        gate.leave(entries[1])
-        gate.has_come(entries[2])
-        assert held(entries) == [False, False, False, True]
+        first = enter(gate, 32)
+        gate.has_come(first)
+        entries = [enter(gate, mib) for mib in (20, 5, 2)]
+        assert held(entries) == [True, True, True]
         gate.leave(entries[0])
-        assert held(entries) == [False] * 4
+        gate.has_come(entries[1])
+        assert held(entries) == [False, False, True]
+        gate.leave(first)
+        assert held(entries) == [False] * 3
 
     with_gate(scenario)
 
 
-def test_a_slow_client_keeps_nobody_waiting() -> None:
+def test_heads_alone_keep_nobody_waiting_for_long() -> None:
     async def scenario(gate: BodyGate) -> None:
-        slow, waiting = enter(gate, 32), enter(gate, 10)
-        assert held([slow, waiting]) == [False, True]
+        heads = [enter(gate, 32) for _ in range(20)]
+        waiting = enter(gate, 1)
+        assert waiting.is_held
         async with asyncio.timeout(20):
             while waiting.is_held:
                 await asyncio.sleep(0.01)
-        assert gate.bytes == 10 * MIB
-        gate.has_come(slow)
-        assert gate.bytes == 42 * MIB
-        gate.leave(slow)
-        gate.leave(waiting)
+        assert gate.bytes <= 32 * MIB
+        gate.has_come(heads[0])
+        for entry in (*heads, waiting):
+            gate.leave(entry)
         assert gate.bytes == 0
 
     with_gate(scenario)
@@ -101,7 +106,8 @@ def test_a_slow_client_keeps_nobody_waiting() -> None:
 def test_one_that_is_held_too_long_is_told_and_stays_with_its_client() -> None:
     async def scenario(gate: BodyGate) -> None:
         told = asyncio.Event()
-        first = enter(gate, 30)
+        first = enter(gate, 32)
+        gate.has_come(first)
         late = enter(gate, 30, 0.05, told.set)
         await asyncio.wait_for(told.wait(), 20)
         assert cast(Held, late.exchange).is_held

@@ -113,6 +113,7 @@ def valid_request(body: bytes) -> tuple[str | None, list[Any]] | None:
         (b'{"instances": [[1]]} {}', "unexpected content after the document at byte 21"),
         (b'{"instances": [[1],]}', "at byte"),
         (b'{"instances": [[1]', "unexpected end at byte 18"),
+        (b'{"instances": [["\xff"]]}', "not valid UTF-8"),
         (b'{"instances": [[1]], "instances": [[2]]}', "'instances' stands twice"),
         (b'{"instances": [["' + b"a" * 300_000 + b'"]]}', "Row 0: a value of more than 262,144 bytes"),
     ],
