@@ -71,6 +71,7 @@ class Ticket:
 
     __slots__ = (
         "_holder",
+        "answered_rows",
         "arrived",
         "data",
         "deadline",
@@ -104,6 +105,7 @@ class Ticket:
         self.queued = 0  # rows of it that are in the queue now
         self.queued_turn = 0  # of these, those that stand before a small request
         self.losses = 0
+        self.answered_rows = 0  # of the spans whose answers are there
         self.pieces: dict[int, NDArray[np.float32]] | None = None
 
     @property
@@ -133,7 +135,8 @@ class Ticket:
         """Takes the answer to a span of rows, and ends when all spans are there."""
         pieces = self.pieces = {} if self.pieces is None else self.pieces
         pieces[start] = piece
-        if sum(map(len, pieces.values())) == self.rows:
+        self.answered_rows += len(piece)
+        if self.answered_rows == self.rows:
             self.finish(Answer(*(pieces[at] for at in sorted(pieces))), 0)
 
 

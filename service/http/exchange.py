@@ -224,12 +224,19 @@ class Exchange:
     def _respond_compressed(
         self, status: int, content_type: bytes, body: Content, headers: Headers, coding: bytes
     ) -> None:
+        headers = list(headers)
         send = partial(self._send, status, content_type, [*headers, (b"content-encoding", coding)])
         if len(body) < THREAD_BYTES and not isinstance(body, tuple):
             send(compress(body, coding))
             return
-        compressed = asyncio.get_running_loop().run_in_executor(None, compress, body, coding)
-        compressed.add_done_callback(lambda done: send(done.result()))
+
+        def finish(done: asyncio.Future[bytes]) -> None:
+            if done.exception() is None:
+                send(done.result())
+            else:  # no memory, for one: the answer itself is there
+                self._send(status, content_type, headers, body)
+
+        asyncio.get_running_loop().run_in_executor(None, compress, body, coding).add_done_callback(finish)
 
 
 def _busy_with_bodies() -> Problem:
