@@ -20,6 +20,7 @@ if __name__ == "__main__":
 
 from models.checkpoint import Checkpoint
 from models.config import MLPConfig
+from models.errors import DataError
 from models.schema import ClassTarget, NumericColumn, Schema
 from models.store import Store
 
@@ -38,11 +39,15 @@ def publish(name: str, folder: Path) -> None:
     }
     columns = tuple(NumericColumn(name=f"x{i}", mean=0.0, std=1.0, minimum=-4.0, maximum=4.0) for i in range(sizes[0]))
     labels = tuple(range(sizes[-1]))  # the other servers answer with the place of a class
+    try:
+        target = ClassTarget(name="y", labels=labels)
+    except DataError:  # a tree from before labels had types
+        target = ClassTarget(name="y", labels=tuple(map(str, labels)))  # type: ignore[arg-type]
     Store(folder).publish(
         "mlp",
         Checkpoint(
             config=MLPConfig(layer_sizes=sizes),
-            schema=Schema(columns=columns, target=ClassTarget(name="y", labels=labels)),
+            schema=Schema(columns=columns, target=target),
             tensors=tensors,
         ),
     )
