@@ -73,7 +73,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What one server with one model costs beside its answers, in one round.
+    """Holds the start time, idle CPU and memory of one server with one model in one round.
 
     Attributes:
         start_seconds: from the start of the process to the first 2xx.

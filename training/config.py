@@ -50,7 +50,7 @@ _NONE_MEANS_SOMETHING = frozenset({"patience", "batch_size", "clip_norm", "clip_
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """One training run, described. A field that is not given is the recipe's: `training.recipes` has the values.
+    """Describes one training run. A field that is not given is the recipe's: `training.recipes` has the values.
 
     Attributes:
         engine: `torch` (PyTorch), `numpy` (from scratch) or `perceptron` (Rosenblatt's rule; two classes only).

@@ -13,12 +13,13 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
+HINT_BYTES = 4096  # of a body that are looked at before it is read in steps
 _MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*"([A-Za-z0-9._@-]{1,300})"\s*,')
 
 
 def model_first(body: bytes | bytearray) -> str | None:
     """Finds the model's id where a request begins with it, which it does as a rule, before anything is parsed."""
-    found = _MODEL_FIRST.match(body)
+    found = _MODEL_FIRST.match(body, 0, HINT_BYTES)
     return None if found is None else found[1].decode()
 
 

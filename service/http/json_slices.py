@@ -19,7 +19,7 @@ import orjson
 from numpy.typing import NDArray
 
 from service.errors import Problem, invalid_request
-from service.http.bulk_json import NumberReader
+from service.http.bulk_json import HINT_BYTES, NumberReader
 
 SLICE_BYTES = 128 * 1024
 _LONGEST_ROW_SLICE = 2 * SLICE_BYTES  # a row that does not end within it is read some cells at a time
@@ -67,9 +67,10 @@ def model_last(body: Body) -> str | None:
 
 def names_no_model(body: Body) -> bool:
     """Returns True where a request certainly names no model: its rows come first, and nothing comes behind them."""
-    if not _ROWS_FIRST.match(body):
+    end = body.rfind(b"]")
+    if end < 0 or len(body) - end > HINT_BYTES:  # megabytes of blanks, say: the reader tells, in steps
         return False
-    return _NOTHING_BEHIND_ROWS.fullmatch(body[max(body.rfind(b"]"), 0) :]) is not None
+    return _ROWS_FIRST.match(body, 0, HINT_BYTES) is not None and _NOTHING_BEHIND_ROWS.fullmatch(body, end) is not None
 
 
 class SlicedRequest:

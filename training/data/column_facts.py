@@ -65,7 +65,7 @@ def facts_of(
     scaling: Scaling,
     max_one_hot: int | None,
 ) -> ColumnFacts:
-    """What there is to say of a column that is not the target.
+    """Describes a column that is not the target.
 
     Args:
         column: the column.

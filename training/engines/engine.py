@@ -42,7 +42,7 @@ class Matrices:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Epoch:
-    """One epoch, as it is reported.
+    """Reports one epoch to the caller of an engine.
 
     Attributes:
         number: from 1.
@@ -93,7 +93,7 @@ class Trained:
 
 @dataclass(kw_only=True)
 class EpochLog:
-    """The history of a run while it is made, and when its best was.
+    """Records the epochs of a run as they are trained, and which one was best.
 
     Attributes:
         epochs: that will be made at most.

@@ -100,7 +100,7 @@ class LargestError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
-    """What a model does on its test part.
+    """Holds the measurements of a model on its test part.
 
     Attributes:
         rows: of the test part that were looked at.

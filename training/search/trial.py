@@ -28,7 +28,7 @@ HIGHER_IS_BETTER: tuple[Metric, ...] = ("accuracy", "r2")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """What is known of a trial that has ended.
+    """Holds the settings and the result of a trial that has ended.
 
     Attributes:
         number: in the study, from 0.
