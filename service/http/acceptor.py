@@ -16,7 +16,7 @@ from typing import Any
 from service.certificate import Certificate
 from service.http.connection_shares import Share
 from service.http.connection_watch import HttpLimits
-from service.logs import get_logger
+from service.logs import LimitedLog, get_logger
 
 HANDSHAKES_SECONDS = 0.25  # after a listener is hidden, TCP handshakes that have begun may end in its queue
 _TLS_SECONDS = 1.0  # and TLS handshakes have this much longer
@@ -27,7 +27,7 @@ _PAUSE_SECONDS = 0.2
 _LEAST_PENDING = 1024  # of connections whose protocol is not connected yet, also where few connections are allowed
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-log = get_logger(__name__)
+limited_log = LimitedLog(get_logger(__name__))
 
 
 class Connection(asyncio.Protocol):
@@ -137,7 +137,9 @@ class Acceptor:
                 return
             except OSError as error:
                 if error.errno in _OUT_OF_RESOURCES:
-                    log.error("connections wait: this process has run out of files or memory", reason=error.strerror)
+                    limited_log.error(
+                        "connections wait: this process has run out of files or memory", reason=error.strerror
+                    )
                     self._pause(_PAUSE_SECONDS)
                     return
                 if error.errno in (errno.EINVAL, errno.EBADF):  # the main process has closed it

@@ -148,12 +148,18 @@ def test_a_process_that_does_not_look_is_passed_over_until_it_does() -> None:
     assert here.room() == 0, "it is back, and has fewer"
 
 
+FILES = 50  # the loop's own, and those of twenty connections and more
+
+
 def test_an_accept_without_a_file_left_is_tried_again(capfd: pytest.CaptureFixture[str]) -> None:
     listener = make_listener()
     address = listener.getsockname()
     child = os.fork()
     if child == 0:  # alone with its limit
-        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        spare = [os.dup(listener.fileno()) for _ in range(FILES)]  # of the lowest numbers that are free
+        resource.setrlimit(resource.RLIMIT_NOFILE, (spare[-1] + 1,) * 2)
+        for file in spare:
+            os.close(file)
         with echoing(ConnectionShares(1), listener):
             threading.Event().wait(30)
         os._exit(1)
@@ -168,6 +174,7 @@ def test_an_accept_without_a_file_left_is_tried_again(capfd: pytest.CaptureFixtu
             client.sendall(b"x")
             assert client.recv(10) == b"x", "it was accepted once there was room"
             client.close()
+        assert capfd.readouterr().out.count("run out of files") == 1, "a minute"
     finally:
         os.kill(child, 9)
         os.waitpid(child, 0)

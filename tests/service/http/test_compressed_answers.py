@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import time
 from collections.abc import Callable
 
 import pytest
@@ -26,16 +25,15 @@ def test_an_answer_is_compressed_from_some_size_on(service: Service, size: int) 
 def test_a_large_answer_holds_up_nobody_and_keeps_its_place(make_service: Callable[..., Service]) -> None:
     service = make_service(max_body_bytes=1 << 25, max_buffered_bytes=1 << 28)
     service.app.echo.repeats = 20
-    waits = []
+    answered = 0
     with service.connect() as large, service.connect() as other:
         large.sendall(post(DIGITS, GZIP) + get(b"/next") + post(b"<end>", close=True))
         wait_until(lambda: service.app.echo.begun == 1)
         large.setblocking(False)
         while not _has_come(large):
-            started = time.perf_counter()
             other.sendall(get(b"/<x>"))
             read(other, lambda data: data.endswith(b"<x>"))
-            waits.append(time.perf_counter() - started)
+            answered += 1
         large.settimeout(20)
         received = read(large)
     head, _, rest = received.partition(b"\r\n\r\n")
@@ -44,9 +42,7 @@ def test_a_large_answer_holds_up_nobody_and_keeps_its_place(make_service: Callab
     assert after.endswith(b"<end>" * 20)
     assert b"/next" in after
     assert b"content-encoding: gzip" in head
-    waits.sort()
-    assert len(waits) > 3, "it took as long as several requests"
-    assert waits[len(waits) // 2] < 0.05
+    assert answered > 3, "others were answered while it was compressed"
 
 
 def _has_come(stream: object) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import time
 import zlib
 from collections.abc import Callable
 
@@ -113,30 +112,30 @@ def test_bombs_of_many_clients_hold_up_nobody(make_service: Callable[..., Servic
     try:
         for i, stream in enumerate(streams):
             stream.sendall(post(bombs[i % 2], b"Content-Encoding: gzip")[:-1])  # never ends, so is never answered
-        waits = []
+        wait_until(lambda: bool(service.app.watch.inflations._waiting))
+        answered = 0
         with service.connect() as other:
-            while service.app.watch.inflations._waiting or len(waits) < 20:
-                started = time.perf_counter()
+            while service.app.watch.inflations._waiting:
                 other.sendall(get(b"/<x>"))
                 read(other, lambda data: data.endswith(b"<x>"))
-                waits.append(time.perf_counter() - started)
+                answered += 1
     finally:
         for stream in streams:
             stream.close()
-    waits.sort()
-    assert waits[len(waits) // 2] < 0.02, waits[-5:]
+    assert answered > 20, "while the bodies were inflated"
 
 
-def test_a_step_is_bounded_whatever_it_inflates() -> None:
-    for body in (gzip.compress(bytes(50 << 20)), gzip.compress(b"") * 200_000, gzip.compress(b"ab") * 100_000):
-        inflater = Inflater("gzip")
-        inflater.feed(body[: 1 << 16])
-        more, taken, longest = True, 0, 0.0
-        while more:
-            started = time.process_time()
-            data, more = inflater.step()
-            longest = max(longest, time.process_time() - started)
-            assert len(data) <= STEP_BYTES
-            taken += len(data)
-        assert inflater.pending_bytes == 0
-        assert longest < 0.02
+@pytest.mark.parametrize("member", [bytes(50 << 20), b"", b"ab"], ids=["a bomb", "of nothing", "of two bytes"])
+def test_a_step_is_bounded_whatever_it_inflates(member: bytes) -> None:
+    packed = gzip.compress(member)
+    body = (packed * (1 + (1 << 16) // len(packed)))[: 1 << 16]
+    inflater = Inflater("gzip")
+    inflater.feed(body)
+    more = True
+    while more:
+        before = inflater.pending_bytes
+        data, more = inflater.step()
+        assert len(data) <= STEP_BYTES
+        members_begun = (before - inflater.pending_bytes) / len(packed)
+        assert members_begun <= 32
+    assert inflater.pending_bytes == 0
