@@ -21,6 +21,8 @@ _PERIODS: dict[Part, int] = {"month": 12, "day": 31, "weekday": 7, "hour": 24}
 # The days since 1970-01-01 between which dates lie: the years 1 to 9999, which Python's dates and ISO 8601 have.
 FIRST_DAY, LAST_DAY = -719_162.0, 2_932_897.0
 
+_LONG_UNITS = ("Y", "M", "W")  # of datetime64, of which some have more days than an integer holds
+
 _MICROSECONDS_A_DAY = 86_400_000_000
 _EPOCH, _LAST = datetime(1970, 1, 1), datetime(9999, 12, 31, 23, 59, 59)  # in UTC, as all moments here
 _EPOCH_ORDINAL = _EPOCH.toordinal()
@@ -38,6 +40,9 @@ def _circle(period: int) -> tuple[tuple[float, float], ...]:
 
 # By part and then by its value, counted from 0: sine and cosine.
 CIRCLES: dict[Part, tuple[tuple[float, float], ...]] = {part: _circle(period) for part, period in _PERIODS.items()}
+
+# The same as arrays, and behind them the point of a moment that is missing.
+_CIRCLE_POINTS = {part: np.array([*points, (0.0, 0.0)]) for part, points in CIRCLES.items()}
 
 # A moment's value of a part, counted from 0.
 PART_OF: dict[Part, Callable[[datetime], int]] = {
@@ -79,8 +84,11 @@ def iso(days: float) -> str:
 
 def are_dates(values: NDArray[np.datetime64]) -> NDArray[np.bool_]:
     """`(rows,)` whether each moment is in the years 1 to 9999; False for NaT."""
-    years = values.astype("datetime64[Y]").astype(np.int64)  # since 1970; years, as microseconds could overflow
-    return ~np.isnat(values) & (years >= 1 - 1970) & (years <= 9999 - 1970)
+    unit = "Y" if np.datetime_data(values.dtype)[0] in _LONG_UNITS else "D"  # microseconds could overflow
+    count = values.astype(f"datetime64[{unit}]").astype(np.int64)  # since 1970; the lowest of all for NaT
+    if unit == "Y":
+        return (count >= 1 - 1970) & (count <= 9999 - 1970)
+    return (count >= FIRST_DAY) & (count < LAST_DAY)
 
 
 def elapsed_days(values: NDArray[np.datetime64]) -> NDArray[np.float64]:
@@ -103,7 +111,5 @@ def part_values(part: Part, values: NDArray[np.datetime64]) -> NDArray[np.int64]
 
 def circle_points(part: Part, values: NDArray[np.datetime64]) -> NDArray[Any]:
     """`(rows, 2)` sine and cosine of a part of each moment; 0 and 0 for NaT."""
-    points = np.zeros((len(values), 2))
-    known = ~np.isnat(values)
-    points[known] = np.array(CIRCLES[part])[part_values(part, values[known])]
-    return points
+    points = _CIRCLE_POINTS[part]
+    return points[np.where(np.isnat(values), len(points) - 1, part_values(part, values))]

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, islice
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,8 @@ from models.unknown_cells import UnknownCells
 
 __all__ = ["MAX_FAULTS", "RowEncoder", "encode_columns"]
 
+_STEP_ROWS = 64  # whose cells are put in order in one step
+_STEP_CELLS = 500  # and at least so many cells are written in one, most often in a few microseconds
 _MANY_ROWS = 32  # from here on, the array operations of a column take less than its cells one by one
 MAX_FAULTS = 20  # faults listed for one request; enough to see a pattern, bounded against a hostile one
 
@@ -176,20 +178,35 @@ class RowEncoder:
             `(rows, compact.width)`, which `compact.expand` makes the rows of `encode`; None where a row is refused or
             is for the careful way.
         """
+        steps = self.encode_compact_in_steps(rows)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return cast(NDArray[np.float32] | None, end.value)
+
+    def encode_compact_in_steps(self, rows: Sequence[Any]) -> Generator[None, None, NDArray[np.float32] | None]:
+        """Does the work of `encode_compact` a column or so at a time, and returns what it returns."""
         matrix = np.zeros((len(rows), self.compact.width), dtype="<f4")
         unknown = {}
+        written = 0
         try:
-            for name, cells, (place, write) in zip(self._names, self._columns(rows), self._column_writers, strict=True):
+            columns = yield from self._columns(rows)
+            for name, cells, (place, write) in zip(self._names, columns, self._column_writers, strict=True):
                 if found := write(cells, matrix[:, place]):
                     unknown[name] = found
+                written += len(rows)
+                if written >= _STEP_CELLS:
+                    written = 0
+                    yield
         except Refused:
             return None
         for name, found in unknown.items():
             self.unknown.add(name, found)
         return matrix
 
-    def _columns(self, rows: Sequence[Any]) -> Iterable[Sequence[Any]]:
-        """The cells of each column, once the rows' widths and names are known to be right."""
+    def _columns(self, rows: Sequence[Any]) -> Generator[None, None, Iterable[Sequence[Any]]]:
+        """Returns the cells of each column, once the rows' widths and names are known to be right."""
         kinds = set(map(type, rows))
         if kinds == {dict}:
             if set(map(len, rows)) != {len(self._names)}:
@@ -199,7 +216,11 @@ class RowEncoder:
             except KeyError:
                 pass  # other spellings of the names, or other names
         if kinds != {list}:
-            rows = [self._ordered(row) for row in rows]
+            ordered: list[Sequence[Any]] = []
+            for start in range(0, len(rows), _STEP_ROWS):
+                ordered += map(self._ordered, rows[start : start + _STEP_ROWS])
+                yield
+            rows = ordered
         elif set(map(len, rows)) != {len(self._names)}:
             raise Refused
         return zip(*rows, strict=True)

@@ -26,7 +26,6 @@ _LONGEST_ROW_SLICE = 2 * SLICE_BYTES  # a row that does not end within it is rea
 _LONGEST_VALUE = 2 * SLICE_BYTES  # of one text, which cannot be cut
 _SHORTEST_SLICE = SLICE_BYTES // 1024
 _LONGEST_KEY = 4096
-_LONG_SECONDS = 0.003  # of the rows of one slice
 _SPACE_STEP = 1 << 20
 
 _CLOSING = {b"[": b"]", b"{": b"}"}
@@ -94,15 +93,6 @@ class SlicedRequest:
         self._most_cells = most_cells
         self._numbers = numbers
         self._row = 0  # rows read so far
-        # Until it is known how long a slice takes; plain numbers are read fast.
-        self._slice_bytes = SLICE_BYTES if numbers is not None else SLICE_BYTES // 4
-
-    def took(self, seconds: float) -> None:
-        """Takes note how long the rows of a slice took, and makes the next ones longer or shorter."""
-        if seconds > _LONG_SECONDS:
-            self._slice_bytes = max(self._slice_bytes // 2, SLICE_BYTES // 32)
-        elif seconds < _LONG_SECONDS / 4:
-            self._slice_bytes = min(2 * self._slice_bytes, SLICE_BYTES)
 
     def slices(self) -> Iterator[Rows | None]:
         """Gives the rows in their order; None where time was spent on something else.
@@ -183,8 +173,11 @@ class SlicedRequest:
         last = body.rfind(b"]", at, stop)
         if stop == self._end and last > at:
             yield last  # the bracket behind the last row: no request has one after that
-        ends = sorted((body.rfind(b"],", at, stop), body.rfind(b"},", at, stop)), reverse=True)
-        yield from (end + 1 for end in ends if end > at)
+        kinds = (b"},", b"],") if body[at : at + 1] == b"{" else (b"],", b"},")  # the first is most often found at once
+        for kind in kinds:
+            end = body.rfind(kind, at, stop)
+            if end > at:
+                yield end + 1
         if last > at:
             yield last + 1
             yield last
@@ -243,12 +236,12 @@ class SlicedRequest:
 
         The last comma or bracket before one may lie inside a text; before another lies another.
         """
-        window = self._slice_bytes
+        window = SLICE_BYTES
         while window >= _SHORTEST_SLICE:
             yield min(self.at + window, self._end)
             window //= 4
-        while self.at + self._slice_bytes < self._end and window < longest:
-            window = 2 * max(window, self._slice_bytes)
+        while self.at + SLICE_BYTES < self._end and window < longest:
+            window = 2 * max(window, SLICE_BYTES)
             yield min(self.at + window, self._end)
 
     def _parse(self, text: bytes, closing: bytes, end: int) -> tuple[Any, int]:

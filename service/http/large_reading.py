@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.cells import listed
 from models.encoding import MAX_FAULTS, RowEncoder
@@ -19,7 +20,11 @@ from service.http.bulk_json import NumberReader
 from service.http.json_slices import Body, RequestShape, Rows, RowTooWide, SlicedRequest
 from service.http.request_body import check_shape
 
-_CAREFUL_ROWS = 64  # that one step reads cell by cell, where a slice has something unusual in it
+_CAREFUL_ROWS = 64  # that one step reads cell by cell, where something unusual is among them
+# Rows that are read column by column at a time. The more of them, the less a column's array operations cost for each;
+# but a column is one step, and unusual cells take microseconds each.
+_FIRST_ROWS, _FEWEST_ROWS, _MOST_ROWS = 1024, 128, 2048
+_LONG_SECONDS = 0.003  # of a step
 
 
 def too_many_rows(most: int) -> Problem:
@@ -50,10 +55,11 @@ class LargeReading:
         self._most_rows = most_rows
         self._most_cells = MAX_COLUMNS if encoder is None else len(encoder.schema.columns)
         takes_numbers = encoder is not None and encoder.takes_numbers
+        self._rows_at_once = _FIRST_ROWS
         self._request = SlicedRequest(body, most_cells=self._most_cells, numbers=numbers if takes_numbers else None)
 
-    def steps(self) -> Iterator[int]:
-        """Reads a slice in each step, and gives the number of bytes that it was.
+    def steps(self) -> Iterator[int | None]:
+        """Reads a slice in a few steps, the last of which gives the number of bytes that it was.
 
         Raises:
             Problem: the body is no prediction request, or is too large.
@@ -77,26 +83,53 @@ class LargeReading:
             raise RowError([self._too_wide(wide)]) from None
         self.model = request.model
 
-    def _encode(self, encoder: RowEncoder, encoded: EncodedRows, rows: Rows, first: int) -> Generator[int, None, None]:
+    def _encode(self, encoder: RowEncoder, encoded: EncodedRows, rows: Rows, first: int) -> Iterator[None]:
         """Encodes the rows of a slice, the first of which is row `first` of the request."""
-        began = time.perf_counter()
         if isinstance(rows, np.ndarray):
             data = encoder.encode_numbers(rows)
-            self._request.took(time.perf_counter() - began)
             if data is not None:
                 encoded.append(data)
                 return
             rows = cast(list[Any], rows.tolist())
-        is_smaller = encoder.compact.width < encoder.width  # few rows of it may be many megabytes otherwise
-        compact = encoder.encode_compact(rows) if is_smaller or len(rows) > _CAREFUL_ROWS else None
-        self._request.took(time.perf_counter() - began)
-        if compact is None:
-            encoded.append((yield from self._encode_carefully(encoder, rows, first)))
-        else:
-            self._take_unknown(encoder)
-            encoded.append(compact)
+        start = 0
+        while start < len(rows):
+            some = rows[start : start + self._rows_at_once]
+            encoded.append((yield from self._encode_some(encoder, some, first + start)))
+            start += len(some)
+            yield
 
-    def _encode_carefully(self, encoder: RowEncoder, rows: list[Any], first: int) -> Generator[int, None, bytes]:
+    def _encode_some(
+        self, encoder: RowEncoder, rows: list[Any], first: int
+    ) -> Generator[None, None, bytes | NDArray[np.float32]]:
+        """Encodes rows by columns, or carefully, and adapts how many the next will be."""
+        is_smaller = encoder.compact.width < encoder.width  # few rows of it may be many megabytes otherwise
+        compact = None
+        if is_smaller or len(rows) > _CAREFUL_ROWS:
+            compact = yield from self._timed(encoder.encode_compact_in_steps(rows))
+        if compact is None:
+            return (yield from self._encode_carefully(encoder, rows, first))
+        self._take_unknown(encoder)
+        return compact
+
+    def _timed(
+        self, steps: Generator[None, None, NDArray[np.float32] | None]
+    ) -> Generator[None, None, NDArray[np.float32] | None]:
+        """Does the steps, and takes more rows at once or fewer by how long the longest took."""
+        longest = 0.0
+        while True:
+            began = time.perf_counter()
+            try:
+                next(steps)
+            except StopIteration as end:
+                if longest > _LONG_SECONDS:
+                    self._rows_at_once = max(self._rows_at_once // 2, _FEWEST_ROWS)
+                elif longest < _LONG_SECONDS / 4:
+                    self._rows_at_once = min(2 * self._rows_at_once, _MOST_ROWS)
+                return cast(NDArray[np.float32] | None, end.value)
+            longest = max(longest, time.perf_counter() - began)
+            yield
+
+    def _encode_carefully(self, encoder: RowEncoder, rows: list[Any], first: int) -> Generator[None, None, bytes]:
         """Encodes rows of which some are unusual or wrong, few in a step."""
         parts: list[bytes] = []
         faults: list[Fault] = []
@@ -108,7 +141,7 @@ class LargeReading:
                 faults += [Fault(first + start + fault.row, fault.column, fault.message) for fault in error.faults]
                 if len(faults) >= MAX_FAULTS:
                     break
-            yield 0
+            yield
         if faults:
             raise RowError(faults[:MAX_FAULTS])
         return b"".join(parts)

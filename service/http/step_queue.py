@@ -31,7 +31,7 @@ _WEIGHT = 0.3  # of the newest of these
 
 log = get_logger(__name__)
 
-Steps = Iterator[int]
+Steps = Iterator[int | None]
 
 
 class Work:
@@ -67,7 +67,7 @@ class StepQueue:
         self._deadlines = DeadlineWheel(loop)
         self._short: deque[Work] = deque()
         self._long: deque[Work] = deque()  # the first few are under way
-        self._place = 0  # of the one that has the next turn, among these
+        self._place = 0  # of the one whose turn it is, among these
         self._short_is_next = False
         self._bytes = 0  # that are left of all work
         self._seconds_a_byte = 0.0
@@ -97,7 +97,7 @@ class StepQueue:
         """Takes work.
 
         Args:
-            steps: generator that does a step and yields how many bytes it did.
+            steps: generator that does a step and yields how many bytes it did, if any.
             size: number of bytes of the whole work.
             deadline: time on the event loop's clock, in seconds, after which the work is dropped.
             expired: function that is called when it is.
@@ -132,6 +132,7 @@ class StepQueue:
         began = time.perf_counter()
         turn_seconds = min(max(began - self._turned, _SHORTEST_TURN_SECONDS), _LONGEST_TURN_SECONDS)
         done = 0
+        self._place += 1  # one piece of long work a turn: what it has in the caches serves its next step
         # Rows are made and dropped by the thousand: none of them is in a cycle, and looking for some would take long.
         gc.disable()
         try:
@@ -155,18 +156,17 @@ class StepQueue:
             if work.steps is not None:
                 self._short.append(work)
             return done
-        self._place = (self._place + 1) % min(_MOST_UNDER_WAY, len(self._long))
-        work = self._long[self._place]
+        work = self._long[self._place % min(_MOST_UNDER_WAY, len(self._long))]
         done = self._step(work)
         if work.steps is None:
-            del self._long[self._place]
+            self._long.remove(work)
         return done
 
     def _step(self, work: Work) -> int:
         if work.steps is None:
             return 0
         try:
-            done = min(next(work.steps), work.left)
+            done = min(next(work.steps) or 0, work.left)
         except StopIteration:
             done = work.left
             self.end(work)

@@ -254,7 +254,7 @@ class PredictEndpoint:
 
     def _read(
         self, prediction: Prediction, body: Body, model: str | None, served: ServedVersion | None
-    ) -> Iterator[int]:
+    ) -> Iterator[int | None]:
         """Reads a large body and has its rows predicted; yields how many bytes each step read.
 
         Args:
