@@ -21,13 +21,19 @@ class Answer:
         matrices: `(rows, width)` float32 each, one after the other.
 
     Attributes:
+        numbers: number of values of all rows.
+        rows: number of rows.
         memo: what a front door made of the whole answer for its first request, and keeps for the others of the batch.
     """
 
-    __slots__ = ("_matrices", "memo")
+    __slots__ = ("_matrices", "memo", "numbers", "rows")
 
     def __init__(self, *matrices: NDArray[np.float32]) -> None:
         self._matrices = matrices
+        self.rows, self.numbers = len(matrices[0]), matrices[0].size
+        for matrix in matrices[1:]:
+            self.rows += len(matrix)
+            self.numbers += matrix.size
         self.memo: Any = None
 
     @property

@@ -1,12 +1,14 @@
 """Answers as JSON: what `POST /predict` sends back for the rows of one request.
 
 The rows of many small requests share a batch, so the batch's numbers are written to JSON once and cut into the
-requests' shares; a large request's own are written for it alone, and the largest in steps.
+requests' shares; a large request's own are written for it alone. What would hold the event loop is written in steps: a
+large answer, and the answers of a batch that has many numbers or many requests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import orjson
@@ -17,13 +19,28 @@ from service.batching.ticket import Answer
 
 # From here on, an answer is written in steps of so many numbers, each of which takes about a millisecond.
 STEP_NUMBERS = 16_384
+MOST_AT_ONCE = 256  # rows of a batch that are written at once: to write and send a small answer takes 15 µs
+_ANSWER_NUMBERS = 256  # that take as long to write as a small answer takes to send
 _LARGE_ROWS = 32  # from here on, writing a request's own rows costs less than cutting and joining texts
+
+
+class Receiver(Protocol):
+    """Whoever gets the answer to one request of a batch; no method may raise."""
+
+    rows: int
+
+    def send(self, served: ServedVersion, payload: bytes, /) -> None:
+        """Takes the body."""
+
+    def failed(self, error: Exception, /) -> None:
+        """Takes the reason why there is none."""
 
 
 class AnswerWriter:
     """Writes one model version's answers as JSON."""
 
     def __init__(self, served: ServedVersion) -> None:
+        self._served = served
         self._head = b'{"model":%b,"version":%d,"predictions":[' % (orjson.dumps(served.name), served.version)
         self._origin = served.origin
         self._labels = None if served.labels is None else [orjson.dumps(label) for label in served.labels]
@@ -67,12 +84,40 @@ class AnswerWriter:
                 else:
                     labels = self._labels
                     predictions += (b",", b",".join([labels[class_] for class_ in block.argmax(axis=1).tolist()]))
-                    probabilities += (b"],[", _dump(block)[2:-2])
-                    yield len(probabilities[-1])
+                    separator = b"],["
+                    for column in range(0, block.shape[1], STEP_NUMBERS):  # a row may be longer than a step by itself
+                        probabilities += (separator, _dump(block[:, column : column + STEP_NUMBERS])[2:-2])
+                        separator = b","
+                        yield len(probabilities[-1])
                 yield len(predictions[-1])
         if self._labels is None:
             return (self._head, *predictions[1:], b"]}")
         return (self._head, *predictions[1:], b'],"probabilities":[[', *probabilities[1:], b"]]}")
+
+    def write_batch_in_steps(
+        self, matrix: NDArray[np.float32], requests: Sequence[tuple[Receiver, int]]
+    ) -> Iterator[int]:
+        """Writes a batch's answers and sends each as soon as it is written.
+
+        Args:
+            matrix: `(rows, width)` answers of the batch.
+            requests: receivers and their first rows, in ascending order.
+
+        Yields:
+            The number of bytes that a step wrote.
+        """
+        for block in _blocks(requests, matrix.shape[1]):
+            first = block[0][1]
+            answer, written = Answer(matrix[first : block[-1][1] + block[-1][0].rows]), 0
+            for receiver, start in block:
+                try:
+                    payload = self.write(answer, start - first, receiver.rows)
+                except Exception as error:
+                    receiver.failed(error)
+                else:
+                    receiver.send(self._served, payload)
+                    written += len(payload)
+            yield written
 
     def _write_large(self, matrix: NDArray[np.float32]) -> bytes:
         if self._labels is None:
@@ -99,6 +144,17 @@ class AnswerWriter:
         """
         values = matrix[:, 0]
         return _dump(values.astype(np.float64) + self._origin if self._origin else values)
+
+
+def _blocks(requests: Sequence[tuple[Receiver, int]], width: int) -> Iterator[Sequence[tuple[Receiver, int]]]:
+    """Divides a batch's requests so that the answers of each part take about a millisecond."""
+    begin, first = 0, requests[0][1]
+    for at, (receiver, start) in enumerate(requests):
+        numbers = (start + receiver.rows - first) * width + (at - begin) * _ANSWER_NUMBERS
+        if at > begin and numbers > STEP_NUMBERS:
+            yield requests[begin:at]
+            begin, first = at, start
+    yield requests[begin:]
 
 
 def _dump(array: NDArray[np.generic]) -> bytes:

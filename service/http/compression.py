@@ -6,6 +6,7 @@ long (docs/decisions/0019).
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from typing import Protocol
 
@@ -15,6 +16,8 @@ from service.http.request_head import list_items
 WORTH_BYTES = 8 * 1024
 #: Size from which compression is left to a thread; up to here it takes 0.6 ms.
 THREAD_BYTES = 64 * 1024
+#: Bytes of all answers that are compressed in one turn of the event loop; it takes about a millisecond.
+TURN_BYTES = 128 * 1024
 
 VARY = (b"vary", b"accept-encoding")
 
@@ -52,6 +55,25 @@ class Compressor(Protocol):
 def compressor(coding: bytes) -> Compressor:
     """Returns what compresses to a coding."""
     return zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW_BITS[coding])
+
+
+class CompressionBudget:
+    """Bytes that an API process may still compress in this turn of its event loop; a thread compresses the rest."""
+
+    def __init__(self) -> None:
+        self._left = TURN_BYTES
+
+    def take(self, size: int) -> bool:
+        """Returns True if so many bytes are to be compressed at once."""
+        if size >= THREAD_BYTES or size > self._left:
+            return False
+        if self._left == TURN_BYTES:
+            asyncio.get_running_loop().call_soon(self._renew)
+        self._left -= size
+        return True
+
+    def _renew(self) -> None:
+        self._left = TURN_BYTES
 
 
 def compress(body: bytes | bytearray | tuple[bytes, ...], coding: bytes) -> bytes:

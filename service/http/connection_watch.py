@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
+from service.http.compression import CompressionBudget
 from service.http.inflater import InflationQueue
 
 _SWEEP_SECONDS = 0.5
@@ -64,6 +65,7 @@ class ConnectionWatch:
         self.now = self._swept = time.monotonic()
         self.buffered_bytes = 0
         self.inflations = InflationQueue()
+        self.compressions = CompressionBudget()
         self._on_refused = on_refused
         self.draining = False  # the server is about to stop: each connection's next answer is its last
         self._allowed = (limits.header_seconds, limits.body_seconds, None, limits.idle_seconds, _LINGER_SECONDS)

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from service.errors import CLIENT_CLOSED_REQUEST, ClientGone, Problem, problem_of, too_large
-from service.http.compression import THREAD_BYTES, WORTH_BYTES, accepted_coding, compress
+from service.http.compression import WORTH_BYTES, accepted_coding, compress
 from service.http.connection_watch import ConnectionWatch
 from service.http.request_head import Fields
 
@@ -226,7 +226,7 @@ class Exchange:
     ) -> None:
         headers = list(headers)
         send = partial(self._send, status, content_type, [*headers, (b"content-encoding", coding)])
-        if len(body) < THREAD_BYTES and not isinstance(body, tuple):
+        if not isinstance(body, tuple) and self._protocol.watch.compressions.take(len(body)):
             send(compress(body, coding))
             return
 

@@ -174,7 +174,8 @@ class FrontDoor:
         app: ASGIApp = WithHead(create_app(routers, access, settings.root_path))
         if cors is not None:
             app = cors.around(app)
-        self._app: ASGIApp = WithCompression(WithSecurityHeaders(WithRootPath(app, settings.root_path)))
+        app = WithSecurityHeaders(WithRootPath(app, settings.root_path))
+        self._app: ASGIApp = WithCompression(app, self.watch.compressions)
         self._loop_watch = LoopWatch(
             asyncio.get_running_loop(), lambda: metrics.has_gathered or self._predict.has_large_work
         )

@@ -31,7 +31,7 @@ from service.errors import (
     too_large,
 )
 from service.http.access import Access, Scope
-from service.http.answers import STEP_NUMBERS, AnswerWriter
+from service.http.answers import MOST_AT_ONCE, STEP_NUMBERS, AnswerWriter
 from service.http.body_gate import LARGE_BYTES, BodyGate, Entry
 from service.http.body_headers import check_json, json_types
 from service.http.bulk_json import NumberReader, model_first
@@ -173,6 +173,14 @@ class PredictEndpoint:
             prediction.failed(error)
         else:
             prediction.send(served, payload)
+
+    def write_with_batch(self, prediction: Prediction, served: ServedVersion, answer: Answer, start: int) -> None:
+        """Writes and sends one of the answers of a long batch, with the others, between other work."""
+        if answer.memo is None:
+            answer.memo = []  # the batch's other requests follow before the first step
+            steps = self.writer(served).write_batch_in_steps(answer.matrix, answer.memo)
+            self._steps.add(steps, 8 * answer.numbers, urgent=True)
+        answer.memo.append((prediction, start))
 
     def writer(self, served: ServedVersion) -> AnswerWriter:
         """What writes a version's answers."""
@@ -369,9 +377,13 @@ class Prediction:
         served = self.served
         assert served is not None  # noqa: S101 -- rows were submitted for it
         try:
-            if self.rows > 1 and self.rows * answer.width > STEP_NUMBERS:
-                self._endpoint.write_in_steps(self, served, answer.cut(start, self.rows))
-                return
+            if answer.numbers > STEP_NUMBERS or answer.rows > MOST_AT_ONCE:
+                if self.rows * answer.width > STEP_NUMBERS:
+                    self._endpoint.write_in_steps(self, served, answer.cut(start, self.rows))
+                    return
+                if self.rows < answer.rows:
+                    self._endpoint.write_with_batch(self, served, answer, start)
+                    return
             payload = self._endpoint.writer(served).write(answer, start, self.rows)
         except Exception as error:
             self.failed(error)

@@ -89,3 +89,51 @@ def test_a_large_answer_in_steps_is_what_it_is_at_once(kind: str, tmp_path: Path
         body = b"".join(end.value)
     assert body == writer.write(Answer(matrix), 0, rows)
     assert max(sizes) < 32 * STEP_NUMBERS
+
+
+class Requester:
+    """Takes the answer to one request of a batch."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.payloads: list[bytes] = []
+        self.errors: list[Exception] = []
+
+    def send(self, _: ServedVersion, payload: bytes) -> None:
+        self.payloads.append(payload)
+
+    def failed(self, error: Exception) -> None:
+        self.errors.append(error)
+
+
+@pytest.mark.parametrize(("width", "sizes"), [(1000, [1] * 256), (3, [1] * 1000), (500, [1, 40, 7, 31, 32, 20] * 4)])
+def test_a_long_batch_is_written_a_few_answers_at_a_time(width: int, sizes: list[int], tmp_path: Path) -> None:
+    writer = AnswerWriter(served(ClassTarget(name="y", labels=tuple(range(width))), tmp_path))
+    matrix = np.random.default_rng(3).random((sum(sizes), width), dtype=np.float32)
+    starts = np.cumsum([0, *sizes[:-1]]).tolist()
+    requests = [(Requester(rows), start) for rows, start in zip(sizes, starts, strict=True)]
+    del requests[5]  # its deadline has passed: its rows belong to nobody
+    alone = [writer.write(Answer(matrix), start, requester.rows) for requester, start in requests]
+    done = 0
+    for _ in writer.write_batch_in_steps(matrix, requests):
+        now = sum(len(requester.payloads) for requester, _ in requests)
+        numbers = sum(requester.rows * width for requester, _ in requests[done:now])
+        assert done < now <= done + 100
+        assert numbers <= STEP_NUMBERS or now == done + 1
+        done = now
+    assert [requester.payloads for requester, _ in requests] == [[payload] for payload in alone]
+
+
+def test_a_row_of_many_numbers_takes_several_steps(tmp_path: Path) -> None:
+    width = 3 * STEP_NUMBERS + 5
+    writer = AnswerWriter(served(ClassTarget(name="y", labels=tuple(range(width))), tmp_path))
+    matrix = np.random.default_rng(3).random((2, width), dtype=np.float32)
+    steps, sizes = writer.write_in_steps([matrix]), []
+    try:
+        while True:
+            sizes.append(next(steps))
+    except StopIteration as end:
+        body = b"".join(end.value)
+    assert body == writer.write(Answer(matrix), 0, 2)
+    assert max(sizes) < 32 * STEP_NUMBERS
+    assert len(sizes) >= 8

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from echo_service import Service, get, post, read, wait_until
 
-from service.http.compression import THREAD_BYTES, WORTH_BYTES, accepted_coding
+from service.http import exchange
+from service.http.compressed_answers import WithCompression
+from service.http.compression import (
+    THREAD_BYTES,
+    TURN_BYTES,
+    WORTH_BYTES,
+    CompressionBudget,
+    accepted_coding,
+    compress,
+)
 
 GZIP = b"Accept-Encoding: gzip"
 DIGITS = b"".join(b"%.7f," % (i * 0.37) for i in range(100_000))
@@ -43,6 +55,75 @@ def test_a_large_answer_holds_up_nobody_and_keeps_its_place(make_service: Callab
     assert b"/next" in after
     assert b"content-encoding: gzip" in head
     assert answered > 3, "others were answered while it was compressed"
+
+
+def test_of_many_answers_at_once_a_few_are_compressed_on_the_loop(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest goes to a thread, and each connection's answers keep their order."""
+    on_loop, size = [0], THREAD_BYTES - 1
+    monkeypatch.setattr(exchange, "compress", _counted(on_loop, lambda: threading.get_ident() == service.thread.ident))
+    service.app.echo.holds = True
+    streams = [service.connect() for _ in range(30)]
+    for stream in streams:
+        stream.sendall(post(DIGITS[:size], GZIP) + post(b"<end>", close=True))
+    wait_until(lambda: len(service.app.echo.held) == len(streams))
+    service.app.echo.holds = False
+    service.release()
+    for stream in streams:
+        head, _, rest = read(stream).partition(b"\r\n\r\n")
+        packed, _, after = rest.partition(b"HTTP/1.1 200 OK")
+        assert b"content-encoding: gzip" in head
+        assert gzip.decompress(packed) == DIGITS[:size]
+        assert after.endswith(b"\r\n\r\n<end>")
+        stream.close()
+    assert 0 < on_loop[0] * size <= TURN_BYTES
+    again = service.exchange(post(DIGITS[:size], GZIP, close=True))
+    assert gzip.decompress(again.partition(b"\r\n\r\n")[2]) == DIGITS[:size]
+    assert on_loop[0] * size > TURN_BYTES - size, "another turn has a budget of its own"
+
+
+def _counted(count: list[int], counts: Callable[[], bool]) -> Callable[..., bytes]:
+    def counted(body: bytes, coding: bytes) -> bytes:
+        count[0] += counts()
+        return compress(body, coding)
+
+    return counted
+
+
+def test_asgi_answers_share_the_budget() -> None:
+    """Answers of the framework's routes are compressed in a thread too, once many come at once."""
+    on_loop = [0]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": DIGITS[:60_000]})
+
+    async def ask(wrapped: WithCompression) -> bytes:
+        messages: list[Any] = []
+
+        async def send(message: Any) -> None:
+            messages.append(message)
+
+        scope = {"type": "http", "http_version": "1.1", "headers": [(b"accept-encoding", b"gzip")]}
+        await wrapped(scope, send, send)  # type: ignore[arg-type]
+        return bytes(messages[1]["body"])
+
+    async def run() -> list[bytes]:
+        budget = CompressionBudget()
+        take = budget.take
+
+        def counted(size: int) -> bool:
+            taken = take(size)
+            on_loop[0] += taken
+            return taken
+
+        budget.take = counted  # type: ignore[method-assign]
+        wrapped = WithCompression(app, budget)
+        return await asyncio.gather(*(ask(wrapped) for _ in range(20)))
+
+    assert [gzip.decompress(body) for body in asyncio.run(run())] == [DIGITS[:60_000]] * 20
+    assert on_loop == [TURN_BYTES // 60_000]
 
 
 def _has_come(stream: object) -> bool:
