@@ -62,7 +62,7 @@ class App:
 class Service:
     """A real server in a thread, and clients of it."""
 
-    def __init__(self, **limits: float) -> None:
+    def __init__(self, **limits: float | bytes) -> None:
         defaults: dict[str, Any] = {
             "header_seconds": 30,
             "body_seconds": 30,

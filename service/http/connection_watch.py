@@ -47,7 +47,10 @@ class Watched(Protocol):
 
 @dataclass(frozen=True)
 class HttpLimits:
-    """Seconds for a request's head and body and between requests; connections; bytes of one body and of all."""
+    """Seconds for a request's head and body and between requests; connections; bytes of one body and of all.
+
+    `root_path` is a path of a proxy that may stand before ours: probes are known by their paths.
+    """
 
     header_seconds: float
     body_seconds: float
@@ -55,6 +58,7 @@ class HttpLimits:
     max_connections: int
     max_body_bytes: int
     max_buffered_bytes: int
+    root_path: bytes = b""
 
 
 class ConnectionWatch:

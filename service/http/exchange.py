@@ -49,6 +49,9 @@ class Answering(Protocol):
     def release_reading(self) -> None:
         """Reads on."""
 
+    def ask_for_body(self) -> None:
+        """Tells the client to send the body."""
+
 
 class _NoEvent:
     """uvicorn's protocol sets its cycle's event; an exchange has nobody who waits for one."""
@@ -71,7 +74,7 @@ class Exchange:
         disconnected: the client has hung up.
         rest_seconds: time after the answer during which no request of the connection is read.
         body_is_held: the rest of the body is left with the client.
-        expects_continue: the client sends its body once it is told to.
+        expects_continue: the client waits until it is asked for its body.
         request_id, context: the endpoint's own.
     """
 
@@ -144,7 +147,14 @@ class Exchange:
         """Reads the body on."""
         self.body_is_held = False
         if not self.disconnected:
+            self.ask_for_body()
             self._protocol.release_reading()
+
+    def ask_for_body(self) -> None:
+        """Asks a client that waits for this to send the body, unless the body is held back or not wanted."""
+        if self.expects_continue and not (self.body_is_held or self.complete or self._is_answered or self._refusal):
+            self.expects_continue = False
+            self._protocol.ask_for_body()
 
     def open(self) -> None:
         """Its turn on the connection has come."""

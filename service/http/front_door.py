@@ -95,6 +95,7 @@ class FrontDoor:
             max_connections=settings.max_connections,
             max_body_bytes=settings.max_body_bytes,
             max_buffered_bytes=settings.max_buffered_bytes,
+            root_path=settings.root_path.encode(),
         )
         self._access = Access.from_settings(settings)
         self._was_ready = False

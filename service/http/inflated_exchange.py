@@ -69,6 +69,7 @@ class InflatedExchange(Exchange):
         """Reads the body on, once what has come of it is inflated."""
         if self._is_queued:
             self.body_is_held = False
+            self.ask_for_body()
         else:
             super().release_body()
 

@@ -239,14 +239,15 @@ class HttpProtocol(HttpToolsProtocol):
         self._unanswered.add(exchange)
         if self.flow.write_paused and not busy:
             self._reads_next = True  # when the client has read its answers: `resume_writing`
+        if self.expect_100_continue:
+            exchange.expects_continue = True
         if busy or self._reads_next:
-            exchange.expects_continue = self.expect_100_continue
             self.flow.pause_reading()
             self.pipeline.appendleft((exchange, self.app))  # type: ignore[arg-type]
             return
         exchange.open()
-        if self.expect_100_continue and not exchange.response_complete:
-            self.transport.write(_CONTINUE)
+        if self.expect_100_continue:
+            exchange.ask_for_body()
 
     def _begin_asgi(self) -> None:
         url, headers, expect = self.url, self.headers, self.expect_100_continue
@@ -267,7 +268,8 @@ class HttpProtocol(HttpToolsProtocol):
         """A connection beyond the limit has its first request: a probe is answered, another one where there is room."""
         self._in_reserve = False
         if self.watch.full:
-            if not (self.watch.takes_probes and is_probe(self.parser.get_method(), self.url)):
+            asks_for_health = is_probe(self.parser.get_method(), self.url, self.watch.limits.root_path)
+            if not (self.watch.takes_probes and asks_for_health):
                 self.turn_away()
                 raise _Refused
             self._draining = True  # its answer is the connection's last
@@ -390,6 +392,11 @@ class HttpProtocol(HttpToolsProtocol):
         if not self.pipeline and not self.flow.write_paused:
             self.flow.resume_reading()
 
+    def ask_for_body(self) -> None:
+        """Answers `Expect: 100-continue`."""
+        if not self.transport.is_closing():
+            self.transport.write(_CONTINUE)
+
     def on_response_complete(self) -> None:
         """An ASGI request was answered."""
         super().on_response_complete()
@@ -453,8 +460,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.since = self.watch.now
         if isinstance(cycle, Exchange):
             cycle.open()
-            if cycle.expects_continue and not (cycle.response_complete or cycle.complete):
-                self.transport.write(_CONTINUE)
+            cycle.ask_for_body()
         else:
             super()._start_asgi_task(cycle, app)
         is_held = isinstance(cycle, Exchange) and cycle.body_is_held

@@ -46,9 +46,15 @@ def plain_path(url: bytes) -> bytes:
     return unquote_to_bytes(httptools.parse_url(url).path)
 
 
-def is_probe(method: bytes, url: bytes) -> bool:
-    """Returns True if a request asks how the process is, which has to be answered above all when it is full."""
-    return method in (b"GET", b"HEAD") and plain_path(url) in _PROBES
+def is_probe(method: bytes, url: bytes, root_path: bytes) -> bool:
+    """Returns True if a request asks how the process is, which has to be answered above all when it is full.
+
+    Args:
+        method: request's method.
+        url: request's target.
+        root_path: path of a proxy that may stand before ours, such as `/axon`; empty where there is none.
+    """
+    return method in (b"GET", b"HEAD") and plain_path(url).removeprefix(root_path) in _PROBES
 
 
 def head_fault(fields: Fields, version: str) -> Problem | None:

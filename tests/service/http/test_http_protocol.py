@@ -261,6 +261,21 @@ def test_a_connection_too_many_is_told_and_closed(make_service: Callable[..., Se
     assert service.exchange(post(b"hello", close=True)).endswith(b"hello")
 
 
+@pytest.mark.parametrize("path", [b"/health/live", b"/health/ready", b"/metrics", b"/health%2Flive?x"])
+@pytest.mark.parametrize("root", [b"", b"/axon", b"/a/b"])
+def test_probes_are_answered_at_the_limit_behind_a_prefix_too(
+    path: bytes, root: bytes, make_service: Callable[..., Service]
+) -> None:
+    service = make_service(max_connections=1, root_path=root)
+    with service.connect() as one:
+        one.sendall(post(b"hello"))
+        read(one, lambda data: data.endswith(b"hello"))
+        assert service.exchange(get(path)).startswith(b"HTTP/1.1 200"), "where the proxy takes the prefix away"
+        assert service.exchange(get(root + path)).startswith(b"HTTP/1.1 200"), "and where it leaves it"
+        for other in (b"/x" + path, root + root + b"/models", root + b"/", b"/axo" + path, b"/axonx" + path):
+            assert service.exchange(get(other)).startswith(b"HTTP/1.1 503")
+
+
 def test_a_client_that_hangs_up_is_known_to_have(service: Service) -> None:
     service.app.echo.holds = True
     with service.connect() as stream:

@@ -1,0 +1,149 @@
+"""Large bodies that wait for room: a client that asks first sends its body once it is let in, and not before."""
+
+from __future__ import annotations
+
+import gzip
+import select
+import socket
+import threading
+from collections.abc import Callable
+
+import pytest
+from echo_service import Echo, Service, get, post, read, wait_until
+
+from service.errors import ReadingCongested, problem_of
+from service.http.body_gate import BodyGate, Entry
+from service.http.exchange import Exchange
+
+BODY = bytes(range(256)) * 400
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+FULL = 32 << 20
+HELD_SECONDS = 0.2
+
+
+class _Placeholder:
+    """Stands for the exchange of a body that fills all room."""
+
+    def hold_body(self) -> None:
+        """Nothing."""
+
+    def release_body(self) -> None:
+        """Nothing."""
+
+
+class GatedEcho(Echo):
+    """Echoes bodies that a gate lets in.
+
+    Attributes:
+        entries: bodies that have been announced, the first of which fills all room.
+        seconds: time for which a body may be held.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate: BodyGate
+        self.entries: list[Entry] = []
+        self.seconds = 60.0
+
+    def fill(self, service: Service) -> None:
+        """Fills all room."""
+        self.gate = BodyGate(service.loop)
+        self.entries = [self.gate.enter(_Placeholder(), FULL, 60, lambda: None)]  # type: ignore[arg-type]
+        self.gate.has_come(self.entries[0])
+
+    def begin(self, exchange: Exchange) -> None:
+        super().begin(exchange)
+        size = int(exchange.fields[b"content-length"])
+        if size > 10:
+            problem = problem_of(ReadingCongested(retry_after=1))
+            self.entries.append(self.gate.enter(exchange, size, self.seconds, lambda: exchange.refuse(problem)))
+
+    def handle(self, exchange: Exchange) -> None:
+        exchange.respond(200, b"text/plain", exchange.body)
+
+
+@pytest.fixture
+def gated(service: Service) -> Service:
+    echo = service.app.echo = GatedEcho()
+    service.app.direct[(b"POST", b"/echo")] = echo
+    in_loop(service, lambda: echo.fill(service))
+    return service
+
+
+def in_loop(service: Service, call: Callable[[], object]) -> None:
+    done = threading.Event()
+    service.loop.call_soon_threadsafe(lambda: (call(), done.set()))
+    assert done.wait(10)
+
+
+def echo_of(service: Service) -> GatedEcho:
+    assert isinstance(service.app.echo, GatedEcho)
+    return service.app.echo
+
+
+def make_room(service: Service) -> None:
+    echo = echo_of(service)
+    in_loop(service, lambda: echo.gate.leave(echo.entries[0]))
+
+
+def has_come(stream: socket.socket) -> bool:
+    return bool(select.select([stream], [], [], 0)[0])
+
+
+@pytest.mark.parametrize(
+    "before", [b"", post(b"<first>"), get(b"/<first>") + post(b"<first>")], ids=["alone", "behind one", "behind two"]
+)
+@pytest.mark.parametrize("coding", [None, b"gzip"])
+def test_it_is_asked_for_its_body_when_that_is_let_in(gated: Service, before: bytes, coding: bytes | None) -> None:
+    sent = gzip.compress(BODY, 0) if coding else BODY
+    headers = [b"Expect: 100-continue", *([b"Content-Encoding: gzip"] if coding else [])]
+    head = post(sent, *headers, close=True).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    with gated.connect() as stream:
+        stream.sendall(before + head)
+        if before:
+            read(stream, lambda data: data.count(b"<first>") == before.count(b"<first>"))
+        wait_until(lambda: len(echo_of(gated).entries) == 2)
+        gated.exchange(get(b"/<after>"), lambda data: data.endswith(b"<after>"))
+        assert echo_of(gated).entries[1].is_held
+        assert not has_come(stream)
+        make_room(gated)
+        assert read(stream, lambda data: data.endswith(b"\r\n\r\n")) == CONTINUE
+        stream.sendall(sent)
+        received = read(stream)
+    assert received.startswith(b"HTTP/1.1 200")
+    assert received.endswith(b"\r\n\r\n" + BODY)
+    assert gated.app.watch.buffered_bytes == 0
+
+
+def test_one_that_is_refused_while_it_is_held_keeps_its_body(gated: Service) -> None:
+    echo_of(gated).seconds = HELD_SECONDS
+    head = post(BODY, b"Expect: 100-continue").partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    received = gated.exchange(head, lambda data: b"\r\n\r\n" in data)
+    assert received.startswith(b"HTTP/1.1 429")
+    assert b"100 Continue" not in received
+    make_room(gated)
+    assert echo_of(gated).gate.bytes == 0
+
+
+def test_one_that_sends_without_waiting_is_answered_once(gated: Service) -> None:
+    with gated.connect() as stream:
+        request = post(BODY, b"Expect: 100-continue", close=True)
+        sender = threading.Thread(target=stream.sendall, args=(request,))
+        sender.start()
+        wait_until(lambda: len(echo_of(gated).entries) == 2)
+        make_room(gated)
+        received = read(stream)
+        sender.join()
+    assert received.count(b"HTTP/1.1 200") == 1
+    assert received.count(b"100 Continue") <= 1
+    assert received.endswith(BODY)
+
+
+def test_one_that_leaves_while_it_is_held_harms_nothing(gated: Service) -> None:
+    head = post(BODY, b"Expect: 100-continue").partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    with gated.connect() as stream:
+        stream.sendall(head)
+        wait_until(lambda: len(echo_of(gated).entries) == 2)
+    make_room(gated)
+    wait_until(lambda: not gated.server.server_state.connections)
+    assert gated.app.watch.buffered_bytes == 0
