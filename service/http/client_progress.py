@@ -11,6 +11,10 @@ import termios
 
 from service.http.connection_watch import ConnectionWatch
 
+#: In each `idle_seconds`, a client has to read this part of what waited for it at first. A byte now and then would keep
+#: tens of megabytes in memory for days; an answer of any size is read, or its client let go, within 16 times that.
+LEAST_SHARE = 16
+
 _PROBE_AFTER_SECONDS = 2.0  # by the watch's clock
 
 
@@ -24,6 +28,7 @@ class ClientProgress:
 
     __slots__ = (
         "_half_closed_since",
+        "_least_bytes",
         "_overdue_since",
         "_transport",
         "_unread",
@@ -36,7 +41,10 @@ class ClientProgress:
     def __init__(self, transport: asyncio.Transport, watch: ConnectionWatch) -> None:
         self._transport = transport
         self._watch = watch
-        self._unread = (0, 0.0)  # while writing is paused: bytes that the client has not taken, and since when
+        # While writing is paused: bytes that the client had not read at the last look that found enough of them read,
+        # and the time of that look; and what is enough.
+        self._unread = (0, 0.0)
+        self._least_bytes = 1
         self._overdue_since = -1.0  # `since` of the head or body whose time is over
         self._half_closed_since = 0.0
         self.overdue_bytes = 0
@@ -45,15 +53,17 @@ class ClientProgress:
 
     def begin_unread(self) -> None:
         """Takes note that writing has paused: from now on, the client has to read."""
-        self._unread = (self._unread_bytes(), self._watch.now)
+        size = self._unread_bytes()
+        self._unread = (size, self._watch.now)
+        self._least_bytes = max(1, size // LEAST_SHARE)
 
     def reads(self) -> bool:
-        """Returns True if the client read some of its pending output within `idle_seconds`, or if none is pending."""
+        """Returns True if the client read its share of its output within `idle_seconds`, or if none is pending."""
         if not self._transport.get_write_buffer_size():
             return True
         size, since = self._unread
         left = self._unread_bytes()
-        if left < size:
+        if left <= size - self._least_bytes:
             self._unread = (left, self._watch.now)
             return True
         return self._watch.now - since <= self._watch.limits.idle_seconds
