@@ -53,13 +53,13 @@ def longest_hold(server: Server) -> float:
 
 @pytest.mark.parametrize(
     ("clients", "rows", "width"),
-    [(1, 1, 3), (256, 1, 1000), (1000, 1, 3), (64, 31, 300), (40, 300, 3), (40, 900, 3)],
+    [(1, 1, 3), (256, 1, 1000), (64, 31, 300), (40, 300, 3), (40, 900, 3)],
 )
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
 def test_many_answers_hold_up_nobody(
     clients: int, rows: int, width: int, coding: str, server: Server, tell: Callable[[object], None]
 ) -> None:
-    values = [[i / 10 - 1] for i in range(rows)]
+    values = [[i % 7 - 3] for i in range(rows)]  # short, since it is the answers that are asked for
     request = post(orjson.dumps({"model": f"m{width}", "instances": values}), f"Accept-Encoding: {coding}")
     oracle = Oracle(MODELS[width])
     expected = np.array([oracle({"x": value}) for [value] in values])
