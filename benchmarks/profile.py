@@ -154,7 +154,7 @@ def profile(
         server.wait_until_it_answers(body)
         if peer.answers:
             check_answers(server, workload.model)
-        drive(driver, server.url, body, workload.connections, 1.0, folder)
+        drive(driver, server.url, body, workload.connections, min(1.0, seconds), folder)  # warm-up
         before = {pid: cpu_seconds(pid) for pid in server.pids()}
         system_before = {pid: system_seconds(pid) for pid in before}
         load = drive(driver, server.url, body, workload.connections, seconds, folder)

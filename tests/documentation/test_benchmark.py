@@ -38,7 +38,7 @@ def test_a_short_run_measures_both_servers_judges_the_goals_and_leaves_nothing(t
     done = _run(
         "benchmarks.bench",
         *("--only", "axon", "fastapi", "--workloads", "tab-64", "tab-1", "--driver", "python"),
-        *("--rounds", "1", "--seconds", "0.5", "--warm-up", "0", "--idle", "0.5"),
+        *("--rounds", "1", "--seconds", "0.3", "--warm-up", "0", "--idle", "0.2"),
         *("--json", str(tmp_path / "out.json")),
     )
     assert done.returncode == 0, done.stderr
@@ -91,7 +91,7 @@ def test_a_sample_counts_for_its_innermost_part_and_a_wait_for_none() -> None:
 @pytest.mark.slow
 def test_a_profile_divides_each_process_s_time_into_its_parts() -> None:
     before = _temporary_folders()
-    done = _run("benchmarks.profile", "--seconds", "0.8", "--driver", "python")
+    done = _run("benchmarks.profile", "--seconds", "0.3", "--driver", "python")
     if "Operation not permitted" in done.stderr or "Permission" in done.stderr:
         pytest.skip("py-spy may not look into other processes here")
     assert done.returncode == 0, done.stderr
