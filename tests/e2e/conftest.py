@@ -22,5 +22,5 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server over the three models, for tests that change nothing."""
     folder = tmp_path_factory.mktemp("server")
     store = make_store(folder)
-    with running(store.root, folder, max_body_bytes=200_000, max_request_rows=500) as server:
+    with running(store.root, folder, max_body_bytes=200_000, max_request_rows=500, access_log=True) as server:
         yield server

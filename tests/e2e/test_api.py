@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from models.schema import ClassTarget, Schema
 from models.store import Store
 
 ROW = [0.1, 0.2, 0.3, 0.4]
+OR_ROWS = [[0, 0], [0, 1], [1, 0], [1, 1]]
 
 
 def post(server: Server, body: Any, **headers: str) -> httpx.Response:
@@ -159,23 +161,42 @@ def test_a_model_says_what_it_is(server: Server) -> None:
     assert http_get(url, headers={"Accept": "application/json, text/plain"}).json()["model"] == "colours"
 
 
-def test_a_perceptron_is_served_like_any_other(tmp_path: Path) -> None:
-    x, y = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.float64), np.array([0, 1, 1, 1])
+TEXTBOOK = {(3, 4, 2): 26, (3, 4, 4, 2): 46, (784, 512, 256, 10): 535_818}  # parameters, by layer sizes
+
+
+@pytest.fixture(scope="module")
+def textbook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server over the networks of `TEXTBOOK`, and a perceptron that has learned OR."""
+    folder = tmp_path_factory.mktemp("textbook")
+    store = Store(folder / "store")
+    for sizes in TEXTBOOK:
+        schema = Schema(
+            columns=tuple(numeric(f"x{i}") for i in range(sizes[0])),
+            target=ClassTarget(name="y", labels=tuple(str(i) for i in range(sizes[-1]))),
+        )
+        store.publish("-".join(map(str, sizes)), make_checkpoint(schema, *sizes[1:-1]))
     perceptron = Perceptron(2)
-    assert perceptron.fit(x, y).converged
-    target = ClassTarget(name="y", labels=(0, 1))
-    checkpoint = Checkpoint(
-        config=perceptron.config,
-        schema=Schema(columns=(numeric("x1", 0, 1), numeric("x2", 0, 1)), target=target),
-        tensors=perceptron.to_tensors(),
-    )
-    store = Store(tmp_path / "store")
-    store.publish("or", checkpoint)
-    with running(store.root, tmp_path) as server:
-        answer = post(server, {"instances": x.tolist()}).json()  # the only model is the default
-        assert answer["predictions"] == [0, 1, 1, 1]
-        assert answer["probabilities"] == [[1, 0], [0, 1], [0, 1], [0, 1]]
-        assert http_get(f"{server.url}/models/or/summary").json()["total_params"] == 3
+    assert perceptron.fit(np.array(OR_ROWS, dtype=np.float64), np.array([0, 1, 1, 1])).converged
+    schema = Schema(columns=(numeric("x1", 0, 1), numeric("x2", 0, 1)), target=ClassTarget(name="y", labels=(0, 1)))
+    store.publish("or", Checkpoint(config=perceptron.config, schema=schema, tensors=perceptron.to_tensors()))
+    with running(store.root, folder) as server:
+        yield server
+
+
+def test_the_summary_counts_the_textbook_networks(textbook: Server) -> None:
+    for sizes, total in TEXTBOOK.items():
+        assert MLPConfig(layer_sizes=sizes).parameter_count == total
+        name = "-".join(map(str, sizes))
+        assert http_get(f"{textbook.url}/models/{name}/summary").json()["total_params"] == total
+    layers = http_get(f"{textbook.url}/models/784-512-256-10/summary").json()["layers"]
+    assert [layer["params"] for layer in layers if layer["params"]] == [401_920, 131_328, 2_570]
+
+
+def test_a_perceptron_is_served_like_any_other(textbook: Server) -> None:
+    answer = post(textbook, {"model": "or", "instances": OR_ROWS}).json()
+    assert answer["predictions"] == [0, 1, 1, 1]
+    assert answer["probabilities"] == [[1, 0], [0, 1], [0, 1], [0, 1]]
+    assert http_get(f"{textbook.url}/models/or/summary").json()["total_params"] == 3
 
 
 def test_a_new_version_goes_live_under_load_and_a_bad_one_changes_nothing(tmp_path: Path) -> None:
@@ -187,11 +208,12 @@ def test_a_new_version_goes_live_under_load_and_a_bad_one_changes_nothing(tmp_pa
     done = threading.Event()
 
     with running(store.root, tmp_path, workers=2) as server:
+        assert post(server, {"instances": [ROW]}).json()["model"] == "colours", "the only model is the default"
 
         def client() -> set[int]:
             seen = set()
             with http_client(base_url=server.url, timeout=30) as http:
-                while not done.is_set():
+                while not done.wait(0.005):
                     answer = http.post("/predict", json={"model": "colours", "instances": [ROW]})
                     assert answer.status_code == 200, answer.text
                     version = answer.json()["version"]
@@ -238,41 +260,3 @@ def test_a_stopped_worker_costs_504_at_the_deadline_and_a_full_queue_429(store: 
         assert all(answer.headers["retry-after"] == "1" for answer in answers if answer.status_code == 429)
         assert all(answer.elapsed.total_seconds() < 4 for answer in answers)
         wait_until(lambda: post(server, body).status_code == 200, server.log)
-
-
-def test_an_empty_store_is_not_ready_until_a_model_is_published(tmp_path: Path) -> None:
-    store = Store(tmp_path / "store")
-    server = Server(store.root, tmp_path)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(server, "ready", lambda: "no model" in _reason(server))
-            server.start()
-        store.publish("price", CHECKPOINTS["price"])
-        wait_until(server.ready, server.log)
-        assert http_get(f"{server.url}/health/live").json()["status"] == "live"
-        server.stop()
-    finally:
-        server.kill()
-
-
-def _reason(server: Server) -> str:
-    try:
-        return str(http_get(f"{server.url}/health/ready").json()["reason"])
-    except httpx.TransportError:
-        return ""
-
-
-def test_the_summary_counts_the_textbook_networks(tmp_path: Path) -> None:
-    store = Store(tmp_path / "store")
-    for sizes, total in [((3, 4, 2), 26), ((3, 4, 4, 2), 46), ((784, 512, 256, 10), 535_818)]:
-        schema = Schema(
-            columns=tuple(numeric(f"x{i}") for i in range(sizes[0])),
-            target=ClassTarget(name="y", labels=tuple(str(i) for i in range(sizes[-1]))),
-        )
-        assert MLPConfig(layer_sizes=sizes).parameter_count == total
-        store.publish("-".join(map(str, sizes)), make_checkpoint(schema, *sizes[1:-1]))
-    with running(store.root, tmp_path) as server:
-        for name, total in [("3-4-2", 26), ("3-4-4-2", 46), ("784-512-256-10", 535_818)]:
-            assert http_get(f"{server.url}/models/{name}/summary").json()["total_params"] == total
-        layers = http_get(f"{server.url}/models/784-512-256-10/summary").json()["layers"]
-        assert [layer["params"] for layer in layers if layer["params"]] == [401_920, 131_328, 2_570]

@@ -12,8 +12,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
-from serving import CHECKPOINTS, ROOT, Server, http_post, running, wait_until
+from serving import CHECKPOINTS, ROOT, Server, http_get, http_post, make_store, running, wait_until
 
 from models.store import Store
 
@@ -95,21 +96,6 @@ def test_a_default_model_that_is_not_there(store: Store, tmp_path: Path) -> None
     assert "AXON_DEFAULT_MODEL" in refused(store=tmp_path / "nowhere", default_model="../etc")
 
 
-def test_a_default_model_of_an_empty_store_may_still_come(tmp_path: Path) -> None:
-    server = Server(tmp_path / "store", tmp_path, default_model="colours")
-    try:
-        with (tmp_path / "server.log").open("wb") as log:
-            server.process = subprocess.Popen(
-                [sys.executable, *server.command], cwd=ROOT, env=server.environment, stderr=log
-            )
-        Store(tmp_path / "store").publish("colours", CHECKPOINTS["colours"])
-        wait_until(server.ready, server.log)
-        assert http_post(f"{server.url}/predict", json={"instances": [[0.1, 0.2, 0.3, 0.4]]}).status_code == 200
-        server.stop()
-    finally:
-        server.kill()
-
-
 def test_a_runtime_folder_that_is_a_file_or_too_deep(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
@@ -186,44 +172,81 @@ def ask_health(server: Server, *arguments: str, **environment: str) -> tuple[int
     return asked.returncode, asked.stderr
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::"])
-def test_the_health_check_asks_this_server_and_no_proxy(store: Store, tmp_path: Path, host: str) -> None:
-    if host == "::" and not socket.has_ipv6:
+PROXIES = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy", "https_proxy"), "http://127.0.0.1:9")
+
+
+@pytest.fixture(scope="module")
+def exposed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server on all addresses, with a root path and the variables of a Kubernetes service named `axon`."""
+    folder = tmp_path_factory.mktemp("exposed")
+    links = {"service_host": "10.0.0.1", "port_8000_tcp": "tcp://10.0.0.1:8000"}
+    with running(make_store(folder).root, folder, host="0.0.0.0", root_path="/axon", **links) as server:
+        yield server
+
+
+@pytest.fixture
+def on_ipv6(store: Store, tmp_path: Path) -> Iterator[Server]:
+    if not socket.has_ipv6:
         pytest.skip("no IPv6")
-    proxies = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy", "https_proxy"), "http://127.0.0.1:9")
-    server = Server(store.root, tmp_path, host=host, root_path="/axon")
-    if host == "::":
-        server.url = server.url.replace("127.0.0.1", "[::1]")
+    server = Server(store.root, tmp_path, host="::")
+    server.url = server.url.replace("127.0.0.1", "[::1]")
     try:
-        code, said = ask_health(server, **proxies)
-        assert code == 1
-        assert "does not answer: " in said
         server.start()
-        assert ask_health(server, **proxies) == (0, "")
-        assert ask_health(server, "--live", **proxies) == (0, "")
+        yield server
         server.stop()
     finally:
         server.kill()
 
 
-def test_the_health_check_tells_why_a_server_is_not_ready(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["server", "exposed", "on_ipv6"])
+def test_the_health_check_asks_this_server_and_no_proxy(request: pytest.FixtureRequest, name: str) -> None:
+    asked: Server = request.getfixturevalue(name)
+    assert ask_health(asked, **PROXIES) == (0, "")
+    assert ask_health(asked, "--live", **PROXIES) == (0, "")
+
+
+def test_the_health_check_tells_that_nobody_answers(tmp_path: Path) -> None:
     server = Server(tmp_path / "store", tmp_path)
-    server._log.touch()
     try:
-        with server._log.open("wb") as log:
+        code, said = ask_health(server, **PROXIES)
+    finally:
+        server.kill()
+    assert code == 1
+    assert "does not answer: " in said
+
+
+def test_an_empty_store_is_told_and_its_default_model_may_still_come(tmp_path: Path) -> None:
+    server = Server(tmp_path / "store", tmp_path, default_model="colours")
+
+    def reason() -> str:
+        try:
+            return str(http_get(f"{server.url}/health/ready").json().get("reason"))
+        except httpx.TransportError:
+            return ""
+
+    try:
+        with (tmp_path / "server.log").open("wb") as log:
             server.process = subprocess.Popen(
                 [sys.executable, *server.command], cwd=ROOT, env=server.environment, stderr=log
             )
-        wait_until(lambda: "no model to serve" in ask_health(server)[1], server.log)
-        assert ask_health(server)[0] == 1
+        wait_until(lambda: "no model to serve" in reason(), server.log)
+        code, said = ask_health(server)
+        assert code == 1
+        assert "no model to serve" in said
         assert ask_health(server, "--live") == (0, "")
+        assert http_get(f"{server.url}/health/live").json()["status"] == "live"
+        Store(tmp_path / "store").publish("colours", CHECKPOINTS["colours"])
+        wait_until(server.ready, server.log)
+        assert http_post(f"{server.url}/predict", json={"instances": [[0.1, 0.2, 0.3, 0.4]]}).status_code == 200
         server.stop()
     finally:
         server.kill()
 
 
-def test_a_start_with_a_service_link_notes_it(store: Store, tmp_path: Path) -> None:
-    links = {"service_host": "10.0.0.1", "port_8000_tcp": "tcp://10.0.0.1:8000"}
-    with running(store.root, tmp_path, **links) as server:
-        assert "AXON_PORT_8000_TCP" in server.log()
-        assert "passed over" in server.log()
+def test_a_start_with_a_service_link_notes_it(exposed: Server) -> None:
+    assert "AXON_PORT_8000_TCP" in exposed.log()
+    assert "passed over" in exposed.log()
+
+
+def test_an_open_server_says_so_where_others_reach_it(exposed: Server) -> None:
+    assert "no API keys are set" in exposed.log()
