@@ -92,7 +92,8 @@ class Server:
     def ready(self) -> bool:
         """Whether readiness says yes.
 
-        Asked every 20 ms while a server starts, so by the plain client: httpx's takes 2 ms to make.
+        Asked every 20 ms while a server starts, so by the plain client: with httpx's, a start costs this process 0.5 s
+        of CPU, and 0.1 s with this one.
         """
         assert self.process is None or self.process.poll() is None, self.log()
         with closing(HTTPConnection(urlsplit(self.url).netloc, timeout=5)) as client:
