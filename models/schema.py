@@ -168,9 +168,9 @@ class Schema:
 
 def _plain(column: Column | Target) -> dict[str, Any]:
     plain: dict[str, Any] = {"kind": column.kind}
-    for field in fields(column):  # not `asdict`, whose deep copies take five times as long
-        value = getattr(column, field.name)
-        plain[field.name] = list(value) if isinstance(value, tuple) else value
+    for name in column.__slots__:  # its fields; not `asdict`, whose deep copies take ten times as long
+        value = getattr(column, name)
+        plain[name] = list(value) if isinstance(value, tuple) else value
     return plain
 
 

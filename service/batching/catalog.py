@@ -57,6 +57,7 @@ class ServedVersion:
         self.digest: str = self.header["digest"]
         self.key = make_key(place.name, place.version, self.digest)
         self.encoder = RowEncoder(self.schema)
+        self.total_params = self.config.parameter_count
         self.metrics = metrics
         self.batch_invariant = False  # until the workers have said otherwise
 
@@ -176,6 +177,11 @@ class Catalog:
         entries, ahead = self._seen.entries, self._ahead  # replaced as a whole by a look, never changed
         answering = ((entry, ahead.get(name, {}).get(name)) for name, entry in entries.items())
         return (ServedModel(entry, served) for entry, served in answering if served is not None)
+
+    @property
+    def names(self) -> int:
+        """Number of names that the store holds."""
+        return len(self._seen.entries)
 
     def entry(self, name: str) -> StoreEntry:
         """What the store held under a served name at the last look that was finished."""
@@ -354,7 +360,7 @@ class Catalog:
         self._versions[place] = served
         self._ids[str(served)] = served
         self.revision += 1
-        log.info("model ready", model=name, version=version, parameters=served.config.parameter_count)
+        log.info("model ready", model=name, version=version, parameters=served.total_params)
         return served
 
     def _forget_surplus(self) -> None:

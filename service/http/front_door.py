@@ -42,6 +42,7 @@ from service.http.routes.health import health_router
 from service.http.routes.metrics import metrics_router
 from service.http.routes.models import models_router
 from service.http.routes.predict import PredictEndpoint
+from service.http.step_queue import StepQueue
 from service.listeners import Listeners
 from service.logs import LimitedLog, configure_logs, get_logger, report_suppressed
 from service.metrics import ApiMetrics
@@ -162,8 +163,9 @@ class FrontDoor:
         metrics.start(f"api-{self.response_queue_id}", self._batcher.waiting_rows)
         cors = Cors(settings.cors_origins.split()) if settings.cors_origins is not None else None
         clients = ClientAddresses(trusted_hops=settings.trusted_hops, header=settings.forwarded_header)
+        steps = StepQueue(self._loop)
         self._predict = PredictEndpoint(
-            self._catalog, self._batcher, metrics, settings, self._access, cors=cors, clients=clients
+            self._catalog, self._batcher, metrics, settings, self._access, cors=cors, clients=clients, steps=steps
         )
         self.watch = ConnectionWatch(self._http_limits, self._on_refused_connection)
         self.direct: dict[tuple[bytes, bytes], DirectEndpoint] = {
@@ -171,18 +173,18 @@ class FrontDoor:
         }
         access = self._access
         routers = [
-            models_router(self._catalog, access),
+            models_router(self._catalog, steps, access),
             health_router(self.not_ready),
             metrics_router(metrics, self._catalog, self._pool, access),
         ]
-        app: ASGIApp = WithHead(create_app(routers, access, settings.root_path))
+        application = create_app(routers, access, settings.root_path)
+        application.openapi()  # made once, here, where it holds up nobody for 30 ms
+        app: ASGIApp = WithHead(application)
         if cors is not None:
             app = cors.around(app)
         app = WithSecurityHeaders(WithRootPath(app, settings.root_path))
         self._app: ASGIApp = WithCompression(app, self.watch.compressions)
-        self._loop_watch = LoopWatch(
-            asyncio.get_running_loop(), lambda: metrics.has_gathered or self._predict.has_large_work
-        )
+        self._loop_watch = LoopWatch(self._loop, lambda: metrics.has_gathered or steps.is_busy)
         self._pool.start()
         self._followers = [
             asyncio.create_task(self._keep_fresh(), name="refresh"),

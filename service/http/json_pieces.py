@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -10,8 +11,10 @@ import orjson
 
 from service.http.step_queue import StepQueue
 
-_PIECE_VALUES = 256  # values in a piece: about 10 µs
-_CHARACTERS_A_VALUE = 64  # of a text, which counts for several values where it is long
+_PIECE_VALUES = 256  # values that are written at once: about 10 µs
+_PIECE_BYTES = 4096
+_NUMBERS = frozenset((float, int, bool, type(None)))  # most values are some of these
+_CHARACTERS_A_VALUE = 64  # a long text counts for several values
 
 
 class Members:
@@ -58,68 +61,45 @@ def json_pieces(value: Any) -> Iterator[bytes]:
     Args:
         value: value of JSON's types, in which an iterator stands for a list, and `Members` for an object.
     """
-    match value:
-        case Members():
-            yield from _object(value.items)
-        case Mapping() if _weight(value, _PIECE_VALUES) >= _PIECE_VALUES:
-            yield from _object(value.items())
-        case Iterator():
-            yield from _list(value)
-        case list() | tuple() if _weight(value, _PIECE_VALUES) >= _PIECE_VALUES:
-            yield from _list(value)
-        case _:
-            yield orjson.dumps(value)
-
-
-def _object(items: Iterable[tuple[str, Any]]) -> Iterator[bytes]:
-    yield b"{"
-    together: dict[str, Any] = {}
-    weight, comma = 0, b""
-    for name, value in items:
-        own = _weight(value, _PIECE_VALUES)
-        if together and weight + own > _PIECE_VALUES:
-            yield comma + orjson.dumps(together)[1:-1]
-            together, weight, comma = {}, 0, b","
-        if own >= _PIECE_VALUES:
-            yield comma + orjson.dumps(name) + b":"
-            yield from json_pieces(value)
-            comma = b","
+    if isinstance(value, str) or _weight(value, _PIECE_VALUES) < _PIECE_VALUES:
+        yield _dump(value)
+        return
+    items = value.items if isinstance(value, Members) else value.items() if isinstance(value, Mapping) else None
+    text = bytearray(b"[" if items is None else b"{")
+    comma = b""
+    for name, child in ((None, child) for child in value) if items is None else items:
+        text += comma if name is None else comma + _dump(name) + b":"
+        comma = b","
+        if _weight(child, _PIECE_VALUES) < _PIECE_VALUES:
+            text += _dump(child)
         else:
-            together[name] = value
-            weight += own
-    yield (comma + orjson.dumps(together)[1:] if together else b"}")
-
-
-def _list(items: Iterable[Any]) -> Iterator[bytes]:
-    yield b"["
-    together: list[Any] = []
-    weight, comma = 0, b""
-    for value in items:
-        own = _weight(value, _PIECE_VALUES)
-        if together and weight + own > _PIECE_VALUES:
-            yield comma + orjson.dumps(together)[1:-1]
-            together, weight, comma = [], 0, b","
-        if own >= _PIECE_VALUES:
-            yield comma
-            yield from json_pieces(value)
-            comma = b","
-        else:
-            together.append(value)
-            weight += own
-    yield (comma + orjson.dumps(together)[1:] if together else b"]")
+            yield bytes(text)
+            text.clear()
+            yield from json_pieces(child)
+        if len(text) >= _PIECE_BYTES:
+            yield bytes(text)
+            text.clear()
+    text += b"]" if items is None else b"}"
+    yield bytes(text)
 
 
 def _weight(value: Any, most: int) -> int:
-    """How many values a value holds, itself included; `most` where these are more, or are not known yet."""
+    """How many values a value holds, itself included; `most` or more where it is not worth counting on."""
     if isinstance(value, str):
         return 1 + len(value) // _CHARACTERS_A_VALUE
-    if isinstance(value, Members | Iterator):
-        return most
-    if not isinstance(value, Mapping | list | tuple):
-        return 1
-    weight = 1
-    for child in value.values() if isinstance(value, Mapping) else value:
-        weight += _weight(child, most - weight)
-        if weight >= most:
-            return most
-    return weight
+    if isinstance(value, Mapping | list | tuple):
+        weight = 1 + len(value)
+        for child in value.values() if isinstance(value, Mapping) else value:
+            if weight >= most:
+                break
+            if type(child) not in _NUMBERS:
+                weight += _weight(child, most - weight + 1) - 1
+        return weight
+    return _PIECE_VALUES if isinstance(value, Members | Iterator) else 1
+
+
+def _dump(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # a whole number of more than 64 bits, or half of a surrogate pair: JSON knows both
+        return json.dumps(value, separators=(",", ":")).encode()
