@@ -26,6 +26,7 @@ from models.summary import Summary, summarize
 from service.batching.link import Loaded
 from service.batching.store_look import Place, StoreLook
 from service.batching.store_reader import StoreReader
+from service.collector import LongLived, collector_paused
 from service.errors import ModelUnavailable, NoWorker
 from service.keys import make_key
 from service.logs import get_logger
@@ -35,6 +36,7 @@ from service.time_slices import in_slices
 
 _FIRST_LOOK_SECONDS = 10.0
 _SILENT_SECONDS = 10.0  # a look at the store that takes longer is told as a problem
+_UNCOLLECTED_COLUMNS = 1000  # columns that the garbage collector may walk over, in 3 ms
 _MOST_LOGGED = 50  # problems of one look; a thousand lines would hold the event loop for 30 ms, and help nobody
 
 log = get_logger(__name__)
@@ -118,6 +120,7 @@ class Catalog:
     ) -> None:
         self._store = store
         self._reader = StoreReader()
+        self._long_lived = LongLived(together=_UNCOLLECTED_COLUMNS)
         self._intend = intend
         self._load_on_workers = load_on_workers
         self._new_metrics = new_metrics
@@ -341,7 +344,7 @@ class Catalog:
             return known
         try:
             metrics = known.metrics if known is not None else self._new_metrics(name, str(version))
-            served = await self._reader.run(lambda: ServedVersion(file, identity, metrics))
+            served = await self._reader.run(lambda: self._read(file, identity, metrics))
             self._intend(served.key)
             loaded = await self._load_on_workers(served.key)
             reason, served.batch_invariant = loaded.error, loaded.batch_invariant
@@ -361,6 +364,13 @@ class Catalog:
         self._ids[str(served)] = served
         self.revision += 1
         log.info("model ready", model=name, version=version, parameters=served.total_params)
+        return served
+
+    def _read(self, file: ModelVersion, identity: FileIdentity, metrics: ModelMetrics) -> ServedVersion:
+        """Reads a version, in the reader's thread."""
+        with collector_paused():
+            served = ServedVersion(file, identity, metrics)
+            self._long_lived.add(len(served.schema.columns))
         return served
 
     def _forget_surplus(self) -> None:
