@@ -190,7 +190,6 @@ class FrontDoor:
             app = cors.around(app)
         app = WithSecurityHeaders(WithRootPath(app, settings.root_path))
         self._app: ASGIApp = WithCompression(app, self.watch.compressions)
-        self._loop_watch = LoopWatch(self._loop, lambda: metrics.has_gathered or steps.is_busy)
         self._pool.start()
         self._followers = [
             asyncio.create_task(self._keep_fresh(), name="refresh"),
@@ -202,6 +201,7 @@ class FrontDoor:
         # What was imported stays for good: the collector need not walk it again and again (a pause of 100 ms).
         gc.collect()
         gc.freeze()
+        self._loop_watch = LoopWatch(self._loop, lambda: metrics.has_gathered or steps.is_busy)
 
     async def _stop(self) -> None:
         self._loop_watch.close()
