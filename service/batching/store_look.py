@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 
@@ -9,6 +10,9 @@ from models.errors import CheckpointError
 from models.file_identity import FileIdentity
 from models.store import Store, StoreEntry
 from service.served_ahead import ids_served_ahead
+
+_AWAKE_SECONDS = 500e-6
+_ASLEEP_SECONDS = 100e-6
 
 Place = tuple[str, int]  # name and number of a version
 
@@ -35,8 +39,9 @@ class StoreLook:
     def take(cls, store: Store, before: StoreLook) -> StoreLook:
         """Looks at the store; belongs in a thread.
 
-        The thread compares, so that a store in which nothing has changed costs the event loop nothing. Between two
-        models lies a call of the system, with which the thread lets go of the interpreter's lock.
+        The thread compares, so that a store in which nothing has changed costs the event loop nothing. It sleeps again
+        and again: with each short call of the system it lets go of the interpreter's lock and takes it back before the
+        event loop has woken up, which would wait for 10 ms and more.
 
         Raises:
             StoreError: the store cannot be read.
@@ -44,7 +49,11 @@ class StoreLook:
         entries: dict[str, StoreEntry] = {}
         identities: dict[Place, FileIdentity | None] = {}
         changed: list[str] = []
-        for entry in store.entries():
+        until = time.perf_counter() + _AWAKE_SECONDS
+        for entry in store.scan():
+            if time.perf_counter() >= until:
+                time.sleep(_ASLEEP_SECONDS)
+                until = time.perf_counter() + _AWAKE_SECONDS
             files = _first_files(store, entry)
             entries[entry.name] = entry
             identities |= files

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -390,9 +390,9 @@ def test_a_store_that_does_not_answer_is_a_problem_and_holds_up_nobody(
     answers.set()
 
     class SlowStore(Store):
-        def entries(self) -> list[StoreEntry]:
+        def scan(self) -> Iterator[StoreEntry]:
             assert answers.wait(30)
-            return super().entries()
+            return super().scan()
 
     catalog = make_catalog(SlowStore(store.root), workers)
     store.publish("a", checkpoint())
