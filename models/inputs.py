@@ -13,7 +13,7 @@ number itself beside `Wcos(2πfx + φ) + b`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 from models.errors import ConfigError
@@ -132,7 +132,8 @@ class InputConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types; `from_dict` reads it back."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, raw: object) -> InputConfig:

@@ -251,14 +251,25 @@ class Store:
         Raises:
             StoreError: the store cannot be read.
         """
+        return list(self.scan())
+
+    def scan(self) -> Iterator[StoreEntry]:
+        """Reads the entries one by one.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
         try:
-            folders = sorted(path for path in self.root.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+            with os.scandir(self.root) as places:
+                names = sorted(place.name for place in places if _NAME.fullmatch(place.name) and _is_folder(place))
         except FileNotFoundError:
-            return []
+            return
         except OSError as error:
             raise StoreError(f"the store {self.root} cannot be read: {error.strerror}.") from error
-        entries = map(_read_entry, folders)
-        return [entry for entry in entries if entry.versions or entry.problem is not None]
+        for name in names:
+            entry = _read_entry(self.root / name)
+            if entry.versions or entry.problem is not None:
+                yield entry
 
     def entry(self, name: str) -> StoreEntry:
         """What the store holds under `name`.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
 from prometheus_client.utils import floatToGoString
 
 from service.series_file import Family, Labels, SeriesReader, Values
+from service.time_slices import TimeSlices
 
 SLICE_SECONDS = 100e-6  # a fraction of what a batch takes
 PAUSE_SECONDS = 1e-3  # so that most of the time is for predictions, and the processor for other processes
@@ -18,17 +18,7 @@ CHUNK_BYTES = 1 << 15  # written to a socket at once
 _NO_LABELS = "\x00"  # stands for them in a template
 
 
-class Slices:
-    """Long work on an event loop, cut into slices of time with pauses between them."""
-
-    def __init__(self) -> None:
-        self._until = time.perf_counter() + SLICE_SECONDS
-
-    async def pause(self) -> None:
-        """Returns at once within a slice, and after a pause at its end."""
-        if time.perf_counter() >= self._until:
-            await asyncio.sleep(PAUSE_SECONDS)
-            self._until = time.perf_counter() + SLICE_SECONDS
+Slices = partial(TimeSlices, SLICE_SECONDS, PAUSE_SECONDS)
 
 
 async def in_chunks(pieces: Iterator[bytes]) -> list[bytes]:

@@ -9,11 +9,11 @@ version is loaded and warmed on the workers before an id moves to it. A version 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 from models.config import MLPConfig
 from models.encoding import RowEncoder
@@ -24,15 +24,20 @@ from models.schema import ClassTarget, NumericTarget, Schema
 from models.store import ModelVersion, Reference, Store, StoreEntry
 from models.summary import Summary, summarize
 from service.batching.link import Loaded
+from service.batching.store_look import Place, StoreLook
 from service.batching.store_reader import StoreReader
+from service.collector import LongLived, collector_paused
 from service.errors import ModelUnavailable, NoWorker
 from service.keys import make_key
 from service.logs import get_logger
 from service.metrics import ModelMetrics
 from service.served_ahead import ids_served_ahead
+from service.time_slices import in_slices
 
 _FIRST_LOOK_SECONDS = 10.0
 _SILENT_SECONDS = 10.0  # a look at the store that takes longer is told as a problem
+_UNCOLLECTED_COLUMNS = 1000  # columns that the garbage collector may walk over, in 3 ms
+_MOST_LOGGED = 50  # problems of one look; a thousand lines would hold the event loop for 30 ms, and help nobody
 
 log = get_logger(__name__)
 
@@ -54,6 +59,7 @@ class ServedVersion:
         self.digest: str = self.header["digest"]
         self.key = make_key(place.name, place.version, self.digest)
         self.encoder = RowEncoder(self.schema)
+        self.total_params = self.config.parameter_count
         self.metrics = metrics
         self.batch_invariant = False  # until the workers have said otherwise
 
@@ -96,6 +102,10 @@ class Catalog:
         intend: called with each key before workers are asked to load it.
         capacity: versions remembered; those served by default are always kept.
         default_model: the id that a request without one means; None is the only model, where there is just one.
+
+    Attributes:
+        problems: reasons by id why something is not served.
+        revision: number that rises whenever the known or the ready versions change, or what an id means.
     """
 
     def __init__(
@@ -110,21 +120,24 @@ class Catalog:
     ) -> None:
         self._store = store
         self._reader = StoreReader()
+        self._long_lived = LongLived(together=_UNCOLLECTED_COLUMNS)
         self._intend = intend
         self._load_on_workers = load_on_workers
         self._new_metrics = new_metrics
         self._capacity = capacity
         self._default_model = default_model
-        self._entries: dict[str, StoreEntry] = {}
+        self._seen = StoreLook()  # the last look that was taken in
         self._ids: dict[str, ServedVersion] = {}
-        self._versions: OrderedDict[tuple[str, int], ServedVersion] = OrderedDict()
-        self._bad: dict[tuple[str, int], tuple[FileIdentity | None, str]] = {}
+        self._ahead: dict[str, dict[str, ServedVersion]] = {}  # by name: ids served ahead, and what they mean
+        self._ahead_keys: dict[str, None] = {}  # keys of these versions, in order
+        self._versions: OrderedDict[Place, ServedVersion] = OrderedDict()
+        self._bad: dict[Place, tuple[FileIdentity | None, str]] = {}
         self._lock = asyncio.Lock()
         self._looked = asyncio.Event()
-        self._found: set[tuple[str, int]] = set()
         self._store_problems: dict[str, str] = {}
         self._lacking: dict[str, str] = {}
         self.problems: dict[str, str] = {}
+        self.revision = 0
 
     def get(self, id_: str | None) -> ServedVersion | None:
         """The version that an id means, where it is ready: one look-up, for the hot path."""
@@ -144,9 +157,9 @@ class Catalog:
         if served is not None:
             return served
         reference = Reference.parse(id_ if id_ is not None else self._default_id or self._no_default())
-        if reference.name not in self._entries:
+        if reference.name not in self._seen.entries:
             raise ModelNotFound(f"there is no model {reference.name!r}.")
-        version = self._entries[reference.name].resolve(reference)
+        version = self._seen.entries[reference.name].resolve(reference)
         async with self._lock:
             served = await self._make_ready(reference.name, version)
             self._forget_surplus()
@@ -162,17 +175,23 @@ class Catalog:
         except TimeoutError:
             raise ModelUnavailable("no model has been loaded yet.") from None
 
-    def models(self) -> list[ServedModel]:
-        """The models that answer, by name."""
-        return [
-            ServedModel(entry, self._ids[name]) for name, entry in sorted(self._entries.items()) if name in self._ids
-        ]
+    def models(self) -> Iterator[ServedModel]:
+        """The models that answer, by name. What changes while the iterator is in use is not in it."""
+        entries, ahead = self._seen.entries, self._ahead  # replaced as a whole by a look, never changed
+        answering = ((entry, ahead.get(name, {}).get(name)) for name, entry in entries.items())
+        return (ServedModel(entry, served) for entry, served in answering if served is not None)
+
+    @property
+    def names(self) -> int:
+        """Number of names that the store holds."""
+        return len(self._seen.entries)
 
     def entry(self, name: str) -> StoreEntry:
         """What the store held under a served name at the last look that was finished."""
         # A version can be asked for by number as soon as it is ready, before the look that found it is over.
-        versions = sorted(version for known, version in self._versions if known == name)
-        return self._entries.get(name) or StoreEntry(name, tuple(versions))
+        if (entry := self._seen.entries.get(name)) is not None:
+            return entry
+        return StoreEntry(name, tuple(sorted(version for known, version in self._versions if known == name)))
 
     def ready_versions(self) -> list[ServedVersion]:
         """Every version that is ready."""
@@ -180,11 +199,11 @@ class Catalog:
 
     def keys_ahead(self) -> list[str]:
         """Keys of the versions that some name or alias means."""
-        return list(dict.fromkeys(served.key for id_, served in self._ids.items() if id_ != str(served)))
+        return list(self._ahead_keys)
 
     def known_versions(self) -> set[tuple[str, int]]:
         """Names and versions of all that the store holds or this process serves."""
-        return self._found | self._versions.keys()
+        return self._seen.found | self._versions.keys()
 
     def tell_lacking(self, reasons: Mapping[str, str]) -> None:
         """Takes in which versions some worker cannot load, as problems.
@@ -192,8 +211,10 @@ class Catalog:
         Args:
             reasons: reasons by key.
         """
-        ready = {served.key: str(served) for served in self._versions.values()}
-        self._lacking = {ready[key]: reason for key, reason in reasons.items() if key in ready}
+        if not reasons and not self._lacking:
+            return
+        ready = (served for served in self._versions.values() if served.key in reasons)
+        self._lacking = {str(served): reasons[served.key] for served in ready}
         self._report(self._store_problems)
 
     async def refresh(self) -> None:
@@ -212,48 +233,64 @@ class Catalog:
     async def _refresh(self) -> None:
         async with self._lock:
             try:
-                entries, identities = await self._reader.run(self._look)
-                if self._ids and not entries:
+                look = await self._reader.run(lambda: StoreLook.take(self._store, self._seen))
+                if self._ids and not look.entries:
                     # A disk that is lost, or a mount that is not there, leaves an empty folder or none.
                     raise StoreError("the store is empty or gone; what was served stays served.")
             except StoreError as error:
                 log.debug("store not read", reason=str(error))
                 self._report({**self._store_problems, "": reason_of(error)})
                 return
-            ids: dict[str, ServedVersion] = {}
-            found = {(entry.name, version) for entry in entries for version in entry.versions}
-            self._bad = {place: bad for place, bad in self._bad.items() if place in found}
-            for entry in entries:
-                if entry.problem is not None:  # a guess at what its ids mean might serve another model
-                    kept = {id_: served for id_, served in self._ids.items() if served.name == entry.name}
-                    ids |= kept
-                    found |= {(served.name, served.version) for served in kept.values()}
-                    continue
-                for id_, candidates in ids_served_ahead(entry):
-                    served = await self._first_ready(entry.name, candidates, identities) or self._still(entry, id_)
-                    if served is not None:
-                        ids[id_] = served
-            for place in [place for place in self._versions if place not in found]:
-                del self._versions[place]
-            self._found = found
-            self._entries = {entry.name: entry for entry in entries}
-            self._ids = ids | {str(served): served for served in self._versions.values()}
-            self._forget_surplus()
-            problems = {entry.name: entry.problem for entry in entries if entry.problem is not None}
-            self._report(problems | {f"{name}@{version}": reason for (name, version), (_, reason) in self._bad.items()})
+            if look.changed:
+                self._bad = {place: bad for place, bad in self._bad.items() if place in look.found}
+            # What could not be served may be by now, with no sign of it in the store: a worker is up again.
+            names = dict.fromkeys([*look.changed, *look.problems, *(name for name, _ in self._bad)])
+            await self._take_in(look, {name: await self._ahead_of(name, look) async for name in in_slices(names)})
+            bad = {f"{name}@{version}": reason for (name, version), (_, reason) in self._bad.items()}
+            self._report({**look.problems, **bad})
 
-    def _look(self) -> tuple[list[StoreEntry], dict[tuple[str, int], FileIdentity]]:
-        """What the store holds, and the identities of the files that ids mean first. In the reader's thread, at once:
-        for each file alone, changing threads would cost more than the look.
+    async def _ahead_of(self, name: str, look: StoreLook) -> dict[str, ServedVersion]:
+        """What the ids of a model mean that are served ahead, made ready."""
+        entry = look.entries.get(name)
+        if entry is None:
+            return {}
+        if entry.problem is not None:  # a guess at what its ids mean might serve another model
+            return self._ahead.get(name, {})
+        ahead: dict[str, ServedVersion] = {}
+        for id_, candidates in ids_served_ahead(entry):
+            served = await self._first_ready(name, candidates, look.identities) or self._still(entry, id_)
+            if served is not None:
+                ahead[id_] = served
+        return ahead
+
+    async def _take_in(self, look: StoreLook, changes: Mapping[str, dict[str, ServedVersion]]) -> None:
+        """Moves the ids of some models, all at once.
+
+        Args:
+            look: the look that found the changes.
+            changes: what ids mean that are served ahead, by the model's name.
         """
-        entries = self._store.entries()
-        identities: dict[tuple[str, int], FileIdentity] = {}
-        for entry in entries:
-            firsts = (next(candidates, None) for _, candidates in ids_served_ahead(entry))
-            for version in {version for version in firsts if version is not None}:
-                with contextlib.suppress(CheckpointError):  # looked at again, and told, when it is made ready
-                    identities[entry.name, version] = self._store.version(entry.name, version).identity()
-        return entries, identities
+        changes = {name: ids for name, ids in changes.items() if ids != self._ahead.get(name, {})}
+        if not changes and not look.changed:
+            return
+        ids, ahead = self._ids.copy(), self._ahead.copy()
+        async for name, those in in_slices(changes.items()):
+            for id_ in ahead.pop(name, {}):
+                del ids[id_]
+            if those:
+                ids |= those
+                ahead[name] = those
+        touched = {name for name in look.changed if name not in look.problems}
+        gone = [place for place in self._versions if place[0] in touched and place not in look.found]
+        for name, version in gone:
+            ids.pop(f"{name}@{version}", None)
+        keys = {served.key: None async for those in in_slices(ahead.values()) for served in those.values()}
+        # From here on without a pause: whoever asks sees all of the store as it was, or as it is.
+        for place in gone:
+            del self._versions[place]
+        self._seen, self._ids, self._ahead, self._ahead_keys = look, ids, ahead, keys
+        self.revision += 1
+        self._forget_surplus()
 
     def _still(self, entry: StoreEntry, id_: str) -> ServedVersion | None:
         """What answered to an id so far, where its version is still in the store."""
@@ -264,14 +301,15 @@ class Catalog:
     def _default_id(self) -> str:
         if self._default_model is not None:
             return self._default_model
-        return next(iter(self._entries)) if len(self._entries) == 1 else ""
+        entries = self._seen.entries
+        return next(iter(entries)) if len(entries) == 1 else ""
 
     def _no_default(self) -> str:
-        names = ", ".join(sorted(self._entries)[:10]) or "none yet"
+        names = ", ".join(islice(self._seen.entries, 10)) or "none yet"
         raise ModelNotFound(f'the request names no model, and there is no default; set "model" to one of: {names}.')
 
     async def _first_ready(
-        self, name: str, candidates: Iterator[int], identities: Mapping[tuple[str, int], FileIdentity]
+        self, name: str, candidates: Iterator[int], identities: Mapping[Place, FileIdentity | None]
     ) -> ServedVersion | None:
         for version in candidates:
             served = await self._make_ready(name, version, identities.get((name, version)))
@@ -306,7 +344,7 @@ class Catalog:
             return known
         try:
             metrics = known.metrics if known is not None else self._new_metrics(name, str(version))
-            served = await self._reader.run(lambda: ServedVersion(file, identity, metrics))
+            served = await self._reader.run(lambda: self._read(file, identity, metrics))
             self._intend(served.key)
             loaded = await self._load_on_workers(served.key)
             reason, served.batch_invariant = loaded.error, loaded.batch_invariant
@@ -324,18 +362,26 @@ class Catalog:
             return known
         self._versions[place] = served
         self._ids[str(served)] = served
-        log.info("model ready", model=name, version=version, parameters=served.config.parameter_count)
+        self.revision += 1
+        log.info("model ready", model=name, version=version, parameters=served.total_params)
+        return served
+
+    def _read(self, file: ModelVersion, identity: FileIdentity, metrics: ModelMetrics) -> ServedVersion:
+        """Reads a version, in the reader's thread."""
+        with collector_paused():
+            served = ServedVersion(file, identity, metrics)
+            self._long_lived.add(len(served.schema.columns))
         return served
 
     def _forget_surplus(self) -> None:
         """Drops what was asked for least recently, beyond the capacity; never what is served by default."""
-        needed = {served.key for id_, served in self._ids.items() if id_ != str(served)}
-        for place, served in list(self._versions.items()):
-            if len(self._versions) <= self._capacity:
-                break
-            if served.key not in needed:
-                del self._versions[place]
-                self._ids.pop(str(served), None)
+        if len(self._versions) <= self._capacity:
+            return
+        surplus = [place for place, served in self._versions.items() if served.key not in self._ahead_keys]
+        for name, version in surplus[: len(self._versions) - self._capacity]:
+            del self._versions[name, version]
+            self._ids.pop(f"{name}@{version}", None)
+            self.revision += 1
 
     def _report(self, store_problems: dict[str, str]) -> None:
         """Takes in the store's problems, and logs what is new in all of them."""
@@ -343,7 +389,9 @@ class Catalog:
         problems = dict(store_problems)
         for id_, reason in self._lacking.items():
             problems[id_] = f"{problems[id_]} {reason}" if id_ in problems else reason
-        for id_, reason in problems.items():
-            if self.problems.get(id_) != reason:
-                log.error("store problem", id=id_, reason=reason)
+        new = {id_: reason for id_, reason in problems.items() if self.problems.get(id_) != reason}
+        for id_, reason in islice(new.items(), _MOST_LOGGED):
+            log.error("store problem", id=id_, reason=reason)
+        if len(new) > _MOST_LOGGED:
+            log.error("more store problems; GET /models lists them", problems=len(new) - _MOST_LOGGED)
         self.problems = problems

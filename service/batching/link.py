@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -23,6 +23,7 @@ from service.stream.patience import Patience
 _RECONNECT_SECONDS = 0.02
 _LOAD_ATTEMPTS = 3
 _LOAD_SECONDS = 300.0
+_RESTORED_AT_ONCE = 8  # versions that a worker is asked for at a time, which loads one after the other anyway
 
 log = get_logger(__name__)
 
@@ -303,13 +304,19 @@ class WorkerPool:
                 link.loaded.intersection_update(keys)
                 link.lacking = {key: reason for key, reason in link.lacking.items() if key in keys}
                 if link.up:
-                    for key in keys:
-                        if key not in link.loaded:
-                            tasks.create_task(_restore(link, key))
+                    missing = [key for key in keys if key not in link.loaded]
+                    # A few tasks for all of these: beginning a thousand would hold the event loop for 30 ms.
+                    rest = iter(missing)
+                    for _ in range(min(_RESTORED_AT_ONCE, len(missing))):
+                        tasks.create_task(_restore(link, rest))
 
     def is_lacked(self, key: str) -> bool:
         """Returns True if no worker can load a version, not even one that is about to come back."""
         return all(key in link.lacking for link in self.links)
+
+    def lacked(self) -> set[str]:
+        """Keys of the versions that no worker can load."""
+        return set.intersection(*(set(link.lacking) for link in self.links)) if self.links else set()
 
     def lacking(self) -> dict[str, str]:
         """The versions that some worker cannot load, by key, with the reason."""
@@ -326,7 +333,8 @@ class WorkerPool:
         return sum(link.up for link in self.links)
 
 
-async def _restore(link: Link, key: str) -> None:
-    if link.up:
-        with contextlib.suppress(NoWorker):  # its successor will be asked
-            await link.load(key, Kind.RESTORE)
+async def _restore(link: Link, keys: Iterator[str]) -> None:
+    for key in keys:
+        if link.up:
+            with contextlib.suppress(NoWorker):  # its successor will be asked
+                await link.load(key, Kind.RESTORE)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -42,13 +43,16 @@ from service.http.routes.health import health_router
 from service.http.routes.metrics import metrics_router
 from service.http.routes.models import models_router
 from service.http.routes.predict import PredictEndpoint
+from service.http.step_queue import StepQueue
 from service.listeners import Listeners
 from service.logs import LimitedLog, configure_logs, get_logger, report_suppressed
 from service.metrics import ApiMetrics
+from service.series_file import Labels
 from service.settings import Settings
 from service.stream.kept_checkpoints import KeptCheckpoints
 from service.stream.served_list import ServedList, ServedLists
 from service.stream.sockets import socket_path
+from service.time_slices import in_slices
 
 log = get_logger(__name__)
 limited_log = LimitedLog(log)
@@ -56,6 +60,9 @@ limited_log = LimitedLog(log)
 # New objects after which the collector looks at them. A slice of a large request has thousands of rows, all of which go
 # by themselves: the usual 700 would have it walk them once or twice for each slice.
 _COLLECTED_FROM = 20_000
+# How long the event loop waits for another thread of the process, such as the one that reads the store, and that after
+# each call of the system. With Python's own 5 ms, a new model of 10,000 columns holds it up for a tenth of a second.
+_SWITCH_SECONDS = 0.0005
 
 SignalHandler = Callable[[int, FrameType | None], object]
 
@@ -103,6 +110,7 @@ class FrontDoor:
         )
         self._access = Access.from_settings(settings)
         self._was_ready = False
+        self._told_revision = 0
         self._draining = False
         self._leaving: asyncio.Task[None] | None = None
 
@@ -134,6 +142,7 @@ class FrontDoor:
         settings = self._settings
         configure_logs(settings.log_level, settings.log_format)
         renew_request_ids()
+        sys.setswitchinterval(_SWITCH_SECONDS)
         self._loop = cast(EventLoop, asyncio.get_running_loop())
         self._loop.prepare(self._shares.of(self.response_queue_id), self._http_limits, self._certificate)
         self._metrics = metrics = ApiMetrics(self._runtime_dir / "metrics")
@@ -163,8 +172,9 @@ class FrontDoor:
         metrics.start(f"api-{self.response_queue_id}", self._batcher.waiting_rows)
         cors = Cors(settings.cors_origins.split()) if settings.cors_origins is not None else None
         clients = ClientAddresses(trusted_hops=settings.trusted_hops, header=settings.forwarded_header)
+        steps = StepQueue(self._loop)
         self._predict = PredictEndpoint(
-            self._catalog, self._batcher, metrics, settings, self._access, cors=cors, clients=clients
+            self._catalog, self._batcher, metrics, settings, self._access, cors=cors, clients=clients, steps=steps
         )
         self.watch = ConnectionWatch(self._http_limits, self._on_refused_connection)
         self.direct: dict[tuple[bytes, bytes], DirectEndpoint] = {
@@ -172,18 +182,17 @@ class FrontDoor:
         }
         access = self._access
         routers = [
-            models_router(self._catalog, access),
+            models_router(self._catalog, steps, access),
             health_router(self.not_ready),
             metrics_router(metrics, self._catalog, self._pool, access),
         ]
-        app: ASGIApp = WithHead(create_app(routers, access, settings.root_path))
+        application = create_app(routers, access, settings.root_path)
+        application.openapi()  # made once, here, where it holds up nobody for 30 ms
+        app: ASGIApp = WithHead(application)
         if cors is not None:
             app = cors.around(app)
         app = WithSecurityHeaders(WithRootPath(app, settings.root_path))
         self._app: ASGIApp = WithCompression(app, self.watch.compressions)
-        self._loop_watch = LoopWatch(
-            asyncio.get_running_loop(), lambda: metrics.has_gathered or self._predict.has_large_work
-        )
         self._pool.start()
         self._followers = [
             asyncio.create_task(self._keep_fresh(), name="refresh"),
@@ -196,6 +205,7 @@ class FrontDoor:
         gc.collect()
         gc.freeze()
         gc.set_threshold(_COLLECTED_FROM, *gc.get_threshold()[1:])
+        self._loop_watch = LoopWatch(self._loop, lambda: metrics.has_gathered or steps.is_busy)
 
     async def _stop(self) -> None:
         self._loop_watch.close()
@@ -217,10 +227,9 @@ class FrontDoor:
                 # Versions are checked by loading them on the workers, so the first look waits for all of these.
                 if self._was_ready or self._pool.up == self._workers:
                     await self._catalog.refresh()
-                    self._batcher.forget_paces({served.key for served in self._catalog.ready_versions()})
                     await self._tell_served()
                     if not self._was_ready:
-                        # So does what the store holds now: with 500 models a collection takes 25 ms.
+                        # So does what the store holds now, of which the catalog has left little to be walked over.
                         gc.collect()
                         gc.freeze()
                     self._was_ready = True
@@ -229,21 +238,25 @@ class FrontDoor:
             await asyncio.sleep(self._settings.reload_seconds if self._was_ready else 0.02)
 
     async def _tell_served(self) -> None:
-        """Writes down what is served, and removes copies that no API process needs any more."""
-        catalog = self._catalog
-        known = catalog.known_versions()
-        self._metrics.keep_only({(name, str(version)) for name, version in known})
-        ahead, versions = catalog.keys_ahead(), [f"{name}@{version}" for name, version in known]
-        keys = {served.key for served in catalog.ready_versions()}
+        """Tells all others what is served, where that has changed, and removes copies that nobody needs any more."""
+        catalog, revision = self._catalog, self._catalog.revision
+        if revision != self._told_revision or self._served_list.is_behind:
+            known: set[Labels] = {(name, str(version)) async for name, version in in_slices(catalog.known_versions())}
+            if catalog.revision != revision:  # meanwhile: the next look will do
+                return
+            self._metrics.keep_only(known)
+            keys = {served.key for served in catalog.ready_versions()}
+            self._batcher.forget_paces(keys)
+            versions = map("@".join, known)
+            await asyncio.to_thread(self._served_list.write, catalog.keys_ahead(), keys, versions)
+            self._told_revision = revision
+        await asyncio.to_thread(self._remove_copies)
 
-        def write_and_remove() -> None:
-            self._served_list.write(ahead, keys, versions)
-            names = self._kept.names()  # before the lists are read: a key is listed before its copy is written
-            served = self._served_lists.read()
-            if served is not None:
-                self._kept.keep_only(served.keys, names)
-
-        await asyncio.to_thread(write_and_remove)
+    def _remove_copies(self) -> None:
+        names = self._kept.names()  # before the lists are read: a key is listed before its copy is written
+        served = self._served_lists.served()
+        if served is not None:
+            self._kept.keep_only(served.keys, names)
 
     async def _keep_confirmed(self) -> None:
         """Asks workers that have come up, and again those that lack a version, for what is served."""
@@ -267,12 +280,13 @@ class FrontDoor:
             return f"{self._pool.up} of {self._workers} workers have loaded their models"
         if self._pool.up == 0:
             return "no inference worker is up"
-        if not self._catalog.models():
+        if next(self._catalog.models(), None) is None:
             return "there is no model to serve in the store"
-        ready = self._catalog.ready_versions()
-        if lacked := sum(self._pool.is_lacked(served.key) for served in ready):
-            # Not which: a probe needs no key.
-            return f"no worker can load {lacked} of {len(ready)} model versions; GET /models says which"
+        if lacked := self._pool.lacked():
+            ready = {served.key for served in self._catalog.ready_versions()}
+            if lacked := lacked & ready:
+                # Not which: a probe needs no key.
+                return f"no worker can load {len(lacked)} of {len(ready)} model versions; GET /models says which"
         return None
 
     def _on_worker_change(self) -> None:

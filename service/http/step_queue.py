@@ -11,13 +11,13 @@ counts. So a request that could not be read within its deadline is refused befor
 from __future__ import annotations
 
 import asyncio
-import gc
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
 from service.batching.deadlines import DeadlineWheel
+from service.collector import collector_paused
 from service.logs import get_logger
 
 # The work's part of a turn of the event loop: as long as the rest of the turn took, so that neither a crowd of small
@@ -134,12 +134,9 @@ class StepQueue:
         done = 0
         self._place += 1  # one piece of long work a turn: what it has in the caches serves its next step
         # Rows are made and dropped by the thousand: none of them is in a cycle, and looking for some would take long.
-        gc.disable()
-        try:
+        with collector_paused():
             while self.is_busy and time.perf_counter() - began < turn_seconds:
                 done += self._step_next()
-        finally:
-            gc.enable()
         now = time.perf_counter()
         self._observe(done, now - self._turned)
         self._turned = now

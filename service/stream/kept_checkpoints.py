@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Collection
 from hashlib import sha256
 from pathlib import Path
 
@@ -32,6 +32,8 @@ class KeptCheckpoints:
     def __init__(self, runtime_dir: Path) -> None:
         self._folder = runtime_dir / "kept"
         self._doomed: set[str] = set()
+        self._keys: Collection[str] = ()
+        self._needed: frozenset[str] = frozenset()  # names of their files
         self._folder.mkdir(exist_ok=True)
 
     def path(self, key: str) -> Path:
@@ -76,18 +78,20 @@ class KeptCheckpoints:
     def names(self) -> set[str]:
         """Names of the files that are there."""
         try:
-            return {path.name for path in self._folder.iterdir()}
+            return set(os.listdir(self._folder))  # noqa: PTH208 -- ten times as fast, and asked for at each look
         except OSError:
             return set()
 
-    def keep_only(self, keys: Iterable[str], names: set[str]) -> None:
+    def keep_only(self, keys: Collection[str], names: set[str]) -> None:
         """Removes what is for none of the keys, if the last call found it so too: batches may still be under way.
 
         Args:
-            keys: keys that are served.
+            keys: keys that are served; the same object while they have not changed.
             names: names of the files that were there before the keys were asked for.
         """
-        unneeded = names.difference(map(_file_name, keys))
+        if keys is not self._keys:
+            self._keys, self._needed = keys, frozenset(map(_file_name, keys))
+        unneeded = names - self._needed
         for name in unneeded & self._doomed:
             with contextlib.suppress(OSError):
                 (self._folder / name).unlink()

@@ -58,6 +58,11 @@ class ServedList:
             self._intended.add(key)
             self._append([key])
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the file has more keys than the last `write` gave it, or could not be written."""
+        return bool(self._intended) or self._written is None
+
     def write(self, ahead: Iterable[str], keys: Collection[str], versions: Iterable[str]) -> None:
         """Writes down all that is served. Where the disk refuses, there is no list, which readers take for unknown.
 
@@ -110,14 +115,18 @@ class ServedLists:
     def __init__(self, runtime_dir: Path, processes: int) -> None:
         self._paths = [runtime_dir / "served" / f"api-{number}" for number in range(processes)]
         self._seen: tuple[tuple[int, int, int], ...] | None = None
-        self._versions: frozenset[str] | None = None
+        self._served: Served | None = None
 
     def versions(self) -> frozenset[str] | None:
         """`name@version` of all that is served; the same object while no file has changed."""
+        served = self.served()
+        return None if served is None else served.versions
+
+    def served(self) -> Served | None:
+        """What `read` gives; the same object while no file has changed."""
         if self._look() != self._seen:
-            served = self.read()
-            self._versions = None if served is None else served.versions
-        return self._versions
+            self._served = self.read()
+        return self._served
 
     def read(self) -> Served | None:
         """What the API processes serve; None while one of them has not said so."""

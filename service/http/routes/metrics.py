@@ -71,18 +71,17 @@ class _InChunks(Response):
 def _versions(catalog: Catalog) -> Iterator[bytes]:
     """What is ready, by model and version."""
     ready = catalog.ready_versions()
-    places = [(served.name, str(served.version)) for served in ready]
     yield from gauge_text(
         "axon_model_info",
         "Model versions that are ready.",
         ("model", "version", "task", "digest"),
-        (((*place, served.config.task, served.digest), 1) for place, served in zip(places, ready, strict=True)),
+        (((served.name, str(served.version), served.config.task, served.digest), 1) for served in ready),
     )
     yield from gauge_text(
         "axon_model_parameters",
         "Learned parameters.",
         ("model", "version"),
-        ((place, served.config.parameter_count) for place, served in zip(places, ready, strict=True)),
+        (((served.name, str(served.version)), served.total_params) for served in ready),
     )
 
 

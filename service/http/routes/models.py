@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
@@ -14,9 +15,11 @@ from models.dates import iso
 from models.schema import CategoricalColumn, Column, DateColumn
 from service.batching.catalog import Catalog, ServedModel, ServedVersion
 from service.http.access import Access, Scope
+from service.http.json_pieces import Members, write_in_steps
 from service.http.openapi import Responses, problems
 from service.http.routes.guard import Guard
-from service.http.schemas import ModelDetail, ModelEntry, ModelList, PredictRequest, SummaryResponse
+from service.http.schemas import ModelDetail, ModelList, SummaryResponse
+from service.http.step_queue import StepQueue
 from service.logs import LimitedLog, get_logger
 
 _NOT_FOUND = problems({404: "No such model, version or alias.", 503: "It is there, and cannot be loaded."})
@@ -35,18 +38,27 @@ _MODEL_LINKS: Responses = {
 _TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
+_ENTRY_BYTES, _COLUMN_BYTES = 100, 150  # of an answer; estimates, for its place among long work
+
 refreshes = LimitedLog(get_logger(__name__))
 
 
-def models_router(catalog: Catalog, access: Access | None = None) -> APIRouter:
-    """The routes over a catalog; `access` None lets everybody in."""
+def models_router(catalog: Catalog, steps: StepQueue, access: Access | None = None) -> APIRouter:
+    """The routes over a catalog.
+
+    Args:
+        catalog: models to tell of.
+        steps: queue in which long answers are written; those of a wide model have megabytes.
+        access: who may do what; None lets everybody in.
+    """
     read, manage = Guard(access, Scope.READ), Guard(access, Scope.MANAGE)
     models = APIRouter(tags=["models"])
     router = APIRouter(prefix="/models", dependencies=read.dependencies, responses=read.responses)
 
     @router.get("", summary="Models that are served", response_model=ModelList, responses=_LIST_LINKS)
-    async def list_models() -> ModelList:
-        return ModelList(models=[_entry(model) for model in catalog.models()], problems=catalog.problems)
+    async def list_models() -> Response:
+        document = {"models": map(_entry, catalog.models()), "problems": catalog.problems}
+        return _json(await write_in_steps(steps, document, _ENTRY_BYTES * catalog.names))
 
     @models.post(
         "/models/refresh",
@@ -55,14 +67,16 @@ def models_router(catalog: Catalog, access: Access | None = None) -> APIRouter:
         dependencies=manage.dependencies,
         responses=manage.responses | _LIST_LINKS,
     )
-    async def refresh_models(request: Request) -> ModelList:
+    async def refresh_models(request: Request) -> Response:
         await catalog.refresh()
         refreshes.info("the store was taken in", key=getattr(request.state, "key", None))
         return await list_models()
 
     @router.get("/{id}", summary="One model version", response_model=ModelDetail, responses=_NOT_FOUND | _MODEL_LINKS)
-    async def show_model(id: str) -> ModelDetail:  # noqa: A002 -- the path's own word
-        return _detail(await catalog.find(id), catalog)
+    async def show_model(id: str) -> Response:  # noqa: A002 -- the path's own word
+        served = await catalog.find(id)
+        size = _COLUMN_BYTES * len(served.schema.columns)
+        return _json(await write_in_steps(steps, _detail(served, catalog), size))
 
     @router.get(
         "/{id}/summary",
@@ -107,6 +121,10 @@ def models_router(catalog: Catalog, access: Access | None = None) -> APIRouter:
     return models
 
 
+def _json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
+
+
 def _text_table(served: ServedVersion) -> Response:
     return PlainTextResponse(f"{served}\n{served.summary.to_text()}\n")
 
@@ -115,52 +133,54 @@ def _diagram(served: ServedVersion) -> Response:
     return PlainTextResponse(f"{served.summary.to_mermaid()}\n")
 
 
-def _entry(model: ServedModel) -> ModelEntry:
+def _entry(model: ServedModel) -> dict[str, Any]:
+    """A `ModelEntry`."""
     served = model.served
-    return ModelEntry(
-        name=served.name,
-        version=served.version,
-        versions=list(model.entry.versions),
-        aliases=dict(model.entry.aliases),
-        task=served.config.task,
-        columns=len(served.schema.columns),
-        total_params=served.config.parameter_count,
-    )
+    return {
+        "name": served.name,
+        "version": served.version,
+        "versions": model.entry.versions,
+        "aliases": model.entry.aliases,
+        "task": served.config.task,
+        "columns": len(served.schema.columns),
+        "total_params": served.total_params,
+    }
 
 
-def _detail(served: ServedVersion, catalog: Catalog) -> ModelDetail:
+def _detail(served: ServedVersion, catalog: Catalog) -> dict[str, Any]:
+    """A `ModelDetail`, the members that grow with the columns made while they are written."""
     entry = catalog.entry(served.name)
-    schema = served.schema.to_dict()
     header = served.header
-    return ModelDetail(
-        name=served.name,
-        version=served.version,
-        versions=list(entry.versions),
-        aliases=dict(entry.aliases),
-        task=served.config.task,
-        classes=None if served.labels is None else list(served.labels),
-        columns=schema["columns"],
-        target=schema["target"],
-        architecture=served.config.to_dict(),
-        total_params=served.summary.total_params,
-        trainable_params=served.summary.trainable_params,
-        training=header.get("training", {}),
-        metrics=header.get("metrics", {}),
-        data=header.get("data", {}),
-        batch_invariant=served.batch_invariant,
-        digest=served.digest,
-        example=example_request(served),
-    )
+    return {
+        "name": served.name,
+        "version": served.version,
+        "versions": entry.versions,
+        "aliases": entry.aliases,
+        "task": served.config.task,
+        "classes": served.labels,
+        "columns": served.schema.plain_columns(),
+        "target": served.schema.plain_target(),
+        "architecture": served.config.to_dict(),
+        "total_params": served.summary.total_params,
+        "trainable_params": served.summary.trainable_params,
+        "training": header.get("training", {}),
+        "metrics": header.get("metrics", {}),
+        "data": header.get("data", {}),
+        "batch_invariant": served.batch_invariant,
+        "digest": served.digest,
+        "example": example_request(served),
+    }
 
 
-def example_request(served: ServedVersion) -> PredictRequest:
-    """A request that this version answers: a row of its training table, or one made of its columns' statistics."""
+def example_request(served: ServedVersion) -> dict[str, Any]:
+    """A `PredictRequest` that this version answers: a row of its training table, or one of its columns' statistics."""
     kept = served.header.get("data", {}).get("examples")
+    row: Mapping[str, Any] | Members
     if isinstance(kept, list) and kept and isinstance(kept[0], dict):
         row = kept[0]
     else:
-        row = {column.name: _example_cell(column) for column in served.schema.columns}
-    return PredictRequest(model=served.name, instances=[row])
+        row = Members((column.name, _example_cell(column)) for column in served.schema.columns)
+    return {"model": served.name, "instances": [row]}
 
 
 def _example_cell(column: Column) -> str | float:

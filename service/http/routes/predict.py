@@ -74,6 +74,7 @@ class PredictEndpoint:
         *,
         cors: Cors | None,
         clients: ClientAddresses,
+        steps: StepQueue,
     ) -> None:
         self.cors = cors
         self._clients = clients
@@ -88,15 +89,10 @@ class PredictEndpoint:
         self._access_log = settings.access_log
         self._writers: dict[str, AnswerWriter] = {}
         self._numbers = NumberReader()
-        self._steps = StepQueue(asyncio.get_running_loop())
+        self._steps = steps
         self._gate = BodyGate(asyncio.get_running_loop())
         self._loading: set[asyncio.Task[None]] = set()
         self._closing = False
-
-    @property
-    def has_large_work(self) -> bool:
-        """Whether a large request is being read or a large answer written."""
-        return self._steps.is_busy
 
     def close_connections(self) -> None:
         """From now on, each answer asks its client to connect anew: the server is about to stop."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -388,9 +390,9 @@ def test_a_store_that_does_not_answer_is_a_problem_and_holds_up_nobody(
     answers.set()
 
     class SlowStore(Store):
-        def entries(self) -> list[StoreEntry]:
+        def scan(self) -> Iterator[StoreEntry]:
             assert answers.wait(30)
-            return super().entries()
+            return super().scan()
 
     catalog = make_catalog(SlowStore(store.root), workers)
     store.publish("a", checkpoint())
@@ -446,3 +448,86 @@ def test_what_workers_lack_is_a_problem_of_its_id(store: Store, catalog: Catalog
     assert "cannot be read" in catalog.problems["a@1"]
     catalog.tell_lacking({})
     assert "lost" not in catalog.problems["a@1"]
+
+
+def calls_of(act: Callable[[], object]) -> int:
+    """Calls of Python functions that something makes in this thread: its steps, whatever the clock says."""
+    calls = 0
+
+    def count(_: object, event: str, __: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_a_look_at_a_store_that_has_not_changed_costs_the_event_loop_nothing(
+    store: Store, catalog: Catalog, workers: Workers
+) -> None:
+    source = store.publish("m0", checkpoint()).path
+    for number in range(1, 200):
+        (store.root / f"m{number}" / "1").mkdir(parents=True)
+        shutil.copy(source, store.root / f"m{number}" / "1" / source.name)
+    refresh(catalog)
+    revision, loaded = catalog.revision, len(workers.loaded)
+    with asyncio.Runner() as runner:
+        runner.run(catalog.refresh())
+        assert calls_of(lambda: runner.run(catalog.refresh())) < 200
+        assert (catalog.revision, len(workers.loaded)) == (revision, loaded) == (revision, 200)
+        store.set_alias("m7", "prod", 1)
+        runner.run(catalog.refresh())
+    assert catalog.revision > revision
+    assert version_of(catalog, "m7@prod") == 1
+
+
+def test_all_models_of_one_look_move_together(store: Store, catalog: Catalog, workers: Workers) -> None:
+    names = [f"m{number}" for number in range(20)]
+    for name in names:
+        store.publish(name, checkpoint(1))
+    refresh(catalog)
+    for name in names:
+        store.publish(name, checkpoint(2))
+    seen: set[tuple[int | None, ...]] = set()
+
+    async def scenario() -> None:
+        look = asyncio.ensure_future(catalog.refresh())
+        while not look.done():
+            seen.add(tuple(version_of(catalog, name) for name in names))
+            seen.add(tuple(model.served.version for model in catalog.models()))
+            await asyncio.sleep(0)
+
+    asyncio.run(scenario())
+    assert seen | {(2,) * 20} == {(1,) * 20, (2,) * 20}
+    assert [version_of(catalog, name) for name in names] == [2] * 20
+
+
+def test_a_listing_tells_of_one_look(store: Store, catalog: Catalog) -> None:
+    for name in ("a", "b", "c"):
+        store.publish(name, checkpoint(1))
+    refresh(catalog)
+    listing = catalog.models()
+    first = next(listing)
+    store.publish("b", checkpoint(2))
+    shutil.rmtree(store.root / "c")
+    refresh(catalog)
+    told = [(model.served.name, model.served.version, model.entry.versions) for model in (first, *listing)]
+    assert told == [("a", 1, (1,)), ("b", 1, (1,)), ("c", 1, (1,))]
+    assert [(model.served.name, model.served.version) for model in catalog.models()] == [("a", 1), ("b", 2)]
+
+
+def test_a_thousand_problems_are_told_in_few_lines(
+    store: Store, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr("service.batching.catalog.log", SimpleNamespace(error=lambda event, **_: lines.append(event)))
+    for number in range(200):
+        (store.root / f"m{number}" / "1").mkdir(parents=True)
+        (store.root / f"m{number}" / "1" / "model.safetensors").write_bytes(b"{}")
+    refresh(catalog)
+    assert len(catalog.problems) == 200
+    assert len(lines) == 51

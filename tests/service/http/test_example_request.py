@@ -3,11 +3,14 @@
 from types import SimpleNamespace
 
 import numpy as np
+import orjson
 import pytest
 
 from models.encoding import RowEncoder
 from models.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
+from service.http.json_pieces import json_pieces
 from service.http.routes.models import example_request
+from service.http.schemas import PredictRequest
 
 SPAN = {"mean": 19_874.5, "std": 2.0, "minimum": 19_870.0, "maximum": 19_880.0}
 SCHEMA = Schema(
@@ -21,10 +24,14 @@ SCHEMA = Schema(
 )
 
 
+def written_example(served):
+    return PredictRequest.model_validate(orjson.loads(b"".join(json_pieces(example_request(served)))))
+
+
 @pytest.mark.parametrize("header", [{}, {"data": {}}, {"data": {"examples": []}}])
 def test_a_row_is_made_of_the_columns_where_the_checkpoint_has_none(header):
     served = SimpleNamespace(name="m", schema=SCHEMA, header=header)
-    (row,) = example_request(served).instances
+    (row,) = written_example(served).instances
     assert row["d"] == "2024-05-31T12:00:00Z"
     encoded = RowEncoder(SCHEMA).encode_matrix([row])
     assert encoded.shape == (1, SCHEMA.width)
@@ -34,4 +41,4 @@ def test_a_row_is_made_of_the_columns_where_the_checkpoint_has_none(header):
 def test_a_row_of_the_training_table_comes_first():
     kept = {"n": 1.5, "s": "yes", "i": "z", "d": "2024-05-31"}
     served = SimpleNamespace(name="m", schema=SCHEMA, header={"data": {"examples": [kept]}})
-    assert example_request(served).instances == [kept]
+    assert written_example(served).instances == [kept]

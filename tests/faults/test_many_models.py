@@ -1,0 +1,88 @@
+"""A store of a thousand models, and models of ten thousand columns, hold up nobody."""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from serving import CLASSES, Server, http_get, make_checkpoint, numeric, running, wait_until
+
+from models.schema import Schema
+from models.store import Store
+
+pytestmark = pytest.mark.faults
+
+MODELS = 1_000
+COLUMNS = 10_000
+HOLD_SECONDS = 0.01
+_FORGET_SECONDS = 150.0  # the watch tells of the last one to two minutes
+PATHS = (
+    "/models",
+    "/models/wide",
+    "/models/wide/summary",
+    "/models/wide/summary/text",
+    "/models/nobody",
+    "/metrics",
+    "/openapi.json",
+    "/docs/swagger-ui-bundle.js",
+    "/health/ready",
+)
+
+
+def publish_copy(root: Path, source: Path, name: str, version: int) -> None:
+    """Publishes a checkpoint as publishing does, by renaming, but without its flushes."""
+    staging = root / name / ".publish-copy"
+    staging.mkdir(parents=True)
+    shutil.copy(source, staging / source.name)
+    staging.rename(root / name / str(version))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server over many models, of which one is wide."""
+    folder = tmp_path_factory.mktemp("many")
+    store = Store(folder / "store")
+    small = make_checkpoint(Schema(columns=tuple(numeric(f"x{i}") for i in range(4)), target=CLASSES), 8)
+    source = store.publish("m0", small).path
+    for number in range(1, MODELS):
+        publish_copy(store.root, source, f"m{number}", 1)
+    columns = tuple(numeric(f"column {i}") for i in range(COLUMNS))
+    store.publish("wide", make_checkpoint(Schema(columns=columns, target=CLASSES), 8))
+    with running(store.root, folder, reload_seconds=0.5) as server:
+        yield server
+
+
+def longest_hold(server: Server) -> float:
+    text = http_get(f"{server.url}/metrics").text
+    return max(float(line.split()[-1]) for line in text.splitlines() if line.startswith("axon_event_loop_longest_hold"))
+
+
+def test_looking_and_telling_hold_up_nobody(server: Server) -> None:
+    deadline = time.monotonic() + _FORGET_SECONDS
+    while (hold := longest_hold(server)) > HOLD_SECONDS:  # of the start, or else of looking at the store
+        assert time.monotonic() < deadline, f"looking at the store holds the loop for {hold * 1e3:.1f} ms"
+        time.sleep(1)
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+        for path in PATHS * 3:
+            for coding in ("identity", "gzip"):
+                connection.request("GET", path, headers={"Accept-Encoding": coding})
+                assert connection.getresponse().read()
+    root = Path(server.environment["AXON_STORE"])
+    for version in (2, 3):
+        for name in ("m7", "wide"):
+            publish_copy(root, root / name / "1" / "model.safetensors", name, version)
+            wait_until(lambda name=name, version=version: is_served(server, name, version), server.log)
+    time.sleep(1)  # two more looks, at the end of which the figure is told
+    hold = longest_hold(server)
+    print(f"hold {hold * 1e3:.1f} ms with {MODELS:,} models and {COLUMNS:,} columns")  # noqa: T201
+    assert hold < HOLD_SECONDS
+
+
+def is_served(server: Server, name: str, version: int) -> bool:
+    answer = http_get(f"{server.url}/models/{name}/summary").json()
+    return bool(answer["version"] == version)
