@@ -105,6 +105,10 @@ class RowEncoder:
             self.unknown.take()  # rows that are refused tell nothing of what was answered
             raise RowError(diagnosis) from None
 
+    def find_name(self, name: str) -> str | None:
+        """Returns the column that a name spells, or None."""
+        return self._row_names.find(name)
+
     @property
     def takes_numbers(self) -> bool:
         """Whether all columns are numeric, so that `encode_numbers` may do."""

@@ -41,7 +41,20 @@ _PREDICT_EXAMPLES = {
     },
 }
 
-_PREDICT_HEADERS = [
+_CSV_EXAMPLES = {
+    "table": {
+        "summary": "A table whose first line names the columns; ?model=xor",
+        "value": "x1,x2\n0,1\n1,1\n",
+    }
+}
+
+_PREDICT_PARAMETERS = [
+    {
+        "name": "model",
+        "in": "query",
+        "description": "Of a CSV body: `name`, `name@version` or `name@alias`. A JSON body names its model itself.",
+        "schema": {"type": "string"},
+    },
     {
         "name": "X-Request-ID",
         "in": "header",
@@ -68,7 +81,7 @@ _PREDICT_PROBLEMS: dict[int, str] = {
     HTTPStatus.REQUEST_TIMEOUT: "The body came too slowly.",
     HTTPStatus.NOT_FOUND: "No such model, version or alias.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Too many bytes or rows.",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "By its `Content-Type` the body is not JSON, or its coding is not read.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is neither JSON nor CSV, or its coding is not read.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "A row or the body is wrong; `errors` says where.",
     HTTPStatus.TOO_MANY_REQUESTS: "The model's queue is full; `Retry-After` says when to try again.",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The head has too many bytes.",
@@ -120,8 +133,13 @@ class PredictRoute(APIRoute):
             responses=problems(_COMMON_PROBLEMS | _PREDICT_PROBLEMS) | _PREDICT_LINKS | guard.responses,
             dependencies=guard.dependencies,
             openapi_extra={
-                "parameters": _PREDICT_HEADERS,
-                "requestBody": {"content": {"application/json": {"examples": _PREDICT_EXAMPLES}}},
+                "parameters": _PREDICT_PARAMETERS,
+                "requestBody": {
+                    "content": {
+                        "application/json": {"examples": _PREDICT_EXAMPLES},
+                        "text/csv": {"schema": {"type": "string"}, "examples": _CSV_EXAMPLES},
+                    }
+                },
             },
         )
 

@@ -1,4 +1,4 @@
-"""What a request's headers say of its body: whether it is JSON, and how it is compressed."""
+"""What a request's headers say of its body: whether it is JSON or CSV, and how it is compressed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)"?', re.ASCII | re.IGNOREC
 _UTF8 = {"utf-8", "utf8", "us-ascii", "ascii"}
 # curl sends the second with `-d` where it is told nothing else, as the README's examples do.
 _JSON_TYPES = {"application/json", "text/json", "application/x-www-form-urlencoded"}
+_CSV_TYPES = {"text/csv", "text/tab-separated-values"}
 
 #: Values of `Content-Type` that are known to mean JSON: one look-up is all that a request pays.
 json_types: set[bytes] = {b"application/json"}
 
 
-def check_json(content_type: bytes) -> None:
-    """Accepts a body that is JSON by its `Content-Type`.
+def is_csv(content_type: bytes) -> bool:
+    """Returns True if a body is CSV by its `Content-Type`, False if it is JSON.
 
     Args:
         content_type: header's value; several lines are joined by a line feed.
@@ -31,15 +32,20 @@ def check_json(content_type: bytes) -> None:
         Problem: 415 `unsupported-media-type` for another type, or another charset than UTF-8.
     """
     if content_type in json_types:
-        return
+        return False
     text = content_type.decode("latin-1").strip()
-    if text and not _is_json(text):
+    kind = _media_type(text)
+    if kind in _CSV_TYPES:
+        return True
+    if text and kind not in _JSON_TYPES and not kind.endswith("+json"):
         raise _unsupported(
-            f"The body has to be JSON in UTF-8 (Content-Type: application/json), not {text[:_MAX_SHOWN]!r}.",
-            {"Accept": "application/json"},
+            "The body has to be JSON (Content-Type: application/json) or CSV (text/csv), in UTF-8, "
+            f"not {text[:_MAX_SHOWN]!r}.",
+            {"Accept": "application/json, text/csv"},
         )
     if len(json_types) < _MAX_KNOWN:
         json_types.add(content_type)
+    return False
 
 
 def body_coding(content_encoding: bytes) -> str | None:
@@ -64,12 +70,13 @@ def body_coding(content_encoding: bytes) -> str | None:
     return coding
 
 
-def _is_json(text: str) -> bool:
+def _media_type(text: str) -> str:
+    """Returns the media type that a `Content-Type` names, empty where it is none or its charset is not UTF-8."""
     media_type, semicolon, parameters = text.partition(";")
     found = _MEDIA_TYPE.fullmatch(media_type.strip().lower())
-    if found is None or not (found[0] in _JSON_TYPES or found[2].endswith("+json")):
-        return False
-    return all(charset.lower() in _UTF8 for charset in _CHARSET.findall(semicolon + parameters))
+    if found is None or any(charset.lower() not in _UTF8 for charset in _CHARSET.findall(semicolon + parameters)):
+        return ""
+    return found[0]
 
 
 def _unsupported(detail: str, headers: dict[str, str]) -> Problem:

@@ -68,6 +68,7 @@ class Exchange:
 
     Attributes:
         headers: names in lower case, and values.
+        query: request target's query, without the question mark.
         fields: values by name; those of a repeated header are joined by a line feed.
         body: what has come of it; all of it once `handle` is called.
         started: when its head had come, on `time.perf_counter`'s clock.
@@ -95,6 +96,7 @@ class Exchange:
         "headers",
         "keep_alive",
         "opened",
+        "query",
         "request_id",
         "response_complete",
         "rest_seconds",
@@ -119,6 +121,7 @@ class Exchange:
         self._is_answered = False  # `response_complete` follows when the answer has been compressed
         self.headers = headers
         self.fields = fields
+        self.query = b""
         self.body: bytes | bytearray = b""
         self.started = time.perf_counter()
         self.keep_alive = keep_alive

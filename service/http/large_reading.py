@@ -17,6 +17,7 @@ from models.unknown_cells import UnknownCells
 from service.batching.encoded_rows import EncodedRows
 from service.errors import Problem, too_large
 from service.http.bulk_json import NumberReader
+from service.http.csv_slices import CsvRequest
 from service.http.json_slices import Body, RequestShape, Rows, RowTooWide, SlicedRequest
 from service.http.request_body import check_shape
 
@@ -32,13 +33,26 @@ def too_many_rows(most: int) -> Problem:
     return too_large(f"more than {most:,} rows in one request.")
 
 
+def json_request(body: Body, encoder: RowEncoder | None, numbers: NumberReader) -> SlicedRequest:
+    """Prepares the reading of a JSON body.
+
+    Args:
+        body: request's JSON text.
+        encoder: encoder of the model's rows; None where the model is to be found out first.
+        numbers: reader of plain numbers.
+    """
+    if encoder is None:
+        return SlicedRequest(body, most_cells=MAX_COLUMNS, numbers=None)
+    most_cells = len(encoder.schema.columns)
+    return SlicedRequest(body, most_cells=most_cells, numbers=numbers if encoder.takes_numbers else None)
+
+
 class LargeReading:
     """Reads one request.
 
     Args:
-        body: the request's JSON text.
+        request: request's body, which gives its rows slice by slice.
         encoder: encoder of the model's rows; None where the model is to be found out first.
-        numbers: reader of plain numbers.
         most_rows: number of rows that a request may have.
 
     Attributes:
@@ -47,16 +61,14 @@ class LargeReading:
         unknown: the unknown categories among them.
     """
 
-    def __init__(self, body: Body, encoder: RowEncoder | None, *, numbers: NumberReader, most_rows: int) -> None:
+    def __init__(self, request: SlicedRequest | CsvRequest, encoder: RowEncoder | None, *, most_rows: int) -> None:
         self.model: str | None = None
         self.rows = None if encoder is None else EncodedRows(encoder.compact)
         self.unknown = UnknownCells()
         self._encoder = encoder
         self._most_rows = most_rows
-        self._most_cells = MAX_COLUMNS if encoder is None else len(encoder.schema.columns)
-        takes_numbers = encoder is not None and encoder.takes_numbers
         self._rows_at_once = _FIRST_ROWS
-        self._request = SlicedRequest(body, most_cells=self._most_cells, numbers=numbers if takes_numbers else None)
+        self._request = request
 
     def steps(self) -> Iterator[int | None]:
         """Reads a slice in a few steps, the last of which gives the number of bytes that it was.

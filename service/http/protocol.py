@@ -25,7 +25,7 @@ from service.http.connection_problems import bad_request, head_too_large, too_ma
 from service.http.connection_watch import ConnectionWatch, Phase
 from service.http.exchange import Content, DirectEndpoint, Exchange, Headers
 from service.http.inflated_exchange import exchange_for_coded
-from service.http.request_head import Fields, head_fault, is_probe, joined_fields, known_hosts, plain_path
+from service.http.request_head import Fields, head_fault, is_probe, joined_fields, known_hosts, plain_path, query_of
 from service.http.response_headers import NOSNIFF
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -224,7 +224,11 @@ class HttpProtocol(HttpToolsProtocol):
         if b"expect" in fields and self.parser.get_http_version() == "1.1":
             self.expect_100_continue = fields[b"expect"].lower() == b"100-continue"
         method = self.parser.get_method()
-        endpoint = self._direct.get((method, self.url)) or self._direct.get((method, plain_path(self.url)))
+        query = b""
+        endpoint = self._direct.get((method, self.url))
+        if endpoint is None:
+            endpoint = self._direct.get((method, plain_path(self.url)))
+            query = query_of(self.url)
         if endpoint is None:
             self._begin_asgi()
             return
@@ -234,6 +238,8 @@ class HttpProtocol(HttpToolsProtocol):
             keep_alive = self.parser.get_http_version() == "1.1"
         new = exchange_for_coded if b"content-encoding" in fields else Exchange
         exchange = self._exchange = new(self, endpoint, self.headers, fields, keep_alive)
+        if query:
+            exchange.query = query
         busy = (self.cycle is not None and not self.cycle.response_complete) or self.pipeline
         self.cycle = exchange  # type: ignore[assignment]
         self._unanswered.add(exchange)

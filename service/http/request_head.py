@@ -46,6 +46,11 @@ def plain_path(url: bytes) -> bytes:
     return unquote_to_bytes(httptools.parse_url(url).path)
 
 
+def query_of(url: bytes) -> bytes:
+    """Returns the query of a request target, empty where there is none."""
+    return httptools.parse_url(url).query or b""
+
+
 def is_probe(method: bytes, url: bytes, root_path: bytes) -> bool:
     """Returns True if a request asks how the process is, which has to be answered above all when it is full.
 

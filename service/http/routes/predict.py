@@ -33,13 +33,15 @@ from service.errors import (
 from service.http.access import Access, Scope
 from service.http.answers import MOST_AT_ONCE, STEP_NUMBERS, AnswerWriter
 from service.http.body_gate import LARGE_BYTES, BodyGate, Entry
-from service.http.body_headers import check_json, json_types
+from service.http.body_headers import is_csv, json_types
 from service.http.bulk_json import NumberReader, model_first
 from service.http.client_address import ClientAddresses
 from service.http.cors import Cors
+from service.http.csv_slices import CsvRequest
 from service.http.exchange import Content, Exchange
-from service.http.json_slices import Body, model_last, names_no_model
-from service.http.large_reading import LargeReading, too_many_rows
+from service.http.json_slices import Body, SlicedRequest, model_last, names_no_model
+from service.http.large_reading import LargeReading, json_request, too_many_rows
+from service.http.model_query import model_in_query
 from service.http.request_body import parse_request
 from service.http.request_ids import REQUEST_ID_HEADER, accepted_request_id
 from service.http.step_queue import StepQueue
@@ -113,7 +115,9 @@ class PredictEndpoint:
                 prediction.seconds = self._parse_timeout(timeout)
             content_type = field(b"content-type")
             if content_type is not None and content_type not in json_types:
-                check_json(content_type)
+                prediction.is_csv = is_csv(content_type)
+            if exchange.query:
+                prediction.model = model_in_query(exchange.query, is_csv=prediction.is_csv)
         except Problem as problem:
             prediction.failed(problem)
             return
@@ -142,7 +146,9 @@ class PredictEndpoint:
             self._gate.has_come(prediction.entry)
         body = exchange.body
         try:
-            if len(body) >= _LARGE_BODY_BYTES:
+            if prediction.is_csv:
+                self._handle_csv(prediction, body)
+            elif len(body) >= _LARGE_BODY_BYTES:
                 self._handle_large(prediction, body)
             else:
                 self._handle_rows(prediction, body)
@@ -237,6 +243,15 @@ class PredictEndpoint:
         else:
             self._start_reading(prediction, body, model, served)
 
+    def _handle_csv(self, prediction: Prediction, body: Body) -> None:
+        """A body of CSV, read in steps, once its model is ready."""
+        model = prediction.model
+        served = self._catalog.get(model)
+        if served is None:
+            self._load_first(prediction, model, lambda served: self._start_reading(prediction, body, model, served))
+        else:
+            self._start_reading(prediction, body, model, served)
+
     def _start_reading(
         self, prediction: Prediction, body: Body, model: str | None, served: ServedVersion | None
     ) -> None:
@@ -263,13 +278,18 @@ class PredictEndpoint:
 
         Args:
             prediction: the request.
-            body: its JSON text.
+            body: its JSON or CSV text.
             model: the model's id as far as it is known; the body says for certain.
             served: the version that it means; None where that is not known or not ready.
         """
         try:
             encoder = None if served is None else served.encoder
-            reading = LargeReading(body, encoder, numbers=self._numbers, most_rows=self._max_request_rows)
+            request: SlicedRequest | CsvRequest
+            if prediction.is_csv and encoder is not None:
+                request = CsvRequest(body, model, encoder)
+            else:
+                request = json_request(body, encoder, self._numbers)
+            reading = LargeReading(request, encoder, most_rows=self._max_request_rows)
             for done in reading.steps():
                 if prediction.is_over():
                     return
@@ -329,13 +349,15 @@ class PredictEndpoint:
 class Prediction:
     """One request between its exchange and the batcher: what is known of it, and what becomes of its answer."""
 
-    __slots__ = ("_endpoint", "entry", "exchange", "rows", "seconds", "served", "unknown")
+    __slots__ = ("_endpoint", "entry", "exchange", "is_csv", "model", "rows", "seconds", "served", "unknown")
 
     def __init__(self, endpoint: PredictEndpoint, exchange: Exchange, seconds: float) -> None:
         self._endpoint = endpoint
         self.exchange = exchange
         self.seconds = seconds
         self.entry: Entry | None = None  # of a large body, until it was read
+        self.is_csv = False
+        self.model: str | None = None  # as the query of a CSV body names it
         self.served: ServedVersion | None = None
         self.rows = 0
         self.unknown: dict[str, int] = {}  # cells by column

@@ -13,7 +13,7 @@ from models.errors import RowError
 from models.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
 from service.http.bulk_json import NumberReader
 from service.http.json_slices import names_no_model
-from service.http.large_reading import LargeReading
+from service.http.large_reading import LargeReading, json_request
 
 ROWS = 6000
 COLOURS = ("red", "green", "blue")
@@ -51,7 +51,8 @@ def rows_of(encoder: RowEncoder) -> list[Any]:
 
 
 def read(encoder: RowEncoder, document: dict[str, Any]) -> LargeReading:
-    reading = LargeReading(orjson.dumps(document), encoder, numbers=NumberReader(), most_rows=10**6)
+    request = json_request(orjson.dumps(document), encoder, NumberReader())
+    reading = LargeReading(request, encoder, most_rows=10**6)
     for done in reading.steps():
         assert (done or 0) < 150_000, "a step is a slice"
     return reading
@@ -89,7 +90,7 @@ def test_rows_with_many_wide_columns_are_held_small_too() -> None:
     dice = random.Random(2)
     rows = [[dice.choice(categories) for _ in columns] for _ in range(40)]
     body = orjson.dumps({"instances": rows})
-    reading = LargeReading(body, encoder, numbers=NumberReader(), most_rows=10**6)
+    reading = LargeReading(json_request(body, encoder, NumberReader()), encoder, most_rows=10**6)
     for _ in reading.steps():
         pass
     assert reading.rows is not None

@@ -1,0 +1,158 @@
+"""A prediction request whose body is CSV, as slices: its rows, some at a time, as the JSON reader gives them.
+
+The first line names the columns, in any order. Columns that the model does not have are passed over, so that a table
+can be sent with its target and its identifiers. A numeric column's texts become numbers as training reads them; what is
+none stays a text, which the encoder refuses by row and column, or takes for missing.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
+from models.cell_text import bare
+from models.cells import listed
+from models.columns import NumericColumn
+from models.encoding import RowEncoder
+from models.errors import Fault, RowError
+from service.errors import Problem, invalid_request
+
+_Body = bytes | bytearray
+
+_DELIMITERS = ",;\t|"
+_BOM = b"\xef\xbb\xbf"
+_LONGEST_LINE = 1 << 18  # 256 KiB, in bytes
+_STEP_BYTES = 1 << 15
+_STEP_CELLS = 4096
+_SPACE_STEP = 1 << 14  # lines that hold nothing, passed over in one step
+
+_PLAIN = frozenset("0123456789+-.eE")
+# The numbers that training reads in a CSV file: Python's own parser takes `1_000` and `nan`, too.
+_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|infinity)", re.ASCII | re.IGNORECASE)
+
+
+class CsvRequest:
+    """Reads one request.
+
+    Args:
+        body: request's body, UTF-8 text.
+        model: model's id as the request names it; None for the default model.
+        encoder: encoder of the model's rows.
+
+    Attributes:
+        model: the same id.
+        at: number of bytes read so far.
+    """
+
+    def __init__(self, body: _Body, model: str | None, encoder: RowEncoder) -> None:
+        self.model = model
+        self.at = len(_BOM) if body.startswith(_BOM) else 0
+        self._body = body
+        self._line = 0  # number of the line that was read last, counted from 1
+        self._encoder = encoder
+        self._is_numeric = [isinstance(column, NumericColumn) for column in encoder.schema.columns]
+        self._row = 0  # rows read so far
+
+    def slices(self) -> Iterator[list[Any] | None]:
+        """Gives the rows in their order; None where time was spent on something else.
+
+        Raises:
+            Problem: the body is not CSV, or lacks columns of the model.
+            RowError: rows that have another number of cells than the first line.
+        """
+        delimiter, names = yield from self._header()
+        places = self._places(names)
+        rows: list[list[str]] = []
+        begun = self.at
+        try:
+            for record in csv.reader(self._lines(), delimiter=delimiter, strict=True):
+                if record:
+                    if len(record) != len(names):
+                        raise self._wrong_width(len(record), len(names), self._row + len(rows))
+                    rows.append(record)
+                if self.at - begun >= _STEP_BYTES or len(rows) * len(names) >= _STEP_CELLS:
+                    yield self._taken(rows, places) if rows else None
+                    self._row += len(rows)
+                    rows, begun = [], self.at
+        except csv.Error as error:
+            raise self._not_csv(str(error)) from None
+        if rows:
+            yield self._taken(rows, places)
+            self._row += len(rows)
+        if not self._row:
+            raise invalid_request("The body has a line with the columns' names, and no rows.")
+
+    def _header(self) -> Generator[None, None, tuple[str, list[str]]]:
+        """Returns the delimiter and the names of the columns, of the first line that holds anything."""
+        text = ""
+        for text in self._lines():
+            if text.strip():
+                break
+            if self._line % _SPACE_STEP == 0:
+                yield
+        unquoted = "".join(text.split('"')[::2])  # every other piece is within quotes
+        delimiter = max(_DELIMITERS, key=unquoted.count)
+        try:
+            return delimiter, next(csv.reader([text], delimiter=delimiter, strict=True), [])
+        except csv.Error as error:
+            raise self._not_csv(str(error)) from None
+
+    def _places(self, names: Sequence[str]) -> list[int]:
+        """Returns the place in a record of each column of the model."""
+        wanted = self._encoder.schema.names
+        found: dict[str, int] = {}
+        for place, name in enumerate(names):
+            column = self._encoder.find_name(name)
+            if column is not None and found.setdefault(column, place) != place:
+                raise invalid_request(f"Column {column!r} stands twice in the first line.")
+        if missing := [name for name in wanted if name not in found]:
+            raise invalid_request(
+                f"The first line has to name the columns of the model, and lacks {listed(missing)}; "
+                f"it is read as {listed(names)}."
+            )
+        return [found[name] for name in wanted]
+
+    def _taken(self, rows: list[list[str]], places: Sequence[int]) -> list[Any]:
+        """Returns rows in the model's order, their numbers read."""
+        columns = list(zip(*rows, strict=True))
+        cells = [
+            _numbers(columns[place]) if is_numeric else columns[place]
+            for place, is_numeric in zip(places, self._is_numeric, strict=True)
+        ]
+        return list(map(list, zip(*cells, strict=True)))
+
+    def _lines(self) -> Iterator[str]:
+        """Gives the lines from here on, with their ends."""
+        body, end = self._body, len(self._body)
+        while self.at < end:
+            stop = body.find(b"\n", self.at, self.at + _LONGEST_LINE) + 1
+            if not stop:
+                if end - self.at > _LONGEST_LINE:
+                    raise self._not_csv(f"a line of more than {_LONGEST_LINE:,} bytes")
+                stop = end
+            self._line += 1
+            try:
+                text = str(body[self.at : stop], "utf-8")
+            except UnicodeDecodeError as error:
+                raise self._not_csv(f"the byte 0x{error.object[error.start]:02x} is not UTF-8") from None
+            self.at = stop
+            yield text
+
+    def _wrong_width(self, cells: int, wanted: int, row: int) -> RowError:
+        count = "1 cell" if cells == 1 else f"{cells} cells"
+        return RowError([Fault(row, None, f"line {self._line} has {count} where the first line has {wanted}")])
+
+    def _not_csv(self, reason: str) -> Problem:
+        return invalid_request(f"The body is not CSV: line {max(self._line, 1)}: {reason}.")
+
+
+def _numbers(cells: Sequence[str]) -> Sequence[float | str]:
+    """Returns a column's numbers; a cell that is none stays as it is."""
+    if set("".join(cells)) <= _PLAIN:
+        try:
+            return list(map(float, cells))
+        except ValueError:  # an empty one, for instance
+            pass
+    return [float(text) if _NUMBER.fullmatch(text := bare(cell)) else cell for cell in cells]

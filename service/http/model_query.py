@@ -1,0 +1,34 @@
+"""The model's id in a request's query, for bodies that cannot name it themselves."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qsl
+
+from service.errors import invalid_request
+
+_MAX_SHOWN = 40
+
+
+def model_in_query(query: bytes, *, is_csv: bool) -> str | None:
+    """Reads `model=ID`, the only parameter that there is.
+
+    Args:
+        query: request target's query.
+        is_csv: True if the body is CSV; JSON names the model itself.
+
+    Returns:
+        The model's id; None where the query is empty.
+
+    Raises:
+        Problem: 400 for another parameter, for `model` twice, or for a query beside a JSON body.
+    """
+    model: str | None = None
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace"):
+        if not is_csv:
+            raise invalid_request(
+                f"The query names {name[:_MAX_SHOWN]!r}: a JSON body names the model itself, and takes no query."
+            )
+        if name != "model" or model is not None:
+            raise invalid_request(f"The query may name the model once (?model=ID), not {name[:_MAX_SHOWN]!r}.")
+        model = value
+    return model

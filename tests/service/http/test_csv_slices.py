@@ -1,0 +1,161 @@
+"""Bodies of CSV: the rows that pandas reads in them, encoded as JSON's are, wherever a slice ends."""
+
+from __future__ import annotations
+
+import csv
+import io
+import random
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.encoding import RowEncoder
+from models.errors import RowError
+from models.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
+from service.errors import Problem
+from service.http.csv_slices import CsvRequest
+from service.http.large_reading import LargeReading
+
+CITIES = ("Köln", "New York", 'say "hi"', "a,b;c\td|e", "two\nlines")
+ENCODER = RowEncoder(
+    Schema(
+        columns=(
+            NumericColumn(name="size", mean=0.0, std=1.0, minimum=-3.0, maximum=3.0, missing="indicator"),
+            NumericColumn(name="año", mean=0.0, std=1.0, minimum=-3.0, maximum=3.0, origin=2000.0),
+            CategoricalColumn(name="city", categories=CITIES, unknown="ignore"),
+            CategoricalColumn(name="flag", categories=("false", "true")),
+            DateColumn(name="day", mean=19_000.0, std=300.0, minimum=18_000.0, maximum=20_000.0, missing="mean"),
+        ),
+        target=ClassTarget(name="y", labels=("no", "yes")),
+    )
+)
+NUMERIC = ("size", "año")
+
+
+def make_table(rows: int) -> pd.DataFrame:
+    """A table of texts: columns of the model, and one that the model does not have."""
+    dice = random.Random(rows)
+    return pd.DataFrame(
+        {
+            "id": [f"row {i}" for i in range(rows)],
+            "day": [dice.choice(["", "NA", f"202{i % 5}-01-{1 + i % 28:02}"]) for i in range(rows)],
+            "city": [dice.choice(CITIES) for _ in range(rows)],
+            "size": [dice.choice(["", "+1", "-2.5e-3", ".5", "7.", " 3 ", str(dice.gauss(0, 1))]) for _ in range(rows)],
+            "flag": [dice.choice(["True", "FALSE", " true"]) for _ in range(rows)],
+            "año": [str(dice.randint(1990, 2030)) for _ in range(rows)],
+        }
+    )
+
+
+def read(body: bytes, *, most_rows: int = 10**6) -> tuple[bytes, LargeReading]:
+    reading = LargeReading(CsvRequest(body, "m", ENCODER), ENCODER, most_rows=most_rows)
+    done = sum(size or 0 for size in reading.steps())
+    assert done <= len(body)
+    assert reading.rows is not None
+    return b"".join(reading.rows.cut(0, reading.rows.rows)), reading
+
+
+def as_json_rows(body: bytes, delimiter: str) -> list[dict[str, Any]]:
+    """What a client would send as JSON, by pandas' reading of the same body."""
+    frame = pd.read_csv(io.BytesIO(body), sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    rows = frame[list(ENCODER.schema.names)].to_dict("records")
+    return [
+        {name: float(cell) if name in NUMERIC and cell.strip() else cell for name, cell in row.items()} for row in rows
+    ]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_rows_are_those_that_json_would_bring(delimiter: str, line_end: str) -> None:
+    text = make_table(3000).to_csv(sep=delimiter, index=False, lineterminator=line_end)
+    body = text.encode()
+    encoded, reading = read(b"\xef\xbb\xbf" + body)
+    assert reading.model == "m"
+    assert reading.unknown.counts == {}
+    assert encoded == ENCODER.encode(as_json_rows(body, delimiter))
+
+
+def test_blank_lines_and_a_missing_line_end_change_nothing() -> None:
+    body = make_table(50).assign(city="Köln").to_csv(index=False).encode()
+    spaced = b"\n\n" + body.rstrip().replace(b"\n", b"\n\n")
+    assert len(read(body)[0]) == 50 * ENCODER.width * 4
+    assert read(spaced)[0] == read(body)[0]
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_or_refused(garbage: bytes) -> None:
+    head = b"size,a\xc3\xb1o,city,flag,day\n1,2000,x,true,2024-01-01\n"
+    for body in (garbage, head + garbage):
+        try:
+            read(body)
+        except (Problem, RowError):
+            continue
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "lacks"),
+        (b"size,city\n1,x\n", "lacks 'año', 'flag', 'day'"),
+        (b"1,2000,x,true,2024-01-01\n1,2000,x,true,2024-01-01\n", "has to name the columns"),
+        ("size,año,city,flag,day,size\n1,2,x,true,,1\n".encode(), "Column 'size' stands twice"),
+        ("size,año,city,flag,day\n".encode(), "no rows"),
+        ("size,año,city,flag,day\n1,2000,\xff,true,\n".encode("latin-1"), "line 1: the byte 0xf1 is not UTF-8"),
+        ("size,año,city,flag,day\n1,2000,".encode() + b"x" * 300_000, "a line of more than"),
+        ('size,año,city,flag,day\n1,2000,"x,true,\n'.encode(), "not CSV"),
+    ],
+)
+def test_what_is_no_table_of_the_models_columns_is_refused(body: bytes, said: str) -> None:
+    with pytest.raises(Problem) as refusal:
+        read(body)
+    assert refusal.value.status == 400 or refusal.value.status == 422
+    assert said in refusal.value.detail
+
+
+def test_the_row_and_column_at_fault_are_told() -> None:
+    table = make_table(2000).assign(city="Köln")
+    table.loc[1234, "año"] = "4,06"
+    with pytest.raises(RowError) as refusal:
+        read(table.to_csv(index=False).encode())
+    [fault] = refusal.value.faults
+    assert (fault.row, fault.column) == (1234, "año")
+    assert "4,06" in fault.message
+
+
+def test_a_line_of_another_width_is_told_by_row_and_line() -> None:
+    with pytest.raises(RowError) as refusal:
+        read("size,año,city,flag,day\n1,2000,Köln,true,\n1,2000,Köln\n".encode())
+    [fault] = refusal.value.faults
+    assert (fault.row, fault.column) == (1, None)
+    assert fault.message == "line 3 has 3 cells where the first line has 5"
+
+
+@pytest.mark.parametrize("cell", ["1_000", "nan", "NaN", "inf", "0x10", "١", "1 000", "--1"])
+def test_numbers_are_those_that_training_reads(cell: str) -> None:
+    body = f"size,año,city,flag,day\n{cell},2000,Köln,true,\n".encode()
+    if cell in ("nan", "NaN"):  # it says missing, as in a training table
+        assert read(body)[0] == ENCODER.encode([[None, 2000, "Köln", True, None]])
+    else:
+        with pytest.raises(RowError):
+            read(body)
+
+
+def test_more_rows_than_allowed_are_refused_while_they_are_read() -> None:
+    body = make_table(3000).to_csv(index=False).encode()
+    with pytest.raises(Problem, match=r".*") as refusal:
+        read(body, most_rows=100)
+    assert refusal.value.status == 413
+
+
+def test_quoted_cells_are_those_of_the_csv_module() -> None:
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(ENCODER.schema.names)
+    writer.writerows([[1, 2000, city, "true", ""] for city in CITIES])
+    expected = ENCODER.encode([[1, 2000, city, True, None] for city in CITIES])
+    got = read(out.getvalue().encode())[0]
+    assert np.array_equal(np.frombuffer(got, "<f4"), np.frombuffer(expected, "<f4"))
