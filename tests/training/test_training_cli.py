@@ -220,6 +220,12 @@ def test_an_option_that_cannot_be_read_is_refused(command, capsys, wrong):
         (("fit", "xor", "--delimiter", "ab"), None),
         (("summary", "nothing"), "there is no model 'nothing'"),
         (("summary", "no/thing"), "is not a model name"),
+        (("summary",), "give a MODEL of the store, or --layers"),
+        (("summary", "xor", "--layers", "3,2"), "and not both"),
+        (("summary", "--layers", "3"), "needs 2 to 1000 widths"),
+        (("summary", "--layers", "none"), "needs 2 to 1000 widths"),
+        (("summary", "--layers", "3,0,2"), "got 0"),
+        (("summary", "--layers", "784,512,256,10", "--format", "neurons"), "535,818 parameters, and Mermaid draws at"),
         (("delete", "xor"), "names no version"),
         (("alias", "xor", "production"), "--remove"),
         (("alias", "xor", "production", "1"), "there is no model 'xor'"),
@@ -288,6 +294,28 @@ def test_a_summary_in_each_form(command):
     assert "layers.0" in text
     assert json.loads(command("summary", "and@1", "--format", "json")[1])["total_params"] == 82
     assert "flowchart" in command("summary", "and@latest", "--format", "mermaid")[1]
+
+
+@pytest.mark.parametrize(("layers", "total"), [("784,512,256,10", 535_818), ("3,4,2", 26), ("3,4,4,2", 46), ("5,1", 6)])
+def test_a_network_is_counted_without_training(command, tmp_path, layers, total):
+    code, out, _ = command("summary", "--layers", layers, "--format", "json")
+    assert (code, json.loads(out)["total_params"]) == (0, total)
+    assert f"Total params {total:,}" in " ".join(command("summary", "--layers", layers)[1].split())
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_stored_network_is_drawn_with_its_weights_and_one_with_more_than_weights_is_refused(command, tmp_path):
+    plain = ("--recipe", "classic", "--hidden", "3", "--normalization", "none", "--epochs", 1)
+    command("fit", "and", "--name", "plain", *plain)
+    out = command("summary", "plain", "--format", "neurons")[1]
+    tensors = Store(tmp_path / "store").load("plain").checkpoint.tensors
+    assert f"n0_2 -->|{tensors['layers.0.weight'][2, 1]:.3g}| n1_3" in out
+    assert f"one2 -.->|{tensors['layers.1.bias'][0]:.3g}| n2_1" in out
+    command("fit", "and", "--name", "normalised", *plain, "--normalization", "batch")
+    code, _, err = command("summary", "normalised", "--format", "neurons")
+    assert code == 2
+    assert "this network has batch normalization" in err
+    assert "--format mermaid draws it layer by layer" in err
 
 
 def test_the_demo_fills_an_empty_store_only(tmp_path):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 
-from models.errors import InvalidName
+from models.config import MLPConfig, Output
+from models.errors import ConfigError, InvalidName
+from models.neuron_diagram import neuron_diagram
 from models.store import Reference, Store
 from models.summary import summarize
 from training.commands import options
@@ -18,10 +20,23 @@ def add(line: CommandLine) -> None:
     listing = line.add("list", "list the models in the store", _list)
     line.add_store(listing)
     listing.add_argument("--json", action="store_true", help="as JSON")
-    summary = line.add("summary", "show a model's layers", _summary)
+    summary = line.add("summary", "show a model's layers, or those of a network that is not trained", _summary)
     line.add_store(summary)
-    summary.add_argument("model", metavar="MODEL", help="NAME, NAME@VERSION or NAME@ALIAS")
-    summary.add_argument("--format", choices=("text", "json", "mermaid"), default="text", help="default: %(default)s")
+    summary.add_argument("model", metavar="MODEL", nargs="?", help="NAME, NAME@VERSION or NAME@ALIAS")
+    summary.add_argument(
+        "--layers",
+        type=options.widths,
+        metavar="N,N,…",
+        help="in place of MODEL: the widths of a network, from input to output, such as 784,512,256,10; it is counted "
+        "as softmax(Linear … ReLU … Linear), and one output as a regression's",
+    )
+    summary.add_argument(
+        "--format",
+        choices=("text", "json", "mermaid", "neurons"),
+        default="text",
+        help="mermaid draws a node a layer; neurons, for small networks, a node a neuron and an arrow a parameter "
+        "(default: %(default)s)",
+    )
     alias = line.add("alias", "point an alias at a version", _alias)
     line.add_store(alias)
     alias.add_argument("name", metavar="NAME", help="the model")
@@ -45,17 +60,25 @@ def _list(arguments: argparse.Namespace) -> None:
 
 
 def _summary(arguments: argparse.Namespace) -> None:
-    store = Store(arguments.store)
-    version = store.resolve(arguments.model)
-    checkpoint = store.load(str(version)).checkpoint
-    summary = summarize(checkpoint.config, title=str(version))
+    if (arguments.model is None) == (arguments.layers is None):
+        raise ConfigError("give a MODEL of the store, or --layers such as 3,4,2, and not both.")
+    if arguments.layers is not None:
+        output: Output = "linear" if arguments.layers[-1:] == (1,) else "softmax"
+        title, config, tensors = None, MLPConfig(layer_sizes=arguments.layers, output=output), None
+    else:
+        store = Store(arguments.store)
+        version = store.resolve(arguments.model)
+        checkpoint = store.load(str(version)).checkpoint
+        title, config, tensors = str(version), checkpoint.config, checkpoint.tensors
     match arguments.format:
         case "json":
-            print(json.dumps(summary.to_dict(), indent=2))
+            print(json.dumps(summarize(config, title=title).to_dict(), indent=2))
         case "mermaid":
-            print(summary.to_mermaid())
+            print(summarize(config, title=title).to_mermaid())
+        case "neurons":
+            print(neuron_diagram(config, title=title, tensors=tensors))
         case _:
-            print(summary.to_text())
+            print(summarize(config, title=title).to_text())
 
 
 def _alias(arguments: argparse.Namespace) -> None:
