@@ -11,6 +11,7 @@ import pytest
 import training.commands.fit as fit_command
 from models.store import Store
 from training.cli import main
+from training.config import TrainConfig
 from training.fit import fit
 from training.reporting.files import write_report
 
@@ -120,3 +121,16 @@ def test_a_perceptron_has_neither_probabilities_nor_a_calibration(store, capsys)
     assert "<h2>Calibration</h2>" not in report
     assert "Confusion matrix" in report
     assert capsys.readouterr().err == ""
+
+
+def test_the_report_lists_parameters_beside_hyperparameters(store, capsys):
+    assert main(["fit", "and", "--epochs", "2", "--quiet", "--learning-rate", "0.0125"]) == 0
+    report = (store.root / "and/1/report.html").read_text()
+    checkpoint = store.load("and").checkpoint
+    section = report.split("<h2>Parameters and hyperparameters</h2>")[1].split("</section>")[0]
+    learned, chosen, record = section.split("<caption>")[1:]
+    assert all(f'<th scope="row">{name}</th>' in learned for name in checkpoint.config.tensor_shapes())
+    assert all(f'<th scope="row">{name}</th>' in chosen for name in TrainConfig.setting_names())
+    assert '<th scope="row">learning_rate</th><td>0.0125</td>' in chosen
+    assert '<th scope="row">epochs_run</th><td>2</td>' in record
+    assert "epochs_run" not in chosen

@@ -15,6 +15,7 @@ from training.reporting.evaluation import Calibration, Confusion, Evaluation, La
 from training.reporting.figures import apart, columns_table, figure, metric_name, plainly
 from training.reporting.importance import REPEATS, Importance
 from training.reporting.report_charts import learning_curves, reliability_chart, residual_charts, residuals_in_words
+from training.run_parts import hyperparameters_of, outcome_of, parameters_of
 
 _BARS = 25  # columns whose importance is shown
 _ERROR_COLUMNS = 6  # columns shown of a row that was answered wrongly
@@ -47,7 +48,7 @@ def html_report(
         page.section("Largest errors", _largest_errors(evaluation)),
         page.section("Columns", _columns(model)),
         page.section("The network", _layers(model)),
-        page.section("Settings", _settings(model)),
+        page.section("Parameters and hyperparameters", _settings(model)),
     ]
     return page.document(f"{reference}: {table.task} of {table.target_name}", [part for part in body if part])
 
@@ -229,11 +230,35 @@ def _layers(model: FittedModel) -> str:
 
 
 def _settings(model: FittedModel) -> str:
-    settings = {name: value for name, value in model.checkpoint.training.items() if name != "history"}
+    """Shows what training learned, what was chosen before it, and what else is recorded, each as a table."""
+    learned = [
+        (t.name, " × ".join(map(str, t.shape)), f"{t.parameters:,}", *map(figure, (t.mean, t.least, t.most)))
+        for t in parameters_of(model.checkpoint)
+    ]
     data = {
         f"data: {name}": value for name, value in model.checkpoint.data.items() if not isinstance(value, list | dict)
     }
-    return page.table(("setting", "value"), [(name, _setting(value)) for name, value in (settings | data).items()])
+    outcome = outcome_of(model.checkpoint) | data
+    return "\n".join(
+        [
+            page.table(
+                ("tensor", "shape", "parameters", "mean", "least", "greatest"),
+                learned,
+                caption="Parameters: learned from the training rows",
+                numbers=(2, 3, 4, 5),
+            ),
+            page.table(
+                ("hyperparameter", "value"),
+                [(name, _setting(value)) for name, value in hyperparameters_of(model.checkpoint).items()],
+                caption="Hyperparameters: chosen before training, and not changed by it",
+            ),
+            page.table(
+                ("record", "value"),
+                [(name, _setting(value)) for name, value in outcome.items()],
+                caption="The run",
+            ),
+        ]
+    )
 
 
 def _setting(value: object) -> str:
