@@ -126,6 +126,8 @@ def _print(study: Study, result: StudyResult, path: Path) -> None:
     for table in result.tables():
         print(f"\n{table.title}")
         print_table(_rich(table))
+    for diagram in result.diagrams():
+        print(f"{diagram.title}, as Mermaid\n\n{diagram.mermaid}\n")
     print(f"{'It held' if result.holds else 'It did not hold in this run'}. {result.verdict.rstrip('.')}.")
     print(f"plot: {path}")
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from models.config import MLPConfig
 from models.numpy_mlp import NumpyMLP
+from training.studies.joined_points import joined
 from training.studies.study import Study, StudyOption, StudyResult, StudyTable, check_numbers
 
 if TYPE_CHECKING:
@@ -143,14 +144,7 @@ def interpolator(width: int) -> tuple[MLPConfig, Mapping[str, NDArray[np.float64
     Unit i switches on at the i-th point and adds what the slope changes there; the last bias is f(-1).
     """
     knots = np.linspace(-1, 1, width + 1)  # (width + 1,)
-    slopes = np.diff(target(knots)) / np.diff(knots)  # (width,)
-    tensors = {
-        "layers.0.weight": np.ones((width, 1)),
-        "layers.0.bias": -knots[:-1],
-        "layers.1.weight": np.diff(slopes, prepend=0.0)[None, :],
-        "layers.1.bias": target(knots[:1]),
-    }
-    return MLPConfig(layer_sizes=(1, width, 1), activation="relu", output="linear"), tensors
+    return joined(knots, target(knots))
 
 
 def _run_width(width: int, *, seed: int, tries: int) -> WidthRun:

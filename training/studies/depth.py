@@ -1,7 +1,7 @@
 """Study `depth`: the parity of n bits, by networks that are wide and shallow, and by narrow and deep ones.
 
-The constructed networks (`parity.py`) are tried on all 2ⁿ rows. The trained ones show how far what a network can
-represent and what gradient descent finds lie apart.
+The constructed networks (`parity.py`) and circuits of gates (`gates.py`) are tried on all 2ⁿ rows. The trained ones
+show how far what a network can represent and what gradient descent finds lie apart.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 
 from models.config import MLPConfig
 from models.numpy_mlp import NumpyMLP
+from training.studies.gates import MAX_GATE_BITS, GateCount, count_gates
 from training.studies.parity import CONSTRUCTIONS, MAX_BITS, MIN_BITS, all_rows, parity
 from training.studies.study import Study, StudyOption, StudyResult, StudyTable, check_number
 
@@ -55,13 +56,14 @@ class TrainedShape:
 
 @dataclass(frozen=True, kw_only=True)
 class DepthResult(StudyResult):
-    """Constructed and trained networks."""
+    """Constructed networks, circuits of gates, and trained networks."""
 
     claim: ClassVar[str] = (
-        "The parity of n bits takes one hidden layer n ReLU units, and ⌈log₂ n⌉ hidden layers two each; "
-        "both are right on all 2ⁿ rows."
+        "The parity of n bits takes one hidden layer n ReLU units, and ⌈log₂ n⌉ hidden layers two each; of AND and OR "
+        "gates, two layers take 2ⁿ⁻¹ + 1 and a tree 3(n - 1); all are right on all 2ⁿ rows."
     )
     constructed: tuple[Constructed, ...]
+    gates: tuple[GateCount, ...]
     trained: tuple[TrainedShape, ...]
 
     @property
@@ -72,7 +74,15 @@ class DepthResult(StudyResult):
             for network in self.constructed
             if network.name != "tree"
         )
-        return claimed and all(network.wrong_rows == 0 for network in self.constructed)
+        gates = all(
+            count.two_layers == 2 ** (count.bits - 1) + 1
+            and count.widest == 1
+            and count.tree == 3 * (count.bits - 1)
+            and count.threshold_units == count.bits
+            and count.wrong_rows == 0
+            for count in self.gates
+        )
+        return claimed and gates and all(network.wrong_rows == 0 for network in self.constructed)
 
     @property
     def verdict(self) -> str:
@@ -80,9 +90,12 @@ class DepthResult(StudyResult):
         bits = max(network.bits for network in self.constructed)
         units = {network.name: network.hidden_units for network in self.constructed if network.bits == bits}
         wrong = sum(network.wrong_rows for network in self.constructed)
+        gates = self.gates[-1]
         return (
             f"For {bits} bits: {units['shallow']} units in one layer, {units['fold']} in {_log2(bits)} folds, "
-            f"{units['tree']} in a tree of XORs; {wrong} wrong answers of all {len(self.constructed)} networks"
+            f"{units['tree']} in a tree of XORs; {wrong} wrong answers of all {len(self.constructed)} networks; "
+            f"for {gates.bits} bits {gates.two_layers} AND and OR gates in two layers, {gates.tree} in "
+            f"{gates.tree_layers}"
         )
 
     def tables(self) -> tuple[StudyTable, ...]:
@@ -113,21 +126,35 @@ class DepthResult(StudyResult):
                 for t in self.trained
             ),
         )
-        return constructed, trained
+        gates = StudyTable(
+            title="By AND and OR gates: an OR of ANDs, and a tree of XORs; and by one layer of threshold units",
+            columns=("bits", "rows an AND covers", "two layers", "tree", "tree layers", "threshold", "wrong"),
+            rows=tuple(
+                (c.bits, c.widest, c.two_layers, c.tree, c.tree_layers, c.threshold_units, c.wrong_rows)
+                for c in self.gates
+            ),
+        )
+        return constructed, gates, trained
 
     def draw(self, figure: Figure) -> None:
         """Left: units that are needed. Right: how often training finds the weights."""
-        from training.plotting.style import BLUE, GREEN, ORANGE, label
+        from training.plotting.style import BLUE, GREEN, GREY, INK, ORANGE, label
 
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
         for name, colour, marker in (("tree", GREEN, "^"), ("shallow", ORANGE, "s"), ("fold", BLUE, "o")):
             own = [network for network in self.constructed if network.name == name]
             text = {"shallow": "one layer: n", "fold": "folds: 2·⌈log₂ n⌉", "tree": "tree of XORs"}[name]
             left.plot([c.bits for c in own], [c.hidden_units for c in own], f"{marker}-", color=colour, label=text)
+        of_gates = [count.bits for count in self.gates]
+        left.plot(of_gates, [count.two_layers for count in self.gates], "x--", color=INK, label="gates, two layers")
+        left.plot(of_gates, [count.tree for count in self.gates], "+--", color=GREY, label="gates, tree")
         left.set_xticks(sorted({network.bits for network in self.constructed}))
-        left.set_ylim(0)
+        left.set_yscale("log")
+        ticks = [2**k for k in range(1, max(count.two_layers for count in self.gates).bit_length())]
+        left.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
+        left.set_yticks([], minor=True)
         left.legend()
-        label(left, title="Written down: units for parity", x="bits n", y="hidden units")
+        label(left, title="Written down: units or gates for parity", x="bits n", y="hidden units, gates")
         bits = sorted({shape.bits for shape in self.trained})
         kinds = list(dict.fromkeys(_kind(shape) for shape in self.trained))
         shares = np.full((len(kinds), len(bits)), np.nan)
@@ -181,7 +208,8 @@ def run(*, seed: int = 0, quick: bool = False, bits: int | None = None) -> Depth
         for n in range(MIN_BITS, trained_bits + 1)
         for hidden in ((n,), (2 * n,), (4 * n,), (n, n), (n, n, n))
     )
-    return DepthResult(constructed=tuple(constructed), trained=trained)
+    gates = tuple(count_gates(n) for n in range(MIN_BITS, min(most, MAX_GATE_BITS) + 1))
+    return DepthResult(constructed=tuple(constructed), gates=gates, trained=trained)
 
 
 def _train_shape(bits: int, hidden: tuple[int, ...], *, seed: int, tries: int, steps: int) -> TrainedShape:

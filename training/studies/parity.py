@@ -66,7 +66,7 @@ def shallow(bits: int) -> ParityNetwork:
     turns = np.arange(bits, dtype=np.float64)
     outer = np.where(turns % 2 == 0, 2.0, -2.0)  # (n,)
     outer[0] = 1.0
-    return _network([(np.ones((bits, bits)), -turns), (outer[None, :], np.array([-0.5]))])
+    return threshold_network([(np.ones((bits, bits)), -turns), (outer[None, :], np.array([-0.5]))])
 
 
 def fold(bits: int) -> ParityNetwork:
@@ -79,7 +79,7 @@ def fold(bits: int) -> ParityNetwork:
     both = np.ones((2, 1))
     layers = [(both @ np.full((1, bits), 2.0**-depth), turn)]
     layers += [(both @ tent, turn) for _ in range(depth - 1)]
-    return _network([*layers, (tent, np.array([-0.5]))])
+    return threshold_network([*layers, (tent, np.array([-0.5]))])
 
 
 def tree(bits: int) -> ParityNetwork:
@@ -100,7 +100,7 @@ def tree(bits: int) -> ParityNetwork:
             encode[-1, -1] = following[-1, -1] = 1
         layers.append((encode @ decode, bias))
         decode = following
-    return _network([*layers, (decode, np.array([-0.5]))])
+    return threshold_network([*layers, (decode, np.array([-0.5]))])
 
 
 CONSTRUCTIONS: Mapping[str, Callable[[int], ParityNetwork]] = MappingProxyType(
@@ -108,8 +108,8 @@ CONSTRUCTIONS: Mapping[str, Callable[[int], ParityNetwork]] = MappingProxyType(
 )
 
 
-def _network(layers: list[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> ParityNetwork:
-    """A network of (weight, bias) pairs, (n_out, n_in) and (n_out,)."""
+def threshold_network(layers: list[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> ParityNetwork:
+    """Makes a ReLU network with a step output of (weight, bias) pairs, (n_out, n_in) and (n_out,)."""
     sizes = (layers[0][0].shape[1], *(len(weight) for weight, _ in layers))
     config = MLPConfig(layer_sizes=sizes, activation="relu", output="step")
     named = itertools.chain.from_iterable(

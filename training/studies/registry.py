@@ -8,11 +8,16 @@ from types import MappingProxyType
 from training.studies import (
     approximation,
     clusters,
+    composition,
     depth,
     equivalence,
+    graph,
     initialisation,
     linear,
+    neuron,
+    parameters,
     perceptron,
+    universal,
     width_depth,
     xor,
 )
@@ -22,13 +27,18 @@ STUDIES: Mapping[str, Study] = MappingProxyType(
     {
         module.STUDY.name: module.STUDY
         for module in (
+            neuron,
             perceptron,
             xor,
+            graph,
             equivalence,
+            parameters,
             clusters,
             linear,
             approximation,
+            universal,
             depth,
+            composition,
             initialisation,
             width_depth,
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from models.errors import ConfigError
@@ -45,6 +45,19 @@ class StudyTable:
         return {"title": self.title, "rows": rows}
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyDiagram:
+    """A diagram as text, to be pasted where Mermaid is drawn.
+
+    Attributes:
+        title: heading on one line.
+        mermaid: Mermaid flowchart, without a newline at the end.
+    """
+
+    title: str
+    mermaid: str
+
+
 class StudyResult(ABC):
     """What a run came to; each study has a frozen dataclass of its own.
 
@@ -68,6 +81,10 @@ class StudyResult(ABC):
     def tables(self) -> tuple[StudyTable, ...]:
         """The figures, at least one table."""
 
+    def diagrams(self) -> tuple[StudyDiagram, ...]:
+        """Returns the result's diagrams as Mermaid text; most studies have none."""
+        return ()
+
     @abstractmethod
     def draw(self, figure: Figure) -> None:
         """Draws the plot on an empty figure."""
@@ -79,6 +96,7 @@ class StudyResult(ABC):
             "holds": self.holds,
             "verdict": self.verdict,
             "tables": [table.to_dict() for table in self.tables()],
+            "diagrams": [asdict(diagram) for diagram in self.diagrams()],
         }
 
 

@@ -17,7 +17,9 @@ from models.perceptron import Perceptron, PerceptronHistory
 from training.studies.study import Study, StudyResult, StudyTable
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 CONFIG = MLPConfig(layer_sizes=(2, 4, 2), activation="tanh", initialization="xavier")
 ROWS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.float64)
@@ -49,6 +51,7 @@ class XorResult(StudyResult):
         losses: before each step, all four rows being the batch, and at the end.
         snapshots: at the start, at doubling steps, and at the end.
         surface: (81, 81) probability of class 1 over the square [-0.4, 1.4]², at the end.
+        perceptron_surface: (81, 81) the perceptron's class over the same square, when it was seen to repeat itself.
         perceptron: the rule's history.
         perceptron_right: rows that the perceptron answered rightly when it was seen to repeat itself.
     """
@@ -57,6 +60,7 @@ class XorResult(StudyResult):
     losses: tuple[float, ...]
     snapshots: tuple[Snapshot, ...]
     surface: NDArray[np.float64]
+    perceptron_surface: NDArray[np.float64]
     perceptron: PerceptronHistory
     perceptron_right: int
 
@@ -83,37 +87,51 @@ class XorResult(StudyResult):
         return (StudyTable(title="The 2-4-2 network, tanh, gradient descent", columns=columns, rows=rows),)
 
     def draw(self, figure: Figure) -> None:
-        """Left: loss by step. Right: what the network answers over the plane."""
-        from matplotlib.colors import LinearSegmentedColormap
+        """Draws the loss by step, and what the network and the perceptron answer over the plane."""
+        from training.plotting.style import BLUE, INK, label
 
-        from training.plotting.style import BLUE, INK, ORANGE, border, label
-
-        left, right = figure.subplots(1, 2, width_ratios=(1.2, 1))
+        left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.15))
         left.plot(self.losses, color=BLUE)
         left.axhline(np.log(2), color=INK, linestyle=":", linewidth=1.2)
         left.text(len(self.losses) - 1, np.log(2) * 1.08, "a coin's loss, ln 2", ha="right", va="bottom")
         left.set(yscale="log", ylim=(min(0.1, 0.7 * min(self.losses)), max(1.0, 1.3 * max(self.losses))))
         label(left, title="The loss of the 2-4-2 network", x="step", y="cross-entropy, nats")
-        image = right.imshow(
-            self.surface,
-            origin="lower",
-            extent=(*_SQUARE, *_SQUARE),
-            cmap=LinearSegmentedColormap.from_list("classes", [ORANGE, "white", BLUE]),
-            vmin=0,
-            vmax=1,
-            alpha=0.5,
-            interpolation="bilinear",
-        )
-        side = np.linspace(*_SQUARE, _GRID)
-        border(right, side, self.surface, 0.5)
-        for (x1, x2), value in zip(ROWS, CLASSES, strict=True):
-            right.plot(x1, x2, "so"[value], color=(ORANGE, BLUE)[value], markersize=15)
-            right.text(x1, x2, str(value), color="white", ha="center", va="center_baseline", weight="bold")
-        right.grid(visible=False)
-        right.set_xticks((0, 0.5, 1))
-        right.set_yticks((0, 0.5, 1))
-        figure.colorbar(image, ax=right, label="probability of class 1", shrink=0.9)
-        label(right, title="What it answers; the points are the classes", x="x1", y="x2")
+        _draw_plane(middle, self.perceptron_surface)
+        label(middle, title=f"Perceptron: {self.perceptron_right} of 4 right", x="x1", y="x2")
+        image = _draw_plane(right, self.surface)
+        figure.colorbar(image, ax=right, label="probability of class 1", shrink=0.55)
+        label(right, title=f"MLP: {self.snapshots[-1].right} of 4 right", x="x1", y="x2")
+
+
+def _draw_plane(axes: Axes, surface: NDArray[np.float64]) -> AxesImage:
+    """Draws answers over the square, where they pass ½, and the four rows with their classes.
+
+    Args:
+        axes: empty axes.
+        surface: probability of class 1, (81, 81).
+    """
+    from matplotlib.colors import LinearSegmentedColormap
+
+    from training.plotting.style import BLUE, ORANGE, border
+
+    image = axes.imshow(
+        surface,
+        origin="lower",
+        extent=(*_SQUARE, *_SQUARE),
+        cmap=LinearSegmentedColormap.from_list("classes", [ORANGE, "white", BLUE]),
+        vmin=0,
+        vmax=1,
+        alpha=0.5,
+        interpolation="bilinear",
+    )
+    border(axes, np.linspace(*_SQUARE, _GRID), surface, 0.5)
+    for (x1, x2), value in zip(ROWS, CLASSES, strict=True):
+        axes.plot(x1, x2, "so"[value], color=(ORANGE, BLUE)[value], markersize=15)
+        axes.text(x1, x2, str(value), color="white", ha="center", va="center_baseline", weight="bold")
+    axes.grid(visible=False)
+    axes.set_xticks((0, 0.5, 1))
+    axes.set_yticks((0, 0.5, 1))
+    return image
 
 
 def run(*, seed: int = 0, quick: bool = False) -> XorResult:
@@ -144,6 +162,7 @@ def run(*, seed: int = 0, quick: bool = False) -> XorResult:
         losses=tuple(losses),
         snapshots=tuple(snapshots),
         surface=network.predict_probabilities(grid)[:, 1].reshape(_GRID, _GRID).astype(np.float64),
+        perceptron_surface=perceptron.predict(grid).reshape(_GRID, _GRID).astype(np.float64),
         perceptron=history,
         perceptron_right=int((perceptron.predict(ROWS) == CLASSES).sum()),
     )

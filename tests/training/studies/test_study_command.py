@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -166,3 +167,24 @@ def test_the_page_on_studies_has_every_claim_and_option():
         assert f"## {study.name}" in page
         assert study.claim in flat
         assert all(f"--{option.name}" in page for option in study.options)
+
+
+def test_the_page_shows_the_picture_of_every_study():
+    page = (ROOT / "docs/studies.md").read_text(encoding="utf-8")
+    for name in STUDIES:
+        section = page.split(f"\n## {name}\n")[1].split("\n## ")[0]
+        assert re.search(rf"!\[[^\]]+\]\(studies/{name}\.svg\)", section), name
+        picture = ROOT / f"docs/studies/{name}.svg"
+        assert ElementTree.parse(picture).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+        assert picture.stat().st_size < 350_000, name
+    assert {path.stem for path in (ROOT / "docs/studies").iterdir()} == {*STUDIES}
+
+
+def test_a_diagram_is_printed_as_mermaid_and_is_in_the_json(command):
+    from training.studies import graph
+
+    first = graph.run(quick=True).diagrams()[0]
+    assert f"{first.title}, as Mermaid\n\n{first.mermaid}\n" in command("study", "graph", "--quick")[1]
+    told = json.loads(command("study", "graph", "--quick", "--json")[1])
+    assert told["diagrams"][0] == {"title": first.title, "mermaid": first.mermaid}
+    assert json.loads(command("study", "xor", "--quick", "--json")[1])["diagrams"] == []

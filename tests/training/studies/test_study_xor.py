@@ -36,3 +36,23 @@ def test_the_perceptron_is_never_right_on_all():
     result = xor.run(quick=True)
     assert result.perceptron.cycled
     assert result.perceptron_right < 4
+
+
+def test_the_plot_shows_the_perceptrons_half_planes_beside_the_networks_answers():
+    from matplotlib.figure import Figure
+
+    result = xor.run(quick=True)
+    side = np.linspace(-0.4, 1.4, 81)
+    ones = np.argwhere(result.perceptron_surface == 1)
+    x1, x2 = side[ones[:, 1]], side[ones[:, 0]]
+    # A perceptron trained afresh on the same rows, in torch's terms: it answers by one straight line.
+    perceptron = xor.Perceptron(2)
+    perceptron.fit(xor.ROWS, xor.CLASSES, max_epochs=1000)
+    w, b = perceptron.weight, perceptron.bias
+    assert (w[0] * x1 + w[1] * x2 + b >= 0).all()
+    assert len(ones) == sum(w[0] * a + w[1] * c + b >= 0 for a, c in itertools.product(side, side))
+    figure = Figure()
+    result.draw(figure)
+    titles = [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes]
+    assert "Perceptron: 2 of 4 right" in titles
+    assert "MLP: 4 of 4 right" in titles
