@@ -32,7 +32,7 @@ class Value:
     """A float64 array of the computational graph, with the gradient of the result with respect to it.
 
     Attributes:
-        data: value computed forward, any shape; always finite.
+        data: value computed forward, any shape; always finite, and read-only.
         grad: gradient of the latest `backward` call's result, same shape as `data`; zeros before.
         operation: symbol of the operation that computed it; None for an input.
         parents: operands of that operation; none for an input.
@@ -139,10 +139,11 @@ class Value:
 
     def __pow__(self, exponent: Operand) -> Value:
         """Raises to a power: any finite power of a number, or aᵇ = exp(b·log a) for a Value b and positive a."""
-        if not isinstance(exponent, int | float):
+        if not isinstance(exponent, int | float | np.number):
             return (self.log() * exponent).exp()
         a = self.data
-        power = _quiet(np.power, a, float(exponent))
+        exponent = float(exponent)
+        power = _quiet(np.power, a, exponent)
 
         def pull_back(g: Array) -> tuple[Array]:
             # a⁰ is 1 everywhere; the formula below would be 0·∞ at a = 0.
@@ -245,6 +246,7 @@ class Value:
 
     def _set(self, data: Array, *, operation: str | None, parents: tuple[Value, ...], pull_back: PullBack) -> None:
         _check_finite(data, "an input" if operation is None else f"the result of {operation!r}")
+        data.flags.writeable = False  # derivatives refer to it: changed in place, it would make them wrong
         self.data = data
         self.grad = np.zeros_like(data)
         self.operation = operation

@@ -144,11 +144,22 @@ def test_an_array_on_the_left_gives_one_value_of_the_graph():
         assert isinstance(result, Value)
 
 
-def test_an_input_is_a_copy():
+def test_an_input_is_a_copy_that_nobody_changes_between_the_passes():
     array = np.ones(2)
     value = Value(array)
     array[0] = 7
     assert value.data.tolist() == [1, 1]
+    for kept in (value, value * 2, value.sum()):
+        with pytest.raises(ValueError, match="read-only"):
+            kept.data[...] = 0
+
+
+def test_a_power_by_a_numpy_number_is_that_of_the_number():
+    for exponent in (3, np.int64(3), np.float64(3), np.float32(3)):
+        x = Value(-2.0)
+        cube = x**exponent
+        cube.backward()
+        assert (float(cube.data), float(x.grad), cube.operation) == (-8, 12, "^3")
 
 
 @pytest.mark.parametrize(
