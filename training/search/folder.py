@@ -87,19 +87,20 @@ class StudyFolder:
 
     def keep(self, number: int, checkpoint: Checkpoint) -> None:
         """Writes a checkpoint."""
-        save_checkpoint(checkpoint, self._file(number))
+        save_checkpoint(checkpoint, self.file_of(number))
 
     def drop_all_but(self, number: int) -> None:
         """Deletes all others."""
         for file in self.path.glob("trial-*.safetensors"):
-            if file != self._file(number):
+            if file != self.file_of(number):
                 file.unlink(missing_ok=True)
 
     def kept(self, number: int) -> Checkpoint | None:
         """A trial's checkpoint, or None where the file is missing or damaged."""
         with contextlib.suppress(CheckpointError):
-            return load_checkpoint(self._file(number)).checkpoint
+            return load_checkpoint(self.file_of(number)).checkpoint
         return None
 
-    def _file(self, number: int) -> Path:
+    def file_of(self, number: int) -> Path:
+        """The place of a trial's checkpoint."""
         return self.path / f"trial-{number}.safetensors"
