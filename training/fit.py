@@ -198,9 +198,12 @@ def fit_table(
         on_state=(lambda state: None) if keep is None else keep.offer,
         resume=keep.read() if keep is not None and resume else None,
     )
-    if keep is not None:
-        keep.end(finished=trained.stopped != "asked")
-    return fitted_model(table, config, rows, trained)
+    if keep is not None and trained.stopped == "asked":
+        keep.end(finished=False)
+    model = fitted_model(table, config, rows, trained)
+    if keep is not None and trained.stopped != "asked":
+        keep.end(finished=True)  # only now: whatever ends the process while it measures, the run can be resumed
+    return model
 
 
 def fitted_model(

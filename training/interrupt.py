@@ -1,19 +1,22 @@
-"""Ctrl-C and SIGTERM during a run: the run ends after its epoch and its best model is kept.
+"""Ctrl-C, SIGTERM and SIGHUP during a run: the run ends after its epoch and its best model is kept.
 
 Before the first epoch there is nothing to keep, and the run ends at once. After training, the work that is left
 (baselines, a question) is broken off. A second Ctrl-C ends the run at once. A second SIGTERM does nothing: `timeout`
-sends two, and whoever wants a process gone has SIGKILL.
+sends two, and whoever wants a process gone has SIGKILL. SIGHUP comes when the terminal is closed; nobody reads what is
+printed from then on.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -86,6 +89,8 @@ class StopRequest:
         Raises:
             Interrupted: the run ends at once.
         """
+        if number == signal.SIGHUP:
+            _leave_terminal()
         is_first = self._signal is None
         self._signal = self._signal or number
         if self._is_held:
@@ -99,7 +104,7 @@ class StopRequest:
 
 @contextmanager
 def stopping_on_interrupt(on_first: Callable[[], None] = lambda: None) -> Iterator[StopRequest]:
-    """Listens to Ctrl-C and SIGTERM within the context.
+    """Listens to Ctrl-C, SIGTERM and SIGHUP within the context; to SIGHUP unless `nohup` has it ignored.
 
     Args:
         on_first: called when a signal asks the run to end after its epoch, to tell the user what happens now.
@@ -109,9 +114,23 @@ def stopping_on_interrupt(on_first: Callable[[], None] = lambda: None) -> Iterat
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.signal(number, request.take) for number in _SIGNALS}
+    numbers = [number for number in _SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, request.take) for number in numbers}
     try:
         yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _leave_terminal() -> None:
+    """Points standard streams that are a terminal to nowhere: a write to one that was closed is an error."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        try:
+            is_terminal = stat.S_ISCHR(os.fstat(descriptor).st_mode)  # `isatty` says no once it is closed
+        except OSError:
+            continue
+        if is_terminal:
+            os.dup2(nowhere, descriptor)
+    os.close(nowhere)

@@ -131,3 +131,22 @@ def test_on_a_terminal_it_asks(tmp_path, answer, code, last):
     os.close(ours)
     assert b"interrupted after epoch 2" in said
     assert (process.returncode, out.splitlines()[-1][: len(last)]) == (code, last)
+
+
+def test_a_terminal_that_is_closed_loses_nothing(tmp_path):
+    ours, theirs = os.openpty()
+    arguments = [sys.executable, "-u", "-c", PLAIN, *ENDLESS]
+    with subprocess.Popen(
+        arguments, cwd=tmp_path, env=ENVIRONMENT, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        said = b""
+        while b"validation loss" not in said:
+            said += os.read(ours, 1000)
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=60) == 129
+    assert (
+        load_checkpoint(tmp_path / "store/.unpublished/xor-1/model.safetensors").checkpoint.training["engine"]
+        == "numpy"
+    )

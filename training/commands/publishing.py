@@ -15,7 +15,7 @@ from rich.console import Console
 
 from models.checkpoint import Checkpoint
 from models.config import MLPConfig
-from models.errors import AxonError, ModelNotFound, StoreError
+from models.errors import AxonError, InvalidName, ModelNotFound, StoreError
 from models.schema import Schema
 from models.store import ModelVersion, Store
 from training.interrupt import Interrupted, StopRequest
@@ -152,6 +152,8 @@ class Publication:
             return
         try:
             self._store.try_publishing(self._name, size=size)
+        except InvalidName:
+            raise
         except StoreError as error:
             raise StoreError(
                 f"{str(error).removesuffix('.')}, so nothing was trained: name another store (--store FOLDER), or keep "
@@ -195,7 +197,10 @@ class Publication:
 
     def _still_means(self, published: ModelVersion) -> str:
         """What the name means, where it is not the new version."""
-        now = self._store.resolve(self._name)
+        try:
+            now = self._store.resolve(self._name)
+        except StoreError as error:
+            return f"What {self._name} means cannot be told: {error}"
         if now.version == published.version:
             return ""
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -69,6 +70,13 @@ def tensorboard_log(
         except OSError as error:  # of an earlier event: a thread of the writer's own writes them
             fail(error)
 
+    def quieted(arguments: threading.ExceptHookArgs) -> None:
+        # The writer's thread dies of a full disk, and `add_event` raises the same error for us to tell.
+        if not (isinstance(arguments.exc_value, OSError) and type(arguments.thread).__module__ == thread_module):
+            hook(arguments)
+
+    thread_module, hook = EventFileWriter.__module__, threading.excepthook
+    threading.excepthook = quieted
     try:
         yield log
     finally:
@@ -76,6 +84,7 @@ def tensorboard_log(
             writer.close()
         except OSError as error:
             fail(error)
+        threading.excepthook = hook
 
 
 def _new_folder(folder: Path, run: str) -> Path:
