@@ -40,7 +40,7 @@ publishing:
 EXIT_CODES = """\
 Exit codes: 0 what was asked for is done: published, or kept as --no-publish or --publish if-better say; 2 refused (one
 sentence says why); 3 trained and kept, not published: a baseline is to be used instead, nothing could be compared, or
-the store failed; 130 interrupted by Ctrl-C, 143 by SIGTERM: kept if an epoch was over, and not published.
+the store failed; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by a closed terminal: kept if an epoch was over.
 """
 
 
