@@ -298,15 +298,16 @@ def _are_busy(folder, count):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_all_processes_and_keeps_the_best_so_far(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_all_processes_ends_them_and_keeps_the_best_so_far(tmp_path, number, code):
     arguments = (*OPTIONS, "--epochs", 200, "--patience", "none", "--trials", 100_000, "--jobs", 2)
     with start(tmp_path, *arguments) as process:
         for _ in range(4):  # the first line, and those of three trials
             process.stderr.readline()
         workers = workers_of(process.pid)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        os.killpg(process.pid, number)  # as a terminal and a service manager do
         out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.returncode == code, err
     assert len(workers) == 2
     wait_for_end(workers)
     assert "Traceback" not in err
