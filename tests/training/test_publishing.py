@@ -264,3 +264,30 @@ def test_a_store_without_room_for_this_network_is_refused_before_training(tmp_pa
     ran = on_a_tiny_disk(tmp_path / "store", "size=64k", REFUSED_AT_ONCE, *run, "--no-publish", "--epochs", "1")
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[-1] == "kept unpublished/xor-1/model.safetensors"
+
+
+SEARCHED_AND_THEN = """
+import sys
+from training.cli import main
+from training.search.session import Session
+real = Session.done
+def done_and_then(self, number, outcome):
+    real(self, number, outcome)
+    if number == 1:
+        with open("searches/fill", "wb", buffering=0) as file:
+            try:
+                while True: file.write(bytes(1000))
+            except OSError: pass
+Session.done = done_and_then
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_search_whose_record_has_no_room_any_more_loses_no_model(tmp_path):
+    arguments = ("search", "xor", "--engine", "numpy", "--epochs", "3", "--trials", "100", "--store", "store")
+    ran = on_a_tiny_disk(tmp_path / "searches", "size=600k", SEARCHED_AND_THEN, *arguments)
+    assert (ran.returncode, "Traceback" in ran.stderr) == (3, False), ran.stderr
+    path = tmp_path / ran.stdout.splitlines()[-1].removeprefix("kept ")
+    assert path == tmp_path / "store/.unpublished/xor-1/model.safetensors"
+    assert load_checkpoint(path).checkpoint.data["name"] == "xor"
+    assert "xor is not published. The search broke off (database or disk is full); trial " in ran.stderr

@@ -184,6 +184,14 @@ class Publication:
             kept = kept or self._keep(candidate, stop)
             return Outcome(place=kept, why="It was interrupted.", exit_code=interrupted.exit_code)
 
+    def keep_for(self, checkpoint: Checkpoint, why: str) -> Outcome:
+        """Keeps a model whose run broke off.
+
+        Raises:
+            StoreError: no folder at all takes the model.
+        """
+        return Outcome(place=keep(self._name, checkpoint, self._store.root), why=why, exit_code=EXIT_KEPT)
+
     def tell(self, outcome: Outcome) -> None:
         """Says on standard error what there is to say of it beside the last line."""
         if outcome.kept is not None:

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from rich.console import Console
 
+from models.checkpoint import Checkpoint
 from models.config import Task
 from models.errors import ConfigError, StoreError
 from models.store import ModelVersion, Store
@@ -154,24 +155,12 @@ def _run(arguments: argparse.Namespace) -> int:
     metric = choose_metric(table, config, arguments.metric)
     with StudyFolder(arguments.folder, arguments.study or table.name) as folder:
         with stopping_on_interrupt(partial(_tell_stopping, errors)) as stop:
-            with displayed(errors, table.name, metric) as listener:
-                result = search_table(
-                    table,
-                    config,
-                    space=space,
-                    trials=arguments.trials,
-                    timeout=arguments.timeout,
-                    sampler=arguments.sampler,
-                    pruner=arguments.pruner,
-                    metric=metric,
-                    grid_points=arguments.grid_points,
-                    jobs=arguments.jobs,
-                    threads=arguments.threads,
-                    device=arguments.device,
-                    folder=folder,
-                    listener=_marking(listener, stop),
-                    should_stop=stop,
-                )
+            try:
+                result = _search(arguments, table, config, space=space, metric=metric, folder=folder, stop=stop)
+            except Exception as error:
+                if folder.latest is None:
+                    raise
+                return _keep_best(publication, folder.latest, error, as_json=arguments.json)
             stop.end_training()
             outcome = _conclude(publication, result, folder, stop, arguments=arguments, table=table, config=config)
         record = result.to_json() | {"model": outcome.published and str(outcome.published)} | outcome.to_dict()
@@ -180,6 +169,49 @@ def _run(arguments: argparse.Namespace) -> int:
     publication.tell(outcome)
     if not arguments.json:
         print(outcome.last_line())
+    return outcome.exit_code
+
+
+def _search(
+    arguments: argparse.Namespace,
+    table: TrainingTable,
+    config: TrainConfig,
+    *,
+    space: SearchSpace,
+    metric: Metric,
+    folder: StudyFolder,
+    stop: StopRequest,
+) -> SearchResult:
+    errors = Console(stderr=True, quiet=arguments.quiet)
+    with displayed(errors, table.name, metric) as listener:
+        return search_table(
+            table,
+            config,
+            space=space,
+            trials=arguments.trials,
+            timeout=arguments.timeout,
+            sampler=arguments.sampler,
+            pruner=arguments.pruner,
+            metric=metric,
+            grid_points=arguments.grid_points,
+            jobs=arguments.jobs,
+            threads=arguments.threads,
+            device=arguments.device,
+            folder=folder,
+            listener=_marking(listener, stop),
+            should_stop=stop,
+        )
+
+
+def _keep_best(publication: Publication, latest: tuple[int, Checkpoint], error: BaseException, *, as_json: bool) -> int:
+    """Keeps the best model of a search that broke off: its record's disk is full, say."""
+    number, checkpoint = latest
+    while error.__cause__ is not None:  # Optuna's own sentence says less than SQLite's
+        error = error.__cause__
+    reason = str(error).partition("\n")[0].removesuffix(".") or type(error).__name__
+    outcome = publication.keep_for(checkpoint, f"The search broke off ({reason}); trial {number} was its best.")
+    publication.tell(outcome)
+    print(json.dumps({"model": None} | outcome.to_dict()) if as_json else outcome.last_line())
     return outcome.exit_code
 
 
