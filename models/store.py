@@ -5,6 +5,7 @@
         1/model.safetensors
         2/model.safetensors
         aliases.json            {"default": 1, "production": 2}
+        .alias-history.json     what the aliases named before, for `roll_back`
         .lock                   held while publishing; holds the highest number ever given
 
 A reference is `name`, `name@version` or `name@alias`. `name` alone is the alias `default` where it is set, else the
@@ -19,42 +20,36 @@ file is opened; hard links and mounts are the administrator's to make.)
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.checkpoint import (
-    Checkpoint,
-    LoadedCheckpoint,
-    load_checkpoint,
-    open_file,
-    read_header,
-    save_checkpoint,
-    sync_folder,
+from models.alias_file import (
+    DEFAULT_ALIAS,
+    LATEST,
+    is_alias,
+    read_aliases,
+    read_history,
+    write_aliases,
+    write_history,
 )
+from models.checkpoint import Checkpoint, LoadedCheckpoint, load_checkpoint, read_header, save_checkpoint, sync_folder
 from models.errors import CheckpointError, InvalidName, ModelNotFound, StoreError
 from models.file_identity import FileIdentity
+from models.links import is_link_out, leads_out
+from models.store_lock import STAGING_PREFIX, LastVersion, locked, remove
+from models.store_trial import try_writing
 
 CHECKPOINT_FILE = "model.safetensors"
-DEFAULT_ALIAS = "default"
-LATEST = "latest"
 
-_ALIASES_FILE = "aliases.json"
-_LOCK_FILE = ".lock"
-_STAGING_PREFIX = ".publish-"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}", re.ASCII)
 _VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _LAST_VERSION = 999_999_999  # the last that _VERSION reads
-_MAX_ALIASES_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +73,7 @@ class Reference:
             return cls(name)
         if _VERSION.fullmatch(tail):
             return cls(name, version=int(tail))
-        if _ALIAS.fullmatch(tail):
+        if is_alias(tail):
             return cls(name, alias=tail)
         raise InvalidName(f"{tail[:80]!r} is neither a version (1, 2, 3, …) nor an alias.")
 
@@ -124,7 +119,7 @@ class ModelVersion:
         return load_checkpoint(self.path)
 
     def _check_inside(self) -> None:
-        if _leads_out(self.path, self.path.parents[2]):
+        if leads_out(self.path, self.path.parents[2]):
             raise CheckpointError(self.path, "is, or lies behind, a link that leads out of the store.")
 
 
@@ -180,21 +175,41 @@ class Store:
             StoreError, CheckpointError: the disk refuses; the store is as it was.
         """
         folder = self._folder(name)
-        with _writing(folder), _locked(folder, make=True) as last:
+        with _writing(folder), locked(folder, make=True) as last:
             version = max([*_numbers(folder), last.read()], default=0) + 1
             if version > _LAST_VERSION:
                 raise StoreError(f"model {name!r} has no version number left after {_LAST_VERSION}.")
-            staging = folder / f"{_STAGING_PREFIX}{secrets.token_hex(8)}"
+            staging = folder / f"{STAGING_PREFIX}{secrets.token_hex(8)}"
             try:
                 staging.mkdir()
                 save_checkpoint(checkpoint, staging / CHECKPOINT_FILE)
                 last.write(version)  # before the version is there: a crash between the two skips a number
                 staging.rename(folder / str(version))
             except BaseException:
-                _remove(staging)
+                remove(staging)
                 raise
             sync_folder(folder)
         return self._version(name, version)
+
+    def try_publishing(self, name: str, *, size: int = 0) -> None:
+        """Tries whether a version of `name` could be published now, and leaves the store as it was.
+
+        Args:
+            name: model's name.
+            size: number of bytes of the checkpoint, as far as it is known.
+
+        Raises:
+            InvalidName: `name` is not a model name.
+            StoreError: the disk refuses.
+        """
+        folder = self._folder(name)
+        with _writing(folder):
+            if folder.is_dir():
+                # Under the lock, as publishing is: a lock file that belongs to somebody else refuses then as well.
+                with locked(folder):
+                    try_writing(folder, size=size)
+            else:
+                try_writing(folder, size=size)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Points `alias` at a version, atomically.
@@ -204,13 +219,17 @@ class Store:
             ModelNotFound: no such model or version.
         """
         check_name(name)
-        if not _ALIAS.fullmatch(alias) or alias == LATEST:
+        if not is_alias(alias) or alias == LATEST:
             raise InvalidName(
                 f"{alias[:80]!r} cannot be an alias: letters, digits, . _ - after a letter, not 'latest'."
             )
         with self._changing(name) as (folder, entry, _):
             entry.resolve(Reference(name, version=version))
-            _write_aliases(folder, {**entry.aliases, alias: int(version)})
+            past = _meanings(folder, entry, alias)
+            if past and past[-1] == version:
+                past.pop()
+            write_history(folder, alias, past)
+            write_aliases(folder, {**entry.aliases, alias: int(version)})
 
     def remove_alias(self, name: str, alias: str) -> None:
         """Forgets an alias.
@@ -221,7 +240,37 @@ class Store:
         with self._changing(name) as (folder, entry, _):
             if alias not in entry.aliases:
                 raise ModelNotFound(f"model {name!r} has no alias {alias[:80]!r}.")
-            _write_aliases(folder, {key: value for key, value in entry.aliases.items() if key != alias})
+            past = _meanings(folder, entry, alias)
+            if alias == DEFAULT_ALIAS and entry.versions and entry.versions[-1] != past[-1]:
+                past.append(entry.versions[-1])  # what the bare name means from now on
+            write_history(folder, alias, past)
+            write_aliases(folder, {key: value for key, value in entry.aliases.items() if key != alias})
+
+    def roll_back(self, name: str, alias: str = DEFAULT_ALIAS) -> tuple[int, int]:
+        """Points an alias at the version that it named before; `default` is what the bare name means.
+
+        Without the alias `default`, the bare name meant each new version in turn, so the one before the newest is next.
+
+        Returns:
+            The version that it named until now, and the one that it names from now on.
+
+        Raises:
+            ModelNotFound: no such model or alias.
+            StoreError: no version is known that the alias named before, or that version is gone.
+        """
+        with self._changing(name) as (folder, entry, _):
+            if alias != DEFAULT_ALIAS and alias not in entry.aliases:
+                raise ModelNotFound(f"model {name!r} has no alias {alias[:80]!r}.")
+            *past, now = _meanings(folder, entry, alias)
+            while past and (past[-1] == now or past[-1] not in entry.versions):
+                past.pop()
+            if not past:
+                called = name if alias == DEFAULT_ALIAS else f"{name}@{alias}"
+                raise StoreError(f"no version is known that {called} meant before {name}@{now}.")
+            before = past.pop()
+            write_history(folder, alias, past)
+            write_aliases(folder, {**entry.aliases, alias: before})
+        return now, before
 
     def delete(self, name: str, version: int) -> None:
         """Removes a version; it vanishes at once and its number is not given again.
@@ -235,10 +284,10 @@ class Store:
             if named := [alias for alias, target in entry.aliases.items() if target == version]:
                 raise StoreError(f"{name}@{version} is what alias {named[0]!r} names: move the alias first.")
             last.write(max(last.read(), *_numbers(folder)))  # a store copied without its lock files has none recorded
-            doomed = folder / f"{_STAGING_PREFIX}{secrets.token_hex(8)}"
+            doomed = folder / f"{STAGING_PREFIX}{secrets.token_hex(8)}"
             (folder / str(version)).rename(doomed)
             sync_folder(folder)
-            _remove(doomed)
+            remove(doomed)
 
     def names(self) -> list[str]:
         """Names of the models that have at least one version, sorted."""
@@ -319,11 +368,11 @@ class Store:
         return folder
 
     @contextlib.contextmanager
-    def _changing(self, name: str) -> Iterator[tuple[Path, StoreEntry, _LastVersion]]:
+    def _changing(self, name: str) -> Iterator[tuple[Path, StoreEntry, LastVersion]]:
         """A model that is there, held against other writers, and read after they were held off."""
         self.entry(name)  # so that a name that is not there leaves no folder behind
         folder = self._folder(name)
-        with _writing(folder), _locked(folder) as last:
+        with _writing(folder), locked(folder) as last:
             entry = self.entry(name)
             if entry.problem is not None:
                 raise StoreError(entry.problem)
@@ -342,32 +391,23 @@ def check_name(name: str) -> None:
         )
 
 
-def _leads_out(path: Path, root: Path) -> bool:
-    """Whether a path, its links followed, is no longer under `root`."""
-    return not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
-
-
 def _foreign(path: Path) -> str | None:
     """What is wrong with a model's folder that is a link out of the store."""
-    return f"{path.name} is a link that leads out of the store." if _is_link_out(path, path.parent) else None
-
-
-def _is_link_out(path: Path, root: Path) -> bool:
-    return path.is_symlink() and _leads_out(path, root)
+    return f"{path.name} is a link that leads out of the store." if is_link_out(path, path.parent) else None
 
 
 def _read_entry(folder: Path) -> StoreEntry:
     if problem := _foreign(folder):
         return StoreEntry(folder.name, (), problem=problem)
     while True:
-        aliases, problem = _read_aliases(folder)
+        aliases, problem = read_aliases(folder)
         try:
             versions = _read_versions(folder)
         except OSError as error:
             return StoreEntry(folder.name, (), problem=f"{folder.name} cannot be read: {error.strerror}.")
         # A writer may have published, moved an alias and deleted since the aliases were read. Where they have not
         # changed meanwhile, an alias without its version is what is really there.
-        if set(aliases.values()) <= set(versions) or (aliases, problem) == _read_aliases(folder):
+        if set(aliases.values()) <= set(versions) or (aliases, problem) == read_aliases(folder):
             return StoreEntry(folder.name, versions, aliases, problem)
 
 
@@ -385,94 +425,21 @@ def _is_folder(place: os.DirEntry[str]) -> bool:
     return Path(place).is_dir() if place.is_symlink() else place.is_dir()
 
 
-def _read_aliases(folder: Path) -> tuple[dict[str, int], str | None]:
-    """The aliases, and why they could not be read."""
-    path = folder / _ALIASES_FILE
-    called = f"{folder.name}/{_ALIASES_FILE}"  # clients see it: no path of this machine
-    if _is_link_out(path, folder.parent):
-        return {}, f"{called} is a link that leads out of the store."
-    try:
-        with open_file(path) as file:
-            text = file.read(_MAX_ALIASES_BYTES + 1)
-        if len(text) > _MAX_ALIASES_BYTES:
-            return {}, f"{called} has more than {_MAX_ALIASES_BYTES:,} bytes."
-        aliases = json.loads(text)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}, None
-    except OSError as error:
-        return {}, f"{called} cannot be read: {error.strerror}."
-    except (ValueError, RecursionError) as error:
-        return {}, f"{called} is not JSON: {error}."
-    if not isinstance(aliases, dict) or not all(type(version) is int for version in aliases.values()):
-        return {}, f"{called} is not a table of alias to version."
-    # What no reference can mean is no alias: written by hand, "1" or "latest" would answer for another version.
-    return {alias: to for alias, to in aliases.items() if _ALIAS.fullmatch(alias) and alias != LATEST}, None
+def _meanings(folder: Path, entry: StoreEntry, alias: str) -> list[int]:
+    """The versions that an alias named in turn, the present one last; for `default`, those that the name meant."""
+    past = read_history(folder, alias)
+    if alias in entry.aliases:
+        return [*past, entry.aliases[alias]]
+    if alias != DEFAULT_ALIAS:
+        return past
+    meant = [*past, *(version for version in entry.versions if not past or version > past[-1])]
+    newest = entry.versions[-1]
+    return meant if meant[-1] == newest else [*meant, newest]  # what came after the newest may have been deleted
 
 
 def _numbers(folder: Path) -> list[int]:
     """The numbers that a new version cannot have, whatever it is that stands under them."""
     return [int(path.name) for path in folder.iterdir() if _VERSION.fullmatch(path.name)]
-
-
-def _write_aliases(folder: Path, aliases: Mapping[str, int]) -> None:
-    temporary = folder / f".{_ALIASES_FILE}.{secrets.token_hex(8)}"
-    with temporary.open("x", encoding="utf-8") as file:
-        json.dump(aliases, file, sort_keys=True)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / _ALIASES_FILE)
-    sync_folder(folder)
-
-
-class _LastVersion:
-    """The highest number ever given, kept in the lock file."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def read(self) -> int:
-        text = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
-        return int(text) if _VERSION.fullmatch(text) else 0
-
-    def write(self, version: int) -> None:
-        os.ftruncate(self._descriptor, os.pwrite(self._descriptor, f"{version}\n".encode(), 0))
-        os.fsync(self._descriptor)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, *, make: bool = False) -> Iterator[_LastVersion]:
-    """Holds the folder against other writers, and clears away what a killed one left.
-
-    The kernel lets go of the lock when its holder dies, so nobody waits for the dead.
-    """
-    if make:
-        _make_folder(folder)
-    descriptor = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        for leftover in (*folder.glob(f"{_STAGING_PREFIX}*"), *folder.glob(f".{_ALIASES_FILE}.*")):
-            _remove(leftover)
-        yield _LastVersion(descriptor)
-    finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing alone leaves it held by a child that was forked meanwhile
-        os.close(descriptor)
-
-
-def _make_folder(folder: Path) -> None:
-    """Makes the folder and its parents, and flushes their entries, so that a power cut cannot take them away."""
-    missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in missing:
-        sync_folder(path.parent)
-
-
-def _remove(path: Path) -> None:
-    """Removes a folder, a file or a link (not what it points to), as far as the disk allows."""
-    with contextlib.suppress(OSError):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from models.alias_file import DEFAULT_ALIAS, LATEST
 from models.errors import CheckpointError, StoreError
-from models.store import DEFAULT_ALIAS, LATEST, Store, StoreEntry
+from models.store import Store, StoreEntry
 from service.logs import get_logger
 
 log = get_logger(__name__)

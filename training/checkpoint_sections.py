@@ -11,6 +11,7 @@ from training.config import TrainConfig
 from training.data.preprocessing import unseen_categories
 from training.data.split import Split
 from training.data.training_table import TrainingTable
+from training.data.typical_rows import typical_rows
 from training.engines.engine import Trained
 
 _EXAMPLES = 5
@@ -38,7 +39,7 @@ def training_section(config: TrainConfig, trained: Trained, *, rows: int) -> dic
 
 
 def data_section(table: TrainingTable, config: TrainConfig, split: Split) -> dict[str, Any]:
-    """What it was trained on: name, fingerprint, counts and a few rows as a client would send them."""
+    """What it was trained on: name, fingerprint, counts and a few example rows as a client would send them."""
     return {
         "name": table.name,
         "fingerprint": table.fingerprint(),
@@ -46,7 +47,7 @@ def data_section(table: TrainingTable, config: TrainConfig, split: Split) -> dic
         "columns": len(table.features),
         "split": split.sizes(),
         "whole_table": config.split is None,
-        "examples": [table.example(row) for row in _example_rows(table, split)],
+        "examples": _examples(table, split),
     }
 
 
@@ -64,9 +65,16 @@ def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Tr
     return told
 
 
-def _example_rows(table: TrainingTable, split: Split) -> list[int]:
-    """A few rows of the training part, without gaps where that can be, and of every class in turn."""
+def _examples(table: TrainingTable, split: Split) -> list[dict[str, Any]]:
+    """Made-up rows or, where the user asks for them, rows of the training part."""
     wanted = min(max(_EXAMPLE_CELLS // len(table.features), 3), _EXAMPLES)
+    if table.choices.examples == "typical":
+        return typical_rows(table, split.train, most=wanted)
+    return [table.example(row) for row in _example_rows(table, split, wanted)]
+
+
+def _example_rows(table: TrainingTable, split: Split, wanted: int) -> list[int]:
+    """A few rows of the training part, without gaps where that can be, and of every class in turn."""
     has_gap = np.any([table.missing(name)[split.train] for name in table.features], axis=0)  # (train rows,)
     complete_first = split.train[np.argsort(has_gap, kind="stable")]
     if not table.labels:

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from models.errors import AxonError
-from training.commands import demo, fit, inspect, lr_find, search, store, study
+from training.commands import demo, fit, inspect, lr_find, promote, search, store, study
 from training.commands.options import CommandLine
+from training.interrupt import Interrupted
 
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130  # as a shell reports a process that SIGINT ended
 
-_COMMANDS = (fit, inspect, search, lr_find, demo, store, study)
+_COMMANDS = (fit, inspect, search, lr_find, demo, store, promote, study)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,18 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; those of the process if None.
 
     Returns:
-        The exit code: 0, 2 where something was refused, 130 where the user interrupted.
+        The exit code: 0, 2 where something was refused, 130 or 143 where a signal interrupted, or the command's own.
     """
     parsed = build_parser().parse_args(arguments)
     try:
-        parsed.run(parsed)
+        return parsed.run(parsed) or 0
     except AxonError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_REFUSED
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupted:
         print("interrupted: nothing more was published.", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    return 0
+        return interrupted.exit_code if isinstance(interrupted, Interrupted) else EXIT_INTERRUPTED
 
 
 def build_parser(environment: Mapping[str, str] = os.environ) -> argparse.ArgumentParser:

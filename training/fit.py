@@ -9,7 +9,7 @@ In a notebook:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,8 @@ from training.metrics import Metrics, evaluate
 from training.prepared_rows import PreparedRows, prepare
 from training.resume import ResumeFile
 from training.sources import read_table
+
+BeforeTraining = Callable[[PreparedRows], None]
 
 _EVALUATED_CELLS = 4_000_000  # of the widest stage, at a time: 16 MB each
 
@@ -103,6 +105,7 @@ def fit(
     should_stop: ShouldStop = lambda: False,
     keep: ResumeFile | None = None,
     resume: bool = False,
+    before_training: BeforeTraining = lambda rows: None,
     **settings: Any,
 ) -> FittedModel:
     """Trains a model on a table. Reads the source, and writes nothing but what `keep` is for.
@@ -120,6 +123,7 @@ def fit(
         should_stop: asked after each epoch; True ends the run with the best epoch so far.
         keep: where the state of an unfinished run is kept.
         resume: whether to go on from that state.
+        before_training: called with the encoded rows and the architecture before the first epoch; it may refuse them.
         settings: fields of `TrainConfig`; for a built-in dataset, over its own.
 
     Raises:
@@ -138,7 +142,16 @@ def fit(
         test=test,
         settings=settings,
     )
-    return fit_table(table, config, device=device, on_epoch=on_epoch, should_stop=should_stop, keep=keep, resume=resume)
+    return fit_table(
+        table,
+        config,
+        device=device,
+        on_epoch=on_epoch,
+        should_stop=should_stop,
+        keep=keep,
+        resume=resume,
+        before_training=before_training,
+    )
 
 
 def fit_table(
@@ -151,6 +164,7 @@ def fit_table(
     keep: ResumeFile | None = None,
     resume: bool = False,
     split: Split | None = None,
+    before_training: BeforeTraining = lambda rows: None,
 ) -> FittedModel:
     """Trains a model on a table that was read and checked.
 
@@ -170,6 +184,7 @@ def fit_table(
 
         device = choose_device(device)
     rows = prepare(table, config, split=split)
+    before_training(rows)
     if keep is not None:
         kind = device.partition(":")[0]  # a GPU's random numbers are not a CPU's
         keep.begin({"settings": config.to_dict(), "data": table.fingerprint(), "kind of device": kind})
@@ -183,9 +198,12 @@ def fit_table(
         on_state=(lambda state: None) if keep is None else keep.offer,
         resume=keep.read() if keep is not None and resume else None,
     )
-    if keep is not None:
-        keep.end(finished=trained.stopped != "asked")
-    return fitted_model(table, config, rows, trained)
+    if keep is not None and trained.stopped == "asked":
+        keep.end(finished=False)
+    model = fitted_model(table, config, rows, trained)
+    if keep is not None and trained.stopped != "asked":
+        keep.end(finished=True)  # only now: whatever ends the process while it measures, the run can be resumed
+    return model
 
 
 def fitted_model(

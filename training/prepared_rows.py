@@ -71,8 +71,7 @@ def prepare(table: TrainingTable, config: TrainConfig, *, split: Split | None = 
     if config.split is None and (table.test_rows or table.group is not None or table.time is not None):
         raise ConfigError("split none puts every row into every part, which --group, --time and --test are to prevent.")
     if split is None:
-        rng = np.random.default_rng(config.seed)
-        split = Split.whole(table.rows) if config.split is None else split_rows(table, config.split, rng=rng)
+        split = split_of(table, config)
     weight = _weight(table, config, split)
     schema = fit_schema(
         table,
@@ -89,6 +88,12 @@ def prepare(table: TrainingTable, config: TrainConfig, *, split: Split | None = 
         y={part: table.target[getattr(split, part)] for part in PARTS},
         weight=None if weight is None else {part: weight[getattr(split, part)] for part in PARTS},
     )
+
+
+def split_of(table: TrainingTable, config: TrainConfig) -> Split:
+    """The parts of a table as a config draws them."""
+    rng = np.random.default_rng(config.seed)
+    return Split.whole(table.rows) if config.split is None else split_rows(table, config.split, rng=rng)
 
 
 def _open_categories(schema: Schema) -> tuple[tuple[int, ...], ...]:

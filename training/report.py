@@ -25,12 +25,12 @@ def print_table(table: Table) -> None:
     Console(width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
 
 
-def result(model: FittedModel, published: ModelVersion) -> dict[str, Any]:
-    """What came of a run, as JSON types."""
+def result(model: FittedModel, published: ModelVersion | None) -> dict[str, Any]:
+    """What came of a run, as JSON types; of a model that was not published, `model` and `version` are null."""
     return {
-        "model": str(published),
-        "name": published.name,
-        "version": published.version,
+        "model": None if published is None else str(published),
+        "name": model.name if published is None else published.name,
+        "version": None if published is None else published.version,
         "task": model.table.task,
         "metrics": model.metrics,
         "epochs_run": model.trained.epochs_run,

@@ -1,6 +1,7 @@
 """A file from which an interrupted run goes on, bit for bit; safetensors, as all that Axon writes of tensors.
 
-It is written every minute and when the run is interrupted, and is gone once the run has ended by itself.
+It is written every minute and when the run is interrupted, and is gone once the run has ended by itself. A disk that
+refuses it ends no run: the run goes on, and cannot be resumed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import json
 import secrets
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,15 +33,24 @@ class ResumeFile:
         path: where it is.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        on_failure: Callable[[str], None] = lambda reason: warnings.warn(reason, stacklevel=2),
+    ) -> None:
         """Touches nothing.
 
         Args:
             path: where it is, or will be.
             clock: seconds, for how often it is written.
+            on_failure: told why the file could not be written, once for each reason; a Python warning by default.
         """
         self.path = path
         self._clock = clock
+        self._on_failure = on_failure
+        self._failures: set[str] = set()
         self._written = clock()
         self._identity: dict[str, Any] = {}
         self._latest: Callable[[], State] | None = None
@@ -53,7 +64,7 @@ class ResumeFile:
         """After each epoch: makes a state and writes it, where the last is a minute old."""
         self._latest = state
         if self._clock() - self._written >= _EVERY_SECONDS:
-            self.write()
+            self._try_to_write()
 
     def write(self) -> None:
         """Writes the latest state.
@@ -107,14 +118,20 @@ class ResumeFile:
         return state
 
     def end(self, *, finished: bool) -> None:
-        """The run is over: writes its last state, or, where it has ended by itself, leaves no file.
-
-        Raises:
-            StoreError: the disk refuses.
-        """
+        """The run is over: writes its last state, or, where it has ended by itself, leaves no file."""
         if not finished:
-            self.write()
+            self._try_to_write()
             return
         if self._is_ours:
             with contextlib.suppress(OSError):
                 self.path.unlink()
+
+    def _try_to_write(self) -> None:
+        """Writes the latest state; where the disk refuses, the run goes on and `on_failure` is told."""
+        try:
+            self.write()
+        except StoreError as error:
+            self._written = self._clock()  # the next try is a minute later, not after the next epoch
+            if (reason := str(error)) not in self._failures:
+                self._failures.add(reason)
+                self._on_failure(reason)

@@ -372,8 +372,8 @@ def test_a_thousand_versions_are_listed_without_a_look_into_each(store: Store) -
 def test_a_child_forked_while_publishing_does_not_keep_the_lock(store: Store) -> None:
     code = MAKE + (
         "import os, signal\n"
-        "from models.store import _locked\n"
-        "with _locked(store.root / 'm', make=True):\n"
+        "from models.store_lock import locked\n"
+        "with locked(store.root / 'm', make=True):\n"
         "    child = os.fork()\n"
         "    if child == 0: signal.pause()\n"
         "print(store.publish('m', checkpoint))\n"

@@ -167,27 +167,6 @@ def test_its_settings_train_the_same_model_again():
         np.testing.assert_array_equal(again.checkpoint.tensors[name], tensor)
 
 
-def test_examples_are_rows_of_the_training_part_that_can_be_asked_at_once():
-    frame = flowers()
-    model = fit(frame, target="species", **QUICK)
-    examples = model.checkpoint.data["examples"]
-    assert 3 <= len(examples) <= 8
-    train = frame.iloc[model.split.train]
-    for example in examples:
-        alike = (train["length"] == example["length"]) & (train["petals"] == example["petals"])
-        assert alike.any()
-        assert None not in example.values()
-    assert set(model.predict(examples)) <= {"setosa", "virginica"}
-    assert len(served(model, json.loads(json.dumps(examples)))) == len(examples)
-
-
-def test_examples_show_every_class_where_there_is_room():
-    model = fit("iris", epochs=2)
-    frame_rows = [model.table.example(row) for row in range(150)]
-    classes = {model.table.target[frame_rows.index(example)] for example in model.checkpoint.data["examples"]}
-    assert classes == {0, 1, 2}
-
-
 def test_a_truth_table_is_used_whole_and_says_so():
     model = fit("and", epochs=2)
     assert model.checkpoint.data["whole_table"] is True

@@ -34,7 +34,7 @@ def test_a_run_with_everything_in_a_process_of_its_own(tmp_path):
     pytest.importorskip("tensorboard")
     command = [sys.executable, "-m", "training", "fit", "iris", "--epochs", "3"]
     run = subprocess.run(
-        [*command, "--baselines", "--tensorboard", "runs"],
+        [*command, "--baselines", "--tensorboard", "runs", "--publish", "always"],
         cwd=tmp_path,
         env=ENVIRONMENT,
         capture_output=True,
@@ -70,7 +70,7 @@ def test_no_report_writes_none(store, capsys):
 
 
 def test_json_names_the_files_and_the_baselines(store, capsys):
-    assert main(["fit", "iris", "--epochs", "2", "--quiet", "--json", "--baselines"]) == 0
+    assert main(["fit", "iris", "--epochs", "2", "--quiet", "--json", "--baselines", "--publish", "always"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["files"] == {
         what: str(store.root / "iris/1" / name) for what, name in {"report": "report.html", "card": "README.md"}.items()
@@ -116,7 +116,7 @@ def test_every_kind_of_model_has_a_report_and_a_card(store, capsys, dataset, eng
 
 
 def test_a_perceptron_has_neither_probabilities_nor_a_calibration(store, capsys):
-    assert main(["fit", "and", "--engine", "perceptron", "--quiet", "--baselines"]) == 0
+    assert main(["fit", "and", "--engine", "perceptron", "--quiet", "--baselines", "--publish", "always"]) == 0
     report = (store.root / "and/1/report.html").read_text()
     assert "<h2>Calibration</h2>" not in report
     assert "Confusion matrix" in report

@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from tiny_disk import on_a_tiny_disk
 
 from training.engines.engine import Epoch
 from training.errors import TrainingError
@@ -55,3 +56,19 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "runs").write_text("a file")
     with pytest.raises(TrainingError, match="cannot be written to"), tensorboard_log(tmp_path / "runs", "iris"):
         pytest.fail("it was let in")
+
+
+FULL_DISK = """
+import sys
+from training.cli import main
+sys.exit(main(["fit", "xor", "--engine", "numpy", "--epochs", "400", "--hidden", "8", "--no-report",
+    "--store", "models", "--tensorboard", "runs"]))
+"""
+
+
+def test_a_log_that_cannot_be_written_ends_early_and_not_the_run(tmp_path):
+    pytest.importorskip("tensorboard")
+    ran = on_a_tiny_disk(tmp_path / "runs", "size=8k", FULL_DISK)
+    assert (ran.returncode, ran.stdout.splitlines()[-1]) == (0, "published xor@1"), ran.stderr
+    assert "warning: the TensorBoard log in runs ends early: No space left on device." in ran.stderr
+    assert "Traceback" not in ran.stderr

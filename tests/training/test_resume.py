@@ -134,13 +134,30 @@ def test_ctrl_c_and_resume_on_the_command_line(tmp_path):
         run.send_signal(signal.SIGINT)
         run.communicate(timeout=60)
     state = tmp_path / "store/.resume/digits.safetensors"
-    assert run.returncode == 0
+    assert run.returncode == 130
     assert state.exists()
-    assert Store(tmp_path / "store").names() == ["digits"]
+    assert Store(tmp_path / "store").names() == []
     assert main([*command[4:], "--resume", "--quiet"]) == 0
     assert not state.exists()
-    resumed = Store(tmp_path / "store").load("digits@2").checkpoint
+    resumed = Store(tmp_path / "store").load("digits@1").checkpoint
     assert resumed.training["epochs_run"] == 6
     whole = fit("digits", recipe="default", epochs=6, hidden_sizes=(8,), device="cpu")
     for name, tensor in whole.checkpoint.tensors.items():
         np.testing.assert_array_equal(resumed.tensors[name], tensor)
+
+
+@pytest.mark.parametrize("at", [0.0, 61.0], ids=["when the run is interrupted", "each minute"])
+def test_a_state_that_cannot_be_written_ends_no_run(tmp_path, at):
+    (tmp_path / "file").write_text("a file in the folder's place")
+    now, told, epochs = [0.0], [], []
+
+    def on_epoch(epoch):
+        epochs.append(epoch)
+        now[0] += at
+
+    keep = ResumeFile(tmp_path / "file/iris.safetensors", clock=lambda: now[0], on_failure=told.append)
+    model = fit("iris", keep=keep, on_epoch=on_epoch, should_stop=lambda: len(epochs) == 4, **RUN)
+    assert model.trained.epochs_run == 4
+    assert told == [f"{tmp_path}/file/iris.safetensors cannot be written: File exists."], "once, not each minute"
+    with pytest.warns(UserWarning, match="cannot be written"):
+        fit("iris", keep=ResumeFile(tmp_path / "file/x"), should_stop=lambda: True, **RUN)

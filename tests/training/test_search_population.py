@@ -427,7 +427,7 @@ def test_ctrl_c_keeps_the_best_so_far(tmp_path):
         assert "epoch 1 of" in run.stderr.readline()
         run.send_signal(signal.SIGINT)
         out, errors = run.communicate(timeout=120)
-    assert run.returncode == 0, errors
-    assert out.splitlines()[-1] == "published iris@1"
+    assert run.returncode == 130, errors
+    assert out.splitlines()[-1] == "kept checkpoints/.unpublished/iris-1/model.safetensors"
     assert "stopped on request" in out
     assert "Traceback" not in errors

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -297,20 +298,23 @@ def _are_busy(folder, count):
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_all_processes_and_publishes_the_best_so_far(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_all_processes_ends_them_and_keeps_the_best_so_far(tmp_path, number, code):
     arguments = (*OPTIONS, "--epochs", 200, "--patience", "none", "--trials", 100_000, "--jobs", 2)
     with start(tmp_path, *arguments) as process:
         for _ in range(4):  # the first line, and those of three trials
             process.stderr.readline()
         workers = workers_of(process.pid)
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        os.killpg(process.pid, number)  # as a terminal and a service manager do
         out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
+    assert process.returncode == code, err
     assert len(workers) == 2
     wait_for_end(workers)
     assert "Traceback" not in err
     assert "stopped on request" in out
-    assert out.splitlines()[-1] == "published iris@1"
+    kept = re.fullmatch(r"kept (searches/iris/trial-\d+\.safetensors)", out.splitlines()[-1])
+    assert kept, out
+    assert f"publish {kept[1]} --store" in err
     states = [state for _, state, _ in recorded(tmp_path)]
     assert states.count("finished") >= 3
     assert set(states) <= {"finished", "pruned", "interrupted"}

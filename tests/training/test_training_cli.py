@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -71,55 +70,6 @@ def test_a_refusal_is_one_sentence_and_exit_code_2(tmp_path):
         "correct it, or read the column as names (--categorical length).\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["data.csv"]
-
-
-@pytest.mark.parametrize(
-    ("signals", "code", "published"), [(1, 0, ["xor"]), (2, 130, [])], ids=["once publishes", "twice aborts"]
-)
-def test_ctrl_c(tmp_path, signals, code, published):
-    # So many epochs that the run can only end by the signal.
-    arguments = ("fit", "xor", "--engine", "numpy", "--epochs", "100000000", "--store", "store")
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-c", _SLOW_EPOCHS if signals == 2 else _PLAIN, *arguments],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        assert "epoch 1 of" in process.stderr.readline()
-        if signals == 2:  # the first epoch is over, and nobody asks any more whether to stop after it
-            assert "in the second epoch" in process.stderr.readline()
-        process.send_signal(signal.SIGINT)
-        while "press Ctrl-C again" not in (line := process.stderr.readline()):
-            assert line, "the process ended without a word"
-        if signals == 2:
-            process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == code, err
-    assert "Traceback" not in err
-    assert Store(tmp_path / "store").names() == published
-    if published:
-        assert out.splitlines()[-1] == "published xor@1"
-        assert "Stopped on request" in out
-
-
-_PLAIN = "import sys; from training.cli import main; sys.exit(main())"
-# The second epoch never ends, as one on a vast table would not for a long time.
-_SLOW_EPOCHS = """
-import sys, threading
-from training.engines import numpy_engine
-from training.cli import main
-learn, calls = numpy_engine.EpochLog.add, []
-def add(self, **measures):
-    if self.measures:
-        print("in the second epoch", file=sys.stderr, flush=True)
-        threading.Event().wait()
-    return learn(self, **measures)
-numpy_engine.EpochLog.add = add
-sys.exit(main())
-"""
 
 
 def test_json_is_all_there_is_on_standard_output(command):
@@ -340,7 +290,9 @@ def test_the_device_comes_from_the_environment(command, monkeypatch):
     assert "abacus" in err
 
 
-@pytest.mark.parametrize("name", ["fit", "demo", "list", "summary", "alias", "delete"])
+@pytest.mark.parametrize(
+    "name", ["fit", "demo", "list", "summary", "alias", "delete", "publish", "promote", "rollback"]
+)
 def test_every_command_has_help(name, capsys):
     with pytest.raises(SystemExit) as exit_:
         main([name, "--help"])

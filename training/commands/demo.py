@@ -25,6 +25,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.if_empty and store.entries():
         print(f"{store.root} holds models already: nothing to do")
         return
+    store.try_publishing(DEMO[0])
     for name in DEMO:
         model = fit(name, device=arguments.device)
         published = model.publish(store)

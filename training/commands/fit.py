@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,22 @@ from rich.table import Table
 
 from models.cell_text import MISSING_TEXTS
 from models.store import ModelVersion
-from training.commands import options
+from training.commands import options, publishing
 from training.commands.options import CommandLine
+from training.commands.publishing import Candidate, Outcome, Publication
 from training.commands.settings import add_settings, settings_of
 from training.commands.table import add_table, table_of
 from training.data.understanding import MAX_NUMBERED_CLASSES
 from training.datasets import DATASETS
 from training.engines.engine import Epoch
 from training.fit import FittedModel, fit
-from training.interrupt import stopping_on_interrupt
+from training.interrupt import StopRequest, stopping_on_interrupt
+from training.kept_model import KeptModel
 from training.progress import progress
 from training.report import metrics_table, print_table, result
-from training.reporting.comparison import Comparison
+from training.reporting.comparison import LINEAR, OURS, Comparison
 from training.reporting.files import CARD_FILE, REPORT_FILE, write_report
+from training.reporting.served import ServedComparison, compare_with_served
 from training.reporting.tensorboard import tensorboard_log
 from training.resume import ResumeFile
 from training.sources import model_name
@@ -56,12 +60,14 @@ examples:
   python -m training fit flowers.csv --target species --json --quiet
   python -m training fit flowers.csv --target species --baselines --tensorboard runs
 
-The last line on standard output is `published NAME@VERSION`; progress goes to standard error. Ctrl-C ends the run
-after the present epoch and publishes the best so far; pressed again, it ends at once and publishes nothing. The same
-command with --resume goes on where a run was interrupted (a killed one: a minute before), to the very same weights.
-A built-in dataset has settings of its own, which the options here override.
-Exit codes: 0 published, 2 refused (one sentence says why), 130 interrupted.
-"""
+The last line on standard output is `published NAME@VERSION` or `kept PATH`; progress goes to standard error. Ctrl-C or
+SIGTERM ends the run after the present epoch and keeps the best so far; before the first epoch is over, and by a second
+Ctrl-C, it ends at once and nothing is kept. The same command with --resume goes on where a run was interrupted (a
+killed one: a minute before), to the very same weights. A built-in dataset has settings of its own, which the options
+here override.
+
+{publishing.EPILOG}
+{publishing.EXIT_CODES}"""
 
 
 def add(line: CommandLine) -> None:
@@ -70,6 +76,7 @@ def add(line: CommandLine) -> None:
     line.add_store(parser)
     parser.add_argument("source", metavar="SOURCE", help="a built-in dataset, or a .csv, .tsv or .parquet file")
     parser.add_argument("--name", help="the model's name (default: the dataset's or the file's)")
+    publishing.add_publishing(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress and no table")
     parser.add_argument("--json", action="store_true", help="the result as JSON in place of table and last line")
     add_table(parser)
@@ -97,64 +104,126 @@ def _add_told(parser: argparse.ArgumentParser) -> None:
     told.add_argument("--tensorboard", metavar="FOLDER", help="log each epoch for TensorBoard, in FOLDER/NAME-1, -2, …")
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> int:
     options.use_threads(arguments)
     errors = Console(stderr=True, quiet=arguments.quiet)
-    model = _fit_with_progress(
-        errors,
-        arguments.source,
-        name=arguments.name,
-        device=arguments.device,
-        log=None if arguments.tensorboard is None else Path(arguments.tensorboard),
-        keep=_resume_file(arguments),
-        resume=arguments.resume,
-        **table_of(arguments),
-        **settings_of(arguments),
-    )
-    published = model.publish(arguments.store)
-    comparison = _compare(errors, model) if arguments.baselines else None
-    files = _report(errors, model, published, comparison) if arguments.report else {}
+    publication = Publication.of(arguments, errors)
+    publication.try_out()
+    with stopping_on_interrupt(partial(_tell_stopping, errors)) as stop:
+        model = _fit_with_progress(
+            errors,
+            arguments.source,
+            stop,
+            name=arguments.name,
+            device=arguments.device,
+            log=None if arguments.tensorboard is None else Path(arguments.tensorboard),
+            keep=_resume_file(arguments, errors),
+            resume=arguments.resume,
+            before_training=publication.try_room,
+            **table_of(arguments),
+            **settings_of(arguments),
+        )
+        stop.end_training()
+        baselines = _Baselines(errors, model, wanted=arguments.baselines)
+        outcome = publication.conclude(
+            Candidate(
+                checkpoint=model.checkpoint,
+                interrupted=f"after epoch {model.trained.epochs_run:,}",
+                compare=partial(_compare_with_served, model),
+                doubts=baselines.doubts,
+                takes_time=arguments.baselines,
+            ),
+            stop,
+        )
+        files = _report(errors, model, outcome.place, baselines.comparison) if arguments.report else {}
+    _tell(arguments, model, outcome, baselines.comparison, files)
+    publication.tell(outcome)
+    if not arguments.json:
+        print(outcome.last_line())
+    return outcome.exit_code
+
+
+def _tell(
+    arguments: argparse.Namespace,
+    model: FittedModel,
+    outcome: Outcome,
+    comparison: Comparison | None,
+    files: dict[str, Path],
+) -> None:
     if arguments.json:
         told = {
             "files": {what: str(path) for what, path in files.items()},
             "baselines": None if comparison is None else comparison.to_dict(),
         }
-        print(json.dumps(result(model, published) | told, indent=2, allow_nan=False))
+        record = result(model, outcome.published) | outcome.to_dict() | told
+        print(json.dumps(record, indent=2, allow_nan=False))
         return
-    if not arguments.quiet:
-        print_table(metrics_table(model))
-        for note in model.notes:
-            print(note)
-        if comparison is not None:
-            print_table(_comparison_table(comparison))
-            print(comparison.advice)
-        for path in files.values():
-            print(path)
-    print(f"published {published}")
+    if arguments.quiet:
+        return
+    print_table(metrics_table(model))
+    for note in model.notes:
+        print(note)
+    if comparison is not None:
+        print_table(_comparison_table(comparison))
+        print(comparison.advice)
+    for path in files.values():
+        print(path)
 
 
-def _resume_file(arguments: argparse.Namespace) -> ResumeFile:
+def _resume_file(arguments: argparse.Namespace, errors: Console) -> ResumeFile:
     name = arguments.name or model_name(arguments.source)
-    return ResumeFile(Path(arguments.store) / ".resume" / f"{name}.safetensors")
+    path = Path(arguments.store) / ".resume" / f"{name}.safetensors"
+    return ResumeFile(path, on_failure=lambda reason: _warn(errors, f"{reason} The run goes on; --resume cannot."))
 
 
-def _compare(errors: Console, model: FittedModel) -> Comparison:
-    # Imported here: scikit-learn takes a second to import, and most runs do without.
-    from training.reporting.baselines import compare
+def _warn(errors: Console, sentence: str) -> None:
+    errors.print(f"warning: {sentence}", markup=False, soft_wrap=True)
 
-    errors.print("training the baselines …")
-    return compare(model)
+
+class _Baselines:
+    """The baselines of a model, trained when they are asked for, and what they say against it.
+
+    Attributes:
+        comparison: the model beside them, once they are trained.
+    """
+
+    def __init__(self, errors: Console, model: FittedModel, *, wanted: bool) -> None:
+        self.comparison: Comparison | None = None
+        self._errors = errors
+        self._model = model
+        self._wanted = wanted
+
+    def doubts(self) -> list[str]:
+        """Trains them; a sentence where they are to be used instead, or could not be trained."""
+        if not self._wanted:
+            return []
+        # Imported here: scikit-learn takes a second to import, and most runs do without.
+        from training.reporting.baselines import compare
+
+        self._errors.print("training the baselines …")
+        try:
+            self.comparison = compare(self._model)
+        except Exception as error:
+            # Whatever it is: the model is trained, and is kept.
+            return [f"The baselines could not be trained: {type(error).__name__}: {error}."]
+        other = self.comparison.recommended
+        is_linear_itself = other == LINEAR and len(self._model.checkpoint.config.layer_sizes) == 2
+        return [] if other in (None, OURS) or is_linear_itself else [self.comparison.advice]
+
+
+def _compare_with_served(model: FittedModel, served: ModelVersion) -> ServedComparison:
+    return compare_with_served(model.checkpoint, model.table, model.split, served)
 
 
 def _report(
-    errors: Console, model: FittedModel, published: ModelVersion, comparison: Comparison | None
+    errors: Console, model: FittedModel, place: ModelVersion | KeptModel, comparison: Comparison | None
 ) -> dict[str, Path]:
     try:
-        return write_report(model, published, comparison)
-    except Exception as error:
-        # Whatever it is: the model is published, and a page about it is not worth failing for.
+        return write_report(model, place, comparison)
+    except (Exception, KeyboardInterrupt) as error:
+        # Whatever it is: the model is on the disk, and a page about it is not worth failing for.
         reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        errors.print(f"warning: {published} has no report: {reason}.", markup=False, soft_wrap=True)
+        _warn(errors, f"{place} has no report: {reason}.")
         return {}
 
 
@@ -168,23 +237,24 @@ def _comparison_table(comparison: Comparison) -> Table:
     return table
 
 
-def _fit_with_progress(errors: Console, source: str, *, log: Path | None, **arguments: Any) -> FittedModel:
-    def stopping() -> None:
-        # Not through the console: the signal may have come in the midst of its own printing.
-        if not errors.quiet:
-            os.write(
-                2, b"\nStopping after this epoch and keeping the best so far; press Ctrl-C again to end at once.\n"
-            )
+def _tell_stopping(errors: Console) -> None:
+    # Not through the console: the signal may have come in the midst of its own printing.
+    if not errors.quiet:
+        os.write(2, b"\nStopping after this epoch and keeping the best so far; press Ctrl-C again to end at once.\n")
 
+
+def _fit_with_progress(
+    errors: Console, source: str, stop: StopRequest, *, log: Path | None, **arguments: Any
+) -> FittedModel:
     with ExitStack() as stack:
-        should_stop = stack.enter_context(stopping_on_interrupt(stopping))
         listeners = [stack.enter_context(progress(errors, source))]
         if log is not None:
             run = arguments["name"] or Path(source).stem
-            listeners.append(stack.enter_context(tensorboard_log(log, run)))
+            listeners.append(stack.enter_context(tensorboard_log(log, run, on_failure=partial(_warn, errors))))
 
         def on_epoch(epoch: Epoch) -> None:
+            stop.has_result()
             for listen in listeners:
                 listen(epoch)
 
-        return fit(source, on_epoch=on_epoch, should_stop=should_stop, **arguments)
+        return fit(source, on_epoch=on_epoch, should_stop=stop, **arguments)

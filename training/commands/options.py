@@ -15,8 +15,8 @@ DEFAULT_STORE = "checkpoints"
 class Runner(Protocol):
     """What a command does with its parsed options."""
 
-    def __call__(self, arguments: argparse.Namespace) -> None:
-        """Runs; raises an `AxonError` where something is refused."""
+    def __call__(self, arguments: argparse.Namespace) -> int | None:
+        """Runs and gives an exit code, None for 0; raises an `AxonError` where something is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,16 @@ from rich.console import Console
 
 from models.errors import ConfigError
 from training.commands import options
+from training.commands.publishing import Candidate, Publication
 from training.commands.settings import settings_of
 from training.commands.table import table_of
+from training.engines.engine import Epoch
+from training.errors import PlotError
 from training.interrupt import stopping_on_interrupt
 from training.plotting.plot_file import write_plot
 from training.progress import progress
 from training.report import print_table
+from training.reporting.served import compare_with_served
 from training.search.folder import StudyFolder
 from training.search.population_plot import draw_population
 from training.search.population_result import PopulationResult
@@ -48,45 +52,73 @@ def check_alone(arguments: argparse.Namespace) -> None:
         raise ConfigError("a population is ranked by --metric, and so is its best epoch: leave out --select-by.")
 
 
-def run_population(arguments: argparse.Namespace) -> None:
-    """Does what `search --population` asks for."""
+def run_population(arguments: argparse.Namespace) -> int:
+    """Does what `search --population` asks for, and gives the exit code."""
     options.use_threads(arguments)
     errors = Console(stderr=True, quiet=arguments.quiet)
+    publication = Publication.of(arguments, errors)
+    publication.try_out()
     table, config = read_table(
         arguments.source, name=arguments.name, settings=settings_of(arguments), **table_of(arguments)
     )
     # Imported here: torch takes seconds.
     from training.search.population_search import search_population
 
-    def stopping() -> None:
-        # Not through the console: the signal may have come in the midst of its own printing.
-        if not errors.quiet:
-            os.write(2, b"\nEnding after this epoch and keeping the best so far; press Ctrl-C again to end at once.\n")
-
     with StudyFolder(arguments.folder, arguments.study or table.name) as folder:
-        with stopping_on_interrupt(stopping) as should_stop, progress(errors, table.name) as on_epoch:
-            result = search_population(
-                table,
-                config,
-                members=arguments.population,
-                every=arguments.every,
-                metric=arguments.metric,
-                timeout=arguments.timeout,
-                device=arguments.device,
-                on_epoch=on_epoch,
-                should_stop=should_stop,
-            )
-        published = None if arguments.no_publish else str(result.publish(arguments.store))
-        told = json.dumps(result.to_json() | {"model": published}, indent=2, allow_nan=False)
-        (folder.path / RECORD).write_text(told + "\n", encoding="utf-8")
-        write_plot(partial(draw_population, result), folder.path / PLOT, size=(11.0, 4.4))
+        with stopping_on_interrupt(partial(_tell_stopping, errors)) as stop:
+            with progress(errors, table.name) as show:
+
+                def on_epoch(epoch: Epoch) -> None:
+                    stop.has_result()
+                    show(epoch)
+
+                result = search_population(
+                    table,
+                    config,
+                    members=arguments.population,
+                    every=arguments.every,
+                    metric=arguments.metric,
+                    timeout=arguments.timeout,
+                    device=arguments.device,
+                    on_epoch=on_epoch,
+                    should_stop=stop,
+                )
+            stop.end_training()
+            outcome = publication.conclude(_candidate(result), stop)
+        record = result.to_json() | {"model": outcome.published and str(outcome.published)} | outcome.to_dict()
+        told = json.dumps(record, indent=2, allow_nan=False)
+        _write_record(errors, result, told, folder.path)
     if arguments.json:
         print(told)
-        return
-    if not arguments.quiet:
+    elif not arguments.quiet:
         _tell(result, folder.path)
-    if published is not None:
-        print(f"published {published}")
+    publication.tell(outcome)
+    if not arguments.json:
+        print(outcome.last_line())
+    return outcome.exit_code
+
+
+def _tell_stopping(errors: Console) -> None:
+    # Not through the console: the signal may have come in the midst of its own printing.
+    if not errors.quiet:
+        os.write(2, b"\nEnding after this epoch and keeping the best so far; press Ctrl-C again to end at once.\n")
+
+
+def _candidate(result: PopulationResult) -> Candidate:
+    model = result.model
+    return Candidate(
+        checkpoint=model.checkpoint,
+        interrupted=f"after epoch {result.run.epochs:,}",
+        compare=lambda served: compare_with_served(model.checkpoint, model.table, model.split, served),
+    )
+
+
+def _write_record(errors: Console, result: PopulationResult, told: str, path: Path) -> None:
+    try:
+        (path / RECORD).write_text(told + "\n", encoding="utf-8")
+        write_plot(partial(draw_population, result), path / PLOT, size=(11.0, 4.4))
+    except (OSError, PlotError) as error:
+        errors.print(f"warning: the record in {path} is incomplete: {error}.", markup=False, soft_wrap=True)
 
 
 def _tell(result: PopulationResult, path: Path) -> None:

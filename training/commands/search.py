@@ -6,30 +6,41 @@ import argparse
 import contextlib
 import json
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
 from rich.console import Console
 
+from models.checkpoint import Checkpoint
 from models.config import Task
 from models.errors import ConfigError, StoreError
-from models.store import Store
-from training.commands import options
+from models.store import ModelVersion, Store
+from training.commands import options, publishing
 from training.commands.options import CommandLine
 from training.commands.population import check_alone, run_population
+from training.commands.publishing import Candidate, Outcome, Publication
 from training.commands.settings import add_settings, settings_of
 from training.commands.table import add_table, table_of
 from training.config import TrainConfig
-from training.interrupt import stopping_on_interrupt
+from training.data.training_table import TrainingTable
+from training.engines.engine import Epoch
+from training.errors import PlotError
+from training.interrupt import StopRequest, stopping_on_interrupt
+from training.kept_model import KeptModel
 from training.plotting.plot_file import write_plot
+from training.prepared_rows import split_of
 from training.report import print_table
+from training.reporting.served import compare_with_served
 from training.search.default_spaces import default_space
 from training.search.display import displayed
 from training.search.folder import StudyFolder
 from training.search.plots import draw_search
 from training.search.result import SearchResult
 from training.search.run import search_table
+from training.search.session import Listener
+from training.search.session import Standing as Progress
 from training.search.space import Parameter, SearchSpace
 from training.search.space_text import read_space_file, read_variation
 from training.search.strategies import Pruner, Sampler
@@ -51,14 +62,14 @@ With --population no trials are made: K networks train side by side, each with a
 and every few epochs the worst go on as copies of the best, with these a little changed (Jaderberg et al. 2017).
 """
 
-_EPILOG = """\
+_EPILOG = f"""\
 what varies:
   By default the space of the recipe, without what an option of the network or of learning fixes. With --vary or
   --space only what they name varies; --vary default adds the recipe's space.
   --vary learning_rate=1e-4..1e-1:log     a range, spread by its logarithm
   --vary dropout=0..0.5                   a range
   --vary 'hidden_sizes=64,64|128,128'     a choice; quoted, for | means something to a shell
-  --space space.toml                      learning_rate = "1e-4..1e-1:log", or {low = 1e-4, high = 0.1, log = true};
+  --space space.toml                      learning_rate = "1e-4..1e-1:log", or {{low = 1e-4, high = 0.1, log = true}};
                                           activation = ["relu", "gelu"]; JSON likewise
 
 examples:
@@ -68,11 +79,12 @@ examples:
   python -m training search flowers.csv --target species --population 16 --every 20
 
 FOLDER/NAME/ has study.db (the record, SQLite, as Optuna reads it), the best trial's checkpoint, search.json and
-search.svg; of a population it has population.json and population.svg. Ctrl-C ends the search and publishes the best so
-far; pressed again, it ends at once and publishes nothing.
-The last line on standard output is `published NAME@VERSION`.
-Exit codes: 0 done, 2 refused (one sentence says why), 130 interrupted.
-"""
+search.svg; of a population it has population.json and population.svg. Ctrl-C or SIGTERM ends the search and keeps the
+best so far; before the first epoch is over, and by a second Ctrl-C, it ends at once.
+The last line on standard output is `published NAME@VERSION` or `kept PATH`.
+
+{publishing.EPILOG}
+{publishing.EXIT_CODES}"""
 
 
 def add(line: CommandLine) -> None:
@@ -83,7 +95,7 @@ def add(line: CommandLine) -> None:
     line.add_store(parser)
     parser.add_argument("source", metavar="SOURCE", help="a built-in dataset, or a file, as in fit")
     parser.add_argument("--name", help="the model's name (default: the dataset's or the file's)")
-    parser.add_argument("--no-publish", action="store_true", help="publish nothing")
+    publishing.add_publishing(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress and no tables")
     parser.add_argument("--json", action="store_true", help="the result as JSON in place of tables and last line")
     _add_search(parser)
@@ -125,51 +137,152 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _run(arguments: argparse.Namespace) -> None:
+def _run(arguments: argparse.Namespace) -> int:
     check_alone(arguments)
     if arguments.population is not None:
-        run_population(arguments)
-        return
+        return run_population(arguments)
     for name, default in _DEFAULTS.items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, default)
     options.use_threads(arguments)
     errors = Console(stderr=True, quiet=arguments.quiet)
+    publication = Publication.of(arguments, errors)
+    publication.try_out()
     given = settings_of(arguments)
     table, config = read_table(arguments.source, name=arguments.name, settings=given, **table_of(arguments))
     config = config.for_task(table.task)
     space = _space(arguments, config, table.task, fixed=tuple(given))
     metric = choose_metric(table, config, arguments.metric)
-
-    def stopping() -> None:
-        # Not through the console: the signal may have come in the midst of its own printing.
-        if not errors.quiet:
-            os.write(2, b"\nEnding the search and keeping the best so far; press Ctrl-C again to end at once.\n")
-
     with StudyFolder(arguments.folder, arguments.study or table.name) as folder:
-        with stopping_on_interrupt(stopping) as should_stop, displayed(errors, table.name, metric) as listener:
-            result = search_table(
-                table,
-                config,
-                space=space,
-                trials=arguments.trials,
-                timeout=arguments.timeout,
-                sampler=arguments.sampler,
-                pruner=arguments.pruner,
-                metric=metric,
-                grid_points=arguments.grid_points,
-                jobs=arguments.jobs,
-                threads=arguments.threads,
-                device=arguments.device,
-                folder=folder,
-                listener=listener,
-                should_stop=should_stop,
-            )
-        published = None if arguments.no_publish else _publish(result, folder, Path(arguments.store))
-        record = result.to_json() | {"model": published}
-        (folder.path / "search.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        write_plot(partial(draw_search, result), folder.path / "search.svg")
+        with stopping_on_interrupt(partial(_tell_stopping, errors)) as stop:
+            try:
+                result = _search(arguments, table, config, space=space, metric=metric, folder=folder, stop=stop)
+            except Exception as error:
+                if folder.latest is None:
+                    raise
+                return _keep_best(publication, folder.latest, error, as_json=arguments.json)
+            stop.end_training()
+            outcome = _conclude(publication, result, folder, stop, arguments=arguments, table=table, config=config)
+        record = result.to_json() | {"model": outcome.published and str(outcome.published)} | outcome.to_dict()
+        _write_record(errors, result, record, folder.path)
     _tell(arguments, result, record, folder.path)
+    publication.tell(outcome)
+    if not arguments.json:
+        print(outcome.last_line())
+    return outcome.exit_code
+
+
+def _search(
+    arguments: argparse.Namespace,
+    table: TrainingTable,
+    config: TrainConfig,
+    *,
+    space: SearchSpace,
+    metric: Metric,
+    folder: StudyFolder,
+    stop: StopRequest,
+) -> SearchResult:
+    errors = Console(stderr=True, quiet=arguments.quiet)
+    with displayed(errors, table.name, metric) as listener:
+        return search_table(
+            table,
+            config,
+            space=space,
+            trials=arguments.trials,
+            timeout=arguments.timeout,
+            sampler=arguments.sampler,
+            pruner=arguments.pruner,
+            metric=metric,
+            grid_points=arguments.grid_points,
+            jobs=arguments.jobs,
+            threads=arguments.threads,
+            device=arguments.device,
+            folder=folder,
+            listener=_marking(listener, stop),
+            should_stop=stop,
+        )
+
+
+def _keep_best(publication: Publication, latest: tuple[int, Checkpoint], error: BaseException, *, as_json: bool) -> int:
+    """Keeps the best model of a search that broke off: its record's disk is full, say."""
+    number, checkpoint = latest
+    while error.__cause__ is not None:  # Optuna's own sentence says less than SQLite's
+        error = error.__cause__
+    reason = str(error).partition("\n")[0].removesuffix(".") or type(error).__name__
+    outcome = publication.keep_for(checkpoint, f"The search broke off ({reason}); trial {number} was its best.")
+    publication.tell(outcome)
+    print(json.dumps({"model": None} | outcome.to_dict()) if as_json else outcome.last_line())
+    return outcome.exit_code
+
+
+def _tell_stopping(errors: Console) -> None:
+    # Not through the console: the signal may have come in the midst of its own printing.
+    if not errors.quiet:
+        os.write(2, b"\nEnding the search and keeping the best so far; press Ctrl-C again to end at once.\n")
+
+
+def _marking(listener: Listener, stop: StopRequest) -> Listener:
+    """A listener that also tells the stop request from when on there is something to keep."""
+
+    def on_start(standing: Progress) -> None:
+        if standing.best is not None:  # of an earlier search that this one goes on from
+            stop.has_result()
+        listener.on_start(standing)
+
+    def on_epoch(number: int, epoch: Epoch) -> None:
+        stop.has_result()
+        listener.on_epoch(number, epoch)
+
+    return replace(listener, on_start=on_start, on_epoch=on_epoch)
+
+
+def _conclude(
+    publication: Publication,
+    result: SearchResult,
+    folder: StudyFolder,
+    stop: StopRequest,
+    *,
+    arguments: argparse.Namespace,
+    table: TrainingTable,
+    config: TrainConfig,
+) -> Outcome:
+    """Publishes the winner, unless this study has published the same into the same store before."""
+    note = folder.path / "published.json"
+    place = {"trial": result.winner.number, "store": str(Path(arguments.store).resolve()), "name": result.name}
+    if arguments.publish != "never" and (before := _published_before(note, place)) is not None:
+        return Outcome(place=before)
+    file = folder.file_of(result.winner.number)
+    outcome = publication.conclude(
+        Candidate(
+            checkpoint=result.checkpoint,
+            interrupted=f"after {len(result.trials)} of {arguments.trials} trials",
+            compare=lambda served: compare_with_served(result.checkpoint, table, split_of(table, config), served),
+            kept=KeptModel(name=result.name, path=file) if file.exists() else None,
+        ),
+        stop,
+    )
+    if outcome.published is not None:
+        with contextlib.suppress(OSError):  # the same search would publish it again
+            note.write_text(json.dumps({**place, "version": outcome.published.version}) + "\n", encoding="utf-8")
+    return outcome
+
+
+def _published_before(note: Path, place: dict[str, Any]) -> ModelVersion | None:
+    with contextlib.suppress(OSError, ValueError, KeyError, StoreError):
+        before = json.loads(note.read_text(encoding="utf-8"))
+        if all(before[name] == value for name, value in place.items()):
+            # It may have been deleted since.
+            return Store(place["store"]).resolve(f"{place['name']}@{before['version']}")
+    return None
+
+
+def _write_record(errors: Console, result: SearchResult, record: dict[str, Any], path: Path) -> None:
+    try:
+        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+        (path / "search.json").write_text(text, encoding="utf-8")
+        write_plot(partial(draw_search, result), path / "search.svg")
+    except (OSError, PlotError) as error:
+        errors.print(f"warning: the record in {path} is incomplete: {error}.", markup=False, soft_wrap=True)
 
 
 def _space(arguments: argparse.Namespace, config: TrainConfig, task: Task, *, fixed: tuple[str, ...]) -> SearchSpace:
@@ -187,19 +300,6 @@ def _space(arguments: argparse.Namespace, config: TrainConfig, task: Task, *, fi
     return SearchSpace(parameters=parameters)
 
 
-def _publish(result: SearchResult, folder: StudyFolder, store: Path) -> str:
-    """Publishes the winner, unless this study has published the same into the same store before."""
-    note = folder.path / "published.json"
-    place = {"trial": result.winner.number, "store": str(store.resolve()), "name": result.name}
-    with contextlib.suppress(OSError, ValueError, KeyError, StoreError):
-        before = json.loads(note.read_text(encoding="utf-8"))
-        if all(before[name] == value for name, value in place.items()):
-            return str(Store(store).resolve(f"{result.name}@{before['version']}"))  # it may have been deleted since
-    published = result.publish(store)
-    note.write_text(json.dumps({**place, "version": published.version}) + "\n", encoding="utf-8")
-    return str(published)
-
-
 def _tell(arguments: argparse.Namespace, result: SearchResult, record: dict[str, Any], path: Path) -> None:
     if arguments.json:
         print(json.dumps(record, indent=2, allow_nan=False))
@@ -214,5 +314,3 @@ def _tell(arguments: argparse.Namespace, result: SearchResult, record: dict[str,
         shown = [options.shown_figure(name, value) for name, value in test.items() if isinstance(value, int | float)]
         print(f"The winner on the test part: {', '.join(shown)}.")
         print(f"The record is in {path}: search.json, search.svg, study.db.")
-    if record["model"] is not None:
-        print(f"published {record['model']}")

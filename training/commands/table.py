@@ -42,6 +42,13 @@ def add_table(parser: argparse.ArgumentParser) -> None:
         "refuse refuses the row (default: %(default)s)",
     )
     table.add_argument(
+        "--examples",
+        choices=("typical", "rows"),
+        default="typical",
+        help="example rows that the model and its report show to whoever may read them: typical ones, made up of "
+        "medians and commonest names, or rows of the table (default: %(default)s)",
+    )
+    table.add_argument(
         "--delimiter", type=options.delimiter, help="what divides a CSV file's cells (default: , ; or tab)"
     )
 
@@ -64,6 +71,7 @@ def table_of(arguments: argparse.Namespace) -> dict[str, Any]:
             unknown=arguments.unknown,
             keep_constant=arguments.keep_constant,
             drop_missing_target=arguments.drop_missing_target,
+            examples=arguments.examples,
         ),
     }
     return table if arguments.test is None else table | {"test": arguments.test}

@@ -34,6 +34,8 @@ class ColumnChoices:
         keep_constant: whether features of one value are kept, and features that equal another: a table of pixels
             keeps its black border so.
         drop_missing_target: whether rows without a target are left out rather than refused.
+        examples: example rows that the model and its report show: `typical` ones, which are made up, or `rows` of the
+            table.
 
     Raises:
         DataError: choices that are none, or that contradict each other.
@@ -50,6 +52,7 @@ class ColumnChoices:
     unknown: Literal["refuse", "ignore"] = "ignore"
     keep_constant: bool = False
     drop_missing_target: bool = False
+    examples: Literal["typical", "rows"] = "typical"
 
     def __post_init__(self) -> None:
         for name in _LISTS:
@@ -59,6 +62,8 @@ class ColumnChoices:
             object.__setattr__(self, name, tuple(tidy(column) for column in names))
         if self.unknown not in ("refuse", "ignore"):
             raise DataError(f"unknown must be refuse or ignore, got {self.unknown!r}.")
+        if self.examples not in ("typical", "rows"):
+            raise DataError(f"examples must be typical or rows, got {self.examples!r}.")
         self._check_kinds()
         self._check_roles()
 

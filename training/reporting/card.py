@@ -164,8 +164,9 @@ def _asking(model: FittedModel, reference: str) -> str:
 
 
 def _example(model: FittedModel) -> dict[str, Any]:
-    """A row that the model takes: of the training part, since a category of another one may be unknown to it."""
-    return model.table.example(int(model.split.train[0]))
+    """A row that the model takes: the checkpoint's first example, made up unless the user asked for rows."""
+    example: dict[str, Any] = model.checkpoint.data["examples"][0]
+    return example
 
 
 def _number(value: float) -> str:

@@ -48,6 +48,11 @@ class Difference:
         """1 where `of` is clearly ahead, -1 where it is clearly behind, 0 where that cannot be told."""
         return 0 if abs(self.lead) <= CLEAR * self.error else int(math.copysign(1, self.lead))
 
+    @property
+    def in_words(self) -> str:
+        """The lead and its standard error: `accuracy 1.2 points higher, standard error 0.8`."""
+        return _figures(self)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Baseline:
@@ -79,6 +84,11 @@ class Comparison:
     baselines: tuple[Baseline, ...]
     differences: tuple[Difference, ...]
     advice: str
+
+    @property
+    def recommended(self) -> str | None:
+        """The name of the model that the advice says to use; None where it leaves the choice."""
+        return recommended(self.differences)
 
     def side_by_side(self, parts: Sequence[str] = PARTS) -> tuple[list[str], list[list[str]]]:
         """A table's head and its rows, a metric of a part each."""
@@ -121,11 +131,9 @@ def advice(differences: Sequence[Difference], *, rows: int) -> str:
     """
     if not differences:
         return "No rows are kept apart to test on, so these figures do not tell which model to use."
-    linear, trees, between = (
-        [d for d in differences if (d.of, d.over) == pair] for pair in ((LINEAR, OURS), (TREES, OURS), (LINEAR, TREES))
-    )
+    linear, trees, _ = _pairs(differences)
     caution = f" With {rows} test rows, only a large difference would show." if rows < FEW_ROWS else ""
-    if _verdict(linear) >= 0 and _verdict(between) >= 0 and not _is_mixed(linear) and not _is_mixed(between):
+    if recommended(differences) == LINEAR:
         if _verdict(linear) > 0:
             return f"Use the linear model: it is better than this one ({_told(linear)})."
         return f"Use the linear model: it is as good as this one ({_told(linear)}), and simpler.{caution}"
@@ -137,6 +145,24 @@ def advice(differences: Sequence[Difference], *, rows: int) -> str:
     if _is_mixed(trees):
         return f"Choose by the measure that counts: of this model, gradient boosting has {_told(trees)}."
     return f"Use either this model or gradient boosting: they cannot be told apart ({_told(trees)}).{caution}"
+
+
+def recommended(differences: Sequence[Difference]) -> str | None:
+    """The name of the model that `advice` says to use; None where it leaves the choice."""
+    if not differences:
+        return None
+    linear, trees, between = _pairs(differences)
+    if _verdict(linear) >= 0 and _verdict(between) >= 0 and not _is_mixed(linear) and not _is_mixed(between):
+        return LINEAR
+    return {1: TREES, -1: OURS}.get(_verdict(trees))
+
+
+def _pairs(differences: Sequence[Difference]) -> tuple[list[Difference], list[Difference], list[Difference]]:
+    """The differences of the linear model over this one, of the trees over this one, of the linear model over these."""
+    linear, trees, between = (
+        [d for d in differences if (d.of, d.over) == pair] for pair in ((LINEAR, OURS), (TREES, OURS), (LINEAR, TREES))
+    )
+    return linear, trees, between
 
 
 def _verdict(differences: Sequence[Difference]) -> int:

@@ -45,7 +45,7 @@ def html_report(
         page.section("Answers on the test part", _tested(evaluation), _confusion(evaluation), _residuals(evaluation)),
         page.section("Calibration", *_calibration(evaluation.calibration)),
         page.section("Which columns matter", *_importances(evaluation)),
-        page.section("Largest errors", _largest_errors(evaluation)),
+        page.section("Largest errors", _largest_errors(evaluation, shows_rows=table.choices.examples == "rows")),
         page.section("Columns", _columns(model)),
         page.section("The network", _layers(model)),
         page.section("Parameters and hyperparameters", _settings(model)),
@@ -181,15 +181,16 @@ def _importance_row(importance: Importance, most: float) -> str:
     )
 
 
-def _largest_errors(evaluation: Evaluation) -> str:
+def _largest_errors(evaluation: Evaluation, *, shows_rows: bool) -> str:
     errors = evaluation.largest_errors
     if not errors:
         return page.paragraph("None: every answer was right.")
     columns = [importance.column for importance in evaluation.importances] or list(errors[0].features)
-    columns = columns[:_ERROR_COLUMNS]
+    columns = columns[:_ERROR_COLUMNS] if shows_rows else []
     has_probability = errors[0].probability is not None
     head = ("row", "true", "answer", *(["p(true)"] if has_probability else []), *map(plainly, columns))
-    return page.table(head, [_error_row(error, columns) for error in errors])
+    hint = "" if shows_rows else page.paragraph("--examples rows shows these rows' columns here.", faint=True)
+    return page.table(head, [_error_row(error, columns) for error in errors]) + hint
 
 
 def _error_row(error: LargestError, columns: list[str]) -> list[str]:

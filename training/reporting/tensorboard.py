@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -13,13 +15,22 @@ from training.errors import TrainingError
 
 
 @contextmanager
-def tensorboard_log(folder: Path | str, run: str, *, clock: Callable[[], float] = time.time) -> Iterator[OnEpoch]:
+def tensorboard_log(
+    folder: Path | str,
+    run: str,
+    *,
+    clock: Callable[[], float] = time.time,
+    on_failure: Callable[[str], None] = lambda reason: warnings.warn(reason, stacklevel=2),
+) -> Iterator[OnEpoch]:
     """Within it, gives what takes each epoch and logs it; the log is complete on leaving.
+
+    A disk that refuses a later epoch ends the log, and not the run.
 
     Args:
         folder: of all runs, what `tensorboard --logdir` is given.
         run: the run's name; its folder is the first of `RUN-1`, `RUN-2`, … that is not there yet.
         clock: seconds since 1970.
+        on_failure: told once why the log ends early; a Python warning by default.
 
     Raises:
         TrainingError: TensorBoard is not installed, or the folder cannot be made.
@@ -39,17 +50,41 @@ def tensorboard_log(folder: Path | str, run: str, *, clock: Callable[[], float] 
     except OSError as error:
         raise TrainingError(f"the TensorBoard log cannot be written to {folder}: {error.strerror}.") from error
 
+    is_broken = False
+
+    def fail(error: OSError) -> None:
+        nonlocal is_broken
+        if not is_broken:
+            on_failure(f"the TensorBoard log in {folder} ends early: {error.strerror or error}.")
+        is_broken = True
+
     def log(epoch: Epoch) -> None:
+        if is_broken:
+            return
         figures = dict(epoch.measures)
         if epoch.learning_rate is not None:
             figures["learning_rate"] = epoch.learning_rate
         values = [Summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
-        writer.add_event(Event(wall_time=clock(), step=epoch.number, summary=Summary(value=values)))
+        try:
+            writer.add_event(Event(wall_time=clock(), step=epoch.number, summary=Summary(value=values)))
+        except OSError as error:  # of an earlier event: a thread of the writer's own writes them
+            fail(error)
 
+    def quieted(arguments: threading.ExceptHookArgs) -> None:
+        # The writer's thread dies of a full disk, and `add_event` raises the same error for us to tell.
+        if not (isinstance(arguments.exc_value, OSError) and type(arguments.thread).__module__ == thread_module):
+            hook(arguments)
+
+    thread_module, hook = EventFileWriter.__module__, threading.excepthook
+    threading.excepthook = quieted
     try:
         yield log
     finally:
-        writer.close()
+        try:
+            writer.close()
+        except OSError as error:
+            fail(error)
+        threading.excepthook = hook
 
 
 def _new_folder(folder: Path, run: str) -> Path:

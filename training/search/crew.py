@@ -166,8 +166,8 @@ class Crew:
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """What is born within it is deaf to Ctrl-C from its first instruction; what comes meanwhile is not lost."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Child processes started inside ignore SIGINT and SIGTERM; a signal that arrives meanwhile comes afterwards."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

@@ -55,6 +55,7 @@ class StudyFolder:
     Attributes:
         path: of the folder.
         record: of the SQLite file in it.
+        latest: number and checkpoint of the trial that was kept last, in memory too: the disk may fail.
 
     Raises:
         ConfigError: a name that is none.
@@ -66,6 +67,7 @@ class StudyFolder:
             raise ConfigError(f"{name!r} is no name for a study: letters, digits, dot, hyphen and underscore make one.")
         self.path = Path(parent) / name
         self.record = self.path / "study.db"
+        self.latest: tuple[int, Checkpoint] | None = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -86,20 +88,25 @@ class StudyFolder:
         os.close(self._lock)  # and with it goes the lock, as it does when the process is killed
 
     def keep(self, number: int, checkpoint: Checkpoint) -> None:
-        """Writes a checkpoint."""
-        save_checkpoint(checkpoint, self._file(number))
+        """Writes a checkpoint; one that the disk refuses stays in memory."""
+        self.latest = number, checkpoint
+        with contextlib.suppress(CheckpointError):
+            save_checkpoint(checkpoint, self.file_of(number))
 
     def drop_all_but(self, number: int) -> None:
         """Deletes all others."""
         for file in self.path.glob("trial-*.safetensors"):
-            if file != self._file(number):
+            if file != self.file_of(number):
                 file.unlink(missing_ok=True)
 
     def kept(self, number: int) -> Checkpoint | None:
         """A trial's checkpoint, or None where the file is missing or damaged."""
+        if self.latest is not None and self.latest[0] == number:
+            return self.latest[1]
         with contextlib.suppress(CheckpointError):
-            return load_checkpoint(self._file(number)).checkpoint
+            return load_checkpoint(self.file_of(number)).checkpoint
         return None
 
-    def _file(self, number: int) -> Path:
+    def file_of(self, number: int) -> Path:
+        """The place of a trial's checkpoint."""
         return self.path / f"trial-{number}.safetensors"

@@ -74,8 +74,10 @@ class Done:
 
 def work(pipe: Connection, given: Work) -> None:
     """Trains what it is told to until the pipe is closed."""
-    # A Ctrl-C reaches every process of the terminal; it is the parent that decides what ends.
+    # A Ctrl-C reaches every process of the terminal, and a service manager's SIGTERM every process of the service; it
+    # is the parent that decides what ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if given.threads is not None and given.config.engine == "torch":
         import torch  # heavy, and the other engines do without

@@ -1,0 +1,103 @@
+"""The aliases of one model and their history, as two JSON files in its folder.
+
+`aliases.json` says which version each alias names: `{"default": 1, "production": 2}`. `.alias-history.json` lists the
+versions that each alias named before, oldest first: `{"default": [2, 3]}`. Only `Store.roll_back` reads the history, so
+a missing or damaged history changes no answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from models.checkpoint import open_file, sync_folder
+from models.links import is_link_out
+
+ALIASES_FILE = "aliases.json"
+DEFAULT_ALIAS = "default"
+LATEST = "latest"
+
+_HISTORY_FILE = ".alias-history.json"
+_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}", re.ASCII)
+_MAX_BYTES = 1 << 20
+_MAX_STEPS = 100  # of one alias's history
+
+
+def is_alias(text: str) -> bool:
+    """Whether a text can be a reference's alias; `latest` can."""
+    return _ALIAS.fullmatch(text) is not None
+
+
+def read_aliases(folder: Path) -> tuple[dict[str, int], str | None]:
+    """Reads a model's aliases.
+
+    Returns:
+        The version by alias, and why the aliases could not be read, or None.
+    """
+    content, problem = _read_table(folder, ALIASES_FILE)
+    if problem is None and not all(type(version) is int for version in content.values()):
+        return {}, f"{folder.name}/{ALIASES_FILE} is not a table of alias to version."
+    # What no reference can mean is no alias: written by hand, "1" or "latest" would answer for another version.
+    return {alias: to for alias, to in content.items() if is_alias(alias) and alias != LATEST}, problem
+
+
+def write_aliases(folder: Path, aliases: Mapping[str, int]) -> None:
+    """Writes a model's aliases, atomically.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    _write_table(folder, ALIASES_FILE, aliases)
+
+
+def read_history(folder: Path, alias: str) -> list[int]:
+    """Reads the versions that an alias named before, oldest first; none where the history cannot be read."""
+    steps = _read_table(folder, _HISTORY_FILE)[0].get(alias)
+    return [step for step in steps if type(step) is int] if isinstance(steps, list) else []
+
+
+def write_history(folder: Path, alias: str, steps: Sequence[int]) -> None:
+    """Writes the versions that an alias named before, oldest first.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    history = _read_table(folder, _HISTORY_FILE)[0]
+    if history.get(alias, []) != list(steps):
+        _write_table(folder, _HISTORY_FILE, {**history, alias: list(steps)[-_MAX_STEPS:]})
+
+
+def _read_table(folder: Path, file_name: str) -> tuple[dict[str, Any], str | None]:
+    """A JSON object, and why it could not be read; an empty one where there is no file."""
+    path = folder / file_name
+    called = f"{folder.name}/{file_name}"  # clients see it: no path of this machine
+    if is_link_out(path, folder.parent):
+        return {}, f"{called} is a link that leads out of the store."
+    try:
+        with open_file(path) as file:
+            text = file.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
+            return {}, f"{called} has more than {_MAX_BYTES:,} bytes."
+        content = json.loads(text)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}, None
+    except OSError as error:
+        return {}, f"{called} cannot be read: {error.strerror}."
+    except (ValueError, RecursionError) as error:
+        return {}, f"{called} is not JSON: {error}."
+    return (content, None) if isinstance(content, dict) else ({}, f"{called} is not a table of alias to version.")
+
+
+def _write_table(folder: Path, file_name: str, content: Mapping[str, Any]) -> None:
+    temporary = folder / f".{ALIASES_FILE}.{secrets.token_hex(8)}"  # a name that the next writer clears away
+    with temporary.open("x", encoding="utf-8") as file:
+        json.dump(content, file, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(folder / file_name)
+    sync_folder(folder)

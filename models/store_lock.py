@@ -1,0 +1,72 @@
+"""The lock of one model's folder: one writer at a time, and the highest version number ever given."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from models.alias_file import ALIASES_FILE
+from models.checkpoint import sync_folder
+
+STAGING_PREFIX = ".publish-"  # of folders that a writer has not finished
+
+_LOCK_FILE = ".lock"
+_VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+
+
+class LastVersion:
+    """The highest number ever given, kept in the lock file."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def read(self) -> int:
+        """Reads the number; 0 where none was given yet."""
+        text = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
+        return int(text) if _VERSION.fullmatch(text) else 0
+
+    def write(self, version: int) -> None:
+        """Writes the number and flushes it."""
+        os.ftruncate(self._descriptor, os.pwrite(self._descriptor, f"{version}\n".encode(), 0))
+        os.fsync(self._descriptor)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, *, make: bool = False) -> Iterator[LastVersion]:
+    """Holds the folder against other writers, and clears away what a killed one left.
+
+    The kernel lets go of the lock when its holder dies, so nobody waits for the dead.
+    """
+    if make:
+        _make_folder(folder)
+    descriptor = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        for leftover in (*folder.glob(f"{STAGING_PREFIX}*"), *folder.glob(f".{ALIASES_FILE}.*")):
+            remove(leftover)
+        yield LastVersion(descriptor)
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing alone leaves it held by a child that was forked meanwhile
+        os.close(descriptor)
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes the folder and its parents, and flushes their entries, so that a power cut cannot take them away."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Removes a folder, a file or a link (not what it points to), as far as the disk allows."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,50 @@
+"""A trial of a folder: whether a file of some size could be written under it, found out before the work is done."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+_LEAST_BYTES = 4096  # a file of a few bytes fits into the inode of some full disks
+
+
+def try_writing(folder: Path, *, size: int = 0) -> None:
+    """Writes a file of `size` bytes in a new folder under `folder`, flushes it and removes both.
+
+    Where `folder` does not exist, its nearest parent that does is tried, so that nothing is left behind.
+
+    Args:
+        folder: folder that will be written to.
+        size: number of bytes of the file that will be written.
+
+    Raises:
+        OSError: the disk refuses, with what the later write would fail with.
+    """
+    place = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, f"{place} is not a folder", str(place))
+    trial = place / f".try-{secrets.token_hex(8)}"
+    trial.mkdir()
+    try:
+        # The first bytes are written and flushed: some disks reserve what they then refuse to store.
+        with (trial / "file").open("xb", buffering=0) as file:
+            file.write(bytes(_LEAST_BYTES))
+            if size > _LEAST_BYTES:
+                _reserve(file.fileno(), size)
+            os.fsync(file.fileno())
+    finally:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(trial)
+
+
+def _reserve(descriptor: int, size: int) -> None:
+    """Reserves the bytes of a file, where the file system can."""
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise

@@ -1,0 +1,38 @@
+"""docs/publishing.md is so: its commands print what it shows, and its table of exit codes names all of them."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from training.cli import main
+
+PAGE = (Path(__file__).parents[2] / "docs/publishing.md").read_text(encoding="utf-8")
+
+
+def test_the_commands_print_what_the_page_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AXON_STORE", raising=False)
+    blocks = "".join(re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL))
+    shown = re.findall(r"^\$ python -m training (.*)\n([^$].*)$", blocks, re.MULTILINE)
+    assert len(shown) == blocks.count("$ ") == 10
+    for command, expected in shown:
+        # Without report and GPU, which would take their time and are not what the page is about.
+        quick = ["--no-report", "--device", "cpu", "--hidden", "8"] if command.startswith("fit") else []
+        assert main([*shlex.split(command), *quick]) == 0, command
+        assert capsys.readouterr().out.splitlines()[-1] == expected, command
+
+
+def test_every_exit_code_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    codes = set(re.findall(r", (\d+)(?= \||\))|\((?:exit code |SIGHUP, )(\d+)", PAGE))
+    assert {code for pair in codes for code in pair if code} == {"0", "3", "129", "130", "143"}
+    for command in ("fit", "search"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        told = capsys.readouterr().out.partition("Exit codes:")[2]
+        assert set(re.findall(r"\b(\d+)\b", told)) == {"0", "2", "3", "129", "130", "143"}

@@ -1,0 +1,293 @@
+"""What becomes of a trained model: it is published as the next version, or kept on the disk."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+
+from models.checkpoint import Checkpoint
+from models.config import MLPConfig
+from models.errors import AxonError, InvalidName, ModelNotFound, StoreError
+from models.schema import Schema
+from models.store import ModelVersion, Store
+from training.interrupt import Interrupted, StopRequest
+from training.kept_model import KeptModel, keep
+from training.prepared_rows import PreparedRows
+from training.reporting.served import ServedComparison
+from training.sources import model_name
+
+EXIT_KEPT = 3
+
+Policy = Literal["always", "if-better", "never"]
+
+EPILOG = """\
+publishing:
+  A clean run is published as the next version, and NAME means it from then on, unless the alias `default` is set. A run
+  that was interrupted, or whose --baselines say to use another model, is kept on the disk instead and asks first; where
+  nobody can be asked, it stays there. --publish always publishes it all the same. --publish if-better publishes a clean
+  run only if it is clearly better than what NAME means now: by more than two standard errors on the same test rows.
+  --no-publish keeps it. `publish PATH` publishes what was kept; docs/publishing.md has the rest.
+"""
+
+EXIT_CODES = """\
+Exit codes: 0 what was asked for is done: published, or kept as --no-publish or --publish if-better say; 2 refused (one
+sentence says why); 3 trained and kept, not published: a baseline is to be used instead, nothing could be compared, or
+the store failed; 130 interrupted by Ctrl-C, 143 by SIGTERM, 129 by a closed terminal: kept if an epoch was over.
+"""
+
+
+def add_publishing(parser: argparse.ArgumentParser) -> None:
+    """Adds `--publish` and `--no-publish`."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument(
+        "--publish",
+        choices=("always", "if-better"),
+        help="always, even a run that was interrupted or lost to a baseline; if-better, only a model that is better "
+        "than the one that is served under the name (default: a clean run is published, for any other you are asked)",
+    )
+    group.add_argument(
+        "--no-publish", dest="publish", action="store_const", const="never", help="keep the model, to publish it later"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A trained model that may be published.
+
+    Attributes:
+        checkpoint: the model.
+        interrupted: moment at which the run was interrupted, in case it was: `after epoch 3`.
+        doubts: gives reasons not to publish, as sentences; it may take its time, to train baselines.
+        takes_time: whether `doubts` does.
+        compare: compares the model with a served version.
+        kept: place where the model lies already; None for a model in memory only.
+    """
+
+    checkpoint: Checkpoint
+    interrupted: str
+    compare: Callable[[ModelVersion], ServedComparison]
+    doubts: Callable[[], list[str]] = list
+    takes_time: bool = False
+    kept: KeptModel | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a trained model.
+
+    Attributes:
+        place: version that it became, or where it is kept.
+        why: sentences on why it was not published, or on why it was, where there is something to say.
+        exit_code: exit code of the command.
+    """
+
+    place: ModelVersion | KeptModel
+    why: str = ""
+    exit_code: int = 0
+
+    @property
+    def published(self) -> ModelVersion | None:
+        """The version that it became; None where it was not published."""
+        return self.place if isinstance(self.place, ModelVersion) else None
+
+    @property
+    def kept(self) -> KeptModel | None:
+        """Where it is kept; None where it was published."""
+        return self.place if isinstance(self.place, KeptModel) else None
+
+    def to_dict(self) -> dict[str, str | None]:
+        """Where a model is that was not published, and why, as JSON types."""
+        return {"kept": None if self.kept is None else str(self.kept.path), "why": self.why or None}
+
+    def last_line(self) -> str:
+        """The last line on standard output: `published NAME@VERSION` or `kept PATH`."""
+        return f"published {self.published}" if self.kept is None else f"kept {self.kept.path}"
+
+
+class Publication:
+    """The way of one model from training into the store."""
+
+    def __init__(self, *, name: str, store: Path, policy: Policy | None, errors: Console) -> None:
+        """Touches nothing.
+
+        Args:
+            name: model's name.
+            store: folder of the store.
+            policy: what the user says about publishing; None for a clean run only.
+            errors: console on standard error.
+        """
+        self._name = name
+        self._store = Store(store)
+        self._policy = policy
+        self._errors = errors
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace, errors: Console) -> Publication:
+        """The publication that the options of a command ask for."""
+        return cls(
+            name=arguments.name or model_name(arguments.source),
+            store=Path(arguments.store),
+            policy=arguments.publish,
+            errors=errors,
+        )
+
+    def try_out(self, size: int = 0) -> None:
+        """Tries whether the store takes a version, before anything is trained.
+
+        Args:
+            size: number of bytes of the checkpoint, as far as it is known.
+
+        Raises:
+            StoreError: it does not.
+        """
+        if self._policy == "never":
+            return
+        try:
+            self._store.try_publishing(self._name, size=size)
+        except InvalidName:
+            raise
+        except StoreError as error:
+            raise StoreError(
+                f"{str(error).removesuffix('.')}, so nothing was trained: name another store (--store FOLDER), or keep "
+                "the model elsewhere (--no-publish)."
+            ) from error
+
+    def try_room(self, rows: PreparedRows) -> None:
+        """Tries whether the store has room for the model that is going to be trained.
+
+        Raises:
+            StoreError: it has none.
+        """
+        self.try_out(_least_size(rows.architecture, rows.schema))
+
+    def conclude(self, candidate: Candidate, stop: StopRequest) -> Outcome:
+        """Publishes a model or keeps it. It is on the disk before anything that takes time.
+
+        Raises:
+            StoreError: no folder at all takes the model.
+        """
+        kept = candidate.kept
+        try:
+            if kept is None and (candidate.takes_time or stop() or self._policy in ("never", "if-better")):
+                kept = self._keep(candidate, stop)
+                stop.raise_held()
+            return self._decided(candidate, stop, kept)
+        except Interrupted as interrupted:
+            kept = kept or self._keep(candidate, stop)
+            return Outcome(place=kept, why="It was interrupted.", exit_code=interrupted.exit_code)
+
+    def keep_for(self, checkpoint: Checkpoint, why: str) -> Outcome:
+        """Keeps a model whose run broke off.
+
+        Raises:
+            StoreError: no folder at all takes the model.
+        """
+        return Outcome(place=keep(self._name, checkpoint, self._store.root), why=why, exit_code=EXIT_KEPT)
+
+    def tell(self, outcome: Outcome) -> None:
+        """Says on standard error what there is to say of it beside the last line."""
+        if outcome.kept is not None:
+            then = f"It is kept, and this publishes it: {outcome.kept.publish_command(self._store.root)}"
+            if outcome.exit_code or not self._errors.quiet:
+                why = f"{self._name} is not published. {outcome.why}".strip()
+                print(f"{why} {then}", file=sys.stderr)
+        elif outcome.published is not None and not self._errors.quiet:
+            for sentence in filter(None, (outcome.why, self._still_means(outcome.published))):
+                print(sentence, file=sys.stderr)
+
+    def _still_means(self, published: ModelVersion) -> str:
+        """What the name means, where it is not the new version."""
+        try:
+            now = self._store.resolve(self._name)
+        except StoreError as error:
+            return f"What {self._name} means cannot be told: {error}"
+        if now.version == published.version:
+            return ""
+        return (
+            f"{self._name} still means {now}, since the alias default names it: python -m training promote {published} "
+            "changes that."
+        )
+
+    def _decided(self, candidate: Candidate, stop: StopRequest, kept: KeptModel | None) -> Outcome:
+        doubts = [f"It was interrupted {candidate.interrupted}."] if stop() else []
+        doubts += candidate.doubts()
+        told = ""
+        if self._policy == "never":
+            return Outcome(place=kept or self._keep(candidate, stop), exit_code=stop.exit_code)
+        if self._policy == "if-better":
+            try:
+                comparison = self._beside_served(candidate)
+            except AxonError as error:
+                doubts.append(f"It cannot be compared with what is served: {error}")
+            else:
+                told = "" if comparison is None else comparison.sentence()
+                if comparison is not None and not comparison.is_better and not doubts:
+                    return Outcome(place=kept or self._keep(candidate, stop), why=told)
+        if doubts and self._policy != "always" and not self._is_wanted(doubts):
+            kept = kept or self._keep(candidate, stop)
+            return Outcome(place=kept, why=" ".join((*doubts, told)).strip(), exit_code=stop.exit_code or EXIT_KEPT)
+        return self._published(candidate, stop, kept, told)
+
+    def _published(self, candidate: Candidate, stop: StopRequest, kept: KeptModel | None, told: str) -> Outcome:
+        try:
+            with stop.held():
+                published = self._store.publish(self._name, candidate.checkpoint)
+        except AxonError as error:
+            kept = kept or self._keep(candidate, stop)
+            return Outcome(place=kept, why=f"The store failed: {error}", exit_code=EXIT_KEPT)
+        if kept is not None and kept is not candidate.kept:
+            kept.remove()
+        return Outcome(place=published, why=told)
+
+    def _beside_served(self, candidate: Candidate) -> ServedComparison | None:
+        try:
+            served = self._store.resolve(self._name)
+        except ModelNotFound:
+            return None
+        return candidate.compare(served)
+
+    def _is_wanted(self, doubts: list[str]) -> bool:
+        """Asks on a terminal whether to publish all the same; no where there is nobody to ask."""
+        if not _is_terminal():
+            return False
+        return _answer(f"{' '.join(doubts)} Publish it under the name {self._name} all the same? [y/N] ") in (
+            "y",
+            "yes",
+        )
+
+    def _keep(self, candidate: Candidate, stop: StopRequest) -> KeptModel:
+        """Writes the model to the first place that takes it; on a terminal, the user may make room."""
+        with stop.held():
+            while True:
+                try:
+                    return keep(self._name, candidate.checkpoint, self._store.root)
+                except StoreError as error:
+                    if not _is_terminal():
+                        raise
+                    if _answer(f"{error} Make room, then press Enter to try again; q gives it up. ") in ("q", None):
+                        raise
+
+
+def _is_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _answer(question: str) -> str | None:
+    """What the user types; None where the terminal has gone."""
+    print(question, end="", file=sys.stderr, flush=True)
+    line = sys.stdin.readline()
+    return line.strip().casefold() if line else None
+
+
+def _least_size(architecture: MLPConfig, schema: Schema) -> int:
+    """Bytes that a checkpoint has at least: its tensors and its columns."""
+    values = sum(math.prod(shape) for shape in architecture.tensor_shapes().values())
+    return 4 * values + len(json.dumps(schema.to_dict()))

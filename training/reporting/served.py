@@ -1,0 +1,183 @@
+"""A new model beside the one that is served under its name: both answer the new run's test rows.
+
+The test rows are apart from what the new model learned from. Whether they are apart from what the served one learned
+from is known only where it was trained on the same table with the same split; a note says so elsewhere. A served model
+that has seen test rows looks better than it is, so the new one has to be better all the more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.checkpoint import Checkpoint
+from models.errors import DataError
+from models.labels import Label
+from models.schema import CategoricalColumn, ClassTarget, Column
+from models.store import ModelVersion
+from training.data.preprocessing import encode
+from training.data.split import Split
+from training.data.training_table import TrainingTable
+from training.data.values import Values, missing_of
+from training.reporting.comparison import OURS, Difference, difference_of
+from training.reporting.evaluation import answers_of
+
+_KINDS = {"numeric": "numbers", "categorical": "names", "date": "dates"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServedComparison:
+    """A new model beside the served one.
+
+    Attributes:
+        served: the served version, `NAME@VERSION`.
+        differences: the new model over the served one, one a measure.
+        rows: test rows that both answered.
+        notes: sentences on how far the comparison is fair.
+    """
+
+    served: str
+    differences: tuple[Difference, ...]
+    rows: int
+    notes: tuple[str, ...]
+
+    @property
+    def is_better(self) -> bool:
+        """Whether the new model is clearly ahead in a measure and clearly behind in none."""
+        return {difference.verdict for difference in self.differences} - {0} == {1}
+
+    def sentence(self) -> str:
+        """What was found, with its figures."""
+        figures = "; ".join(difference.in_words for difference in self.differences)
+        how = "better" if self.is_better else "not clearly better"
+        return " ".join((f"It is {how} than {self.served} on {self.rows:,} test rows ({figures}).", *self.notes))
+
+
+def compare_with_served(
+    checkpoint: Checkpoint, table: TrainingTable, split: Split, served: ModelVersion
+) -> ServedComparison:
+    """Has a new model and the served one answer the new run's test rows.
+
+    Args:
+        checkpoint: new model.
+        table: data that it was trained on.
+        split: parts of these data.
+        served: version that is served under its name.
+
+    Raises:
+        DataError: the two cannot be compared; the sentence says why.
+        CheckpointError: the served checkpoint is not sound.
+    """
+    old = served.load().checkpoint
+    if np.isin(split.test, split.train).any():
+        raise DataError("no rows are kept apart to test on (--split none), so nothing tells which model is better.")
+    _check_target(str(served), old, table)
+    _check_columns(str(served), old, table)
+    rows = split.test[_answered(old, table, split.test)]
+    if not len(rows):
+        raise DataError(f"{served} refuses every test row, for gaps or categories that it does not know.")
+    answers = [answers_of(model.inference_network(), encode(model.schema, table, rows)) for model in (checkpoint, old)]
+    differences = tuple(
+        difference_of(OURS, str(served), measure, new - before)
+        for measure, (new, before) in _gains((checkpoint, old), answers, table, rows).items()
+    )
+    notes = []
+    if len(rows) < len(split.test):
+        notes.append(f"{served} refuses {len(split.test) - len(rows):,} test rows, which were left out.")
+    if not _learned_from_the_same_part(old, checkpoint):
+        remedy = "" if table.test_rows else " A file of new rows (--test FILE) decides fairly."
+        notes.append(
+            f"{served} was trained on another table or split and may have seen some of these rows, in which case it "
+            f"looks better than it is.{remedy}"
+        )
+    return ServedComparison(served=str(served), differences=differences, rows=len(rows), notes=tuple(notes))
+
+
+def _check_target(served: str, old: Checkpoint, table: TrainingTable) -> None:
+    target = old.schema.target
+    if target.name != table.target_name:
+        raise DataError(f"{served} predicts {target.name!r}, and this run {table.target_name!r}.")
+    if isinstance(target, ClassTarget) != bool(table.labels):
+        before, now = ("classes", "values") if not table.labels else ("values", "classes")
+        raise DataError(f"{served} predicts {before} of {target.name!r}, and this run {now}.")
+    if isinstance(target, ClassTarget) and type(target.labels[0]) is not type(table.classes[0]):
+        before, now = (type(labels[0]).__name__ for labels in (target.labels, table.classes))
+        raise DataError(f"the labels of {served} are of type {before}, and those of this run of type {now}.")
+
+
+def _check_columns(served: str, old: Checkpoint, table: TrainingTable) -> None:
+    for column in old.schema.columns:
+        if column.name not in table.features:
+            raise DataError(f"{served} takes the column {column.name!r}, which this run does without.")
+        if (kind := table.kind(column.name)) != column.kind:
+            raise DataError(
+                f"{served} reads the column {column.name!r} as {_KINDS[column.kind]}, and this run as {_KINDS[kind]}."
+            )
+
+
+def _answered(old: Checkpoint, table: TrainingTable, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """`(rows,)` whether the served model answers a row rather than refuse it."""
+    answered, cells = np.ones(len(rows), dtype=np.bool_), table.take(rows)
+    for column in old.schema.columns:
+        answered &= ~_refused(column, cells[column.name])
+    return answered
+
+
+def _refused(column: Column, values: Values) -> NDArray[np.bool_]:
+    """`(rows,)` whether a column's cell is refused."""
+    is_missing = missing_of(values)
+    refused = is_missing if column.missing == "refuse" else np.zeros(len(is_missing), dtype=np.bool_)
+    if isinstance(column, CategoricalColumn) and column.unknown == "refuse":
+        known = {*column.categories, None}
+        refused = refused | np.array([values[row] not in known for row in range(len(is_missing))], dtype=np.bool_)
+    return refused
+
+
+def _gains(
+    models: tuple[Checkpoint, Checkpoint],
+    answers: list[NDArray[Any]],
+    table: TrainingTable,
+    rows: NDArray[np.int64],
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """By measure, `(rows,)` of both models: what each row adds to the mean that is the measure; more is better."""
+    truth = table.target[rows]
+    if not table.labels:
+        spread = float(np.square(truth - truth.mean()).mean())
+        if spread == 0:
+            raise DataError("the target has one value only in the test rows.")
+        new, old = (-np.square(values[:, 0].astype(np.float64) - truth) / spread for values in answers)
+        return {"r2": (new, old)}
+    labels = [_class_labels(model) for model in models]
+    # Where each of the table's classes is among a model's outputs; -1 for a class that the model does not know.
+    places = [np.array([known.index(name) if name in known else -1 for name in table.classes]) for known in labels]
+    new, old = (
+        (values.argmax(axis=1) == place[truth]).astype(np.float64)
+        for values, place in zip(answers, places, strict=True)
+    )
+    gains = {"accuracy": (new, old)}
+    if all(model.config.output == "softmax" for model in models):
+        new, old = (_log_gain(values, place[truth]) for values, place in zip(answers, places, strict=True))
+        gains["log_loss"] = (new, old)
+    return gains
+
+
+def _class_labels(model: Checkpoint) -> tuple[Label, ...]:
+    target = model.schema.target
+    return target.labels if isinstance(target, ClassTarget) else ()
+
+
+def _log_gain(probabilities: NDArray[Any], of_truth: NDArray[np.int64]) -> NDArray[np.float64]:
+    """`(rows,)` log p(true class), bounded as `training.metrics` bounds it; of an unknown class p is 0."""
+    chosen = probabilities[np.arange(len(of_truth)), of_truth].astype(np.float64)
+    found: NDArray[np.float64] = np.log(np.maximum(np.where(of_truth < 0, 0.0, chosen), np.finfo(np.float32).tiny))
+    return found
+
+
+def _learned_from_the_same_part(old: Checkpoint, new: Checkpoint) -> bool:
+    """Whether both were trained on the same table with the same split, and so on the same rows."""
+    return all(old.data.get(name) == new.data.get(name) for name in ("fingerprint", "split")) and all(
+        old.training.get(name) == new.training.get(name) for name in ("seed", "split")
+    )
