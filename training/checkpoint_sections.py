@@ -56,6 +56,11 @@ def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Tr
     told += table.notes
     if config.split is None:
         told.append(f"Trained, validated and tested on the same {table.rows} rows: the figures tell what was learned.")
+    if config.class_weight == "balanced":
+        told.append(
+            "Classes are balanced (class_weight): rare ones are found more often, and probabilities are those of a table "
+            "whose classes are equally common. For probabilities as the table has them, leave --class-weight out."
+        )
     if trained.stopped == "asked":
         told.append(f"Stopped on request after epoch {trained.epochs_run}; epoch {trained.best_epoch} is kept.")
     for name, count in unseen_categories(schema, table).items():

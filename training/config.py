@@ -59,7 +59,8 @@ class TrainConfig:
             answers (Lakshminarayanan et al. 2017, deep ensembles).
         hidden_sizes: widths of the hidden layers; none for a perceptron.
         activation, dropout, normalization, bias: as in `MLPConfig`. The default recipe's activation and learning rate
-            depend on the task, as do its label smoothing and its clamp; they stay None until `for_task`.
+            depend on the task, as do its label smoothing, weight decay, `select_by` and clamp; they stay None until
+            `for_task`.
         learned_activation: whether each hidden unit learns how much of its activation it takes.
         initialization: `he`, `xavier`, or `data`: unit spread of each unit over a sample of the training part, biases
             at minus a random mean of five rows (RealMLP's he+5).
@@ -74,12 +75,14 @@ class TrainConfig:
             perceptron: its own rule.
         learning_rate: at its highest.
         beta2: Adam's share of the old in the mean square of gradients.
-        weight_decay: on matrices, and in the NTK parametrisation on all but biases.
+        weight_decay: on matrices, and in the NTK parametrisation on all but biases; the default recipe's is higher
+            where one class has 90 % of the rows.
         schedule: of the learning rate: `cosine` (half of one, down to 0), `coslog4` (four ever longer waves) or
             `constant`.
         regularization: of dropout and weight decay: `constant`, or `flat_cosine`: from the middle of the run on they
             fall to 0 along half a cosine.
-        label_smoothing: share of each label spread over all classes in training.
+        label_smoothing: share of each label spread over all classes, by their shares, in training; the default
+            recipe's is 0 where one class has 90 % of the rows.
         class_weight: `balanced` weighs rows so that all classes count alike; `none` does not.
         drop_categories: share of the cells of categorical columns that read as unknown in training, so that the
             network knows what to make of a category that it has not seen; only where serving takes such categories.
@@ -90,9 +93,10 @@ class TrainConfig:
         epochs: passes over the training part, at most.
         patience: epochs without a new best after which to stop; None never stops early.
         select_by: what the best epoch has least of on the validation part: `loss`, or `error` (misclassified rows, or
-            the loss of a regression); of equal losses the first is kept, of equal errors the last.
-        calibrate: whether a classifier's probabilities are sharpened or softened by one temperature that fits the
-            validation part (Guo et al. 2017).
+            the loss of a regression); of equal losses the first is kept, of equal errors the last. The default
+            recipe's is `loss` where one class has 90 % of the rows.
+        calibrate: whether a classifier's probabilities are calibrated on the validation part, by one temperature (Guo
+            et al. 2017) and by class.
         clamp: whether a regression's answers are kept within the range of the training part.
         precision: of matrix products in training: `float32`, or `bfloat16` where that is faster; weights, sums and
             what is served stay float32.
@@ -145,15 +149,20 @@ class TrainConfig:
         self._fill_in()
         self._check()
 
-    def for_task(self, task: Task) -> TrainConfig:
+    def for_task(self, task: Task, *, largest_share: float = 0.0) -> TrainConfig:
         """With everything set, also what the recipe has for one task only.
+
+        Args:
+            task: the table's.
+            largest_share: share of the most frequent class, as `TrainingTable.largest_share` has it.
 
         Raises:
             ConfigError: what was asked for is of the other task.
         """
+        share = 0.0 if self.class_weight == "balanced" else largest_share  # balanced, all classes have the same
         waiting = {
             name: value
-            for name, value in recipes.values_for(task, self.recipe).items()
+            for name, value in recipes.values_for(task, self.recipe, largest_share=share).items()
             if getattr(self, name) is None and self.engine == "torch"
         }
         if task == "regression" and self.label_smoothing:
@@ -250,7 +259,8 @@ class TrainConfig:
             ("class_weight", ClassWeight),
             ("precision", Precision),
         ):
-            _one_of(name, getattr(self, name), literal)
+            if name != "select_by" or self.select_by is not None:  # None until the task is known
+                _one_of(name, getattr(self, name), literal)
         if self.parametrization not in ("standard", "ntk"):
             raise ConfigError(f"parametrization must be standard or ntk; got {self.parametrization!r}.")
         if self.engine == "perceptron":
@@ -266,7 +276,9 @@ class TrainConfig:
             _share("label_smoothing", self.label_smoothing)
         _share("beta2", self.beta2)
         _share("drop_categories", self.drop_categories)
-        if not _is_number(self.weight_decay) or not 0 <= float(self.weight_decay) < math.inf:
+        if self.weight_decay is not None and not (
+            _is_number(self.weight_decay) and 0 <= float(self.weight_decay) < math.inf
+        ):
             raise ConfigError(f"weight_decay must be 0 or more, got {self.weight_decay!r}.")
         for name in ("learned_activation", "scale_inputs", "drop_last", "calibrate", "clamp"):
             value = getattr(self, name)

@@ -26,9 +26,10 @@ from models.fuse import InferenceNetwork
 from models.labels import Label
 from models.schema import ClassTarget
 from models.store import ModelVersion, Store
-from training.calibration import fit_temperature
+from training.calibration import calibrate
 from training.checkpoint_sections import data_section, notes, training_section
 from training.config import TrainConfig
+from training.data.class_balance import class_shares
 from training.data.column_choices import ColumnChoices
 from training.data.split import PARTS, Split
 from training.data.training_table import TrainingTable
@@ -159,7 +160,7 @@ def fit_table(
     Raises:
         DataError, ConfigError, TrainingError: as `fit` does.
     """
-    config = config.for_task(table.task)
+    config = config.for_task(table.task, largest_share=table.largest_share)
     if resume and config.engine != "torch":
         raise ConfigError(f"a run of the {config.engine} engine cannot be resumed: it is of the torch engine only.")
     if resume and keep is None:
@@ -213,7 +214,8 @@ def fitted_model(
         data=data_section(table, config, rows.split),
     )
     if config.calibrate and config.split is not None and checkpoint.config.output == "softmax":
-        checkpoint = _calibrated(checkpoint, rows)
+        is_honest = config.select_by == "loss" and not config.label_smoothing
+        checkpoint = _calibrated(checkpoint, rows, is_honest=is_honest)
     # Measured on the network that will answer, folded and rounded, rather than on the one that was trained.
     network = checkpoint.inference_network()
     metrics = {
@@ -234,14 +236,14 @@ def _answers(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[Any]:
     return np.concatenate([network.answer(piece) for piece in _pieces(network, x)])
 
 
-def _calibrated(checkpoint: Checkpoint, rows: PreparedRows) -> Checkpoint:
-    """The checkpoint with the temperature that fits the validation part."""
+def _calibrated(checkpoint: Checkpoint, rows: PreparedRows, *, is_honest: bool) -> Checkpoint:
+    """The checkpoint with the calibration that fits the validation part."""
     network = checkpoint.inference_network()
     pieces = _pieces(network, rows.x["validation"])
     of_members = np.concatenate([network.forward_members(piece) for piece in pieces], axis=1)
-    weight = None if rows.weight is None else rows.weight["validation"]
-    temperature = fit_temperature(of_members, rows.y["validation"], weight)
-    return replace(checkpoint, config=replace(checkpoint.config, temperature=temperature))
+    train, validation = (None if rows.weight is None else rows.weight[part] for part in ("train", "validation"))
+    shares = class_shares(rows.y["train"], of_members.shape[2], train)
+    return calibrate(checkpoint, of_members, rows.y["validation"], validation, shares=shares, is_honest=is_honest)
 
 
 def _pieces(network: InferenceNetwork, x: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:

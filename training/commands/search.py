@@ -137,7 +137,7 @@ def _run(arguments: argparse.Namespace) -> None:
     errors = Console(stderr=True, quiet=arguments.quiet)
     given = settings_of(arguments)
     table, config = read_table(arguments.source, name=arguments.name, settings=given, **table_of(arguments))
-    config = config.for_task(table.task)
+    config = config.for_task(table.task, largest_share=table.largest_share)
     space = _space(arguments, config, table.task, fixed=tuple(given))
     metric = choose_metric(table, config, arguments.metric)
 

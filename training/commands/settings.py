@@ -151,7 +151,7 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
     add("--select-by", "what the best epoch has least of on the validation part: loss or error", **_choice(Selection))
     add(
         "--calibrate",
-        "fit a temperature to the validation part, so that probabilities are honest (default: yes)",
+        "fit a temperature, and shifts by class, to the validation part, so that probabilities are honest (default: yes)",
         action=argparse.BooleanOptionalAction,
     )
     add("--precision", "of matrix products in training (default: float32)", choices=get_args(Precision))
