@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 2 where something was refused, 130 where the user interrupted.
     """
     parsed = build_parser().parse_args(arguments)
+    parsed.line = sys.argv[1:] if arguments is None else list(arguments)  # for commands that are offered
     try:
         parsed.run(parsed)
     except AxonError as error:

@@ -32,6 +32,7 @@ _OPTIMIZERS: dict[Engine, tuple[Optimizer, ...]] = {
     "torch": ("adamw", "adam"),
     "numpy": ("sgd",),
     "perceptron": ("perceptron",),
+    "linear": ("solver",),
 }
 _MIN_BATCH, _MAX_BATCH, _BATCHES_PER_EPOCH = 16, 1024, 32
 
@@ -53,11 +54,12 @@ class TrainConfig:
     """Describes one training run. A field that is not given is the recipe's: `training.recipes` has the values.
 
     Attributes:
-        engine: `torch` (PyTorch), `numpy` (from scratch) or `perceptron` (Rosenblatt's rule; two classes only).
+        engine: `torch` (PyTorch), `numpy` (from scratch), `perceptron` (Rosenblatt's rule; two classes only) or
+            `linear` (no hidden layers: logistic or ridge regression, solved).
         recipe: `default` (RealMLP's, strong on tables) or `classic` (BatchNorm, dropout, He, Adam).
         members: networks trained side by side from different initial weights and served as one, by the mean of their
             answers (Lakshminarayanan et al. 2017, deep ensembles).
-        hidden_sizes: widths of the hidden layers; none for a perceptron.
+        hidden_sizes: widths of the hidden layers; none for a perceptron and a linear model.
         activation, dropout, normalization, bias: as in `MLPConfig`. The default recipe's activation and learning rate
             depend on the task, as do its label smoothing, weight decay, `select_by` and clamp; they stay None until
             `for_task`.
@@ -72,11 +74,11 @@ class TrainConfig:
         embedding_size: of each column of more than nine categories; 0 to make them one-hot too.
         scale_inputs: whether each feature has a learned scale.
         optimizer: torch: `adamw` (decoupled weight decay) or `adam` (L2 penalty); numpy: `sgd` with momentum 0.9;
-            perceptron: its own rule.
+            perceptron: its own rule; linear: a solver.
         learning_rate: at its highest.
         beta2: Adam's share of the old in the mean square of gradients.
         weight_decay: on matrices, and in the NTK parametrisation on all but biases; the default recipe's is higher
-            where one class has 90 % of the rows.
+            where one class has 90 % of the rows. Of a linear model, the L2 penalty beside the summed loss.
         schedule: of the learning rate: `cosine` (half of one, down to 0), `coslog4` (four ever longer waves) or
             `constant`.
         regularization: of dropout and weight decay: `constant`, or `flat_cosine`: from the middle of the run on they
@@ -265,6 +267,8 @@ class TrainConfig:
             raise ConfigError(f"parametrization must be standard or ntk; got {self.parametrization!r}.")
         if self.engine == "perceptron":
             self._check_perceptron()
+        elif self.engine == "linear":
+            self._check_linear()
         elif self.engine == "numpy":
             self._check_plain("the numpy engine")
         if self.learning_rate is not None:
@@ -316,6 +320,17 @@ class TrainConfig:
                 raise ConfigError(f"a perceptron learns a row at a time by its own rule and has no {name}.")
         self._check_plain("a perceptron")
 
+    def _check_linear(self) -> None:
+        """Refuses what a solved model without hidden layers does not have."""
+        plain = recipes.values_of("linear", "classic")
+        for name in ("hidden_sizes", "dropout", "normalization", "activation", "initialization"):
+            if getattr(self, name) != plain[name]:
+                raise ConfigError(f"a linear model has no hidden layers and no {name}={getattr(self, name)!r}.")
+        for name in ("learning_rate", "batch_size", "epochs", "patience", "clip_norm", "drop_categories"):
+            if getattr(self, name) != plain[name]:
+                raise ConfigError(f"a linear model is solved, not trained in steps, and has no {name}.")
+        self._check_plain("a linear model")
+
     def _check_plain(self, who: str) -> None:
         """Refuses the parts that only the torch engine has."""
         plain = recipes.values_of(self.engine, "classic")
@@ -336,7 +351,7 @@ class TrainConfig:
             if getattr(self, name) != plain[name]:
                 raise ConfigError(f"{who} has no {name}={getattr(self, name)!r}: use --engine torch.")
         for name, absent in (("members", 1), ("class_weight", "none"), ("precision", "float32")):
-            if getattr(self, name) != absent:
+            if getattr(self, name) != absent and (name, self.engine) != ("class_weight", "linear"):
                 raise ConfigError(f"{who} has no {name}={getattr(self, name)!r}: use --engine torch.")
         if self.initialization == "data":
             raise ConfigError(f"{who} has no initialization='data': use --engine torch.")

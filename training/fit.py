@@ -35,7 +35,7 @@ from training.data.split import PARTS, Split
 from training.data.training_table import TrainingTable
 from training.engines.engine import OnEpoch, ShouldStop, Trained
 from training.engines.train import train
-from training.metrics import Metrics, evaluate
+from training.metrics import Metrics, constant_answers, evaluate
 from training.prepared_rows import PreparedRows, prepare
 from training.resume import ResumeFile
 from training.sources import read_table
@@ -67,6 +67,14 @@ class FittedModel:
     def metrics(self) -> dict[str, Metrics]:
         """Figures by part: `train`, `validation`, `test`."""
         return dict(self.checkpoint.metrics)
+
+    def constant_metrics(self, part: str = "test") -> Metrics:
+        """Figures of the constant answer on a part: the training part's class shares, or its mean."""
+        table, rows = self.table, getattr(self.split, part)
+        train = self.split.train
+        weight = None if table.weight is None else table.weight[train]
+        answers = constant_answers(table.target[train], len(rows), classes=len(table.labels), weight=weight)
+        return evaluate("softmax" if table.labels else "linear", answers, table.target[rows])
 
     def predict(self, rows: Sequence[Any]) -> list[Label]:
         """Labels as in the table, or values, for raw rows: lists in column order, or mappings by column name.

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from models.config import Task
 
-Engine = Literal["torch", "numpy", "perceptron"]
+Engine = Literal["torch", "numpy", "perceptron", "linear"]
 Recipe = Literal["default", "classic"]
-Optimizer = Literal["adamw", "adam", "sgd", "perceptron"]
+Optimizer = Literal["adamw", "adam", "sgd", "perceptron", "solver"]
 Schedule = Literal["cosine", "coslog4", "constant"]
 Regularization = Literal["constant", "flat_cosine"]
 Scaling = Literal["standard", "robust"]
@@ -118,6 +118,18 @@ _ENGINES: Mapping[Engine, Mapping[str, Any]] = {
         "hidden_sizes": (),
         "optimizer": "perceptron",
         "learning_rate": 1.0,
+    },
+    # Solved, not stepped: the penalty is scikit-learn's default, under which probabilities are honest as they are.
+    "linear": {
+        **_PLAIN,
+        "drop_categories": 0.0,
+        "hidden_sizes": (),
+        "optimizer": "solver",
+        "learning_rate": 1.0,
+        "weight_decay": 1.0,
+        "epochs": 1,
+        "patience": None,
+        "calibrate": False,
     },
 }
 

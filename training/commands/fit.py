@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,9 @@ from training.fit import FittedModel, fit
 from training.interrupt import stopping_on_interrupt
 from training.progress import progress
 from training.report import metrics_table, print_table, result
-from training.reporting.comparison import Comparison
+from training.reporting.comparison import LINEAR, TREES, Comparison
 from training.reporting.files import CARD_FILE, REPORT_FILE, write_report
+from training.reporting.keeping import trees_code
 from training.reporting.tensorboard import tensorboard_log
 from training.resume import ResumeFile
 from training.sources import model_name
@@ -53,6 +56,7 @@ examples:
   python -m training fit flowers.csv --target species
   python -m training fit houses.parquet --target price --drop id --categorical postcode --hidden 128,64
   python -m training fit xor --engine perceptron
+  python -m training fit flowers.csv --target species --linear
   python -m training fit flowers.csv --target species --json --quiet
   python -m training fit flowers.csv --target species --baselines --tensorboard runs
 
@@ -128,6 +132,7 @@ def _run(arguments: argparse.Namespace) -> None:
         if comparison is not None:
             print_table(_comparison_table(comparison))
             print(comparison.advice)
+            _tell_how_to_keep(arguments, model, comparison)
         for path in files.values():
             print(path)
     print(f"published {published}")
@@ -166,6 +171,34 @@ def _comparison_table(comparison: Comparison) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def _tell_how_to_keep(arguments: argparse.Namespace, model: FittedModel, comparison: Comparison) -> None:
+    if comparison.preferred == LINEAR:
+        print(f"To train, publish and serve the linear model:\n  {_linear_command(arguments.line)}")
+    elif comparison.preferred == TREES:
+        source = None if arguments.source in DATASETS else arguments.source
+        print("To keep the trees, in Python (the server does not serve them):\n")
+        print(trees_code(model.table, source))
+        print()
+
+
+def _linear_command(line: Sequence[str]) -> str:
+    """The command that was typed, with the linear model in place of the network's options."""
+    settings = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add_settings(settings)
+    settings.add_argument("--publish")
+    for flag in ("--baselines", "--resume", "--no-publish"):
+        settings.add_argument(flag, action="store_true")
+    given, rest = settings.parse_known_args(line)
+    kept = list(rest)
+    if hasattr(given, "seed"):
+        kept += ["--seed", str(given.seed)]
+    if hasattr(given, "split"):
+        kept += ["--split", "none" if given.split is None else "/".join(f"{share:.9g}" for share in given.split)]
+    if getattr(given, "class_weight", "none") != "none":
+        kept += ["--class-weight", given.class_weight]
+    return shlex.join(["python", "-m", "training", *kept, "--linear"])
 
 
 def _fit_with_progress(errors: Console, source: str, *, log: Path | None, **arguments: Any) -> FittedModel:
