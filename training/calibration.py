@@ -1,48 +1,229 @@
-"""Honest probabilities: one temperature for all logits, fitted on rows that the network did not learn from.
+"""Honest probabilities: a temperature about the classes' shares and a shift by class, fitted on rows not learned from.
 
-Guo, Pleiss, Sun & Weinberger 2017, On calibration of modern neural networks. It changes no prediction of a single
-network: only how sure it is.
+Of logits z the network serves the softmax of z/T + b. The temperature T (Guo, Pleiss, Sun & Weinberger 2017, On
+calibration of modern neural networks) moves all probabilities towards the classes' shares in the training part, or
+away from them: b = (1 - 1/T)·log(shares). What a network that has learned too much converges to is then the constant
+answer, also where one class is rare. A shift δ by class is added to b where validation rows show that it helps.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models.checkpoint import Checkpoint
 
 _RANGE = (math.log(0.05), math.log(20.0))  # of ln T: beyond it, something else is wrong
 # Before any evidence, ln T is taken to be normal about 0 with this deviation. Where a few validation rows are all
 # right, likelihood alone would have a temperature of 0, which is certainty.
 _PRIOR_STD = 0.5
+# A network that learned from unsmoothed labels, and whose epoch was chosen by its loss, is about as sure as it should
+# be: it takes more rows to say otherwise.
+_HONEST_STD = 0.3
+_SHIFT_STD = 0.5  # likewise of each class's shift δ
 _TINY = 1e-30
+_CLEAR = 2.0  # standard errors by which shifts have to be better on rows that they were not fitted on
+_MIN_ROWS = 40  # fewer cannot show that
+_MAX_CELLS = 4_000_000  # members · rows · classes: beyond, shifts are not tried, which takes seconds and says little
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Calibration:
+    """What turns logits z into those that are served: z/temperature + shift.
+
+    Attributes:
+        temperature: divisor of the logits.
+        shift: `(classes,)` float64 with mean 0, added to the divided logits.
+        by_class: whether the validation rows asked for shifts beyond those of the classes' shares.
+    """
+
+    temperature: float
+    shift: NDArray[np.float64]
+    by_class: bool = False
+
+    def applied_to(self, checkpoint: Checkpoint) -> Checkpoint:
+        """The checkpoint that serves calibrated answers: its temperature set, the shift in the last Linear's bias."""
+        config = replace(checkpoint.config, temperature=self.temperature)
+        calibrated = replace(checkpoint, config=config)
+        if not self.shift.any():
+            return calibrated
+        name = _last_bias(checkpoint)
+        bias = checkpoint.tensors[name].astype(np.float64) + self.temperature * self.shift  # ([members,] classes)
+        told: dict[str, Any] = {"calibrated_by_class": self.by_class}
+        return replace(
+            calibrated,
+            tensors={**checkpoint.tensors, name: bias.astype(np.float32)},
+            training={**checkpoint.training, **told},
+        )
+
+
+def calibrate(
+    checkpoint: Checkpoint,
+    probabilities: NDArray[np.float32],
+    truth: NDArray[np.int64],
+    weight: NDArray[np.float64] | None,
+    *,
+    shares: NDArray[np.float64],
+    is_honest: bool = False,
+) -> Checkpoint:
+    """Gives the checkpoint whose probabilities fit the validation part; the arguments are `fit_calibration`'s."""
+    if not checkpoint.config.bias:  # nothing to put a shift into
+        temperature = fit_temperature(probabilities, truth, weight)
+        return Calibration(temperature=temperature, shift=np.zeros(len(shares))).applied_to(checkpoint)
+    found = fit_calibration(probabilities, truth, weight, shares=shares, is_honest=is_honest)
+    return found.applied_to(checkpoint)
+
+
+def fit_calibration(
+    probabilities: NDArray[np.float32],
+    truth: NDArray[np.int64],
+    weight: NDArray[np.float64] | None = None,
+    *,
+    shares: NDArray[np.float64],
+    is_honest: bool = False,
+) -> Calibration:
+    """The temperature that is likeliest, and the shifts by class where they are clearly better than none.
+
+    Whether they are is judged by two halves of the rows, each by what the other half fits.
+
+    Args:
+        probabilities: `(members, rows, classes)` of each member, at a temperature of 1.
+        truth: `(rows,)` class indices.
+        weight: `(rows,)` how much each row counts; None for all alike.
+        shares: `(classes,)` of the training part.
+        is_honest: whether labels were not smoothed and the epoch was chosen by the validation loss.
+    """
+    centre = _centre(shares, rows=len(truth))
+    rows = _Rows.of(probabilities, truth, weight, centre, std=_HONEST_STD if is_honest else _PRIOR_STD)
+    temperature = rows.temperature()
+    delta = np.zeros(len(shares))
+    by_class = len(truth) >= _MIN_ROWS and rows.logs.size <= _MAX_CELLS and _shifts_help(rows)
+    if by_class:
+        temperature, delta = rows.temperature_and_shifts()
+    shift = (1 - 1 / temperature) * centre + delta
+    return Calibration(temperature=temperature, shift=shift - shift.mean(), by_class=by_class)
 
 
 def fit_temperature(
     probabilities: NDArray[np.float32], truth: NDArray[np.int64], weight: NDArray[np.float64] | None = None
 ) -> float:
-    """The temperature that is likeliest, given the truth and that most are near 1.
+    """The temperature about even shares that is likeliest, given the truth and that most are near 1.
 
     Args:
         probabilities: `(members, rows, classes)` of each member, at a temperature of 1.
         truth: `(rows,)` class indices.
         weight: `(rows,)` how much each row counts; None for all alike.
     """
-    # Imported here: SciPy's optimisers take a moment, and a regression needs none.
-    from scipy.optimize import minimize_scalar
+    return _Rows.of(probabilities, truth, weight, np.zeros(probabilities.shape[2])).temperature()
 
-    logits = np.log(np.maximum(probabilities.astype(np.float64), _TINY))
-    rows = np.arange(len(truth))
-    counts = np.ones(len(truth)) if weight is None else weight / weight.mean()
 
-    def loss(log_temperature: float) -> float:
-        scaled = logits / math.exp(log_temperature)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Rows:
+    """Rows to calibrate on.
+
+    Attributes:
+        logs: `(members, rows, classes)` float64 log-probabilities less the centre.
+        truth: `(rows,)` class indices.
+        counts: `(rows,)` weights with mean 1.
+        centre: `(classes,)` log shares that a temperature moves probabilities about.
+        std: standard deviation of ln T before any evidence.
+    """
+
+    logs: NDArray[np.float64]
+    truth: NDArray[np.int64]
+    counts: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    std: float = _PRIOR_STD
+
+    @classmethod
+    def of(
+        cls,
+        probabilities: NDArray[np.float32],
+        truth: NDArray[np.int64],
+        weight: NDArray[np.float64] | None,
+        centre: NDArray[np.float64],
+        std: float = _PRIOR_STD,
+    ) -> _Rows:
+        logs = np.log(np.maximum(probabilities.astype(np.float64), _TINY)) - centre
+        counts = np.ones(len(truth)) if weight is None else weight / weight.mean()
+        return cls(logs=logs, truth=truth, counts=counts, centre=centre, std=std)
+
+    def take(self, rows: NDArray[np.int64]) -> _Rows:
+        return replace(self, logs=self.logs[:, rows], truth=self.truth[rows], counts=self.counts[rows])
+
+    def surprise(self, log_temperature: float, delta: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """(rows,) -log p(true class)."""
+        _, of_members = self._of_truth(log_temperature, delta)
+        return np.asarray(-np.log(np.maximum(of_members.mean(axis=0), _TINY)))
+
+    def temperature(self) -> float:
+        """The likeliest temperature without shifts."""
+        # Imported here: SciPy's optimisers take a moment, and a regression needs none.
+        from scipy.optimize import minimize_scalar
+
+        def loss(log_temperature: float) -> float:
+            return float(self.counts @ self.surprise(log_temperature) + 0.5 * (log_temperature / self.std) ** 2)
+
+        found = minimize_scalar(loss, bounds=_RANGE, method="bounded", options={"xatol": 1e-4})
+        return float(f"{math.exp(found.x):.6g}")
+
+    def temperature_and_shifts(self) -> tuple[float, NDArray[np.float64]]:
+        """The likeliest temperature and (classes,) shifts together."""
+        from scipy.optimize import minimize
+
+        def loss(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            log_temperature, delta = float(point[0]), point[1:]
+            probabilities, of_members = self._of_truth(log_temperature, delta)
+            of_truth = np.maximum(of_members.mean(axis=0), _TINY)
+            value = -float(self.counts @ np.log(of_truth))
+            share = self.counts * of_members / (of_truth * len(of_members))  # (members, rows)
+            slope = probabilities * share[..., None]  # by the scaled logits, (members, rows, classes)
+            slope[:, np.arange(len(self.truth)), self.truth] -= share
+            by_log = -float((slope * self.logs).sum()) / math.exp(log_temperature)
+            gradient = np.array([by_log + log_temperature / self.std**2, *(slope.sum(axis=(0, 1)))])
+            gradient[1:] += delta / _SHIFT_STD**2
+            prior = 0.5 * (log_temperature / self.std) ** 2 + 0.5 * float(delta @ delta) / _SHIFT_STD**2
+            return value + prior, gradient
+
+        start = np.zeros(1 + len(self.centre))
+        bounds = [_RANGE, *[(None, None)] * len(self.centre)]
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
+        return float(f"{math.exp(found.x[0]):.6g}"), np.asarray(found.x[1:])
+
+    def _of_truth(
+        self, log_temperature: float, delta: NDArray[np.float64] | None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(members, rows, classes) probabilities, and (members, rows) those of the true class."""
+        scaled = self.logs / math.exp(log_temperature)
+        scaled += self.centre if delta is None else self.centre + delta
         scaled -= scaled.max(axis=-1, keepdims=True)
-        of_members = np.exp(scaled)
-        of_members /= of_members.sum(axis=-1, keepdims=True)
-        of_truth = of_members.mean(axis=0)[rows, truth]
-        surprise = -(counts * np.log(np.maximum(of_truth, _TINY))).sum()
-        return float(surprise + 0.5 * (log_temperature / _PRIOR_STD) ** 2)
+        np.exp(scaled, out=scaled)
+        scaled /= scaled.sum(axis=-1, keepdims=True)
+        return scaled, scaled[:, np.arange(len(self.truth)), self.truth]
 
-    found = minimize_scalar(loss, bounds=_RANGE, method="bounded", options={"xatol": 1e-4})
-    return float(f"{math.exp(found.x):.6g}")
+
+def _shifts_help(rows: _Rows) -> bool:
+    """Whether shifts that one half of the rows fits are clearly better on the other half."""
+    halves = np.empty(len(rows.truth), dtype=np.int64)
+    halves[np.argsort(rows.truth, kind="stable")] = np.arange(len(rows.truth)) % 2  # each has its share of each class
+    gains = np.empty(len(rows.truth))
+    for half in (0, 1):
+        fitted, judged = rows.take(np.flatnonzero(halves != half)), rows.take(np.flatnonzero(halves == half))
+        temperature, delta = fitted.temperature_and_shifts()
+        without = judged.surprise(math.log(fitted.temperature()))
+        gains[halves == half] = judged.counts * (without - judged.surprise(math.log(temperature), delta))
+    return float(gains.mean()) > _CLEAR * float(gains.std(ddof=1)) / math.sqrt(len(gains))
+
+
+def _centre(shares: NDArray[np.float64], *, rows: int) -> NDArray[np.float64]:
+    """(classes,) log shares with mean 0; a class that the training part lacks has less than one row of `rows`."""
+    logs = np.log(np.maximum(shares, 0.5 / max(rows, 1) / len(shares)))
+    return np.asarray(logs - logs.mean())
+
+
+def _last_bias(checkpoint: Checkpoint) -> str:
+    return f"layers.{len(checkpoint.config.layer_sizes) - 2}.bias"

@@ -33,7 +33,7 @@ def training_section(config: TrainConfig, trained: Trained, *, rows: int) -> dic
         # Seven digits are all that float32 has.
         "history": {name: [float(f"{value:.7g}") for value in values] for name, values in trained.history.items()},
     }
-    if config.engine != "perceptron":
+    if config.engine not in ("perceptron", "linear"):
         section["batch_size"] = config.batch_size_for(rows)
     return section if trained.verdict is None else section | {"verdict": trained.verdict}
 
@@ -57,6 +57,11 @@ def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Tr
     told += table.notes
     if config.split is None:
         told.append(f"Trained, validated and tested on the same {table.rows} rows: the figures tell what was learned.")
+    if config.class_weight == "balanced":
+        told.append(
+            "Classes are balanced (class_weight): rare ones are found more often, and probabilities are those of a "
+            "table whose classes are equally common. Leave --class-weight out for probabilities as the table has them."
+        )
     if trained.stopped == "asked":
         told.append(f"Stopped on request after epoch {trained.epochs_run}; epoch {trained.best_epoch} is kept.")
     for name, count in unseen_categories(schema, table).items():

@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0, 2 where something was refused, 130 or 143 where a signal interrupted, or the command's own.
     """
     parsed = build_parser().parse_args(arguments)
+    parsed.line = sys.argv[1:] if arguments is None else list(arguments)  # for commands that are offered
     try:
         return parsed.run(parsed) or 0
     except AxonError as error:

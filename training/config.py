@@ -32,6 +32,7 @@ _OPTIMIZERS: dict[Engine, tuple[Optimizer, ...]] = {
     "torch": ("adamw", "adam"),
     "numpy": ("sgd",),
     "perceptron": ("perceptron",),
+    "linear": ("solver",),
 }
 _MIN_BATCH, _MAX_BATCH, _BATCHES_PER_EPOCH = 16, 1024, 32
 
@@ -53,13 +54,15 @@ class TrainConfig:
     """Describes one training run. A field that is not given is the recipe's: `training.recipes` has the values.
 
     Attributes:
-        engine: `torch` (PyTorch), `numpy` (from scratch) or `perceptron` (Rosenblatt's rule; two classes only).
+        engine: `torch` (PyTorch), `numpy` (from scratch), `perceptron` (Rosenblatt's rule; two classes only) or
+            `linear` (no hidden layers: logistic or ridge regression, solved).
         recipe: `default` (RealMLP's, strong on tables) or `classic` (BatchNorm, dropout, He, Adam).
         members: networks trained side by side from different initial weights and served as one, by the mean of their
             answers (Lakshminarayanan et al. 2017, deep ensembles).
-        hidden_sizes: widths of the hidden layers; none for a perceptron.
+        hidden_sizes: widths of the hidden layers; none for a perceptron and a linear model.
         activation, dropout, normalization, bias: as in `MLPConfig`. The default recipe's activation and learning rate
-            depend on the task, as do its label smoothing and its clamp; they stay None until `for_task`.
+            depend on the task, as do its label smoothing, weight decay, `select_by` and clamp; they stay None until
+            `for_task`.
         learned_activation: whether each hidden unit learns how much of its activation it takes.
         initialization: `he`, `xavier`, or `data`: unit spread of each unit over a sample of the training part, biases
             at minus a random mean of five rows (RealMLP's he+5).
@@ -71,15 +74,17 @@ class TrainConfig:
         embedding_size: of each column of more than nine categories; 0 to make them one-hot too.
         scale_inputs: whether each feature has a learned scale.
         optimizer: torch: `adamw` (decoupled weight decay) or `adam` (L2 penalty); numpy: `sgd` with momentum 0.9;
-            perceptron: its own rule.
+            perceptron: its own rule; linear: a solver.
         learning_rate: at its highest.
         beta2: Adam's share of the old in the mean square of gradients.
-        weight_decay: on matrices, and in the NTK parametrisation on all but biases.
+        weight_decay: on matrices, and in the NTK parametrisation on all but biases; the default recipe's is higher
+            where one class has 90 % of the rows. Of a linear model, the L2 penalty beside the summed loss.
         schedule: of the learning rate: `cosine` (half of one, down to 0), `coslog4` (four ever longer waves) or
             `constant`.
         regularization: of dropout and weight decay: `constant`, or `flat_cosine`: from the middle of the run on they
             fall to 0 along half a cosine.
-        label_smoothing: share of each label spread over all classes in training.
+        label_smoothing: share of each label spread over all classes, by their shares, in training; the default
+            recipe's is 0 where one class has 90 % of the rows.
         class_weight: `balanced` weighs rows so that all classes count alike; `none` does not.
         drop_categories: share of the cells of categorical columns that read as unknown in training, so that the
             network knows what to make of a category that it has not seen; only where serving takes such categories.
@@ -90,9 +95,10 @@ class TrainConfig:
         epochs: passes over the training part, at most.
         patience: epochs without a new best after which to stop; None never stops early.
         select_by: what the best epoch has least of on the validation part: `loss`, or `error` (misclassified rows, or
-            the loss of a regression); of equal losses the first is kept, of equal errors the last.
-        calibrate: whether a classifier's probabilities are sharpened or softened by one temperature that fits the
-            validation part (Guo et al. 2017).
+            the loss of a regression); of equal losses the first is kept, of equal errors the last. The default
+            recipe's is `loss` where one class has 90 % of the rows.
+        calibrate: whether a classifier's probabilities are calibrated on the validation part, by one temperature (Guo
+            et al. 2017) and by class.
         clamp: whether a regression's answers are kept within the range of the training part.
         precision: of matrix products in training: `float32`, or `bfloat16` where that is faster; weights, sums and
             what is served stay float32.
@@ -145,15 +151,20 @@ class TrainConfig:
         self._fill_in()
         self._check()
 
-    def for_task(self, task: Task) -> TrainConfig:
+    def for_task(self, task: Task, *, largest_share: float = 0.0) -> TrainConfig:
         """With everything set, also what the recipe has for one task only.
+
+        Args:
+            task: the table's.
+            largest_share: share of the most frequent class, as `TrainingTable.largest_share` has it.
 
         Raises:
             ConfigError: what was asked for is of the other task.
         """
+        share = 0.0 if self.class_weight == "balanced" else largest_share  # balanced, all classes have the same
         waiting = {
             name: value
-            for name, value in recipes.values_for(task, self.recipe).items()
+            for name, value in recipes.values_for(task, self.recipe, largest_share=share).items()
             if getattr(self, name) is None and self.engine == "torch"
         }
         if task == "regression" and self.label_smoothing:
@@ -250,11 +261,14 @@ class TrainConfig:
             ("class_weight", ClassWeight),
             ("precision", Precision),
         ):
-            _one_of(name, getattr(self, name), literal)
+            if name != "select_by" or self.select_by is not None:  # None until the task is known
+                _one_of(name, getattr(self, name), literal)
         if self.parametrization not in ("standard", "ntk"):
             raise ConfigError(f"parametrization must be standard or ntk; got {self.parametrization!r}.")
         if self.engine == "perceptron":
             self._check_perceptron()
+        elif self.engine == "linear":
+            self._check_linear()
         elif self.engine == "numpy":
             self._check_plain("the numpy engine")
         if self.learning_rate is not None:
@@ -266,7 +280,9 @@ class TrainConfig:
             _share("label_smoothing", self.label_smoothing)
         _share("beta2", self.beta2)
         _share("drop_categories", self.drop_categories)
-        if not _is_number(self.weight_decay) or not 0 <= float(self.weight_decay) < math.inf:
+        if self.weight_decay is not None and not (
+            _is_number(self.weight_decay) and 0 <= float(self.weight_decay) < math.inf
+        ):
             raise ConfigError(f"weight_decay must be 0 or more, got {self.weight_decay!r}.")
         for name in ("learned_activation", "scale_inputs", "drop_last", "calibrate", "clamp"):
             value = getattr(self, name)
@@ -304,6 +320,17 @@ class TrainConfig:
                 raise ConfigError(f"a perceptron learns a row at a time by its own rule and has no {name}.")
         self._check_plain("a perceptron")
 
+    def _check_linear(self) -> None:
+        """Refuses what a solved model without hidden layers does not have."""
+        plain = recipes.values_of("linear", "classic")
+        for name in ("hidden_sizes", "dropout", "normalization", "activation", "initialization"):
+            if getattr(self, name) != plain[name]:
+                raise ConfigError(f"a linear model has no hidden layers and no {name}={getattr(self, name)!r}.")
+        for name in ("learning_rate", "batch_size", "epochs", "patience", "clip_norm", "drop_categories"):
+            if getattr(self, name) != plain[name]:
+                raise ConfigError(f"a linear model is solved, not trained in steps, and has no {name}.")
+        self._check_plain("a linear model")
+
     def _check_plain(self, who: str) -> None:
         """Refuses the parts that only the torch engine has."""
         plain = recipes.values_of(self.engine, "classic")
@@ -324,7 +351,7 @@ class TrainConfig:
             if getattr(self, name) != plain[name]:
                 raise ConfigError(f"{who} has no {name}={getattr(self, name)!r}: use --engine torch.")
         for name, absent in (("members", 1), ("class_weight", "none"), ("precision", "float32")):
-            if getattr(self, name) != absent:
+            if getattr(self, name) != absent and (name, self.engine) != ("class_weight", "linear"):
                 raise ConfigError(f"{who} has no {name}={getattr(self, name)!r}: use --engine torch.")
         if self.initialization == "data":
             raise ConfigError(f"{who} has no initialization='data': use --engine torch.")

@@ -26,15 +26,16 @@ from models.fuse import InferenceNetwork
 from models.labels import Label
 from models.schema import ClassTarget
 from models.store import ModelVersion, Store
-from training.calibration import fit_temperature
+from training.calibration import calibrate
 from training.checkpoint_sections import data_section, notes, training_section
 from training.config import TrainConfig
+from training.data.class_balance import class_shares
 from training.data.column_choices import ColumnChoices
 from training.data.split import PARTS, Split
 from training.data.training_table import TrainingTable
 from training.engines.engine import OnEpoch, ShouldStop, Trained
 from training.engines.train import train
-from training.metrics import Metrics, evaluate
+from training.metrics import Metrics, constant_answers, evaluate
 from training.prepared_rows import PreparedRows, prepare
 from training.resume import ResumeFile
 from training.sources import read_table
@@ -68,6 +69,14 @@ class FittedModel:
     def metrics(self) -> dict[str, Metrics]:
         """Figures by part: `train`, `validation`, `test`."""
         return dict(self.checkpoint.metrics)
+
+    def constant_metrics(self, part: str = "test") -> Metrics:
+        """Figures of the constant answer on a part: the training part's class shares, or its mean."""
+        table, rows = self.table, getattr(self.split, part)
+        train = self.split.train
+        weight = None if table.weight is None else table.weight[train]
+        answers = constant_answers(table.target[train], len(rows), classes=len(table.labels), weight=weight)
+        return evaluate("softmax" if table.labels else "linear", answers, table.target[rows])
 
     def predict(self, rows: Sequence[Any]) -> list[Label]:
         """Labels as in the table, or values, for raw rows: lists in column order, or mappings by column name.
@@ -173,7 +182,7 @@ def fit_table(
     Raises:
         DataError, ConfigError, TrainingError: as `fit` does.
     """
-    config = config.for_task(table.task)
+    config = config.for_task(table.task, largest_share=table.largest_share)
     if resume and config.engine != "torch":
         raise ConfigError(f"a run of the {config.engine} engine cannot be resumed: it is of the torch engine only.")
     if resume and keep is None:
@@ -231,7 +240,8 @@ def fitted_model(
         data=data_section(table, config, rows.split),
     )
     if config.calibrate and config.split is not None and checkpoint.config.output == "softmax":
-        checkpoint = _calibrated(checkpoint, rows)
+        is_honest = config.select_by == "loss" and not config.label_smoothing
+        checkpoint = _calibrated(checkpoint, rows, is_honest=is_honest)
     # Measured on the network that will answer, folded and rounded, rather than on the one that was trained.
     network = checkpoint.inference_network()
     metrics = {
@@ -252,14 +262,14 @@ def _answers(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[Any]:
     return np.concatenate([network.answer(piece) for piece in _pieces(network, x)])
 
 
-def _calibrated(checkpoint: Checkpoint, rows: PreparedRows) -> Checkpoint:
-    """The checkpoint with the temperature that fits the validation part."""
+def _calibrated(checkpoint: Checkpoint, rows: PreparedRows, *, is_honest: bool) -> Checkpoint:
+    """The checkpoint with the calibration that fits the validation part."""
     network = checkpoint.inference_network()
     pieces = _pieces(network, rows.x["validation"])
     of_members = np.concatenate([network.forward_members(piece) for piece in pieces], axis=1)
-    weight = None if rows.weight is None else rows.weight["validation"]
-    temperature = fit_temperature(of_members, rows.y["validation"], weight)
-    return replace(checkpoint, config=replace(checkpoint.config, temperature=temperature))
+    train, validation = (None if rows.weight is None else rows.weight[part] for part in ("train", "validation"))
+    shares = class_shares(rows.y["train"], of_members.shape[2], train)
+    return calibrate(checkpoint, of_members, rows.y["validation"], validation, shares=shares, is_honest=is_honest)
 
 
 def _pieces(network: InferenceNetwork, x: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.config import Output
+from training.data.class_balance import class_shares
 
 Metrics = dict[str, float | int]
 
@@ -41,6 +42,25 @@ def evaluate(output: Output, answers: NDArray[np.floating[Any]], truth: NDArray[
         if classes == 2 and 0 < truth.sum() < len(truth):  # one class alone has no pairs to rank
             metrics["roc_auc"] = _roc_auc(probabilities[:, 1], truth)
     return metrics
+
+
+def constant_answers(
+    seen: NDArray[Any], rows: int, *, classes: int, weight: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Answers of the model that looks at no column: the shares of the classes, or the mean.
+
+    Args:
+        seen: `(training rows,)` class indices, or values.
+        rows: number of answers.
+        classes: number of classes; 0 for a regression.
+        weight: `(training rows,)` how much each row counts; None for all alike.
+
+    Returns:
+        `(rows, classes)` probabilities, or `(rows, 1)` values.
+    """
+    if not classes:
+        return np.full((rows, 1), np.average(seen.astype(np.float64), weights=weight))
+    return np.tile(class_shares(seen, classes, weight), (rows, 1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from models.config import Task
 
-Engine = Literal["torch", "numpy", "perceptron"]
+Engine = Literal["torch", "numpy", "perceptron", "linear"]
 Recipe = Literal["default", "classic"]
-Optimizer = Literal["adamw", "adam", "sgd", "perceptron"]
+Optimizer = Literal["adamw", "adam", "sgd", "perceptron", "solver"]
 Schedule = Literal["cosine", "coslog4", "constant"]
 Regularization = Literal["constant", "flat_cosine"]
 Scaling = Literal["standard", "robust"]
@@ -75,7 +75,6 @@ _RECIPES: Mapping[Recipe, Mapping[str, Any]] = {
         "embedding_size": 8,
         "scale_inputs": True,
         "beta2": 0.95,
-        "weight_decay": 0.02,
         "schedule": "coslog4",
         "regularization": "flat_cosine",
         "clip_norm": None,
@@ -83,15 +82,33 @@ _RECIPES: Mapping[Recipe, Mapping[str, Any]] = {
         "drop_last": True,
         "epochs": 256,
         "patience": None,
-        "select_by": "error",
     },
 }
 # What depends on the task: SELU for classes and Mish for values, each with its learning rate. Label smoothing makes for
-# better labels and for probabilities that are too modest, which the temperature mends: docs/decisions/0010.
+# better labels and for probabilities that are too modest, which the calibration mends: docs/decisions/0010.
 _BY_TASK: Mapping[Task, Mapping[str, Any]] = {
-    "classification": {"activation": "selu", "learning_rate": 0.04, "label_smoothing": 0.1, "clamp": False},
-    "regression": {"activation": "mish", "learning_rate": 0.2, "label_smoothing": 0.0, "clamp": True},
+    "classification": {
+        "activation": "selu",
+        "learning_rate": 0.04,
+        "label_smoothing": 0.1,
+        "weight_decay": 0.02,
+        "select_by": "error",
+        "clamp": False,
+    },
+    "regression": {
+        "activation": "mish",
+        "learning_rate": 0.2,
+        "label_smoothing": 0.0,
+        "weight_decay": 0.02,
+        "select_by": "error",
+        "clamp": True,
+    },
 }
+# Where one class has nearly all rows, the answer is a probability rather than a label: smoothing would hide how small
+# it is, the number of errors hardly differs between a good epoch and a bad one, and there are few rows of the other
+# classes to learn from: docs/decisions/0032.
+ONE_SIDED = 0.9  # share of the most frequent class
+_ONE_SIDED_SETTINGS: Mapping[str, Any] = {"label_smoothing": 0.0, "weight_decay": 0.1, "select_by": "loss"}
 _ENGINES: Mapping[Engine, Mapping[str, Any]] = {
     "numpy": {**_PLAIN, "optimizer": "sgd", "learning_rate": 0.05},
     # Its rule looks for weights that make no mistake: rows that change from epoch to epoch would keep it from any.
@@ -101,6 +118,18 @@ _ENGINES: Mapping[Engine, Mapping[str, Any]] = {
         "hidden_sizes": (),
         "optimizer": "perceptron",
         "learning_rate": 1.0,
+    },
+    # Solved, not stepped: the penalty is scikit-learn's default, under which probabilities are honest as they are.
+    "linear": {
+        **_PLAIN,
+        "drop_categories": 0.0,
+        "hidden_sizes": (),
+        "optimizer": "solver",
+        "learning_rate": 1.0,
+        "weight_decay": 1.0,
+        "epochs": 1,
+        "patience": None,
+        "calibrate": False,
     },
 }
 
@@ -117,9 +146,17 @@ def values_of(engine: Engine, recipe: Recipe) -> Mapping[str, Any]:
     return {name: value for name, value in values.items() if name not in waiting}
 
 
-def values_for(task: Task, recipe: Recipe) -> Mapping[str, Any]:
-    """What a recipe sets once the task is known, by field of `TrainConfig`."""
-    return _BY_TASK[task] if recipe == "default" else {}
+def values_for(task: Task, recipe: Recipe, *, largest_share: float = 0.0) -> Mapping[str, Any]:
+    """What a recipe sets once the task is known, by field of `TrainConfig`.
+
+    Args:
+        task: the table's.
+        recipe: its name.
+        largest_share: share of the most frequent class; 0 where it is not known, or for a regression.
+    """
+    if recipe != "default":
+        return {}
+    return {**_BY_TASK[task], **(_ONE_SIDED_SETTINGS if largest_share >= ONE_SIDED else {})}
 
 
 def learning_rate_factor(name: str) -> float:

@@ -33,6 +33,7 @@ def result(model: FittedModel, published: ModelVersion | None) -> dict[str, Any]
         "version": None if published is None else published.version,
         "task": model.table.task,
         "metrics": model.metrics,
+        "constant_answer": model.constant_metrics(),
         "epochs_run": model.trained.epochs_run,
         "best_epoch": model.trained.best_epoch,
         "stopped": model.trained.stopped,
@@ -41,14 +42,16 @@ def result(model: FittedModel, published: ModelVersion | None) -> dict[str, Any]
 
 
 def metrics_table(model: FittedModel) -> Table:
-    """Metrics down, parts across."""
+    """Metrics down, parts across, after what the constant answer has on the test part."""
     table = Table(box=box.SIMPLE_HEAD, title=f"{model.name}: {model.table.task} of {model.table.target_name}")
     table.add_column("")
+    table.add_column("constant, test", justify="right")
     for part in PARTS:
         table.add_column(part, justify="right")
+    constant = model.constant_metrics()
     names = dict.fromkeys(name for part in PARTS for name in model.metrics[part])
     for name in names:
-        table.add_row(name, *(_figure(model.metrics[part].get(name)) for part in PARTS))
+        table.add_row(name, _figure(constant.get(name)), *(_figure(model.metrics[part].get(name)) for part in PARTS))
     return table
 
 

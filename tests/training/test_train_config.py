@@ -14,7 +14,7 @@ from training.config import TrainConfig
         ({"recipe": "classic"}, "adam", 0.001, 0.0, (64, 64)),
         ({"engine": "numpy"}, "sgd", 0.05, 0.0, (64, 64)),
         ({"engine": "perceptron"}, "perceptron", 1.0, 0.0, ()),
-        ({}, "adamw", None, 0.02, (256, 256, 256)),
+        ({}, "adamw", None, None, (256, 256, 256)),
     ],
 )
 def test_what_is_left_open_is_the_recipes(settings, optimizer, learning_rate, weight_decay, hidden):
@@ -28,6 +28,7 @@ def test_the_default_recipe_waits_for_the_task_with_activation_and_learning_rate
     of_classes, of_values = config.for_task("classification"), config.for_task("regression")
     assert (of_classes.activation, of_classes.learning_rate) == ("selu", 0.04)
     assert (of_values.activation, of_values.learning_rate) == ("mish", 0.2)
+    assert of_classes.weight_decay == of_values.weight_decay == 0.02
     asked = TrainConfig(activation="relu").for_task("regression")
     assert (asked.activation, asked.learning_rate) == ("relu", 0.2)
     assert TrainConfig(recipe="classic").for_task("regression") == TrainConfig(recipe="classic")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -29,8 +31,9 @@ from training.interrupt import StopRequest, stopping_on_interrupt
 from training.kept_model import KeptModel
 from training.progress import progress
 from training.report import metrics_table, print_table, result
-from training.reporting.comparison import LINEAR, OURS, Comparison
+from training.reporting.comparison import LINEAR, OURS, TREES, Comparison
 from training.reporting.files import CARD_FILE, REPORT_FILE, write_report
+from training.reporting.keeping import trees_code
 from training.reporting.served import ServedComparison, compare_with_served
 from training.reporting.tensorboard import tensorboard_log
 from training.resume import ResumeFile
@@ -57,6 +60,7 @@ examples:
   python -m training fit flowers.csv --target species
   python -m training fit houses.parquet --target price --drop id --categorical postcode --hidden 128,64
   python -m training fit xor --engine perceptron
+  python -m training fit flowers.csv --target species --linear
   python -m training fit flowers.csv --target species --json --quiet
   python -m training fit flowers.csv --target species --baselines --tensorboard runs
 
@@ -166,6 +170,7 @@ def _tell(
     if comparison is not None:
         print_table(_comparison_table(comparison))
         print(comparison.advice)
+        _tell_how_to_keep(arguments, model, comparison)
     for path in files.values():
         print(path)
 
@@ -206,7 +211,7 @@ class _Baselines:
         except Exception as error:
             # Whatever it is: the model is trained, and is kept.
             return [f"The baselines could not be trained: {type(error).__name__}: {error}."]
-        other = self.comparison.recommended
+        other = self.comparison.preferred
         is_linear_itself = other == LINEAR and len(self._model.checkpoint.config.layer_sizes) == 2
         return [] if other in (None, OURS) or is_linear_itself else [self.comparison.advice]
 
@@ -241,6 +246,34 @@ def _tell_stopping(errors: Console) -> None:
     # Not through the console: the signal may have come in the midst of its own printing.
     if not errors.quiet:
         os.write(2, b"\nStopping after this epoch and keeping the best so far; press Ctrl-C again to end at once.\n")
+
+
+def _tell_how_to_keep(arguments: argparse.Namespace, model: FittedModel, comparison: Comparison) -> None:
+    if comparison.preferred == LINEAR:
+        print(f"To train, publish and serve the linear model:\n  {_linear_command(arguments.line)}")
+    elif comparison.preferred == TREES:
+        source = None if arguments.source in DATASETS else arguments.source
+        print("To keep the trees, in Python (the server does not serve them):\n")
+        print(trees_code(model.table, source))
+        print()
+
+
+def _linear_command(line: Sequence[str]) -> str:
+    """The command that was typed, with the linear model in place of the network's options."""
+    settings = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add_settings(settings)
+    settings.add_argument("--publish")
+    for flag in ("--baselines", "--resume", "--no-publish"):
+        settings.add_argument(flag, action="store_true")
+    given, rest = settings.parse_known_args(line)
+    kept = list(rest)
+    if hasattr(given, "seed"):
+        kept += ["--seed", str(given.seed)]
+    if hasattr(given, "split"):
+        kept += ["--split", "none" if given.split is None else "/".join(f"{share:.9g}" for share in given.split)]
+    if getattr(given, "class_weight", "none") != "none":
+        kept += ["--class-weight", given.class_weight]
+    return shlex.join(["python", "-m", "training", *kept, "--linear"])
 
 
 def _fit_with_progress(

@@ -57,8 +57,15 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--engine",
-        "torch; numpy, from scratch; or perceptron, for two classes (default: torch)",
+        "torch; numpy, from scratch; perceptron, for two classes; or linear (default: torch)",
         choices=get_args(Engine),
+    )
+    add(
+        "--linear",
+        "a linear model, without hidden layers: logistic or ridge regression; short for --engine linear",
+        dest="engine",
+        action="store_const",
+        const="linear",
     )
     add(
         "--members",
@@ -151,7 +158,7 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
     add("--select-by", "what the best epoch has least of on the validation part: loss or error", **_choice(Selection))
     add(
         "--calibrate",
-        "fit a temperature to the validation part, so that probabilities are honest (default: yes)",
+        "fit a temperature and shifts by class to the validation part: probabilities are honest (default: yes)",
         action=argparse.BooleanOptionalAction,
     )
     add("--precision", "of matrix products in training (default: float32)", choices=get_args(Precision))

@@ -1,9 +1,23 @@
-"""Class balance: factors on the rows' weights under which every class counts the same, however rare it is."""
+"""Class balance: the classes' shares, and factors on the rows' weights under which every class counts the same."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+def class_shares(
+    target: NDArray[np.int64], n_classes: int, weight: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """`(n_classes,)` the share of each class in the rows' weight; they sum to 1.
+
+    Args:
+        target: `(rows,)` class indices.
+        n_classes: number of classes; one without rows has a share of 0.
+        weight: `(rows,)` what each row weighs; 1 if None.
+    """
+    of_class = np.bincount(target, weights=weight, minlength=n_classes).astype(np.float64)
+    return np.asarray(of_class / of_class.sum())
 
 
 def class_balance(

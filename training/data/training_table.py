@@ -17,6 +17,7 @@ from models.config import Task
 from models.labels import Label, LabelType, typed_label
 from models.names import Names
 from training.data.cells import iso_text
+from training.data.class_balance import class_shares
 from training.data.column_choices import ColumnChoices
 from training.data.values import Kind, Values, content_of, kind_of, missing_of
 
@@ -70,6 +71,15 @@ class TrainingTable:
     def task(self) -> Task:
         """`classification` or `regression`."""
         return "classification" if self.labels else "regression"
+
+    @property
+    def largest_share(self) -> float:
+        """Share of the most frequent class in the rows' weight, without the rows of a test file; 0 for regression."""
+        if not self.labels:
+            return 0.0
+        known = slice(0, self.rows - self.test_rows)
+        weight = None if self.weight is None else self.weight[known]
+        return float(class_shares(self.target[known], len(self.labels), weight).max())
 
     def kind(self, name: str) -> Kind:
         """What a feature column holds: `numeric`, `categorical` or `date`."""

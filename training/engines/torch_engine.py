@@ -47,7 +47,7 @@ def train(
     """
     trainer = Trainer(config, architecture, data, device=torch.device(device))
     log = EpochLog(epochs=config.epochs, patience=config.patience, on_epoch=on_epoch)
-    best = _Best(trainer, keeps_later=config.select_by == "error")
+    best = _Best(trainer, keeps_later=trainer.config.select_by == "error")
     if resume is not None:
         trainer.restore(resume)
         best.restore(resume)

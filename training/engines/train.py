@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.config import MLPConfig
 from models.errors import ConfigError
 from training.config import TrainConfig
-from training.engines import numpy_engine, perceptron_engine
+from training.engines import linear_engine, numpy_engine, perceptron_engine
 from training.engines.engine import Matrices, OnEpoch, OnState, ShouldStop, State, Trained
 
 
@@ -39,11 +39,13 @@ def train(
     if config.engine != "torch":
         if resume is not None:
             raise ConfigError(f"a run of the {config.engine} engine cannot be resumed: use --engine torch.")
-        if data.weight is not None:
+        if data.weight is not None and config.engine != "linear":
             raise ConfigError(f"the {config.engine} engine knows no weights of rows: use --engine torch.")
     match config.engine:
         case "numpy":
             return numpy_engine.train(config, architecture, data, on_epoch=on_epoch, should_stop=should_stop)
+        case "linear":
+            return linear_engine.train(config, architecture, data, on_epoch=on_epoch)
         case "perceptron":
             return perceptron_engine.train(config, architecture, data, on_epoch=on_epoch, should_stop=should_stop)
         case _:

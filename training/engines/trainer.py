@@ -13,6 +13,7 @@ from torch import Tensor
 
 from models.config import MLPConfig
 from training.config import TrainConfig
+from training.data.class_balance import class_shares
 from training.engines.engine import Matrices, batches
 from training.engines.graphed_steps import Amounts, DeviceSteps, GraphedSteps
 from training.engines.initial import initial_tensors
@@ -114,7 +115,7 @@ class Trainer:
         )
         self._loss: Loss = SquaredError()
         if architecture.output != "linear":
-            self._loss = CrossEntropy(smoothing=config.label_smoothing)
+            self._loss = CrossEntropy(smoothing=config.label_smoothing, shares=_shares(architecture, data, device))
         size = config.batch_size_for(len(self._train))
         cuts = batches(len(self._train), size)
         self._cuts = [cut for cut in cuts if cut[1] - cut[0] >= size] if config.drop_last else cuts
@@ -312,6 +313,12 @@ def widest(config: MLPConfig) -> int:
     """Numbers that one row of one member becomes in the widest layer, waves among them."""
     waves = 0 if config.inputs is None else len(config.inputs.numbers) * config.inputs.frequencies
     return max(waves, *config.linear_sizes)
+
+
+def _shares(architecture: MLPConfig, data: Matrices, device: torch.device) -> Tensor:
+    """(classes,) float32: share of each class in the training part."""
+    shares = class_shares(data.y, architecture.out_features, data.weight)
+    return torch.from_numpy(shares.astype(np.float32)).to(device)
 
 
 def _alike(name: str) -> float:

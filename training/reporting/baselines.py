@@ -21,11 +21,24 @@ from models.names import Names
 from training.data.preprocessing import encode
 from training.data.training_table import TrainingTable
 from training.fit import FittedModel
-from training.metrics import evaluate
-from training.reporting.comparison import LINEAR, OURS, PARTS, TREES, Baseline, Comparison, advice, difference_of
+from training.metrics import constant_answers, evaluate
+from training.reporting.comparison import (
+    CONSTANT,
+    LINEAR,
+    OURS,
+    PARTS,
+    TREES,
+    Baseline,
+    Comparison,
+    advice,
+    advice_for_linear,
+    difference_of,
+    preferred,
+)
 from training.reporting.evaluation import answers_of
 
 _LINEAR_STEPS = 500
+_PAIRS = ((LINEAR, OURS), (TREES, OURS), (LINEAR, TREES), (OURS, CONSTANT), (LINEAR, CONSTANT), (TREES, CONSTANT))
 _MAX_CATEGORIES = 254  # of a column, the most frequent; the trees take up to 255 with the missing value
 
 
@@ -45,7 +58,12 @@ def compare(model: FittedModel, *, seed: int = 0) -> Comparison:
     output: Output = "softmax" if table.labels else "linear"
     # Answers to the test part: (rows, classes) probabilities, or (rows, 1) values.
     network = model.checkpoint.inference_network()
-    answers = {OURS: answers_of(network, encode(model.checkpoint.schema, table, split.test))}
+    weight = None if table.weight is None else table.weight[split.train]
+    seen = table.target[split.train]
+    answers: dict[str, NDArray[Any]] = {
+        CONSTANT: constant_answers(seen, len(split.test), classes=len(table.labels), weight=weight)
+    }
+    answers[OURS] = answers_of(network, encode(model.checkpoint.schema, table, split.test))
     baselines = []
     for name, estimator in ((LINEAR, _linear(table, is_name)), (TREES, _trees(table, is_name, seed))):
         with warnings.catch_warnings():
@@ -65,13 +83,19 @@ def compare(model: FittedModel, *, seed: int = 0) -> Comparison:
     differences = tuple(
         difference_of(of, over, measure, gains[of] - gains[over])
         for measure, gains in measures.items()
-        for of, over in ((LINEAR, OURS), (TREES, OURS), (LINEAR, TREES))
+        for of, over in _PAIRS
     )
+    if model.checkpoint.training.get("engine") == "linear":  # it is one of the baselines: the trees are the question
+        said, best = advice_for_linear(differences, rows=len(split.test))
+    else:
+        said, best = advice(differences, rows=len(split.test)), preferred(differences)
     return Comparison(
+        constant={part: model.constant_metrics(part) for part in PARTS},
         ours={part: model.metrics[part] for part in PARTS},
         baselines=tuple(baselines),
         differences=differences,
-        advice=advice(differences, rows=len(split.test)),
+        advice=said,
+        preferred=best,
     )
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from training.metrics import Metrics
 from training.reporting.figures import figure, metric_name
 
+CONSTANT = "constant answer"
 OURS, LINEAR, TREES = "this model", "the linear model", "gradient boosting"
 PARTS = ("validation", "test")
 
@@ -74,25 +75,26 @@ class Comparison:
     """A model beside its baselines.
 
     Attributes:
+        constant: metrics of the constant answer by part.
         ours: this model's metrics by part.
         baselines: the linear model, then the trees.
-        differences: between each two of the three; none where the test part is not apart from the training part.
+        differences: between each two of the three, and of each over the constant answer; none where the test part is
+            not apart from the training part.
         advice: a sentence on which to use.
+        preferred: model that the advice names, `OURS`, `LINEAR` or `TREES`; None where it names none or two.
     """
 
+    constant: Mapping[str, Metrics]
     ours: Mapping[str, Metrics]
     baselines: tuple[Baseline, ...]
     differences: tuple[Difference, ...]
     advice: str
-
-    @property
-    def recommended(self) -> str | None:
-        """The name of the model that the advice says to use; None where it leaves the choice."""
-        return recommended(self.differences)
+    preferred: str | None = None
 
     def side_by_side(self, parts: Sequence[str] = PARTS) -> tuple[list[str], list[list[str]]]:
         """A table's head and its rows, a metric of a part each."""
-        models = [(OURS, self.ours), *((baseline.estimator, baseline.metrics) for baseline in self.baselines)]
+        models = [(CONSTANT, self.constant), (OURS, self.ours)]
+        models += [(baseline.estimator, baseline.metrics) for baseline in self.baselines]
         names = [name for name in dict.fromkeys(self.ours["test"]) if name != "rows"]
         rows = [
             [
@@ -107,10 +109,12 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
         return {
+            "constant": {part: dict(metrics) for part, metrics in self.constant.items()},
             "ours": {part: dict(metrics) for part, metrics in self.ours.items()},
             "baselines": [asdict(baseline) for baseline in self.baselines],
             "differences": [asdict(difference) for difference in self.differences],
             "advice": self.advice,
+            "preferred": self.preferred,
         }
 
 
@@ -120,20 +124,31 @@ def difference_of(of: str, over: str, measure: str, leads: NDArray[np.float64]) 
     return Difference(of=of, over=over, measure=measure, lead=float(leads.mean()), error=error)
 
 
+def preferred(differences: Sequence[Difference]) -> str | None:
+    """The model that `advice` says to use; None where it names none, or two."""
+    sentence = advice(differences, rows=FEW_ROWS)
+    named = {"Use the linear model:": LINEAR, "Use gradient boosting:": TREES, "Use this model:": OURS}
+    return next((model for begin, model in named.items() if sentence.startswith(begin)), None)
+
+
 def advice(differences: Sequence[Difference], *, rows: int) -> str:
-    """Which of the three models to use, in a sentence with its figures.
+    """Which of the three models to use, in a sentence with its figures; none where the constant answer does as well.
 
     The linear model is preferred where it is clearly behind neither of the others, being the simplest.
 
     Args:
-        differences: between each two.
+        differences: between each two, and of each over the constant answer.
         rows: of the test part.
     """
     if not differences:
         return "No rows are kept apart to test on, so these figures do not tell which model to use."
-    linear, trees, _ = _pairs(differences)
+    if none := _none_is_ahead(differences, rows=rows):
+        return none
+    linear, trees, between = (
+        [d for d in differences if (d.of, d.over) == pair] for pair in ((LINEAR, OURS), (TREES, OURS), (LINEAR, TREES))
+    )
     caution = f" With {rows} test rows, only a large difference would show." if rows < FEW_ROWS else ""
-    if recommended(differences) == LINEAR:
+    if _verdict(linear) >= 0 and _verdict(between) >= 0 and not _is_mixed(linear) and not _is_mixed(between):
         if _verdict(linear) > 0:
             return f"Use the linear model: it is better than this one ({_told(linear)})."
         return f"Use the linear model: it is as good as this one ({_told(linear)}), and simpler.{caution}"
@@ -147,22 +162,36 @@ def advice(differences: Sequence[Difference], *, rows: int) -> str:
     return f"Use either this model or gradient boosting: they cannot be told apart ({_told(trees)}).{caution}"
 
 
-def recommended(differences: Sequence[Difference]) -> str | None:
-    """The name of the model that `advice` says to use; None where it leaves the choice."""
-    if not differences:
-        return None
-    linear, trees, between = _pairs(differences)
-    if _verdict(linear) >= 0 and _verdict(between) >= 0 and not _is_mixed(linear) and not _is_mixed(between):
-        return LINEAR
-    return {1: TREES, -1: OURS}.get(_verdict(trees))
+def advice_for_linear(differences: Sequence[Difference], *, rows: int) -> tuple[str, str | None]:
+    """Whether to use this model, which is linear, or the trees; and which of them is preferred, if one is.
+
+    Args:
+        differences: as `advice` takes them.
+        rows: of the test part.
+    """
+    trees = [d for d in differences if (d.of, d.over) == (TREES, OURS)]
+    if not trees:
+        return advice(trees, rows=rows), None
+    if none := _none_is_ahead(differences, rows=rows):
+        return none, None
+    if _is_mixed(trees):
+        return f"Choose by the measure that counts: of this linear model, gradient boosting has {_told(trees)}.", None
+    if _verdict(trees) > 0:
+        return f"Use gradient boosting: it is better than this linear model ({_told(trees)}).", TREES
+    caution = f" With {rows} test rows, only a large difference would show." if rows < FEW_ROWS else ""
+    return f"Use this model: it is linear, and gradient boosting is no better ({_told(trees)}).{caution}", OURS
 
 
-def _pairs(differences: Sequence[Difference]) -> tuple[list[Difference], list[Difference], list[Difference]]:
-    """The differences of the linear model over this one, of the trees over this one, of the linear model over these."""
-    linear, trees, between = (
-        [d for d in differences if (d.of, d.over) == pair] for pair in ((LINEAR, OURS), (TREES, OURS), (LINEAR, TREES))
+def _none_is_ahead(differences: Sequence[Difference], *, rows: int) -> str:
+    """A sentence where no model is clearly ahead of the constant answer in any measure; else nothing."""
+    over = [d for d in differences if d.over == CONSTANT]
+    if not over or any(d.verdict > 0 for d in over):
+        return ""
+    ours = [d for d in over if d.of == OURS]
+    return (
+        f"No model is clearly better than the constant answer, which looks at no column (this one: {_told(ours)}): "
+        f"the columns do not tell the target, or {rows} test rows are too few to show it."
     )
-    return linear, trees, between
 
 
 def _verdict(differences: Sequence[Difference]) -> int:

@@ -54,6 +54,8 @@ def default_space(config: TrainConfig, *, task: Task, fixed: Collection[str] = (
     Raises:
         ConfigError: nothing is left to vary.
     """
+    if config.engine == "linear":
+        return SearchSpace(parameters={"weight_decay": FloatRange(low=1e-3, high=1e3, log=True)})
     if config.engine == "perceptron":
         raise ConfigError("a perceptron has nothing to search: its rule has no settings that matter.")
     own = _NUMPY if config.engine == "numpy" else _DEFAULT if config.recipe == "default" else _CLASSIC

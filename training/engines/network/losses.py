@@ -26,14 +26,21 @@ class Loss(Protocol):
 
 
 class CrossEntropy:
-    """-log softmax(out)[target], with label smoothing ε: (1 - ε) of the truth, ε of all classes alike.
+    """-log softmax(out)[target], with label smoothing ε: (1 - ε) of the truth, ε of the classes by their shares.
 
-    Szegedy et al. 2016, Rethinking the Inception architecture, for the smoothing; it is for training, so that a loss
-    reported without gradient is without it.
+    Szegedy et al. 2016, Rethinking the Inception architecture, for the smoothing, which is uniform there; by shares
+    in Pereyra et al. 2017, Regularizing neural networks by penalizing confident output distributions. The smoothing is
+    for training, so that a loss reported without gradient is without it.
     """
 
-    def __init__(self, *, smoothing: float = 0.0) -> None:
-        self._smoothing = smoothing
+    def __init__(self, *, smoothing: float = 0.0, shares: Tensor | None = None) -> None:
+        """Builds the loss.
+
+        Args:
+            smoothing: ε, in [0, 1).
+            shares: (classes,) that sum to 1; all classes alike if None.
+        """
+        self._smoothing, self._shares = smoothing, shares
 
     def __call__(self, out: Tensor, target: Tensor, weight: Tensor | None, *, gradient: bool) -> Tensor:
         """See `Loss`; target: class indices."""
@@ -43,11 +50,12 @@ class CrossEntropy:
         loss = -logs.gather(2, place)[..., 0]  # (k, b)
         smoothing = self._smoothing if gradient else 0.0
         if smoothing:
-            loss = (1 - smoothing) * loss - smoothing * logs.mean(dim=-1)
+            spread = logs.mean(dim=-1) if self._shares is None else logs @ self._shares  # (k, b)
+            loss = (1 - smoothing) * loss - smoothing * spread
         if gradient:
             torch.exp(logs, out=out)
             if smoothing:
-                out.sub_(smoothing / classes)
+                out.sub_(smoothing / classes if self._shares is None else smoothing * self._shares)
             out.scatter_(2, place, smoothing - 1, reduce="add")
             out.mul_(1 / rows if weight is None else weight[..., None] / rows)
         return loss.mean(dim=1) if weight is None else (loss * weight).mean(dim=1)

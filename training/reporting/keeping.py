@@ -1,0 +1,73 @@
+"""How a baseline is kept that is preferred to the network: an option for the linear model, code for the trees."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from models.names import Names
+from training.data.training_table import TrainingTable
+
+KEEP_LINEAR = "`fit` with --linear trains that linear model, publishes it, and it is served like any other."
+_MAX_CATEGORIES = 254  # of a column, that the trees take beside the missing value
+
+
+def trees_code(table: TrainingTable, source: str | Path | None) -> str:
+    """Python code that trains the baseline's trees on a file, keeps them, and uses them without Axon.
+
+    Args:
+        table: the data, whose columns the code names.
+        source: path of the CSV or Parquet file; None for a DataFrame that the reader has.
+    """
+    numbers, names, dates, wide = _by_kind(table)
+    kind = "Classifier" if table.labels else "Regressor"
+    stem = Path(source).stem if source is not None else table.name
+    kept = f"{stem}-trees.joblib"
+    lines = [
+        "import joblib",
+        "import pandas as pd",
+        f"from sklearn.ensemble import HistGradientBoosting{kind}",
+        "",
+        f"numbers, names, dates = {numbers!r}, {names!r}, {dates!r}",
+        "",
+        "def features(frame):",
+        "    x = frame[numbers + names + dates].copy()",
+        '    x[names] = x[names].astype("category")',
+        "    for date in dates:",
+        '        x[date] = (pd.to_datetime(x[date], utc=True) - pd.Timestamp(0, tz="UTC")).dt.total_seconds()',
+        "    return x",
+        "",
+        f"table = {_reading(source)}",
+        f"table = table.dropna(subset=[{table.target_name!r}])",
+        f'trees = HistGradientBoosting{kind}(categorical_features="from_dtype", random_state=0)',
+        f"trees.fit(features(table), table[{table.target_name!r}])",
+        f"joblib.dump(trees, {kept!r})",
+        f"# Later: joblib.load({kept!r}).predict(features(frame))",
+    ]
+    if wide:
+        lines.insert(4, f"# Left out, with more than {_MAX_CATEGORIES} categories: {', '.join(map(repr, wide))}")
+    return "\n".join(lines)
+
+
+def _by_kind(table: TrainingTable) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Names of the numeric, the categorical, the date and the too wide columns."""
+    numbers: list[str] = []
+    names: list[str] = []
+    dates: list[str] = []
+    wide: list[str] = []
+    for name, values in table.features.items():
+        if isinstance(values, Names):
+            (names if len(values.counts()) <= _MAX_CATEGORIES else wide).append(name)
+        else:
+            (dates if table.kind(name) == "date" else numbers).append(name)
+    return numbers, names, dates, wide
+
+
+def _reading(source: str | Path | None) -> str:
+    if source is None:
+        return "...  # a DataFrame with these columns"
+    path = str(source)
+    if path.endswith((".parquet", ".pq")):
+        return f"pd.read_parquet({path!r})"
+    separator: Sequence[str] = [', sep="\\t"'] if path.endswith(".tsv") else []
+    return f"pd.read_csv({path!r}{''.join(separator)})"
