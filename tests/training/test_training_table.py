@@ -219,6 +219,21 @@ class TestLeftOut:
     def test_a_name_that_some_rows_lack_tells_those_apart(self, read_text):
         assert cells(read_text(csv_of(["u", "", "u"])), "x") == ["u", None, "u"]
 
+    @pytest.mark.parametrize(
+        ("value", "kind"), [("1", "numeric"), ("vip", "categorical"), ("2024-05-31", "date"), ("True", "categorical")]
+    )
+    def test_one_value_and_gaps_are_a_feature_of_any_kind(self, read_text, value, kind):
+        table = read_text(csv_of([value, "", value, "NA"]))
+        assert kinds(table) == {"x": kind, "z": "numeric"}
+        assert table.missing("x").tolist() == [False, True, False, True]
+        assert table.notes == ()
+
+    @pytest.mark.parametrize("value", ["1", "vip", "2024-05-31"])
+    def test_a_value_in_one_row_only_is_left_out(self, read_text, value):
+        table = read_text(csv_of([value, "", "", ""]))
+        assert list(table.features) == ["z"]
+        assert "in one row only, and was left out." in table.notes[0]
+
     def test_of_equal_columns_the_first_is_kept_whatever_wrote_them(self, read_text):
         table = read_text("a,b,c,y\n1,1.0,1,p\n2,2.00,2,q\n,NA,3,p\n")
         assert list(table.features) == ["a", "c"]

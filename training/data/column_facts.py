@@ -169,5 +169,7 @@ def _becomes(column: Column) -> str:
             "sign": "one of -1 and 1",
             "index": f"a learned embedding of {len(column.categories):,}",
         }[column.encoding]
+    if column.minimum == column.maximum and column.missing == "indicator":
+        return "missing flag"
     parts = ["time elapsed", *column.parts] if isinstance(column, DateColumn) else ["scaled number"]
     return ", ".join(parts) + (" + missing flag" if column.missing == "indicator" else "")

@@ -16,6 +16,8 @@ from training.data.values import Values, content_of, kind_of, missing_of
 
 # Below this many rows, whole numbers that count on from row to row are no sign of a row number.
 MIN_NUMBERED_ROWS = 20
+# A value that fewer rows have, where all others have none, is no feature.
+MIN_MARKED_ROWS = 2
 
 _IDENTIFIERS = ("id", "uuid", "guid", "key", "index", "rownum", "row_number")
 
@@ -96,13 +98,25 @@ def useless(values: Values) -> str | None:
         return _ANOTHER_NAME
     if isinstance(values, Names):
         distinct = values.distinct()
-        # A name that some rows have and others lack still tells those rows apart.
-        return f"has one value only, {distinct[0]!r}," if len(distinct) == 1 and not values.missing().any() else None
+        if len(distinct) > 1:
+            return None
+        gaps = int(values.missing().sum())
+        return _too_rare(len(values) - gaps, repr(distinct[0])) if gaps else f"has one value only, {distinct[0]!r},"
     present = values[~missing_of(values)]
     if (present != present[0]).any():
         return None
     shown = str(present[0])[:10] if values.dtype.kind == "M" else f"{present[0]:g}"
-    return f"has one value only, {shown},"
+    if len(present) == len(values):
+        return f"has one value only, {shown},"
+    return _too_rare(len(present), shown)
+
+
+def _too_rare(rows: int, shown: str) -> str | None:
+    """Why a column of one value and gaps tells nothing; None where the gaps are worth learning from.
+
+    A value that some rows have and others lack tells them apart. Of a single row nothing can be learned.
+    """
+    return None if rows >= MIN_MARKED_ROWS else f"has one value only, {shown}, in one row only,"
 
 
 def is_another_name_in_each_row(values: Values) -> bool:

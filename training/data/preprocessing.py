@@ -185,7 +185,7 @@ class _Fit:
 
     def _numeric(self, name: str, values: NDArray[np.float64]) -> NumericColumn:
         spread = self._spread(name, values[self.train])
-        column = NumericColumn(name=name, missing=self._missing(bool(np.isnan(values).any())), **vars(spread))
+        column = NumericColumn(name=name, missing=self._missing(bool(np.isnan(values).any()), spread), **vars(spread))
         if column.divisor < _LEAST_SPREAD:
             raise DataError(
                 f"column {name!r} varies by {column.divisor:.3g} only, too little for 32-bit floating point: give it "
@@ -199,14 +199,17 @@ class _Fit:
         present = moments[~np.isnat(moments)]
         column = DateColumn(
             name=name,
-            missing=self._missing(bool(np.isnat(values).any())),
+            missing=self._missing(bool(np.isnat(values).any()), spread),
             parts=tuple(part for part in PARTS if np.ptp(part_values(part, present)) > 0),
             **vars(spread),
         )
         return replace(column, origin=column.fill)  # a subtraction of float64 more, and no precision to worry about
 
-    def _missing(self, has_gaps: bool) -> Literal["refuse", "mean", "indicator"]:
-        return "refuse" if not has_gaps else "indicator" if self.robust else "mean"
+    def _missing(self, has_gaps: bool, spread: _Spread) -> Literal["refuse", "mean", "indicator"]:
+        if not has_gaps:
+            return "refuse"
+        # Beside one value only, the gaps are all that the column tells.
+        return "indicator" if self.robust or spread.minimum == spread.maximum else "mean"
 
     def _spread(self, name: str, values: NDArray[np.float64]) -> _Spread:
         """Of `(len(train),)` values, NaN for missing."""
