@@ -1,4 +1,4 @@
-"""Dates as numbers: ISO 8601 texts and datetime64 arrays → days since 1970 and parts of the calendar, all in UTC.
+"""Dates as numbers: texts, numbers and datetime64 arrays → days since 1970 and parts of the calendar, all in UTC.
 
 Texts and arrays go through the same integers and the same tables, so that both give the same bits.
 """
@@ -13,6 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from models.date_fields import moment_in
+from models.date_forms import ISO, MAX_LENGTH, NUMBER_FORMS, is_number_form, pattern_of
+from models.date_numbers import moment_of_number
 
 Part = Literal["month", "day", "weekday", "hour"]
 PARTS: tuple[Part, ...] = ("month", "day", "weekday", "hour")
@@ -30,6 +34,8 @@ _EPOCH_ORDINAL = _EPOCH.toordinal()
 _ISO = re.compile(
     r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII | re.IGNORECASE
 )
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 def _circle(period: int) -> tuple[tuple[float, float], ...]:
@@ -53,20 +59,33 @@ PART_OF: dict[Part, Callable[[datetime], int]] = {
 }
 
 
-def parse(text: str) -> datetime | None:
-    """An ISO 8601 date, with or without a time and an offset from UTC, as a moment of UTC without a time zone.
+def parse(text: str, form: str | None = None) -> datetime | None:
+    """Reads a date, with or without a time and an offset from UTC, as a moment of UTC without a time zone.
 
-    Without an offset it is taken as UTC; without a time, as midnight. None where it is no such date, or outside the
-    years 1 to 9999.
+    Without an offset it is taken as UTC; without a time, as midnight. A date of ISO 8601 is read whatever the form.
+
+    Args:
+        text: text without blanks around it.
+        form: another form that is read too (`models.date_forms`); None for no other.
+
+    Returns:
+        Moment; None where the text is no such date, or outside the years 1 to 9999.
     """
-    if not _ISO.fullmatch(text):
+    if _ISO.fullmatch(text):
+        try:
+            moment = datetime.fromisoformat(text.upper())
+            offset = moment.utcoffset()
+            return moment if offset is None else moment.replace(tzinfo=None) - offset
+        except (ValueError, OverflowError):
+            return None
+    if len(text) > MAX_LENGTH:
         return None
-    try:
-        moment = datetime.fromisoformat(text.upper())
-        offset = moment.utcoffset()
-        return moment if offset is None else moment.replace(tzinfo=None) - offset
-    except (ValueError, OverflowError):
-        return None
+    for one in (ISO, form):
+        if one is not None and one not in NUMBER_FORMS and (found := pattern_of(one).fullmatch(text)):
+            return moment_in(found)
+    if form is not None and is_number_form(form) and _NUMBER.fullmatch(text):
+        return moment_of_number(float(text), form)
+    return None
 
 
 def days_since_1970(moment: datetime) -> float:

@@ -77,7 +77,7 @@ def fit_schema(
         weights=None if weights is None else weights[train],
     )
     return Schema(
-        columns=tuple(fit.column(name, values) for name, values in table.features.items()),
+        columns=tuple(_in_form(fit.column(name, values), table) for name, values in table.features.items()),
         target=fit.target(table),
     )
 
@@ -233,6 +233,11 @@ class _Fit:
 def _is_far(center: float, spread: float) -> bool:
     """Whether float32 would round values about `center` to steps that are wide beside their spread."""
     return abs(center) > _FAR_FROM_ZERO * spread
+
+
+def _in_form(column: Column, table: TrainingTable) -> Column:
+    """The column with the form that its dates have in the table."""
+    return replace(column, form=table.date_forms.get(column.name)) if isinstance(column, DateColumn) else column
 
 
 def _names(values: Values) -> Names:
