@@ -24,8 +24,11 @@ from models.names import MISSING, Names
 _NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity))$"
 _MAX_DIGITS = 1_000
 _WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
-# A date as people write it where its day and month, or its century, cannot be told for certain.
-_LOCAL_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}([ T]\d{1,2}:\d{2}.*)?")
+# A date as people write it, in whichever order or with the name of a month in whichever language.
+_LOCAL_DATE = re.compile(
+    r"(\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{1,2}(st|nd|rd|th)?[ .-]+[^\W\d_]{3,10}[ .,-]+\d{2,4}"
+    r"|[^\W\d_]{3,10}[ .-]+\d{1,2}(st|nd|rd|th)?,? \d{4})([ T,]+\d{1,2}[:.]\d{2}.*)?"
+)
 
 
 def encoded(array: pa.Array) -> tuple[NDArray[np.int32], pa.Array]:

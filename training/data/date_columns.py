@@ -121,16 +121,23 @@ class DateTexts:
             ((order, name),) = shown.items()
             by_order = {day_or_month_first([one.form]): one for one in (best, twin)}
             return self._found(by_order[order], f", with the {order} first as in column {name!r}")
-        place = int(np.argmax(best.dates != twin.dates))
-        row = int(np.argmax(self.codes == place))
-        first, second = (
-            f"{iso_text(one.dates[place])} by {option(self.name, one.form)}"
-            for one in sorted((best, twin), key=lambda one: one.form)
-        )
-        raise DataError(
-            f"{self.called}: {self.texts[place].as_py()!r} at {self.at(row)} is {first}, and {second}, and no cell of "
-            f"the column tells which: say it by that option, or read the column as names "
-            f"(--categorical {shlex.quote(self.name)})."
+        raise self._cannot_tell(*sorted((best, twin), key=lambda one: one.form))
+
+    def _cannot_tell(self, day_first: TriedForm, month_first: TriedForm) -> DataError:
+        differ = (day_first.dates != month_first.dates) & ~np.isnat(day_first.dates)
+        place = int(np.argmax(differ if differ.any() else ~np.isnat(day_first.dates)))
+        cell = f"{self.texts[place].as_py()!r} at {self.at(int(np.argmax(self.codes == place)))}"
+        first, second = (option(self.name, one.form) for one in (day_first, month_first))
+        names = f"read the column as names (--categorical {shlex.quote(self.name)})"
+        if not differ.any():
+            return DataError(
+                f"{self.called}: {cell} has one number for day and month, as the other cells have, so that none tells "
+                f"which comes first: say {first} or {second}, or {names}."
+            )
+        return DataError(
+            f"{self.called}: {cell} is {iso_text(day_first.dates[place])} by {first}, and "
+            f"{iso_text(month_first.dates[place])} by {second}, and no cell of the column tells which: say it by that "
+            f"option, or {names}."
         )
 
     def _check_not_mixed(self, best: TriedForm, twin: TriedForm) -> None:
