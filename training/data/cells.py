@@ -24,6 +24,7 @@ from models.names import MISSING, Names
 _NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity))$"
 _MAX_DIGITS = 1_000
 _WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
+_ISO_BEGINS = r"^\d{4}-\d{1,2}-\d"  # which spares a column of names the rest
 # A date as people write it, in whichever order or with the name of a month in whichever language.
 _LOCAL_DATE = re.compile(
     r"(\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{1,2}(st|nd|rd|th)?[ .-]+[^\W\d_]{3,10}[ .,-]+\d{2,4}"
@@ -90,7 +91,8 @@ def dates_in(texts: pa.Array, form: str = ISO) -> tuple[NDArray[np.datetime64], 
     dates = np.full(len(texts), np.datetime64("NaT"), dtype="datetime64[us]")
     letters = pc.cast(texts, pa.large_binary())
     _, offsets, data = letters.buffers()
-    rows = np.flatnonzero(_numpy(pc.is_valid(texts)))
+    may_be_one = pc.match_substring_regex(texts, _ISO_BEGINS) if form == ISO else pc.is_valid(texts)
+    rows = np.flatnonzero(_numpy(pc.fill_null(may_be_one, False)))
     if len(rows) and data is not None:
         places = np.frombuffer(offsets, dtype=np.int64)[letters.offset : letters.offset + len(letters) + 1]
         bytes_of_all = np.frombuffer(data, dtype=np.uint8)

@@ -254,7 +254,8 @@ class RawColumn:
             codes, texts = encoded(self.cells)
             numbers, is_number = numbers_in(texts, decimal=self._table.decimal)
             return np.append(numbers, np.nan)[codes] if is_number.all() and len(texts) else None
-        return values_of(self.cells) if pa.types.is_integer(kind) or pa.types.is_floating(kind) else None
+        is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+        return values_of(self.cells) if is_number else None
 
     def _forced_dates(self, numbers: NDArray[np.float64], form: str | None) -> NDArray[np.datetime64]:
         """Numbers as the dates that the user says they are."""
