@@ -26,8 +26,8 @@ _NO_MOMENT = np.datetime64("NaT", "us")
 _MICROSECONDS_A_SECOND, _SECONDS_A_DAY = 1_000_000, 86_400
 
 _MANY = 16  # texts from which on shapes take less than one text after the other
-_LEAST_LENGTH = 6  # bytes of a date, such as 2024-2
-_LEAST_DIGITS = 3  # as in 1-FEB-24
+_LEAST_LENGTH, _LEAST_DIGITS = 4, 2  # bytes and digits of a date in some form, such as 2/24 and feb24
+_MOST_BYTES = 3 * MAX_LENGTH  # of so many characters, of which the blanks may have three each
 _FEW_SHAPES = 32  # shapes that are compared one by one; what has others is sorted
 _BLOCK_ROWS = 1 << 16  # texts read at a time, so that their letters stay in the cache
 
@@ -88,7 +88,7 @@ def parse_letters(data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: N
     """
     moments = np.full(len(starts), _NO_MOMENT)
     for length in np.unique(lengths).tolist():
-        if not _LEAST_LENGTH <= length <= MAX_LENGTH:
+        if not _LEAST_LENGTH <= length <= _MOST_BYTES:
             continue
         of_length = np.flatnonzero(lengths == length)
         for at in range(0, len(of_length), _BLOCK_ROWS):
@@ -125,7 +125,7 @@ def _parse_shape(
 ) -> None:
     """Writes the moments of some rows, all of one shape."""
     text = shapes[:, rows[0]].tobytes().decode("utf-8", "replace")
-    found = pattern_of(form).fullmatch(text)
+    found = pattern_of(form).fullmatch(text) if len(text) <= MAX_LENGTH else None
     if found is not None:
         moments[rows] = moments_in(letters[:, rows], text, found)
 

@@ -111,7 +111,7 @@ def facts_of(
         role="feature",
         **counted,
         becomes=_becomes(_fitted(name, values, scaling, max_one_hot)),
-        remarks=_remarks(column, values, counted, goal),
+        remarks=_remarks(column, values, counted, goal, choices),
     )
 
 
@@ -138,10 +138,12 @@ def described(values: Values) -> dict[str, Any]:
     return {"kind": kind, "missing": missing, "distinct": len(distinct), "minimum": low, "maximum": high}
 
 
-def _remarks(column: RawColumn, values: Values, counted: Mapping[str, Any], goal: Values | None) -> tuple[str, ...]:
+def _remarks(
+    column: RawColumn, values: Values, counted: Mapping[str, Any], goal: Values | None, choices: ColumnChoices
+) -> tuple[str, ...]:
     name, rows = column.name, len(values)
     remarks = [] if column.spellings is None else [column.spellings]
-    if remark := column.remark or remark_on(name, values):
+    if remark := column.remark or remark_on(name, values, choices):
         remarks.append(remark)
     if isinstance(values, Names) and counted["distinct"] > min(MANY_NAMES, max(rows // 2, 20)):
         remarks.append(

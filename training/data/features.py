@@ -58,7 +58,7 @@ def read_features(
             continue
         if column.date_form is not None:
             date_forms[column.name] = column.date_form
-        if remark := column.remark or remark_on(column.name, values):
+        if remark := column.remark or remark_on(column.name, values, choices):
             notes.append(f"Column {column.name!r} {remark}")
         features[column.name] = values
     return features
@@ -152,11 +152,11 @@ def is_another_name_in_each_row(values: Values) -> bool:
     return isinstance(values, Names) and len(values) > 1 and len(values.distinct()) == len(values)
 
 
-def remark_on(name: str, values: Values) -> str | None:
+def remark_on(name: str, values: Values, choices: ColumnChoices) -> str | None:
     """What to warn of in a column that is kept, as the rest of a sentence that begins with its name."""
     if isinstance(values, Names):
         names = values.distinct()
-        if look_like_dates(values):
+        if name not in choices.categorical and look_like_dates(values):
             return f"looks like dates, such as {names[0]!r}, but is read as names: {_NO_FORM}"
         return None
     if values.dtype.kind == "f" and is_row_number(name, values):

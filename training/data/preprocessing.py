@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from training.data.training_table import TrainingTable
 
 Scaling = Literal["standard", "robust"]
 Values = NDArray[Any] | Names
+_Measured = TypeVar("_Measured", NumericColumn, DateColumn)
 
 # Beyond this many standard deviations from 0, float32's 24 bits would leave less than 14 of them for the spread.
 _FAR_FROM_ZERO = 1_000
@@ -185,7 +186,8 @@ class _Fit:
 
     def _numeric(self, name: str, values: NDArray[np.float64]) -> NumericColumn:
         spread = self._spread(name, values[self.train])
-        column = NumericColumn(name=name, missing=self._missing(bool(np.isnan(values).any()), spread), **vars(spread))
+        missing = self._missing(bool(np.isnan(values).any()), spread)
+        column = _without_effect(NumericColumn(name=name, missing=missing, **vars(spread)))
         if column.divisor < _LEAST_SPREAD:
             raise DataError(
                 f"column {name!r} varies by {column.divisor:.3g} only, too little for 32-bit floating point: give it "
@@ -203,6 +205,7 @@ class _Fit:
             parts=tuple(part for part in PARTS if np.ptp(part_values(part, present)) > 0),
             **vars(spread),
         )
+        column = _without_effect(column)
         return replace(column, origin=column.fill)  # a subtraction of float64 more, and no precision to worry about
 
     def _missing(self, has_gaps: bool, spread: _Spread) -> Literal["refuse", "mean", "indicator"]:
@@ -228,6 +231,16 @@ class _Fit:
         """What each of some training rows counts, given as a mask; None where all the same, or none anything."""
         weights = None if self.weights is None else self.weights[rows]
         return weights if weights is not None and weights.any() else None
+
+
+def _without_effect(column: _Measured) -> _Measured:
+    """The column, scaled so that the network sees 0 for any value where training saw one value and gaps.
+
+    Its weights are never trained beside 0, so that another value would be answered by chance.
+    """
+    if column.missing != "indicator" or column.minimum < column.maximum:
+        return column
+    return replace(column, scale=_GREATEST_SPREAD)
 
 
 def _is_far(center: float, spread: float) -> bool:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.cell_text import NoCategory
+from models.cell_text import NoCategory, category_of
 from models.date_forms import ISO, NUMBER_FORMS, is_number_form
 from models.date_numbers import moments_of_numbers
 from models.errors import DataError
@@ -104,13 +104,28 @@ class RawColumn:
                 if self.date_form is not None:
                     return moments_of_numbers(numbers, self.date_form)
                 self.check_range(numbers)
-                return numbers
+                marks = None if self.name in choices.numeric else self._marks(numbers)
+                return numbers if marks is None else marks
         dates = self.dates(
             forced=self.name in choices.date or form is not None,
             remedy=f"read the column as names (--categorical {self.name})",
             form=form,
         )
         return self.categories() if dates is None else dates
+
+    def _marks(self, numbers: NDArray[np.float64]) -> Names | None:
+        """The one number of a column that has gaps beside it, as a name; None for other columns.
+
+        Where some rows have a 1 and the others nothing, a 0 that a client sends is unknown, and so it is told.
+        """
+        is_missing = np.isnan(numbers)
+        present = numbers[~is_missing]
+        if len(present) in (0, len(numbers)) or (present != present[0]).any():
+            return None
+        names = self.categories()
+        self.spellings = None
+        # A number that is not written as JSON writes it, such as 1.10, could not be asked for by its name.
+        return names if names.distinct() == (category_of(float(present[0])),) else None
 
     def names(self) -> Names:
         """The column as names, as a target or a group has them.
