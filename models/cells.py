@@ -15,7 +15,7 @@ from models.cell_text import NoCategory, bare, category_of, is_missing
 from models.columns import FLOAT32_LIMIT, CategoricalColumn, Column, DateColumn, NumericColumn
 from models.date_forms import is_number_form
 from models.date_numbers import moment_of_number
-from models.dates import CIRCLES, PART_OF, days_since_1970, parse
+from models.dates import CIRCLES, PART_OF, days_since_1970, parse, written
 from models.unknown_cells import UnknownCells
 
 MAX_ECHO = 60  # characters of one value or name repeated in a message
@@ -213,7 +213,11 @@ def reason(column: Column, cell: Any) -> str:
     if isinstance(column, CategoricalColumn):
         return f"{shown(cell)} is not a category of this column, which knows {listed(column.categories)}"
     if isinstance(column, DateColumn):
-        form = "" if column.form is None else f", or {column.form} as in the training table"
+        form = (
+            ""
+            if column.form is None
+            else f", or {column.form} as in the training table, such as {written(column.form)}"
+        )
         return f"{shown(cell)} is not a date (ISO 8601, such as 2024-05-31 or 2024-05-31T13:45:00Z{form})"
     if isinstance(cell, bool) or not isinstance(cell, int | float):
         return f"{shown(cell)} is not a number"

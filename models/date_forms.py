@@ -27,7 +27,7 @@ TEXT_FORMS = (
     *("%d.%m.%Y", "%d.%m.%y", "%Y/%m/%d", "%Y.%m.%d", "%Y:%m:%d", "%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S"),
     *("%Y%m%dT%H%M", "%Y%m%dT%H%M%S", "%d %b %Y", "%d %b %y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%d. %b %Y"),
     *("%d%b%Y", "%d%b%y", "%b %d, %Y", "%Y-%b-%d", "%Y %b %d", "%a %b %d %H:%M:%S %Y"),
-    *("%Y-%m", "%b %Y", "%m/%Y"),
+    *("%Y-%m", "%b %Y", "%b-%Y", "%b-%y", "%m/%Y"),
 )  # fmt: skip
 
 MAX_LENGTH = 100  # characters of a text that may be a date
@@ -50,7 +50,7 @@ _CLOCK = (
     rf"(?P<hour>\d{{1,2}})[:.](?P<minute>\d\d)(?:[:.](?P<second>\d\d){_FRACTION})?"
     rf"(?:{_BLANK}?(?P<half>[ap])\.?m\.?)?{_ZONE}"
 )
-_TIME = rf"(?:(?:t|:|,?{_BLANK}{{1,3}}(?:at{_BLANK})?){_CLOCK})?"
+_TIME = rf"(?:(?:[t:-]|,?{_BLANK}{{1,3}}(?:at{_BLANK})?){_CLOCK})?"
 
 _CODES = {
     "%Y": r"(?P<year>\d{4})",
@@ -140,7 +140,7 @@ def pattern_of(form: str) -> re.Pattern[str]:
     """
     has_name = "%b" in form
     parts = _CODES_OR_MARKS.findall(form.replace("%H:%M:%S", "\0"))
-    pieces = [rf"(?:{_WEEKDAY},?{_BLANK})?"] if has_name and "%a" not in form else []
+    pieces = [] if "%a" in form or all(map(_is_digits, parts)) else [rf"(?:{_WEEKDAY},?{_BLANK})?"]
     for before, part, after in zip(["", *parts], parts, [*parts[1:], ""], strict=False):
         piece = _CODES.get(part)
         if part == "\0":
@@ -154,6 +154,8 @@ def pattern_of(form: str) -> re.Pattern[str]:
         pieces.append(piece)
     end = _TIME if "%H" not in form else _FRACTION * ("%S" in form) + _ZONE
     if "\0" in parts:
+        end = rf"(?:{_BLANK}(?:utc|gmt))?"
+    elif "%d" not in form:
         end = ""
     return re.compile("".join(pieces) + end, re.ASCII | re.IGNORECASE)
 

@@ -29,6 +29,7 @@ _LONG_UNITS = ("Y", "M", "W")  # of datetime64, of which some have more days tha
 
 _MICROSECONDS_A_DAY = 86_400_000_000
 _EPOCH, _LAST = datetime(1970, 1, 1), datetime(9999, 12, 31, 23, 59, 59)  # in UTC, as all moments here
+_EXAMPLE = datetime(2024, 5, 31)
 _EPOCH_ORDINAL = _EPOCH.toordinal()
 # What Python's parser takes beyond this (week dates, no hyphens, any letter before the time) few readers agree on.
 _ISO = re.compile(
@@ -86,6 +87,17 @@ def parse(text: str, form: str | None = None) -> datetime | None:
     if form is not None and is_number_form(form) and _NUMBER.fullmatch(text):
         return moment_of_number(float(text), form)
     return None
+
+
+def written(form: str) -> str:
+    """A day of 2024 as a form has it, for messages."""
+    if form not in NUMBER_FORMS:
+        return _EXAMPLE.strftime(form)
+    days = _EXAMPLE.toordinal() - _EPOCH_ORDINAL
+    if form in ("epoch-days", "excel-days"):
+        return str(days + 25_569 * (form == "excel-days"))
+    unit, _, _ = form.removeprefix("epoch-").partition("seconds")
+    return str(days * 86_400 * {"": 1, "milli": 10**3, "micro": 10**6, "nano": 10**9}[unit])
 
 
 def days_since_1970(moment: datetime) -> float:

@@ -184,6 +184,7 @@ class TestNumbers:
             ("x", "excel-days", [45_337.25, 45_400.5]),
             ("date", "epoch-days", [19_000, 19_500]),
             ("x", "%Y%m%d", [20240215, 20240216]),
+            ("created_at", "epoch-seconds", [1_708_000_000, 1_709_000_000, 0]),
         ],
     )
     def test_numbers_that_look_like_moments_are_told_with_the_option_that_works(self, name, form, numbers, read_text):
@@ -266,6 +267,14 @@ class TestOtherTables:
         from_frame = read_training_table(Table.from_pandas(frame), name="t", target="y")
         assert from_frame.fingerprint() == table_of(texts).fingerprint()
         assert from_frame.date_forms == {"x": "%d-%b-%Y"}
+
+    def test_epochs_that_are_texts_of_a_typed_table_are_read(self):
+        seconds = [str(1_708_000_000 + i) for i in range(40)]
+        table = read({"created_at": seconds, "z": np.arange(40), "y": list("ab" * 20)})
+        assert table.date_forms == {"created_at": "epoch-seconds"}
+        schema, matrix = fitted(table)
+        for cells in (seconds, [int(text) for text in seconds]):
+            assert RowEncoder(schema).encode([[cell, i] for i, cell in enumerate(cells)]) == matrix.tobytes()
 
     def test_a_column_of_a_typed_table_with_one_other_text_stays_names(self):
         table = read(

@@ -19,7 +19,7 @@ from training.data.cells import dates_in, iso_text
 
 _SAMPLE = 64  # texts by which a form is tried before all are
 _FULL = re.compile(r"\d\d[.-]\d\d[.-]\d\d\b")  # 1.2.10 is a version rather than a date
-_LEAST_DIGITS = 3  # of a text that is worth a try
+_LEAST_DIGITS = 2  # of a text that is worth a try, such as Feb-24
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -52,6 +52,11 @@ def form_of_numbers(name: str, numbers: NDArray[np.float64]) -> tuple[str | None
         return None, None
     low, high = float(present.min()), float(present.max())
     form, called, is_plain = _candidate(name, present, low, high)
+    if form is None and low <= 0 < high:  # 0 and -1 often stand for none
+        above = present[present > 0]
+        form, called, _ = _candidate(name, above, float(above.min()), high)
+        is_plain, present = False, above
+        called = f"{called} but for those that are 0 or less"
     if form is None:
         return None, None
     example = f"{present[0]:.15g}"

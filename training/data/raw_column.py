@@ -224,8 +224,9 @@ class RawColumn:
             found = self.date_form
             if found is None:
                 return self._read(dates_in, kind="date", forced=forced, remedy=remedy)
+            read = self._dates_of if found in NUMBER_FORMS else dates_in
             return self._read(
-                lambda texts: dates_in(texts, found), kind=f"date of the form {found}", forced=forced, remedy=remedy
+                lambda texts: read(texts, found), kind=f"date of the form {found}", forced=forced, remedy=remedy
             )
         self.date_form = None if form == ISO else form
         return self._read(
@@ -251,6 +252,9 @@ class RawColumn:
         )
         if found := column.find(1.0 if is_strict else SHARE_OF_A_KIND):
             self.date_form, self.remark = found.form, found.remark
+        elif is_strict and (numbers := self._all_numbers()) is not None:
+            form, remark = form_of_numbers(self.name, numbers)
+            self.date_form, self.remark = form, remark if form is not None else None
 
     def _dates_of(self, texts: pa.Array, form: str) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
         """Reads texts as serving does: those of ISO 8601, those of the form, and its numbers."""
