@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cell_text import bare, is_missing
-from models.cells import UNKNOWN, Refused, category_finder, category_numbers
+from models.cell_text import is_missing
+from models.cells import UNKNOWN, Refused, category_finder, category_numbers, moment_reader
 from models.column_encoding import encode_dates, encode_numbers
 from models.columns import CategoricalColumn, Column, DateColumn, NumericColumn
+from models.date_fields import Moments
+from models.date_forms import is_number_form
+from models.date_numbers import moments_of_numbers
 from models.date_texts import parse_texts
-from models.dates import parse
 from models.errors import DataError
 
 ColumnWriter = Callable[[Sequence[Any], NDArray[np.float32]], int]
@@ -65,13 +67,22 @@ def _numeric_writer(column: NumericColumn) -> ColumnWriter:
 
 
 def _date_writer(column: DateColumn) -> ColumnWriter:
+    form, read = column.form, moment_reader(column)
+    takes_numbers = is_number_form(form)
+
     def write(cells: Sequence[Any], block: NDArray[np.float32]) -> int:
-        if not set(map(type, cells)) <= _TEXTS_AND_GAPS:
-            raise Refused
-        gaps = cells.count(None)
-        moments, sound = parse_texts([cell or "" for cell in cells] if gaps else cells)
-        if len(cells) - np.count_nonzero(sound) != gaps:
-            _read_spaced(cells, moments, np.flatnonzero(~sound).tolist())
+        kinds = set(map(type, cells))
+        if form is not None and takes_numbers and kinds <= _NUMBERS:
+            moments = _moments_of_numbers(cells, form)
+        else:
+            if not kinds <= _TEXTS_AND_GAPS and not takes_numbers:
+                raise Refused
+            texts = cells if kinds == {str} else [cell if type(cell) is str else "" for cell in cells]
+            moments, sound = parse_texts(texts, form)
+            # Numbers among texts, texts with blanks around them and those that say missing: few, and read one by one.
+            for row in np.flatnonzero(~sound).tolist():
+                if cells[row] is not None and (moment := read(cells[row])) is not None:
+                    moments[row] = moment
         try:
             encode_dates(column, moments, block)
         except DataError:
@@ -81,15 +92,14 @@ def _date_writer(column: DateColumn) -> ColumnWriter:
     return write
 
 
-def _read_spaced(cells: Sequence[str | None], moments: NDArray[np.datetime64], rows: Sequence[int]) -> None:
-    """Reads dates with blanks around them into some rows; those that say missing stay gaps."""
-    for row in rows:
-        text = bare(cells[row] or "")
-        moment = parse(text)
-        if moment is not None:
-            moments[row] = moment
-        elif not is_missing(text):
-            raise Refused
+def _moments_of_numbers(cells: Sequence[Any], form: str) -> Moments:
+    try:
+        moments = moments_of_numbers(np.fromiter(cells, dtype=np.float64, count=len(cells)), form)
+    except OverflowError:  # a whole number beyond what a float holds
+        raise Refused from None
+    if np.isnat(moments).any():
+        raise Refused
+    return moments
 
 
 def _category_writer(column: CategoricalColumn) -> ColumnWriter:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from models.cell_text import NoCategory, bare, category_of, is_missing
 from models.columns import FLOAT32_LIMIT, CategoricalColumn, Column, DateColumn, NumericColumn
-from models.dates import CIRCLES, PART_OF, days_since_1970, parse
+from models.date_forms import is_number_form
+from models.date_numbers import moment_of_number
+from models.dates import CIRCLES, PART_OF, days_since_1970, parse, written
 from models.unknown_cells import UnknownCells
 
 MAX_ECHO = 60  # characters of one value or name repeated in a message
@@ -73,25 +76,43 @@ def _numeric_writer(column: NumericColumn, at: int) -> CellWriter:
 def _date_writer(column: DateColumn, at: int) -> CellWriter:
     origin = column.origin
     write_missing = _missing_writer(column, at)
+    read = moment_reader(column)
     parts = [(at + 1 + 2 * i, PART_OF[part], CIRCLES[part]) for i, part in enumerate(column.parts)]
 
     def write(features: list[float], cell: Any) -> None:
-        if cell is None:
+        moment = None if cell is None else read(cell)
+        if moment is None:
             write_missing(features)
             return
-        if not isinstance(cell, str):
-            raise Refused
-        moment = parse(cell) or parse(bare(cell))
-        if moment is None:
-            if is_missing(cell):
-                write_missing(features)
-                return
-            raise Refused
         features[at] = days_since_1970(moment) - origin
         for place, part_of, circle in parts:
             features[place], features[place + 1] = circle[part_of(moment)]
 
     return write
+
+
+def moment_reader(column: DateColumn) -> Callable[[Any], datetime | None]:
+    """Makes what reads the moment of a cell, None where its text says missing; it raises `Refused`."""
+    form = column.form
+    number_form = form if is_number_form(form) else None
+
+    def read(cell: Any) -> datetime | None:
+        if isinstance(cell, str):
+            moment = parse(cell, form) or parse(bare(cell), form)
+            if moment is None and not is_missing(cell):
+                raise Refused
+            return moment
+        if number_form is None or isinstance(cell, bool) or not isinstance(cell, int | float):
+            raise Refused
+        try:
+            moment = moment_of_number(float(cell), number_form)
+        except OverflowError:  # a whole number beyond what a float holds
+            raise Refused from None
+        if moment is None:
+            raise Refused
+        return moment
+
+    return read
 
 
 def _missing_writer(column: NumericColumn | DateColumn, at: int) -> Callable[[list[float]], None]:
@@ -192,7 +213,12 @@ def reason(column: Column, cell: Any) -> str:
     if isinstance(column, CategoricalColumn):
         return f"{shown(cell)} is not a category of this column, which knows {listed(column.categories)}"
     if isinstance(column, DateColumn):
-        return f"{shown(cell)} is not a date (ISO 8601, such as 2024-05-31 or 2024-05-31T13:45:00Z)"
+        form = (
+            ""
+            if column.form is None
+            else f", or {column.form} as in the training table, such as {written(column.form)}"
+        )
+        return f"{shown(cell)} is not a date (ISO 8601, such as 2024-05-31 or 2024-05-31T13:45:00Z{form})"
     if isinstance(cell, bool) or not isinstance(cell, int | float):
         return f"{shown(cell)} is not a number"
     if isinstance(cell, float) and not math.isfinite(cell):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from models.date_forms import check_form
 from models.dates import FIRST_DAY, LAST_DAY, PARTS, Part
 from models.errors import DataError
 from models.fields import check_choice, check_name, distinct_strings, finite, shown
@@ -165,6 +166,8 @@ class DateColumn(_Standardised):
         missing: as in a numeric column. A missing date has elapsed time `fill` and 0 in both features of each part,
             the middle of the circle.
         origin, center, scale: as in a numeric column, in days.
+        form: form of the training table's dates (`models.date_forms`), which a request may have beside ISO 8601; None
+            where that is all.
     """
 
     kind: ClassVar[Literal["date"]] = "date"
@@ -178,6 +181,7 @@ class DateColumn(_Standardised):
     origin: float = 0.0
     center: float | None = None
     scale: float | None = None
+    form: str | None = None
 
     def __post_init__(self) -> None:
         _check_statistics(self)
@@ -190,6 +194,8 @@ class DateColumn(_Standardised):
         for part in parts:
             check_choice(self.name, "parts", part, PARTS)
         object.__setattr__(self, "parts", parts)
+        if self.form is not None:
+            object.__setattr__(self, "form", _checked_form(self.name, self.form))
 
     @property
     def width(self) -> int:
@@ -204,6 +210,13 @@ class DateColumn(_Standardised):
 
 
 Column = NumericColumn | CategoricalColumn | DateColumn
+
+
+def _checked_form(name: str, form: object) -> str:
+    try:
+        return check_form(form)
+    except DataError as error:
+        raise DataError(f"column {name!r}: {error}") from None
 
 
 def _check_statistics(column: NumericColumn | DateColumn) -> None:

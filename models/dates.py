@@ -1,4 +1,4 @@
-"""Dates as numbers: ISO 8601 texts and datetime64 arrays → days since 1970 and parts of the calendar, all in UTC.
+"""Dates as numbers: texts, numbers and datetime64 arrays → days since 1970 and parts of the calendar, all in UTC.
 
 Texts and arrays go through the same integers and the same tables, so that both give the same bits.
 """
@@ -14,6 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from models.date_fields import moment_in
+from models.date_forms import ISO, MAX_LENGTH, NUMBER_FORMS, is_number_form, pattern_of
+from models.date_numbers import moment_of_number
+
 Part = Literal["month", "day", "weekday", "hour"]
 PARTS: tuple[Part, ...] = ("month", "day", "weekday", "hour")
 _PERIODS: dict[Part, int] = {"month": 12, "day": 31, "weekday": 7, "hour": 24}
@@ -25,11 +29,14 @@ _LONG_UNITS = ("Y", "M", "W")  # of datetime64, of which some have more days tha
 
 _MICROSECONDS_A_DAY = 86_400_000_000
 _EPOCH, _LAST = datetime(1970, 1, 1), datetime(9999, 12, 31, 23, 59, 59)  # in UTC, as all moments here
+_EXAMPLE = datetime(2024, 5, 31)
 _EPOCH_ORDINAL = _EPOCH.toordinal()
 # What Python's parser takes beyond this (week dates, no hyphens, any letter before the time) few readers agree on.
 _ISO = re.compile(
     r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII | re.IGNORECASE
 )
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 def _circle(period: int) -> tuple[tuple[float, float], ...]:
@@ -53,20 +60,44 @@ PART_OF: dict[Part, Callable[[datetime], int]] = {
 }
 
 
-def parse(text: str) -> datetime | None:
-    """An ISO 8601 date, with or without a time and an offset from UTC, as a moment of UTC without a time zone.
+def parse(text: str, form: str | None = None) -> datetime | None:
+    """Reads a date, with or without a time and an offset from UTC, as a moment of UTC without a time zone.
 
-    Without an offset it is taken as UTC; without a time, as midnight. None where it is no such date, or outside the
-    years 1 to 9999.
+    Without an offset it is taken as UTC; without a time, as midnight. A date of ISO 8601 is read whatever the form.
+
+    Args:
+        text: text without blanks around it.
+        form: another form that is read too (`models.date_forms`); None for no other.
+
+    Returns:
+        Moment; None where the text is no such date, or outside the years 1 to 9999.
     """
-    if not _ISO.fullmatch(text):
+    if _ISO.fullmatch(text):
+        try:
+            moment = datetime.fromisoformat(text.upper())
+            offset = moment.utcoffset()
+            return moment if offset is None else moment.replace(tzinfo=None) - offset
+        except (ValueError, OverflowError):
+            return None
+    if len(text) > MAX_LENGTH:
         return None
-    try:
-        moment = datetime.fromisoformat(text.upper())
-        offset = moment.utcoffset()
-        return moment if offset is None else moment.replace(tzinfo=None) - offset
-    except (ValueError, OverflowError):
-        return None
+    for one in (ISO, form):
+        if one is not None and one not in NUMBER_FORMS and (found := pattern_of(one).fullmatch(text)):
+            return moment_in(found)
+    if form is not None and is_number_form(form) and _NUMBER.fullmatch(text):
+        return moment_of_number(float(text), form)
+    return None
+
+
+def written(form: str) -> str:
+    """A day of 2024 as a form has it, for messages."""
+    if form not in NUMBER_FORMS:
+        return _EXAMPLE.strftime(form)
+    days = _EXAMPLE.toordinal() - _EPOCH_ORDINAL
+    if form in ("epoch-days", "excel-days"):
+        return str(days + 25_569 * (form == "excel-days"))
+    unit, _, _ = form.removeprefix("epoch-").partition("seconds")
+    return str(days * 86_400 * {"": 1, "milli": 10**3, "micro": 10**6, "nano": 10**9}[unit])
 
 
 def days_since_1970(moment: datetime) -> float:

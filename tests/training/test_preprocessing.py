@@ -55,6 +55,19 @@ def test_a_column_with_gaps_anywhere_accepts_gaps_and_others_do_not():
     np.testing.assert_array_equal(encode(schema, data, np.array([3])), [[2, 4, 0, 0, 1, 0]])
 
 
+@pytest.mark.parametrize("scaling", ["standard", "robust"])
+@pytest.mark.parametrize("values", [[1.0, np.nan, 1.0, np.nan], np.array(["2024-05-31", "NaT"] * 2, "M8[us]")])
+def test_the_gaps_beside_one_value_reach_the_network(scaling, values):
+    data = table({"x": values})
+    rows = np.arange(4)
+    schema = fit_schema(data, rows, scaling=scaling)
+    np.testing.assert_array_equal(standardise(schema, encode(schema, data, rows)), [[0, 0], [0, 1], [0, 0], [0, 1]])
+    # Another value, whose weights were never trained, is answered as the one that was seen.
+    cell = 7 if isinstance(values, list) else "2031-01-01"
+    other = RowEncoder(schema).encode_matrix([[cell]])
+    np.testing.assert_allclose(standardise(schema, other), [[0, 0]], atol=1e-20)
+
+
 def test_gaps_do_not_count_in_the_statistics():
     schema = fit_schema(table({"x": [1, np.nan, 3, 7]}), np.array([0, 1, 2]))
     assert (schema.columns[0].mean, schema.columns[0].std) == (2, 1)

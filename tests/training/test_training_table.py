@@ -8,7 +8,9 @@ import pyarrow as pa
 import pytest
 from raw_tables import cells, csv_of, kinds, read
 
+from models.encoding import RowEncoder
 from models.errors import DataError
+from training.data.preprocessing import fit_schema
 from training.data.table import Table
 from training.data.training_table import ColumnChoices
 from training.data.understanding import read_training_table
@@ -218,6 +220,35 @@ class TestLeftOut:
 
     def test_a_name_that_some_rows_lack_tells_those_apart(self, read_text):
         assert cells(read_text(csv_of(["u", "", "u"])), "x") == ["u", None, "u"]
+
+    @pytest.mark.parametrize(
+        ("value", "kind"),
+        [
+            ("1", "categorical"),
+            ("1.10", "numeric"),
+            ("vip", "categorical"),
+            ("2024-05-31", "date"),
+            ("True", "categorical"),
+        ],
+    )
+    def test_one_value_and_gaps_are_a_feature_of_any_kind(self, read_text, value, kind):
+        table = read_text(csv_of([value, "", value, "NA"]))
+        assert kinds(table) == {"x": kind, "z": "numeric"}
+        assert table.missing("x").tolist() == [False, True, False, True]
+        assert table.notes == ()
+
+    def test_another_number_than_the_only_one_is_unknown_and_counted(self, read_text):
+        table = read_text(csv_of(["1", "", "1", "NA"]))
+        encoder = RowEncoder(fit_schema(table, np.arange(4)))
+        assert encoder.encode_matrix([[1, 0], [1.0, 0], [None, 0], [0, 0], [2.5, 0]])[:, 0].tolist() == [1, 1, 0, 0, 0]
+        assert encoder.unknown.take() == {"x": 2}
+        assert kinds(read_text(csv_of(["1", "", "1", "NA"]), numeric=("x",)))["x"] == "numeric"
+
+    @pytest.mark.parametrize("value", ["1", "vip", "2024-05-31"])
+    def test_a_value_in_one_row_only_is_left_out(self, read_text, value):
+        table = read_text(csv_of([value, "", "", ""]))
+        assert list(table.features) == ["z"]
+        assert "in one row only, and was left out." in table.notes[0]
 
     def test_of_equal_columns_the_first_is_kept_whatever_wrote_them(self, read_text):
         table = read_text("a,b,c,y\n1,1.0,1,p\n2,2.00,2,q\n,NA,3,p\n")

@@ -132,6 +132,14 @@ def shares(text: str) -> Shares | None:
     return (train, validation, test)
 
 
+def date_format(text: str) -> tuple[str, str]:
+    """A column and the form of its dates."""
+    column, _, form = text.rpartition("=")
+    if not column:
+        raise argparse.ArgumentTypeError(f"a column and its form are expected, such as when=%d/%m/%Y; got {text!r}")
+    return column, form
+
+
 def delimiter(text: str) -> str:
     r"""A delimiter; `tab` and `\t` are one."""
     return {"tab": "\t", "\\t": "\t"}.get(text, text)

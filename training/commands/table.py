@@ -17,10 +17,20 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     for option, text in (
         ("--categorical", "read these as names"),
         ("--numeric", "read these as numbers"),
-        ("--date", "read these as dates (ISO 8601: 2024-05-31, 2024-05-31T13:45:00Z)"),
+        ("--date", "read these as dates"),
         ("--drop", "leave these out: identifiers"),
     ):
         table.add_argument(option, metavar="COLUMN", nargs="+", action="extend", default=[], help=text)
+    table.add_argument(
+        "--date-format",
+        metavar="COLUMN=FORM",
+        nargs="+",
+        action="extend",
+        type=options.date_format,
+        default=[],
+        help="how the dates of these are written, where their cells do not tell: %%d/%%m/%%Y, %%m/%%d/%%y, %%Y%%m%%d, "
+        "…, epoch-seconds, epoch-milliseconds, excel-days",
+    )
     table.add_argument(
         "--keep-constant",
         action="store_true",
@@ -63,6 +73,7 @@ def table_of(arguments: argparse.Namespace) -> dict[str, Any]:
             categorical=tuple(arguments.categorical),
             numeric=tuple(arguments.numeric),
             date=tuple(arguments.date),
+            date_formats=dict(arguments.date_format),
             drop=tuple(arguments.drop),
             weight=arguments.weight,
             group=arguments.group,

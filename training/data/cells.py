@@ -15,6 +15,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.cell_text import BLANKS, MISSING_TEXTS, category_of
+from models.date_forms import ISO
+from models.date_texts import parse_letters
 from models.dates import are_dates
 from models.names import MISSING, Names
 
@@ -22,14 +24,12 @@ from models.names import MISSING, Names
 _NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity))$"
 _MAX_DIGITS = 1_000
 _WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
-# What `models.dates.parse` reads, which is what a client may send: a test holds the two together.
-_DATE = (
-    r"^(?P<year>\d{4})-(?P<month>\d\d)-(?P<day>\d\d)"
-    r"(?:[Tt ](?P<hour>\d\d):(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d{1,9}))?)?"
-    r"(?:[Zz]|(?P<sign>[+-])(?P<off_hour>\d\d)(?::?(?P<off_minute>\d\d))?)?)?$"
+_ISO_BEGINS = r"^\d{4}-\d{1,2}-\d"  # which spares a column of names the rest
+# A date as people write it, in whichever order or with the name of a month in whichever language.
+_LOCAL_DATE = re.compile(
+    r"(\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{1,2}(st|nd|rd|th)?[ .-]+[^\W\d_]{3,10}[ .,-]+\d{2,4}"
+    r"|[^\W\d_]{3,10}[ .-]+\d{1,2}(st|nd|rd|th)?,? \d{4})([ T,]+\d{1,2}[:.]\d{2}.*)?"
 )
-# A date as people write it where its day and month, or its century, cannot be told for certain.
-_LOCAL_DATE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}([ T]\d{1,2}:\d{2}.*)?")
 
 
 def encoded(array: pa.Array) -> tuple[NDArray[np.int32], pa.Array]:
@@ -78,24 +78,26 @@ def numbers_in(texts: pa.Array, *, decimal: str) -> tuple[NDArray[np.float64], N
     return _numpy(numbers).astype(np.float64), _numpy(matches).astype(np.bool_)
 
 
-def dates_in(texts: pa.Array) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
-    """Reads texts as ISO 8601 dates, with or without a time and an offset from UTC.
+def dates_in(texts: pa.Array, form: str = ISO) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
+    """Reads texts as dates of one form, with or without a time and an offset from UTC.
 
     Args:
         texts: `(rows,)` strings, null for missing.
+        form: form of texts; that of ISO 8601 unless said otherwise.
 
     Returns:
         `(rows,)` datetime64[us] of UTC, NaT where a cell is missing or no date, and `(rows,)` whether it is a date.
     """
     dates = np.full(len(texts), np.datetime64("NaT"), dtype="datetime64[us]")
-    is_date = _numpy(pc.fill_null(pc.match_substring_regex(texts, _DATE), False)).astype(np.bool_)
-    if is_date.any():
-        found = pc.extract_regex(texts.filter(pa.array(is_date)), _DATE)
-        moments, are_real = _moments({name: found.field(name) for name in (field.name for field in found.type)})
-        rows = np.flatnonzero(is_date)
-        is_date[rows[~are_real]] = False
-        dates[rows[are_real]] = moments[are_real]
-    return dates, is_date
+    letters = pc.cast(texts, pa.large_binary())
+    _, offsets, data = letters.buffers()
+    may_be_one = pc.match_substring_regex(texts, _ISO_BEGINS) if form == ISO else pc.is_valid(texts)
+    rows = np.flatnonzero(_numpy(pc.fill_null(may_be_one, False)))
+    if len(rows) and data is not None:
+        places = np.frombuffer(offsets, dtype=np.int64)[letters.offset : letters.offset + len(letters) + 1]
+        bytes_of_all = np.frombuffer(data, dtype=np.uint8)
+        dates[rows] = parse_letters(bytes_of_all, places[:-1][rows], np.diff(places)[rows], form)
+    return dates, ~np.isnat(dates)
 
 
 def looks_like_a_date(text: str) -> bool:
@@ -224,31 +226,6 @@ def _as_json_writes_them(names: list[str]) -> list[str | None]:
     if all(_WHOLE.fullmatch(name) for name in names):
         return [name.partition(".")[0] for name in names]
     return [*names]
-
-
-def _moments(parts: dict[str, pa.Array]) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
-    """Moments of UTC from the parts of their texts, and whether the calendar and the clock have them."""
-
-    def part(name: str) -> NDArray[np.int64]:
-        # A group that took no part in a match is an empty text.
-        written = pc.if_else(pc.equal(parts[name], ""), "0", parts[name])
-        return _numpy(pc.cast(written, pa.int64())).astype(np.int64)
-
-    year, month, day = part("year"), part("month"), part("day")
-    clock = {name: part(name) for name in ("hour", "minute", "second", "off_hour", "off_minute")}
-    fraction = pc.utf8_rpad(pc.utf8_slice_codeunits(parts["fraction"], 0, 6), 6, "0")
-    microseconds = _numpy(pc.cast(fraction, pa.int64())).astype(np.int64)
-
-    months = (year - 1970).astype("datetime64[Y]").astype("datetime64[M]") + (month - 1)
-    days = months.astype("datetime64[D]") + (day - 1)
-    is_real = (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1) & (days.astype("datetime64[M]") == months)
-    for name, values in clock.items():
-        is_real &= values < (24 if name.endswith("hour") else 60)
-    seconds = (clock["hour"] * 60 + clock["minute"]) * 60 + clock["second"]
-    ahead = np.where(_numpy(pc.equal(parts["sign"], "-")), -1, 1)
-    seconds -= ahead * (clock["off_hour"] * 60 + clock["off_minute"]) * 60
-    moments = days.astype("datetime64[us]") + (seconds * 1_000_000 + microseconds)
-    return moments, is_real & are_dates(moments)
 
 
 def _numpy(array: pa.Array) -> NDArray[Any]:

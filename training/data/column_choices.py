@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from models.cell_text import tidy
+from models.date_forms import check_form
 from models.errors import DataError
 
 _KINDS = ("categorical", "numeric", "date")
@@ -24,6 +26,8 @@ class ColumnChoices:
         categorical: columns to read as names, although they look like numbers (a postcode) or dates.
         numeric: columns to read as numbers, although most cells are not.
         date: columns to read as dates, although most cells are not.
+        date_formats: form of the dates of some columns (`models.date_forms`), such as `%d/%m/%Y` or `epoch-seconds`,
+            where the cells alone do not tell.
         drop: columns to leave out.
         weight: a column of how much each row counts: finite, not negative, not all 0.
         group: a column whose equal values belong together: their rows go to one part of a split.
@@ -53,6 +57,7 @@ class ColumnChoices:
     keep_constant: bool = False
     drop_missing_target: bool = False
     examples: Literal["typical", "rows"] = "typical"
+    date_formats: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in _LISTS:
@@ -60,6 +65,10 @@ class ColumnChoices:
             if isinstance(names, str) or not all(isinstance(column, str) for column in names):
                 raise DataError(f"{name} must be a sequence of column names, got {names!r}.")
             object.__setattr__(self, name, tuple(tidy(column) for column in names))
+        if not isinstance(self.date_formats, Mapping):
+            raise DataError(f"date_formats must have a form by column name, got {self.date_formats!r}.")
+        formats = {tidy(str(column)): check_form(form) for column, form in self.date_formats.items()}
+        object.__setattr__(self, "date_formats", formats)
         if self.unknown not in ("refuse", "ignore"):
             raise DataError(f"unknown must be refuse or ignore, got {self.unknown!r}.")
         if self.examples not in ("typical", "rows"):
@@ -75,7 +84,7 @@ class ColumnChoices:
     @property
     def named(self) -> tuple[str, ...]:
         """All columns that are spoken of."""
-        return (*self.drop, *self.categorical, *self.numeric, *self.date, *self.roles.values())
+        return (*self.drop, *self.categorical, *self.numeric, *self.date, *self.date_formats, *self.roles.values())
 
     def is_feature(self, name: str) -> bool:
         """Whether a column is a feature, as far as the choices go."""
@@ -88,6 +97,10 @@ class ColumnChoices:
             for other in _KINDS[i + 1 :]:
                 if both := sorted(set(getattr(self, one)) & set(getattr(self, other))):
                     raise DataError(f"column {both[0]!r} cannot be both {one} and {other}.")
+
+        for kind in ("categorical", "numeric"):
+            if both := sorted(set(getattr(self, kind)) & set(self.date_formats)):
+                raise DataError(f"column {both[0]!r} cannot be {kind} and have a date format.")
 
     def _check_roles(self) -> None:
         for role in _ROLES:

@@ -111,7 +111,7 @@ def facts_of(
         role="feature",
         **counted,
         becomes=_becomes(_fitted(name, values, scaling, max_one_hot)),
-        remarks=_remarks(name, values, counted, goal, column.spellings),
+        remarks=_remarks(column, values, counted, goal, choices),
     )
 
 
@@ -139,10 +139,11 @@ def described(values: Values) -> dict[str, Any]:
 
 
 def _remarks(
-    name: str, values: Values, counted: Mapping[str, Any], goal: Values | None, spellings: str | None
+    column: RawColumn, values: Values, counted: Mapping[str, Any], goal: Values | None, choices: ColumnChoices
 ) -> tuple[str, ...]:
-    rows, remarks = len(values), [] if spellings is None else [spellings]
-    if remark := remark_on(name, values):
+    name, rows = column.name, len(values)
+    remarks = [] if column.spellings is None else [column.spellings]
+    if remark := column.remark or remark_on(name, values, choices):
         remarks.append(remark)
     if isinstance(values, Names) and counted["distinct"] > min(MANY_NAMES, max(rows // 2, 20)):
         remarks.append(
@@ -169,5 +170,7 @@ def _becomes(column: Column) -> str:
             "sign": "one of -1 and 1",
             "index": f"a learned embedding of {len(column.categories):,}",
         }[column.encoding]
+    if column.minimum == column.maximum and column.missing == "indicator":
+        return "missing flag"
     parts = ["time elapsed", *column.parts] if isinstance(column, DateColumn) else ["scaled number"]
     return ", ".join(parts) + (" + missing flag" if column.missing == "indicator" else "")

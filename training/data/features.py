@@ -16,17 +16,22 @@ from training.data.values import Values, content_of, kind_of, missing_of
 
 # Below this many rows, whole numbers that count on from row to row are no sign of a row number.
 MIN_NUMBERED_ROWS = 20
+# A value that fewer rows have, where all others have none, is no feature.
+MIN_MARKED_ROWS = 2
 
 _IDENTIFIERS = ("id", "uuid", "guid", "key", "index", "rownum", "row_number")
 
 
-def read_features(columns: Sequence[RawColumn], choices: ColumnChoices, notes: list[str]) -> dict[str, Values]:
+def read_features(
+    columns: Sequence[RawColumn], choices: ColumnChoices, notes: list[str], date_forms: dict[str, str]
+) -> dict[str, Values]:
     """The columns' values, less those that tell nothing.
 
     Args:
         columns: not the target, and none that was chosen to be left out.
         choices: the user's decisions.
         notes: takes what the user should read.
+        date_forms: takes the form of dates by column, where it is another than ISO 8601.
 
     Raises:
         DataError: a column that cannot be used; the message names it, and the row where it is one's fault.
@@ -51,16 +56,24 @@ def read_features(columns: Sequence[RawColumn], choices: ColumnChoices, notes: l
         elif is_another_name_in_each_row(values):
             notes.append(f"Column {column.name!r} {_ANOTHER_NAME} and was left out.")
             continue
-        if remark := remark_on(column.name, values):
+        if column.date_form is not None:
+            date_forms[column.name] = column.date_form
+        if remark := column.remark or remark_on(column.name, values, choices):
             notes.append(f"Column {column.name!r} {remark}")
         features[column.name] = values
     return features
 
 
 def read_same_features(
-    columns: Sequence[RawColumn], like: Mapping[str, Values], choices: ColumnChoices
+    columns: Sequence[RawColumn], like: Mapping[str, Values], choices: ColumnChoices, date_forms: Mapping[str, str]
 ) -> dict[str, Values]:
     """The values of another table's columns, of the kind that each has in the first table.
+
+    Args:
+        columns: columns of the other table.
+        like: values of the first table's columns by name.
+        choices: the user's decisions.
+        date_forms: form of the first table's dates by column, where it is another than ISO 8601.
 
     Raises:
         DataError: cells that are not of that kind.
@@ -68,7 +81,11 @@ def read_same_features(
     read: dict[str, Values] = {}
     for column in columns:
         kind = kind_of(like[column.name])
-        values = column.read(as_kind(choices, column.name, kind)) if column.count_missing() < len(column) else None
+        values = (
+            column.read(as_kind(choices, column.name, kind, date_forms))
+            if column.count_missing() < len(column)
+            else None
+        )
         if values is None:
             values = _gaps(len(column), kind)
         elif kind_of(values) != kind:
@@ -77,32 +94,57 @@ def read_same_features(
     return read
 
 
-def as_kind(choices: ColumnChoices, name: str, kind: str) -> ColumnChoices:
-    """Choices that say of a column that it is of a kind."""
+def as_kind(choices: ColumnChoices, name: str, kind: str, date_forms: Mapping[str, str]) -> ColumnChoices:
+    """Choices that say of a column that it is of a kind, and of which form its dates are."""
     return ColumnChoices(
         categorical=(name,) if kind == "categorical" else (),
         numeric=(name,) if kind == "numeric" else (),
         date=(name,) if kind == "date" else (),
+        date_formats={name: date_forms[name]} if kind == "date" and name in date_forms else {},
         unknown=choices.unknown,
     )
 
 
 _ANOTHER_NAME = "has another name in each row, as an identifier has,"
+_NO_FORM = (
+    "its cells are not all of one form that is read, such as 2024-05-31, 31/05/2024 or 31 May 2024, with a time of day "
+    "and UTC or an offset (+02:00) after it."
+)
 
 
 def useless(values: Values) -> str | None:
     """Why a column tells nothing, as the rest of a sentence that begins with its name; None where it may."""
     if is_another_name_in_each_row(values):
-        return _ANOTHER_NAME
+        return f"looks like dates, but {_NO_FORM.rstrip('.')}," if look_like_dates(values) else _ANOTHER_NAME
     if isinstance(values, Names):
         distinct = values.distinct()
-        # A name that some rows have and others lack still tells those rows apart.
-        return f"has one value only, {distinct[0]!r}," if len(distinct) == 1 and not values.missing().any() else None
+        if len(distinct) > 1:
+            return None
+        gaps = int(values.missing().sum())
+        return _too_rare(len(values) - gaps, repr(distinct[0])) if gaps else f"has one value only, {distinct[0]!r},"
     present = values[~missing_of(values)]
     if (present != present[0]).any():
         return None
     shown = str(present[0])[:10] if values.dtype.kind == "M" else f"{present[0]:g}"
-    return f"has one value only, {shown},"
+    if len(present) == len(values):
+        return f"has one value only, {shown},"
+    return _too_rare(len(present), shown)
+
+
+def _too_rare(rows: int, shown: str) -> str | None:
+    """Why a column of one value and gaps tells nothing; None where the gaps are worth learning from.
+
+    A value that some rows have and others lack tells them apart. Of a single row nothing can be learned.
+    """
+    return None if rows >= MIN_MARKED_ROWS else f"has one value only, {shown}, in one row only,"
+
+
+def look_like_dates(values: Values) -> bool:
+    """Whether names look like dates that were not read as such."""
+    if not isinstance(values, Names):
+        return False
+    names = values.distinct()
+    return len(names) > 1 and all(looks_like_a_date(text) for text in names[:1000])
 
 
 def is_another_name_in_each_row(values: Values) -> bool:
@@ -110,15 +152,12 @@ def is_another_name_in_each_row(values: Values) -> bool:
     return isinstance(values, Names) and len(values) > 1 and len(values.distinct()) == len(values)
 
 
-def remark_on(name: str, values: Values) -> str | None:
+def remark_on(name: str, values: Values, choices: ColumnChoices) -> str | None:
     """What to warn of in a column that is kept, as the rest of a sentence that begins with its name."""
     if isinstance(values, Names):
         names = values.distinct()
-        if all(looks_like_a_date(text) for text in names[:1000]) and len(names) > 1:
-            return (
-                f"looks like dates, such as {names[0]!r}, but is read as names: dates are written as in ISO 8601, "
-                f"{'2024-05-31'!r}, so that day and month cannot be taken for each other."
-            )
+        if name not in choices.categorical and look_like_dates(values):
+            return f"looks like dates, such as {names[0]!r}, but is read as names: {_NO_FORM}"
         return None
     if values.dtype.kind == "f" and is_row_number(name, values):
         return f"looks like an identifier or a row number, and is kept: if it is one, leave it out (--drop {name})."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from training.data.training_table import TrainingTable
 
 Scaling = Literal["standard", "robust"]
 Values = NDArray[Any] | Names
+_Measured = TypeVar("_Measured", NumericColumn, DateColumn)
 
 # Beyond this many standard deviations from 0, float32's 24 bits would leave less than 14 of them for the spread.
 _FAR_FROM_ZERO = 1_000
@@ -77,7 +78,7 @@ def fit_schema(
         weights=None if weights is None else weights[train],
     )
     return Schema(
-        columns=tuple(fit.column(name, values) for name, values in table.features.items()),
+        columns=tuple(_in_form(fit.column(name, values), table) for name, values in table.features.items()),
         target=fit.target(table),
     )
 
@@ -185,7 +186,8 @@ class _Fit:
 
     def _numeric(self, name: str, values: NDArray[np.float64]) -> NumericColumn:
         spread = self._spread(name, values[self.train])
-        column = NumericColumn(name=name, missing=self._missing(bool(np.isnan(values).any())), **vars(spread))
+        missing = self._missing(bool(np.isnan(values).any()), spread)
+        column = _without_effect(NumericColumn(name=name, missing=missing, **vars(spread)))
         if column.divisor < _LEAST_SPREAD:
             raise DataError(
                 f"column {name!r} varies by {column.divisor:.3g} only, too little for 32-bit floating point: give it "
@@ -199,14 +201,18 @@ class _Fit:
         present = moments[~np.isnat(moments)]
         column = DateColumn(
             name=name,
-            missing=self._missing(bool(np.isnat(values).any())),
+            missing=self._missing(bool(np.isnat(values).any()), spread),
             parts=tuple(part for part in PARTS if np.ptp(part_values(part, present)) > 0),
             **vars(spread),
         )
+        column = _without_effect(column)
         return replace(column, origin=column.fill)  # a subtraction of float64 more, and no precision to worry about
 
-    def _missing(self, has_gaps: bool) -> Literal["refuse", "mean", "indicator"]:
-        return "refuse" if not has_gaps else "indicator" if self.robust else "mean"
+    def _missing(self, has_gaps: bool, spread: _Spread) -> Literal["refuse", "mean", "indicator"]:
+        if not has_gaps:
+            return "refuse"
+        # Beside one value only, the gaps are all that the column tells.
+        return "indicator" if self.robust or spread.minimum == spread.maximum else "mean"
 
     def _spread(self, name: str, values: NDArray[np.float64]) -> _Spread:
         """Of `(len(train),)` values, NaN for missing."""
@@ -227,9 +233,24 @@ class _Fit:
         return weights if weights is not None and weights.any() else None
 
 
+def _without_effect(column: _Measured) -> _Measured:
+    """The column, scaled so that the network sees 0 for any value where training saw one value and gaps.
+
+    Its weights are never trained beside 0, so that another value would be answered by chance.
+    """
+    if column.missing != "indicator" or column.minimum < column.maximum:
+        return column
+    return replace(column, scale=_GREATEST_SPREAD)
+
+
 def _is_far(center: float, spread: float) -> bool:
     """Whether float32 would round values about `center` to steps that are wide beside their spread."""
     return abs(center) > _FAR_FROM_ZERO * spread
+
+
+def _in_form(column: Column, table: TrainingTable) -> Column:
+    """The column with the form that its dates have in the table."""
+    return replace(column, form=table.date_forms.get(column.name)) if isinstance(column, DateColumn) else column
 
 
 def _names(values: Values) -> Names:

@@ -10,11 +10,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.cell_text import NoCategory
+from models.cell_text import NoCategory, category_of
+from models.date_forms import ISO, NUMBER_FORMS, is_number_form
+from models.date_numbers import moments_of_numbers
 from models.errors import DataError
 from models.names import Names
-from training.data.cells import categories_of, dates_in, encoded, moments_of, names_of, numbers_in, values_of
+from training.data.cells import (
+    categories_of,
+    dates_in,
+    encoded,
+    iso_text,
+    moments_of,
+    names_of,
+    numbers_in,
+    values_of,
+)
 from training.data.column_choices import ColumnChoices
+from training.data.date_columns import DateTexts, option
+from training.data.number_dates import form_of_numbers, forms_for
 from training.data.table import Table
 from training.data.values import Values
 
@@ -40,6 +53,8 @@ class RawColumn:
         called: the column in a message.
         cells: `(rows,)` Arrow array.
         spellings: what `categories` found that is written in two ways, as the rest of a sentence; None for nothing.
+        date_form: form of the dates that were read; None for ISO 8601, typed dates, and other kinds.
+        remark: what is to be said of dates, or of numbers that look like them, likewise.
     """
 
     def __init__(self, table: Table, name: str, role: str = "column") -> None:
@@ -48,6 +63,8 @@ class RawColumn:
         self._table = table
         self.cells = table.column(name)
         self.spellings: str | None = None
+        self.date_form: str | None = None
+        self.remark: str | None = None
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -75,18 +92,40 @@ class RawColumn:
         """
         if self.name in choices.categorical:
             return self.categories()
+        form = choices.date_formats.get(self.name)
         # Where another kind is forced, a column is not asked whether it is this one.
-        if self.name not in choices.date:
+        if self.name not in choices.date and form is None:
             numbers = self.numbers(
                 forced=self.name in choices.numeric, remedy=f"read the column as names (--categorical {self.name})"
             )
             if numbers is not None:
+                if self.name not in choices.numeric:
+                    self.date_form, self.remark = form_of_numbers(self.name, numbers)
+                if self.date_form is not None:
+                    return moments_of_numbers(numbers, self.date_form)
                 self.check_range(numbers)
-                return numbers
+                marks = None if self.name in choices.numeric else self._marks(numbers)
+                return numbers if marks is None else marks
         dates = self.dates(
-            forced=self.name in choices.date, remedy=f"read the column as names (--categorical {self.name})"
+            forced=self.name in choices.date or form is not None,
+            remedy=f"read the column as names (--categorical {self.name})",
+            form=form,
         )
         return self.categories() if dates is None else dates
+
+    def _marks(self, numbers: NDArray[np.float64]) -> Names | None:
+        """The one number of a column that has gaps beside it, as a name; None for other columns.
+
+        Where some rows have a 1 and the others nothing, a 0 that a client sends is unknown, and so it is told.
+        """
+        is_missing = np.isnan(numbers)
+        present = numbers[~is_missing]
+        if len(present) in (0, len(numbers)) or (present != present[0]).any():
+            return None
+        names = self.categories()
+        self.spellings = None
+        # A number that is not written as JSON writes it, such as 1.10, could not be asked for by its name.
+        return names if names.distinct() == (category_of(float(present[0])),) else None
 
     def names(self) -> Names:
         """The column as names, as a target or a group has them.
@@ -154,17 +193,19 @@ class RawColumn:
             raise self._of_no_kind()
         return numbers
 
-    def dates(self, *, forced: bool, remedy: str) -> NDArray[np.datetime64] | None:
+    def dates(self, *, forced: bool, remedy: str, form: str | None = None) -> NDArray[np.datetime64] | None:
         """The column as `(rows,)` datetime64[us] of UTC, or None where it is one of names or numbers.
 
-        Texts are dates where they are ISO 8601; in what order another form has day and month, nobody could tell.
+        Texts are dates where all are ISO 8601, or all of one other form that leaves no doubt about day and month.
 
         Args:
             forced: whether it must be dates.
             remedy: what to advise where a few cells are none.
+            form: form of the dates as the user says it; None where it is to be found.
 
         Raises:
-            DataError: cells that are no dates where they should be, or are outside the years 1 to 9999.
+            DataError: cells that are no dates where they should be, that could be two dates, or are outside the years
+                1 to 9999.
         """
         if _is_temporal(self.cells.type):
             dates, is_outside = moments_of(self.cells)
@@ -172,14 +213,95 @@ class RawColumn:
                 row = int(is_outside.argmax())
                 raise DataError(f"{self.called}: the date at {self.at(row)} is outside the years 1 to 9999.")
             return dates
+        if forced and (numbers := self._all_numbers()) is not None:
+            return self._forced_dates(numbers, form)
         if not pa.types.is_dictionary(self.cells.type):
             if forced:
-                raise DataError(
-                    f"{self.called} holds {self.cells.type}, not dates: those are written as in ISO 8601, 2024-05-31 "
-                    "or 2024-05-31T13:45:00Z."
-                )
+                raise self._of_no_date()
             return None
-        return self._read(dates_in, kind="date", forced=forced, remedy=remedy)
+        if form is None:
+            self._find_form(forced=forced)
+            found = self.date_form
+            if found is None:
+                return self._read(dates_in, kind="date", forced=forced, remedy=remedy)
+            read = self._dates_of if found in NUMBER_FORMS else dates_in
+            return self._read(
+                lambda texts: read(texts, found), kind=f"date of the form {found}", forced=forced, remedy=remedy
+            )
+        self.date_form = None if form == ISO else form
+        return self._read(
+            lambda texts: self._dates_of(texts, form), kind=f"date of the form {form}", forced=True, remedy=remedy
+        )
+
+    def _find_form(self, *, forced: bool) -> None:
+        """Finds a form other than ISO 8601 for texts, where they have one."""
+        codes, texts = encoded(self.cells)
+        present = int((codes >= 0).sum())
+        is_iso = np.append(dates_in(texts)[1], False)[codes]
+        if not present or is_iso.sum() >= SHARE_OF_A_KIND * present:
+            return
+        is_strict = not (self._table.text or forced)
+        others = {name: cells for name, cells in self._table.columns.items() if name != self.name}
+        column = DateTexts(
+            name=self.name,
+            called=self.called,
+            codes=codes,
+            texts=texts,
+            at=self.at,
+            other_columns=lambda: others,
+        )
+        if found := column.find(1.0 if is_strict else SHARE_OF_A_KIND):
+            self.date_form, self.remark = found.form, found.remark
+        elif is_strict and (numbers := self._all_numbers()) is not None:
+            form, remark = form_of_numbers(self.name, numbers)
+            self.date_form, self.remark = form, remark if form is not None else None
+
+    def _dates_of(self, texts: pa.Array, form: str) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
+        """Reads texts as serving does: those of ISO 8601, those of the form, and its numbers."""
+        dates, _ = dates_in(texts)
+        if form not in NUMBER_FORMS:
+            dates = np.where(np.isnat(dates), dates_in(texts, form)[0], dates)
+        if is_number_form(form):
+            numbers, _ = numbers_in(texts, decimal=self._table.decimal)
+            dates = np.where(np.isnat(dates), moments_of_numbers(numbers, form), dates)
+        return dates, ~np.isnat(dates)
+
+    def _all_numbers(self) -> NDArray[np.float64] | None:
+        """The column as numbers where each cell is one, or missing; None elsewhere."""
+        kind = self.cells.type
+        if pa.types.is_dictionary(kind):
+            codes, texts = encoded(self.cells)
+            numbers, is_number = numbers_in(texts, decimal=self._table.decimal)
+            return np.append(numbers, np.nan)[codes] if is_number.all() and len(texts) else None
+        is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+        return values_of(self.cells) if is_number else None
+
+    def _forced_dates(self, numbers: NDArray[np.float64], form: str | None) -> NDArray[np.datetime64]:
+        """Numbers as the dates that the user says they are."""
+        if form is None:
+            forms = forms_for(numbers)
+            if len(forms) != 1:
+                raise self._of_no_date()
+            form = forms[0]
+            first = int(np.flatnonzero(~np.isnan(numbers))[0])
+            moment = iso_text(moments_of_numbers(numbers[first : first + 1], form)[0])
+            self.remark = f"holds dates of the form {form}: {numbers[first]:.15g} is read as {moment}."
+        if not is_number_form(form):
+            raise DataError(f"{self.called} holds numbers, which are no dates of the form {form}.")
+        dates = moments_of_numbers(numbers, form)
+        is_none = np.isnat(dates) & ~np.isnan(numbers)
+        if is_none.any():
+            row = int(is_none.argmax())
+            raise DataError(f"{self.called}: {numbers[row]:.15g} at {self.at(row)} is not a date of the form {form}.")
+        self.date_form = form
+        return dates
+
+    def _of_no_date(self) -> DataError:
+        held = "numbers" if pa.types.is_dictionary(self.cells.type) else self.cells.type
+        return DataError(
+            f"{self.called} holds {held}, not dates: those are written as in ISO 8601, 2024-05-31 or "
+            f"2024-05-31T13:45:00Z, or in a form that is said, such as {option(self.name, 'epoch-seconds')}."
+        )
 
     def check_has_values(self) -> None:
         """Refuses a column that is all gaps."""

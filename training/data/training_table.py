@@ -42,6 +42,7 @@ class TrainingTable:
         test_rows: how many rows, the last ones, are the test part (a file of its own); 0 for a test part to be drawn.
         notes: sentences on columns and rows that the user should read.
         label_type: type that the labels have in the table that was read.
+        date_forms: form of the dates of those columns that have another than ISO 8601 (`models.date_forms`).
     """
 
     name: str
@@ -56,6 +57,7 @@ class TrainingTable:
     test_rows: int = 0
     notes: tuple[str, ...] = ()
     label_type: LabelType = "str"
+    date_forms: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[Label, ...]:

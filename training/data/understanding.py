@@ -16,13 +16,13 @@ from models.config import Task
 from models.errors import DataError
 from training.data.class_labels import Classes, read_classes, read_same_classes
 from training.data.column_choices import ColumnChoices
-from training.data.features import read_features, read_same_features
+from training.data.features import as_kind, read_features, read_same_features
 from training.data.raw_column import RawColumn
 from training.data.row_roles import check_groups_apart, check_times_apart, read_group, read_time, read_weight
 from training.data.split import MIN_CLASS_ROWS
 from training.data.table import Table
 from training.data.training_table import TrainingTable
-from training.data.values import joined, joined_names
+from training.data.values import joined, joined_names, kind_of
 
 # A target of whole numbers with at most this many different ones, none of them rare, is read as classes: a count may
 # have few values too, but then some are.
@@ -64,10 +64,12 @@ def read_training_table(
     if not names:
         raise DataError(f"{table.source} has no column to learn from beside the target {target!r}.")
     classes, values = read_target(RawColumn(table, target, "target"), task)
-    features = read_features([RawColumn(table, column) for column in names], choices, notes)
+    date_forms: dict[str, str] = {}
+    features = read_features([RawColumn(table, column) for column in names], choices, notes, date_forms)
     if not features:
         raise DataError(f"{table.source} has no column to learn from beside the target {target!r}: {' '.join(notes)}")
     roles = {role: RawColumn(table, column, role) for role, column in choices.roles.items()}
+    time = _read_time(roles["time"], choices, date_forms, notes) if "time" in roles else None
     read = TrainingTable(
         name=name,
         features=features,
@@ -78,10 +80,20 @@ def read_training_table(
         choices=choices,
         weight=read_weight(roles["weight"]) if "weight" in roles else None,
         group=read_group(roles["group"]).codes if "group" in roles else None,
-        time=read_time(roles["time"], choices) if "time" in roles else None,
+        time=time,
+        date_forms=date_forms,
         notes=tuple(notes),
     )
     return read if test is None else _with_test_part(read, table, test)
+
+
+def _read_time(column: RawColumn, choices: ColumnChoices, date_forms: dict[str, str], notes: list[str]) -> NDArray[Any]:
+    """The times of the rows; the form of dates, and what is said of it, go where those of features are."""
+    time = read_time(column, choices)
+    if column.date_form is not None and column.name not in date_forms:
+        date_forms[column.name] = column.date_form
+        notes += [] if column.remark is None else [f"Column {column.name!r} {column.remark}"]
+    return time
 
 
 def check_choices(table: Table, target: str, choices: ColumnChoices) -> None:
@@ -148,7 +160,9 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table) -> Trai
     notes = list(train.notes)
     notes += [f"Column {name!r} of {test.source} is not in {train_raw.source} and was passed over." for name in extra]
     test = with_target(test, train.target_name, choices, notes)
-    features = read_same_features([RawColumn(test, name) for name in train.features], train.features, choices)
+    features = read_same_features(
+        [RawColumn(test, name) for name in train.features], train.features, choices, train.date_forms
+    )
     joint = replace(
         train,
         features={name: joined(values, features[name]) for name, values in train.features.items()},
@@ -161,7 +175,8 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table) -> Trai
         joint = replace(joint, weight=np.concatenate((train.weight, weight)))
     if train.time is not None and choices.time is not None:
         column = RawColumn(test, choices.time, "time")
-        time = read_time(column, choices)
+        kind = kind_of(train.time)
+        time = read_time(column, as_kind(choices, choices.time, kind, train.date_forms))
         check_times_apart(train.time, time, column)
         joint = replace(joint, time=np.concatenate((train.time, time)))
     if choices.group is not None:

@@ -64,8 +64,13 @@ def apart(value: float, step: float) -> str:
 def columns_table(schema: Schema) -> list[tuple[str, str, str, str]]:
     """Each column's name, kind, what training saw in it and what serving does with what it did not see."""
     return [
-        (column["name"], column["kind"], _seen(column), _elsewhere(column)) for column in schema.to_dict()["columns"]
+        (column["name"], _kind(column), _seen(column), _elsewhere(column)) for column in schema.to_dict()["columns"]
     ]
+
+
+def _kind(column: Mapping[str, Any]) -> str:
+    form = column.get("form")
+    return column["kind"] if form is None else f"{column['kind']}, {form}"
 
 
 def _seen(column: Mapping[str, Any]) -> str:

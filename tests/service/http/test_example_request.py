@@ -38,6 +38,13 @@ def test_a_row_is_made_of_the_columns_where_the_checkpoint_has_none(header):
     assert np.isfinite(encoded).all()
 
 
+@pytest.mark.parametrize("form", ["%d/%m/%Y", "%Y%m%d", "epoch-seconds", "excel-days"])
+def test_the_example_of_a_column_of_dates_is_taken_whatever_their_form_is(form):
+    schema = Schema(columns=(DateColumn(name="d", form=form, **SPAN),), target=SCHEMA.target)
+    (row,) = written_example(SimpleNamespace(name="m", schema=schema, header={})).instances
+    assert RowEncoder(schema).encode_matrix([row]).tolist() == [[19_874.5]]
+
+
 def test_a_row_of_the_training_table_comes_first():
     kept = {"n": 1.5, "s": "yes", "i": "z", "d": "2024-05-31"}
     served = SimpleNamespace(name="m", schema=SCHEMA, header={"data": {"examples": [kept]}})

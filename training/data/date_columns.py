@@ -1,0 +1,211 @@
+"""The form of a column's dates: found by trying, where all cells agree on one."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from models.date_forms import TEXT_FORMS, pattern_of, twin_of
+from models.errors import DataError
+from models.names import MISSING
+from training.data.cells import dates_in, iso_text
+
+_SAMPLE = 64  # texts by which a form is tried before all are
+_FULL = re.compile(r"\d\d[.-]\d\d[.-]\d\d\b")  # 1.2.10 is a version rather than a date
+_LEAST_DIGITS = 2  # of a text that is worth a try, such as Feb-24
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TriedForm:
+    """What a form reads of a column.
+
+    Attributes:
+        form: form of texts.
+        dates: `(texts,)` datetime64[us], NaT where a text is no date of the form.
+        rows: number of rows whose text the form reads.
+    """
+
+    form: str
+    dates: NDArray[np.datetime64]
+    rows: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundForm:
+    """The form of a column's dates.
+
+    Attributes:
+        form: form of texts.
+        remark: what is said of it, as the rest of a sentence that begins with the column's name.
+    """
+
+    form: str
+    remark: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DateTexts:
+    """A column of texts that may be dates of a form other than ISO 8601.
+
+    Attributes:
+        name: name of the column.
+        called: the column in a message.
+        codes: `(rows,)` place of each row's text, -1 for missing.
+        texts: distinct texts.
+        at: a row, counted from 0 → where it stands, in words.
+        other_columns: reads the other columns of the table, by name, where this one does not tell day and month.
+    """
+
+    name: str
+    called: str
+    codes: NDArray[np.int32]
+    texts: pa.Array
+    at: Callable[[int], str]
+    other_columns: Callable[[], dict[str, pa.Array]]
+
+    def find(self, share: float) -> FoundForm | None:
+        """Finds the form of the dates.
+
+        Args:
+            share: least share of the rows with a text that are dates of the form; the others are slips.
+
+        Returns:
+            Form, or None where no form reads so many.
+
+        Raises:
+            DataError: cells that show neither, or both, of day and month coming first.
+        """
+        tried = forms_in(self.codes, self.texts, share)
+        if not tried:
+            return None
+        best = tried[0]
+        twin = next((one for one in tried if one.form == twin_of(best.form)), None)
+        if twin is None:
+            return self._found(best)
+        if best.rows > twin.rows:
+            self._check_not_mixed(best, twin)
+            return self._found(best)
+        self._check_not_mixed(best, twin)
+        is_constant = len(self.texts) == 1 and not (self.codes == MISSING).any()
+        if is_constant:
+            return self._found(best)
+        return self._found_elsewhere(best, twin)
+
+    def _found(self, tried: TriedForm, because: str = "") -> FoundForm:
+        place = int(np.flatnonzero(~np.isnat(tried.dates))[0])
+        text = self.texts[place].as_py()
+        remark = f"holds dates of the form {tried.form}: {text!r} is read as {iso_text(tried.dates[place])}{because}."
+        if "%y" in tried.form:
+            remark += " Years of two digits are 1969 to 2068."
+        if tried.form.startswith("%d.%m") and not np.isnat(dates_in(self.texts, _twin(tried.form))[0]).any():
+            remark += (
+                " Where points divide a date, the day comes first; should it not: "
+                f"{option(self.name, _twin(tried.form))}."
+            )
+        return FoundForm(form=tried.form, remark=remark)
+
+    def _found_elsewhere(self, best: TriedForm, twin: TriedForm) -> FoundForm:
+        """The form of which the table's other columns tell, as one hand wrote all of them."""
+        shown: dict[str, str] = {}
+        for name, cells in self.other_columns().items():
+            if order := day_or_month_first(forms_of_all(cells)):
+                shown.setdefault(order, name)
+        if len(shown) == 1:
+            ((order, name),) = shown.items()
+            by_order = {day_or_month_first([one.form]): one for one in (best, twin)}
+            return self._found(by_order[order], f", with the {order} first as in column {name!r}")
+        raise self._cannot_tell(*sorted((best, twin), key=lambda one: one.form))
+
+    def _cannot_tell(self, day_first: TriedForm, month_first: TriedForm) -> DataError:
+        differ = (day_first.dates != month_first.dates) & ~np.isnat(day_first.dates)
+        place = int(np.argmax(differ if differ.any() else ~np.isnat(day_first.dates)))
+        cell = f"{self.texts[place].as_py()!r} at {self.at(int(np.argmax(self.codes == place)))}"
+        first, second = (option(self.name, one.form) for one in (day_first, month_first))
+        names = f"read the column as names (--categorical {shlex.quote(self.name)})"
+        if not differ.any():
+            return DataError(
+                f"{self.called}: {cell} has one number for day and month, as the other cells have, so that none tells "
+                f"which comes first: say {first} or {second}, or {names}."
+            )
+        return DataError(
+            f"{self.called}: {cell} is {iso_text(day_first.dates[place])} by {first}, and "
+            f"{iso_text(month_first.dates[place])} by {second}, and no cell of the column tells which: say it by that "
+            f"option, or {names}."
+        )
+
+    def _check_not_mixed(self, best: TriedForm, twin: TriedForm) -> None:
+        """Refuses a column in which some cells have the day first and others the month."""
+        only = [
+            np.flatnonzero(~np.isnat(one.dates) & np.isnat(other.dates)) for one, other in ((best, twin), (twin, best))
+        ]
+        if len(only[0]) and len(only[1]):
+            places = [int(found[0]) for found in only]
+            cells = [f"{self.texts[i].as_py()!r} at {self.at(int(np.argmax(self.codes == i)))}" for i in places]
+            raise DataError(
+                f"{self.called}: {cells[0]} is of the form {best.form} and {cells[1]} of the form {twin.form}, so that "
+                "other cells could be either: write them in one form, or drop the column "
+                f"(--drop {shlex.quote(self.name)})."
+            )
+
+
+def forms_in(codes: NDArray[np.int32], texts: pa.Array, share: float) -> list[TriedForm]:
+    """Finds the forms that read most of a column, the best first.
+
+    Args:
+        codes: `(rows,)` place of each row's text, -1 for missing.
+        texts: distinct texts.
+        share: least share of the rows with a text that a form has to read.
+    """
+    some = texts.take(pa.array(np.unique(np.linspace(0, len(texts) - 1, _SAMPLE).astype(np.int64))))
+    sample = [text for text in some.to_pylist() if sum(map(str.isdecimal, text)) >= _LEAST_DIGITS]
+    if 2 * len(sample) < len(some):
+        return []
+    counts = np.bincount(codes[codes != MISSING], minlength=len(texts))
+    tried = []
+    for form in TEXT_FORMS:
+        pattern = pattern_of(form)
+        is_short = "%y" in form and "/" not in form and "%b" not in form
+        likely = [text for text in sample if pattern.fullmatch(text) and (not is_short or _FULL.match(text))]
+        if 2 * len(likely) < len(some):
+            continue
+        dates, is_date = dates_in(texts, form)
+        rows = int(counts[is_date].sum())
+        if rows and rows >= share * counts.sum():
+            tried.append(TriedForm(form=form, dates=dates, rows=rows))
+    return sorted(tried, key=lambda one: -one.rows)
+
+
+def forms_of_all(cells: pa.Array) -> list[str]:
+    """The forms that read every cell of a column of texts; none for a column of another type."""
+    if not pa.types.is_dictionary(cells.type) or not len(cells.dictionary):
+        return []
+    texts = pc.unique(cells).dictionary_decode().drop_null()
+    codes = np.arange(len(texts), dtype=np.int32)
+    return [one.form for one in forms_in(codes, texts, 1.0)] if len(texts) else []
+
+
+def day_or_month_first(forms: list[str]) -> str | None:
+    """Whether the forms that read a column tell that the `day` or the `month` comes first; None where they do not.
+
+    Points have the day first everywhere, and show nothing of other marks.
+    """
+    orders = [form for form in forms if twin_of(form) is not None and "." not in form]
+    if len(orders) != 1:
+        return None
+    return "day" if orders[0].index("%d") < orders[0].index("%m") else "month"
+
+
+def option(name: str, form: str) -> str:
+    """The option that says a column's form, as it is typed."""
+    return f"--date-format {shlex.quote(f'{name}={form}')}"
+
+
+def _twin(form: str) -> str:
+    return twin_of(form) or form

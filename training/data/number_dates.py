@@ -1,0 +1,142 @@
+"""Numbers that stand for moments: epoch seconds, a spreadsheet's serial days, 20240531."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.date_forms import digits_of
+from models.date_numbers import moments_of_numbers
+from training.data.cells import iso_text
+from training.data.date_columns import option
+
+# So many distinct whole numbers of more than one month (of `%Y%m`: year) that the calendar has are dates, whatever
+# their column is called: a run of numbers leaves the calendar with the month.
+_PLAIN = 8
+_DIGIT_FORMS = ("%Y%m", "%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
+_DIGIT_LIMITS = ("19000101000000", "21001231235959")
+_EPOCHS = (
+    ("epoch-seconds", "epoch seconds", 1),
+    ("epoch-milliseconds", "epoch milliseconds", 10**3),
+    ("epoch-microseconds", "epoch microseconds", 10**6),
+    ("epoch-nanoseconds", "epoch nanoseconds", 10**9),
+)
+_EPOCH_SECONDS = (631_152_000, 2_208_988_800)  # of 1990 and of 2040
+_EPOCH_DAYS = (7_305, 25_567)  # likewise
+_EXCEL_DAYS = (27_395, 54_789)  # of 1975 and of 2050; what is lower may be days since 1970
+_EXCEL_DAYS_OF_NOW = (36_526, 47_849)  # of 2000 and of 2031
+
+_MOMENTS = frozenset({"ts", "epoch", "unix", "when", "dt", "at", "utc", "created", "updated", "modified", "dob"})
+_NO_MOMENTS = frozenset(
+    {"update", "candidate", "mandate", "validate", "lifetime", "runtime", "overtime", "downtime", "uptime", "halftime"}
+)
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+
+def form_of_numbers(name: str, numbers: NDArray[np.float64]) -> tuple[str | None, str | None]:
+    """Tells whether numbers stand for moments.
+
+    Args:
+        name: name of the column.
+        numbers: `(rows,)` numbers, NaN for missing.
+
+    Returns:
+        Form by which they are read, None where they stay numbers; and what is to be said of it, None for nothing, as
+        the rest of a sentence that begins with the column's name.
+    """
+    present = numbers[~np.isnan(numbers)]
+    if not len(present) or not np.isfinite(present).all():
+        return None, None
+    low, high = float(present.min()), float(present.max())
+    form, called, is_plain = _candidate(name, present, low, high)
+    if form is None and low <= 0 < high:  # 0 and -1 often stand for none
+        above = present[present > 0]
+        form, called, _ = _candidate(name, above, float(above.min()), high)
+        is_plain, present = False, above
+        called = f"{called} but for those that are 0 or less"
+    if form is None:
+        return None, None
+    example = f"{present[0]:.15g}"
+    moment = iso_text(moments_of_numbers(present[:1], form)[0])
+    if is_plain:
+        remark = f"holds {called} and is read as dates: {example} is {moment}."
+        return form, f"{remark} As numbers: --numeric {shlex.quote(name)}."
+    would_be = f"looks like {called} ({example} would be {moment}) and is read as numbers."
+    return None, f"{would_be} As dates: {option(name, form)}."
+
+
+def forms_for(numbers: NDArray[np.float64]) -> list[str]:
+    """The forms by which numbers, NaN for missing, are moments of our time, whatever their column is called."""
+    present = numbers[~np.isnan(numbers)]
+    if not len(present) or not np.isfinite(present).all():
+        return []
+    low, high = float(present.min()), float(present.max())
+    forms = [form for form in _DIGIT_FORMS if _is_calendar(present, low, high, form)]
+    forms += [form for form, _, unit in _EPOCHS if _within(low, high, _EPOCH_SECONDS, unit)]
+    of_days = (("excel-days", _EXCEL_DAYS), ("epoch-days", _EPOCH_DAYS))
+    return forms + [form for form, days in of_days if _within(low, high, days)]
+
+
+def _candidate(name: str, present: NDArray[np.float64], low: float, high: float) -> tuple[str | None, str, bool]:
+    """A form of numbers, what it is called, and whether it is beyond doubt."""
+    for form in _DIGIT_FORMS:
+        if _is_calendar(present, low, high, form):
+            distinct = np.unique(present)
+            is_spread = len(distinct) >= _PLAIN and distinct[0] // 100 != distinct[-1] // 100
+            is_plain = is_spread or (_is_named(name) and form != "%Y%m")
+            return (form if len(distinct) > 1 else None), f"dates of the form {form}", is_plain
+    for form, called, unit in _EPOCHS:
+        if low < high and _within(low, high, _EPOCH_SECONDS, unit):
+            is_named = _is_named(name)
+            # Whole numbers of 18 digits are identifiers more often than nanoseconds.
+            return (form if is_named or unit < 10**9 else None), called, is_named
+    if low < high and _is_named(name):
+        if _within(low, high, _EXCEL_DAYS):
+            return "excel-days", "serial days as Excel has them", _ends_in_date(name)
+        if _within(low, high, _EPOCH_DAYS) and _are_whole(present):
+            return "epoch-days", "days since 1970", False
+    if _within(low, high, _EXCEL_DAYS_OF_NOW) and _are_times_of_day(present):
+        return "excel-days", "serial days as Excel has them", False
+    return None, "", False
+
+
+def _is_calendar(present: NDArray[np.float64], low: float, high: float, form: str) -> bool:
+    first, last = (float(text[: digits_of(form)]) for text in _DIGIT_LIMITS)
+    if not (first <= low and high <= last and _are_whole(present)):
+        return False
+    return not np.isnat(moments_of_numbers(present, form)).any()
+
+
+def _within(low: float, high: float, limits: tuple[int, int], unit: int = 1) -> bool:
+    return limits[0] * unit <= low and high < limits[1] * unit
+
+
+def _are_whole(numbers: NDArray[np.float64]) -> bool:
+    return bool((np.trunc(numbers) == numbers).all())
+
+
+def _are_times_of_day(days: NDArray[np.float64]) -> bool:
+    """Whether days, most with a fraction, are whole seconds: no other unit falls on these."""
+    seconds = days * 86_400
+    has_fraction = np.trunc(days) != days
+    return bool(2 * has_fraction.sum() > len(days) and (np.abs(seconds - np.rint(seconds)) < 1e-2).all())
+
+
+def _is_named(name: str) -> bool:
+    """Whether a column is called as a moment is: created_at, saleDate, ts."""
+    words = [word.casefold() for word in _WORDS.findall(name)]
+    return any(
+        word in _MOMENTS or (word.endswith(("date", "time", "timestamp", "day")) and word not in _NO_MOMENTS)
+        for word in words
+    )
+
+
+def _ends_in_date(name: str) -> bool:
+    words = [word.casefold() for word in _WORDS.findall(name)]
+    return any(
+        word in ("dob", "dt", "birthday") or (word.endswith(("date", "datetime")) and word not in _NO_MOMENTS)
+        for word in words
+    )
