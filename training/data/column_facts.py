@@ -111,7 +111,7 @@ def facts_of(
         role="feature",
         **counted,
         becomes=_becomes(_fitted(name, values, scaling, max_one_hot)),
-        remarks=_remarks(name, values, counted, goal, column.spellings),
+        remarks=_remarks(name, values, counted, goal, column),
     )
 
 
@@ -139,9 +139,9 @@ def described(values: Values) -> dict[str, Any]:
 
 
 def _remarks(
-    name: str, values: Values, counted: Mapping[str, Any], goal: Values | None, spellings: str | None
+    name: str, values: Values, counted: Mapping[str, Any], goal: Values | None, column: RawColumn
 ) -> tuple[str, ...]:
-    rows, remarks = len(values), [] if spellings is None else [spellings]
+    rows, remarks = len(values), [*([] if column.spellings is None else [column.spellings]), *column.remarks]
     if remark := remark_on(name, values):
         remarks.append(remark)
     if isinstance(values, Names) and counted["distinct"] > min(MANY_NAMES, max(rows // 2, 20)):
