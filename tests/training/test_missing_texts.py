@@ -1,6 +1,7 @@
 """Texts that stand for missing among numbers are gaps; a user can say more of them."""
 
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -9,8 +10,10 @@ import pytest
 from raw_tables import cells as cells_of
 from raw_tables import csv_of, kinds
 
-from models.errors import DataError
+from models.encoding import RowEncoder
+from models.errors import DataError, RowError
 from training.data.csv_file import read_csv
+from training.data.preprocessing import encode, fit_schema
 from training.data.table import Table
 from training.data.text_reading import TextReading, read_as
 from training.data.training_table import ColumnChoices
@@ -129,6 +132,28 @@ def test_a_gap_in_the_target_is_refused_and_the_remedy_works(understood):
     assert "--missing-values 'y=?' --drop-missing-target" in str(refused.value)
     table = understood(csv_of(range(ROWS), target=rows), missing_values=("y=?",), drop_missing_target=True)
     assert table.rows == ROWS - 2
+
+
+def test_words_in_a_target_of_numbers_are_refused_and_either_remedy_works(understood):
+    text = csv_of(range(ROWS), target=among_numbers("pending", share=0.25))
+    with pytest.raises(
+        DataError, match=r"holds 45 different numbers, and 'pending': .*--task classification"
+    ) as refused:
+        understood(text)
+    assert "--missing-values y=pending --drop-missing-target" in str(refused.value)
+    table = understood(text, missing_values=("y=pending",), drop_missing_target=True)
+    assert (table.task, table.rows) == ("regression", 45)
+
+
+def test_a_client_sends_null_for_a_gap_and_numbers(understood):
+    table = understood(csv_of(among_numbers("?")))
+    schema = fit_schema(table, np.arange(ROWS), scaling="robust")
+    matrix = encode(schema, table, np.arange(ROWS))
+    sent = [{"x": None if np.isnan(x) else x, "z": i} for i, x in enumerate(table.features["x"].tolist())]
+    assert RowEncoder(schema).encode(sent) == matrix.tobytes()
+    for text in ("?", "4,06", "$5"):
+        with pytest.raises(RowError, match=f"column 'x': \"{re.escape(text)}\" is not a number"):
+            RowEncoder(schema).encode([{"x": text, "z": 1}])
 
 
 def test_a_weight_and_a_time_cannot_be_missing(understood):

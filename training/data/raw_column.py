@@ -175,6 +175,12 @@ class RawColumn:
         is_number = np.append(numbers_in(texts, self.marks or PLAIN)[1], False)[codes]
         return float(is_number.sum() / max((codes >= 0).sum(), 1))
 
+    def words(self) -> tuple[list[str], int]:
+        """The different texts of a text column that are no numbers, and how many different ones are."""
+        texts = encoded(self._table.with_texts(self.name))[1]
+        is_number = numbers_in(texts, self.marks or PLAIN)[1]
+        return list(texts.filter(pa.array(~is_number)).to_pylist()), int(is_number.sum())
+
     def as_numbers(self, remedy: str) -> NDArray[np.float64]:
         """The column as numbers without gaps, whatever it looks like.
 

@@ -169,6 +169,8 @@ def _target_numbers(column: RawColumn, task: Task | None) -> NDArray[np.float64]
             f"holds numbers as texts, such as {column.looks_numeric!r}, and is read as classes: --task regression "
             "reads them as numbers."
         )
+    elif numbers is None and column.is_string:
+        _check_is_of_names(column, remedy)
     if numbers is not None and (gaps := np.isnan(numbers)).any():
         texts = list(dict.fromkeys(column.cells.filter(pa.array(gaps)).to_pylist()))
         options = " ".join(shlex.quote(f"{column.name}={text}") for text in texts)
@@ -177,6 +179,19 @@ def _target_numbers(column: RawColumn, task: Task | None) -> NDArray[np.float64]
             f"are: leave such rows out (--missing-values {options} --drop-missing-target), or {remedy}."
         )
     return numbers
+
+
+def _check_is_of_names(column: RawColumn, remedy: str) -> None:
+    """Refuses a target of many different numbers among which there are words: as classes none could be learned."""
+    words, numbers = column.words()
+    if numbers <= MAX_NUMBERED_CLASSES or column.share_of_numbers() < LEAST_SHARE_OF_NUMBERS:
+        return
+    listed = ", ".join(repr(word[:40]) for word in words[:3]) + ", …" * (len(words) > 3)
+    options = " ".join(shlex.quote(f"{column.name}={word}") for word in words)
+    leave_out = f"leave such rows out (--missing-values {options} --drop-missing-target)" if len(words) <= 10 else ""
+    raise DataError(
+        f"{column.called} holds {numbers} different numbers, and {listed}: {leave_out or 'correct these'}, or {remedy}."
+    )
 
 
 def _with_test_part(train: TrainingTable, train_raw: Table, test: Table) -> TrainingTable:
