@@ -6,7 +6,7 @@ import pytest
 from raw_tables import read
 
 from models.errors import DataError
-from training.data.extremes import standing_apart
+from training.data.extremes import filled_with, standing_apart
 from training.data.preprocessing import fit_schema
 from training.data.training_table import TrainingTable
 
@@ -77,6 +77,25 @@ def test_a_slip_of_the_decimal_point_is_found(value):
 def test_ordinary_columns_have_no_value_apart(draw):
     for seed in range(10):
         assert standing_apart(draw(np.random.default_rng(seed))) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "fill"),
+    [
+        (np.r_[np.arange(5_000.0), -99], -99),
+        (np.r_[np.arange(50.0), -9, -9], -9),
+        (np.r_[np.arange(-2_000.0, 2_000.0), [-999.0] * 30], -999),
+        (np.r_[np.arange(50.0), -9], None),
+        (np.arange(-2_000.0, 2_000.0), None),
+        (np.r_[np.arange(50.0), -1, -1], None),
+        (np.repeat(np.arange(90.0, 110.0), 50), None),
+    ],
+)
+def test_a_fill_value_among_others_is_told_where_it_shows(values, fill):
+    assert standing_apart(values) is None
+    assert filled_with(values) == fill
+    table = read({"x": values, "y": ["a", "b"] * (len(values) // 2) + ["a"] * (len(values) % 2)})
+    assert any("--missing-values" in note for note in table.notes) == (fill is not None)
 
 
 def test_a_long_column_is_told_by_a_sample_and_its_ends():

@@ -83,6 +83,10 @@ def test_a_word_among_nine_tenths_of_numbers_is_refused_and_its_option_is_taken(
 def test_names_keep_what_may_be_a_name(understood):
     table = understood(csv_of(["None", "full", "?", "full"] * 5))
     assert set(cells_of(table, "x")) == {"None", "full", "?"}
+    (note,) = (note for note in table.notes if "'x'" in note)
+    assert note.endswith(
+        "in 10 cells, read as a name: if it stands for missing, say so (--missing-values 'x=?' x=None)."
+    )
     table = understood(csv_of(["None", "full", "?", "full"] * 5), missing_values=("?", "None"))
     assert set(cells_of(table, "x")) == {None, "full"}
 
@@ -111,6 +115,26 @@ def test_a_value_is_missing_in_the_named_column_only(understood):
     table = understood(text, missing_values=("b=4",))
     assert not np.isnan(table.features["a"]).any()
     assert np.isnan(table.features["b"]).sum() == ROWS // 5
+
+
+@pytest.mark.parametrize("text", ["-999", "N/A", "?"])
+def test_a_class_that_may_be_a_gap_is_noted(understood, text):
+    table = understood(csv_of(range(9), target=("a", "b", text)))
+    assert table.labels == tuple(sorted(("a", "b", text)))
+    assert any("--drop-missing-target" in note and text in note for note in table.notes)
+
+
+def test_signs_that_are_all_there_is_are_names_without_a_word(understood):
+    assert not any("'x'" in note for note in understood(csv_of(["+", "-", "+"] * 9)).notes)
+
+
+@pytest.mark.parametrize("text", ["?", "N/A", "-"])
+def test_dates_have_the_same_gaps(understood, text):
+    days = ["2024-05-31", text, "2024-06-01", text] * 9
+    table = understood(csv_of(days))
+    frame = pd.to_datetime(pd.Series(days), errors="coerce", format="%Y-%m-%d")
+    np.testing.assert_array_equal(table.features["x"], frame.to_numpy("datetime64[us]"))
+    assert any("is read as dates, and" in note and repr(text) in note for note in table.notes)
 
 
 def test_a_missing_value_that_no_cell_has_is_told(understood):

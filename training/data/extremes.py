@@ -19,6 +19,7 @@ _COMMONER = 2  # times as many rows as the next
 # Below so many different other values there is no range to stand apart from, but for fill values.
 _LEAST_DISTINCT = 10
 _SAMPLE = 4_096
+_NINES = tuple(float(f"{sign}{'9' * digits}") for sign in ("", "-") for digits in range(1, 9))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +64,30 @@ def standing_apart(values: NDArray[np.float64]) -> Apart | None:
         low=float(distinct[inner][0]),
         high=float(distinct[inner][-1]),
     )
+
+
+def filled_with(values: NDArray[np.float64]) -> float | None:
+    """A value that is written as fill values are and seems to be one although it does not stand apart; None for none.
+
+    It is the only negative value of a column (-9, -99, …), or at least 999 in size and the commonest by far.
+
+    Args:
+        values: `(rows,)` numbers, NaN for missing.
+    """
+    is_nines = np.isin(values, _NINES)
+    if not is_nines.any():
+        return None
+    low = float(np.nanmin(values))
+    is_sure = low < -9 or int((values == low).sum()) > 1  # a single -9 may be cold
+    if low in _NINES and low < 0 and is_sure and not (values[values != low] < 0).any():
+        return low
+    distinct, counts = np.unique(values[~np.isnan(values)], return_counts=True)
+    if len(distinct) <= _LEAST_DISTINCT:
+        return None
+    most, next_one = np.argsort(-counts)[:2]
+    value = float(distinct[most])
+    is_common = counts[most] > 1 and counts[most] >= _COMMONER * counts[next_one]
+    return value if is_common and value in _NINES and abs(value) >= 999 else None
 
 
 def without_extremes(values: NDArray[Any]) -> NDArray[np.bool_]:

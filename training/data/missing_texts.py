@@ -6,7 +6,8 @@ numbers otherwise: `None` or `-` may well be a category.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ _WORDS = (
     "void empty (empty) blank (blank) tbd tba k.a. s/d s.d. #div/0! #value! #ref! #name? #num! #null! #error! 1.#ind "
     "1.#qnan -1.#ind -1.#qnan nat not-available not_available not-applicable"
 )
+_FILL = re.compile(r"-9{1,8}(\.0+)?|9{3,8}(\.0+)?")
 _KNOWN = frozenset(_WORDS.split()) | frozenset(
     (
         "not available",
@@ -48,6 +50,23 @@ def stands_for_missing(text: str) -> bool:
     """Whether a text among numbers says that there is none: a known one, or one without a letter or digit."""
     text = text.strip().casefold()
     return text in _KNOWN or not any(character.isalnum() for character in text)
+
+
+def is_fill_text(text: str) -> bool:
+    """Whether a text is a number that tables have in place of a missing value, such as -999."""
+    return _FILL.fullmatch(text) is not None
+
+
+def are_gaps(words: Sequence[str], *, forced: bool) -> bool:
+    """Whether the different texts of a column that are not of its kind all stand for missing.
+
+    Args:
+        words: texts.
+        forced: whether a user says of which kind the column is: then there may be any number of them.
+    """
+    if not forced and len({word.casefold() for word in words[: 10 * MAX_MISSING_TEXTS]}) > MAX_MISSING_TEXTS:
+        return False
+    return all(map(stands_for_missing, words))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from models.errors import DataError
 from models.names import Names
 from training.data.cells import categories_of, dates_in, encoded, moments_of, names_of, values_of
 from training.data.column_choices import ColumnChoices
-from training.data.extremes import standing_apart
+from training.data.extremes import filled_with, standing_apart
+from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps, is_fill_text, stands_for_missing
 from training.data.number_texts import PLAIN, Marks, numbers_in
 from training.data.table import Table
 from training.data.text_numbers import SHARE_OF_A_KIND, TextNumbers, reading_remark
@@ -132,7 +133,25 @@ class RawColumn:
             raise DataError(f"{self.called} holds an infinite number, which is no category.") from None
         if twice:
             self.spellings = f"writes a category in two ways, such as {twice[0]!a} and {twice[1]!a}: it is one."
+        self.remark_on_gap_names(names.names, names.counts())
         return names
+
+    def remark_on_gap_names(self, names: Sequence[str], counts: NDArray[np.int64]) -> None:
+        """Remarks on names that people write where a value is missing.
+
+        Args:
+            names: different names.
+            counts: `(names,)` cells of each.
+        """
+        gaps = [i for i, name in enumerate(names) if stands_for_missing(name) or is_fill_text(name)]
+        # Where all are such, as + and -, they are names; where numbers are among the names, that is told already.
+        if not 0 < len(gaps) < len(names) or self.remarks:
+            return
+        listed, count = ", ".join(repr(names[i]) for i in gaps), int(counts[gaps].sum())
+        self.remarks.append(
+            f"holds {listed} in {count:,} cell{'s' if count > 1 else ''}, read as a name: if it stands for missing, "
+            f"say so ({self._missing_option(names[i] for i in gaps)})."
+        )
 
     def _nameable(self) -> pa.Array:
         kind = self.cells.type
@@ -249,6 +268,12 @@ class RawColumn:
         """
         apart = standing_apart(values)
         if apart is None:
+            if (fill := filled_with(values)) is not None:
+                count = int((values == fill).sum())
+                self.remarks.append(
+                    f"holds {fill:g} in {count:,} cell{'s' if count > 1 else ''}, as tables do where a value is "
+                    f"missing: if it stands for that, say so ({self._missing_option([fill])})."
+                )
             return
         rows = np.flatnonzero(np.isin(values, apart.values))
         listed = ", ".join(f"{value:.15g}" for value in apart.values)
@@ -264,9 +289,10 @@ class RawColumn:
             f"stands for missing or is a slip, read it as missing ({self._missing_option(apart.values)})."
         )
 
-    def _missing_option(self, values: Iterable[float]) -> str:
-        """The option by which numbers of this column are missing."""
-        texts = [shlex.quote(f"{self.name}={repr(value).removesuffix('.0')}") for value in values]
+    def _missing_option(self, values: Iterable[float | str]) -> str:
+        """The option by which values of this column are missing."""
+        written = [value if isinstance(value, str) else repr(value).removesuffix(".0") for value in values]
+        texts = [shlex.quote(f"{self.name}={value}") for value in written]
         return f"--missing-values {' '.join(texts)}{' --drop-missing-target' * (self.role == 'target')}"
 
     def check_resolution(self, values: NDArray[np.float64]) -> None:
@@ -340,6 +366,7 @@ class RawColumn:
         """The texts as `read` takes them, each text once; None where they are of another kind."""
         codes, texts = encoded(self.cells)
         values, is_read = read(texts)
+        self._take_gaps(texts, is_read, forced=forced)
         # Code -1, a gap, is the last of each of these.
         gap = np.full(1, "NaT" if values.dtype.kind == "M" else np.nan, dtype=values.dtype)
         if is_read.all():
@@ -356,6 +383,14 @@ class RawColumn:
             f"{self.called}: {self.cells[row].as_py()[:60]!r} at {self.at(row)} is not a {kind}{form}, while "
             f"{count} of {present} cells are; correct it, or {remedy}."
         )
+
+    def _take_gaps(self, texts: pa.Array, is_read: NDArray[np.bool_], *, forced: bool) -> None:
+        """Takes the texts that were not read for missing, with a remark, where they stand for that."""
+        words = texts.filter(pa.array(~is_read)).to_pylist()
+        if words and is_read.any() and are_gaps(words, forced=forced):
+            listed = ", ".join(map(repr, words[: MAX_MISSING_TEXTS + 1]))
+            self.remarks.append(f"is read as dates, and {listed} as missing.")
+            is_read[:] = True
 
     def _of_no_kind(self) -> DataError:
         return DataError(

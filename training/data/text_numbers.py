@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.errors import DataError
 from training.data.mark_evidence import Decision, MarkEvidence
-from training.data.missing_texts import MAX_MISSING_TEXTS, stands_for_missing
+from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps, stands_for_missing
 from training.data.number_texts import PLAIN, Adornments, Marks, adornments_of, numbers_in, plain_numbers_in
 
 # From this share of numbers on, a column of texts is a numeric one in which a few words went astray; so with dates.
@@ -69,7 +69,7 @@ class TextNumbers:
         values, is_number = numbers_in(self.texts, self.decision.marks)
         words = np.flatnonzero(~is_number)
         numbers, present = int(self.counts[is_number].sum()), int(self.counts.sum())
-        gaps = is_number.any() and allow_gaps and self._are_gaps(words, forced=forced)
+        gaps = is_number.any() and allow_gaps and are_gaps(self.texts.take(pa.array(words)).to_pylist(), forced=forced)
         if not (forced or gaps or (len(self.texts) and numbers >= SHARE_OF_A_KIND * present)):
             self.remark_on_names()
             return None
@@ -96,12 +96,6 @@ class TextNumbers:
         if pc.any(pc.match_substring_regex(numbers, r"^0\d+$")).as_py():
             return None
         return str(numbers[0].as_py())
-
-    def _are_gaps(self, words: NDArray[np.int64], *, forced: bool) -> bool:
-        texts = [self._text(i) for i in words[:100]]
-        if len(words) > len(texts) or not all(stands_for_missing(text) for text in texts):
-            return False
-        return forced or len({text.casefold() for text in texts}) <= MAX_MISSING_TEXTS
 
     def _are_all_bracketed(self, is_number: NDArray[np.bool_]) -> bool:
         """Whether brackets stand around every number, with a remark: they are no minus sign then."""

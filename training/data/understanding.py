@@ -138,6 +138,7 @@ def read_target(column: RawColumn, task: Task | None) -> tuple[Classes | None, N
         column.remark_on_extremes(numbers)
         return None, numbers
     classes = read_classes(column)
+    column.remark_on_gap_names(classes.labels, np.bincount(classes.codes))
     return classes, classes.codes
 
 
