@@ -32,11 +32,13 @@ def among_numbers(*texts, share=0.5):
 
 @pytest.fixture
 def understood(write):
-    def read(text, *, target="y", test=None, missing_values=(), **choices):
+    def read(text, *, target="y", test=None, missing_values=(), task=None, **choices):
         reading = TextReading(missing_values=missing_values)
         other = None if test is None else read_as(read_csv(write(test, "test.csv")), reading)
         table = read_as(read_csv(write(text, "data.csv")), reading)
-        return read_training_table(table, name="t", target=target, choices=ColumnChoices(**choices), test=other)
+        return read_training_table(
+            table, name="t", target=target, task=task, choices=ColumnChoices(**choices), test=other
+        )
 
     return read
 
@@ -115,6 +117,16 @@ def test_a_value_is_missing_in_the_named_column_only(understood):
     table = understood(text, missing_values=("b=4",))
     assert not np.isnan(table.features["a"]).any()
     assert np.isnan(table.features["b"]).sum() == ROWS // 5
+
+
+def test_words_among_few_numbers_of_a_target_are_noted_and_the_option_is_taken(understood):
+    text = csv_of(range(60), target=("1.5", "2", "low", "2.5"))
+    table = understood(text)
+    assert table.labels == ("1.5", "2", "2.5", "low")
+    (note,) = (note for note in table.notes if "'y'" in note)
+    assert "--task regression --missing-values y=low --drop-missing-target" in note
+    asked = understood(text, task="regression", missing_values=("y=low",), drop_missing_target=True)
+    assert (asked.task, asked.rows) == ("regression", 45)
 
 
 @pytest.mark.parametrize("text", ["-999", "N/A", "?"])

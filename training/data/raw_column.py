@@ -337,6 +337,7 @@ class RawColumn:
             evidence=self._table.evidence(self.name),
             decision=self._table.decision(self.name),
             delimiter=self._table.delimiter,
+            is_target=self.role == "target",
             remarks=self.remarks,
         )
         if not self._table.text and not forced:

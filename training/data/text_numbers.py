@@ -40,6 +40,7 @@ class TextNumbers:
         evidence: what the texts show about their marks.
         decision: marks to read them with.
         delimiter: what divides the cells of the file; None where it is no CSV file.
+        is_target: whether the column is what is to be predicted.
         remarks: what the user should read of the column, as rests of sentences that begin with its name.
     """
 
@@ -51,6 +52,7 @@ class TextNumbers:
     evidence: MarkEvidence
     decision: Decision
     delimiter: str | None
+    is_target: bool = False
     remarks: list[str] = field(default_factory=list)
 
     def read(self, *, forced: bool, allow_gaps: bool, remedy: str) -> NDArray[np.float64] | None:
@@ -160,7 +162,7 @@ class TextNumbers:
         is_number = numbers_in(self.texts, self.decision.marks or PLAIN)[1]
         numbers, present = int(self.counts[is_number].sum()), int(self.counts.sum())
         words = self.texts.filter(pa.array(~is_number))
-        if len(words) and numbers > 0 and (numbers >= _SOME * present or is_number.sum() > len(words)):
+        if len(words) and is_number.sum() > 1 and (numbers >= _SOME * present or is_number.sum() > len(words)):
             listed = ", ".join(repr(text[:_SHOWN]) for text in words[:3].to_pylist())
             self.remarks.append(
                 f"holds numbers in {numbers} of {present} cells and is read as names, because of {listed}"
@@ -183,9 +185,12 @@ class TextNumbers:
         """How to say that words among numbers stand for missing."""
         if len(words) > _ASKED:
             return ""
-        named = [shlex.quote(f"{self.name}={text}") for text in words.to_pylist() if not stands_for_missing(text)]
-        missing = f" --missing-values {' '.join(named)}" if named else ""
-        return f": if these stand for missing, say so (--numeric {shlex.quote(self.name)}{missing})"
+        named = [text for text in words.to_pylist() if self.is_target or not stands_for_missing(text)]
+        missing = " ".join(shlex.quote(f"{self.name}={text}") for text in named)
+        options = f" --missing-values {missing}" if named else ""
+        if self.is_target:
+            return f": if these stand for missing, say so (--task regression{options} --drop-missing-target)"
+        return f": if these stand for missing, say so (--numeric {shlex.quote(self.name)}{options})"
 
     def _of_two_readings(self, remedy: str) -> DataError:
         if self.decision.conflict:
