@@ -108,6 +108,9 @@ def fit(
     task: Task | None = None,
     choices: ColumnChoices | None = None,
     delimiter: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    missing_values: Any = (),
     test: str | Path | pa.Table | Any | None = None,
     device: str = "auto",
     on_epoch: OnEpoch = lambda epoch: None,
@@ -126,6 +129,10 @@ def fit(
         task: `classification` or `regression`; inferred from the target if None.
         choices: the user's decisions about columns.
         delimiter: what divides a CSV file's cells; found out if None.
+        decimal: decimal mark of numbers that are texts, `.` or `,`; found out if None.
+        thousands: mark between their thousands, `.`, `,`, `'`, `space` or `none`; found out if None.
+        missing_values: values that stand for missing, texts or numbers: in every column, in one (`"age=99"`), or as a
+            mapping of columns to values.
         test: a second table of the same columns, whose rows are the test part.
         device: where to train with torch: `auto`, `cpu`, `cuda`, ….
         on_epoch: told of each epoch.
@@ -148,6 +155,9 @@ def fit(
         task=task,
         choices=choices,
         delimiter=delimiter,
+        decimal=decimal,
+        thousands=thousands,
+        missing_values=missing_values,
         test=test,
         settings=settings,
     )

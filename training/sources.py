@@ -15,6 +15,7 @@ from training.config import TrainConfig
 from training.data.column_choices import ColumnChoices
 from training.data.source import read_source
 from training.data.table import Table
+from training.data.text_reading import TextReading, read_as
 from training.data.training_table import TrainingTable
 from training.data.understanding import read_training_table
 from training.datasets import DATASETS, dataset
@@ -28,6 +29,9 @@ def read_table(
     task: Task | None = None,
     choices: ColumnChoices | None = None,
     delimiter: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    missing_values: object = (),
     test: object = None,
     settings: Mapping[str, Any],
 ) -> tuple[TrainingTable, TrainConfig]:
@@ -51,29 +55,36 @@ def read_table(
     config = TrainConfig(**{**own, **settings})
     called = name or model_name(source)
     check_name(called)
-    raw, target, choices = read_raw(source, target=target, choices=choices, delimiter=delimiter)
+    reading = TextReading(decimal=decimal, thousands=thousands, missing_values=missing_values)
+    raw, target, choices = read_raw(source, target=target, choices=choices, delimiter=delimiter, reading=reading)
     if target is None:
         shown = ", ".join(repr(column) for column in list(raw.columns)[:10])
         raise DataError(f"which column of {raw.source} is to be predicted? Name it (--target); there are {shown}.")
-    test_part = None if test is None else read_source(test, delimiter=delimiter)
+    test_part = None if test is None else read_as(read_source(test, delimiter=delimiter), reading)
     table = read_training_table(raw, name=called, target=target, task=task, choices=choices, test=test_part)
     return table, config
 
 
 def read_raw(
-    source: object, *, target: str | None, choices: ColumnChoices | None, delimiter: str | None
+    source: object,
+    *,
+    target: str | None,
+    choices: ColumnChoices | None,
+    delimiter: str | None,
+    reading: TextReading | None = None,
 ) -> tuple[Table, str | None, ColumnChoices | None]:
     """Reads a source as it is, and gives with it the target and the choices, to which a built-in dataset adds its own.
 
     Raises:
         DataError: it cannot be read.
     """
+    reading = reading or TextReading()
     if not (isinstance(source, str) and source in DATASETS):
-        return read_source(source, delimiter=delimiter, builtin=DATASETS), target, choices
+        return read_as(read_source(source, delimiter=delimiter, builtin=DATASETS), reading), target, choices
     builtin = dataset(source)
     if builtin.choices.keep_constant:
         choices = replace(choices or builtin.choices, keep_constant=True)
-    return builtin.load(), target or builtin.target, choices
+    return read_as(builtin.load(), reading), target or builtin.target, choices
 
 
 def model_name(source: object) -> str:

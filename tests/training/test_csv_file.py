@@ -162,7 +162,7 @@ def test_texts_that_were_let_go_are_read_again_where_they_are_wanted(write):
 
 
 def test_words_after_many_numbers_make_words_of_the_column():
-    column = TextColumn(decimal=".")
+    column = TextColumn()
     column.add(pa.array([f"{i}.5" for i in range(ROWS)]))
     column.add(pa.array(["word"]))
     column.add(pa.array(["1.5"]))

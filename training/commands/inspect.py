@@ -17,6 +17,7 @@ from training.commands.table import add_table, table_of
 from training.data.column_facts import ColumnFacts
 from training.data.inspection import Inspection, inspect_table
 from training.data.source import read_source
+from training.data.text_reading import TextReading, read_as
 from training.reporting.figures import apart
 from training.sources import read_raw
 
@@ -65,10 +66,11 @@ def _run(arguments: argparse.Namespace) -> None:
 def _inspect(arguments: argparse.Namespace) -> Inspection:
     given = table_of(arguments)
     delimiter = given["delimiter"]
+    reading = TextReading(**{name: given[name] for name in ("decimal", "thousands", "missing_values")})
     raw, target, choices = read_raw(
-        arguments.source, target=given["target"], choices=given["choices"], delimiter=delimiter
+        arguments.source, target=given["target"], choices=given["choices"], delimiter=delimiter, reading=reading
     )
-    test = None if arguments.test is None else read_source(arguments.test, delimiter=delimiter)
+    test = None if arguments.test is None else read_as(read_source(arguments.test, delimiter=delimiter), reading)
     return inspect_table(raw, target=target, task=given["task"], choices=choices, test=test)
 
 

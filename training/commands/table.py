@@ -7,6 +7,7 @@ from typing import Any
 
 from training.commands import options
 from training.data.column_choices import ColumnChoices
+from training.data.text_reading import DECIMALS, THOUSANDS
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +62,20 @@ def add_table(parser: argparse.ArgumentParser) -> None:
     table.add_argument(
         "--delimiter", type=options.delimiter, help="what divides a CSV file's cells (default: , ; or tab)"
     )
+    table.add_argument(
+        "--decimal", choices=DECIMALS, help="decimal mark of numbers that are texts (default: what the table shows)"
+    )
+    table.add_argument(
+        "--thousands", choices=THOUSANDS, help="mark between their thousands (default: what the table shows)"
+    )
+    table.add_argument(
+        "--missing-values",
+        metavar="VALUE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="read these texts or numbers as missing, such as ? -9999; only in one column: COLUMN=VALUE",
+    )
 
 
 def table_of(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -69,6 +84,9 @@ def table_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "target": arguments.target,
         "task": arguments.task,
         "delimiter": arguments.delimiter,
+        "decimal": arguments.decimal,
+        "thousands": arguments.thousands,
+        "missing_values": tuple(arguments.missing_values),
         "choices": ColumnChoices(
             categorical=tuple(arguments.categorical),
             numeric=tuple(arguments.numeric),

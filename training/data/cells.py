@@ -20,8 +20,6 @@ from models.date_texts import parse_letters
 from models.dates import are_dates
 from models.names import MISSING, Names
 
-# As JSON and spreadsheets write them: not Python's 1_000, and infinities so that they can be refused by their name.
-_NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity))$"
 _MAX_DIGITS = 1_000
 _WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
 _ISO_BEGINS = r"^\d{4}-\d{1,2}-\d"  # which spares a column of names the rest
@@ -50,32 +48,6 @@ def encoded(array: pa.Array) -> tuple[NDArray[np.int32], pa.Array]:
     places = np.full(len(values) + 1, MISSING, dtype=np.int32)
     places[:-1][keep] = np.arange(keep.sum(), dtype=np.int32)
     return places[codes], values.filter(pa.array(keep))
-
-
-def numbers_in(texts: pa.Array, *, decimal: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Reads texts as numbers.
-
-    Args:
-        texts: `(rows,)` strings, null for missing.
-        decimal: "," where 5,1 may stand for 5.1.
-
-    Returns:
-        `(rows,)` values, NaN where a cell is missing or no number, and `(rows,)` whether it is a number.
-    """
-    if decimal == ",":
-        texts = pc.replace_substring(texts, ",", ".")
-    is_present = _numpy(pc.is_valid(texts))
-    try:
-        # Arrow takes the same texts for numbers as the pattern does, and "nan" beside.
-        values = _numpy(pc.cast(texts, pa.float64())).astype(np.float64)
-    except pa.ArrowInvalid:
-        pass
-    else:
-        if not (np.isnan(values) & is_present).any():
-            return values, is_present
-    matches = pc.fill_null(pc.match_substring_regex(texts, _NUMBER), False)
-    numbers = pc.cast(pc.if_else(matches, texts, pa.scalar(None, texts.type)), pa.float64())
-    return _numpy(numbers).astype(np.float64), _numpy(matches).astype(np.bool_)
 
 
 def dates_in(texts: pa.Array, form: str = ISO) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:

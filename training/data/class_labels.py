@@ -50,7 +50,7 @@ def read_classes(column: RawColumn) -> Classes:
     """
     names = column.names()
     kind = _type_of(column, names)
-    texts = _spellings(column, names) if kind == "str" else _canonical(names.names, kind, column.decimal)
+    texts = _spellings(column, names) if kind == "str" else _canonical(names.names, kind, _decimal(column))
     if kind == "str":
         spelled = dict(zip(names.names, texts, strict=True))
         labels = tuple(spelled[name] for name in in_order(set(names.names)))
@@ -68,7 +68,7 @@ def read_same_classes(column: RawColumn, labels: tuple[str, ...], kind: LabelTyp
         DataError: a row has none of these labels.
     """
     names = column.names()
-    texts = _spellings(column, names) if kind == "str" else _canonical(names.names, kind, column.decimal)
+    texts = _spellings(column, names) if kind == "str" else _canonical(names.names, kind, _decimal(column))
     codes = _places(names, texts, labels)
     if kind == "str" and (codes < 0).any():  # a spelling that one table folds and the other does not
         codes = np.where(codes < 0, _places(names, names.names, labels), codes)
@@ -88,7 +88,12 @@ def _type_of(column: RawColumn, names: Names) -> LabelType:
     if column.is_text:
         texts = column.texts()
         spelled = () if texts is None else tuple(encoded(texts)[1].to_pylist())
-        return _type_in(tuple(text.strip().replace(column.decimal, ".") for text in spelled))
+        marks = column.marks
+        # A label whose marks divide thousands, or may do so, stays the text that it is.
+        other = ".," if marks is None else marks.thousands
+        if any(mark in text for text in spelled for mark in other):
+            return "str"
+        return _type_in(tuple(text.strip().replace(_decimal(column), ".") for text in spelled))
     kind = column.cells.type
     if pa.types.is_boolean(kind):
         return "bool"
@@ -97,6 +102,10 @@ def _type_of(column: RawColumn, names: Names) -> LabelType:
     if pa.types.is_floating(kind):
         return "float" if all(_FLOAT.fullmatch(name) for name in names.names) else "str"  # infinity is no JSON
     return _type_in(names.names) if pa.types.is_decimal(kind) else "str"
+
+
+def _decimal(column: RawColumn) -> str:
+    return "." if column.marks is None else column.marks.decimal
 
 
 def _type_in(texts: tuple[str, ...]) -> LabelType:

@@ -142,7 +142,7 @@ def _remarks(
     column: RawColumn, values: Values, counted: Mapping[str, Any], goal: Values | None, choices: ColumnChoices
 ) -> tuple[str, ...]:
     name, rows = column.name, len(values)
-    remarks = [] if column.spellings is None else [column.spellings]
+    remarks = [*([] if column.spellings is None else [column.spellings]), *column.remarks]
     if remark := column.remark or remark_on(name, values, choices):
         remarks.append(remark)
     if isinstance(values, Names) and counted["distinct"] > min(MANY_NAMES, max(rows // 2, 20)):

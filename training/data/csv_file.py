@@ -18,6 +18,7 @@ import pyarrow.csv
 
 from models.cell_text import tidy
 from models.errors import DataError
+from training.data.mark_evidence import MarkEvidence
 from training.data.table import Table, check_names
 from training.data.text_column import TextColumn
 
@@ -36,7 +37,7 @@ def read_csv(path: Path, *, delimiter: str | None = None) -> Table:
     A first column without a name, in which pandas and R write the names of the rows, is passed over, and so is a last
     one with neither name nor values, which a delimiter at the ends of the lines makes; a note says so.
 
-    A file divided by semicolons may write 5,1 for 5.1, as Excel does where the comma is the decimal mark.
+    Which mark is the decimal one is told by all cells of the file together (`mark_evidence`).
 
     Args:
         path: the file.
@@ -58,7 +59,8 @@ def read_csv(path: Path, *, delimiter: str | None = None) -> Table:
     nameless = _row_names(names) | file.empty_end(names)
     check_names(names, source=path.name, passed_over=nameless)
     place = {name: i for i, name in enumerate(names) if i not in nameless}
-    columns = file.columns(list(place.values()), width=len(names))
+    shown: dict[int, MarkEvidence] = {}
+    columns = file.columns(list(place.values()), width=len(names), shown=shown)
     if lost := [i for i, cells in columns.items() if cells is None]:
         columns |= file.columns(lost, width=len(names), keep_texts=True)
     return Table(
@@ -68,7 +70,8 @@ def read_csv(path: Path, *, delimiter: str | None = None) -> Table:
             f"Column {i + 1} of {path.name} has no name and was passed over: {why}." for i, why in nameless.items()
         ),
         text=True,
-        decimal=file.decimal,
+        delimiter=file.delimiter,
+        shown={name: shown[i] for name, i in place.items() if i in shown},
         locate=file.where,
         read_texts=lambda name: file.columns([place[name]], width=len(names), keep_texts=True)[place[name]],
     )
@@ -85,10 +88,6 @@ class _CsvFile:
     encoding: str
     delimiter: str
 
-    @property
-    def decimal(self) -> str:
-        return "," if self.delimiter == ";" else "."
-
     def empty_end(self, names: list[str]) -> dict[int, str]:
         """Likewise a last column with neither name nor values."""
         last = len(names) - 1
@@ -98,8 +97,21 @@ class _CsvFile:
         is_empty = cells is not None and cells.null_count == len(cells)
         return {last: "the lines end in a delimiter"} if is_empty else {}
 
-    def columns(self, wanted: list[int], *, width: int, keep_texts: bool = False) -> dict[int, pa.Array | None]:
+    def columns(
+        self,
+        wanted: list[int],
+        *,
+        width: int,
+        keep_texts: bool = False,
+        shown: dict[int, MarkEvidence] | None = None,
+    ) -> dict[int, pa.Array | None]:
         """The cells under the header of some columns, None for those that have to be read with their texts kept.
+
+        Args:
+            wanted: places of the columns.
+            width: cells of a record.
+            keep_texts: whether texts are kept whatever they hold.
+            shown: takes what texts that were let go show about their marks, by column.
 
         Raises:
             DataError: the file is no table.
@@ -107,12 +119,14 @@ class _CsvFile:
         longest = min(self.path.stat().st_size + 1, _MAX_BLOCK)
         for block in (min(max(_COLUMN_BLOCK * width, _MIN_BLOCK), _LARGE_BLOCK), longest):
             try:
-                columns = {i: TextColumn(decimal=self.decimal, keep_texts=keep_texts) for i in wanted}
+                columns = {i: TextColumn(keep_texts=keep_texts) for i in wanted}
                 is_header = True
                 for batch in self._batches(list(wanted), width, block):
                     for column, cells in zip(columns.values(), batch.columns, strict=True):
                         column.add(cells[1:] if is_header else cells)
                     is_header = False
+                if shown is not None:
+                    shown |= {i: column.evidence for i, column in columns.items() if column.evidence is not None}
                 return {i: column.finish() for i, column in columns.items()}
             except pa.ArrowInvalid as error:
                 if "straddling" in str(error) and block < longest:

@@ -45,6 +45,7 @@ def read_features(
         values = column.read(choices)
         if spellings := column.spellings:
             notes.append(f"Column {column.name!r} {spellings}")
+        notes += [f"Column {column.name!r} {remark}" for remark in column.remarks]
         if not choices.keep_constant:
             if reason := useless(values):
                 notes.append(f"Column {column.name!r} {reason} and was left out.")

@@ -141,7 +141,7 @@ def _target_facts(column: RawColumn, task: Task | None) -> tuple[Values | None, 
     except DataError as error:
         return None, ColumnFacts(name=column.name, role="target", missing=missing, problem=str(error))
     if classes is None:
-        remarks = _skew(target)
+        remarks = (*_as_sentences(column), *_skew(target))
         return target, ColumnFacts(name=column.name, role="target", **described(target), remarks=remarks)
     goal = Names(target.astype(np.int32), classes.labels)
     counts = goal.counts()
@@ -149,8 +149,18 @@ def _target_facts(column: RawColumn, task: Task | None) -> tuple[Values | None, 
     problem = None
     if few:
         problem = rare_class(few[0], column.called, int(counts[goal.names.index(few[0])]), parts=MIN_CLASS_ROWS)
-    facts = ColumnFacts(name=column.name, role="target", **described(goal), remarks=_imbalance(goal), problem=problem)
+    facts = ColumnFacts(
+        name=column.name,
+        role="target",
+        **described(goal),
+        remarks=(*_as_sentences(column), *_imbalance(goal)),
+        problem=problem,
+    )
     return goal, facts
+
+
+def _as_sentences(column: RawColumn) -> tuple[str, ...]:
+    return tuple(f"The target {column.name!r} {remark}" for remark in column.remarks)
 
 
 def _imbalance(goal: Names) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from models.schema import (
     Target,
 )
 from training.data.cells import in_order
+from training.data.extremes import without_extremes
 from training.data.split import Rows
 from training.data.training_table import TrainingTable
 
@@ -37,6 +38,7 @@ _LEAST_SPREAD = 1e-30
 _GREATEST_SPREAD = 1e30
 # An inter-quartile range smaller than this part of the whole range is a rounding; dividing by it could overflow.
 _NO_SPREAD = 1e-12
+_FEW = 0.01  # up to this share, values beyond that are extremes
 _BLOCK_ROWS = 65_536  # standardised at a time, so that float64 copies stay small
 
 
@@ -224,6 +226,11 @@ class _Fit:
         low, high = float(present.min()), float(present.max())
         if not self.robust:
             return _Spread(mean=mean, std=std, minimum=low, maximum=high)
+        # What stands apart (a fill value, a slip) is no measure of the others, however many there are of it.
+        is_near = without_extremes(present)
+        counted = weights is None or weights[is_near].any()
+        if not is_near.all() and counted:
+            present, weights = present[is_near], None if weights is None else weights[is_near]
         center, scale = _center_and_scale(present, weights)
         return _Spread(mean=mean, std=std, minimum=low, maximum=high, center=center, scale=scale)
 
@@ -287,7 +294,11 @@ def _center_and_scale(values: NDArray[np.float64], weights: NDArray[np.float64] 
     else:  # NumPy has the weighted quantile without interpolation only: the first value that its share reaches
         low, center, high = np.quantile(values, (0.25, 0.5, 0.75), weights=weights, method="inverted_cdf")
     whole, middle = float(values.max() - values.min()), float(high - low)
-    scale = middle if middle > _NO_SPREAD * whole else whole / 2
+    if middle > _NO_SPREAD * whole:
+        return float(center), middle
+    # Beside a few extremes a range is what it is; where many values lie so far off, it is a rounding.
+    beyond = np.abs(values - center) > middle / _NO_SPREAD
+    scale = middle if middle > 0 and beyond.mean() < _FEW else whole / 2
     return float(center), scale or 1.0
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,27 +16,23 @@ from models.date_forms import ISO, NUMBER_FORMS, is_number_form
 from models.date_numbers import moments_of_numbers
 from models.errors import DataError
 from models.names import Names
-from training.data.cells import (
-    categories_of,
-    dates_in,
-    encoded,
-    iso_text,
-    moments_of,
-    names_of,
-    numbers_in,
-    values_of,
-)
+from training.data.cells import categories_of, dates_in, encoded, iso_text, moments_of, names_of, values_of
 from training.data.column_choices import ColumnChoices
 from training.data.date_columns import DateTexts, option
+from training.data.extremes import filled_with, standing_apart
+from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps, is_fill_text, stands_for_missing
 from training.data.number_dates import form_of_numbers, forms_for
+from training.data.number_texts import PLAIN, Marks, numbers_in, plain_numbers_in
 from training.data.table import Table
+from training.data.text_numbers import SHARE_OF_A_KIND, TextNumbers, reading_remark
 from training.data.values import Values
-
-# From this share of numbers on, a column of texts is a numeric one in which a few words went astray; so with dates.
-SHARE_OF_A_KIND = 0.9
 
 # A standard deviation of so many steps loses 0.03 % of the variance to rounding.
 _LEAST_STEPS = 16
+# From this share of numbers on, words in a typed table's column of texts are worth a remark.
+_MANY_NUMBERS = 0.5
+# A target's range, as a part of an extreme beside it, that float32 still divides into some steps.
+_LEAST_PART = 1e-6
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -50,21 +47,27 @@ class RawColumn:
 
     Attributes:
         name: name of the column.
+        role: `column`, `target`, `weight`, `group` or `time`.
         called: the column in a message.
         cells: `(rows,)` Arrow array.
         spellings: what `categories` found that is written in two ways, as the rest of a sentence; None for nothing.
         date_form: form of the dates that were read; None for ISO 8601, typed dates, and other kinds.
         remark: what is to be said of dates, or of numbers that look like them, likewise.
+        remarks: what the user should read of how cells were read as numbers, likewise.
+        looks_numeric: text of a typed table's column that `numbers` found to hold numbers as texts; None for none.
     """
 
     def __init__(self, table: Table, name: str, role: str = "column") -> None:
         self.name = name
+        self.role = role
         self.called = f"{role} {name!r} of {table.source}"
         self._table = table
         self.cells = table.column(name)
         self.spellings: str | None = None
         self.date_form: str | None = None
         self.remark: str | None = None
+        self.remarks: list[str] = []
+        self.looks_numeric: str | None = None
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -75,9 +78,14 @@ class RawColumn:
         return self._table.text
 
     @property
-    def decimal(self) -> str:
-        """The decimal mark of numbers that are texts."""
-        return self._table.decimal
+    def is_string(self) -> bool:
+        """Returns True if cells are texts, of whatever table."""
+        return bool(pa.types.is_dictionary(self.cells.type))
+
+    @property
+    def marks(self) -> Marks | None:
+        """The marks of numbers that are texts; None where they have two readings."""
+        return self._table.decision(self.name).marks
 
     def texts(self) -> pa.Array | None:
         """The cells as dictionary-encoded texts as they stand; None where they have another type."""
@@ -104,6 +112,7 @@ class RawColumn:
                 if self.date_form is not None:
                     return moments_of_numbers(numbers, self.date_form)
                 self.check_range(numbers)
+                self.remark_on_extremes(numbers)
                 marks = None if self.name in choices.numeric else self._marks(numbers)
                 return numbers if marks is None else marks
         dates = self.dates(
@@ -111,7 +120,14 @@ class RawColumn:
             remedy=f"read the column as names (--categorical {self.name})",
             form=form,
         )
-        return self.categories() if dates is None else dates
+        if dates is not None:
+            return dates
+        if self.looks_numeric is not None:
+            self.remarks.append(
+                f"holds numbers as texts, such as {self.looks_numeric!r}, and is read as names: --numeric "
+                f"{shlex.quote(self.name)} reads them as numbers."
+            )
+        return self.categories()
 
     def _marks(self, numbers: NDArray[np.float64]) -> Names | None:
         """The one number of a column that has gaps beside it, as a name; None for other columns.
@@ -147,7 +163,25 @@ class RawColumn:
             raise DataError(f"{self.called} holds an infinite number, which is no category.") from None
         if twice:
             self.spellings = f"writes a category in two ways, such as {twice[0]!a} and {twice[1]!a}: it is one."
+        self.remark_on_gap_names(names.names, names.counts())
         return names
+
+    def remark_on_gap_names(self, names: Sequence[str], counts: NDArray[np.int64]) -> None:
+        """Remarks on names that people write where a value is missing.
+
+        Args:
+            names: different names.
+            counts: `(names,)` cells of each.
+        """
+        gaps = [i for i, name in enumerate(names) if stands_for_missing(name) or is_fill_text(name)]
+        # Where all are such, as + and -, they are names; where numbers are among the names, that is told already.
+        if not 0 < len(gaps) < len(names) or self.remarks:
+            return
+        listed, count = ", ".join(repr(names[i]) for i in gaps), int(counts[gaps].sum())
+        self.remarks.append(
+            f"holds {listed} in {count:,} cell{'s' if count > 1 else ''}, read as a name: if it stands for missing, "
+            f"say so ({self._missing_option(names[i] for i in gaps)})."
+        )
 
     def _nameable(self) -> pa.Array:
         kind = self.cells.type
@@ -155,18 +189,24 @@ class RawColumn:
             raise self._of_no_kind()
         return self._table.with_texts(self.name)
 
-    def numbers(self, *, forced: bool, remedy: str) -> NDArray[np.float64] | None:
+    def numbers(self, *, forced: bool, remedy: str, allow_gaps: bool = True) -> NDArray[np.float64] | None:
         """The column as numbers, or None where it is one of names or dates.
 
         Args:
             forced: whether it must be numbers.
             remedy: what to advise where a few cells are words.
+            allow_gaps: whether texts among numbers may stand for missing.
 
         Raises:
             DataError: cells that are no numbers where they should be, or a type that is of no kind.
         """
         kind = self.cells.type
         if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+            if not self._table.fits(self.name):
+                return self._numbers_in_texts(
+                    self._table.with_texts(self.name), forced=forced, allow_gaps=allow_gaps, remedy=remedy
+                )
+            self._remark_on_marks()
             return values_of(self.cells)
         if pa.types.is_boolean(kind):
             return values_of(self.cells) if forced else None
@@ -176,19 +216,27 @@ class RawColumn:
             return None
         if not pa.types.is_dictionary(kind):
             raise self._of_no_kind()
-        if not self._table.text and not forced:
-            return None
-        return self._read(
-            lambda texts: numbers_in(texts, decimal=self._table.decimal), kind="number", forced=forced, remedy=remedy
-        )
+        return self._numbers_in_texts(self.cells, forced=forced, allow_gaps=allow_gaps, remedy=remedy)
+
+    def share_of_numbers(self) -> float:
+        """The share of a text column's cells, but for gaps, that are numbers."""
+        codes, texts = encoded(self._table.with_texts(self.name))
+        is_number = np.append(numbers_in(texts, self.marks or PLAIN)[1], False)[codes]
+        return float(is_number.sum() / max((codes >= 0).sum(), 1))
+
+    def words(self) -> tuple[list[str], int]:
+        """The different texts of a text column that are no numbers, and how many different ones are."""
+        texts = encoded(self._table.with_texts(self.name))[1]
+        is_number = numbers_in(texts, self.marks or PLAIN)[1]
+        return list(texts.filter(pa.array(~is_number)).to_pylist()), int(is_number.sum())
 
     def as_numbers(self, remedy: str) -> NDArray[np.float64]:
-        """The column as numbers, whatever it looks like.
+        """The column as numbers without gaps, whatever it looks like.
 
         Raises:
             DataError: cells that are no numbers.
         """
-        numbers = self.numbers(forced=True, remedy=remedy)
+        numbers = self.numbers(forced=True, remedy=remedy, allow_gaps=False)
         if numbers is None:
             raise self._of_no_kind()
         return numbers
@@ -262,7 +310,7 @@ class RawColumn:
         if form not in NUMBER_FORMS:
             dates = np.where(np.isnat(dates), dates_in(texts, form)[0], dates)
         if is_number_form(form):
-            numbers, _ = numbers_in(texts, decimal=self._table.decimal)
+            numbers, _ = plain_numbers_in(texts, (self.marks or PLAIN).decimal)
             dates = np.where(np.isnat(dates), moments_of_numbers(numbers, form), dates)
         return dates, ~np.isnat(dates)
 
@@ -271,7 +319,7 @@ class RawColumn:
         kind = self.cells.type
         if pa.types.is_dictionary(kind):
             codes, texts = encoded(self.cells)
-            numbers, is_number = numbers_in(texts, decimal=self._table.decimal)
+            numbers, is_number = plain_numbers_in(texts, (self.marks or PLAIN).decimal)
             return np.append(numbers, np.nan)[codes] if is_number.all() and len(texts) else None
         is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
         return values_of(self.cells) if is_number else None
@@ -320,7 +368,45 @@ class RawColumn:
         if beyond.any():
             row = int(beyond.argmax())
             reason = "infinite" if np.isinf(values[row]) else "too large for 32-bit floating point"
-            raise DataError(f"{self.called}: the value at {self.at(row)} is {reason}.")
+            raise DataError(
+                f"{self.called}: the value at {self.at(row)} is {reason}. If it stands for missing, say so "
+                f"({self._missing_option([float(values[row])])})."
+            )
+
+    def remark_on_extremes(self, values: NDArray[np.float64]) -> None:
+        """Remarks on `(rows,)` numbers that stand apart from all others of the column.
+
+        Raises:
+            DataError: numbers of the target beside which the others are equal in 32-bit floating point.
+        """
+        apart = standing_apart(values)
+        if apart is None:
+            if (fill := filled_with(values)) is not None:
+                count = int((values == fill).sum())
+                self.remarks.append(
+                    f"holds {fill:g} in {count:,} cell{'s' if count > 1 else ''}, as tables do where a value is "
+                    f"missing: if it stands for that, say so ({self._missing_option([fill])})."
+                )
+            return
+        rows = np.flatnonzero(np.isin(values, apart.values))
+        listed = ", ".join(f"{value:.15g}" for value in apart.values)
+        where = f"at {self.at(int(rows[0]))}" if len(rows) == 1 else f"in {len(rows):,} cells"
+        if self.role == "target" and apart.high - apart.low < _LEAST_PART * max(map(abs, apart.values)):
+            raise DataError(
+                f"{self.called} holds {listed} {where}, beside which its other values, {apart.low:.6g} to "
+                f"{apart.high:.6g}, are one number in 32-bit floating point: if that stands for missing or is a slip, "
+                f"leave it out ({self._missing_option(apart.values)}), or predict the logarithm."
+            )
+        self.remarks.append(
+            f"holds {listed} {where}, far from all its other values, {apart.low:.6g} to {apart.high:.6g}: if that "
+            f"stands for missing or is a slip, read it as missing ({self._missing_option(apart.values)})."
+        )
+
+    def _missing_option(self, values: Iterable[float | str]) -> str:
+        """The option by which values of this column are missing."""
+        written = [value if isinstance(value, str) else repr(value).removesuffix(".0") for value in values]
+        texts = [shlex.quote(f"{self.name}={value}") for value in written]
+        return f"--missing-values {' '.join(texts)}{' --drop-missing-target' * (self.role == 'target')}"
 
     def check_resolution(self, values: NDArray[np.float64]) -> None:
         """Refuses numbers that differ by a few of float64's steps only: most of what they say was rounded away."""
@@ -348,6 +434,41 @@ class RawColumn:
         """Rows without a value."""
         return int(self.missing().sum())
 
+    def _numbers_in_texts(
+        self, cells: pa.Array, *, forced: bool, allow_gaps: bool, remedy: str
+    ) -> NDArray[np.float64] | None:
+        """The numbers of texts, each text read once."""
+        codes, texts = encoded(cells)
+        if not len(texts):
+            return np.full(len(codes), np.nan) if forced else None
+        numbers = TextNumbers(
+            called=self.called,
+            name=self.name,
+            texts=texts,
+            counts=np.bincount(codes[codes >= 0], minlength=len(texts)),
+            where=lambda place: self.at(int((codes == place).argmax())),
+            evidence=self._table.evidence(self.name),
+            decision=self._table.decision(self.name),
+            delimiter=self._table.delimiter,
+            is_target=self.role == "target",
+            remarks=self.remarks,
+        )
+        if not self._table.text and not forced:
+            # Strings of a typed table are names unless the user says otherwise.
+            self.looks_numeric = numbers.example_of_numbers()
+            if self.looks_numeric is None and self.share_of_numbers() >= _MANY_NUMBERS:
+                numbers.remark_on_names()
+            return None
+        values = numbers.read(forced=forced, allow_gaps=allow_gaps, remedy=remedy)
+        return None if values is None else np.append(values, np.nan)[codes]  # code -1, a gap, is the last
+
+    def _remark_on_marks(self) -> None:
+        """Remarks on numbers whose texts were let go and had two readings."""
+        shown, decision = self._table.evidence(self.name), self._table.decision(self.name)
+        text = shown.open_dot or shown.open_comma
+        if text and shown.is_open and decision.marks is not None and decision.because:
+            self.remarks.append(reading_remark(text, decision.marks, decision.because))
+
     def _read(
         self,
         read: Callable[[pa.Array], tuple[NDArray[Any], NDArray[np.bool_]]],
@@ -359,6 +480,7 @@ class RawColumn:
         """The texts as `read` takes them, each text once; None where they are of another kind."""
         codes, texts = encoded(self.cells)
         values, is_read = read(texts)
+        self._take_gaps(texts, is_read, forced=forced)
         # Code -1, a gap, is the last of each of these.
         gap = np.full(1, "NaT" if values.dtype.kind == "M" else np.nan, dtype=values.dtype)
         if is_read.all():
@@ -375,6 +497,14 @@ class RawColumn:
             f"{self.called}: {self.cells[row].as_py()[:60]!r} at {self.at(row)} is not a {kind}{form}, while "
             f"{count} of {present} cells are; correct it, or {remedy}."
         )
+
+    def _take_gaps(self, texts: pa.Array, is_read: NDArray[np.bool_], *, forced: bool) -> None:
+        """Takes the texts that were not read for missing, with a remark, where they stand for that."""
+        words = texts.filter(pa.array(~is_read)).to_pylist()
+        if words and is_read.any() and are_gaps(words, forced=forced):
+            listed = ", ".join(map(repr, words[: MAX_MISSING_TEXTS + 1]))
+            self.remarks.append(f"is read as dates, and {listed} as missing.")
+            is_read[:] = True
 
     def _of_no_kind(self) -> DataError:
         return DataError(

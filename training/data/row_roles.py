@@ -11,6 +11,7 @@ from models.errors import DataError
 from models.names import Names
 from training.data.column_choices import ColumnChoices
 from training.data.raw_column import RawColumn
+from training.data.values import missing_of
 
 
 def read_weight(column: RawColumn) -> NDArray[np.float64]:
@@ -47,6 +48,9 @@ def read_time(column: RawColumn, choices: ColumnChoices) -> NDArray[Any]:
     """
     column.check_complete("give every row a time")
     time = column.read(choices)
+    if (gaps := missing_of(time)).any():  # texts that stand for missing
+        row = int(gaps.argmax())
+        raise DataError(f"{column.called}: {column.cells[row].as_py()!r} at {column.at(row)} is not a time.")
     if isinstance(time, Names):
         raise DataError(
             f"{column.called} holds names ({time[0]!r} at {column.at(0)}), which have no order in time: it takes dates "

@@ -10,7 +10,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Container, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,9 @@ from numpy.typing import NDArray
 
 from models.cell_text import is_missing, tidy
 from models.errors import DataError
-from training.data.cells import bare_cells
+from training.data.cells import bare_cells, encoded
+from training.data.mark_evidence import NOTHING, Decision, MarkEvidence, decide, evidence_of
+from training.data.number_texts import Marks
 
 # What pandas calls an index that it stored as a column: no column of the user's.
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
@@ -34,7 +37,10 @@ class Table:
         columns: an Arrow array by column name; null, or NaN, where a cell is missing. Strings are dictionary-encoded.
         notes: sentences on what of the source is not here.
         text: whether cells are texts that may stand for numbers (CSV).
-        decimal: the decimal mark of such texts.
+        delimiter: what divides the cells of a CSV file; None for other tables.
+        marks: marks of numbers that are texts, where the user says them.
+        shown: what texts that were let go show about their marks, by column.
+        precedent: table whose columns decide the marks of this one's where its own texts do not.
         locate: a row, counted from 0 → where it stands, in words ("line 7").
         read_texts: a column whose texts were let go → them, read again.
     """
@@ -43,7 +49,10 @@ class Table:
     columns: Mapping[str, pa.Array]
     notes: tuple[str, ...] = ()
     text: bool = False
-    decimal: str = "."
+    delimiter: str | None = None
+    marks: Marks | None = None
+    shown: Mapping[str, MarkEvidence] = field(default_factory=dict)
+    precedent: Table | None = None
     locate: Callable[[int], str] = lambda row: f"row {row} (counting from 0)"
     read_texts: Callable[[str], pa.Array] | None = None
 
@@ -78,6 +87,45 @@ class Table:
         if self.read_texts is None or pa.types.is_dictionary(cells.type):
             return cells
         return self.read_texts(name)
+
+    def decision(self, name: str) -> Decision:
+        """The marks of a column's numbers, by what the user says, by its texts, or by those of the whole table."""
+        if self.marks is not None:
+            return Decision(marks=self.marks)
+        own = self.evidence(name)
+        if self.precedent is not None and not (own.dot or own.comma) and name in self.precedent.columns:
+            return self.precedent.decision(name)
+        others = ((other, shown) for other, shown in self._evidence.items() if other != name)
+        return decide(own, others, delimiter=self.delimiter)
+
+    def evidence(self, name: str) -> MarkEvidence:
+        """What a column's texts show about their marks."""
+        return self._evidence.get(name, NOTHING)
+
+    def most_likely_decimal(self) -> str:
+        """The decimal mark of most columns."""
+        shown = list(self._evidence.values())
+        commas = sum(bool(one.comma or one.open_comma) for one in shown)
+        return "," if commas > sum(bool(one.dot or one.open_dot) for one in shown) else "."
+
+    def fits(self, name: str) -> bool:
+        """Whether numbers that stand for texts were read with the marks that the whole table shows."""
+        shown = self.shown.get(name)
+        if shown is None:
+            return True
+        marks = self.decision(name).marks
+        if marks is None:
+            return False
+        dots, commas = shown.dot or shown.open_dot, shown.comma or shown.open_comma
+        return not (commas if marks.decimal == "." else dots)
+
+    @cached_property
+    def _evidence(self) -> dict[str, MarkEvidence]:
+        found = dict(self.shown)
+        for name, cells in self.columns.items():
+            if pa.types.is_dictionary(cells.type):
+                found[name] = evidence_of(encoded(cells)[1])
+        return found
 
     def select(self, keep: NDArray[np.bool_]) -> Table:
         """The table of some rows, `keep` `(rows,)`; they are located where they stood."""

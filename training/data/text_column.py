@@ -15,23 +15,35 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from training.data.cells import bare_texts, dates_in, encoded, numbers_in
+from training.data.cells import bare_texts, dates_in, encoded
+from training.data.mark_evidence import NOTHING, MarkEvidence, plain_evidence_of
+from training.data.number_texts import plain_numbers_in
 
 _FEW = 1_000  # distinct texts of a block that are no burden
 
 _Reader = Callable[[pa.Array], tuple[NDArray[Any], NDArray[np.bool_]]]
+
+# What reads cells, and the decimal mark that it reads; None for dates.
+_READERS: tuple[tuple[_Reader, str | None], ...] = (
+    (lambda texts: plain_numbers_in(texts, "."), "."),
+    (lambda texts: plain_numbers_in(texts, ","), ","),
+    (dates_in, None),
+)
 
 
 class TextColumn:
     """The cells of one column so far.
 
     Args:
-        decimal: the decimal mark of its numbers, should it hold any.
         keep_texts: whether texts are kept whatever they hold.
+
+    Attributes:
+        evidence: what numbers whose texts were let go show about their marks; None where texts are kept.
     """
 
-    def __init__(self, *, decimal: str, keep_texts: bool = False) -> None:
-        self._readers: tuple[_Reader, ...] = (lambda texts: numbers_in(texts, decimal=decimal), dates_in)
+    def __init__(self, *, keep_texts: bool = False) -> None:
+        self.evidence: MarkEvidence | None = None
+        self._mark: str | None = None  # decimal mark of the numbers, once their texts are let go
         self._keep_texts = keep_texts
         self._read: _Reader | None = None  # what reads cells, once texts are let go
         self._texts: list[tuple[NDArray[np.int32], pa.Array]] = []  # of each block: (rows,) places in its texts
@@ -46,8 +58,9 @@ class TextColumn:
             texts = bare_texts(block)
             values, is_read = self._read(texts)
             self._values.append(values)
+            self._take_evidence(texts)
             if is_read.sum() + texts.null_count < len(texts):
-                self._values, self._is_lost = [], True
+                self._values, self._is_lost, self.evidence = [], True, None
             return
         codes, texts = encoded(block)
         self._texts.append((codes, bare_texts(texts)))
@@ -75,7 +88,7 @@ class TextColumn:
         return pa.DictionaryArray.from_arrays(pa.array(whole, mask=whole < 0), together.chunk(0).dictionary)
 
     def _let_go_of_texts(self) -> None:
-        for read in self._readers:
+        for read, mark in _READERS:
             of_blocks = []
             for codes, texts in self._texts:
                 values, is_read = read(texts)
@@ -84,6 +97,13 @@ class TextColumn:
                 gap = np.full(1, "NaT" if values.dtype.kind == "M" else np.nan, dtype=values.dtype)
                 of_blocks.append(np.concatenate((values, gap))[codes])  # code -1 is the last
             else:
-                self._read, self._values, self._texts = read, of_blocks, []
+                self._read, self._mark = read, mark
+                for _, texts in self._texts:
+                    self._take_evidence(texts)
+                self._values, self._texts = of_blocks, []
                 return
         self._keep_texts = True
+
+    def _take_evidence(self, texts: pa.Array) -> None:
+        if self._mark is not None:
+            self.evidence = plain_evidence_of(texts, mark=self._mark) | (self.evidence or NOTHING)

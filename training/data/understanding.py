@@ -5,10 +5,12 @@ What cannot be learned from is refused, in one sentence that names the column, a
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.cell_text import tidy
@@ -27,6 +29,8 @@ from training.data.values import joined, joined_names, kind_of
 # A target of whole numbers with at most this many different ones, none of them rare, is read as classes: a count may
 # have few values too, but then some are.
 MAX_NUMBERED_CLASSES = 20
+# From this share of numbers on, a target that is said to be a regression's has a few words astray; below, it is names.
+LEAST_SHARE_OF_NUMBERS = 0.5
 
 
 def read_training_table(
@@ -63,7 +67,9 @@ def read_training_table(
     names = [column for column in table.columns if column != target and choices.is_feature(column)]
     if not names:
         raise DataError(f"{table.source} has no column to learn from beside the target {target!r}.")
-    classes, values = read_target(RawColumn(table, target, "target"), task)
+    goal = RawColumn(table, target, "target")
+    classes, values = read_target(goal, task)
+    notes += [f"The target {target!r} {remark}" for remark in goal.remarks]
     date_forms: dict[str, str] = {}
     features = read_features([RawColumn(table, column) for column in names], choices, notes, date_forms)
     if not features:
@@ -135,19 +141,70 @@ def read_target(column: RawColumn, task: Task | None) -> tuple[Classes | None, N
     column.check_complete("fill it in, remove the row, or leave such rows out (--drop-missing-target)")
     numbers = None
     if task != "classification":
-        numbers = column.numbers(forced=False, remedy="read the target as classes (--task classification)")
-        if numbers is None and task == "regression":
-            raise DataError(
-                f"{column.called} holds names ({column.names()[0]!r} at {column.at(0)}), but regression is of numbers."
-            )
+        numbers = _target_numbers(column, task)
     if numbers is not None and (task == "regression" or not _is_numbered_classes(numbers)):
         column.check_range(numbers)
         column.check_resolution(numbers)
         if (numbers == numbers[0]).all():
             raise DataError(f"{column.called} has one value only, {numbers[0]:g}: there is nothing to predict.")
+        column.remark_on_extremes(numbers)
         return None, numbers
     classes = read_classes(column)
+    column.remark_on_gap_names(classes.labels, np.bincount(classes.codes))
     return classes, classes.codes
+
+
+def _target_numbers(column: RawColumn, task: Task | None) -> NDArray[np.float64] | None:
+    """The target as numbers; None where it is one of names.
+
+    Raises:
+        DataError: names where the task is a regression, texts that stand for missing, or numbers that are texts of a
+            typed table and too many to be classes.
+    """
+    remedy = "read the target as classes (--task classification)"
+    numbers = column.numbers(forced=False, remedy=remedy)
+    if numbers is None and task == "regression":
+        if not column.is_string or column.share_of_numbers() < LEAST_SHARE_OF_NUMBERS:
+            raise DataError(
+                f"{column.called} holds names ({column.names()[0]!r} at {column.at(0)}), but regression is of numbers."
+            )
+        column.remarks.clear()
+        numbers = column.numbers(forced=True, remedy=remedy)
+    elif numbers is None and column.looks_numeric is not None:
+        as_numbers = column.numbers(forced=True, remedy=remedy)
+        column.remarks.clear()
+        if as_numbers is not None and not _is_numbered_classes(as_numbers):
+            raise DataError(
+                f"{column.called} holds numbers as texts, such as {column.looks_numeric!r}: read them as numbers "
+                "(--task regression), or as classes (--task classification)."
+            )
+        column.remarks.append(
+            f"holds numbers as texts, such as {column.looks_numeric!r}, and is read as classes: --task regression "
+            "reads them as numbers."
+        )
+    elif numbers is None and column.is_string:
+        _check_is_of_names(column, remedy)
+    if numbers is not None and (gaps := np.isnan(numbers)).any():
+        texts = list(dict.fromkeys(column.cells.filter(pa.array(gaps)).to_pylist()))
+        options = " ".join(shlex.quote(f"{column.name}={text}") for text in texts)
+        raise DataError(
+            f"{column.called}: {texts[0]!r} at {column.at(int(gaps.argmax()))} is not a number, while the other cells "
+            f"are: leave such rows out (--missing-values {options} --drop-missing-target), or {remedy}."
+        )
+    return numbers
+
+
+def _check_is_of_names(column: RawColumn, remedy: str) -> None:
+    """Refuses a target of many different numbers among which there are words: as classes none could be learned."""
+    words, numbers = column.words()
+    if numbers <= MAX_NUMBERED_CLASSES or column.share_of_numbers() < LEAST_SHARE_OF_NUMBERS:
+        return
+    listed = ", ".join(repr(word[:40]) for word in words[:3]) + ", …" * (len(words) > 3)
+    options = " ".join(shlex.quote(f"{column.name}={word}") for word in words)
+    leave_out = f"leave such rows out (--missing-values {options} --drop-missing-target)" if len(words) <= 10 else ""
+    raise DataError(
+        f"{column.called} holds {numbers} different numbers, and {listed}: {leave_out or 'correct these'}, or {remedy}."
+    )
 
 
 def _with_test_part(train: TrainingTable, train_raw: Table, test: Table) -> TrainingTable:
@@ -159,7 +216,8 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table) -> Trai
     extra = [name for name in test.columns if name not in train_raw.columns]
     notes = list(train.notes)
     notes += [f"Column {name!r} of {test.source} is not in {train_raw.source} and was passed over." for name in extra]
-    test = with_target(test, train.target_name, choices, notes)
+    # Marks that the test file itself leaves open are those of the training file.
+    test = replace(with_target(test, train.target_name, choices, notes), precedent=train_raw)
     features = read_same_features(
         [RawColumn(test, name) for name in train.features], train.features, choices, train.date_forms
     )

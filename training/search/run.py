@@ -40,6 +40,9 @@ def search(
     task: Task | None = None,
     choices: ColumnChoices | None = None,
     delimiter: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    missing_values: Any = (),
     test: Any = None,
     space: SearchSpace | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -54,6 +57,9 @@ def search(
         task: `classification` or `regression`, as in `fit`.
         choices: the user's decisions about columns.
         delimiter: of a CSV file, as in `fit`.
+        decimal: decimal mark of numbers that are texts, as in `fit`.
+        thousands: mark between their thousands, as in `fit`.
+        missing_values: values that stand for missing, as in `fit`.
         test: a second table, whose rows are the test part, as in `fit`.
         space: what varies; the recipe's own space if None, without what `settings` fix.
         settings: fields of `TrainConfig` that do not vary; for a built-in dataset, over its own.
@@ -69,6 +75,9 @@ def search(
         task=task,
         choices=choices,
         delimiter=delimiter,
+        decimal=decimal,
+        thousands=thousands,
+        missing_values=missing_values,
         test=test,
         settings=dict(settings or {}),
     )

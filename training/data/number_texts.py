@@ -1,0 +1,212 @@
+"""Number texts: what a text such as `1.234,56 €` or `(12)` is as a number, given the marks between its digits.
+
+Columns have millions of cells, so Arrow reads the texts. Only the signs around the digits, of which a column has few
+different ones, are looked at one by one.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+# As JSON and spreadsheets write them: not Python's 1_000, and infinities so that they can be refused by their name.
+_NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity))$"
+
+# Marks that divide thousands and are no decimal mark anywhere: blanks of several widths, and apostrophes.
+NEUTRAL = " \u00a0\u2007\u2009\u202f'\u2019"
+_BLANK = " \u00a0\u2007\u2009\u202f"
+_MINUS = "-\u2212\u2013\ufe63\uff0d"  # hyphen, minus sign, en dash, small hyphen, full-width hyphen
+_CODES = (
+    "AED|AUD|BGN|BRL|CAD|CHF|CLP|CNY|COP|CZK|DKK|DM|EUR|GBP|HKD|HUF|IDR|ILS|INR|JPY|KRW|MXN|MYR|NOK|NZD|PHP|PKR|PLN|"
+    "RMB|RON|RUB|SAR|SEK|SGD|THB|TRY|TWD|UAH|USD|VND|ZAR"
+)
+_CURRENCY = rf"(?:(?:US|AU|CA|NZ|HK|NT|MX|A|C|R|S)?\p{{Sc}}|{_CODES}|Euro|kr\.?|zł|Kč|Ft|Fr\.?|Rs\.?|R\$)"
+_PER_CENT = "%‰٪％"
+_LEAD = rf"(?P<lead>(?:[(+{re.escape(_MINUS)}{_BLANK}]|{_CURRENCY})*)"
+_TRAIL = rf"(?P<trail>(?:[){_PER_CENT}{_BLANK}]|{_CURRENCY})*)"
+_EXPONENT = r"(?P<exponent>(?:[eE][+-]?\d+)?)"
+_AROUND = re.compile(rf"[(){_BLANK}{re.escape(_MINUS)}+]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marks:
+    """The marks between the digits of numbers that are texts.
+
+    Attributes:
+        decimal: the decimal mark, `.` or `,`.
+        thousands: the mark that may divide thousands beside blanks and apostrophes, `.`, `,` or empty; with empty and
+            `neutral` False thousands are not divided.
+        neutral: whether blanks and apostrophes may divide thousands.
+    """
+
+    decimal: str = "."
+    thousands: str = ""
+    neutral: bool = True
+
+
+PLAIN = Marks()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adornments:
+    """What stands around the digits of some texts.
+
+    Attributes:
+        units: each currency or per cent sign, with the place of a text that has it; the empty one for none, where the
+            number is not 0.
+        bracketed: place of a text in brackets; None where there is none.
+        is_all_bracketed: whether all texts are.
+        sign: place of a text with a minus sign that is not the hyphen; None where there is none.
+    """
+
+    units: dict[str, int]
+    bracketed: int | None
+    is_all_bracketed: bool
+    sign: int | None
+
+
+def numbers_in(texts: pa.Array, marks: Marks = PLAIN) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Reads texts as numbers.
+
+    Args:
+        texts: `(rows,)` strings, null for missing.
+        marks: the marks between digits.
+
+    Returns:
+        `(rows,)` values, NaN where a cell is missing or no number, and `(rows,)` whether it is a number.
+    """
+    values, is_number = plain_numbers_in(texts, marks.decimal)
+    rest = pc.is_valid(texts).to_numpy(zero_copy_only=False) & ~is_number
+    if rest.any():
+        values[rest], is_number[rest] = _adorned_numbers(texts.filter(pa.array(rest)), marks)
+    return values, is_number
+
+
+def bodies_in(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """The digits and marks of texts that may be numbers under some reading, without what stands around them.
+
+    Thousands that a blank or an apostrophe divides are joined: what follows them is a decimal mark.
+
+    Returns:
+        `(rows,)` digits with `.` and `,`, null where a text is no number under any reading, and `(rows,)` exponents.
+    """
+    found = pc.extract_regex(texts, rf"^{_LEAD}(?P<body>[\d.,{NEUTRAL}]*\d[\d.,]*){_EXPONENT}{_TRAIL}$")
+    body, exponent = found.field("body"), found.field("exponent")
+    if found.null_count:  # the fields of a null struct are not null themselves
+        is_found = pc.is_valid(found)
+        body = pc.if_else(is_found, body, pa.scalar(None, body.type))
+    neutral = pc.match_substring_regex(body, rf"^\d{{1,3}}(?:[{NEUTRAL}]\d{{3}})+(?:[.,]\d*)?$")
+    joined = pc.replace_substring_regex(body, f"[{NEUTRAL}]", "")
+    body = pc.if_else(neutral, joined, body)
+    is_sound = pc.match_substring_regex(body, r"^[\d.,]+$")
+    return pc.if_else(is_sound, body, pa.scalar(None, body.type)), exponent
+
+
+def adornments_of(texts: pa.Array, values: NDArray[np.float64]) -> Adornments:
+    """What stands around the digits of texts that are numbers.
+
+    Args:
+        texts: `(texts,)` strings, none of them null.
+        values: `(texts,)` what they say.
+    """
+    found = pc.extract_regex(texts, rf"^{_LEAD}(?P<body>[\d.,{NEUTRAL}]*\d[\d.,]*){_EXPONENT}{_TRAIL}$")
+    leads, trails = found.field("lead").to_pylist(), found.field("trail").to_pylist()
+    units: dict[str, int] = {}
+    bracketed = sign = None
+    count = 0
+    for i, (lead, trail) in enumerate(zip(leads, trails, strict=True)):
+        unit = _AROUND.sub("", f"{lead or ''}{trail or ''}")
+        if unit or values[i] != 0:
+            units.setdefault(unit, i)
+        if lead and "(" in lead:
+            bracketed, count = i if bracketed is None else bracketed, count + 1
+        if sign is None and lead and any(mark in lead for mark in _MINUS[1:]):
+            sign = i
+    return Adornments(units=units, bracketed=bracketed, is_all_bracketed=count == len(leads) > 0, sign=sign)
+
+
+def plain_numbers_in(texts: pa.Array, decimal: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Reads texts as numbers of digits, one decimal mark and an exponent, as `numbers_in` does."""
+    if decimal == ",":
+        # A dot in such a column does not stand before decimals.
+        has_dot = pc.fill_null(pc.match_substring(texts, "."), False)
+        if pc.any(has_dot).as_py():
+            texts = pc.if_else(has_dot, pa.scalar("?", texts.type), texts)
+        texts = pc.replace_substring(texts, ",", ".")
+    is_present = _numpy(pc.is_valid(texts))
+    try:
+        # Arrow takes the same texts for numbers as the pattern does, and "nan" beside.
+        values = _numpy(pc.cast(texts, pa.float64())).astype(np.float64)
+    except pa.ArrowInvalid:
+        pass
+    else:
+        if not (np.isnan(values) & is_present).any():
+            return values, is_present.copy()
+    matches = pc.fill_null(pc.match_substring_regex(texts, _NUMBER), False)
+    numbers = pc.cast(pc.if_else(matches, texts, pa.scalar(None, texts.type)), pa.float64())
+    return _numpy(numbers).astype(np.float64), _numpy(matches).astype(np.bool_)
+
+
+def _adorned_numbers(texts: pa.Array, marks: Marks) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Numbers with divided thousands, signs of currency, per cent, brackets, or a minus sign beside the hyphen."""
+    values = np.full(len(texts), np.nan)
+    found = pc.extract_regex(texts, rf"^{_LEAD}(?P<body>{_body(marks)}){_EXPONENT}{_TRAIL}$")
+    is_number = _numpy(pc.is_valid(found)).astype(np.bool_)
+    if not is_number.any():
+        return values, is_number
+    found = found.filter(pa.array(is_number))
+    digits = pc.replace_substring_regex(found.field("body"), f"[{NEUTRAL}{re.escape(marks.thousands)}]", "")
+    digits = pc.replace_substring(digits, marks.decimal, ".")
+    sizes = _numpy(pc.cast(pc.binary_join_element_wise(digits, found.field("exponent"), ""), pa.float64()))
+    is_blank_divided = _numpy(pc.match_substring_regex(found.field("body"), f"[{_BLANK}]")).tolist()
+    signs = np.array(
+        [
+            _sign(lead, trail, is_divided)
+            for lead, trail, is_divided in zip(
+                found.field("lead").to_pylist(), found.field("trail").to_pylist(), is_blank_divided, strict=True
+            )
+        ]
+    )  # (found,) 1, -1, or 0 for what is no number
+    rows = np.flatnonzero(is_number)
+    values[rows] = np.where(signs == 0, np.nan, signs * sizes)
+    is_number[rows] = signs != 0
+    return values, is_number
+
+
+@cache
+def _body(marks: Marks) -> str:
+    """The pattern of digits and marks."""
+    decimal = re.escape(marks.decimal)
+    forms = [rf"\d+(?:{decimal}\d*)?", rf"{decimal}\d+"]
+    dividing = marks.thousands + (NEUTRAL if marks.neutral else "")
+    forms += [rf"[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+(?:{decimal}\d*)?" for mark in dividing]
+    if marks.thousands == ",":  # lakh and crore: 12,34,567
+        forms.append(rf"[1-9]\d?(?:,\d\d)+,\d{{3}}(?:{decimal}\d*)?")
+    return "|".join(forms)
+
+
+@cache
+def _sign(lead: str, trail: str, is_blank_divided: bool) -> int:
+    """The sign that stands before and after digits: 1, -1, or 0 where these are no signs of a number."""
+    minus, plus = sum(lead.count(mark) for mark in _MINUS), lead.count("+")
+    opened, closed = lead.count("("), trail.count(")")
+    units = [unit for unit in (_AROUND.sub("", lead), _AROUND.sub("", trail)) if unit]
+    if opened != closed or opened > 1 or minus + plus > 1 or (opened and minus + plus):
+        return 0
+    if len(units) > 1 or any(len(unit) > 1 and unit[0] in _PER_CENT for unit in units):
+        return 0
+    if plus and is_blank_divided:  # +49 123 456 is a telephone's
+        return 0
+    return -1 if minus or opened else 1
+
+
+def _numpy(array: pa.Array) -> NDArray[Any]:
+    values: NDArray[Any] = array.to_numpy(zero_copy_only=False)
+    return values

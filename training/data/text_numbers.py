@@ -1,0 +1,244 @@
+"""Numbers of a column of texts: the column read as numbers and gaps, or refused, or why it looks like numbers."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from models.errors import DataError
+from training.data.mark_evidence import Decision, MarkEvidence
+from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps, stands_for_missing
+from training.data.number_texts import PLAIN, Adornments, Marks, adornments_of, numbers_in, plain_numbers_in
+
+# From this share of numbers on, a column of texts is a numeric one in which a few words went astray; so with dates.
+SHARE_OF_A_KIND = 0.9
+
+_SOME = 0.1  # from this share of cells on, numbers in a column of names are worth a remark
+_ASKED = 10  # words at most in an option that is offered
+_SHOWN = 60  # characters of a cell in a message
+_UNIT = r"^[+-]?\d+(?:[.,]\d+)?\s?(?P<unit>[\p{L}°µ²³/]{1,6})$"
+_MARKS = {".": "dot", ",": "comma"}
+
+
+@dataclass(kw_only=True)
+class TextNumbers:
+    """A column's distinct texts, read as numbers.
+
+    Attributes:
+        called: the column in a message.
+        name: name of the column.
+        texts: `(texts,)` distinct texts, none of them null.
+        counts: `(texts,)` cells of each.
+        where: place of a text → where it stands first, in words.
+        evidence: what the texts show about their marks.
+        decision: marks to read them with.
+        delimiter: what divides the cells of the file; None where it is no CSV file.
+        is_target: whether the column is what is to be predicted.
+        remarks: what the user should read of the column, as rests of sentences that begin with its name.
+    """
+
+    called: str
+    name: str
+    texts: pa.Array
+    counts: NDArray[np.int64]
+    where: Callable[[int], str]
+    evidence: MarkEvidence
+    decision: Decision
+    delimiter: str | None
+    is_target: bool = False
+    remarks: list[str] = field(default_factory=list)
+
+    def read(self, *, forced: bool, allow_gaps: bool, remedy: str) -> NDArray[np.float64] | None:
+        """`(texts,)` values, NaN for a text that stands for missing; None where the column is none of numbers.
+
+        Args:
+            forced: whether it must be numbers.
+            allow_gaps: whether texts may stand for missing.
+            remedy: what to advise where a few texts are words.
+
+        Raises:
+            DataError: texts of two readings, of several units, or a few words among numbers.
+        """
+        if self.decision.marks is None:
+            raise self._of_two_readings(remedy)
+        values, is_number = numbers_in(self.texts, self.decision.marks)
+        words = np.flatnonzero(~is_number)
+        numbers, present = int(self.counts[is_number].sum()), int(self.counts.sum())
+        gaps = is_number.any() and allow_gaps and are_gaps(self.texts.take(pa.array(words)).to_pylist(), forced=forced)
+        if not (forced or gaps or (len(self.texts) and numbers >= SHARE_OF_A_KIND * present)):
+            self.remark_on_names()
+            return None
+        if len(words) and not gaps:
+            raise self._astray(int(words[0]), numbers, present, remedy)
+        if not forced and self._are_all_bracketed(is_number):
+            return None
+        self._remark_on_reading(values, is_number, remedy)
+        if len(words):
+            listed = ", ".join(repr(self._text(i)) for i in words[: MAX_MISSING_TEXTS + 1])
+            count = int(self.counts[words].sum())
+            self.remarks.append(
+                f"is read as numbers, and {listed} in {count} cell{'s' if count > 1 else ''} as missing: if it is a "
+                f"name, read the column as names (--categorical {shlex.quote(self.name)})."
+            )
+        return np.where(is_number, values, np.nan)
+
+    def example_of_numbers(self) -> str | None:
+        """A text, where all texts could be read as numbers or gaps; None where not, or where some are codes (`007`)."""
+        is_number = numbers_in(self.texts, self.decision.marks or PLAIN)[1]
+        numbers, rest = (self.texts.filter(pa.array(rows)) for rows in (is_number, ~is_number))
+        if not len(numbers) or not all(stands_for_missing(text) for text in rest.to_pylist()):
+            return None
+        if pc.any(pc.match_substring_regex(numbers, r"^0\d+$")).as_py():
+            return None
+        return str(numbers[0].as_py())
+
+    def _are_all_bracketed(self, is_number: NDArray[np.bool_]) -> bool:
+        """Whether brackets stand around every number, with a remark: they are no minus sign then."""
+        numbers = self.texts.filter(pa.array(is_number))
+        if len(numbers) < 2 or not pc.all(pc.match_substring(numbers, "(")).as_py():
+            return False
+        self.remarks.append(
+            f"looks like numbers in brackets, such as {numbers[0].as_py()!r}, but is read as names, since brackets "
+            "around all of them are no minus sign: write them without."
+        )
+        return True
+
+    def _remark_on_reading(self, values: NDArray[np.float64], is_number: NDArray[np.bool_], remedy: str) -> None:
+        """Remarks on what was read beyond plain digits."""
+        marks = self.decision.marks or PLAIN
+        adorned = is_number & ~plain_numbers_in(self.texts, marks.decimal)[1]
+        places = np.flatnonzero(adorned)
+        if not len(places):
+            is_found_out = self.evidence.is_open and self.decision.because
+            text = self.evidence.open_dot or self.evidence.open_comma if is_found_out else None
+            if marks.decimal == "," == self.delimiter:  # where lists of numbers are more likely than decimal commas
+                text = text or self.evidence.comma
+            if text is not None:
+                self.remarks.append(reading_remark(text, marks, self.decision.because))
+            return
+        around = adornments_of(self.texts.filter(pa.array(adorned)), values[adorned])
+        plain = np.flatnonzero(is_number & ~adorned & (values != 0))
+        units = {unit: int(places[i]) for unit, i in around.units.items()}
+        if len(plain):
+            units.setdefault("", int(plain[0]))
+        self._check_units(units, remedy)
+        self._remark_on_adornments(places, values, around, marks)
+
+    def _check_units(self, units: dict[str, int], remedy: str) -> None:
+        named = [unit for unit in units if unit]
+        is_percent_and_none = "" in units and any(unit in "%‰٪％" for unit in named)
+        if len(named) > 1 or is_percent_and_none:
+            first, second = list(units.items())[:2]
+            raise DataError(
+                f"{self.called} mixes units: {self._text(first[1])!r} at {self.where(first[1])} and "
+                f"{self._text(second[1])!r} at {self.where(second[1])}: write all cells in one unit, or {remedy}."
+            )
+
+    def _remark_on_adornments(
+        self, places: NDArray[np.int64], values: NDArray[np.float64], around: Adornments, marks: Marks
+    ) -> None:
+        shown = int(places[0])
+        reasons = []
+        if marks.thousands and pc.any(pc.match_substring(self.texts.take(pa.array(places)), marks.thousands)).as_py():
+            because = f", {self.decision.because}" if self.decision.because else ""
+            reasons.append(f"the {_MARKS[marks.thousands]} divides thousands{because}")
+            found = pc.index(pc.match_substring(self.texts.take(pa.array(places)), marks.thousands), True).as_py()
+            shown = int(places[found])
+        if around.bracketed is not None:
+            reasons.append("brackets are a minus sign")
+        reasons += [f"the sign {unit!r} is left out" for unit in around.units if unit]
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        self.remarks.append(f"is read as numbers: {self._text(shown)!r} is {values[shown]:.15g}{why}.")
+
+    def remark_on_names(self) -> None:
+        """Remarks on texts that are read as names although some of them, or all but for a unit, are numbers."""
+        is_number = numbers_in(self.texts, self.decision.marks or PLAIN)[1]
+        numbers, present = int(self.counts[is_number].sum()), int(self.counts.sum())
+        words = self.texts.filter(pa.array(~is_number))
+        if len(words) and is_number.sum() > 1 and (numbers >= _SOME * present or is_number.sum() > len(words)):
+            listed = ", ".join(repr(text[:_SHOWN]) for text in words[:3].to_pylist())
+            self.remarks.append(
+                f"holds numbers in {numbers} of {present} cells and is read as names, because of {listed}"
+                f"{', …' if len(words) > 3 else ''}{self._ask(words)}."
+            )
+            return
+        if other := self.evidence.dot or self.evidence.comma:
+            self.remarks.append(
+                f"looks like numbers, such as {other!r}, but is read as names, since that is none with the marks given."
+            )
+            return
+        units = set(pc.extract_regex(words[:1000], _UNIT).field("unit").to_pylist()) if len(words) > 1 else set()
+        if len(units) == 1 and units != {""} and None not in units:
+            self.remarks.append(
+                f"looks like numbers with a unit, such as {words[0].as_py()!r}, but is read as names: write them "
+                "without the unit."
+            )
+
+    def _ask(self, words: pa.Array) -> str:
+        """How to say that words among numbers stand for missing."""
+        if len(words) > _ASKED:
+            return ""
+        named = [text for text in words.to_pylist() if self.is_target or not stands_for_missing(text)]
+        missing = " ".join(shlex.quote(f"{self.name}={text}") for text in named)
+        options = f" --missing-values {missing}" if named else ""
+        if self.is_target:
+            return f": if these stand for missing, say so (--task regression{options} --drop-missing-target)"
+        return f": if these stand for missing, say so (--numeric {shlex.quote(self.name)}{options})"
+
+    def _of_two_readings(self, remedy: str) -> DataError:
+        if self.decision.conflict:
+            dot, comma = (self._place(text) for text in self.decision.conflict)
+            return DataError(
+                f"{self.called} has both marks before decimals: {self._text(dot)!r} at {self.where(dot)} says that the "
+                f"dot is the decimal mark, {self._text(comma)!r} at {self.where(comma)} that the comma is: write them "
+                f"alike, or {remedy}."
+            )
+        text = self.evidence.open_dot or self.evidence.open_comma or ""
+        mark, place = "." if self.evidence.open_dot else ",", self._place(text)
+        small, large = (numbers_in(pa.array([text]), marks)[0][0] for marks in _both(mark))
+        return DataError(
+            f"{self.called}: {text!r} at {self.where(place)} has two readings, {small:.15g} where the {_MARKS[mark]} "
+            f"is the decimal mark (--decimal {mark}) and {large:.15g} where it divides thousands (--thousands {mark}), "
+            f"and nothing in the file tells which: say it, or {remedy}."
+        )
+
+    def _astray(self, place: int, numbers: int, present: int, remedy: str) -> DataError:
+        text = self._text(place)
+        value = shlex.quote(f"{self.name}={text}")
+        return DataError(
+            f"{self.called}: {text[:_SHOWN]!r} at {self.where(place)} is not a number, while {numbers} of {present} "
+            f"cells are; correct it, read it as missing (--missing-values {value[: 3 * _SHOWN]}), or {remedy}."
+        )
+
+    def _text(self, place: Any) -> str:
+        return str(self.texts[int(place)].as_py())
+
+    def _place(self, text: str) -> int:
+        place: int = pc.index(self.texts, text).as_py()
+        return max(place, 0)
+
+
+def reading_remark(text: str, marks: Marks, because: str) -> str:
+    """How a text of two readings is read, as the rest of a sentence that begins with the column's name."""
+    value = numbers_in(pa.array([text]), marks)[0][0]
+    mark = "." if "." in text else ","
+    is_decimal = marks.decimal == mark
+    role = "is the decimal mark" if is_decimal else "divides thousands"
+    why = f", {because}" if because else ""
+    return (
+        f"is read as numbers: {text!r} is {value:.15g}, where the {_MARKS[mark]} {role}{why}; "
+        f"{'--thousands' if is_decimal else '--decimal'} {mark} reads it the other way."
+    )
+
+
+def _both(mark: str) -> tuple[Marks, Marks]:
+    """The marks under which a mark is the decimal one, and those under which it divides thousands."""
+    other = "," if mark == "." else "."
+    return Marks(decimal=mark, thousands=other), Marks(decimal=other, thousands=mark)

@@ -1,0 +1,147 @@
+"""A text reading: what a user says of the texts of a table, its marks and what stands for missing, and its effect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from models.cell_text import BLANKS
+from models.errors import DataError
+from training.data.cells import dates_in, moments_of, values_of
+from training.data.mark_evidence import given_marks
+from training.data.missing_texts import MissingValues, missing_values
+from training.data.number_texts import PLAIN, Marks, numbers_in
+from training.data.table import Table
+
+DECIMALS = (".", ",")
+THOUSANDS = (".", ",", "'", "space", "none")
+_EXACT = 2.0**53  # from here on float64 has not every whole number
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextReading:
+    """How the texts of a table are read.
+
+    Attributes:
+        decimal: decimal mark of numbers that are texts, `.` or `,`; None finds out from the table.
+        thousands: mark that divides their thousands, `.`, `,`, `'`, `space` or `none`; None finds out.
+        missing_values: values that stand for missing: texts, numbers or `COLUMN=VALUE`, or a mapping of columns to
+            values. A number is missing however it is written.
+
+    Raises:
+        DataError: a mark that is none of these, or one mark for both.
+    """
+
+    decimal: str | None = None
+    thousands: str | None = None
+    missing_values: Any = ()
+
+    def __post_init__(self) -> None:
+        for name, known in (("decimal", DECIMALS), ("thousands", THOUSANDS)):
+            value = getattr(self, name)
+            value = {" ": "space", "": "none", "’": "'"}.get(value, value) if isinstance(value, str) else value
+            object.__setattr__(self, name, value)
+            if value is not None and value not in known:
+                raise DataError(f"{name} must be one of {' '.join(known)}, got {value!r}.")
+        if self.decimal is not None and self.decimal == self.thousands:
+            raise DataError(f"decimal and thousands cannot both be {self.decimal!r}.")
+
+
+def read_as(table: Table, reading: TextReading) -> Table:
+    """A table with a user's marks, and without the values that the user says are missing.
+
+    Raises:
+        DataError: missing values of a column that is not there.
+    """
+    marks = given_marks(reading.decimal, reading.thousands)
+    if reading.thousands == "none" and marks is None:
+        marks = Marks(decimal=table.most_likely_decimal(), thousands="", neutral=False)
+    table = replace(table, marks=marks)
+    missing = missing_values(reading.missing_values, table.columns)
+    if not missing:
+        return table
+    columns, found = {}, set[str]()
+    for name, cells in table.columns.items():
+        decided = table.decision(name).marks or PLAIN if missing.of(name) else PLAIN
+        columns[name] = _without(cells, missing.of(name), decided, found)
+    values = (*missing.everywhere, *(value for of in missing.by_column.values() for value in of))
+    notes = tuple(f"No cell of {table.source} is {value!r}, a missing value." for value in values if value not in found)
+    read_texts = table.read_texts
+    return replace(
+        table,
+        columns=columns,
+        notes=(*table.notes, *notes),
+        read_texts=None if read_texts is None else lambda name: _texts_without(table, name, missing),
+    )
+
+
+def _texts_without(table: Table, name: str, missing: MissingValues) -> pa.Array:
+    return _without(table.with_texts(name), missing.of(name), table.decision(name).marks or PLAIN, set())
+
+
+def _without(cells: pa.Array, values: tuple[str, ...], marks: Marks, found: set[str]) -> pa.Array:
+    """A column's cells, null where they are one of some values; `found` takes the values that a cell is."""
+    for value in values:
+        if pa.types.is_dictionary(cells.type):
+            hit = _equal_texts(cells.dictionary, value, marks)
+            if not hit.any():
+                continue
+            places = pc.fill_null(cells.indices, -1).to_numpy(zero_copy_only=False)
+            rows = np.append(hit, False)[places]
+        else:
+            rows = _equal_cells(cells, value, marks)
+        if rows.any():
+            found.add(value)
+            cells = _blanked(cells, rows)
+    return cells
+
+
+def _blanked(cells: pa.Array, rows: NDArray[np.bool_]) -> pa.Array:
+    if pa.types.is_dictionary(cells.type):
+        indices = pc.if_else(pa.array(rows), pa.scalar(None, cells.indices.type), cells.indices)
+        return pa.DictionaryArray.from_arrays(indices, cells.dictionary)
+    return pc.if_else(pa.array(rows), pa.scalar(None, cells.type), cells)
+
+
+def _equal_texts(texts: pa.Array, value: str, marks: Marks) -> NDArray[np.bool_]:
+    """`(texts,)` whether a text is a value, or the same number."""
+    bare = pc.utf8_trim(pc.cast(texts, pa.string()), characters=BLANKS)
+    hits = pc.fill_null(pc.equal(bare, value), False).to_numpy(zero_copy_only=False)
+    equal: NDArray[np.bool_] = hits.astype(np.bool_)
+    number = _number(value, marks)
+    return equal if number is None else equal | _equal_numbers(numbers_in(bare, marks)[0], number)
+
+
+def _equal_cells(cells: pa.Array, value: str, marks: Marks) -> NDArray[np.bool_]:
+    """`(rows,)` whether a cell that is no text is a value."""
+    kind, number = cells.type, _number(value, marks)
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        moments, is_date = dates_in(pa.array([value]))
+        same: NDArray[np.bool_] = np.equal(moments_of(cells)[0], moments[0]) & is_date[0]
+        return same
+    is_numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if number is None or not is_numeric:
+        return np.zeros(len(cells), np.bool_)
+    return _equal_numbers(values_of(cells), number)
+
+
+def _equal_numbers(values: NDArray[np.float64], number: float) -> NDArray[np.bool_]:
+    """`(rows,)` whether a number is another, or both are one float32: a fill value may have been rounded to that."""
+    equal: NDArray[np.bool_] = values == number
+    if not (float(number).is_integer() and abs(number) < _EXACT):
+        with np.errstate(over="ignore"):
+            equal |= (values.astype(np.float32) == np.float32(number)) & (np.isinf(values) == np.isinf(number))
+    return equal
+
+
+def _number(value: str, marks: Marks) -> float | None:
+    for way in (PLAIN, marks):  # as a note writes it, or as the file does
+        numbers, is_number = numbers_in(pa.array([value]), way)
+        if is_number[0]:
+            return float(numbers[0])
+    return None
