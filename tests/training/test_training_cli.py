@@ -67,7 +67,8 @@ def test_a_refusal_is_one_sentence_and_exit_code_2(tmp_path):
     assert refused.stdout == ""
     assert refused.stderr == (
         "error: column 'length' of data.csv: 'n/a?' at line 62 is not a number, while 60 of 61 cells are; "
-        "correct it, or read the column as names (--categorical length).\n"
+        "correct it, read it as missing (--missing-values 'length=n/a?'), or read the column as names "
+        "(--categorical length).\n"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["data.csv"]
 
@@ -84,6 +85,30 @@ def test_json_is_all_there_is_on_standard_output(command):
 
 def test_quiet_leaves_the_last_line(command):
     assert command("fit", "and", "--epochs", 2, "--quiet") == (0, "published and@1\n", "")
+
+
+GERMAN = "menge;satz;umsatz\n" + "".join(
+    f"{'?' if i % 9 == 0 else i};{i % 7},{i % 10};{1 + i % 9}.{i:03d}\n" for i in range(100, 160)
+)
+
+
+@pytest.mark.parametrize(("options", "least"), [((), 1_100), (("--decimal", "."), 1.1), (("--thousands", "."), 1_100)])
+def test_marks_and_gaps_are_read_alike_by_inspect_fit_and_search(command, tmp_path, options, least):
+    (tmp_path / "data.csv").write_text(GERMAN)
+    arguments = ("data.csv", "--target", "umsatz", "--task", "regression", "--missing-values", "menge=101", *options)
+    code, out, _ = command("inspect", *arguments, "--json")
+    facts = {column["name"]: column for column in json.loads(out)["columns"]}
+    assert code == 0
+    assert (facts["menge"]["kind"], facts["menge"]["missing"]) == ("numeric", 6 + 1)
+    assert facts["umsatz"]["minimum"] == pytest.approx(least, rel=0.1)
+    small = ("--epochs", "2", "--hidden", "4", "--device", "cpu", "--quiet", "--threads", "1")
+    assert command("fit", *arguments, *small, "--no-report")[0] == 0
+    fitted = Store(tmp_path / "store").load("data").checkpoint.schema
+    assert fitted.target.minimum >= facts["umsatz"]["minimum"]
+    assert fitted.columns[0].missing == "indicator"
+    if not options:
+        assert command("search", *arguments, *small, "--trials", "1", "--vary", "dropout=0..0.1")[0] == 0
+        assert Store(tmp_path / "store").load("data").checkpoint.schema == fitted
 
 
 def test_options_reach_the_checkpoint(command, tmp_path):
