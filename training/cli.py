@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from training.commands import demo, fit, inspect, lr_find, search, store, study
 from training.commands.options import CommandLine
 
 EXIT_REFUSED = 2
+EXIT_BROKEN_PIPE = 141  # as a shell reports a process that SIGPIPE ended
 EXIT_INTERRUPTED = 130  # as a shell reports a process that SIGINT ended
 
 _COMMANDS = (fit, inspect, search, lr_find, demo, store, study)
@@ -26,16 +28,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 where something was refused, 130 where the user interrupted.
     """
+    _show_all_texts()
     parsed = build_parser().parse_args(arguments)
     try:
         parsed.run(parsed)
+        sys.stdout.flush()
     except AxonError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_REFUSED
+    except MemoryError:
+        print("error: the memory of this machine is not enough for this table.", file=sys.stderr)
+        return EXIT_REFUSED
+    except BrokenPipeError:
+        # Whoever read the output has read enough, as `head` does; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except KeyboardInterrupt:
         print("interrupted: nothing more was published.", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
+
+
+def _show_all_texts() -> None:
+    """Has characters that the terminal's encoding lacks written as escapes: names of columns and files are anything."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def build_parser(environment: Mapping[str, str] = os.environ) -> argparse.ArgumentParser:

@@ -97,6 +97,9 @@ def fit(
     task: Task | None = None,
     choices: ColumnChoices | None = None,
     delimiter: str | None = None,
+    encoding: str | None = None,
+    skip_lines: int = 0,
+    comment: str | None = None,
     test: str | Path | pa.Table | Any | None = None,
     device: str = "auto",
     on_epoch: OnEpoch = lambda epoch: None,
@@ -108,12 +111,16 @@ def fit(
     """Trains a model on a table. Reads the source, and writes nothing but what `keep` is for.
 
     Args:
-        source: the name of a built-in dataset, a path to a CSV or Parquet file, an Arrow table or a pandas DataFrame.
+        source: the name of a built-in dataset, a path to a CSV or Parquet file, a folder or pattern of Parquet files,
+            an Arrow table or a pandas DataFrame.
         target: the column to predict; a built-in dataset has one.
         name: of the model; the dataset's or the file's name if None.
         task: `classification` or `regression`; inferred from the target if None.
         choices: the user's decisions about columns.
         delimiter: what divides a CSV file's cells; found out if None.
+        encoding: character encoding of a CSV file; UTF-8, or what its first bytes say, if None.
+        skip_lines: number of lines before a CSV file's header.
+        comment: text at the beginning of a CSV file's lines that are passed over.
         test: a second table of the same columns, whose rows are the test part.
         device: where to train with torch: `auto`, `cpu`, `cuda`, ….
         on_epoch: told of each epoch.
@@ -135,6 +142,9 @@ def fit(
         task=task,
         choices=choices,
         delimiter=delimiter,
+        encoding=encoding,
+        skip_lines=skip_lines,
+        comment=comment,
         test=test,
         settings=settings,
     )

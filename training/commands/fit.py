@@ -18,7 +18,7 @@ from models.store import ModelVersion
 from training.commands import options
 from training.commands.options import CommandLine
 from training.commands.settings import add_settings, settings_of
-from training.commands.table import add_table, table_of
+from training.commands.table import SOURCE_HELP, add_table, table_of
 from training.data.understanding import MAX_NUMBERED_CLASSES
 from training.datasets import DATASETS
 from training.engines.engine import Epoch
@@ -31,6 +31,7 @@ from training.reporting.files import CARD_FILE, REPORT_FILE, write_report
 from training.reporting.tensorboard import tensorboard_log
 from training.resume import ResumeFile
 from training.sources import model_name
+from training.terminal import plain_console
 
 _DATASET_LINES = "\n".join(f"  {entry.name:<14} {entry.about}" for entry in DATASETS.values())
 
@@ -68,7 +69,7 @@ def add(line: CommandLine) -> None:
     """Adds the command."""
     parser = line.add("fit", "train a model and publish it", _run, description=_DESCRIPTION, epilog=_EPILOG)
     line.add_store(parser)
-    parser.add_argument("source", metavar="SOURCE", help="a built-in dataset, or a .csv, .tsv or .parquet file")
+    parser.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
     parser.add_argument("--name", help="the model's name (default: the dataset's or the file's)")
     parser.add_argument("--quiet", action="store_true", help="no progress and no table")
     parser.add_argument("--json", action="store_true", help="the result as JSON in place of table and last line")
@@ -99,7 +100,7 @@ def _add_told(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     options.use_threads(arguments)
-    errors = Console(stderr=True, quiet=arguments.quiet)
+    errors = plain_console(stderr=True, quiet=arguments.quiet)
     model = _fit_with_progress(
         errors,
         arguments.source,
@@ -154,7 +155,7 @@ def _report(
     except Exception as error:
         # Whatever it is: the model is published, and a page about it is not worth failing for.
         reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-        errors.print(f"warning: {published} has no report: {reason}.", markup=False, soft_wrap=True)
+        errors.print(f"warning: {published} has no report: {reason}.", soft_wrap=True)
         return {}
 
 
@@ -180,7 +181,7 @@ def _fit_with_progress(errors: Console, source: str, *, log: Path | None, **argu
         should_stop = stack.enter_context(stopping_on_interrupt(stopping))
         listeners = [stack.enter_context(progress(errors, source))]
         if log is not None:
-            run = arguments["name"] or Path(source).stem
+            run = arguments["name"] or model_name(source)
             listeners.append(stack.enter_context(tensorboard_log(log, run)))
 
         def on_epoch(epoch: Epoch) -> None:

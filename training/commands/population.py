@@ -8,8 +8,6 @@ import os
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from models.errors import ConfigError
 from training.commands import options
 from training.commands.settings import settings_of
@@ -23,6 +21,7 @@ from training.search.population_plot import draw_population
 from training.search.population_result import PopulationResult
 from training.search.population_tables import sentences, standings_table
 from training.sources import read_table
+from training.terminal import plain_console
 
 PLOT, RECORD = "population.svg", "population.json"
 
@@ -51,7 +50,7 @@ def check_alone(arguments: argparse.Namespace) -> None:
 def run_population(arguments: argparse.Namespace) -> None:
     """Does what `search --population` asks for."""
     options.use_threads(arguments)
-    errors = Console(stderr=True, quiet=arguments.quiet)
+    errors = plain_console(stderr=True, quiet=arguments.quiet)
     table, config = read_table(
         arguments.source, name=arguments.name, settings=settings_of(arguments), **table_of(arguments)
     )

@@ -10,8 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
-from rich.console import Console
-
 from models.config import Task
 from models.errors import ConfigError, StoreError
 from models.store import Store
@@ -36,6 +34,7 @@ from training.search.strategies import Pruner, Sampler
 from training.search.tables import importance_table, ranking_table, sentences
 from training.search.trial import Metric, choose_metric
 from training.sources import read_table
+from training.terminal import plain_console
 
 DEFAULT_FOLDER = "searches"
 # Not argparse's, so that one can tell what was asked for: a population has none of them.
@@ -134,7 +133,7 @@ def _run(arguments: argparse.Namespace) -> None:
         if getattr(arguments, name) is None:
             setattr(arguments, name, default)
     options.use_threads(arguments)
-    errors = Console(stderr=True, quiet=arguments.quiet)
+    errors = plain_console(stderr=True, quiet=arguments.quiet)
     given = settings_of(arguments)
     table, config = read_table(arguments.source, name=arguments.name, settings=given, **table_of(arguments))
     config = config.for_task(table.task)

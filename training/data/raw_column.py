@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from models.cell_text import NoCategory
 from models.errors import DataError
 from models.names import Names
+from training.data.arrow_types import is_plain
 from training.data.cells import categories_of, dates_in, encoded, moments_of, names_of, numbers_in, values_of
 from training.data.column_choices import ColumnChoices
 from training.data.table import Table
+from training.data.typed_options import typed
 from training.data.values import Values
 
 # From this share of numbers on, a column of texts is a numeric one in which a few words went astray; so with dates.
@@ -45,7 +47,7 @@ class RawColumn:
     def __init__(self, table: Table, name: str, role: str = "column") -> None:
         self.name = name
         self.called = f"{role} {name!r} of {table.source}"
-        self._table = table
+        self._table, self._role = table, role
         self.cells = table.column(name)
         self.spellings: str | None = None
 
@@ -78,13 +80,14 @@ class RawColumn:
         # Where another kind is forced, a column is not asked whether it is this one.
         if self.name not in choices.date:
             numbers = self.numbers(
-                forced=self.name in choices.numeric, remedy=f"read the column as names (--categorical {self.name})"
+                forced=self.name in choices.numeric,
+                remedy=f"read the column as names ({typed('--categorical', self.name)})",
             )
             if numbers is not None:
                 self.check_range(numbers)
                 return numbers
         dates = self.dates(
-            forced=self.name in choices.date, remedy=f"read the column as names (--categorical {self.name})"
+            forced=self.name in choices.date, remedy=f"read the column as names ({typed('--categorical', self.name)})"
         )
         return self.categories() if dates is None else dates
 
@@ -111,8 +114,7 @@ class RawColumn:
         return names
 
     def _nameable(self) -> pa.Array:
-        kind = self.cells.type
-        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        if not is_plain(self.cells.type):
             raise self._of_no_kind()
         return self._table.with_texts(self.name)
 
@@ -184,7 +186,7 @@ class RawColumn:
     def check_has_values(self) -> None:
         """Refuses a column that is all gaps."""
         if self.count_missing() == len(self):
-            raise DataError(f"{self.called} has no value at all: drop it (--drop {self.name}).")
+            raise DataError(f"{self.called} has no value at all: drop it ({typed('--drop', self.name)}).")
 
     def check_complete(self, remedy: str = "fill it in or remove the row") -> None:
         """Refuses a column with a gap."""
@@ -255,9 +257,13 @@ class RawColumn:
         )
 
     def _of_no_kind(self) -> DataError:
+        if self._role == "column":
+            remedy = f"drop it ({typed('--drop', self.name)})"
+        else:
+            remedy = f"name another column as the {self._role} (--{self._role})"
         return DataError(
             f"{self.called} holds {self.cells.type}, which is neither numbers nor names nor dates: "
-            f"convert it, or drop it (--drop {self.name})."
+            f"convert it, or {remedy}."
         )
 
 

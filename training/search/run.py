@@ -40,6 +40,9 @@ def search(
     task: Task | None = None,
     choices: ColumnChoices | None = None,
     delimiter: str | None = None,
+    encoding: str | None = None,
+    skip_lines: int = 0,
+    comment: str | None = None,
     test: Any = None,
     space: SearchSpace | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -54,6 +57,9 @@ def search(
         task: `classification` or `regression`, as in `fit`.
         choices: the user's decisions about columns.
         delimiter: of a CSV file, as in `fit`.
+        encoding: of a CSV file, as in `fit`.
+        skip_lines: number of lines before a CSV file's header, as in `fit`.
+        comment: beginning of a CSV file's lines that are passed over, as in `fit`.
         test: a second table, whose rows are the test part, as in `fit`.
         space: what varies; the recipe's own space if None, without what `settings` fix.
         settings: fields of `TrainConfig` that do not vary; for a built-in dataset, over its own.
@@ -69,6 +75,9 @@ def search(
         task=task,
         choices=choices,
         delimiter=delimiter,
+        encoding=encoding,
+        skip_lines=skip_lines,
+        comment=comment,
         test=test,
         settings=dict(settings or {}),
     )
