@@ -70,7 +70,8 @@ def divided(file: TextFile) -> tuple[TextFile, str]:
         shown = " or ".join(f"by {_shown(one)} into {widths[one][0]} cells" for one in alike)
         options = " or ".join(_option(one) for one in alike)
         raise DataError(f"{file.path.name}: all lines can be divided {shown}: say which it is ({options}).")
-    if not any(map(sample.shows, DELIMITERS)) and (with_blanks := _with_blanks(file)):
+    # A tab may be one of the blanks.
+    if not any(map(sample.shows, set(DELIMITERS) - {DIVIDED})) and (with_blanks := _with_blanks(file)):
         return with_blanks, DIVIDED
     if not any(_commonest(found)[1] for found in widths.values()):
         widths[BLANK] = _sample_of(file.with_blanks_divided()).widths(DIVIDED)
@@ -119,7 +120,7 @@ def _check_first_line(file: TextFile, sample: _Sample, widths: dict[str, list[in
             continue
         first, line = sample.lines[0].strip()[:60], sample.numbers[begins]
         mark = next((mark for mark in _COMMENTS if first.startswith(mark)), None)
-        if mark is None and found[0] > 1:
+        if mark is None and found[0] > 1 and delimiter != BLANK:
             continue
         if mark is not None and not any(text.lstrip().startswith(mark) for text in sample.lines[begins:]):
             remedy = f"If such lines are comments, say so (--comment {shlex.quote(mark)})"

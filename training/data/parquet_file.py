@@ -9,6 +9,7 @@ import pyarrow.parquet
 
 from models.errors import DataError
 from training.data.table import Table
+from training.data.text_encoding import is_unicode
 
 
 def read_parquet(path: Path) -> Table:
@@ -33,11 +34,14 @@ def read_columns(path: Path, *, called: str) -> pa.Table:
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{called} is empty.")
-        # ParquetFile rather than read_table, which would take part of the path for a partition's name.
-        with pyarrow.parquet.ParquetFile(path) as file:
-            texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
-            return file.read()
+        with path.open("rb") as opened:
+            # Arrow opens no file whose name is not Unicode.
+            place = path if is_unicode(str(path)) else opened
+            # ParquetFile rather than read_table, which would take part of the path for a partition's name.
+            with pyarrow.parquet.ParquetFile(place) as file:
+                texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
+            with pyarrow.parquet.ParquetFile(place, read_dictionary=texts) as file:
+                return file.read()
     except FileNotFoundError:
         raise DataError(f"there is no file {path}.") from None
     except OSError as error:

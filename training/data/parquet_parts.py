@@ -183,11 +183,8 @@ def _with_keys(part: _Part, table: pa.Table) -> pa.Table:
     """
     for key, value in part.keys.items():
         if key not in table.column_names:
-            cells = pa.array([value], pa.string()).dictionary_encode()
-            column = pa.DictionaryArray.from_arrays(pa.array([0] * table.num_rows, pa.int32()), cells.dictionary)
-            if value is None:
-                column = pa.nulls(table.num_rows, column.type)
-            table = table.append_column(key, column)
+            cells = pa.repeat(pa.scalar(value, pa.string()), table.num_rows)
+            table = table.append_column(key, cells.dictionary_encode())
             continue
         own = pc.unique(table[key].cast(pa.string())).to_pylist()
         if table.num_rows and own != [value]:

@@ -27,6 +27,15 @@ _BINARIES = (
 )
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text has no lone surrogate, as the names of some files have."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def encoding_of(path: Path, head: bytes, text_format: TextFormat) -> str:
     """The encoding that a file's first bytes or the user tell; UTF-8 where neither does.
 

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from models.errors import DataError
-from training.data.text_encoding import encoding_of, not_encoded, not_text
+from training.data.text_encoding import encoding_of, is_unicode, not_encoded, not_text
 from training.data.text_format import TextFormat
 
 BLANK = " "  # as a delimiter: any run of blanks
@@ -143,11 +143,11 @@ def ends_quoted(line: str, is_quoted: bool) -> bool:
 
 
 def _opened(path: Path, compression: str | None) -> Any:
-    if compression is None:
-        return pa.OSFile(str(path))
     if compression == "xz":
         return lzma.open(path)
-    return pa.CompressedInputStream(pa.OSFile(str(path)), compression)
+    # Arrow opens no file whose name is not Unicode.
+    file = pa.OSFile(str(path)) if is_unicode(str(path)) else path.open("rb")
+    return file if compression is None else pa.CompressedInputStream(file, compression)
 
 
 @contextmanager
