@@ -175,5 +175,25 @@ def test_periods_are_read_alike_where_pandas_has_not_told_arrow_of_them(tmp_path
 )
 def test_a_data_frame_of_what_arrow_has_not_is_refused_in_a_sentence(cells):
     frame = pd.DataFrame({"a": pd.Series(cells * 10, dtype=object), "y": [0, 1] * 10})
-    with pytest.raises(AxonError, match="has a column of mixed types"):
+    with pytest.raises(AxonError, match="has a column of mixed types, or of a type that is not read, 'a': "):
         read_source(frame)
+
+
+def test_bins_of_pandas_are_refused_and_taken_as_texts():
+    frame = pd.DataFrame({"x": np.arange(ROWS) % 9, "y": [0, 1] * (ROWS // 2)})
+    frame["bin"] = pd.cut(frame["x"], 3)
+    with pytest.raises(AxonError, match="'bin' of the data frame holds struct"):
+        read_training_table(read_source(frame), name="t", target="y")
+    frame["bin"] = frame["bin"].astype(str)
+    assert read_training_table(read_source(frame), name="t", target="y").kind("bin") == "categorical"
+
+
+@pytest.mark.parametrize("source", [pd.Series([1, 2]), np.zeros((2, 2)), [[1, 2]], {"a": [1]}, None, 5])
+def test_what_is_not_a_table_is_refused_by_the_name_of_its_type(source):
+    with pytest.raises(AxonError, match=f"'{type(source).__name__}' is not a table"):
+        read_source(source)
+
+
+def test_a_record_batch_is_a_table():
+    (batch,) = pa.table({"a": [1, 2]}).to_batches()
+    assert read_source(batch).columns["a"].to_pylist() == [1, 2]

@@ -7,6 +7,7 @@ import bz2
 import csv
 import gzip
 import lzma
+import re
 import shlex
 
 import pandas as pd
@@ -241,3 +242,32 @@ def test_a_long_cell_does_not_hide_a_fault_behind_it(write):
     table = read_csv(write(f'a,b\n1,"{long}"\n2,word\n'))
     assert table.locate(1) == "line 3"
     assert csv.field_size_limit() == 131_072  # what other code of the process relies on
+
+
+@pytest.mark.parametrize("hint", ["sep=;", '"sep=;"', "sep=;;;"])
+def test_the_line_that_tells_excel_the_delimiter_is_no_header(write, hint):
+    table = read_csv(write(f"{hint}\na, b;c\n1,5;2\n3,5;4\n"))
+    assert columns(table) == {"a, b": ["1,5", "3,5"], "c": ["2", "4"]}
+    assert table.locate(1) == "line 4"
+
+
+OTHERS = {
+    "a web page": ("<!DOCTYPE html>\n<html>\n", "begins as a web page does"),
+    "JSON": ('[{"a": 1, "b": 2},\n {"a": 3, "b": 4}]\n', "begins as a JSON file does"),
+    "JSON lines": ('{"a": 1, "b": 2}\n{"a": 3, "b": 4}\n', "begins as a JSON file does"),
+    "a workbook": (b"PK\x03\x04" + bytes(60), "begins as a zip archive or an Excel workbook does"),
+    "a zero byte": ("a,b\n1,2\n3,\0\n", "line 3 holds a zero byte"),
+    "a comment that divides": ("a;b\n1;2\n", "no comment can begin with ';'"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), OTHERS.values(), ids=OTHERS)
+def test_what_only_is_called_a_csv_file_is_refused(write, content, message):
+    with pytest.raises(DataError, match=re.escape(message)):
+        read_csv(write(content), text_format=TextFormat(comment=";"))
+
+
+def test_control_characters_that_windows_has_letters_for_are_told(write):
+    path = write("a,b\n1,5 \u20ac\n".encode("cp1252"))
+    assert ["cp1252" in note for note in read_csv(path, text_format=TextFormat(encoding="latin-1")).notes] == [True]
+    assert columns(read_csv(path, text_format=TextFormat(encoding="cp1252")))["b"] == ["5 \u20ac"]

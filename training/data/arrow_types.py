@@ -38,7 +38,8 @@ def plain_column(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedAr
     if pa.types.is_run_end_encoded(kind):
         return plain_column(pa.chunked_array(map(pc.run_end_decode, column.chunks), kind.value_type), field)
     if pa.types.is_dictionary(kind) and not _is_text(kind.value_type):
-        return plain_column(column.cast(kind.value_type), field)
+        decoded = [chunk.dictionary_decode() for chunk in column.chunks]
+        return plain_column(pa.chunked_array(decoded, kind.value_type), field)
     if pa.types.is_string_view(kind):
         return column.cast(pa.large_string()), None
     if pa.types.is_dictionary(kind) and pa.types.is_string_view(kind.value_type):

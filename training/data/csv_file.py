@@ -48,6 +48,8 @@ def read_csv(path: Path, *, delimiter: str | None = None, text_format: TextForma
         DataError: no readable table; the message names the file, and the line where there is one at fault.
     """
     text, mark = divided(open_text_file(path, text_format or TextFormat(delimiter=delimiter)))
+    if text.format.comment is not None and mark in text.format.comment:
+        raise DataError(f"{path.name} is divided by {mark!r}, so no comment can begin with {text.format.comment!r}.")
     file = _CsvFile(text=text, delimiter=mark)
     names = [tidy(name) for name in next(file.records())[1]]
     nameless = _row_names(names) | file.empty_end(names)

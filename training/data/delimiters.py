@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,11 +12,13 @@ from dataclasses import dataclass
 
 from models.errors import DataError
 from training.data.text_file import BLANK, DIVIDED, TextFile
+from training.data.typed_options import typed
 
 DELIMITERS = (",", ";", "\t", "|")
 
 _LINES, _CHARACTERS = 200, 1 << 20  # of a file, at most, but never less than its first two lines
 _MOST_CELL = 2**31 - 1  # characters; csv's own limit of 131,072 would hide what stands behind a long cell
+_EXCEL_HINT = re.compile(r'"?sep=([,;|\t])"?[,;|\t]*[\r\n]*')  # a first line that tells Excel the delimiter
 _COMMENTS = ("#", "%", "//", "--")  # what lines begin with that are no rows
 
 
@@ -62,6 +65,8 @@ def divided(file: TextFile) -> tuple[TextFile, str]:
     if given is not None:
         return file, given
     sample = _sample_of(file)
+    if hint := _EXCEL_HINT.fullmatch(sample.lines[0]):
+        return file.without_lines(sample.numbers[0]), hint[1]
     widths = {delimiter: sample.widths(delimiter) for delimiter in DELIMITERS}
     alike = [delimiter for delimiter, found in widths.items() if found[0] > 1 and len(set(found)) == 1]
     if len(alike) == 1:
@@ -92,7 +97,7 @@ def long_cells() -> Iterator[None]:
 def comment_hint(line: str) -> str:
     """What to advise where a line looks like a comment, as the rest of a sentence; empty where it does not."""
     mark = next((mark for mark in _COMMENTS if line.lstrip().startswith(mark)), None)
-    return "" if mark is None else f"; if it is a comment, say so (--comment {shlex.quote(mark)})"
+    return "" if mark is None else f"; if it is a comment, say so ({typed('--comment', mark)})"
 
 
 def _with_blanks(file: TextFile) -> TextFile | None:
@@ -123,7 +128,7 @@ def _check_first_line(file: TextFile, sample: _Sample, widths: dict[str, list[in
         if mark is None and found[0] > 1 and delimiter != BLANK:
             continue
         if mark is not None and not any(text.lstrip().startswith(mark) for text in sample.lines[begins:]):
-            remedy = f"If such lines are comments, say so (--comment {shlex.quote(mark)})"
+            remedy = f"If such lines are comments, say so ({typed('--comment', mark)})"
         else:
             remedy = f"If the table begins there, say so (--skip-lines {line - 1})"
         cells = "1 cell" if found[0] == 1 else f"{found[0]} cells"

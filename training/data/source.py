@@ -32,12 +32,14 @@ def read_source(source: Any, *, text_format: TextFormat | None = None, builtin: 
     Raises:
         DataError: it is none of these, or cannot be read.
     """
-    if isinstance(source, pa.Table):
-        return Table.from_arrow(source, source="the table")
     if not isinstance(source, str | Path):
-        if hasattr(source, "set_axis"):  # a DataFrame, without importing pandas to ask
+        if hasattr(source, "set_axis") and hasattr(source, "columns"):  # a DataFrame, without importing pandas to ask
             return Table.from_pandas(source)
-        raise DataError(f"a {type(source).__name__} is no table: give a path, a DataFrame or an Arrow table.")
+        if isinstance(source, pa.Table | pa.RecordBatch) or hasattr(source, "to_arrow"):  # polars and others have that
+            return Table.from_arrow(pa.table(source), source="the table")
+        raise DataError(
+            f"{source.__class__.__name__!r} is not a table: give a path, a pandas DataFrame or an Arrow table."
+        )
     if refusal := address_refusal(source):
         raise DataError(refusal)
     _check_path(source)

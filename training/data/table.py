@@ -130,9 +130,23 @@ class Table:
         try:
             arrow = pa.Table.from_pandas(frame.set_axis(names, axis="columns"), preserve_index=False)
         except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
-            reason = str(error.args[-1] if error.args else error).rstrip(".")
-            raise DataError(f"{source} has a column of mixed types: {reason}.") from error
+            reason = " ".join(str(error.args[0] if error.args else error).split())[:200].rstrip(".")
+            at_fault = next(
+                (repr(name) for i, name in enumerate(names) if not _is_held(frame.iloc[:, i])), "one of them"
+            )
+            raise DataError(
+                f"{source} has a column of mixed types, or of a type that is not read, {at_fault}: {reason}."
+            ) from error
         return cls.from_arrow(arrow, source=source)
+
+
+def _is_held(column: Any) -> bool:
+    """Whether Arrow can hold a column of pandas."""
+    try:
+        pa.Array.from_pandas(column)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return False
+    return True
 
 
 def check_names(names: Iterable[str], *, source: str, passed_over: Container[int] = ()) -> None:

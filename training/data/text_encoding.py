@@ -27,6 +27,13 @@ _BINARIES = (
 )
 
 
+_MARKUPS = (
+    (("<!doctype", "<html"), "a web page does: if it was fetched, the address gave an error or asked for a login"),
+    (("<?xml",), "an XML file does: save its rows as CSV"),
+    (('{"', "[{", '{\n  "'), "a JSON file does: give it a name that ends in .json to see what to do"),
+)
+
+
 def is_unicode(text: str) -> bool:
     """Whether a text has no lone surrogate, as the names of some files have."""
     try:
@@ -34,6 +41,18 @@ def is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def check_is_no_markup(path: Path, text: str) -> None:
+    """Refuses a text that begins as JSON or a web page does.
+
+    Raises:
+        DataError: it is one of these; says what to do.
+    """
+    begins = text[:1_024].lstrip().lower()
+    what = next((what for signs, what in _MARKUPS if begins.startswith(signs)), None)
+    if what is not None:
+        raise DataError(f"{path.name} is not a table of text, but begins as {what}.")
 
 
 def encoding_of(path: Path, head: bytes, text_format: TextFormat) -> str:
@@ -69,9 +88,17 @@ def _wide(head: bytes) -> str | None:
     return "utf-16-be" if zeros[0] > zeros[1] else "utf-16-le"
 
 
-def not_text(path: Path, head: bytes) -> DataError:
-    """Refuses a file of bytes, and says what it begins as where that is known."""
-    begins = next((what for magic, what in _BINARIES if head.startswith(magic)), None)
+def not_text(path: Path, chunk: bytes, line: int = 1) -> DataError:
+    """The refusal of a file of bytes.
+
+    Args:
+        path: place of the file.
+        chunk: bytes of it, the first of them where it is one of another kind.
+        line: line of the first zero byte.
+    """
+    begins = next((what for magic, what in _BINARIES if chunk.startswith(magic)), None)
+    if begins is None and line > 1:
+        return DataError(f"{path.name}: line {line} holds a zero byte, which no text has: take it out.")
     return DataError(f"{path.name} is not a text file{'.' if begins is None else f', but begins as {begins}.'}")
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from models.errors import DataError
-from training.data.text_encoding import encoding_of, is_unicode, not_encoded, not_text
+from training.data.text_encoding import check_is_no_markup, encoding_of, is_unicode, not_encoded, not_text
 from training.data.text_format import TextFormat
 
 BLANK = " "  # as a delimiter: any run of blanks
@@ -39,6 +39,7 @@ _ENDS = re.compile(r"\r\n|\n|\r")
 # A run of blanks, or a quoted cell, within which blanks are text.
 _BLANK_RUN = re.compile(r'"(?:[^"]|"")*"|[ \t]+')
 # What stands before a quote that begins a cell; of a doubled quote, the second opens the cell again.
+_CONTROLS = re.compile("[\x80-\x9f]")
 _OPENS = frozenset(',;|\t "')
 
 
@@ -71,6 +72,10 @@ class TextFile:
     def with_blanks_divided(self, *, lacks_name: bool = False) -> TextFile:
         """The same file, with tabs in the place of runs of blanks."""
         return replace(self, divides_blanks=True, lacks_name=lacks_name)
+
+    def without_lines(self, count: int) -> TextFile:
+        """The same file without its first lines."""
+        return replace(self, format=replace(self.format, skip_lines=count))
 
     def lines(self) -> Iterator[tuple[int, str]]:
         """Every line with its end and its number, counted from 1 in the file, less those that are passed over."""
@@ -162,6 +167,7 @@ def _text(file: Any, encoding: str) -> Iterator[io.TextIOWrapper]:
 def _checked(path: Path, text_format: TextFormat) -> TextFile:
     compression = compression_of(path)
     counted = _Counted()
+    has_controls = False  # whether an ISO encoding finds control characters, where Windows has € and quotes
     is_other = False  # whether the text is sound UTF-8 beyond ASCII, although it is read in another encoding
     with _opened(path, compression) as file:
         chunk = file.read(_CHUNK)
@@ -174,7 +180,11 @@ def _checked(path: Path, text_format: TextFormat) -> TextFile:
             except UnicodeDecodeError as error:
                 raise not_encoded(path, chunk, error, counted.lines, encoding, text_format) from None
             if "\0" in text:
-                raise not_text(path, chunk)
+                line = counted.lines + text.count("\n", 0, text.index("\0"))
+                raise not_text(path, chunk, line)
+            has_controls = has_controls or (encoding.startswith("iso8859") and _CONTROLS.search(text) is not None)
+            if counted.is_blank:
+                check_is_no_markup(path, text)
             counted.add(text)
             if as_utf8 is not None:
                 try:
@@ -186,7 +196,16 @@ def _checked(path: Path, text_format: TextFormat) -> TextFile:
             chunk = file.read(_CHUNK)
     if counted.is_blank:
         raise DataError(f"{path.name} is empty.")
-    note = f"{path.name} is sound UTF-8, but was read as {encoding}, as asked: if letters look wrong, leave that out."
+    notes = []
+    if as_utf8 is not None and is_other:
+        notes.append(
+            f"{path.name} is sound UTF-8, but was read as {encoding}, as asked: if letters look odd, do not ask."
+        )
+    if has_controls:
+        notes.append(
+            f"{path.name} holds control characters when it is read as {encoding}: if € or quotes are missing, it is in "
+            "cp1252 (--encoding cp1252)."
+        )
     return TextFile(
         path=path,
         compression=compression,
@@ -194,7 +213,7 @@ def _checked(path: Path, text_format: TextFormat) -> TextFile:
         size=counted.size,
         text_lines=counted.text_lines,
         format=text_format,
-        notes=(note,) if as_utf8 is not None and is_other else (),
+        notes=tuple(notes),
     )
 
 
