@@ -146,6 +146,7 @@ BLANKS = {
     "right-aligned": "  x  y    z\n  1  2    3\n 40  5  600\n",
     "tabs among them": "x \ty z\n1\t 2 3\n4 5  6  \n",
     "decimal commas": "x y z\n1,5 2 3\n2,5 2 3\n",
+    "inches": 'x y z\n5" 2 6"\n"2 ""a""" "b  c" 3\n',
 }
 
 

@@ -16,7 +16,7 @@ from training.data.parquet_parts import PARQUET_SUFFIXES, is_parquet, is_pattern
 from training.data.table import Table
 from training.data.text_format import TextFormat
 
-TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
+TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab", ".psv", ".dat", ".data")
 COMPRESSED_SUFFIXES = (".gz", ".zst", ".bz2", ".xz", ".lz4")
 
 
@@ -81,7 +81,7 @@ def _read_path(source: str | Path, text_format: TextFormat, builtin: Iterable[st
     if path.exists():
         if is_parquet(path):
             return read_parquet(path)
-        packed = ", each of the first three packed or not (.gz, .zst, .bz2, .xz)"
+        packed = ", texts packed or not (.gz, .zst, .bz2, .xz, .lz4)"
         raise DataError(f"{path} is of a type that is not read: {read} are{packed}.")
     names = ", ".join(builtin)
     raise DataError(

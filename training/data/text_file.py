@@ -36,8 +36,8 @@ _COMPRESSIONS = (
     (b"\xfd7zXZ\x00", "xz"),
 )
 _ENDS = re.compile(r"\r\n|\n|\r")
-# A run of blanks, or a quoted cell, within which blanks are text.
-_BLANK_RUN = re.compile(r'"(?:[^"]|"")*"|[ \t]+')
+# A run of blanks, or a quoted cell, within which blanks are text. A quote within a cell is a character like others.
+_BLANK_RUN = re.compile(r'(?<![^ \t])"(?:[^"]|"")*"|[ \t]+')
 # What stands before a quote that begins a cell; of a doubled quote, the second opens the cell again.
 _CONTROLS = re.compile("[\x80-\x9f]")
 _OPENS = frozenset(',;|\t "')
