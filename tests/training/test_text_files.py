@@ -272,3 +272,22 @@ def test_control_characters_that_windows_has_letters_for_are_told(write):
     path = write("a,b\n1,5 \u20ac\n".encode("cp1252"))
     assert ["cp1252" in note for note in read_csv(path, text_format=TextFormat(encoding="latin-1")).notes] == [True]
     assert columns(read_csv(path, text_format=TextFormat(encoding="cp1252")))["b"] == ["5 \u20ac"]
+
+
+@pytest.mark.parametrize("rare", [":", "~", "^", "\x01"])
+def test_a_rare_delimiter_is_named_with_the_option_that_takes_it(write, rare):
+    path = write(FRAME.to_csv(index=False, sep=rare))
+    with pytest.raises(DataError, match="divides all lines into 3 cells") as refused:
+        read_csv(path)
+    option = re.search(r"\((--delimiter .*)\)\.", str(refused.value))[1]
+    typed_by_shell = option if rare.isprintable() else option.replace("$'\\x01'", "'\x01'")
+    assert columns(read_csv(path, text_format=typed(typed_by_shell))) == texts_of(FRAME)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|"])
+def test_a_quote_behind_blanks_begins_a_cell_as_was_meant(write, delimiter):
+    text = 'a, "b",c\n1, "x, y; z|", "u"\n2,  "he said, ""no""",v\n" 3",plain," w"\n'
+    path = write("".join(text.replace(", ", f"{delimiter} ").replace(",", delimiter)))
+    expected = pd.read_csv(path, sep=delimiter, skipinitialspace=True, dtype=str)
+    read = columns(read_csv(path))
+    assert read == {name: [cell.strip() for cell in cells] for name, cells in texts_of(expected).items()}

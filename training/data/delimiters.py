@@ -19,6 +19,7 @@ DELIMITERS = (",", ";", "\t", "|")
 _LINES, _CHARACTERS = 200, 1 << 20  # of a file, at most, but never less than its first two lines
 _MOST_CELL = 2**31 - 1  # characters; csv's own limit of 131,072 would hide what stands behind a long cell
 _EXCEL_HINT = re.compile(r'"?sep=([,;|\t])"?[,;|\t]*[\r\n]*')  # a first line that tells Excel the delimiter
+_RARE = (":", "~", "^", "!", "&", "\x01", "\x1f")  # what divides cells in some programs' files; \x01 in Hive's
 _COMMENTS = ("#", "%", "//", "--")  # what lines begin with that are no rows
 
 
@@ -39,8 +40,13 @@ class _Sample:
     def widths(self, delimiter: str) -> list[int]:
         """The number of cells of each record; one that is cut at the end of the sample does not count."""
         with long_cells():
-            found = [len(record) for record in csv.reader(self.lines, delimiter=delimiter) if record]
+            reader = csv.reader(self.lines, delimiter=delimiter, skipinitialspace=True)
+            found = [len(record) for record in reader if record]
         return found[:-1] if self.is_cut and len(found) > 2 else found
+
+    def is_padded(self, delimiter: str) -> bool:
+        """Whether blanks stand between a delimiter and a quote."""
+        return any(re.search(rf'{re.escape(delimiter)} +"', line) for line in self.lines)
 
     def shows(self, delimiter: str) -> int:
         """How often the first line has a delimiter outside quotes."""
@@ -62,15 +68,15 @@ def divided(file: TextFile) -> tuple[TextFile, str]:
     given = file.format.delimiter
     if given == BLANK:
         return _with_blanks(file) or file.with_blanks_divided(), DIVIDED
-    if given is not None:
-        return file, given
     sample = _sample_of(file)
+    if given is not None:
+        return _unpadded(file, sample, given)
     if hint := _EXCEL_HINT.fullmatch(sample.lines[0]):
         return file.without_lines(sample.numbers[0]), hint[1]
     widths = {delimiter: sample.widths(delimiter) for delimiter in DELIMITERS}
     alike = [delimiter for delimiter, found in widths.items() if found[0] > 1 and len(set(found)) == 1]
     if len(alike) == 1:
-        return file, alike[0]
+        return _unpadded(file, sample, alike[0])
     if alike:
         shown = " or ".join(f"by {_shown(one)} into {widths[one][0]} cells" for one in alike)
         options = " or ".join(_option(one) for one in alike)
@@ -81,7 +87,8 @@ def divided(file: TextFile) -> tuple[TextFile, str]:
     if not any(_commonest(found)[1] for found in widths.values()):
         widths[BLANK] = _sample_of(file.with_blanks_divided()).widths(DIVIDED)
     _check_first_line(file, sample, widths)
-    return file, max(DELIMITERS, key=lambda one: (_agreeing(widths[one]), sample.shows(one)))
+    _check_rare_delimiters(file, sample)
+    return _unpadded(file, sample, max(DELIMITERS, key=lambda one: (_agreeing(widths[one]), sample.shows(one))))
 
 
 @contextmanager
@@ -106,9 +113,30 @@ def _with_blanks(file: TextFile) -> TextFile | None:
     sample = _sample_of(by_blanks)
     widths = sample.widths(DIVIDED)
     others = set(widths[1:])
-    if others == {widths[0] + 1} and not sample.lines[0].startswith(_COMMENTS):
+    if widths[0] > 1 and others == {widths[0] + 1} and not sample.lines[0].startswith(_COMMENTS):
         return file.with_blanks_divided(lacks_name=True)  # R gives the column of row names no name
     return by_blanks if widths[0] > 1 and others <= {widths[0]} else None
+
+
+def _unpadded(file: TextFile, sample: _Sample, delimiter: str) -> tuple[TextFile, str]:
+    return (file.with_blanks_before_quotes_cut(delimiter) if sample.is_padded(delimiter) else file), delimiter
+
+
+def _check_rare_delimiters(file: TextFile, sample: _Sample) -> None:
+    """Refuses a file of one column that a character divides which seldom is a delimiter.
+
+    Raises:
+        DataError: names the character and the option.
+    """
+    if len(sample.lines) < 2 or any(map(sample.shows, DELIMITERS)):
+        return
+    for rare in _RARE:
+        widths = set(sample.widths(rare))
+        if len(widths) == 1 and min(widths) > 1:
+            raise DataError(
+                f"{file.path.name}: {rare!r} divides all lines into {min(widths)} cells: if it is the delimiter, say "
+                f"so ({_option(rare)})."
+            )
 
 
 def _check_first_line(file: TextFile, sample: _Sample, widths: dict[str, list[int]]) -> None:
@@ -172,4 +200,6 @@ def _shown(delimiter: str) -> str:
 
 def _option(delimiter: str) -> str:
     """The option that names a delimiter, as a shell takes it."""
-    return f"--delimiter {'tab' if delimiter == DIVIDED else shlex.quote(delimiter)}"
+    if delimiter == DIVIDED:
+        return "--delimiter tab"
+    return f"--delimiter {shlex.quote(delimiter) if delimiter.isprintable() else f'${delimiter!r}'}"

@@ -39,6 +39,7 @@ class RawColumn:
 
     Attributes:
         name: name of the column.
+        role: part that the column has: `column`, `target`, ….
         called: the column in a message.
         cells: `(rows,)` Arrow array.
         spellings: what `categories` found that is written in two ways, as the rest of a sentence; None for nothing.
@@ -46,8 +47,9 @@ class RawColumn:
 
     def __init__(self, table: Table, name: str, role: str = "column") -> None:
         self.name = name
+        self.role = role
         self.called = f"{role} {name!r} of {table.source}"
-        self._table, self._role = table, role
+        self._table = table
         self.cells = table.column(name)
         self.spellings: str | None = None
 
@@ -257,10 +259,10 @@ class RawColumn:
         )
 
     def _of_no_kind(self) -> DataError:
-        if self._role == "column":
+        if self.role == "column":
             remedy = f"drop it ({typed('--drop', self.name)})"
         else:
-            remedy = f"name another column as the {self._role} (--{self._role})"
+            remedy = f"name another column as the {self.role} (--{self.role})"
         return DataError(
             f"{self.called} holds {self.cells.type}, which is neither numbers nor names nor dates: "
             f"convert it, or {remedy}."

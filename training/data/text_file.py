@@ -56,6 +56,7 @@ class TextFile:
         format: what the user says of the file.
         divides_blanks: whether a run of blanks becomes one tab, and blanks at both ends of a line go.
         lacks_name: whether the header, so divided, lacks the name of the first column, which then becomes empty.
+        padded_after: delimiter behind which blanks before a quote go; None where they do not.
         notes: sentences on the encoding for the user.
     """
 
@@ -67,11 +68,16 @@ class TextFile:
     format: TextFormat
     divides_blanks: bool = False
     lacks_name: bool = False
+    padded_after: str | None = None
     notes: tuple[str, ...] = ()
 
     def with_blanks_divided(self, *, lacks_name: bool = False) -> TextFile:
         """The same file, with tabs in the place of runs of blanks."""
         return replace(self, divides_blanks=True, lacks_name=lacks_name)
+
+    def with_blanks_before_quotes_cut(self, delimiter: str) -> TextFile:
+        """The same file, in which `, "x, y"` is the quoted cell that was meant."""
+        return replace(self, padded_after=delimiter)
 
     def without_lines(self, count: int) -> TextFile:
         """The same file without its first lines."""
@@ -80,6 +86,8 @@ class TextFile:
     def lines(self) -> Iterator[tuple[int, str]]:
         """Every line with its end and its number, counted from 1 in the file, less those that are passed over."""
         comment, lacks_name = self.format.comment, self.lacks_name
+        # Quoted cells are passed over whole, so that such blanks within them stay.
+        padding = re.compile(rf'"(?:[^"]|"")*"|(?<={re.escape(self.padded_after or ",")}) +(?=")')
         is_quoted = False
         with self._opened() as file, _text(file, self.encoding) as text:
             for number, line in enumerate(text, start=1):
@@ -93,17 +101,24 @@ class TextFile:
                     line = _divided(line)
                     if lacks_name and line.strip():
                         line, lacks_name = DIVIDED + line, False
+                elif self.padded_after is not None:
+                    line = padding.sub(lambda found: found[0].lstrip(" "), line)
                 yield number, line
 
     @contextmanager
     def stream(self) -> Iterator[tuple[Any, str]]:
         """The file for Arrow: a stream of bytes and its encoding."""
-        if self.format.skip_lines or self.format.comment is not None or self.divides_blanks:
+        if self._is_rewritten:
             # Arrow may still read ahead in a thread when it is let go, so the lines are closed by who drops them last.
             yield pa.PythonFile(_Utf8Stream(self.lines()), mode="r"), "utf-8"
             return
         with self._opened() as file:
             yield file, "utf-8" if self.encoding == "utf-8-sig" else self.encoding
+
+    @property
+    def _is_rewritten(self) -> bool:
+        is_shorter = self.format.skip_lines > 0 or self.format.comment is not None
+        return is_shorter or self.divides_blanks or self.padded_after is not None
 
     def _opened(self) -> Any:
         return _opened(self.path, self.compression)
