@@ -39,7 +39,7 @@ class RawColumn:
 
     Attributes:
         name: name of the column.
-        role: part that the column has: `column`, `target`, ….
+        role: `column`, `target`, `weight`, `group` or `time`.
         called: the column in a message.
         cells: `(rows,)` Arrow array.
         spellings: what `categories` found that is written in two ways, as the rest of a sentence; None for nothing.
