@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from training.commands.options import CommandLine
 from training.interrupt import Interrupted
 
 EXIT_REFUSED = 2
+EXIT_BROKEN_PIPE = 141  # as a shell reports a process that SIGPIPE ended
 EXIT_INTERRUPTED = 130  # as a shell reports a process that SIGINT ended
 
 _COMMANDS = (fit, inspect, search, lr_find, demo, store, promote, study)
@@ -27,16 +29,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 where something was refused, 130 or 143 where a signal interrupted, or the command's own.
     """
+    _show_all_texts()
     parsed = build_parser().parse_args(arguments)
     parsed.line = sys.argv[1:] if arguments is None else list(arguments)  # for commands that are offered
     try:
-        return parsed.run(parsed) or 0
+        code = parsed.run(parsed) or 0
+        sys.stdout.flush()
+        return code
     except AxonError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_REFUSED
+    except MemoryError:
+        print("error: the memory of this machine is not enough for this table.", file=sys.stderr)
+        return EXIT_REFUSED
+    except BrokenPipeError:
+        # Whoever read the output has read enough, as `head` does; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except KeyboardInterrupt as interrupted:
         print("interrupted: nothing more was published.", file=sys.stderr)
         return interrupted.exit_code if isinstance(interrupted, Interrupted) else EXIT_INTERRUPTED
+
+
+def _show_all_texts() -> None:
+    """Has characters that the terminal's encoding lacks written as escapes: names of columns and files are anything."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def build_parser(environment: Mapping[str, str] = os.environ) -> argparse.ArgumentParser:

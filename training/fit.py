@@ -111,6 +111,9 @@ def fit(
     decimal: str | None = None,
     thousands: str | None = None,
     missing_values: Any = (),
+    encoding: str | None = None,
+    skip_lines: int = 0,
+    comment: str | None = None,
     test: str | Path | pa.Table | Any | None = None,
     device: str = "auto",
     on_epoch: OnEpoch = lambda epoch: None,
@@ -123,7 +126,8 @@ def fit(
     """Trains a model on a table. Reads the source, and writes nothing but what `keep` is for.
 
     Args:
-        source: the name of a built-in dataset, a path to a CSV or Parquet file, an Arrow table or a pandas DataFrame.
+        source: the name of a built-in dataset, a path to a CSV or Parquet file, a folder or pattern of Parquet files,
+            an Arrow table or a pandas DataFrame.
         target: the column to predict; a built-in dataset has one.
         name: of the model; the dataset's or the file's name if None.
         task: `classification` or `regression`; inferred from the target if None.
@@ -133,6 +137,9 @@ def fit(
         thousands: mark between their thousands, `.`, `,`, `'`, `space` or `none`; found out if None.
         missing_values: values that stand for missing, texts or numbers: in every column, in one (`"age=99"`), or as a
             mapping of columns to values.
+        encoding: character encoding of a CSV file; UTF-8, or what its first bytes say, if None.
+        skip_lines: number of lines before a CSV file's header.
+        comment: text at the beginning of a CSV file's lines that are passed over.
         test: a second table of the same columns, whose rows are the test part.
         device: where to train with torch: `auto`, `cpu`, `cuda`, ….
         on_epoch: told of each epoch.
@@ -158,6 +165,9 @@ def fit(
         decimal=decimal,
         thousands=thousands,
         missing_values=missing_values,
+        encoding=encoding,
+        skip_lines=skip_lines,
+        comment=comment,
         test=test,
         settings=settings,
     )

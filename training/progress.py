@@ -25,10 +25,10 @@ def progress(console: Console, title: str) -> Iterator[OnEpoch]:
         yield lambda epoch: _print_line(console, title, epoch)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[measures]}"),
+        TextColumn("{task.fields[measures]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from models.config import MLPConfig
@@ -16,13 +15,14 @@ from models.store import ModelVersion, Store, StoreEntry
 from training.data.split import PARTS
 from training.fit import FittedModel
 from training.metrics import HEADLINE, Metrics
+from training.terminal import plain_console
 
 _UNLIMITED = 10_000  # columns for a table that goes to a file or a pipe, where nothing needs to be wrapped
 
 
 def print_table(table: Table) -> None:
     """A table on standard output."""
-    Console(width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
+    plain_console(width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
 
 
 def result(model: FittedModel, published: ModelVersion | None) -> dict[str, Any]:

@@ -13,12 +13,15 @@ from models.errors import ConfigError, DataError
 from models.store import check_name
 from training.config import TrainConfig
 from training.data.column_choices import ColumnChoices
-from training.data.source import read_source
+from training.data.source import bare_stem, read_source
 from training.data.table import Table
+from training.data.text_format import TextFormat
 from training.data.text_reading import TextReading, read_as
 from training.data.training_table import TrainingTable
 from training.data.understanding import read_training_table
 from training.datasets import DATASETS, dataset
+
+_LONGEST_NAME = 64  # of a model, in characters
 
 
 def read_table(
@@ -32,6 +35,9 @@ def read_table(
     decimal: str | None = None,
     thousands: str | None = None,
     missing_values: object = (),
+    encoding: str | None = None,
+    skip_lines: int = 0,
+    comment: str | None = None,
     test: object = None,
     settings: Mapping[str, Any],
 ) -> tuple[TrainingTable, TrainConfig]:
@@ -55,12 +61,13 @@ def read_table(
     config = TrainConfig(**{**own, **settings})
     called = name or model_name(source)
     check_name(called)
+    text = TextFormat(delimiter=delimiter, encoding=encoding, skip_lines=skip_lines, comment=comment)
     reading = TextReading(decimal=decimal, thousands=thousands, missing_values=missing_values)
-    raw, target, choices = read_raw(source, target=target, choices=choices, delimiter=delimiter, reading=reading)
+    raw, target, choices = read_raw(source, target=target, choices=choices, text_format=text, reading=reading)
     if target is None:
         shown = ", ".join(repr(column) for column in list(raw.columns)[:10])
         raise DataError(f"which column of {raw.source} is to be predicted? Name it (--target); there are {shown}.")
-    test_part = None if test is None else read_as(read_source(test, delimiter=delimiter), reading)
+    test_part = None if test is None else read_as(read_source(test, text_format=text), reading)
     table = read_training_table(raw, name=called, target=target, task=task, choices=choices, test=test_part)
     return table, config
 
@@ -70,7 +77,7 @@ def read_raw(
     *,
     target: str | None,
     choices: ColumnChoices | None,
-    delimiter: str | None,
+    text_format: TextFormat,
     reading: TextReading | None = None,
 ) -> tuple[Table, str | None, ColumnChoices | None]:
     """Reads a source as it is, and gives with it the target and the choices, to which a built-in dataset adds its own.
@@ -80,7 +87,7 @@ def read_raw(
     """
     reading = reading or TextReading()
     if not (isinstance(source, str) and source in DATASETS):
-        return read_as(read_source(source, delimiter=delimiter, builtin=DATASETS), reading), target, choices
+        return read_as(read_source(source, text_format=text_format, builtin=DATASETS), reading), target, choices
     builtin = dataset(source)
     if builtin.choices.keep_constant:
         choices = replace(choices or builtin.choices, keep_constant=True)
@@ -88,7 +95,11 @@ def read_raw(
 
 
 def model_name(source: object) -> str:
-    """What a model of this source is called where nobody says: the dataset's or the file's name."""
-    if isinstance(source, str | Path):
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).stem).strip("-") or "model"
-    return "model"
+    """What a model of this source is called where nobody says: the dataset's, the file's or the folder's name."""
+    if not isinstance(source, str | Path):
+        return "model"
+    path = Path(source)
+    while path.name and any(sign in path.name for sign in "*?") and not path.exists():  # of a pattern, its folder
+        path = path.parent
+    stem = bare_stem(path) or path.resolve().name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:_LONGEST_NAME] or "model"

@@ -1,5 +1,6 @@
 """CSV files as people have them are read, and what cannot be read is refused with the line at fault."""
 
+import gzip
 import subprocess
 import sys
 
@@ -80,17 +81,16 @@ def test_a_row_is_located_by_its_line_in_the_file_whatever_stands_above_it(write
         ("a,b\n1,2\n3,4,5\n", "flowers.csv: line 3 has 3 cells where the first line has 2."),
         ("a,b\n1,2\n\n3\n", "flowers.csv: line 4 has 1 cell where the first line has 2."),
         ("name,b\nJos\xe9,1\n".encode("latin-1"), "flowers.csv is not UTF-8: line 2 holds the byte 0xe9"),
-        (b"PAR1\x00\x00\x15", "flowers.csv is not a text file."),
+        (b"PAR1\x00\x00\x15", "flowers.csv is not a text file, but begins as a Parquet file does"),
         (bytes(range(256)), "flowers.csv is not a text file."),
-        ('a,b\n1,"open\n2,3\n4,5,6\n', None),
+        ('a,b\n1,"open\n2,3\n4,5,6\n', "a quote that begins a cell on line 2 ('1,\"open') is still open at the end"),
     ],
 )
 def test_what_is_no_table_is_refused_in_one_sentence(write, content, message):
     path = write(content)
     with pytest.raises(DataError) as refused:
-        read_csv(path).column("c")  # an unclosed quote leaves a table of one odd row, which has no such column
-    if message is not None:
-        assert message in str(refused.value)
+        read_csv(path)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -204,16 +204,20 @@ def test_a_decimal_comma_is_read_in_a_long_file(write):
 
 
 @pytest.mark.slow
-def test_a_large_file_takes_little_more_memory_than_its_columns_as_numbers(write, tmp_path):
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_large_file_takes_little_more_memory_than_its_columns_as_numbers(tmp_path, is_packed):
     rows, width = 400_000, 10
     values = np.random.default_rng(0).normal(size=(rows, width)).round(6)
-    np.savetxt(tmp_path / "large.csv", values, delimiter=",", fmt="%.6f", header=",".join("abcdefghij"), comments="")
+    path = tmp_path / "large.csv"
+    np.savetxt(path, values, delimiter=",", fmt="%.6f", header=",".join("abcdefghij"), comments="")
+    if is_packed:  # the content tells it, not the name
+        path.write_bytes(gzip.compress(path.read_bytes(), compresslevel=1))
     script = (
         "import resource, pathlib, pyarrow.csv\n"
         "from training.data.csv_file import read_csv\n"
         "from training.data.understanding import read_training_table\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
-        f"before, path = peak(), pathlib.Path({str(tmp_path / 'large.csv')!r})\n"
+        f"before, path = peak(), pathlib.Path({str(path)!r})\n"
         "read_training_table(read_csv(path), name='t', target='j')\n"
         "print(peak() - before)\n"
     )

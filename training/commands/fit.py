@@ -22,7 +22,7 @@ from training.commands import options, publishing
 from training.commands.options import CommandLine
 from training.commands.publishing import Candidate, Outcome, Publication
 from training.commands.settings import add_settings, settings_of
-from training.commands.table import add_table, table_of
+from training.commands.table import SOURCE_HELP, add_table, table_of
 from training.data.understanding import MAX_NUMBERED_CLASSES
 from training.datasets import DATASETS
 from training.engines.engine import Epoch
@@ -38,6 +38,7 @@ from training.reporting.served import ServedComparison, compare_with_served
 from training.reporting.tensorboard import tensorboard_log
 from training.resume import ResumeFile
 from training.sources import model_name
+from training.terminal import plain_console
 
 _DATASET_LINES = "\n".join(f"  {entry.name:<14} {entry.about}" for entry in DATASETS.values())
 
@@ -78,7 +79,7 @@ def add(line: CommandLine) -> None:
     """Adds the command."""
     parser = line.add("fit", "train a model and publish it", _run, description=_DESCRIPTION, epilog=_EPILOG)
     line.add_store(parser)
-    parser.add_argument("source", metavar="SOURCE", help="a built-in dataset, or a .csv, .tsv or .parquet file")
+    parser.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
     parser.add_argument("--name", help="the model's name (default: the dataset's or the file's)")
     publishing.add_publishing(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress and no table")
@@ -110,7 +111,7 @@ def _add_told(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     options.use_threads(arguments)
-    errors = Console(stderr=True, quiet=arguments.quiet)
+    errors = plain_console(stderr=True, quiet=arguments.quiet)
     publication = Publication.of(arguments, errors)
     publication.try_out()
     with stopping_on_interrupt(partial(_tell_stopping, errors)) as stop:
@@ -282,7 +283,7 @@ def _fit_with_progress(
     with ExitStack() as stack:
         listeners = [stack.enter_context(progress(errors, source))]
         if log is not None:
-            run = arguments["name"] or Path(source).stem
+            run = arguments["name"] or model_name(source)
             listeners.append(stack.enter_context(tensorboard_log(log, run, on_failure=partial(_warn, errors))))
 
         def on_epoch(epoch: Epoch) -> None:

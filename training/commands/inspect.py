@@ -5,21 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import fields
 
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from models.cell_text import MISSING_TEXTS
 from training.commands.options import CommandLine
-from training.commands.table import add_table, table_of
+from training.commands.table import SOURCE_HELP, add_table, table_of
 from training.data.column_facts import ColumnFacts
 from training.data.inspection import Inspection, inspect_table
 from training.data.source import read_source
+from training.data.text_format import TextFormat
 from training.data.text_reading import TextReading, read_as
 from training.reporting.figures import apart
 from training.sources import read_raw
+from training.terminal import plain_console
 
 # Columns in a table that a person reads; beyond, only those with something to say are shown, and the first few.
 _READABLE, _FIRST = 60, 20
@@ -45,7 +46,7 @@ examples:
 def add(line: CommandLine) -> None:
     """Adds the command."""
     parser = line.add("inspect", "show what a table is understood as", _run, description=_DESCRIPTION, epilog=_EPILOG)
-    parser.add_argument("source", metavar="SOURCE", help="a built-in dataset, or a .csv, .tsv or .parquet file")
+    parser.add_argument("source", metavar="SOURCE", help=SOURCE_HELP)
     parser.add_argument("--all", action="store_true", help=f"show every column where there are more than {_READABLE}")
     parser.add_argument("--json", action="store_true", help="as JSON")
     add_table(parser)
@@ -56,21 +57,21 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(inspection.to_dict(), indent=2, allow_nan=False))
         return
-    console = Console(width=None if sys.stdout.isatty() else _UNLIMITED, highlight=False)
+    console = plain_console(width=None if sys.stdout.isatty() else _UNLIMITED)
     shown = _shown_columns(inspection, every=arguments.all)
     console.print(_table(inspection, shown))
     for sentence in (*_hidden(inspection, shown), *_target(inspection), *_remarks(inspection)):
-        console.print(escape(sentence), soft_wrap=True)
+        console.print(sentence, soft_wrap=True)
 
 
 def _inspect(arguments: argparse.Namespace) -> Inspection:
     given = table_of(arguments)
-    delimiter = given["delimiter"]
+    text = TextFormat(**{field.name: given[field.name] for field in fields(TextFormat)})
     reading = TextReading(**{name: given[name] for name in ("decimal", "thousands", "missing_values")})
     raw, target, choices = read_raw(
-        arguments.source, target=given["target"], choices=given["choices"], delimiter=delimiter, reading=reading
+        arguments.source, target=given["target"], choices=given["choices"], text_format=text, reading=reading
     )
-    test = None if arguments.test is None else read_as(read_source(arguments.test, delimiter=delimiter), reading)
+    test = None if arguments.test is None else read_as(read_source(arguments.test, text_format=text), reading)
     return inspect_table(raw, target=target, task=given["task"], choices=choices, test=test)
 
 
@@ -94,12 +95,12 @@ def _table(inspection: Inspection, columns: list[ColumnFacts]) -> Table:
     table.add_column("becomes", overflow="fold")
     for column in columns:
         table.add_row(
-            escape(column.name),
+            column.name,
             column.role,
             column.kind or "",
             _share(column.missing, inspection.rows),
             "" if column.distinct is None else f"{column.distinct:,}",
-            escape(_values(column, inspection.rows)),
+            _values(column, inspection.rows),
             column.becomes,
             style="dim" if column.role == "left out" else "red" if column.problem else None,
         )

@@ -141,8 +141,15 @@ def date_format(text: str) -> tuple[str, str]:
 
 
 def delimiter(text: str) -> str:
-    r"""A delimiter; `tab` and `\t` are one."""
-    return {"tab": "\t", "\\t": "\t"}.get(text, text)
+    r"""A delimiter; `tab`, `\t`, `blank` and `space` are names of one."""
+    return {"tab": "\t", "\\t": "\t", "blank": " ", "blanks": " ", "space": " "}.get(text, text)
+
+
+def whole(text: str) -> int:
+    """A whole number of at least 0."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 9:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 0 is expected, got {text!r}")
+    return int(text)
 
 
 def version(text: str) -> int:

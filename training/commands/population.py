@@ -27,6 +27,7 @@ from training.search.population_plot import draw_population
 from training.search.population_result import PopulationResult
 from training.search.population_tables import sentences, standings_table
 from training.sources import read_table
+from training.terminal import plain_console
 
 PLOT, RECORD = "population.svg", "population.json"
 
@@ -55,7 +56,7 @@ def check_alone(arguments: argparse.Namespace) -> None:
 def run_population(arguments: argparse.Namespace) -> int:
     """Does what `search --population` asks for, and gives the exit code."""
     options.use_threads(arguments)
-    errors = Console(stderr=True, quiet=arguments.quiet)
+    errors = plain_console(stderr=True, quiet=arguments.quiet)
     publication = Publication.of(arguments, errors)
     publication.try_out()
     table, config = read_table(

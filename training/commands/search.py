@@ -47,6 +47,7 @@ from training.search.strategies import Pruner, Sampler
 from training.search.tables import importance_table, ranking_table, sentences
 from training.search.trial import Metric, choose_metric
 from training.sources import read_table
+from training.terminal import plain_console
 
 DEFAULT_FOLDER = "searches"
 # Not argparse's, so that one can tell what was asked for: a population has none of them.
@@ -145,7 +146,7 @@ def _run(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) is None:
             setattr(arguments, name, default)
     options.use_threads(arguments)
-    errors = Console(stderr=True, quiet=arguments.quiet)
+    errors = plain_console(stderr=True, quiet=arguments.quiet)
     publication = Publication.of(arguments, errors)
     publication.try_out()
     given = settings_of(arguments)
@@ -182,7 +183,7 @@ def _search(
     folder: StudyFolder,
     stop: StopRequest,
 ) -> SearchResult:
-    errors = Console(stderr=True, quiet=arguments.quiet)
+    errors = plain_console(stderr=True, quiet=arguments.quiet)
     with displayed(errors, table.name, metric) as listener:
         return search_table(
             table,

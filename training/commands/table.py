@@ -9,6 +9,8 @@ from training.commands import options
 from training.data.column_choices import ColumnChoices
 from training.data.text_reading import DECIMALS, THOUSANDS
 
+SOURCE_HELP = "a built-in dataset, a .csv, .tsv or .parquet file, packed (.csv.gz) or not, or a folder of Parquet files"
+
 
 def add_table(parser: argparse.ArgumentParser) -> None:
     """Adds them; `table_of` reads them."""
@@ -52,6 +54,11 @@ def add_table(parser: argparse.ArgumentParser) -> None:
         help="what serving does with a category that training did not see: ignore reads it as unknown and counts it, "
         "refuse refuses the row (default: %(default)s)",
     )
+    _add_text(table)
+
+
+def _add_text(table: argparse._ArgumentGroup) -> None:
+    """Adds the options on how a text file is written."""
     table.add_argument(
         "--examples",
         choices=("typical", "rows"),
@@ -60,8 +67,18 @@ def add_table(parser: argparse.ArgumentParser) -> None:
         "medians and commonest names, or rows of the table (default: %(default)s)",
     )
     table.add_argument(
-        "--delimiter", type=options.delimiter, help="what divides a CSV file's cells (default: , ; or tab)"
+        "--delimiter",
+        type=options.delimiter,
+        metavar="CHARACTER",
+        help="what divides a CSV file's cells; tab and blank (any run of blanks) too (default: found out)",
     )
+    table.add_argument(
+        "--encoding", metavar="NAME", help="of a CSV file, such as cp1252 (default: UTF-8, or what its first bytes say)"
+    )
+    table.add_argument(
+        "--skip-lines", type=options.whole, default=0, metavar="N", help="lines before a CSV file's header"
+    )
+    table.add_argument("--comment", metavar="TEXT", help="pass over a CSV file's lines that begin so, such as '#'")
     table.add_argument(
         "--decimal", choices=DECIMALS, help="decimal mark of numbers that are texts (default: what the table shows)"
     )
@@ -87,6 +104,9 @@ def table_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "decimal": arguments.decimal,
         "thousands": arguments.thousands,
         "missing_values": tuple(arguments.missing_values),
+        "encoding": arguments.encoding,
+        "skip_lines": arguments.skip_lines,
+        "comment": arguments.comment,
         "choices": ColumnChoices(
             categorical=tuple(arguments.categorical),
             numeric=tuple(arguments.numeric),

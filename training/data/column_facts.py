@@ -18,6 +18,7 @@ from training.data.preprocessing import Scaling, fit_schema
 from training.data.raw_column import RawColumn
 from training.data.row_roles import read_group, read_time, read_weight
 from training.data.training_table import TrainingTable, as_json
+from training.data.typed_options import typed
 from training.data.values import Kind, Values, content_of, kind_of, missing_of
 
 TOP = 3  # categories shown of a column
@@ -152,7 +153,7 @@ def _remarks(
     if counted["missing"] > MUCH_MISSING * rows:
         remarks.append(f"is missing in {counted['missing'] / rows:.0%} of the rows.")
     if goal is not None and (leak := leak_of(values, goal)):
-        remarks.append(f"{leak}: is it known before the target is? If not, leave it out (--drop {name}).")
+        remarks.append(f"{leak}: is it known before the target is? If not, leave it out ({typed('--drop', name)}).")
     return tuple(f"Column {name!r} {remark}" for remark in remarks)
 
 

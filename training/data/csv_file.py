@@ -1,4 +1,4 @@
-"""A CSV file → a table of texts: UTF-8, or UTF-16 with a BOM; cells divided by comma, semicolon or tab.
+"""A CSV file → a table of texts: compressed or not, in any encoding, with any delimiter.
 
 Arrow reads it block by block, at the speed of C and without ever holding the file. Where Arrow refuses, the file is
 read once more by the slow `csv` module with the single aim of naming the line at fault.
@@ -6,9 +6,9 @@ read once more by the slow `csv` module with the single aim of naming the line a
 
 from __future__ import annotations
 
-import codecs
 import csv
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,20 +18,21 @@ import pyarrow.csv
 
 from models.cell_text import tidy
 from models.errors import DataError
+from training.data.delimiters import comment_hint, divided, long_cells
 from training.data.mark_evidence import MarkEvidence
 from training.data.table import Table, check_names
 from training.data.text_column import TextColumn
+from training.data.text_file import TextFile, open_text_file
+from training.data.text_format import TextFormat
 
-DELIMITERS = (",", ";", "\t")
-
-_CHUNK = 1 << 22  # bytes
 # Bytes that Arrow parses as one piece: a share for each column, so that a block of a wide table still has many rows.
 _COLUMN_BLOCK, _MIN_BLOCK, _LARGE_BLOCK = 1 << 17, 1 << 21, 1 << 24
 _MAX_BLOCK = 1 << 30  # the same where a record is longer than that; Arrow's own limit is 2³¹
-_BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_SHOWN = 60  # characters of a line in a message
+_NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 
 
-def read_csv(path: Path, *, delimiter: str | None = None) -> Table:
+def read_csv(path: Path, *, delimiter: str | None = None, text_format: TextFormat | None = None) -> Table:
     """Reads a CSV file. The first line names the columns; every cell stays a text, or what it says (`TextColumn`).
 
     A first column without a name, in which pandas and R write the names of the rows, is passed over, and so is a last
@@ -41,33 +42,34 @@ def read_csv(path: Path, *, delimiter: str | None = None) -> Table:
 
     Args:
         path: the file.
-        delimiter: what divides cells; None finds out from the first line.
+        delimiter: what divides cells, where `text_format` is not given; None finds out from the first lines.
+        text_format: what the user says of the file.
 
     Raises:
         DataError: no readable table; the message names the file, and the line where there is one at fault.
     """
-    if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n'):
-        raise DataError(f"the delimiter must be one character other than a quote or a line end, got {delimiter!r}.")
-    try:
-        encoding = _check_text(path)
-    except FileNotFoundError:
-        raise DataError(f"there is no file {path}.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
-    file = _CsvFile(path=path, encoding=encoding, delimiter=delimiter or _sniff(path, encoding))
+    text, mark = divided(open_text_file(path, text_format or TextFormat(delimiter=delimiter)))
+    if text.format.comment is not None and mark in text.format.comment:
+        raise DataError(f"{path.name} is divided by {mark!r}, so no comment can begin with {text.format.comment!r}.")
+    file = _CsvFile(text=text, delimiter=mark)
     names = [tidy(name) for name in next(file.records())[1]]
     nameless = _row_names(names) | file.empty_end(names)
-    check_names(names, source=path.name, passed_over=nameless)
+    _check_header(names, nameless, path.name)
     place = {name: i for i, name in enumerate(names) if i not in nameless}
     shown: dict[int, MarkEvidence] = {}
     columns = file.columns(list(place.values()), width=len(names), shown=shown)
     if lost := [i for i, cells in columns.items() if cells is None]:
         columns |= file.columns(lost, width=len(names), keep_texts=True)
+    rows = len(next(iter(columns.values()))) if columns else 0  # type: ignore[arg-type]  # lost ones were read again
+    if rows + 1 != text.text_lines:
+        file.check_quotes()
     return Table(
         source=path.name,
         columns={name: columns[i] for name, i in place.items()},
-        notes=tuple(
-            f"Column {i + 1} of {path.name} has no name and was passed over: {why}." for i, why in nameless.items()
+        notes=(
+            *text.notes,
+            *_numbers_for_names([name for i, name in enumerate(names) if i not in nameless], path.name),
+            *(f"Column {i + 1} of {path.name} has no name and was passed over: {why}." for i, why in nameless.items()),
         ),
         text=True,
         delimiter=file.delimiter,
@@ -77,6 +79,29 @@ def read_csv(path: Path, *, delimiter: str | None = None) -> Table:
     )
 
 
+def _numbers_for_names(names: list[str], source: str) -> list[str]:
+    """A note where the first line seems to be a row; columns that are counted from 0 or 1 have been named so."""
+    counted = [list(map(str, range(first, first + len(names)))) for first in (0, 1)]
+    if len(names) < 2 or names in counted or not all(_NUMBER.fullmatch(name) for name in names):
+        return []
+    return [
+        f"The first line of {source} is all numbers ({', '.join(names[:3])}{', …' if len(names) > 3 else ''}) and was "
+        "read as the names of the columns: if it is a row, write a line of names above it."
+    ]
+
+
+def _check_header(names: list[str], nameless: dict[int, str], source: str) -> None:
+    try:
+        check_names(names, source=source, passed_over=nameless)
+    except DataError as error:
+        if sum(not name for name in names) < 2:
+            raise
+        raise DataError(
+            f"{str(error).rstrip('.')}; if the header stands further below, pass over the lines before it "
+            "(--skip-lines N)."
+        ) from None
+
+
 def _row_names(names: list[str]) -> dict[int, str]:
     """The place of a column of row names, and what it is; none where there is none."""
     return {0: "pandas and R write the names of rows so"} if len(names) > 1 and not names[0] else {}
@@ -84,9 +109,12 @@ def _row_names(names: list[str]) -> dict[int, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class _CsvFile:
-    path: Path
-    encoding: str
+    text: TextFile
     delimiter: str
+
+    @property
+    def path(self) -> Path:
+        return self.text.path
 
     def empty_end(self, names: list[str]) -> dict[int, str]:
         """Likewise a last column with neither name nor values."""
@@ -116,7 +144,7 @@ class _CsvFile:
         Raises:
             DataError: the file is no table.
         """
-        longest = min(self.path.stat().st_size + 1, _MAX_BLOCK)
+        longest = min(self.text.size + 1, _MAX_BLOCK)
         for block in (min(max(_COLUMN_BLOCK * width, _MIN_BLOCK), _LARGE_BLOCK), longest):
             try:
                 columns = {i: TextColumn(keep_texts=keep_texts) for i in wanted}
@@ -136,16 +164,48 @@ class _CsvFile:
 
     def records(self) -> Iterator[tuple[int, list[str]]]:
         """Each record and the line on which it begins, counted from 1; empty lines are passed over, as Arrow does."""
-        begins = 1
-        with self.path.open(encoding=self.encoding, newline="") as file:
-            reader = csv.reader(file, delimiter=self.delimiter)
+        lines = _Lines(self.text.lines())
+        reader = csv.reader(lines, delimiter=self.delimiter)
+        while True:
+            lines.taken = []
             try:
-                for record in reader:
-                    if record:
-                        yield begins, record
-                    begins = reader.line_num + 1
+                with long_cells():
+                    record = next(reader)
+            except StopIteration:
+                return
             except csv.Error as error:
-                raise DataError(f"{self.path.name}: line {begins} cannot be read as CSV: {error}.") from error
+                raise DataError(f"{self.path.name}: line {lines.begins} cannot be read as CSV: {error}.") from error
+            if record:
+                yield lines.begins, record
+
+    def check_quotes(self) -> None:
+        """Refuses a cell that a stray quote opened, and in which the rows behind it are lost.
+
+        Raises:
+            DataError: names the lines from the quote to where it is closed, if it is.
+        """
+        lines = _Lines(self.text.lines())
+        reader = csv.reader(lines, delimiter=self.delimiter)
+        while True:
+            lines.taken = []
+            with long_cells():
+                if next(reader, None) is None:
+                    return
+                if len(lines.taken) > 1 and (reason := self._misquoted([line for _, line in lines.taken])):
+                    shown = lines.taken[0][1].strip()[:_SHOWN]
+                    last = lines.taken[-1][0]
+                    raise DataError(
+                        f"{self.path.name}: a quote that begins a cell on line {lines.begins} ({shown!r}) {reason} "
+                        f"line {last}: take the quote out, or close the cell."
+                    )
+
+    def _misquoted(self, record: list[str]) -> str | None:
+        try:
+            for _ in csv.reader(record, delimiter=self.delimiter, strict=True):
+                pass
+        except csv.Error as error:
+            return "is still open at the end of the file," if "end of data" in str(error) else "is open until"
+        return None
 
     def where(self, row: int) -> str:
         """The line on which a row begins; the header is the record before row 0."""
@@ -155,67 +215,49 @@ class _CsvFile:
             return f"row {row} (counting from 0)"
 
     def _batches(self, wanted: list[int], width: int, block: int) -> Iterator[pa.RecordBatch]:
-        reader = pyarrow.csv.open_csv(
-            self.path,
-            # The header is read as a row like any other, so that Arrow need not agree with us where it ends.
-            read_options=pyarrow.csv.ReadOptions(
-                autogenerate_column_names=True, block_size=block, encoding=self.encoding.removesuffix("-sig")
-            ),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
-            convert_options=pyarrow.csv.ConvertOptions(
-                column_types={f"f{i}": pa.string() for i in range(width)},
-                include_columns=[f"f{i}" for i in wanted],
-            ),
+        parse = pyarrow.csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True)
+        convert = pyarrow.csv.ConvertOptions(
+            column_types={f"f{i}": pa.string() for i in range(width)}, include_columns=[f"f{i}" for i in wanted]
         )
-        with reader:
-            yield from reader
+        with self.text.stream() as (stream, encoding):
+            # The header is read as a row like any other, so that Arrow need not agree with us where it ends.
+            read = pyarrow.csv.ReadOptions(autogenerate_column_names=True, block_size=block, encoding=encoding)
+            with pyarrow.csv.open_csv(
+                stream, read_options=read, parse_options=parse, convert_options=convert
+            ) as reader:
+                yield from reader
 
     def _refusal(self, error: pa.ArrowInvalid, width: int) -> DataError:
+        self.check_quotes()
         for line, record in self.records():
             if len(record) != width:
                 cells = "1 cell" if len(record) == 1 else f"{len(record)} cells"
-                return DataError(f"{self.path.name}: line {line} has {cells} where the first line has {width}.")
+                hint = comment_hint(record[0])
+                return DataError(f"{self.path.name}: line {line} has {cells} where the first line has {width}{hint}.")
         reason = " ".join(str(error).split())[:200].rstrip(".")
         return DataError(f"{self.path.name} cannot be read as CSV: {reason}.")
 
 
-def _check_text(path: Path) -> str:
-    """Reads a file through, and tells its encoding.
+class _Lines:
+    """Lines for the csv module, which remembers those of the present record.
 
-    Raises:
-        DataError: it is empty, or no text in that encoding.
+    Attributes:
+        taken: number and text of each line since it was last emptied.
     """
-    lines, is_blank = 1, True
-    with path.open("rb") as file:
-        chunk = file.read(_CHUNK)
-        encoding = next((encoding for bom, encoding in _BOMS if chunk.startswith(bom)), "utf-8")
-        decoder = codecs.getincrementaldecoder(encoding)()
-        while True:
-            try:
-                text = decoder.decode(chunk, final=not chunk)
-            except UnicodeDecodeError as error:
-                if b"\0" in chunk:
-                    raise DataError(f"{path.name} is not a text file.") from None
-                line = lines + error.object.count(b"\n", 0, error.start)
-                raise DataError(
-                    f"{path.name} is not UTF-8: line {line} holds the byte 0x{error.object[error.start]:02x}; "
-                    "save it as UTF-8."
-                ) from None
-            if "\0" in text:
-                raise DataError(f"{path.name} is not a text file.")
-            is_blank = is_blank and not text.strip()
-            lines += text.count("\n")
-            if not chunk:
-                break
-            chunk = file.read(_CHUNK)
-    if is_blank:
-        raise DataError(f"{path.name} is empty.")
-    return encoding
 
+    def __init__(self, lines: Iterator[tuple[int, str]]) -> None:
+        self._lines = lines
+        self.taken: list[tuple[int, str]] = []
 
-def _sniff(path: Path, encoding: str) -> str:
-    """The delimiter that stands most often in the first line, outside quotes; a comma where none does."""
-    with path.open(encoding=encoding) as file:
-        first = next(line for line in file if line.strip())
-    bare = "".join(first.split('"')[::2])  # every other piece is within quotes
-    return max(DELIMITERS, key=bare.count)
+    @property
+    def begins(self) -> int:
+        """The line on which the present record begins."""
+        return self.taken[0][0] if self.taken else 1
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        taken = next(self._lines)
+        self.taken.append(taken)
+        return taken[1]

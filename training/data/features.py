@@ -12,6 +12,7 @@ from models.names import Names
 from training.data.cells import looks_like_a_date
 from training.data.column_choices import ColumnChoices
 from training.data.raw_column import RawColumn
+from training.data.typed_options import typed
 from training.data.values import Values, content_of, kind_of, missing_of
 
 # Below this many rows, whole numbers that count on from row to row are no sign of a row number.
@@ -161,7 +162,8 @@ def remark_on(name: str, values: Values, choices: ColumnChoices) -> str | None:
             return f"looks like dates, such as {names[0]!r}, but is read as names: {_NO_FORM}"
         return None
     if values.dtype.kind == "f" and is_row_number(name, values):
-        return f"looks like an identifier or a row number, and is kept: if it is one, leave it out (--drop {name})."
+        drop = typed("--drop", name)
+        return f"looks like an identifier or a row number, and is kept: if it is one, leave it out ({drop})."
     return None
 
 

@@ -9,6 +9,7 @@ import pyarrow.parquet
 
 from models.errors import DataError
 from training.data.table import Table
+from training.data.text_encoding import is_unicode
 
 
 def read_parquet(path: Path) -> Table:
@@ -17,17 +18,33 @@ def read_parquet(path: Path) -> Table:
     Raises:
         DataError: no readable table; the message names the file.
     """
+    return Table.from_arrow(read_columns(path, called=path.name), source=path.name)
+
+
+def read_columns(path: Path, *, called: str) -> pa.Table:
+    """Reads the columns of a Parquet file, with texts as dictionaries, which is how the file has them.
+
+    Args:
+        path: place of the file.
+        called: name of the file in messages.
+
+    Raises:
+        DataError: no readable file.
+    """
     try:
-        # ParquetFile rather than read_table, which would take part of the path for a partition's name.
-        with pyarrow.parquet.ParquetFile(path) as file:
-            texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
-        # A text that repeats is read once, which is how the file has it.
-        with pyarrow.parquet.ParquetFile(path, read_dictionary=texts) as file:
-            table = file.read()
+        if path.stat().st_size == 0:
+            raise DataError(f"{called} is empty.")
+        with path.open("rb") as opened:
+            # Arrow opens no file whose name is not Unicode.
+            place = path if is_unicode(str(path)) else opened
+            # ParquetFile rather than read_table, which would take part of the path for a partition's name.
+            with pyarrow.parquet.ParquetFile(place) as file:
+                texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
+            with pyarrow.parquet.ParquetFile(place, read_dictionary=texts) as file:
+                return file.read()
     except FileNotFoundError:
         raise DataError(f"there is no file {path}.") from None
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(f"{path.name} is not a sound Parquet file.") from error
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or 'it is damaged'}.") from error
-    return Table.from_arrow(table, source=path.name)
+    except pa.ArrowException as error:
+        raise DataError(f"{called} is not a sound Parquet file.") from error

@@ -26,6 +26,7 @@ from training.data.cells import in_order
 from training.data.extremes import without_extremes
 from training.data.split import Rows
 from training.data.training_table import TrainingTable
+from training.data.typed_options import typed
 
 Scaling = Literal["standard", "robust"]
 Values = NDArray[Any] | Names
@@ -193,7 +194,7 @@ class _Fit:
         if column.divisor < _LEAST_SPREAD:
             raise DataError(
                 f"column {name!r} varies by {column.divisor:.3g} only, too little for 32-bit floating point: give it "
-                f"another unit, or drop it (--drop {name})."
+                f"another unit, or drop it ({typed('--drop', name)})."
             )
         return replace(column, origin=column.fill) if _is_far(column.fill, column.divisor) else column
 
@@ -270,7 +271,7 @@ def _at(values: Values, rows: Rows) -> Values:
 
 def _check_any(name: str, values: int) -> None:
     if not values:
-        raise DataError(f"column {name!r} has no value in the training part: drop it (--drop {name}).")
+        raise DataError(f"column {name!r} has no value in the training part: drop it ({typed('--drop', name)}).")
 
 
 def _mean_and_std(values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from models.date_forms import ISO, NUMBER_FORMS, is_number_form
 from models.date_numbers import moments_of_numbers
 from models.errors import DataError
 from models.names import Names
+from training.data.arrow_types import is_plain
 from training.data.cells import categories_of, dates_in, encoded, iso_text, moments_of, names_of, values_of
 from training.data.column_choices import ColumnChoices
 from training.data.date_columns import DateTexts, option
@@ -25,6 +26,7 @@ from training.data.number_dates import form_of_numbers, forms_for
 from training.data.number_texts import PLAIN, Marks, numbers_in, plain_numbers_in
 from training.data.table import Table
 from training.data.text_numbers import SHARE_OF_A_KIND, TextNumbers, reading_remark
+from training.data.typed_options import typed
 from training.data.values import Values
 
 # A standard deviation of so many steps loses 0.03 % of the variance to rounding.
@@ -104,7 +106,8 @@ class RawColumn:
         # Where another kind is forced, a column is not asked whether it is this one.
         if self.name not in choices.date and form is None:
             numbers = self.numbers(
-                forced=self.name in choices.numeric, remedy=f"read the column as names (--categorical {self.name})"
+                forced=self.name in choices.numeric,
+                remedy=f"read the column as names ({typed('--categorical', self.name)})",
             )
             if numbers is not None:
                 if self.name not in choices.numeric:
@@ -117,7 +120,7 @@ class RawColumn:
                 return numbers if marks is None else marks
         dates = self.dates(
             forced=self.name in choices.date or form is not None,
-            remedy=f"read the column as names (--categorical {self.name})",
+            remedy=f"read the column as names ({typed('--categorical', self.name)})",
             form=form,
         )
         if dates is not None:
@@ -184,8 +187,7 @@ class RawColumn:
         )
 
     def _nameable(self) -> pa.Array:
-        kind = self.cells.type
-        if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        if not is_plain(self.cells.type):
             raise self._of_no_kind()
         return self._table.with_texts(self.name)
 
@@ -354,7 +356,7 @@ class RawColumn:
     def check_has_values(self) -> None:
         """Refuses a column that is all gaps."""
         if self.count_missing() == len(self):
-            raise DataError(f"{self.called} has no value at all: drop it (--drop {self.name}).")
+            raise DataError(f"{self.called} has no value at all: drop it ({typed('--drop', self.name)}).")
 
     def check_complete(self, remedy: str = "fill it in or remove the row") -> None:
         """Refuses a column with a gap."""
@@ -507,9 +509,13 @@ class RawColumn:
             is_read[:] = True
 
     def _of_no_kind(self) -> DataError:
+        if self.role == "column":
+            remedy = f"drop it ({typed('--drop', self.name)})"
+        else:
+            remedy = f"name another column as the {self.role} (--{self.role})"
         return DataError(
             f"{self.called} holds {self.cells.type}, which is neither numbers nor names nor dates: "
-            f"convert it, or drop it (--drop {self.name})."
+            f"convert it, or {remedy}."
         )
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from models.cell_text import is_missing, tidy
 from models.errors import DataError
+from training.data.arrow_types import plain_column
 from training.data.cells import bare_cells, encoded
 from training.data.mark_evidence import NOTHING, Decision, MarkEvidence, decide, evidence_of
 from training.data.number_texts import Marks
@@ -158,8 +159,8 @@ class Table:
         return cls(
             source=source,
             columns={
-                name: _bare(_array(column), f"Column {name!r} of {source}", notes)
-                for name, column in zip(names, table.columns, strict=True)
+                name: _typed(column, field, f"Column {name!r} of {source}", notes)
+                for name, column, field in zip(names, table.columns, table.schema, strict=True)
                 if not _PANDAS_INDEX.fullmatch(name)
             },
             notes=tuple(notes),
@@ -176,10 +177,24 @@ class Table:
         check_names(names, source=source)
         try:
             arrow = pa.Table.from_pandas(frame.set_axis(names, axis="columns"), preserve_index=False)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
-            reason = str(error.args[-1] if error.args else error).rstrip(".")
-            raise DataError(f"{source} has a column of mixed types: {reason}.") from error
+        except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:
+            reason = " ".join(str(error.args[0] if error.args else error).split())[:200].rstrip(".")
+            at_fault = next(
+                (repr(name) for i, name in enumerate(names) if not _is_held(frame.iloc[:, i])), "one of them"
+            )
+            raise DataError(
+                f"{source} has a column of mixed types, or of a type that is not read, {at_fault}: {reason}."
+            ) from error
         return cls.from_arrow(arrow, source=source)
+
+
+def _is_held(column: Any) -> bool:
+    """Whether Arrow can hold a column of pandas."""
+    try:
+        pa.Array.from_pandas(column)
+    except (pa.ArrowException, OverflowError, TypeError, ValueError):
+        return False
+    return True
 
 
 def check_names(names: Iterable[str], *, source: str, passed_over: Container[int] = ()) -> None:
@@ -202,6 +217,13 @@ def check_names(names: Iterable[str], *, source: str, passed_over: Container[int
         if name in seen:
             raise DataError(f"column {name!r} stands twice in {source}, as column {seen[name]} and column {position}.")
         seen[name] = position
+
+
+def _typed(column: pa.ChunkedArray, field: pa.Field, called: str, notes: list[str]) -> pa.Array:
+    column, told = plain_column(column, field)
+    if told is not None:
+        notes.append(f"{called} {told}")
+    return _bare(_array(column), called, notes)
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:

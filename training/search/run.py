@@ -43,6 +43,9 @@ def search(
     decimal: str | None = None,
     thousands: str | None = None,
     missing_values: Any = (),
+    encoding: str | None = None,
+    skip_lines: int = 0,
+    comment: str | None = None,
     test: Any = None,
     space: SearchSpace | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -60,6 +63,9 @@ def search(
         decimal: decimal mark of numbers that are texts, as in `fit`.
         thousands: mark between their thousands, as in `fit`.
         missing_values: values that stand for missing, as in `fit`.
+        encoding: of a CSV file, as in `fit`.
+        skip_lines: number of lines before a CSV file's header, as in `fit`.
+        comment: beginning of a CSV file's lines that are passed over, as in `fit`.
         test: a second table, whose rows are the test part, as in `fit`.
         space: what varies; the recipe's own space if None, without what `settings` fix.
         settings: fields of `TrainConfig` that do not vary; for a built-in dataset, over its own.
@@ -78,6 +84,9 @@ def search(
         decimal=decimal,
         thousands=thousands,
         missing_values=missing_values,
+        encoding=encoding,
+        skip_lines=skip_lines,
+        comment=comment,
         test=test,
         settings=dict(settings or {}),
     )

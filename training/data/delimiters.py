@@ -1,0 +1,205 @@
+"""The delimiter of a text table, found out from its first lines: that by which all of them have as many cells."""
+
+from __future__ import annotations
+
+import csv
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from models.errors import DataError
+from training.data.text_file import BLANK, DIVIDED, TextFile
+from training.data.typed_options import typed
+
+DELIMITERS = (",", ";", "\t", "|")
+
+_LINES, _CHARACTERS = 200, 1 << 20  # of a file, at most, but never less than its first two lines
+_MOST_CELL = 2**31 - 1  # characters; csv's own limit of 131,072 would hide what stands behind a long cell
+_EXCEL_HINT = re.compile(r'"?sep=([,;|\t])"?[,;|\t]*[\r\n]*')  # a first line that tells Excel the delimiter
+_RARE = (":", "~", "^", "!", "&", "\x01", "\x1f")  # what divides cells in some programs' files; \x01 in Hive's
+_COMMENTS = ("#", "%", "//", "--")  # what lines begin with that are no rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sample:
+    """The first lines of a file.
+
+    Attributes:
+        numbers: number of each line in the file.
+        lines: lines with text.
+        is_cut: whether the file goes on.
+    """
+
+    numbers: tuple[int, ...]
+    lines: tuple[str, ...]
+    is_cut: bool
+
+    def widths(self, delimiter: str) -> list[int]:
+        """The number of cells of each record; one that is cut at the end of the sample does not count."""
+        with long_cells():
+            reader = csv.reader(self.lines, delimiter=delimiter, skipinitialspace=True)
+            found = [len(record) for record in reader if record]
+        return found[:-1] if self.is_cut and len(found) > 2 else found
+
+    def is_padded(self, delimiter: str) -> bool:
+        """Whether blanks stand between a delimiter and a quote."""
+        return any(re.search(rf'{re.escape(delimiter)} +"', line) for line in self.lines)
+
+    def shows(self, delimiter: str) -> int:
+        """How often the first line has a delimiter outside quotes."""
+        return "".join(self.lines[0].split('"')[::2]).count(delimiter)  # every other piece is within quotes
+
+
+def divided(file: TextFile) -> tuple[TextFile, str]:
+    """Finds the delimiter of a file where the user names none.
+
+    It is the one by which the first lines all have the same number of cells, and more than one. Where the first line
+    has none, runs of blanks are tried. Else the reader names the line at fault.
+
+    Returns:
+        The file as it is to be read, and the delimiter of its lines then.
+
+    Raises:
+        DataError: two delimiters divide all lines alike, or the header seems to stand further below.
+    """
+    given = file.format.delimiter
+    if given == BLANK:
+        return _with_blanks(file) or file.with_blanks_divided(), DIVIDED
+    sample = _sample_of(file)
+    if given is not None:
+        return _unpadded(file, sample, given)
+    if hint := _EXCEL_HINT.fullmatch(sample.lines[0]):
+        return file.without_lines(sample.numbers[0]), hint[1]
+    widths = {delimiter: sample.widths(delimiter) for delimiter in DELIMITERS}
+    alike = [delimiter for delimiter, found in widths.items() if found[0] > 1 and len(set(found)) == 1]
+    if len(alike) == 1:
+        return _unpadded(file, sample, alike[0])
+    if alike:
+        shown = " or ".join(f"by {_shown(one)} into {widths[one][0]} cells" for one in alike)
+        options = " or ".join(_option(one) for one in alike)
+        raise DataError(f"{file.path.name}: all lines can be divided {shown}: say which it is ({options}).")
+    # A tab may be one of the blanks.
+    if not any(map(sample.shows, set(DELIMITERS) - {DIVIDED})) and (with_blanks := _with_blanks(file)):
+        return with_blanks, DIVIDED
+    if not any(_commonest(found)[1] for found in widths.values()):
+        widths[BLANK] = _sample_of(file.with_blanks_divided()).widths(DIVIDED)
+    _check_first_line(file, sample, widths)
+    _check_rare_delimiters(file, sample)
+    return _unpadded(file, sample, max(DELIMITERS, key=lambda one: (_agreeing(widths[one]), sample.shows(one))))
+
+
+@contextmanager
+def long_cells() -> Iterator[None]:
+    """Within it, the csv module reads cells of any length."""
+    limit = csv.field_size_limit(_MOST_CELL)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
+
+
+def comment_hint(line: str) -> str:
+    """What to advise where a line looks like a comment, as the rest of a sentence; empty where it does not."""
+    mark = next((mark for mark in _COMMENTS if line.lstrip().startswith(mark)), None)
+    return "" if mark is None else f"; if it is a comment, say so ({typed('--comment', mark)})"
+
+
+def _with_blanks(file: TextFile) -> TextFile | None:
+    """The file as blanks divide it; None where they do not divide its lines alike."""
+    by_blanks = file.with_blanks_divided()
+    sample = _sample_of(by_blanks)
+    widths = sample.widths(DIVIDED)
+    others = set(widths[1:])
+    if widths[0] > 1 and others == {widths[0] + 1} and not sample.lines[0].startswith(_COMMENTS):
+        return file.with_blanks_divided(lacks_name=True)  # R gives the column of row names no name
+    return by_blanks if widths[0] > 1 and others <= {widths[0]} else None
+
+
+def _unpadded(file: TextFile, sample: _Sample, delimiter: str) -> tuple[TextFile, str]:
+    return (file.with_blanks_before_quotes_cut(delimiter) if sample.is_padded(delimiter) else file), delimiter
+
+
+def _check_rare_delimiters(file: TextFile, sample: _Sample) -> None:
+    """Refuses a file of one column that a character divides which seldom is a delimiter.
+
+    Raises:
+        DataError: names the character and the option.
+    """
+    if len(sample.lines) < 2 or any(map(sample.shows, DELIMITERS)):
+        return
+    for rare in _RARE:
+        widths = set(sample.widths(rare))
+        if len(widths) == 1 and min(widths) > 1:
+            raise DataError(
+                f"{file.path.name}: {rare!r} divides all lines into {min(widths)} cells: if it is the delimiter, say "
+                f"so ({_option(rare)})."
+            )
+
+
+def _check_first_line(file: TextFile, sample: _Sample, widths: dict[str, list[int]]) -> None:
+    """Refuses a file that begins with lines of another kind than those that follow.
+
+    Raises:
+        DataError: names the line on which the header seems to stand, and the option that passes over the others.
+    """
+    for delimiter in sorted(widths, key=lambda one: -_commonest(widths[one])[1]):
+        found, (usual, _) = widths[delimiter], _commonest(widths[delimiter])
+        begins = next((i for i in range(len(found)) if set(found[i:]) == {usual}), len(found))
+        # A quoted line end would make more lines than records: then the line of the header is not known.
+        if usual < 2 or not 0 < begins < len(found) - 1 or len(found) < len(sample.lines) - 1:
+            continue
+        first, line = sample.lines[0].strip()[:60], sample.numbers[begins]
+        mark = next((mark for mark in _COMMENTS if first.startswith(mark)), None)
+        if mark is None and found[0] > 1 and delimiter != BLANK:
+            continue
+        if mark is not None and not any(text.lstrip().startswith(mark) for text in sample.lines[begins:]):
+            remedy = f"If such lines are comments, say so ({typed('--comment', mark)})"
+        else:
+            remedy = f"If the table begins there, say so (--skip-lines {line - 1})"
+        cells = "1 cell" if found[0] == 1 else f"{found[0]} cells"
+        raise DataError(
+            f"{file.path.name}: its first line {first!r} has {cells}, but from line {line} on each has {usual}, "
+            f"divided by {_shown(delimiter)}. {remedy}."
+        )
+
+
+def _sample_of(file: TextFile) -> _Sample:
+    numbers: list[int] = []
+    lines: list[str] = []
+    length = 0
+    is_cut = False
+    for number, line in file.lines():
+        if not line.strip():
+            continue
+        if is_cut := len(lines) == _LINES or (length > _CHARACTERS and len(lines) > 1):
+            break
+        numbers.append(number)
+        lines.append(line)
+        length += len(line)
+    if not lines:
+        raise DataError(f"{file.path.name} has no line with text behind those that are passed over.")
+    return _Sample(numbers=tuple(numbers), lines=tuple(lines), is_cut=is_cut)
+
+
+def _commonest(widths: Sequence[int]) -> tuple[int, int]:
+    """The commonest width of more than one cell, and how many records have it."""
+    return max(Counter(width for width in widths if width > 1).items(), key=lambda pair: pair[1], default=(0, 0))
+
+
+def _agreeing(widths: Sequence[int]) -> int:
+    """How many records have as many cells as the first, if that has more than one."""
+    return widths.count(widths[0]) if widths[0] > 1 else 0
+
+
+def _shown(delimiter: str) -> str:
+    return {DIVIDED: "tab", BLANK: "blanks"}.get(delimiter, repr(delimiter))
+
+
+def _option(delimiter: str) -> str:
+    """The option that names a delimiter, as a shell takes it."""
+    if delimiter == DIVIDED:
+        return "--delimiter tab"
+    return f"--delimiter {shlex.quote(delimiter) if delimiter.isprintable() else f'${delimiter!r}'}"

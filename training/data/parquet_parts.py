@@ -1,0 +1,298 @@
+"""A folder or a pattern of Parquet files, as Spark, Dask and Hive write them → one table.
+
+Folders of the name KEY=VALUE between the root and a file are a column of it. What begins with `_` or a dot is no part.
+"""
+
+from __future__ import annotations
+
+import bisect
+import glob
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.errors import DataError
+from training.data.parquet_file import read_columns
+from training.data.table import Table
+
+PARQUET_SUFFIXES = (".parquet", ".pq", ".parq")
+
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
+# What keeps old rows beside those that count, and a list of which do.
+_LAKES = {"_delta_log": "a Delta Lake table", ".hoodie": "a Hudi table"}
+_SHOWN = 3  # files in a message
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """One file of a table.
+
+    Attributes:
+        path: place of the file.
+        called: path below the root.
+        keys: value by key of the folders between, None where there is none.
+    """
+
+    path: Path
+    called: str
+    keys: dict[str, str | None]
+
+
+def is_pattern(source: str) -> bool:
+    """Whether a source is a pattern of names rather than a name."""
+    return glob.has_magic(source) and not Path(source).exists()
+
+
+def read_parts(source: str | Path) -> Table:
+    """Reads all Parquet files of a folder, or of a pattern, as one table.
+
+    Args:
+        source: a folder, with all that lies below it, or a pattern such as `parts/*.parquet`.
+
+    Raises:
+        DataError: no Parquet file, files that do not go together, or a table that a list of its files belongs to.
+    """
+    called = Path(source).name or str(source)
+    if is_pattern(str(source)):
+        root, found = _matching(str(source))
+        called = str(source)
+    else:
+        root, found = Path(source), list(_files(Path(source)))
+    notes: list[str] = []
+    parts = _parts(root, sorted(found, key=_natural), called, notes)
+    tables = [_with_keys(part, read_columns(part.path, called=f"{part.called} of {called}")) for part in parts]
+    _check_keys(parts, called)
+    table = Table.from_arrow(_typed_keys(_together(parts, tables, called, notes), parts), source=called)
+    notes.append(f"{called} was read as one table of {len(parts)} file{'s' if len(parts) > 1 else ''}.")
+    ends: list[int] = []
+    for one in tables:
+        ends.append(one.num_rows + (ends[-1] if ends else 0))
+    return replace(table, notes=(*notes, *table.notes), locate=lambda row: _place(row, ends, parts))
+
+
+def _place(row: int, ends: Sequence[int], parts: Sequence[_Part]) -> str:
+    part = bisect.bisect_right(ends, row)
+    begins = ends[part - 1] if part else 0
+    return f"row {row - begins} of {parts[part].called} (counting from 0)"
+
+
+def _matching(pattern: str) -> tuple[Path, list[Path]]:
+    """The root of a pattern, which is what stands before its first wildcard, and the files that match."""
+    found: list[Path] = []
+    for match in glob.iglob(pattern, recursive=True):  # noqa: PTH207  # Path.glob takes no absolute pattern
+        path = Path(match)
+        found += _files(path) if path.is_dir() else [] if _is_hidden(path.name) else [path]
+    parents = Path(pattern).parts
+    fixed = next(i for i, part in enumerate(parents) if glob.has_magic(part))
+    return Path(*parents[:fixed]), sorted(set(found))
+
+
+def _files(folder: Path) -> Iterable[Path]:
+    """All files below a folder that are not hidden.
+
+    Raises:
+        DataError: the folder cannot be read, or has old rows among its files.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from error
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        for name, what in _LAKES.items():
+            if name in folders:
+                raise _old_rows(folder, what)
+        if "metadata" in folders and any((Path(place) / "metadata").glob("*.metadata.json")):
+            raise _old_rows(folder, "an Iceberg table")
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        yield from (Path(place) / name for name in names if not _is_hidden(name))
+
+
+def _old_rows(folder: Path, what: str) -> DataError:
+    return DataError(
+        f"{folder} is {what}: among its files are rows that were deleted or replaced. Write its present rows to a "
+        "Parquet file, and name that."
+    )
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(("_", ".")) and "=" not in name
+
+
+def _parts(root: Path, found: Sequence[Path], called: str, notes: list[str]) -> list[_Part]:
+    """The Parquet files among those that were found.
+
+    Raises:
+        DataError: there are none.
+    """
+    parts = [path for path in found if is_parquet(path)]
+    others = [str(path.relative_to(root)) for path in found if path not in set(parts)]
+    shown = f"{', '.join(others[:_SHOWN])}{f' and {len(others) - _SHOWN} more' if len(others) > _SHOWN else ''}"
+    if not parts:
+        if not others:
+            raise DataError(
+                f"no file matches {called!r}." if is_pattern(called) else f"{called} is a folder without a file in it."
+            )
+        raise DataError(
+            f"{called} has no Parquet file, but {shown}: only Parquet files are read as one table. Join CSV files to "
+            "one first, and name that."
+        )
+    if others:
+        notes.append(f"{called}: {shown} {'is' if len(others) == 1 else 'are'} not Parquet and passed over.")
+    return [_Part(path=path, called=str(path.relative_to(root)), keys=_keys(path.relative_to(root))) for path in parts]
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet, by its name or by its first bytes."""
+    if path.suffix.lower() in PARQUET_SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PAR1"
+    except OSError:
+        return False
+
+
+def _keys(path: Path) -> dict[str, str | None]:
+    pairs = (folder.partition("=") for folder in path.parts[:-1] if "=" in folder)
+    return {unquote(key): None if value == _NO_VALUE else unquote(value) for key, _, value in pairs}
+
+
+def _check_keys(parts: Sequence[_Part], called: str) -> None:
+    for part in parts[1:]:
+        if list(part.keys) != list(parts[0].keys):
+            raise DataError(
+                f"{called}: {parts[0].called} and {part.called} lie in folders of different keys, so they are not one "
+                "table: name the folder of one table."
+            )
+
+
+def _with_keys(part: _Part, table: pa.Table) -> pa.Table:
+    """A part with a column of texts for each of its keys.
+
+    Raises:
+        DataError: the file has a column of this name that says something else.
+    """
+    for key, value in part.keys.items():
+        if key not in table.column_names:
+            cells = pa.repeat(pa.scalar(value, pa.string()), table.num_rows)
+            table = table.append_column(key, cells.dictionary_encode())
+            continue
+        own = pc.unique(table[key].cast(pa.string())).to_pylist()
+        if table.num_rows and own != [value]:
+            raise DataError(
+                f"{part.called}: its column {key!r} holds {own[0]!r}, but its folder says {value!r}: rename one "
+                "of them."
+            )
+    return table
+
+
+def _typed_keys(table: pa.Table, parts: Sequence[_Part]) -> pa.Table:
+    """The keys' columns as numbers where all their values are."""
+    for key in parts[0].keys:
+        values = [value for part in parts if (value := part.keys[key]) is not None]
+        kind = None
+        if values and all(_WHOLE.fullmatch(value) for value in values):
+            kind = pa.int64()
+        elif values and all(_NUMBER.fullmatch(value) for value in values):
+            kind = pa.float64()
+        if kind is not None and pa.types.is_dictionary(table.schema.field(key).type):
+            place = table.column_names.index(key)
+            table = table.set_column(place, key, table[key].cast(pa.string()).cast(kind))
+    return table
+
+
+def _together(parts: Sequence[_Part], tables: Sequence[pa.Table], called: str, notes: list[str]) -> pa.Table:
+    """The parts as one table; a column that some parts lack has gaps there, and a note says so.
+
+    Raises:
+        DataError: a column has types that do not go together.
+    """
+    first: dict[str, tuple[_Part, pa.DataType]] = {}
+    for part, table in zip(parts, tables, strict=True):
+        for field in table.schema:
+            kind = _plain(field.type)
+            other, known = first.setdefault(field.name, (part, kind))
+            if not _go_together(kind, known):
+                raise DataError(
+                    f"{called}: column {field.name!r} holds {kind} in {part.called} and {known} in {other.called}: "
+                    "convert one of them."
+                )
+            if pa.types.is_null(known):
+                first[field.name] = (part, kind)
+    for name in first:
+        lacking = [part.called for part, table in zip(parts, tables, strict=True) if name not in table.column_names]
+        if lacking:
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            notes.append(f"Column {name!r} of {called} is not in {lacking[0]}{more}: its rows have gaps there.")
+    kinds = {
+        name: _joint([field.type for table in tables for field in table.schema if field.name == name]) for name in first
+    }
+    return pa.concat_tables([_cast(table, kinds) for table in tables], promote_options="default")
+
+
+def _joint(kinds: Sequence[pa.DataType]) -> pa.DataType:
+    """The type that holds the cells of all these types, which go together."""
+    known = [kind for kind in kinds if not pa.types.is_null(_plain(kind))] or list(kinds)
+    if all(kind.equals(known[0]) for kind in known):
+        return known[0]
+    plain = [_plain(kind) for kind in known]
+    if all(kind.equals(plain[0]) for kind in plain):
+        return plain[0]
+    if all(pa.types.is_integer(kind) and kind != pa.uint64() for kind in plain):
+        return pa.int64()
+    if pa.types.is_timestamp(plain[0]) or pa.types.is_date(plain[0]):
+        return pa.timestamp("us", getattr(plain[0], "tz", None))
+    return pa.large_string() if _is_text(plain[0]) else pa.float64()
+
+
+def _cast(table: pa.Table, kinds: dict[str, pa.DataType]) -> pa.Table:
+    for i, field in enumerate(table.schema):
+        if not field.type.equals(kinds[field.name]):
+            cells = table[i].cast(_plain(field.type)) if pa.types.is_dictionary(field.type) else table[i]
+            kind = _plain(kinds[field.name])  # no cell is a dictionary of nulls
+            table = table.set_column(i, pa.field(field.name, kind), cells.cast(kind, safe=False))
+            if kind != kinds[field.name]:
+                table = table.set_column(i, field.name, table[i].dictionary_encode().cast(kinds[field.name]))
+    return table
+
+
+def _go_together(one: pa.DataType, other: pa.DataType) -> bool:
+    """Whether cells of two types can be one column without a cell that changes its meaning."""
+    if one.equals(other) or pa.types.is_null(one) or pa.types.is_null(other):
+        return True
+    if _is_text(one):
+        return _is_text(other)
+    if _is_number(one):
+        return _is_number(other)
+    is_moment = all(pa.types.is_timestamp(kind) or pa.types.is_date(kind) for kind in (one, other))
+    return is_moment and getattr(one, "tz", None) == getattr(other, "tz", None)
+
+
+def _plain(kind: Any) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """A path's order among others, with part.2 before part.10."""
+    return [
+        (int(piece), "") if piece.isdecimal() and piece.isascii() else (-1, piece)
+        for piece in re.split(r"([0-9]+)", str(path))
+        if piece
+    ]

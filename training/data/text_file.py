@@ -1,0 +1,298 @@
+"""A text file: compressed or not, in any encoding, read as lines with their numbers or as a stream of bytes for Arrow.
+
+The compression is told by the first bytes, not by the name. Lines that the user passes over are left out here, so that
+every reader of the file sees the same lines.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import itertools
+import lzma
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from models.errors import DataError
+from training.data.text_encoding import check_is_no_markup, encoding_of, is_unicode, not_encoded, not_text
+from training.data.text_format import TextFormat
+
+BLANK = " "  # as a delimiter: any run of blanks
+DIVIDED = "\t"  # what stands for a run of blanks once it is read
+
+_CHUNK = 1 << 22  # bytes
+_LINES = 4_096  # lines that are encoded at a time
+_COMPRESSIONS = (
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"BZh", "bz2"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\xfd7zXZ\x00", "xz"),
+)
+_ENDS = re.compile(r"\r\n|\n|\r")
+# A run of blanks, or a quoted cell, within which blanks are text. A quote within a cell is a character like others.
+_BLANK_RUN = re.compile(r'(?<![^ \t])"(?:[^"]|"")*"|[ \t]+')
+# What stands before a quote that begins a cell; of a doubled quote, the second opens the cell again.
+_CONTROLS = re.compile("[\x80-\x9f]")
+_OPENS = frozenset(',;|\t "')
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextFile:
+    """A readable text file.
+
+    Attributes:
+        path: place of the file.
+        compression: gzip, zstd, bz2, lz4 or xz; None where the file is not compressed.
+        encoding: character encoding.
+        size: bytes of the text, unpacked.
+        text_lines: number of lines that are not empty.
+        format: what the user says of the file.
+        divides_blanks: whether a run of blanks becomes one tab, and blanks at both ends of a line go.
+        lacks_name: whether the header, so divided, lacks the name of the first column, which then becomes empty.
+        padded_after: delimiter behind which blanks before a quote go; None where they do not.
+        notes: sentences on the encoding for the user.
+    """
+
+    path: Path
+    compression: str | None
+    encoding: str
+    size: int
+    text_lines: int
+    format: TextFormat
+    divides_blanks: bool = False
+    lacks_name: bool = False
+    padded_after: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def with_blanks_divided(self, *, lacks_name: bool = False) -> TextFile:
+        """The same file, with tabs in the place of runs of blanks."""
+        return replace(self, divides_blanks=True, lacks_name=lacks_name)
+
+    def with_blanks_before_quotes_cut(self, delimiter: str) -> TextFile:
+        """The same file, in which `, "x, y"` is the quoted cell that was meant."""
+        return replace(self, padded_after=delimiter)
+
+    def without_lines(self, count: int) -> TextFile:
+        """The same file without its first lines."""
+        return replace(self, format=replace(self.format, skip_lines=count))
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """Every line with its end and its number, counted from 1 in the file, less those that are passed over."""
+        comment, lacks_name = self.format.comment, self.lacks_name
+        # Quoted cells are passed over whole, so that such blanks within them stay.
+        padding = re.compile(rf'"(?:[^"]|"")*"|(?<={re.escape(self.padded_after or ",")}) +(?=")')
+        is_quoted = False
+        with self._opened() as file, _text(file, self.encoding) as text:
+            for number, line in enumerate(text, start=1):
+                if number <= self.format.skip_lines:
+                    continue
+                if comment is not None:
+                    if not is_quoted and line.lstrip().startswith(comment):
+                        continue
+                    is_quoted = ends_quoted(line, is_quoted)
+                if self.divides_blanks:
+                    line = _divided(line)
+                    if lacks_name and line.strip():
+                        line, lacks_name = DIVIDED + line, False
+                elif self.padded_after is not None:
+                    line = padding.sub(lambda found: found[0].lstrip(" "), line)
+                yield number, line
+
+    @contextmanager
+    def stream(self) -> Iterator[tuple[Any, str]]:
+        """The file for Arrow: a stream of bytes and its encoding."""
+        if self._is_rewritten:
+            # Arrow may still read ahead in a thread when it is let go, so the lines are closed by who drops them last.
+            yield pa.PythonFile(_Utf8Stream(self.lines()), mode="r"), "utf-8"
+            return
+        with self._opened() as file:
+            yield file, "utf-8" if self.encoding == "utf-8-sig" else self.encoding
+
+    @property
+    def _is_rewritten(self) -> bool:
+        is_shorter = self.format.skip_lines > 0 or self.format.comment is not None
+        return is_shorter or self.divides_blanks or self.padded_after is not None
+
+    def _opened(self) -> Any:
+        return _opened(self.path, self.compression)
+
+
+def open_text_file(path: Path, text_format: TextFormat) -> TextFile:
+    """Reads a file through once, and tells how it is written.
+
+    Raises:
+        DataError: the file cannot be read, is empty, is no text, or is no text in its encoding.
+    """
+    try:
+        if path.is_dir():
+            raise DataError(f"{path} cannot be read as CSV: it is a folder.")
+        return _checked(path, text_format)
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}.") from None
+    except (OSError, EOFError, lzma.LZMAError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+        raise DataError(f"{path} cannot be read: {reason}.") from error
+
+
+def compression_of(path: Path) -> str | None:
+    """The compression that a file's first bytes tell."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    return next((name for magic, name in _COMPRESSIONS if head.startswith(magic)), None)
+
+
+def ends_quoted(line: str, is_quoted: bool) -> bool:
+    """Whether a quoted cell is open after a line.
+
+    Args:
+        line: the line.
+        is_quoted: whether one is open before it.
+    """
+    at = line.find('"')
+    while at >= 0:
+        is_quoted = not is_quoted and (at == 0 or line[at - 1] in _OPENS)
+        at = line.find('"', at + 1)
+    return is_quoted
+
+
+def _opened(path: Path, compression: str | None) -> Any:
+    if compression == "xz":
+        return lzma.open(path)
+    # Arrow opens no file whose name is not Unicode.
+    file = pa.OSFile(str(path)) if is_unicode(str(path)) else path.open("rb")
+    return file if compression is None else pa.CompressedInputStream(file, compression)
+
+
+@contextmanager
+def _text(file: Any, encoding: str) -> Iterator[io.TextIOWrapper]:
+    text = io.TextIOWrapper(file, encoding=encoding, newline="")
+    try:
+        yield text
+    finally:
+        text.detach()  # the file is its opener's to close
+
+
+def _checked(path: Path, text_format: TextFormat) -> TextFile:
+    compression = compression_of(path)
+    counted = _Counted()
+    has_controls = False  # whether an ISO encoding finds control characters, where Windows has € and quotes
+    is_other = False  # whether the text is sound UTF-8 beyond ASCII, although it is read in another encoding
+    with _opened(path, compression) as file:
+        chunk = file.read(_CHUNK)
+        encoding = encoding_of(path, chunk, text_format)
+        as_utf8 = None if encoding.startswith("utf") else codecs.getincrementaldecoder("utf-8")()
+        decoder = codecs.getincrementaldecoder(encoding)()
+        while True:
+            try:
+                text = decoder.decode(chunk, final=not chunk)
+            except UnicodeDecodeError as error:
+                raise not_encoded(path, chunk, error, counted.lines, encoding, text_format) from None
+            if "\0" in text:
+                line = counted.lines + text.count("\n", 0, text.index("\0"))
+                raise not_text(path, chunk, line)
+            has_controls = has_controls or (encoding.startswith("iso8859") and _CONTROLS.search(text) is not None)
+            if counted.is_blank:
+                check_is_no_markup(path, text)
+            counted.add(text)
+            if as_utf8 is not None:
+                try:
+                    is_other |= not as_utf8.decode(chunk, final=not chunk).isascii()
+                except UnicodeDecodeError:
+                    as_utf8 = None
+            if not chunk:
+                break
+            chunk = file.read(_CHUNK)
+    if counted.is_blank:
+        raise DataError(f"{path.name} is empty.")
+    notes = []
+    if as_utf8 is not None and is_other:
+        notes.append(
+            f"{path.name} is sound UTF-8, but was read as {encoding}, as asked: if letters look odd, do not ask."
+        )
+    if has_controls:
+        notes.append(
+            f"{path.name} holds control characters when it is read as {encoding}: if € or quotes are missing, it is in "
+            "cp1252 (--encoding cp1252)."
+        )
+    return TextFile(
+        path=path,
+        compression=compression,
+        encoding=encoding,
+        size=counted.size,
+        text_lines=counted.text_lines,
+        format=text_format,
+        notes=tuple(notes),
+    )
+
+
+class _Counted:
+    """What a text has so far.
+
+    Attributes:
+        lines: number of the line that is being read, from 1.
+        size: bytes in UTF-8 at most.
+        is_blank: whether there is white space only.
+    """
+
+    def __init__(self) -> None:
+        self.lines = 1
+        self.size = 0
+        self.is_blank = True
+        self._ended = 0  # lines that are not empty, less the one that is being read
+        self._is_begun = False  # whether the line that is being read is not empty
+
+    @property
+    def text_lines(self) -> int:
+        """Number of lines that are not empty."""
+        return self._ended + self._is_begun
+
+    def add(self, text: str) -> None:
+        """Takes the next piece of the text."""
+        self.size += len(text) if text.isascii() else 4 * len(text)
+        self.is_blank = self.is_blank and not text.strip()
+        first, *others = _ENDS.split(text) if "\r" in text else text.split("\n")
+        self._is_begun = self._is_begun or bool(first)
+        if others:
+            self.lines += text.count("\n")
+            self._ended += self._is_begun + sum(map(bool, others[:-1]))
+            self._is_begun = bool(others[-1])
+
+
+class _Utf8Stream(io.RawIOBase):
+    """Lines as a stream of bytes, a few thousand of them at a time."""
+
+    def __init__(self, lines: Iterator[tuple[int, str]]) -> None:
+        self._lines = lines
+        self._left = b""
+
+    def readable(self) -> bool:
+        """Says that the stream is read from."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next `size` bytes, or all that are left."""
+        pieces, length = [self._left], len(self._left)
+        while size < 0 or length < size:
+            some = list(itertools.islice(self._lines, _LINES))
+            if not some:
+                break
+            pieces.append("".join(line for _, line in some).encode())
+            length += len(pieces[-1])
+        whole = b"".join(pieces)
+        size = length if size < 0 else size
+        self._left = whole[size:]
+        return whole[:size]
+
+
+def _divided(line: str) -> str:
+    """A line with one tab for each run of blanks outside quotes, and none at its ends."""
+    text = line.rstrip("\r\n")
+    end = line[len(text) :]
+    return _BLANK_RUN.sub(lambda run: run[0] if run[0][0] == '"' else DIVIDED, text.strip(" \t")) + end
