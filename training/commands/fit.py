@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.cell_text import MISSING_TEXTS
-from models.store import ModelVersion
+from models.store import ModelVersion, Store
 from training.commands import options
 from training.commands.options import CommandLine
 from training.commands.settings import add_settings, settings_of
@@ -31,6 +31,7 @@ from training.reporting.files import CARD_FILE, REPORT_FILE, write_report
 from training.reporting.tensorboard import tensorboard_log
 from training.resume import ResumeFile
 from training.sources import model_name
+from training.task_change import with_task_change
 
 _DATASET_LINES = "\n".join(f"  {entry.name:<14} {entry.about}" for entry in DATASETS.values())
 
@@ -111,6 +112,7 @@ def _run(arguments: argparse.Namespace) -> None:
         **table_of(arguments),
         **settings_of(arguments),
     )
+    model = with_task_change(model, Store(arguments.store))
     published = model.publish(arguments.store)
     comparison = _compare(errors, model) if arguments.baselines else None
     files = _report(errors, model, published, comparison) if arguments.report else {}

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from models.errors import ConfigError
+from models.store import Store
 from training.commands import options
 from training.commands.settings import settings_of
 from training.commands.table import table_of
@@ -23,6 +25,7 @@ from training.search.population_plot import draw_population
 from training.search.population_result import PopulationResult
 from training.search.population_tables import sentences, standings_table
 from training.sources import read_table
+from training.task_change import with_task_change
 
 PLOT, RECORD = "population.svg", "population.json"
 
@@ -76,6 +79,8 @@ def run_population(arguments: argparse.Namespace) -> None:
                 on_epoch=on_epoch,
                 should_stop=should_stop,
             )
+        if not arguments.no_publish:
+            result = replace(result, model=with_task_change(result.model, Store(arguments.store)))
         published = None if arguments.no_publish else str(result.publish(arguments.store))
         told = json.dumps(result.to_json() | {"model": published}, indent=2, allow_nan=False)
         (folder.path / RECORD).write_text(told + "\n", encoding="utf-8")

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args
@@ -36,6 +37,7 @@ from training.search.strategies import Pruner, Sampler
 from training.search.tables import importance_table, ranking_table, sentences
 from training.search.trial import Metric, choose_metric
 from training.sources import read_table
+from training.task_change import task_change
 
 DEFAULT_FOLDER = "searches"
 # Not argparse's, so that one can tell what was asked for: a population has none of them.
@@ -165,6 +167,8 @@ def _run(arguments: argparse.Namespace) -> None:
                 listener=listener,
                 should_stop=should_stop,
             )
+        if not arguments.no_publish and (change := task_change(Store(arguments.store), table.name, table)) is not None:
+            result = replace(result, notes=(change, *result.notes))
         published = None if arguments.no_publish else _publish(result, folder, Path(arguments.store))
         record = result.to_json() | {"model": published}
         (folder.path / "search.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -34,6 +34,9 @@ class ColumnChoices:
         keep_constant: whether features of one value are kept, and features that equal another: a table of pixels
             keeps its black border so.
         drop_missing_target: whether rows without a target are left out rather than refused.
+        drop_rare_classes: whether rows of classes that have too few to be split are left out rather than refused.
+        equal_rows: what a split by chance does with rows of equal features: `together` keeps them in one part,
+            `scatter` does not look at them; `auto` keeps them together unless they are likely to be equal by chance.
 
     Raises:
         DataError: choices that are none, or that contradict each other.
@@ -50,6 +53,8 @@ class ColumnChoices:
     unknown: Literal["refuse", "ignore"] = "ignore"
     keep_constant: bool = False
     drop_missing_target: bool = False
+    drop_rare_classes: bool = False
+    equal_rows: Literal["auto", "together", "scatter"] = "auto"
 
     def __post_init__(self) -> None:
         for name in _LISTS:
@@ -59,6 +64,8 @@ class ColumnChoices:
             object.__setattr__(self, name, tuple(tidy(column) for column in names))
         if self.unknown not in ("refuse", "ignore"):
             raise DataError(f"unknown must be refuse or ignore, got {self.unknown!r}.")
+        if self.equal_rows not in ("auto", "together", "scatter"):
+            raise DataError(f"equal_rows must be auto, together or scatter, got {self.equal_rows!r}.")
         self._check_kinds()
         self._check_roles()
 

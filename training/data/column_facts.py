@@ -12,8 +12,9 @@ from models.columns import CategoricalColumn, Column, DateColumn
 from models.errors import DataError
 from models.names import Names
 from training.data.column_choices import ColumnChoices
-from training.data.features import remark_on, useless
-from training.data.leaks import leak_of
+from training.data.equal_rows import RowHashes
+from training.data.features import add_feature, remark_on, useless
+from training.data.leaks import LeakSearch
 from training.data.preprocessing import Scaling, fit_schema
 from training.data.raw_column import RawColumn
 from training.data.row_roles import read_group, read_time, read_weight
@@ -60,7 +61,8 @@ class ColumnFacts:
 def facts_of(
     column: RawColumn,
     choices: ColumnChoices,
-    goal: Values | None,
+    leaks: LeakSearch | None,
+    hashes: RowHashes,
     seen: dict[tuple[str, bytes], str],
     scaling: Scaling,
     max_one_hot: int | None,
@@ -70,7 +72,8 @@ def facts_of(
     Args:
         column: the column.
         choices: the user's decisions.
-        goal: the target; None where there is none.
+        leaks: search for features that know the target, which takes this one; None where there is no target.
+        hashes: rows of the features so far; takes this one.
         seen: the features so far by their content; takes this one.
         scaling: as for `inspect_table`.
         max_one_hot: as for `inspect_table`.
@@ -106,12 +109,15 @@ def facts_of(
     if reason is not None:
         remark = f"Column {name!r} {reason.rstrip(',')}: it is left out."
         return ColumnFacts(name=name, role="left out", **counted, remarks=(remark,))
+    add_feature(hashes, name, values)
+    if leaks is not None:
+        leaks.add(name, values)
     return ColumnFacts(
         name=name,
         role="feature",
         **counted,
         becomes=_becomes(_fitted(name, values, scaling, max_one_hot)),
-        remarks=_remarks(name, values, counted, goal, column.spellings),
+        remarks=_remarks(name, values, counted, column.spellings),
     )
 
 
@@ -138,9 +144,7 @@ def described(values: Values) -> dict[str, Any]:
     return {"kind": kind, "missing": missing, "distinct": len(distinct), "minimum": low, "maximum": high}
 
 
-def _remarks(
-    name: str, values: Values, counted: Mapping[str, Any], goal: Values | None, spellings: str | None
-) -> tuple[str, ...]:
+def _remarks(name: str, values: Values, counted: Mapping[str, Any], spellings: str | None) -> tuple[str, ...]:
     rows, remarks = len(values), [] if spellings is None else [spellings]
     if remark := remark_on(name, values):
         remarks.append(remark)
@@ -150,8 +154,6 @@ def _remarks(
         )
     if counted["missing"] > MUCH_MISSING * rows:
         remarks.append(f"is missing in {counted['missing'] / rows:.0%} of the rows.")
-    if goal is not None and (leak := leak_of(values, goal)):
-        remarks.append(f"{leak}: is it known before the target is? If not, leave it out (--drop {name}).")
     return tuple(f"Column {name!r} {remark}" for remark in remarks)
 
 

@@ -18,6 +18,7 @@ from models.labels import Label, LabelType, typed_label
 from models.names import Names
 from training.data.cells import iso_text
 from training.data.column_choices import ColumnChoices
+from training.data.equal_rows import EqualRows
 from training.data.values import Kind, Values, content_of, kind_of, missing_of
 
 __all__ = ["ColumnChoices", "TrainingTable"]
@@ -41,6 +42,7 @@ class TrainingTable:
         test_rows: how many rows, the last ones, are the test part (a file of its own); 0 for a test part to be drawn.
         notes: sentences on columns and rows that the user should read.
         label_type: type that the labels have in the table that was read.
+        equal_rows: which rows are equal; None where that was not asked.
     """
 
     name: str
@@ -55,6 +57,7 @@ class TrainingTable:
     test_rows: int = 0
     notes: tuple[str, ...] = ()
     label_type: LabelType = "str"
+    equal_rows: EqualRows | None = None
 
     @property
     def classes(self) -> tuple[Label, ...]:
@@ -109,6 +112,8 @@ class TrainingTable:
                 sha.update(_titled(role, content_of(values)))
         if self.test_rows:
             sha.update(f"test:{self.test_rows}".encode())
+        if self.choices.equal_rows != "auto":  # it decides which rows are learned from
+            sha.update(f"equal rows:{self.choices.equal_rows}".encode())
         return f"sha256:{sha.hexdigest()}"
 
     def _as_json(self, name: str, row: int) -> Any:
