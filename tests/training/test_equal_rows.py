@@ -153,8 +153,14 @@ def test_a_row_number_does_not_hide_copies() -> None:
     [
         {"x1": [0, 0, 1, 1] * 100, "x2": [0, 1, 0, 1] * 100, "y": [0, 1, 1, 0] * 100},
         {"a": [i % 6 for i in range(400)], "b": [i // 6 % 6 for i in range(400)], "y": ["a", "b"] * 200},
+        {
+            "town": [f"town {i % 60}" for i in range(400)],
+            "county": [f"county {i % 60 // 4}" for i in range(400)],
+            "country": [f"country {i % 60 // 20}" for i in range(400)],
+            "y": ["a", "b"] * 200,
+        },
     ],
-    ids=["a truth table", "two columns of six values"],
+    ids=["a truth table", "two columns of six values", "towns in counties"],
 )
 def test_rows_of_few_different_values_are_divided_by_chance_and_told(columns: dict[str, list[object]]) -> None:
     """What is to be predicted will be equal to known rows too, and a part without them could not be learned."""

@@ -79,7 +79,16 @@ BALANCED = np.where(np.median(SIGNED) < SIGNED, "high", "low")
         pytest.param(band(PRICE, [0.5], "xy"), PRICE, id="above or below the median"),
         pytest.param(np.floor(np.log(PRICE)), PRICE, id="a coarse number"),
         pytest.param((np.argsort(np.argsort(PRICE)) // 50 * 7 % 11).astype(float), PRICE, id="bands in another order"),
+        pytest.param(
+            np.where(np.arange(ROWS) % 50 == 7, -999.0, np.log(PRICE)), PRICE, id="a fill value in its logarithm"
+        ),
+        pytest.param(np.where(np.arange(ROWS) % 50 == 7, 0.0, -SIGNED), SIGNED, id="a fill value in its negative"),
+        pytest.param((SIGNED * 1e9).astype("int64").view("datetime64[s]"), SIGNED, id="a moment"),
         pytest.param(np.where(YES == "yes", "J", "N"), YES, id="other names"),
+        pytest.param(
+            np.where(np.arange(ROWS) % 4 == 1, None, np.where(YES == "yes", "J", "N")), YES, id="other names with gaps"
+        ),
+        pytest.param(with_gaps(np.where(YES == "yes", 3.0, 8.0)), YES, id="codes with gaps"),
         pytest.param(TYPOS, YES, id="typing errors in one row of a hundred"),
         pytest.param(np.where(YES == "yes", np.nan, NOISE), YES, id="missing for one class"),
         pytest.param(np.where(TYPOS == "yes", np.nan, NOISE), YES, id="missing for nearly one class"),

@@ -26,7 +26,8 @@ MIN_DISTINCT = 10
 
 _SAMPLE = 20_000  # rows by which a column's different values are counted
 _LIKELY = 100  # so many times what independent columns lead to is still chance: real columns are not independent
-_FEW_VALUES = 50  # a column of fewer values than these repeats itself by nature
+_FEW_VALUES = 5  # columns of fewer values repeat themselves by nature, and a design of them evenly
+_LEAST_MULTIPLIED = 50  # fewer different rows may stand there equally often by chance
 
 _GOLDEN, _FIRST, _SECOND = (np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 _SHIFTS = tuple(np.uint64(n) for n in (30, 27, 31))
@@ -92,7 +93,7 @@ class RowHashes:
         self._sample = np.arange(rows)
         if rows > _SAMPLE:
             self._sample = np.sort(np.random.default_rng(0).choice(rows, _SAMPLE, replace=False))
-        self._columns = 0
+        self._columns = self._names = 0
         self._aside: list[str] = []
         self._log_chance = 0.0  # of the probability that two rows agree in all columns, were these independent
         self._log_space = 0.0  # of the number of rows that the columns' values can make
@@ -108,6 +109,7 @@ class RowHashes:
         self._hashes = _mixed((self._hashes ^ bits) + _GOLDEN)
         chance, distinct = _agreement(bits[self._sample])
         self._columns += 1
+        self._names += isinstance(values, Names)
         self._log_chance += np.log(chance)
         self._log_space += np.log(distinct)
         self._most_values = max(self._most_values, distinct)
@@ -136,6 +138,8 @@ class RowHashes:
             return bool(np.log(_agreement(with_target)[0]) <= chance + np.log(_LIKELY))
         if self._log_space <= np.log(len(code)):
             return True
+        if self._names == self._columns and self._most_values > int(code.max()):
+            return True  # one column of names tells all others, as a town tells its county and its country
         return bool(np.log(_agreement(code)[0]) <= self._log_chance + np.log(_LIKELY))
 
 
@@ -218,7 +222,7 @@ def _agreement(cells: NDArray[Any]) -> tuple[float, int]:
 def _is_multiplied(code: NDArray[np.int64]) -> bool:
     """Whether each different row stands there two, three, … times, which chance does not bring about."""
     counts = np.bincount(code)
-    return len(counts) >= _FEW_VALUES and int(np.gcd.reduce(counts)) > 1
+    return len(counts) >= _LEAST_MULTIPLIED and int(np.gcd.reduce(counts)) > 1
 
 
 def _in_groups(code: NDArray[np.int64]) -> int:

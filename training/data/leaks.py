@@ -6,6 +6,7 @@ import itertools
 import math
 import shlex
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,8 @@ MIN_ROWS = 30
 MAX_CORRELATION = 0.999
 # A rank correlation likewise: a copy with noise of 5 % of its spread has 0.9986, one with 10 % has 0.9945.
 MAX_RANK_CORRELATION = 0.998
+# Where a few rows are not copied rightly, of the others: they are the best ones, and have to be better.
+MAX_INNER_CORRELATION = 0.9985
 # Cohen's kappa of the classes and what one column makes of them. The lifeboats of the Titanic have 0.971; the petals
 # of irises, which are honest, 0.94.
 MAX_AGREEMENT = 0.97
@@ -41,6 +44,7 @@ _CONFIRMED = 200_000  # rows that are looked at where the sample shows a leak
 _LUCK = math.log(1e6)  # chance has to be rarer than one in so many tables
 _ORDERED = 0.99  # rank correlation with the row number of a column that goes on from row to row
 _SAME_STEPS = 0.5  # rank correlation of the steps from row to row of two columns of which one was made from the other
+_MOST_ROWS, _MAYBE = 0.97, 0.9  # rows that have to be copied rightly; rank correlation that others may leave
 _TOLD = 5  # leaks that are told one by one
 
 
@@ -137,36 +141,50 @@ class _Look:
 
     def leak_of(self, values: Values) -> str | None:
         values = _at(values, self._rows)
-        known = _places(values)
-        if isinstance(self._target, Names):
-            return self._class_leak(values, known)
-        gaps = missing_of(values)
-        if leak := self._determination(known, self._classes):
+        known, gaps = _places(values), missing_of(values)
+        if leak := self._value_leak(known, self._classes):
             return leak
+        if gaps.any():
+            if isinstance(self._target, Names) and (leak := self._gap_leak(gaps)):
+                return leak
+            values = _at(values, np.flatnonzero(~gaps))
+            if len(values) < MIN_ROWS:
+                return None
+            known, classes = _places(values), np.unique(self._classes[~gaps], return_inverse=True)[1]
+            if leak := self._value_leak(known, classes):
+                return f"{leak}, where it has a value"
         if isinstance(values, Names):
-            return self._name_leak(known[~gaps], self._target[~gaps])
-        return None if values.dtype.kind == "M" else self._number_leak(values[~gaps], self._target[~gaps])
+            return None if isinstance(self._target, Names) else self._name_leak(known, self._target[~gaps])
+        if isinstance(self._target, Names):
+            return None if values.dtype.kind == "M" else self._order_leak(values, self._classes[~gaps])
+        return self._number_leak(_as_numbers(values), self._target[~gaps])
 
-    def _class_leak(self, values: Values, known: NDArray[np.int64]) -> str | None:
-        """What a feature tells of a target of classes."""
-        if leak := self._determination(known, self._classes):
-            return leak
-        gaps = missing_of(values)
-        if gaps.any() and self._is_no_luck(self._classes, 2):
-            is_missing = gaps.astype(np.int64)
-            if _determines(is_missing, self._classes):
-                return "is missing in all rows of one class, and in no other"
-            found = agreement_of_values(is_missing, self._classes)
-            if found.kappa >= MAX_AGREEMENT:
-                return f"tells the classes apart in {found.share:.1%} of the rows by whether it is missing"
+    def _value_leak(self, known: NDArray[np.int64], classes: NDArray[np.int64]) -> str | None:
+        """Whether rows that are equal in a feature are equal in the target, all or nearly all of them."""
         different = int(known.max()) + 1
-        if len(known) >= _ROWS_A_VALUE * different and self._is_no_luck(self._classes, different):
-            found = agreement_of_values(known, self._classes)
-            if found.kappa >= MAX_AGREEMENT:
-                return f"determines the target in {found.share:.1%} of the rows"
-        if isinstance(values, Names) or values.dtype.kind == "M":
+        if different == 1 or len(known) < _ROWS_A_VALUE * different or not self._is_no_luck(classes, different):
             return None
-        return self._order_leak(values[~gaps], self._classes[~gaps])
+        if _determines(known, classes):
+            if _determines(classes, known):
+                return "equals the target but for its names"
+            looked_at = "every row" if not self._is_sample else f"each of {len(known):,} rows that were looked at"
+            return f"determines the target in {looked_at}"
+        if not isinstance(self._target, Names):
+            return None
+        found = agreement_of_values(known, classes)
+        return f"determines the target in {found.share:.1%} of the rows" if found.kappa >= MAX_AGREEMENT else None
+
+    def _gap_leak(self, gaps: NDArray[np.bool_]) -> str | None:
+        """Whether a feature is missing by the class."""
+        if not self._is_no_luck(self._classes, 2):
+            return None
+        is_missing = gaps.astype(np.int64)
+        if _determines(is_missing, self._classes):
+            return "is missing in all rows of one class, and in no other"
+        found = agreement_of_values(is_missing, self._classes)
+        if found.kappa < MAX_AGREEMENT:
+            return None
+        return f"tells the classes apart in {found.share:.1%} of the rows by whether it is missing"
 
     def _order_leak(self, values: NDArray[np.float64], classes: NDArray[np.int64]) -> str | None:
         """Whether each class has a range of values to itself."""
@@ -177,18 +195,6 @@ class _Look:
             return "tells the classes apart by itself"
         found = agreement_of_order(values, classes)
         return f"tells the classes apart in {found.share:.1%} of the rows" if found.kappa >= MAX_AGREEMENT else None
-
-    def _determination(self, known: NDArray[np.int64], classes: NDArray[np.int64]) -> str | None:
-        """Whether rows that are equal in the feature are equal in the target."""
-        different = int(known.max()) + 1
-        if different == 1 or len(known) < _ROWS_A_VALUE * different or not _determines(known, classes):
-            return None
-        if not self._is_no_luck(classes, different):
-            return None
-        if _determines(classes, known):
-            return "equals the target but for its names"
-        looked_at = "every row" if not self._is_sample else f"each of {len(known):,} rows that were looked at"
-        return f"determines the target in {looked_at}"
 
     def _is_no_luck(self, classes: NDArray[np.int64], choices: int) -> bool:
         """Whether classes hardly fall by chance as they do, where each of so many values may have any class."""
@@ -217,10 +223,13 @@ class _Look:
             return None if _is_common_trend(values, target) else f"has a correlation of {found:.4f} with the target"
         ranks, of_target = ranks_of(values), ranks_of(target)
         found = correlation(ranks, of_target)
-        if abs(found) >= MAX_RANK_CORRELATION:
+        most = "" if abs(found) >= MAX_RANK_CORRELATION else f" in {_MOST_ROWS:.0%} of the rows"
+        if most and abs(found) > _MAYBE:
+            found = _correlation_of_most(values, target, np.sign(found) * ranks - of_target)
+        if abs(found) >= (MAX_INNER_CORRELATION if most else MAX_RANK_CORRELATION):
             if _is_common_trend(values, target):
                 return None
-            return f"has a rank correlation of {found:.4f} with the target, as a copy in another scale has"
+            return f"has a rank correlation of {found:.4f} with the target{most}, as a copy in another scale has"
         codes = np.unique(values, return_inverse=True)[1]
         if len(codes) >= _ROWS_A_VALUE * (codes.max() + 1):
             return self._coarse_leak(codes, target)
@@ -268,8 +277,9 @@ def _is_ordered_by(values: NDArray[np.float64], classes: NDArray[np.int64]) -> b
 
 def _is_counter(values: Values) -> bool:
     """Whether values go on from row to row in even steps, as a row number or a year does that is known beforehand."""
-    if isinstance(values, Names) or values.dtype.kind != "f":
+    if isinstance(values, Names):
         return False
+    values = _as_numbers(values)
     step = values[1] - values[0]
     # Most columns show in their first rows that they are none.
     return all(step != 0 and np.allclose(np.diff(some), step, rtol=0.02, atol=0) for some in (values[:100], values))
@@ -277,9 +287,22 @@ def _is_counter(values: Values) -> bool:
 
 def _inner_correlation(values: NDArray[np.float64], target: NDArray[np.float64]) -> float:
     """The correlation without the outermost hundredth of the rows, so that no single row makes it."""
-    far = np.abs(target - np.median(target)) + 0.0
+    far = np.abs(target - np.median(target))
     inner = far <= np.quantile(far, 0.99)
     return correlation(values[inner], target[inner]) if inner.sum() >= MIN_ROWS // 2 else 0.0
+
+
+def _correlation_of_most(
+    values: NDArray[np.float64], target: NDArray[np.float64], distances: NDArray[np.float64]
+) -> float:
+    """The rank correlation without the few rows whose `distances` between the two ranks are unlike those of others."""
+    middle = np.abs(distances - np.median(distances))  # a few misplaced rows move the ranks of all others
+    kept = middle <= np.quantile(middle, _MOST_ROWS)
+    return correlation(ranks_of(values[kept]), ranks_of(target[kept]))
+
+
+def _as_numbers(values: NDArray[Any]) -> NDArray[np.float64]:
+    return values if values.dtype.kind == "f" else values.astype(np.int64).astype(np.float64)
 
 
 def _is_common_trend(values: NDArray[np.float64], target: NDArray[np.float64]) -> bool:
