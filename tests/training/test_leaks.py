@@ -1,5 +1,6 @@
 """A feature that was made from the target is told by `inspect` and `fit`, in whatever scale; an honest one is not."""
 
+import argparse
 import shlex
 import time
 
@@ -11,9 +12,8 @@ from sklearn.datasets import load_breast_cancer, load_iris, load_wine
 from sklearn.metrics import cohen_kappa_score
 
 from training.commands.table import add_table, table_of
-from training.data.column_choices import ColumnChoices
+from training.data.column_choices import ColumnChoices, drop_option
 from training.data.inspection import inspect_table
-from training.data.leaks import drop_option
 from training.data.rank_measures import agreement_of_order, agreement_of_values, correlation, dependence, ranks_of
 from training.data.table import Table
 from training.data.understanding import read_training_table
@@ -164,8 +164,11 @@ def test_many_leaks_are_told_in_a_few_sentences() -> None:
 
 @pytest.mark.parametrize("name", ["plain", "two words", "it's", "-dash", "$HOME", "[/kg]"])
 def test_the_option_that_is_offered_can_be_typed_in(name: str) -> None:
-    import argparse
 
+    frame = pd.DataFrame({"size": SIZE, name: np.arange(ROWS), "y": SIGNED})
+    assert f"leave it out ({drop_option(name)})." in "".join(
+        read_training_table(Table.from_pandas(frame), name="t", target="y").notes
+    )
     parser = argparse.ArgumentParser()
     add_table(parser)
     choices = table_of(parser.parse_args(shlex.split(drop_option(name))))["choices"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Literal
 
@@ -107,3 +108,9 @@ class ColumnChoices:
             raise DataError(f"column {self.weight!r} cannot have two roles.")
         if self.keep_time and self.time is None:
             raise DataError("keep_time needs a time column.")
+
+
+def drop_option(name: str) -> str:
+    """The option that leaves a column out, as a shell takes it."""
+    quoted = shlex.quote(name)
+    return f"--drop={quoted}" if name.startswith("-") else f"--drop {quoted}"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.errors import DataError
 from models.names import Names
 from training.data.cells import looks_like_a_date
-from training.data.column_choices import ColumnChoices
+from training.data.column_choices import ColumnChoices, drop_option
 from training.data.equal_rows import EqualRows, RowHashes
 from training.data.raw_column import RawColumn
 from training.data.values import Values, content_of, kind_of, missing_of
@@ -122,7 +122,9 @@ def remark_on(name: str, values: Values) -> str | None:
             )
         return None
     if values.dtype.kind == "f" and is_row_number(name, values):
-        return f"looks like an identifier or a row number, and is kept: if it is one, leave it out (--drop {name})."
+        return (
+            f"looks like an identifier or a row number, and is kept: if it is one, leave it out ({drop_option(name)})."
+        )
     return None
 
 

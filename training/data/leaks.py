@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.names import Names
+from training.data.column_choices import drop_option
 from training.data.equal_rows import EqualRows
 from training.data.rank_measures import (
     agreement_of_order,
@@ -116,12 +116,6 @@ def leak_remark(name: str, leak: str, *, can_drop: bool = True) -> str:
     """
     remedy = f" If not, leave it out ({drop_option(name)})." if can_drop else ""
     return f"Column {name!r} {leak}: is it known before the target is?{remedy}"
-
-
-def drop_option(name: str) -> str:
-    """The option that leaves a column out, as a shell takes it."""
-    quoted = shlex.quote(name)
-    return f"--drop={quoted}" if name.startswith("-") else f"--drop {quoted}"
 
 
 def _sample(rows: NDArray[np.int64], size: int) -> NDArray[np.int64]:
