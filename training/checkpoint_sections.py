@@ -8,6 +8,7 @@ import numpy as np
 
 from models.schema import Schema
 from training.config import TrainConfig
+from training.data.equal_rows import TOLD_ROWS, shown_share
 from training.data.preprocessing import unseen_categories
 from training.data.split import Split
 from training.data.training_table import TrainingTable
@@ -51,12 +52,14 @@ def data_section(table: TrainingTable, config: TrainConfig, split: Split) -> dic
     }
 
 
-def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Trained) -> list[str]:
+def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Trained, split: Split) -> list[str]:
     """What the figures do not tell."""
     told = [] if trained.verdict is None else [trained.verdict]
     told += table.notes
     if config.split is None:
         told.append(f"Trained, validated and tested on the same {table.rows} rows: the figures tell what was learned.")
+    elif (known := _known_rows(table, split)) is not None:
+        told.append(known)
     if config.class_weight == "balanced":
         told.append(
             "Classes are balanced (class_weight): rare ones are found more often, and probabilities are those of a "
@@ -68,6 +71,20 @@ def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Tr
         categories = "1 category" if count == 1 else f"{count} categories"
         told.append(f"Column {name!r} has {categories} outside the training part only: the model does not know them.")
     return told
+
+
+def _known_rows(table: TrainingTable, split: Split) -> str | None:
+    """A sentence on rows of a test part that training knows; of a file's, the table's notes tell."""
+    is_told = split.has_test_file or (split.by == "chance" and table.choices.equal_rows != "scatter")
+    if table.equal_rows is None or is_told:
+        return None
+    known, identical = table.equal_rows.known(split.test, split.train)
+    if known <= TOLD_ROWS:
+        return None
+    return (
+        f"{shown_share(known, len(split.test))} of the test part have the same features as a row of the training part, "
+        f"and {identical:,} of them the same target too: the test figures tell in part what was remembered."
+    )
 
 
 def _examples(table: TrainingTable, split: Split) -> list[dict[str, Any]]:

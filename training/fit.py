@@ -273,7 +273,7 @@ def fitted_model(
         table=table,
         split=rows.split,
         trained=trained,
-        notes=tuple(notes(table, rows.schema, config, trained)),
+        notes=tuple(notes(table, rows.schema, config, trained, rows.split)),
     )
 
 

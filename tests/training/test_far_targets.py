@@ -15,6 +15,7 @@ from sklearn.metrics import mean_absolute_error, r2_score
 from models.errors import DataError
 from models.schema import NumericTarget
 from training.cli import main
+from training.data.column_choices import ColumnChoices
 from training.data.split import PARTS
 from training.fit import FittedModel, fit
 from training.reporting.baselines import compare
@@ -22,6 +23,10 @@ from training.reporting.comparison import PARTS as COMPARED
 from training.reporting.evaluation import evaluation_of
 from training.reporting.html import html_report
 from training.reporting.importance import permutation_importance
+from training.resume import ResumeFile
+from training.search import search
+from training.search.population_search import search_population
+from training.sources import read_table
 
 OFFSETS = (1e3, 1e6, 1e8, 1.7e9, -1.7e9, 1e12)
 SETTINGS = {
@@ -175,3 +180,56 @@ def test_the_command_line_shows_the_range_and_the_figures(tmp_path: Path, capsys
     ]
     assert main(["fit", str(path), "--target", "y", *arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["test"]["r2"] > 0.3
+
+
+@pytest.mark.parametrize("offset", [1e12, -1.7e9])
+def test_a_search_and_a_population_judge_alike_at_any_offset(offset: float) -> None:
+    settings = {name: SETTINGS["classic"][name] for name in ("recipe", "hidden_sizes")} | {"epochs": 3, "dropout": 0.0}
+    room = 0.05 + 10 * np.spacing(abs(offset))
+    plain, far = (search(table(at, 120), target="y", trials=1, settings=settings) for at in (0.0, offset))
+    assert far.winner.value == pytest.approx(plain.winner.value, abs=room)
+    assert far.winner.error == pytest.approx(plain.winner.error, abs=room)
+    assert far.checkpoint.metrics["test"] == pytest.approx(plain.checkpoint.metrics["test"], abs=room)
+    first, second = (
+        search_population(*read_table(table(at, 120), target="y", name="far", settings=settings), members=2, every=1)
+        for at in (0.0, offset)
+    )
+    assert second.run.best_value == pytest.approx(first.run.best_value, abs=0.1)
+    assert second.model.metrics["test"]["rmse"] == pytest.approx(first.model.metrics["test"]["rmse"], abs=0.1)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_answers(tmp_path: Path) -> None:
+    def run(**how: object) -> FittedModel:
+        return fit(table(1e12, 120), target="y", name="far", **SETTINGS["classic"], **how)  # type: ignore[arg-type]
+
+    keep = ResumeFile(tmp_path / "far.safetensors")
+    whole = run()
+    epochs = iter(range(9))
+    run(keep=keep, should_stop=lambda: next(epochs) == 2)
+    resumed = run(keep=ResumeFile(tmp_path / "far.safetensors"), resume=True)
+    assert resumed.trained.epochs_run == whole.trained.epochs_run
+    assert answers(resumed).tolist() == answers(whole).tolist()
+
+
+def test_weights_and_a_test_file_leave_a_far_target_as_it_is() -> None:
+    """With both, the origin is the weighted mean of the training rows alone."""
+    frame = table(1e12, 200).assign(w=np.arange(200) % 3 + 1.0)
+    later = table(1e12, 60).assign(w=1.0)
+    later["y"] += 3
+    model = fit(
+        frame,
+        target="y",
+        name="far",
+        choices=ColumnChoices(weight="w"),
+        test=later,
+        **SETTINGS["classic"],  # type: ignore[arg-type]
+    )
+    train = model.split.train
+    target = model.checkpoint.schema.target
+    assert isinstance(target, NumericTarget)
+    assert target.origin == pytest.approx(
+        np.average(frame["y"].to_numpy()[train], weights=frame["w"].to_numpy()[train])
+    )
+    truth = model.table.target[model.split.test]
+    assert model.metrics["test"]["r2"] == pytest.approx(r2_score(truth, answers(model)))
+    assert len(set(answers(model))) > 50

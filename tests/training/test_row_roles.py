@@ -125,7 +125,7 @@ class TestTestFile:
 
     def test_a_column_that_training_has_not_is_passed_over_with_a_note(self, both):
         table = both("x,c,d,y,more\n1,u,2024-01-01,a,5\n")
-        assert table.notes == ("Column 'more' of test.csv is not in train.csv and was passed over.",)
+        assert table.notes[0] == "Column 'more' of test.csv is not in train.csv and was passed over."
 
     def test_a_group_of_both_files_and_a_time_that_is_not_newer_are_refused(self, both):
         train = "x,k,y\n1,1,a\n2,2,b\n3,3,a\n"

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from models.cell_text import MISSING_TEXTS
-from models.store import ModelVersion
+from models.store import ModelVersion, Store
 from training.commands import options, publishing
 from training.commands.options import CommandLine
 from training.commands.publishing import Candidate, Outcome, Publication
@@ -38,6 +38,7 @@ from training.reporting.served import ServedComparison, compare_with_served
 from training.reporting.tensorboard import tensorboard_log
 from training.resume import ResumeFile
 from training.sources import model_name
+from training.task_change import with_task_change
 from training.terminal import plain_console
 
 _DATASET_LINES = "\n".join(f"  {entry.name:<14} {entry.about}" for entry in DATASETS.values())
@@ -129,6 +130,7 @@ def _run(arguments: argparse.Namespace) -> int:
             **settings_of(arguments),
         )
         stop.end_training()
+        model = with_task_change(model, Store(arguments.store))
         baselines = _Baselines(errors, model, wanted=arguments.baselines)
         outcome = publication.conclude(
             Candidate(

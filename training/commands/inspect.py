@@ -31,7 +31,8 @@ _ROLES = {"feature": "features"}  # of which there are many
 _DESCRIPTION = f"""\
 Reads a table as `fit` would and shows what it makes of it: the kind of each column, what is missing (empty cells and
 {", ".join(cell for cell in MISSING_TEXTS if cell)}), how many values differ, what the default recipe turns it into, and
-what to look at: columns that tell nothing, look like identifiers or give the target away, classes that are rare.
+what to look at: columns that tell nothing, look like identifiers or give the target away, rows that are equal, classes
+that are rare.
 Without --target, features alone. What `fit` would refuse is listed, and the exit code is 0 all the same.
 """
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from models.errors import ConfigError
+from models.store import Store
 from training.commands import options
 from training.commands.publishing import Candidate, Publication
 from training.commands.settings import settings_of
@@ -27,6 +29,7 @@ from training.search.population_plot import draw_population
 from training.search.population_result import PopulationResult
 from training.search.population_tables import sentences, standings_table
 from training.sources import read_table
+from training.task_change import with_task_change
 from training.terminal import plain_console
 
 PLOT, RECORD = "population.svg", "population.json"
@@ -85,6 +88,7 @@ def run_population(arguments: argparse.Namespace) -> int:
                     should_stop=stop,
                 )
             stop.end_training()
+            result = replace(result, model=with_task_change(result.model, Store(arguments.store)))
             outcome = publication.conclude(_candidate(result), stop)
         record = result.to_json() | {"model": outcome.published and str(outcome.published)} | outcome.to_dict()
         told = json.dumps(record, indent=2, allow_nan=False)

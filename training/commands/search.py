@@ -47,6 +47,7 @@ from training.search.strategies import Pruner, Sampler
 from training.search.tables import importance_table, ranking_table, sentences
 from training.search.trial import Metric, choose_metric
 from training.sources import read_table
+from training.task_change import task_change
 from training.terminal import plain_console
 
 DEFAULT_FOLDER = "searches"
@@ -163,6 +164,8 @@ def _run(arguments: argparse.Namespace) -> int:
                     raise
                 return _keep_best(publication, folder.latest, error, as_json=arguments.json)
             stop.end_training()
+            if (change := task_change(Store(arguments.store), table.name, table)) is not None:
+                result = replace(result, notes=(change, *result.notes))
             outcome = _conclude(publication, result, folder, stop, arguments=arguments, table=table, config=config)
         record = result.to_json() | {"model": outcome.published and str(outcome.published)} | outcome.to_dict()
         _write_record(errors, result, record, folder.path)

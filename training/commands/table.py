@@ -40,6 +40,16 @@ def add_table(parser: argparse.ArgumentParser) -> None:
         help="keep features of one value, and those that equal another, such as black pixels",
     )
     table.add_argument("--drop-missing-target", action="store_true", help="leave out rows without a target")
+    table.add_argument(
+        "--drop-rare-classes", action="store_true", help="leave out rows of classes with too few rows to be split"
+    )
+    table.add_argument(
+        "--equal-rows",
+        choices=("auto", "together", "scatter"),
+        default="auto",
+        help="rows of equal features: together keeps them in one part of the split, scatter divides them by chance, "
+        "auto keeps them together unless so few different values make them likely (default: %(default)s)",
+    )
     table.add_argument("--weight", metavar="COLUMN", help="how much each row counts; no feature then")
     table.add_argument("--group", metavar="COLUMN", help="rows that are equal in it go to one part; no feature then")
     table.add_argument(
@@ -121,6 +131,8 @@ def table_of(arguments: argparse.Namespace) -> dict[str, Any]:
             keep_constant=arguments.keep_constant,
             drop_missing_target=arguments.drop_missing_target,
             examples=arguments.examples,
+            drop_rare_classes=arguments.drop_rare_classes,
+            equal_rows=arguments.equal_rows,
         ),
     }
     return table if arguments.test is None else table | {"test": arguments.test}

@@ -40,6 +40,9 @@ class ColumnChoices:
         drop_missing_target: whether rows without a target are left out rather than refused.
         examples: example rows that the model and its report show: `typical` ones, which are made up, or `rows` of the
             table.
+        drop_rare_classes: whether rows of classes that have too few to be split are left out rather than refused.
+        equal_rows: what a split by chance does with rows of equal features: `together` keeps them in one part,
+            `scatter` does not look at them; `auto` keeps them together unless they are likely to be equal by chance.
 
     Raises:
         DataError: choices that are none, or that contradict each other.
@@ -58,6 +61,8 @@ class ColumnChoices:
     drop_missing_target: bool = False
     examples: Literal["typical", "rows"] = "typical"
     date_formats: Mapping[str, str] = field(default_factory=dict)
+    drop_rare_classes: bool = False
+    equal_rows: Literal["auto", "together", "scatter"] = "auto"
 
     def __post_init__(self) -> None:
         for name in _LISTS:
@@ -73,6 +78,8 @@ class ColumnChoices:
             raise DataError(f"unknown must be refuse or ignore, got {self.unknown!r}.")
         if self.examples not in ("typical", "rows"):
             raise DataError(f"examples must be typical or rows, got {self.examples!r}.")
+        if self.equal_rows not in ("auto", "together", "scatter"):
+            raise DataError(f"equal_rows must be auto, together or scatter, got {self.equal_rows!r}.")
         self._check_kinds()
         self._check_roles()
 

@@ -12,13 +12,13 @@ from models.columns import CategoricalColumn, Column, DateColumn
 from models.errors import DataError
 from models.names import Names
 from training.data.column_choices import ColumnChoices
-from training.data.features import remark_on, useless
-from training.data.leaks import leak_of
+from training.data.equal_rows import RowHashes
+from training.data.features import add_feature, remark_on, useless
+from training.data.leaks import LeakSearch
 from training.data.preprocessing import Scaling, fit_schema
 from training.data.raw_column import RawColumn
 from training.data.row_roles import read_group, read_time, read_weight
 from training.data.training_table import TrainingTable, as_json
-from training.data.typed_options import typed
 from training.data.values import Kind, Values, content_of, kind_of, missing_of
 
 TOP = 3  # categories shown of a column
@@ -61,7 +61,8 @@ class ColumnFacts:
 def facts_of(
     column: RawColumn,
     choices: ColumnChoices,
-    goal: Values | None,
+    leaks: LeakSearch | None,
+    hashes: RowHashes,
     seen: dict[tuple[str, bytes], str],
     scaling: Scaling,
     max_one_hot: int | None,
@@ -71,7 +72,8 @@ def facts_of(
     Args:
         column: the column.
         choices: the user's decisions.
-        goal: the target; None where there is none.
+        leaks: search for features that know the target, which takes this one; None where there is no target.
+        hashes: rows of the features so far; takes this one.
         seen: the features so far by their content; takes this one.
         scaling: as for `inspect_table`.
         max_one_hot: as for `inspect_table`.
@@ -107,12 +109,15 @@ def facts_of(
     if reason is not None:
         remark = f"Column {name!r} {reason.rstrip(',')}: it is left out."
         return ColumnFacts(name=name, role="left out", **counted, remarks=(remark,))
+    add_feature(hashes, name, values)
+    if leaks is not None:
+        leaks.add(name, values)
     return ColumnFacts(
         name=name,
         role="feature",
         **counted,
         becomes=_becomes(_fitted(name, values, scaling, max_one_hot)),
-        remarks=_remarks(column, values, counted, goal, choices),
+        remarks=_remarks(column, values, counted, choices),
     )
 
 
@@ -139,9 +144,7 @@ def described(values: Values) -> dict[str, Any]:
     return {"kind": kind, "missing": missing, "distinct": len(distinct), "minimum": low, "maximum": high}
 
 
-def _remarks(
-    column: RawColumn, values: Values, counted: Mapping[str, Any], goal: Values | None, choices: ColumnChoices
-) -> tuple[str, ...]:
+def _remarks(column: RawColumn, values: Values, counted: Mapping[str, Any], choices: ColumnChoices) -> tuple[str, ...]:
     name, rows = column.name, len(values)
     remarks = [*([] if column.spellings is None else [column.spellings]), *column.remarks]
     if remark := column.remark or remark_on(name, values, choices):
@@ -152,8 +155,6 @@ def _remarks(
         )
     if counted["missing"] > MUCH_MISSING * rows:
         remarks.append(f"is missing in {counted['missing'] / rows:.0%} of the rows.")
-    if goal is not None and (leak := leak_of(values, goal)):
-        remarks.append(f"{leak}: is it known before the target is? If not, leave it out ({typed('--drop', name)}).")
     return tuple(f"Column {name!r} {remark}" for remark in remarks)
 
 

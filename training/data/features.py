@@ -11,6 +11,7 @@ from models.errors import DataError
 from models.names import Names
 from training.data.cells import looks_like_a_date
 from training.data.column_choices import ColumnChoices
+from training.data.equal_rows import EqualRows, RowHashes
 from training.data.raw_column import RawColumn
 from training.data.typed_options import typed
 from training.data.values import Values, content_of, kind_of, missing_of
@@ -178,6 +179,27 @@ def is_row_number(name: str, values: NDArray[np.float64]) -> bool:
         parts in _IDENTIFIERS or parts.endswith(tuple(f"_{word}" for word in _IDENTIFIERS)) or name.endswith("Id")
     )
     return (is_run or is_named) and len(np.unique(values)) == len(values)
+
+
+def equal_rows_of(features: Mapping[str, Values], target: Values) -> EqualRows:
+    """The rows that are equal in all features.
+
+    Args:
+        features: `(rows,)` values by column name.
+        target: `(rows,)` names or float64.
+    """
+    hashes = RowHashes(len(target))
+    for name, values in features.items():
+        add_feature(hashes, name, values)
+    return hashes.equal_rows(target)
+
+
+def add_feature(hashes: RowHashes, name: str, values: Values) -> None:
+    """Adds a feature to the rows' hashes."""
+    if not isinstance(values, Names) and values.dtype.kind == "f" and is_row_number(name, values):
+        hashes.leave_aside(name)
+    else:
+        hashes.add(values)
 
 
 def _gaps(rows: int, kind: str) -> Values:

@@ -15,13 +15,22 @@ from models.cell_text import tidy
 from models.config import Task
 from models.errors import DataError
 from models.names import Names
+from training.data.class_codes import class_codes_note
 from training.data.column_choices import ColumnChoices
 from training.data.column_facts import ColumnFacts, described, facts_of
+from training.data.equal_rows import RowHashes, equal_rows_note
+from training.data.leaks import LeakSearch, leak_remark
 from training.data.preprocessing import Scaling
 from training.data.raw_column import RawColumn
 from training.data.split import MIN_CLASS_ROWS, rare_class
 from training.data.table import Table
-from training.data.understanding import check_choices, read_target, read_training_table, with_target
+from training.data.understanding import (
+    check_choices,
+    read_target,
+    read_training_table,
+    with_target,
+    without_rare_classes,
+)
 from training.data.values import Values
 
 RARE_CLASS = 0.05
@@ -105,14 +114,24 @@ def inspect_table(
     else:
         check_choices(table, target, choices)
         table = with_target(table, target, choices, notes)
+        table = _without_rare_classes(table, target, task, choices, notes, has_test_part=test is not None)
     goal: Values | None = None
     facts: dict[str, ColumnFacts] = {}
     if target is not None:
         goal, facts[target] = _target_facts(RawColumn(table, target, "target"), task)
     seen: dict[tuple[str, bytes], str] = {}
+    candidates = sum(name != target and choices.is_feature(name) for name in table.columns)
+    leaks = None if goal is None else LeakSearch(goal, columns=candidates)
+    hashes = RowHashes(table.rows)
     for name in table.columns:
         if name != target:
-            facts[name] = facts_of(RawColumn(table, name), choices, goal, seen, scaling, max_one_hot)
+            facts[name] = facts_of(RawColumn(table, name), choices, leaks, hashes, seen, scaling, max_one_hot)
+    if goal is not None and leaks is not None:
+        equal = hashes.equal_rows(goal)
+        for name, leak in leaks.found(equal).items():
+            remark = leak_remark(name, leak, can_drop=candidates > 1)
+            facts[name] = replace(facts[name], remarks=(*facts[name].remarks, remark))
+        notes += filter(None, [equal_rows_note(equal, choices)])
     if target is not None and goal is not None and not any(column.role == "feature" for column in facts.values()):
         notes.append(f"There is no column to learn from beside the target {target!r}.")
     inspection = Inspection(
@@ -127,10 +146,24 @@ def inspect_table(
     if test is None or target is None or inspection.problems:
         return inspection
     try:
-        read_training_table(table, name="", target=target, task=task, choices=choices, test=test)
+        read = read_training_table(table, name="", target=target, task=task, choices=choices, test=test)
     except DataError as error:
         return replace(inspection, problem=str(error))
-    return inspection
+    if read.equal_rows is not None:
+        shared = equal_rows_note(read.equal_rows, choices, test_rows=read.test_rows, test=test.source)
+        notes += filter(None, [shared])
+    return replace(inspection, notes=tuple(notes))
+
+
+def _without_rare_classes(
+    table: Table, target: str, task: Task | None, choices: ColumnChoices, notes: list[str], *, has_test_part: bool
+) -> Table:
+    """The rows that `fit` would take; all of them where it would refuse the target, which is listed then."""
+    least = MIN_CLASS_ROWS - 1 if has_test_part else MIN_CLASS_ROWS
+    try:
+        return without_rare_classes(table, target, task, choices, notes, least=least)[0]
+    except DataError:
+        return table
 
 
 def _target_facts(column: RawColumn, task: Task | None) -> tuple[Values | None, ColumnFacts]:
@@ -141,7 +174,8 @@ def _target_facts(column: RawColumn, task: Task | None) -> tuple[Values | None, 
     except DataError as error:
         return None, ColumnFacts(name=column.name, role="target", missing=missing, problem=str(error))
     if classes is None:
-        remarks = (*_as_sentences(column), *_skew(target))
+        codes = class_codes_note(column.name, target) if task is None else None
+        remarks = (*_as_sentences(column), *_skew(target), *([] if codes is None else [codes]))
         return target, ColumnFacts(name=column.name, role="target", **described(target), remarks=remarks)
     goal = Names(target.astype(np.int32), classes.labels)
     counts = goal.counts()

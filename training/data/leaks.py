@@ -3,45 +3,249 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.names import Names
+from training.data.equal_rows import EqualRows
+from training.data.rank_measures import (
+    agreement_of_order,
+    agreement_of_values,
+    are_cuts,
+    arrangements,
+    correlation,
+    dependence,
+    explained_share,
+    ranks_of,
+)
+from training.data.typed_options import typed
 from training.data.values import Values, missing_of
 
 # Below this many rows chance alone ties columns together.
 MIN_ROWS = 30
 # A correlation with the target beyond which one number is a rewriting of the other.
 MAX_CORRELATION = 0.999
+# A rank correlation likewise: a copy with noise of 5 % of its spread has 0.9986, one with 10 % has 0.9945.
+MAX_RANK_CORRELATION = 0.998
+# Where a few rows are not copied rightly, of the others: they are the best ones, and have to be better.
+MAX_INNER_CORRELATION = 0.9985
+# Cohen's kappa of the classes and what one column makes of them. The lifeboats of the Titanic have 0.971; the petals
+# of irises, which are honest, 0.94.
+MAX_AGREEMENT = 0.97
 
 _ROWS_A_VALUE = 10  # fewer rows of each value than this, and values determine a target by being so many
+_CELLS = 2_000_000  # looked at in a table, so that it takes a second or two, however wide and long it is
+_LEAST_SAMPLE, _MOST_SAMPLE = 500, 20_000  # rows that are looked at of each column
+_CONFIRMED = 200_000  # rows that are looked at where the sample shows a leak
+_LUCK = math.log(1e6)  # chance has to be rarer than one in so many tables
+_ORDERED = 0.99  # rank correlation with the row number of a column that goes on from row to row
+_SAME_STEPS = 0.5  # rank correlation of the steps from row to row of two columns of which one was made from the other
+_MOST_ROWS, _MAYBE = 0.97, 0.9  # rows that have to be copied rightly; rank correlation that others may leave
+_TOLD = 5  # leaks that are told one by one
 
 
-def leak_of(values: Values, target: Values) -> str | None:
-    """Why a feature looks as if it was made from the target, as the rest of a sentence that begins with its name.
+class LeakSearch:
+    """Looks for features that were made from a target, or know it as if they were.
 
     Args:
-        values: `(rows,)` the feature.
         target: `(rows,)` the target: names, or float64.
+        columns: number of features; the more, the smaller is the sample of the rows.
+
+    Attributes:
+        columns: number of features.
     """
-    if len(values) < MIN_ROWS:
-        return None
-    classes = _places(target)  # (rows,)
-    known = _places(values)
-    determines, is_determined = _determines(known, classes), _determines(classes, known)
-    if determines and known.max() > 0 and len(known) >= _ROWS_A_VALUE * (known.max() + 1):
-        return "equals the target but for its names" if is_determined else "determines the target in every row"
-    if missing_of(values).any() and isinstance(target, Names):
-        gaps = missing_of(values).astype(np.int64)
-        if _determines(gaps, classes):
+
+    def __init__(self, target: Values, *, columns: int) -> None:
+        self.columns = columns
+        self._target = target
+        sample = min(max(_CELLS // max(columns, 1), _LEAST_SAMPLE), _MOST_SAMPLE)
+        self._look = _Look(target, _sample(np.arange(len(target)), sample), columns=columns)
+        self._suspects: dict[str, Values] = {}
+
+    def add(self, name: str, values: Values) -> None:
+        """Takes a feature, `(rows,)`, and keeps it where a sample of the rows makes it suspect."""
+        if len(values) >= MIN_ROWS and not _is_counter(values) and self._look.leak_of(values) is not None:
+            self._suspects[name] = values
+
+    def found(self, equal: EqualRows) -> dict[str, str]:
+        """Why each feature that knows the target does, as the rest of a sentence that begins with its name.
+
+        Args:
+            equal: equal rows of the table. Copies of a row count once: a value that comes with one row and its copies
+                only tells their target, and says nothing of others.
+        """
+        rows = _sample(equal.different(), _CONFIRMED)
+        if not self._suspects or len(rows) < MIN_ROWS:
+            return {}
+        look = _Look(self._target, rows, columns=self.columns)
+        leaks = {name: look.leak_of(values) for name, values in self._suspects.items()}
+        return {name: leak for name, leak in leaks.items() if leak is not None}
+
+
+def leak_notes(features: Mapping[str, Values], target: Values, equal: EqualRows) -> list[str]:
+    """Sentences on the features that look as if they were made from the target; the first few one by one.
+
+    Args:
+        features: `(rows,)` values by column name.
+        target: `(rows,)` names or float64.
+        equal: equal rows among them.
+    """
+    search = LeakSearch(target, columns=len(features))
+    for name, values in features.items():
+        search.add(name, values)
+    found = search.found(equal)
+    told = [leak_remark(name, leak, can_drop=len(features) > len(found)) for name, leak in found.items()]
+    if len(told) > _TOLD:
+        others = list(found)[_TOLD:]
+        shown = ", ".join(map(repr, others[:_TOLD])) + (", …" if len(others) > _TOLD else "")
+        told[_TOLD:] = [f"{len(others):,} more columns know the target as well ({shown}): inspect says of each why."]
+    return told
+
+
+def leak_remark(name: str, leak: str, *, can_drop: bool = True) -> str:
+    """A sentence on a feature that looks as if it was made from the target.
+
+    Args:
+        name: the feature.
+        leak: why it looks so.
+        can_drop: whether there is something left to learn from without it.
+    """
+    remedy = f" If not, leave it out ({typed('--drop', name)})." if can_drop else ""
+    return f"Column {name!r} {leak}: is it known before the target is?{remedy}"
+
+
+def _sample(rows: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """At most so many of some rows, in order."""
+    return rows if len(rows) <= size else np.sort(np.random.default_rng(0).choice(rows, size, replace=False))
+
+
+class _Look:
+    """The target at some rows, and what is told of a feature there."""
+
+    def __init__(self, target: Values, rows: NDArray[np.int64], *, columns: int) -> None:
+        self._rows = rows
+        self._is_sample = len(rows) >= _CONFIRMED
+        self._target = _at(target, rows)
+        self._classes = _places(self._target)  # (rows,)
+        self._luck = _LUCK + math.log(max(columns, 1))
+
+    def leak_of(self, values: Values) -> str | None:
+        values = _at(values, self._rows)
+        known, gaps = _places(values), missing_of(values)
+        if leak := self._value_leak(known, self._classes):
+            return leak
+        if gaps.any():
+            if isinstance(self._target, Names) and (leak := self._gap_leak(gaps)):
+                return leak
+            values = _at(values, np.flatnonzero(~gaps))
+            if len(values) < MIN_ROWS:
+                return None
+            known, classes = _places(values), np.unique(self._classes[~gaps], return_inverse=True)[1]
+            if leak := self._value_leak(known, classes):
+                return f"{leak}, where it has a value"
+        if isinstance(values, Names):
+            return None if isinstance(self._target, Names) else self._name_leak(known, self._target[~gaps])
+        if isinstance(self._target, Names):
+            return None if values.dtype.kind == "M" else self._order_leak(values, self._classes[~gaps])
+        return self._number_leak(_as_numbers(values), self._target[~gaps])
+
+    def _value_leak(self, known: NDArray[np.int64], classes: NDArray[np.int64]) -> str | None:
+        """Whether rows that are equal in a feature are equal in the target, all or nearly all of them."""
+        different = int(known.max()) + 1
+        if different == 1 or len(known) < _ROWS_A_VALUE * different or not self._is_no_luck(classes, different):
+            return None
+        if _determines(known, classes):
+            if _determines(classes, known):
+                return "equals the target but for its names"
+            looked_at = "every row" if not self._is_sample else f"each of {len(known):,} rows that were looked at"
+            return f"determines the target in {looked_at}"
+        if not isinstance(self._target, Names):
+            return None
+        found = agreement_of_values(known, classes)
+        return f"determines the target in {found.share:.1%} of the rows" if found.kappa >= MAX_AGREEMENT else None
+
+    def _gap_leak(self, gaps: NDArray[np.bool_]) -> str | None:
+        """Whether a feature is missing by the class."""
+        if not self._is_no_luck(self._classes, 2):
+            return None
+        is_missing = gaps.astype(np.int64)
+        if _determines(is_missing, self._classes):
             return "is missing in all rows of one class, and in no other"
-    if isinstance(values, Names) or values.dtype.kind == "M":
+        found = agreement_of_values(is_missing, self._classes)
+        if found.kappa < MAX_AGREEMENT:
+            return None
+        return f"tells the classes apart in {found.share:.1%} of the rows by whether it is missing"
+
+    def _order_leak(self, values: NDArray[np.float64], classes: NDArray[np.int64]) -> str | None:
+        """Whether each class has a range of values to itself."""
+        counts = np.bincount(classes, minlength=int(self._classes.max()) + 1)
+        if len(values) < MIN_ROWS or not counts.all() or not self._is_no_luck(classes, 1):
+            return None
+        if _is_ordered_by(values, classes):
+            return "tells the classes apart by itself"
+        found = agreement_of_order(values, classes)
+        return f"tells the classes apart in {found.share:.1%} of the rows" if found.kappa >= MAX_AGREEMENT else None
+
+    def _is_no_luck(self, classes: NDArray[np.int64], choices: int) -> bool:
+        """Whether classes hardly fall by chance as they do, where each of so many values may have any class."""
+        counts = np.bincount(classes)
+        free = max(choices * math.log(len(counts)), math.lgamma(len(counts) + 1))
+        return arrangements(counts) - free > self._luck
+
+    def _name_leak(self, known: NDArray[np.int64], target: NDArray[np.float64]) -> str | None:
+        """What a column of names tells of a target of numbers, over the rows that have both."""
+        codes = np.unique(known, return_inverse=True)[1]
+        if len(codes) < max(MIN_ROWS, _ROWS_A_VALUE * (codes.max(initial=0) + 1)) or codes.max() == 0:
+            return None
+        if leak := self._coarse_leak(codes, target):
+            return leak
+        share = explained_share(codes, ranks_of(target))
+        if share >= MAX_RANK_CORRELATION**2:
+            return f"determines the target but for {1 - share:.1%} of the variance of its ranks"
         return None
-    if isinstance(target, Names):
-        return "tells the classes apart by itself" if _is_ordered_by(values, classes) else None
-    correlation = _correlation(values, target)
-    return f"has a correlation of {correlation:.4f} with the target" if abs(correlation) > MAX_CORRELATION else None
+
+    def _number_leak(self, values: NDArray[np.float64], target: NDArray[np.float64]) -> str | None:
+        """What a column of numbers tells of a target of numbers, over the rows that have both."""
+        if len(values) < MIN_ROWS or (values == values[0]).all():
+            return None
+        found = correlation(values, target)
+        if abs(found) > MAX_CORRELATION and abs(_inner_correlation(values, target)) > MAX_CORRELATION:
+            return None if _is_common_trend(values, target) else f"has a correlation of {found:.4f} with the target"
+        ranks, of_target = ranks_of(values), ranks_of(target)
+        found = correlation(ranks, of_target)
+        most = "" if abs(found) >= MAX_RANK_CORRELATION else f" in {_MOST_ROWS:.0%} of the rows"
+        if most and abs(found) > _MAYBE:
+            found = _correlation_of_most(values, target, np.sign(found) * ranks - of_target)
+        if abs(found) >= (MAX_INNER_CORRELATION if most else MAX_RANK_CORRELATION):
+            if _is_common_trend(values, target):
+                return None
+            return f"has a rank correlation of {found:.4f} with the target{most}, as a copy in another scale has"
+        codes = np.unique(values, return_inverse=True)[1]
+        if len(codes) >= _ROWS_A_VALUE * (codes.max() + 1):
+            return self._coarse_leak(codes, target)
+        if len(np.unique(target)) < 0.9 * len(target) or codes.max() + 1 < 0.9 * len(codes):
+            return None
+        least = 1 - 6 / len(codes) - 0.01  # a jump or two, and a little noise
+        if dependence(values, of_target) >= least and dependence(target, ranks) >= least:
+            return "and the target determine each other, as a copy in another scale does"
+        return None
+
+    def _coarse_leak(self, codes: NDArray[np.int64], target: NDArray[np.float64]) -> str | None:
+        """Whether each value of a column has a range of the target to itself, cut out of it."""
+        counts = np.bincount(codes)
+        if not self._is_no_luck(codes, 1):
+            return None
+        if agreement_of_order(target, codes).kappa < MAX_AGREEMENT or not are_cuts(target, codes):
+            return None
+        return f"has a range of the target for each of its {len(counts):,} values, as a coarser copy of it has"
+
+
+def _at(values: Values, rows: NDArray[np.int64]) -> Values:
+    return values.take(rows) if isinstance(values, Names) else values[rows]
 
 
 def _places(values: Values) -> NDArray[np.int64]:
@@ -61,15 +265,43 @@ def _determines(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
 
 def _is_ordered_by(values: NDArray[np.float64], classes: NDArray[np.int64]) -> bool:
     """Whether each class has a range of values to itself."""
-    if np.isnan(values).any():
-        return False
     ranges = sorted((values[classes == i].min(), values[classes == i].max()) for i in range(classes.max() + 1))
     return all(high < low for (_, high), (low, _) in itertools.pairwise(ranges))
 
 
-def _correlation(values: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-    """Pearson's, over the rows that have a value; 0 where there is no spread."""
-    is_present = ~np.isnan(values)
-    x, y = values[is_present] - values[is_present].mean(), target[is_present] - target[is_present].mean()
-    spread = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / spread if len(x) >= MIN_ROWS and spread > 0 else 0.0
+def _is_counter(values: Values) -> bool:
+    """Whether values go on from row to row in even steps, as a row number or a year does that is known beforehand."""
+    if isinstance(values, Names):
+        return False
+    values = _as_numbers(values)
+    step = values[1] - values[0]
+    # Most columns show in their first rows that they are none.
+    return all(step != 0 and np.allclose(np.diff(some), step, rtol=0.02, atol=0) for some in (values[:100], values))
+
+
+def _inner_correlation(values: NDArray[np.float64], target: NDArray[np.float64]) -> float:
+    """The correlation without the outermost hundredth of the rows, so that no single row makes it."""
+    far = np.abs(target - np.median(target))
+    inner = far <= np.quantile(far, 0.99)
+    return correlation(values[inner], target[inner]) if inner.sum() >= MIN_ROWS // 2 else 0.0
+
+
+def _correlation_of_most(
+    values: NDArray[np.float64], target: NDArray[np.float64], distances: NDArray[np.float64]
+) -> float:
+    """The rank correlation without the few rows whose `distances` between the two ranks are unlike those of others."""
+    middle = np.abs(distances - np.median(distances))  # a few misplaced rows move the ranks of all others
+    kept = middle <= np.quantile(middle, _MOST_ROWS)
+    return correlation(ranks_of(values[kept]), ranks_of(target[kept]))
+
+
+def _as_numbers(values: NDArray[Any]) -> NDArray[np.float64]:
+    return values if values.dtype.kind == "f" else values.astype(np.int64).astype(np.float64)
+
+
+def _is_common_trend(values: NDArray[np.float64], target: NDArray[np.float64]) -> bool:
+    """Whether two columns are alike only in that both grow from row to row, as two series over the same years do."""
+    ranks = ranks_of(values)
+    if abs(correlation(ranks, np.arange(len(ranks), dtype=np.float64))) < _ORDERED:
+        return False
+    return abs(correlation(ranks_of(np.diff(values)), ranks_of(np.diff(target)))) < _SAME_STEPS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,8 +31,8 @@ class Split:
 
     Attributes:
         train, validation, test: `(rows of the part,)` int64.
-        by: what divides the parts: `chance` (each class in the same shares), `group` (the rows of a group are in one
-            part) or `time` (older rows train, newer ones test).
+        by: what divides the parts: `chance` (each class in the same shares; copies of a row in one part), `group`
+            (the rows of a group are in one part) or `time` (older rows train, newer ones test).
         has_test_file: whether the test part is a file of its own.
     """
 
@@ -68,7 +69,8 @@ def check_shares(shares: Shares) -> Shares:
 def split_rows(table: TrainingTable, shares: Shares, *, rng: np.random.Generator) -> Split:
     """Divides the rows into the three parts: by the table's groups or times where it has them, else by chance.
 
-    By chance, each class of a classification is divided in the same shares. Groups are dealt out whole, so that the
+    By chance, each class of a classification is divided in the same shares; rows that are copies of one another stay
+    together (`equal_rows`). Groups are dealt out whole, so that the
     parts and the classes in them come as near to the shares as groups allow. By time, rows of one moment stay together.
     Where the table has a test part of its own (`test_rows`), that is the test part, and the other rows are divided
     between training and validation in the proportion of their shares.
@@ -79,7 +81,8 @@ def split_rows(table: TrainingTable, shares: Shares, *, rng: np.random.Generator
         rng: the source of the shuffle.
 
     Raises:
-        DataError: too few rows, of a class or in all; too few groups or moments; a class that the training part lacks.
+        DataError: too few rows, of a class or in all; too few groups, moments or different rows; a class that the
+            training part lacks.
     """
     rows = np.arange(table.rows - table.test_rows, dtype=np.int64)
     given = np.array(shares if not table.test_rows else (shares[0], shares[1]))
@@ -104,7 +107,7 @@ def rare_class(label: str, called: str, rows: int, *, parts: int) -> str:
     count = "1 row" if rows == 1 else f"{rows} rows"
     return (
         f"class {label!r} of {called} has {count}, and needs {parts}: one each to {_USES[parts]}. "
-        "Merge it with another class, or leave its rows out."
+        "Merge it with another class, or leave its rows out (--drop-rare-classes)."
     )
 
 
@@ -120,6 +123,8 @@ def _by_chance(table: TrainingTable, rows: Rows, shares: NDArray[np.float64], rn
         strata = [rows]
         if len(rows) < MIN_REGRESSION_ROWS:
             raise DataError(f"{len(rows)} rows are too few to {uses}: {MIN_REGRESSION_ROWS} are needed.")
+    if table.equal_rows is not None and table.equal_rows.are_kept_together(table.choices):
+        return _with_copies_together(table, table.equal_rows.code[rows], shares, rng)
     parts: list[list[Rows]] = [[] for _ in shares]
     owed = np.zeros(len(shares) - 1)  # what rounding has kept from the later parts: carried on, so that totals come out
     for stratum in strata:
@@ -129,11 +134,77 @@ def _by_chance(table: TrainingTable, rows: Rows, shares: NDArray[np.float64], rn
             largest = len(counts) - 1 - int(np.argmax(counts[::-1]))  # of equal ones the last
             counts[largest] -= 1
         owed -= counts
-        shuffled = rng.permutation(stratum)
-        cuts = np.split(shuffled, len(stratum) - np.cumsum(counts[::-1])[::-1])
-        for part, rows_of_stratum in zip(parts, cuts, strict=True):
+        for part, rows_of_stratum in zip(parts, _cut(rng.permutation(stratum), counts), strict=True):
             part.append(rows_of_stratum)
     return [np.concatenate(part) for part in parts]
+
+
+def _with_copies_together(
+    table: TrainingTable, code: NDArray[np.int64], shares: NDArray[np.float64], rng: np.random.Generator
+) -> list[Rows]:
+    """As many parts as shares, of whole groups of equal rows, from each class in about the same shares.
+
+    Groups of one class and one size are divided as single rows are, the large ones first: what rounding keeps from a
+    part is made good by smaller ones. A group of several classes counts as its first row's.
+    """
+    if code.max(initial=-1) + 1 < len(shares) or len(np.unique(code)) < len(shares):
+        raise DataError(
+            f"there are {len(np.unique(code))} different rows, and a split that keeps equal rows together needs "
+            f"{len(shares)}: one for each part (--equal-rows scatter divides them by chance)."
+        )
+    parts: list[list[Rows]] = [[] for _ in shares]
+    owed = np.zeros(len(shares) - 1)  # rows
+    trained: set[int] = set()  # classes that the training part has
+    for label, units in _groups_of_a_kind(table, code):
+        count, size = units.shape
+        owed += shares[1:] * count * size
+        is_first = label not in trained
+        least = 1 if is_first and count >= len(shares) else 0
+        counts = [int(wanted) for wanted in np.clip(np.rint(owed / size), least, None)]
+        while sum(counts) > count - is_first:
+            largest = len(counts) - 1 - int(np.argmax(counts[::-1]))
+            counts[largest] -= 1
+        owed -= np.array(counts) * size
+        trained.add(label)
+        for part, chosen in zip(parts, _cut(rng.permutation(units), counts), strict=True):
+            part.append(chosen.ravel())
+    return _with_every_class([np.concatenate(part) for part in parts], table, code)
+
+
+def _groups_of_a_kind(table: TrainingTable, code: NDArray[np.int64]) -> Iterator[tuple[int, Rows]]:
+    """Groups of equal rows by the class of their first row and by size: the class, and `(groups, size)` row numbers."""
+    order = np.argsort(code, kind="stable")
+    _, first, sizes = np.unique(code[order], return_index=True, return_counts=True)
+    classes = table.target[order[first]] if table.labels else np.zeros(len(first), dtype=np.int64)
+    kinds = np.lexsort((-sizes, classes))
+    ends = np.flatnonzero(np.diff(classes[kinds]) | np.diff(sizes[kinds])) + 1
+    for groups in np.split(kinds, ends):
+        size = int(sizes[groups[0]])
+        yield int(classes[groups[0]]), order[first[groups][:, None] + np.arange(size)]
+
+
+def _with_every_class(parts: list[Rows], table: TrainingTable, code: NDArray[np.int64]) -> list[Rows]:
+    """The parts, with a group moved to the training part for each class that it lacks, and no part empty."""
+    train, *others = parts
+    for label in np.setdiff1d(np.arange(len(table.labels)), table.target[train]):
+        for i, part in enumerate(others):
+            of_class = part[table.target[part] == label]
+            if len(of_class):
+                is_moved = code[part] == code[of_class[0]]
+                train, others[i] = np.concatenate((train, part[is_moved])), part[~is_moved]
+                break
+    for i, part in enumerate(others):
+        if not len(part):  # a few large groups have left it nothing: it gets the smallest group of training's
+            counts = np.bincount(code[train])
+            smallest = int(np.where(counts > 0, counts, len(code) + 1).argmin())
+            is_moved = code[train] == smallest
+            train, others[i] = train[~is_moved], train[is_moved]
+    return [train, *others]
+
+
+def _cut(units: NDArray[np.int64], counts: list[int]) -> list[NDArray[np.int64]]:
+    """Units in parts: the last so many each, and the rest as the first part."""
+    return np.split(units, len(units) - np.cumsum(counts[::-1])[::-1])
 
 
 def _by_group(

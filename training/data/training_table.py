@@ -19,6 +19,7 @@ from models.names import Names
 from training.data.cells import iso_text
 from training.data.class_balance import class_shares
 from training.data.column_choices import ColumnChoices
+from training.data.equal_rows import EqualRows
 from training.data.values import Kind, Values, content_of, kind_of, missing_of
 
 __all__ = ["ColumnChoices", "TrainingTable"]
@@ -43,6 +44,7 @@ class TrainingTable:
         notes: sentences on columns and rows that the user should read.
         label_type: type that the labels have in the table that was read.
         date_forms: form of the dates of those columns that have another than ISO 8601 (`models.date_forms`).
+        equal_rows: which rows are equal; None where that was not asked.
     """
 
     name: str
@@ -58,6 +60,7 @@ class TrainingTable:
     notes: tuple[str, ...] = ()
     label_type: LabelType = "str"
     date_forms: Mapping[str, str] = field(default_factory=dict)
+    equal_rows: EqualRows | None = None
 
     @property
     def classes(self) -> tuple[Label, ...]:
@@ -121,6 +124,8 @@ class TrainingTable:
                 sha.update(_titled(role, content_of(values)))
         if self.test_rows:
             sha.update(f"test:{self.test_rows}".encode())
+        if self.choices.equal_rows != "auto":  # it decides which rows are learned from
+            sha.update(f"equal rows:{self.choices.equal_rows}".encode())
         return f"sha256:{sha.hexdigest()}"
 
     def _as_json(self, name: str, row: int) -> Any:

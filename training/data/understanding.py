@@ -16,9 +16,13 @@ from numpy.typing import NDArray
 from models.cell_text import tidy
 from models.config import Task
 from models.errors import DataError
+from models.names import Names
+from training.data.class_codes import MAX_NUMBERED_CLASSES, class_codes_note, is_numbered_classes
 from training.data.class_labels import Classes, read_classes, read_same_classes
 from training.data.column_choices import ColumnChoices
-from training.data.features import as_kind, read_features, read_same_features
+from training.data.equal_rows import equal_rows_note
+from training.data.features import as_kind, equal_rows_of, read_features, read_same_features
+from training.data.leaks import leak_notes
 from training.data.raw_column import RawColumn
 from training.data.row_roles import check_groups_apart, check_times_apart, read_group, read_time, read_weight
 from training.data.split import MIN_CLASS_ROWS
@@ -26,9 +30,9 @@ from training.data.table import Table
 from training.data.training_table import TrainingTable
 from training.data.values import joined, joined_names, kind_of
 
-# A target of whole numbers with at most this many different ones, none of them rare, is read as classes: a count may
-# have few values too, but then some are.
-MAX_NUMBERED_CLASSES = 20
+__all__ = ["MAX_NUMBERED_CLASSES", "read_training_table"]
+
+_LISTED = 3  # classes named in a note
 # From this share of numbers on, a target that is said to be a regression's has a few words astray; below, it is names.
 LEAST_SHARE_OF_NUMBERS = 0.5
 
@@ -64,16 +68,25 @@ def read_training_table(
     check_choices(table, target, choices)
     notes = list(table.notes)
     table = with_target(table, target, choices, notes)
+    least = MIN_CLASS_ROWS if test is None else MIN_CLASS_ROWS - 1
+    table, rare = without_rare_classes(table, target, task, choices, notes, least=least)
     names = [column for column in table.columns if column != target and choices.is_feature(column)]
     if not names:
         raise DataError(f"{table.source} has no column to learn from beside the target {target!r}.")
-    goal = RawColumn(table, target, "target")
-    classes, values = read_target(goal, task)
-    notes += [f"The target {target!r} {remark}" for remark in goal.remarks]
+    target_column = RawColumn(table, target, "target")
+    classes, values = read_target(target_column, task)
+    notes += [f"The target {target!r} {remark}" for remark in target_column.remarks]
     date_forms: dict[str, str] = {}
     features = read_features([RawColumn(table, column) for column in names], choices, notes, date_forms)
     if not features:
         raise DataError(f"{table.source} has no column to learn from beside the target {target!r}: {' '.join(notes)}")
+    goal = values if classes is None else Names(values.astype(np.int32), classes.labels)
+    if classes is None and task is None and (note := class_codes_note(target, values)):
+        notes.append(note)
+    equal = equal_rows_of(features, goal)
+    notes += leak_notes(features, goal, equal)
+    if note := equal_rows_note(equal, choices):
+        notes.append(note)
     roles = {role: RawColumn(table, column, role) for role, column in choices.roles.items()}
     time = _read_time(roles["time"], choices, date_forms, notes) if "time" in roles else None
     read = TrainingTable(
@@ -89,8 +102,9 @@ def read_training_table(
         time=time,
         date_forms=date_forms,
         notes=tuple(notes),
+        equal_rows=equal,
     )
-    return read if test is None else _with_test_part(read, table, test)
+    return read if test is None else _with_test_part(read, table, test, rare)
 
 
 def _read_time(column: RawColumn, choices: ColumnChoices, date_forms: dict[str, str], notes: list[str]) -> NDArray[Any]:
@@ -130,6 +144,33 @@ def with_target(table: Table, target: str, choices: ColumnChoices, notes: list[s
     return table.select(~missing) if count else table
 
 
+def without_rare_classes(
+    table: Table, target: str, task: Task | None, choices: ColumnChoices, notes: list[str], *, least: int
+) -> tuple[Table, tuple[str, ...]]:
+    """The rows whose class has at least `least` rows, where the choices leave out the others, and the rare classes.
+
+    Raises:
+        DataError: the target is no classes, or no two classes have so many rows.
+    """
+    if not choices.drop_rare_classes:
+        return table, ()
+    column = RawColumn(table, target, "target")
+    classes, codes = read_target(column, task)
+    if classes is None:
+        raise DataError(
+            f"{column.called} is read as numbers, which have no rare classes (--drop-rare-classes): to read it as "
+            "classes, say --task classification."
+        )
+    counts = np.bincount(codes, minlength=len(classes.labels))
+    rare = tuple(label for label, count in zip(classes.labels, counts, strict=True) if count < least)
+    if len(classes.labels) - len(rare) < 2:
+        raise DataError(f"{column.called} has fewer than two classes of {least} rows: there is nothing to tell apart.")
+    keep = counts[codes] >= least
+    if rare:
+        notes.append(_left_out(rare, int((~keep).sum()), table))
+    return (table.select(keep) if rare else table), rare
+
+
 def read_target(column: RawColumn, task: Task | None) -> tuple[Classes | None, NDArray[Any]]:
     """The classes and `(rows,)` int64 indices of their labels, or None and `(rows,)` float64 values.
 
@@ -142,7 +183,7 @@ def read_target(column: RawColumn, task: Task | None) -> tuple[Classes | None, N
     numbers = None
     if task != "classification":
         numbers = _target_numbers(column, task)
-    if numbers is not None and (task == "regression" or not _is_numbered_classes(numbers)):
+    if numbers is not None and (task == "regression" or not is_numbered_classes(numbers)):
         column.check_range(numbers)
         column.check_resolution(numbers)
         if (numbers == numbers[0]).all():
@@ -173,7 +214,7 @@ def _target_numbers(column: RawColumn, task: Task | None) -> NDArray[np.float64]
     elif numbers is None and column.looks_numeric is not None:
         as_numbers = column.numbers(forced=True, remedy=remedy)
         column.remarks.clear()
-        if as_numbers is not None and not _is_numbered_classes(as_numbers):
+        if as_numbers is not None and not is_numbered_classes(as_numbers):
             raise DataError(
                 f"{column.called} holds numbers as texts, such as {column.looks_numeric!r}: read them as numbers "
                 "(--task regression), or as classes (--task classification)."
@@ -207,8 +248,21 @@ def _check_is_of_names(column: RawColumn, remedy: str) -> None:
     )
 
 
-def _with_test_part(train: TrainingTable, train_raw: Table, test: Table) -> TrainingTable:
-    """The rows of `train`, and after them those of a test part, read the way that `train` was."""
+def _left_out(rare: tuple[str, ...], rows: int, table: Table) -> str:
+    shown = ", ".join(map(repr, rare[:_LISTED])) + (", …" if len(rare) > _LISTED else "")
+    classes, counted = "class" if len(rare) == 1 else "classes", "1 row" if rows == 1 else f"{rows:,} rows"
+    return f"{counted} of {table.source} left out, of rare {classes}: {shown}."
+
+
+def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: tuple[str, ...]) -> TrainingTable:
+    """The rows of `train`, and after them those of a test part, read the way that `train` was.
+
+    Args:
+        train: rows to train with.
+        train_raw: their table as read.
+        test: table of the test part as read.
+        rare: classes whose rows are left out.
+    """
     choices = train.choices
     for needed in (train.target_name, *train.features, *choices.roles.values()):
         if needed not in test.columns:
@@ -218,6 +272,12 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table) -> Trai
     notes += [f"Column {name!r} of {test.source} is not in {train_raw.source} and was passed over." for name in extra]
     # Marks that the test file itself leaves open are those of the training file.
     test = replace(with_target(test, train.target_name, choices, notes), precedent=train_raw)
+    if rare:
+        names = RawColumn(test, train.target_name, "target").names()
+        is_rare = np.isin(names.codes, [i for i, name in enumerate(names.names) if name in rare])
+        if is_rare.any() and not is_rare.all():
+            test = test.select(~is_rare)
+            notes.append(_left_out(rare, int(is_rare.sum()), test))
     features = read_same_features(
         [RawColumn(test, name) for name in train.features], train.features, choices, train.date_forms
     )
@@ -226,8 +286,12 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table) -> Trai
         features={name: joined(values, features[name]) for name, values in train.features.items()},
         target=np.concatenate((train.target, _same_target(RawColumn(test, train.target_name, "target"), train))),
         test_rows=test.rows,
-        notes=tuple(notes),
     )
+    goal = Names(joint.target.astype(np.int32), joint.labels) if joint.labels else joint.target
+    equal = equal_rows_of(joint.features, goal)
+    if note := equal_rows_note(equal, choices, test_rows=test.rows, test=test.source):
+        notes.append(note)
+    joint = replace(joint, equal_rows=equal, notes=tuple(notes))
     if train.weight is not None and choices.weight is not None:
         weight = read_weight(RawColumn(test, choices.weight, "weight"))
         joint = replace(joint, weight=np.concatenate((train.weight, weight)))
@@ -253,10 +317,3 @@ def _same_target(column: RawColumn, train: TrainingTable) -> NDArray[Any]:
     numbers = column.as_numbers("remove the row")
     column.check_range(numbers)
     return numbers
-
-
-def _is_numbered_classes(numbers: NDArray[np.float64]) -> bool:
-    if (numbers != np.round(numbers)).any():
-        return False
-    counts = np.unique(numbers, return_counts=True)[1]
-    return len(counts) <= 2 or (len(counts) <= MAX_NUMBERED_CLASSES and int(counts.min()) >= MIN_CLASS_ROWS)

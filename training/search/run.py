@@ -183,7 +183,7 @@ def search_table(
         elif not session.is_over():
             stack.enter_context(crew := Crew(given, jobs=jobs))
             crew.run(session)
-        notes = _first_notes(space, config, first)
+        notes = [*_first_notes(space, config, first), *table.notes]
         winner = _winner(session, study.trials())
         checkpoint = keeper.kept(winner.number)
         if checkpoint is None:

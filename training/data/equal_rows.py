@@ -1,0 +1,230 @@
+"""Equal rows: which rows of a table have the same features, and whether a split has to keep them in one part.
+
+A row that was copied tells its target to whoever has learned its copy, so a copy in the test part measures memory. In
+a table of few different values, though, rows are equal because there are only so many of them, and the rows that are
+to be predicted will be equal to known ones too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.names import Names
+from training.data.column_choices import ColumnChoices
+from training.data.values import Values
+
+# Fewer copies than these are no news: iris has one.
+TOLD_ROWS, TOLD_SHARE = 2, 0.005
+# Equal rows that are likely by chance are no news either until a good part of the table has the same target too.
+TOLD_LIKELY_SHARE = 0.3
+# With fewer different rows than these, parts of whole groups of equal rows are no sample of anything.
+MIN_DISTINCT = 10
+
+_SAMPLE = 20_000  # rows by which a column's different values are counted
+_LIKELY = 100  # so many times what independent columns lead to is still chance: real columns are not independent
+_FEW_VALUES = 5  # columns of fewer values repeat themselves by nature, and a design of them evenly
+_LEAST_MULTIPLIED = 50  # fewer different rows may stand there equally often by chance
+
+_GOLDEN, _FIRST, _SECOND = (np.uint64(n) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+_SHIFTS = tuple(np.uint64(n) for n in (30, 27, 31))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EqualRows:
+    """Which rows of a table are equal.
+
+    Attributes:
+        code: `(rows,)` int64, from 0; equal for rows whose features are equal, gaps included.
+        with_target: `(rows,)` int64, from 0; equal for rows whose features and target are equal.
+        is_likely: whether so many equal rows are likely by chance, with so few different values.
+        aside: columns that only count the rows, and were not looked at.
+    """
+
+    code: NDArray[np.int64]
+    with_target: NDArray[np.int64]
+    is_likely: bool
+    aside: tuple[str, ...] = ()
+
+    @property
+    def repeated(self) -> int:
+        """Number of rows whose features another row has too."""
+        return _in_groups(self.code)
+
+    @property
+    def identical(self) -> int:
+        """Number of rows whose features and target another row has too."""
+        return _in_groups(self.with_target)
+
+    @property
+    def distinct(self) -> int:
+        """Number of different rows, by their features."""
+        return int(self.code.max()) + 1
+
+    def different(self) -> NDArray[np.int64]:
+        """Numbers of the rows without copies of earlier ones; all rows where equal ones are likely by chance."""
+        if self.is_likely or not self.repeated:
+            return np.arange(len(self.code))
+        return np.sort(np.unique(self.with_target, return_index=True)[1])
+
+    def are_kept_together(self, choices: ColumnChoices) -> bool:
+        """Returns True if a split by chance has to keep equal rows in one part."""
+        if choices.equal_rows != "auto":
+            return choices.equal_rows == "together" and self.repeated > 0
+        return self.repeated > 0 and not self.is_likely and self.distinct >= MIN_DISTINCT
+
+    def known(self, rows: NDArray[np.int64], train: NDArray[np.int64]) -> tuple[int, int]:
+        """Number of some rows whose features a training row has too, and of those whose target is the same as well."""
+        return tuple(int(np.isin(code[rows], code[train]).sum()) for code in (self.code, self.with_target))  # type: ignore[return-value]  # two
+
+
+class RowHashes:
+    """The rows' features as hashes of 64 bits, made column by column, so that no column has to be kept.
+
+    Args:
+        rows: number of rows of the table.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._hashes = np.zeros(rows, dtype=np.uint64)
+        self._sample = np.arange(rows)
+        if rows > _SAMPLE:
+            self._sample = np.sort(np.random.default_rng(0).choice(rows, _SAMPLE, replace=False))
+        self._columns = self._names = 0
+        self._aside: list[str] = []
+        self._log_chance = 0.0  # of the probability that two rows agree in all columns, were these independent
+        self._log_space = 0.0  # of the number of rows that the columns' values can make
+        self._most_values = 0
+
+    def leave_aside(self, name: str) -> None:
+        """Takes the name of a feature that only counts the rows: no two rows are equal in it, copies or not."""
+        self._aside.append(name)
+
+    def add(self, values: Values) -> None:
+        """Takes a feature, `(rows,)`."""
+        bits = _bits(values)
+        self._hashes = _mixed((self._hashes ^ bits) + _GOLDEN)
+        chance, distinct = _agreement(bits[self._sample])
+        self._columns += 1
+        self._names += isinstance(values, Names)
+        self._log_chance += np.log(chance)
+        self._log_space += np.log(distinct)
+        self._most_values = max(self._most_values, distinct)
+
+    def equal_rows(self, target: Values) -> EqualRows:
+        """The equal rows among those that were taken.
+
+        Args:
+            target: `(rows,)` names or float64.
+        """
+        code = _places(self._hashes)
+        goal = _bits(target)
+        with_target = _places(_mixed((self._hashes ^ goal) + _GOLDEN))
+        is_likely = self._is_likely(code, with_target, goal)
+        if not self._columns or (self._aside and is_likely):  # what counts the rows may be a feature like any other
+            code = with_target = np.arange(len(code))
+        return EqualRows(code=code, with_target=with_target, is_likely=is_likely, aside=tuple(self._aside))
+
+    def _is_likely(self, code: NDArray[np.int64], with_target: NDArray[np.int64], goal: NDArray[np.uint64]) -> bool:
+        if self._most_values >= _FEW_VALUES and _is_multiplied(with_target):
+            return False
+        if self._columns == 1:  # one column is equal wherever it is: only with the target it says anything
+            if _in_groups(with_target) == 0:
+                return True
+            chance = self._log_chance + np.log(_agreement(goal[self._sample])[0])
+            return bool(np.log(_agreement(with_target)[0]) <= chance + np.log(_LIKELY))
+        if self._log_space <= np.log(len(code)):
+            return True
+        if self._names == self._columns and self._most_values > int(code.max()):
+            return True  # one column of names tells all others, as a town tells its county and its country
+        return bool(np.log(_agreement(code)[0]) <= self._log_chance + np.log(_LIKELY))
+
+
+def equal_rows_note(equal: EqualRows, choices: ColumnChoices, *, test_rows: int = 0, test: str = "") -> str | None:
+    """What the user should read of equal rows; None where they are too few to matter.
+
+    Args:
+        equal: the equal rows.
+        choices: the user's decisions.
+        test_rows: number of rows, the last ones, that are a file of their own; 0 for none.
+        test: that file, in words.
+    """
+    rows = len(equal.code)
+    aside = f" (but for {', '.join(map(repr, equal.aside))})" if equal.aside else ""
+    if test_rows:
+        known, identical = equal.known(np.arange(rows - test_rows, rows), np.arange(rows - test_rows))
+        if not known:
+            return None
+        return (
+            f"{shown_share(known, test_rows)} of {test} have the same features as a row to train with{aside}, and "
+            f"{identical:,} of them the same target too: the test figures tell in part what was remembered."
+        )
+    if equal.repeated <= TOLD_ROWS or equal.repeated < TOLD_SHARE * rows:
+        return None
+    if equal.is_likely and choices.equal_rows != "together" and equal.identical < TOLD_LIKELY_SHARE * rows:
+        return None
+    share = (
+        f"{shown_share(equal.repeated, rows)} have the same features as another row{aside}, and {equal.identical:,} of "
+        "them the same target too"
+    )
+    for role, column in choices.roles.items():
+        if role in ("group", "time"):
+            return f"{share}. They are split by the {role} {column!r}, which may put equal rows into different parts."
+    if equal.are_kept_together(choices):
+        return f"{share}. Equal rows are kept in one part of the split (--equal-rows scatter divides them by chance)."
+    if choices.equal_rows == "scatter":
+        return f"{share}. They are divided by chance, so that test rows may be known from training."
+    return (
+        f"{share}, as there are {equal.distinct:,} different rows only. They are divided by chance, so that test rows "
+        "are known from training (--equal-rows together keeps equal rows in one part)."
+    )
+
+
+def shown_share(count: int, rows: int) -> str:
+    """A number of rows and its share, `12 of 400 rows (3.0%)`."""
+    return f"{count:,} of {rows:,} rows ({count / rows:.1%})"
+
+
+def _bits(values: Values) -> NDArray[np.uint64]:
+    """`(rows,)` equal for equal values, and for gaps."""
+    if isinstance(values, Names):
+        return values.codes.astype(np.int64).view(np.uint64)
+    if values.dtype.kind != "f":
+        return values.astype(np.int64).view(np.uint64)
+    # One bit pattern for NaN and one for zero, whatever the file had.
+    return np.where(np.isnan(values), np.nan, values + 0.0).astype(np.float64).view(np.uint64)
+
+
+def _mixed(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """SplitMix64's finaliser (Steele, Lea & Flood 2014): each bit of the result depends on all bits, one to one."""
+    hashes ^= hashes >> _SHIFTS[0]
+    hashes *= _FIRST
+    hashes ^= hashes >> _SHIFTS[1]
+    hashes *= _SECOND
+    hashes ^= hashes >> _SHIFTS[2]
+    return hashes
+
+
+def _places(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    return np.unique(hashes, return_inverse=True)[1].astype(np.int64)
+
+
+def _agreement(cells: NDArray[Any]) -> tuple[float, int]:
+    """The probability that two different rows agree, as if one pair did where none does, and the different values."""
+    counts = np.unique(cells, return_counts=True)[1].astype(np.float64)
+    pairs = float((counts * (counts - 1)).sum())
+    return max(pairs, 1.0) / max(len(cells) * (len(cells) - 1.0), 1.0), len(counts)
+
+
+def _is_multiplied(code: NDArray[np.int64]) -> bool:
+    """Whether each different row stands there two, three, … times, which chance does not bring about."""
+    counts = np.bincount(code)
+    return len(counts) >= _LEAST_MULTIPLIED and int(np.gcd.reduce(counts)) > 1
+
+
+def _in_groups(code: NDArray[np.int64]) -> int:
+    counts = np.bincount(code)
+    return int(counts[counts > 1].sum())
