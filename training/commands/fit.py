@@ -47,10 +47,10 @@ _DESCRIPTION = f"""\
 Trains a model on a table and publishes it to the store as the next version of its name.
 
 Columns of numbers are numeric, of ISO 8601 dates dates; strings and true/false are categorical. `inspect` shows what a
-table is understood as. Columns that tell nothing are left out, with a note. Missing are
-empty cells and {", ".join(cell for cell in MISSING_TEXTS if cell)}. The target's kind decides the task: strings,
-true/false and up to {MAX_NUMBERED_CLASSES} different whole numbers, none of them rare, are classes, other numbers a
-regression; --task says otherwise. All statistics are those of the training part.
+table is understood as. Columns that tell nothing are left out, with a note. Missing are empty cells and
+{", ".join(cell for cell in MISSING_TEXTS if cell)}; among numbers also ?, -, N/A and their like, with a note. The
+target's kind decides the task: strings, true/false and up to {MAX_NUMBERED_CLASSES} different whole numbers, none of
+them rare, are classes, other numbers a regression; --task says otherwise. All statistics are those of the training part.
 """
 
 _EPILOG = f"""\

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 # Values that stand apart, from below and from above, at most: more are no exceptions.
 MAX_APART = 4
-# A value stands apart where the gap to the others is so many times their range: of 1,000 values of a distribution with
-# a tail as heavy as Cauchy's one in 20 columns has such a value, of a normal one none.
+# A value stands apart where the gap to the others is so many times their range. Of 500 columns of 1,000 Cauchy values
+# 4 % had such a value, of normal and log-normal (σ = 2) ones none.
 _GAP = 20.0
 # The same for a value that is the commonest by far, or that is written as fill values are.
 _FILL_GAP = 1.0
