@@ -202,13 +202,11 @@ class Store:
             InvalidName: `name` is not a model name.
             StoreError: the disk refuses.
         """
-        folder = self._folder(name)
-        with _writing(folder):
-            if folder.is_dir():
-                # Under the lock, as publishing is: a lock file that belongs to somebody else refuses then as well.
-                with locked(folder):
-                    try_writing(folder, size=size)
-            else:
+        check_name(name)
+        with _writing(self.root / name):
+            folder = self._folder(name)
+            # Under the lock, as publishing is: a lock file that belongs to somebody else refuses then as well.
+            with locked(folder) if folder.is_dir() else contextlib.nullcontext():
                 try_writing(folder, size=size)
 
     def set_alias(self, name: str, alias: str, version: int) -> None:

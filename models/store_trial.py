@@ -24,6 +24,8 @@ def try_writing(folder: Path, *, size: int = 0) -> None:
     Raises:
         OSError: the disk refuses, with what the later write would fail with.
     """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        folder.lstat()  # refuses a path that no folder can have, such as one that is too long
     place = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not place.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, f"{place} is not a folder", str(place))

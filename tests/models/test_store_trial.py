@@ -52,5 +52,7 @@ def test_what_is_no_folder(tmp_path: Path, store: str) -> None:
     (tmp_path / "dangling").symlink_to("nowhere")
     with pytest.raises(StoreError, match="is not a folder"):
         Store(tmp_path / store).try_publishing("m")
+    with pytest.raises(StoreError, match="File name too long"):
+        Store(tmp_path / ("x" * 300)).try_publishing("m")
     with pytest.raises(InvalidName):
         Store(tmp_path / "store").try_publishing("../m")

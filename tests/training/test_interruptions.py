@@ -113,7 +113,7 @@ def test_before_the_first_epoch_and_pressed_twice_it_ends_at_once_and_leaves_not
 def test_on_a_terminal_it_asks(tmp_path, answer, code, last):
     ours, theirs = os.openpty()
     with subprocess.Popen(
-        [sys.executable, "-u", "-c", STOPPED_AFTER_TWO, *ENDLESS, "--quiet"],
+        [sys.executable, "-u", "-c", STOPPED_AFTER_TWO, *ENDLESS],
         cwd=tmp_path,
         env=ENVIRONMENT,
         stdin=theirs,
@@ -126,6 +126,7 @@ def test_on_a_terminal_it_asks(tmp_path, answer, code, last):
         while b"[y/N]" not in said:
             said += os.read(ours, 1000)
         assert (tmp_path / "store/.unpublished/xor-1/model.safetensors").exists(), "on the disk while it asks"
+        assert b"log_loss" in os.read(process.stdout.fileno(), 10_000), "the figures come before the question"
         os.write(ours, f"{answer}\n".encode())
         out, _ = process.communicate(timeout=60)
     os.close(ours)

@@ -131,51 +131,38 @@ def _run(arguments: argparse.Namespace) -> int:
         )
         stop.end_training()
         model = with_task_change(model, Store(arguments.store))
-        baselines = _Baselines(errors, model, wanted=arguments.baselines)
+        findings = _Findings(arguments, errors, model)
         outcome = publication.conclude(
             Candidate(
                 checkpoint=model.checkpoint,
                 interrupted=f"after epoch {model.trained.epochs_run:,}",
                 compare=partial(_compare_with_served, model),
-                doubts=baselines.doubts,
+                doubts=findings.doubts,
                 takes_time=arguments.baselines,
+                show=findings.show,
             ),
             stop,
         )
-        files = _report(errors, model, outcome.place, baselines.comparison) if arguments.report else {}
-    _tell(arguments, model, outcome, baselines.comparison, files)
+        files = _report(errors, model, outcome.place, findings.comparison) if arguments.report else {}
+    findings.show()
+    if arguments.json:
+        _print_json(model, outcome, findings.comparison, files)
+    elif not arguments.quiet:
+        for path in files.values():
+            print(path)
     publication.tell(outcome)
     if not arguments.json:
         print(outcome.last_line())
     return outcome.exit_code
 
 
-def _tell(
-    arguments: argparse.Namespace,
-    model: FittedModel,
-    outcome: Outcome,
-    comparison: Comparison | None,
-    files: dict[str, Path],
-) -> None:
-    if arguments.json:
-        told = {
-            "files": {what: str(path) for what, path in files.items()},
-            "baselines": None if comparison is None else comparison.to_dict(),
-        }
-        record = result(model, outcome.published) | outcome.to_dict() | told
-        print(json.dumps(record, indent=2, allow_nan=False))
-        return
-    if arguments.quiet:
-        return
-    print_table(metrics_table(model))
-    for note in model.notes:
-        print(note)
-    if comparison is not None:
-        print_table(_comparison_table(comparison))
-        print(comparison.advice)
-        _tell_how_to_keep(arguments, model, comparison)
-    for path in files.values():
-        print(path)
+def _print_json(model: FittedModel, outcome: Outcome, comparison: Comparison | None, files: dict[str, Path]) -> None:
+    told = {
+        "files": {what: str(path) for what, path in files.items()},
+        "baselines": None if comparison is None else comparison.to_dict(),
+    }
+    record = result(model, outcome.published) | outcome.to_dict() | told
+    print(json.dumps(record, indent=2, allow_nan=False))
 
 
 def _resume_file(arguments: argparse.Namespace, errors: Console) -> ResumeFile:
@@ -188,22 +175,37 @@ def _warn(errors: Console, sentence: str) -> None:
     errors.print(f"warning: {sentence}", markup=False, soft_wrap=True)
 
 
-class _Baselines:
-    """The baselines of a model, trained when they are asked for, and what they say against it.
+class _Findings:
+    """What was found of a model: its figures, and the baselines beside it where they are asked for.
 
     Attributes:
-        comparison: the model beside them, once they are trained.
+        comparison: the model beside the baselines, once they are trained.
     """
 
-    def __init__(self, errors: Console, model: FittedModel, *, wanted: bool) -> None:
+    def __init__(self, arguments: argparse.Namespace, errors: Console, model: FittedModel) -> None:
         self.comparison: Comparison | None = None
+        self._arguments = arguments
         self._errors = errors
         self._model = model
-        self._wanted = wanted
+        self._wants_baselines = arguments.baselines
+        self._is_to_show = not (arguments.json or arguments.quiet)
+
+    def show(self) -> None:
+        """Prints the figures, the notes and the comparison, once."""
+        if not self._is_to_show:
+            return
+        self._is_to_show = False
+        print_table(metrics_table(self._model))
+        for note in self._model.notes:
+            print(note)
+        if self.comparison is not None:
+            print_table(_comparison_table(self.comparison))
+            print(self.comparison.advice)
+            _tell_how_to_keep(self._arguments, self._model, self.comparison)
 
     def doubts(self) -> list[str]:
-        """Trains them; a sentence where they are to be used instead, or could not be trained."""
-        if not self._wanted:
+        """Trains the baselines; a sentence where one is to be used instead, or where they could not be trained."""
+        if not self._wants_baselines:
             return []
         # Imported here: scikit-learn takes a second to import, and most runs do without.
         from training.reporting.baselines import compare

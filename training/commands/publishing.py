@@ -67,6 +67,7 @@ class Candidate:
         interrupted: moment at which the run was interrupted, in case it was: `after epoch 3`.
         doubts: gives reasons not to publish, as sentences; it may take its time, to train baselines.
         takes_time: whether `doubts` does.
+        show: shows the model's figures, before the user is asked.
         compare: compares the model with a served version.
         kept: place where the model lies already; None for a model in memory only.
     """
@@ -76,6 +77,7 @@ class Candidate:
     compare: Callable[[ModelVersion], ServedComparison]
     doubts: Callable[[], list[str]] = list
     takes_time: bool = False
+    show: Callable[[], None] = lambda: None
     kept: KeptModel | None = None
 
 
@@ -231,7 +233,7 @@ class Publication:
                 told = "" if comparison is None else comparison.sentence()
                 if comparison is not None and not comparison.is_better and not doubts:
                     return Outcome(place=kept or self._keep(candidate, stop), why=told)
-        if doubts and self._policy != "always" and not self._is_wanted(doubts):
+        if doubts and self._policy != "always" and not self._is_wanted(doubts, candidate.show):
             kept = kept or self._keep(candidate, stop)
             return Outcome(place=kept, why=" ".join((*doubts, told)).strip(), exit_code=stop.exit_code or EXIT_KEPT)
         return self._published(candidate, stop, kept, told)
@@ -254,10 +256,11 @@ class Publication:
             return None
         return candidate.compare(served)
 
-    def _is_wanted(self, doubts: list[str]) -> bool:
+    def _is_wanted(self, doubts: list[str], show: Callable[[], None]) -> bool:
         """Asks on a terminal whether to publish all the same; no where there is nobody to ask."""
         if not _is_terminal():
             return False
+        show()
         return _answer(f"{' '.join(doubts)} Publish it under the name {self._name} all the same? [y/N] ") in (
             "y",
             "yes",

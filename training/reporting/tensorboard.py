@@ -70,20 +70,32 @@ def tensorboard_log(
         except OSError as error:  # of an earlier event: a thread of the writer's own writes them
             fail(error)
 
-    def quieted(arguments: threading.ExceptHookArgs) -> None:
-        # The writer's thread dies of a full disk, and `add_event` raises the same error for us to tell.
-        if not (isinstance(arguments.exc_value, OSError) and type(arguments.thread).__module__ == thread_module):
-            hook(arguments)
-
-    thread_module, hook = EventFileWriter.__module__, threading.excepthook
-    threading.excepthook = quieted
     try:
-        yield log
+        with _quiet_threads_of(EventFileWriter.__module__):
+            yield log
     finally:
         try:
             writer.close()
         except OSError as error:
             fail(error)
+
+
+@contextmanager
+def _quiet_threads_of(module: str) -> Iterator[None]:
+    """Within it, a thread of a module's class that dies of a full disk prints no traceback.
+
+    TensorBoard's writer has a thread that writes; `add_event` then raises the same error, which is told once.
+    """
+    hook = threading.excepthook
+
+    def quieted(arguments: threading.ExceptHookArgs) -> None:
+        if not (isinstance(arguments.exc_value, OSError) and type(arguments.thread).__module__ == module):
+            hook(arguments)
+
+    threading.excepthook = quieted
+    try:
+        yield
+    finally:
         threading.excepthook = hook
 
 
