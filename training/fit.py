@@ -9,7 +9,7 @@ In a notebook:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from training.metrics import Metrics, evaluate
 from training.prepared_rows import PreparedRows, prepare
 from training.resume import ResumeFile
 from training.sources import read_table
+from training.threads import ThreadChoice, choose_threads, limited_threads
 
 _EVALUATED_CELLS = 4_000_000  # of the widest stage, at a time: 16 MB each
 
@@ -53,6 +54,7 @@ class FittedModel:
         split: which rows were used for what.
         trained: what the engine came to, with the history of its epochs.
         notes: sentences that the user should read.
+        threads: number of CPU threads that trained it, and why; None where something else than `fit` trained it.
     """
 
     name: str
@@ -61,6 +63,7 @@ class FittedModel:
     split: Split
     trained: Trained
     notes: tuple[str, ...]
+    threads: ThreadChoice | None = None
 
     @property
     def metrics(self) -> dict[str, Metrics]:
@@ -103,6 +106,8 @@ def fit(
     should_stop: ShouldStop = lambda: False,
     keep: ResumeFile | None = None,
     resume: bool = False,
+    threads: int | None = None,
+    on_threads: Callable[[ThreadChoice], None] = lambda choice: None,
     **settings: Any,
 ) -> FittedModel:
     """Trains a model on a table. Reads the source, and writes nothing but what `keep` is for.
@@ -120,6 +125,8 @@ def fit(
         should_stop: asked after each epoch; True ends the run with the best epoch so far.
         keep: where the state of an unfinished run is kept.
         resume: whether to go on from that state.
+        threads: CPU threads; what is fastest for the network among the free CPUs if None (`training.threads`).
+        on_threads: told of the torch engine's number of threads before the first epoch.
         settings: fields of `TrainConfig`; for a built-in dataset, over its own.
 
     Raises:
@@ -138,7 +145,17 @@ def fit(
         test=test,
         settings=settings,
     )
-    return fit_table(table, config, device=device, on_epoch=on_epoch, should_stop=should_stop, keep=keep, resume=resume)
+    return fit_table(
+        table,
+        config,
+        device=device,
+        on_epoch=on_epoch,
+        should_stop=should_stop,
+        keep=keep,
+        resume=resume,
+        threads=threads,
+        on_threads=on_threads,
+    )
 
 
 def fit_table(
@@ -151,6 +168,8 @@ def fit_table(
     keep: ResumeFile | None = None,
     resume: bool = False,
     split: Split | None = None,
+    threads: int | None = None,
+    on_threads: Callable[[ThreadChoice], None] = lambda choice: None,
 ) -> FittedModel:
     """Trains a model on a table that was read and checked.
 
@@ -173,19 +192,50 @@ def fit_table(
     if keep is not None:
         kind = device.partition(":")[0]  # a GPU's random numbers are not a CPU's
         keep.begin({"settings": config.to_dict(), "data": table.fingerprint(), "kind of device": kind})
-    trained = train(
-        config,
-        rows.architecture,
-        rows.matrices(),
-        device=device,
-        on_epoch=on_epoch,
-        should_stop=should_stop,
-        on_state=(lambda state: None) if keep is None else keep.offer,
-        resume=keep.read() if keep is not None and resume else None,
-    )
+    state = keep.read() if keep is not None and resume else None
+    choice = thread_choice(rows, config, device=device, asked=threads, keep=keep)
+    if config.engine == "torch":
+        on_threads(choice)
+    with limited_threads(choice.number):
+        trained = train(
+            config,
+            rows.architecture,
+            rows.matrices(),
+            device=device,
+            on_epoch=on_epoch,
+            should_stop=should_stop,
+            on_state=(lambda state: None) if keep is None else keep.offer,
+            resume=state,
+        )
+        if keep is not None:
+            keep.end(finished=trained.stopped != "asked")
+        return replace(fitted_model(table, config, rows, trained), threads=choice)
+
+
+def thread_choice(
+    rows: PreparedRows, config: TrainConfig, *, device: str, asked: int | None, keep: ResumeFile | None = None
+) -> ThreadChoice:
+    """Chooses the CPU threads of a run; one that goes on takes those that it began with, for the same bytes.
+
+    Args:
+        rows: as `prepare` made them.
+        config: how to train.
+        device: where to train.
+        asked: number that the user asks for; None for the rule.
+        keep: where the state of an unfinished run is kept, read if the run goes on.
+    """
+    if asked is None and keep is not None and keep.threads is not None:
+        choice = ThreadChoice(number=keep.threads, reason=", as the run began")
+    else:
+        choice = choose_threads(
+            rows.architecture,
+            batch_rows=config.batch_size_for(len(rows.split.train)),
+            asked=asked,
+            can_share=config.engine == "torch" and not device.startswith("cuda"),
+        )
     if keep is not None:
-        keep.end(finished=trained.stopped != "asked")
-    return fitted_model(table, config, rows, trained)
+        keep.threads = choice.number
+    return choice
 
 
 def fitted_model(

@@ -15,7 +15,6 @@ from rich.table import Table
 
 from models.cell_text import MISSING_TEXTS
 from models.store import ModelVersion
-from training.commands import options
 from training.commands.options import CommandLine
 from training.commands.settings import add_settings, settings_of
 from training.commands.table import add_table, table_of
@@ -31,6 +30,7 @@ from training.reporting.files import CARD_FILE, REPORT_FILE, write_report
 from training.reporting.tensorboard import tensorboard_log
 from training.resume import ResumeFile
 from training.sources import model_name
+from training.threads import ThreadChoice, limited_threads
 
 _DATASET_LINES = "\n".join(f"  {entry.name:<14} {entry.about}" for entry in DATASETS.values())
 
@@ -98,7 +98,6 @@ def _add_told(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    options.use_threads(arguments)
     errors = Console(stderr=True, quiet=arguments.quiet)
     model = _fit_with_progress(
         errors,
@@ -108,6 +107,7 @@ def _run(arguments: argparse.Namespace) -> None:
         log=None if arguments.tensorboard is None else Path(arguments.tensorboard),
         keep=_resume_file(arguments),
         resume=arguments.resume,
+        threads=arguments.threads,
         **table_of(arguments),
         **settings_of(arguments),
     )
@@ -149,8 +149,10 @@ def _compare(errors: Console, model: FittedModel) -> Comparison:
 def _report(
     errors: Console, model: FittedModel, published: ModelVersion, comparison: Comparison | None
 ) -> dict[str, Path]:
+    threads = 1 if model.threads is None else model.threads.number
     try:
-        return write_report(model, published, comparison)
+        with limited_threads(threads):
+            return write_report(model, published, comparison)
     except Exception as error:
         # Whatever it is: the model is published, and a page about it is not worth failing for.
         reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
@@ -183,8 +185,13 @@ def _fit_with_progress(errors: Console, source: str, *, log: Path | None, **argu
             run = arguments["name"] or Path(source).stem
             listeners.append(stack.enter_context(tensorboard_log(log, run)))
 
+        chosen: list[ThreadChoice] = []
+
         def on_epoch(epoch: Epoch) -> None:
             for listen in listeners:
                 listen(epoch)
+            # Once the run is seen to go on: what is refused before its first epoch has no threads to tell of.
+            if chosen and arguments["threads"] is None:
+                errors.print(str(chosen.pop()), markup=False, highlight=False, soft_wrap=True)
 
-        return fit(source, on_epoch=on_epoch, should_stop=should_stop, **arguments)
+        return fit(source, on_epoch=on_epoch, should_stop=should_stop, on_threads=chosen.append, **arguments)

@@ -17,6 +17,7 @@ from training.commands.table import add_table, table_of
 from training.data.column_facts import ColumnFacts
 from training.data.inspection import Inspection, inspect_table
 from training.data.source import read_source
+from training.fitted_table import print_fitted
 from training.reporting.figures import apart
 from training.sources import read_raw
 
@@ -57,7 +58,7 @@ def _run(arguments: argparse.Namespace) -> None:
         return
     console = Console(width=None if sys.stdout.isatty() else _UNLIMITED, highlight=False)
     shown = _shown_columns(inspection, every=arguments.all)
-    console.print(_table(inspection, shown))
+    print_fitted(console, _table(inspection, shown))
     for sentence in (*_hidden(inspection, shown), *_target(inspection), *_remarks(inspection)):
         console.print(escape(sentence), soft_wrap=True)
 

@@ -50,7 +50,6 @@ def check_alone(arguments: argparse.Namespace) -> None:
 
 def run_population(arguments: argparse.Namespace) -> None:
     """Does what `search --population` asks for."""
-    options.use_threads(arguments)
     errors = Console(stderr=True, quiet=arguments.quiet)
     table, config = read_table(
         arguments.source, name=arguments.name, settings=settings_of(arguments), **table_of(arguments)
@@ -73,6 +72,7 @@ def run_population(arguments: argparse.Namespace) -> None:
                 metric=arguments.metric,
                 timeout=arguments.timeout,
                 device=arguments.device,
+                threads=arguments.threads,
                 on_epoch=on_epoch,
                 should_stop=should_stop,
             )

@@ -133,7 +133,6 @@ def _run(arguments: argparse.Namespace) -> None:
     for name, default in _DEFAULTS.items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, default)
-    options.use_threads(arguments)
     errors = Console(stderr=True, quiet=arguments.quiet)
     given = settings_of(arguments)
     table, config = read_table(arguments.source, name=arguments.name, settings=given, **table_of(arguments))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
 
 from models.errors import InvalidName
 from models.store import Reference, Store
@@ -55,7 +57,7 @@ def _summary(arguments: argparse.Namespace) -> None:
         case "mermaid":
             print(summary.to_mermaid())
         case _:
-            print(summary.to_text())
+            print(summary.to_text(shutil.get_terminal_size().columns if sys.stdout.isatty() else None))
 
 
 def _alias(arguments: argparse.Namespace) -> None:
