@@ -9,7 +9,7 @@ In a notebook:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.answering import Answerer
 from models.checkpoint import Checkpoint
 from models.config import Task
-from models.encoding import RowEncoder
 from models.errors import ConfigError
 from models.fuse import InferenceNetwork
 from models.labels import Label
-from models.schema import ClassTarget
 from models.store import ModelVersion, Store
 from training.calibration import fit_temperature
 from training.checkpoint_sections import data_section, notes, training_section
@@ -43,7 +42,7 @@ from training.threads import ThreadChoice, choose_threads, limited_threads
 _EVALUATED_CELLS = 4_000_000  # of the widest stage, at a time: 16 MB each
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FittedModel:
     """A trained model that is not published yet.
 
@@ -70,17 +69,34 @@ class FittedModel:
         """Figures by part: `train`, `validation`, `test`."""
         return dict(self.checkpoint.metrics)
 
-    def predict(self, rows: Sequence[Any]) -> list[Label]:
-        """Labels as in the table, or values, for raw rows: lists in column order, or mappings by column name.
+    def __repr__(self) -> str:
+        """One line: a checkpoint's tensors and a table's rows are not for reading."""
+        rows = f"{self.table.rows:,} rows"
+        return f"<FittedModel {self.name}: {self.table.task} of {self.table.target_name}, {rows}, not published yet>"
+
+    def predict(self, rows: Any) -> list[Label]:
+        """Returns labels as in the table, or values, for raw rows.
+
+        Args:
+            rows: data frame, Arrow table, array, or list of rows: lists in column order, or mappings by column name.
 
         Raises:
             RowError: which rows and columns are wrong, and why.
+            DataError: no table, or a frame without one of the columns.
         """
-        schema = self.checkpoint.schema
-        answers = self.checkpoint.inference_network().answer(RowEncoder(schema).encode_matrix(rows))
-        if isinstance(schema.target, ClassTarget):
-            return [schema.target.labels[i] for i in answers.argmax(axis=1)]
-        return [float(value) for value in answers[:, 0]]
+        return Answerer(self.checkpoint).predict(rows)
+
+    def predict_proba(self, rows: Any) -> NDArray[np.float32]:
+        """Returns the probability of each class, `(rows, classes)` float32, in the order of the target's labels.
+
+        Args:
+            rows: as `predict` takes them.
+
+        Raises:
+            ConfigError: a regression has no probabilities.
+            DataError: as `predict` does.
+        """
+        return Answerer(self.checkpoint).predict_proba(rows)
 
     def publish(self, store: Store | Path | str, name: str | None = None) -> ModelVersion:
         """Writes the checkpoint to a store as the next version.
