@@ -39,7 +39,7 @@ def displayed(console: Console, title: str, metric: Metric) -> Iterator[Listener
             say(f"trial {number}: epoch {epoch.number} of {epoch.of}")
 
     yield Listener(
-        on_start=lambda standing: say(start_line(title, standing, metric)),
+        on_start=lambda standing: say(start_line(title, standing)),
         on_epoch=on_epoch,
         on_trial=lambda trial, standing: say(trial_line(trial, standing, metric)),
     )
@@ -66,7 +66,7 @@ def _bar(console: Console, title: str, metric: Metric) -> Iterator[Listener]:
             )
 
         def on_start(standing: Standing) -> None:
-            console.print(start_line(title, standing, metric), soft_wrap=True, markup=False, highlight=False)
+            console.print(start_line(title, standing), soft_wrap=True, markup=False, highlight=False)
             show(standing)
 
         def on_epoch(number: int, epoch: Epoch) -> None:
@@ -80,10 +80,10 @@ def _bar(console: Console, title: str, metric: Metric) -> Iterator[Listener]:
         yield Listener(on_start=on_start, on_epoch=on_epoch, on_trial=on_trial)
 
 
-def start_line(title: str, standing: Standing, metric: Metric) -> str:
-    """Returns what a search begins with: what it does, and what decides."""
+def start_line(title: str, standing: Standing) -> str:
+    """Returns what a search begins with."""
     if standing.done == 0:
-        return f"{title}: {standing.of} trials; the best {metric} on the validation part wins"
+        return f"{title}: {standing.of} trials"
     return f"{title}: {standing.done} of {standing.of} trials are there already"
 
 
