@@ -25,6 +25,7 @@ FROM torch AS build-service
 COPY pyproject.toml README.md LICENSE ./
 RUN mkdir models service training && touch models/__init__.py service/__init__.py training/__init__.py \
     && pip install --no-cache-dir --constraint constraints.txt '.[service]' && pip uninstall --yes axon
+COPY axon/ axon/
 COPY models/ models/
 COPY service/ service/
 # Without the training package: what is not there cannot be run, and needs no patches.
@@ -34,6 +35,7 @@ FROM torch AS build-training
 COPY pyproject.toml README.md LICENSE ./
 RUN mkdir models service training && touch models/__init__.py service/__init__.py training/__init__.py \
     && pip install --no-cache-dir --constraint constraints.txt '.[training]' && pip uninstall --yes axon
+COPY axon/ axon/
 COPY models/ models/
 COPY training/ training/
 RUN rm -rf service build && pip install --no-cache-dir --no-deps .

@@ -124,8 +124,12 @@ class Summary:
             "bytes": self.total_bytes,
         }
 
-    def to_text(self) -> str:
-        """As an aligned table for a terminal, the totals below it; no newline at the end."""
+    def to_text(self, width: int | None = None) -> str:
+        """Returns an aligned table for a terminal, the totals below it; no newline at the end.
+
+        Args:
+            width: characters of a line. Where they are too few, each layer's shapes go below its name; None for a file.
+        """
         header = ("Layer", "Type", "Input shape", "Output shape", "Params", "Multiply-adds")
         rows = [
             (
@@ -139,6 +143,8 @@ class Summary:
             for layer in self.layers
         ]
         table = _aligned([header, *rows], right=(4, 5))
+        if width is not None and max(map(len, table)) > width:
+            table = self._narrow_table()
         members = [("Members", f"{self.members:,}")] if self.members > 1 else []
         totals = _aligned(
             [
@@ -156,6 +162,13 @@ class Summary:
         rule = "─" * max(map(len, table))
         title = [] if self.title is None else [self.title]
         return "\n".join([*title, table[0], rule, *table[1:], rule, *totals])
+
+    def _narrow_table(self) -> list[str]:
+        header = ("Layer", "Type", "Params", "Multiply-adds")
+        rows = [(layer.name, layer.type, f"{layer.params:,}", f"{layer.multiply_adds:,}") for layer in self.layers]
+        head, *lines = _aligned([header, *rows], right=(2, 3))
+        shapes = [f"    {_shape(layer.input_shape)} → {_shape(layer.output_shape)}" for layer in self.layers]
+        return [head, *(line for pair in zip(lines, shapes, strict=True) for line in pair)]
 
     def to_mermaid(self) -> str:
         """As a Mermaid flowchart from input to output; no newline at the end."""

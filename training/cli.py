@@ -7,30 +7,37 @@ import io
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from models.errors import AxonError
-from training.commands import demo, fit, inspect, lr_find, promote, search, store, study
+from training.commands import data, demo, fit, inspect, lr_find, promote, search, store, study
 from training.commands.options import CommandLine
 from training.interrupt import Interrupted
 
+PROGRAM = "python -m training"
 EXIT_REFUSED = 2
 EXIT_BROKEN_PIPE = 141  # as a shell reports a process that SIGPIPE ended
 EXIT_INTERRUPTED = 130  # as a shell reports a process that SIGINT ended
 
-_COMMANDS = (fit, inspect, search, lr_find, demo, store, promote, study)
+_COMMANDS = (fit, inspect, search, lr_find, data, demo, store, promote, study)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, *, prog: str = PROGRAM, others: Mapping[str, str] = MappingProxyType({})
+) -> int:
     """Runs one command.
 
     Args:
         arguments: without the program's name; those of the process if None.
+        prog: name of the program in its help.
+        others: commands that the program has beside these, with what each does.
 
     Returns:
-        The exit code: 0, 2 where something was refused, 130 or 143 where a signal interrupted, or the command's own.
+        The exit code: 0, 2 where something was refused, 130 or 143 where a signal interrupted, 141 where nobody reads
+        on, or the command's own.
     """
     _show_all_texts()
-    parsed = build_parser().parse_args(arguments)
+    parsed = build_parser(prog=prog, others=others).parse_args(arguments)
     parsed.line = sys.argv[1:] if arguments is None else list(arguments)  # for commands that are offered
     try:
         code = parsed.run(parsed) or 0
@@ -58,14 +65,21 @@ def _show_all_texts() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def build_parser(environment: Mapping[str, str] = os.environ) -> argparse.ArgumentParser:
+def build_parser(
+    environment: Mapping[str, str] = os.environ,
+    *,
+    prog: str = PROGRAM,
+    others: Mapping[str, str] = MappingProxyType({}),
+) -> argparse.ArgumentParser:
     """The parser of every command; `run` is what the chosen one does.
 
     Args:
         environment: where AXON_STORE and AXON_DEVICE are looked up, for options that are not given.
+        prog: name of the program in its help.
+        others: commands that the program has beside these, with what each does.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m training",
+        prog=prog,
         description="Train multi-layer perceptrons on tables, and look after the store that they are served from.",
         allow_abbrev=False,
     )
@@ -74,4 +88,6 @@ def build_parser(environment: Mapping[str, str] = os.environ) -> argparse.Argume
     )
     for command in _COMMANDS:
         command.add(line)
+    for name, about in others.items():
+        line.commands.add_parser(name, help=about, add_help=False)
     return parser

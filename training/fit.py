@@ -9,7 +9,7 @@ In a notebook:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.answering import Answerer
 from models.checkpoint import Checkpoint
 from models.config import Task
-from models.encoding import RowEncoder
 from models.errors import ConfigError
 from models.fuse import InferenceNetwork
 from models.labels import Label
-from models.schema import ClassTarget
 from models.store import ModelVersion, Store
 from training.calibration import calibrate
 from training.checkpoint_sections import data_section, notes, training_section
@@ -39,13 +38,14 @@ from training.metrics import Metrics, constant_answers, evaluate
 from training.prepared_rows import PreparedRows, prepare
 from training.resume import ResumeFile
 from training.sources import read_table
+from training.threads import ThreadChoice, choose_threads, limited_threads
 
 BeforeTraining = Callable[[PreparedRows], None]
 
 _EVALUATED_CELLS = 4_000_000  # of the widest stage, at a time: 16 MB each
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class FittedModel:
     """A trained model that is not published yet.
 
@@ -56,6 +56,7 @@ class FittedModel:
         split: which rows were used for what.
         trained: what the engine came to, with the history of its epochs.
         notes: sentences that the user should read.
+        threads: number of CPU threads that trained it, and why; None where something else than `fit` trained it.
     """
 
     name: str
@@ -64,6 +65,7 @@ class FittedModel:
     split: Split
     trained: Trained
     notes: tuple[str, ...]
+    threads: ThreadChoice | None = None
 
     @property
     def metrics(self) -> dict[str, Metrics]:
@@ -78,17 +80,34 @@ class FittedModel:
         answers = constant_answers(table.target[train], len(rows), classes=len(table.labels), weight=weight)
         return evaluate("softmax" if table.labels else "linear", answers, table.target[rows])
 
-    def predict(self, rows: Sequence[Any]) -> list[Label]:
-        """Labels as in the table, or values, for raw rows: lists in column order, or mappings by column name.
+    def __repr__(self) -> str:
+        """One line: a checkpoint's tensors and a table's rows are not for reading."""
+        rows = f"{self.table.rows:,} rows"
+        return f"<FittedModel {self.name}: {self.table.task} of {self.table.target_name}, {rows}, not published yet>"
+
+    def predict(self, rows: Any) -> list[Label]:
+        """Returns labels as in the table, or values, for raw rows.
+
+        Args:
+            rows: data frame, Arrow table, array, or list of rows: lists in column order, or mappings by column name.
 
         Raises:
             RowError: which rows and columns are wrong, and why.
+            DataError: no table, or a frame without one of the columns.
         """
-        schema = self.checkpoint.schema
-        answers = self.checkpoint.inference_network().answer(RowEncoder(schema).encode_matrix(rows))
-        if isinstance(schema.target, ClassTarget):
-            return [schema.target.labels[i] for i in answers.argmax(axis=1)]
-        return [float(value) for value in answers[:, 0]]
+        return Answerer(self.checkpoint).predict(rows)
+
+    def predict_proba(self, rows: Any) -> NDArray[np.float32]:
+        """Returns the probability of each class, `(rows, classes)` float32, in the order of the target's labels.
+
+        Args:
+            rows: as `predict` takes them.
+
+        Raises:
+            ConfigError: a regression has no probabilities.
+            DataError: as `predict` does.
+        """
+        return Answerer(self.checkpoint).predict_proba(rows)
 
     def publish(self, store: Store | Path | str, name: str | None = None) -> ModelVersion:
         """Writes the checkpoint to a store as the next version.
@@ -121,6 +140,8 @@ def fit(
     keep: ResumeFile | None = None,
     resume: bool = False,
     before_training: BeforeTraining = lambda rows: None,
+    threads: int | None = None,
+    on_threads: Callable[[ThreadChoice], None] = lambda choice: None,
     **settings: Any,
 ) -> FittedModel:
     """Trains a model on a table. Reads the source, and writes nothing but what `keep` is for.
@@ -147,6 +168,8 @@ def fit(
         keep: where the state of an unfinished run is kept.
         resume: whether to go on from that state.
         before_training: called with the encoded rows and the architecture before the first epoch; it may refuse them.
+        threads: CPU threads; what is fastest for the network among the free CPUs if None (`training.threads`).
+        on_threads: told of the torch engine's number of threads before the first epoch.
         settings: fields of `TrainConfig`; for a built-in dataset, over its own.
 
     Raises:
@@ -180,6 +203,8 @@ def fit(
         keep=keep,
         resume=resume,
         before_training=before_training,
+        threads=threads,
+        on_threads=on_threads,
     )
 
 
@@ -194,6 +219,8 @@ def fit_table(
     resume: bool = False,
     split: Split | None = None,
     before_training: BeforeTraining = lambda rows: None,
+    threads: int | None = None,
+    on_threads: Callable[[ThreadChoice], None] = lambda choice: None,
 ) -> FittedModel:
     """Trains a model on a table that was read and checked.
 
@@ -217,22 +244,53 @@ def fit_table(
     if keep is not None:
         kind = device.partition(":")[0]  # a GPU's random numbers are not a CPU's
         keep.begin({"settings": config.to_dict(), "data": table.fingerprint(), "kind of device": kind})
-    trained = train(
-        config,
-        rows.architecture,
-        rows.matrices(),
-        device=device,
-        on_epoch=on_epoch,
-        should_stop=should_stop,
-        on_state=(lambda state: None) if keep is None else keep.offer,
-        resume=keep.read() if keep is not None and resume else None,
-    )
-    if keep is not None and trained.stopped == "asked":
-        keep.end(finished=False)
-    model = fitted_model(table, config, rows, trained)
+    state = keep.read() if keep is not None and resume else None
+    choice = thread_choice(rows, config, device=device, asked=threads, keep=keep)
+    if config.engine == "torch":
+        on_threads(choice)
+    with limited_threads(choice.number):
+        trained = train(
+            config,
+            rows.architecture,
+            rows.matrices(),
+            device=device,
+            on_epoch=on_epoch,
+            should_stop=should_stop,
+            on_state=(lambda state: None) if keep is None else keep.offer,
+            resume=state,
+        )
+        if keep is not None and trained.stopped == "asked":
+            keep.end(finished=False)
+        model = replace(fitted_model(table, config, rows, trained), threads=choice)
     if keep is not None and trained.stopped != "asked":
         keep.end(finished=True)  # only now: whatever ends the process while it measures, the run can be resumed
     return model
+
+
+def thread_choice(
+    rows: PreparedRows, config: TrainConfig, *, device: str, asked: int | None, keep: ResumeFile | None = None
+) -> ThreadChoice:
+    """Chooses the CPU threads of a run; one that goes on takes those that it began with, for the same bytes.
+
+    Args:
+        rows: as `prepare` made them.
+        config: how to train.
+        device: where to train.
+        asked: number that the user asks for; None for the rule.
+        keep: where the state of an unfinished run is kept, read if the run goes on.
+    """
+    if asked is None and keep is not None and keep.threads is not None:
+        choice = ThreadChoice(number=keep.threads, reason=", as the run began")
+    else:
+        choice = choose_threads(
+            rows.architecture,
+            batch_rows=config.batch_size_for(len(rows.split.train)),
+            asked=asked,
+            can_share=config.engine == "torch" and not device.startswith("cuda"),
+        )
+    if keep is not None:
+        keep.threads = choice.number
+    return choice
 
 
 def fitted_model(

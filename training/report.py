@@ -14,6 +14,7 @@ from models.errors import AxonError
 from models.store import ModelVersion, Store, StoreEntry
 from training.data.split import PARTS
 from training.fit import FittedModel
+from training.fitted_table import print_fitted
 from training.metrics import HEADLINE, Metrics
 from training.terminal import plain_console
 
@@ -21,8 +22,8 @@ _UNLIMITED = 10_000  # columns for a table that goes to a file or a pipe, where 
 
 
 def print_table(table: Table) -> None:
-    """A table on standard output."""
-    plain_console(width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
+    """Prints a table on standard output, stacked where a terminal is too narrow for it."""
+    print_fitted(plain_console(width=None if sys.stdout.isatty() else _UNLIMITED), table)
 
 
 def result(model: FittedModel, published: ModelVersion | None) -> dict[str, Any]:
@@ -37,6 +38,7 @@ def result(model: FittedModel, published: ModelVersion | None) -> dict[str, Any]
         "epochs_run": model.trained.epochs_run,
         "best_epoch": model.trained.best_epoch,
         "stopped": model.trained.stopped,
+        "threads": None if model.threads is None else model.threads.number,
         "notes": list(model.notes),
     }
 

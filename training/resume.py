@@ -31,6 +31,7 @@ class ResumeFile:
 
     Attributes:
         path: where it is.
+        threads: number of CPU threads of the run, which decides how sums are rounded; None before it is known.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class ResumeFile:
             on_failure: told why the file could not be written, once for each reason; a Python warning by default.
         """
         self.path = path
+        self.threads: int | None = None
         self._clock = clock
         self._on_failure = on_failure
         self._failures: set[str] = set()
@@ -78,7 +80,8 @@ class ResumeFile:
         arrays = {name: np.array(array, order="C") for name, array in self._latest().items()}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            safetensors.numpy.save_file(arrays, temporary, metadata={_KEY: json.dumps(self._identity, sort_keys=True)})
+            text = json.dumps(self._identity | {"threads": self.threads}, sort_keys=True)
+            safetensors.numpy.save_file(arrays, temporary, metadata={_KEY: text})
             temporary.replace(self.path)
         except (OSError, SafetensorError) as error:
             raise StoreError(f"{self.path} cannot be written: {getattr(error, 'strerror', None) or error}.") from error
@@ -104,7 +107,8 @@ class ResumeFile:
             raise DataError(f"{self.path} is damaged, and nothing can be resumed from it: {error}.") from error
         try:
             identity = json.loads(metadata[_KEY])
-        except (KeyError, ValueError):
+            threads = identity.pop("threads", None)
+        except (AttributeError, KeyError, ValueError):
             raise DataError(f"{self.path} is not the state of a training run.") from None
         changed = sorted(
             name for name in identity.keys() | self._identity.keys() if identity.get(name) != self._identity.get(name)
@@ -115,6 +119,7 @@ class ResumeFile:
                 "or leave out --resume to begin anew."
             )
         self._is_ours = True
+        self.threads = threads
         return state
 
     def end(self, *, finished: bool) -> None:

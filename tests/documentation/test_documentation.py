@@ -45,9 +45,14 @@ def test_every_link_in_the_documents_leads_somewhere() -> None:
 
 
 @pytest.fixture(scope="module")
-def served_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the README's commands are typed; the store is in it."""
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def served_demo(folder: Path) -> Iterator[str]:
     """The address of a server over the demo models, trained as `make serve` trains them."""
-    folder = tmp_path_factory.mktemp("demo")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -90,10 +95,46 @@ def _readme_curls() -> list[tuple[str, str]]:
     return [(command, answer.rstrip("\n")) for command, answer in pairs]
 
 
+def _typed(command: str, folder: Path) -> str:
+    """Types a command of the README in the folder; gives its standard output."""
+    here = {**os.environ, "AXON_STORE": str(folder / "store"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, shell=True, cwd=folder, env=here, capture_output=True, text=True, check=True, timeout=300
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def own_table(served_demo: str, folder: Path) -> Path:
+    """The folder after the commands under "Your own table", of which the server has seen the model."""
+    section = README.split("## Your own table")[1].split("\n## ")[0]
+    commands = re.findall(r"^\$ \.venv/bin/axon ([^\n]*)$", section, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["data", "fit"]
+    for command in commands:
+        printed = _typed(f"{shlex.quote(sys.executable)} -m axon {command}", folder)
+    assert printed.splitlines()[-1] == "published flowers@1"
+    assert httpx.post(f"http://{served_demo}/models/refresh").status_code == 200
+    return folder
+
+
+def test_the_readmes_program_runs(own_table: Path, tmp_path: Path) -> None:
+    programs = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(programs) == 1
+    shutil.copy(own_table / "flowers.csv", tmp_path)
+    (tmp_path / "program.py").write_text(programs[0], encoding="utf-8")
+    lines = _typed(f"{shlex.quote(sys.executable)} program.py", tmp_path).splitlines()
+    accuracy, _, answers = lines[0].partition(" ")
+    assert float(accuracy) > 0.9
+    assert answers == "['setosa', 'setosa', 'setosa']"
+    assert len(lines) == 1 + 3  # and the probabilities of three rows
+    version = tmp_path / "store/flowers/1"
+    assert {path.name for path in version.iterdir()} == {"model.safetensors", "report.html", "README.md"}
+    assert "Learning curves" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="pastes the README's curl lines")
-def test_the_readmes_curl_lines_answer_as_printed(served_demo: str) -> None:
+def test_the_readmes_curl_lines_answer_as_printed(served_demo: str, own_table: Path) -> None:
     curls = _readme_curls()
-    assert len(curls) == 4
+    assert len(curls) == 5
     for command, printed in curls:
         arguments = shlex.split(command.replace("localhost:8000", served_demo))
         answer = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=30).stdout.rstrip("\n")

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from models.cell_text import MISSING_TEXTS
 from models.store import ModelVersion, Store
-from training.commands import options, publishing
+from training.commands import publishing
 from training.commands.options import CommandLine
 from training.commands.publishing import Candidate, Outcome, Publication
 from training.commands.settings import add_settings, settings_of
@@ -40,6 +40,7 @@ from training.resume import ResumeFile
 from training.sources import model_name
 from training.task_change import with_task_change
 from training.terminal import plain_console
+from training.threads import ThreadChoice, limited_threads
 
 _DATASET_LINES = "\n".join(f"  {entry.name:<14} {entry.about}" for entry in DATASETS.values())
 
@@ -112,7 +113,6 @@ def _add_told(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    options.use_threads(arguments)
     errors = plain_console(stderr=True, quiet=arguments.quiet)
     publication = Publication.of(arguments, errors)
     publication.try_out()
@@ -127,6 +127,7 @@ def _run(arguments: argparse.Namespace) -> int:
             keep=_resume_file(arguments, errors),
             resume=arguments.resume,
             before_training=publication.try_room,
+            threads=arguments.threads,
             **table_of(arguments),
             **settings_of(arguments),
         )
@@ -229,8 +230,10 @@ def _compare_with_served(model: FittedModel, served: ModelVersion) -> ServedComp
 def _report(
     errors: Console, model: FittedModel, place: ModelVersion | KeptModel, comparison: Comparison | None
 ) -> dict[str, Path]:
+    threads = 1 if model.threads is None else model.threads.number
     try:
-        return write_report(model, place, comparison)
+        with limited_threads(threads):
+            return write_report(model, place, comparison)
     except (Exception, KeyboardInterrupt) as error:
         # Whatever it is: the model is on the disk, and a page about it is not worth failing for.
         reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
@@ -291,9 +294,14 @@ def _fit_with_progress(
             run = arguments["name"] or model_name(source)
             listeners.append(stack.enter_context(tensorboard_log(log, run, on_failure=partial(_warn, errors))))
 
+        chosen: list[ThreadChoice] = []
+
         def on_epoch(epoch: Epoch) -> None:
             stop.has_result()
             for listen in listeners:
                 listen(epoch)
+            # Once the run is seen to go on: what is refused before its first epoch has no threads to tell of.
+            if chosen and arguments["threads"] is None:
+                errors.print(str(chosen.pop()), markup=False, highlight=False, soft_wrap=True)
 
-        return fit(source, on_epoch=on_epoch, should_stop=stop, **arguments)
+        return fit(source, on_epoch=on_epoch, should_stop=stop, on_threads=chosen.append, **arguments)

@@ -18,6 +18,7 @@ from training.data.inspection import Inspection, inspect_table
 from training.data.source import read_source
 from training.data.text_format import TextFormat
 from training.data.text_reading import TextReading, read_as
+from training.fitted_table import print_fitted
 from training.reporting.figures import apart
 from training.sources import read_raw
 from training.terminal import plain_console
@@ -60,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> None:
         return
     console = plain_console(width=None if sys.stdout.isatty() else _UNLIMITED)
     shown = _shown_columns(inspection, every=arguments.all)
-    console.print(_table(inspection, shown))
+    print_fitted(console, _table(inspection, shown))
     for sentence in (*_hidden(inspection, shown), *_target(inspection), *_remarks(inspection)):
         console.print(sentence, soft_wrap=True)
 

@@ -20,6 +20,7 @@ from training.report import print_table
 from training.search.lr_find import Sweep, sweep
 from training.search.lr_plot import draw_sweep
 from training.sources import read_table
+from training.threads import limited_threads
 
 _LINES = 16  # of the table
 
@@ -55,7 +56,6 @@ def add(line: CommandLine) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    options.use_threads(arguments)
     if arguments.plot is not None:
         check_plot_path(arguments.plot)
     given = settings_of(arguments)
@@ -63,8 +63,9 @@ def _run(arguments: argparse.Namespace) -> None:
     # Imported here: torch takes seconds.
     from training.search.trainer_stepper import stepper_of
 
-    stepper = stepper_of(table, config, device=arguments.device)
-    seen = sweep(stepper, low=arguments.low, high=arguments.high, steps=arguments.steps)
+    stepper = stepper_of(table, config, device=arguments.device, threads=arguments.threads)
+    with limited_threads(stepper.threads.number):
+        seen = sweep(stepper, low=arguments.low, high=arguments.high, steps=arguments.steps)
     if arguments.plot is not None:
         write_plot(partial(draw_sweep, seen, title=table.name), arguments.plot, size=(7.0, 4.2))
     if arguments.json:

@@ -71,19 +71,14 @@ class CommandLine:
             help="auto, cpu, cuda, cuda:1, … (default: AXON_DEVICE, else auto: CUDA where there is one)",
         )
 
-    def add_threads(self, parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    def add_threads(
+        self,
+        parser: argparse.ArgumentParser | argparse._ArgumentGroup,
+        *,
+        about: str = "CPU threads (default: 1 for small networks; for large ones what is fastest of the free CPUs)",
+    ) -> None:
         """`--threads`."""
-        parser.add_argument("--threads", type=threads, metavar="N", help="of the CPU for torch (default: torch's own)")
-
-
-def use_threads(arguments: argparse.Namespace) -> None:
-    """Does what `--threads` asks for."""
-    if arguments.threads is None:
-        return
-    # Imported here: most commands need no torch, which takes seconds to import.
-    import torch
-
-    torch.set_num_threads(arguments.threads)
+        parser.add_argument("--threads", type=threads, metavar="N", help=about)
 
 
 def shown_shares(shares: Shares) -> str:

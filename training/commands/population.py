@@ -58,7 +58,6 @@ def check_alone(arguments: argparse.Namespace) -> None:
 
 def run_population(arguments: argparse.Namespace) -> int:
     """Does what `search --population` asks for, and gives the exit code."""
-    options.use_threads(arguments)
     errors = plain_console(stderr=True, quiet=arguments.quiet)
     publication = Publication.of(arguments, errors)
     publication.try_out()
@@ -84,6 +83,7 @@ def run_population(arguments: argparse.Namespace) -> int:
                     metric=arguments.metric,
                     timeout=arguments.timeout,
                     device=arguments.device,
+                    threads=arguments.threads,
                     on_epoch=on_epoch,
                     should_stop=stop,
                 )

@@ -146,7 +146,6 @@ def _run(arguments: argparse.Namespace) -> int:
     for name, default in _DEFAULTS.items():
         if getattr(arguments, name) is None:
             setattr(arguments, name, default)
-    options.use_threads(arguments)
     errors = plain_console(stderr=True, quiet=arguments.quiet)
     publication = Publication.of(arguments, errors)
     publication.try_out()

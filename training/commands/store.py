@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
+import sys
 
 from models.config import MLPConfig, Output
 from models.errors import ConfigError, InvalidName
@@ -78,7 +80,8 @@ def _summary(arguments: argparse.Namespace) -> None:
         case "neurons":
             print(neuron_diagram(config, title=title, tensors=tensors))
         case _:
-            print(summarize(config, title=title).to_text())
+            columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+            print(summarize(config, title=title).to_text(columns))
 
 
 def _alias(arguments: argparse.Namespace) -> None:

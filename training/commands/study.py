@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from training.commands import options
 from training.commands.options import CommandLine
 from training.plotting.plot_file import check_plot_path, write_plot
+from training.progress import study_progress
 from training.report import print_table
 from training.studies.registry import STUDIES
+from training.studies.steps import following
 from training.studies.study import Cell, Study, StudyResult, StudyTable
+from training.threads import limited_threads
 
 ALL = "all"
 EXIT_CLAIM_FAILED = 1
@@ -71,6 +75,7 @@ def add(line: CommandLine) -> None:
 def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of whatever is drawn (default: 0)")
     parser.add_argument("--quick", action="store_true", help="less of everything, in a second or two")
+    parser.add_argument("--threads", type=options.threads, default=1, metavar="N", help="CPU threads (default: 1)")
     parser.add_argument("--json", action="store_true", help="the result as JSON in place of tables")
 
 
@@ -88,7 +93,7 @@ def _run_one(arguments: argparse.Namespace) -> None:
     path = arguments.plot or Path(f"{study.name}.svg")
     check_plot_path(path)
     own = {option.name: getattr(arguments, option.name) for option in study.options if hasattr(arguments, option.name)}
-    result = study.run(seed=arguments.seed, quick=arguments.quick, **own)
+    result = _result(arguments, study, **own)
     write_plot(result.draw, path)
     if arguments.json:
         print(json.dumps(_record(study, result, path), indent=2, allow_nan=False, ensure_ascii=False))
@@ -104,7 +109,7 @@ def _run_all(arguments: argparse.Namespace) -> None:
         check_plot_path(path)
     records, failed = [], False
     for name, study in STUDIES.items():
-        result = study.run(seed=arguments.seed, quick=arguments.quick)
+        result = _result(arguments, study)
         write_plot(result.draw, paths[name])
         failed |= not result.holds
         if arguments.json:
@@ -117,12 +122,20 @@ def _run_all(arguments: argparse.Namespace) -> None:
         raise SystemExit(EXIT_CLAIM_FAILED)
 
 
+def _result(arguments: argparse.Namespace, study: Study, **own: Any) -> StudyResult:
+    """Runs a study: its claim first, then a bar while it takes its time."""
+    if not arguments.json:
+        print(f"{study.name}: {study.claim}", flush=True)
+    errors = Console(stderr=True)
+    with limited_threads(arguments.threads), study_progress(errors, study.name) as on_step, following(on_step):
+        return study.run(seed=arguments.seed, quick=arguments.quick, **own)
+
+
 def _record(study: Study, result: StudyResult, path: Path) -> dict[str, Any]:
     return {"study": study.name, **result.to_dict(), "plot": str(path)}
 
 
 def _print(study: Study, result: StudyResult, path: Path) -> None:
-    print(f"{study.name}: {result.claim}")
     for table in result.tables():
         print(f"\n{table.title}")
         print_table(_rich(table))

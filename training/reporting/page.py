@@ -83,6 +83,16 @@ def document(title: str, body: Iterable[str]) -> str:
     )
 
 
+def fragment(body: Iterable[str]) -> str:
+    """Returns a part of somebody else's page, a notebook's: the styles hold inside it alone.
+
+    Args:
+        body: as HTML.
+    """
+    styles = _STYLE.replace(":root {", "& {").replace("body {", "& {")
+    return f'<div class="axon"><style>.axon {{ padding: 12px; {styles} }}</style>' + "\n".join(body) + "</div>"
+
+
 def section(heading: str, *content: str) -> str:
     """A heading, as text, and what stands under it, as HTML; nothing where nothing does."""
     inner = "\n".join(part for part in content if part)

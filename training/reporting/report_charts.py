@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 from training.engines.engine import Trained
 from training.reporting.charts import Axis, Chart, axis_over
@@ -15,7 +16,17 @@ _COLOURS = ("first", "second", "third", "fourth")
 
 def learning_curves(trained: Trained) -> list[Chart]:
     """Losses in one chart, every other measure in one of its own."""
-    history = {name: values for name, values in trained.history.items() if len(values) > 1}
+    return history_charts(trained.history, trained.best_epoch)
+
+
+def history_charts(measures: Mapping[str, Sequence[float]], best: int) -> list[Chart]:
+    """Returns charts of a run's measures by epoch: losses in one, every other measure in one of its own.
+
+    Args:
+        measures: values of each epoch, by name.
+        best: number of the epoch that was kept.
+    """
+    history = {name: list(values) for name, values in measures.items() if len(values) > 1}
     losses = [name for name in history if name.endswith("loss")]
     groups = [("Loss", losses)] if losses else []
     groups += [(metric_name(name).capitalize(), [name]) for name in history if name not in losses]
@@ -23,7 +34,6 @@ def learning_curves(trained: Trained) -> list[Chart]:
     for title, names in groups:
         values = [value for name in names for value in history[name]]
         epochs = max(len(history[name]) for name in names)
-        best = trained.best_epoch
         chart = Chart(
             title=f"{title} by epoch",
             about=f"{epochs} epochs; the one that was kept is {best}. "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from training.search.session import Session
 from training.search.study import Point
 from training.search.trial import Outcome
 from training.search.worker import Begin, Done, Progressed, Ready, Stop, Work, work
+from training.threads import thread_variables
 
 _TICK = 0.2  # seconds after which it is looked whether time is up, where no worker says anything
 _PATIENCE = 5.0  # seconds for a process that was told to end
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass
@@ -158,7 +157,7 @@ class Crew:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=work, args=(theirs, self._given), daemon=True)
-        with _without_interrupts(), _thread_limits(self._given.threads):
+        with _without_interrupts(), thread_variables(self._given.threads or self._given.most_threads):
             process.start()
         theirs.close()  # so that its end is seen as the end of the pipe
         return _Member(process=process, pipe=ours)
@@ -172,19 +171,3 @@ def _without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextlib.contextmanager
-def _thread_limits(threads: int | None) -> Iterator[None]:
-    """What is born within it uses so many threads: BLAS reads that when it is loaded."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    if threads is not None:
-        os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(threads)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

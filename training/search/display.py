@@ -1,4 +1,4 @@
-"""How a search is seen while it goes on: a live line on a terminal, else a line for each trial."""
+"""How a search is seen while it goes on: a bar on a terminal, else a line for each trial and every few seconds."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from training.engines.engine import Epoch
+from training.live import Lines, bar, draws_bars, duration
 from training.search.session import Listener, Standing
 from training.search.space import label
 from training.search.trial import Metric, Trial
@@ -15,49 +16,79 @@ from training.search.trial import Metric, Trial
 
 @contextmanager
 def displayed(console: Console, title: str, metric: Metric) -> Iterator[Listener]:
-    """Within it, gives what is told of a search and shows it.
+    """Gives what is told of a search and shows it.
 
     Args:
         console: where to show it.
-        title: what is searched for.
-        metric: what trials are judged by.
+        title: name of what is searched for.
+        metric: metric that trials are judged by.
     """
-    if not console.is_terminal:
-        yield Listener(
-            on_start=lambda standing: console.print(start_line(title, standing), soft_wrap=True),
-            on_trial=lambda trial, standing: console.print(trial_line(trial, standing, metric), soft_wrap=True),
-        )
+
+    def say(line: str) -> None:
+        # Plain text: a file's name may hold brackets, which rich would take for markup.
+        console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    if draws_bars(console):
+        with _bar(console, title, metric) as listener:
+            yield listener
         return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[best]}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}", markup=False),
+    lines = Lines(at_once=False)
+
+    def on_epoch(number: int, epoch: Epoch) -> None:
+        if lines.is_due():
+            say(f"trial {number}: epoch {epoch.number} of {epoch.of}")
+
+    yield Listener(
+        on_start=lambda standing: say(start_line(title, standing)),
+        on_epoch=on_epoch,
+        on_trial=lambda trial, standing: say(trial_line(trial, standing, metric)),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(title, total=None, best="", left="")
+
+
+@contextmanager
+def _bar(console: Console, title: str, metric: Metric) -> Iterator[Listener]:
+    with bar(console) as shown:
+        task = shown.add_task(title, total=None, count="", figure="", left="")
+        running: dict[int, float] = {}  # the share of each trial that is trained
+        done = 0
 
         def show(standing: Standing) -> None:
-            best = (
-                "" if standing.best is None else f"best {metric} {_value(standing.best)}, trial {standing.best.number}"
+            nonlocal done
+            done = standing.done
+            best = standing.best
+            shown.update(
+                task,
+                total=standing.of,
+                completed=done + sum(running.values()),
+                count=f"trial {min(done + 1, standing.of)}/{standing.of}",
+                figure="" if best is None else f"{metric} {_value(best)} (trial {best.number})",
+                left="" if standing.seconds_left is None else f"{duration(standing.seconds_left)} left",
             )
-            left = "" if standing.seconds_left is None else f"{duration(standing.seconds_left)} left"
-            bar.update(task, total=standing.of, completed=standing.done, best=best, left=left)
 
-        yield Listener(on_start=show, on_trial=lambda trial, standing: show(standing))
+        def on_start(standing: Standing) -> None:
+            console.print(start_line(title, standing), soft_wrap=True, markup=False, highlight=False)
+            show(standing)
+
+        def on_epoch(number: int, epoch: Epoch) -> None:
+            running[number] = epoch.number / epoch.of
+            shown.update(task, completed=done + sum(running.values()))
+
+        def on_trial(trial: Trial, standing: Standing) -> None:
+            running.pop(trial.number, None)
+            show(standing)
+
+        yield Listener(on_start=on_start, on_epoch=on_epoch, on_trial=on_trial)
 
 
 def start_line(title: str, standing: Standing) -> str:
-    """What a search begins with."""
+    """Returns what a search begins with."""
     if standing.done == 0:
         return f"{title}: {standing.of} trials"
     return f"{title}: {standing.done} of {standing.of} trials are there already"
 
 
 def trial_line(trial: Trial, standing: Standing, metric: Metric) -> str:
-    """A trial in a line: how far the search is, what came of the trial, the best, the time left."""
+    """Returns a trial in a line: how far the search is, what came of the trial, the best, the time left."""
     match trial.state:
         case "finished":
             what = f"{metric} {_value(trial)}"
@@ -74,18 +105,8 @@ def trial_line(trial: Trial, standing: Standing, metric: Metric) -> str:
 
 
 def settings_line(trial: Trial) -> str:
-    """What varied, in a line."""
+    """Returns what varied, in a line."""
     return ", ".join(f"{name} {label(value)}" for name, value in trial.settings.items())
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: `8 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _value(trial: Trial) -> str:

@@ -20,11 +20,12 @@ from training.engines.device import choose_device
 from training.engines.engine import Epoch, Matrices, OnEpoch, ShouldStop, Stopped, Trained
 from training.engines.trainer import MemberRates, Trainer
 from training.errors import TrainingError
-from training.fit import fitted_model
+from training.fit import fitted_model, thread_choice
 from training.prepared_rows import PreparedRows, prepare
 from training.search.population import Population, drawn, next_generation, order
 from training.search.population_result import Ended, PopulationResult, PopulationRun, Takeover
 from training.search.trial import Metric, choose_metric
+from training.threads import limited_threads
 
 _SELECTIONS = 10  # of a run, by default
 _STREAM = 1  # beside the seed, so that members are not drawn from the numbers that split the rows
@@ -40,6 +41,7 @@ def search_population(
     metric: str | None = None,
     timeout: float | None = None,
     device: str = "auto",
+    threads: int | None = None,
     on_epoch: OnEpoch = lambda epoch: None,
     should_stop: ShouldStop = lambda: False,
     clock: Callable[[], float] = time.perf_counter,
@@ -58,6 +60,7 @@ def search_population(
         metric: `log_loss`, `accuracy` or `rmse`; log loss or RMSE if None.
         timeout: seconds, after which the best so far is kept.
         device: where to train.
+        threads: CPU threads; as `fit` chooses if None.
         on_epoch: told of each epoch: the best member's figure, and the best so far.
         should_stop: asked after each epoch; True ends the run with the best so far.
         clock: seconds.
@@ -78,20 +81,23 @@ def search_population(
     generator = np.random.default_rng([config.seed, _STREAM])
     first = first or drawn(members, dropout=config.dropout, generator=generator)
     rows = prepare(table, config)
-    run = train_population(
-        config,
-        rows.architecture,
-        rows.matrices(),
-        first=first,
-        every=every,
-        metric=chosen,
-        spread=rows.schema.target.std if isinstance(rows.schema.target, NumericTarget) else 1.0,
-        generator=generator,
-        device=device,
-        on_epoch=on_epoch,
-        should_stop=should_stop,
-        is_time_up=lambda: timeout is not None and clock() - begin >= timeout,
-    )
+    side_by_side = replace(rows, architecture=replace(rows.architecture, members=len(first)))
+    choice = thread_choice(side_by_side, config, device=choose_device(device), asked=threads)
+    with limited_threads(choice.number):
+        run = train_population(
+            config,
+            rows.architecture,
+            rows.matrices(),
+            first=first,
+            every=every,
+            metric=chosen,
+            spread=rows.schema.target.std if isinstance(rows.schema.target, NumericTarget) else 1.0,
+            generator=generator,
+            device=device,
+            on_epoch=on_epoch,
+            should_stop=should_stop,
+            is_time_up=lambda: timeout is not None and clock() - begin >= timeout,
+        )
     told = {
         "members": run.members,
         "every": every,

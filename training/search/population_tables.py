@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich import box
 from rich.table import Table
 
-from training.search.display import duration
+from training.live import duration
 from training.search.population_result import PopulationResult, Stage
 
 _SHOWN = 16  # members of the table

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from training.config import TrainConfig
 from training.data.training_table import TrainingTable
 from training.engines.engine import ShouldStop
 from training.errors import SearchError
+from training.free_cpus import free_cpus
 from training.search.crew import Crew
 from training.search.default_spaces import default_space
 from training.search.folder import Keeper, MemoryKeeper, StudyFolder
@@ -129,7 +129,7 @@ def search_table(
         metric: `log_loss`, `accuracy`, `rmse` or `r2`; log loss or RMSE if None.
         grid_points: of each range, in a grid.
         jobs: trials at a time; more than one are trained in processes of their own.
-        threads: of the CPU for each trial; the machine's divided by `jobs` if None and `jobs` is more than one.
+        threads: CPU threads of each trial; what `fit` would take of a job's share of the free CPUs if None.
         device: where to train.
         folder: keeps the record and the best checkpoint, and an earlier search goes on from it.
         listener: told how it goes.
@@ -177,7 +177,14 @@ def search_table(
             should_stop=should_stop,
             listener=listener or Listener(),
         )
-        given = Work(table=table, config=config, metric=chosen, device=device, threads=threads or _share(jobs))
+        given = Work(
+            table=table,
+            config=config,
+            metric=chosen,
+            device=device,
+            threads=threads,
+            most_threads=_share(jobs) if threads is None else None,
+        )
         if jobs == 1:
             _run_here(session, given)
         elif not session.is_over():
@@ -213,6 +220,7 @@ def _run_here(session: Session, given: Work) -> None:
             device=given.device,
             on_epoch=lambda epoch, number=number: session.epoch(number, epoch),  # type: ignore[misc]
             should_stop=lambda number=number: session.must_end(number),  # type: ignore[misc]
+            threads=given.threads,
         )
         session.done(number, outcome)
 
@@ -234,6 +242,7 @@ def _trained_again(given: Work, winner: Trial) -> Checkpoint:
         device=given.device,
         on_epoch=lambda epoch: None,
         should_stop=lambda: False,
+        threads=given.threads,
     )
     if outcome.checkpoint is None:
         raise SearchError(f"trial {winner.number} won, but trained again it came to nothing: {outcome.reason}")
@@ -264,4 +273,4 @@ def _first_notes(space: SearchSpace, config: TrainConfig, first: Mapping[str, An
 
 
 def _share(jobs: int) -> int | None:
-    return max(len(os.sched_getaffinity(0)) // jobs, 1) if jobs > 1 else None
+    return max(free_cpus() // jobs, 1) if jobs > 1 else None

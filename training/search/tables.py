@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich import box
 from rich.table import Table
 
-from training.search.display import duration
+from training.live import duration
 from training.search.result import SearchResult
 from training.search.space import label
 from training.search.trial import Trial

@@ -12,7 +12,9 @@ from training.config import TrainConfig
 from training.data.training_table import TrainingTable
 from training.engines.device import choose_device
 from training.engines.trainer import Trainer
+from training.fit import thread_choice
 from training.prepared_rows import prepare
+from training.threads import ThreadChoice
 
 
 class TrainerStepper:
@@ -20,10 +22,12 @@ class TrainerStepper:
 
     Attributes:
         trainer: what is stepped.
+        threads: number of CPU threads that `fit` would train with, and why.
     """
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: Trainer, *, threads: ThreadChoice | None = None) -> None:
         self.trainer = trainer
+        self.threads = threads or ThreadChoice(number=1, reason="")
 
     def step(self, learning_rate: float) -> float:
         """One step; the mean over the members of their loss on the batch, before it."""
@@ -38,8 +42,16 @@ class TrainerStepper:
         self.trainer.restore(state)
 
 
-def stepper_of(table: TrainingTable, config: TrainConfig, *, device: str = "cpu") -> TrainerStepper:
-    """A stepper for the network that `fit` would train, on the rows that it would train it on.
+def stepper_of(
+    table: TrainingTable, config: TrainConfig, *, device: str = "cpu", threads: int | None = None
+) -> TrainerStepper:
+    """Makes a stepper for the network that `fit` would train, on the rows that it would train it on.
+
+    Args:
+        table: the data.
+        config: how to train.
+        device: where to train.
+        threads: number of CPU threads that the user asks for; None takes what `fit` would.
 
     Raises:
         ConfigError: an engine that is not torch, or no such device.
@@ -50,4 +62,5 @@ def stepper_of(table: TrainingTable, config: TrainConfig, *, device: str = "cpu"
     config = config.for_task(table.task, largest_share=table.largest_share)
     rows = prepare(table, config)
     where = torch.device(choose_device(device))
-    return TrainerStepper(Trainer(config, rows.architecture, rows.matrices(), device=where))
+    choice = thread_choice(rows, config, device=where.type, asked=threads)
+    return TrainerStepper(Trainer(config, rows.architecture, rows.matrices(), device=where), threads=choice)

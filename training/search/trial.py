@@ -104,6 +104,7 @@ def run_trial(
     device: str,
     on_epoch: OnEpoch,
     should_stop: ShouldStop,
+    threads: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Outcome:
     """Trains one point of the space. A run that diverges or cannot be is an outcome too: it has a reason.
@@ -115,11 +116,12 @@ def run_trial(
         device: where to train.
         on_epoch: told of each epoch.
         should_stop: asked after each epoch.
+        threads: CPU threads; what `fit` would take if None.
         clock: seconds, for how long it took.
     """
     begin = clock()
     try:
-        model = fit_table(table, config, device=device, on_epoch=on_epoch, should_stop=should_stop)
+        model = fit_table(table, config, device=device, on_epoch=on_epoch, should_stop=should_stop, threads=threads)
         value = float(model.metrics["validation"][metric])
         error = _standard_error(model, metric)
     except AxonError as refused:

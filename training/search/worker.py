@@ -26,7 +26,8 @@ class Work:
         config: of the first trial; what does not vary is every trial's.
         metric: what trials are judged by.
         device: where to train.
-        threads: of the CPU, for one trial; None leaves them to torch.
+        threads: CPU threads of one trial; None takes what `fit` would.
+        most_threads: CPU threads that one trial may take at most where `threads` is None.
     """
 
     table: TrainingTable
@@ -34,6 +35,7 @@ class Work:
     metric: Metric
     device: str
     threads: int | None = None
+    most_threads: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +81,6 @@ def work(pipe: Connection, given: Work) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if given.threads is not None and given.config.engine == "torch":
-        import torch  # heavy, and the other engines do without
-
-        torch.set_num_threads(given.threads)
     try:
         pipe.send(Ready())
         while True:
@@ -110,6 +108,7 @@ def _train(pipe: Connection, given: Work, begin: Begin) -> Outcome:
         device=given.device,
         on_epoch=lambda epoch: pipe.send(Progressed(begin.number, epoch)),
         should_stop=should_stop,
+        threads=given.threads,
     )
 
 

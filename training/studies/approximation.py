@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from models.config import MLPConfig
 from models.numpy_mlp import NumpyMLP
 from training.studies.joined_points import joined
+from training.studies.steps import steps
 from training.studies.study import Study, StudyOption, StudyResult, StudyTable, check_numbers
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def run(*, seed: int = 0, quick: bool = False, widths: tuple[int, ...] | None = 
     """
     chosen = check_numbers("widths", widths or (_QUICK_WIDTHS if quick else WIDTHS), least=1, most=MAX_WIDTH)
     tries = 1 if quick else 3
-    return ApproximationResult(runs=tuple(_run_width(w, seed=seed, tries=tries) for w in chosen), tries=tries)
+    return ApproximationResult(runs=tuple(_run_width(w, seed=seed, tries=tries) for w in steps(chosen)), tries=tries)
 
 
 def interpolator(width: int) -> tuple[MLPConfig, Mapping[str, NDArray[np.float64]]]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.config import MLPConfig
 from models.numpy_mlp import NumpyMLP
+from training.studies.steps import steps
 from training.studies.study import Study, StudyResult, StudyTable
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def run(*, seed: int = 0, quick: bool = False) -> ClustersResult:
     """
     hidden, rows, epochs = ((16,), 600, 40) if quick else ((24, 24), 1500, 60)
     rng = np.random.default_rng(seed)
-    apart, nested = (_run_layout(layout, hidden, rows=rows, epochs=epochs, rng=rng) for layout in LAYOUTS)
+    apart, nested = (_run_layout(layout, hidden, rows=rows, epochs=epochs, rng=rng) for layout in steps(LAYOUTS))
     return ClustersResult(hidden=hidden, apart=apart, nested=nested)
 
 

@@ -15,6 +15,7 @@ from models.config import MLPConfig
 from models.numpy_mlp import NumpyMLP
 from training.studies.gates import MAX_GATE_BITS, GateCount, count_gates
 from training.studies.parity import CONSTRUCTIONS, MAX_BITS, MIN_BITS, all_rows, parity
+from training.studies.steps import steps
 from training.studies.study import Study, StudyOption, StudyResult, StudyTable, check_number
 
 if TYPE_CHECKING:
@@ -202,10 +203,10 @@ def run(*, seed: int = 0, quick: bool = False, bits: int | None = None) -> Depth
                 )
             )
     trained_bits = min(most, _QUICK_TRAINED_BITS if quick else _MAX_TRAINED_BITS)
-    tries, steps = (2, 400) if quick else (5, 2000)
+    tries, most_steps = (2, 400) if quick else (5, 2000)
     trained = tuple(
-        _train_shape(n, hidden, seed=seed, tries=tries, steps=steps)
-        for n in range(MIN_BITS, trained_bits + 1)
+        _train_shape(n, hidden, seed=seed, tries=tries, steps=most_steps)
+        for n in steps(range(MIN_BITS, trained_bits + 1))
         for hidden in ((n,), (2 * n,), (4 * n,), (n, n), (n, n, n))
     )
     gates = tuple(count_gates(n) for n in range(MIN_BITS, min(most, MAX_GATE_BITS) + 1))

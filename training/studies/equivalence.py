@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.config import Activation, MLPConfig, Output
 from models.numpy_mlp import NumpyMLP
+from training.studies.steps import steps
 from training.studies.study import Study, StudyResult, StudyTable
 
 if TYPE_CHECKING:
@@ -138,11 +139,9 @@ def run(*, seed: int = 0, quick: bool = False) -> EquivalenceResult:
         seed: of data, weights and batches.
         quick: 100 steps in place of 500.
     """
-    steps = 100 if quick else 500
+    count = 100 if quick else 500
     rng = np.random.default_rng(seed)
-    return EquivalenceResult(
-        runs=tuple(_run_pair(activation, output, width, steps=steps, rng=rng) for activation, output, width in CASES)
-    )
+    return EquivalenceResult(runs=tuple(_run_pair(*case, steps=count, rng=rng) for case in steps(CASES)))
 
 
 def _run_pair(

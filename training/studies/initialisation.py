@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.functional import ACTIVATIONS, DERIVATIVES
+from training.studies.steps import steps
 from training.studies.study import Study, StudyOption, StudyResult, StudyTable, check_number
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def run(*, seed: int = 0, quick: bool = False, layers: int | None = None) -> Ini
     return InitialisationResult(
         propagations=tuple(
             _propagate(scheme, activation, std, layers=count, width=width, rng=rng)
-            for activation in _NONLINEARITIES
+            for activation in steps(_NONLINEARITIES)
             for scheme, std in schemes.items()
         )
     )

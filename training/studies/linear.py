@@ -19,6 +19,7 @@ from models.fuse import Affine, InferenceNetwork, fuse
 from models.numpy_mlp import NumpyMLP
 from training.fit import FittedModel
 from training.studies.plain_fit import fit_plain
+from training.studies.steps import steps
 from training.studies.study import Study, StudyResult, StudyTable
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def run(*, seed: int = 0, quick: bool = False) -> LinearResult:
         quick: fewer depths and epochs.
     """
     rng = np.random.default_rng(seed)
-    runs = tuple(_run_depth(depth, rng) for depth in (DEPTHS[:3] if quick else DEPTHS))
+    runs = tuple(_run_depth(depth, rng) for depth in steps(DEPTHS[:3] if quick else DEPTHS))
     model = linear_model(seed=seed, epochs=5 if quick else 60)
     network = model.checkpoint.inference_network()
     return LinearResult(

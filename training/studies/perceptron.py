@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.perceptron import Perceptron, PerceptronHistory
+from training.studies.steps import steps
 from training.studies.study import Study, StudyResult, StudyTable
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def run(*, seed: int = 0, quick: bool = False) -> PerceptronResult:
     """
     rng = np.random.default_rng(seed)
     margins, orders, rows = (MARGINS[:3], 3, 60) if quick else (MARGINS, 10, 120)
-    runs = tuple(_run_margin(margin, orders=orders, rows=rows, rng=rng) for margin in margins)
+    runs = tuple(_run_margin(margin, orders=orders, rows=rows, rng=rng) for margin in steps(margins))
     # In a fixed order an epoch is a function of the weights, so that their return proves that it goes on for ever.
     return PerceptronResult(runs=runs, xor=Perceptron(2).fit(*XOR, max_epochs=1000))
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from models.fuse import InferenceNetwork
 from training.studies.plain_fit import fit_plain
+from training.studies.steps import steps
 from training.studies.study import Study, StudyOption, StudyResult, StudyTable, check_numbers
 
 if TYPE_CHECKING:
@@ -152,7 +153,8 @@ def run(
     epochs = _QUICK_EPOCHS if quick else _EPOCHS
     return WidthDepthResult(
         shapes=tuple(
-            _run_shape(width, depth, seed=seed, epochs=epochs, clock=clock) for depth in deep for width in wide
+            _run_shape(width, depth, seed=seed, epochs=epochs, clock=clock)
+            for width, depth in steps([(width, depth) for depth in deep for width in wide])
         )
     )
 

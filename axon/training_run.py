@@ -1,0 +1,66 @@
+"""Training from a program or a notebook: `fit`, with its progress shown where somebody looks."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from axon.notebook import in_notebook, notebook_progress
+from axon.trained import TrainedModel
+from training.engines.engine import Epoch, OnEpoch
+from training.fit import fit as fit_quietly
+from training.sources import model_name
+
+
+def fit(
+    source: Any,
+    *,
+    target: str | None = None,
+    name: str | None = None,
+    progress: bool | None = None,
+    **options: Any,
+) -> TrainedModel:
+    """Trains a model on a table.
+
+    Args:
+        source: name of a built-in dataset, path to a file, Arrow table or pandas DataFrame.
+        target: column to predict; a built-in dataset has one.
+        name: name of the model; the dataset's or the file's if None.
+        progress: whether to show progress; None shows a bar in a notebook or on a terminal, and nothing else.
+        options: other arguments of `training.fit.fit`: `task`, `choices`, `test`, `threads`, and every setting of
+            `TrainConfig`, such as `epochs`, `hidden_sizes` and `members`.
+
+    Raises:
+        DataError: the table cannot be learned from.
+        ConfigError: a setting that cannot be.
+        TrainingError: the run diverged.
+    """
+    also = options.pop("on_epoch", None)
+    with _shown(progress, name or model_name(source)) as show:
+
+        def on_epoch(epoch: Epoch) -> None:
+            show(epoch)
+            if also is not None:
+                also(epoch)
+
+        return TrainedModel(fit_quietly(source, target=target, name=name, on_epoch=on_epoch, **options))
+
+
+@contextlib.contextmanager
+def _shown(progress: bool | None, title: str) -> Iterator[OnEpoch]:
+    if progress is False or (progress is None and not in_notebook() and not sys.stderr.isatty()):
+        yield lambda epoch: None
+        return
+    if in_notebook():
+        with notebook_progress(title) as on_epoch:
+            yield on_epoch
+        return
+    # Imported here: a program whose progress nobody sees draws nothing.
+    from rich.console import Console
+
+    from training.progress import progress as terminal_progress
+
+    with terminal_progress(Console(stderr=True), title) as on_epoch:
+        yield on_epoch

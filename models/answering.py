@@ -1,0 +1,84 @@
+"""Answers in this process: a checkpoint's labels, values and probabilities for tables that people have in hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.checkpoint import Checkpoint
+from models.encoding import RowEncoder
+from models.errors import ConfigError
+from models.frame_rows import rows_of
+from models.labels import Label
+from models.schema import ClassTarget
+
+_CELLS_AT_A_TIME = 4_000_000  # of the widest stage: 16 MB
+
+
+class Answerer:
+    """Answers rows with a checkpoint's network, as the server does.
+
+    Attributes:
+        checkpoint: the model.
+        unknown: number of cells of the last rows that name a category which training did not see, by column.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        """Prepares the network and the reader of rows.
+
+        Args:
+            checkpoint: the model.
+        """
+        self.checkpoint = checkpoint
+        self.unknown: dict[str, int] = {}
+        self._network = checkpoint.inference_network()
+        self._encoder = RowEncoder(checkpoint.schema)
+
+    @property
+    def classes(self) -> tuple[Label, ...]:
+        """The labels in the order of the columns of `predict_proba`; empty for a regression."""
+        target = self.checkpoint.schema.target
+        return tuple(target.labels) if isinstance(target, ClassTarget) else ()
+
+    def predict(self, rows: Any) -> list[Label]:
+        """Returns a label, or a value, for each row.
+
+        Args:
+            rows: as `models.frame_rows.rows_of` takes them.
+
+        Raises:
+            RowError: cells that the model does not take, by row and column.
+            DataError: no table, or a frame without one of the columns.
+        """
+        answers, classes = self._answers(rows), self.classes
+        if classes:
+            return [classes[i] for i in answers.argmax(axis=1)]
+        return [float(value) for value in answers[:, 0]]
+
+    def predict_proba(self, rows: Any) -> NDArray[np.float32]:
+        """Returns the probability of each class, `(rows, classes)` float32, in the order of `classes`.
+
+        Args:
+            rows: as `predict` takes them.
+
+        Raises:
+            ConfigError: a regression or a perceptron, which have no probabilities.
+            DataError: as `predict` does.
+        """
+        if self.checkpoint.config.output != "softmax":
+            what = "a regression" if not self.classes else "a perceptron"
+            raise ConfigError(f"{what} has no probabilities: ask predict.")
+        return self._answers(rows).astype(np.float32)  # as the server answers
+
+    def _answers(self, rows: Any) -> NDArray[Any]:
+        """(rows, out_features), in the target's unit."""
+        given = rows_of(rows, self.checkpoint.schema.names)
+        self._encoder.unknown.take()
+        if not len(given):
+            return np.empty((0, self.checkpoint.config.out_features))
+        x = self._encoder.encode_matrix(given)
+        self.unknown = self._encoder.unknown.take()
+        size = max(_CELLS_AT_A_TIME // self._network.widest, 1)
+        return np.concatenate([self._network.answer(x[at : at + size]) for at in range(0, len(x), size)])

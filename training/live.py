@@ -1,0 +1,117 @@
+"""What a run shows of itself while it goes on: a bar on a terminal, else a line every few seconds."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
+from rich.text import Text
+
+LINE_SECONDS = 5.0  # from one line to the next
+_TITLE = 16  # characters of it beside a bar
+
+
+def draws_bars(console: Console, environment: Mapping[str, str] = os.environ) -> bool:
+    """Returns whether a bar can be drawn: on a terminal that moves its cursor, and where nobody asks for plain text.
+
+    Args:
+        console: where progress is shown.
+        environment: variables of the process. NO_COLOR asks for plain text, and CI systems set CI: their logs keep each
+            state of a bar.
+    """
+    plain = any(environment.get(name) for name in ("NO_COLOR", "CI"))
+    return console.is_terminal and not console.is_dumb_terminal and not plain
+
+
+class Lines:
+    """Says when a line is due: the first one at once if asked for, then one every few seconds."""
+
+    def __init__(self, *, at_once: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+        """Starts the time.
+
+        Args:
+            at_once: whether the first line is due at once.
+            clock: seconds.
+        """
+        self._clock = clock
+        self._due = clock() + (0.0 if at_once else LINE_SECONDS)
+
+    def is_due(self) -> bool:
+        """Returns whether a line is due; if so, the next is due a few seconds later."""
+        now = self._clock()
+        if now < self._due:
+            return False
+        self._due = now + LINE_SECONDS
+        return True
+
+
+class TimeLeft:
+    """Estimates the time that is left from the pace so far."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Starts the time.
+
+        Args:
+            clock: seconds.
+        """
+        self._clock = clock
+        self._begin = clock()
+        self._first: float | None = None
+
+    def after(self, done: float, of: float) -> str:
+        """Returns a text such as `3 min 20 s left`; empty before anything can be told and when all is done.
+
+        Args:
+            done: steps that are done, those of an earlier run that this one goes on with among them.
+            of: steps in all.
+        """
+        if self._first is None:
+            # What a resumed run finds done took none of this run's time; the first step is not timed yet.
+            self._first, self._begin = done, self._clock()
+            return ""
+        made = done - self._first
+        if made <= 0 or done >= of:
+            return ""
+        return f"{duration((self._clock() - self._begin) / made * (of - done))} left"
+
+
+def duration(seconds: float) -> str:
+    """Returns seconds as a person says them: `8 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def bar(console: Console) -> Progress:
+    """Makes a bar that fits its terminal: title, bar, and the fields `count`, `figure` and `left` of a task.
+
+    The bar takes the width that the texts leave. On a narrow terminal the figure is cut first.
+    """
+    return Progress(
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=_TITLE)),
+        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=6)),
+        _Plain("count"),
+        _Plain("figure"),
+        _Plain("left"),
+        console=console,
+        transient=True,
+        expand=True,
+    )
+
+
+class _Plain(ProgressColumn):
+    """A field of the task as text on one line; brackets in it are no markup."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(table_column=Column(no_wrap=True, overflow="ellipsis"))
+        self._name = name
+
+    def render(self, task: Task) -> Text:
+        return Text(str(task.fields.get(self._name, "")), no_wrap=True, overflow="ellipsis")
