@@ -52,10 +52,27 @@ class Answerer:
             RowError: cells that the model does not take, by row and column.
             DataError: no table, or a frame without one of the columns.
         """
-        answers, classes = self._answers(rows), self.classes
+        return self.labelled(self._answers(rows))
+
+    def labelled(self, answers: NDArray[Any]) -> list[Label]:
+        """Returns the label, or the value, of each answer.
+
+        Args:
+            answers: `(rows, out_features)`, as `answer` gives them.
+        """
+        classes = self.classes
         if classes:
             return [classes[i] for i in answers.argmax(axis=1)]
         return [float(value) for value in answers[:, 0]]
+
+    def answer(self, x: NDArray[np.float32]) -> NDArray[Any]:
+        """Returns the answers to encoded rows, `(rows, out_features)`, in the target's unit.
+
+        Args:
+            x: `(rows, width)` float32.
+        """
+        size = max(_CELLS_AT_A_TIME // self._network.widest, 1)
+        return np.concatenate([self._network.answer(x[at : at + size]) for at in range(0, len(x), size)])
 
     def predict_proba(self, rows: Any) -> NDArray[np.float32]:
         """Returns the probability of each class, `(rows, classes)` float32, in the order of `classes`.
@@ -80,5 +97,4 @@ class Answerer:
             return np.empty((0, self.checkpoint.config.out_features))
         x = self._encoder.encode_matrix(given)
         self.unknown = self._encoder.unknown.take()
-        size = max(_CELLS_AT_A_TIME // self._network.widest, 1)
-        return np.concatenate([self._network.answer(x[at : at + size]) for at in range(0, len(x), size)])
+        return self.answer(x)

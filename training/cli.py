@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from models.errors import AxonError
-from training.commands import data, demo, fit, inspect, lr_find, promote, search, store, study
+from training.commands import data, demo, fit, inspect, lr_find, predict, promote, search, store, study
 from training.commands.options import CommandLine
 from training.interrupt import Interrupted
 
@@ -19,7 +19,7 @@ EXIT_REFUSED = 2
 EXIT_BROKEN_PIPE = 141  # as a shell reports a process that SIGPIPE ended
 EXIT_INTERRUPTED = 130  # as a shell reports a process that SIGINT ended
 
-_COMMANDS = (fit, inspect, search, lr_find, data, demo, store, promote, study)
+_COMMANDS = (fit, predict, inspect, search, lr_find, data, demo, store, promote, study)
 
 
 def main(

@@ -7,7 +7,8 @@ from typing import Any
 
 from training.commands import options
 from training.data.column_choices import ColumnChoices
-from training.data.text_reading import DECIMALS, THOUSANDS
+from training.data.text_format import TextFormat
+from training.data.text_reading import DECIMALS, THOUSANDS, TextReading
 
 SOURCE_HELP = "a built-in dataset, a .csv, .tsv or .parquet file, packed (.csv.gz) or not, or a folder of Parquet files"
 
@@ -64,11 +65,6 @@ def add_table(parser: argparse.ArgumentParser) -> None:
         help="what serving does with a category that training did not see: ignore reads it as unknown and counts it, "
         "refuse refuses the row (default: %(default)s)",
     )
-    _add_text(table)
-
-
-def _add_text(table: argparse._ArgumentGroup) -> None:
-    """Adds the options on how a text file is written."""
     table.add_argument(
         "--examples",
         choices=("typical", "rows"),
@@ -76,6 +72,11 @@ def _add_text(table: argparse._ArgumentGroup) -> None:
         help="example rows that the model and its report show to whoever may read them: typical ones, made up of "
         "medians and commonest names, or rows of the table (default: %(default)s)",
     )
+    add_text(table)
+
+
+def add_text(table: argparse._ArgumentGroup) -> None:
+    """Adds the options on how a text file is written; `text_format_of` and `reading_of` read them."""
     table.add_argument(
         "--delimiter",
         type=options.delimiter,
@@ -102,6 +103,23 @@ def _add_text(table: argparse._ArgumentGroup) -> None:
         action="extend",
         default=[],
         help="read these texts or numbers as missing, such as ? -9999; only in one column: COLUMN=VALUE",
+    )
+
+
+def text_format_of(arguments: argparse.Namespace) -> TextFormat:
+    """The format of a text file, as it was given on the command line."""
+    return TextFormat(
+        delimiter=arguments.delimiter,
+        encoding=arguments.encoding,
+        skip_lines=arguments.skip_lines,
+        comment=arguments.comment,
+    )
+
+
+def reading_of(arguments: argparse.Namespace) -> TextReading:
+    """How texts are read, as it was given on the command line."""
+    return TextReading(
+        decimal=arguments.decimal, thousands=arguments.thousands, missing_values=tuple(arguments.missing_values)
     )
 
 

@@ -90,7 +90,7 @@ def read_same_features(
             else None
         )
         if values is None:
-            values = _gaps(len(column), kind)
+            values = gaps(len(column), kind)
         elif kind_of(values) != kind:
             raise DataError(f"{column.called} is {kind_of(values)}, where the training rows' is {kind}.")
         read[column.name] = values
@@ -202,7 +202,8 @@ def add_feature(hashes: RowHashes, name: str, values: Values) -> None:
         hashes.add(values)
 
 
-def _gaps(rows: int, kind: str) -> Values:
+def gaps(rows: int, kind: str) -> Values:
+    """A column of a kind in which every value is missing."""
     if kind == "categorical":
         return Names(np.full(rows, -1, dtype=np.int32), ())
     return np.full(rows, np.nan) if kind == "numeric" else np.full(rows, "NaT", dtype="datetime64[us]")

@@ -1,0 +1,93 @@
+"""`predict`: a table in a file → the same table with a model's answers beside its rows."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from models.errors import ConfigError, DataError
+from models.store import Store
+from training.commands.options import CommandLine
+from training.commands.table import add_text, reading_of, text_format_of
+from training.data.source import read_source
+from training.data.text_reading import read_as
+from training.predictions import predict_table
+
+_DESCRIPTION = """\
+Answers each row of a table with a model of the store, in this process: no server is needed. The table has the model's
+columns, in any order and under the same names; other columns are kept, so the target may be among them.
+
+The answers stand beside the rows: `prediction` and, for classes, `probability LABEL` for each. They are those that the
+server gives. A cell that the model does not take ends the command, and nothing is written.
+"""
+
+_EPILOG = """\
+examples:
+  python -m training predict flowers.csv --model flowers > answered.csv
+  python -m training predict flowers.csv --model flowers@production --out answered.parquet
+"""
+
+_Writer = Callable[[pa.Table, BinaryIO], None]
+
+
+def _write_csv(delimiter: str) -> _Writer:
+    options = pyarrow.csv.WriteOptions(delimiter=delimiter, quoting_style="needed")
+    return lambda table, file: pyarrow.csv.write_csv(table, file, options)
+
+
+_WRITERS: dict[str, _Writer] = {
+    ".csv": _write_csv(","),
+    ".tsv": _write_csv("\t"),
+    ".parquet": pyarrow.parquet.write_table,
+}
+
+
+def add(line: CommandLine) -> None:
+    """Adds the command."""
+    parser = line.add("predict", "answer the rows of a table in a file", _run, description=_DESCRIPTION, epilog=_EPILOG)
+    line.add_store(parser)
+    parser.add_argument(
+        "source", metavar="FILE", help="a .csv, .tsv or .parquet file, packed (.csv.gz) or not, or a folder of Parquet"
+    )
+    parser.add_argument("--model", required=True, metavar="MODEL", help="NAME, NAME@VERSION or NAME@ALIAS")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help=f"{', '.join(_WRITERS)} (default: CSV on standard output)"
+    )
+    parser.add_argument("--prefix", default="", metavar="TEXT", help="beginning of the new columns' names")
+    add_text(parser.add_argument_group("how the file is written"))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    out: Path | None = arguments.out
+    suffix = ".csv" if out is None else out.suffix.lower()
+    if suffix not in _WRITERS:
+        raise ConfigError(f"{out} is of a type that is not written: {', '.join(_WRITERS)} are.")
+    checkpoint = Store(arguments.store).load(arguments.model).checkpoint
+    table = read_as(read_source(arguments.source, text_format=text_format_of(arguments)), reading_of(arguments))
+    predictions = predict_table(checkpoint, table)
+    answered = predictions.beside(table, prefix=arguments.prefix)
+    for note in table.notes:
+        print(note, file=sys.stderr)
+    for column, cells in predictions.unknown.items():
+        print(
+            f"{cells:,} cell{'s' if cells > 1 else ''} of column {column!r} hold a category that training did not see: "
+            "these rows are answered from their other columns.",
+            file=sys.stderr,
+        )
+    if out is None:
+        sys.stdout.flush()
+        _WRITERS[suffix](answered, sys.stdout.buffer)
+        return
+    try:
+        with out.open("wb") as file:
+            _WRITERS[suffix](answered, file)
+    except OSError as error:
+        raise DataError(f"{out} cannot be written: {error.strerror}.") from error
+    print(f"{len(answered):,} rows answered: {out}", file=sys.stderr)

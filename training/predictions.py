@@ -1,0 +1,120 @@
+"""Predictions for a table in a file: its columns, read as the model's columns were read, and what the model answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from models.answering import Answerer
+from models.checkpoint import Checkpoint
+from models.column_encoding import encode_columns
+from models.columns import CategoricalColumn, Column, DateColumn
+from models.errors import DataError
+from models.labels import Label
+from models.names import Names
+from training.data.column_choices import ColumnChoices
+from training.data.features import as_kind, gaps
+from training.data.raw_column import RawColumn
+from training.data.table import Table
+from training.data.values import Kind, Values, kind_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """A model's answers to the rows of a table.
+
+    Attributes:
+        answers: a label, or a value in the target's unit, for each row.
+        classes: labels in the order of the probabilities; empty for a regression.
+        probabilities: `(rows, classes)` float32; None for a regression or a perceptron.
+        unknown: number of cells by column whose category training did not see.
+    """
+
+    answers: list[Label]
+    classes: tuple[Label, ...]
+    probabilities: NDArray[np.float32] | None
+    unknown: Mapping[str, int]
+
+    def beside(self, table: Table, *, prefix: str = "") -> pa.Table:
+        """Gives the table with the answers as further columns: `prediction`, and `probability LABEL` for each class.
+
+        Args:
+            table: table whose rows were answered.
+            prefix: beginning of the new columns' names.
+
+        Raises:
+            DataError: the table has a column of such a name.
+        """
+        columns = {name: table.with_texts(name) for name in table.columns}
+        columns = {name: _plain(cells) for name, cells in columns.items()}
+        new: dict[str, pa.Array] = {f"{prefix}prediction": pa.array(self.answers)}
+        if self.probabilities is not None:
+            for i, label in enumerate(self.classes):
+                new[f"{prefix}probability {_written(label)}"] = pa.array(self.probabilities[:, i])
+        if taken := next((name for name in new if name in columns), None):
+            raise DataError(
+                f"{table.source} has a column {taken!r}: have the new ones named otherwise (--prefix NAME)."
+            )
+        return pa.table(columns | new)
+
+
+def predict_table(checkpoint: Checkpoint, table: Table) -> Predictions:
+    """Answers each row of a table.
+
+    Args:
+        checkpoint: the model.
+        table: table with the model's columns, in any order; other columns are passed over.
+
+    Raises:
+        DataError: a column that is not there, or a cell that the model does not take.
+    """
+    schema = checkpoint.schema
+    values = {column.name: _read(RawColumn(table, column.name), column) for column in schema.columns}
+    answerer = Answerer(checkpoint)
+    answers = answerer.answer(encode_columns(schema, values))
+    classes = answerer.classes
+    return Predictions(
+        answers=answerer.labelled(answers),
+        classes=classes,
+        probabilities=answers.astype(np.float32) if checkpoint.config.output == "softmax" else None,
+        unknown={
+            column.name: count
+            for column in schema.columns
+            if isinstance(column, CategoricalColumn) and (count := _count_unknown(column, values[column.name]))
+        },
+    )
+
+
+def _read(column: RawColumn, like: Column) -> Values:
+    """Reads a column as the kind that the model's column has."""
+    kind: Kind = "categorical" if isinstance(like, CategoricalColumn) else "numeric"
+    forms: dict[str, str] = {}
+    if isinstance(like, DateColumn):
+        kind = "date"
+        forms = {} if like.form is None else {column.name: like.form}
+    if column.count_missing() == len(column):
+        return gaps(len(column), kind)
+    values = column.read(as_kind(ColumnChoices(), column.name, kind, forms))
+    if kind_of(values) != kind:
+        raise DataError(f"{column.called} is {kind_of(values)}, where the model's is {kind}.")
+    return values
+
+
+def _count_unknown(column: CategoricalColumn, values: Values) -> int:
+    if not isinstance(values, Names):
+        return 0
+    known = set(column.categories)
+    is_unknown = np.array([*(name not in known for name in values.names), False])  # a missing name's code is -1
+    return int(is_unknown[values.codes].sum())
+
+
+def _plain(cells: pa.Array) -> pa.Array:
+    return cells.dictionary_decode() if pa.types.is_dictionary(cells.type) else cells
+
+
+def _written(label: Label) -> str:
+    return str(label).lower() if isinstance(label, bool) else str(label)
