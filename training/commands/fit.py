@@ -41,7 +41,8 @@ Columns of numbers are numeric, of ISO 8601 dates dates; strings and true/false 
 table is understood as. Columns that tell nothing are left out, with a note. Missing are empty cells and
 {", ".join(cell for cell in MISSING_TEXTS if cell)}; among numbers also ?, -, N/A and their like, with a note. The
 target's kind decides the task: strings, true/false and up to {MAX_NUMBERED_CLASSES} different whole numbers, none of
-them rare, are classes, other numbers a regression; --task says otherwise. All statistics are those of the training part.
+them rare, are classes, other numbers a regression; --task says otherwise. All statistics are those of the training
+part.
 """
 
 _EPILOG = f"""\
