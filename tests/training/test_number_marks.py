@@ -1,11 +1,15 @@
 """Which mark between digits is the decimal one is told by the file, or refused with both readings."""
 
 import io
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
 from raw_tables import kinds
 
 from models.errors import DataError
@@ -221,6 +225,52 @@ def test_a_test_file_is_read_with_the_marks_of_the_training_file(understood):
     test = file_of(cycle("1.250", "3.125")[:6], rate=["1", "2", "3", "1", "2", "3"])
     table = understood(train, test=test)
     assert table.features["x"][-6:].tolist() == [1250, 3125] * 3
+
+
+@st.composite
+def number_columns(draw):
+    """Columns of numbers, each with the way in which a program of one country writes them."""
+    rows = draw(st.integers(4, 12))
+    columns = []
+    for _ in range(draw(st.integers(1, 3))):
+        places, power = draw(st.integers(0, 4)), 10 ** draw(st.integers(0, 7))
+        least = draw(st.sampled_from([-1, 0.2]))
+        parts = draw(st.lists(st.floats(least, 1), min_size=rows, max_size=rows, unique=True))
+        values = [round(part * power, places) for part in parts]
+        form = draw(st.sampled_from([f",.{places}f", f".{places}f", ""]))
+        columns.append((values, form))
+    return columns
+
+
+@settings(max_examples=60, deadline=None)
+@given(number_columns(), st.sampled_from([",", ";", "\t"]), st.sampled_from([".,", ",.", ", ", ".'", ",\u202f"]))
+def test_what_is_read_without_a_word_is_what_was_written(columns, delimiter, marks):
+    """Whatever a file holds, a column that is read wrongly is refused or named in a note."""
+
+    def written(value, form):
+        text = format(value, form) if form else repr(value)
+        return text.translate(str.maketrans(".,", marks))
+
+    frame = pd.DataFrame({f"x{i}": [written(value, form) for value in of] for i, (of, form) in enumerate(columns)})
+    frame["y"] = ["ab"[i % 2] for i in range(len(frame))]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "t.csv")
+        frame.to_csv(path, sep=delimiter, index=False)
+        choices = ColumnChoices(keep_constant=True)
+        try:
+            table = read_training_table(read_csv(path), name="t", target="y", choices=choices)
+        except DataError as error:
+            refusal = str(error)
+        else:
+            refusal = None
+    event("refused" if refusal else "noted" if table.notes else "read")
+    if refusal is not None:
+        assert "two readings" in refusal
+        return
+    for i, (values, form) in enumerate(columns):
+        meant = [float(format(value, form.lstrip(","))) if form else value for value in values]
+        if not any(f"'x{i}'" in note and "reads it the other way" in note for note in table.notes):
+            np.testing.assert_array_equal(table.features[f"x{i}"], meant)
 
 
 class TestLongFiles:

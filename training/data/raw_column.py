@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,8 @@ from training.data.arrow_types import is_plain
 from training.data.cells import categories_of, dates_in, encoded, iso_text, moments_of, names_of, values_of
 from training.data.column_choices import ColumnChoices
 from training.data.date_columns import DateTexts, option
-from training.data.extremes import filled_with, standing_apart
-from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps, is_fill_text, stands_for_missing
+from training.data.missing_remarks import extreme_values, gap_names, missing_option
+from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps
 from training.data.number_dates import form_of_numbers, forms_for
 from training.data.number_texts import PLAIN, Marks, numbers_in, plain_numbers_in
 from training.data.table import Table
@@ -33,8 +33,6 @@ from training.data.values import Values
 _LEAST_STEPS = 16
 # From this share of numbers on, words in a typed table's column of texts are worth a remark.
 _MANY_NUMBERS = 0.5
-# A target's range, as a part of an extreme beside it, that float32 still divides into some steps.
-_LEAST_PART = 1e-6
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -170,21 +168,14 @@ class RawColumn:
         return names
 
     def remark_on_gap_names(self, names: Sequence[str], counts: NDArray[np.int64]) -> None:
-        """Remarks on names that people write where a value is missing.
+        """Remarks on names that people write where a value is missing, but for what is told already.
 
         Args:
             names: different names.
             counts: `(names,)` cells of each.
         """
-        gaps = [i for i, name in enumerate(names) if stands_for_missing(name) or is_fill_text(name)]
-        # Where all are such, as + and -, they are names; where numbers are among the names, that is told already.
-        if not 0 < len(gaps) < len(names) or self.remarks:
-            return
-        listed, count = ", ".join(repr(names[i]) for i in gaps), int(counts[gaps].sum())
-        self.remarks.append(
-            f"holds {listed} in {count:,} cell{'s' if count > 1 else ''}, read as a name: if it stands for missing, "
-            f"say so ({self._missing_option(names[i] for i in gaps)})."
-        )
+        if not self.remarks and (remark := gap_names(names, counts, self.name, is_target=self.role == "target")):
+            self.remarks.append(remark)
 
     def _nameable(self) -> pa.Array:
         if not is_plain(self.cells.type):
@@ -372,7 +363,7 @@ class RawColumn:
             reason = "infinite" if np.isinf(values[row]) else "too large for 32-bit floating point"
             raise DataError(
                 f"{self.called}: the value at {self.at(row)} is {reason}. If it stands for missing, say so "
-                f"({self._missing_option([float(values[row])])})."
+                f"({missing_option(self.name, [float(values[row])], is_target=self.role == 'target')})."
             )
 
     def remark_on_extremes(self, values: NDArray[np.float64]) -> None:
@@ -381,34 +372,8 @@ class RawColumn:
         Raises:
             DataError: numbers of the target beside which the others are equal in 32-bit floating point.
         """
-        apart = standing_apart(values)
-        if apart is None:
-            if (fill := filled_with(values)) is not None:
-                count = int((values == fill).sum())
-                self.remarks.append(
-                    f"holds {fill:g} in {count:,} cell{'s' if count > 1 else ''}, as tables do where a value is "
-                    f"missing: if it stands for that, say so ({self._missing_option([fill])})."
-                )
-            return
-        rows = np.flatnonzero(np.isin(values, apart.values))
-        listed = ", ".join(f"{value:.15g}" for value in apart.values)
-        where = f"at {self.at(int(rows[0]))}" if len(rows) == 1 else f"in {len(rows):,} cells"
-        if self.role == "target" and apart.high - apart.low < _LEAST_PART * max(map(abs, apart.values)):
-            raise DataError(
-                f"{self.called} holds {listed} {where}, beside which its other values, {apart.low:.6g} to "
-                f"{apart.high:.6g}, are one number in 32-bit floating point: if that stands for missing or is a slip, "
-                f"leave it out ({self._missing_option(apart.values)}), or predict the logarithm."
-            )
-        self.remarks.append(
-            f"holds {listed} {where}, far from all its other values, {apart.low:.6g} to {apart.high:.6g}: if that "
-            f"stands for missing or is a slip, read it as missing ({self._missing_option(apart.values)})."
-        )
-
-    def _missing_option(self, values: Iterable[float | str]) -> str:
-        """The option by which values of this column are missing."""
-        written = [value if isinstance(value, str) else repr(value).removesuffix(".0") for value in values]
-        texts = [shlex.quote(f"{self.name}={value}") for value in written]
-        return f"--missing-values {' '.join(texts)}{' --drop-missing-target' * (self.role == 'target')}"
+        if remark := extreme_values(values, self.name, called=self.called, is_target=self.role == "target", at=self.at):
+            self.remarks.append(remark)
 
     def check_resolution(self, values: NDArray[np.float64]) -> None:
         """Refuses numbers that differ by a few of float64's steps only: most of what they say was rounded away."""

@@ -1,0 +1,87 @@
+"""Remarks on values and names of a column that may stand for missing, each with the option that makes them missing."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import DataError
+from training.data.extremes import filled_with, standing_apart
+from training.data.missing_texts import is_fill_text, stands_for_missing
+
+# A target's range, as a part of an extreme beside it, that float32 still divides into some steps.
+_LEAST_PART = 1e-6
+
+
+def missing_option(name: str, values: Iterable[float | str], *, is_target: bool) -> str:
+    """The option by which values of a column are missing, as it is typed in."""
+    written = [value if isinstance(value, str) else repr(value).removesuffix(".0") for value in values]
+    texts = " ".join(shlex.quote(f"{name}={value}") for value in written)
+    return f"--missing-values {texts}{' --drop-missing-target' if is_target else ''}"
+
+
+def extreme_values(
+    values: NDArray[np.float64], name: str, *, called: str, is_target: bool, at: Callable[[int], str]
+) -> str | None:
+    """What to say of numbers that stand apart or are written as fill values, as the rest of a sentence; None for none.
+
+    Args:
+        values: `(rows,)` numbers, NaN for missing.
+        name: name of the column.
+        called: the column in a message.
+        is_target: whether the column is what is to be predicted.
+        at: row → where it stands, in words.
+
+    Raises:
+        DataError: numbers of the target beside which the others are equal in 32-bit floating point.
+    """
+    apart = standing_apart(values)
+    if apart is None:
+        fill = filled_with(values)
+        return None if fill is None else _fill(fill, int((values == fill).sum()), name, is_target)
+    rows = np.flatnonzero(np.isin(values, apart.values))
+    where = f"at {at(int(rows[0]))}" if len(rows) == 1 else f"in {len(rows):,} cells"
+    held = f"holds {', '.join(f'{value:.15g}' for value in apart.values)} {where}"
+    others = f"{apart.low:.6g} to {apart.high:.6g}"
+    option = missing_option(name, apart.values, is_target=is_target)
+    if is_target and apart.high - apart.low < _LEAST_PART * max(map(abs, apart.values)):
+        raise DataError(
+            f"{called} {held}, beside which its other values, {others}, are one number in 32-bit floating point: if "
+            f"that stands for missing or is a slip, leave it out ({option}), or predict the logarithm."
+        )
+    return (
+        f"{held}, far from all its other values, {others}: if that stands for missing or is a slip, read it as missing "
+        f"({option})."
+    )
+
+
+def gap_names(names: Sequence[str], counts: NDArray[np.int64], name: str, *, is_target: bool) -> str | None:
+    """What to say of names that people write where a value is missing, as the rest of a sentence; None for none.
+
+    Args:
+        names: different names.
+        counts: `(names,)` cells of each.
+        name: name of the column.
+        is_target: whether the column is what is to be predicted.
+    """
+    gaps = [i for i, text in enumerate(names) if stands_for_missing(text) or is_fill_text(text)]
+    if not 0 < len(gaps) < len(names):  # where all are such, as + and -, they are names
+        return None
+    listed, count = ", ".join(repr(names[i]) for i in gaps), int(counts[gaps].sum())
+    option = missing_option(name, (names[i] for i in gaps), is_target=is_target)
+    return f"holds {listed} in {_cells(count)}, read as a name: if it stands for missing, say so ({option})."
+
+
+def _fill(value: float, count: int, name: str, is_target: bool) -> str:
+    option = missing_option(name, [value], is_target=is_target)
+    return (
+        f"holds {value:.15g} in {_cells(count)}, as tables do where a value is missing: if it stands for that, say so "
+        f"({option})."
+    )
+
+
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count:,} cells"
