@@ -20,15 +20,15 @@ NUMBER_FORMS: tuple[NumberForm, ...] = get_args(NumberForm)
 
 ISO = "%Y-%m-%d"  # which every column of dates reads, whatever its form
 
-# What a column is tried for. Where points divide a date, nobody writes the month first.
+# What a column is tried for.
 TEXT_FORMS = (
-    *(f"{first}{mark}{second}{mark}{year}" for mark in "/-" for year in ("%Y", "%y") for first, second in
-      (("%d", "%m"), ("%m", "%d"))),
-    *("%d.%m.%Y", "%d.%m.%y", "%Y/%m/%d", "%Y.%m.%d", "%Y:%m:%d", "%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S"),
-    *("%Y%m%dT%H%M", "%Y%m%dT%H%M%S", "%d %b %Y", "%d %b %y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%d. %b %Y"),
-    *("%d%b%Y", "%d%b%y", "%b %d, %Y", "%Y-%b-%d", "%Y %b %d", "%a %b %d %H:%M:%S %Y"),
+    *("%d/%m/%Y", "%m/%d/%Y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%Y", "%m-%d-%Y", "%d-%m-%y", "%m-%d-%y"),
+    *("%d.%m.%Y", "%m.%d.%Y", "%d.%m.%y", "%m.%d.%y", "%Y/%m/%d", "%Y.%m.%d", "%Y:%m:%d"),
+    *("%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%dT%H%M", "%Y%m%dT%H%M%S"),
+    *("%d %b %Y", "%d %b %y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%d. %b %Y", "%d%b%Y", "%d%b%y"),
+    *("%b %d, %Y", "%Y-%b-%d", "%Y %b %d", "%a %b %d %H:%M:%S %Y"),
     *("%Y-%m", "%b %Y", "%b-%Y", "%b-%y", "%m/%Y"),
-)  # fmt: skip
+)
 
 MAX_LENGTH = 100  # characters of a text that may be a date
 _MAX_FORM = 40  # characters of a form

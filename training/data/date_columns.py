@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -89,13 +89,12 @@ class DateTexts:
         twin = next((one for one in tried if one.form == twin_of(best.form)), None)
         if twin is None:
             return self._found(best)
-        if best.rows > twin.rows:
-            self._check_not_mixed(best, twin)
-            return self._found(best)
         self._check_not_mixed(best, twin)
         is_constant = len(self.texts) == 1 and not (self.codes == MISSING).any()
-        if is_constant:
+        if best.rows > twin.rows or is_constant:
             return self._found(best)
+        if "." in best.form:
+            return self._found_by_points(*sorted((best, twin), key=lambda one: one.form))
         return self._found_elsewhere(best, twin)
 
     def _found(self, tried: TriedForm, because: str = "") -> FoundForm:
@@ -104,12 +103,13 @@ class DateTexts:
         remark = f"holds dates of the form {tried.form}: {text!r} is read as {iso_text(tried.dates[place])}{because}."
         if "%y" in tried.form:
             remark += " Years of two digits are 1969 to 2068."
-        if tried.form.startswith("%d.%m") and not np.isnat(dates_in(self.texts, _twin(tried.form))[0]).any():
-            remark += (
-                " Where points divide a date, the day comes first; should it not: "
-                f"{option(self.name, _twin(tried.form))}."
-            )
         return FoundForm(form=tried.form, remark=remark)
+
+    def _found_by_points(self, day_first: TriedForm, month_first: TriedForm) -> FoundForm:
+        """The form with the day first, as nobody writes the month first where points divide a date."""
+        found = self._found(day_first)
+        otherwise = f"should it not: {option(self.name, month_first.form)}."
+        return replace(found, remark=f"{found.remark} Where points divide a date, the day comes first; {otherwise}")
 
     def _found_elsewhere(self, best: TriedForm, twin: TriedForm) -> FoundForm:
         """The form of which the table's other columns tell, as one hand wrote all of them."""
@@ -205,7 +205,3 @@ def day_or_month_first(forms: list[str]) -> str | None:
 def option(name: str, form: str) -> str:
     """The option that says a column's form, as it is typed."""
     return f"--date-format {shlex.quote(f'{name}={form}')}"
-
-
-def _twin(form: str) -> str:
-    return twin_of(form) or form

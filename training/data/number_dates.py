@@ -29,7 +29,7 @@ _EPOCH_DAYS = (7_305, 25_567)  # likewise
 _EXCEL_DAYS = (27_395, 54_789)  # of 1975 and of 2050; what is lower may be days since 1970
 _EXCEL_DAYS_OF_NOW = (36_526, 47_849)  # of 2000 and of 2031
 
-_MOMENTS = frozenset({"ts", "epoch", "unix", "when", "dt", "at", "utc", "created", "updated", "modified", "dob"})
+_MOMENTS = frozenset({"t", "ts", "epoch", "unix", "when", "dt", "at", "utc", "created", "updated", "modified", "dob"})
 _NO_MOMENTS = frozenset(
     {"update", "candidate", "mandate", "validate", "lifetime", "runtime", "overtime", "downtime", "uptime", "halftime"}
 )
@@ -55,6 +55,7 @@ def form_of_numbers(name: str, numbers: NDArray[np.float64]) -> tuple[str | None
     if form is None and low <= 0 < high:  # 0 and -1 often stand for none
         above = present[present > 0]
         form, called, _ = _candidate(name, above, float(above.min()), high)
+        form = form if form is not None and form.startswith("epoch") else None  # 0 is a day of no other form
         is_plain, present = False, above
         called = f"{called} but for those that are 0 or less"
     if form is None:
@@ -95,7 +96,7 @@ def _candidate(name: str, present: NDArray[np.float64], low: float, high: float)
             return (form if is_named or unit < 10**9 else None), called, is_named
     if low < high and _is_named(name):
         if _within(low, high, _EXCEL_DAYS):
-            return "excel-days", "serial days as Excel has them", _ends_in_date(name)
+            return "excel-days", "serial days as Excel has them", _ends_in_date(name) or _are_times_of_day(present)
         if _within(low, high, _EPOCH_DAYS) and _are_whole(present):
             return "epoch-days", "days since 1970", False
     if _within(low, high, _EXCEL_DAYS_OF_NOW) and _are_times_of_day(present):
