@@ -132,7 +132,7 @@ def useless(values: Values) -> str | None:
 
 
 def _too_rare(rows: int, shown: str) -> str | None:
-    """Why a column of one value and gaps tells nothing; None where the gaps are worth learning from.
+    """Says why a column of one value and gaps tells nothing; None where the gaps are worth learning from.
 
     A value that some rows have and others lack tells them apart. Of a single row nothing can be learned.
     """
@@ -140,7 +140,7 @@ def _too_rare(rows: int, shown: str) -> str | None:
 
 
 def look_like_dates(values: Values) -> bool:
-    """Whether names look like dates that were not read as such."""
+    """Returns True if names look like dates that were not read as such."""
     if not isinstance(values, Names):
         return False
     names = values.distinct()

@@ -1,4 +1,4 @@
-"""Numbers that stand for moments: epoch seconds, a spreadsheet's serial days, 20240531."""
+"""Numbers of a column are told to stand for moments: epoch seconds, a spreadsheet's serial days, 20240531."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def form_of_numbers(name: str, numbers: NDArray[np.float64]) -> tuple[str | None
 
 
 def forms_for(numbers: NDArray[np.float64]) -> list[str]:
-    """The forms by which numbers, NaN for missing, are moments of our time, whatever their column is called."""
+    """Lists the forms by which numbers, NaN for missing, are moments of our time, whatever their column is called."""
     present = numbers[~np.isnan(numbers)]
     if not len(present) or not np.isfinite(present).all():
         return []
@@ -82,7 +82,7 @@ def forms_for(numbers: NDArray[np.float64]) -> list[str]:
 
 
 def _candidate(name: str, present: NDArray[np.float64], low: float, high: float) -> tuple[str | None, str, bool]:
-    """A form of numbers, what it is called, and whether it is beyond doubt."""
+    """Finds a form of numbers, what to call it, and whether it is beyond doubt."""
     for form in _DIGIT_FORMS:
         if _is_calendar(present, low, high, form):
             distinct = np.unique(present)
@@ -120,14 +120,14 @@ def _are_whole(numbers: NDArray[np.float64]) -> bool:
 
 
 def _are_times_of_day(days: NDArray[np.float64]) -> bool:
-    """Whether days, most with a fraction, are whole seconds: no other unit falls on these."""
+    """Returns True if most days have a fraction and all are whole seconds, as other units are not."""
     seconds = days * 86_400
     has_fraction = np.trunc(days) != days
     return bool(2 * has_fraction.sum() > len(days) and (np.abs(seconds - np.rint(seconds)) < 1e-2).all())
 
 
 def _is_named(name: str) -> bool:
-    """Whether a column is called as a moment is: created_at, saleDate, ts."""
+    """Returns True if a column is named as moments are: created_at, saleDate, ts."""
     words = [word.casefold() for word in _WORDS.findall(name)]
     return any(
         word in _MOMENTS or (word.endswith(("date", "time", "timestamp", "day")) and word not in _NO_MOMENTS)

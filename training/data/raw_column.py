@@ -114,7 +114,7 @@ class RawColumn:
         return self.categories() if dates is None else dates
 
     def _marks(self, numbers: NDArray[np.float64]) -> Names | None:
-        """The one number of a column that has gaps beside it, as a name; None for other columns.
+        """Reads the one number of a column that has gaps beside it as a name; None for other columns.
 
         Where some rows have a 1 and the others nothing, a 0 that a client sends is unknown, and so it is told.
         """
@@ -267,7 +267,7 @@ class RawColumn:
         return dates, ~np.isnat(dates)
 
     def _all_numbers(self) -> NDArray[np.float64] | None:
-        """The column as numbers where each cell is one, or missing; None elsewhere."""
+        """Reads the column as numbers where each cell is one, or missing; None elsewhere."""
         kind = self.cells.type
         if pa.types.is_dictionary(kind):
             codes, texts = encoded(self.cells)
@@ -277,7 +277,7 @@ class RawColumn:
         return values_of(self.cells) if is_number else None
 
     def _forced_dates(self, numbers: NDArray[np.float64], form: str | None) -> NDArray[np.datetime64]:
-        """Numbers as the dates that the user says they are."""
+        """Reads numbers as the dates that the user says they are."""
         if form is None:
             forms = forms_for(numbers)
             if len(forms) != 1:
