@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ MIN_NUMBERED_ROWS = 20
 # A value that fewer rows have, where all others have none, is no feature.
 MIN_MARKED_ROWS = 2
 
+_WHOLE = re.compile(r"-?[0-9]+", re.ASCII)
 _IDENTIFIERS = ("id", "uuid", "guid", "key", "index", "rownum", "row_number")
 
 
@@ -81,14 +83,13 @@ def read_same_features(
     read: dict[str, Values] = {}
     for column in columns:
         kind = kind_of(like[column.name])
-        values = (
-            column.read(as_kind(choices, column.name, kind, date_forms))
-            if column.count_missing() < len(column)
-            else None
-        )
-        if values is None:
+        if column.count_missing() == len(column):
             values = _gaps(len(column), kind)
-        elif kind_of(values) != kind:
+        elif _is_one_number(like[column.name]):
+            values = column.numbered_categories()
+        else:
+            values = column.read(as_kind(choices, column.name, kind, date_forms))
+        if kind_of(values) != kind:
             raise DataError(f"{column.called} is {kind_of(values)}, where the training rows' is {kind}.")
         read[column.name] = values
     return read
@@ -175,6 +176,11 @@ def is_row_number(name: str, values: NDArray[np.float64]) -> bool:
         parts in _IDENTIFIERS or parts.endswith(tuple(f"_{word}" for word in _IDENTIFIERS)) or name.endswith("Id")
     )
     return (is_run or is_named) and len(np.unique(values)) == len(values)
+
+
+def _is_one_number(values: Values) -> bool:
+    """Returns True if a column holds one whole number and gaps, read as a category."""
+    return isinstance(values, Names) and len(names := values.distinct()) == 1 and _WHOLE.fullmatch(names[0]) is not None
 
 
 def _gaps(rows: int, kind: str) -> Values:
