@@ -1,4 +1,4 @@
-"""The fields of a date (year, month, …, offset from UTC) → a moment of UTC: of one text, and of many alike.
+"""The fields of a date (year, month, …, offset from UTC) become a moment of UTC: of one text, and of many alike.
 
 Both do the same arithmetic on whole numbers, so that both give the same moments.
 """
@@ -24,7 +24,7 @@ _CLOCK = (("hour", 24), ("minute", 60), ("second", 60), ("off_hour", 24), ("off_
 
 
 def moment_in(found: re.Match[str]) -> datetime | None:
-    """The moment that a match of a form's pattern says; None where no calendar or clock has it."""
+    """Computes the moment of a match of a form's pattern; None where no calendar or clock has it."""
     written = found.groupdict()
 
     def number(name: str, default: int) -> int:
@@ -54,7 +54,7 @@ def moment_in(found: re.Match[str]) -> datetime | None:
 
 
 def moments_in(letters: NDArray[np.uint8], text: str, found: re.Match[str]) -> Moments:
-    """The moments of texts that differ in their digits only.
+    """Computes the moments of texts that differ in their digits only.
 
     Args:
         letters: `(bytes, rows)` texts in UTF-8.
@@ -93,12 +93,12 @@ def moments_in(letters: NDArray[np.uint8], text: str, found: re.Match[str]) -> M
 
 
 def full_years(short: NDArray[np.int64]) -> NDArray[np.int64]:
-    """`(rows,)` years of two digits with their century."""
+    """Adds the century to `(rows,)` years of two digits."""
     return short + np.where(short >= _PIVOT, 1900, 2000)
 
 
 def moments_of(fields: Fields, *, ahead: int = 1) -> Moments:
-    """Moments from their fields.
+    """Computes moments from their fields.
 
     Args:
         fields: `(rows,)` each, not negative: `year`, and of `month`, `day`, `hour`, `minute`, `second`, `microsecond`,

@@ -1,4 +1,4 @@
-"""A form of dates: how the texts or the numbers of a column stand for moments, in the codes of strptime.
+"""A form of dates says how the texts or the numbers of a column stand for moments, in the codes of strptime.
 
 A form names the date alone, such as `%d/%m/%Y`; a time of day may follow it in any common way. Each form has one
 pattern, which one text and many texts are read by.
@@ -20,15 +20,15 @@ NUMBER_FORMS: tuple[NumberForm, ...] = get_args(NumberForm)
 
 ISO = "%Y-%m-%d"  # which every column of dates reads, whatever its form
 
-# What a column is tried for. Where points divide a date, nobody writes the month first.
+# What a column is tried for.
 TEXT_FORMS = (
-    *(f"{first}{mark}{second}{mark}{year}" for mark in "/-" for year in ("%Y", "%y") for first, second in
-      (("%d", "%m"), ("%m", "%d"))),
-    *("%d.%m.%Y", "%d.%m.%y", "%Y/%m/%d", "%Y.%m.%d", "%Y:%m:%d", "%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S"),
-    *("%Y%m%dT%H%M", "%Y%m%dT%H%M%S", "%d %b %Y", "%d %b %y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%d. %b %Y"),
-    *("%d%b%Y", "%d%b%y", "%b %d, %Y", "%Y-%b-%d", "%Y %b %d", "%a %b %d %H:%M:%S %Y"),
+    *("%d/%m/%Y", "%m/%d/%Y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%Y", "%m-%d-%Y", "%d-%m-%y", "%m-%d-%y"),
+    *("%d.%m.%Y", "%m.%d.%Y", "%d.%m.%y", "%m.%d.%y", "%Y/%m/%d", "%Y.%m.%d", "%Y:%m:%d"),
+    *("%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S", "%Y%m%dT%H%M", "%Y%m%dT%H%M%S"),
+    *("%d %b %Y", "%d %b %y", "%d-%b-%Y", "%d-%b-%y", "%d/%b/%Y", "%d. %b %Y", "%d%b%Y", "%d%b%y"),
+    *("%b %d, %Y", "%Y-%b-%d", "%Y %b %d", "%a %b %d %H:%M:%S %Y"),
     *("%Y-%m", "%b %Y", "%b-%Y", "%b-%y", "%m/%Y"),
-)  # fmt: skip
+)
 
 MAX_LENGTH = 100  # characters of a text that may be a date
 _MAX_FORM = 40  # characters of a form
@@ -104,7 +104,7 @@ def _is_sound(parts: list[str]) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def digits_of(form: str) -> int | None:
-    """How many digits a form of nothing but digits has, such as `%Y%m%d`; None for another form.
+    """Counts the digits of a form of nothing but digits, such as `%Y%m%d`; None for another form.
 
     Its dates may be whole numbers in a table and in JSON.
     """
@@ -115,17 +115,17 @@ def digits_of(form: str) -> int | None:
 
 
 def is_number_form(form: str | None) -> bool:
-    """Whether the dates of a form may be numbers."""
+    """Returns True if the dates of a form may be numbers."""
     return form is not None and (form in NUMBER_FORMS or digits_of(form) is not None)
 
 
 def digit_codes(form: str) -> list[str]:
-    """The codes of a form of nothing but digits, in order."""
+    """Lists the codes of a form of nothing but digits, in order."""
     return _CODES_OR_MARKS.findall(form)
 
 
 def twin_of(form: str) -> str | None:
-    """The form that has day and month the other way round; None where there is none to be taken for."""
+    """Swaps day and month in a form; None where the form cannot be confused with another."""
     if form.startswith("%Y") or not {"%d", "%m"} <= set(_CODES_OR_MARKS.findall(form)):
         return None
     return "".join({"%d": "%m", "%m": "%d"}.get(part, part) for part in _CODES_OR_MARKS.findall(form))
@@ -133,7 +133,7 @@ def twin_of(form: str) -> str | None:
 
 @functools.lru_cache(maxsize=256)
 def pattern_of(form: str) -> re.Pattern[str]:
-    """The pattern of a form's texts. Whether it matches a text does not depend on which digits the text has.
+    """Compiles the pattern of a form's texts. The pattern matches a text whatever digits the text has.
 
     Args:
         form: form of texts, as `check_form` writes it.

@@ -1,4 +1,4 @@
-"""Numbers that stand for moments (epoch seconds, a spreadsheet's serial days, 20240531) → moments of UTC.
+"""Numbers that stand for moments (epoch seconds, serial days, 20240531) become moments of UTC.
 
 One number and an array of them go through the same float64 arithmetic, so that both give the same moments.
 """
@@ -35,7 +35,7 @@ _FIELDS = {"%m": "month", "%d": "day", "%H": "hour", "%M": "minute", "%S": "seco
 
 
 def moment_of_number(number: float, form: str) -> datetime | None:
-    """The moment that a number says in a form; None where it says none.
+    """Computes the moment that a number stands for; None where it stands for none.
 
     Args:
         number: number, finite or not.
@@ -57,7 +57,7 @@ def moment_of_number(number: float, form: str) -> datetime | None:
 
 
 def moments_of_numbers(numbers: NDArray[np.float64], form: str) -> Moments:
-    """`(rows,)` the moments of numbers, NaT where one says none or is NaN."""
+    """Computes the `(rows,)` moments of numbers, NaT where a number is NaN or stands for none."""
     digits = digits_of(form)
     if digits is not None:
         is_whole = (numbers >= 0) & (numbers < 10**digits) & (numbers == np.trunc(numbers))

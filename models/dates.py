@@ -90,7 +90,7 @@ def parse(text: str, form: str | None = None) -> datetime | None:
 
 
 def written(form: str) -> str:
-    """A day of 2024 as a form has it, for messages."""
+    """Writes a day of 2024 in a form, for messages."""
     if form not in NUMBER_FORMS:
         return _EXAMPLE.strftime(form)
     days = _EXAMPLE.toordinal() - _EPOCH_ORDINAL

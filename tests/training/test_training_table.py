@@ -10,6 +10,7 @@ from raw_tables import cells, csv_of, kinds, read
 
 from models.encoding import RowEncoder
 from models.errors import DataError
+from training.data.csv_file import read_csv
 from training.data.preprocessing import fit_schema
 from training.data.table import Table
 from training.data.training_table import ColumnChoices
@@ -225,7 +226,8 @@ class TestLeftOut:
         ("value", "kind"),
         [
             ("1", "categorical"),
-            ("1.10", "numeric"),
+            ("1.0", "categorical"),
+            ("1.5", "numeric"),
             ("vip", "categorical"),
             ("2024-05-31", "date"),
             ("True", "categorical"),
@@ -243,6 +245,13 @@ class TestLeftOut:
         assert encoder.encode_matrix([[1, 0], [1.0, 0], [None, 0], [0, 0], [2.5, 0]])[:, 0].tolist() == [1, 1, 0, 0, 0]
         assert encoder.unknown.take() == {"x": 2}
         assert kinds(read_text(csv_of(["1", "", "1", "NA"]), numeric=("x",)))["x"] == "numeric"
+
+    def test_a_test_file_may_write_the_only_number_in_another_way(self, tmp_path):
+        (tmp_path / "train.csv").write_text(csv_of(["1", "", "1", "NA"]))
+        (tmp_path / "test.csv").write_text(csv_of(["1.0", "", "01", "2"]).replace(",", ";").replace("1.0", "1,0"))
+        train, test = read_csv(tmp_path / "train.csv"), read_csv(tmp_path / "test.csv")
+        table = read_training_table(train, name="t", target="y", test=test)
+        assert cells(table, "x") == ["1", None, "1", None, "1", None, "1", "2"]
 
     @pytest.mark.parametrize("value", ["1", "vip", "2024-05-31"])
     def test_a_value_in_one_row_only_is_left_out(self, read_text, value):

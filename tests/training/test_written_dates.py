@@ -125,6 +125,10 @@ class TestFound:
         ]  # fmt: skip
         assert "should it not" not in table_of(["03.02.2024", "31.01.2024"]).notes[0]
 
+    def test_points_have_the_month_first_where_a_cell_shows_it(self):
+        table = table_of(["03.02.2024", "01.22.2024"])
+        assert table.features["x"].tolist() == [datetime(2024, 3, 2), datetime(2024, 1, 22)]
+
     def test_both_orders_in_one_column_are_refused(self):
         with pytest.raises(DataError, match=r"at line 2 is of the form %d/%m/%Y and '02/13/2024' at line 13 of"):
             table_of(["13/02/2024", *["03/02/2024"] * 10, "02/13/2024"])

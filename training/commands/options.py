@@ -128,7 +128,7 @@ def shares(text: str) -> Shares | None:
 
 
 def date_format(text: str) -> tuple[str, str]:
-    """A column and the form of its dates."""
+    """Reads a column and the form of its dates."""
     column, _, form = text.rpartition("=")
     if not column:
         raise argparse.ArgumentTypeError(f"a column and its form are expected, such as when=%d/%m/%Y; got {text!r}")

@@ -1,11 +1,11 @@
-"""The form of a column's dates: found by trying, where all cells agree on one."""
+"""The form of a column's dates is found by trying, where all cells agree on one."""
 
 from __future__ import annotations
 
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ _LEAST_DIGITS = 2  # of a text that is worth a try, such as Feb-24
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TriedForm:
-    """What a form reads of a column.
+    """A form and what it reads of a column.
 
     Attributes:
         form: form of texts.
@@ -39,11 +39,11 @@ class TriedForm:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundForm:
-    """The form of a column's dates.
+    """The form of a column's dates, and what to say of it.
 
     Attributes:
         form: form of texts.
-        remark: what is said of it, as the rest of a sentence that begins with the column's name.
+        remark: remark on the column, as the rest of a sentence that begins with the column's name.
     """
 
     form: str
@@ -89,13 +89,12 @@ class DateTexts:
         twin = next((one for one in tried if one.form == twin_of(best.form)), None)
         if twin is None:
             return self._found(best)
-        if best.rows > twin.rows:
-            self._check_not_mixed(best, twin)
-            return self._found(best)
         self._check_not_mixed(best, twin)
         is_constant = len(self.texts) == 1 and not (self.codes == MISSING).any()
-        if is_constant:
+        if best.rows > twin.rows or is_constant:
             return self._found(best)
+        if "." in best.form:
+            return self._found_by_points(*sorted((best, twin), key=lambda one: one.form))
         return self._found_elsewhere(best, twin)
 
     def _found(self, tried: TriedForm, because: str = "") -> FoundForm:
@@ -104,15 +103,16 @@ class DateTexts:
         remark = f"holds dates of the form {tried.form}: {text!r} is read as {iso_text(tried.dates[place])}{because}."
         if "%y" in tried.form:
             remark += " Years of two digits are 1969 to 2068."
-        if tried.form.startswith("%d.%m") and not np.isnat(dates_in(self.texts, _twin(tried.form))[0]).any():
-            remark += (
-                " Where points divide a date, the day comes first; should it not: "
-                f"{option(self.name, _twin(tried.form))}."
-            )
         return FoundForm(form=tried.form, remark=remark)
 
+    def _found_by_points(self, day_first: TriedForm, month_first: TriedForm) -> FoundForm:
+        """Takes the day as the first number, as is usual where points divide a date."""
+        found = self._found(day_first)
+        otherwise = f"should it not: {option(self.name, month_first.form)}."
+        return replace(found, remark=f"{found.remark} Where points divide a date, the day comes first; {otherwise}")
+
     def _found_elsewhere(self, best: TriedForm, twin: TriedForm) -> FoundForm:
-        """The form of which the table's other columns tell, as one hand wrote all of them."""
+        """Takes the order of day and month that the table's other columns have."""
         shown: dict[str, str] = {}
         for name, cells in self.other_columns().items():
             if order := day_or_month_first(forms_of_all(cells)):
@@ -183,7 +183,7 @@ def forms_in(codes: NDArray[np.int32], texts: pa.Array, share: float) -> list[Tr
 
 
 def forms_of_all(cells: pa.Array) -> list[str]:
-    """The forms that read every cell of a column of texts; none for a column of another type."""
+    """Lists the forms that read every cell of a column of texts; none for a column of another type."""
     if not pa.types.is_dictionary(cells.type) or not len(cells.dictionary):
         return []
     texts = pc.unique(cells).dictionary_decode().drop_null()
@@ -192,9 +192,9 @@ def forms_of_all(cells: pa.Array) -> list[str]:
 
 
 def day_or_month_first(forms: list[str]) -> str | None:
-    """Whether the forms that read a column tell that the `day` or the `month` comes first; None where they do not.
+    """Tells whether the `day` or the `month` comes first by the forms that read a column; None where they do not tell.
 
-    Points have the day first everywhere, and show nothing of other marks.
+    Forms with points show nothing of forms with other marks.
     """
     orders = [form for form in forms if twin_of(form) is not None and "." not in form]
     if len(orders) != 1:
@@ -203,9 +203,5 @@ def day_or_month_first(forms: list[str]) -> str | None:
 
 
 def option(name: str, form: str) -> str:
-    """The option that says a column's form, as it is typed."""
+    """Writes the option that says a column's form, as it is typed."""
     return f"--date-format {shlex.quote(f'{name}={form}')}"
-
-
-def _twin(form: str) -> str:
-    return twin_of(form) or form

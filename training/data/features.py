@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ MIN_NUMBERED_ROWS = 20
 # A value that fewer rows have, where all others have none, is no feature.
 MIN_MARKED_ROWS = 2
 
+_WHOLE = re.compile(r"-?[0-9]+", re.ASCII)
 _IDENTIFIERS = ("id", "uuid", "guid", "key", "index", "rownum", "row_number")
 
 
@@ -84,14 +86,13 @@ def read_same_features(
     read: dict[str, Values] = {}
     for column in columns:
         kind = kind_of(like[column.name])
-        values = (
-            column.read(as_kind(choices, column.name, kind, date_forms))
-            if column.count_missing() < len(column)
-            else None
-        )
-        if values is None:
+        if column.count_missing() == len(column):
             values = gaps(len(column), kind)
-        elif kind_of(values) != kind:
+        elif _is_one_number(like[column.name]):
+            values = column.numbered_categories()
+        else:
+            values = column.read(as_kind(choices, column.name, kind, date_forms))
+        if kind_of(values) != kind:
             raise DataError(f"{column.called} is {kind_of(values)}, where the training rows' is {kind}.")
         read[column.name] = values
     return read
@@ -135,7 +136,7 @@ def useless(values: Values) -> str | None:
 
 
 def _too_rare(rows: int, shown: str) -> str | None:
-    """Why a column of one value and gaps tells nothing; None where the gaps are worth learning from.
+    """Says why a column of one value and gaps tells nothing; None where the gaps are worth learning from.
 
     A value that some rows have and others lack tells them apart. Of a single row nothing can be learned.
     """
@@ -143,7 +144,7 @@ def _too_rare(rows: int, shown: str) -> str | None:
 
 
 def look_like_dates(values: Values) -> bool:
-    """Whether names look like dates that were not read as such."""
+    """Returns True if names look like dates that were not read as such."""
     if not isinstance(values, Names):
         return False
     names = values.distinct()
@@ -179,6 +180,11 @@ def is_row_number(name: str, values: NDArray[np.float64]) -> bool:
         parts in _IDENTIFIERS or parts.endswith(tuple(f"_{word}" for word in _IDENTIFIERS)) or name.endswith("Id")
     )
     return (is_run or is_named) and len(np.unique(values)) == len(values)
+
+
+def _is_one_number(values: Values) -> bool:
+    """Returns True if a column holds one whole number and gaps, read as a category."""
+    return isinstance(values, Names) and len(names := values.distinct()) == 1 and _WHOLE.fullmatch(names[0]) is not None
 
 
 def equal_rows_of(features: Mapping[str, Values], target: Values) -> EqualRows:

@@ -1,4 +1,4 @@
-"""Numbers that stand for moments: epoch seconds, a spreadsheet's serial days, 20240531."""
+"""Numbers of a column are told to stand for moments: epoch seconds, a spreadsheet's serial days, 20240531."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _EPOCH_DAYS = (7_305, 25_567)  # likewise
 _EXCEL_DAYS = (27_395, 54_789)  # of 1975 and of 2050; what is lower may be days since 1970
 _EXCEL_DAYS_OF_NOW = (36_526, 47_849)  # of 2000 and of 2031
 
-_MOMENTS = frozenset({"ts", "epoch", "unix", "when", "dt", "at", "utc", "created", "updated", "modified", "dob"})
+_MOMENTS = frozenset({"t", "ts", "epoch", "unix", "when", "dt", "at", "utc", "created", "updated", "modified", "dob"})
 _NO_MOMENTS = frozenset(
     {"update", "candidate", "mandate", "validate", "lifetime", "runtime", "overtime", "downtime", "uptime", "halftime"}
 )
@@ -55,6 +55,7 @@ def form_of_numbers(name: str, numbers: NDArray[np.float64]) -> tuple[str | None
     if form is None and low <= 0 < high:  # 0 and -1 often stand for none
         above = present[present > 0]
         form, called, _ = _candidate(name, above, float(above.min()), high)
+        form = form if form is not None and form.startswith("epoch") else None  # 0 is a day of no other form
         is_plain, present = False, above
         called = f"{called} but for those that are 0 or less"
     if form is None:
@@ -69,7 +70,7 @@ def form_of_numbers(name: str, numbers: NDArray[np.float64]) -> tuple[str | None
 
 
 def forms_for(numbers: NDArray[np.float64]) -> list[str]:
-    """The forms by which numbers, NaN for missing, are moments of our time, whatever their column is called."""
+    """Lists the forms by which numbers, NaN for missing, are moments of our time, whatever their column is called."""
     present = numbers[~np.isnan(numbers)]
     if not len(present) or not np.isfinite(present).all():
         return []
@@ -81,7 +82,7 @@ def forms_for(numbers: NDArray[np.float64]) -> list[str]:
 
 
 def _candidate(name: str, present: NDArray[np.float64], low: float, high: float) -> tuple[str | None, str, bool]:
-    """A form of numbers, what it is called, and whether it is beyond doubt."""
+    """Finds a form of numbers, what to call it, and whether it is beyond doubt."""
     for form in _DIGIT_FORMS:
         if _is_calendar(present, low, high, form):
             distinct = np.unique(present)
@@ -95,7 +96,7 @@ def _candidate(name: str, present: NDArray[np.float64], low: float, high: float)
             return (form if is_named or unit < 10**9 else None), called, is_named
     if low < high and _is_named(name):
         if _within(low, high, _EXCEL_DAYS):
-            return "excel-days", "serial days as Excel has them", _ends_in_date(name)
+            return "excel-days", "serial days as Excel has them", _ends_in_date(name) or _are_times_of_day(present)
         if _within(low, high, _EPOCH_DAYS) and _are_whole(present):
             return "epoch-days", "days since 1970", False
     if _within(low, high, _EXCEL_DAYS_OF_NOW) and _are_times_of_day(present):
@@ -119,14 +120,14 @@ def _are_whole(numbers: NDArray[np.float64]) -> bool:
 
 
 def _are_times_of_day(days: NDArray[np.float64]) -> bool:
-    """Whether days, most with a fraction, are whole seconds: no other unit falls on these."""
+    """Returns True if most days have a fraction and all are whole seconds, as other units are not."""
     seconds = days * 86_400
     has_fraction = np.trunc(days) != days
     return bool(2 * has_fraction.sum() > len(days) and (np.abs(seconds - np.rint(seconds)) < 1e-2).all())
 
 
 def _is_named(name: str) -> bool:
-    """Whether a column is called as a moment is: created_at, saleDate, ts."""
+    """Returns True if a column is named as moments are: created_at, saleDate, ts."""
     words = [word.casefold() for word in _WORDS.findall(name)]
     return any(
         word in _MOMENTS or (word.endswith(("date", "time", "timestamp", "day")) and word not in _NO_MOMENTS)

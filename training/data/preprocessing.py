@@ -242,7 +242,7 @@ class _Fit:
 
 
 def _without_effect(column: _Measured) -> _Measured:
-    """The column, scaled so that the network sees 0 for any value where training saw one value and gaps.
+    """Scales a column of one value and gaps so that the network sees 0 for any value.
 
     Its weights are never trained beside 0, so that another value would be answered by chance.
     """
@@ -257,7 +257,7 @@ def _is_far(center: float, spread: float) -> bool:
 
 
 def _in_form(column: Column, table: TrainingTable) -> Column:
-    """The column with the form that its dates have in the table."""
+    """Gives a column of dates the form that they have in the table."""
     return replace(column, form=table.date_forms.get(column.name)) if isinstance(column, DateColumn) else column
 
 

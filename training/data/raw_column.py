@@ -15,7 +15,7 @@ from models.cell_text import NoCategory, category_of
 from models.date_forms import ISO, NUMBER_FORMS, is_number_form
 from models.date_numbers import moments_of_numbers
 from models.errors import DataError
-from models.names import Names
+from models.names import MISSING, Names
 from training.data.arrow_types import is_plain
 from training.data.cells import categories_of, dates_in, encoded, iso_text, moments_of, names_of, values_of
 from training.data.column_choices import ColumnChoices
@@ -114,8 +114,9 @@ class RawColumn:
                     return moments_of_numbers(numbers, self.date_form)
                 self.check_range(numbers)
                 self.remark_on_extremes(numbers)
-                marks = None if self.name in choices.numeric else self._marks(numbers)
-                return numbers if marks is None else marks
+                # Where some rows have a 1 and the others nothing, a 0 that a client sends is unknown, and is told so.
+                is_mark = self.name not in choices.numeric and _is_whole_beside_gaps(numbers)
+                return _categories_of(numbers) if is_mark else numbers
         dates = self.dates(
             forced=self.name in choices.date or form is not None,
             remedy=f"read the column as names ({typed('--categorical', self.name)})",
@@ -130,19 +131,19 @@ class RawColumn:
             )
         return self.categories()
 
-    def _marks(self, numbers: NDArray[np.float64]) -> Names | None:
-        """The one number of a column that has gaps beside it, as a name; None for other columns.
+    def numbered_categories(self) -> Names:
+        """Reads the column as categories, and cells that are numbers as JSON's numbers are, whatever their marks.
 
-        Where some rows have a 1 and the others nothing, a 0 that a client sends is unknown, and so it is told.
+        Raises:
+            DataError: a type, or a number, that no category can be made of.
         """
-        is_missing = np.isnan(numbers)
-        present = numbers[~is_missing]
-        if len(present) in (0, len(numbers)) or (present != present[0]).any():
-            return None
-        names = self.categories()
-        self.spellings = None
-        # A number that is not written as JSON writes it, such as 1.10, could not be asked for by its name.
-        return names if names.distinct() == (category_of(float(present[0])),) else None
+        numbers = self.numbers(forced=False, remedy="read the column as names") if self._may_be_numbers() else None
+        if numbers is None or np.isinf(numbers).any():
+            return self.categories()
+        return _categories_of(numbers)
+
+    def _may_be_numbers(self) -> bool:
+        return self._table.text or not pa.types.is_dictionary(self.cells.type)
 
     def names(self) -> Names:
         """The column as names, as a target or a group has them.
@@ -308,7 +309,7 @@ class RawColumn:
         return dates, ~np.isnat(dates)
 
     def _all_numbers(self) -> NDArray[np.float64] | None:
-        """The column as numbers where each cell is one, or missing; None elsewhere."""
+        """Reads the column as numbers where each cell is one, or missing; None elsewhere."""
         kind = self.cells.type
         if pa.types.is_dictionary(kind):
             codes, texts = encoded(self.cells)
@@ -318,7 +319,7 @@ class RawColumn:
         return values_of(self.cells) if is_number else None
 
     def _forced_dates(self, numbers: NDArray[np.float64], form: str | None) -> NDArray[np.datetime64]:
-        """Numbers as the dates that the user says they are."""
+        """Reads numbers as the dates that the user says they are."""
         if form is None:
             forms = forms_for(numbers)
             if len(forms) != 1:
@@ -482,6 +483,19 @@ class RawColumn:
             f"{self.called} holds {self.cells.type}, which is neither numbers nor names nor dates: "
             f"convert it, or {remedy}."
         )
+
+
+def _is_whole_beside_gaps(numbers: NDArray[np.float64]) -> bool:
+    """Returns True if numbers are one whole number, and NaN for missing in some rows."""
+    present = numbers[~np.isnan(numbers)]
+    return 0 < len(present) < len(numbers) and bool((present == np.trunc(present[0])).all())
+
+
+def _categories_of(numbers: NDArray[np.float64]) -> Names:
+    """Reads finite numbers, NaN for missing, as categories, written as JSON writes them."""
+    distinct, places = np.unique(numbers, return_inverse=True)  # NaN is the last, where there is one
+    names = [name for number in distinct if (name := category_of(float(number))) is not None]
+    return Names(np.where(places < len(names), places, MISSING).astype(np.int32), tuple(names))
 
 
 def _is_temporal(kind: pa.DataType) -> bool:

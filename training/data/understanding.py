@@ -108,7 +108,7 @@ def read_training_table(
 
 
 def _read_time(column: RawColumn, choices: ColumnChoices, date_forms: dict[str, str], notes: list[str]) -> NDArray[Any]:
-    """The times of the rows; the form of dates, and what is said of it, go where those of features are."""
+    """Reads the times of the rows; the form of dates and its note go where those of features are."""
     time = read_time(column, choices)
     if column.date_form is not None and column.name not in date_forms:
         date_forms[column.name] = column.date_form
