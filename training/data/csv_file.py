@@ -55,6 +55,8 @@ def read_csv(path: Path, *, delimiter: str | None = None, text_format: TextForma
     nameless = _row_names(names) | file.empty_end(names)
     _check_header(names, nameless, path.name)
     place = {name: i for i, name in enumerate(names) if i not in nameless}
+    if not place:
+        raise DataError(f"the first line of {path.name} names no column: write the names of the columns there.")
     columns = file.columns(list(place.values()), width=len(names))
     if lost := [i for i, cells in columns.items() if cells is None]:
         columns |= file.columns(lost, width=len(names), keep_texts=True)
