@@ -55,8 +55,6 @@ def read_csv(path: Path, *, delimiter: str | None = None, text_format: TextForma
     nameless = _row_names(names) | file.empty_end(names)
     _check_header(names, nameless, path.name)
     place = {name: i for i, name in enumerate(names) if i not in nameless}
-    if not place:
-        raise DataError(f"the first line of {path.name} names no column: write the names of the columns there.")
     columns = file.columns(list(place.values()), width=len(names))
     if lost := [i for i, cells in columns.items() if cells is None]:
         columns |= file.columns(lost, width=len(names), keep_texts=True)
@@ -90,6 +88,8 @@ def _numbers_for_names(names: list[str], source: str) -> list[str]:
 
 
 def _check_header(names: list[str], nameless: dict[int, str], source: str) -> None:
+    if len(nameless) == len(names):
+        raise DataError(f"the first line of {source} names no column: write the names of the columns there.")
     try:
         check_names(names, source=source, passed_over=nameless)
     except DataError as error:
