@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
+from rich.text import Text
+
+# Control characters as escapes: a terminal would obey them. Line ends and tabs stay.
+_VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 def plain_console(*, stderr: bool = False, quiet: bool = False, width: int | None = None) -> Console:
-    """A console on which no text is markup or emoji.
+    """A console on which no text is markup, an emoji or a command to the terminal.
 
     Args:
         stderr: whether it writes to standard error.
         quiet: whether it writes nothing.
         width: number of columns; None for the terminal's.
     """
-    return Console(stderr=stderr, quiet=quiet, width=width, markup=False, emoji=False, highlight=False)
+    return _PlainConsole(stderr=stderr, quiet=quiet, width=width, markup=False, emoji=False, highlight=False)
+
+
+class _PlainConsole(Console):
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A string as rich shows it, in tables too."""
+        return super().render_str(text.translate(_VISIBLE), **options)

@@ -210,8 +210,9 @@ def test_tables_show_texts_as_they_are(capsys):
 
     table = Table(title="[/t]")
     table.add_column("[/c]")
-    table.add_row("[bold]x")
+    table.add_row("[bold]x\x1b[31m")
     print_table(table)
-    plain_console().print("[/z] :smile:")
+    plain_console().print("[/z] :smile: \x07")
     shown = capsys.readouterr().out
-    assert [text for text in ("[/t]", "[/c]", "[bold]x", "[/z] :smile:") if text not in shown] == []
+    assert [text for text in ("[/t]", "[/c]", "[bold]x\\x1b[31m", "[/z] :smile: \\x07") if text not in shown] == []
+    assert "\x1b" not in shown

@@ -91,6 +91,8 @@ def _numbers_for_names(names: list[str], source: str) -> list[str]:
 
 
 def _check_header(names: list[str], nameless: dict[int, str], source: str) -> None:
+    if len(nameless) == len(names):
+        raise DataError(f"the first line of {source} names no column: write the names of the columns there.")
     try:
         check_names(names, source=source, passed_over=nameless)
     except DataError as error:

@@ -46,7 +46,7 @@ class _Sample:
 
     def is_padded(self, delimiter: str) -> bool:
         """Whether blanks stand between a delimiter and a quote."""
-        return any(re.search(rf'{re.escape(delimiter)} +"', line) for line in self.lines)
+        return any(re.search(rf'(?:^|{re.escape(delimiter)}) +"', line) for line in self.lines)
 
     def shows(self, delimiter: str) -> int:
         """How often the first line has a delimiter outside quotes."""

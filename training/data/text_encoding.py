@@ -69,7 +69,7 @@ def encoding_of(path: Path, head: bytes, text_format: TextFormat) -> str:
         return marked or "utf-8"
     name = codecs.lookup(given).name
     if marked is None:
-        return name
+        return (_wide(head) or name) if name == "utf-16" else name
     family = marked.removesuffix("-sig")
     if not name.startswith(family):
         raise DataError(

@@ -36,6 +36,7 @@ _COMPRESSIONS = (
     (b"\xfd7zXZ\x00", "xz"),
 )
 _ENDS = re.compile(r"\r\n|\n|\r")
+_REST_OF_QUOTED = re.compile(r'(?:[^"]|"")*"?')
 # A run of blanks, or a quoted cell, within which blanks are text. A quote within a cell is a character like others.
 _BLANK_RUN = re.compile(r'(?<![^ \t])"(?:[^"]|"")*"|[ \t]+')
 # What stands before a quote that begins a cell; of a doubled quote, the second opens the cell again.
@@ -86,23 +87,23 @@ class TextFile:
     def lines(self) -> Iterator[tuple[int, str]]:
         """Every line with its end and its number, counted from 1 in the file, less those that are passed over."""
         comment, lacks_name = self.format.comment, self.lacks_name
-        # Quoted cells are passed over whole, so that such blanks within them stay.
-        padding = re.compile(rf'"(?:[^"]|"")*"|(?<={re.escape(self.padded_after or ",")}) +(?=")')
+        padded = re.compile(rf'(?:^|(?<={re.escape(self.padded_after or ",")})) *"(?:[^"]|"")*"?')
         is_quoted = False
         with self._opened() as file, _text(file, self.encoding) as text:
             for number, line in enumerate(text, start=1):
                 if number <= self.format.skip_lines:
                     continue
-                if comment is not None:
-                    if not is_quoted and line.lstrip().startswith(comment):
-                        continue
+                if comment is not None and not is_quoted and line.lstrip().startswith(comment):
+                    continue
+                was_quoted = is_quoted
+                if comment is not None or self.padded_after is not None:
                     is_quoted = ends_quoted(line, is_quoted)
                 if self.divides_blanks:
                     line = _divided(line)
                     if lacks_name and line.strip():
                         line, lacks_name = DIVIDED + line, False
                 elif self.padded_after is not None:
-                    line = padding.sub(lambda found: found[0].lstrip(" "), line)
+                    line = _unpadded(line, padded, was_quoted)
                 yield number, line
 
     @contextmanager
@@ -194,6 +195,10 @@ def _checked(path: Path, text_format: TextFormat) -> TextFile:
                 text = decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
                 raise not_encoded(path, chunk, error, counted.lines, encoding, text_format) from None
+            except UnicodeError as error:  # of a codec as a whole, such as one that wants a byte order mark
+                raise DataError(
+                    f"{path.name} is not {encoding}: {error}; name another encoding (--encoding)."
+                ) from None
             if "\0" in text:
                 line = counted.lines + text.count("\n", 0, text.index("\0"))
                 raise not_text(path, chunk, line)
@@ -289,6 +294,19 @@ class _Utf8Stream(io.RawIOBase):
         size = length if size < 0 else size
         self._left = whole[size:]
         return whole[:size]
+
+
+def _unpadded(line: str, padded: re.Pattern[str], is_quoted: bool) -> str:
+    """A line without the blanks before its quoted cells; blanks within cells stay.
+
+    Args:
+        line: the line.
+        padded: a quoted cell with the blanks before it.
+        is_quoted: whether the line begins within a quoted cell.
+    """
+    inside = _REST_OF_QUOTED.match(line) if is_quoted else None
+    begins = 0 if inside is None else inside.end()
+    return line[:begins] + padded.sub(lambda cell: cell[0].lstrip(" "), line[begins:])
 
 
 def _divided(line: str) -> str:
