@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from models.errors import ConfigError
+from models.store import ModelVersion
 from training.commands import options
 from training.commands.settings import settings_of
 from training.commands.table import table_of
@@ -18,6 +19,7 @@ from training.interrupt import stopping_on_interrupt
 from training.plotting.plot_file import write_plot
 from training.progress import progress
 from training.report import print_table
+from training.reporting.files import write_report
 from training.search.folder import StudyFolder
 from training.search.population_plot import draw_population
 from training.search.population_result import PopulationResult
@@ -76,9 +78,12 @@ def run_population(arguments: argparse.Namespace) -> None:
                 on_epoch=on_epoch,
                 should_stop=should_stop,
             )
-        published = None if arguments.no_publish else str(result.publish(arguments.store))
+        version = None if arguments.no_publish else result.publish(arguments.store)
+        published = None if version is None else str(version)
         told = json.dumps(result.to_json() | {"model": published}, indent=2, allow_nan=False)
         (folder.path / RECORD).write_text(told + "\n", encoding="utf-8")
+        if version is not None:
+            _report(errors, result, version)
         write_plot(partial(draw_population, result), folder.path / PLOT, size=(11.0, 4.4))
     if arguments.json:
         print(told)
@@ -87,6 +92,16 @@ def run_population(arguments: argparse.Namespace) -> None:
         _tell(result, folder.path)
     if published is not None:
         print(f"published {published}")
+
+
+def _report(errors: Console, result: PopulationResult, published: ModelVersion) -> None:
+    """Writes the winner's report and card beside its checkpoint."""
+    try:
+        write_report(result.model, published)
+    except Exception as error:
+        # Whatever it is: the model is published, and a page about it is not worth failing for.
+        reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        errors.print(f"warning: {published} has no report: {reason}.", markup=False, soft_wrap=True)
 
 
 def _tell(result: PopulationResult, path: Path) -> None:

@@ -21,15 +21,20 @@ from training.commands.population import check_alone, run_population
 from training.commands.settings import add_settings, settings_of
 from training.commands.table import add_table, table_of
 from training.config import TrainConfig
+from training.data.training_table import TrainingTable
 from training.interrupt import stopping_on_interrupt
 from training.plotting.plot_file import write_plot
 from training.report import print_table
+from training.reporting.evaluation import evaluation_of
+from training.reporting.files import write_report, write_text
+from training.reporting.restored import restored
 from training.search.default_spaces import default_space
 from training.search.display import displayed
 from training.search.folder import StudyFolder
 from training.search.plots import draw_search
 from training.search.result import SearchResult
 from training.search.run import search_table
+from training.search.search_page import search_page
 from training.search.space import Parameter, SearchSpace
 from training.search.space_text import read_space_file, read_variation
 from training.search.strategies import Pruner, Sampler
@@ -38,6 +43,7 @@ from training.search.trial import Metric, choose_metric
 from training.sources import read_table
 
 DEFAULT_FOLDER = "searches"
+PAGE = "search.html"
 # Not argparse's, so that one can tell what was asked for: a population has none of them.
 _DEFAULTS: dict[str, Any] = {"trials": 50, "sampler": "tpe", "pruner": "median", "grid_points": 5, "jobs": 1}
 
@@ -137,7 +143,7 @@ def _run(arguments: argparse.Namespace) -> None:
     errors = Console(stderr=True, quiet=arguments.quiet)
     given = settings_of(arguments)
     table, config = read_table(arguments.source, name=arguments.name, settings=given, **table_of(arguments))
-    config = config.for_task(table.task, largest_share=table.largest_share)
+    config = config.for_table(table)
     space = _space(arguments, config, table.task, fixed=tuple(given))
     metric = choose_metric(table, config, arguments.metric)
 
@@ -169,6 +175,7 @@ def _run(arguments: argparse.Namespace) -> None:
         record = result.to_json() | {"model": published}
         (folder.path / "search.json").write_text(json.dumps(record, indent=2, allow_nan=False) + "\n", encoding="utf-8")
         write_plot(partial(draw_search, result), folder.path / "search.svg")
+        _write_pages(errors, result, table, folder, published, Path(arguments.store))
     _tell(arguments, result, record, folder.path)
 
 
@@ -200,6 +207,27 @@ def _publish(result: SearchResult, folder: StudyFolder, store: Path) -> str:
     return str(published)
 
 
+def _write_pages(
+    errors: Console,
+    result: SearchResult,
+    table: TrainingTable,
+    folder: StudyFolder,
+    published: str | None,
+    store: Path,
+) -> None:
+    """Writes the search's page, and the winner's report and card beside what is published."""
+    try:
+        model = restored(result.checkpoint, table)
+        evaluation = evaluation_of(model)
+        write_text(folder.path / PAGE, search_page(result, model, evaluation, reference=published))
+        if published is not None:
+            write_report(model, Store(store).resolve(published), evaluation=evaluation)
+    except Exception as error:
+        # Whatever it is: the search is over and its winner is kept, and a page is not worth failing for.
+        reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        errors.print(f"warning: the search has no page: {reason}.", markup=False, soft_wrap=True)
+
+
 def _tell(arguments: argparse.Namespace, result: SearchResult, record: dict[str, Any], path: Path) -> None:
     if arguments.json:
         print(json.dumps(record, indent=2, allow_nan=False))
@@ -213,6 +241,6 @@ def _tell(arguments: argparse.Namespace, result: SearchResult, record: dict[str,
         test = result.checkpoint.metrics["test"]
         shown = [options.shown_figure(name, value) for name, value in test.items() if isinstance(value, int | float)]
         print(f"The winner on the test part: {', '.join(shown)}.")
-        print(f"The record is in {path}: search.json, search.svg, study.db.")
+        print(f"The record is in {path}: {PAGE}, search.json, search.svg, study.db.")
     if record["model"] is not None:
         print(f"published {record['model']}")

@@ -14,6 +14,7 @@ from training.fit import FittedModel
 from training.reporting.comparison import Comparison
 from training.reporting.evaluation import Evaluation
 from training.reporting.figures import columns_table, figure, metric_name, plainly
+from training.reporting.sentences import beside_constant, keeping, rare_class_limit, training_in_words, uses
 
 _COLUMNS = 100  # that are listed
 _EXAMPLE_COLUMNS = 200  # beyond, the example's request would fill the page
@@ -83,11 +84,7 @@ def _about(model: FittedModel) -> str:
 
 
 def _use(model: FittedModel) -> str:
-    return (
-        "## Intended use\n\nFor rows that come from where the training rows came from: the same columns, measured in "
-        "the same way, of the same population. Whether it is good and fair enough for a purpose, the figures below can "
-        "help to judge, and cannot decide; they say nothing of groups that the table does not tell apart."
-    )
+    return "## Intended use\n\n" + "\n\n".join(map(_text, uses(model)))
 
 
 def _data(model: FittedModel) -> str:
@@ -106,22 +103,22 @@ def _data(model: FittedModel) -> str:
 
 
 def _recipe(model: FittedModel) -> str:
-    trained = model.trained
     settings = [
         (name, plainly(json.dumps(value) if isinstance(value, list | dict) else "none" if value is None else value))
         for name, value in model.checkpoint.training.items()
         if name != "history"
     ]
-    return (
-        f"## Training\n\nEpoch {trained.best_epoch:,} of the {trained.epochs_run:,} that were run is kept, the best on "
-        f"the validation part.\n\n{_table(('setting', 'value'), settings)}"
-    )
+    return f"## Training\n\n{training_in_words(model)}\n\n{_table(('setting', 'value'), settings)}"
 
 
 def _figures(model: FittedModel, evaluation: Evaluation, comparison: Comparison | None) -> str:
     names = dict.fromkeys(name for part in PARTS for name in model.metrics[part])
-    rows = [(metric_name(name), *(_cell(model.metrics[part].get(name)) for part in PARTS)) for name in names]
-    lines = ["## Figures", _table(("", *PARTS), rows)]
+    constant = model.constant_metrics()
+    rows = [
+        (metric_name(name), _cell(constant.get(name)), *(_cell(model.metrics[part].get(name)) for part in PARTS))
+        for name in names
+    ]
+    lines = ["## Figures", _text(beside_constant(model)), _table(("", "constant answer, test", *PARTS), rows)]
     headline = metric_name(evaluation.headline)
     if evaluation.interval is not None:
         low, high = map(figure, evaluation.interval)
@@ -132,13 +129,24 @@ def _figures(model: FittedModel, evaluation: Evaluation, comparison: Comparison 
             f"{figure(evaluation.calibration.expected_error)} on average (expected calibration error, "
             f"{len(evaluation.calibration.bins)} bins of equal width)."
         )
+    if evaluation.classes is not None:
+        head = ("class", "rows", "precision", "recall", "mean probability")
+        lines.append(_table(head, _by_class(evaluation)))
     if evaluation.importances:
         first = ", ".join(_text(importance.column) for importance in evaluation.importances[:5])
         lines.append(f"The columns that matter most to {headline} (permutation importance): {first}.")
     if comparison is not None:
-        lines.append(f"Beside baselines, on the test part: {_text(comparison.advice)}")
+        lines.append(f"Beside baselines, on the test part: {_text(comparison.advice)} {keeping(comparison)}".rstrip())
         lines.append(_table(*comparison.side_by_side(("test",))))
     return "\n\n".join(lines)
+
+
+def _by_class(evaluation: Evaluation) -> list[tuple[str, ...]]:
+    figures = () if evaluation.classes is None else evaluation.classes.figures
+    return [
+        (each.label, f"{each.rows:,}", *(_cell(value) for value in (each.precision, each.recall, each.predicted)))
+        for each in figures
+    ]
 
 
 def _limits(model: FittedModel, evaluation: Evaluation) -> str:
@@ -150,6 +158,8 @@ def _limits(model: FittedModel, evaluation: Evaluation) -> str:
     ]
     if evaluation.of < 300:
         limits.append(f"The test part has {evaluation.of:,} rows only: its figures are rough.")
+    if rare := rare_class_limit(model):
+        limits.append(_text(rare))
     limits += map(_text, model.notes)
     return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ from training.data.preprocessing import encode
 from training.fit import FittedModel
 from training.metrics import HEADLINE, reliability
 from training.reporting import importance
+from training.reporting.class_evaluation import ClassEvaluation, class_evaluation, wilson
 from training.reporting.importance import Importance
 
 MAX_ROWS = 50_000  # of the test part that are looked at
@@ -23,7 +23,6 @@ LARGEST_ERRORS = 6
 _POINTS = 800  # of a scatter plot
 _BARS = 31  # of a histogram
 _CHUNK = 8_192  # rows of one forward
-_Z = 1.959963984540054  # standard deviations to each side that hold 95 % of a normal distribution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +109,7 @@ class Evaluation:
         interval: 95 % confidence interval of an accuracy (Wilson 1927); None for a regression.
         importances: of the columns, the greatest first; empty where `importance_note` says why.
         importance_rows: rows that they were measured on.
-        confusion, calibration, residuals, largest_errors: as their classes say; None where they do not apply.
+        confusion, classes, calibration, residuals, largest_errors: as their classes say; None where they do not apply.
     """
 
     headline: str
@@ -119,6 +118,7 @@ class Evaluation:
     trivial: float | None
     interval: tuple[float, float] | None
     confusion: Confusion | None
+    classes: ClassEvaluation | None
     calibration: Calibration | None
     residuals: Residuals | None
     importances: tuple[Importance, ...]
@@ -154,8 +154,13 @@ def evaluation_of(model: FittedModel, *, seed: int = 0) -> Evaluation:
         rows=len(rows),
         of=len(test),
         trivial=_trivial(model, truth),
-        interval=_wilson(answers.argmax(axis=1) == truth) if is_classification else None,
+        interval=wilson(int((answers.argmax(axis=1) == truth).sum()), len(truth)) if is_classification else None,
         confusion=_confusion(table.labels, truth, answers.argmax(axis=1)) if is_classification else None,
+        classes=(
+            class_evaluation(table.labels, answers, truth, has_probabilities=has_probabilities)
+            if is_classification
+            else None
+        ),
         calibration=_calibration(answers, truth) if has_probabilities else None,
         residuals=None if is_classification else _residuals(truth, answers[:, 0].astype(np.float64), rng),
         importances=importances,
@@ -198,14 +203,6 @@ def _trivial(model: FittedModel, truth: NDArray[Any]) -> float | None:
         return float((truth == np.bincount(seen).argmax()).mean())
     spread = float(np.square(truth - truth.mean()).sum())
     return 1 - float(np.square(truth - seen.mean()).sum()) / spread if spread > 0 else None
-
-
-def _wilson(right: NDArray[np.bool_]) -> tuple[float, float]:
-    """The interval in which a share lies that was seen in so many rows; it has a width even at 0 and at 1."""
-    n, share = len(right), float(right.mean())
-    center = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
-    return max(center - half, 0.0), min(center + half, 1.0)
 
 
 def _confusion(labels: tuple[str, ...], truth: NDArray[np.int64], answer: NDArray[np.int64]) -> Confusion:

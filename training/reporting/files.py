@@ -14,20 +14,27 @@ from models.store import ModelVersion
 from training.fit import FittedModel
 from training.reporting.card import model_card
 from training.reporting.comparison import Comparison
-from training.reporting.evaluation import evaluation_of
+from training.reporting.evaluation import Evaluation, evaluation_of
 from training.reporting.html import html_report
 
 REPORT_FILE = "report.html"
 CARD_FILE = "README.md"
 
 
-def write_report(model: FittedModel, published: ModelVersion, comparison: Comparison | None = None) -> dict[str, Path]:
+def write_report(
+    model: FittedModel,
+    published: ModelVersion,
+    comparison: Comparison | None = None,
+    *,
+    evaluation: Evaluation | None = None,
+) -> dict[str, Path]:
     """Evaluates a model and writes what came of it beside its checkpoint, whole files or none.
 
     Args:
         model: what was fitted.
         published: what it became.
         comparison: with the baselines, where they were trained.
+        evaluation: of the model's test part, where it was made already.
 
     Returns:
         The paths by what they are: `report` and `card`.
@@ -35,18 +42,18 @@ def write_report(model: FittedModel, published: ModelVersion, comparison: Compar
     Raises:
         OSError: the disk refuses.
     """
-    evaluation = evaluation_of(model)
+    evaluation = evaluation or evaluation_of(model)
     folder = published.path.parent
     texts = {
         "report": (folder / REPORT_FILE, html_report(model, str(published), evaluation, comparison)),
         "card": (folder / CARD_FILE, model_card(model, str(published), evaluation, comparison)),
     }
     for path, text in texts.values():
-        _write(path, text)
+        write_text(path, text)
     return {what: path for what, (path, _) in texts.items()}
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Writes to a temporary name beside it, then renames: nobody sees half a file."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:

@@ -8,13 +8,14 @@ from html import escape
 from models.summary import summarize
 from training.data.split import PARTS
 from training.fit import FittedModel
-from training.reporting import page
+from training.reporting import class_sections, page
 from training.reporting.charts import Chart
 from training.reporting.comparison import Comparison
 from training.reporting.evaluation import Calibration, Confusion, Evaluation, LargestError
 from training.reporting.figures import apart, columns_table, figure, metric_name, plainly
 from training.reporting.importance import REPEATS, Importance
 from training.reporting.report_charts import learning_curves, reliability_chart, residual_charts, residuals_in_words
+from training.reporting.sentences import beside_constant, epoch_in_words, keeping, losses_explained
 
 _BARS = 25  # columns whose importance is shown
 _ERROR_COLUMNS = 6  # columns shown of a row that was answered wrongly
@@ -34,22 +35,35 @@ def html_report(
     """
     table = model.table
     about = f"{table.task.capitalize()} of {table.target_name}, learned from {table.rows:,} rows."
-    body = [
-        f"<header>\n<h1>{escape(reference)}</h1>\n{page.paragraph(about, faint=True)}",
-        f"{_tiles(model, evaluation)}</header>",
+    header = f"<header>\n<h1>{escape(reference)}</h1>\n{page.paragraph(about, faint=True)}</header>"
+    body = [header, *report_sections(model, evaluation, comparison)]
+    return page.document(f"{reference}: {table.task} of {table.target_name}", body)
+
+
+def report_sections(model: FittedModel, evaluation: Evaluation, comparison: Comparison | None) -> list[str]:
+    """The report below its heading, section by section; the arguments are `html_report`'s."""
+    classes = evaluation.classes
+    sections = [
+        _tiles(model, evaluation),
         page.section("Notes", page.notes(model.notes)),
-        page.section("Learning curves", _side_by_side(learning_curves(model.trained))),
+        page.section("Learning curves", *_learning_curves(model)),
         page.section("Metrics", _metrics(model)),
         page.section("Baselines", *_baselines(comparison)),
         page.section("Answers on the test part", _tested(evaluation), _confusion(evaluation), _residuals(evaluation)),
-        page.section("Calibration", *_calibration(evaluation.calibration)),
+        page.section("Classes", *([] if classes is None else class_sections.figures_section(classes))),
+        page.section(
+            "Calibration",
+            *_calibration(evaluation.calibration),
+            *([] if classes is None else class_sections.calibration_section(classes)),
+        ),
+        page.section("What a threshold costs", *([] if classes is None else class_sections.costs_section(classes))),
         page.section("Which columns matter", *_importances(evaluation)),
         page.section("Largest errors", _largest_errors(evaluation)),
         page.section("Columns", _columns(model)),
         page.section("The network", _layers(model)),
         page.section("Settings", _settings(model)),
     ]
-    return page.document(f"{reference}: {table.task} of {table.target_name}", [part for part in body if part])
+    return [section for section in sections if section]
 
 
 def _tiles(model: FittedModel, evaluation: Evaluation) -> str:
@@ -63,23 +77,35 @@ def _tiles(model: FittedModel, evaluation: Evaluation) -> str:
             found.append((f"Test {metric_name(name)}", figure(test[name]), below))
     sizes = model.split.sizes()
     found.append(("Rows", f"{model.table.rows:,}", " + ".join(f"{sizes[part]:,} {part}" for part in PARTS)))
-    found.append(
-        ("Epochs", f"{model.trained.best_epoch:,}", f"kept, of {model.trained.epochs_run:,} ({model.trained.stopped})")
-    )
+    if model.trained.epochs_run > 1:
+        found.append(("Epoch that is kept", f"{model.trained.best_epoch:,}", epoch_in_words(model)))
     return page.tiles(found)
+
+
+def _learning_curves(model: FittedModel) -> Iterable[str]:
+    curves = learning_curves(model.trained)
+    if curves:
+        yield _side_by_side(curves)
+        yield page.paragraph(losses_explained(model), faint=True)
 
 
 def _metrics(model: FittedModel) -> str:
     names = dict.fromkeys(name for part in PARTS for name in model.metrics[part])
-    rows = [(metric_name(name), *(_cell(model.metrics[part].get(name)) for part in PARTS)) for name in names]
-    return page.table(("", *PARTS), rows, numbers=(1, 2, 3))
+    constant = model.constant_metrics()
+    rows = [
+        (metric_name(name), _cell(constant.get(name)), *(_cell(model.metrics[part].get(name)) for part in PARTS))
+        for name in names
+    ]
+    return page.paragraph(beside_constant(model)) + page.table(
+        ("", "constant answer, test", *PARTS), rows, numbers=(1, 2, 3, 4)
+    )
 
 
 def _baselines(comparison: Comparison | None) -> Iterable[str]:
     if comparison is None:
         return
     head, rows = comparison.side_by_side()
-    yield page.paragraph(comparison.advice)
+    yield page.paragraph(f"{comparison.advice} {keeping(comparison)}".strip())
     yield page.table(head, rows, numbers=range(1, len(head)))
 
 
@@ -247,7 +273,7 @@ def _setting(value: object) -> str:
 
 
 def _side_by_side(charts: list[Chart]) -> str:
-    return f'<div class="charts">{"".join(chart.to_svg() for chart in charts)}</div>' if charts else ""
+    return page.charts(chart.to_svg() for chart in charts)
 
 
 def _cell(value: float | None) -> str:

@@ -51,7 +51,10 @@ def trees_code(table: TrainingTable, source: str | Path | None) -> str:
 
 def _by_kind(table: TrainingTable) -> tuple[list[str], list[str], list[str], list[str]]:
     """Names of the numeric, the categorical, the date and the too wide columns."""
-    numbers, names, dates, wide = [], [], [], []
+    numbers: list[str] = []
+    names: list[str] = []
+    dates: list[str] = []
+    wide: list[str] = []
     for name, values in table.features.items():
         if isinstance(values, Names):
             (names if len(values.counts()) <= _MAX_CATEGORIES else wide).append(name)

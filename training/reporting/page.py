@@ -89,6 +89,12 @@ def section(heading: str, *content: str) -> str:
     return f"<section>\n<h2>{escape(heading)}</h2>\n{inner}\n</section>" if inner else ""
 
 
+def charts(svgs: Iterable[str]) -> str:
+    """Charts side by side, as many as there is room for; nothing where there are none."""
+    inner = "".join(svgs)
+    return f'<div class="charts">{inner}</div>' if inner else ""
+
+
 def paragraph(text: str, *, faint: bool = False) -> str:
     """A paragraph of text."""
     return f"{'<p class=faint>' if faint else '<p>'}{escape(text)}</p>"

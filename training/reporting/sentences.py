@@ -1,0 +1,149 @@
+"""Sentences about a fitted model that its report and its card share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from training.fit import FittedModel
+from training.reporting.comparison import LINEAR, TREES, Comparison
+from training.reporting.figures import figure, plainly
+from training.reporting.keeping import KEEP_LINEAR
+
+_RARE_ROWS = 50  # training rows of a class, below which its figures rest on little
+_STOPPED = {
+    "epochs": "all of them were made",
+    "patience": "no later epoch was better for so long that the run ended",
+    "asked": "the run was stopped by hand",
+    "converged": "it converged",
+    "cycled": "it went round in a circle",
+    "diverged": "it diverged",
+}
+
+
+def beside_constant(model: FittedModel) -> str:
+    """How the model does on the test part beside the answer that looks at no column."""
+    constant, ours = model.constant_metrics(), model.metrics["test"]
+    if not model.table.labels:
+        return (
+            f"The constant answer, the training part's mean, has RMSE {figure(constant['rmse'])} on the test part; "
+            f"this model has {figure(ours['rmse'])}{_no_better(ours['rmse'] >= constant['rmse'])}"
+        )
+    named = "The constant answer, the shares of the classes in the training part,"
+    if "log_loss" not in ours:
+        worse = ours["accuracy"] <= constant["accuracy"]
+        return (
+            f"{named} has accuracy {figure(constant['accuracy'])} on the test part; this model has "
+            f"{figure(ours['accuracy'])}{_no_better(worse)}"
+        )
+    worse = ours["log_loss"] >= constant["log_loss"]
+    return (
+        f"{named} has log loss {figure(constant['log_loss'])} and accuracy {figure(constant['accuracy'])} on the test "
+        f"part; this model has {figure(ours['log_loss'])} and {figure(ours['accuracy'])}{_no_better(worse)}"
+    )
+
+
+def keeping(comparison: Comparison) -> str:
+    """What to do where the advice prefers a baseline; nothing where it prefers the model."""
+    if comparison.preferred == LINEAR:
+        return KEEP_LINEAR
+    if comparison.preferred == TREES:
+        return "The server does not serve trees; `fit --baselines` prints the Python code that trains and keeps them."
+    return ""
+
+
+def training_in_words(model: FittedModel) -> str:
+    """Which epoch is kept and why, or that the weights were solved for."""
+    trained, engine = model.trained, model.checkpoint.training.get("engine")
+    if engine == "linear":
+        return "A linear model: its weights are the solution of a convex problem, not of steps."
+    if engine == "perceptron":
+        return f"The weights are those after epoch {trained.epochs_run:,}: {_STOPPED[trained.stopped]}."
+    return (
+        f"The network went over the training rows up to {trained.epochs_run:,} times (epochs; "
+        f"{_STOPPED[trained.stopped]}). The weights that are kept are those after epoch {trained.best_epoch:,}, which "
+        f"had the least {_judged_by(model)} on the validation rows."
+    )
+
+
+def epoch_in_words(model: FittedModel) -> str:
+    """What stands below the number of the epoch that is kept."""
+    trained = model.trained
+    if model.checkpoint.training.get("engine") == "perceptron":
+        return f"the last of {trained.epochs_run:,}: {_STOPPED[trained.stopped]}"
+    return f"least validation {_judged_by(model)} of {trained.epochs_run:,} epochs; {_STOPPED[trained.stopped]}"
+
+
+def losses_explained(model: FittedModel) -> str:
+    """What training and validation loss mean beside each other."""
+    history = model.trained.history
+    if "validation_loss" not in history:
+        return "Mistakes are training rows that the perceptron got wrong in an epoch; at none, it has learned them all."
+    kept = min(model.trained.best_epoch, len(history["validation_loss"])) - 1
+    train, validation = history["train_loss"][kept], history["validation_loss"][kept]
+    sentences = [
+        "The training loss is measured on rows while the network learns from them, the validation loss on rows that it "
+        "never learns from. Both falling: it is still learning. Training falling while validation rises: it learns the "
+        "training rows by heart (overfitting). Both high and flat: it learns little, from these columns or at this "
+        "rate.",
+        f"At the epoch that is kept they are {figure(train)} and {figure(validation)}.",
+    ]
+    settings = model.checkpoint.training
+    if settings.get("label_smoothing") or settings.get("dropout"):
+        parts = [
+            what
+            for what, name in (("smoothed labels", "label_smoothing"), ("dropped units", "dropout"))
+            if settings.get(name)
+        ]
+        sentences.append(
+            f"The training loss has {' and '.join(parts)} in it, which the validation loss has not: so it can be the "
+            "higher one, and the two are compared by how they move, not by their level."
+        )
+    return " ".join(sentences)
+
+
+def uses(model: FittedModel) -> list[str]:
+    """What the model is for, and what it is not for."""
+    table = model.table
+    said = (
+        f"To say which {plainly(table.target_name)} a row has, and how probable each is"
+        if table.labels
+        else f"To estimate {plainly(table.target_name)} of a row"
+    )
+    uses = [
+        f"{said}, for rows that come from where the training rows came from: the same columns, measured in the same "
+        "way, of the same population, at about the same time. What is learned are regularities, not causes: what would "
+        "become of a row if a column were changed, it does not say.",
+        "Not for rows from elsewhere, not as the only ground of a decision about a person, and not where a wrong "
+        "answer cannot be noticed. Whether it is good and fair enough for a purpose, the figures below can help to "
+        "judge, and cannot decide; they say nothing of groups that the table does not tell apart.",
+    ]
+    if table.time is None and table.group is None and not table.test_rows:
+        uses.append(
+            "The test rows were drawn at random from the same table. Where rows belong to persons or places, or change "
+            "with time, new ones will be harder: --group and --time measure that."
+        )
+    return uses
+
+
+def rare_class_limit(model: FittedModel) -> str:
+    """A sentence on classes that few training rows have; nothing where there are none."""
+    table = model.table
+    if not table.labels:
+        return ""
+    counts = np.bincount(table.target[model.split.train], minlength=len(table.labels))
+    rare = [i for i in np.argsort(counts, kind="stable") if counts[i] < _RARE_ROWS]
+    if not rare:
+        return ""
+    shown = ", ".join(f"{plainly(table.labels[i])} ({counts[i]:,})" for i in rare[:5])
+    more = f" and {len(rare) - 5:,} more" if len(rare) > 5 else ""
+    return f"Few training rows have {shown}{more}: what is said of such a class rests on little."
+
+
+def _judged_by(model: FittedModel) -> str:
+    if not model.table.labels:
+        return "loss"
+    return {"error": "share of wrong answers"}.get(str(model.checkpoint.training.get("select_by")), "loss")
+
+
+def _no_better(is_no_better: bool) -> str:
+    return ": it is no better than an answer that looks at no column." if is_no_better else "."
