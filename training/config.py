@@ -12,6 +12,7 @@ from models.errors import ConfigError
 from models.inputs import InputConfig
 from training import recipes
 from training.data.split import Shares, check_shares
+from training.data.training_table import TrainingTable
 from training.recipes import (
     Engine,
     Initializer,
@@ -78,7 +79,8 @@ class TrainConfig:
         learning_rate: at its highest.
         beta2: Adam's share of the old in the mean square of gradients.
         weight_decay: on matrices, and in the NTK parametrisation on all but biases; the default recipe's is higher
-            where one class has 90 % of the rows. Of a linear model, the L2 penalty beside the summed loss.
+            where one class has 90 % of the rows and there are few. Of a linear model, the L2 penalty beside the summed
+            loss.
         schedule: of the learning rate: `cosine` (half of one, down to 0), `coslog4` (four ever longer waves) or
             `constant`.
         regularization: of dropout and weight decay: `constant`, or `flat_cosine`: from the middle of the run on they
@@ -151,12 +153,17 @@ class TrainConfig:
         self._fill_in()
         self._check()
 
-    def for_task(self, task: Task, *, largest_share: float = 0.0) -> TrainConfig:
+    def for_table(self, table: TrainingTable) -> TrainConfig:
+        """With everything set for a table; raises what `for_task` does."""
+        return self.for_task(table.task, largest_share=table.largest_share, rows=table.rows)
+
+    def for_task(self, task: Task, *, largest_share: float = 0.0, rows: int = 0) -> TrainConfig:
         """With everything set, also what the recipe has for one task only.
 
         Args:
             task: the table's.
             largest_share: share of the most frequent class, as `TrainingTable.largest_share` has it.
+            rows: number of rows of the table; 0 where it is not known.
 
         Raises:
             ConfigError: what was asked for is of the other task.
@@ -164,7 +171,7 @@ class TrainConfig:
         share = 0.0 if self.class_weight == "balanced" else largest_share  # balanced, all classes have the same
         waiting = {
             name: value
-            for name, value in recipes.values_for(task, self.recipe, largest_share=share).items()
+            for name, value in recipes.values_for(task, self.recipe, largest_share=share, rows=rows).items()
             if getattr(self, name) is None and self.engine == "torch"
         }
         if task == "regression" and self.label_smoothing:

@@ -84,6 +84,8 @@ _RECIPES: Mapping[Recipe, Mapping[str, Any]] = {
         "patience": None,
     },
 }
+_DECAY = 0.02  # of weights, in the default recipe
+
 # What depends on the task: SELU for classes and Mish for values, each with its learning rate. Label smoothing makes for
 # better labels and for probabilities that are too modest, which the calibration mends: docs/decisions/0010.
 _BY_TASK: Mapping[Task, Mapping[str, Any]] = {
@@ -91,7 +93,7 @@ _BY_TASK: Mapping[Task, Mapping[str, Any]] = {
         "activation": "selu",
         "learning_rate": 0.04,
         "label_smoothing": 0.1,
-        "weight_decay": 0.02,
+        "weight_decay": _DECAY,
         "select_by": "error",
         "clamp": False,
     },
@@ -99,7 +101,7 @@ _BY_TASK: Mapping[Task, Mapping[str, Any]] = {
         "activation": "mish",
         "learning_rate": 0.2,
         "label_smoothing": 0.0,
-        "weight_decay": 0.02,
+        "weight_decay": _DECAY,
         "select_by": "error",
         "clamp": True,
     },
@@ -108,7 +110,8 @@ _BY_TASK: Mapping[Task, Mapping[str, Any]] = {
 # it is, the number of errors hardly differs between a good epoch and a bad one, and there are few rows of the other
 # classes to learn from: docs/decisions/0032.
 ONE_SIDED = 0.9  # share of the most frequent class
-_ONE_SIDED_SETTINGS: Mapping[str, Any] = {"label_smoothing": 0.0, "weight_decay": 0.1, "select_by": "loss"}
+_ONE_SIDED_SETTINGS: Mapping[str, Any] = {"label_smoothing": 0.0, "select_by": "loss"}
+_ONE_SIDED_DECAY = 600.0  # weight decay times rows, from the usual decay up to ten times it
 _ENGINES: Mapping[Engine, Mapping[str, Any]] = {
     "numpy": {**_PLAIN, "optimizer": "sgd", "learning_rate": 0.05},
     # Its rule looks for weights that make no mistake: rows that change from epoch to epoch would keep it from any.
@@ -146,17 +149,21 @@ def values_of(engine: Engine, recipe: Recipe) -> Mapping[str, Any]:
     return {name: value for name, value in values.items() if name not in waiting}
 
 
-def values_for(task: Task, recipe: Recipe, *, largest_share: float = 0.0) -> Mapping[str, Any]:
+def values_for(task: Task, recipe: Recipe, *, largest_share: float = 0.0, rows: int = 0) -> Mapping[str, Any]:
     """What a recipe sets once the task is known, by field of `TrainConfig`.
 
     Args:
         task: the table's.
         recipe: its name.
         largest_share: share of the most frequent class; 0 where it is not known, or for a regression.
+        rows: number of rows of the table; 0 where it is not known.
     """
     if recipe != "default":
         return {}
-    return {**_BY_TASK[task], **(_ONE_SIDED_SETTINGS if largest_share >= ONE_SIDED else {})}
+    if largest_share < ONE_SIDED:
+        return _BY_TASK[task]
+    decay = float(f"{min(max(_ONE_SIDED_DECAY / max(rows, 1), _DECAY), 10 * _DECAY):.3g}")
+    return {**_BY_TASK[task], **_ONE_SIDED_SETTINGS, "weight_decay": decay}
 
 
 def learning_rate_factor(name: str) -> float:

@@ -65,8 +65,10 @@ def test_a_rare_class_is_as_likely_as_it_is(score, is_linear):
 
 
 def test_one_sided_classes_are_not_smoothed_and_judged_by_the_loss():
-    one_sided = TrainConfig().for_task("classification", largest_share=0.97)
-    assert (one_sided.label_smoothing, one_sided.select_by, one_sided.weight_decay) == (0.0, "loss", 0.1)
+    one_sided = TrainConfig().for_task("classification", largest_share=0.97, rows=8000)
+    assert (one_sided.label_smoothing, one_sided.select_by, one_sided.weight_decay) == (0.0, "loss", 0.075)
+    few, many = (TrainConfig().for_task("classification", largest_share=0.97, rows=rows) for rows in (500, 10**6))
+    assert (few.weight_decay, many.weight_decay) == (0.2, 0.02)
     even = TrainConfig().for_task("classification", largest_share=0.6)
     assert (even.label_smoothing, even.select_by, even.weight_decay) == (0.1, "error", 0.02)
     balanced = TrainConfig(class_weight="balanced").for_task("classification", largest_share=0.97)

@@ -49,7 +49,7 @@ def test_it_is_plain_json_and_builds_itself_again():
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
-        ({"engine": "jax"}, "engine must be one of torch, numpy, perceptron; got 'jax'"),
+        ({"engine": "jax"}, "engine must be one of torch, numpy, perceptron, linear; got 'jax'"),
         ({"optimizer": "sgd"}, "the torch engine's optimizer is adamw or adam; got 'sgd'"),
         ({"engine": "numpy", "optimizer": "adam"}, "the numpy engine's optimizer is sgd; got 'adam'"),
         ({"learning_rate": 0}, "learning_rate must be positive and finite, got 0"),

@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from models.errors import ConfigError
-from models.store import Store
+from models.store import ModelVersion, Store
 from training.commands import options
 from training.commands.publishing import Candidate, Publication
 from training.commands.settings import settings_of
@@ -23,6 +23,7 @@ from training.interrupt import stopping_on_interrupt
 from training.plotting.plot_file import write_plot
 from training.progress import progress
 from training.report import print_table
+from training.reporting.files import write_report
 from training.reporting.served import compare_with_served
 from training.search.folder import StudyFolder
 from training.search.population_plot import draw_population
@@ -93,6 +94,8 @@ def run_population(arguments: argparse.Namespace) -> int:
         record = result.to_json() | {"model": outcome.published and str(outcome.published)} | outcome.to_dict()
         told = json.dumps(record, indent=2, allow_nan=False)
         _write_record(errors, result, told, folder.path)
+        if outcome.published is not None:
+            _report(errors, result, outcome.published)
     if arguments.json:
         print(told)
     elif not arguments.quiet:
@@ -124,6 +127,16 @@ def _write_record(errors: Console, result: PopulationResult, told: str, path: Pa
         write_plot(partial(draw_population, result), path / PLOT, size=(11.0, 4.4))
     except (OSError, PlotError) as error:
         errors.print(f"warning: the record in {path} is incomplete: {error}.", markup=False, soft_wrap=True)
+
+
+def _report(errors: Console, result: PopulationResult, published: ModelVersion) -> None:
+    """Writes the winner's report and card beside its checkpoint."""
+    try:
+        write_report(result.model, published)
+    except Exception as error:
+        # Whatever it is: the model is published, and a page about it is not worth failing for.
+        reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        errors.print(f"warning: {published} has no report: {reason}.", markup=False, soft_wrap=True)
 
 
 def _tell(result: PopulationResult, path: Path) -> None:

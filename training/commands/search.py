@@ -32,6 +32,9 @@ from training.kept_model import KeptModel
 from training.plotting.plot_file import write_plot
 from training.prepared_rows import split_of
 from training.report import print_table
+from training.reporting.evaluation import evaluation_of
+from training.reporting.files import write_report, write_text
+from training.reporting.restored import restored
 from training.reporting.served import compare_with_served
 from training.search.default_spaces import default_space
 from training.search.display import displayed
@@ -39,6 +42,7 @@ from training.search.folder import StudyFolder
 from training.search.plots import draw_search
 from training.search.result import SearchResult
 from training.search.run import search_table
+from training.search.search_page import search_page
 from training.search.session import Listener
 from training.search.session import Standing as Progress
 from training.search.space import Parameter, SearchSpace
@@ -51,6 +55,7 @@ from training.task_change import task_change
 from training.terminal import plain_console
 
 DEFAULT_FOLDER = "searches"
+PAGE = "search.html"
 # Not argparse's, so that one can tell what was asked for: a population has none of them.
 _DEFAULTS: dict[str, Any] = {"trials": 50, "sampler": "tpe", "pruner": "median", "grid_points": 5, "jobs": 1}
 
@@ -151,7 +156,7 @@ def _run(arguments: argparse.Namespace) -> int:
     publication.try_out()
     given = settings_of(arguments)
     table, config = read_table(arguments.source, name=arguments.name, settings=given, **table_of(arguments))
-    config = config.for_task(table.task, largest_share=table.largest_share)
+    config = config.for_table(table)
     space = _space(arguments, config, table.task, fixed=tuple(given))
     metric = choose_metric(table, config, arguments.metric)
     with StudyFolder(arguments.folder, arguments.study or table.name) as folder:
@@ -168,6 +173,7 @@ def _run(arguments: argparse.Namespace) -> int:
             outcome = _conclude(publication, result, folder, stop, arguments=arguments, table=table, config=config)
         record = result.to_json() | {"model": outcome.published and str(outcome.published)} | outcome.to_dict()
         _write_record(errors, result, record, folder.path)
+        _write_pages(errors, result, table, folder, outcome.published)
     _tell(arguments, result, record, folder.path)
     publication.tell(outcome)
     if not arguments.json:
@@ -303,6 +309,29 @@ def _space(arguments: argparse.Namespace, config: TrainConfig, task: Task, *, fi
     return SearchSpace(parameters=parameters)
 
 
+def _write_pages(
+    errors: Console,
+    result: SearchResult,
+    table: TrainingTable,
+    folder: StudyFolder,
+    published: ModelVersion | None,
+) -> None:
+    """Writes the search's page, and the winner's report and card beside what is published."""
+    try:
+        model = restored(result.checkpoint, table)
+        evaluation = evaluation_of(model)
+        write_text(
+            folder.path / PAGE,
+            search_page(result, model, evaluation, reference=None if published is None else str(published)),
+        )
+        if published is not None:
+            write_report(model, published, evaluation=evaluation)
+    except Exception as error:
+        # Whatever it is: the search is over and its winner is kept, and a page is not worth failing for.
+        reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        errors.print(f"warning: the search has no page: {reason}.", markup=False, soft_wrap=True)
+
+
 def _tell(arguments: argparse.Namespace, result: SearchResult, record: dict[str, Any], path: Path) -> None:
     if arguments.json:
         print(json.dumps(record, indent=2, allow_nan=False))
@@ -316,4 +345,4 @@ def _tell(arguments: argparse.Namespace, result: SearchResult, record: dict[str,
         test = result.checkpoint.metrics["test"]
         shown = [options.shown_figure(name, value) for name, value in test.items() if isinstance(value, int | float)]
         print(f"The winner on the test part: {', '.join(shown)}.")
-        print(f"The record is in {path}: search.json, search.svg, study.db.")
+        print(f"The record is in {path}: {PAGE}, search.json, search.svg, study.db.")

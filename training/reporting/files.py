@@ -16,7 +16,7 @@ from training.fit import FittedModel
 from training.kept_model import KeptModel
 from training.reporting.card import model_card
 from training.reporting.comparison import Comparison
-from training.reporting.evaluation import evaluation_of
+from training.reporting.evaluation import Evaluation, evaluation_of
 from training.reporting.html import html_report
 
 REPORT_FILE = "report.html"
@@ -26,7 +26,11 @@ _CARD_HEAD = "---\nlibrary_name: axon\n"
 
 
 def write_report(
-    model: FittedModel, published: ModelVersion | KeptModel, comparison: Comparison | None = None
+    model: FittedModel,
+    published: ModelVersion | KeptModel,
+    comparison: Comparison | None = None,
+    *,
+    evaluation: Evaluation | None = None,
 ) -> dict[str, Path]:
     """Evaluates a model and writes what came of it beside its checkpoint, whole files or none.
 
@@ -34,6 +38,7 @@ def write_report(
         model: what was fitted.
         published: version that it became, or where it is kept.
         comparison: with the baselines, where they were trained.
+        evaluation: of the model's test part, where it was made already.
 
     Returns:
         The paths by what they are: `report` and `card`.
@@ -41,14 +46,14 @@ def write_report(
     Raises:
         OSError: the disk refuses.
     """
-    evaluation = evaluation_of(model)
+    evaluation = evaluation or evaluation_of(model)
     folder = published.path.parent
     texts = {
         "report": (folder / REPORT_FILE, html_report(model, str(published), evaluation, comparison)),
         "card": (folder / CARD_FILE, model_card(model, str(published), evaluation, comparison)),
     }
     for path, text in texts.values():
-        _write(path, text)
+        write_text(path, text)
     return {what: path for what, (path, _) in texts.items()}
 
 
@@ -70,7 +75,7 @@ def copy_pages(checkpoint: Path, published: ModelVersion) -> None:
             shutil.copyfile(page, published.path.with_name(page.name))
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
     """Writes to a temporary name beside it, then renames: nobody sees half a file."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:

@@ -36,10 +36,16 @@ def html_report(
     """
     table = model.table
     about = f"{table.task.capitalize()} of {table.target_name}, learned from {table.rows:,} rows."
+    header = f"<header>\n<h1>{escape(reference)}</h1>\n{page.paragraph(about, faint=True)}</header>"
+    body = [header, *report_sections(model, evaluation, comparison)]
+    return page.document(f"{reference}: {table.task} of {table.target_name}", body)
+
+
+def report_sections(model: FittedModel, evaluation: Evaluation, comparison: Comparison | None) -> list[str]:
+    """The report below its heading, section by section; the arguments are `html_report`'s."""
     classes = evaluation.classes
-    body = [
-        f"<header>\n<h1>{escape(reference)}</h1>\n{page.paragraph(about, faint=True)}",
-        f"{_tiles(model, evaluation)}</header>",
+    sections = [
+        _tiles(model, evaluation),
         page.section("Notes", page.notes(model.notes)),
         page.section("Learning curves", *_learning_curves(model)),
         page.section("Metrics", _metrics(model)),
@@ -53,12 +59,12 @@ def html_report(
         ),
         page.section("What a threshold costs", *([] if classes is None else class_sections.costs_section(classes))),
         page.section("Which columns matter", *_importances(evaluation)),
-        page.section("Largest errors", _largest_errors(evaluation, shows_rows=table.choices.examples == "rows")),
+        page.section("Largest errors", _largest_errors(evaluation, shows_rows=model.table.choices.examples == "rows")),
         page.section("Columns", _columns(model)),
         page.section("The network", _layers(model)),
         page.section("Parameters and hyperparameters", _settings(model)),
     ]
-    return page.document(f"{reference}: {table.task} of {table.target_name}", [part for part in body if part])
+    return [section for section in sections if section]
 
 
 def _tiles(model: FittedModel, evaluation: Evaluation) -> str:

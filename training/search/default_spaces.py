@@ -27,7 +27,7 @@ _DEFAULT: Mapping[str, Parameter] = {
     "activation": Choices(values=("selu", "mish", "relu")),
     "dropout": FloatRange(low=0.0, high=0.4),
     "learning_rate": FloatRange(low=5e-3, high=0.5, log=True),
-    "weight_decay": FloatRange(low=0.0, high=0.1),
+    "weight_decay": FloatRange(low=0.0, high=0.2),
     "frequencies": Choices(values=(16, 0)),
     "scale_inputs": Choices(values=(True, False)),
     "label_smoothing": Choices(values=(0.0, 0.1)),

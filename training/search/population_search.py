@@ -72,7 +72,7 @@ def search_population(
     """
     begin = clock()
     check_name(table.name)
-    config = (config or TrainConfig()).for_task(table.task, largest_share=table.largest_share)
+    config = (config or TrainConfig()).for_table(table)
     every = max(config.epochs // _SELECTIONS, 1) if every is None else every
     _check(config, every=every, timeout=timeout)
     chosen = choose_metric(table, config, metric)

@@ -145,7 +145,7 @@ def search_table(
     if timeout is not None and not timeout > 0:
         raise ConfigError(f"timeout must be more than 0 seconds, got {timeout!r}.")
     check_name(table.name)
-    config = (config or TrainConfig()).for_task(table.task, largest_share=table.largest_share)
+    config = (config or TrainConfig()).for_table(table)
     space = space or default_space(config, task=table.task, fixed=fixed)
     chosen = choose_metric(table, config, metric)
     first = space.nearest(config)
