@@ -91,6 +91,8 @@ def run_population(arguments: argparse.Namespace) -> None:
 
 def _tell(result: PopulationResult, path: Path) -> None:
     print_table(standings_table(result))
+    if result.model.threads is not None:
+        print(result.model.threads)
     for sentence in sentences(result):
         print(sentence)
     shown = [options.shown_figure(*figure) for figure in result.model.metrics["test"].items()]
