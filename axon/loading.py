@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from axon.model import Model
+from axon.model import Model, default_store
 from models.store import Store
-
-DEFAULT_STORE = "checkpoints"
 
 
 def load(reference: str, store: Store | Path | str | None = None) -> Model:
@@ -34,4 +31,4 @@ def store_of(store: Store | Path | str | None) -> Store:
     """
     if isinstance(store, Store):
         return store
-    return Store(store if store is not None else os.environ.get("AXON_STORE") or DEFAULT_STORE)
+    return Store(default_store() if store is None else store)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +17,13 @@ from models.answering import Answerer
 from models.checkpoint import Checkpoint
 from models.labels import Label
 
+DEFAULT_STORE = "checkpoints"
 REPORT_FILE = "report.html"
+
+
+def default_store() -> Path:
+    """Returns the folder of the store where nobody names one: AXON_STORE, else `checkpoints`."""
+    return Path(os.environ.get("AXON_STORE") or DEFAULT_STORE)
 
 
 class Model:
@@ -112,10 +120,14 @@ class Model:
 
     def _next(self) -> list[str]:
         """What to do with the model next: lines of code."""
-        return [f'axon.load("{self.reference}").predict(frame)', "axon serve", f"curl localhost:8000{self._route()}"]
-
-    def _route(self) -> str:
-        return f"/models/{self.reference}"
+        load, serve = f'"{self.reference}"', "axon serve"
+        if self.path is not None and (root := self.path.parents[2]).resolve() != default_store().resolve():
+            load, serve = f"{load}, store={str(root)!r}", f"{serve} --store {shlex.quote(str(root))}"
+        return [
+            f"axon.load({load}).predict(frame)",
+            f"# in a shell: {serve}",
+            f"# in another: curl -s localhost:8000/models/{self.reference}",
+        ]
 
     def __repr__(self) -> str:
         """One line."""

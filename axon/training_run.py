@@ -9,8 +9,9 @@ from typing import Any
 
 from axon.notebook import in_notebook, notebook_progress
 from axon.trained import TrainedModel
-from training.engines.engine import Epoch, OnEpoch
+from training.engines.engine import Epoch, OnEpoch, ShouldStop
 from training.fit import fit as fit_quietly
+from training.interrupt import stopping_on_interrupt
 from training.sources import model_name
 
 
@@ -23,6 +24,9 @@ def fit(
     **options: Any,
 ) -> TrainedModel:
     """Trains a model on a table.
+
+    Where progress is shown, an interrupt (Ctrl-C, or a notebook's stop button) ends the run after the present epoch and
+    keeps the best so far; a second one ends it at once.
 
     Args:
         source: name of a built-in dataset, path to a file, Arrow table or pandas DataFrame.
@@ -38,7 +42,8 @@ def fit(
         TrainingError: the run diverged.
     """
     also = options.pop("on_epoch", None)
-    with _shown(progress, name or model_name(source)) as show:
+    with _shown(progress, name or model_name(source)) as (show, should_stop):
+        options.setdefault("should_stop", should_stop)
 
         def on_epoch(epoch: Epoch) -> None:
             show(epoch)
@@ -49,18 +54,18 @@ def fit(
 
 
 @contextlib.contextmanager
-def _shown(progress: bool | None, title: str) -> Iterator[OnEpoch]:
+def _shown(progress: bool | None, title: str) -> Iterator[tuple[OnEpoch, ShouldStop]]:
     if progress is False or (progress is None and not in_notebook() and not sys.stderr.isatty()):
-        yield lambda epoch: None
+        yield lambda epoch: None, lambda: False
         return
     if in_notebook():
-        with notebook_progress(title) as on_epoch:
-            yield on_epoch
+        with stopping_on_interrupt() as should_stop, notebook_progress(title) as on_epoch:
+            yield on_epoch, should_stop
         return
     # Imported here: a program whose progress nobody sees draws nothing.
     from rich.console import Console
 
     from training.progress import progress as terminal_progress
 
-    with terminal_progress(Console(stderr=True), title) as on_epoch:
-        yield on_epoch
+    with stopping_on_interrupt() as should_stop, terminal_progress(Console(stderr=True), title) as on_epoch:
+        yield on_epoch, should_stop

@@ -171,7 +171,10 @@ def test_markup_in_names_is_shown_and_not_obeyed(tmp_path):
     assert "&lt;b&gt;x" in model._repr_html_()
     assert "<b>x</b>" not in model.report().html
     model.publish(tmp_path)
-    assert axon.load("kilo", tmp_path).target == name
+    loaded = axon.load("kilo", tmp_path)
+    assert loaded.target == name
+    line = loaded._next()[0]  # what the card offers works as it is typed, also outside the default store
+    assert eval(line, {"axon": axon, "frame": frame}) == model.predict(frame)
 
 
 def test_publishing_writes_report_and_card_and_loading_answers_alike(model, frame, tmp_path, monkeypatch):

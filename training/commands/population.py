@@ -141,6 +141,8 @@ def _report(errors: Console, result: PopulationResult, published: ModelVersion) 
 
 def _tell(result: PopulationResult, path: Path) -> None:
     print_table(standings_table(result))
+    if result.model.threads is not None:
+        print(result.model.threads)
     for sentence in sentences(result):
         print(sentence)
     shown = [options.shown_figure(*figure) for figure in result.model.metrics["test"].items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from training.plotting.plot_file import check_plot_path, write_plot
 from training.progress import study_progress
 from training.report import print_table
 from training.studies.registry import STUDIES
-from training.studies.steps import following
+from training.studies.steps import OnStep, following
 from training.studies.study import Cell, Study, StudyResult, StudyTable
 from training.threads import limited_threads
 
@@ -124,11 +125,23 @@ def _run_all(arguments: argparse.Namespace) -> None:
 
 def _result(arguments: argparse.Namespace, study: Study, **own: Any) -> StudyResult:
     """Runs a study: its claim first, then a bar while it takes its time."""
-    if not arguments.json:
-        print(f"{study.name}: {study.claim}", flush=True)
-    errors = Console(stderr=True)
-    with limited_threads(arguments.threads), study_progress(errors, study.name) as on_step, following(on_step):
-        return study.run(seed=arguments.seed, quick=arguments.quick, **own)
+    with ExitStack() as stack:
+        shown: list[OnStep] = []
+
+        def begin() -> OnStep:
+            if not shown:
+                if not arguments.json:
+                    print(f"{study.name}: {study.claim}", flush=True)
+                shown.append(stack.enter_context(study_progress(Console(stderr=True), study.name)))
+            return shown[0]
+
+        if not study.options:  # nothing of it can be refused
+            begin()
+        stack.enter_context(following(lambda done, of: begin()(done, of)))
+        stack.enter_context(limited_threads(arguments.threads))
+        result = study.run(seed=arguments.seed, quick=arguments.quick, **own)
+        begin()  # where no step told of itself
+        return result
 
 
 def _record(study: Study, result: StudyResult, path: Path) -> dict[str, Any]:

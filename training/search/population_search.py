@@ -108,6 +108,7 @@ def search_population(
         ],
     }
     model = fitted_model(table, config, rows, _trained(run, rows), told={"population": told})
+    model = replace(model, threads=choice)
     return PopulationResult(metric=chosen, every=every, run=run, model=model, seconds=clock() - begin)
 
 

@@ -190,7 +190,7 @@ def run(*, seed: int = 0, quick: bool = False, bits: int | None = None) -> Depth
         "bits", (_QUICK_BITS if quick else BITS) if bits is None else bits, least=MIN_BITS, most=MAX_BITS
     )
     constructed = []
-    for n in range(MIN_BITS, most + 1):
+    for n in steps(range(MIN_BITS, most + 1)):
         for name, construct in CONSTRUCTIONS.items():
             network = construct(n)
             constructed.append(
