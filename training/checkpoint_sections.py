@@ -8,7 +8,7 @@ import numpy as np
 
 from models.schema import Schema
 from training.config import TrainConfig
-from training.data.equal_rows import TOLD_ROWS, shown_share
+from training.data.equal_rows import TOLD_ROWS, equal_rows_note, shown_share
 from training.data.preprocessing import unseen_categories
 from training.data.split import Split
 from training.data.training_table import TrainingTable
@@ -57,6 +57,8 @@ def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Tr
     told = [] if trained.verdict is None else [trained.verdict]
     told += table.notes
     if config.split is None:
+        if table.equal_rows is not None:  # there are no parts that they could be in
+            told = [note for note in told if note != equal_rows_note(table.equal_rows, table.choices)]
         told.append(f"Trained, validated and tested on the same {table.rows} rows: the figures tell what was learned.")
     elif (known := _known_rows(table, split)) is not None:
         told.append(known)

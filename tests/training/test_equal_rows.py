@@ -224,6 +224,12 @@ def test_a_search_trains_on_the_same_split_and_tells() -> None:
     assert not features_in(table, rows.split.train) & features_in(table, rows.split.validation)
 
 
+def test_where_all_rows_are_in_every_part_nothing_is_said_of_parts() -> None:
+    model = fit_table(table_of(coins()), TrainConfig(**TINY, split=None))
+    assert len(model.notes) == 1
+    assert "on the same 480 rows" in model.notes[0]
+
+
 def test_too_few_different_rows_are_refused_where_they_have_to_be_together() -> None:
     frame = pd.DataFrame({"a": [1.5, 2.5] * 10, "y": ["a", "b"] * 10})
     table = table_of(frame, equal_rows="together")

@@ -92,6 +92,7 @@ BALANCED = np.where(np.median(SIGNED) < SIGNED, "high", "low")
         pytest.param(TYPOS, YES, id="typing errors in one row of a hundred"),
         pytest.param(np.where(YES == "yes", np.nan, NOISE), YES, id="missing for one class"),
         pytest.param(np.where(TYPOS == "yes", np.nan, NOISE), YES, id="missing for nearly one class"),
+        pytest.param(np.where(np.median(PRICE) > PRICE, np.nan, NOISE), PRICE, id="missing for half of the values"),
         pytest.param(SIGNED, BALANCED, id="the number that the class was made of"),
         pytest.param(SIGNED + 0.01 * NOISE, BALANCED, id="nearly the number that the class was made of"),
         pytest.param(with_gaps(SIGNED, 0.3), BALANCED, id="that number with gaps"),
@@ -138,6 +139,15 @@ def test_no_column_of_measures_is_told_of_another(load: object) -> None:
         assert {name.split()[-1] for name in columns} <= {"radius", "perimeter", "area"}
 
 
+def test_the_lifeboats_of_the_titanic_know_who_was_saved() -> None:
+    """477 of 500 survivors, and 9 of the dead, have one; which of the boats it was is of no account here."""
+    saved = np.repeat(["yes", "no", "yes", "no"], [477, 9, 23, 800])
+    boat = [f"boat {i % 20}" if i < 486 else None for i in range(1309)]
+    frame = pd.DataFrame({"age": np.random.default_rng(0).normal(size=1309), "boat": boat, "y": saved})
+    [note] = told(frame.sample(frac=1, random_state=0))
+    assert note.startswith("Column 'boat' tells the classes apart in 97.6% of the rows by whether it is missing: is it")
+
+
 def test_few_rows_and_rare_classes_prove_nothing() -> None:
     """Among many columns some know three rows of thirty by chance."""
     noise = np.random.default_rng(0).normal(size=(40, 300))
@@ -164,7 +174,6 @@ def test_many_leaks_are_told_in_a_few_sentences() -> None:
 
 @pytest.mark.parametrize("name", ["plain", "two words", "it's", "-dash", "$HOME", "[/kg]"])
 def test_the_option_that_is_offered_can_be_typed_in(name: str) -> None:
-
     frame = pd.DataFrame({"size": SIZE, name: np.arange(ROWS), "y": SIGNED})
     assert f"leave it out ({drop_option(name)})." in "".join(
         read_training_table(Table.from_pandas(frame), name="t", target="y").notes

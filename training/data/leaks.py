@@ -33,9 +33,11 @@ MAX_CORRELATION = 0.999
 MAX_RANK_CORRELATION = 0.998
 # Where a few rows are not copied rightly, of the others: they are the best ones, and have to be better.
 MAX_INNER_CORRELATION = 0.9985
-# Cohen's kappa of the classes and what one column makes of them. The lifeboats of the Titanic have 0.971; the petals
-# of irises, which are honest, 0.94.
+# Cohen's kappa of the classes and what one column makes of them: the petals of irises, which are honest, have 0.94.
 MAX_AGREEMENT = 0.97
+# The same of where a column is missing, which hardly goes with a class so well by itself: the lifeboats of the Titanic,
+# which know who was saved, have 0.95.
+MAX_GAP_AGREEMENT = 0.9
 
 _ROWS_A_VALUE = 10  # fewer rows of each value than this, and values determine a target by being so many
 _CELLS = 2_000_000  # looked at in a table, so that it takes a second or two, however wide and long it is
@@ -139,7 +141,7 @@ class _Look:
         if leak := self._value_leak(known, self._classes):
             return leak
         if gaps.any():
-            if isinstance(self._target, Names) and (leak := self._gap_leak(gaps)):
+            if leak := self._gap_leak(gaps):
                 return leak
             values = _at(values, np.flatnonzero(~gaps))
             if len(values) < MIN_ROWS:
@@ -169,14 +171,19 @@ class _Look:
         return f"determines the target in {found.share:.1%} of the rows" if found.kappa >= MAX_AGREEMENT else None
 
     def _gap_leak(self, gaps: NDArray[np.bool_]) -> str | None:
-        """Whether a feature is missing by the class."""
+        """Whether a feature is missing by the target."""
+        is_missing = gaps.astype(np.int64)
+        if not self._is_no_luck(is_missing, 1) or gaps.all():
+            return None
+        if not isinstance(self._target, Names):
+            is_range = self._coarse_leak(is_missing, self._target) is not None
+            return "is missing in one range of the target, and not in the other" if is_range else None
         if not self._is_no_luck(self._classes, 2):
             return None
-        is_missing = gaps.astype(np.int64)
         if _determines(is_missing, self._classes):
             return "is missing in all rows of one class, and in no other"
         found = agreement_of_values(is_missing, self._classes)
-        if found.kappa < MAX_AGREEMENT:
+        if found.kappa < MAX_GAP_AGREEMENT:
             return None
         return f"tells the classes apart in {found.share:.1%} of the rows by whether it is missing"
 
