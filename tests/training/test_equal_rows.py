@@ -12,9 +12,11 @@ from raw_tables import read
 from sklearn.neighbors import KNeighborsClassifier
 
 from models.errors import DataError
+from models.names import Names
 from training.cli import main
 from training.config import TrainConfig
 from training.data.column_choices import ColumnChoices
+from training.data.features import equal_rows_of
 from training.data.inspection import inspect_table
 from training.data.split import PARTS, split_rows
 from training.data.table import Table
@@ -131,6 +133,19 @@ def test_a_regression_with_gaps_names_and_dates_is_held_alike() -> None:
     assert table.equal_rows is not None
     assert table.equal_rows.repeated == int(frame.drop(columns="y").duplicated(keep=False).sum())
     assert shared(table) == 0
+
+
+def test_the_groups_do_not_depend_on_how_names_are_held() -> None:
+    """CSV numbers names by their first rows, Parquet by its dictionary; the same data have the same split."""
+    table = table_of(coins())
+    codes = np.array([ord(label[0]) % 3 for label in np.array(table.labels)[table.target]], dtype=np.int32)
+    number = np.array([2, 0, 1], dtype=np.int32)
+    goal = table.target.astype(np.float64)
+    one, other = (
+        equal_rows_of({**table.features, "c": names}, goal).code
+        for names in (Names(codes, ("a", "b", "c")), Names(number[codes], ("b", "c", "a")))
+    )
+    assert one.tolist() == other.tolist()
 
 
 def test_a_row_number_does_not_hide_copies() -> None:

@@ -209,7 +209,14 @@ def _mixed(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _places(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    return np.unique(hashes, return_inverse=True)[1].astype(np.int64)
+    """`(rows,)` numbers of the different hashes in the order of their first rows, which is that of the table.
+
+    The hashes' own order depends on how the table holds its names, and so would the split.
+    """
+    _, first, place = np.unique(hashes, return_index=True, return_inverse=True)
+    number = np.empty(len(first), dtype=np.int64)
+    number[np.argsort(first)] = np.arange(len(first))
+    return number[place]
 
 
 def _agreement(cells: NDArray[Any]) -> tuple[float, int]:
