@@ -205,13 +205,35 @@ def test_a_test_file_that_shares_rows_with_training_is_told_with_the_share() -> 
     table = table_of(frame, test)
     assert table.notes == (
         "30 of 80 rows (37.5%) of later have the same features as a row to train with, and 20 of them the same target "
-        "too: the test figures tell in part what was remembered.",
+        "too: the test figures tell in part what was remembered (--equal-rows together leaves such rows out of "
+        "training).",
     )
     assert table_of(frame, coins(times=1, rows=50, seed=9)).notes == ()
     split = split_rows(table_of(coins(), test), SHARES, rng=np.random.default_rng(0))
     assert len(split.test) == 80
     copies = table_of(coins(), test)
     assert not features_in(copies, split.train) & features_in(copies, split.validation)
+
+
+@pytest.mark.parametrize("role", [None, "group", "time"])
+def test_rows_that_a_test_file_shares_can_be_left_out_of_training(role: str | None) -> None:
+    train, test = coins(times=1, rows=200), coins(times=1, rows=50, seed=9)
+    test = pd.concat([train.iloc[20:50], test])
+    roles = {}
+    if role is not None:
+        train["r"], test["r"] = np.arange(200) // 2, 1000 + np.arange(80)
+        roles = {role: "r"}
+    table = table_of(train, test, equal_rows="together", **roles)
+    assert "too: 30 rows are left out of training." in table.notes[-1]
+    split = split_rows(table, SHARES, rng=np.random.default_rng(0))
+    assert sorted(np.concatenate([split.train, split.validation])) == [*range(20), *range(50, 200)]
+    assert split.by == (role or "chance")
+    assert sorted(split.test) == list(range(200, 280))
+    if role is None:
+        model = fit_table(table, TrainConfig(**TINY))
+        assert model.metrics["test"]["rows"] == 80
+        with pytest.raises(DataError, match="every row to train with has the features of a test row"):
+            split_rows(table_of(train, train, equal_rows="together"), SHARES, rng=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("role", ["group", "time"])

@@ -48,8 +48,9 @@ def add_table(parser: argparse.ArgumentParser) -> None:
         "--equal-rows",
         choices=("auto", "together", "scatter"),
         default="auto",
-        help="rows of equal features: together keeps them in one part of the split, scatter divides them by chance, "
-        "auto keeps them together unless so few different values make them likely (default: %(default)s)",
+        help="rows of equal features: together keeps them in one part of the split, and leaves out of training those "
+        "that a --test file has too; scatter divides them by chance; auto keeps them together unless so few different "
+        "values make them likely (default: %(default)s)",
     )
     table.add_argument("--weight", metavar="COLUMN", help="how much each row counts; no feature then")
     table.add_argument("--group", metavar="COLUMN", help="rows that are equal in it go to one part; no feature then")

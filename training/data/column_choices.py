@@ -41,8 +41,9 @@ class ColumnChoices:
         examples: example rows that the model and its report show: `typical` ones, which are made up, or `rows` of the
             table.
         drop_rare_classes: whether rows of classes that have too few to be split are left out rather than refused.
-        equal_rows: what a split by chance does with rows of equal features: `together` keeps them in one part,
-            `scatter` does not look at them; `auto` keeps them together unless they are likely to be equal by chance.
+        equal_rows: what a split by chance does with rows of equal features: `together` keeps them in one part, and
+            leaves out of training those of a test file; `scatter` does not look at them; `auto` keeps them together
+            unless they are likely to be equal by chance, and leaves none out.
 
     Raises:
         DataError: choices that are none, or that contradict each other.

@@ -7,7 +7,7 @@ to be predicted will be equal to known ones too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ class EqualRows:
     @property
     def distinct(self) -> int:
         """Number of different rows, by their features."""
-        return int(self.code.max()) + 1
+        return int(np.count_nonzero(np.bincount(self.code)))
 
     def different(self) -> NDArray[np.int64]:
         """Numbers of the rows without copies of earlier ones; all rows where equal ones are likely by chance."""
@@ -75,6 +75,10 @@ class EqualRows:
         if choices.equal_rows != "auto":
             return choices.equal_rows == "together" and self.repeated > 0
         return self.repeated > 0 and not self.is_likely and self.distinct >= MIN_DISTINCT
+
+    def of(self, rows: NDArray[np.int64]) -> EqualRows:
+        """The equal ones of some rows."""
+        return replace(self, code=self.code[rows], with_target=self.with_target[rows])
 
     def known(self, rows: NDArray[np.int64], train: NDArray[np.int64]) -> tuple[int, int]:
         """Number of some rows whose features a training row has too, and of those whose target is the same as well."""
@@ -158,9 +162,16 @@ def equal_rows_note(equal: EqualRows, choices: ColumnChoices, *, test_rows: int 
         known, identical = equal.known(np.arange(rows - test_rows, rows), np.arange(rows - test_rows))
         if not known:
             return None
-        return (
+        share = (
             f"{shown_share(known, test_rows)} of {test} have the same features as a row to train with{aside}, and "
-            f"{identical:,} of them the same target too: the test figures tell in part what was remembered."
+            f"{identical:,} of them the same target too"
+        )
+        if choices.equal_rows == "together":
+            left_out = int(np.isin(equal.code[:-test_rows], equal.code[-test_rows:]).sum())
+            return f"{share}: {left_out:,} rows are left out of training."
+        return (
+            f"{share}: the test figures tell in part what was remembered (--equal-rows together leaves such rows out "
+            "of training)."
         )
     if equal.repeated <= TOLD_ROWS or equal.repeated < TOLD_SHARE * rows:
         return None

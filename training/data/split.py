@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -70,10 +70,11 @@ def split_rows(table: TrainingTable, shares: Shares, *, rng: np.random.Generator
     """Divides the rows into the three parts: by the table's groups or times where it has them, else by chance.
 
     By chance, each class of a classification is divided in the same shares; rows that are copies of one another stay
-    together (`equal_rows`). Groups are dealt out whole, so that the
-    parts and the classes in them come as near to the shares as groups allow. By time, rows of one moment stay together.
-    Where the table has a test part of its own (`test_rows`), that is the test part, and the other rows are divided
-    between training and validation in the proportion of their shares.
+    together (`equal_rows`). Groups are dealt out whole, so that the parts and the classes in them come as near to the
+    shares as groups allow. By time, rows of one moment stay together. Where the table has a test part of its own
+    (`test_rows`), that is the test part, and the other rows are divided between training and validation in the
+    proportion of their shares. Rows that are equal to one of it are in no part where the choices keep equal rows
+    together.
 
     Args:
         table: the rows to split.
@@ -84,22 +85,54 @@ def split_rows(table: TrainingTable, shares: Shares, *, rng: np.random.Generator
         DataError: too few rows, of a class or in all; too few groups, moments or different rows; a class that the
             training part lacks.
     """
-    rows = np.arange(table.rows - table.test_rows, dtype=np.int64)
+    rows = _divided_rows(table)
     given = np.array(shares if not table.test_rows else (shares[0], shares[1]))
     given = given / given.sum()
     by: SplitBy = "chance" if table.group is None and table.time is None else "group" if table.time is None else "time"
-    if table.group is not None:
-        parts = _by_group(table, table.group[rows], given, rng)
-    elif table.time is not None:
-        parts = _by_time(table.time[rows], given)
+    divided = table if len(rows) == table.rows else _some_rows(table, rows)
+    places = np.arange(len(rows), dtype=np.int64)
+    if divided.group is not None:
+        parts = _by_group(divided, divided.group, given, rng)
+    elif divided.time is not None:
+        parts = _by_time(divided.time, given)
     else:
-        parts = _by_chance(table, rows, given, rng)
+        parts = _by_chance(divided, places, given, rng)
     if by != "chance":
-        _check_classes(table, parts[0], by)
+        _check_classes(divided, parts[0], by)
+    parts = [rows[part] for part in parts]
     if table.test_rows:
-        parts.append(np.arange(len(rows), table.rows, dtype=np.int64))
+        parts.append(np.arange(table.rows - table.test_rows, table.rows, dtype=np.int64))
     train, validation, test = (rng.permutation(part).astype(np.int64) for part in parts)
     return Split(train=train, validation=validation, test=test, by=by, has_test_file=table.test_rows > 0)
+
+
+def _divided_rows(table: TrainingTable) -> Rows:
+    """Numbers of the rows that are not the test part already, nor may be in another for its sake."""
+    count = table.rows - table.test_rows
+    rows = np.arange(count, dtype=np.int64)
+    if table.equal_rows is None or not table.test_rows or table.choices.equal_rows != "together":
+        return rows
+    code = table.equal_rows.code
+    rows = rows[~np.isin(code[:count], code[count:])]
+    if not len(rows):
+        raise DataError(
+            "every row to train with has the features of a test row, and would be left out (--equal-rows together): "
+            "name another test file (--test)."
+        )
+    return rows
+
+
+def _some_rows(table: TrainingTable, rows: Rows) -> TrainingTable:
+    """What a split looks at of some rows of a table; its features are those of all."""
+    equal = table.equal_rows
+    return replace(
+        table,
+        target=table.target[rows],
+        group=None if table.group is None else table.group[rows],
+        time=None if table.time is None else table.time[rows],
+        equal_rows=None if equal is None else equal.of(rows),
+        test_rows=0,
+    )
 
 
 def rare_class(label: str, called: str, rows: int, *, parts: int) -> str:
