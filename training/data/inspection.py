@@ -18,7 +18,7 @@ from models.names import Names
 from training.data.class_codes import class_codes_note
 from training.data.column_choices import ColumnChoices
 from training.data.column_facts import ColumnFacts, described, facts_of
-from training.data.equal_rows import RowHashes, equal_rows_note
+from training.data.equal_rows import EqualRows, RowHashes, equal_rows_note
 from training.data.leaks import LeakSearch, leak_remark
 from training.data.preprocessing import Scaling
 from training.data.raw_column import RawColumn
@@ -128,9 +128,7 @@ def inspect_table(
             facts[name] = facts_of(RawColumn(table, name), choices, leaks, hashes, seen, scaling, max_one_hot)
     if goal is not None and leaks is not None:
         equal = hashes.equal_rows(goal)
-        for name, leak in leaks.found(equal).items():
-            remark = leak_remark(name, leak, can_drop=candidates > 1)
-            facts[name] = replace(facts[name], remarks=(*facts[name].remarks, remark))
+        _add_leaks(facts, leaks, equal)
         notes += filter(None, [equal_rows_note(equal, choices)])
     if target is not None and goal is not None and not any(column.role == "feature" for column in facts.values()):
         notes.append(f"There is no column to learn from beside the target {target!r}.")
@@ -153,6 +151,13 @@ def inspect_table(
         shared = equal_rows_note(read.equal_rows, choices, test_rows=read.test_rows, test=test.source)
         notes += filter(None, [shared])
     return replace(inspection, notes=tuple(notes))
+
+
+def _add_leaks(facts: dict[str, ColumnFacts], leaks: LeakSearch, equal: EqualRows) -> None:
+    """Adds a remark to the columns that know the target."""
+    for name, leak in leaks.found(equal).items():
+        remark = leak_remark(name, leak, can_drop=leaks.columns > 1)
+        facts[name] = replace(facts[name], remarks=(*facts[name].remarks, remark))
 
 
 def _without_rare_classes(

@@ -6,6 +6,7 @@ What cannot be learned from is refused, in one sentence that names the column, a
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from models.names import Names
 from training.data.class_codes import MAX_NUMBERED_CLASSES, class_codes_note, is_numbered_classes
 from training.data.class_labels import Classes, read_classes, read_same_classes
 from training.data.column_choices import ColumnChoices
-from training.data.equal_rows import equal_rows_note
+from training.data.equal_rows import EqualRows, equal_rows_note
 from training.data.features import as_kind, equal_rows_of, read_features, read_same_features
 from training.data.leaks import leak_notes
 from training.data.raw_column import RawColumn
@@ -28,7 +29,7 @@ from training.data.row_roles import check_groups_apart, check_times_apart, read_
 from training.data.split import MIN_CLASS_ROWS
 from training.data.table import Table
 from training.data.training_table import TrainingTable
-from training.data.values import joined, joined_names, kind_of
+from training.data.values import Values, joined, joined_names, kind_of
 
 __all__ = ["MAX_NUMBERED_CLASSES", "read_training_table"]
 
@@ -80,13 +81,9 @@ def read_training_table(
     features = read_features([RawColumn(table, column) for column in names], choices, notes, date_forms)
     if not features:
         raise DataError(f"{table.source} has no column to learn from beside the target {target!r}: {' '.join(notes)}")
-    goal = values if classes is None else Names(values.astype(np.int32), classes.labels)
-    if classes is None and task is None and (note := class_codes_note(target, values)):
-        notes.append(note)
-    equal = equal_rows_of(features, goal)
-    notes += leak_notes(features, goal, equal)
-    if note := equal_rows_note(equal, choices):
-        notes.append(note)
+    if classes is None and task is None:
+        notes += filter(None, [class_codes_note(target, values)])
+    equal = _look_for_copies(features, _goal(values, () if classes is None else classes.labels), choices, notes)
     roles = {role: RawColumn(table, column, role) for role, column in choices.roles.items()}
     time = _read_time(roles["time"], choices, date_forms, notes) if "time" in roles else None
     read = TrainingTable(
@@ -114,6 +111,21 @@ def _read_time(column: RawColumn, choices: ColumnChoices, date_forms: dict[str, 
         date_forms[column.name] = column.date_form
         notes += [] if column.remark is None else [f"Column {column.name!r} {column.remark}"]
     return time
+
+
+def _goal(values: NDArray[Any], labels: tuple[str, ...]) -> Values:
+    """The target as a column: names where it has classes."""
+    return Names(values.astype(np.int32), labels) if labels else values
+
+
+def _look_for_copies(
+    features: Mapping[str, Values], goal: Values, choices: ColumnChoices, notes: list[str]
+) -> EqualRows:
+    """The equal rows; what there is to say of them, and of features that were made from the target, goes to `notes`."""
+    equal = equal_rows_of(features, goal)
+    notes += leak_notes(features, goal, equal)
+    notes += filter(None, [equal_rows_note(equal, choices)])
+    return equal
 
 
 def check_choices(table: Table, target: str, choices: ColumnChoices) -> None:
@@ -287,10 +299,8 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
         target=np.concatenate((train.target, _same_target(RawColumn(test, train.target_name, "target"), train))),
         test_rows=test.rows,
     )
-    goal = Names(joint.target.astype(np.int32), joint.labels) if joint.labels else joint.target
-    equal = equal_rows_of(joint.features, goal)
-    if note := equal_rows_note(equal, choices, test_rows=test.rows, test=test.source):
-        notes.append(note)
+    equal = equal_rows_of(joint.features, _goal(joint.target, joint.labels))
+    notes += filter(None, [equal_rows_note(equal, choices, test_rows=test.rows, test=test.source)])
     joint = replace(joint, equal_rows=equal, notes=tuple(notes))
     if train.weight is not None and choices.weight is not None:
         weight = read_weight(RawColumn(test, choices.weight, "weight"))
