@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from models.cell_text import bare
-from models.cells import listed
+from models.cells import listed, shown
 from models.columns import NumericColumn
 from models.encoding import RowEncoder
 from models.errors import Fault, RowError
@@ -30,6 +30,8 @@ _SPACE_STEP = 1 << 14  # lines that hold nothing, passed over in one step
 
 _PLAIN = frozenset("0123456789+-.eE")
 # The numbers that training reads in a CSV file: Python's own parser takes `1_000` and `nan`, too.
+# Where semicolons divide cells, a point may divide thousands: 8.180 is 8180 in one country and 8.18 in another.
+_DOUBTFUL = re.compile(r"\s*[+-]?[1-9]\d{0,2}(\.\d{3})+\s*", re.ASCII)
 _NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|infinity)", re.ASCII | re.IGNORECASE)
 
 
@@ -54,6 +56,9 @@ class CsvRequest:
         self._encoder = encoder
         self._is_numeric = [isinstance(column, NumericColumn) for column in encoder.schema.columns]
         self._row = 0  # rows read so far
+        self._header_names: Sequence[str] = ()
+        self._doubts_points = False
+        self._with_points: set[int] = set()  # places of columns whose cells have shown a decimal point
 
     def slices(self) -> Iterator[list[Any] | None]:
         """Gives the rows in their order; None where time was spent on something else.
@@ -63,7 +68,9 @@ class CsvRequest:
             RowError: rows that have another number of cells than the first line.
         """
         delimiter, names = yield from self._header()
+        self._header_names = names
         places = self._places(names)
+        self._doubts_points = delimiter == ";"
         rows: list[list[str]] = []
         begun = self.at
         try:
@@ -117,11 +124,27 @@ class CsvRequest:
     def _taken(self, rows: list[list[str]], places: Sequence[int]) -> list[Any]:
         """Returns rows in the model's order, their numbers read."""
         columns = list(zip(*rows, strict=True))
+        if self._doubts_points:
+            self._check_points(
+                [place for place, is_numeric in zip(places, self._is_numeric, strict=True) if is_numeric], columns
+            )
         cells = [
             _numbers(columns[place]) if is_numeric else columns[place]
             for place, is_numeric in zip(places, self._is_numeric, strict=True)
         ]
         return list(map(list, zip(*cells, strict=True)))
+
+    def _check_points(self, places: Sequence[int], columns: Sequence[Sequence[str]]) -> None:
+        """Refuses numbers whose point may divide thousands, in columns that have shown no decimal point so far."""
+        for place in places:
+            if place in self._with_points:
+                continue
+            dotted = [cell for cell in columns[place] if "." in cell]
+            if any(not _DOUBTFUL.fullmatch(cell) for cell in dotted):
+                self._with_points.add(place)
+            elif dotted:
+                row, name = columns[place].index(dotted[0]), self._encoder.find_name(self._header_names[place])
+                raise RowError([Fault(self._row + row, name, _doubt(dotted[0]))])
 
     def _lines(self) -> Iterator[str]:
         """Gives the lines from here on, with their ends."""
@@ -146,6 +169,16 @@ class CsvRequest:
 
     def _not_csv(self, reason: str) -> Problem:
         return invalid_request(f"The body is not CSV: line {max(self._line, 1)}: {reason}.")
+
+
+def _doubt(cell: str) -> str:
+    """Says what a number with points may mean."""
+    whole = bare(cell).replace(".", "")
+    other = f" or {float(cell):g}" if cell.count(".") == 1 else ""
+    return (
+        f"{shown(cell)} may mean {whole}{other} where semicolons divide cells: divide them by commas, and write "
+        "numbers without thousands marks"
+    )
 
 
 def _numbers(cells: Sequence[str]) -> Sequence[float | str]:

@@ -21,7 +21,7 @@ from training.data.cells import categories_of, dates_in, encoded, iso_text, mome
 from training.data.column_choices import ColumnChoices
 from training.data.date_columns import DateTexts, option
 from training.data.missing_remarks import extreme_values, gap_names, missing_option
-from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps
+from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps, stands_for_missing
 from training.data.number_dates import form_of_numbers, forms_for
 from training.data.number_texts import PLAIN, Marks, numbers_in, plain_numbers_in
 from training.data.table import Table
@@ -33,6 +33,9 @@ from training.data.values import Values
 _LEAST_STEPS = 16
 # From this share of numbers on, words in a typed table's column of texts are worth a remark.
 _MANY_NUMBERS = 0.5
+
+# Texts without a digit that are looked at where dates are looked for; more of them are no texts for missing.
+_MOST_GAP_TEXTS = 20
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -277,7 +280,7 @@ class RawColumn:
 
     def _find_form(self, *, forced: bool) -> None:
         """Finds a form other than ISO 8601 for texts, where they have one."""
-        codes, texts = encoded(self.cells)
+        codes, texts = _without_gap_texts(*encoded(self.cells))
         present = int((codes >= 0).sum())
         is_iso = np.append(dates_in(texts)[1], False)[codes]
         if not present or is_iso.sum() >= SHARE_OF_A_KIND * present:
@@ -483,6 +486,13 @@ class RawColumn:
             f"{self.called} holds {self.cells.type}, which is neither numbers nor names nor dates: "
             f"convert it, or {remedy}."
         )
+
+
+def _without_gap_texts(codes: NDArray[np.int32], texts: pa.Array) -> tuple[NDArray[np.int32], pa.Array]:
+    """The places of cells in their texts, -1 also for texts without a digit that stand for missing, such as `?`."""
+    without_digit = np.flatnonzero(~pc.match_substring_regex(texts, "[0-9]").to_numpy(zero_copy_only=False))
+    gaps = [i for i in without_digit[:_MOST_GAP_TEXTS].tolist() if stands_for_missing(texts[i].as_py())]
+    return np.where(np.isin(codes, gaps), np.int32(MISSING), codes), texts
 
 
 def _is_whole_beside_gaps(numbers: NDArray[np.float64]) -> bool:

@@ -144,6 +144,19 @@ def test_numbers_are_those_that_training_reads(cell: str) -> None:
             read(body)
 
 
+def test_a_point_that_may_divide_thousands_is_refused_and_not_guessed() -> None:
+    head = "size;año;city;flag;day\n"
+    with pytest.raises(RowError) as refusal:
+        read(f"{head}1;2000;Köln;true;\n8.180;2000;Köln;true;\n".encode())
+    [fault] = refusal.value.faults
+    assert (fault.row, fault.column) == (1, "size")
+    assert '"8.180" may mean 8180 or 8.18' in fault.message
+    decimal = f"{head}1.5;2000;Köln;true;\n8.180;2000;Köln;true;\n0.125;2000;Köln;true;\n"
+    expected = ENCODER.encode([[size, 2000, "Köln", True, None] for size in (1.5, 8.18, 0.125)])
+    assert read(decimal.encode())[0] == expected, "the column shows a decimal point"
+    assert read(decimal.replace(";", ",").encode())[0] == expected
+
+
 def test_more_rows_than_allowed_are_refused_while_they_are_read() -> None:
     body = make_table(3000).to_csv(index=False).encode()
     with pytest.raises(Problem, match=r".*") as refusal:
