@@ -213,8 +213,8 @@ def test_stopping_on_request_keeps_the_best_so_far():
     ("arguments", "error", "message"),
     [
         ({"source": "iriss"}, DataError, "neither a file"),
-        ({"source": "table.xlsx"}, DataError, "neither a file"),
-        ({"source": 42}, DataError, "a int is no table"),
+        ({"source": "table.xlsx"}, DataError, "there is no file table.xlsx"),
+        ({"source": 42}, DataError, "'int' is not a table"),
         ({"source": "nowhere.csv", "target": "y"}, DataError, "there is no file nowhere.csv"),
         ({"source": "nowhere.parquet", "target": "y"}, DataError, "there is no file nowhere.parquet"),
         ({"source": "iris", "name": "../iris"}, InvalidName, "is not a model name"),
@@ -241,9 +241,10 @@ def test_a_file_without_a_target_lists_the_columns(tmp_path):
 
 
 def test_an_unknown_type_and_a_damaged_parquet_are_refused(tmp_path):
-    (tmp_path / "table.xlsx").write_bytes(b"PK")
-    with pytest.raises(DataError, match="of a type that is not read"):
-        fit(tmp_path / "table.xlsx", target="y")
+    for name, message in (("table.xlsx", "is an Excel workbook, which is not read"), ("table.md", "of a type that is")):
+        (tmp_path / name).write_bytes(b"PK")
+        with pytest.raises(DataError, match=message):
+            fit(tmp_path / name, target="y")
     flowers().to_parquet(tmp_path / "whole.parquet")
     content = (tmp_path / "whole.parquet").read_bytes()
     for damaged in (b"", b"garbage", content[:-20], content[:100] + content[200:]):
