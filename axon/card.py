@@ -84,13 +84,14 @@ def headline(task: str, metrics: Mapping[str, Mapping[str, Any]]) -> str:
     return f"test {name} {value:.4f}" if isinstance(value, int | float) else ""
 
 
-def model_card(checkpoint: Checkpoint, reference: str, next_lines: Sequence[str]) -> str:
+def model_card(checkpoint: Checkpoint, reference: str, next_lines: Sequence[str], *, notes: Sequence[str] = ()) -> str:
     """Returns a card as HTML: figures of the test part, the learning curve, and lines of code to go on with.
 
     Args:
         checkpoint: the model.
         reference: what the model is called.
         next_lines: lines of code.
+        notes: sentences that the user should read.
     """
     # Imported here: charts come with training, which a machine that only serves does not have.
     from training.reporting import page
@@ -115,6 +116,7 @@ def model_card(checkpoint: Checkpoint, reference: str, next_lines: Sequence[str]
             f"<h3>{escape(reference)}</h3>",
             page.paragraph(about, faint=True),
             page.tiles(shown),
+            page.notes(notes),
             *(chart.to_svg() for chart in charts),
             f"<p>What next:</p><pre>{escape(code)}</pre>",
         ]

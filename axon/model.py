@@ -31,6 +31,7 @@ class Model:
 
     Attributes:
         checkpoint: tensors, columns and figures of the model.
+        notes: sentences that the user should read; a checkpoint does not keep them.
         reference: `NAME@VERSION`; the name alone before the model is published.
         path: the published checkpoint's file; None before the model is published.
     """
@@ -46,6 +47,7 @@ class Model:
         self.checkpoint = checkpoint
         self.reference = reference
         self.path = path
+        self.notes: tuple[str, ...] = ()
         self._answerer = Answerer(checkpoint)
 
     @property
@@ -136,4 +138,4 @@ class Model:
 
     def _repr_html_(self) -> str:
         """What a notebook shows of the model: its figures, how it learned, and what to do next."""
-        return model_card(self.checkpoint, self.reference, self._next())
+        return model_card(self.checkpoint, self.reference, self._next(), notes=self.notes)

@@ -17,7 +17,6 @@ class TrainedModel(Model):
 
     Attributes:
         fitted: the run: its table, its split, its history.
-        notes: sentences that the user should read.
     """
 
     def __init__(self, fitted: FittedModel) -> None:

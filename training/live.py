@@ -23,7 +23,7 @@ def draws_bars(console: Console, environment: Mapping[str, str] = os.environ) ->
         environment: variables of the process. NO_COLOR asks for plain text, and CI systems set CI: their logs keep each
             state of a bar.
     """
-    plain = any(environment.get(name) for name in ("NO_COLOR", "CI"))
+    plain = bool(environment.get("NO_COLOR")) or environment.get("CI", "").lower() not in ("", "0", "false")
     return console.is_terminal and not console.is_dumb_terminal and not plain
 
 

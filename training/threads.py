@@ -26,6 +26,7 @@ SHARED_FROM = 300_000_000
 _PRODUCTS = 3  # of each Linear in a step: the output, the gradient of the weights, the gradient of the input
 _WORTH = 0.85  # of the time with fewer threads: twice the CPUs for less than that gain is waste
 _TRIAL_SECONDS = 0.15  # for one number of threads
+_TRIAL_NUMBERS = 20_000_000  # that a trial multiplies at most: 80 MB
 _MOST = 64
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -66,7 +67,9 @@ def choose_threads(
     """
     if asked is not None:
         return ThreadChoice(number=asked, reason=", as asked")
-    if not can_share or step_multiply_adds(architecture, batch_rows) < SHARED_FROM:
+    if not can_share:
+        return ThreadChoice(number=1, reason=": torch's CPU threads have no part in its steps")
+    if step_multiply_adds(architecture, batch_rows) < SHARED_FROM:
         return ThreadChoice(number=1, reason=": its steps are too small to share (--threads N takes more)")
     allowed = _allowed_by_environment()
     if allowed == 1:
@@ -106,11 +109,10 @@ def fastest(architecture: MLPConfig, batch_rows: int, numbers: list[int]) -> int
 
     pairs = [(layer.in_features, layer.out_features) for layer in architecture.layers() if layer.type == "Linear"]
     members = architecture.members
+    # Of a vast batch a part will do: all are shared out alike.
+    rows = min(batch_rows, max(_TRIAL_NUMBERS // (members * sum(map(sum, pairs))), 32))
     # Ones: what they are makes no difference to the time, and no generator of random numbers is moved on.
-    data = [
-        (torch.ones(members, batch_rows, n), torch.ones(members, n, m), torch.ones(members, batch_rows, m))
-        for n, m in pairs
-    ]
+    data = [(torch.ones(members, rows, n), torch.ones(members, n, m), torch.ones(members, rows, m)) for n, m in pairs]
 
     def step() -> None:
         for x, w, gradient in data:

@@ -165,10 +165,12 @@ def test_what_a_notebook_shows(model):
 
 def test_markup_in_names_is_shown_and_not_obeyed(tmp_path):
     name = "<b>x</b> [/kg]"
-    frame = pd.DataFrame({"a": range(40), name: [0.5, 1.5] * 20})
+    frame = pd.DataFrame({"a": range(40), "c": 1, name: [0.5, 1.5] * 20})
     model = axon.fit(frame, target=name, name="kilo", epochs=1, hidden_sizes=(2,), progress=False)
     assert "<b>x</b>" not in model._repr_html_()
     assert "&lt;b&gt;x" in model._repr_html_()
+    assert model.notes
+    assert model.notes[0][:20] in model._repr_html_().replace("&#x27;", "'")  # the card tells what `fit` prints
     assert "<b>x</b>" not in model.report().html
     model.publish(tmp_path)
     loaded = axon.load("kilo", tmp_path)

@@ -179,6 +179,7 @@ def test_who_gets_a_bar():
     assert draws_bars(terminal, {})
     assert not draws_bars(terminal, {"NO_COLOR": "1"})
     assert not draws_bars(terminal, {"CI": "true"})
+    assert draws_bars(terminal, {"CI": "false"})
     assert draws_bars(terminal, {"NO_COLOR": ""})  # https://no-color.org: not an empty string
     assert not draws_bars(Console(file=StringIO()), {})
 
