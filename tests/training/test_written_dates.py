@@ -105,6 +105,17 @@ class TestFound:
         assert served(schema, [None, "16/02/2024", " ", "15/02/2024"], 4) != matrix.tobytes()
         assert served(schema, texts, 1) == served(schema, [texts[0], None, texts[2], None], 4) == matrix.tobytes()
 
+    @pytest.mark.parametrize(
+        ("form", "gap"),
+        [("%Y-%m-%d %H:%M:%S", "0000-00-00 00:00:00"), ("%Y-%m-%d", r"\N"), ("%d/%m/%Y", "?"), ("%b %d, %Y", "-")],
+    )
+    def test_what_stands_for_missing_among_dates_is_a_gap_with_a_note(self, form, gap):
+        table = table_of([gap if i % 4 == 0 else day.strftime(form) for i, day in enumerate(DAYS)])
+        assert kinds(table)["x"] == "date"
+        assert table.missing("x").sum() == 10
+        assert any(f"{gap!r} as missing" in note for note in table.notes)
+        assert table.features["x"][1].item() == DAYS[1].normalize().to_pydatetime()
+
     def test_another_column_tells_of_day_and_month(self, read_text):
         rows = [f"{13 + i}/02/1990,0{i + 1}/03/2024,{i % 2}" for i in range(9)]
         table = read_text("born,joined,y\n" + "\n".join(rows) + "\n")

@@ -26,6 +26,8 @@ _WORDS = (
 _FILL = re.compile(r"-9{1,8}(\.0+)?|9{3,8}(\.0+)?")
 _KNOWN = frozenset(_WORDS.split()) | frozenset(
     (
+        "0000-00-00",  # MySQL's zero date
+        "0000-00-00 00:00:00",
         "not available",
         "not applicable",
         "no data",
