@@ -12,18 +12,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.cell_text import NoCategory, category_of
-from models.date_forms import ISO, NUMBER_FORMS, is_number_form
+from models.date_forms import ISO, NUMBER_FORMS
 from models.date_numbers import moments_of_numbers
 from models.errors import DataError
 from models.names import MISSING, Names
 from training.data.arrow_types import is_plain
-from training.data.cells import categories_of, dates_in, encoded, iso_text, moments_of, names_of, values_of
+from training.data.cells import categories_of, dates_in, encoded, moments_of, names_of, values_of
 from training.data.column_choices import ColumnChoices
-from training.data.date_columns import DateTexts, option
+from training.data.date_reading import DateReading
 from training.data.missing_remarks import extreme_values, gap_names, missing_option
-from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps, stands_for_missing
-from training.data.number_dates import form_of_numbers, forms_for
-from training.data.number_texts import PLAIN, Marks, numbers_in, plain_numbers_in
+from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps
+from training.data.number_dates import form_of_numbers
+from training.data.number_texts import PLAIN, Marks, numbers_in
 from training.data.table import Table
 from training.data.text_numbers import SHARE_OF_A_KIND, TextNumbers, reading_remark
 from training.data.typed_options import typed
@@ -34,8 +34,7 @@ _LEAST_STEPS = 16
 # From this share of numbers on, words in a typed table's column of texts are worth a remark.
 _MANY_NUMBERS = 0.5
 
-# Texts without a digit that are looked at where dates are looked for; more of them are no texts for missing.
-_MOST_GAP_TEXTS = 20
+_Reader = Callable[[pa.Array, str], tuple[NDArray[np.datetime64], NDArray[np.bool_]]]
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -258,95 +257,28 @@ class RawColumn:
                 row = int(is_outside.argmax())
                 raise DataError(f"{self.called}: the date at {self.at(row)} is outside the years 1 to 9999.")
             return dates
-        if forced and (numbers := self._all_numbers()) is not None:
-            return self._forced_dates(numbers, form)
+        reading = DateReading(
+            name=self.name, called=self.called, table=self._table, cells=self.cells, marks=self.marks, at=self.at
+        )
+        if forced and (numbers := reading.numbers()) is not None:
+            dates, found, self.date_form = reading.read_numbers(numbers, form)
+            self.remark = None if found is None else found.remark
+            return dates
         if not pa.types.is_dictionary(self.cells.type):
             if forced:
-                raise self._of_no_date()
+                raise reading.of_no_date()
             return None
+        read: _Reader = dates_in
+        if form is None and (found := reading.find_form(forced=forced, share=SHARE_OF_A_KIND)) is not None:
+            form, self.remark = found.form, found.remark
+            self.date_form = form
+            read = reading.read_texts if form in NUMBER_FORMS else dates_in
+        elif form is not None:
+            self.date_form, read = (None if form == ISO else form), reading.read_texts
         if form is None:
-            self._find_form(forced=forced)
-            found = self.date_form
-            if found is None:
-                return self._read(dates_in, kind="date", forced=forced, remedy=remedy)
-            read = self._dates_of if found in NUMBER_FORMS else dates_in
-            return self._read(
-                lambda texts: read(texts, found), kind=f"date of the form {found}", forced=forced, remedy=remedy
-            )
-        self.date_form = None if form == ISO else form
-        return self._read(
-            lambda texts: self._dates_of(texts, form), kind=f"date of the form {form}", forced=True, remedy=remedy
-        )
-
-    def _find_form(self, *, forced: bool) -> None:
-        """Finds a form other than ISO 8601 for texts, where they have one."""
-        codes, texts = _without_gap_texts(*encoded(self.cells))
-        present = int((codes >= 0).sum())
-        is_iso = np.append(dates_in(texts)[1], False)[codes]
-        if not present or is_iso.sum() >= SHARE_OF_A_KIND * present:
-            return
-        is_strict = not (self._table.text or forced)
-        others = {name: cells for name, cells in self._table.columns.items() if name != self.name}
-        column = DateTexts(
-            name=self.name,
-            called=self.called,
-            codes=codes,
-            texts=texts,
-            at=self.at,
-            other_columns=lambda: others,
-        )
-        if found := column.find(1.0 if is_strict else SHARE_OF_A_KIND):
-            self.date_form, self.remark = found.form, found.remark
-        elif is_strict and (numbers := self._all_numbers()) is not None:
-            form, remark = form_of_numbers(self.name, numbers)
-            self.date_form, self.remark = form, remark if form is not None else None
-
-    def _dates_of(self, texts: pa.Array, form: str) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
-        """Reads texts as serving does: those of ISO 8601, those of the form, and its numbers."""
-        dates, _ = dates_in(texts)
-        if form not in NUMBER_FORMS:
-            dates = np.where(np.isnat(dates), dates_in(texts, form)[0], dates)
-        if is_number_form(form):
-            numbers, _ = plain_numbers_in(texts, (self.marks or PLAIN).decimal)
-            dates = np.where(np.isnat(dates), moments_of_numbers(numbers, form), dates)
-        return dates, ~np.isnat(dates)
-
-    def _all_numbers(self) -> NDArray[np.float64] | None:
-        """Reads the column as numbers where each cell is one, or missing; None elsewhere."""
-        kind = self.cells.type
-        if pa.types.is_dictionary(kind):
-            codes, texts = encoded(self.cells)
-            numbers, is_number = plain_numbers_in(texts, (self.marks or PLAIN).decimal)
-            return np.append(numbers, np.nan)[codes] if is_number.all() and len(texts) else None
-        is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-        return values_of(self.cells) if is_number else None
-
-    def _forced_dates(self, numbers: NDArray[np.float64], form: str | None) -> NDArray[np.datetime64]:
-        """Reads numbers as the dates that the user says they are."""
-        if form is None:
-            forms = forms_for(numbers)
-            if len(forms) != 1:
-                raise self._of_no_date()
-            form = forms[0]
-            first = int(np.flatnonzero(~np.isnan(numbers))[0])
-            moment = iso_text(moments_of_numbers(numbers[first : first + 1], form)[0])
-            self.remark = f"holds dates of the form {form}: {numbers[first]:.15g} is read as {moment}."
-        if not is_number_form(form):
-            raise DataError(f"{self.called} holds numbers, which are no dates of the form {form}.")
-        dates = moments_of_numbers(numbers, form)
-        is_none = np.isnat(dates) & ~np.isnan(numbers)
-        if is_none.any():
-            row = int(is_none.argmax())
-            raise DataError(f"{self.called}: {numbers[row]:.15g} at {self.at(row)} is not a date of the form {form}.")
-        self.date_form = form
-        return dates
-
-    def _of_no_date(self) -> DataError:
-        held = "numbers" if pa.types.is_dictionary(self.cells.type) else self.cells.type
-        return DataError(
-            f"{self.called} holds {held}, not dates: those are written as in ISO 8601, 2024-05-31 or "
-            f"2024-05-31T13:45:00Z, or in a form that is said, such as {option(self.name, 'epoch-seconds')}."
-        )
+            return self._read(dates_in, kind="date", forced=forced, remedy=remedy)
+        kind = f"date of the form {form}"
+        return self._read(lambda texts: read(texts, form), kind=kind, forced=forced, remedy=remedy)
 
     def check_has_values(self) -> None:
         """Refuses a column that is all gaps."""
@@ -486,13 +418,6 @@ class RawColumn:
             f"{self.called} holds {self.cells.type}, which is neither numbers nor names nor dates: "
             f"convert it, or {remedy}."
         )
-
-
-def _without_gap_texts(codes: NDArray[np.int32], texts: pa.Array) -> tuple[NDArray[np.int32], pa.Array]:
-    """The places of cells in their texts, -1 also for texts without a digit that stand for missing, such as `?`."""
-    without_digit = np.flatnonzero(~pc.match_substring_regex(texts, "[0-9]").to_numpy(zero_copy_only=False))
-    gaps = [i for i in without_digit[:_MOST_GAP_TEXTS].tolist() if stands_for_missing(texts[i].as_py())]
-    return np.where(np.isin(codes, gaps), np.int32(MISSING), codes), texts
 
 
 def _is_whole_beside_gaps(numbers: NDArray[np.float64]) -> bool:
