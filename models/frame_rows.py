@@ -87,7 +87,10 @@ def _row(row: Any) -> Any:
 
 
 def _cell(cell: Any) -> Any:
-    """A cell as a JSON request would have it; what has no such form stays, and is refused by name."""
+    """A cell as a JSON request would have it; what has no such form stays, and is refused by name.
+
+    Durations and times of day are seconds, and periods the dates at which they begin, as training reads them.
+    """
     kind = type(cell)
     if kind is str or kind is int or cell is None:
         return cell
@@ -95,12 +98,27 @@ def _cell(cell: Any) -> Any:
         return float(cell) if cell == cell else None
     if kind.__name__ in _GAPS:
         return None
+    if isinstance(cell, np.datetime64 | np.timedelta64) and np.isnat(cell):
+        return None
     if isinstance(cell, np.datetime64):
-        return None if np.isnat(cell) else str(cell.astype("datetime64[us]"))
+        return str(cell.astype("datetime64[us]"))
+    if isinstance(cell, np.timedelta64):
+        return float(cell / np.timedelta64(1, "s"))
     if isinstance(cell, np.generic):
         return _cell(cell.item())
     if isinstance(cell, datetime.datetime):
         return cell.isoformat(timespec="microseconds")
     if isinstance(cell, datetime.date | uuid.UUID):
         return str(cell)
-    return float(cell) if isinstance(cell, Decimal) else cell
+    return _measured(cell)
+
+
+def _measured(cell: Any) -> Any:
+    if isinstance(cell, Decimal):
+        return float(cell)
+    if isinstance(cell, datetime.timedelta):
+        return cell.total_seconds()
+    if isinstance(cell, datetime.time):
+        return cell.hour * 3600 + cell.minute * 60 + cell.second + cell.microsecond / 1e6
+    # Periods of pandas, which need not be there.
+    return _cell(cell.to_timestamp()) if hasattr(cell, "to_timestamp") else cell
