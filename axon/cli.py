@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 EXIT_REFUSED = 2
-_SERVE = "serve the models of the store over HTTP"
+_SERVE = "serve the models of the store over HTTP"  # its line in the list of commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(given: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="axon serve",
-        description=f"{_SERVE.capitalize()}. Other settings are environment variables: `axon-serve --help` lists them.",
+        description=f"{_SERVE[0].upper()}{_SERVE[1:]}. Other settings are environment variables: `axon-serve --help` "
+        "lists them.",
         allow_abbrev=False,
     )
     parser.add_argument(
