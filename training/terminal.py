@@ -12,7 +12,7 @@ _VISIBLE = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if
 
 
 def plain_console(*, stderr: bool = False, quiet: bool = False, width: int | None = None) -> Console:
-    """A console on which no text is markup, an emoji or a command to the terminal.
+    """Makes a console on which no text is markup, an emoji or a command to the terminal.
 
     Args:
         stderr: whether it writes to standard error.
@@ -24,5 +24,5 @@ def plain_console(*, stderr: bool = False, quiet: bool = False, width: int | Non
 
 class _PlainConsole(Console):
     def render_str(self, text: str, **options: Any) -> Text:
-        """A string as rich shows it, in tables too."""
+        """Renders a string; rich calls this for the cells of tables too."""
         return super().render_str(text.translate(_VISIBLE), **options)

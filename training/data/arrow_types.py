@@ -17,7 +17,7 @@ _NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
 def plain_column(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedArray, str | None]:
-    """A column in a plain type.
+    """Turns a column into one of a plain type.
 
     Args:
         column: cells of any type.
@@ -58,7 +58,7 @@ def plain_column(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedAr
 
 
 def is_plain(kind: pa.DataType) -> bool:
-    """Whether cells of a type are numbers, truth values, dates or texts, so that each has a name."""
+    """Returns True if cells of a type are numbers, truth values, dates or texts, so that each has a name."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(
@@ -74,7 +74,7 @@ def is_plain(kind: pa.DataType) -> bool:
 
 
 def _storage(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedArray, str | None]:
-    """A column as it is stored, and the name of its extension type; None where it has none."""
+    """Returns a column as it is stored, and the name of its extension type; None for no extension."""
     if isinstance(column.type, pa.BaseExtensionType):
         kind = column.type.storage_type
         return pa.chunked_array([chunk.storage for chunk in column.chunks], kind), column.type.extension_name
@@ -83,7 +83,7 @@ def _storage(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedArray,
 
 
 def _uuid_texts(cells: pa.Array) -> pa.Array:
-    """UUIDs of 16 bytes as they are written, 8-4-4-4-12."""
+    """Writes UUIDs of 16 bytes as texts, 8-4-4-4-12."""
     missing = pc.is_null(cells).to_numpy(zero_copy_only=False)
     digits = pc.fill_null(cells, bytes(16)).cast(pa.binary()).to_pylist()
     texts = [text.hex() for text in digits]
@@ -92,7 +92,7 @@ def _uuid_texts(cells: pa.Array) -> pa.Array:
 
 
 def _periods(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedArray, str | None]:
-    """Periods of pandas as the moments at which they begin."""
+    """Turns periods of pandas into the moments at which they begin."""
     # Imported here: pandas takes half a second, and few tables have periods.
     import pandas as pd
 
@@ -108,7 +108,7 @@ def _periods(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedArray,
 
 
 def _frequency(field: pa.Field) -> str | None:
-    """The length of a column's periods, as pandas calls it."""
+    """Returns the length of a column's periods in pandas' words; None where it is not known."""
     if isinstance(field.type, pa.BaseExtensionType):
         serialized: Any = field.type.__arrow_ext_serialize__()
     else:
@@ -120,7 +120,7 @@ def _frequency(field: pa.Field) -> str | None:
 
 
 def _seconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Durations and times of day as float64 seconds."""
+    """Turns durations and times of day into float64 seconds."""
     unit = column.type.unit
     whole = column.cast(pa.int32()).cast(pa.int64()) if column.type.bit_width == 32 else column.cast(pa.int64())
     return pc.divide(whole.cast(pa.float64(), safe=False), pa.scalar(10.0**9 / _NANOSECONDS[unit]))

@@ -80,7 +80,7 @@ def read_csv(path: Path, *, delimiter: str | None = None, text_format: TextForma
 
 
 def _numbers_for_names(names: list[str], source: str) -> list[str]:
-    """A note where the first line seems to be a row; columns that are counted from 0 or 1 have been named so."""
+    """Returns a note where the first line seems to be a row; columns may be counted from 0 or 1."""
     counted = [list(map(str, range(first, first + len(names)))) for first in (0, 1)]
     if len(names) < 2 or names in counted or not all(_NUMBER.fullmatch(name) for name in names):
         return []
@@ -241,7 +241,7 @@ class _CsvFile:
 
 
 class _Lines:
-    """Lines for the csv module, which remembers those of the present record.
+    """Lines for the csv module; the object remembers those of the present record.
 
     Attributes:
         taken: number and text of each line since it was last emptied.
@@ -253,7 +253,7 @@ class _Lines:
 
     @property
     def begins(self) -> int:
-        """The line on which the present record begins."""
+        """Returns the line on which the present record begins."""
         return self.taken[0][0] if self.taken else 1
 
     def __iter__(self) -> Iterator[str]:

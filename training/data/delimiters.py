@@ -38,18 +38,18 @@ class _Sample:
     is_cut: bool
 
     def widths(self, delimiter: str) -> list[int]:
-        """The number of cells of each record; one that is cut at the end of the sample does not count."""
+        """Returns the number of cells of each record, less a last one that the sample cuts."""
         with long_cells():
             reader = csv.reader(self.lines, delimiter=delimiter, skipinitialspace=True)
             found = [len(record) for record in reader if record]
         return found[:-1] if self.is_cut and len(found) > 2 else found
 
     def is_padded(self, delimiter: str) -> bool:
-        """Whether blanks stand between a delimiter and a quote."""
+        """Returns True if blanks stand between a delimiter and a quote."""
         return any(re.search(rf'(?:^|{re.escape(delimiter)}) +"', line) for line in self.lines)
 
     def shows(self, delimiter: str) -> int:
-        """How often the first line has a delimiter outside quotes."""
+        """Returns how often the first line has a delimiter outside quotes."""
         return "".join(self.lines[0].split('"')[::2]).count(delimiter)  # every other piece is within quotes
 
 
@@ -93,7 +93,7 @@ def divided(file: TextFile) -> tuple[TextFile, str]:
 
 @contextmanager
 def long_cells() -> Iterator[None]:
-    """Within it, the csv module reads cells of any length."""
+    """Lets the csv module read cells of any length."""
     limit = csv.field_size_limit(_MOST_CELL)
     try:
         yield
@@ -102,13 +102,13 @@ def long_cells() -> Iterator[None]:
 
 
 def comment_hint(line: str) -> str:
-    """What to advise where a line looks like a comment, as the rest of a sentence; empty where it does not."""
+    """Returns the rest of a sentence with advice on a line that looks like a comment; empty for other lines."""
     mark = next((mark for mark in _COMMENTS if line.lstrip().startswith(mark)), None)
     return "" if mark is None else f"; if it is a comment, say so ({typed('--comment', mark)})"
 
 
 def _with_blanks(file: TextFile) -> TextFile | None:
-    """The file as blanks divide it; None where they do not divide its lines alike."""
+    """Returns the file divided by blanks; None where they do not divide all lines alike."""
     by_blanks = file.with_blanks_divided()
     sample = _sample_of(by_blanks)
     widths = sample.widths(DIVIDED)
@@ -123,7 +123,7 @@ def _unpadded(file: TextFile, sample: _Sample, delimiter: str) -> tuple[TextFile
 
 
 def _check_rare_delimiters(file: TextFile, sample: _Sample) -> None:
-    """Refuses a file of one column that a character divides which seldom is a delimiter.
+    """Refuses a file of one column whose lines a character divides that seldom is a delimiter.
 
     Raises:
         DataError: names the character and the option.
@@ -185,12 +185,12 @@ def _sample_of(file: TextFile) -> _Sample:
 
 
 def _commonest(widths: Sequence[int]) -> tuple[int, int]:
-    """The commonest width of more than one cell, and how many records have it."""
+    """Returns the commonest width above 1, and the number of records that have it."""
     return max(Counter(width for width in widths if width > 1).items(), key=lambda pair: pair[1], default=(0, 0))
 
 
 def _agreeing(widths: Sequence[int]) -> int:
-    """How many records have as many cells as the first, if that has more than one."""
+    """Returns the number of records as wide as the first; 0 where that has one cell."""
     return widths.count(widths[0]) if widths[0] > 1 else 0
 
 
@@ -199,7 +199,7 @@ def _shown(delimiter: str) -> str:
 
 
 def _option(delimiter: str) -> str:
-    """The option that names a delimiter, as a shell takes it."""
+    """Returns the option that names a delimiter, as a shell takes it."""
     if delimiter == DIVIDED:
         return "--delimiter tab"
     return f"--delimiter {shlex.quote(delimiter) if delimiter.isprintable() else f'${delimiter!r}'}"

@@ -60,7 +60,7 @@ _FETCH = {
 
 
 def address_refusal(source: str | Path) -> str | None:
-    """Why an address is not read, and what to do; None where a source is not an address."""
+    """Returns why an address is not read, and what to do; None for a source that is not an address."""
     text = str(source)
     match = _ADDRESS.match(text)
     if match is None:
@@ -77,7 +77,7 @@ def address_refusal(source: str | Path) -> str | None:
 
 
 def format_refusal(path: Path, bare: Path) -> str | None:
-    """Why a file of another program is not read, and what to do; None where its ending tells no such type.
+    """Returns why a file of another program is not read, and what to do; None for an ending that is not known.
 
     Args:
         path: place of the file.

@@ -48,7 +48,7 @@ class _Part:
 
 
 def is_pattern(source: str) -> bool:
-    """Whether a source is a pattern of names rather than a name."""
+    """Returns True if a source is a pattern of names rather than the name of a file."""
     return glob.has_magic(source) and not Path(source).exists()
 
 
@@ -86,7 +86,7 @@ def _place(row: int, ends: Sequence[int], parts: Sequence[_Part]) -> str:
 
 
 def _matching(pattern: str) -> tuple[Path, list[Path]]:
-    """The root of a pattern, which is what stands before its first wildcard, and the files that match."""
+    """Returns the folder before the first wildcard of a pattern, and the files that match."""
     found: list[Path] = []
     for match in glob.iglob(pattern, recursive=True):  # noqa: PTH207  # Path.glob takes no absolute pattern
         path = Path(match)
@@ -97,7 +97,7 @@ def _matching(pattern: str) -> tuple[Path, list[Path]]:
 
 
 def _files(folder: Path) -> Iterable[Path]:
-    """All files below a folder that are not hidden.
+    """Yields all files below a folder that are not hidden.
 
     Raises:
         DataError: the folder cannot be read, or has old rows among its files.
@@ -128,7 +128,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _parts(root: Path, found: Sequence[Path], called: str, notes: list[str]) -> list[_Part]:
-    """The Parquet files among those that were found.
+    """Returns the Parquet files among those that were found.
 
     Raises:
         DataError: there are none.
@@ -151,7 +151,7 @@ def _parts(root: Path, found: Sequence[Path], called: str, notes: list[str]) -> 
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a file is Parquet, by its name or by its first bytes."""
+    """Returns True if a file is Parquet by its name or by its first bytes."""
     if path.suffix.lower() in PARQUET_SUFFIXES:
         return True
     try:
@@ -176,7 +176,7 @@ def _check_keys(parts: Sequence[_Part], called: str) -> None:
 
 
 def _with_keys(part: _Part, table: pa.Table) -> pa.Table:
-    """A part with a column of texts for each of its keys.
+    """Returns a part with a column of texts for each of its keys.
 
     Raises:
         DataError: the file has a column of this name that says something else.
@@ -196,7 +196,7 @@ def _with_keys(part: _Part, table: pa.Table) -> pa.Table:
 
 
 def _typed_keys(table: pa.Table, parts: Sequence[_Part]) -> pa.Table:
-    """The keys' columns as numbers where all their values are."""
+    """Turns the columns of keys into numbers where all values are numbers."""
     for key in parts[0].keys:
         values = [value for part in parts if (value := part.keys[key]) is not None]
         kind = None
@@ -211,7 +211,7 @@ def _typed_keys(table: pa.Table, parts: Sequence[_Part]) -> pa.Table:
 
 
 def _together(parts: Sequence[_Part], tables: Sequence[pa.Table], called: str, notes: list[str]) -> pa.Table:
-    """The parts as one table; a column that some parts lack has gaps there, and a note says so.
+    """Joins the parts to one table; a column that some parts lack has gaps there, and a note says so.
 
     Raises:
         DataError: a column has types that do not go together.
@@ -240,7 +240,7 @@ def _together(parts: Sequence[_Part], tables: Sequence[pa.Table], called: str, n
 
 
 def _joint(kinds: Sequence[pa.DataType]) -> pa.DataType:
-    """The type that holds the cells of all these types, which go together."""
+    """Returns the type that holds the cells of all these types, which go together."""
     known = [kind for kind in kinds if not pa.types.is_null(_plain(kind))] or list(kinds)
     if all(kind.equals(known[0]) for kind in known):
         return known[0]
@@ -266,7 +266,7 @@ def _cast(table: pa.Table, kinds: dict[str, pa.DataType]) -> pa.Table:
 
 
 def _go_together(one: pa.DataType, other: pa.DataType) -> bool:
-    """Whether cells of two types can be one column without a cell that changes its meaning."""
+    """Returns True if cells of two types make one column in which no cell changes its meaning."""
     if one.equals(other) or pa.types.is_null(one) or pa.types.is_null(other):
         return True
     if _is_text(one):
@@ -290,7 +290,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """A path's order among others, with part.2 before part.10."""
+    """Returns a key that sorts part.2 before part.10."""
     return [
         (int(piece), "") if piece.isdecimal() and piece.isascii() else (-1, piece)
         for piece in re.split(r"([0-9]+)", str(path))

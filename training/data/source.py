@@ -47,7 +47,7 @@ def read_source(source: Any, *, text_format: TextFormat | None = None, builtin: 
 
 
 def bare_stem(path: Path) -> str:
-    """A file's name without its endings, that of a compression among them: flowers of flowers.csv.gz."""
+    """Returns a file's name without its endings, that of a compression too: flowers for flowers.csv.gz."""
     if path.suffix.lower() in COMPRESSED_SUFFIXES:
         path = path.with_suffix("")
     return path.stem

@@ -35,7 +35,7 @@ _MARKUPS = (
 
 
 def is_unicode(text: str) -> bool:
-    """Whether a text has no lone surrogate, as the names of some files have."""
+    """Returns True if a text has no lone surrogate; the names of some files have."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -56,7 +56,7 @@ def check_is_no_markup(path: Path, text: str) -> None:
 
 
 def encoding_of(path: Path, head: bytes, text_format: TextFormat) -> str:
-    """The encoding that a file's first bytes or the user tell; UTF-8 where neither does.
+    """Returns the encoding that the first bytes of a file or the user tell; UTF-8 where neither does.
 
     Raises:
         DataError: the two contradict each other, or the file looks like UTF-16 without a mark.
@@ -80,7 +80,7 @@ def encoding_of(path: Path, head: bytes, text_format: TextFormat) -> str:
 
 
 def _wide(head: bytes) -> str | None:
-    """UTF-16 without a mark, in texts that are ASCII for the most part."""
+    """Returns the name of UTF-16 where bytes look like it without a mark; texts that are mostly ASCII show it."""
     some = head[:1_024]
     zeros = (some[0::2].count(0), some[1::2].count(0))
     if len(some) < 4 or max(zeros) < len(some) // 2 * 0.8 or min(zeros) > 0:
@@ -89,7 +89,7 @@ def _wide(head: bytes) -> str | None:
 
 
 def not_text(path: Path, chunk: bytes, line: int = 1) -> DataError:
-    """The refusal of a file of bytes.
+    """Returns the refusal of a file that is not a text.
 
     Args:
         path: place of the file.
@@ -105,7 +105,7 @@ def not_text(path: Path, chunk: bytes, line: int = 1) -> DataError:
 def not_encoded(
     path: Path, chunk: bytes, error: UnicodeDecodeError, lines: int, encoding: str, text_format: TextFormat
 ) -> DataError:
-    """The refusal of a byte that an encoding does not have, with what Windows' encoding makes of the word."""
+    """Returns the refusal of a byte that an encoding does not have, with the word as Windows' encoding reads it."""
     if b"\0" in chunk and not encoding.startswith(("utf-16", "utf-32")):
         return not_text(path, chunk)
     line = lines + error.object.count(b"\n", 0, error.start)
@@ -126,7 +126,7 @@ def not_encoded(
 
 
 def _word_around(data: bytes, at: int) -> str:
-    """The word that a byte stands in, as cp1252 has it."""
+    """Returns the word around a byte as cp1252 reads it."""
     before = re.split(rb"[\s,;|\"]", data[max(at - 20, 0) : at])[-1]
     after = re.split(rb"[\s,;|\"]", data[at : at + 20])[0]
     return (before + after).decode("cp1252", errors="replace")

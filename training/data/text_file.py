@@ -73,19 +73,19 @@ class TextFile:
     notes: tuple[str, ...] = ()
 
     def with_blanks_divided(self, *, lacks_name: bool = False) -> TextFile:
-        """The same file, with tabs in the place of runs of blanks."""
+        """Returns the same file with tabs in the place of runs of blanks."""
         return replace(self, divides_blanks=True, lacks_name=lacks_name)
 
     def with_blanks_before_quotes_cut(self, delimiter: str) -> TextFile:
-        """The same file, in which `, "x, y"` is the quoted cell that was meant."""
+        """Returns the same file without the blanks between a delimiter and a quote, as in `, "x, y"`."""
         return replace(self, padded_after=delimiter)
 
     def without_lines(self, count: int) -> TextFile:
-        """The same file without its first lines."""
+        """Returns the same file without its first lines."""
         return replace(self, format=replace(self.format, skip_lines=count))
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """Every line with its end and its number, counted from 1 in the file, less those that are passed over."""
+        """Yields each line that is not passed over: its number in the file, from 1, and its text with the line end."""
         comment, lacks_name = self.format.comment, self.lacks_name
         padded = re.compile(rf'(?:^|(?<={re.escape(self.padded_after or ",")})) *"(?:[^"]|"")*"?')
         is_quoted = False
@@ -108,7 +108,7 @@ class TextFile:
 
     @contextmanager
     def stream(self) -> Iterator[tuple[Any, str]]:
-        """The file for Arrow: a stream of bytes and its encoding."""
+        """Opens the file for Arrow: a stream of bytes, and the encoding of the stream."""
         if self._is_rewritten:
             # Arrow may still read ahead in a thread when it is let go, so the lines are closed by who drops them last.
             yield pa.PythonFile(_Utf8Stream(self.lines()), mode="r"), "utf-8"
@@ -126,7 +126,7 @@ class TextFile:
 
 
 def open_text_file(path: Path, text_format: TextFormat) -> TextFile:
-    """Reads a file through once, and tells how it is written.
+    """Reads a file through once and finds out its compression, encoding and size.
 
     Raises:
         DataError: the file cannot be read, is empty, is no text, or is no text in its encoding.
@@ -143,18 +143,18 @@ def open_text_file(path: Path, text_format: TextFormat) -> TextFile:
 
 
 def compression_of(path: Path) -> str | None:
-    """The compression that a file's first bytes tell."""
+    """Returns the compression that the first bytes of a file show; None for no known one."""
     with path.open("rb") as file:
         head = file.read(8)
     return next((name for magic, name in _COMPRESSIONS if head.startswith(magic)), None)
 
 
 def ends_quoted(line: str, is_quoted: bool) -> bool:
-    """Whether a quoted cell is open after a line.
+    """Returns True if a quoted cell is open at the end of a line.
 
     Args:
-        line: the line.
-        is_quoted: whether one is open before it.
+        line: one line of a file.
+        is_quoted: whether a quoted cell is open at its beginning.
     """
     at = line.find('"')
     while at >= 0:
@@ -196,9 +196,8 @@ def _checked(path: Path, text_format: TextFormat) -> TextFile:
             except UnicodeDecodeError as error:
                 raise not_encoded(path, chunk, error, counted.lines, encoding, text_format) from None
             except UnicodeError as error:  # of a codec as a whole, such as one that wants a byte order mark
-                raise DataError(
-                    f"{path.name} is not {encoding}: {error}; name another encoding (--encoding)."
-                ) from None
+                reason = f"{error}; name another encoding (--encoding)."
+                raise DataError(f"{path.name} is not {encoding}: {reason}") from None
             if "\0" in text:
                 line = counted.lines + text.count("\n", 0, text.index("\0"))
                 raise not_text(path, chunk, line)
@@ -216,16 +215,6 @@ def _checked(path: Path, text_format: TextFormat) -> TextFile:
             chunk = file.read(_CHUNK)
     if counted.is_blank:
         raise DataError(f"{path.name} is empty.")
-    notes = []
-    if as_utf8 is not None and is_other:
-        notes.append(
-            f"{path.name} is sound UTF-8, but was read as {encoding}, as asked: if letters look odd, do not ask."
-        )
-    if has_controls:
-        notes.append(
-            f"{path.name} holds control characters when it is read as {encoding}: if € or quotes are missing, it is in "
-            "cp1252 (--encoding cp1252)."
-        )
     return TextFile(
         path=path,
         compression=compression,
@@ -233,12 +222,26 @@ def _checked(path: Path, text_format: TextFormat) -> TextFile:
         size=counted.size,
         text_lines=counted.text_lines,
         format=text_format,
-        notes=tuple(notes),
+        notes=_notes(path, encoding, is_utf8=as_utf8 is not None and is_other, has_controls=has_controls),
     )
 
 
+def _notes(path: Path, encoding: str, *, is_utf8: bool, has_controls: bool) -> tuple[str, ...]:
+    notes = []
+    if is_utf8:
+        notes.append(
+            f"{path.name} is sound UTF-8, but was read as {encoding}, as asked: if letters look odd, omit --encoding."
+        )
+    if has_controls:
+        notes.append(
+            f"{path.name} holds control characters when it is read as {encoding}: if € or quotes are missing, it is in "
+            "cp1252 (--encoding cp1252)."
+        )
+    return tuple(notes)
+
+
 class _Counted:
-    """What a text has so far.
+    """Counts of a text that is read piece by piece.
 
     Attributes:
         lines: number of the line that is being read, from 1.
@@ -255,7 +258,7 @@ class _Counted:
 
     @property
     def text_lines(self) -> int:
-        """Number of lines that are not empty."""
+        """Returns the number of lines that are not empty."""
         return self._ended + self._is_begun
 
     def add(self, text: str) -> None:
@@ -278,11 +281,11 @@ class _Utf8Stream(io.RawIOBase):
         self._left = b""
 
     def readable(self) -> bool:
-        """Says that the stream is read from."""
+        """Returns True: the stream is read from."""
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """The next `size` bytes, or all that are left."""
+        """Returns the next `size` bytes, or all that are left."""
         pieces, length = [self._left], len(self._left)
         while size < 0 or length < size:
             some = list(itertools.islice(self._lines, _LINES))
@@ -297,11 +300,11 @@ class _Utf8Stream(io.RawIOBase):
 
 
 def _unpadded(line: str, padded: re.Pattern[str], is_quoted: bool) -> str:
-    """A line without the blanks before its quoted cells; blanks within cells stay.
+    """Returns a line without the blanks before its quoted cells; blanks within cells stay.
 
     Args:
-        line: the line.
-        padded: a quoted cell with the blanks before it.
+        line: one line of a file.
+        padded: pattern of a quoted cell with the blanks before it.
         is_quoted: whether the line begins within a quoted cell.
     """
     inside = _REST_OF_QUOTED.match(line) if is_quoted else None
@@ -310,7 +313,7 @@ def _unpadded(line: str, padded: re.Pattern[str], is_quoted: bool) -> str:
 
 
 def _divided(line: str) -> str:
-    """A line with one tab for each run of blanks outside quotes, and none at its ends."""
+    """Returns a line with one tab for each run of blanks outside quotes, and without blanks at both ends."""
     text = line.rstrip("\r\n")
     end = line[len(text) :]
     return _BLANK_RUN.sub(lambda run: run[0] if run[0][0] == '"' else DIVIDED, text.strip(" \t")) + end

@@ -10,7 +10,7 @@ from models.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class TextFormat:
-    """What the user says of a text file; what stays None is found out.
+    """Options of a text file as the user gives them; the reader finds out what is None.
 
     Attributes:
         delimiter: character between two cells; a space stands for any run of blanks.

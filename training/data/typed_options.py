@@ -6,5 +6,5 @@ import shlex
 
 
 def typed(option: str, value: str) -> str:
-    """An option and its value as they are typed: `--drop 'price [/kg]'`, and `--drop=-x` for a value with a hyphen."""
+    """Returns an option and its value as they are typed: `--drop 'price [/kg]'`, or `--drop=-x` before a hyphen."""
     return f"{option}={shlex.quote(value)}" if value.startswith("-") else f"{option} {shlex.quote(value)}"
