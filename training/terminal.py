@@ -22,7 +22,12 @@ def plain_console(*, stderr: bool = False, quiet: bool = False, width: int | Non
     return _PlainConsole(stderr=stderr, quiet=quiet, width=width, markup=False, emoji=False, highlight=False)
 
 
+def visible(text: str) -> str:
+    """Returns a text with escapes in the place of control characters."""
+    return text.translate(_VISIBLE)
+
+
 class _PlainConsole(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """Renders a string; rich calls this for the cells of tables too."""
-        return super().render_str(text.translate(_VISIBLE), **options)
+        return super().render_str(visible(text), **options)
