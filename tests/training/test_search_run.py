@@ -350,6 +350,7 @@ def test_the_command_tells_ranks_draws_and_publishes_once(command, tmp_path):
     assert "9/9 trial 8" in err
     assert out.splitlines()[-1] == "published flowers@1"
     assert sorted(path.name for path in (tmp_path / "searches/flowers").glob("search.*")) == [
+        "search.html",
         "search.json",
         "search.svg",
     ]
