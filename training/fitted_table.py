@@ -10,6 +10,8 @@ from rich.style import Style, StyleType
 from rich.table import Column, Table
 from rich.text import Text
 
+from training.terminal import visible
+
 _SHRUNK = 24  # characters of a cell that is cut or wrapped, at least; other columns are never squeezed
 _GAP = 2
 _INDENT = 4
@@ -129,4 +131,4 @@ def _styled(line: Text, style: StyleType) -> Text:
 def _text(cell: RenderableType) -> Text:
     if isinstance(cell, Text):
         return cell.copy()
-    return Text.from_markup(cell) if isinstance(cell, str) else Text(str(cell))
+    return Text(visible(str(cell)))  # what users wrote is no markup

@@ -90,7 +90,7 @@ def test_inspect_fits_its_terminal_and_loses_nothing(tmp_path):
 
 
 def ranked():
-    table = Table(title="a search [of wine]".replace("[", "\\["))
+    table = Table(title="a search [of wine]")
     for name in ("", "trial", "log_loss", "learning_rate", "hidden_sizes", "activation", "parameters"):
         table.add_column(name, justify="left" if name == "activation" else "right")
     table.add_row("1", "12 (defaults)", "0.1234 ± 0.012", "0.0400", "256,256,256", "selu", "139,267")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from training.commands import options
@@ -20,6 +19,7 @@ from training.report import print_table
 from training.studies.registry import STUDIES
 from training.studies.steps import OnStep, following
 from training.studies.study import Cell, Study, StudyResult, StudyTable
+from training.terminal import plain_console
 from training.threads import limited_threads
 
 ALL = "all"
@@ -132,7 +132,7 @@ def _result(arguments: argparse.Namespace, study: Study, **own: Any) -> StudyRes
             if not shown:
                 if not arguments.json:
                     print(f"{study.name}: {study.claim}", flush=True)
-                shown.append(stack.enter_context(study_progress(Console(stderr=True), study.name)))
+                shown.append(stack.enter_context(study_progress(plain_console(stderr=True), study.name)))
             return shown[0]
 
         if not study.options:  # nothing of it can be refused

@@ -16,6 +16,7 @@ from models.date_forms import TEXT_FORMS, pattern_of, twin_of
 from models.errors import DataError
 from models.names import MISSING
 from training.data.cells import dates_in, iso_text
+from training.data.typed_options import typed
 
 _SAMPLE = 64  # texts by which a form is tried before all are
 _FULL = re.compile(r"\d\d[.-]\d\d[.-]\d\d\b")  # 1.2.10 is a version rather than a date
@@ -128,7 +129,7 @@ class DateTexts:
         place = int(np.argmax(differ if differ.any() else ~np.isnat(day_first.dates)))
         cell = f"{self.texts[place].as_py()!r} at {self.at(int(np.argmax(self.codes == place)))}"
         first, second = (option(self.name, one.form) for one in (day_first, month_first))
-        names = f"read the column as names (--categorical {shlex.quote(self.name)})"
+        names = f"read the column as names ({typed('--categorical', self.name)})"
         if not differ.any():
             return DataError(
                 f"{self.called}: {cell} has one number for day and month, as the other cells have, so that none tells "
@@ -151,7 +152,7 @@ class DateTexts:
             raise DataError(
                 f"{self.called}: {cells[0]} is of the form {best.form} and {cells[1]} of the form {twin.form}, so that "
                 "other cells could be either: write them in one form, or drop the column "
-                f"(--drop {shlex.quote(self.name)})."
+                f"({typed('--drop', self.name)})."
             )
 
 

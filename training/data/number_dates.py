@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from models.date_forms import digits_of
 from models.date_numbers import moments_of_numbers
 from training.data.cells import iso_text
 from training.data.date_columns import option
+from training.data.typed_options import typed
 
 # So many distinct whole numbers of more than one month (of `%Y%m`: year) that the calendar has are dates, whatever
 # their column is called: a run of numbers leaves the calendar with the month.
@@ -64,7 +64,7 @@ def form_of_numbers(name: str, numbers: NDArray[np.float64]) -> tuple[str | None
     moment = iso_text(moments_of_numbers(present[:1], form)[0])
     if is_plain:
         remark = f"holds {called} and is read as dates: {example} is {moment}."
-        return form, f"{remark} As numbers: --numeric {shlex.quote(name)}."
+        return form, f"{remark} As numbers: {typed('--numeric', name)}."
     would_be = f"looks like {called} ({example} would be {moment}) and is read as numbers."
     return None, f"{would_be} As dates: {option(name, form)}."
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -128,8 +127,8 @@ class RawColumn:
             return dates
         if self.looks_numeric is not None:
             self.remarks.append(
-                f"holds numbers as texts, such as {self.looks_numeric!r}, and is read as names: --numeric "
-                f"{shlex.quote(self.name)} reads them as numbers."
+                f"holds numbers as texts, such as {self.looks_numeric!r}, and is read as names: "
+                f"{typed('--numeric', self.name)} reads them as numbers."
             )
         return self.categories()
 

@@ -16,6 +16,7 @@ from models.errors import DataError
 from training.data.mark_evidence import Decision, MarkEvidence
 from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps, stands_for_missing
 from training.data.number_texts import PLAIN, Adornments, Marks, adornments_of, numbers_in, plain_numbers_in
+from training.data.typed_options import typed
 
 # From this share of numbers on, a column of texts is a numeric one in which a few words went astray; so with dates.
 SHARE_OF_A_KIND = 0.9
@@ -85,7 +86,7 @@ class TextNumbers:
             count = int(self.counts[words].sum())
             self.remarks.append(
                 f"is read as numbers, and {listed} in {count} cell{'s' if count > 1 else ''} as missing: if it is a "
-                f"name, read the column as names (--categorical {shlex.quote(self.name)})."
+                f"name, read the column as names ({typed('--categorical', self.name)})."
             )
         return np.where(is_number, values, np.nan)
 
@@ -190,7 +191,7 @@ class TextNumbers:
         options = f" --missing-values {missing}" if named else ""
         if self.is_target:
             return f": if these stand for missing, say so (--task regression{options} --drop-missing-target)"
-        return f": if these stand for missing, say so (--numeric {shlex.quote(self.name)}{options})"
+        return f": if these stand for missing, say so ({typed('--numeric', self.name)}{options})"
 
     def _of_two_readings(self, remedy: str) -> DataError:
         if self.decision.conflict:
