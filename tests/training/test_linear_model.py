@@ -13,6 +13,8 @@ from models.errors import ConfigError
 from models.store import Store
 from training.cli import main
 from training.config import TrainConfig
+from training.engines.engine import Matrices
+from training.engines.train import train
 from training.fit import fit
 from training.reporting.baselines import compare
 from training.reporting.comparison import CONSTANT, LINEAR, OURS, TREES
@@ -63,7 +65,7 @@ def test_what_it_does_not_have_is_refused(setting):
         TrainConfig(engine="linear", **setting)
 
 
-def test_it_takes_weights_and_a_class_that_the_training_part_lacks():
+def test_it_takes_weights_of_classes():
     frame = pd.DataFrame({"a": np.arange(60.0), "y": ["u", "v"] * 30})
     balanced = fit(frame, target="y", name="m", engine="linear", class_weight="balanced")
     assert any("equally common" in note for note in balanced.notes)
@@ -131,3 +133,21 @@ def test_the_constant_answer_is_the_training_parts_shares():
     truth = (frame.y[model.split.test] == "v").to_numpy()
     expected = -np.where(truth, np.log(share), np.log(1 - share)).mean()
     assert model.constant_metrics()["log_loss"] == pytest.approx(expected)
+
+
+def test_a_search_over_linear_models_varies_the_penalty(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["search", "wine", "--linear", "--trials", "3", "--quiet", "--store", "store"]) == 0
+    checkpoint = Store(tmp_path / "store").load("wine").checkpoint
+    assert checkpoint.training["engine"] == "linear"
+
+
+def test_a_class_that_the_training_part_lacks_is_never_likely():
+    x, y = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32), np.arange(40) % 2
+    config = TrainConfig(engine="linear")
+    architecture = config.architecture(in_features=2, out_features=3)
+    trained = train(config, architecture, Matrices(x=x, y=y, validation_x=x, validation_y=y))
+    logits = x @ trained.tensors["layers.0.weight"].T + trained.tensors["layers.0.bias"]
+    assert (logits[:, 2] < logits[:, :2].max(axis=1) - 20).all()
+    alone = train(config, architecture, Matrices(x=x, y=0 * y + 1, validation_x=x, validation_y=0 * y + 1))
+    assert (x @ alone.tensors["layers.0.weight"].T + alone.tensors["layers.0.bias"]).argmax(axis=1).tolist() == [1] * 40

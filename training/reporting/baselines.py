@@ -31,6 +31,7 @@ from training.reporting.comparison import (
     TREES,
     Baseline,
     Comparison,
+    Difference,
     advice,
     advice_for_linear,
     difference_of,
@@ -90,10 +91,7 @@ def compare(model: FittedModel, *, seed: int = 0) -> Comparison:
         for measure, gains in measures.items()
         for of, over in _PAIRS
     )
-    if model.checkpoint.training.get("engine") == "linear":  # it is one of the baselines: the trees are the question
-        said, best = advice_for_linear(differences, rows=len(split.test))
-    else:
-        said, best = advice(differences, rows=len(split.test)), preferred(differences)
+    said, best = _advised(model, differences)
     return Comparison(
         constant={part: model.constant_metrics(part) for part in PARTS},
         ours={part: model.metrics[part] for part in PARTS},
@@ -102,6 +100,14 @@ def compare(model: FittedModel, *, seed: int = 0) -> Comparison:
         advice=said,
         preferred=best,
     )
+
+
+def _advised(model: FittedModel, differences: tuple[Difference, ...]) -> tuple[str, str | None]:
+    """The advice, and the model that it prefers."""
+    rows = len(model.split.test)
+    if model.checkpoint.training.get("engine") == "linear":  # it is one of the baselines: the trees are the question
+        return advice_for_linear(differences, rows=rows)
+    return advice(differences, rows=rows), preferred(differences)
 
 
 def raw_matrix(table: TrainingTable, train: NDArray[np.int64]) -> NDArray[np.float64]:
