@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Literal, get_args
 
@@ -79,7 +80,7 @@ class TrainConfig:
         learning_rate: at its highest.
         beta2: Adam's share of the old in the mean square of gradients.
         weight_decay: on matrices, and in the NTK parametrisation on all but biases; the default recipe's is higher
-            where one class has 90 % of the rows and there are few. Of a linear model, the L2 penalty beside the summed
+            where a class is rare and rows are few. Of a linear model, the L2 penalty beside the summed
             loss.
         schedule: of the learning rate: `cosine` (half of one, down to 0), `coslog4` (four ever longer waves) or
             `constant`.
@@ -98,7 +99,7 @@ class TrainConfig:
         patience: epochs without a new best after which to stop; None never stops early.
         select_by: what the best epoch has least of on the validation part: `loss`, or `error` (misclassified rows, or
             the loss of a regression); of equal losses the first is kept, of equal errors the last. The default
-            recipe's is `loss` where one class has 90 % of the rows.
+            recipe's is `loss` where a class is rare: a fifth of the share that it would have if all had the same.
         calibrate: whether a classifier's probabilities are calibrated on the validation part, by one temperature (Guo
             et al. 2017) and by class.
         clamp: whether a regression's answers are kept within the range of the training part.
@@ -155,23 +156,23 @@ class TrainConfig:
 
     def for_table(self, table: TrainingTable) -> TrainConfig:
         """With everything set for a table; raises what `for_task` does."""
-        return self.for_task(table.task, largest_share=table.largest_share, rows=table.rows)
+        return self.for_task(table.task, shares=table.class_shares, rows=table.rows)
 
-    def for_task(self, task: Task, *, largest_share: float = 0.0, rows: int = 0) -> TrainConfig:
+    def for_task(self, task: Task, *, shares: Sequence[float] = (), rows: int = 0) -> TrainConfig:
         """With everything set, also what the recipe has for one task only.
 
         Args:
             task: the table's.
-            largest_share: share of the most frequent class, as `TrainingTable.largest_share` has it.
+            shares: of the classes, as `TrainingTable.class_shares` has them; none where they are not known.
             rows: number of rows of the table; 0 where it is not known.
 
         Raises:
             ConfigError: what was asked for is of the other task.
         """
-        share = 0.0 if self.class_weight == "balanced" else largest_share  # balanced, all classes have the same
+        known = () if self.class_weight == "balanced" else shares  # balanced, all classes have the same
         waiting = {
             name: value
-            for name, value in recipes.values_for(task, self.recipe, largest_share=share, rows=rows).items()
+            for name, value in recipes.values_for(task, self.recipe, shares=known, rows=rows).items()
             if getattr(self, name) is None and self.engine == "torch"
         }
         if task == "regression" and self.label_smoothing:

@@ -7,7 +7,7 @@ plain recipe of textbooks. The engines from scratch have their own, with nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from models.config import Task
@@ -106,12 +106,12 @@ _BY_TASK: Mapping[Task, Mapping[str, Any]] = {
         "clamp": True,
     },
 }
-# Where one class has nearly all rows, the answer is a probability rather than a label: smoothing would hide how small
-# it is, the number of errors hardly differs between a good epoch and a bad one, and there are few rows of the other
-# classes to learn from: docs/decisions/0032.
+# Where a class is rare, the number of errors hardly differs between an epoch that knows how rare and one that does not,
+# and there are few rows of it to learn from. Where one class has nearly all rows, smoothing would also hide how small
+# the other probabilities are: docs/decisions/0032.
+RARE = 0.2  # of the share that the rarest class would have if all had the same
 ONE_SIDED = 0.9  # share of the most frequent class
-_ONE_SIDED_SETTINGS: Mapping[str, Any] = {"label_smoothing": 0.0, "select_by": "loss"}
-_ONE_SIDED_DECAY = 600.0  # weight decay times rows, from the usual decay up to ten times it
+_RARE_DECAY = 600.0  # weight decay times rows, from the usual decay up to ten times it
 _ENGINES: Mapping[Engine, Mapping[str, Any]] = {
     "numpy": {**_PLAIN, "optimizer": "sgd", "learning_rate": 0.05},
     # Its rule looks for weights that make no mistake: rows that change from epoch to epoch would keep it from any.
@@ -149,21 +149,24 @@ def values_of(engine: Engine, recipe: Recipe) -> Mapping[str, Any]:
     return {name: value for name, value in values.items() if name not in waiting}
 
 
-def values_for(task: Task, recipe: Recipe, *, largest_share: float = 0.0, rows: int = 0) -> Mapping[str, Any]:
+def values_for(task: Task, recipe: Recipe, *, shares: Sequence[float] = (), rows: int = 0) -> Mapping[str, Any]:
     """What a recipe sets once the task is known, by field of `TrainConfig`.
 
     Args:
         task: the table's.
         recipe: its name.
-        largest_share: share of the most frequent class; 0 where it is not known, or for a regression.
+        shares: of the classes in the rows; none where they are not known, or for a regression.
         rows: number of rows of the table; 0 where it is not known.
     """
     if recipe != "default":
         return {}
-    if largest_share < ONE_SIDED:
-        return _BY_TASK[task]
-    decay = float(f"{min(max(_ONE_SIDED_DECAY / max(rows, 1), _DECAY), 10 * _DECAY):.3g}")
-    return {**_BY_TASK[task], **_ONE_SIDED_SETTINGS, "weight_decay": decay}
+    values = dict(_BY_TASK[task])
+    if shares and len(shares) * min(shares) <= RARE + 1e-9:  # with two classes, where one has 90 %
+        decay = min(max(_RARE_DECAY / max(rows, 1), _DECAY), 10 * _DECAY)
+        values |= {"select_by": "loss", "weight_decay": float(f"{decay:.3g}")}
+    if shares and max(shares) >= ONE_SIDED:
+        values |= {"label_smoothing": 0.0}
+    return values
 
 
 def learning_rate_factor(name: str) -> float:

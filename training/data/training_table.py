@@ -78,13 +78,13 @@ class TrainingTable:
         return "classification" if self.labels else "regression"
 
     @property
-    def largest_share(self) -> float:
-        """Share of the most frequent class in the rows' weight, without the rows of a test file; 0 for regression."""
+    def class_shares(self) -> tuple[float, ...]:
+        """Shares of the classes in the rows' weight, without the rows of a test file; none for regression."""
         if not self.labels:
-            return 0.0
+            return ()
         known = slice(0, self.rows - self.test_rows)
         weight = None if self.weight is None else self.weight[known]
-        return float(class_shares(self.target[known], len(self.labels), weight).max())
+        return tuple(class_shares(self.target[known], len(self.labels), weight).tolist())
 
     def kind(self, name: str) -> Kind:
         """What a feature column holds: `numeric`, `categorical` or `date`."""
