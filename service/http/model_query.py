@@ -14,20 +14,21 @@ def model_in_query(query: bytes, *, is_csv: bool) -> str | None:
 
     Args:
         query: request target's query.
-        is_csv: True if the body is CSV; JSON names the model itself.
+        is_csv: True if the body is CSV; JSON names the model itself, and other parameters, such as a proxy's, are
+            passed over.
 
     Returns:
         The model's id; None where the query is empty.
 
     Raises:
-        Problem: 400 for another parameter, for `model` twice, or for a query beside a JSON body.
+        Problem: 422 for another parameter or for `model` twice beside CSV, and for `model` beside JSON.
     """
     model: str | None = None
     for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace"):
         if not is_csv:
-            raise invalid_request(
-                f"The query names {name[:_MAX_SHOWN]!r}: a JSON body names the model itself, and takes no query."
-            )
+            if name == "model":
+                raise invalid_request("The query names a model: a JSON body names the model itself.")
+            continue
         if name != "model" or model is not None:
             raise invalid_request(f"The query may name the model once (?model=ID), not {name[:_MAX_SHOWN]!r}.")
         model = value

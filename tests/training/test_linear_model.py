@@ -74,6 +74,7 @@ def test_it_takes_weights_of_classes():
 def test_the_command_that_the_advice_prints_publishes_the_linear_model(additive, tmp_path, capsys):
     store = tmp_path / "store"
     line = ["fit", str(additive), "--target", "y", "--store", str(store), "--baselines", "--no-report"]
+    line += ["--publish", "always"]  # it is behind the linear model
     assert main([*line, "--epochs", "2", "--hidden=4", "--learning-rate", "0.01", "--seed", "3"]) == 0
     told = capsys.readouterr().out
     command = shlex.split(re.search(r"serve the linear model:\n\s+(.+)", told)[1])
@@ -96,7 +97,7 @@ def test_the_code_for_the_trees_runs_and_predicts(tmp_path, capsys, monkeypatch)
     frame["y"] = np.where(np.sin(5 * x[:, 0]) * np.sign(x[:, 1]) > 0, "yes", "no")
     path = tmp_path / "waves.csv"
     frame.to_csv(path, index=False)
-    store = ["--store", str(tmp_path / "store"), "--no-report"]
+    store = ["--store", str(tmp_path / "store"), "--no-report", "--publish", "always"]
     assert main(["fit", str(path), "--target", "y", "--baselines", "--epochs", "2", "--hidden", "4", *store]) == 0
     code = re.search(r"^import joblib\n.*?(?=^# Later)", capsys.readouterr().out, re.DOTALL | re.MULTILINE)[0]
     monkeypatch.chdir(tmp_path)

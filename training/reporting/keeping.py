@@ -41,7 +41,7 @@ def trees_code(table: TrainingTable, source: str | Path | None) -> str:
         f"table = table.dropna(subset=[{table.target_name!r}])",
         f'trees = HistGradientBoosting{kind}(categorical_features="from_dtype", random_state=0)',
         f"trees.fit(features(table), table[{table.target_name!r}])",
-        f"joblib.dump(trees, {kept!r})",
+        f"joblib.dump(trees, {kept!r})  # loading such a file runs what is in it: load your own",
         f"# Later: joblib.load({kept!r}).predict(features(frame))",
     ]
     if wide:
