@@ -73,7 +73,9 @@ def test_every_command_shows_names_as_they_are(table, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bar_on_a_terminal_shows_a_title_as_it_is(name):
+def test_a_bar_on_a_terminal_shows_a_title_as_it_is(name, monkeypatch):
+    for variable in ("CI", "NO_COLOR"):  # which ask for lines in place of a bar
+        monkeypatch.delenv(variable, raising=False)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123  # a device, not a file
         console = Console(file=nowhere, force_terminal=True, width=200, markup=False, emoji=False, record=True)
         with progress(console, name), displayed(console, name, "rmse"):
