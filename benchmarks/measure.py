@@ -42,6 +42,7 @@ WORKLOADS = {
     "bulk-8": Workload("tab", 1000, 8),
     "bulk-1": Workload("tab", 1000, 1),
     "table-8": Workload(TABLE, 1000, 8),
+    "table-1": Workload(TABLE, 20_000, 1),
 }
 
 
