@@ -89,13 +89,13 @@ def _thousands(frame: pd.DataFrame) -> bytes:
     return _text(frame.assign(**{name: frame[name].map("{:,}".format) for name in whole})).encode()
 
 
+def _holds_dates(column: pd.Series[Any]) -> bool:
+    return column.dtype.kind == "O" and bool(column.dropna().astype(str).str.fullmatch(_ISO_DAY).all())
+
+
 def _dates_as(form: str) -> Callable[[pd.DataFrame], bytes]:
     def write(frame: pd.DataFrame) -> bytes:
-        dates = [
-            name
-            for name in frame.columns
-            if frame[name].dtype.kind == "O" and frame[name].dropna().astype(str).str.fullmatch(_ISO_DAY).all()
-        ]
+        dates = [name for name in frame.columns if _holds_dates(frame[name])]
         if not dates:
             raise NotForThisTable
         return _text(frame.assign(**{name: pd.to_datetime(frame[name]).dt.strftime(form) for name in dates})).encode()
@@ -184,7 +184,7 @@ def outcomes_of(name: str, frame: pd.DataFrame, folder: Path) -> Iterator[Outcom
     path = folder / "plain.csv"
     path.write_bytes(_text(frame).encode())
     plain = target = None
-    for target in reversed(frame.columns):
+    for target in reversed([name for name in frame.columns if not _holds_dates(frame[name])]):
         try:
             plain = understood(path, target)
             break

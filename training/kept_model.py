@@ -23,7 +23,7 @@ from models.errors import CheckpointError, StoreError
 from models.store import CHECKPOINT_FILE
 
 _FOLDER = "unpublished"
-_MEMORY = Path("/dev/shm")  # noqa: S108  # nosec B108 -- a folder of our own is made in it
+_MEMORY = Path("/dev/shm")  # noqa: S108 -- a folder of our own is made in it  # nosec B108
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
