@@ -13,8 +13,8 @@ from models.errors import AxonError
 from training.commands import data, demo, fit, inspect, lr_find, predict, promote, search, store, study
 from training.commands.options import CommandLine
 from training.interrupt import Interrupted
+from training.program import PROGRAM, call_it
 
-PROGRAM = "python -m training"
 EXIT_REFUSED = 2
 EXIT_BROKEN_PIPE = 141  # as a shell reports a process that SIGPIPE ended
 EXIT_INTERRUPTED = 130  # as a shell reports a process that SIGINT ended
@@ -37,6 +37,7 @@ def main(
         on, or the command's own.
     """
     _show_all_texts()
+    call_it(prog)
     parsed = build_parser(prog=prog, others=others).parse_args(arguments)
     parsed.line = sys.argv[1:] if arguments is None else list(arguments)  # for commands that are offered
     try:

@@ -21,6 +21,7 @@ from pathlib import Path
 from models.checkpoint import Checkpoint, save_checkpoint
 from models.errors import CheckpointError, StoreError
 from models.store import CHECKPOINT_FILE
+from training.program import program
 
 _FOLDER = "unpublished"
 _MEMORY = Path("/dev/shm")  # noqa: S108 -- a folder of our own is made in it  # nosec B108
@@ -43,7 +44,7 @@ class KeptModel:
 
     def publish_command(self, store: Path) -> str:
         """The command that publishes it."""
-        return f"python -m training publish {shlex.quote(str(self.path))} --store {shlex.quote(str(store))}"
+        return f"{program()} publish {shlex.quote(str(self.path))} --store {shlex.quote(str(store))}"
 
     def remove(self) -> None:
         """Removes it, as far as the disk allows, for it has been published."""

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from models.config import MLPConfig
 from models.errors import AxonError
-from models.store import ModelVersion, Store, StoreEntry
+from models.store import ModelVersion, Reference, Store, StoreEntry
 from training.data.split import PARTS
 from training.fit import FittedModel
 from training.fitted_table import print_fitted
@@ -65,7 +65,7 @@ def headline(task: str, metrics: Mapping[str, Any]) -> str:
 
 
 def model_record(store: Store, entry: StoreEntry) -> dict[str, Any]:
-    """What the store holds under one name, with the figures of its newest version, as JSON types."""
+    """What the store holds under one name, with the figures of the version that the name means, as JSON types."""
     record: dict[str, Any] = {
         "name": entry.name,
         "versions": list(entry.versions),
@@ -73,7 +73,8 @@ def model_record(store: Store, entry: StoreEntry) -> dict[str, Any]:
         "problem": entry.problem,
     }
     try:
-        header = store.version(entry.name, entry.versions[-1]).read_header()
+        version = entry.resolve(Reference(entry.name))
+        header = store.version(entry.name, version).read_header()
         config = MLPConfig.from_dict(header["architecture"])
         return record | {
             "task": config.task,

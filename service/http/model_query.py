@@ -27,7 +27,10 @@ def model_in_query(query: bytes, *, is_csv: bool) -> str | None:
     for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace"):
         if not is_csv:
             if name == "model":
-                raise invalid_request("The query names a model: a JSON body names the model itself.")
+                raise invalid_request(
+                    "The query names a model, and the body is JSON, which names the model itself; a CSV body has "
+                    "Content-Type: text/csv."
+                )
             continue
         if name != "model" or model is not None:
             raise invalid_request(f"The query may name the model once (?model=ID), not {name[:_MAX_SHOWN]!r}.")

@@ -29,6 +29,7 @@ from training.engines.engine import Epoch
 from training.fit import FittedModel, fit
 from training.interrupt import StopRequest, stopping_on_interrupt
 from training.kept_model import KeptModel
+from training.program import program
 from training.progress import progress
 from training.report import metrics_table, print_table, result
 from training.reporting.comparison import LINEAR, OURS, TREES, Comparison
@@ -153,6 +154,8 @@ def _run(arguments: argparse.Namespace) -> int:
         for path in files.values():
             print(path)
     publication.tell(outcome)
+    if model.trained.stopped == "asked" and model.trained.epochs_run and model.checkpoint.training["engine"] == "torch":
+        errors.print("To go on with the run: the same command with --resume.", soft_wrap=True)
     if not arguments.json:
         print(outcome.last_line())
     return outcome.exit_code
@@ -282,7 +285,7 @@ def _linear_command(line: Sequence[str]) -> str:
         kept += ["--split", "none" if given.split is None else "/".join(f"{share:.9g}" for share in given.split)]
     if getattr(given, "class_weight", "none") != "none":
         kept += ["--class-weight", given.class_weight]
-    return shlex.join(["python", "-m", "training", *kept, "--linear"])
+    return f"{program()} {shlex.join([*kept, '--linear'])}"
 
 
 def _fit_with_progress(

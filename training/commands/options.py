@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import re
+import shutil
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from training.data.split import Shares
+from training.program import PROGRAM, program
 
 DEFAULT_STORE = "checkpoints"
 
@@ -46,8 +50,8 @@ class CommandLine:
         parser: argparse.ArgumentParser = self.commands.add_parser(
             name,
             help=about,
-            description=description or f"{about[0].upper()}{about[1:]}.",
-            epilog=epilog,
+            description=filled(description or f"{about[0].upper()}{about[1:]}."),
+            epilog=None if epilog is None else filled(epilog.replace(PROGRAM, program())),
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -79,6 +83,16 @@ class CommandLine:
     ) -> None:
         """`--threads`."""
         parser.add_argument("--threads", type=threads, metavar="N", help=about)
+
+
+def filled(text: str) -> str:
+    """Fills paragraphs to the terminal's width; lists and examples, which have indented lines, stay as they are."""
+    width = min(shutil.get_terminal_size().columns, 120) - 2
+    paragraphs = text.strip("\n").split("\n\n")
+    return "\n\n".join(
+        paragraph if re.search(r"^ ", paragraph, re.MULTILINE) else textwrap.fill(paragraph, width)
+        for paragraph in paragraphs
+    )
 
 
 def shown_shares(shares: Shares) -> str:

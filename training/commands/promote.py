@@ -11,6 +11,7 @@ from models.checkpoint import load_checkpoint
 from models.errors import InvalidName, StoreError
 from models.store import CHECKPOINT_FILE, Reference, Store
 from training.commands.options import CommandLine
+from training.program import program
 from training.reporting.files import copy_pages
 
 _PROMOTE = """\
@@ -54,11 +55,16 @@ def _publish(arguments: argparse.Namespace) -> None:
     name = arguments.name or checkpoint.data.get("name")
     if not isinstance(name, str):
         raise StoreError(f"{file} does not tell the model's name: give it (--name NAME).")
-    published = Store(arguments.store).publish(name, checkpoint)
+    store = Store(arguments.store)
+    published = store.publish(name, checkpoint)
     try:
         copy_pages(file, published)
     except OSError as error:
         print(f"warning: {published} has no report: {error.strerror}.", file=sys.stderr)
+    now = store.resolve(name)
+    if now.version != published.version:
+        sentence = f"{name} still means {now}, since the alias default names it"
+        print(f"{sentence}: {program()} promote {published} changes that.", file=sys.stderr)
     print(f"published {published}")
 
 

@@ -21,6 +21,7 @@ from models.store import ModelVersion, Store
 from training.interrupt import Interrupted, StopRequest
 from training.kept_model import KeptModel, keep
 from training.prepared_rows import PreparedRows
+from training.program import program
 from training.reporting.served import ServedComparison
 from training.sources import model_name
 
@@ -214,8 +215,8 @@ class Publication:
         if now.version == published.version:
             return ""
         return (
-            f"{self._name} still means {now}, since the alias default names it: python -m training promote {published} "
-            "changes that."
+            f"{self._name} still means {now}, since the alias default names it: "
+            f"{program()} promote {published} changes that."
         )
 
     def _decided(self, candidate: Candidate, stop: StopRequest, kept: KeptModel | None) -> Outcome:
