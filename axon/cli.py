@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 EXIT_REFUSED = 2
+EXIT_INTERRUPTED = 130
 _SERVE = "serve the models of the store over HTTP"  # its line in the list of commands
 
 
@@ -22,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given[:1] == ["serve"]:
             return _serve(given[1:])
         from training.cli import main as train
+    except KeyboardInterrupt:  # while the modules are imported
+        print("interrupted: nothing was done.", file=sys.stderr)
+        return EXIT_INTERRUPTED
     except ModuleNotFoundError as missing:
         # An image that only serves has no training code, and one that only trains no service.
         return _lacks("service" if given[:1] == ["serve"] else "training", missing)

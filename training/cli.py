@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import io
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import NoReturn
 
 from models.errors import AxonError
 from training.commands import data, demo, fit, inspect, lr_find, predict, promote, search, store, study
@@ -38,7 +41,9 @@ def main(
     """
     _show_all_texts()
     call_it(prog)
-    parsed = build_parser(prog=prog, others=others).parse_args(arguments)
+    parsed, unknown = build_parser(prog=prog, others=others).parse_known_args(arguments)
+    if unknown:
+        _refuse_unknown(parsed.parser, unknown)
     parsed.line = sys.argv[1:] if arguments is None else list(arguments)  # for commands that are offered
     try:
         code = parsed.run(parsed) or 0
@@ -57,6 +62,14 @@ def main(
     except KeyboardInterrupt as interrupted:
         print("interrupted: nothing more was published.", file=sys.stderr)
         return interrupted.exit_code if isinstance(interrupted, Interrupted) else EXIT_INTERRUPTED
+
+
+def _refuse_unknown(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> NoReturn:
+    """Ends the process as argparse does, with the command's own usage and the nearest option."""
+    option = unknown[0].partition("=")[0]
+    near = difflib.get_close_matches(option, re.findall(r"(?<!\S)--[a-z][a-z-]*", parser.format_help()), n=1)
+    meant = f"; did you mean {near[0]}?" if option.startswith("-") and near else ""
+    parser.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
 
 
 def _show_all_texts() -> None:

@@ -320,3 +320,17 @@ def test_every_command_has_help(name, capsys):
         main([name, "--help"])
     assert exit_.value.code == 0
     assert "--store" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "meant"), [("--epoch", "--epochs"), ("--targt=y", "--target"), ("--wholly-other", None)]
+)
+def test_a_mistyped_option_is_told_by_its_command(option, meant, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "iris", option])
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert "fit: error: unrecognized arguments: " in error
+    assert ("did you mean" in error) == (meant is not None)
+    if meant is not None:
+        assert error.endswith(f"did you mean {meant}?\n")

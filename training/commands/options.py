@@ -55,7 +55,7 @@ class CommandLine:
             allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        parser.set_defaults(run=run)
+        parser.set_defaults(run=run, parser=parser)
         return parser
 
     def add_store(self, parser: argparse.ArgumentParser) -> None:
