@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+import textwrap
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +23,17 @@ def plain_console(*, stderr: bool = False, quiet: bool = False, width: int | Non
         width: number of columns; None for the terminal's.
     """
     return _PlainConsole(stderr=stderr, quiet=quiet, width=width, markup=False, emoji=False, highlight=False)
+
+
+def say(sentence: str) -> None:
+    """Prints a sentence on standard output, broken between words where that is a terminal.
+
+    A sentence with a command in it is for `print`: the command is copied as it stands.
+    """
+    if sys.stdout.isatty():
+        width = shutil.get_terminal_size().columns
+        sentence = textwrap.fill(sentence, width, break_long_words=False, break_on_hyphens=False)
+    print(sentence, flush=True)  # noqa: T201 -- what a command says
 
 
 def visible(text: str) -> str:

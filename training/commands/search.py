@@ -52,7 +52,7 @@ from training.search.tables import importance_table, ranking_table, sentences
 from training.search.trial import Metric, choose_metric
 from training.sources import read_table
 from training.task_change import task_change
-from training.terminal import plain_console
+from training.terminal import plain_console, say
 
 DEFAULT_FOLDER = "searches"
 PAGE = "search.html"
@@ -341,8 +341,8 @@ def _tell(arguments: argparse.Namespace, result: SearchResult, record: dict[str,
         if (importances := importance_table(result)) is not None:
             print_table(importances)
         for sentence in sentences(result):
-            print(sentence)
+            say(sentence)
         test = result.checkpoint.metrics["test"]
         shown = [options.shown_figure(name, value) for name, value in test.items() if isinstance(value, int | float)]
-        print(f"The winner on the test part: {', '.join(shown)}.")
+        say(f"The winner on the test part: {', '.join(shown)}.")
         print(f"The record is in {path}: {PAGE}, search.json, search.svg, study.db.")

@@ -19,7 +19,7 @@ from training.report import print_table
 from training.studies.registry import STUDIES
 from training.studies.steps import OnStep, following
 from training.studies.study import Cell, Study, StudyResult, StudyTable
-from training.terminal import plain_console
+from training.terminal import plain_console, say
 from training.threads import limited_threads
 
 ALL = "all"
@@ -131,7 +131,7 @@ def _result(arguments: argparse.Namespace, study: Study, **own: Any) -> StudyRes
         def begin() -> OnStep:
             if not shown:
                 if not arguments.json:
-                    print(f"{study.name}: {study.claim}", flush=True)
+                    say(f"{study.name}: {study.claim}")
                 shown.append(stack.enter_context(study_progress(plain_console(stderr=True), study.name)))
             return shown[0]
 
@@ -154,7 +154,7 @@ def _print(study: Study, result: StudyResult, path: Path) -> None:
         print_table(_rich(table))
     for diagram in result.diagrams():
         print(f"{diagram.title}, as Mermaid\n\n{diagram.mermaid}\n")
-    print(f"{'It held' if result.holds else 'It did not hold in this run'}. {result.verdict.rstrip('.')}.")
+    say(f"{'It held' if result.holds else 'It did not hold in this run'}. {result.verdict.rstrip('.')}.")
     print(f"plot: {path}")
 
 
