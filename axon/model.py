@@ -16,6 +16,7 @@ from axon.card import Report, headline, model_card
 from models.answering import Answerer
 from models.checkpoint import Checkpoint
 from models.labels import Label
+from models.unknown_cells import unknown_in_words
 
 DEFAULT_STORE = "checkpoints"
 REPORT_FILE = "report.html"
@@ -114,11 +115,7 @@ class Model:
 
     def _warn_of_unknown(self) -> None:
         for column, cells in self._answerer.unknown.items():
-            warnings.warn(
-                f"{cells:,} cell{'s' if cells > 1 else ''} of column {column!r} hold a category that training did not "
-                "see: these rows are answered from their other columns.",
-                stacklevel=3,
-            )
+            warnings.warn(unknown_in_words(column, cells), stacklevel=3)
 
     def _next(self) -> list[str]:
         """What to do with the model next: lines of code."""

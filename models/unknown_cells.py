@@ -26,3 +26,16 @@ class UnknownCells:
         """Returns the counts and begins anew."""
         counts, self.counts = self.counts, {}
         return counts
+
+
+def unknown_in_words(column: str, cells: int) -> str:
+    """Returns a sentence on a column's unknown cells, for whoever asked for answers.
+
+    Args:
+        column: column's name.
+        cells: number of its unknown cells.
+    """
+    return (
+        f"{cells:,} cell{'s' if cells > 1 else ''} of column {column!r} hold a category that training did not see: "
+        "these rows are answered from their other columns."
+    )

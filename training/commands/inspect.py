@@ -5,19 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import fields
 
 from rich import box
 from rich.table import Table
 
 from models.cell_text import MISSING_TEXTS
 from training.commands.options import CommandLine
-from training.commands.table import SOURCE_HELP, add_table, table_of
+from training.commands.table import SOURCE_HELP, add_table, reading_of, table_of, text_format_of
 from training.data.column_facts import ColumnFacts
 from training.data.inspection import Inspection, inspect_table
 from training.data.source import read_source
-from training.data.text_format import TextFormat
-from training.data.text_reading import TextReading, read_as
+from training.data.text_reading import read_as
 from training.fitted_table import print_fitted
 from training.reporting.figures import apart
 from training.sources import read_raw
@@ -67,9 +65,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
 
 def _inspect(arguments: argparse.Namespace) -> Inspection:
-    given = table_of(arguments)
-    text = TextFormat(**{field.name: given[field.name] for field in fields(TextFormat)})
-    reading = TextReading(**{name: given[name] for name in ("decimal", "thousands", "missing_values")})
+    given, text, reading = table_of(arguments), text_format_of(arguments), reading_of(arguments)
     raw, target, choices = read_raw(
         arguments.source, target=given["target"], choices=given["choices"], text_format=text, reading=reading
     )

@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from models.errors import ConfigError, DataError
 from models.store import Store
+from models.unknown_cells import unknown_in_words
 from training.commands.options import CommandLine
 from training.commands.table import add_text, reading_of, text_format_of
 from training.data.source import read_source
@@ -76,11 +77,7 @@ def _run(arguments: argparse.Namespace) -> None:
     for note in table.notes:
         print(note, file=sys.stderr)
     for column, cells in predictions.unknown.items():
-        print(
-            f"{cells:,} cell{'s' if cells > 1 else ''} of column {column!r} hold a category that training did not see: "
-            "these rows are answered from their other columns.",
-            file=sys.stderr,
-        )
+        print(unknown_in_words(column, cells), file=sys.stderr)
     if out is None:
         sys.stdout.flush()
         _WRITERS[suffix](answered, sys.stdout.buffer)

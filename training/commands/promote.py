@@ -11,7 +11,7 @@ from models.checkpoint import load_checkpoint
 from models.errors import InvalidName, StoreError
 from models.store import CHECKPOINT_FILE, Reference, Store
 from training.commands.options import CommandLine
-from training.program import program
+from training.commands.publishing import still_means
 from training.reporting.files import copy_pages
 
 _PROMOTE = """\
@@ -61,10 +61,8 @@ def _publish(arguments: argparse.Namespace) -> None:
         copy_pages(file, published)
     except OSError as error:
         print(f"warning: {published} has no report: {error.strerror}.", file=sys.stderr)
-    now = store.resolve(name)
-    if now.version != published.version:
-        sentence = f"{name} still means {now}, since the alias default names it"
-        print(f"{sentence}: {program()} promote {published} changes that.", file=sys.stderr)
+    if sentence := still_means(store, published):
+        print(sentence, file=sys.stderr)
     print(f"published {published}")
 
 

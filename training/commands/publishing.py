@@ -203,21 +203,8 @@ class Publication:
                 why = f"{self._name} is not published. {outcome.why}".strip()
                 print(f"{why} {then}", file=sys.stderr)
         elif outcome.published is not None and not self._errors.quiet:
-            for sentence in filter(None, (outcome.why, self._still_means(outcome.published))):
+            for sentence in filter(None, (outcome.why, still_means(self._store, outcome.published))):
                 print(sentence, file=sys.stderr)
-
-    def _still_means(self, published: ModelVersion) -> str:
-        """What the name means, where it is not the new version."""
-        try:
-            now = self._store.resolve(self._name)
-        except StoreError as error:
-            return f"What {self._name} means cannot be told: {error}"
-        if now.version == published.version:
-            return ""
-        return (
-            f"{self._name} still means {now}, since the alias default names it: "
-            f"{program()} promote {published} changes that."
-        )
 
     def _decided(self, candidate: Candidate, stop: StopRequest, kept: KeptModel | None) -> Outcome:
         doubts = [f"It was interrupted {candidate.interrupted}."] if stop() else []
@@ -295,3 +282,15 @@ def _least_size(architecture: MLPConfig, schema: Schema) -> int:
     """Bytes that a checkpoint has at least: its tensors and its columns."""
     values = sum(math.prod(shape) for shape in architecture.tensor_shapes().values())
     return 4 * values + len(json.dumps(schema.to_dict()))
+
+
+def still_means(store: Store, published: ModelVersion) -> str:
+    """Returns a sentence where the name means another version than the one just published; else nothing."""
+    name = published.name
+    try:
+        now = store.resolve(name)
+    except StoreError as error:
+        return f"What {name} means cannot be told: {error}"
+    if now.version == published.version:
+        return ""
+    return f"{name} still means {now}, since the alias default names it: {program()} promote {published} changes that."

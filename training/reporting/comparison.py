@@ -163,7 +163,7 @@ def advice(differences: Sequence[Difference], *, rows: int) -> str:
 
 
 def advice_for_linear(differences: Sequence[Difference], *, rows: int) -> tuple[str, str | None]:
-    """Whether to use this model, which is linear, or the trees; and which of them is preferred, if one is.
+    """Returns a sentence on which to use, this linear model or the trees, and the preferred one of them, if any.
 
     Args:
         differences: as `advice` takes them.
