@@ -23,9 +23,10 @@ RUN python -m venv /opt/axon \
 
 FROM torch AS build-service
 COPY pyproject.toml README.md LICENSE ./
-RUN mkdir models service training && touch models/__init__.py service/__init__.py training/__init__.py \
+RUN for package in inference models service training; do mkdir $package && touch $package/__init__.py; done \
     && pip install --no-cache-dir --constraint constraints.txt '.[service]' && pip uninstall --yes axon
 COPY axon/ axon/
+COPY inference/ inference/
 COPY models/ models/
 COPY service/ service/
 # Without the training package: what is not there cannot be run, and needs no patches.
@@ -33,12 +34,12 @@ RUN rm -rf training build && pip install --no-cache-dir --no-deps .
 
 FROM torch AS build-training
 COPY pyproject.toml README.md LICENSE ./
-RUN mkdir models service training && touch models/__init__.py service/__init__.py training/__init__.py \
+RUN for package in inference models service training; do mkdir $package && touch $package/__init__.py; done \
     && pip install --no-cache-dir --constraint constraints.txt '.[training]' && pip uninstall --yes axon
 COPY axon/ axon/
 COPY models/ models/
 COPY training/ training/
-RUN rm -rf service build && pip install --no-cache-dir --no-deps .
+RUN rm -rf inference service build && pip install --no-cache-dir --no-deps .
 
 # What both run as: no root, and a store of their own that a new volume takes its owner from.
 FROM base AS runtime

@@ -51,7 +51,7 @@ imports: install ## which package may import which
 	$(BIN)/lint-imports
 
 bandit: install  ## code that invites attacks
-	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive axon models service training
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive axon inference models service training
 
 audit: install   ## known vulnerabilities of what is pinned; skipped where their database cannot be reached
 	$(BIN)/python .ci/audit.py

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from models.checkpoint import Checkpoint
+from models.columns.schema import ClassTarget
 from models.errors import DataError
-from models.schema import ClassTarget
 
 _HEADLINES = {"classification": "accuracy", "regression": "r2"}
 _REPORT_HEIGHT = 640  # pixels of a report in a cell, which scrolls

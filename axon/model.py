@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from axon.card import Report, headline, model_card
 from models.answering import Answerer
 from models.checkpoint import Checkpoint
-from models.labels import Label
-from models.unknown_cells import unknown_in_words
+from models.columns.labels import Label
+from models.columns.unknown_cells import unknown_in_words
 
 DEFAULT_STORE = "checkpoints"
 REPORT_FILE = "report.html"

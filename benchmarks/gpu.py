@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.fuse import Activate, Affine, InferenceNetwork
-from service.inference.device_network import DeviceNetwork, Precision
+from inference.device_network import DeviceNetwork, Precision
+from models.network.fuse import Activate, Affine, InferenceNetwork
 
 ARCHITECTURES = ((30, 128, 64, 2), (784, 512, 256, 10), (1024, 4096, 4096, 100))
 BATCHES = (1, 16, 64, 256, 1024, 4096)

@@ -26,9 +26,9 @@ import numpy as np
 
 from benchmarks.peer import ROOT
 from models.checkpoint import Checkpoint
-from models.config import MLPConfig
-from models.numpy_mlp import NumpyMLP
-from models.schema import ClassTarget, NumericColumn, Schema
+from models.columns.schema import ClassTarget, NumericColumn, Schema
+from models.network.config import MLPConfig
+from models.network.numpy_mlp import NumpyMLP
 from models.store import Store
 
 FEATURES = 8

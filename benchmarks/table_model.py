@@ -45,7 +45,7 @@ def make_table(rows: int) -> list[dict[str, Any]]:
 
 def expected_answers(rows: list[dict[str, Any]]) -> NDArray[np.float32]:
     """Computes `(rows, classes)` probabilities one row at a time, by the reference of all engines."""
-    from models.encoding import RowEncoder
+    from models.columns.encoding import RowEncoder
 
     checkpoint = make_checkpoint()
     encoder, network = RowEncoder(checkpoint.schema), checkpoint.inference_network()
@@ -55,8 +55,8 @@ def expected_answers(rows: list[dict[str, Any]]) -> NDArray[np.float32]:
 def make_checkpoint() -> Checkpoint:
     """Makes the model, its weights from a seed."""
     from models.checkpoint import Checkpoint
-    from models.config import MLPConfig
-    from models.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
+    from models.columns.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
+    from models.network.config import MLPConfig
 
     def number(name: str, **changes: Any) -> NumericColumn:
         return NumericColumn(name=name, mean=0.0, std=1.0, minimum=-4.0, maximum=90.0, **changes)

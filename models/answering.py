@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
-from models.encoding import RowEncoder
+from models.columns.encoding import RowEncoder
+from models.columns.frame_rows import rows_of
+from models.columns.labels import Label
+from models.columns.schema import ClassTarget
 from models.errors import ConfigError
-from models.frame_rows import rows_of
-from models.labels import Label
-from models.schema import ClassTarget
 
 _CELLS_AT_A_TIME = 4_000_000  # of the widest stage: 16 MB
 
@@ -46,7 +46,7 @@ class Answerer:
         """Returns a label, or a value, for each row.
 
         Args:
-            rows: as `models.frame_rows.rows_of` takes them.
+            rows: as `models.columns.frame_rows.rows_of` takes them.
 
         Raises:
             RowError: cells that the model does not take, by row and column.

@@ -30,11 +30,11 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from models.config import MLPConfig, check_tensors
+from models.columns.schema import ClassTarget, NumericTarget, Schema
 from models.errors import AxonError, CheckpointError, ConfigError
-from models.fuse import InferenceNetwork, fuse
 from models.json_parts import canonical_json, loads_in_parts
-from models.schema import ClassTarget, NumericTarget, Schema
+from models.network.config import MLPConfig, check_tensors
+from models.network.fuse import InferenceNetwork, fuse
 
 FORMAT = "axon.checkpoint"
 FORMAT_VERSION = 2  # 2 brought inputs, members, temperature and new kinds of columns; what 1 could say it says alike

@@ -58,14 +58,6 @@ class ModelFault(ServiceError):
     """The model failed on these rows; the rows of other requests in the batch were answered."""
 
 
-class OutOfMemory(ModelFault):
-    """The device has no memory for even a few of these rows."""
-
-
-class DeviceFault(ServiceError):
-    """The device is in a state that only a new process gets out of; no fault of the rows."""
-
-
 class ModelUnavailable(ServiceError):
     """The model is in the store, but cannot be loaded."""
 

@@ -16,8 +16,8 @@ import numpy as np
 from serving import CHECKPOINTS, Server, http_client, make_store, numeric, running
 
 from models.checkpoint import Checkpoint
-from models.config import MLPConfig
-from models.schema import NumericTarget, Schema
+from models.columns.schema import NumericTarget, Schema
+from models.network.config import MLPConfig
 
 from collections.abc import Iterator  # isort: skip
 

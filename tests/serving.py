@@ -24,10 +24,10 @@ import numpy as np
 import torch
 
 from models.checkpoint import Checkpoint
-from models.config import MLPConfig
-from models.encoding import RowEncoder
-from models.mlp import MLP
-from models.schema import CategoricalColumn, ClassTarget, NumericColumn, NumericTarget, Schema
+from models.columns.encoding import RowEncoder
+from models.columns.schema import CategoricalColumn, ClassTarget, NumericColumn, NumericTarget, Schema
+from models.network.config import MLPConfig
+from models.network.mlp import MLP
 from models.store import Store
 
 ROOT = Path(__file__).parents[1]

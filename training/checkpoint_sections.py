@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from models.schema import Schema
+from models.columns.schema import Schema
 from training.config import TrainConfig
 from training.data.equal_rows import TOLD_ROWS, equal_rows_note, shown_share
 from training.data.preprocessing import unseen_categories

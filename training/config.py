@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Final, Literal, get_args
 
-from models.config import MAX_MEMBERS, Activation, MLPConfig, Normalization, Output, Task
 from models.errors import ConfigError
-from models.inputs import InputConfig
+from models.network.config import MAX_MEMBERS, Activation, MLPConfig, Normalization, Output, Task
+from models.network.inputs import InputConfig
 from training import recipes
 from training.data.split import Shares, check_shares
 from training.data.training_table import TrainingTable

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from models.answering import Answerer
 from models.checkpoint import Checkpoint
-from models.config import Task
+from models.columns.labels import Label
 from models.errors import ConfigError
-from models.fuse import InferenceNetwork
-from models.labels import Label
+from models.network.config import Task
+from models.network.fuse import InferenceNetwork
 from models.store import ModelVersion, Store
 from training.calibration import calibrate
 from training.checkpoint_sections import data_section, notes, training_section

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import Output
+from models.network.config import Output
 from training.data.class_balance import class_shares
 
 Metrics = dict[str, float | int]

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from models.answering import Answerer
 from models.checkpoint import Checkpoint
-from models.column_encoding import encode_columns
-from models.columns import CategoricalColumn, Column, DateColumn
+from models.columns.column import CategoricalColumn, Column, DateColumn
+from models.columns.column_encoding import encode_columns
+from models.columns.dictionary_column import Names
+from models.columns.labels import Label
 from models.errors import DataError
-from models.labels import Label
-from models.names import Names
 from training.data.column_choices import ColumnChoices
 from training.data.features import as_kind, gaps
 from training.data.raw_column import RawColumn

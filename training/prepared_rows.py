@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import MLPConfig
+from models.columns.schema import CategoricalColumn, Schema
 from models.errors import ConfigError, DataError
-from models.inputs import InputConfig
-from models.schema import CategoricalColumn, Schema
+from models.network.config import MLPConfig
+from models.network.inputs import InputConfig
 from training.config import TrainConfig
 from training.data.class_balance import class_balance
 from training.data.preprocessing import encode, fit_schema, scale_target, standardise

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from models.config import Task
+from models.network.config import Task
 
 Engine = Literal["torch", "numpy", "perceptron", "linear"]
 Recipe = Literal["default", "classic"]

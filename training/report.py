@@ -9,8 +9,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
-from models.config import MLPConfig
 from models.errors import AxonError
+from models.network.config import MLPConfig
 from models.store import ModelVersion, Reference, Store, StoreEntry
 from training.data.split import PARTS
 from training.fit import FittedModel

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.config import Task
 from models.errors import ConfigError, DataError
+from models.network.config import Task
 from models.store import check_name
 from training.config import TrainConfig
 from training.data.column_choices import ColumnChoices

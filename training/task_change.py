@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.config import MLPConfig
+from models.columns.schema import Schema
 from models.errors import AxonError
-from models.schema import Schema
+from models.network.config import MLPConfig
 from models.store import Store
 from training.data.class_codes import classes_option
 from training.data.split import MIN_CLASS_ROWS

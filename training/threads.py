@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from models.config import MLPConfig
+from models.network.config import MLPConfig
 from training.free_cpus import free_cpus
 
 # Multiply-adds of one step, forward and backward. Below, the number is 1 whatever the machine does, so that the same

@@ -19,9 +19,9 @@ if __name__ == "__main__":
     sys.path[0] = str(Path.cwd())
 
 from models.checkpoint import Checkpoint
-from models.config import MLPConfig
+from models.columns.schema import ClassTarget, NumericColumn, Schema
 from models.errors import DataError
-from models.schema import ClassTarget, NumericColumn, Schema
+from models.network.config import MLPConfig
 from models.store import Store
 
 

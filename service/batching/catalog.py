@@ -15,20 +15,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 
-from models.config import MLPConfig
-from models.encoding import RowEncoder
+from models.columns.encoding import RowEncoder
+from models.columns.labels import Label
+from models.columns.schema import ClassTarget, NumericTarget, Schema
 from models.errors import AxonError, CheckpointError, ModelNotFound, StoreError, reason_of
 from models.file_identity import FileIdentity
-from models.labels import Label
-from models.schema import ClassTarget, NumericTarget, Schema
+from models.keys import make_key
+from models.network.config import MLPConfig
+from models.network.summary import Summary, summarize
 from models.store import ModelVersion, Reference, Store, StoreEntry
-from models.summary import Summary, summarize
 from service.batching.link import Loaded
 from service.batching.store_look import Place, StoreLook
 from service.batching.store_reader import StoreReader
 from service.collector import LongLived, collector_paused
 from service.errors import ModelUnavailable, NoWorker
-from service.keys import make_key
 from service.logs import get_logger
 from service.metrics import ModelMetrics
 from service.served_ahead import ids_served_ahead

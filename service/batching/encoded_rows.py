@@ -7,7 +7,7 @@ from bisect import bisect_right
 import numpy as np
 from numpy.typing import NDArray
 
-from models.compact_rows import CompactRows
+from models.columns.compact_rows import CompactRows
 from service.stream.frames import Buffer
 
 

@@ -12,10 +12,10 @@ from itertools import accumulate
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns import NumericColumn
-from models.encoding import MAX_FAULTS
+from models.columns.column import NumericColumn
+from models.columns.encoding import MAX_FAULTS
+from models.columns.schema import Schema
 from models.errors import AxonError, Fault, RowError
-from models.schema import Schema
 from service.errors import ModelFault
 
 

@@ -12,10 +12,10 @@ import re
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
-from models.cell_text import bare
-from models.cells import listed, shown
-from models.columns import NumericColumn
-from models.encoding import RowEncoder
+from models.columns.cell_text import bare
+from models.columns.cells import listed, shown
+from models.columns.column import NumericColumn
+from models.columns.encoding import RowEncoder
 from models.errors import Fault, RowError
 from service.errors import Problem, invalid_request
 

@@ -9,11 +9,11 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cells import listed
-from models.encoding import MAX_FAULTS, RowEncoder
+from models.columns.cells import listed
+from models.columns.encoding import MAX_FAULTS, RowEncoder
+from models.columns.schema import MAX_COLUMNS
+from models.columns.unknown_cells import UnknownCells
 from models.errors import Fault, RowError
-from models.schema import MAX_COLUMNS
-from models.unknown_cells import UnknownCells
 from service.batching.encoded_rows import EncodedRows
 from service.errors import Problem, too_large
 from service.http.bulk_json import NumberReader

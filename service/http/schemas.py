@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.labels import Label
+from models.columns.labels import Label
 
 Cell = float | int | str | bool | None
 Row = Annotated[

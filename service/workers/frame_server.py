@@ -20,9 +20,9 @@ from typing import Any, NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.errors import DeviceFault, NetworkUnavailable
 from models.errors import AxonError, reason_of
-from service.errors import DeviceFault, ModelUnavailable
-from service.keys import parse_key
+from models.keys import parse_key
 from service.logs import LimitedLog, get_logger, report_suppressed
 from service.metrics import WorkerMetrics
 from service.stream import frames
@@ -271,7 +271,7 @@ class FrameServer:
         started = time.perf_counter()
         try:
             answers, faults_of_parts = self._predict(key, [part for _, _, part in taken])
-        except ModelUnavailable as error:
+        except NetworkUnavailable as error:
             refusal = json.dumps({"key": key, "error": str(error)}).encode()
             for connection, frame, _ in taken:
                 self._send(connection, frames.encode(Kind.REFUSED, frame.id, refusal))
@@ -297,7 +297,7 @@ class FrameServer:
             answers = self._predictor.predict(Batch(key, parts))
         except DeviceFault as error:
             _end(key, error)
-        except ModelUnavailable:  # no fault of the batch: another worker may have the model
+        except NetworkUnavailable:  # no fault of the batch: another worker may have the model
             raise
         except Exception as error:
             return self._isolate(key, parts, error)

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import AxonError
+from models.keys import make_key
 from models.store import Store
-from service.keys import make_key
-from service.logs import configure_logs, get_logger, report_the_unexpected
+from service.logs import LimitedLog, configure_logs, get_logger, report_the_unexpected
 from service.metrics import WorkerMetrics, set_role
 from service.served_ahead import served_versions
 from service.settings import Settings
@@ -52,9 +52,10 @@ class PredictAPI(litserve.LitAPI):
         The first worker goes by the store, a later one by what the API processes serve, whatever has become of the
         store. A bad checkpoint is reported and passed over.
         """
-        from service.inference.engine import Engine  # imports torch, which the API processes do without
+        from inference.engine import Engine  # imports torch, which the API processes do without
 
         settings = self.settings
+        engine_log = get_logger(Engine.__module__)
         store = Store(settings.store)
         self.engine = Engine(
             store,
@@ -64,6 +65,8 @@ class PredictAPI(litserve.LitAPI):
             capacity=settings.model_cache,
             max_batch_rows=settings.max_batch_rows,
             precision=settings.precision,
+            log=engine_log,
+            limited_log=LimitedLog(engine_log),
         )
         served = ServedLists(self.runtime_dir, settings.api_processes).read()
         if served is not None and served.ahead:
@@ -104,7 +107,7 @@ class FrameLoop(litserve.loops.LitLoop):
 
     def __call__(self, lit_api: PredictAPI, device: str, worker_id: int, *_: Any) -> None:
         """Runs until the main process ends or kills this one."""
-        import service.inference.engine  # noqa: F401 -- imports torch, once for all processes that will be forked
+        import inference.engine  # noqa: F401 -- imports torch, once for all processes that will be forked
 
         settings = lit_api.settings
         path = socket_path(self._runtime_dir, worker_id)

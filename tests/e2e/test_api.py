@@ -29,9 +29,9 @@ from serving import (
 )
 
 from models.checkpoint import Checkpoint
-from models.config import MLPConfig
-from models.perceptron import Perceptron
-from models.schema import ClassTarget, Schema
+from models.columns.schema import ClassTarget, Schema
+from models.network.config import MLPConfig
+from models.network.perceptron import Perceptron
 from models.store import Store
 
 ROW = [0.1, 0.2, 0.3, 0.4]

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from serving import CHECKPOINTS, Oracle, Server, figure, http_client, http_get, running, wait_until
 
-from models.schema import ClassTarget, NumericTarget
+from models.columns.schema import ClassTarget, NumericTarget
 from models.store import Store
 
 CLIENTS = 64

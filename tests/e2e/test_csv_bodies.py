@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from models.schema import CategoricalColumn, ClassTarget, Schema
+from models.columns.schema import CategoricalColumn, ClassTarget, Schema
 from models.store import Store
 from tests.serving import Server, make_checkpoint, numeric, running
 

@@ -9,8 +9,8 @@ import pytest
 from serving import CHECKPOINTS, Oracle, Server, http_client, http_post, make_checkpoint, make_store, numeric, running
 
 from models.checkpoint import Checkpoint
-from models.config import MLPConfig
-from models.schema import ClassTarget, NumericTarget, Schema
+from models.columns.schema import ClassTarget, NumericTarget, Schema
+from models.network.config import MLPConfig
 
 EXTREMES = [3.4e38, -3.4e38, 3.4028234e38, 1e38, 1e30, -1e25]
 

@@ -35,9 +35,9 @@ from serving import (
 )
 
 from models.checkpoint import Checkpoint
-from models.config import MLPConfig
-from models.numpy_mlp import NumpyMLP
-from models.schema import ClassTarget, Schema
+from models.columns.schema import ClassTarget, Schema
+from models.network.config import MLPConfig
+from models.network.numpy_mlp import NumpyMLP
 from models.store import Store
 
 pytestmark = pytest.mark.slow

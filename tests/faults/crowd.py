@@ -24,7 +24,7 @@ import uvloop
 from numpy.typing import NDArray
 from serving import CHECKPOINTS, Oracle, Server, http_get, wait_until
 
-from models.schema import ClassTarget, NumericTarget
+from models.columns.schema import ClassTarget, NumericTarget
 
 CLIENTS = 64
 # Of a value and its spread. Rows of different clients are far further apart; a row whose hidden units are nearly alike

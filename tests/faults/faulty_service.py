@@ -26,7 +26,7 @@ from poison import (
     SPINS,
 )
 
-from service.errors import DeviceFault
+from inference.errors import DeviceFault
 from service.server import serve
 from service.settings import Settings
 from service.workers.worker import Batch, PredictAPI

@@ -11,7 +11,7 @@ import pytest
 from open_loop import Outcome, Shot, closed_loop
 from serving import Oracle, Server, make_checkpoint, numeric, running
 
-from models.schema import ClassTarget, Schema
+from models.columns.schema import ClassTarget, Schema
 from models.store import Store
 
 pytestmark = pytest.mark.faults

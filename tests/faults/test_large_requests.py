@@ -16,7 +16,7 @@ import orjson
 import pytest
 from serving import Oracle, Server, http_get, make_checkpoint, numeric, running, wait_until
 
-from models.schema import CategoricalColumn, ClassTarget, DateColumn, Schema
+from models.columns.schema import CategoricalColumn, ClassTarget, DateColumn, Schema
 from models.store import Store
 
 pytestmark = pytest.mark.faults

@@ -13,7 +13,7 @@ import pytest
 from raw_http import RawStream, post
 from serving import Oracle, Server, http_get, make_checkpoint, numeric, running, wait_until
 
-from models.schema import ClassTarget, Schema
+from models.columns.schema import ClassTarget, Schema
 from models.store import Store
 
 pytestmark = pytest.mark.faults

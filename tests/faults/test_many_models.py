@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from serving import CLASSES, Server, http_get, make_checkpoint, numeric, running, wait_until
 
-from models.schema import Schema
+from models.columns.schema import Schema
 from models.store import Store
 
 pytestmark = pytest.mark.faults

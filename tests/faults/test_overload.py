@@ -18,7 +18,7 @@ from open_loop import OpenLoop, Outcome, Shot, closed_loop
 from peak_memory import PeakMemory
 from serving import CHECKPOINTS, Oracle, Server, make_checkpoint, numeric, running, wait_until
 
-from models.schema import ClassTarget, Schema
+from models.columns.schema import ClassTarget, Schema
 from models.store import Store
 
 pytestmark = pytest.mark.faults

@@ -21,8 +21,8 @@ from serving import CHECKPOINTS, Oracle, Server, figure, http_client, http_post,
 from warm_server import warm_up
 
 from models.checkpoint import Checkpoint
-from models.config import MLPConfig
-from models.schema import ClassTarget, Schema
+from models.columns.schema import ClassTarget, Schema
+from models.network.config import MLPConfig
 from models.store import Store
 
 pytestmark = pytest.mark.faults

@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 with atheris.instrument_imports(include=["models"]):
     from models import checkpoint as target
     from models.checkpoint import METADATA_KEY, Checkpoint, save_checkpoint
-    from models.config import MLPConfig
+    from models.columns.schema import CategoricalColumn, ClassTarget, NumericColumn, NumericTarget, Schema
     from models.errors import CheckpointError, ConfigError
-    from models.schema import CategoricalColumn, ClassTarget, NumericColumn, NumericTarget, Schema
+    from models.network.config import MLPConfig
 
 NUMBERS = (-1, 0, 1, 2, 3, 2**31, 2**63, 10**400, -0.0, 0.5, 1e-320, 1.7e308, float("nan"), float("inf"))
 TEXTS = ("", "x", "age", "numeric", "class", "batch", "relu", "softmax", "linear", "refuse", "\ud800", "\0", "é" * 300)

@@ -8,7 +8,7 @@ from typing import Any
 
 from serving import CHECKPOINTS, Server, http_get, make_checkpoint, numeric
 
-from models.schema import CategoricalColumn, ClassTarget, Schema
+from models.columns.schema import CategoricalColumn, ClassTarget, Schema
 
 # A fuzzer whose time is free ends after so many seconds; one that counts its examples makes more of them.
 FUZZ_SECONDS = int(os.environ.get("AXON_FUZZ_SECONDS", "30"))

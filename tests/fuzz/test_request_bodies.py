@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from serving import Oracle, Server
 
-from models.schema import CategoricalColumn, ClassTarget, NumericTarget
+from models.columns.schema import CategoricalColumn, ClassTarget, NumericTarget
 from service.errors import Problem
 from service.http.bulk_json import NumberReader
 from service.http.json_slices import RequestShape, RowTooWide, SlicedRequest

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from models.checkpoint import Checkpoint
-from models.config import MLPConfig
+from models.columns.schema import NumericColumn, NumericTarget, Schema
 from models.errors import ModelNotFound, StoreError
-from models.numpy_mlp import NumpyMLP
-from models.schema import NumericColumn, NumericTarget, Schema
+from models.network.config import MLPConfig
+from models.network.numpy_mlp import NumpyMLP
 from models.store import Store
 
 CONFIG = MLPConfig(layer_sizes=(1, 1), output="linear")

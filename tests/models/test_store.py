@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from models.checkpoint import Checkpoint
-from models.config import MLPConfig
+from models.columns.schema import NumericColumn, NumericTarget, Schema
 from models.errors import CheckpointError, InvalidName, ModelNotFound, StoreError
-from models.numpy_mlp import NumpyMLP
-from models.schema import NumericColumn, NumericTarget, Schema
+from models.network.config import MLPConfig
+from models.network.numpy_mlp import NumpyMLP
 from models.store import CHECKPOINT_FILE, Reference, Store, StoreEntry
 from models.store import _read_versions as read_versions
 
@@ -31,9 +31,9 @@ MAKE = """
 import sys
 import numpy as np
 from models.checkpoint import Checkpoint
-from models.config import MLPConfig
-from models.numpy_mlp import NumpyMLP
-from models.schema import *
+from models.network.config import MLPConfig
+from models.network.numpy_mlp import NumpyMLP
+from models.columns.schema import *
 from models.store import Store
 schema = Schema(
     columns=(NumericColumn(name="x", mean=0.0, std=1.0, minimum=-1.0, maximum=1.0),),

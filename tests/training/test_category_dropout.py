@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from models.config import MLPConfig
-from models.inputs import InputConfig
+from models.network.config import MLPConfig
+from models.network.inputs import InputConfig
 from training.config import TrainConfig
 from training.data.column_choices import ColumnChoices
 from training.engines.network.category_dropout import CategoryDropout

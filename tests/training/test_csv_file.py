@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from models.cell_text import MISSING_TEXTS
+from models.columns.cell_text import MISSING_TEXTS
 from models.errors import DataError
 from training.data.column_choices import ColumnChoices
 from training.data.csv_file import read_csv

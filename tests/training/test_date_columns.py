@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from raw_tables import csv_of, kinds, read
 
-from models.dates import parse
+from models.columns.dates import parse
 from models.errors import DataError
 from training.data.cells import dates_in
 from training.data.table import Table

@@ -7,10 +7,10 @@ import pytest
 import torch
 from sklearn.datasets import load_breast_cancer
 
-from models.config import MLPConfig
 from models.errors import ConfigError, DataError
-from models.fuse import fuse
-from models.mlp import MLP
+from models.network.config import MLPConfig
+from models.network.fuse import fuse
+from models.network.mlp import MLP
 from models.store import Store
 from training.calibration import fit_temperature
 from training.config import TrainConfig

@@ -7,9 +7,9 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from models.config import MLPConfig
 from models.errors import ConfigError
-from models.mlp import MLP
+from models.network.config import MLPConfig
+from models.network.mlp import MLP
 from training.config import TrainConfig
 from training.engines import numpy_engine, perceptron_engine, torch_engine
 from training.engines.device import choose_device

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from raw_tables import read
 from sklearn.neighbors import KNeighborsClassifier
 
+from models.columns.dictionary_column import Names
 from models.errors import DataError
-from models.names import Names
 from training.cli import main
 from training.config import TrainConfig
 from training.data.column_choices import ColumnChoices

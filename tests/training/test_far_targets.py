@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import mean_absolute_error, r2_score
 
+from models.columns.schema import NumericTarget
 from models.errors import DataError
-from models.schema import NumericTarget
 from training.cli import main
 from training.data.column_choices import ColumnChoices
 from training.data.split import PARTS
@@ -25,7 +25,7 @@ from training.reporting.html import html_report
 from training.reporting.importance import permutation_importance
 from training.resume import ResumeFile
 from training.search import search
-from training.search.population_search import search_population
+from training.search.population.search import search_population
 from training.sources import read_table
 
 OFFSETS = (1e3, 1e6, 1e8, 1.7e9, -1.7e9, 1e12)

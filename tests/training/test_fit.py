@@ -9,10 +9,10 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from models.encoding import RowEncoder
+from models.columns.encoding import RowEncoder
 from models.errors import ConfigError, DataError, InvalidName, RowError
-from models.mlp import MLP
-from models.numpy_mlp import NumpyMLP
+from models.network.mlp import MLP
+from models.network.numpy_mlp import NumpyMLP
 from models.store import Store
 from training.config import TrainConfig
 from training.data.preprocessing import encode, standardise

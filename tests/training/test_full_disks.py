@@ -72,7 +72,7 @@ def test_a_store_without_room_for_this_network_is_refused_before_training(tmp_pa
 SEARCHED_AND_THEN = """
 import sys
 from training.cli import main
-from training.search.session import Session
+from training.search.trials.session import Session
 real = Session.done
 def done_and_then(self, number, outcome):
     real(self, number, outcome)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from models.encoding import RowEncoder
+from models.columns.encoding import RowEncoder
 from training.calibration import fit_calibration
 from training.config import TrainConfig
 from training.engines.network.losses import CrossEntropy

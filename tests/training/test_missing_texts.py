@@ -10,7 +10,7 @@ import pytest
 from raw_tables import cells as cells_of
 from raw_tables import csv_of, kinds
 
-from models.encoding import RowEncoder
+from models.columns.encoding import RowEncoder
 from models.errors import DataError, RowError
 from training.data.csv_file import read_csv
 from training.data.preprocessing import encode, fit_schema
@@ -19,7 +19,7 @@ from training.data.text_reading import TextReading, read_as
 from training.data.training_table import ColumnChoices
 from training.data.understanding import read_training_table
 from training.fit import fit
-from training.search.run import search
+from training.search.trials.run import search
 
 ROWS = 60
 

@@ -9,9 +9,9 @@ import torch
 from sign_matrices import matrices
 from torch.nn import functional
 
-from models.config import Activation, MLPConfig, Normalization
-from models.inputs import InputConfig
-from models.mlp import MLP
+from models.network.config import Activation, MLPConfig, Normalization
+from models.network.inputs import InputConfig
+from models.network.mlp import MLP
 from training.config import TrainConfig
 from training.engines.network.adam import Adam
 from training.engines.network.losses import CrossEntropy, SquaredError

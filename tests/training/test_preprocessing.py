@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from models.encoding import RowEncoder
+from models.columns.dictionary_column import Names
+from models.columns.encoding import RowEncoder
 from models.errors import ConfigError, DataError
-from models.names import Names
 from training.data.preprocessing import encode, fit_schema, scale_target, standardise, unseen_categories
 from training.data.training_table import ColumnChoices, TrainingTable
 

@@ -16,8 +16,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
-from models.config import MLPConfig
-from models.summary import summarize
+from models.network.config import MLPConfig
+from models.network.summary import summarize
 from training.engines.engine import Epoch
 from training.fitted_table import print_fitted
 from training.live import LINE_SECONDS, TimeLeft, draws_bars, duration

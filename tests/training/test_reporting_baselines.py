@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from models.names import Names
+from models.columns.dictionary_column import Names
 from training.fit import fit
 from training.reporting.baselines import compare, raw_matrix
 from training.reporting.comparison import LINEAR, OURS, TREES, Difference, advice, difference_of

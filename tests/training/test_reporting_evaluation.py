@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics as oracle
 
 from models.errors import ConfigError
-from models.summary import summarize
+from models.network.summary import summarize
 from training.fit import fit
 from training.reporting.evaluation import MAX_CLASSES, evaluation_of
 from training.reporting.importance import REPEATS, ROWS, affordable_rows, blocks_of, permutation_importance, score_of

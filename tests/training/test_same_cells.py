@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.cell_text import BLANKS, category_of
-from models.encoding import RowEncoder
+from models.columns.cell_text import BLANKS, category_of
+from models.columns.encoding import RowEncoder
 from models.errors import DataError, RowError
 from training.data.column_choices import ColumnChoices
 from training.data.csv_file import read_csv

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from models.config import MLPConfig
 from models.errors import ConfigError
+from models.network.config import MLPConfig
 from training.cli import main
 from training.config import TrainConfig
 from training.engines.engine import Matrices
 from training.engines.trainer import Trainer
-from training.search.lr_find import sweep
-from training.search.trainer_stepper import TrainerStepper
+from training.search.learning_rate.finder import sweep
+from training.search.learning_rate.trainer_stepper import TrainerStepper
 
 
 class Bowl:

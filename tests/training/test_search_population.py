@@ -22,8 +22,8 @@ from training.engines.trainer import MemberRates, Trainer
 from training.errors import TrainingError
 from training.fit import fit_table
 from training.prepared_rows import prepare
-from training.search.population import MAX_DROPOUT, STEPS, Population, drawn, next_generation, order
-from training.search.population_search import search_population, train_population
+from training.search.population.members import MAX_DROPOUT, STEPS, Population, drawn, next_generation, order
+from training.search.population.search import search_population, train_population
 from training.sources import read_table
 
 ROOT = Path(__file__).parents[2]

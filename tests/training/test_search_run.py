@@ -19,10 +19,10 @@ from training.cli import main
 from training.config import TrainConfig
 from training.errors import SearchError
 from training.search import search, search_table
-from training.search.folder import StudyFolder
-from training.search.session import Listener
 from training.search.space import Choices, FloatRange, SearchSpace
-from training.search.trial import Outcome
+from training.search.trials.folder import StudyFolder
+from training.search.trials.session import Listener
+from training.search.trials.trial import Outcome
 from training.sources import read_table
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +99,7 @@ def test_the_standard_error_is_that_of_the_rows():
     table = regression_table(np.random.default_rng(3).standard_normal(80))
     one = search_table(table, TrainConfig(**QUICK, split=None), space=SPACE, trials=1)
     rows = [table.example(row) for row in range(table.rows)]
-    from models.encoding import RowEncoder
+    from models.columns.encoding import RowEncoder
 
     answers = one.checkpoint.inference_network().forward(RowEncoder(one.checkpoint.schema).encode_matrix(rows))[:, 0]
     squares = np.square(answers - table.target)
@@ -403,9 +403,9 @@ def test_the_space_can_be_a_file_and_the_recipes_own_with_more(command, tmp_path
 
 
 def test_an_outcome_that_was_cut_counts_only_where_there_is_no_other():
-    from training.search.folder import MemoryKeeper
-    from training.search.session import Session
-    from training.search.study import Study
+    from training.search.trials.folder import MemoryKeeper
+    from training.search.trials.session import Session
+    from training.search.trials.study import Study
 
     first = {"hidden_sizes": (4,), "learning_rate": 0.05}
     study = Study(space=SPACE, metric="log_loss", first=first, sampler="random")

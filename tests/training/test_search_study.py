@@ -6,10 +6,10 @@ import pytest
 
 from models.errors import ConfigError
 from training.errors import SearchError
-from training.search.folder import StudyFolder
 from training.search.space import Choices, FloatRange, IntRange, SearchSpace
-from training.search.study import Study
-from training.search.trial import Trial
+from training.search.trials.folder import StudyFolder
+from training.search.trials.study import Study
+from training.search.trials.trial import Trial
 
 SPACE = SearchSpace(
     parameters={

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.config import MLPConfig
+from models.network.config import MLPConfig
 from training.cli import main
 from training.fit import fit
 from training.free_cpus import free_cpus

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from raw_tables import cells, csv_of, kinds, read
 
-from models.encoding import RowEncoder
+from models.columns.encoding import RowEncoder
 from models.errors import DataError
 from training.data.csv_file import read_csv
 from training.data.preprocessing import fit_schema

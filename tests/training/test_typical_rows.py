@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from models.encoding import RowEncoder
+from models.columns.encoding import RowEncoder
 from models.errors import DataError
 from models.store import Store
 from training.cli import main

@@ -22,7 +22,7 @@ from training.data.source import read_source
 from training.data.typed_options import typed
 from training.progress import progress
 from training.report import print_table
-from training.search.display import displayed
+from training.search.trials.display import displayed
 from training.terminal import plain_console
 
 NAMES = [

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from raw_tables import csv_of, kinds, read
 
 from models.checkpoint import load_checkpoint
-from models.date_forms import NUMBER_FORMS, TEXT_FORMS
-from models.encoding import RowEncoder
+from models.columns.date_forms import NUMBER_FORMS, TEXT_FORMS
+from models.columns.encoding import RowEncoder
+from models.columns.schema import Schema
 from models.errors import DataError, RowError
-from models.schema import Schema
 from training.cli import main
 from training.commands import options
 from training.data.column_choices import ColumnChoices

@@ -16,7 +16,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from models.cell_text import MISSING_TEXTS
+from models.columns.cell_text import MISSING_TEXTS
 from models.store import ModelVersion, Store
 from training.commands import publishing
 from training.commands.options import CommandLine

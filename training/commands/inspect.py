@@ -9,7 +9,7 @@ import sys
 from rich import box
 from rich.table import Table
 
-from models.cell_text import MISSING_TEXTS
+from models.columns.cell_text import MISSING_TEXTS
 from training.commands.options import CommandLine
 from training.commands.table import SOURCE_HELP, add_table, reading_of, table_of, text_format_of
 from training.data.column_facts import ColumnFacts

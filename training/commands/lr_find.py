@@ -17,8 +17,8 @@ from training.commands.settings import add_settings, settings_of
 from training.commands.table import add_table, table_of
 from training.plotting.plot_file import check_plot_path, write_plot
 from training.report import print_table
-from training.search.lr_find import Sweep, sweep
-from training.search.lr_plot import draw_sweep
+from training.search.learning_rate.finder import Sweep, sweep
+from training.search.learning_rate.plot import draw_sweep
 from training.sources import read_table
 from training.threads import limited_threads
 
@@ -61,7 +61,7 @@ def _run(arguments: argparse.Namespace) -> None:
     given = settings_of(arguments)
     table, config = read_table(arguments.source, settings=given, **table_of(arguments))
     # Imported here: torch takes seconds.
-    from training.search.trainer_stepper import stepper_of
+    from training.search.learning_rate.trainer_stepper import stepper_of
 
     stepper = stepper_of(table, config, device=arguments.device, threads=arguments.threads)
     with limited_threads(stepper.threads.number):

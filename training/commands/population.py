@@ -25,10 +25,10 @@ from training.progress import progress
 from training.report import print_table
 from training.reporting.files import write_report
 from training.reporting.served import compare_with_served
-from training.search.folder import StudyFolder
-from training.search.population_plot import draw_population
-from training.search.population_result import PopulationResult
-from training.search.population_tables import sentences, standings_table
+from training.search.population.plot import draw_population
+from training.search.population.result import PopulationResult
+from training.search.population.tables import sentences, standings_table
+from training.search.trials.folder import StudyFolder
 from training.sources import read_table
 from training.task_change import with_task_change
 from training.terminal import plain_console
@@ -66,7 +66,7 @@ def run_population(arguments: argparse.Namespace) -> int:
         arguments.source, name=arguments.name, settings=settings_of(arguments), **table_of(arguments)
     )
     # Imported here: torch takes seconds.
-    from training.search.population_search import search_population
+    from training.search.population.search import search_population
 
     with StudyFolder(arguments.folder, arguments.study or table.name) as folder:
         with stopping_on_interrupt(partial(_tell_stopping, errors)) as stop:

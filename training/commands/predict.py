@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from models.columns.unknown_cells import unknown_in_words
 from models.errors import ConfigError, DataError
 from models.store import Store
-from models.unknown_cells import unknown_in_words
 from training.commands.options import CommandLine
 from training.commands.table import add_text, reading_of, text_format_of
 from training.data.source import read_source

@@ -14,9 +14,9 @@ from typing import Literal
 from rich.console import Console
 
 from models.checkpoint import Checkpoint
-from models.config import MLPConfig
+from models.columns.schema import Schema
 from models.errors import AxonError, InvalidName, ModelNotFound, StoreError
-from models.schema import Schema
+from models.network.config import MLPConfig
 from models.store import ModelVersion, Store
 from training.interrupt import Interrupted, StopRequest
 from training.kept_model import KeptModel, keep

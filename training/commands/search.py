@@ -14,8 +14,8 @@ from typing import Any, get_args
 from rich.console import Console
 
 from models.checkpoint import Checkpoint
-from models.config import Task
 from models.errors import ConfigError, StoreError
+from models.network.config import Task
 from models.store import ModelVersion, Store
 from training.commands import options, publishing
 from training.commands.options import CommandLine
@@ -37,19 +37,19 @@ from training.reporting.files import write_report, write_text
 from training.reporting.restored import restored
 from training.reporting.served import compare_with_served
 from training.search.default_spaces import default_space
-from training.search.display import displayed
-from training.search.folder import StudyFolder
-from training.search.plots import draw_search
-from training.search.result import SearchResult
-from training.search.run import search_table
-from training.search.search_page import search_page
-from training.search.session import Listener
-from training.search.session import Standing as Progress
 from training.search.space import Parameter, SearchSpace
 from training.search.space_text import read_space_file, read_variation
-from training.search.strategies import Pruner, Sampler
-from training.search.tables import importance_table, ranking_table, sentences
-from training.search.trial import Metric, choose_metric
+from training.search.trials.display import displayed
+from training.search.trials.folder import StudyFolder
+from training.search.trials.plots import draw_search
+from training.search.trials.result import SearchResult
+from training.search.trials.run import search_table
+from training.search.trials.search_page import search_page
+from training.search.trials.session import Listener
+from training.search.trials.session import Standing as Progress
+from training.search.trials.strategies import Pruner, Sampler
+from training.search.trials.tables import importance_table, ranking_table, sentences
+from training.search.trials.trial import Metric, choose_metric
 from training.sources import read_table
 from training.task_change import task_change
 from training.terminal import plain_console, say

@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, get_args
 
-from models.config import Activation, Normalization
+from models.network.config import Activation, Normalization
 from training.commands import options
 from training.config import DEFAULT_SPLIT, ClassWeight, TrainConfig
 from training.recipes import (

@@ -7,11 +7,11 @@ import json
 import shutil
 import sys
 
-from models.config import MLPConfig, Output
 from models.errors import ConfigError, InvalidName
-from models.neuron_diagram import neuron_diagram
+from models.network.config import MLPConfig, Output
+from models.network.neuron_diagram import neuron_diagram
+from models.network.summary import summarize
 from models.store import Reference, Store
-from models.summary import summarize
 from training.commands import options
 from training.commands.options import CommandLine
 from training.report import model_record, models_table, print_table

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.cell_text import BLANKS, MISSING_TEXTS, category_of
-from models.date_forms import ISO
-from models.date_texts import parse_letters
-from models.dates import are_dates
-from models.names import MISSING, Names
+from models.columns.cell_text import BLANKS, MISSING_TEXTS, category_of
+from models.columns.date_forms import ISO
+from models.columns.date_texts import parse_letters
+from models.columns.dates import are_dates
+from models.columns.dictionary_column import MISSING, Names
 
 _MAX_DIGITS = 1_000
 _WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
@@ -136,7 +136,7 @@ def names_of(array: pa.Array) -> Names:
 
 
 def categories_of(array: pa.Array) -> tuple[Names, tuple[str, ...]]:
-    """Reads a column's cells as categories, each as serving reads it (`models.cell_text.category_of`).
+    """Reads a column's cells as categories, each as serving reads it (`models.columns.cell_text.category_of`).
 
     Returns:
         `(rows,)` names in their order (`in_order`), each of which occurs, and the cells of one category that is

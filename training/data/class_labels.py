@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.columns.dictionary_column import Names
+from models.columns.labels import GREATEST_INT, LEAST_INT, LabelType, label_text, typed_label
 from models.errors import DataError
-from models.labels import GREATEST_INT, LEAST_INT, LabelType, label_text, typed_label
-from models.names import Names
 from training.data.cells import encoded, in_order
 from training.data.raw_column import RawColumn
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from models.cell_text import tidy
-from models.date_forms import check_form
+from models.columns.cell_text import tidy
+from models.columns.date_forms import check_form
 from models.errors import DataError
 
 _KINDS = ("categorical", "numeric", "date")
@@ -26,8 +26,8 @@ class ColumnChoices:
         categorical: columns to read as names, although they look like numbers (a postcode) or dates.
         numeric: columns to read as numbers, although most cells are not.
         date: columns to read as dates, although most cells are not.
-        date_formats: form of the dates of some columns (`models.date_forms`), such as `%d/%m/%Y` or `epoch-seconds`,
-            where the cells alone do not tell.
+        date_formats: form of the dates of some columns (`models.columns.date_forms`), such as `%d/%m/%Y` or
+            `epoch-seconds`, where the cells alone do not tell.
         drop: columns to leave out.
         weight: a column of how much each row counts: finite, not negative, not all 0.
         group: a column whose equal values belong together: their rows go to one part of a split.

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from models.columns import CategoricalColumn, Column, DateColumn
+from models.columns.column import CategoricalColumn, Column, DateColumn
+from models.columns.dictionary_column import Names
 from models.errors import DataError
-from models.names import Names
 from training.data.column_choices import ColumnChoices
 from training.data.equal_rows import RowHashes
 from training.data.features import add_feature, remark_on, useless

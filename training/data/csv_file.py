@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.csv
 
-from models.cell_text import tidy
+from models.columns.cell_text import tidy
 from models.errors import DataError
 from training.data.delimiters import comment_hint, divided, long_cells
 from training.data.mark_evidence import MarkEvidence

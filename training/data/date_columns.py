@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.date_forms import TEXT_FORMS, pattern_of, twin_of
+from models.columns.date_forms import TEXT_FORMS, pattern_of, twin_of
+from models.columns.dictionary_column import MISSING
 from models.errors import DataError
-from models.names import MISSING
 from training.data.cells import dates_in, iso_text
 from training.data.typed_options import typed
 

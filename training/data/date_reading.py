@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.date_forms import NUMBER_FORMS, is_number_form
-from models.date_numbers import moments_of_numbers
+from models.columns.date_forms import NUMBER_FORMS, is_number_form
+from models.columns.date_numbers import moments_of_numbers
 from models.errors import DataError
 from training.data.cells import dates_in, encoded, iso_text, values_of
 from training.data.date_columns import DateTexts, FoundForm, option

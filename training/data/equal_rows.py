@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.names import Names
+from models.columns.dictionary_column import Names
 from training.data.column_choices import ColumnChoices
 from training.data.values import Values
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from models.columns.dictionary_column import Names
 from models.errors import DataError
-from models.names import Names
 from training.data.cells import looks_like_a_date
 from training.data.column_choices import ColumnChoices
 from training.data.equal_rows import EqualRows, RowHashes

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cell_text import tidy
-from models.config import Task
+from models.columns.cell_text import tidy
+from models.columns.dictionary_column import Names
 from models.errors import DataError
-from models.names import Names
+from models.network.config import Task
 from training.data.class_codes import class_codes_note
 from training.data.column_choices import ColumnChoices
 from training.data.column_facts import ColumnFacts, described, facts_of

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.names import Names
+from models.columns.dictionary_column import Names
 from training.data.equal_rows import EqualRows
 from training.data.rank_measures import (
     agreement_of_order,

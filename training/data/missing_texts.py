@@ -1,7 +1,7 @@
 """Missing texts: what people write where a number is missing, and the values that a user says are missing.
 
-`models.cell_text.MISSING_TEXTS` are missing in every column. The texts here are missing only in a column that holds
-numbers otherwise: `None` or `-` may well be a category.
+`models.columns.cell_text.MISSING_TEXTS` are missing in every column. The texts here are missing only in a column
+that holds numbers otherwise: `None` or `-` may well be a category.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from models.cell_text import tidy
+from models.columns.cell_text import tidy
 from models.errors import DataError
 
 # At most so many different texts that stand for missing are taken for gaps unless the user says more.

@@ -7,8 +7,8 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from models.date_forms import digits_of
-from models.date_numbers import moments_of_numbers
+from models.columns.date_forms import digits_of
+from models.columns.date_numbers import moments_of_numbers
 from training.data.cells import iso_text
 from training.data.date_columns import option
 from training.data.typed_options import typed

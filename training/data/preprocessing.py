@@ -8,11 +8,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.dates import PARTS, elapsed_days, part_values
-from models.encoding import encode_columns
-from models.errors import ConfigError, DataError
-from models.names import Names
-from models.schema import (
+from models.columns.dates import PARTS, elapsed_days, part_values
+from models.columns.dictionary_column import Names
+from models.columns.encoding import encode_columns
+from models.columns.schema import (
     CategoricalColumn,
     ClassTarget,
     Column,
@@ -22,6 +21,7 @@ from models.schema import (
     Schema,
     Target,
 )
+from models.errors import ConfigError, DataError
 from training.data.cells import in_order
 from training.data.extremes import without_extremes
 from training.data.split import Rows

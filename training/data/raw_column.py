@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.cell_text import NoCategory, category_of
-from models.date_forms import ISO, NUMBER_FORMS
-from models.date_numbers import moments_of_numbers
+from models.columns.cell_text import NoCategory, category_of
+from models.columns.date_forms import ISO, NUMBER_FORMS
+from models.columns.date_numbers import moments_of_numbers
+from models.columns.dictionary_column import MISSING, Names
 from models.errors import DataError
-from models.names import MISSING, Names
 from training.data.arrow_types import is_plain
 from training.data.cells import categories_of, dates_in, encoded, moments_of, names_of, values_of
 from training.data.column_choices import ColumnChoices

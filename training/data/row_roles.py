@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.columns.dictionary_column import Names
 from models.errors import DataError
-from models.names import Names
 from training.data.column_choices import ColumnChoices
 from training.data.raw_column import RawColumn
 from training.data.values import missing_of

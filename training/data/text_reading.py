@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.cell_text import BLANKS
+from models.columns.cell_text import BLANKS
 from models.errors import DataError
 from training.data.cells import dates_in, moments_of, values_of
 from training.data.mark_evidence import given_marks

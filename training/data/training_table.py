@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import Task
-from models.labels import Label, LabelType, typed_label
-from models.names import Names
+from models.columns.dictionary_column import Names
+from models.columns.labels import Label, LabelType, typed_label
+from models.network.config import Task
 from training.data.cells import iso_text
 from training.data.class_balance import class_shares
 from training.data.column_choices import ColumnChoices
@@ -43,7 +43,7 @@ class TrainingTable:
         test_rows: how many rows, the last ones, are the test part (a file of its own); 0 for a test part to be drawn.
         notes: sentences on columns and rows that the user should read.
         label_type: type that the labels have in the table that was read.
-        date_forms: form of the dates of those columns that have another than ISO 8601 (`models.date_forms`).
+        date_forms: form of the dates of those columns that have another than ISO 8601 (`models.columns.date_forms`).
         equal_rows: which rows are equal; None where that was not asked.
     """
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.names import Names
+from models.columns.dictionary_column import Names
 from training.data.training_table import TrainingTable, as_json
 from training.data.values import Values, missing_of
 

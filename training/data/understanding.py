@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.cell_text import tidy
-from models.config import Task
+from models.columns.cell_text import tidy
+from models.columns.dictionary_column import Names
 from models.errors import DataError
-from models.names import Names
+from models.network.config import Task
 from training.data.class_codes import MAX_NUMBERED_CLASSES, class_codes_note, is_numbered_classes
 from training.data.class_labels import Classes, read_classes, read_same_classes
 from training.data.column_choices import ColumnChoices

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.names import MISSING, Names
+from models.columns.dictionary_column import MISSING, Names
 
 Kind = Literal["numeric", "categorical", "date"]
 

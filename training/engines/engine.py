@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import MLPConfig
+from models.network.config import MLPConfig
 from training.errors import TrainingError
 
 Stopped = Literal["epochs", "patience", "asked", "converged", "cycled", "diverged"]

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.config import MLPConfig
-from models.mlp import MLP
+from models.network.config import MLPConfig
+from models.network.mlp import MLP
 
 _SAMPLE_ROWS = 4096  # enough to tell a spread and a mean by
 _BIAS_ROWS = 5  # RealMLP's he+5

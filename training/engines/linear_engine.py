@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import MLPConfig
+from models.network.config import MLPConfig
 from training.config import TrainConfig
 from training.engines.engine import EpochLog, Matrices, OnEpoch, Trained
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import MLPConfig
-from models.functional import FloatArray
-from models.numpy_mlp import NumpyMLP
+from models.network.config import MLPConfig
+from models.network.functional import FloatArray
+from models.network.numpy_mlp import NumpyMLP
 from training.config import TrainConfig
 from training.engines.engine import EpochLog, Matrices, OnEpoch, ShouldStop, Stopped, Trained, batches
 from training.engines.schedules import cosine

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from models.config import MLPConfig
-from models.perceptron import Perceptron, PerceptronHistory
+from models.network.config import MLPConfig
+from models.network.perceptron import Perceptron, PerceptronHistory
 from training.config import TrainConfig
 from training.engines.engine import Epoch, Matrices, OnEpoch, ShouldStop, Stopped, Trained
 

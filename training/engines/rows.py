@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.config import MLPConfig
-from models.input_layer import smooth_clip
+from models.network.config import MLPConfig
+from models.network.input_layer import smooth_clip
 from training.engines.network.network import Batch
 
 

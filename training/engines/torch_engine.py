@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.config import MLPConfig
+from models.network.config import MLPConfig
 from training.config import TrainConfig
 from training.engines.engine import EpochLog, Matrices, OnEpoch, OnState, ShouldStop, State, Stopped, Trained
 from training.engines.trainer import Judgement, Trainer

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from models.config import MLPConfig
 from models.errors import ConfigError
+from models.network.config import MLPConfig
 from training.config import TrainConfig
 from training.engines import linear_engine, numpy_engine, perceptron_engine
 from training.engines.engine import Matrices, OnEpoch, OnState, ShouldStop, State, Trained

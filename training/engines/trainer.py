@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.config import MLPConfig
+from models.network.config import MLPConfig
 from training.config import TrainConfig
 from training.data.class_balance import class_shares
 from training.engines.engine import Matrices, batches

@@ -16,8 +16,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from models.config import Output
-from models.names import Names
+from models.columns.dictionary_column import Names
+from models.network.config import Output
 from training.data.preprocessing import encode
 from training.data.training_table import TrainingTable
 from training.fit import FittedModel

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from models.summary import summarize
+from models.network.summary import summarize
 from training.data.split import PARTS
 from training.fit import FittedModel
 from training.reporting.comparison import Comparison

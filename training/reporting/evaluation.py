@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.fuse import InferenceNetwork
-from models.summary import summarize
+from models.network.fuse import InferenceNetwork
+from models.network.summary import summarize
 from training.data.preprocessing import encode
 from training.fit import FittedModel
 from training.metrics import HEADLINE, reliability

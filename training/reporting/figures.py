@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from models.schema import Schema
+from models.columns.schema import Schema
 
 METRIC_NAMES = {
     "accuracy": "accuracy",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from html import escape
 
-from models.summary import summarize
+from models.network.summary import summarize
 from training.data.split import PARTS
 from training.fit import FittedModel
 from training.reporting import class_sections, page

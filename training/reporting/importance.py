@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.columns.schema import Schema
 from models.errors import ConfigError
-from models.schema import Schema
-from models.summary import Summary
+from models.network.summary import Summary
 
 Answer = Callable[[NDArray[np.float32]], NDArray[Any]]
 Score = Callable[[NDArray[Any]], float]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.names import Names
+from models.columns.dictionary_column import Names
 from training.data.training_table import TrainingTable
 
 KEEP_LINEAR = "`fit` with --linear trains that linear model, publishes it, and it is served like any other."

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
+from models.columns.labels import Label
+from models.columns.schema import CategoricalColumn, ClassTarget, Column
 from models.errors import DataError
-from models.labels import Label
-from models.schema import CategoricalColumn, ClassTarget, Column
 from models.store import ModelVersion
 from training.data.preprocessing import encode
 from training.data.split import Split

@@ -8,6 +8,6 @@ In a notebook:
     result.publish("checkpoints")            # flowers@1
 """
 
-from training.search.run import search, search_table
+from training.search.trials.run import search, search_table
 
 __all__ = ["search", "search_table"]

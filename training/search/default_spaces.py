@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from models.config import Task
 from models.errors import ConfigError
+from models.network.config import Task
 from training.config import TrainConfig
 from training.search.space import Choices, FloatRange, Parameter, SearchSpace
 

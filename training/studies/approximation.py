@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import MLPConfig
-from models.numpy_mlp import NumpyMLP
+from models.network.config import MLPConfig
+from models.network.numpy_mlp import NumpyMLP
 from training.studies.joined_points import joined
 from training.studies.steps import steps
 from training.studies.study import Study, StudyOption, StudyResult, StudyTable, check_numbers
@@ -172,7 +172,7 @@ def _train(width: int, *, seed: int) -> tuple[float, NumpyMLP]:
     """
     import torch
 
-    from models.mlp import MLP
+    from models.network.mlp import MLP
 
     rng = np.random.default_rng(seed)
     config = MLPConfig(layer_sizes=(1, width, 1), activation="tanh", output="linear")

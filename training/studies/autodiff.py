@@ -19,8 +19,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from models import functional
 from models.errors import DataError
+from models.network import functional
 
 Array: TypeAlias = npt.NDArray[np.float64]
 Operand: TypeAlias = "Value | npt.ArrayLike"

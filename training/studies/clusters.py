@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import MLPConfig
-from models.numpy_mlp import NumpyMLP
+from models.network.config import MLPConfig
+from models.network.numpy_mlp import NumpyMLP
 from training.studies.steps import steps
 from training.studies.study import Study, StudyResult, StudyTable
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from models.config import MLPConfig
-from models.numpy_mlp import NumpyMLP
+from models.network.config import MLPConfig
+from models.network.numpy_mlp import NumpyMLP
 from training.studies.gates import MAX_GATE_BITS, GateCount, count_gates
 from training.studies.parity import CONSTRUCTIONS, MAX_BITS, MIN_BITS, all_rows, parity
 from training.studies.steps import steps

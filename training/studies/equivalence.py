@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import Activation, MLPConfig, Output
-from models.numpy_mlp import NumpyMLP
+from models.network.config import Activation, MLPConfig, Output
+from models.network.numpy_mlp import NumpyMLP
 from training.studies.steps import steps
 from training.studies.study import Study, StudyResult, StudyTable
 
@@ -150,7 +150,7 @@ def _run_pair(
     import torch
     from torch.nn.functional import cross_entropy, mse_loss
 
-    from models.mlp import MLP
+    from models.network.mlp import MLP
 
     sizes = (_FEATURES, 16, 8, out_features)
     config = MLPConfig(layer_sizes=sizes, activation=activation, output=output, initialization="xavier")

@@ -1,7 +1,8 @@
 """Study `graph`: the computational graph of a loss, with forward values and gradients at each node.
 
 The gradients come from the reverse-mode engine of `autodiff.py`, and are held against torch's autograd and against
-finite differences; those of a network of 46 parameters also against the hand-written ones of `models/numpy_mlp.py`.
+finite differences; those of a network of 46 parameters also against the hand-written ones of
+`models/network/numpy_mlp.py`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import MLPConfig
-from models.numpy_mlp import NumpyMLP
+from models.network.config import MLPConfig
+from models.network.numpy_mlp import NumpyMLP
 from training.studies.autodiff import Value
 from training.studies.drawn_graph import GraphNode, draw_graph, formula, mermaid, nodes_of
 from training.studies.study import Cell, Study, StudyDiagram, StudyResult, StudyTable
@@ -266,7 +267,7 @@ def _torch_gradients(
 ) -> dict[str, NDArray[np.float64]]:
     import torch
 
-    from models.mlp import MLP
+    from models.network.mlp import MLP
 
     module = MLP.from_tensors(CONFIG, arrays).double()
     module.load_tensors(arrays)  # again, in float64

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.functional import ACTIVATIONS, DERIVATIVES
+from models.network.functional import ACTIVATIONS, DERIVATIVES
 from training.studies.steps import steps
 from training.studies.study import Study, StudyOption, StudyResult, StudyTable, check_number
 

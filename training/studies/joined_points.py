@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import MLPConfig
+from models.network.config import MLPConfig
 
 
 def joined(knots: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[MLPConfig, dict[str, NDArray[np.float64]]]:

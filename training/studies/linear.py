@@ -1,7 +1,7 @@
 """Study `linear`: a deep network without nonlinearity is one matrix, and is served as one.
 
 W_k(… W₂(W₁x + b₁) + b₂ …) + b_k is affine in x whatever k is, so its depth buys nothing that one Linear has not.
-`models/fuse.py` multiplies such layers out wherever that makes them cheaper.
+`models/network/fuse.py` multiplies such layers out wherever that makes them cheaper.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import Activation, MLPConfig
-from models.functional import FloatArray
-from models.fuse import Affine, InferenceNetwork, fuse
-from models.numpy_mlp import NumpyMLP
+from models.network.config import Activation, MLPConfig
+from models.network.functional import FloatArray
+from models.network.fuse import Affine, InferenceNetwork, fuse
+from models.network.numpy_mlp import NumpyMLP
 from training.fit import FittedModel
 from training.studies.plain_fit import fit_plain
 from training.studies.steps import steps

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from models.config import MLPConfig
-from models.numpy_mlp import NumpyMLP
+from models.network.config import MLPConfig
+from models.network.numpy_mlp import NumpyMLP
 from training.studies.parity import all_rows
 from training.studies.study import Study, StudyResult, StudyTable
 

@@ -21,8 +21,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import MLPConfig
-from models.fuse import InferenceNetwork, fuse
+from models.network.config import MLPConfig
+from models.network.fuse import InferenceNetwork, fuse
 
 MIN_BITS, MAX_BITS = 2, 16
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.perceptron import Perceptron, PerceptronHistory
+from models.network.perceptron import Perceptron, PerceptronHistory
 from training.studies.steps import steps
 from training.studies.study import Study, StudyResult, StudyTable
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.config import Activation
+from models.network.config import Activation
 from training.fit import FittedModel, fit
 
 

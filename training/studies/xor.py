@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.config import MLPConfig
-from models.numpy_mlp import NumpyMLP
-from models.perceptron import Perceptron, PerceptronHistory
+from models.network.config import MLPConfig
+from models.network.numpy_mlp import NumpyMLP
+from models.network.perceptron import Perceptron, PerceptronHistory
 from training.studies.study import Study, StudyResult, StudyTable
 
 if TYPE_CHECKING:

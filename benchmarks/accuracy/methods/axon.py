@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from benchmarks.accuracy.problem import Problem
-from models.encoding import RowEncoder
+from models.columns.encoding import RowEncoder
 from training.data.split import Split
 from training.data.training_table import ColumnChoices
 from training.fit import fit_table

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from models.dates import iso
-from models.schema import CategoricalColumn, Column, DateColumn
+from models.columns.dates import iso
+from models.columns.schema import CategoricalColumn, Column, DateColumn
 from service.batching.catalog import Catalog, ServedModel, ServedVersion
 from service.http.access import Access, Scope
 from service.http.json_pieces import Members, write_in_steps

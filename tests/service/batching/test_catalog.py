@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 
 from models.checkpoint import Checkpoint, read_header
-from models.config import MLPConfig
+from models.columns.schema import ClassTarget, NumericColumn, Schema
 from models.errors import AxonError, InvalidName, ModelNotFound, StoreError, reason_of
-from models.numpy_mlp import NumpyMLP
-from models.schema import ClassTarget, NumericColumn, Schema
+from models.keys import parse_key
+from models.network.config import MLPConfig
+from models.network.numpy_mlp import NumpyMLP
 from models.store import Store, StoreEntry
 from service.batching.catalog import Catalog
 from service.batching.link import Loaded
 from service.errors import ModelUnavailable, NoWorker
-from service.keys import parse_key
 from service.metrics import ModelMetrics
 from service.served_ahead import served_versions
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.encoding import MAX_FAULTS, RowEncoder
+from models.columns.encoding import MAX_FAULTS, RowEncoder
+from models.columns.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
 from models.errors import RowError
-from models.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
 from service.batching.extreme_rows import error_of, not_finite_rows
 from service.errors import ModelFault
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from models.checkpoint import Checkpoint
-from models.config import MLPConfig
-from models.numpy_mlp import NumpyMLP
-from models.schema import ClassTarget, NumericColumn, NumericTarget, Schema, Target
+from models.columns.schema import ClassTarget, NumericColumn, NumericTarget, Schema, Target
+from models.network.config import MLPConfig
+from models.network.numpy_mlp import NumpyMLP
 from models.store import Store
 from service.batching.catalog import ServedVersion
 from service.batching.ticket import Answer

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.encoding import RowEncoder
+from models.columns.encoding import RowEncoder
+from models.columns.schema import ClassTarget, NumericColumn, Schema
 from models.errors import RowError
-from models.schema import ClassTarget, NumericColumn, Schema
 from service.http.bulk_json import NumberReader, model_first
 
 READER = NumberReader()

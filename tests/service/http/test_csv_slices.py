@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.encoding import RowEncoder
+from models.columns.encoding import RowEncoder
+from models.columns.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
 from models.errors import RowError
-from models.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
 from service.errors import Problem
 from service.http.csv_slices import CsvRequest
 from service.http.large_reading import LargeReading

@@ -6,8 +6,8 @@ import numpy as np
 import orjson
 import pytest
 
-from models.encoding import RowEncoder
-from models.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
+from models.columns.encoding import RowEncoder
+from models.columns.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
 from service.http.json_pieces import json_pieces
 from service.http.routes.models import example_request
 from service.http.schemas import PredictRequest

@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from models.encoding import RowEncoder
+from models.columns.encoding import RowEncoder
+from models.columns.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
 from models.errors import RowError
-from models.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
 from service.http.bulk_json import NumberReader
 from service.http.json_slices import names_no_model
 from service.http.large_reading import LargeReading, json_request

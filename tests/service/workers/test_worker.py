@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from awaited import Awaited
 
+from models.columns.schema import NumericColumn, NumericTarget, Schema
 from models.errors import StoreError
-from models.schema import NumericColumn, NumericTarget, Schema
 from service.batching.batcher import Batcher
 from service.batching.link import WorkerPool
 from service.errors import ClientGone, DeadlineExceeded, ModelFault, QueueFull

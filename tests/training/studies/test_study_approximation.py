@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.errors import ConfigError
-from models.mlp import MLP
+from models.network.mlp import MLP
 from training.studies import approximation
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.mlp import MLP
+from models.network.mlp import MLP
 from training.studies import composition, xor
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from models.errors import ConfigError
-from models.mlp import MLP
+from models.network.mlp import MLP
 from training.studies import depth, gates, parity
 
 EVERY = [(name, bits) for name in parity.CONSTRUCTIONS for bits in range(2, 11)]

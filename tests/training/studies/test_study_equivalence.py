@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.numpy_mlp import NumpyMLP
+from models.network.numpy_mlp import NumpyMLP
 from training.studies import equivalence
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from models.checkpoint import load_checkpoint, save_checkpoint
-from models.fuse import Affine
-from models.numpy_mlp import NumpyMLP
+from models.network.fuse import Affine
+from models.network.numpy_mlp import NumpyMLP
 from training.datasets import dataset
 from training.studies import linear
 

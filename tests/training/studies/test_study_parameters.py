@@ -2,7 +2,7 @@
 
 import pytest
 
-from models.mlp import MLP
+from models.network.mlp import MLP
 from training.config import TrainConfig
 from training.run_parts import hyperparameters_of, outcome_of, parameters_of
 from training.studies import parameters

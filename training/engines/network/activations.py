@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from models.config import LEAKY_RELU_SLOPE, Activation
-from models.functional import SELU_ALPHA, SELU_SCALE
+from models.network.config import LEAKY_RELU_SLOPE, Activation
+from models.network.functional import SELU_ALPHA, SELU_SCALE
 
 aten = torch.ops.aten
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from models.config import MLPConfig
+from models.network.config import MLPConfig
 from training.engines.network.masks import Masks
 
 

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from models.inputs import InputConfig
+from models.network.inputs import InputConfig
 from training.engines.network.parameters import Parameters
 from training.engines.network.workspace import Workspace
 

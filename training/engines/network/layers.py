@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from models.config import NORMALIZATION_EPS, Activation
+from models.network.config import NORMALIZATION_EPS, Activation
 from training.engines.network.activations import BACKWARD, FORWARD
 from training.engines.network.masks import Masks
 from training.engines.network.parameters import Parameters

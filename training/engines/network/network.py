@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.config import MLPConfig
+from models.network.config import MLPConfig
 from training.engines.network.inputs import Inputs
 from training.engines.network.layers import Activated, BatchNorm, Dropout, Layer, LayerNorm, Linear, NarrowLinear
 from training.engines.network.losses import Loss

@@ -1,0 +1,94 @@
+"""A forward plan on a CUDA device: one copy in, one captured graph, one copy out, on a stream of the network's own."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inference.device_faults import is_sticky
+from inference.forward_plan import ForwardPlan
+from inference.log import Log
+from inference.scratch import Scratch
+
+_WARM_UP_RUNS = 2  # libraries choose kernels and set workspaces aside on the first, which a capture forbids
+
+
+class CudaRunner:
+    """Runs a plan whose memory is on the device, through pinned host memory.
+
+    A plan that cannot be captured is run call by call, with the same answers.
+
+    Args:
+        plan: forward pass over a fixed number of rows, in the device's memory.
+        stream: CUDA stream of the network.
+        pinned: page-locked host memory for inputs and outputs.
+        log: log that is told of a plan that cannot be captured.
+    """
+
+    def __init__(self, plan: ForwardPlan, stream: torch.cuda.Stream, pinned: Scratch, log: Log) -> None:
+        rows, out_features = plan.y.shape
+        self._plan = plan
+        self._stream = stream
+        self._device_x = with_padding(plan.x)
+        # Padded as the device's rows are, so that the copy is one piece.
+        self._pinned_x = pinned.matrix("input", rows, self._device_x.shape[1], packed=True)
+        self._pinned_y = pinned.matrix("output", rows, out_features, packed=True)
+        self._host_x = self._pinned_x.numpy()[:, : plan.x.shape[1]]
+        self._host_y = self._pinned_y.numpy()
+        self._graph = _capture(plan, stream, log)
+
+    @property
+    def captured(self) -> bool:
+        """Whether it runs as a graph."""
+        return self._graph is not None
+
+    def run(self, x: NDArray[np.float32], answers: NDArray[np.float32]) -> None:
+        """Answers for (n, in_features) rows, n at most the plan's, into (n, out_features)."""
+        n = len(x)
+        self._host_x[:n] = x
+        self._host_x[n:] = 0
+        with torch.cuda.stream(self._stream):
+            self._device_x.copy_(self._pinned_x, non_blocking=True)
+            if self._graph is None:
+                self._plan.run()
+            else:
+                self._graph.replay()
+            self._pinned_y.copy_(self._plan.y, non_blocking=True)
+        self._stream.synchronize()
+        answers[:] = self._host_y[:n]
+
+
+def with_padding(x: torch.Tensor) -> torch.Tensor:
+    """A matrix together with what lies between its rows, contiguous: (rows, width) → (rows, stride)."""
+    stride = x.stride(0)
+    return x.as_strided((x.shape[0], stride), (stride, 1))
+
+
+def _capture(plan: ForwardPlan, stream: torch.cuda.Stream, log: Log) -> torch.cuda.CUDAGraph | None:
+    stream.wait_stream(torch.cuda.current_stream(stream.device))  # which filled the plan's memory
+    with torch.cuda.stream(stream):
+        for _ in range(_WARM_UP_RUNS):
+            plan.run()
+    stream.synchronize()
+    try:
+        graph = torch.cuda.CUDAGraph()
+        # Other threads go on using the device: only what this one does must be fit for a capture.
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+            plan.run()
+    except RuntimeError as error:
+        if is_sticky(error) and not _answers(stream):
+            raise
+        log.warning("no CUDA graph; running call by call", rows=plan.x.shape[0], reason=str(error).partition("\n")[0])
+        return None
+    return graph
+
+
+def _answers(stream: torch.cuda.Stream) -> bool:
+    """Whether the device still works: a capture that fails says `CUDA error` also where nothing is broken."""
+    try:
+        stream.synchronize()
+        torch.zeros(1, device=stream.device).item()
+    except RuntimeError:
+        return False
+    return True

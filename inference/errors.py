@@ -1,0 +1,28 @@
+"""The exceptions of inference.
+
+AxonError
+└── InferenceError
+├── NetworkUnavailable   the checkpoint of a network cannot be loaded
+├── OutOfMemory          the device has no memory for a few rows, or for a network
+└── DeviceFault          the device is lost to this process
+"""
+
+from __future__ import annotations
+
+from models.errors import AxonError
+
+
+class InferenceError(AxonError):
+    """An error while a network is loaded or run."""
+
+
+class NetworkUnavailable(InferenceError):
+    """The checkpoint of a network cannot be loaded."""
+
+
+class OutOfMemory(InferenceError):
+    """The device has no memory for the smallest batch that an engine computes, or for a network."""
+
+
+class DeviceFault(InferenceError):
+    """The device is in a state that only a new process leaves; the rows are not at fault."""

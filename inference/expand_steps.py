@@ -1,0 +1,110 @@
+"""The calls of an `Expand`: what comes before a network's first Linear, written piece by piece into one matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, Self
+
+import torch
+
+from inference.scratch import Scratch
+from models.network.input_stage import Expand
+from models.network.inputs import FAR
+
+Step = Callable[[], object]
+
+
+class ExpandTensors(NamedTuple):
+    """What an `Expand` holds, on the device; see there for the shapes."""
+
+    shift: torch.Tensor
+    divisor: torch.Tensor
+    frequency: torch.Tensor
+    phase: torch.Tensor
+    table: torch.Tensor
+    offsets: torch.Tensor  # (indices,) int64: where each index's rows begin in the table
+    one: torch.Tensor  # ()
+
+    @classmethod
+    def of(cls, stage: Expand, device: torch.device) -> Self:
+        """Copies on the device."""
+        shift, divisor, frequency, phase, table = (torch.tensor(array, device=device) for array in stage.arrays())
+        offsets = torch.tensor(stage.inputs.table_offsets(), dtype=torch.int64, device=device)
+        return cls(shift, divisor, frequency, phase, table, offsets, torch.ones((), device=device))
+
+
+def expand(
+    steps: list[Step], scratch: Scratch, rows: int, x: torch.Tensor, stage: Expand, tensors: ExpandTensors
+) -> torch.Tensor:
+    """Adds the calls to `steps`; the matrix that they fill: (rows, stage.out_features).
+
+    Args:
+        steps: where to add them.
+        scratch: the memory to write to.
+        rows: of the pass.
+        x: (rows, row_width) encoded rows.
+        stage: what to compute.
+        tensors: of the stage.
+    """
+    inputs = stage.inputs
+    out = scratch.matrix("expanded", rows, stage.out_features)
+    n, waves, flags = len(inputs.numbers), tensors.frequency.numel(), len(inputs.flags)
+    if n:
+        numbers = out[:, :n]
+        steps.append(partial(torch.sub, _columns(steps, scratch, rows, x, inputs.numbers), tensors.shift, out=numbers))
+        steps.append(partial(torch.div, numbers, tensors.divisor, out=numbers))
+        steps.append(partial(torch.clamp, numbers, -FAR, FAR, out=numbers))
+        if inputs.clip is not None:
+            _clip(steps, scratch, rows, numbers, inputs.clip, tensors.one)
+        if waves:
+            angles = out[:, n : n + waves].view(rows, n, -1)  # (rows, numbers, frequencies)
+            steps.append(partial(torch.addcmul, tensors.phase, numbers[:, :, None], tensors.frequency, out=angles))
+            steps.append(partial(torch.cos, angles, out=angles))
+    if flags:
+        copied = out[:, n + waves : n + waves + flags]
+        steps.append(partial(copied.copy_, _columns(steps, scratch, rows, x, inputs.flags)))
+    if inputs.indices:
+        _look_up(steps, scratch, rows, x, stage, tensors, out[:, n + waves + flags :])
+    return out
+
+
+def _clip(
+    steps: list[Step], scratch: Scratch, rows: int, numbers: torch.Tensor, bound: float, one: torch.Tensor
+) -> None:
+    """x/√(1 + (x/bound)²), in place."""
+    root = scratch.matrix("clip", rows, numbers.shape[1])
+    steps.append(partial(torch.div, numbers, bound, out=root))
+    steps.append(partial(torch.addcmul, one, root, root, out=root))
+    steps.append(partial(torch.sqrt, root, out=root))
+    steps.append(partial(torch.div, numbers, root, out=numbers))
+
+
+def _look_up(
+    steps: list[Step],
+    scratch: Scratch,
+    rows: int,
+    x: torch.Tensor,
+    stage: Expand,
+    tensors: ExpandTensors,
+    out: torch.Tensor,  # (rows, indices·size)
+) -> None:
+    inputs = stage.inputs
+    count, size = len(inputs.indices), inputs.embedding_size
+    places = scratch.matrix("places", rows, count, dtype=torch.int64, packed=True)
+    found = scratch.matrix("embedded", rows * count, size, packed=True)
+    steps.append(partial(places.copy_, _columns(steps, scratch, rows, x, inputs.indices)))
+    steps.append(partial(torch.add, places, tensors.offsets, out=places))
+    steps.append(partial(torch.index_select, tensors.table, 0, places.view(-1), out=found))
+    steps.append(partial(out.copy_, found.view(rows, count * size)))
+
+
+def _columns(steps: list[Step], scratch: Scratch, rows: int, x: torch.Tensor, places: tuple[int, ...]) -> torch.Tensor:
+    """Some columns of the rows: a view where they stand together, else a copy."""
+    first, count = places[0], len(places)
+    if places == tuple(range(first, first + count)):
+        return x[:, first : first + count]
+    columns = scratch.matrix("columns", rows, count, packed=True)
+    chosen = torch.tensor(places, device=x.device)
+    steps.append(partial(torch.index_select, x, 1, chosen, out=columns))
+    return columns

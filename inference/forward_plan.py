@@ -1,0 +1,144 @@
+"""A forward plan: one pass over a fixed number of rows, as calls that write into memory that is already there.
+
+What can be decided once is: every tensor, view and argument is bound when the plan is made, so that running it is
+no more than its calls. The same list runs on a CPU and is captured into a CUDA graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch.nn import functional
+
+from inference.expand_steps import ExpandTensors, expand
+from inference.scratch import Scratch
+from models.network.config import LEAKY_RELU_SLOPE, Activation
+from models.network.input_stage import Expand
+
+Step = Callable[[], object]
+
+ACTIVATIONS: dict[Activation, Callable[[torch.Tensor], object]] = {
+    "relu": torch.relu_,
+    "leaky_relu": partial(functional.leaky_relu_, negative_slope=LEAKY_RELU_SLOPE),
+    "gelu": torch.ops.aten.gelu_.default,
+    "silu": partial(functional.silu, inplace=True),
+    "selu": torch.selu_,
+    "mish": partial(functional.mish, inplace=True),
+    "tanh": torch.tanh_,
+    "sigmoid": torch.sigmoid_,
+    "identity": lambda x: x,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardPlan:
+    """Put rows into `x`, run, take answers from `y`.
+
+    Attributes:
+        x: (rows, in_features) float32; its rows may be further apart than they are wide.
+        y: (rows, out_features) float32, contiguous.
+        steps: the calls.
+    """
+
+    x: torch.Tensor
+    y: torch.Tensor
+    steps: tuple[Step, ...]
+
+    def run(self) -> None:
+        """Computes `y` from `x`, or queues that on a device's current stream."""
+        for step in self.steps:
+            step()
+
+
+class PlanBuilder:
+    """Gathers a plan's calls; `value` is the matrix that the last of them wrote."""
+
+    def __init__(self, scratch: Scratch, rows: int, in_features: int, *, members: int = 1) -> None:
+        self._scratch = scratch
+        self._rows = rows
+        self._slot = "ping"
+        self.x = self.value = scratch.matrix("input", rows, in_features)
+        self.steps: list[Step] = []
+        self._members = members
+        self._answered = 0
+
+    def call(self, step: Step) -> None:
+        """Anything that touches no matrix."""
+        self.steps.append(step)
+
+    def product(self, weight: torch.Tensor, bias: torch.Tensor, *, packed: bool) -> None:
+        """`value Wᵀ + b`; weight: (out, in), bias: (out,), of one type, to which the value is rounded first."""
+        self.cast(weight.dtype)
+        source = self.value
+        self._turn(weight.shape[0], weight.dtype, packed=packed)
+        self.steps.append(partial(torch.addmm, bias, source, weight.t(), out=self.value))
+
+    def restart(self) -> None:
+        """The next call is on the input again: another member of an ensemble begins."""
+        self.value = self.x
+
+    def expand(self, stage: Expand, tensors: ExpandTensors) -> None:
+        """What comes before the first Linear: standardise, clip, embed, look up."""
+        self.value = expand(self.steps, self._scratch, self._rows, self.x, stage, tensors)
+
+    def activate(self, name: Activation, mix: torch.Tensor | None = None) -> None:
+        """An elementwise nonlinearity f, in place; with a mix a, (width,), it is x + a·(f(x) - x)."""
+        if mix is None:
+            self.steps.append(partial(ACTIVATIONS[name], self.value))
+            return
+        z = self.value
+        activated = self._scratch.matrix("activated", self._rows, z.shape[1], dtype=z.dtype)
+        self.steps.append(partial(activated.copy_, z))
+        self.steps.append(partial(ACTIVATIONS[name], activated))
+        self.steps.append(partial(torch.lerp, z, activated, mix.to(z.dtype), out=z))
+
+    def layer_norm(self, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> None:
+        """Each row standardised, in place; weight and bias: (width,)."""
+        self.steps.append(
+            partial(_layer_norm_, self.value, weight.to(self.value.dtype), bias.to(self.value.dtype), eps)
+        )
+
+    def cast(self, dtype: torch.dtype) -> None:
+        """The value in another type."""
+        if dtype != self.value.dtype:
+            source = self.value
+            self._turn(source.shape[1], dtype, packed=source.is_contiguous())
+            self.steps.append(partial(self.value.copy_, source))
+
+    def answer(self, output: str) -> None:
+        """A member's answer: what `output` asks for after its last stage, `softmax`, `linear` (nothing) or `step`."""
+        self.cast(torch.float32)
+        z, y = self.value, self.value
+        if output == "softmax":
+            y = self._scratch.matrix("output", self._rows, z.shape[1], packed=True)
+            self.steps.append(partial(torch.softmax, z, -1, out=y))
+        elif output == "step":
+            y = self._scratch.matrix("output", self._rows, 2, packed=True)
+            self.steps.append(partial(torch.lt, z, 0, out=y[:, :1]))
+            self.steps.append(partial(torch.ge, z, 0, out=y[:, 1:]))
+        if self._members > 1:
+            total = self._scratch.matrix("mean", self._rows, y.shape[1], packed=True)
+            self.steps.append(partial(total.copy_ if self._answered == 0 else total.add_, y))
+            y = total
+        self._answered += 1
+        self.value = y
+
+    def finish(self, clamp: tuple[float, float] | None) -> ForwardPlan:
+        """The plan: the mean of the members' answers, kept within bounds where there are any."""
+        y = self.value
+        if self._members > 1:
+            self.steps.append(partial(torch.div, y, self._members, out=y))
+        if clamp is not None:
+            self.steps.append(partial(torch.clamp, y, *clamp, out=y))
+        return ForwardPlan(self.x, y, tuple(self.steps))
+
+    def _turn(self, width: int, dtype: torch.dtype, *, packed: bool) -> None:
+        self.value = self._scratch.matrix(self._slot, self._rows, width, dtype=dtype, packed=packed)
+        self._slot = "pong" if self._slot == "ping" else "ping"
+
+
+def _layer_norm_(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> None:
+    x.copy_(functional.layer_norm(x, weight.shape, weight, bias, eps))

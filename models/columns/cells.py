@@ -1,0 +1,260 @@
+"""Cells: one value of a client's row → its features, and in words what is wrong with one that has none.
+
+A writer is prepared once a column, so that a cell costs a look-up or a comparison.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from models.columns.cell_text import NoCategory, bare, category_of, is_missing
+from models.columns.column import FLOAT32_LIMIT, CategoricalColumn, Column, DateColumn, NumericColumn
+from models.columns.date_forms import is_number_form
+from models.columns.date_numbers import moment_of_number
+from models.columns.dates import CIRCLES, PART_OF, days_since_1970, parse, written
+from models.columns.unknown_cells import UnknownCells
+
+MAX_ECHO = 60  # characters of one value or name repeated in a message
+_MAX_LISTED = 10  # columns or categories listed in a message
+
+_FEW_BITS = 64  # what a JSON parser gives as a whole number; one of thousands of digits is not worth writing out
+UNKNOWN = -1  # the position of a category that training did not see
+
+CellWriter = Callable[[list[float], Any], None]
+
+
+class Refused(Exception):
+    """A cell or row that a prepared writer cannot take: a signal inside the encoders, which never leaves them."""
+
+
+def cell_writer(column: Column, at: int, unknown: UnknownCells | None = None) -> CellWriter:
+    """Makes what writes one cell of a column into a row of zeros; it raises `Refused`.
+
+    Args:
+        column: the column.
+        at: position of its first feature in the row.
+        unknown: takes the count of unknown categories; None counts none.
+    """
+    unknown = UnknownCells() if unknown is None else unknown
+    if isinstance(column, NumericColumn):
+        return _numeric_writer(column, at)
+    if isinstance(column, DateColumn):
+        return _date_writer(column, at)
+    make = _one_hot_writer if column.encoding == "one_hot" else _number_writer
+    return make(column, at, unknown)
+
+
+def _numeric_writer(column: NumericColumn, at: int) -> CellWriter:
+    origin = column.origin
+    write_missing = _missing_writer(column, at)
+
+    def write(features: list[float], cell: Any) -> None:
+        if type(cell) is float or type(cell) is int:
+            try:
+                value = cell - origin
+            except OverflowError:  # a whole number beyond what a float holds
+                raise Refused from None
+            if not -FLOAT32_LIMIT < value < FLOAT32_LIMIT:  # also where it is NaN
+                raise Refused
+            features[at] = value
+        elif cell is None:
+            write_missing(features)
+        elif isinstance(cell, float):  # a subclass, such as NumPy's float64
+            write(features, float(cell))
+        elif isinstance(cell, str) and is_missing(cell):
+            write_missing(features)
+        else:
+            raise Refused
+
+    return write
+
+
+def _date_writer(column: DateColumn, at: int) -> CellWriter:
+    origin = column.origin
+    write_missing = _missing_writer(column, at)
+    read = moment_reader(column)
+    parts = [(at + 1 + 2 * i, PART_OF[part], CIRCLES[part]) for i, part in enumerate(column.parts)]
+
+    def write(features: list[float], cell: Any) -> None:
+        moment = None if cell is None else read(cell)
+        if moment is None:
+            write_missing(features)
+            return
+        features[at] = days_since_1970(moment) - origin
+        for place, part_of, circle in parts:
+            features[place], features[place + 1] = circle[part_of(moment)]
+
+    return write
+
+
+def moment_reader(column: DateColumn) -> Callable[[Any], datetime | None]:
+    """Makes what reads the moment of a cell, None where its text says missing; it raises `Refused`."""
+    form = column.form
+    number_form = form if is_number_form(form) else None
+
+    def read(cell: Any) -> datetime | None:
+        if isinstance(cell, str):
+            moment = parse(cell, form) or parse(bare(cell), form)
+            if moment is None and not is_missing(cell):
+                raise Refused
+            return moment
+        if number_form is None or isinstance(cell, bool) or not isinstance(cell, int | float):
+            raise Refused
+        try:
+            moment = moment_of_number(float(cell), number_form)
+        except OverflowError:  # a whole number beyond what a float holds
+            raise Refused from None
+        if moment is None:
+            raise Refused
+        return moment
+
+    return read
+
+
+def _missing_writer(column: NumericColumn | DateColumn, at: int) -> Callable[[list[float]], None]:
+    """What writes a missing number or date."""
+    refused, fill = column.missing == "refuse", column.shift
+    flag = at + column.width - 1 if column.missing == "indicator" else None
+
+    def write(features: list[float]) -> None:
+        if refused:
+            raise Refused
+        features[at] = fill
+        if flag is not None:
+            features[flag] = 1.0
+
+    return write
+
+
+def _one_hot_writer(column: CategoricalColumn, at: int, unknown: UnknownCells) -> CellWriter:
+    find, name = category_finder(column), column.name
+
+    def write(features: list[float], cell: Any) -> None:
+        position = find(cell)
+        if position is None:
+            return
+        if position == UNKNOWN:
+            unknown.add(name)
+            return
+        features[at + position] = 1.0
+
+    return write
+
+
+def _number_writer(column: CategoricalColumn, at: int, unknown: UnknownCells) -> CellWriter:
+    find, numbers, name = category_finder(column), category_numbers(column), column.name
+
+    def write(features: list[float], cell: Any) -> None:
+        position = find(cell)
+        if position is None:
+            return
+        if position == UNKNOWN:
+            unknown.add(name)
+            return
+        features[at] = numbers[position]
+
+    return write
+
+
+def category_numbers(column: CategoricalColumn) -> list[float]:
+    """`(categories,)` the number that stands for each category in an encoding of one feature."""
+    return [-1.0, 1.0] if column.encoding == "sign" else [float(i + 1) for i in range(len(column.categories))]
+
+
+def category_finder(column: CategoricalColumn) -> Callable[[Any], int | None]:
+    """Makes what finds the category of a cell.
+
+    A cell that is written as the category is costs one look-up; any other is read as `category_of` reads it.
+
+    Returns:
+        A function from a cell to the position of its category, `UNKNOWN` for a category that training did not see,
+        or None for a missing one. The features of the last two stay 0. It raises `Refused` for what the column takes
+        neither as unknown nor as missing, and for what names no category.
+    """
+    positions = {category: i for i, category in enumerate(column.categories)}
+    for i, category in enumerate(column.categories):  # training's are in their one spelling already
+        if (spelled := category_of(category)) is not None:
+            positions.setdefault(spelled, i)
+    by_text = positions.get
+    if_missing, if_unknown = column.missing == "ignore", column.unknown == "ignore"
+
+    def find(cell: Any) -> int | None:
+        position = None
+        if type(cell) is str:
+            position = by_text(cell)
+        elif type(cell) is int and cell.bit_length() <= _FEW_BITS:
+            position = by_text(int.__repr__(cell))
+        elif type(cell) is bool:
+            position = by_text("true" if cell else "false")
+        if position is not None:
+            return position
+        try:
+            name = category_of(cell)
+        except NoCategory:
+            raise Refused from None
+        position = None if name is None else by_text(name)
+        if position is not None:
+            return position
+        if not (if_missing if name is None else if_unknown):
+            raise Refused
+        return None if name is None else UNKNOWN
+
+    return find
+
+
+def reason(column: Column, cell: Any) -> str:
+    """Why this column refuses this cell."""
+    if _is_missing(column, cell):
+        return "the value is missing, and training saw no missing value in this column"
+    if isinstance(column, CategoricalColumn):
+        return f"{shown(cell)} is not a category of this column, which knows {listed(column.categories)}"
+    if isinstance(column, DateColumn):
+        form = (
+            ""
+            if column.form is None
+            else f", or {column.form} as in the training table, such as {written(column.form)}"
+        )
+        return f"{shown(cell)} is not a date (ISO 8601, such as 2024-05-31 or 2024-05-31T13:45:00Z{form})"
+    if isinstance(cell, bool) or not isinstance(cell, int | float):
+        return f"{shown(cell)} is not a number"
+    if isinstance(cell, float) and not math.isfinite(cell):
+        return f"{shown(cell)} is not a finite number"
+    return f"{shown(cell)} is too large for 32-bit floating point"
+
+
+def _is_missing(column: Column, cell: Any) -> bool:
+    if isinstance(column, CategoricalColumn) and isinstance(cell, float):
+        return cell != cell
+    return cell is None or (isinstance(cell, str) and is_missing(cell))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a message: the first few, and how many there are."""
+    shown = ", ".join(repr(name[:MAX_ECHO]) for name in names[:_MAX_LISTED])
+    return shown if len(names) <= _MAX_LISTED else f"{shown}, … ({len(names)} in all)"
+
+
+def shown(value: Any) -> str:
+    """A client's value in a message: its JSON form for scalars, its kind for the rest, bounded in length."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        more = "…" if len(value) > MAX_ECHO else ""
+        return sendable(json.dumps(value[:MAX_ECHO] + more, ensure_ascii=False))
+    if isinstance(value, float):
+        return float.__repr__(value)
+    if isinstance(value, int):
+        short = value.bit_length() <= 3 * MAX_ECHO  # log2(10) > 3: at most MAX_ECHO digits, and a sign
+        return int.__repr__(value) if short else "a whole number of many digits"
+    return "an object" if isinstance(value, Mapping) else "a list" if isinstance(value, list | tuple) else "this value"
+
+
+def sendable(text: str) -> str:
+    """Text that UTF-8 can carry: a lone surrogate, which JSON can write, becomes its escape."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,63 @@
+"""Encoded rows held small: a one-hot column as one number a row, until the rows leave for a network.
+
+A category of three letters may become hundreds of features, so that a request of a few megabytes would become
+gigabytes while it waits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.columns.column import CategoricalColumn, Column
+from models.columns.schema import Schema
+
+Float32Array = NDArray[np.float32]
+
+
+class CompactRows:
+    """The compact form of a schema's rows.
+
+    Args:
+        schema: the columns.
+
+    Attributes:
+        columns: the columns as the compact form encodes them: a one-hot column as an index, the others as they are.
+        width: features of a compact row.
+        row_width: features of a row.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        columns: list[Column] = []
+        self._one_hots: list[tuple[int, int]] = []  # place in a compact row, first feature in a row
+        places: list[int] = []  # in a row, of each feature that both have
+        compact_places: list[int] = []
+        at = compact_at = 0
+        for column in schema.columns:
+            if isinstance(column, CategoricalColumn) and column.encoding == "one_hot":
+                columns.append(replace(column, encoding="index"))
+                self._one_hots.append((compact_at, at))
+            else:
+                columns.append(column)
+                places += range(at, at + column.width)
+                compact_places += range(compact_at, compact_at + column.width)
+            at += column.width
+            compact_at += columns[-1].width
+        self.columns = tuple(columns)
+        self.width = compact_at
+        self.row_width = at
+        self._places, self._compact_places = np.array(places, dtype=np.intp), np.array(compact_places, dtype=np.intp)
+
+    def expand(self, compact: Float32Array) -> Float32Array:
+        """Expands `(rows, width)` compact rows to `(rows, row_width)` rows."""
+        if not self._one_hots:
+            return compact
+        rows = np.zeros((len(compact), self.row_width), dtype="<f4")
+        rows[:, self._places] = compact[:, self._compact_places]
+        for place, first in self._one_hots:
+            codes = compact[:, place].astype(np.intp)  # 0 is none of the categories
+            known = np.flatnonzero(codes)
+            rows[known, first + codes[known] - 1] = 1.0
+        return rows

@@ -1,0 +1,269 @@
+"""Rows as clients and tables hold them → the float32 matrix that a network takes.
+
+Training encodes whole columns (`models.columns.column_encoding`); both give the same bits.
+
+`RowEncoder` is built once a schema and used for every request. It has four gears, and each gives way to the next:
+
+1. rows that are plain numbers go through one `struct.pack`, which checks width, type and float32 range in C;
+2. many rows with categories, dates, missing values or names go column by column (`models.columns.cell_columns`);
+3. few such rows go cell by cell through look-ups prepared at construction;
+4. whatever these refuse is read once more with the single aim of saying what is wrong, where.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, chain, islice
+from operator import itemgetter
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.columns.cell_columns import ColumnWriter, column_writer
+from models.columns.cells import MAX_ECHO, Refused, cell_writer, listed, reason, sendable, shown
+from models.columns.column import FLOAT32_LIMIT, NumericColumn
+from models.columns.column_encoding import encode_columns
+from models.columns.compact_rows import CompactRows
+from models.columns.row_names import RowNames
+from models.columns.schema import Schema
+from models.columns.unknown_cells import UnknownCells
+from models.errors import Fault, RowError
+
+__all__ = ["MAX_FAULTS", "RowEncoder", "encode_columns"]
+
+_STEP_ROWS = 64  # whose cells are put in order in one step
+_STEP_CELLS = 500  # and at least so many cells are written in one, most often in a few microseconds
+_MANY_ROWS = 32  # from here on, the array operations of a column take less than its cells one by one
+MAX_FAULTS = 20  # faults listed for one request; enough to see a pattern, bounded against a hostile one
+
+
+class RowEncoder:
+    """Encodes rows by a schema.
+
+    A row is a list of values in column order or a mapping by column name.
+
+    Attributes:
+        unknown: the unknown categories among the rows encoded since its caller took the counts.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = schema
+        self.width = schema.width
+        self._names = schema.names
+        self._row = struct.Struct(f"<{self.width}f")
+        self._plain = all(
+            isinstance(column, NumericColumn) and column.missing == "refuse" and column.origin == 0
+            for column in schema.columns
+        )
+        starts = list(accumulate((column.width for column in schema.columns), initial=0))
+        numeric = [column for column in schema.columns if isinstance(column, NumericColumn)]
+        self._origins = np.array([column.origin for column in numeric]) if len(numeric) == len(schema.columns) else None
+        # Where the numbers stand among the features; None where they are all of them, without an indicator.
+        self._places = None if self.width == len(schema.columns) else np.array(starts[:-1])
+        self.unknown = UnknownCells()
+        self._writers = {
+            column.name: cell_writer(column, start, self.unknown)
+            for column, start in zip(schema.columns, starts, strict=False)
+        }
+        self.compact = CompactRows(schema)
+        compact_starts = accumulate((column.width for column in self.compact.columns), initial=0)
+        self._column_writers: list[tuple[slice, ColumnWriter]] = [
+            (slice(start, start + column.width), column_writer(column))
+            for column, start in zip(self.compact.columns, compact_starts, strict=False)
+        ]
+        self._row_names = RowNames(self._names)
+        getter = itemgetter(*self._names)
+        self._by_name: Callable[[Mapping[str, Any]], Sequence[Any]] = (
+            getter if len(self._names) > 1 else lambda row: (getter(row),)
+        )
+
+    def encode(self, rows: Sequence[Any], *, may_hold_booleans: bool = True) -> bytes:
+        """Encodes rows to the bytes of a float32 matrix, little-endian, row-major, `(len(rows), width)`.
+
+        Args:
+            rows: the rows; cells are what a JSON parser gives: numbers, strings, booleans, None, lists, objects.
+            may_hold_booleans: False where the caller knows that no cell is a boolean (a JSON text without
+                `true` and `false`), which saves looking: Python counts booleans among the numbers.
+
+        Raises:
+            RowError: which rows and columns are wrong, and why.
+        """
+        if self._plain and not may_hold_booleans:
+            packed = self._pack_plain(rows)
+            if packed is not None:
+                return packed
+        try:
+            compact = self.encode_compact(rows) if len(rows) >= _MANY_ROWS else None
+            if compact is not None:
+                return self.compact.expand(compact).tobytes()
+            return b"".join([self._encode_row(row) for row in rows])
+        except Refused:
+            diagnosis = self._diagnose(rows)
+            self.unknown.take()  # rows that are refused tell nothing of what was answered
+            raise RowError(diagnosis) from None
+
+    def find_name(self, name: str) -> str | None:
+        """Returns the column that a name spells, or None."""
+        return self._row_names.find(name)
+
+    @property
+    def takes_numbers(self) -> bool:
+        """Whether all columns are numeric, so that `encode_numbers` may do."""
+        return self._origins is not None
+
+    def encode_numbers(self, numbers: NDArray[np.float64]) -> bytes | None:
+        """`encode` for rows that are known to be numbers, without a Python object each.
+
+        Args:
+            numbers: `(rows, columns)`, in column order.
+
+        Returns:
+            The same bytes as `encode`, or None where only `encode` can tell: not all columns are numeric, or float32
+            does not hold one of the numbers.
+        """
+        if self._origins is None or numbers.shape[1] != len(self._names):
+            return None
+        if self._origins.any():
+            numbers = numbers - self._origins
+        # One pass tells infinite, NaN and too large: the largest magnitude is not below the limit then.
+        if not max(numbers.max(), -numbers.min()) < FLOAT32_LIMIT:
+            return None
+        if self._places is None:
+            return numbers.astype("<f4").tobytes()
+        matrix = np.zeros((len(numbers), self.width), dtype="<f4")
+        matrix[:, self._places] = numbers  # no number is missing, so every indicator is 0
+        return matrix.tobytes()
+
+    def encode_matrix(self, rows: Sequence[Any]) -> NDArray[np.float32]:
+        """`encode` as a `(len(rows), width)` array."""
+        return np.frombuffer(self.encode(rows), dtype="<f4").reshape(len(rows), self.width)
+
+    def _pack_plain(self, rows: Sequence[Any]) -> bytes | None:
+        """The rows packed, or None where any of them is not a list of `width` finite numbers."""
+        try:
+            if len(rows) == 1:
+                row = rows[0] if type(rows[0]) is list else self._ordered(rows[0])
+                # A sum is finite only if every term is; one that overflows all the same goes the careful way.
+                return self._row.pack(*row) if math.isfinite(sum(row)) else None
+            lists = [row if type(row) is list else self._ordered(row) for row in rows]
+            if set(map(len, lists)) != {self.width}:
+                return None
+            flat = list(chain.from_iterable(lists))
+            return struct.pack(f"<{len(flat)}f", *flat) if math.isfinite(sum(flat)) else None
+        except (Refused, struct.error, OverflowError, TypeError):
+            return None
+
+    def _ordered(self, row: Any) -> Sequence[Any]:
+        """A row's cells in column order, once its width and names are known to be right."""
+        if isinstance(row, Mapping):
+            if len(row) != len(self._names):
+                raise Refused
+            try:
+                return self._by_name(row)
+            except KeyError:
+                respelled = self._row_names.respelled(row)
+            if respelled is None:
+                raise Refused
+            return self._by_name(respelled)
+        if isinstance(row, list | tuple) and len(row) == len(self._names):
+            return row
+        raise Refused
+
+    def encode_compact(self, rows: Sequence[Any]) -> NDArray[np.float32] | None:
+        """Encodes rows column by column, in their compact form.
+
+        Args:
+            rows: as `encode` takes them.
+
+        Returns:
+            `(rows, compact.width)`, which `compact.expand` makes the rows of `encode`; None where a row is refused or
+            is for the careful way.
+        """
+        steps = self.encode_compact_in_steps(rows)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return cast(NDArray[np.float32] | None, end.value)
+
+    def encode_compact_in_steps(self, rows: Sequence[Any]) -> Generator[None, None, NDArray[np.float32] | None]:
+        """Does the work of `encode_compact` a column or so at a time, and returns what it returns."""
+        matrix = np.zeros((len(rows), self.compact.width), dtype="<f4")
+        unknown = {}
+        written = 0
+        try:
+            columns = yield from self._columns(rows)
+            for name, cells, (place, write) in zip(self._names, columns, self._column_writers, strict=True):
+                if found := write(cells, matrix[:, place]):
+                    unknown[name] = found
+                written += len(rows)
+                if written >= _STEP_CELLS:
+                    written = 0
+                    yield
+        except Refused:
+            return None
+        for name, found in unknown.items():
+            self.unknown.add(name, found)
+        return matrix
+
+    def _columns(self, rows: Sequence[Any]) -> Generator[None, None, Iterable[Sequence[Any]]]:
+        """Returns the cells of each column, once the rows' widths and names are known to be right."""
+        kinds = set(map(type, rows))
+        if kinds == {dict}:
+            if set(map(len, rows)) != {len(self._names)}:
+                raise Refused
+            try:
+                return [[row[name] for row in rows] for name in self._names]
+            except KeyError:
+                pass  # other spellings of the names, or other names
+        if kinds != {list}:
+            ordered: list[Sequence[Any]] = []
+            for start in range(0, len(rows), _STEP_ROWS):
+                ordered += map(self._ordered, rows[start : start + _STEP_ROWS])
+                yield
+            rows = ordered
+        elif set(map(len, rows)) != {len(self._names)}:
+            raise Refused
+        return zip(*rows, strict=True)
+
+    def _encode_row(self, row: Any) -> bytes:
+        features = [0.0] * self.width
+        for write, cell in zip(self._writers.values(), self._ordered(row), strict=True):
+            write(features, cell)
+        return self._row.pack(*features)
+
+    def _diagnose(self, rows: Sequence[Any]) -> list[Fault]:
+        faults = (fault for i, row in enumerate(rows) for fault in self._row_faults(i, row))
+        return list(islice(faults, MAX_FAULTS))
+
+    def _row_faults(self, i: int, row: Any) -> Iterator[Fault]:
+        if isinstance(row, Mapping):
+            for key, twin in self._row_names.misfits(row):
+                message = f"not a column of this model; its columns are {listed(self._names)}"
+                if twin is not None:
+                    message = f"another key of this row names column {twin[:MAX_ECHO]!r} too"
+                yield Fault(i, sendable(str(key)[:MAX_ECHO]), message)
+            row = {name: cell for key, cell in row.items() if (name := self._row_names.find(key)) is not None}
+            for name in self._names:
+                if name not in row:
+                    yield Fault(i, name, "this column is missing")
+        elif not isinstance(row, list | tuple):
+            wanted = f"a list of {len(self._names)} values or an object by column name"
+            yield Fault(i, None, f"{shown(row)} where {wanted} is expected")
+            return
+        elif len(row) != len(self._names):
+            values = "1 value" if len(row) == 1 else f"{len(row)} values"
+            yield Fault(i, None, f"{values} where the model takes {len(self._names)}: {listed(self._names)}")
+            return
+        scratch = [0.0] * self.width
+        for at, column in enumerate(self.schema.columns):
+            if isinstance(row, Mapping) and column.name not in row:
+                continue
+            cell = row[column.name] if isinstance(row, Mapping) else row[at]
+            try:
+                self._writers[column.name](scratch, cell)
+            except Refused:
+                yield Fault(i, column.name, reason(column, cell))

@@ -1,0 +1,124 @@
+"""Rows of what people have in hand: a data frame, an Arrow table, an array or a list → rows as clients send them.
+
+A cell of a frame becomes the cell that a JSON request would have: gaps become None, moments become ISO 8601 texts. So a
+frame and a request have one reader, `models.columns.encoding`. This module imports neither pandas nor pyarrow: it
+recognises a frame by its methods.
+"""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from models.columns.row_names import RowNames
+from models.errors import DataError
+
+_LISTED = 10  # columns named in a message
+# What pandas calls its gaps; they are told by name, since pandas need not be there.
+_GAPS = frozenset({"NAType", "NaTType"})
+
+
+def rows_of(data: Any, names: Sequence[str]) -> Sequence[Any]:
+    """Returns rows that `RowEncoder.encode` takes: lists of cells in column order, or mappings by column name.
+
+    Args:
+        data: pandas or polars DataFrame, Arrow table, pandas Series (one row), two-dimensional array, mapping (one
+            row), or a list of lists or mappings. Columns of a frame that the model does not know are passed over.
+        names: names of the model's columns, in order.
+
+    Raises:
+        DataError: something that holds no rows, or a frame that lacks one of the columns.
+    """
+    if isinstance(data, str | bytes):
+        raise DataError("a text is no table: give a data frame, an Arrow table or a list of rows.")
+    if isinstance(data, Mapping):
+        return [_row(data)]
+    if hasattr(data, "column_names") and hasattr(data, "column"):  # Arrow
+        return _from_columns(data.column_names, lambda name: data.column(name).to_pylist(), names)
+    if hasattr(data, "columns") and hasattr(data, "dtypes"):  # pandas and polars
+        labels = {str(label): label for label in data.columns}
+        return _from_columns(list(map(str, data.columns)), lambda name: data[labels[name]].to_list(), names)
+    if hasattr(data, "index") and hasattr(data, "to_dict"):  # one row of a data frame
+        cells = {str(key): cell for key, cell in data.to_dict().items()}
+        return _from_columns(list(cells), lambda name: [cells[name]], names)
+    if isinstance(data, np.ndarray):
+        if data.ndim != 2:
+            raise DataError(f"an array of shape {data.shape} is no table: give one of shape (rows, {len(names)}).")
+        return [_row(row) for row in data.tolist()]
+    if not isinstance(data, Sequence):
+        raise DataError(f"a {type(data).__name__} is no table: give a data frame, an Arrow table or a list of rows.")
+    return [_row(row) for row in data]
+
+
+def _from_columns(present: Sequence[str], cells_of: Any, names: Sequence[str]) -> list[list[Any]]:
+    known = RowNames(names)
+    found: dict[str, str] = {}
+    for column in present:
+        if (name := known.find(column)) is None:
+            continue
+        if name in found:
+            raise DataError(f"the table has column {name!r} twice: as {found[name]!r} and as {column!r}.")
+        found[name] = column
+    if lacking := [name for name in names if name not in found]:
+        there = ", ".join(map(repr, present[:_LISTED])) + (", …" if len(present) > _LISTED else "")
+        raise DataError(
+            f"the table lacks {_counted(lacking)}, which the model was trained with; its columns are {there}."
+        )
+    columns = [[_cell(cell) for cell in cells_of(found[name])] for name in names]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _counted(names: Sequence[str]) -> str:
+    listed = ", ".join(map(repr, names[:_LISTED])) + (", …" if len(names) > _LISTED else "")
+    return f"column {listed}" if len(names) == 1 else f"columns {listed}"
+
+
+def _row(row: Any) -> Any:
+    if isinstance(row, Mapping):
+        return {key: _cell(cell) for key, cell in row.items()}
+    if isinstance(row, np.ndarray):
+        row = row.tolist()
+    return [_cell(cell) for cell in row] if isinstance(row, list | tuple) else row
+
+
+def _cell(cell: Any) -> Any:
+    """A cell as a JSON request would have it; what has no such form stays, and is refused by name.
+
+    Durations and times of day are seconds, and periods the dates at which they begin, as training reads them.
+    """
+    kind = type(cell)
+    if kind is str or kind is int or cell is None:
+        return cell
+    if isinstance(cell, float):  # NumPy's float64 is one too
+        return float(cell) if cell == cell else None
+    if kind.__name__ in _GAPS:
+        return None
+    if isinstance(cell, np.datetime64 | np.timedelta64) and np.isnat(cell):
+        return None
+    if isinstance(cell, np.datetime64):
+        return str(cell.astype("datetime64[us]"))
+    if isinstance(cell, np.timedelta64):
+        return float(cell / np.timedelta64(1, "s"))
+    if isinstance(cell, np.generic):
+        return _cell(cell.item())
+    if isinstance(cell, datetime.datetime):
+        return cell.isoformat(timespec="microseconds")
+    if isinstance(cell, datetime.date | uuid.UUID):
+        return str(cell)
+    return _measured(cell)
+
+
+def _measured(cell: Any) -> Any:
+    if isinstance(cell, Decimal):
+        return float(cell)
+    if isinstance(cell, datetime.timedelta):
+        return cell.total_seconds()
+    if isinstance(cell, datetime.time):
+        return cell.hour * 3600 + cell.minute * 60 + cell.second + cell.microsecond / 1e6
+    # Periods of pandas, which need not be there.
+    return _cell(cell.to_timestamp()) if hasattr(cell, "to_timestamp") else cell

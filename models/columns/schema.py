@@ -1,0 +1,190 @@
+"""The columns that a model was trained on, as data: features with their statistics, and the target.
+
+The schema travels in the checkpoint, so that a client sends the raw columns that the training table had. Turning
+rows into the network's input is `models.columns.encoding`'s work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from functools import cached_property
+from itertools import chain
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.columns.column import FLOAT32_LIMIT, CategoricalColumn, Column, DateColumn, Feature, NumericColumn
+from models.columns.fields import check_name, distinct_strings, finite, shown
+from models.columns.labels import Label, checked_labels
+from models.errors import DataError
+
+__all__ = [
+    "MAX_COLUMNS",
+    "CategoricalColumn",
+    "ClassTarget",
+    "Column",
+    "DateColumn",
+    "Feature",
+    "NumericColumn",
+    "NumericTarget",
+    "Schema",
+    "Target",
+]
+
+MAX_COLUMNS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassTarget:
+    """What a classifier predicts: one of several labels.
+
+    Attributes:
+        name: name of the target column in the training table.
+        labels: labels in the order of the network's outputs, all of the type that the training table has.
+    """
+
+    kind: ClassVar[Literal["class"]] = "class"
+    name: str
+    labels: tuple[Label, ...]
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        object.__setattr__(self, "labels", checked_labels(f"target {self.name!r}: labels", self.labels))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NumericTarget:
+    """What a regressor predicts: a value; the network gives `(y - mean) / std`.
+
+    Attributes:
+        name: name of the target column in the training table.
+        mean, std: mean and standard deviation of the training part. `std` is above 0.
+        minimum, maximum: range of the training part.
+        origin: number that a served network leaves out of its float32 answers; the reader of the answers adds it in
+            float64. It is 0 but for targets whose mean is large against their spread (a timestamp), which float32
+            would round to a few values.
+    """
+
+    kind: ClassVar[Literal["numeric"]] = "numeric"
+    name: str
+    mean: float
+    std: float
+    minimum: float
+    maximum: float
+    origin: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_name(self.name)
+        for field in ("mean", "std", "minimum", "maximum", "origin"):
+            object.__setattr__(self, field, finite(f"target {self.name!r}: {field}", getattr(self, field)))
+        if self.std <= 0:
+            raise DataError(f"target {self.name!r}: std must be above 0, got {self.std!r}.")
+        # The network's bias is `mean - origin`, and its clamp `minimum - origin` to `maximum - origin`, in float32.
+        for field in ("mean", "minimum", "maximum"):
+            if self.origin and not abs(getattr(self, field) - self.origin) < FLOAT32_LIMIT:
+                raise DataError(f"target {self.name!r}: {field} - origin is too large for 32-bit floating point.")
+
+
+Target = ClassTarget | NumericTarget
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schema:
+    """Feature columns in order, and the target.
+
+    Raises:
+        DataError: no column, or two of one name.
+    """
+
+    columns: tuple[Column, ...]
+    target: Target
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "columns", tuple(self.columns))
+        if not 1 <= len(self.columns) <= MAX_COLUMNS:
+            raise DataError(f"a schema needs 1 to {MAX_COLUMNS:,} feature columns, got {len(self.columns)}.")
+        distinct_strings("the names of the columns", self.names)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The feature columns' names, in order."""
+        return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def width(self) -> int:
+        """Features after encoding."""
+        return sum(column.width for column in self.columns)
+
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """`(width,)` what each number of an encoded row is, in their order."""
+        return tuple(chain.from_iterable(column.features for column in self.columns))
+
+    def standardisation(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """What is subtracted from each encoded feature and what it is then divided by, `(width,)` each.
+
+        Only numbers are standardised: flags and indices get 0 and 1, which leaves them as they are.
+        """
+        shift, divisor = np.zeros(self.width), np.ones(self.width)
+        at = 0
+        for column in self.columns:
+            if not isinstance(column, CategoricalColumn):  # the number is the first of its column's features
+                shift[at], divisor[at] = column.shift, column.divisor
+            at += column.width
+        return shift, divisor
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types; `from_dict` reads it back."""
+        return {"columns": list(self.plain_columns()), "target": self.plain_target()}
+
+    def plain_columns(self) -> Iterator[dict[str, Any]]:
+        """The columns as plain JSON types, one after the other."""
+        return map(_plain, self.columns)
+
+    def plain_target(self) -> dict[str, Any]:
+        """The target as plain JSON types."""
+        return _plain(self.target)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Schema:
+        """Reads `to_dict`'s form. Keys beside `columns` and `target` are left to others: the schema is a part of
+        the checkpoint's header.
+
+        Raises:
+            DataError: a field that is missing, unknown or out of range.
+        """
+        columns = raw.get("columns") if isinstance(raw, Mapping) else None
+        if not isinstance(columns, list | tuple):
+            raise DataError("a schema needs a list of columns.")
+        return cls(
+            columns=tuple(
+                _build("column", column, (NumericColumn, CategoricalColumn, DateColumn)) for column in columns
+            ),
+            target=_build("target", raw.get("target"), (ClassTarget, NumericTarget)),
+        )
+
+
+def _plain(column: Column | Target) -> dict[str, Any]:
+    plain: dict[str, Any] = {"kind": column.kind}
+    for name in column.__slots__:  # its fields; not `asdict`, whose deep copies take ten times as long
+        value = getattr(column, name)
+        plain[name] = list(value) if isinstance(value, tuple) else value
+    return plain
+
+
+def _build(what: str, raw: object, types: tuple[type[Any], ...]) -> Any:
+    by_kind = {type_.kind: type_ for type_ in types}
+    kind = raw.get("kind") if isinstance(raw, Mapping) else None
+    if not isinstance(raw, Mapping) or not isinstance(kind, str) or kind not in by_kind:
+        raise DataError(f"a {what} needs a kind out of {', '.join(by_kind)}.")
+    known = {field.name: field for field in fields(by_kind[kind])}
+    name = f"{what} {shown(raw.get('name'))}"
+    for key in raw:
+        if key != "kind" and key not in known:
+            raise DataError(f"{name}: unknown field {shown(key)}; known: {', '.join(known)}.")
+    for key, field in known.items():
+        if key not in raw and field.default is MISSING:
+            raise DataError(f"{name}: {key} is missing.")
+    return by_kind[kind](**{key: value for key, value in raw.items() if key != "kind"})

@@ -1,0 +1,304 @@
+"""An MLP's architecture as data: what is built, how many parameters it has, how its tensors are shaped.
+
+One hidden block is `Linear → normalisation → activation → dropout`; the last Linear stands alone and feeds
+the output: `softmax` (one logit a class), `linear` (a value) or `step` (Rosenblatt's threshold unit). What comes
+before the first Linear, if anything, is `models.network.inputs`'. Several members of one architecture make an ensemble.
+Everything that needs to know the layers (the PyTorch module, the summary, the checkpoint's shape check)
+asks `MLPConfig.layers()`, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+from models.errors import ConfigError
+from models.network.inputs import InputConfig
+
+Activation = Literal["relu", "leaky_relu", "gelu", "silu", "selu", "mish", "tanh", "sigmoid", "identity"]
+Normalization = Literal["none", "batch", "layer"]
+Initialization = Literal["he", "xavier"]
+Output = Literal["softmax", "linear", "step"]
+Task = Literal["classification", "regression"]
+
+# Bounds on what a config may ask for: they stop a hostile or mistyped header from asking for terabytes.
+MAX_LAYERS = 1_000
+MAX_FEATURES = 10_000_000
+MAX_PARAMETERS = 10_000_000_000
+MAX_MEMBERS = 1_000
+
+NORMALIZATION_EPS = 1e-5  # torch's default for BatchNorm1d and LayerNorm
+LEAKY_RELU_SLOPE = 0.01  # torch's default for LeakyReLU
+
+_ACTIVATION_TYPES: dict[Activation, str] = {
+    "relu": "ReLU",
+    "leaky_relu": "LeakyReLU",
+    "gelu": "GELU",
+    "silu": "SiLU",
+    "selu": "SELU",
+    "mish": "Mish",
+    "tanh": "Tanh",
+    "sigmoid": "Sigmoid",
+    "identity": "Identity",
+}
+_NORMALIZATION_TYPES: dict[Normalization, str] = {"batch": "BatchNorm1d", "layer": "LayerNorm"}
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSpec:
+    """One layer of an MLP: its name in the network, its type, its width in and out, and its tensors' shapes.
+
+    The shapes are one member's; the counts are of all `members`.
+    """
+
+    name: str
+    type: str
+    in_features: int
+    out_features: int
+    parameters: Mapping[str, tuple[int, ...]]
+    buffers: Mapping[str, tuple[int, ...]]
+    members: int = 1
+
+    @property
+    def parameter_count(self) -> int:
+        """Learned numbers in this layer."""
+        return self.members * sum(_size(shape) for shape in self.parameters.values())
+
+    @property
+    def buffer_count(self) -> int:
+        """Numbers that are kept but not learned (BatchNorm's running statistics)."""
+        return self.members * sum(_size(shape) for shape in self.buffers.values())
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds for one row: those of matrix products; the rest is elementwise and counted as 0."""
+        if self.type == "Linear":
+            return self.members * self.in_features * self.out_features
+        return self.members * _size(self.parameters["weight"]) if self.type == "PeriodicEmbedding" else 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MLPConfig:
+    """A multi-layer perceptron, described.
+
+    Attributes:
+        layer_sizes: widths from input to output, `(in_features, *hidden_sizes, out_features)`.
+        activation: the nonlinearity of each hidden layer.
+        output: `softmax` for classification, `linear` for regression, `step` for a threshold unit (one
+            output; predicts class 1 where z ≥ 0).
+        dropout: probability with which a hidden unit is dropped in training, in [0, 1).
+        normalization: `none`, `batch` (BatchNorm1d) or `layer` (LayerNorm), before each activation.
+        initialization: `he` (variance 2/fan_in) or `xavier` (variance 2/(fan_in + fan_out)).
+        bias: whether the Linear layers have a bias.
+        inputs: what comes before the first Linear; nothing if None.
+        learned_activation: whether each hidden unit mixes its activation f with the identity, x + a·(f(x) - x), by
+            an a of its own (RealMLP's parametric activation, Holzmüller et al. 2024).
+        clamp: whether a regression's answers are kept within the range of values that training saw.
+        temperature: what the logits are divided by before the softmax (Guo et al. 2017, On calibration).
+        members: networks of this architecture; the answer is the mean of theirs.
+
+    Raises:
+        ConfigError: a value that cannot be built, named.
+    """
+
+    layer_sizes: tuple[int, ...]
+    activation: Activation = "relu"
+    output: Output = "softmax"
+    dropout: float = 0.0
+    normalization: Normalization = "none"
+    initialization: Initialization = "he"
+    bias: bool = True
+    inputs: InputConfig | None = None
+    learned_activation: bool = False
+    clamp: bool = False
+    temperature: float = 1.0
+    members: int = 1
+
+    def __post_init__(self) -> None:
+        sizes = self.layer_sizes
+        if isinstance(sizes, str) or not hasattr(sizes, "__iter__"):
+            raise ConfigError(f"layer_sizes must be a sequence of widths, got {sizes!r}.")
+        sizes = tuple(sizes)
+        object.__setattr__(self, "layer_sizes", sizes)
+        if not 2 <= len(sizes) <= MAX_LAYERS:
+            raise ConfigError(f"layer_sizes needs 2 to {MAX_LAYERS} widths, from input to output, got {sizes!r}.")
+        for size in sizes:
+            if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= MAX_FEATURES:
+                raise ConfigError(
+                    f"layer_sizes must be whole numbers from 1 to {MAX_FEATURES}, got {size!r} in {sizes!r}."
+                )
+        _one_of("activation", self.activation, get_args(Activation))
+        _one_of("output", self.output, get_args(Output))
+        _one_of("normalization", self.normalization, get_args(Normalization))
+        _one_of("initialization", self.initialization, get_args(Initialization))
+        if isinstance(self.dropout, bool) or not isinstance(self.dropout, int | float) or not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout must be a probability in [0, 1), got {self.dropout!r}.")
+        object.__setattr__(self, "dropout", float(self.dropout))
+        for name in ("bias", "learned_activation", "clamp"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} must be true or false, got {getattr(self, name)!r}.")
+        self._check_rest()
+        if self.output == "softmax" and sizes[-1] < 2:
+            raise ConfigError(f"a softmax output needs at least 2 classes, got layer_sizes {sizes!r}.")
+        if self.output == "step" and sizes[-1] != 1:
+            raise ConfigError(f"a step output is one unit, got layer_sizes {sizes!r}.")
+        if self.parameter_count > MAX_PARAMETERS:
+            raise ConfigError(f"{self.parameter_count:,} parameters is over the limit of {MAX_PARAMETERS:,}.")
+
+    def _check_rest(self) -> None:
+        temperature = self.temperature
+        if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 1e-6 < temperature < 1e6:
+            raise ConfigError(f"temperature must be positive, got {temperature!r}.")
+        object.__setattr__(self, "temperature", float(temperature))
+        if temperature != 1 and self.output != "softmax":
+            raise ConfigError(f"temperature is a softmax's, and the output is {self.output}.")
+        if self.clamp and self.output != "linear":
+            raise ConfigError(f"clamp is for a regression's values, and the output is {self.output}.")
+        if isinstance(self.members, bool) or not isinstance(self.members, int) or not 1 <= self.members <= MAX_MEMBERS:
+            raise ConfigError(f"members must be a whole number from 1 to {MAX_MEMBERS}, got {self.members!r}.")
+        if self.inputs is not None and not isinstance(self.inputs, InputConfig):
+            raise ConfigError(f"inputs must be an InputConfig, got {self.inputs!r:.200}.")
+        if self.inputs is not None and self.inputs.row_width != self.layer_sizes[0]:
+            raise ConfigError(
+                f"inputs are of rows of {self.inputs.row_width} features, and layer_sizes begins with "
+                f"{self.layer_sizes[0]}."
+            )
+
+    @property
+    def in_features(self) -> int:
+        """Width of the input matrix."""
+        return self.layer_sizes[0]
+
+    @property
+    def linear_sizes(self) -> tuple[int, ...]:
+        """Widths from the first Linear's input, which is that of a row but where there are inputs, to the output."""
+        return self.layer_sizes if self.inputs is None else (self.inputs.width, *self.layer_sizes[1:])
+
+    @property
+    def hidden_sizes(self) -> tuple[int, ...]:
+        """Widths of the hidden layers."""
+        return self.layer_sizes[1:-1]
+
+    @property
+    def out_features(self) -> int:
+        """Width of the last Linear's output."""
+        return self.layer_sizes[-1]
+
+    @property
+    def task(self) -> Task:
+        """What the output means: `classification` or `regression`."""
+        return "regression" if self.output == "linear" else "classification"
+
+    @property
+    def n_classes(self) -> int | None:
+        """Classes told apart; None for regression. A step unit tells two apart."""
+        if self.output == "linear":
+            return None
+        return 2 if self.output == "step" else self.out_features
+
+    @property
+    def parameter_count(self) -> int:
+        """Learned parameters in closed form: Σ (n_in + bias)·n_out, and for each hidden unit 2 of its normalisation and
+        1 of a learned activation; those of the inputs; all of it for each member.
+        """
+        linear = sum((n_in + self.bias) * n_out for n_in, n_out in itertools.pairwise(self.linear_sizes))
+        a_unit = 2 * (self.normalization != "none") + self.learned_activation
+        inputs = 0
+        if self.inputs is not None:
+            shapes = (shape for *_, parameters in self.inputs.parts() for shape in parameters.values())
+            inputs = sum(map(_size, shapes))
+        return self.members * (linear + a_unit * sum(self.hidden_sizes) + inputs)
+
+    def layers(self) -> Iterator[LayerSpec]:
+        """The layers in the order that a row passes them."""
+        return (replace(layer, members=self.members) for layer in self._member_layers())
+
+    def _member_layers(self) -> Iterator[LayerSpec]:
+        if self.inputs is not None:
+            for name, type_, n_in, n_out, shapes in self.inputs.parts():
+                yield LayerSpec(name, type_, n_in, n_out, shapes, {})
+        last = len(self.layer_sizes) - 2
+        for i, (n_in, n_out) in enumerate(itertools.pairwise(self.linear_sizes)):
+            parameters: dict[str, tuple[int, ...]] = {"weight": (n_out, n_in)}
+            if self.bias:
+                parameters["bias"] = (n_out,)
+            yield LayerSpec(f"layers.{i}", "Linear", n_in, n_out, parameters, {})
+            if i == last:
+                return
+            if self.normalization != "none":
+                affine: dict[str, tuple[int, ...]] = {"weight": (n_out,), "bias": (n_out,)}
+                running: dict[str, tuple[int, ...]] = {"running_mean": (n_out,), "running_var": (n_out,)}
+                buffers = running if self.normalization == "batch" else {}
+                yield LayerSpec(f"norms.{i}", _NORMALIZATION_TYPES[self.normalization], n_out, n_out, affine, buffers)
+            mix: dict[str, tuple[int, ...]] = {"mix": (n_out,)} if self.learned_activation else {}
+            yield LayerSpec(f"activations.{i}", _ACTIVATION_TYPES[self.activation], n_out, n_out, mix, {})
+            if self.dropout > 0:
+                yield LayerSpec(f"dropouts.{i}", "Dropout", n_out, n_out, {}, {})
+
+    def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of every tensor of a checkpoint with this architecture, buffers included.
+
+        The members of an ensemble are stacked along a first dimension.
+        """
+        stacked = (self.members,) if self.members > 1 else ()
+        return {
+            f"{layer.name}.{name}": (*stacked, *shape)
+            for layer in self.layers()
+            for name, shape in (*layer.parameters.items(), *layer.buffers.items())
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types; `from_dict` reads it back."""
+        inputs = None if self.inputs is None else self.inputs.to_dict()
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # `asdict` copies 10,000 positions
+        return values | {"layer_sizes": list(self.layer_sizes), "inputs": inputs}
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> MLPConfig:
+        """Reads `to_dict`'s form.
+
+        Raises:
+            ConfigError: an unknown or missing field, or a value that cannot be built.
+        """
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(raw) - known):
+            raise ConfigError(f"unknown architecture field {unknown[0]!r}; known: {', '.join(sorted(known))}.")
+        if "layer_sizes" not in raw:
+            raise ConfigError("an architecture needs layer_sizes.")
+        inputs = raw.get("inputs")
+        values: dict[str, Any] = {**raw, "inputs": None if inputs is None else InputConfig.from_dict(inputs)}
+        return cls(**values)
+
+
+def check_tensors(config: MLPConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Checks that tensors are exactly those of an architecture, by name and shape.
+
+    Args:
+        config: the architecture.
+        shapes: name → shape of each tensor at hand.
+
+    Raises:
+        ConfigError: a tensor that is missing, that does not belong, or whose shape is another; named.
+    """
+    expected = config.tensor_shapes()
+    for name, shape in expected.items():
+        if name not in shapes:
+            raise ConfigError(f"tensor {name!r} of shape {shape} is missing.")
+        if tuple(shapes[name]) != shape:
+            raise ConfigError(f"tensor {name!r} has shape {tuple(shapes[name])}, but the architecture needs {shape}.")
+    if unexpected := sorted(set(shapes) - set(expected)):
+        raise ConfigError(f"tensor {unexpected[0]!r} does not belong to layer_sizes {config.layer_sizes!r}.")
+
+
+def _one_of(field: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{field} must be one of {', '.join(allowed)}; got {value!r}.")
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    size = 1
+    for n in shape:
+        size *= n
+    return size

@@ -1,0 +1,373 @@
+"""A checkpoint as an inference network: the same answers from fewer and cheaper operations.
+
+What is affine in inference is folded into the Linear beside it: the standardisation of the inputs, their learned
+scale, the Linear of a periodic embedding, BatchNorm with its running statistics, the scale of a regression's target, a
+softmax's temperature; Linears with nothing between them become one; dropout is gone. All of it is computed in float64
+and rounded once, to float32. What is not affine of the inputs (the clip, the waves, the look-up) is one stage before.
+
+One thing is lost: a folded standardisation computes `Wx/σ - Wμ/σ` where the model computed `W((x - μ)/σ)`, so a column
+with |μ| much greater than σ loses |μ|/σ roundings (2⁻²⁴ each) to cancellation, as many as writing x itself as float32
+loses. A matrix product in less than float32 (TF32, bfloat16) magnifies that and does not suit the first stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from models.errors import ConfigError
+from models.network import functional
+from models.network.config import NORMALIZATION_EPS, Activation, MLPConfig, Output, check_tensors
+from models.network.input_stage import Expand
+from models.network.inputs import InputConfig
+
+Float32Array: TypeAlias = npt.NDArray[np.float32]
+Float64Array: TypeAlias = npt.NDArray[np.float64]
+
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Affine:
+    """`x Wᵀ + b`: weight (out, in) and bias (out,), contiguous float32."""
+
+    weight: Float32Array
+    bias: Float32Array
+
+    def forward(self, x: Float32Array) -> Float32Array:
+        """(rows, in) → (rows, out)."""
+        return functional.linear(x, self.weight, self.bias).astype(np.float32, copy=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerNorm:
+    """Each row standardised by its own mean and (biased) variance, then scaled: weight and bias (width,), float32.
+
+    Ba, Kiros & Hinton 2016, Layer normalization. Its statistics are the row's, so it cannot be folded away.
+    """
+
+    weight: Float32Array
+    bias: Float32Array
+    eps: float = NORMALIZATION_EPS
+
+    def forward(self, x: Float32Array) -> Float32Array:
+        """(rows, width) → (rows, width)."""
+        centred = x - x.mean(axis=-1, keepdims=True)  # (rows, width)
+        variance = np.square(centred).mean(axis=-1, keepdims=True)  # (rows, 1)
+        return np.asarray(centred / np.sqrt(variance + np.float32(self.eps)) * self.weight + self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class Activate:
+    """An elementwise nonlinearity f, by its name in the config; never `identity`.
+
+    With a mix a, (width,) float32, it is x + a·(f(x) - x).
+    """
+
+    name: Activation
+    mix: Float32Array | None = None
+
+    def forward(self, x: Float32Array) -> Float32Array:
+        """(rows, width) → (rows, width)."""
+        activated = functional.ACTIVATIONS[self.name](x).astype(np.float32, copy=False)
+        return activated if self.mix is None else x + self.mix * (activated - x)
+
+
+Stage: TypeAlias = Expand | Affine | Activate | LayerNorm
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InferenceNetwork:
+    """What an engine runs: raw feature columns in, probabilities or values out.
+
+    Attributes:
+        members: of each member of an ensemble, and of the one network where there is none, the stages in the order that
+            a row passes them: first an Affine, or an Expand and an Affine; last an Affine. The answer is the mean of
+            theirs.
+        output: what is applied after a member's last stage: `softmax`, `linear` (nothing) or `step`.
+        in_features: columns of the input.
+        out_features: columns of the answer; 2 for step, which answers [1 - ŷ, ŷ].
+        clamp: the least and the largest answer of a regression, where they are bounded.
+        origin: number that the float32 answers of a regression leave out; `in_unit` adds it.
+    """
+
+    members: tuple[tuple[Stage, ...], ...]
+    output: Output
+    in_features: int
+    out_features: int
+    clamp: tuple[float, float] | None = None
+    origin: float = 0.0
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages of all members, one member after another."""
+        return tuple(stage for stages in self.members for stage in stages)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds for one row: those of the matrix products; the elementwise rest is counted as 0."""
+        return sum(stage.weight.size for stage in self.stages if isinstance(stage, Affine))
+
+    @property
+    def widest(self) -> int:
+        """Numbers that a row becomes in the widest stage of a member."""
+        widths = [stage.out_features for stage in self.stages if isinstance(stage, Expand)]
+        widths += [len(stage.bias) for stage in self.stages if isinstance(stage, Affine)]
+        return max(self.in_features, *widths)
+
+    @property
+    def parameter_count(self) -> int:
+        """Numbers that the stages hold."""
+        return sum(array.size for stage in self.stages for array in _arrays(stage))
+
+    def forward(self, x: Float32Array) -> Float32Array:
+        """The reference for every engine.
+
+        Args:
+            x: (rows, in_features) float32
+
+        Returns:
+            (rows, out_features) float32: probabilities (softmax, step) or values less `origin` (linear).
+
+        Raises:
+            DataError: `x` is not a matrix of in_features columns.
+        """
+        answers = self.forward_members(x)
+        answer = answers[0] if len(answers) == 1 else np.asarray(answers.mean(axis=0, dtype=np.float32))
+        return answer if self.clamp is None else np.clip(answer, *self.clamp, dtype=np.float32)
+
+    def answer(self, x: Float32Array) -> Float32Array | Float64Array:
+        """The answers to rows in the target's unit.
+
+        Args:
+            x: (rows, in_features) float32
+
+        Returns:
+            (rows, out_features): what `forward` gives, and in float64 with the origin added where there is one.
+
+        Raises:
+            DataError: as `forward` does.
+        """
+        return in_unit(self.forward(x), self.origin)
+
+    def forward_members(self, x: Float32Array) -> Float32Array:
+        """Each member's answers, not clamped: (members, rows, out_features) float32; the rest is `forward`'s."""
+        return np.stack([self._answer(stages, x) for stages in self.members])
+
+    def _answer(self, stages: tuple[Stage, ...], x: Float32Array) -> Float32Array:
+        for stage in stages:
+            x = stage.forward(x)
+        match self.output:
+            case "softmax":
+                return functional.softmax(x).astype(np.float32, copy=False)
+            case "step":
+                fired = functional.step(x)  # (rows, 1)
+                return np.concatenate([1 - fired, fired], axis=-1, dtype=np.float32)
+            case "linear":
+                return x
+
+
+def in_unit(answers: Float32Array, origin: float) -> Float32Array | Float64Array:
+    """Answers of a network in the target's unit: `origin` is added in float64; without one they stay as they are."""
+    return answers.astype(np.float64) + origin if origin else answers
+
+
+def fuse(
+    config: MLPConfig,
+    tensors: Mapping[str, npt.NDArray[Any]],
+    *,
+    input_mean: npt.ArrayLike | None = None,
+    input_std: npt.ArrayLike | None = None,
+    output_mean: npt.ArrayLike = 0.0,
+    output_std: npt.ArrayLike = 1.0,
+    output_range: tuple[float, float] | None = None,
+    output_origin: float = 0.0,
+) -> InferenceNetwork:
+    """Turns an architecture and its tensors into the network that serves it.
+
+    Args:
+        config: the architecture.
+        tensors: those of `config.tensor_shapes()`.
+        input_mean: what training subtracted from the raw columns, a number or (in_features,); nothing if None.
+        input_std: what it then divided them by, a number or (in_features,); nothing if None.
+        output_mean: what is added to the values, after `output_std`, a number or (out_features,); regression only.
+        output_std: what the values are multiplied by, a number or (out_features,); regression only.
+        output_range: where a network that clamps its values does so; needed for one that does.
+        output_origin: number that the network leaves out of its values, a number near `output_mean`; regression only.
+
+    Raises:
+        ConfigError: tensors that do not fit the architecture or are not finite, statistics of the wrong shape or
+            sign, target statistics for a classifier, or folded weights too large for float32; named.
+    """
+    check_tensors(config, {name: tensor.shape for name, tensor in tensors.items()})
+    mean = _statistic("input_mean", 0.0 if input_mean is None else input_mean, config.in_features)
+    std = _statistic("input_std", 1.0 if input_std is None else input_std, config.in_features, positive=True)
+    target_mean = _statistic("output_mean", output_mean, config.out_features)
+    target_std = _statistic("output_std", output_std, config.out_features, positive=True)
+    if config.output != "linear" and (target_mean.any() or (target_std != 1).any() or output_origin):
+        raise ConfigError(f"output_mean and output_std rescale a regression's values, not a {config.output} output.")
+    if config.clamp and output_range is None:
+        raise ConfigError("a network that clamps its values needs the output_range to keep them in.")
+    checked = {name: _finite(name, tensor.astype(np.float64)) for name, tensor in tensors.items()}
+    if config.members == 1:
+        of_members = [checked]
+    else:
+        of_members = [{name: tensor[i] for name, tensor in checked.items()} for i in range(config.members)]
+    scale, shift = target_std / config.temperature, target_mean - output_origin
+    clamp = None if output_range is None else _float32_range(*(bound - output_origin for bound in output_range))
+    return InferenceNetwork(
+        tuple(_fuse_member(config, own, mean, std, scale, shift) for own in of_members),
+        config.output,
+        config.in_features,
+        config.n_classes or config.out_features,
+        clamp=clamp if config.clamp else None,
+        origin=output_origin,
+    )
+
+
+def _fuse_member(
+    config: MLPConfig,
+    tensors: Mapping[str, Float64Array],
+    mean: Float64Array,  # (in_features,)
+    std: Float64Array,  # (in_features,)
+    output_scale: Float64Array,  # (out_features,)
+    output_shift: Float64Array,  # (out_features,)
+) -> tuple[Stage, ...]:
+    stages: list[Stage] = []
+    run: list[_Map] = []  # the affine maps since the last stage that is something else
+    for layer in config.layers():
+        own = {name: tensors[f"{layer.name}.{name}"] for name in (*layer.parameters, *layer.buffers)}
+        match layer.type:
+            case "SmoothClip" | "PeriodicEmbedding" | "Embedding" | "Scale":
+                pass  # the inputs' parts, taken together with the first Linear
+            case "Linear":
+                affine = _Map(own["weight"], own.get("bias", np.zeros(layer.out_features)))
+                if layer.name == "layers.0":
+                    if config.inputs is None:
+                        affine = affine.after_standardization(mean, std)
+                    else:
+                        stages.append(Expand.from_tensors(config.inputs, tensors, mean=mean, std=std))
+                        affine = affine.after_inputs(config.inputs, tensors)
+                run.append(affine)
+            case "BatchNorm1d":
+                if (own["running_var"] < 0).any():
+                    raise ConfigError(f"tensor '{layer.name}.running_var' holds a negative variance.")
+                scale = own["weight"] / np.sqrt(own["running_var"] + NORMALIZATION_EPS)  # (width,)
+                run[-1] = run[-1].then_scaled(scale, own["bias"] - own["running_mean"] * scale)
+            case "LayerNorm":
+                stages += _collapse(run)
+                stages.append(LayerNorm(_round(own["weight"]), _round(own["bias"])))
+                run = []
+            case "Identity" | "Dropout":
+                pass  # torch's dropout rescales in training, so that it is the identity in inference
+            case _:
+                stages += _collapse(run)
+                stages.append(Activate(config.activation, _round(own["mix"]) if "mix" in own else None))
+                run = []
+    run[-1] = run[-1].then_scaled(output_scale, output_shift)
+    stages += _collapse(run)
+    return tuple(stages)
+
+
+def _arrays(stage: Stage) -> tuple[Float32Array, ...]:
+    match stage:
+        case Affine(weight, bias) | LayerNorm(weight, bias, _):
+            return weight, bias
+        case Activate(_, mix):
+            return () if mix is None else (mix,)
+        case Expand():
+            return stage.arrays()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Map:
+    """`x Wᵀ + b` while it is being folded: weight (out, in) and bias (out,) in float64."""
+
+    weight: Float64Array
+    bias: Float64Array
+
+    def after_standardization(self, mean: Float64Array, std: Float64Array) -> _Map:
+        """The map of (x - mean)/std, as a map of x; mean and std: (in,)."""
+        weight = self.weight / std
+        return _Map(weight, self.bias - weight @ mean)
+
+    def after_inputs(self, inputs: InputConfig, tensors: Mapping[str, Float64Array]) -> _Map:
+        """The map of what the inputs give, as a map of what `Expand` gives: scale and waves' Linear taken in."""
+        weight, bias = self.weight, self.bias
+        if inputs.scale:
+            weight = weight * tensors["inputs.scale.weight"]
+        if not inputs.periodic_width:
+            return _Map(weight, bias)
+        n, size = len(inputs.numbers), inputs.periodic_size
+        numbers, periodic, rest = np.split(weight, [n, n + n * size], axis=1)
+        periodic = periodic.reshape(-1, n, size)  # (out, numbers, size)
+        waves = np.einsum("ons,nsf->onf", periodic, tensors["inputs.periodic.weight"])
+        bias = bias + np.einsum("ons,ns->o", periodic, tensors["inputs.periodic.bias"])
+        return _Map(np.concatenate([numbers, waves.reshape(len(weight), -1), rest], axis=1), bias)
+
+    def then_scaled(self, scale: Float64Array, shift: Float64Array) -> _Map:
+        """The map with its outputs multiplied by scale and moved by shift; both: (out,)."""
+        return _Map(scale[:, None] * self.weight, scale * self.bias + shift)
+
+    def then(self, later: _Map) -> _Map:
+        """The map and a later one as one: W₂(W₁x + b₁) + b₂."""
+        return _Map(later.weight @ self.weight, later.weight @ self.bias + later.bias)
+
+    def rounded(self) -> Affine:
+        return Affine(_round(self.weight), _round(self.bias))
+
+
+def _collapse(run: Sequence[_Map]) -> list[Affine]:
+    """A run of affine maps as the stages that compute it with the fewest multiply-adds.
+
+    Any neighbours may be multiplied out, but not all should: a bottleneck such as 784-10-784 costs 15,680
+    multiply-adds a row in two stages and 614,656 in one. With widths n_0 … n_k, a stage from n_i to n_j costs
+    n_i·n_j, so the best cut is a shortest path from 0 to k; of equal ones, that with fewer stages.
+    """
+    if not run:  # LayerNorm has just ended it, and an activation follows
+        return []
+    widths = [run[0].weight.shape[1], *(affine.weight.shape[0] for affine in run)]
+    best = [(0, 0, 0)]  # for each j: multiply-adds up to n_j, stages up to n_j, where the last of them starts
+    for j in range(1, len(widths)):
+        best.append(min((best[i][0] + widths[i] * widths[j], best[i][1] + 1, i) for i in range(j)))
+    stages: list[Affine] = []
+    end = len(run)
+    while end > 0:
+        start = best[end][2]
+        stages.append(reduce(_Map.then, run[start:end]).rounded())
+        end = start
+    return stages[::-1]
+
+
+def _round(array: Float64Array) -> Float32Array:
+    with np.errstate(over="ignore"):  # what overflows is refused here, not warned of
+        rounded = np.ascontiguousarray(array, dtype=np.float32)
+    if not np.isfinite(rounded).all():
+        raise ConfigError("the folded weights are too large for float32.")
+    return rounded
+
+
+def _finite(name: str, array: Float64Array) -> Float64Array:
+    if not np.isfinite(array).all():
+        raise ConfigError(f"tensor {name!r} holds values that are not finite numbers.")
+    return array
+
+
+def _float32_range(low: float, high: float) -> tuple[float, float]:
+    """A range within what float32 holds: torch refuses bounds beyond it, which would bound nothing."""
+    return max(low, -_FLOAT32_MAX), min(high, _FLOAT32_MAX)
+
+
+def _statistic(name: str, value: npt.ArrayLike, width: int, *, positive: bool = False) -> Float64Array:
+    """A number or (width,) as (width,) float64."""
+    array = np.asarray(value, dtype=np.float64)
+    if array.shape not in {(), (width,)}:
+        raise ConfigError(f"{name} must be a number or have shape {(width,)}, got {array.shape}.")
+    if not np.isfinite(array).all() or (positive and (array <= 0).any()):
+        raise ConfigError(f"{name} must be {'positive' if positive else 'finite'}, got {value!r}.")
+    return np.broadcast_to(array, (width,))

@@ -1,0 +1,95 @@
+"""A network drawn neuron by neuron, as Mermaid: an arrow for each weight, and a dotted one for each bias."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy.typing as npt
+
+from models.errors import ConfigError
+from models.network.config import MLPConfig
+
+MAX_ARROWS = 500  # Mermaid's own limit, `maxEdges`
+
+
+def neuron_diagram(
+    config: MLPConfig, *, title: str | None = None, tensors: Mapping[str, npt.NDArray[Any]] | None = None
+) -> str:
+    """Draws a network as a Mermaid flowchart whose arrows are the network's parameters; no newline at the end.
+
+    Args:
+        config: architecture of Linear layers with activations between them.
+        title: heading of the drawing.
+        tensors: parameters by their checkpoint name, written on the arrows; none are written if None.
+
+    Raises:
+        ConfigError: The architecture has parameters that are no weight between two neurons and no bias, or too many
+            for a drawing.
+    """
+    _check(config)
+    heading = [] if title is None else ["---", f"title: {json.dumps(title)}", "---"]
+    return "\n".join([*heading, "flowchart LR", *_neurons(config), *_arrows(config, tensors)])
+
+
+def _check(config: MLPConfig) -> None:
+    shape = "-".join(map(str, config.layer_sizes))
+    extras = [
+        name
+        for name, is_there in (
+            ("an input stage", config.inputs is not None),
+            (f"{config.normalization} normalization", config.normalization != "none"),
+            ("learned activations", config.learned_activation),
+            (f"{config.members} members", config.members > 1),
+        )
+        if is_there
+    ]
+    if extras:
+        raise ConfigError(
+            f"this network has {' and '.join(extras)}, which a drawing of weights and biases leaves out: "
+            "--format mermaid draws it layer by layer."
+        )
+    if config.parameter_count > MAX_ARROWS:
+        raise ConfigError(
+            f"{shape} has {config.parameter_count:,} parameters, and Mermaid draws at most {MAX_ARROWS} arrows: "
+            "--format mermaid draws it layer by layer."
+        )
+
+
+def _neurons(config: MLPConfig) -> Iterator[str]:
+    """Yields a subgraph for each layer, its neurons, and the constant 1 that its biases multiply."""
+    last = len(config.layer_sizes) - 1
+    for layer, size in enumerate(config.layer_sizes):
+        inner = f"output, {config.output}" if layer == last else f"hidden, {config.activation}"
+        role = inner if layer else "inputs"
+        yield f'    subgraph layer{layer}["{role}"]'
+        yield from (f'        {_id(layer, i)}(("{_name(layer, i, last)}"))' for i in range(size))
+        yield "    end"
+        if layer and config.bias:
+            yield f'    one{layer}["1"]'
+
+
+def _arrows(config: MLPConfig, tensors: Mapping[str, npt.NDArray[Any]] | None) -> Iterator[str]:
+    for layer, (n_in, n_out) in enumerate(itertools.pairwise(config.layer_sizes)):
+        weight = None if tensors is None else tensors[f"layers.{layer}.weight"]  # (n_out, n_in)
+        for j, i in itertools.product(range(n_out), range(n_in)):
+            value = "" if weight is None else f"|{weight[j, i]:.3g}|"
+            yield f"    {_id(layer, i)} -->{value} {_id(layer + 1, j)}"
+        if config.bias:
+            bias = None if tensors is None else tensors[f"layers.{layer}.bias"]  # (n_out,)
+            for j in range(n_out):
+                value = "" if bias is None else f"|{bias[j]:.3g}|"
+                yield f"    one{layer + 1} -.->{value} {_id(layer + 1, j)}"
+
+
+def _id(layer: int, neuron: int) -> str:
+    return f"n{layer}_{neuron + 1}"
+
+
+def _name(layer: int, neuron: int, last: int) -> str:
+    """Names a neuron: x1 is the first input, y1 the first output, h1.2 the second neuron of the first hidden layer."""
+    if layer == 0:
+        return f"x{neuron + 1}"
+    return f"y{neuron + 1}" if layer == last else f"h{layer}.{neuron + 1}"

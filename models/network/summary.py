@@ -1,0 +1,243 @@
+"""What a model is made of: layers, shapes, parameter counts and multiply-adds; data first, then text, JSON, diagram."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models.errors import ConfigError
+from models.network.config import MLPConfig, Output
+
+BYTES_PER_NUMBER = 4  # a checkpoint holds float32
+
+ANY_BATCH = -1  # the batch dimension of a shape that holds for every batch size
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerSummary:
+    """One layer.
+
+    Attributes:
+        name: as in the checkpoint's tensor names, `layers.0`.
+        type: `Linear`, `BatchNorm1d`, `ReLU`, …
+        input_shape: (batch, in_features); the batch is -1 where any will do.
+        output_shape: (batch, out_features)
+        params: learned numbers.
+        trainable_params: those of them that training changes: all.
+        buffers: numbers kept but not learned (BatchNorm's running statistics).
+        multiply_adds: of the matrix product, for one row.
+    """
+
+    name: str
+    type: str
+    input_shape: tuple[int, int]
+    output_shape: tuple[int, int]
+    params: int
+    trainable_params: int
+    buffers: int
+    multiply_adds: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return {
+            "name": self.name,
+            "type": self.type,
+            "input_shape": list(self.input_shape),
+            "output_shape": list(self.output_shape),
+            "params": self.params,
+            "trainable_params": self.trainable_params,
+            "buffers": self.buffers,
+            "multiply_adds": self.multiply_adds,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """A model's layers in the order that a row passes them; the totals are their sums.
+
+    Attributes:
+        layers: one entry a layer.
+        output: what is applied after the last layer: `softmax`, `linear` (nothing) or `step`.
+        title: the model's name, where it has one.
+        members: networks whose mean is the answer; a layer's figures are those of all of them.
+        temperature: what a softmax's logits are divided by.
+    """
+
+    layers: tuple[LayerSummary, ...]
+    output: Output
+    title: str | None = None
+    members: int = 1
+    temperature: float = 1.0
+
+    @property
+    def total_params(self) -> int:
+        """Learned numbers of the model."""
+        return sum(layer.params for layer in self.layers)
+
+    @property
+    def trainable_params(self) -> int:
+        """Those that training changes."""
+        return sum(layer.trainable_params for layer in self.layers)
+
+    @property
+    def non_trainable_params(self) -> int:
+        """Those that training leaves as they are; buffers are no parameters and not among them."""
+        return self.total_params - self.trainable_params
+
+    @property
+    def buffers(self) -> int:
+        """Numbers kept but not learned."""
+        return sum(layer.buffers for layer in self.layers)
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds for one row, of the matrix products; the elementwise rest is counted as 0."""
+        return sum(layer.multiply_adds for layer in self.layers)
+
+    @property
+    def parameter_bytes(self) -> int:
+        """Bytes of the parameters in float32."""
+        return BYTES_PER_NUMBER * self.total_params
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of parameters and buffers in float32: the tensors of a checkpoint."""
+        return BYTES_PER_NUMBER * (self.total_params + self.buffers)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON types."""
+        return {
+            "title": self.title,
+            "layers": [layer.to_dict() for layer in self.layers],
+            "output": self.output,
+            "members": self.members,
+            "temperature": self.temperature,
+            "total_params": self.total_params,
+            "trainable_params": self.trainable_params,
+            "non_trainable_params": self.non_trainable_params,
+            "buffers": self.buffers,
+            "multiply_adds": self.multiply_adds,
+            "parameter_bytes": self.parameter_bytes,
+            "bytes": self.total_bytes,
+        }
+
+    def to_text(self, width: int | None = None) -> str:
+        """Returns an aligned table for a terminal, the totals below it; no newline at the end.
+
+        Args:
+            width: characters of a line. Where they are too few, each layer's shapes go below its name; None for a file.
+        """
+        header = ("Layer", "Type", "Input shape", "Output shape", "Params", "Multiply-adds")
+        rows = [
+            (
+                layer.name,
+                layer.type,
+                _shape(layer.input_shape),
+                _shape(layer.output_shape),
+                f"{layer.params:,}",
+                f"{layer.multiply_adds:,}",
+            )
+            for layer in self.layers
+        ]
+        table = _aligned([header, *rows], right=(4, 5))
+        if width is not None and max(map(len, table)) > width:
+            table = self._narrow_table()
+        members = [("Members", f"{self.members:,}")] if self.members > 1 else []
+        totals = _aligned(
+            [
+                ("Output", self.output),
+                *members,
+                ("Total params", f"{self.total_params:,}"),
+                ("Trainable params", f"{self.trainable_params:,}"),
+                ("Non-trainable params", f"{self.non_trainable_params:,}"),
+                ("Buffers", f"{self.buffers:,}"),
+                ("Multiply-adds a row", f"{self.multiply_adds:,}"),
+                ("Bytes (float32)", f"{self.total_bytes:,}"),
+            ],
+            right=(1,),
+        )
+        rule = "─" * max(map(len, table))
+        title = [] if self.title is None else [self.title]
+        return "\n".join([*title, table[0], rule, *table[1:], rule, *totals])
+
+    def _narrow_table(self) -> list[str]:
+        header = ("Layer", "Type", "Params", "Multiply-adds")
+        rows = [(layer.name, layer.type, f"{layer.params:,}", f"{layer.multiply_adds:,}") for layer in self.layers]
+        head, *lines = _aligned([header, *rows], right=(2, 3))
+        shapes = [f"    {_shape(layer.input_shape)} → {_shape(layer.output_shape)}" for layer in self.layers]
+        return [head, *(line for pair in zip(lines, shapes, strict=True) for line in pair)]
+
+    def to_mermaid(self) -> str:
+        """As a Mermaid flowchart from input to output; no newline at the end."""
+        # A JSON string is a YAML string too, so that no name can end the title early or add a line.
+        title = [] if self.title is None else ["---", f"title: {json.dumps(self.title)}", "---"]
+        # The prefix keeps a node's id clear of Mermaid's own words.
+        ids = ["node_input", *("node_" + layer.name.replace(".", "_") for layer in self.layers), "node_output"]
+        first, last = self.layers[0].input_shape, self.layers[-1].output_shape
+        labels = [
+            f'(["input<br/>{_shape(first)}"])',
+            *(f'["{_label(layer)}"]' for layer in self.layers),
+            f'(["{self.output}<br/>{_shape(last)}"])',
+        ]
+        nodes = [f"    {node}{label}" for node, label in zip(ids, labels, strict=True)]
+        arrows = [f"    {a} --> {b}" for a, b in itertools.pairwise(ids)]
+        return "\n".join([*title, "flowchart TD", *nodes, *arrows])
+
+
+def summarize(config: MLPConfig, *, batch_size: int | None = None, title: str | None = None) -> Summary:
+    """What an architecture is made of.
+
+    Args:
+        config: the architecture.
+        batch_size: the first dimension of each shape; -1, any, if None.
+        title: the model's name.
+
+    Raises:
+        ConfigError: a batch size below 1.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size!r}.")
+    batch = ANY_BATCH if batch_size is None else batch_size
+    layers = tuple(
+        LayerSummary(
+            name=layer.name,
+            type=layer.type,
+            input_shape=(batch, layer.in_features),
+            output_shape=(batch, layer.out_features),
+            params=layer.parameter_count,
+            trainable_params=layer.parameter_count,
+            buffers=layer.buffer_count,
+            multiply_adds=layer.multiply_adds,
+        )
+        for layer in config.layers()
+    )
+    return Summary(
+        layers=layers, output=config.output, title=title, members=config.members, temperature=config.temperature
+    )
+
+
+def _shape(shape: tuple[int, int]) -> str:
+    return f"({shape[0]}, {shape[1]})"
+
+
+def _label(layer: LayerSummary) -> str:
+    """A node's text: what the layer is, what it does to the width, and what it learns, if anything."""
+    (_, n_in), (_, n_out) = layer.input_shape, layer.output_shape
+    width = f"{n_in} → {n_out}" if layer.type == "Linear" else str(n_out)
+    params = f"<br/>{layer.params:,} params" if layer.params else ""
+    return f"{layer.type}<br/>{width}{params}"
+
+
+def _aligned(rows: Sequence[Sequence[str]], *, right: Sequence[int]) -> list[str]:
+    """The rows as lines of padded columns, two spaces between; the columns in `right` end where the others begin."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

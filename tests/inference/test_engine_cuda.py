@@ -1,0 +1,130 @@
+"""The GPU's path: what of it is bookkeeping runs on a CPU; the rest where there is a GPU."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from inference.cuda_runner import CudaRunner, with_padding
+from inference.device_network import DeviceNetwork, Precision
+from inference.scratch import Scratch
+from models.network.config import MLPConfig
+from models.network.fuse import InferenceNetwork, fuse
+from models.network.mlp import MLP
+
+ROOT = Path(__file__).parents[2]
+CPU = torch.device("cpu")
+ERROR = {"fp32": 1e-5, "tf32": 5e-3, "bf16": 4e-2}  # of probabilities: 24, 11 and 8 bits of mantissa
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+
+def network_of(*sizes: int, **config: Any) -> InferenceNetwork:
+    mlp_config = MLPConfig(layer_sizes=sizes, **config)
+    return fuse(mlp_config, MLP(mlp_config, generator=torch.Generator().manual_seed(0)).to_tensors())
+
+
+def rows_of(rows: int, width: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    return np.random.default_rng(0).normal(size=(rows, width)).astype(np.float32)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+@pytest.mark.parametrize("normalization", ["none", "layer"])
+def test_each_precision_answers_within_its_own_rounding(precision: Precision, normalization: str) -> None:
+    network = network_of(30, 100, 64, 3, normalization=normalization)
+    x = rows_of(200, 30)
+    on_device = DeviceNetwork(network, CPU, precision=precision, max_batch_rows=256)
+    error = np.abs(on_device.forward(x) - network.forward(x)).max()
+    assert error < ERROR[precision]
+    if precision == "bf16":
+        assert error > ERROR["fp32"], "nothing was computed in bfloat16"
+
+
+def test_the_first_product_stays_float32_so_that_far_off_columns_keep_their_differences() -> None:
+    config = MLPConfig(layer_sizes=(1, 16, 1), output="linear", activation="tanh")
+    tensors = MLP(config, generator=torch.Generator().manual_seed(0)).to_tensors()
+    network = fuse(config, tensors, input_mean=1e4, input_std=1.0)
+    x = np.float32([[1e4 - 1], [1e4], [1e4 + 1]])
+    answers = DeviceNetwork(network, CPU, precision="bf16", max_batch_rows=16).forward(x)
+    np.testing.assert_allclose(answers, network.forward(x), rtol=0, atol=2e-2)
+
+
+def test_tf32_is_allowed_for_the_later_products_alone_and_for_none_after() -> None:
+    allowed = []
+    plan = DeviceNetwork(network_of(5, 8, 8, 2), CPU, precision="tf32", max_batch_rows=16).plan(16)
+    assert not torch.backends.cuda.matmul.allow_tf32
+    for step in plan.steps:
+        step()
+        if isinstance(step, partial) and step.func is torch.addmm:
+            allowed.append(torch.backends.cuda.matmul.allow_tf32)
+    assert allowed == [False, True, True]
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.parametrize("width", [1, 15, 16, 17, 784])
+def test_rows_and_the_gaps_between_them_are_one_piece_to_copy(width: int) -> None:
+    x = Scratch(CPU).matrix("input", 5, width)
+    whole = with_padding(x)
+    assert whole.is_contiguous()
+    assert whole.shape == (5, -(-width // 16) * 16)
+    source = torch.arange(5.0)[:, None].expand(whole.shape)
+    whole.copy_(source)
+    assert torch.equal(x, source[:, :width])
+    assert all(x[i].data_ptr() % 64 == 0 for i in range(5))
+
+
+def test_scratch_grows_for_the_largest_and_is_the_same_memory_for_all() -> None:
+    scratch = Scratch(CPU)
+    small = scratch.matrix("input", 16, 10)
+    large = scratch.matrix("input", 64, 10)
+    again = scratch.matrix("input", 16, 10)
+    other = scratch.matrix("output", 16, 10)
+    assert again.data_ptr() == large.data_ptr() != small.data_ptr()
+    assert other.data_ptr() != again.data_ptr()
+
+
+def test_the_gpu_benchmark_says_where_there_is_no_gpu() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 2
+    assert "There is no CUDA device" in done.stderr
+    assert not done.stdout
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+@pytest.mark.parametrize("config", [{}, {"normalization": "layer"}, {"activation": "gelu", "output": "linear"}])
+def test_a_gpu_answers_as_the_reference_does_from_captured_graphs(precision: Precision, config: Any) -> None:
+    network = network_of(30, 128, 64, 2, **config)
+    on_device = DeviceNetwork(network, torch.device("cuda:0"), precision=precision, max_batch_rows=1000)
+    on_device.warm_up()
+    runners = [on_device._runners[size] for size in on_device.blocks.sizes]
+    assert all(isinstance(runner, CudaRunner) and runner.captured for runner in runners)
+    for rows in (1, 16, 17, 500, 3000):
+        x = rows_of(rows, 30)
+        np.testing.assert_allclose(on_device.forward(x), network.forward(x), rtol=0, atol=5 * ERROR[precision])
+
+
+@needs_gpu
+@pytest.mark.parametrize("sizes", [(30, 128, 64, 2), (784, 512, 256, 10), (54, 10)])
+def test_a_row_has_the_same_bits_in_any_company_on_a_gpu(sizes: tuple[int, ...]) -> None:
+    network = DeviceNetwork(network_of(*sizes), torch.device("cuda:0"), max_batch_rows=1024)
+    network.warm_up()
+    assert network.batch_invariant
+    rng = np.random.default_rng(1)
+    x = rows_of(1024, sizes[0])
+    alone = np.concatenate([network.forward(row[None]) for row in x[:16]])
+    for rows in (2, 16, 17, 100, 300, 1024):
+        batch, places = x[:rows].copy(), rng.permutation(rows)[:16]
+        batch[places] = x[: len(places)]
+        assert network.forward(batch)[places].tobytes() == alone[: len(places)].tobytes(), f"{rows=}"

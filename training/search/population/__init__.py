@@ -1,0 +1,1 @@
+"""A search by population: networks train side by side, and the weak ones copy and perturb the strong ones."""

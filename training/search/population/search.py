@@ -1,0 +1,304 @@
+"""A search by population: networks trained side by side as one batched matrix product, the winner made a model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.columns.schema import NumericTarget
+from models.errors import ConfigError
+from models.network.config import MLPConfig
+from models.store import check_name
+from training.config import TrainConfig
+from training.data.training_table import TrainingTable
+from training.engines.device import choose_device
+from training.engines.engine import Epoch, Matrices, OnEpoch, ShouldStop, Stopped, Trained
+from training.engines.trainer import MemberRates, Trainer
+from training.errors import TrainingError
+from training.fit import fitted_model, thread_choice
+from training.prepared_rows import PreparedRows, prepare
+from training.search.population.members import Population, drawn, next_generation, order
+from training.search.population.result import Ended, PopulationResult, PopulationRun, Takeover
+from training.search.trials.trial import Metric, choose_metric
+from training.threads import limited_threads
+
+_SELECTIONS = 10  # of a run, by default
+_STREAM = 1  # beside the seed, so that members are not drawn from the numbers that split the rows
+
+
+def search_population(
+    table: TrainingTable,
+    config: TrainConfig | None = None,
+    *,
+    members: int = 16,
+    first: Population | None = None,
+    every: int | None = None,
+    metric: str | None = None,
+    timeout: float | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    on_epoch: OnEpoch = lambda epoch: None,
+    should_stop: ShouldStop = lambda: False,
+    clock: Callable[[], float] = time.perf_counter,
+) -> PopulationResult:
+    """Trains a population on a table that was read and checked; the winner is one network. Writes nothing.
+
+    Of the test part nothing is read but the winner's figures, once it has won. On a CPU the same arguments give the
+    same bytes.
+
+    Args:
+        table: the data.
+        config: the recipe, whose learning rate and dropout the first population lies around.
+        members: how many.
+        first: the first population, in place of one that is drawn.
+        every: epochs from one selection to the next; a tenth of the run if None.
+        metric: `log_loss`, `accuracy` or `rmse`; log loss or RMSE if None.
+        timeout: seconds, after which the best so far is kept.
+        device: where to train.
+        threads: CPU threads; as `fit` chooses if None.
+        on_epoch: told of each epoch: the best member's figure, and the best so far.
+        should_stop: asked after each epoch; True ends the run with the best so far.
+        clock: seconds.
+
+    Raises:
+        ConfigError: something asked for that cannot be.
+        DataError: the table cannot be learned from.
+        TrainingError: every member diverged before there was anything to keep.
+    """
+    begin = clock()
+    check_name(table.name)
+    config = (config or TrainConfig()).for_table(table)
+    every = max(config.epochs // _SELECTIONS, 1) if every is None else every
+    _check(config, every=every, timeout=timeout)
+    chosen = choose_metric(table, config, metric)
+    if chosen == "r2":
+        raise ConfigError("a population is not ranked by r2: rmse ranks its members alike.")
+    generator = np.random.default_rng([config.seed, _STREAM])
+    first = first or drawn(members, dropout=config.dropout, generator=generator)
+    rows = prepare(table, config)
+    side_by_side = replace(rows, architecture=replace(rows.architecture, members=len(first)))
+    choice = thread_choice(side_by_side, config, device=choose_device(device), asked=threads)
+    with limited_threads(choice.number):
+        run = train_population(
+            config,
+            rows.architecture,
+            rows.matrices(),
+            first=first,
+            every=every,
+            metric=chosen,
+            spread=rows.schema.target.std if isinstance(rows.schema.target, NumericTarget) else 1.0,
+            generator=generator,
+            device=device,
+            on_epoch=on_epoch,
+            should_stop=should_stop,
+            is_time_up=lambda: timeout is not None and clock() - begin >= timeout,
+        )
+    told = {
+        "members": run.members,
+        "every": every,
+        "metric": chosen,
+        "stages": [
+            {"epoch": stage.epoch, "learning_rate": stage.learning_rate, "dropout": stage.dropout}
+            for stage in run.stages()
+        ],
+    }
+    model = fitted_model(table, config, rows, _trained(run, rows), told={"population": told})
+    model = replace(model, threads=choice)
+    return PopulationResult(metric=chosen, every=every, run=run, model=model, seconds=clock() - begin)
+
+
+def train_population(
+    config: TrainConfig,
+    architecture: MLPConfig,
+    data: Matrices,
+    *,
+    first: Population,
+    every: int,
+    metric: Metric,
+    spread: float = 1.0,
+    generator: np.random.Generator,
+    device: str = "cpu",
+    on_epoch: OnEpoch = lambda epoch: None,
+    should_stop: ShouldStop = lambda: False,
+    is_time_up: Callable[[], bool] = lambda: False,
+) -> PopulationRun:
+    """Trains a population.
+
+    Args:
+        config: how to train; the schedule is over the whole run, whoever takes over.
+        architecture: of one member.
+        data: rows and targets.
+        first: hyperparameters to begin with.
+        every: epochs from one selection to the next; there is none after the last epoch.
+        metric: what members are ranked by.
+        spread: of a regression's target, by which RMSE is scaled back.
+        generator: of the chance in selections.
+        device: where, as torch names it, or `auto`.
+        on_epoch: told of each epoch.
+        should_stop: asked after each epoch.
+        is_time_up: asked after each epoch.
+
+    Raises:
+        TrainingError: every member diverged before there was anything to keep.
+    """
+    count, has_classes = len(first), architecture.output != "linear"
+    # There are dropout layers where any member drops.
+    several = replace(architecture, members=count, dropout=float(first.dropouts.max()))
+    rates = MemberRates(learning_rates=first.rates, dropouts=first.dropouts)
+    trainer = Trainer(config, several, data, device=torch.device(choose_device(device)), rates=rates)
+    log, best, population = _Log(), _Best(), first
+    ended: Ended = "epochs"
+    for epoch in range(1, config.epochs + 1):
+        train_loss = trainer.epoch()
+        judged = trainer.judge()
+        train, losses, errors = torch.stack([train_loss, judged.loss, judged.error]).double().cpu().numpy()
+        figures = errors if metric == "accuracy" else losses  # (members,) of which less is better
+        values = _values(metric, figures, spread)
+        measures = {
+            "train_loss": train,
+            "validation_loss": losses,
+            **({"validation_error": errors} if has_classes else {}),
+        }
+        log.add(values, measures, config.learning_rate * population.rates, population.dropouts)
+        leader = int(order(figures, losses)[0])
+        is_best = best.take(epoch, leader, (float(figures[leader]), float(losses[leader])))
+        if is_best:
+            best.tensors = trainer.network.tensors(leader)
+        if best.epoch == 0:
+            raise TrainingError(
+                "the loss of every member is no longer a finite number in epoch 1: nothing was kept; "
+                "try a smaller learning rate (--learning-rate)."
+            )
+        shown = {metric: float(values[leader]), "best": float(log.values[best.epoch - 1][best.member])}
+        on_epoch(Epoch(number=epoch, of=config.epochs, measures=shown, is_best=is_best))
+        if not np.isfinite(losses).any():
+            ended = "diverged"
+        elif config.patience is not None and epoch - best.epoch >= config.patience:
+            ended = "patience"
+        elif should_stop():
+            ended = "asked"
+        elif is_time_up():
+            ended = "time"
+        elif epoch % every == 0 and epoch < config.epochs:
+            next_one = next_generation(population, figures=figures, losses=losses, generator=generator)
+            population = next_one.population
+            trainer.evolve(next_one.parents, learning_rates=population.rates, dropouts=population.dropouts)
+            log.took_over(epoch, next_one.parents, config.learning_rate * population.rates, population.dropouts)
+            continue
+        if ended != "epochs":
+            break
+    return log.run(best, ranking=order(figures, losses), ended=ended)
+
+
+@dataclass
+class _Best:
+    """The best network so far."""
+
+    epoch: int = 0
+    member: int = 0
+    key: tuple[float, float] = (np.inf, np.inf)
+    tensors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def take(self, epoch: int, member: int, key: tuple[float, float]) -> bool:
+        """Whether an epoch's leader, with its (figure, loss), is better than any before."""
+        if not (np.isfinite(key).all() and key < self.key):
+            return False
+        self.epoch, self.member, self.key = epoch, member, key
+        return True
+
+
+@dataclass
+class _Log:
+    """A run while it is made: (members,) of each epoch."""
+
+    values: list[NDArray[np.float64]] = field(default_factory=list)
+    measures: list[dict[str, NDArray[np.float64]]] = field(default_factory=list)
+    rates: list[NDArray[np.float64]] = field(default_factory=list)
+    dropouts: list[NDArray[np.float64]] = field(default_factory=list)
+    takeovers: list[Takeover] = field(default_factory=list)
+
+    def add(
+        self,
+        values: NDArray[np.float64],
+        measures: dict[str, NDArray[np.float64]],
+        rates: NDArray[np.float64],
+        dropouts: NDArray[np.float64],
+    ) -> None:
+        """Takes an epoch."""
+        self.values.append(values)
+        self.measures.append(measures)
+        self.rates.append(rates)
+        self.dropouts.append(dropouts)
+
+    def took_over(
+        self, epoch: int, parents: NDArray[np.int64], rates: NDArray[np.float64], dropouts: NDArray[np.float64]
+    ) -> None:
+        """Takes what a selection after an epoch came to."""
+        self.takeovers += [
+            Takeover(
+                epoch=epoch,
+                member=member,
+                parent=int(parent),
+                learning_rate=float(rates[member]),
+                dropout=float(dropouts[member]),
+            )
+            for member, parent in enumerate(parents)
+            if parent != member
+        ]
+
+    def run(self, best: _Best, *, ranking: NDArray[np.int64], ended: Ended) -> PopulationRun:
+        """All of it."""
+        return PopulationRun(
+            values=np.stack(self.values),
+            measures={name: np.stack([epoch[name] for epoch in self.measures]) for name in self.measures[0]},
+            learning_rates=np.stack(self.rates),
+            dropouts=np.stack(self.dropouts),
+            ranking=tuple(int(member) for member in ranking),
+            takeovers=tuple(self.takeovers),
+            best_epoch=best.epoch,
+            best_member=best.member,
+            tensors=best.tensors,
+            ended=ended,
+        )
+
+
+def _check(config: TrainConfig, *, every: int, timeout: float | None) -> None:
+    if config.engine != "torch":
+        raise ConfigError(f"a population is trained by the torch engine, not by {config.engine}.")
+    if config.members != 1:
+        raise ConfigError(f"a population ends in one network: it cannot have {config.members} members a model.")
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise ConfigError(f"every must be a whole number of at least 1, got {every!r}.")
+    if every >= config.epochs:
+        raise ConfigError(f"a selection every {every} epochs never comes in a run of {config.epochs}.")
+    if timeout is not None and not timeout > 0:
+        raise ConfigError(f"timeout must be more than 0 seconds, got {timeout!r}.")
+
+
+def _values(metric: Metric, figures: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
+    """(members,) figures of which less is better → the metric's own."""
+    if metric == "accuracy":
+        return 1 - figures
+    return np.sqrt(figures) * spread if metric == "rmse" else figures
+
+
+def _trained(run: PopulationRun, rows: PreparedRows) -> Trained:
+    """The winner as an engine would give it."""
+    stopped: Stopped = "asked" if run.ended == "time" else run.ended
+    verdict = None
+    if run.ended == "diverged":
+        verdict = f"In epoch {run.epochs} no member had a finite loss any more: epoch {run.best_epoch} is kept."
+    return Trained(
+        architecture=replace(rows.architecture, dropout=run.stages()[-1].dropout),
+        tensors=run.tensors,
+        epochs_run=run.epochs,
+        best_epoch=run.best_epoch,
+        stopped=stopped,
+        history=run.history(),
+        verdict=verdict,
+    )

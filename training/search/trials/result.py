@@ -1,0 +1,121 @@
+"""What a search came to: every trial, the winner with its checkpoint, and what can be said of them. Data only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from models.checkpoint import Checkpoint
+from models.store import ModelVersion, Store
+from training.search.space import SearchSpace
+from training.search.trials.trial import HIGHER_IS_BETTER, Metric, Trial
+
+Ended = Literal["trials", "grid", "time", "asked"]
+
+_NEAR_SHARE = 0.01  # of the figure, where no standard error is known
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchResult:
+    """A search that has ended.
+
+    Attributes:
+        name: under which the winner is published.
+        metric: what trials were judged by, on the validation part.
+        space: what varied.
+        trials: all that ended, in order.
+        winner: the best of the finished ones.
+        checkpoint: the winner's, with its figures on the test part.
+        importances: by parameter, the share of the metric's variance that it explains; None with too few trials.
+        ended: why: all `trials` were made, the `grid` had no more, `time` was up, or somebody `asked`.
+        seconds: that this search took, without what earlier ones took that it went on from.
+        notes: sentences that the user should read.
+    """
+
+    name: str
+    metric: Metric
+    space: SearchSpace
+    trials: tuple[Trial, ...]
+    winner: Trial
+    checkpoint: Checkpoint
+    importances: Mapping[str, float] | None
+    ended: Ended
+    seconds: float
+    notes: tuple[str, ...]
+
+    def ranking(self) -> list[Trial]:
+        """Finished trials, the best first."""
+        return ranked(self.trials, self.metric)
+
+    def history(self) -> list[tuple[int, float, float]]:
+        """(number, value, best value so far) of each finished trial, in order."""
+        points: list[tuple[int, float, float]] = []
+        choose = max if self.metric in HIGHER_IS_BETTER else min
+        for trial in self.trials:
+            if trial.state == "finished" and trial.value is not None:
+                before = points[-1][2] if points else trial.value
+                points.append((trial.number, trial.value, choose(trial.value, before)))
+        return points
+
+    def near(self) -> list[Trial]:
+        """Finished trials that the validation part cannot tell from the winner, the best first.
+
+        Their figure differs from the winner's by no more than the standard error of two independent figures, or by
+        no more than 1 % where no error is known. Figures on the same rows are not independent, so this is generous.
+        """
+        return [trial for trial in self.ranking() if trial.number != self.winner.number and self._is_near(trial)]
+
+    def counts(self) -> dict[str, int]:
+        """Trials by state."""
+        states = [trial.state for trial in self.trials]
+        return {state: states.count(state) for state in ("finished", "pruned", "failed", "interrupted")}
+
+    def publish(self, store: Store | Path | str, name: str | None = None) -> ModelVersion:
+        """Writes the winner to a store as the next version.
+
+        Raises:
+            StoreError: the name is none, or the disk refuses.
+        """
+        target = store if isinstance(store, Store) else Store(store)
+        return target.publish(name or self.name, self.checkpoint)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the checkpoint's tensors, as JSON types."""
+        return {
+            "name": self.name,
+            "metric": self.metric,
+            "ended": self.ended,
+            "seconds": round(self.seconds, 3),
+            "counts": self.counts(),
+            "winner": _record(self.winner),
+            "near": [trial.number for trial in self.near()],
+            "metrics": dict(self.checkpoint.metrics),
+            "importances": None if self.importances is None else dict(self.importances),
+            "space": self.space.to_json(),
+            "trials": [_record(trial) for trial in self.trials],
+            "notes": list(self.notes),
+        }
+
+    def _is_near(self, trial: Trial) -> bool:
+        if trial.value is None or self.winner.value is None:
+            return False
+        if trial.error is None or self.winner.error is None:
+            reach = abs(self.winner.value) * _NEAR_SHARE
+        else:
+            reach = math.hypot(trial.error, self.winner.error)
+        return abs(trial.value - self.winner.value) <= reach
+
+
+def ranked(trials: Sequence[Trial], metric: Metric) -> list[Trial]:
+    """Finished trials, the best first; of equal ones the earlier."""
+    sign = -1 if metric in HIGHER_IS_BETTER else 1
+    finished = [trial for trial in trials if trial.state == "finished" and trial.value is not None]
+    return sorted(finished, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+
+
+def _record(trial: Trial) -> dict[str, Any]:
+    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in trial.settings.items()}
+    return asdict(trial) | {"settings": settings}

@@ -1,0 +1,321 @@
+"""A study: the record of a search in Optuna's terms. The one place that knows Optuna, and the record's only writer.
+
+Trials are trained elsewhere, perhaps in other processes: this asks for points and is told what came of them. So one
+process writes, a killed one leaves a sound record, and a sampler sees every trial in the order in which they ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from models.errors import ConfigError
+from training.errors import SearchError
+from training.search.space import Choices, FloatRange, Parameter, SearchSpace, label
+from training.search.trials.strategies import Pruner, Sampler, make_pruner, make_sampler
+from training.search.trials.trial import HIGHER_IS_BETTER, Metric, Trial
+
+_ENDED, _IDENTITY, _IS_DEFAULT = "axon_trial", "axon_identity", "axon_is_default"
+_MAX_GRID = 100_000  # points; each is looked through whenever one is chosen
+_MIN_FOR_IMPORTANCE = 8  # finished trials under which a forest over them tells of noise
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Point:
+    """What to train next.
+
+    Attributes:
+        number: of the trial.
+        settings: fields of `TrainConfig` that vary.
+        is_default: whether these are the defaults.
+    """
+
+    number: int
+    settings: Mapping[str, Any]
+    is_default: bool
+
+
+class Study:
+    """A study that is open; `close` it.
+
+    Raises:
+        ConfigError: a sampler or pruner that is none, or a record made for another table, space or set of settings.
+        SearchError: a file that is no record of a study.
+    """
+
+    def __init__(
+        self,
+        *,
+        space: SearchSpace,
+        metric: Metric,
+        first: Mapping[str, Any],
+        sampler: Sampler = "tpe",
+        pruner: Pruner = "median",
+        epochs: int = 200,
+        grid_points: int = 5,
+        seed: int = 0,
+        file: Path | None = None,
+        identity: Mapping[str, str] | None = None,
+    ) -> None:
+        """Opens or begins a study.
+
+        Args:
+            space: what varies.
+            metric: what trials are judged by.
+            first: the point that is trained first, in the space.
+            sampler: what chooses the next point.
+            pruner: what ends a trial early.
+            epochs: that a trial makes at most.
+            grid_points: of each range, in a grid.
+            seed: of the sampler.
+            file: the SQLite file; None keeps the record in memory.
+            identity: what the record belongs to, by name: a resumed one must have the same.
+        """
+        for name, value, there_are in (("sampler", sampler, Sampler), ("pruner", pruner, Pruner)):
+            if value not in get_args(there_are):
+                raise ConfigError(f"{name} must be one of {', '.join(get_args(there_are))}; got {value!r}.")
+        self._space, self._metric, self._sampler, self._seed = space, metric, sampler, seed
+        self._grid = _grid(space, grid_points) if sampler == "grid" else []
+        np.random.default_rng(seed).shuffle(self._grid)  # so that the part of a grid that was tried covers it
+        self._distributions = {name: _distribution(parameter) for name, parameter in space.parameters.items()}
+        self._open: dict[int, optuna.Trial] = {}
+        self._lowest: dict[int, float] = {}
+        # A report is a write to the disk: as many as a pruner can use, whatever the number of epochs.
+        self._report_every = max(epochs // 32, 1)
+        self._storage: optuna.storages.BaseStorage | None = None
+        with _quiet(), _readable(file):
+            self._storage = optuna.storages.InMemoryStorage() if file is None else _in_file(file)
+            self._study = optuna.create_study(
+                study_name="search",
+                storage=self._storage,
+                direction="maximize" if self.is_higher_better else "minimize",
+                pruner=make_pruner(pruner, epochs, self._report_every),
+                load_if_exists=True,
+            )
+        try:
+            self._check_identity(file, dict(identity or {}))
+            self._take_up(first)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def is_higher_better(self) -> bool:
+        """Whether the metric is one of which more is better."""
+        return self._metric in HIGHER_IS_BETTER
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        if isinstance(self._storage, optuna.storages.RDBStorage):
+            self._storage.remove_session()
+            self._storage.engine.dispose()
+
+    def ask(self) -> Point | None:
+        """The next point, whose trial is open from now on; None where a grid has no more."""
+        with _quiet():
+            counted = [trial for trial in self._study.get_trials(deepcopy=False) if not _is_interrupted(trial)]
+            if self._sampler == "grid" and not any(trial.state == TrialState.WAITING for trial in counted):
+                tried = [trial.params for trial in counted]
+                left = (point for point in map(self._stored, self._grid) if point not in tried)
+                if (point := next(left, None)) is None:
+                    return None
+                self._study.enqueue_trial(point)
+            # Seeded by how many came before, so that a search that was interrupted goes on as if it had not been.
+            self._study.sampler = make_sampler(self._sampler, self._seed, len(counted))
+            trial = self._study.ask(fixed_distributions=self._distributions)
+        self._open[trial.number] = trial
+        is_default = bool(trial.user_attrs.get(_IS_DEFAULT, False))
+        return Point(number=trial.number, settings=self._settings(trial.params), is_default=is_default)
+
+    def report(self, number: int, epoch: int, measures: Mapping[str, float]) -> bool:
+        """Takes an open trial's epoch; whether it should end, because others did better by then.
+
+        What is compared is the best validation loss up to the epoch, since the best epoch is what a trial keeps; of
+        trials that are judged by accuracy the validation error, where the engine measures it: a loss may already
+        rise while more and more rows come out right.
+        """
+        loss = measures["validation_loss"]
+        figure = measures.get("validation_error", loss) if self._metric == "accuracy" else loss
+        best = self._lowest[number] = min(self._lowest.get(number, figure), figure)
+        trial = self._open[number]
+        if epoch % self._report_every or trial.user_attrs.get(_IS_DEFAULT, False):
+            return False  # the defaults are what all others are measured by
+        with _quiet():
+            trial.report(-best if self.is_higher_better else best, epoch)
+            return trial.should_prune()
+
+    def end(self, ended: Trial) -> None:
+        """Takes what came of an open trial."""
+        trial = self._open.pop(ended.number)
+        self._lowest.pop(ended.number, None)
+        with _quiet():
+            record = {name: value for name, value in asdict(ended).items() if name not in ("number", "settings")}
+            trial.set_user_attr(_ENDED, record)
+            match ended.state:
+                case "finished":
+                    self._study.tell(trial, ended.value)
+                case "pruned":
+                    self._study.tell(trial, state=TrialState.PRUNED)
+                case _:
+                    self._study.tell(trial, state=TrialState.FAIL)
+
+    def trials(self) -> list[Trial]:
+        """Those that have ended, in order."""
+        ended = (trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished())
+        return [self._trial(trial) for trial in ended]
+
+    def importances(self) -> dict[str, float] | None:
+        """How much of the metric's variance over finished trials each parameter explains, the largest first.
+
+        Functional ANOVA over a random forest (Hutter, Hoos & Leyton-Brown 2014). None where there are too few trials,
+        or where all came to the same.
+        """
+        finished = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if len(finished) < _MIN_FOR_IMPORTANCE or len({trial.value for trial in finished}) < 2:
+            return None
+        with _quiet():
+            evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self._seed % 2**32)
+            found = optuna.importance.get_param_importances(self._study, evaluator=evaluator)
+        return {name: float(share) for name, share in sorted(found.items(), key=lambda item: -item[1])}
+
+    def note(self, name: str, value: Any) -> None:
+        """Keeps something beside the trials, as JSON."""
+        self._study.set_user_attr(f"axon_{name}", value)
+
+    def noted(self, name: str) -> Any:
+        """What was kept; None where nothing was."""
+        return self._study.user_attrs.get(f"axon_{name}")
+
+    def _check_identity(self, file: Path | None, identity: dict[str, str]) -> None:
+        known = self._study.user_attrs.get(_IDENTITY)
+        if known is None:
+            self._study.set_user_attr(_IDENTITY, identity)
+            return
+        for name, value in identity.items():
+            if known.get(name) != value:
+                raise ConfigError(
+                    f"the study in {file} was begun with another {name}, so its trials cannot be compared with new "
+                    "ones: give the same, name another study (--study NAME), or delete that one's folder."
+                )
+
+    def _take_up(self, first: Mapping[str, Any]) -> None:
+        """Queues the first point in a new study, and in an old one the points whose training was cut off."""
+        trials = self._study.get_trials(deepcopy=False)
+        if not trials:
+            self._study.enqueue_trial(self._stored(first), user_attrs={_IS_DEFAULT: True})
+        for trial in trials:
+            if trial.state == TrialState.RUNNING:  # by a process that is no more
+                self._settle(trial)
+        trials = self._study.get_trials(deepcopy=False)
+        taken = [_fixed_or_drawn(trial) for trial in trials if not _is_interrupted(trial)]
+        for trial in trials:
+            if _is_interrupted(trial) and (point := _fixed_or_drawn(trial)) and point not in taken:
+                attributes = {_IS_DEFAULT: True} if trial.user_attrs.get(_IS_DEFAULT) else None
+                self._study.enqueue_trial(point, user_attrs=attributes)
+                taken.append(point)
+
+    def _settle(self, trial: FrozenTrial) -> None:
+        """Ends a trial that was left open: as what was recorded, or as interrupted where nothing was."""
+        record = trial.user_attrs.get(_ENDED, {})
+        match record.get("state"):
+            case "finished":
+                self._study.tell(trial.number, record["value"])
+            case "pruned":
+                self._study.tell(trial.number, state=TrialState.PRUNED)
+            case _:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def _stored(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings as Optuna keeps them: a choice by its label, since it knows no tuples."""
+        return {
+            name: label(settings[name]) if isinstance(parameter, Choices) else settings[name]
+            for name, parameter in self._space.parameters.items()
+        }
+
+    def _settings(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            name: parameter.of_label(stored[name]) if isinstance(parameter, Choices) else stored[name]
+            for name, parameter in self._space.parameters.items()
+            if name in stored
+        }
+
+    def _trial(self, trial: FrozenTrial) -> Trial:
+        record = trial.user_attrs.get(_ENDED, {"state": "interrupted"})
+        return replace(Trial(number=trial.number, settings=self._settings(trial.params), state="failed"), **record)
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that does not wait for the disk at each of a trial's dozen small writes.
+
+    With a write-ahead log the file is sound after a kill and after a power cut; a power cut may cost the last trials.
+    """
+
+    def __init__(self, *arguments: Any, **how: Any) -> None:
+        super().__init__(*arguments, **how)
+        self.execute("PRAGMA journal_mode = WAL")
+        self.execute("PRAGMA synchronous = NORMAL")
+
+
+def _in_file(file: Path) -> optuna.storages.RDBStorage:
+    engine = {"connect_args": {"factory": _Connection}}
+    return optuna.storages.RDBStorage(f"sqlite:///{file.absolute()}", engine_kwargs=engine)
+
+
+def _grid(space: SearchSpace, points: int) -> list[dict[str, Any]]:
+    if (size := space.grid_size(points)) > _MAX_GRID:
+        raise ConfigError(f"the grid has {size:,} points, and more than {_MAX_GRID:,} are not kept: let less vary.")
+    return list(space.grid(points))
+
+
+def _fixed_or_drawn(trial: FrozenTrial) -> dict[str, Any]:
+    """A trial's point; in one that was cut off while it was drawn, what was to be in it."""
+    return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+
+
+def _is_interrupted(trial: FrozenTrial) -> bool:
+    if trial.state != TrialState.FAIL:
+        return False
+    return bool(trial.user_attrs.get(_ENDED, {"state": "interrupted"})["state"] == "interrupted")
+
+
+def _distribution(parameter: Parameter) -> BaseDistribution:
+    if isinstance(parameter, Choices):
+        return CategoricalDistribution([label(value) for value in parameter.values])
+    if isinstance(parameter, FloatRange):
+        return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+    return IntDistribution(parameter.low, parameter.high, log=parameter.log)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Within it Optuna neither logs what the search itself tells nor warns of what is new in it."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+@contextlib.contextmanager
+def _readable(file: Path | None) -> Iterator[None]:
+    """Within it, a file that is no record becomes a sentence."""
+    try:
+        yield
+    except (SQLAlchemyError, RuntimeError, ValueError, optuna.exceptions.StorageInternalError) as error:
+        raise SearchError(
+            f"{file} is no record of a study, or cannot be written: delete it, or name another study (--study NAME)."
+        ) from error
