@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from inference.row_blocks import RowBlocks
 from models.network.fuse import Affine, InferenceNetwork
-from models.network.input_stage import Expand
+from models.network.input_stage import InputStage
 
 PROBES = 8
 
@@ -54,7 +54,7 @@ def _draw(network: InferenceNetwork, rows: int, rng: np.random.Generator) -> Flo
     size = 4.0 ** rng.integers(-1, 2, (rows, 1))  # some rows saturate a sigmoid, some do not
     drawn = rng.standard_normal((rows, network.in_features), dtype=np.float32) * size.astype(np.float32)
     first = network.members[0][0]
-    if isinstance(first, Expand):
+    if isinstance(first, InputStage):
         return _as_encoded(first, drawn, rng)
     assert isinstance(first, Affine)  # noqa: S101 -- what InferenceNetwork promises
     return drawn * _scale(first)
@@ -70,7 +70,7 @@ def _scale(first: Affine) -> Float32Array:
     return np.clip(scale, 0, 1e30).astype(np.float32)
 
 
-def _as_encoded(first: Expand, drawn: Float32Array, rng: np.random.Generator) -> Float32Array:
+def _as_encoded(first: InputStage, drawn: Float32Array, rng: np.random.Generator) -> Float32Array:
     """The rows as an encoder might give them: numbers of the columns' spread, flags, indices that are in the table."""
     inputs = first.inputs
     with np.errstate(over="ignore"):

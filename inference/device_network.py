@@ -17,7 +17,7 @@ from inference.log import Log, StandardLog
 from inference.row_blocks import RowBlocks, choices
 from inference.scratch import Scratch
 from models.network.fuse import Activate, Affine, InferenceNetwork, LayerNorm, Stage
-from models.network.input_stage import Expand
+from models.network.input_stage import InputStage
 
 Precision = Literal["fp32", "tf32", "bf16"]
 Float32Array = NDArray[np.float32]
@@ -161,7 +161,7 @@ class DeviceNetwork:
                         build.layer_norm(weight, bias, stage.eps)
                     case Activate(name):
                         build.activate(name, *tensors)
-                    case Expand():
+                    case InputStage():
                         build.expand(stage, ExpandTensors(*tensors))
             build.answer(network.output)
         if tf32:
@@ -199,7 +199,7 @@ def _on_device(
                 placed.append((stage, tuple(torch.tensor(array, device=device) for array in (weight, bias))))
             case Activate(_, mix):
                 placed.append((stage, () if mix is None else (torch.tensor(mix, device=device),)))
-            case Expand():
+            case InputStage():
                 placed.append((stage, tuple(ExpandTensors.of(stage, device))))
     return placed
 

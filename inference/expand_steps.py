@@ -1,4 +1,4 @@
-"""The calls of an `Expand`: what comes before a network's first Linear, written piece by piece into one matrix."""
+"""The calls of an `InputStage`: what comes before a network's first Linear, written piece by piece into one matrix."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import NamedTuple, Self
 import torch
 
 from inference.scratch import Scratch
-from models.network.input_stage import Expand
+from models.network.input_stage import InputStage
 from models.network.inputs import FAR
 
 Step = Callable[[], object]
 
 
 class ExpandTensors(NamedTuple):
-    """What an `Expand` holds, on the device; see there for the shapes."""
+    """What an `InputStage` holds, on the device; see there for the shapes."""
 
     shift: torch.Tensor
     divisor: torch.Tensor
@@ -27,7 +27,7 @@ class ExpandTensors(NamedTuple):
     one: torch.Tensor  # ()
 
     @classmethod
-    def of(cls, stage: Expand, device: torch.device) -> Self:
+    def of(cls, stage: InputStage, device: torch.device) -> Self:
         """Copies on the device."""
         shift, divisor, frequency, phase, table = (torch.tensor(array, device=device) for array in stage.arrays())
         offsets = torch.tensor(stage.inputs.table_offsets(), dtype=torch.int64, device=device)
@@ -35,7 +35,7 @@ class ExpandTensors(NamedTuple):
 
 
 def expand(
-    steps: list[Step], scratch: Scratch, rows: int, x: torch.Tensor, stage: Expand, tensors: ExpandTensors
+    steps: list[Step], scratch: Scratch, rows: int, x: torch.Tensor, stage: InputStage, tensors: ExpandTensors
 ) -> torch.Tensor:
     """Adds the calls to `steps`; the matrix that they fill: (rows, stage.out_features).
 
@@ -85,7 +85,7 @@ def _look_up(
     scratch: Scratch,
     rows: int,
     x: torch.Tensor,
-    stage: Expand,
+    stage: InputStage,
     tensors: ExpandTensors,
     out: torch.Tensor,  # (rows, indices·size)
 ) -> None:

@@ -16,7 +16,7 @@ from torch.nn import functional
 from inference.expand_steps import ExpandTensors, expand
 from inference.scratch import Scratch
 from models.network.config import LEAKY_RELU_SLOPE, Activation
-from models.network.input_stage import Expand
+from models.network.input_stage import InputStage
 
 Step = Callable[[], object]
 
@@ -80,7 +80,7 @@ class PlanBuilder:
         """The next call is on the input again: another member of an ensemble begins."""
         self.value = self.x
 
-    def expand(self, stage: Expand, tensors: ExpandTensors) -> None:
+    def expand(self, stage: InputStage, tensors: ExpandTensors) -> None:
         """What comes before the first Linear: standardise, clip, embed, look up."""
         self.value = expand(self.steps, self._scratch, self._rows, self.x, stage, tensors)
 

@@ -27,11 +27,11 @@ from service.drain import HURRY_SIGNAL, Drain
 from service.environment import service_links
 from service.http.front_door import FrontDoor
 from service.http.protocol import HttpProtocol
-from service.lifeline import die_with_parent
 from service.listeners import ListenError, Listeners, is_loopback
 from service.log_pipe import LogPipe
 from service.logs import configure_logs, get_logger, report_the_unexpected
 from service.orphans import reap_orphans
+from service.parent_watch import die_with_parent
 from service.runtime_dir import make_runtime_dir
 from service.settings import Settings
 from service.start_checks import CANNOT_RUN, StartError, check_start, runtime_parent

@@ -13,7 +13,7 @@ from models.answering import Answerer
 from models.checkpoint import Checkpoint
 from models.columns.column import CategoricalColumn, Column, DateColumn
 from models.columns.column_encoding import encode_columns
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from models.columns.labels import Label
 from models.errors import DataError
 from training.data.column_choices import ColumnChoices
@@ -105,7 +105,7 @@ def _read(column: RawColumn, like: Column) -> Values:
 
 
 def _count_unknown(column: CategoricalColumn, values: Values) -> int:
-    if not isinstance(values, Names):
+    if not isinstance(values, DictionaryColumn):
         return 0
     known = set(column.categories)
     is_unknown = np.array([*(name not in known for name in values.names), False])  # a missing name's code is -1

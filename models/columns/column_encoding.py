@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from models.columns.cells import UNKNOWN, Refused, category_finder, category_numbers, reason
 from models.columns.column import FLOAT32_LIMIT, CategoricalColumn, DateColumn, NumericColumn
 from models.columns.dates import are_dates, circle_points, elapsed_days
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from models.columns.schema import Schema
 from models.errors import DataError
 
 _NO_CATEGORY, _REFUSED = -1, -2  # beside the positions of categories
 
 
-def encode_columns(schema: Schema, columns: Mapping[str, NDArray[Any] | Names]) -> NDArray[np.float32]:
+def encode_columns(schema: Schema, columns: Mapping[str, NDArray[Any] | DictionaryColumn]) -> NDArray[np.float32]:
     """Encodes whole columns, as training does; the same numbers as `RowEncoder` gives row by row.
 
     Args:
         schema: the columns.
         columns: `rows` values by column name: integers or floats, with NaN for missing, in a numeric column;
-            `Names`, or an array of strings, integers or booleans with None for missing, in a categorical one;
-            datetime64, with NaT for missing, in a column of dates.
+            `DictionaryColumn`, or an array of strings, integers or booleans with None for missing, in a categorical
+            column; datetime64, with NaT for missing, in a column of dates.
 
     Returns:
         `(rows, width)` float32.
@@ -33,12 +33,12 @@ def encode_columns(schema: Schema, columns: Mapping[str, NDArray[Any] | Names]) 
     Raises:
         DataError: a column that is not there or holds what its schema refuses, by name.
     """
-    arrays: list[NDArray[Any] | Names] = []
+    arrays: list[NDArray[Any] | DictionaryColumn] = []
     for column in schema.columns:
         if column.name not in columns:
             raise DataError(f"column {column.name!r} is missing.")
         given = columns[column.name]
-        arrays.append(given if isinstance(given, Names) else np.asarray(given))
+        arrays.append(given if isinstance(given, DictionaryColumn) else np.asarray(given))
         shape, expected = _shape(arrays[-1]), _shape(arrays[0])[:1]
         if len(shape) != 1 or shape != expected:
             raise DataError(f"column {column.name!r} has shape {shape} where {expected} is expected: one value a row.")
@@ -56,11 +56,11 @@ def encode_columns(schema: Schema, columns: Mapping[str, NDArray[Any] | Names]) 
     return matrix
 
 
-def _shape(values: NDArray[Any] | Names) -> tuple[int, ...]:
-    return (len(values),) if isinstance(values, Names) else values.shape
+def _shape(values: NDArray[Any] | DictionaryColumn) -> tuple[int, ...]:
+    return (len(values),) if isinstance(values, DictionaryColumn) else values.shape
 
 
-def encode_numbers(column: NumericColumn, values: NDArray[Any] | Names, block: NDArray[np.float32]) -> None:
+def encode_numbers(column: NumericColumn, values: NDArray[Any] | DictionaryColumn, block: NDArray[np.float32]) -> None:
     """Encodes one column of numbers.
 
     Args:
@@ -72,7 +72,7 @@ def encode_numbers(column: NumericColumn, values: NDArray[Any] | Names, block: N
         DataError: values that are no numbers, or one that the column refuses.
     """
     # NumPy would turn strings and booleans into numbers, and a client's are refused.
-    if isinstance(values, Names) or values.dtype.kind not in "iuf":
+    if isinstance(values, DictionaryColumn) or values.dtype.kind not in "iuf":
         raise DataError(f"column {column.name!r} holds {_kind(values)}, not numbers.")
     numbers = values.astype(np.float64)
     missing = np.isnan(numbers)
@@ -87,7 +87,7 @@ def encode_numbers(column: NumericColumn, values: NDArray[Any] | Names, block: N
     block[:, 0] = numbers
 
 
-def encode_dates(column: DateColumn, values: NDArray[Any] | Names, block: NDArray[np.float32]) -> None:
+def encode_dates(column: DateColumn, values: NDArray[Any] | DictionaryColumn, block: NDArray[np.float32]) -> None:
     """Encodes one column of dates.
 
     Args:
@@ -98,7 +98,7 @@ def encode_dates(column: DateColumn, values: NDArray[Any] | Names, block: NDArra
     Raises:
         DataError: values that are no dates, or one that the column refuses.
     """
-    if isinstance(values, Names) or values.dtype.kind != "M":
+    if isinstance(values, DictionaryColumn) or values.dtype.kind != "M":
         raise DataError(f"column {column.name!r} holds {_kind(values)}, not dates.")
     missing = np.isnat(values)
     _take_missing(column, missing, block)
@@ -118,15 +118,17 @@ def _take_missing(column: NumericColumn | DateColumn, missing: NDArray[np.bool_]
         block[:, -1] = missing
 
 
-def _encode_categories(column: CategoricalColumn, values: NDArray[Any] | Names, block: NDArray[np.float32]) -> None:
-    cells: list[Any] = [*values.names, None] if isinstance(values, Names) else values.tolist()
+def _encode_categories(
+    column: CategoricalColumn, values: NDArray[Any] | DictionaryColumn, block: NDArray[np.float32]
+) -> None:
+    cells: list[Any] = [*values.names, None] if isinstance(values, DictionaryColumn) else values.tolist()
     positions = _positions(column, cells)  # of each name and, last, of a missing one; or of each row's cell
-    if isinstance(values, Names):
+    if isinstance(values, DictionaryColumn):
         positions = positions[values.codes]  # a missing name's code, -1, is the last
     refused = positions == _REFUSED
     if refused.any():
         row = int(refused.argmax())
-        cell = values[row] if isinstance(values, Names) else cells[row]
+        cell = values[row] if isinstance(values, DictionaryColumn) else cells[row]
         raise DataError(f"column {column.name!r}: row {row}: {reason(column, cell)}.")
     known = np.flatnonzero(positions != _NO_CATEGORY)
     if column.encoding == "one_hot":
@@ -148,5 +150,5 @@ def _positions(column: CategoricalColumn, cells: list[Any]) -> NDArray[np.int64]
     return positions
 
 
-def _kind(values: NDArray[Any] | Names) -> str:
-    return "names" if isinstance(values, Names) else str(values.dtype)
+def _kind(values: NDArray[Any] | DictionaryColumn) -> str:
+    return "names" if isinstance(values, DictionaryColumn) else str(values.dtype)

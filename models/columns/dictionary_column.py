@@ -17,7 +17,7 @@ MISSING = -1  # the code of a row without a name
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Names:
+class DictionaryColumn:
     """A column of names as codes.
 
     Attributes:
@@ -46,7 +46,7 @@ class Names:
         object.__setattr__(self, "names", names)
 
     @classmethod
-    def from_strings(cls, cells: Sequence[str | None]) -> Names:
+    def from_strings(cls, cells: Sequence[str | None]) -> DictionaryColumn:
         """A column out of its cells, None for missing; the names are in the order of their first row.
 
         Raises:
@@ -71,9 +71,9 @@ class Names:
         code = self.codes[row]
         return None if code == MISSING else self.names[code]
 
-    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> Names:
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> DictionaryColumn:
         """The column at some rows, by their indices or a mask `(rows,)`; it keeps all names."""
-        return Names(self.codes[rows], self.names)
+        return DictionaryColumn(self.codes[rows], self.names)
 
     def missing(self) -> NDArray[np.bool_]:
         """`(rows,)` whether there is no name."""

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from models.errors import ConfigError
 from models.network import functional
 from models.network.config import NORMALIZATION_EPS, Activation, MLPConfig, Output, check_tensors
-from models.network.input_stage import Expand
+from models.network.input_stage import InputStage
 from models.network.inputs import InputConfig
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
@@ -78,7 +78,7 @@ class Activate:
         return activated if self.mix is None else x + self.mix * (activated - x)
 
 
-Stage: TypeAlias = Expand | Affine | Activate | LayerNorm
+Stage: TypeAlias = InputStage | Affine | Activate | LayerNorm
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,8 +87,8 @@ class InferenceNetwork:
 
     Attributes:
         members: of each member of an ensemble, and of the one network where there is none, the stages in the order that
-            a row passes them: first an Affine, or an Expand and an Affine; last an Affine. The answer is the mean of
-            theirs.
+            a row passes them: first an Affine, or an InputStage and an Affine; last an Affine. The answer is the
+            mean of the members' answers.
         output: what is applied after a member's last stage: `softmax`, `linear` (nothing) or `step`.
         in_features: columns of the input.
         out_features: columns of the answer; 2 for step, which answers [1 - ŷ, ŷ].
@@ -116,7 +116,7 @@ class InferenceNetwork:
     @property
     def widest(self) -> int:
         """Numbers that a row becomes in the widest stage of a member."""
-        widths = [stage.out_features for stage in self.stages if isinstance(stage, Expand)]
+        widths = [stage.out_features for stage in self.stages if isinstance(stage, InputStage)]
         widths += [len(stage.bias) for stage in self.stages if isinstance(stage, Affine)]
         return max(self.in_features, *widths)
 
@@ -239,19 +239,19 @@ def _fuse_member(
     output_shift: Float64Array,  # (out_features,)
 ) -> tuple[Stage, ...]:
     stages: list[Stage] = []
-    run: list[_Map] = []  # the affine maps since the last stage that is something else
+    run: list[_AffineMap] = []  # the affine maps since the last stage that is something else
     for layer in config.layers():
         own = {name: tensors[f"{layer.name}.{name}"] for name in (*layer.parameters, *layer.buffers)}
         match layer.type:
             case "SmoothClip" | "PeriodicEmbedding" | "Embedding" | "Scale":
                 pass  # the inputs' parts, taken together with the first Linear
             case "Linear":
-                affine = _Map(own["weight"], own.get("bias", np.zeros(layer.out_features)))
+                affine = _AffineMap(own["weight"], own.get("bias", np.zeros(layer.out_features)))
                 if layer.name == "layers.0":
                     if config.inputs is None:
                         affine = affine.after_standardization(mean, std)
                     else:
-                        stages.append(Expand.from_tensors(config.inputs, tensors, mean=mean, std=std))
+                        stages.append(InputStage.from_tensors(config.inputs, tensors, mean=mean, std=std))
                         affine = affine.after_inputs(config.inputs, tensors)
                 run.append(affine)
             case "BatchNorm1d":
@@ -280,49 +280,49 @@ def _arrays(stage: Stage) -> tuple[Float32Array, ...]:
             return weight, bias
         case Activate(_, mix):
             return () if mix is None else (mix,)
-        case Expand():
+        case InputStage():
             return stage.arrays()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Map:
+class _AffineMap:
     """`x Wᵀ + b` while it is being folded: weight (out, in) and bias (out,) in float64."""
 
     weight: Float64Array
     bias: Float64Array
 
-    def after_standardization(self, mean: Float64Array, std: Float64Array) -> _Map:
+    def after_standardization(self, mean: Float64Array, std: Float64Array) -> _AffineMap:
         """The map of (x - mean)/std, as a map of x; mean and std: (in,)."""
         weight = self.weight / std
-        return _Map(weight, self.bias - weight @ mean)
+        return _AffineMap(weight, self.bias - weight @ mean)
 
-    def after_inputs(self, inputs: InputConfig, tensors: Mapping[str, Float64Array]) -> _Map:
-        """The map of what the inputs give, as a map of what `Expand` gives: scale and waves' Linear taken in."""
+    def after_inputs(self, inputs: InputConfig, tensors: Mapping[str, Float64Array]) -> _AffineMap:
+        """The map of what the inputs give, as a map of what `InputStage` gives: scale and waves' Linear taken in."""
         weight, bias = self.weight, self.bias
         if inputs.scale:
             weight = weight * tensors["inputs.scale.weight"]
         if not inputs.periodic_width:
-            return _Map(weight, bias)
+            return _AffineMap(weight, bias)
         n, size = len(inputs.numbers), inputs.periodic_size
         numbers, periodic, rest = np.split(weight, [n, n + n * size], axis=1)
         periodic = periodic.reshape(-1, n, size)  # (out, numbers, size)
         waves = np.einsum("ons,nsf->onf", periodic, tensors["inputs.periodic.weight"])
         bias = bias + np.einsum("ons,ns->o", periodic, tensors["inputs.periodic.bias"])
-        return _Map(np.concatenate([numbers, waves.reshape(len(weight), -1), rest], axis=1), bias)
+        return _AffineMap(np.concatenate([numbers, waves.reshape(len(weight), -1), rest], axis=1), bias)
 
-    def then_scaled(self, scale: Float64Array, shift: Float64Array) -> _Map:
+    def then_scaled(self, scale: Float64Array, shift: Float64Array) -> _AffineMap:
         """The map with its outputs multiplied by scale and moved by shift; both: (out,)."""
-        return _Map(scale[:, None] * self.weight, scale * self.bias + shift)
+        return _AffineMap(scale[:, None] * self.weight, scale * self.bias + shift)
 
-    def then(self, later: _Map) -> _Map:
+    def then(self, later: _AffineMap) -> _AffineMap:
         """The map and a later one as one: W₂(W₁x + b₁) + b₂."""
-        return _Map(later.weight @ self.weight, later.weight @ self.bias + later.bias)
+        return _AffineMap(later.weight @ self.weight, later.weight @ self.bias + later.bias)
 
     def rounded(self) -> Affine:
         return Affine(_round(self.weight), _round(self.bias))
 
 
-def _collapse(run: Sequence[_Map]) -> list[Affine]:
+def _collapse(run: Sequence[_AffineMap]) -> list[Affine]:
     """A run of affine maps as the stages that compute it with the fewest multiply-adds.
 
     Any neighbours may be multiplied out, but not all should: a bottleneck such as 784-10-784 costs 15,680
@@ -339,7 +339,7 @@ def _collapse(run: Sequence[_Map]) -> list[Affine]:
     end = len(run)
     while end > 0:
         start = best[end][2]
-        stages.append(reduce(_Map.then, run[start:end]).rounded())
+        stages.append(reduce(_AffineMap.then, run[start:end]).rounded())
         end = start
     return stages[::-1]
 

@@ -23,7 +23,7 @@ Float64Array: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Expand:
+class InputStage:
     """Clip, waves and look-up.
 
     The standardisation is not folded into the Linear here, because the clip stands between: it is computed as it is
@@ -76,7 +76,7 @@ class Expand:
     @classmethod
     def from_tensors(
         cls, inputs: InputConfig, tensors: Mapping[str, Float64Array], *, mean: Float64Array, std: Float64Array
-    ) -> Expand:
+    ) -> InputStage:
         """The stage of one member.
 
         Args:

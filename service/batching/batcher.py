@@ -22,7 +22,7 @@ from service.batching.catalog import ServedVersion
 from service.batching.deadlines import DeadlineWheel
 from service.batching.encoded_rows import EncodedRows
 from service.batching.link import WorkerPool
-from service.batching.pace import Pace
+from service.batching.service_time import ServiceTimeEstimate
 from service.batching.ticket import Span, Ticket, Waiter
 from service.batching.version_queue import VersionQueue
 from service.errors import ClientGone, ModelFault, ModelUnavailable, QueueFull
@@ -31,7 +31,7 @@ from service.stream import frames
 _ALONE_AFTER_LOSSES = 2
 _GIVE_UP_AFTER_LOSSES = 3
 MAX_RETRY_AFTER = 60
-_UNKNOWN = Pace()  # of a version of which no batch has come back; never observed
+_UNKNOWN = ServiceTimeEstimate()  # of a version of which no batch has come back; never observed
 MOST_OF_DEADLINE = 0.5  # what may pass in the queue; the rest is for batches under way and for a wrong estimate
 _MAX_BATCH_BYTES = 1 << 20  # a frame of more takes the event loop milliseconds to put together
 _TURN_ROWS = 512  # a request of more gives way to others; by so many, and a batch, it holds up a smaller one at most
@@ -56,7 +56,7 @@ class Batcher:
         self._max_queue_rows = max_queue_rows
         self._on_resent = on_resent
         self._queues: dict[str, VersionQueue] = {}
-        self._paces: dict[str, Pace] = {}
+        self._paces: dict[str, ServiceTimeEstimate] = {}
         self._loop = asyncio.get_running_loop()
         self._deadlines = DeadlineWheel(self._loop)
         self._lone = False  # the last batch was one request, with nobody behind it
@@ -141,7 +141,7 @@ class Batcher:
         """A worker is free for this model version again, after `rows` rows took it `seconds`."""
         pace = self._paces.get(key)
         if pace is None:
-            pace = self._paces[key] = Pace()
+            pace = self._paces[key] = ServiceTimeEstimate()
         queue = self._queues.get(key)
         pace.observe(rows, seconds)
         if queue is not None and not queue.scheduled:

@@ -31,7 +31,7 @@ from service.collector import LongLived, collector_paused
 from service.errors import ModelUnavailable, NoWorker
 from service.logs import get_logger
 from service.metrics import ModelMetrics
-from service.served_ahead import ids_served_ahead
+from service.preloaded_versions import preloaded_ids
 from service.time_slices import in_slices
 
 _FIRST_LOOK_SECONDS = 10.0
@@ -257,7 +257,7 @@ class Catalog:
         if entry.problem is not None:  # a guess at what its ids mean might serve another model
             return self._ahead.get(name, {})
         ahead: dict[str, ServedVersion] = {}
-        for id_, candidates in ids_served_ahead(entry):
+        for id_, candidates in preloaded_ids(entry):
             served = await self._first_ready(name, candidates, look.identities) or self._still(entry, id_)
             if served is not None:
                 ahead[id_] = served

@@ -18,7 +18,7 @@ from service.errors import NoWorker
 from service.logs import get_logger
 from service.stream import frames
 from service.stream.frames import AnswerFrame, Frame, FrameError, FrameReader, Kind
-from service.stream.patience import Patience
+from service.stream.heartbeat_policy import HeartbeatPolicy
 
 _RECONNECT_SECONDS = 0.02
 _LOAD_ATTEMPTS = 3
@@ -140,7 +140,7 @@ class Link(asyncio.Protocol):
             self.lacking[key] = said.error
         return said
 
-    def look(self, most_misses: int) -> None:
+    def look(self, max_missed: int) -> None:
         """Called again and again: asks the worker whether it is there, and lets go of one that says nothing.
 
         Looks are counted, and not seconds: when this process itself was held up, the worker's words may be unread.
@@ -148,7 +148,7 @@ class Link(asyncio.Protocol):
         if self._transport is None or not self.worker:
             return
         self._misses = 0 if self._heard else self._misses + 1
-        if self._misses >= most_misses:
+        if self._misses >= max_missed:
             log.error("worker does not answer; its batches go to others", worker=self.index)
             self._transport.abort()
         elif self._heard:
@@ -237,7 +237,7 @@ class WorkerPool:
     """
 
     def __init__(self, paths: Iterable[Path], on_change: Callable[[], None], *, hang_seconds: float = 10.0) -> None:
-        self._patience = Patience.of(hang_seconds)
+        self._patience = HeartbeatPolicy.of(hang_seconds)
         self.links = [Link(index, path, on_change) for index, path in enumerate(paths)]
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -248,9 +248,9 @@ class WorkerPool:
 
     async def _look(self) -> None:
         while True:
-            await asyncio.sleep(self._patience.look_seconds)
+            await asyncio.sleep(self._patience.probe_seconds)
             for link in self.links:
-                link.look(self._patience.most_misses)
+                link.look(self._patience.max_missed)
 
     async def close(self) -> None:
         """Lets go of the workers."""

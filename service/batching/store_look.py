@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from models.errors import CheckpointError
 from models.file_identity import FileIdentity
 from models.store import Store, StoreEntry
-from service.served_ahead import ids_served_ahead
+from service.preloaded_versions import preloaded_ids
 
 _AWAKE_SECONDS = 500e-6
 _ASLEEP_SECONDS = 100e-6
@@ -74,7 +74,7 @@ class StoreLook:
 
 def _first_files(store: Store, entry: StoreEntry) -> dict[Place, FileIdentity | None]:
     """The identity of each file that an id of the entry means first."""
-    firsts = (next(candidates, None) for _, candidates in ids_served_ahead(entry))
+    firsts = (next(candidates, None) for _, candidates in preloaded_ids(entry))
     files: dict[Place, FileIdentity | None] = {}
     for version in {version for version in firsts if version is not None}:
         try:

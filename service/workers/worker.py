@@ -20,7 +20,7 @@ from models.keys import make_key
 from models.store import Store
 from service.logs import LimitedLog, configure_logs, get_logger, report_the_unexpected
 from service.metrics import WorkerMetrics, set_role
-from service.served_ahead import served_versions
+from service.preloaded_versions import preloaded_versions
 from service.settings import Settings
 from service.stream.kept_checkpoints import KeptCheckpoints
 from service.stream.served_list import ServedLists
@@ -72,7 +72,7 @@ class PredictAPI(litserve.LitAPI):
         if served is not None and served.ahead:
             keys, load = iter(served.ahead), self.engine.load
         else:
-            versions = served_versions(store)
+            versions = preloaded_versions(store)
             keys = (make_key(version.name, version.version, version.digest) for version in versions)
             load = self.engine.take_in
         for key in keys:

@@ -19,11 +19,11 @@ from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from service.lifeline import die_with_parent
 from service.logs import get_logger
+from service.parent_watch import die_with_parent
 from service.stream import frames
 from service.stream.frames import Kind
-from service.stream.patience import Patience
+from service.stream.heartbeat_policy import HeartbeatPolicy
 
 _START_SECONDS = 300.0  # loading and warming all models may take long, and answers nothing meanwhile
 _LONGEST_BACKOFF_SECONDS = 5.0
@@ -94,7 +94,7 @@ class WorkerHost:
     def __init__(self, serve: Callable[[], None], path: Path, *, hang_seconds: float) -> None:
         self._serve = serve
         self._path = path
-        self._patience = Patience.of(hang_seconds)
+        self._patience = HeartbeatPolicy.of(hang_seconds)
         self._failures = 0
 
     def run_forever(self) -> None:
@@ -128,13 +128,13 @@ class WorkerHost:
         probe = Probe(self._path)
         started = time.monotonic()
         try:
-            while handle not in (ended := wait([handle, *sentinels], self._patience.look_seconds)):
+            while handle not in (ended := wait([handle, *sentinels], self._patience.probe_seconds)):
                 if ended:
                     log.error("the main process is gone; this worker ends")
                     raise SystemExit(1)
                 probe.look()
                 late = not self._path.exists() and time.monotonic() - started > _START_SECONDS
-                if late or probe.misses >= self._patience.most_misses:
+                if late or probe.misses >= self._patience.max_missed:
                     log.error("worker hung; killed", pid=pid)
                     os.kill(pid, signal.SIGKILL)
                     wait([handle])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from raw_tables import read
 from sklearn.neighbors import KNeighborsClassifier
 
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from models.errors import DataError
 from training.cli import main
 from training.config import TrainConfig
@@ -143,7 +143,7 @@ def test_the_groups_do_not_depend_on_how_names_are_held() -> None:
     goal = table.target.astype(np.float64)
     one, other = (
         equal_rows_of({**table.features, "c": names}, goal).code
-        for names in (Names(codes, ("a", "b", "c")), Names(number[codes], ("b", "c", "a")))
+        for names in (DictionaryColumn(codes, ("a", "b", "c")), DictionaryColumn(number[codes], ("b", "c", "a")))
     )
     assert one.tolist() == other.tolist()
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from models.columns.encoding import RowEncoder
 from models.errors import ConfigError, DataError
 from training.data.preprocessing import encode, fit_schema, scale_target, standardise, unseen_categories
@@ -11,9 +11,9 @@ from training.data.training_table import ColumnChoices, TrainingTable
 
 
 def column_of(values):
-    if isinstance(values, np.ndarray | Names):
+    if isinstance(values, np.ndarray | DictionaryColumn):
         return values
-    return Names.from_strings(values) if isinstance(values[0], str) else np.array(values, dtype=float)
+    return DictionaryColumn.from_strings(values) if isinstance(values[0], str) else np.array(values, dtype=float)
 
 
 def table(features, target=None, **choices):

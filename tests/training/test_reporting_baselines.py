@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from training.fit import fit
 from training.reporting.baselines import compare, raw_matrix
 from training.reporting.comparison import LINEAR, OURS, TREES, Difference, advice, difference_of
@@ -115,7 +115,7 @@ def test_xor_is_left_to_no_linear_model_and_whole_tables_give_no_advice():
 
 def test_categories_are_numbered_by_the_training_part_alone():
     model = fit(pa.table(linear_table(60)), target="y", name="numbered", epochs=1)
-    names = Names.from_strings(["rare", "often", "often", None, "unseen"])
+    names = DictionaryColumn.from_strings(["rare", "often", "often", None, "unseen"])
     table = model.table.__class__(name="t", features={"kind": names}, target_name="y", labels=(), target=np.arange(5.0))
     matrix = raw_matrix(table, np.array([0, 1, 2, 3]))
     assert matrix[:, 0].tolist()[:3] == [1, 0, 0]

@@ -18,7 +18,7 @@ from models.columns.cell_text import BLANKS, MISSING_TEXTS, category_of
 from models.columns.date_forms import ISO
 from models.columns.date_texts import parse_letters
 from models.columns.dates import are_dates
-from models.columns.dictionary_column import MISSING, Names
+from models.columns.dictionary_column import MISSING, DictionaryColumn
 
 _MAX_DIGITS = 1_000
 _WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
@@ -124,7 +124,7 @@ def bare_cells(array: pa.DictionaryArray) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes == MISSING), together.dictionary)
 
 
-def names_of(array: pa.Array) -> Names:
+def names_of(array: pa.Array) -> DictionaryColumn:
     """`(rows,)` names in their order (`in_order`), each of which occurs, as a target has them.
 
     Truth values are `true` and `false`, however they were written, and whole numbers are written without a decimal
@@ -135,7 +135,7 @@ def names_of(array: pa.Array) -> Names:
     return _named(codes, _as_json_writes_them(pc.cast(values, pa.large_string()).to_pylist()))
 
 
-def categories_of(array: pa.Array) -> tuple[Names, tuple[str, ...]]:
+def categories_of(array: pa.Array) -> tuple[DictionaryColumn, tuple[str, ...]]:
     """Reads a column's cells as categories, each as serving reads it (`models.columns.cell_text.category_of`).
 
     Returns:
@@ -175,12 +175,12 @@ def _as_python_has_them(values: pa.Array) -> list[Any]:
     return list(pc.cast(values, pa.large_string()).to_pylist())
 
 
-def _named(codes: NDArray[np.int32], written: list[str | None]) -> Names:
+def _named(codes: NDArray[np.int32], written: list[str | None]) -> DictionaryColumn:
     """Names of rows, from the places of their cells and what the cell of each place is called."""
     names = in_order({name for name in written if name is not None})
     place: dict[str | None, int] = {name: i for i, name in enumerate(names)}
     places = np.array([*(place.get(name, MISSING) for name in written), MISSING], dtype=np.int32)
-    return Names(places[codes], names)
+    return DictionaryColumn(places[codes], names)
 
 
 def in_order(names: set[str]) -> tuple[str, ...]:

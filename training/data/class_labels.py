@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from models.columns.labels import GREATEST_INT, LEAST_INT, LabelType, label_text, typed_label
 from models.errors import DataError
 from training.data.cells import encoded, in_order
@@ -78,13 +78,13 @@ def read_same_classes(column: RawColumn, labels: tuple[str, ...], kind: LabelTyp
     return codes
 
 
-def _places(names: Names, texts: tuple[str, ...], labels: tuple[str, ...]) -> NDArray[np.int64]:
+def _places(names: DictionaryColumn, texts: tuple[str, ...], labels: tuple[str, ...]) -> NDArray[np.int64]:
     """`(rows,)` place of each row's text among the labels, -1 where it is none; `texts` has one for each name."""
     place = {label: i for i, label in enumerate(labels)}
     return np.array([place.get(text, -1) for text in texts], dtype=np.int64)[names.codes]
 
 
-def _type_of(column: RawColumn, names: Names) -> LabelType:
+def _type_of(column: RawColumn, names: DictionaryColumn) -> LabelType:
     if column.is_text:
         texts = column.texts()
         spelled = () if texts is None else tuple(encoded(texts)[1].to_pylist())
@@ -132,7 +132,7 @@ def _rewritten(text: str, kind: LabelType) -> str:
     return label_text(label + 0.0 if isinstance(label, float) else label)  # -0.0 is 0.0
 
 
-def _spellings(column: RawColumn, names: Names) -> tuple[str, ...]:
+def _spellings(column: RawColumn, names: DictionaryColumn) -> tuple[str, ...]:
     """How each name stands in the table; a name that stands in several spellings is as it is."""
     cells = column.texts()
     if cells is None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from models.columns.column import CategoricalColumn, Column, DateColumn
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from models.errors import DataError
 from training.data.column_choices import ColumnChoices
 from training.data.equal_rows import RowHashes
@@ -132,7 +132,7 @@ def _values(column: RawColumn, choices: ColumnChoices, role: str | None) -> Valu
 def described(values: Values) -> dict[str, Any]:
     """Kind, gaps, distinct values and their range or the most frequent, as fields of `ColumnFacts`."""
     kind, missing = kind_of(values), int(missing_of(values).sum())
-    if isinstance(values, Names):
+    if isinstance(values, DictionaryColumn):
         counts = values.counts()
         order = np.argsort(-counts, kind="stable")[:TOP]
         top = tuple((values.names[i], int(counts[i])) for i in order)
@@ -149,7 +149,7 @@ def _remarks(column: RawColumn, values: Values, counted: Mapping[str, Any], choi
     remarks = [*([] if column.spellings is None else [column.spellings]), *column.remarks]
     if remark := column.remark or remark_on(name, values, choices):
         remarks.append(remark)
-    if isinstance(values, Names) and counted["distinct"] > min(MANY_NAMES, max(rows // 2, 20)):
+    if isinstance(values, DictionaryColumn) and counted["distinct"] > min(MANY_NAMES, max(rows // 2, 20)):
         remarks.append(
             f"has {counted['distinct']:,} names in {rows:,} rows: many of them are seen too rarely to learn."
         )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from training.data.column_choices import ColumnChoices
 from training.data.values import Values
 
@@ -113,7 +113,7 @@ class RowHashes:
         self._hashes = _mixed((self._hashes ^ bits) + _GOLDEN)
         chance, distinct = _agreement(bits[self._sample])
         self._columns += 1
-        self._names += isinstance(values, Names)
+        self._names += isinstance(values, DictionaryColumn)
         self._log_chance += np.log(chance)
         self._log_space += np.log(distinct)
         self._most_values = max(self._most_values, distinct)
@@ -201,7 +201,7 @@ def shown_share(count: int, rows: int) -> str:
 
 def _bits(values: Values) -> NDArray[np.uint64]:
     """`(rows,)` equal for equal values, and for gaps."""
-    if isinstance(values, Names):
+    if isinstance(values, DictionaryColumn):
         return values.codes.astype(np.int64).view(np.uint64)
     if values.dtype.kind != "f":
         return values.astype(np.int64).view(np.uint64)

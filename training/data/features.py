@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from models.errors import DataError
 from training.data.cells import looks_like_a_date
 from training.data.column_choices import ColumnChoices
@@ -120,7 +120,7 @@ def useless(values: Values) -> str | None:
     """Why a column tells nothing, as the rest of a sentence that begins with its name; None where it may."""
     if is_another_name_in_each_row(values):
         return f"looks like dates, but {_NO_FORM.rstrip('.')}," if look_like_dates(values) else _ANOTHER_NAME
-    if isinstance(values, Names):
+    if isinstance(values, DictionaryColumn):
         distinct = values.distinct()
         if len(distinct) > 1:
             return None
@@ -145,7 +145,7 @@ def _too_rare(rows: int, shown: str) -> str | None:
 
 def look_like_dates(values: Values) -> bool:
     """Returns True if names look like dates that were not read as such."""
-    if not isinstance(values, Names):
+    if not isinstance(values, DictionaryColumn):
         return False
     names = values.distinct()
     return len(names) > 1 and all(looks_like_a_date(text) for text in names[:1000])
@@ -153,12 +153,12 @@ def look_like_dates(values: Values) -> bool:
 
 def is_another_name_in_each_row(values: Values) -> bool:
     """Whether names never repeat: nothing that is learned of one would be of use for another row."""
-    return isinstance(values, Names) and len(values) > 1 and len(values.distinct()) == len(values)
+    return isinstance(values, DictionaryColumn) and len(values) > 1 and len(values.distinct()) == len(values)
 
 
 def remark_on(name: str, values: Values, choices: ColumnChoices) -> str | None:
     """What to warn of in a column that is kept, as the rest of a sentence that begins with its name."""
-    if isinstance(values, Names):
+    if isinstance(values, DictionaryColumn):
         names = values.distinct()
         if name not in choices.categorical and look_like_dates(values):
             return f"looks like dates, such as {names[0]!r}, but is read as names: {_NO_FORM}"
@@ -184,7 +184,11 @@ def is_row_number(name: str, values: NDArray[np.float64]) -> bool:
 
 def _is_one_number(values: Values) -> bool:
     """Returns True if a column holds one whole number and gaps, read as a category."""
-    return isinstance(values, Names) and len(names := values.distinct()) == 1 and _WHOLE.fullmatch(names[0]) is not None
+    return (
+        isinstance(values, DictionaryColumn)
+        and len(names := values.distinct()) == 1
+        and _WHOLE.fullmatch(names[0]) is not None
+    )
 
 
 def equal_rows_of(features: Mapping[str, Values], target: Values) -> EqualRows:
@@ -202,7 +206,7 @@ def equal_rows_of(features: Mapping[str, Values], target: Values) -> EqualRows:
 
 def add_feature(hashes: RowHashes, name: str, values: Values) -> None:
     """Adds a feature to the rows' hashes."""
-    if not isinstance(values, Names) and values.dtype.kind == "f" and is_row_number(name, values):
+    if not isinstance(values, DictionaryColumn) and values.dtype.kind == "f" and is_row_number(name, values):
         hashes.leave_aside(name)
     else:
         hashes.add(values)
@@ -211,5 +215,5 @@ def add_feature(hashes: RowHashes, name: str, values: Values) -> None:
 def gaps(rows: int, kind: str) -> Values:
     """A column of a kind in which every value is missing."""
     if kind == "categorical":
-        return Names(np.full(rows, -1, dtype=np.int32), ())
+        return DictionaryColumn(np.full(rows, -1, dtype=np.int32), ())
     return np.full(rows, np.nan) if kind == "numeric" else np.full(rows, "NaT", dtype="datetime64[us]")

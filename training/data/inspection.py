@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns.cell_text import tidy
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from models.errors import DataError
 from models.network.config import Task
 from training.data.class_codes import class_codes_note
@@ -132,12 +132,15 @@ def inspect_table(
         notes += filter(None, [equal_rows_note(equal, choices)])
     if target is not None and goal is not None and not any(column.role == "feature" for column in facts.values()):
         notes.append(f"There is no column to learn from beside the target {target!r}.")
+    task_found, classes = None if goal is None else "regression", ()
+    if isinstance(goal, DictionaryColumn):
+        task_found, classes = "classification", tuple(zip(goal.names, goal.counts().tolist(), strict=True))
     inspection = Inspection(
         source=table.source,
         rows=table.rows,
         target=target,
-        task=None if goal is None else "classification" if isinstance(goal, Names) else "regression",
-        classes=tuple(zip(goal.names, goal.counts().tolist(), strict=True)) if isinstance(goal, Names) else (),
+        task=task_found,
+        classes=classes,
         columns=tuple(facts[name] for name in table.columns),
         notes=tuple(notes),
     )
@@ -182,7 +185,7 @@ def _target_facts(column: RawColumn, task: Task | None) -> tuple[Values | None, 
         codes = class_codes_note(column.name, target) if task is None else None
         remarks = (*_as_sentences(column), *_skew(target), *([] if codes is None else [codes]))
         return target, ColumnFacts(name=column.name, role="target", **described(target), remarks=remarks)
-    goal = Names(target.astype(np.int32), classes.labels)
+    goal = DictionaryColumn(target.astype(np.int32), classes.labels)
     counts = goal.counts()
     few = [label for label, count in zip(goal.names, counts, strict=True) if count < MIN_CLASS_ROWS]
     problem = None
@@ -202,7 +205,7 @@ def _as_sentences(column: RawColumn) -> tuple[str, ...]:
     return tuple(f"The target {column.name!r} {remark}" for remark in column.remarks)
 
 
-def _imbalance(goal: Names) -> tuple[str, ...]:
+def _imbalance(goal: DictionaryColumn) -> tuple[str, ...]:
     counts = goal.counts()
     rarest = int(counts.argmin())
     share = counts[rarest] / len(goal)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from training.data.equal_rows import EqualRows
 from training.data.rank_measures import (
     agreement_of_order,
@@ -149,9 +149,9 @@ class _Look:
             known, classes = _places(values), np.unique(self._classes[~gaps], return_inverse=True)[1]
             if leak := self._value_leak(known, classes):
                 return f"{leak}, where it has a value"
-        if isinstance(values, Names):
-            return None if isinstance(self._target, Names) else self._name_leak(known, self._target[~gaps])
-        if isinstance(self._target, Names):
+        if isinstance(values, DictionaryColumn):
+            return None if isinstance(self._target, DictionaryColumn) else self._name_leak(known, self._target[~gaps])
+        if isinstance(self._target, DictionaryColumn):
             return None if values.dtype.kind == "M" else self._order_leak(values, self._classes[~gaps])
         return self._number_leak(_as_numbers(values), self._target[~gaps])
 
@@ -165,7 +165,7 @@ class _Look:
                 return "equals the target but for its names"
             looked_at = "every row" if not self._is_sample else f"each of {len(known):,} rows that were looked at"
             return f"determines the target in {looked_at}"
-        if not isinstance(self._target, Names):
+        if not isinstance(self._target, DictionaryColumn):
             return None
         found = agreement_of_values(known, classes)
         return f"determines the target in {found.share:.1%} of the rows" if found.kappa >= MAX_AGREEMENT else None
@@ -175,7 +175,7 @@ class _Look:
         is_missing = gaps.astype(np.int64)
         if not self._is_no_luck(is_missing, 1) or gaps.all():
             return None
-        if not isinstance(self._target, Names):
+        if not isinstance(self._target, DictionaryColumn):
             is_range = self._coarse_leak(is_missing, self._target) is not None
             return "is missing in one range of the target, and not in the other" if is_range else None
         if not self._is_no_luck(self._classes, 2):
@@ -252,12 +252,12 @@ class _Look:
 
 
 def _at(values: Values, rows: NDArray[np.int64]) -> Values:
-    return values.take(rows) if isinstance(values, Names) else values[rows]
+    return values.take(rows) if isinstance(values, DictionaryColumn) else values[rows]
 
 
 def _places(values: Values) -> NDArray[np.int64]:
     """`(rows,)` equal whole numbers, from 0, for equal values; a gap is a value of its own."""
-    cells = values.codes if isinstance(values, Names) else values
+    cells = values.codes if isinstance(values, DictionaryColumn) else values
     return np.unique(cells, return_inverse=True)[1].astype(np.int64)
 
 
@@ -278,7 +278,7 @@ def _is_ordered_by(values: NDArray[np.float64], classes: NDArray[np.int64]) -> b
 
 def _is_counter(values: Values) -> bool:
     """Whether values go on from row to row in even steps, as a row number or a year does that is known beforehand."""
-    if isinstance(values, Names):
+    if isinstance(values, DictionaryColumn):
         return False
     values = _as_numbers(values)
     step = values[1] - values[0]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns.dates import PARTS, elapsed_days, part_values
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from models.columns.encoding import encode_columns
 from models.columns.schema import (
     CategoricalColumn,
@@ -29,7 +29,7 @@ from training.data.training_table import TrainingTable
 from training.data.typed_options import typed
 
 Scaling = Literal["standard", "robust"]
-Values = NDArray[Any] | Names
+Values = NDArray[Any] | DictionaryColumn
 _Measured = TypeVar("_Measured", NumericColumn, DateColumn)
 
 # Beyond this many standard deviations from 0, float32's 24 bits would leave less than 14 of them for the spread.
@@ -148,7 +148,7 @@ class _Fit:
     weights: NDArray[np.float64] | None
 
     def column(self, name: str, values: Values) -> Column:
-        if isinstance(values, Names) or values.dtype.kind == "O":
+        if isinstance(values, DictionaryColumn) or values.dtype.kind == "O":
             return self._categorical(name, _names(values))
         return self._dates(name, values) if values.dtype.kind == "M" else self._numeric(name, values)
 
@@ -171,7 +171,7 @@ class _Fit:
             origin=mean if _is_far(mean, std) else 0.0,
         )
 
-    def _categorical(self, name: str, names: Names) -> CategoricalColumn:
+    def _categorical(self, name: str, names: DictionaryColumn) -> CategoricalColumn:
         categories = in_order(set(names.take(self.train).distinct()))
         _check_any(name, len(categories))
         return CategoricalColumn(
@@ -261,12 +261,12 @@ def _in_form(column: Column, table: TrainingTable) -> Column:
     return replace(column, form=table.date_forms.get(column.name)) if isinstance(column, DateColumn) else column
 
 
-def _names(values: Values) -> Names:
-    return values if isinstance(values, Names) else Names.from_strings(values.tolist())
+def _names(values: Values) -> DictionaryColumn:
+    return values if isinstance(values, DictionaryColumn) else DictionaryColumn.from_strings(values.tolist())
 
 
 def _at(values: Values, rows: Rows) -> Values:
-    return values.take(rows) if isinstance(values, Names) else values[rows]
+    return values.take(rows) if isinstance(values, DictionaryColumn) else values[rows]
 
 
 def _check_any(name: str, values: int) -> None:

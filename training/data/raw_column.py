@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.columns.cell_text import NoCategory, category_of
 from models.columns.date_forms import ISO, NUMBER_FORMS
 from models.columns.date_numbers import moments_of_numbers
-from models.columns.dictionary_column import MISSING, Names
+from models.columns.dictionary_column import MISSING, DictionaryColumn
 from models.errors import DataError
 from training.data.arrow_types import is_plain
 from training.data.cells import categories_of, dates_in, encoded, moments_of, names_of, values_of
@@ -132,7 +132,7 @@ class RawColumn:
             )
         return self.categories()
 
-    def numbered_categories(self) -> Names:
+    def numbered_categories(self) -> DictionaryColumn:
         """Reads the column as categories, and cells that are numbers as JSON's numbers are, whatever their marks.
 
         Raises:
@@ -146,7 +146,7 @@ class RawColumn:
     def _may_be_numbers(self) -> bool:
         return self._table.text or not pa.types.is_dictionary(self.cells.type)
 
-    def names(self) -> Names:
+    def names(self) -> DictionaryColumn:
         """The column as names, as a target or a group has them.
 
         Raises:
@@ -154,7 +154,7 @@ class RawColumn:
         """
         return names_of(self._nameable())
 
-    def categories(self) -> Names:
+    def categories(self) -> DictionaryColumn:
         """The column as categories, each cell as serving reads it.
 
         Raises:
@@ -425,11 +425,11 @@ def _is_whole_beside_gaps(numbers: NDArray[np.float64]) -> bool:
     return 0 < len(present) < len(numbers) and bool((present == np.trunc(present[0])).all())
 
 
-def _categories_of(numbers: NDArray[np.float64]) -> Names:
+def _categories_of(numbers: NDArray[np.float64]) -> DictionaryColumn:
     """Reads finite numbers, NaN for missing, as categories, written as JSON writes them."""
     distinct, places = np.unique(numbers, return_inverse=True)  # NaN is the last, where there is one
     names = [name for number in distinct if (name := category_of(float(number))) is not None]
-    return Names(np.where(places < len(names), places, MISSING).astype(np.int32), tuple(names))
+    return DictionaryColumn(np.where(places < len(names), places, MISSING).astype(np.int32), tuple(names))
 
 
 def _is_temporal(kind: pa.DataType) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from models.errors import DataError
 from training.data.column_choices import ColumnChoices
 from training.data.raw_column import RawColumn
@@ -30,7 +30,7 @@ def read_weight(column: RawColumn) -> NDArray[np.float64]:
     return weight
 
 
-def read_group(column: RawColumn) -> Names:
+def read_group(column: RawColumn) -> DictionaryColumn:
     """`(rows,)` which rows belong together.
 
     Raises:
@@ -51,7 +51,7 @@ def read_time(column: RawColumn, choices: ColumnChoices) -> NDArray[Any]:
     if (gaps := missing_of(time)).any():  # texts that stand for missing
         row = int(gaps.argmax())
         raise DataError(f"{column.called}: {column.cells[row].as_py()!r} at {column.at(row)} is not a time.")
-    if isinstance(time, Names):
+    if isinstance(time, DictionaryColumn):
         raise DataError(
             f"{column.called} holds names ({time[0]!r} at {column.at(0)}), which have no order in time: it takes dates "
             "as in ISO 8601 (2024-05-31), or numbers."
@@ -59,7 +59,7 @@ def read_time(column: RawColumn, choices: ColumnChoices) -> NDArray[Any]:
     return time
 
 
-def check_groups_apart(train: Names, test: Names, column: RawColumn) -> None:
+def check_groups_apart(train: DictionaryColumn, test: DictionaryColumn, column: RawColumn) -> None:
     """Refuses a test file with groups that the training file has too.
 
     Args:

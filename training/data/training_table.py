@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from models.columns.labels import Label, LabelType, typed_label
 from models.network.config import Task
 from training.data.cells import iso_text
@@ -31,8 +31,8 @@ class TrainingTable:
 
     Attributes:
         name: what the data are called.
-        features: `(rows,)` values by column name: float64 with NaN for missing in a numeric column, `Names` in a
-            categorical one, datetime64[us] of UTC with NaT for missing in one of dates.
+        features: `(rows,)` values by column name: float64 with NaN for missing in a numeric column,
+            `DictionaryColumn` in a categorical one, datetime64[us] of UTC with NaT for missing in one of dates.
         target_name: the target column.
         labels: the classes in order, as texts; empty for regression.
         target: `(rows,)` int64 class indices, or float64 values for regression.
@@ -101,7 +101,7 @@ class TrainingTable:
     def take(self, rows: NDArray[np.int64]) -> dict[str, Values]:
         """The feature columns at some rows."""
         return {
-            name: values.take(rows) if isinstance(values, Names) else values[rows]
+            name: values.take(rows) if isinstance(values, DictionaryColumn) else values[rows]
             for name, values in self.features.items()
         }
 
@@ -117,7 +117,7 @@ class TrainingTable:
         sha = hashlib.sha256()
         for name, values in self.features.items():
             sha.update(_titled(name, content_of(values)))
-        target = Names(self.target.astype(np.int32), self.labels) if self.labels else self.target
+        target = DictionaryColumn(self.target.astype(np.int32), self.labels) if self.labels else self.target
         sha.update(_titled(self.target_name, content_of(target)))
         for role in ("weight", "group", "time"):
             if (values := getattr(self, role)) is not None:
@@ -130,7 +130,7 @@ class TrainingTable:
 
     def _as_json(self, name: str, row: int) -> Any:
         values = self.features[name]
-        if isinstance(values, Names):
+        if isinstance(values, DictionaryColumn):
             return values[row]
         value = as_json(values[row])
         return float(value) if isinstance(value, int) and not _are_whole(values) else value

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from training.data.training_table import TrainingTable, as_json
 from training.data.values import Values, missing_of
 
@@ -55,7 +55,7 @@ def _typical_row(table: TrainingTable, rows: NDArray[np.int64], *, all_rows: NDA
 
 
 def _typical_cell(values: Values, rows: NDArray[np.int64]) -> Any:
-    if isinstance(values, Names):
+    if isinstance(values, DictionaryColumn):
         counts = values.take(rows).counts()  # (names,)
         return min(values.names[i] for i in np.flatnonzero(counts == counts.max()))
     present = values[rows]

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.columns.cell_text import tidy
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from models.errors import DataError
 from models.network.config import Task
 from training.data.class_codes import MAX_NUMBERED_CLASSES, class_codes_note, is_numbered_classes
@@ -115,7 +115,7 @@ def _read_time(column: RawColumn, choices: ColumnChoices, date_forms: dict[str, 
 
 def _goal(values: NDArray[Any], labels: tuple[str, ...]) -> Values:
     """The target as a column: names where it has classes."""
-    return Names(values.astype(np.int32), labels) if labels else values
+    return DictionaryColumn(values.astype(np.int32), labels) if labels else values
 
 
 def _look_for_copies(

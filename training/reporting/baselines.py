@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from models.network.config import Output
 from training.data.preprocessing import encode
 from training.data.training_table import TrainingTable
@@ -58,7 +58,7 @@ def compare(model: FittedModel, *, seed: int = 0) -> Comparison:
     """
     table, split = model.table, model.split
     x = raw_matrix(table, split.train)  # (all rows, columns)
-    is_name = np.array([isinstance(values, Names) for values in table.features.values()])
+    is_name = np.array([isinstance(values, DictionaryColumn) for values in table.features.values()])
     output: Output = "softmax" if table.labels else "linear"
     # Answers to the test part: (rows, classes) probabilities, or (rows, 1) values.
     network = model.checkpoint.inference_network()
@@ -117,7 +117,7 @@ def raw_matrix(table: TrainingTable, train: NDArray[np.int64]) -> NDArray[np.flo
     """
     return np.column_stack(
         [
-            _numbered(values, train) if isinstance(values, Names) else _numbers(values)
+            _numbered(values, train) if isinstance(values, DictionaryColumn) else _numbers(values)
             for values in table.features.values()
         ]
     )
@@ -129,7 +129,7 @@ def _numbers(values: NDArray[Any]) -> NDArray[np.float64]:
     return np.where(np.isnat(values), np.nan, values.astype("datetime64[s]").astype(np.int64) / 86_400)
 
 
-def _numbered(values: Names, train: NDArray[np.int64]) -> NDArray[np.float64]:
+def _numbered(values: DictionaryColumn, train: NDArray[np.int64]) -> NDArray[np.float64]:
     counts = values.take(train).counts()  # (names,)
     frequent = np.argsort(-counts, kind="stable")[:_MAX_CATEGORIES]
     frequent = frequent[counts[frequent] > 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from training.data.training_table import TrainingTable
 
 KEEP_LINEAR = "`fit` with --linear trains that linear model, publishes it, and it is served like any other."
@@ -56,7 +56,7 @@ def _by_kind(table: TrainingTable) -> tuple[list[str], list[str], list[str], lis
     dates: list[str] = []
     wide: list[str] = []
     for name, values in table.features.items():
-        if isinstance(values, Names):
+        if isinstance(values, DictionaryColumn):
             (names if len(values.counts()) <= _MAX_CATEGORIES else wide).append(name)
         else:
             (dates if table.kind(name) == "date" else numbers).append(name)

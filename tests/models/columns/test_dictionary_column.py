@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from models.errors import DataError
 
 cells = st.lists(st.none() | st.sampled_from(["a", "b", "", "ü", "A"]), max_size=20)
@@ -13,7 +13,7 @@ cells = st.lists(st.none() | st.sampled_from(["a", "b", "", "ü", "A"]), max_siz
 
 @given(cells)
 def test_the_strings_come_back(strings):
-    names = Names.from_strings(strings)
+    names = DictionaryColumn.from_strings(strings)
     assert names.to_strings().tolist() == strings
     assert names.missing().tolist() == [cell is None for cell in strings]
     assert (len(names), [names[i] for i in range(len(strings))]) == (len(strings), strings)
@@ -23,7 +23,7 @@ def test_the_strings_come_back(strings):
 
 @given(cells.filter(bool), st.data())
 def test_some_rows_are_those_of_the_strings(strings, data):
-    names = Names.from_strings(strings)
+    names = DictionaryColumn.from_strings(strings)
     rows = np.array(data.draw(st.lists(st.integers(0, len(strings) - 1))), dtype=np.int64)
     taken = names.take(rows)
     chosen = [strings[row] for row in rows]
@@ -36,7 +36,7 @@ def test_some_rows_are_those_of_the_strings(strings, data):
 
 def test_a_column_cannot_be_written_to_and_leaves_its_codes_to_their_owner():
     codes = np.array([0, -1], dtype=np.int32)
-    names = Names(codes, ("a",))
+    names = DictionaryColumn(codes, ("a",))
     with pytest.raises(ValueError, match="read-only"):
         names.codes[0] = -1
     assert codes.flags.writeable
@@ -55,9 +55,9 @@ def test_a_column_cannot_be_written_to_and_leaves_its_codes_to_their_owner():
 )
 def test_codes_without_a_name_and_names_given_twice_are_refused(codes, names, message):
     with pytest.raises(DataError, match=message):
-        Names(np.array(codes), names)
+        DictionaryColumn(np.array(codes), names)
 
 
 def test_a_cell_that_is_no_name_is_refused_by_its_row():
     with pytest.raises(DataError, match="row 1 holds float"):
-        Names.from_strings(["a", np.nan])
+        DictionaryColumn.from_strings(["a", np.nan])

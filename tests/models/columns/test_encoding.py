@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.columns.cells import category_finder
-from models.columns.dictionary_column import Names
+from models.columns.dictionary_column import DictionaryColumn
 from models.columns.encoding import MAX_FAULTS, RowEncoder, encode_columns
 from models.columns.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
 from models.errors import DataError, RowError
@@ -243,7 +243,7 @@ def test_whole_columns_encode_to_the_bytes_of_their_rows(case, as_names):
             moments = ["NaT" if cell is None else utc(cell) for cell in cells]
             columns[column.name] = np.array(moments, dtype="datetime64[us]")
         else:
-            columns[column.name] = Names.from_strings(cells) if as_names else np.array(cells, dtype=object)
+            columns[column.name] = DictionaryColumn.from_strings(cells) if as_names else np.array(cells, dtype=object)
     matrix = encode_columns(schema, columns)
     assert matrix.dtype == np.float32
     assert matrix.flags.c_contiguous
@@ -679,12 +679,21 @@ BAD_COLUMNS = {
 }
 
 
-NAMED = {"n": GOOD["n"], "c": Names.from_strings(["x", "y"])}
+NAMED = {"n": GOOD["n"], "c": DictionaryColumn.from_strings(["x", "y"])}
 DATED = schema_of(date("d"), date("e", missing="mean"))
+DICTIONARY = DictionaryColumn.from_strings
 BAD_NAMES_AND_DATES = {
-    "unknown name": (TWO, NAMED | {"c": Names.from_strings(["x", "z"])}, "'c': row 1: \"z\" is not a category"),
-    "missing name": (TWO, NAMED | {"c": Names.from_strings(["x", None])}, "'c': row 1: the value is missing"),
-    "fewer names": (TWO, NAMED | {"c": Names.from_strings(["x"])}, r"'c' has shape \(1,\) where \(2,\)"),
+    "unknown name": (
+        TWO,
+        NAMED | {"c": DictionaryColumn.from_strings(["x", "z"])},
+        "'c': row 1: \"z\" is not a category",
+    ),
+    "missing name": (
+        TWO,
+        NAMED | {"c": DictionaryColumn.from_strings(["x", None])},
+        "'c': row 1: the value is missing",
+    ),
+    "fewer names": (TWO, NAMED | {"c": DictionaryColumn.from_strings(["x"])}, r"'c' has shape \(1,\) where \(2,\)"),
     "names for numbers": (TWO, NAMED | {"n": NAMED["c"]}, "'n' holds names, not numbers"),
     "names for dates": (DATED, {"d": NAMED["c"], "e": NAMED["c"]}, "'d' holds names, not dates"),
     "numbers for dates": (DATED, {"d": GOOD["n"], "e": GOOD["n"]}, "'d' holds float64, not dates"),
@@ -720,7 +729,7 @@ def test_names_cost_a_look_up_a_name_and_not_a_row(monkeypatch):
     names = tuple(f"name {i}" for i in range(50))
     codes = np.arange(100_000, dtype=np.int32) % 50
     schema = schema_of(categorical("c", *names[::-1], encoding="index"))
-    matrix = encode_columns(schema, {"c": Names(codes, names)})
+    matrix = encode_columns(schema, {"c": DictionaryColumn(codes, names)})
     np.testing.assert_array_equal(matrix[:, 0], 50 - codes)
     assert len(looked_up) == 51, "each name, and a missing one"
 

@@ -88,7 +88,7 @@ def test_the_folded_network_answers_as_the_module_does(given_inputs, output, lea
 def test_scale_and_periodic_linear_are_folded_into_the_first_linear():
     network = fuse(CONFIG, moved(CONFIG))
     assert [type(stage).__name__ for stage in network.stages] == [
-        "Expand", "Affine", "Activate", "Affine", "Activate", "Affine",
+        "InputStage", "Affine", "Activate", "Affine", "Activate", "Affine",
     ]  # fmt: skip
     first = network.stages[1]
     assert isinstance(first, Affine)

@@ -25,7 +25,7 @@ from service.batching.catalog import Catalog
 from service.batching.link import Loaded
 from service.errors import ModelUnavailable, NoWorker
 from service.metrics import ModelMetrics
-from service.served_ahead import served_versions
+from service.preloaded_versions import preloaded_versions
 
 SCHEMA = Schema(
     columns=(NumericColumn(name="x", mean=0.0, std=1.0, minimum=-1.0, maximum=1.0),),
@@ -284,7 +284,7 @@ def test_a_worker_loads_ahead_what_is_served_ahead(store: Store) -> None:
     store.set_alias("a", "prod", 2)
     spoil(store.publish("b", checkpoint()).path)
     store.version("b", 1).path.write_bytes(b"not a checkpoint")
-    assert [(version.name, version.version) for version in served_versions(store)] == [("a", 2), ("a", 4)]
+    assert [(version.name, version.version) for version in preloaded_versions(store)] == [("a", 2), ("a", 4)]
 
 
 def test_a_request_that_comes_before_the_first_look_waits_for_it(store: Store, catalog: Catalog) -> None:

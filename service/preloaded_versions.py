@@ -27,7 +27,7 @@ class VersionToLoad:
     digest: str
 
 
-def served_versions(store: Store) -> Iterator[VersionToLoad]:
+def preloaded_versions(store: Store) -> Iterator[VersionToLoad]:
     """What a worker loads before it says that it is ready: each model's default, newest and aliased versions."""
     try:
         entries = store.entries()
@@ -35,7 +35,7 @@ def served_versions(store: Store) -> Iterator[VersionToLoad]:
         log.error("store not read", reason=str(error))
         return
     for entry in entries:
-        first = (next(candidates, None) for _, candidates in ids_served_ahead(entry))
+        first = (next(candidates, None) for _, candidates in preloaded_ids(entry))
         for version in sorted({version for version in first if version is not None}):
             try:
                 digest: Any = store.version(entry.name, version).read_header()["digest"]
@@ -45,7 +45,7 @@ def served_versions(store: Store) -> Iterator[VersionToLoad]:
             yield VersionToLoad(entry.name, version, digest)
 
 
-def ids_served_ahead(entry: StoreEntry) -> Iterator[tuple[str, Iterator[int]]]:
+def preloaded_ids(entry: StoreEntry) -> Iterator[tuple[str, Iterator[int]]]:
     """Ids of one model that are served ahead, each with the versions that may answer to it, best first.
 
     The newest stands back for the one before it where it cannot be loaded; an alias means its one version.

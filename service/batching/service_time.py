@@ -15,7 +15,7 @@ _BATCH_SECONDS = 0.05  # a batch should take no longer, so that others get their
 _LEAST_BATCH_ROWS = 64
 
 
-class Pace:
+class ServiceTimeEstimate:
     """Measured seconds a row.
 
     Attributes:
