@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _new_key(name: str, scopes: str) -> int:
-    from service.http.access import AccessError, new_key
+    from service.access import AccessError, new_key
 
     try:
         secret, line = new_key(name, scopes)

@@ -22,11 +22,13 @@ from litserve.connector import check_cuda_with_nvidia_smi
 from litserve.utils import WorkerSetupStatus
 
 from models.store import Store
+from service.api_process import ApiProcess
 from service.certificate import Certificate, CertificateError
 from service.drain import HURRY_SIGNAL, Drain
 from service.environment import service_links
-from service.http.front_door import FrontDoor
+from service.http.asgi import AsgiApplication, Routes
 from service.http.protocol import HttpProtocol
+from service.http.routes.predict import predict_routes
 from service.listeners import ListenError, Listeners, is_loopback
 from service.log_pipe import LogPipe
 from service.logs import configure_logs, get_logger, report_the_unexpected
@@ -51,7 +53,7 @@ class StoppedWhileStarting(Exception):
 
 
 class Server(litserve.LitServer):
-    """LitServe's server with Axon's front door, and an eye on the API processes, which LitServe has not."""
+    """LitServe's server with Axon's ASGI application, and an eye on the API processes, which LitServe has not."""
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Server(litserve.LitServer):
         signals: StopSignals,
         certificate: Certificate | None,
         api: type[PredictAPI] = PredictAPI,
+        routes: Routes = predict_routes,
     ) -> None:
         device = _resolve_device(settings.device)
         super().__init__(
@@ -77,7 +80,8 @@ class Server(litserve.LitServer):
         self._log_pipe = log_pipe
         self.listeners = listeners
         workers = len(self.devices) * settings.workers
-        self.app = FrontDoor(settings, runtime_dir, workers, listeners, certificate)
+        process = ApiProcess(settings, runtime_dir, workers)
+        self.app = AsgiApplication(process, listeners, certificate, routes)
         self.monitor_internal = _MONITOR_SECONDS
         self.uvicorn_graceful_timeout = settings.shutdown_seconds
         self.exit_code = 0
@@ -214,12 +218,13 @@ class Server(litserve.LitServer):
         Drain(self._api_processes, self.listeners, self.settings, self._hurry).run()
 
 
-def serve(settings: Settings, api: type[PredictAPI] = PredictAPI) -> int:
+def serve(settings: Settings, api: type[PredictAPI] = PredictAPI, routes: Routes = predict_routes) -> int:
     """Serves a store; returns the exit code. Stop signals are ignored in this process from then on.
 
     Args:
         settings: all of them.
-        api: what runs the models in the workers.
+        api: class that runs the models in the workers.
+        routes: function that returns the routes of predictions.
     """
     signals = StopSignals()
     signals.take()
@@ -245,7 +250,7 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI) -> int:
             report_the_unexpected()
             _note_what_may_surprise(settings)
             _allow_files(settings.max_connections + _FILES_BESIDE_CONNECTIONS)
-            return Server(settings, runtime_dir, log_pipe, listeners, signals, certificate, api).serve()
+            return Server(settings, runtime_dir, log_pipe, listeners, signals, certificate, api, routes).serve()
     finally:
         ignore_stop_signals()
         os.close(lock)

@@ -11,7 +11,7 @@ from litserve.connector import check_cuda_with_nvidia_smi
 
 from models.errors import AxonError, ModelNotFound
 from models.store import Store
-from service.http.access import Access, AccessError
+from service.access import Access, AccessError
 from service.metrics import RESERVED_BYTES
 from service.settings import Settings
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from http import HTTPStatus
 
-from service.errors import Problem
+from service.errors import UnsupportedBody
 from service.http.inflater import CODINGS
 from service.http.request_head import list_items
 
@@ -29,7 +28,7 @@ def is_csv(content_type: bytes) -> bool:
         content_type: header's value; several lines are joined by a line feed.
 
     Raises:
-        Problem: 415 `unsupported-media-type` for another type, or another charset than UTF-8.
+        UnsupportedBody: another type, or another charset than UTF-8.
     """
     if content_type in json_types:
         return False
@@ -55,7 +54,7 @@ def body_coding(content_encoding: bytes) -> str | None:
         content_encoding: header's value; several lines are joined by a line feed.
 
     Raises:
-        Problem: 415 `unsupported-media-type` for a coding that the server does not read, or for more than one.
+        UnsupportedBody: a coding that the server does not read, or for more than one.
     """
     names = [name.decode("latin-1") for name in list_items(content_encoding) if name != b"identity"]
     if not names:
@@ -79,5 +78,5 @@ def _media_type(text: str) -> str:
     return found[0]
 
 
-def _unsupported(detail: str, headers: dict[str, str]) -> Problem:
-    return Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail, headers=headers)
+def _unsupported(detail: str, headers: dict[str, str]) -> UnsupportedBody:
+    return UnsupportedBody(detail, headers)

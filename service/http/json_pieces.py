@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from service.http.step_queue import StepQueue
+from service.step_queue import StepQueue
 
 _PIECE_VALUES = 256  # values that are written at once: about 10 µs
 _PIECE_BYTES = 4096

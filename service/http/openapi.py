@@ -10,8 +10,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.errors import MEDIA_TYPE
 from service.http.problem_examples import problem_examples
+from service.http.problems import MEDIA_TYPE
 from service.http.schemas import ProblemDocument
 
 Responses = dict[int | str, dict[str, Any]]

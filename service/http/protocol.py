@@ -12,20 +12,21 @@ bodies together, and the time that each of these may take.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.errors import Problem
 from service.http.client_progress import ClientProgress
 from service.http.compression import VARY
 from service.http.connection_problems import bad_request, head_too_large, too_many_connections, too_slow, written
 from service.http.connection_watch import ConnectionWatch, Phase
-from service.http.exchange import Content, DirectEndpoint, Exchange, Headers
+from service.http.direct_routes import DirectRoutes
+from service.http.exchange import NO_PARAMETERS, Content, Exchange, Headers
 from service.http.inflated_exchange import exchange_for_coded
-from service.http.request_head import Fields, head_fault, is_probe, joined_fields, known_hosts, plain_path, query_of
+from service.http.problems import Problem
+from service.http.request_head import Fields, head_fault, is_probe, joined_fields, known_hosts
 from service.http.response_headers import NOSNIFF
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -43,7 +44,7 @@ class _Refused(Exception):
 class Application(Protocol):
     """What the protocol asks of the ASGI application that uvicorn hands it."""
 
-    direct: Mapping[tuple[bytes, bytes], DirectEndpoint]  # by method and path
+    direct: DirectRoutes
     watch: ConnectionWatch
 
 
@@ -224,22 +225,22 @@ class HttpProtocol(HttpToolsProtocol):
         if b"expect" in fields and self.parser.get_http_version() == "1.1":
             self.expect_100_continue = fields[b"expect"].lower() == b"100-continue"
         method = self.parser.get_method()
-        query = b""
-        endpoint = self._direct.get((method, self.url))
+        query, parameters = b"", NO_PARAMETERS
+        endpoint = self._direct.exact.get((method, self.url))
         if endpoint is None:
-            endpoint = self._direct.get((method, plain_path(self.url)))
-            query = query_of(self.url)
-        if endpoint is None:
-            self._begin_asgi()
-            return
+            found = self._direct.find(method, self.url)
+            if found is None:
+                self._begin_asgi()
+                return
+            endpoint, query, parameters = found
         # The parser keeps a connection alive by itself with 1.1 alone.
         keep_alive = not self._draining and self.parser.should_keep_alive()
         if keep_alive and b"connection" in fields:
             keep_alive = self.parser.get_http_version() == "1.1"
         new = exchange_for_coded if b"content-encoding" in fields else Exchange
         exchange = self._exchange = new(self, endpoint, self.headers, fields, keep_alive)
-        if query:
-            exchange.query = query
+        if query or parameters:
+            exchange.query, exchange.parameters = query, parameters
         busy = (self.cycle is not None and not self.cycle.response_complete) or self.pipeline
         self.cycle = exchange  # type: ignore[assignment]
         self._unanswered.add(exchange)

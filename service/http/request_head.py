@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from service.errors import Problem
+from service.http.problems import Problem
 
 Fields = Mapping[bytes, bytes]
 
@@ -44,11 +44,6 @@ def list_items(value: bytes) -> list[bytes]:
 def plain_path(url: bytes) -> bytes:
     """Returns the path of a request target that has a query, a host or escapes in it."""
     return unquote_to_bytes(httptools.parse_url(url).path)
-
-
-def query_of(url: bytes) -> bytes:
-    """Returns the query of a request target, empty where there is none."""
-    return httptools.parse_url(url).query or b""
 
 
 def is_probe(method: bytes, url: bytes, root_path: bytes) -> bool:

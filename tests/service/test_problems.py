@@ -10,17 +10,23 @@ import pytest
 
 from models.errors import CheckpointError, Fault, InvalidName, ModelNotFound, RowError, StoreError
 from service.errors import (
+    BodiesCongested,
     ClientGone,
     DeadlineExceeded,
+    Forbidden,
+    InvalidRequest,
     ModelFault,
     ModelUnavailable,
     NoWorker,
-    Problem,
     QueueFull,
-    invalid_request,
-    problem_of,
-    too_large,
+    ReadingCongested,
+    RepeatedKey,
+    ServiceError,
+    TooLarge,
+    Unauthenticated,
+    UnsupportedBody,
 )
+from service.http.problems import Problem, problem_of
 from service.http.schemas import ProblemDocument
 
 
@@ -39,8 +45,15 @@ from service.http.schemas import ProblemDocument
         (ModelFault("NaN"), 500, "model-fault"),
         (CheckpointError("/secret/path", "is odd"), 500, "internal"),
         (ZeroDivisionError("at /secret/path"), 500, "internal"),
-        (invalid_request("bad body"), 422, "invalid-request"),
-        (too_large("vast"), 413, "too-large"),
+        (InvalidRequest("bad body"), 422, "invalid-request"),
+        (TooLarge("vast"), 413, "too-large"),
+        (UnsupportedBody("odd", {"Accept": "application/json"}), 415, "unsupported-media-type"),
+        (RepeatedKey(), 400, "bad-request"),
+        (Unauthenticated(), 401, "unauthenticated"),
+        (Unauthenticated(has_key=True), 401, "unauthenticated"),
+        (Forbidden("read"), 403, "forbidden"),
+        (ReadingCongested(retry_after=2), 429, "queue-full"),
+        (BodiesCongested(), 503, "unavailable"),
     ],
 )
 def test_errors_become_problem_documents(error: Exception, status: int, code: str) -> None:
@@ -51,6 +64,18 @@ def test_errors_become_problem_documents(error: Exception, status: int, code: st
     assert document["type"] == f"urn:axon:problem:{code}"
     assert "secret" not in document["detail"]
     assert ("Retry-After" in problem.headers) == (status in (429, 503))
+
+
+def test_every_error_of_the_service_has_a_place_in_the_table() -> None:
+    kinds, leaves = [ServiceError], []
+    while kinds:
+        kind = kinds.pop()
+        below = [one for one in kind.__subclasses__() if one.__module__ == "service.errors"]
+        kinds += below
+        leaves += [] if below else [kind]
+    unforeseen = [kind.__name__ for kind in leaves if problem_of(kind.__new__(kind)).code == "internal"]
+    assert len(leaves) > 12
+    assert not unforeseen
 
 
 def test_each_fault_is_told_with_its_row_and_column() -> None:
@@ -68,7 +93,7 @@ def test_a_problem_passes_through_context_managers() -> None:
     def passing_on() -> Iterator[None]:
         yield
 
-    problem = too_large("vast")
+    problem = problem_of(TooLarge("vast"))
     with pytest.raises(Problem) as caught, passing_on():
         raise problem
     assert caught.value is problem

@@ -13,6 +13,7 @@ import numpy as np
 from service.batching.batch import Batch
 from service.batching.batcher import Batcher
 from service.batching.link import WorkerPool
+from service.batching.ticket import Ticket
 from service.errors import QueueFull
 from service.stream.frames import AnswerFrame
 
@@ -22,10 +23,8 @@ SERVED: Any = SimpleNamespace(key=KEY, name="double", metrics=METRICS)
 ROWS = 64
 
 
-class Silent:
-    """A waiter whom nobody asks."""
-
-    disconnected = False
+class Silent(Ticket):
+    """A request whose answer nobody reads."""
 
     def answered(self, answer: object, start: int) -> None:
         """Takes the answer."""
@@ -51,13 +50,14 @@ def refuses_after_one_batch(folder: Path, *, worker_seconds: float, unread_secon
     async def run() -> bool:
         pool = WorkerPool([folder / "worker.sock"], lambda: None)
         batcher = Batcher(pool, max_batch_rows=4096, max_queue_rows=100_000, on_resent=lambda: None)
-        first = batcher.submit(SERVED, bytes(4 * ROWS), ROWS, 100.0, Silent())
+        first = Silent()
+        batcher.submit(first, SERVED, bytes(4 * ROWS), ROWS, 100.0)
         batch = Batch(batcher, KEY, [(first, 0, ROWS)])
         batch.encode(1)
         sent = time.monotonic()
         time.sleep(unread_seconds)
         batch.answered(answer(sent + worker_seconds))
-        batcher.submit(SERVED, bytes(4 * 500), 500, 100.0, Silent())
+        batcher.submit(Silent(), SERVED, bytes(4 * 500), 500, 100.0)
         try:
             batcher.admit(SERVED, 1000, 0.1)
         except QueueFull:

@@ -196,7 +196,7 @@ def submit(
 ) -> Coroutine[Any, Any, list[float]]:
     data = np.float32(values).tobytes()
     waiter = Awaited(disconnected=gone)
-    batcher.submit(Served(), data, len(values), timeout, waiter)  # type: ignore[arg-type]
+    batcher.submit(waiter, Served(), data, len(values), timeout)  # type: ignore[arg-type]
     return waiter.values(len(values))
 
 

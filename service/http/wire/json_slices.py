@@ -18,8 +18,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service.errors import Problem, invalid_request
-from service.http.bulk_json import HINT_BYTES, NumberReader
+from service.errors import InvalidRequest
+from service.http.wire.bulk_json import HINT_BYTES, NumberReader
 
 SLICE_BYTES = 128 * 1024
 _LONGEST_ROW_SLICE = 2 * SLICE_BYTES  # a row that does not end within it is read some cells at a time
@@ -98,7 +98,7 @@ class SlicedRequest:
         """Gives the rows in their order; None where time was spent on something else.
 
         Raises:
-            Problem: the body is not JSON, or holds a value that is too long.
+            InvalidRequest: the body is not JSON, or holds a value that is too long.
             RequestShape: the body is JSON and no prediction request.
             RowTooWide: a row has more cells than it may.
         """
@@ -114,7 +114,7 @@ class SlicedRequest:
             self._expect(b":")
             yield from self._skip_space()
             if key in keys:
-                raise invalid_request(f"The body is not a prediction request: {key!r} stands twice.")
+                raise InvalidRequest(f"The body is not a prediction request: {key!r} stands twice.")
             keys.add(key)
             if key == "instances":
                 yield from self._rows()
@@ -284,7 +284,7 @@ class SlicedRequest:
         found = _STRING.match(self._body[self.at : self.at + _LONGEST_KEY])
         if found is None:
             if self._byte() == b'"' and self._end - self.at > _LONGEST_KEY:
-                raise invalid_request(f"The body is not a prediction request: {what} has over {_LONGEST_KEY:,} bytes.")
+                raise InvalidRequest(f"The body is not a prediction request: {what} has over {_LONGEST_KEY:,} bytes.")
             raise self._not_json("a text is expected")
         try:
             text: str = orjson.loads(found[0])
@@ -311,9 +311,9 @@ class SlicedRequest:
             raise self._not_json("unexpected end" if at_end else f"{mark.decode()!r} is expected")
         self.at += 1
 
-    def _too_long(self) -> Problem:
+    def _too_long(self) -> InvalidRequest:
         detail = f"Row {self._row}: a value of more than {_LONGEST_VALUE:,} bytes begins at byte {self.at}."
-        return invalid_request(detail)
+        return InvalidRequest(detail)
 
-    def _not_json(self, reason: str, at: int | None = None) -> Problem:
-        return invalid_request(f"The body is not JSON: {reason} at byte {self.at if at is None else at}.")
+    def _not_json(self, reason: str, at: int | None = None) -> InvalidRequest:
+        return InvalidRequest(f"The body is not JSON: {reason} at byte {self.at if at is None else at}.")

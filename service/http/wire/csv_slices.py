@@ -17,7 +17,7 @@ from models.columns.cells import listed, shown
 from models.columns.column import NumericColumn
 from models.columns.encoding import RowEncoder
 from models.errors import Fault, RowError
-from service.errors import Problem, invalid_request
+from service.errors import InvalidRequest
 
 _Body = bytes | bytearray
 
@@ -64,7 +64,7 @@ class CsvRequest:
         """Gives the rows in their order; None where time was spent on something else.
 
         Raises:
-            Problem: the body is not CSV, or lacks columns of the model.
+            InvalidRequest: the body is not CSV, or lacks columns of the model.
             RowError: rows that have another number of cells than the first line.
         """
         delimiter, names = yield from self._header()
@@ -89,7 +89,7 @@ class CsvRequest:
             yield self._taken(rows, places)
             self._row += len(rows)
         if not self._row:
-            raise invalid_request("The body has a line with the columns' names, and no rows.")
+            raise InvalidRequest("The body has a line with the columns' names, and no rows.")
 
     def _header(self) -> Generator[None, None, tuple[str, list[str]]]:
         """Returns the delimiter and the names of the columns, of the first line that holds anything."""
@@ -113,9 +113,9 @@ class CsvRequest:
         for place, name in enumerate(names):
             column = self._encoder.find_name(name)
             if column is not None and found.setdefault(column, place) != place:
-                raise invalid_request(f"Column {column!r} stands twice in the first line.")
+                raise InvalidRequest(f"Column {column!r} stands twice in the first line.")
         if missing := [name for name in wanted if name not in found]:
-            raise invalid_request(
+            raise InvalidRequest(
                 f"The first line has to name the columns of the model, and lacks {listed(missing)}; "
                 f"it is read as {listed(names)}."
             )
@@ -167,8 +167,8 @@ class CsvRequest:
         count = "1 cell" if cells == 1 else f"{cells} cells"
         return RowError([Fault(row, None, f"line {self._line} has {count} where the first line has {wanted}")])
 
-    def _not_csv(self, reason: str) -> Problem:
-        return invalid_request(f"The body is not CSV: line {max(self._line, 1)}: {reason}.")
+    def _not_csv(self, reason: str) -> InvalidRequest:
+        return InvalidRequest(f"The body is not CSV: line {max(self._line, 1)}: {reason}.")
 
 
 def _doubt(cell: str) -> str:
