@@ -56,9 +56,9 @@ class GatedEcho(Echo):
         super().begin(exchange)
         size = int(exchange.fields[b"content-length"])
         if size > 10:
-            self.entries.append(
-                self.gate.enter(exchange, size, self.seconds, lambda: exchange.refuse(ReadingCongested(retry_after=1)))
-            )
+            expired = partial(exchange.refuse, ReadingCongested(retry_after=1))
+            expired = partial(exchange.refuse, ReadingCongested(retry_after=1))
+            self.entries.append(self.gate.enter(exchange, size, self.seconds, expired))
 
     def handle(self, exchange: Exchange) -> None:
         exchange.respond(200, b"text/plain", exchange.body)
