@@ -29,9 +29,8 @@ class PlainTextWriter(AnswerWriter):
         """Writes the answer to one request."""
         labels = self._served.labels
         assert labels is not None
-        lines = []
-        for row in answer.matrix[start : start + rows]:
-            lines.append(f"{labels[row.argmax()]} {' '.join(f'{value:.6f}' for value in row)}\n")
+        some = answer.matrix[start : start + rows]
+        lines = [f"{labels[row.argmax()]} {' '.join(f'{value:.6f}' for value in row)}\n" for row in some]
         return "".join(lines).encode()
 
 
