@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.http.answer_heads import AnswerHeads
 from service.http.client_progress import ClientProgress
-from service.http.compression import VARY
 from service.http.connection_problems import bad_request, head_too_large, too_many_connections, too_slow, written
 from service.http.connection_watch import ConnectionWatch, Phase
 from service.http.direct_routes import DirectRoutes
@@ -27,7 +27,6 @@ from service.http.exchange import NO_PARAMETERS, Content, Exchange, Headers
 from service.http.inflated_exchange import exchange_for_coded
 from service.http.problems import Problem
 from service.http.request_head import Fields, head_fault, is_probe, joined_fields, known_hosts
-from service.http.response_headers import NOSNIFF
 
 MAX_HEAD_BYTES = 64 * 1024
 _FAIR_READ_BYTES = 64 * 1024
@@ -69,8 +68,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._exchange: Exchange | None = None  # the direct request that is being read
         self._unanswered: set[Exchange] = set()
         self._head_bytes = 0
-        self._date_headers: list[tuple[bytes, bytes]] = []
-        self._default_headers = b""
+        self._heads = AnswerHeads()
         self._reads_next = False  # the next exchange of the pipeline is scheduled
         self._draining = self.watch.draining
         self._held_since = 0.0  # while reading is held, by the watch's clock
@@ -316,27 +314,17 @@ class HttpProtocol(HttpToolsProtocol):
         transport = self.transport
         if transport.is_closing():
             return
-        if self.server_state.default_headers is not self._date_headers:
-            self._date_headers = self.server_state.default_headers
-            self._default_headers = b"".join(b"%b: %b\r\n" % header for header in (*self._date_headers, NOSNIFF, VARY))
-        parts: list[bytes | bytearray] = [
-            STATUS_LINE[status],
-            self._default_headers,
-            b"content-type: ",
-            content_type,
-            b"\r\nx-request-id: ",
-            exchange.request_id,
-            b"\r\ncontent-length: %d\r\n" % (sum(map(len, body)) if isinstance(body, tuple) else len(body)),
-        ]
-        parts += [b"%b: %b\r\n" % header for header in headers]
-        parts.append(b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n")
+        length = sum(map(len, body)) if isinstance(body, tuple) else len(body)
+        default = self.server_state.default_headers
+        keep_alive = exchange.keep_alive
+        parts = self._heads.head(default, status, content_type, exchange.request_id, length, headers, keep_alive)
         if isinstance(body, tuple):  # not copied: putting tens of megabytes together takes as many milliseconds
             transport.writelines([b"".join(parts), *body])
         else:
             parts.append(body)
             transport.write(b"".join(parts))
         self.server_state.total_requests += 1
-        if not exchange.keep_alive:
+        if not keep_alive:
             self._close(drained=exchange.complete)
         elif self.pipeline:
             self._reads_next = True
