@@ -27,7 +27,7 @@ from training.reporting.files import write_report
 from training.reporting.served import compare_with_served
 from training.search.population.plot import draw_population
 from training.search.population.result import PopulationResult
-from training.search.population.tables import sentences, standings_table
+from training.search.population.tables import final_ranking_table, sentences
 from training.search.trials.folder import StudyFolder
 from training.sources import read_table
 from training.task_change import with_task_change
@@ -140,7 +140,7 @@ def _report(errors: Console, result: PopulationResult, published: ModelVersion) 
 
 
 def _tell(result: PopulationResult, path: Path) -> None:
-    print_table(standings_table(result))
+    print_table(final_ranking_table(result))
     if result.model.threads is not None:
         print(result.model.threads)
     for sentence in sentences(result):

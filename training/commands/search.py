@@ -45,8 +45,7 @@ from training.search.trials.plots import draw_search
 from training.search.trials.result import SearchResult
 from training.search.trials.run import search_table
 from training.search.trials.search_page import search_page
-from training.search.trials.session import Listener
-from training.search.trials.session import Standing as Progress
+from training.search.trials.session import Listener, Progress
 from training.search.trials.strategies import Pruner, Sampler
 from training.search.trials.tables import importance_table, ranking_table, sentences
 from training.search.trials.trial import Metric, choose_metric
@@ -233,10 +232,10 @@ def _tell_stopping(errors: Console) -> None:
 def _marking(listener: Listener, stop: StopRequest) -> Listener:
     """A listener that also tells the stop request from when on there is something to keep."""
 
-    def on_start(standing: Progress) -> None:
-        if standing.best is not None:  # of an earlier search that this one goes on from
+    def on_start(progress: Progress) -> None:
+        if progress.best is not None:  # of an earlier search that this one goes on from
             stop.has_result()
-        listener.on_start(standing)
+        listener.on_start(progress)
 
     def on_epoch(number: int, epoch: Epoch) -> None:
         stop.has_result()

@@ -128,7 +128,7 @@ class SearchSpace:
         if not self.parameters:
             raise ConfigError("the search space is empty: name what is to vary (--vary NAME=LOW..HIGH).")
         for name in self.parameters:
-            check_name(name)
+            check_field_name(name)
 
     def nearest(self, config: TrainConfig) -> dict[str, Any]:
         """A config's values of what varies, each moved into the space where it lies outside."""
@@ -153,7 +153,7 @@ class SearchSpace:
         return {name: parameter.to_json() for name, parameter in self.parameters.items()}
 
 
-def check_name(name: str) -> None:
+def check_field_name(name: str) -> None:
     """Refuses what cannot vary.
 
     Raises:

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 
 from models.errors import ConfigError
 from training.config import TrainConfig
-from training.search.space import Choices, FloatRange, IntRange, Parameter, check_name
+from training.search.space import Choices, FloatRange, IntRange, Parameter, check_field_name
 
 _FORMS = "write NAME=LOW..HIGH, NAME=LOW..HIGH:log or NAME=A|B|C"
 
@@ -52,7 +52,7 @@ def _of_value(name: str, value: Any) -> Parameter:
     if isinstance(value, str):
         return _read_parameter(name, value)
     if isinstance(value, list):
-        check_name(name)
+        check_field_name(name)
         return Choices(values=tuple(value))
     if isinstance(value, Mapping):
         if set(value) == {"choices"} and isinstance(value["choices"], list):
@@ -63,7 +63,7 @@ def _of_value(name: str, value: Any) -> Parameter:
 
 
 def _read_parameter(name: str, text: str) -> Parameter:
-    check_name(name)
+    check_field_name(name)
     if ".." not in text:
         return Choices(values=tuple(_read(name, part.strip()) for part in text.split("|")))
     ends, _, how = text.partition(":")

@@ -67,7 +67,7 @@ class Generation:
     population: Population
 
 
-def drawn(members: int, *, dropout: float, generator: np.random.Generator) -> Population:
+def initial_population(members: int, *, dropout: float, generator: np.random.Generator) -> Population:
     """A first population: the recipe's own hyperparameters, and others around them, evenly spread by their logarithm.
 
     Args:
@@ -87,7 +87,7 @@ def drawn(members: int, *, dropout: float, generator: np.random.Generator) -> Po
     return Population(rates=rates, dropouts=dropouts)
 
 
-def order(figures: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.int64]:
+def rank_members(figures: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.int64]:
     """(members,) the members, the best first: least figure, then least loss, then first; without a finite loss, last.
 
     Args:
@@ -114,7 +114,7 @@ def next_generation(
         losses: (members,); one that is not finite makes its member one of the worst. One at least is.
         generator: of all chance.
     """
-    ranking = order(figures, losses)
+    ranking = rank_members(figures, losses)
     sound = [int(member) for member in ranking if math.isfinite(losses[member])]
     quarter = max(len(population) // _SHARE, 1)
     best = sound[:quarter]

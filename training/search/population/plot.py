@@ -53,8 +53,8 @@ def _draw(result: PopulationResult, ax: Axes, values: NDArray[np.float64]) -> No
     epochs = np.arange(1, run.epochs + 1)
     for member in range(run.members):
         ax.plot(epochs, values[:, member], color=BLUE, **_THIN, label="a member" if member == 0 else None)
-    _crosses(ax, [(takeover.epoch, takeover.member) for takeover in run.takeovers], values)
-    line = run.line()
+    _crosses(ax, [(exploit.epoch, exploit.member) for exploit in run.exploits], values)
+    line = run.lineage()
     ax.plot(epochs[: len(line)], values[np.arange(len(line)), line], color=ORANGE, label="the winner's line", zorder=3)
 
 

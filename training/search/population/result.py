@@ -19,7 +19,7 @@ Ended = Literal["epochs", "patience", "time", "asked", "diverged"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Takeover:
+class Exploit:
     """A member that was replaced.
 
     Attributes:
@@ -55,7 +55,7 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
+class RankedMember:
     """A member at the end.
 
     Attributes:
@@ -83,7 +83,7 @@ class PopulationRun:
         learning_rates: (epochs, members) at their highest, as each epoch was trained with.
         dropouts: (epochs, members) likewise.
         ranking: (members,) after the last epoch, the best first.
-        takeovers: in order.
+        exploits: in order.
         best_epoch: from 1, after which the winner was as it is kept.
         best_member: whose place the winner was in.
         tensors: the winner's.
@@ -95,7 +95,7 @@ class PopulationRun:
     learning_rates: NDArray[np.float64]
     dropouts: NDArray[np.float64]
     ranking: tuple[int, ...]
-    takeovers: tuple[Takeover, ...]
+    exploits: tuple[Exploit, ...]
     best_epoch: int
     best_member: int
     tensors: Mapping[str, NDArray[np.float32]]
@@ -116,9 +116,9 @@ class PopulationRun:
         """The winner's figure."""
         return float(self.values[self.best_epoch - 1, self.best_member])
 
-    def line(self) -> list[int]:
+    def lineage(self) -> list[int]:
         """In whose place the winner, or whom it goes back to, was in each epoch up to its best."""
-        parents = {(takeover.epoch, takeover.member): takeover.parent for takeover in self.takeovers}
+        parents = {(exploit.epoch, exploit.member): exploit.parent for exploit in self.exploits}
         places = [self.best_member]
         for epoch in range(self.best_epoch - 1, 0, -1):
             places.append(parents.get((epoch, places[-1]), places[-1]))
@@ -127,7 +127,7 @@ class PopulationRun:
     def stages(self) -> list[Stage]:
         """The winner's hyperparameters over time."""
         stages: list[Stage] = []
-        for row, member in enumerate(self.line()):
+        for row, member in enumerate(self.lineage()):
             rate, dropout = float(self.learning_rates[row, member]), float(self.dropouts[row, member])
             if not stages or (stages[-1].learning_rate, stages[-1].dropout) != (rate, dropout):
                 stages.append(Stage(epoch=row + 1, member=member, learning_rate=rate, dropout=dropout))
@@ -138,19 +138,19 @@ class PopulationRun:
         rows = np.arange(self.best_epoch)
         most = float(np.finfo(np.float32).max)  # an overflow that was outlived; a checkpoint's header has no infinity
         return {
-            name: np.nan_to_num(values[rows, self.line()], nan=most, posinf=most).tolist()
+            name: np.nan_to_num(values[rows, self.lineage()], nan=most, posinf=most).tolist()
             for name, values in self.measures.items()
         }
 
-    def standings(self) -> list[Standing]:
+    def final_ranking(self) -> list[RankedMember]:
         """The members after the last epoch, the best first."""
         return [
-            Standing(
+            RankedMember(
                 member=member,
                 value=float(self.values[-1, member]) if math.isfinite(self.values[-1, member]) else None,
                 learning_rate=float(self.learning_rates[-1, member]),
                 dropout=float(self.dropouts[-1, member]),
-                replaced=tuple(takeover.epoch for takeover in self.takeovers if takeover.member == member),
+                replaced=tuple(exploit.epoch for exploit in self.exploits if exploit.member == member),
             )
             for member in self.ranking
         ]
@@ -210,7 +210,7 @@ class PopulationResult:
                 "stages": [asdict(stage) for stage in run.stages()],
             },
             "metrics": self.model.metrics,
-            "ranking": [asdict(standing) for standing in run.standings()],
-            "takeovers": [asdict(takeover) for takeover in run.takeovers],
+            "ranking": [asdict(member) for member in run.final_ranking()],
+            "takeovers": [asdict(exploit) for exploit in run.exploits],
             "notes": list(self.model.notes),
         }

@@ -22,8 +22,8 @@ from training.engines.trainer import MemberRates, Trainer
 from training.errors import TrainingError
 from training.fit import fitted_model, thread_choice
 from training.prepared_rows import PreparedRows, prepare
-from training.search.population.members import Population, drawn, next_generation, order
-from training.search.population.result import Ended, PopulationResult, PopulationRun, Takeover
+from training.search.population.members import Population, initial_population, next_generation, rank_members
+from training.search.population.result import Ended, Exploit, PopulationResult, PopulationRun
 from training.search.trials.trial import Metric, choose_metric
 from training.threads import limited_threads
 
@@ -36,7 +36,7 @@ def search_population(
     config: TrainConfig | None = None,
     *,
     members: int = 16,
-    first: Population | None = None,
+    initial: Population | None = None,
     every: int | None = None,
     metric: str | None = None,
     timeout: float | None = None,
@@ -55,7 +55,7 @@ def search_population(
         table: the data.
         config: the recipe, whose learning rate and dropout the first population lies around.
         members: how many.
-        first: the first population, in place of one that is drawn.
+        initial: the first population, in place of one that is drawn.
         every: epochs from one selection to the next; a tenth of the run if None.
         metric: `log_loss`, `accuracy` or `rmse`; log loss or RMSE if None.
         timeout: seconds, after which the best so far is kept.
@@ -79,16 +79,16 @@ def search_population(
     if chosen == "r2":
         raise ConfigError("a population is not ranked by r2: rmse ranks its members alike.")
     generator = np.random.default_rng([config.seed, _STREAM])
-    first = first or drawn(members, dropout=config.dropout, generator=generator)
+    initial = initial or initial_population(members, dropout=config.dropout, generator=generator)
     rows = prepare(table, config)
-    side_by_side = replace(rows, architecture=replace(rows.architecture, members=len(first)))
+    side_by_side = replace(rows, architecture=replace(rows.architecture, members=len(initial)))
     choice = thread_choice(side_by_side, config, device=choose_device(device), asked=threads)
     with limited_threads(choice.number):
         run = train_population(
             config,
             rows.architecture,
             rows.matrices(),
-            first=first,
+            initial=initial,
             every=every,
             metric=chosen,
             spread=rows.schema.target.std if isinstance(rows.schema.target, NumericTarget) else 1.0,
@@ -117,7 +117,7 @@ def train_population(
     architecture: MLPConfig,
     data: Matrices,
     *,
-    first: Population,
+    initial: Population,
     every: int,
     metric: Metric,
     spread: float = 1.0,
@@ -133,7 +133,7 @@ def train_population(
         config: how to train; the schedule is over the whole run, whoever takes over.
         architecture: of one member.
         data: rows and targets.
-        first: hyperparameters to begin with.
+        initial: hyperparameters to begin with.
         every: epochs from one selection to the next; there is none after the last epoch.
         metric: what members are ranked by.
         spread: of a regression's target, by which RMSE is scaled back.
@@ -146,12 +146,12 @@ def train_population(
     Raises:
         TrainingError: every member diverged before there was anything to keep.
     """
-    count, has_classes = len(first), architecture.output != "linear"
+    count, has_classes = len(initial), architecture.output != "linear"
     # There are dropout layers where any member drops.
-    several = replace(architecture, members=count, dropout=float(first.dropouts.max()))
-    rates = MemberRates(learning_rates=first.rates, dropouts=first.dropouts)
+    several = replace(architecture, members=count, dropout=float(initial.dropouts.max()))
+    rates = MemberRates(learning_rates=initial.rates, dropouts=initial.dropouts)
     trainer = Trainer(config, several, data, device=torch.device(choose_device(device)), rates=rates)
-    log, best, population = _Log(), _Best(), first
+    log, best, population = _Log(), _Best(), initial
     ended: Ended = "epochs"
     for epoch in range(1, config.epochs + 1):
         train_loss = trainer.epoch()
@@ -165,7 +165,7 @@ def train_population(
             **({"validation_error": errors} if has_classes else {}),
         }
         log.add(values, measures, config.learning_rate * population.rates, population.dropouts)
-        leader = int(order(figures, losses)[0])
+        leader = int(rank_members(figures, losses)[0])
         is_best = best.take(epoch, leader, (float(figures[leader]), float(losses[leader])))
         if is_best:
             best.tensors = trainer.network.tensors(leader)
@@ -188,11 +188,11 @@ def train_population(
             next_one = next_generation(population, figures=figures, losses=losses, generator=generator)
             population = next_one.population
             trainer.evolve(next_one.parents, learning_rates=population.rates, dropouts=population.dropouts)
-            log.took_over(epoch, next_one.parents, config.learning_rate * population.rates, population.dropouts)
+            log.add_exploits(epoch, next_one.parents, config.learning_rate * population.rates, population.dropouts)
             continue
         if ended != "epochs":
             break
-    return log.run(best, ranking=order(figures, losses), ended=ended)
+    return log.run(best, ranking=rank_members(figures, losses), ended=ended)
 
 
 @dataclass
@@ -220,7 +220,7 @@ class _Log:
     measures: list[dict[str, NDArray[np.float64]]] = field(default_factory=list)
     rates: list[NDArray[np.float64]] = field(default_factory=list)
     dropouts: list[NDArray[np.float64]] = field(default_factory=list)
-    takeovers: list[Takeover] = field(default_factory=list)
+    exploits: list[Exploit] = field(default_factory=list)
 
     def add(
         self,
@@ -235,12 +235,12 @@ class _Log:
         self.rates.append(rates)
         self.dropouts.append(dropouts)
 
-    def took_over(
+    def add_exploits(
         self, epoch: int, parents: NDArray[np.int64], rates: NDArray[np.float64], dropouts: NDArray[np.float64]
     ) -> None:
         """Takes what a selection after an epoch came to."""
-        self.takeovers += [
-            Takeover(
+        self.exploits += [
+            Exploit(
                 epoch=epoch,
                 member=member,
                 parent=int(parent),
@@ -259,7 +259,7 @@ class _Log:
             learning_rates=np.stack(self.rates),
             dropouts=np.stack(self.dropouts),
             ranking=tuple(int(member) for member in ranking),
-            takeovers=tuple(self.takeovers),
+            exploits=tuple(self.exploits),
             best_epoch=best.epoch,
             best_member=best.member,
             tensors=best.tensors,

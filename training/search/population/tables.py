@@ -18,7 +18,7 @@ _ENDED = {
 }
 
 
-def standings_table(result: PopulationResult) -> Table:
+def final_ranking_table(result: PopulationResult) -> Table:
     """The members after the last epoch, a line each."""
     table = Table(
         box=box.SIMPLE_HEAD,
@@ -30,14 +30,14 @@ def standings_table(result: PopulationResult) -> Table:
     table.add_column("learning rate", justify="right")
     table.add_column("dropout", justify="right")
     table.add_column("replaced after epochs")
-    for place, standing in enumerate(result.run.standings()[:_SHOWN], 1):
+    for place, member in enumerate(result.run.final_ranking()[:_SHOWN], 1):
         table.add_row(
             str(place),
-            str(standing.member),
-            "no number" if standing.value is None else f"{standing.value:.4g}",
-            f"{standing.learning_rate:.4g}",
-            f"{standing.dropout:.3g}",
-            ", ".join(map(str, standing.replaced)),
+            str(member.member),
+            "no number" if member.value is None else f"{member.value:.4g}",
+            f"{member.learning_rate:.4g}",
+            f"{member.dropout:.3g}",
+            ", ".join(map(str, member.replaced)),
         )
     return table
 
@@ -45,7 +45,7 @@ def standings_table(result: PopulationResult) -> Table:
 def sentences(result: PopulationResult) -> list[str]:
     """What a person should know of how it went."""
     run = result.run
-    replaced = len(run.takeovers)
+    replaced = len(run.exploits)
     first = (
         f"{run.members} members, {run.epochs} epochs in {duration(result.seconds)}{_ENDED[run.ended]}: "
         f"{replaced} times one was replaced by a copy of a better."

@@ -17,34 +17,34 @@ from training.errors import SearchError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class Keeper(Protocol):
+class CheckpointStore(Protocol):
     """Where the best trial's checkpoint is kept until a better one comes."""
 
-    def keep(self, number: int, checkpoint: Checkpoint) -> None:
+    def save(self, number: int, checkpoint: Checkpoint) -> None:
         """Takes a checkpoint; those that are there stay."""
 
-    def drop_all_but(self, number: int) -> None:
+    def delete_all_but(self, number: int) -> None:
         """Forgets all others."""
 
-    def kept(self, number: int) -> Checkpoint | None:
+    def load(self, number: int) -> Checkpoint | None:
         """A trial's checkpoint; None where there is none, or none that is sound."""
 
 
-class MemoryKeeper:
+class MemoryCheckpoints:
     """A keeper that ends with the process."""
 
     def __init__(self) -> None:
         self._checkpoints: dict[int, Checkpoint] = {}
 
-    def keep(self, number: int, checkpoint: Checkpoint) -> None:
+    def save(self, number: int, checkpoint: Checkpoint) -> None:
         """Takes a checkpoint."""
         self._checkpoints[number] = checkpoint
 
-    def drop_all_but(self, number: int) -> None:
+    def delete_all_but(self, number: int) -> None:
         """Forgets all others."""
         self._checkpoints = {number: self._checkpoints[number]} if number in self._checkpoints else {}
 
-    def kept(self, number: int) -> Checkpoint | None:
+    def load(self, number: int) -> Checkpoint | None:
         """A trial's checkpoint, or None."""
         return self._checkpoints.get(number)
 
@@ -54,7 +54,7 @@ class StudyFolder:
 
     Attributes:
         path: of the folder.
-        record: of the SQLite file in it.
+        record_file: of the SQLite file in it.
         latest: number and checkpoint of the trial that was kept last, in memory too: the disk may fail.
 
     Raises:
@@ -66,7 +66,7 @@ class StudyFolder:
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} is no name for a study: letters, digits, dot, hyphen and underscore make one.")
         self.path = Path(parent) / name
-        self.record = self.path / "study.db"
+        self.record_file = self.path / "study.db"
         self.latest: tuple[int, Checkpoint] | None = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -87,19 +87,19 @@ class StudyFolder:
     ) -> None:
         os.close(self._lock)  # and with it goes the lock, as it does when the process is killed
 
-    def keep(self, number: int, checkpoint: Checkpoint) -> None:
+    def save(self, number: int, checkpoint: Checkpoint) -> None:
         """Writes a checkpoint; one that the disk refuses stays in memory."""
         self.latest = number, checkpoint
         with contextlib.suppress(CheckpointError):
             save_checkpoint(checkpoint, self.file_of(number))
 
-    def drop_all_but(self, number: int) -> None:
+    def delete_all_but(self, number: int) -> None:
         """Deletes all others."""
         for file in self.path.glob("trial-*.safetensors"):
             if file != self.file_of(number):
                 file.unlink(missing_ok=True)
 
-    def kept(self, number: int) -> Checkpoint | None:
+    def load(self, number: int) -> Checkpoint | None:
         """A trial's checkpoint, or None where the file is missing or damaged."""
         if self.latest is not None and self.latest[0] == number:
             return self.latest[1]

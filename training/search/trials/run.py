@@ -20,12 +20,12 @@ from training.errors import SearchError
 from training.free_cpus import free_cpus
 from training.search.default_spaces import default_space
 from training.search.space import SearchSpace, label
-from training.search.trials.crew import Crew
-from training.search.trials.folder import Keeper, MemoryKeeper, StudyFolder
+from training.search.trials.folder import CheckpointStore, MemoryCheckpoints, StudyFolder
 from training.search.trials.result import SearchResult
 from training.search.trials.session import Listener, Session
 from training.search.trials.trial import Metric, Trial, choose_metric, run_trial
-from training.search.trials.worker import Work
+from training.search.trials.worker import TrialSetup
+from training.search.trials.worker_pool import WorkerPool
 from training.sources import read_table
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def search(
     settings: Mapping[str, Any] | None = None,
     **how: Any,
 ) -> SearchResult:
-    """Searches for the settings that fit a table best. Writes nothing, unless it is given a folder.
+    """Searches for the settings that fit a table best. Writes nothing, unless it is setup a folder.
 
     Args:
         source: a built-in dataset's name, a file, an Arrow table or a DataFrame, as in `fit`.
@@ -151,25 +151,25 @@ def search_table(
     first = space.nearest(config)
     with contextlib.ExitStack() as stack:
         # Imported here: with Optuna come SQLAlchemy and more, and most commands need none of them.
-        from training.search.trials.study import Study
+        from training.search.trials.search_record import SearchRecord
 
-        study = Study(
+        record = SearchRecord(
             space=space,
             metric=chosen,
-            first=first,
+            first_point=first,
             sampler=sampler,  # type: ignore[arg-type]  # refused there where it is none
             pruner=pruner,  # type: ignore[arg-type]
             epochs=config.epochs,
             grid_points=grid_points,
             seed=config.seed,
-            file=folder.record if folder is not None else None,
+            file=folder.record_file if folder is not None else None,
             identity=_identity(table, config, space, chosen),
         )
-        stack.callback(study.close)
-        keeper: Keeper = folder if folder is not None else MemoryKeeper()
+        stack.callback(record.close)
+        checkpoints: CheckpointStore = folder if folder is not None else MemoryCheckpoints()
         session = Session(
-            study=study,
-            keeper=keeper,
+            record=record,
+            checkpoints=checkpoints,
             metric=chosen,
             trials=trials,
             jobs=jobs,
@@ -177,7 +177,7 @@ def search_table(
             should_stop=should_stop,
             listener=listener or Listener(),
         )
-        given = Work(
+        setup = TrialSetup(
             table=table,
             config=config,
             metric=chosen,
@@ -186,41 +186,41 @@ def search_table(
             most_threads=_share(jobs) if threads is None else None,
         )
         if jobs == 1:
-            _run_here(session, given)
+            _run_in_this_process(session, setup)
         elif not session.is_over():
-            stack.enter_context(crew := Crew(given, jobs=jobs))
-            crew.run(session)
+            stack.enter_context(pool := WorkerPool(setup, jobs=jobs))
+            pool.run(session)
         notes = [*_first_notes(space, config, first), *table.notes]
-        winner = _winner(session, study.trials())
-        checkpoint = keeper.kept(winner.number)
+        winner = _winner(session, record.trials())
+        checkpoint = checkpoints.load(winner.number)
         if checkpoint is None:
-            checkpoint = _trained_again(given, winner)
+            checkpoint = _trained_again(setup, winner)
             notes.append(f"Trial {winner.number}'s checkpoint was not there any more: it was trained again.")
         return SearchResult(
             name=table.name,
             metric=chosen,
             space=space,
-            trials=tuple(study.trials()),
+            trials=tuple(record.trials()),
             winner=winner,
             checkpoint=checkpoint,
-            importances=study.importances(),
+            importances=record.importances(),
             ended=session.ended,
             seconds=session.seconds,
             notes=tuple(notes),
         )
 
 
-def _run_here(session: Session, given: Work) -> None:
+def _run_in_this_process(session: Session, setup: TrialSetup) -> None:
     while (point := session.next()) is not None:
         number = point.number
         outcome = run_trial(
-            given.table,
-            replace(given.config, **point.settings),
-            metric=given.metric,
-            device=given.device,
+            setup.table,
+            replace(setup.config, **point.settings),
+            metric=setup.metric,
+            device=setup.device,
             on_epoch=lambda epoch, number=number: session.epoch(number, epoch),  # type: ignore[misc]
             should_stop=lambda number=number: session.must_end(number),  # type: ignore[misc]
-            threads=given.threads,
+            threads=setup.threads,
         )
         session.done(number, outcome)
 
@@ -234,15 +234,15 @@ def _winner(session: Session, trials: list[Trial]) -> Trial:
     raise SearchError("the search ended before its first trial did: there is no model.")
 
 
-def _trained_again(given: Work, winner: Trial) -> Checkpoint:
+def _trained_again(setup: TrialSetup, winner: Trial) -> Checkpoint:
     outcome = run_trial(
-        given.table,
-        replace(given.config, **winner.settings),
-        metric=given.metric,
-        device=given.device,
+        setup.table,
+        replace(setup.config, **winner.settings),
+        metric=setup.metric,
+        device=setup.device,
         on_epoch=lambda epoch: None,
         should_stop=lambda: False,
-        threads=given.threads,
+        threads=setup.threads,
     )
     if outcome.checkpoint is None:
         raise SearchError(f"trial {winner.number} won, but trained again it came to nothing: {outcome.reason}")

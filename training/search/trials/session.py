@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from training.engines.engine import Epoch, ShouldStop
-from training.search.trials.folder import Keeper
+from training.search.trials.folder import CheckpointStore
 from training.search.trials.result import Ended, ranked
-from training.search.trials.study import Point, Study
+from training.search.trials.search_record import Point, SearchRecord
 from training.search.trials.trial import Metric, Outcome, State, Trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
+class Progress:
     """How far a search is.
 
     Attributes:
@@ -37,14 +37,14 @@ class Listener:
     """Who is told how a search goes.
 
     Attributes:
-        on_start: of the standing before the first trial.
+        on_start: of the progress before the first trial.
         on_epoch: of a trial's number and its epoch.
-        on_trial: of each trial that ended, and of the standing then.
+        on_trial: of each trial that ended, and of the progress then.
     """
 
-    on_start: Callable[[Standing], None] = lambda standing: None
+    on_start: Callable[[Progress], None] = lambda progress: None
     on_epoch: Callable[[int, Epoch], None] = lambda number, epoch: None
-    on_trial: Callable[[Trial, Standing], None] = lambda trial, standing: None
+    on_trial: Callable[[Trial, Progress], None] = lambda trial, progress: None
 
 
 @dataclass(kw_only=True)
@@ -52,8 +52,8 @@ class Session:
     """A search in the course of it; it trains nothing itself.
 
     Attributes:
-        study: the record.
-        keeper: of the best trial's checkpoint.
+        record: the record.
+        checkpoints: of the best trial's checkpoint.
         metric: what trials are judged by.
         trials: asked for, earlier ones counted.
         jobs: trials at a time.
@@ -63,8 +63,8 @@ class Session:
         clock: seconds.
     """
 
-    study: Study
-    keeper: Keeper
+    record: SearchRecord
+    checkpoints: CheckpointStore
     metric: Metric
     trials: int
     jobs: int = 1
@@ -79,8 +79,8 @@ class Session:
         self._running: dict[int, Point] = {}
         self._to_prune: set[int] = set()
         self._is_exhausted = False
-        self._known = self.study.trials()
-        self.listener.on_start(self.standing())
+        self._known = self.record.trials()
+        self.listener.on_start(self.progress())
 
     @property
     def seconds(self) -> float:
@@ -91,7 +91,7 @@ class Session:
         """What to train next; None where nothing more is to begin, and `ended` says why."""
         if self.is_over():
             return None
-        if (point := self.study.ask()) is None:
+        if (point := self.record.ask()) is None:
             self.ended, self._is_exhausted = "grid", True
             return None
         self._running[point.number] = point
@@ -104,7 +104,7 @@ class Session:
     def epoch(self, number: int, epoch: Epoch) -> None:
         """Takes an epoch of a trial that runs."""
         self.listener.on_epoch(number, epoch)
-        if "validation_loss" in epoch.measures and self.study.report(number, epoch.number, epoch.measures):
+        if "validation_loss" in epoch.measures and self.record.report(number, epoch.number, epoch.measures):
             self._to_prune.add(number)
 
     def must_end(self, number: int) -> bool:
@@ -134,19 +134,19 @@ class Session:
         is_best = (best := self.best()) is not None and best.number == number
         # The checkpoint first: a record that names a winner without one would have it trained again.
         if is_best and outcome.checkpoint is not None:
-            self.keeper.keep(number, outcome.checkpoint)
-        self.study.end(trial)
+            self.checkpoints.save(number, outcome.checkpoint)
+        self.record.end(trial)
         if is_best:
-            self.keeper.drop_all_but(number)
-        self.listener.on_trial(trial, self.standing())
+            self.checkpoints.delete_all_but(number)
+        self.listener.on_trial(trial, self.progress())
 
     def best(self) -> Trial | None:
         """The best finished trial so far."""
         return next(iter(ranked(self._known, self.metric)), None)
 
-    def standing(self) -> Standing:
+    def progress(self) -> Progress:
         """How far it is."""
-        return Standing(
+        return Progress(
             done=self._count(),
             of=max(self.trials, self._count()),
             running=len(self._running),

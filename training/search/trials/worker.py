@@ -18,7 +18,7 @@ from training.search.trials.trial import Metric, Outcome, run_trial
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class TrialSetup:
     """What is the same for every trial of a search.
 
     Attributes:
@@ -74,7 +74,7 @@ class Done:
     outcome: Outcome
 
 
-def work(pipe: Connection, given: Work) -> None:
+def run_worker(pipe: Connection, setup: TrialSetup) -> None:
     """Trains what it is told to until the pipe is closed."""
     # A Ctrl-C reaches every process of the terminal, and a service manager's SIGTERM every process of the service; it
     # is the parent that decides what ends.
@@ -86,12 +86,12 @@ def work(pipe: Connection, given: Work) -> None:
         while True:
             message = pipe.recv()
             if isinstance(message, Begin):  # a Stop between trials came too late for the last one
-                pipe.send(Done(message.number, _train(pipe, given, message)))
+                pipe.send(Done(message.number, _train(pipe, setup, message)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
 
-def _train(pipe: Connection, given: Work, begin: Begin) -> Outcome:
+def _train(pipe: Connection, setup: TrialSetup, begin: Begin) -> Outcome:
     stopped = False
 
     def should_stop() -> bool:
@@ -102,13 +102,13 @@ def _train(pipe: Connection, given: Work, begin: Begin) -> Outcome:
         return stopped
 
     return run_trial(
-        given.table,
-        replace(given.config, **begin.settings),
-        metric=given.metric,
-        device=given.device,
+        setup.table,
+        replace(setup.config, **begin.settings),
+        metric=setup.metric,
+        device=setup.device,
         on_epoch=lambda epoch: pipe.send(Progressed(begin.number, epoch)),
         should_stop=should_stop,
-        threads=given.threads,
+        threads=setup.threads,
     )
 
 

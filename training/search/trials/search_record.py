@@ -46,7 +46,7 @@ class Point:
     is_default: bool
 
 
-class Study:
+class SearchRecord:
     """A study that is open; `close` it.
 
     Raises:
@@ -59,7 +59,7 @@ class Study:
         *,
         space: SearchSpace,
         metric: Metric,
-        first: Mapping[str, Any],
+        first_point: Mapping[str, Any],
         sampler: Sampler = "tpe",
         pruner: Pruner = "median",
         epochs: int = 200,
@@ -73,7 +73,7 @@ class Study:
         Args:
             space: what varies.
             metric: what trials are judged by.
-            first: the point that is trained first, in the space.
+            first_point: the point that is trained first, in the space.
             sampler: what chooses the next point.
             pruner: what ends a trial early.
             epochs: that a trial makes at most.
@@ -94,7 +94,7 @@ class Study:
         # A report is a write to the disk: as many as a pruner can use, whatever the number of epochs.
         self._report_every = max(epochs // 32, 1)
         self._storage: optuna.storages.BaseStorage | None = None
-        with _quiet(), _readable(file):
+        with _optuna_silenced(), _storage_errors(file):
             self._storage = optuna.storages.InMemoryStorage() if file is None else _in_file(file)
             self._study = optuna.create_study(
                 study_name="search",
@@ -105,7 +105,7 @@ class Study:
             )
         try:
             self._check_identity(file, dict(identity or {}))
-            self._take_up(first)
+            self._queue_open_points(first_point)
         except BaseException:
             self.close()
             raise
@@ -123,11 +123,11 @@ class Study:
 
     def ask(self) -> Point | None:
         """The next point, whose trial is open from now on; None where a grid has no more."""
-        with _quiet():
+        with _optuna_silenced():
             counted = [trial for trial in self._study.get_trials(deepcopy=False) if not _is_interrupted(trial)]
             if self._sampler == "grid" and not any(trial.state == TrialState.WAITING for trial in counted):
                 tried = [trial.params for trial in counted]
-                left = (point for point in map(self._stored, self._grid) if point not in tried)
+                left = (point for point in map(self._to_optuna, self._grid) if point not in tried)
                 if (point := next(left, None)) is None:
                     return None
                 self._study.enqueue_trial(point)
@@ -136,7 +136,7 @@ class Study:
             trial = self._study.ask(fixed_distributions=self._distributions)
         self._open[trial.number] = trial
         is_default = bool(trial.user_attrs.get(_IS_DEFAULT, False))
-        return Point(number=trial.number, settings=self._settings(trial.params), is_default=is_default)
+        return Point(number=trial.number, settings=self._from_optuna(trial.params), is_default=is_default)
 
     def report(self, number: int, epoch: int, measures: Mapping[str, float]) -> bool:
         """Takes an open trial's epoch; whether it should end, because others did better by then.
@@ -151,7 +151,7 @@ class Study:
         trial = self._open[number]
         if epoch % self._report_every or trial.user_attrs.get(_IS_DEFAULT, False):
             return False  # the defaults are what all others are measured by
-        with _quiet():
+        with _optuna_silenced():
             trial.report(-best if self.is_higher_better else best, epoch)
             return trial.should_prune()
 
@@ -159,7 +159,7 @@ class Study:
         """Takes what came of an open trial."""
         trial = self._open.pop(ended.number)
         self._lowest.pop(ended.number, None)
-        with _quiet():
+        with _optuna_silenced():
             record = {name: value for name, value in asdict(ended).items() if name not in ("number", "settings")}
             trial.set_user_attr(_ENDED, record)
             match ended.state:
@@ -184,7 +184,7 @@ class Study:
         finished = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if len(finished) < _MIN_FOR_IMPORTANCE or len({trial.value for trial in finished}) < 2:
             return None
-        with _quiet():
+        with _optuna_silenced():
             evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self._seed % 2**32)
             found = optuna.importance.get_param_importances(self._study, evaluator=evaluator)
         return {name: float(share) for name, share in sorted(found.items(), key=lambda item: -item[1])}
@@ -209,23 +209,23 @@ class Study:
                     "ones: give the same, name another study (--study NAME), or delete that one's folder."
                 )
 
-    def _take_up(self, first: Mapping[str, Any]) -> None:
+    def _queue_open_points(self, first_point: Mapping[str, Any]) -> None:
         """Queues the first point in a new study, and in an old one the points whose training was cut off."""
         trials = self._study.get_trials(deepcopy=False)
         if not trials:
-            self._study.enqueue_trial(self._stored(first), user_attrs={_IS_DEFAULT: True})
+            self._study.enqueue_trial(self._to_optuna(first_point), user_attrs={_IS_DEFAULT: True})
         for trial in trials:
             if trial.state == TrialState.RUNNING:  # by a process that is no more
-                self._settle(trial)
+                self._close_trial(trial)
         trials = self._study.get_trials(deepcopy=False)
-        taken = [_fixed_or_drawn(trial) for trial in trials if not _is_interrupted(trial)]
+        taken = [_point_of(trial) for trial in trials if not _is_interrupted(trial)]
         for trial in trials:
-            if _is_interrupted(trial) and (point := _fixed_or_drawn(trial)) and point not in taken:
+            if _is_interrupted(trial) and (point := _point_of(trial)) and point not in taken:
                 attributes = {_IS_DEFAULT: True} if trial.user_attrs.get(_IS_DEFAULT) else None
                 self._study.enqueue_trial(point, user_attrs=attributes)
                 taken.append(point)
 
-    def _settle(self, trial: FrozenTrial) -> None:
+    def _close_trial(self, trial: FrozenTrial) -> None:
         """Ends a trial that was left open: as what was recorded, or as interrupted where nothing was."""
         record = trial.user_attrs.get(_ENDED, {})
         match record.get("state"):
@@ -236,14 +236,14 @@ class Study:
             case _:
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
-    def _stored(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def _to_optuna(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Settings as Optuna keeps them: a choice by its label, since it knows no tuples."""
         return {
             name: label(settings[name]) if isinstance(parameter, Choices) else settings[name]
             for name, parameter in self._space.parameters.items()
         }
 
-    def _settings(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def _from_optuna(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         return {
             name: parameter.of_label(stored[name]) if isinstance(parameter, Choices) else stored[name]
             for name, parameter in self._space.parameters.items()
@@ -252,7 +252,7 @@ class Study:
 
     def _trial(self, trial: FrozenTrial) -> Trial:
         record = trial.user_attrs.get(_ENDED, {"state": "interrupted"})
-        return replace(Trial(number=trial.number, settings=self._settings(trial.params), state="failed"), **record)
+        return replace(Trial(number=trial.number, settings=self._from_optuna(trial.params), state="failed"), **record)
 
 
 class _Connection(sqlite3.Connection):
@@ -278,7 +278,7 @@ def _grid(space: SearchSpace, points: int) -> list[dict[str, Any]]:
     return list(space.grid(points))
 
 
-def _fixed_or_drawn(trial: FrozenTrial) -> dict[str, Any]:
+def _point_of(trial: FrozenTrial) -> dict[str, Any]:
     """A trial's point; in one that was cut off while it was drawn, what was to be in it."""
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
@@ -298,7 +298,7 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def _optuna_silenced() -> Iterator[None]:
     """Within it Optuna neither logs what the search itself tells nor warns of what is new in it."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -311,7 +311,7 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _readable(file: Path | None) -> Iterator[None]:
+def _storage_errors(file: Path | None) -> Iterator[None]:
     """Within it, a file that is no record becomes a sentence."""
     try:
         yield
