@@ -1,4 +1,4 @@
-"""A population's end as a table and sentences: the members, the winner's line, and how it went."""
+"""The result of a population as a table and sentences: the final ranking, the course of the run, the winner."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.table import Table
 from training.live import duration
 from training.search.population.result import PopulationResult, Stage
 
-_SHOWN = 16  # members of the table
+_SHOWN = 16  # rows of the table
 _ENDED = {
     "epochs": "",
     "patience": "; no new best for as long as patience lasts",
@@ -19,7 +19,7 @@ _ENDED = {
 
 
 def final_ranking_table(result: PopulationResult) -> Table:
-    """The members after the last epoch, a line each."""
+    """Returns a table of the members after the last epoch, one row each."""
     table = Table(
         box=box.SIMPLE_HEAD,
         title=f"{result.name}: the members after epoch {result.run.epochs} by {result.metric} on the validation part",
@@ -43,10 +43,10 @@ def final_ranking_table(result: PopulationResult) -> Table:
 
 
 def sentences(result: PopulationResult) -> list[str]:
-    """What a person should know of how it went."""
+    """Returns sentences on the course of the run, the winner and its lineage."""
     run = result.run
     replaced = len(run.exploits)
-    first = (
+    ran = (
         f"{run.members} members, {run.epochs} epochs in {duration(result.seconds)}{_ENDED[run.ended]}: "
         f"{replaced} times one was replaced by a copy of a better."
     )
@@ -54,7 +54,7 @@ def sentences(result: PopulationResult) -> list[str]:
         f"Member {run.best_member} won, as it was after epoch {run.best_epoch}: {result.metric} {run.best_value:.4g} "
         "on the validation part."
     )
-    return [first, won, f"Its line: {'; '.join(map(_stage, run.stages()))}.", *result.model.notes]
+    return [ran, won, f"Its line: {'; '.join(map(_stage, run.stages()))}.", *result.model.notes]
 
 
 def _stage(stage: Stage) -> str:
