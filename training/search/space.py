@@ -33,7 +33,7 @@ class FloatRange:
         _check_range(self.low, self.high, log=self.log)
 
     def nearest(self, value: Any) -> Any:
-        """Returns the value itself if in the range, else the nearer end."""
+        """Returns the value if in the range, else the nearer end."""
         return min(max(float(value), self.low), self.high) if _is_number(value) else self.low
 
     def grid(self, points: int) -> tuple[Any, ...]:
@@ -63,7 +63,7 @@ class IntRange:
         _check_range(self.low, self.high, log=self.log)
 
     def nearest(self, value: Any) -> Any:
-        """Returns the value itself if in the range, else the nearer end."""
+        """Returns the value if in the range, else the nearer end."""
         return min(max(int(value), self.low), self.high) if _is_number(value) else self.low
 
     def grid(self, points: int) -> tuple[Any, ...]:
@@ -92,7 +92,7 @@ class Choices:
             raise ConfigError(f"{twice[0]} is there twice among the choices {', '.join(labels)}.")
 
     def nearest(self, value: Any) -> Any:
-        """Returns the value itself if among the choices, else the first choice."""
+        """Returns the value if among the choices, else the first choice."""
         return value if label(value) in map(label, self.values) else self.values[0]
 
     def grid(self, points: int) -> tuple[Any, ...]:
@@ -131,7 +131,7 @@ class SearchSpace:
             check_field_name(name)
 
     def nearest(self, config: TrainConfig) -> dict[str, Any]:
-        """Returns a configuration's values of the varying fields; each value outside the space is moved into the space."""
+        """Returns a configuration's values of the varying fields, each moved to the nearest value of the space."""
         return {name: parameter.nearest(getattr(config, name)) for name, parameter in self.parameters.items()}
 
     def grid(self, points: int) -> Iterator[dict[str, Any]]:

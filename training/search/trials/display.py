@@ -1,4 +1,4 @@
-"""How a search is seen while it goes on: a bar on a terminal, else a line for each trial and every few seconds."""
+"""The progress display of a search: a bar on a terminal, else a line for each trial and every few seconds."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from training.search.trials.trial import Metric, Trial
 
 @contextmanager
 def displayed(console: Console, title: str, metric: Metric) -> Iterator[Listener]:
-    """Gives what is told of a search and shows it.
+    """Yields a listener that shows the progress of a search.
 
     Args:
-        console: where to show it.
-        title: name of what is searched for.
-        metric: metric that trials are judged by.
+        console: console to print on.
+        title: name of the model.
+        metric: metric that ranks the trials.
     """
 
     def say(line: str) -> None:
-        # Plain text: a file's name may hold brackets, which rich would take for markup.
+        # Plain text: a file's name may contain brackets, which rich would read as markup.
         console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     if draws_bars(console):
@@ -49,7 +49,7 @@ def displayed(console: Console, title: str, metric: Metric) -> Iterator[Listener
 def _bar(console: Console, title: str, metric: Metric) -> Iterator[Listener]:
     with bar(console) as shown:
         task = shown.add_task(title, total=None, count="", figure="", left="")
-        running: dict[int, float] = {}  # the share of each trial that is trained
+        running: dict[int, float] = {}  # fraction of each running trial that is done, by number
         done = 0
 
         def show(progress: Progress) -> None:
@@ -81,14 +81,14 @@ def _bar(console: Console, title: str, metric: Metric) -> Iterator[Listener]:
 
 
 def start_line(title: str, progress: Progress) -> str:
-    """Returns what a search begins with."""
+    """Returns the first line about a search."""
     if progress.done == 0:
         return f"{title}: {progress.of} trials"
     return f"{title}: {progress.done} of {progress.of} trials are there already"
 
 
 def trial_line(trial: Trial, progress: Progress, metric: Metric) -> str:
-    """Returns a trial in a line: how far the search is, what came of the trial, the best, the time left."""
+    """Returns a line about a trial: the progress of the search, the trial's outcome, the best trial, the time left."""
     match trial.state:
         case "finished":
             what = f"{metric} {_value(trial)}"
@@ -105,7 +105,7 @@ def trial_line(trial: Trial, progress: Progress, metric: Metric) -> str:
 
 
 def settings_line(trial: Trial) -> str:
-    """Returns what varied, in a line."""
+    """Returns the settings that varied, as one line."""
     return ", ".join(f"{name} {label(value)}" for name, value in trial.settings.items())
 
 

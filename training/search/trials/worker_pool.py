@@ -1,4 +1,4 @@
-"""A crew: the processes that train trials side by side, as their parent sees them."""
+"""The worker pool: the parent's side of the processes that train trials in parallel."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from training.search.trials.trial import Outcome
 from training.search.trials.worker import Begin, Done, Progressed, Ready, Stop, TrialSetup, run_worker
 from training.threads import thread_variables
 
-_POLL_SECONDS = 0.2  # seconds after which it is looked whether time is up, where no worker says anything
-_JOIN_SECONDS = 5.0  # seconds for a process that was told to end
+_POLL_SECONDS = 0.2  # interval between checks of the time limit while no worker sends a message
+_JOIN_SECONDS = 5.0  # grace period of a process that was told to end
 
 
 @dataclass
 class _Worker:
-    """One worker.
+    """A worker process.
 
     Attributes:
-        process: the worker's.
-        pipe: to it.
-        is_ready: whether it takes trials.
-        number: of the trial it trains; None where it is idle.
-        is_stopping: whether it was told to end that trial.
+        process: process of the worker.
+        pipe: pipe to the worker.
+        is_ready: True if the worker accepts trials.
+        number: number of the trial that the worker trains; None if the worker is idle.
+        is_stopping: True if the worker was told to end this trial.
     """
 
     process: SpawnProcess
@@ -43,17 +43,17 @@ class _Worker:
 
 
 class WorkerPool:
-    """Workers, started on entering and ended on leaving, however that comes about.
+    """A pool of worker processes: `run` starts the workers, and leaving the context always ends all workers.
 
-    They are spawned rather than forked: a fork of a process in which torch has threads may hang.
+    Workers are spawned, not forked: a fork of a process in which torch has threads may hang.
     """
 
     def __init__(self, setup: TrialSetup, *, jobs: int) -> None:
-        """Describes the crew.
+        """Stores the setup; starts no process.
 
         Args:
-            setup: what every trial has in common.
-            jobs: how many workers.
+            setup: arguments that all trials share.
+            jobs: number of workers.
         """
         self._setup = setup
         self._jobs = jobs
@@ -67,7 +67,7 @@ class WorkerPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for worker in self._workers:
-            worker.pipe.close()  # an idle worker ends by that
+            worker.pipe.close()  # an idle worker ends when its pipe is closed
             if worker.number is not None or not worker.is_ready:
                 worker.process.kill()
         for worker in self._workers:
@@ -79,7 +79,7 @@ class WorkerPool:
         self._workers.clear()
 
     def run(self, session: Session) -> None:
-        """Trains what the session asks for, until it asks for nothing more.
+        """Starts the workers and trains the session's trials until the session is over.
 
         Raises:
             SearchError: workers cannot be started.
@@ -94,31 +94,32 @@ class WorkerPool:
             for worker in self._workers:
                 if worker.number is not None and not worker.is_stopping and session.must_end(worker.number):
                     worker.is_stopping = True
-                    with contextlib.suppress(OSError):  # it has died, which is seen next
+                    with contextlib.suppress(OSError):  # the worker has died; `_receive` notices this next
                         worker.pipe.send(Stop(worker.number))
 
     def _assign_trials(self, session: Session) -> bool:
-        """Gives every idle worker a trial; whether there are none left for now."""
+        """Gives every idle worker a trial; returns True if no further trial can begin now."""
         for worker in self._workers:
             if not worker.is_ready or worker.number is not None:
                 continue
             if (point := session.next()) is None:
                 return True
             self._assign(worker, point, session)
-        # Where all are busy or not ready yet, there may be more to do.
+        # All workers are busy or not ready yet, but trials may remain.
         return session.is_over()
 
     def _assign(self, worker: _Worker, point: Point, session: Session) -> None:
         worker.number, worker.is_stopping = point.number, False
         self._begin_times[point.number] = session.clock()
-        with contextlib.suppress(OSError):  # it has died, which is seen next
+        with contextlib.suppress(OSError):  # the worker has died; `_receive` notices this next
             worker.pipe.send(Begin(point.number, dict(point.settings)))
 
     def _receive(self, session: Session) -> None:
-        """Takes what workers say, and sees which of them have died."""
+        """Receives messages from workers, and replaces workers that have died."""
         pipes: list[Connection | int] = [worker.pipe for worker in self._workers]
-        spoke = connection.wait([*pipes, *(worker.process.sentinel for worker in self._workers)], timeout=_POLL_SECONDS)
-        for worker in [worker for worker in self._workers if {worker.pipe, worker.process.sentinel} & {*spoke}]:
+        sentinels = [worker.process.sentinel for worker in self._workers]
+        ready = connection.wait([*pipes, *sentinels], timeout=_POLL_SECONDS)
+        for worker in [worker for worker in self._workers if {worker.pipe, worker.process.sentinel} & {*ready}]:
             try:
                 while worker.pipe.poll():
                     self._handle(worker, worker.pipe.recv(), session)
@@ -136,7 +137,7 @@ class WorkerPool:
                 session.done(number, outcome)
 
     def _replace(self, worker: _Worker, session: Session) -> None:
-        """Ends the trial of a worker that died, and starts another in its place."""
+        """Ends the trial of a worker that died as failed, and starts a new worker."""
         worker.process.join()
         code = worker.process.exitcode
         if not worker.is_ready:
@@ -159,13 +160,13 @@ class WorkerPool:
         process = context.Process(target=run_worker, args=(theirs, self._setup), daemon=True)
         with _without_interrupts(), thread_variables(self._setup.threads or self._setup.most_threads):
             process.start()
-        theirs.close()  # so that its end is seen as the end of the pipe
+        theirs.close()  # so that reading the pipe raises EOFError once the worker has ended
         return _Worker(process=process, pipe=ours)
 
 
 @contextlib.contextmanager
 def _without_interrupts() -> Iterator[None]:
-    """Child processes started inside ignore SIGINT and SIGTERM; a signal that arrives meanwhile comes afterwards."""
+    """Blocks SIGINT and SIGTERM, also in child processes started inside; delivers pending signals afterwards."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
