@@ -196,7 +196,7 @@ class Publication:
         return Outcome(place=keep(self._name, checkpoint, self._store.root), why=why, exit_code=EXIT_KEPT)
 
     def tell(self, outcome: Outcome) -> None:
-        """Prints on standard error why a model was published or kept, and which command changes that."""
+        """Prints to standard error why a model was published or kept, and which command changes that."""
         if outcome.kept is not None:
             then = f"It is kept, and this publishes it: {outcome.kept.publish_command(self._store.root)}"
             if outcome.exit_code or not self._errors.quiet:
