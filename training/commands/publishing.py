@@ -116,7 +116,7 @@ class Outcome:
 
 
 class Publication:
-    """The publication of one model, from a first try before the training to the final outcome."""
+    """The publication of one model, from the check before the training to the final outcome."""
 
     def __init__(self, *, name: str, store: Path, policy: Policy | None, errors: Console) -> None:
         """Stores the arguments; touches no file.

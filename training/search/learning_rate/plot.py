@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from training.plotting.style import GREY, ORANGE, PALE, label
 from training.search.learning_rate.finder import Sweep
 
-if TYPE_CHECKING:  # heavy, and most commands draw nothing
+if TYPE_CHECKING:  # slow to import, and most commands draw nothing
     from matplotlib.figure import Figure
 
 

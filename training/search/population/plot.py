@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from training.plotting.style import BLUE, GREY, ORANGE, label
 from training.search.population.result import PopulationResult
 
-if TYPE_CHECKING:  # heavy, and most commands draw nothing
+if TYPE_CHECKING:  # slow to import, and most commands draw nothing
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 

@@ -8,7 +8,7 @@ from training.plotting.style import BLUE, GREY, ORANGE, label
 from training.search.trials.result import SearchResult
 from training.search.trials.trial import HIGHER_IS_BETTER
 
-if TYPE_CHECKING:  # heavy, and most commands draw nothing
+if TYPE_CHECKING:  # slow to import, and most commands draw nothing
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
