@@ -22,7 +22,14 @@ from training.engines.trainer import MemberRates, Trainer
 from training.errors import TrainingError
 from training.fit import fit_table
 from training.prepared_rows import prepare
-from training.search.population.members import MAX_DROPOUT, STEPS, Population, drawn, next_generation, order
+from training.search.population.members import (
+    MAX_DROPOUT,
+    STEPS,
+    Population,
+    initial_population,
+    next_generation,
+    rank_members,
+)
 from training.search.population.search import search_population, train_population
 from training.sources import read_table
 
@@ -175,7 +182,7 @@ def test_one_member_comes_out_as_a_network_of_its_own():
 
 
 def test_the_first_population_lies_around_the_recipe_which_is_its_first_member():
-    population = drawn(400, dropout=0.2, generator=np.random.default_rng(0))
+    population = initial_population(400, dropout=0.2, generator=np.random.default_rng(0))
     assert (population.rates[0], population.dropouts[0]) == (1.0, 0.2)
     for values, middle, spread in ((population.rates, 1.0, 4.0), (population.dropouts, 0.2, 3.0)):
         assert values.min() >= middle / spread
@@ -183,9 +190,9 @@ def test_the_first_population_lies_around_the_recipe_which_is_its_first_member()
         shares = np.log(values / middle) / np.log(spread)  # uniform in [-1, 1]: mean 0, variance 1/3
         assert shares.mean() == pytest.approx(0, abs=0.12)
         assert shares.var() == pytest.approx(1 / 3, abs=0.06)
-    assert drawn(9, dropout=0.8, generator=np.random.default_rng(0)).dropouts.max() <= MAX_DROPOUT
+    assert initial_population(9, dropout=0.8, generator=np.random.default_rng(0)).dropouts.max() <= MAX_DROPOUT
     with pytest.raises(ConfigError, match="got 1"):
-        drawn(1, dropout=0.2, generator=np.random.default_rng(0))
+        initial_population(1, dropout=0.2, generator=np.random.default_rng(0))
     with pytest.raises(ConfigError, match="-1"):
         Population(rates=np.array([1.0, -1.0]), dropouts=np.zeros(2))
 
@@ -198,7 +205,7 @@ def test_the_worst_quarter_and_all_who_went_astray_go_on_from_the_best_quarter()
             losses[generator.random(members) < 0.3] = np.nan
             if np.isnan(losses).all():
                 continue
-            population = drawn(members, dropout=0.5, generator=generator)
+            population = initial_population(members, dropout=0.5, generator=generator)
             next_one = next_generation(population, figures=losses, losses=losses, generator=generator)
             quarter, sound = max(members // 4, 1), np.flatnonzero(np.isfinite(losses))
             best = sound[np.argsort(losses[sound])][:quarter]
@@ -218,7 +225,7 @@ def test_the_worst_quarter_and_all_who_went_astray_go_on_from_the_best_quarter()
 def test_members_are_ordered_by_figure_then_loss_and_last_without_one():
     figures = np.array([0.2, 0.1, 0.1, 0.0, 0.1])
     losses = np.array([1.0, 3.0, 2.0, np.nan, 2.0])
-    assert order(figures, losses).tolist() == [2, 4, 1, 0, 3]
+    assert rank_members(figures, losses).tolist() == [2, 4, 1, 0, 3]
 
 
 @pytest.fixture(scope="module")
@@ -231,17 +238,17 @@ def test_the_winner_is_no_worse_than_the_median_of_the_same_members_left_alone(d
     table, config = diabetes
     config = config.for_task(table.task)
     rows = prepare(table, config)
-    first = drawn(8, dropout=0.15, generator=np.random.default_rng(3))
+    initial = initial_population(8, dropout=0.15, generator=np.random.default_rng(3))
     runs = [
         train_population(
-            config, rows.architecture, rows.matrices(), first=first, every=every, metric="rmse",
+            config, rows.architecture, rows.matrices(), initial=initial, every=every, metric="rmse",
             generator=np.random.default_rng(4),
         )
         for every in (3, config.epochs)
     ]  # fmt: skip
     evolved, alone = runs
-    assert evolved.takeovers
-    assert not alone.takeovers
+    assert evolved.exploits
+    assert not alone.exploits
     np.testing.assert_array_equal(evolved.values[:3], alone.values[:3])  # the same members, up to the first selection
     assert evolved.best_value <= np.median(alone.values.min(axis=0))
     # As a whole it ends better too, and not only in the member that was picked.
@@ -252,7 +259,7 @@ def test_the_winners_line_leads_through_those_whom_it_goes_back_to(diabetes):
     table, config = diabetes
     result = search_population(table, config, members=8, every=3, device="cpu")
     run = result.run
-    line, places = run.line(), dict.fromkeys(range(1, run.best_epoch + 1))
+    line, places = run.lineage(), dict.fromkeys(range(1, run.best_epoch + 1))
     assert len(line) == run.best_epoch
     assert line[-1] == run.best_member
     assert run.values[run.best_epoch - 1, run.best_member] == np.nanmin(run.values) == run.best_value
@@ -260,13 +267,13 @@ def test_the_winners_line_leads_through_those_whom_it_goes_back_to(diabetes):
         if epoch == run.best_epoch:
             break
         before, after = line[epoch - 1], line[epoch]
-        [*replaced] = [t for t in run.takeovers if (t.epoch, t.member) == (epoch, after)]
+        [*replaced] = [t for t in run.exploits if (t.epoch, t.member) == (epoch, after)]
         assert before == (replaced[0].parent if replaced else after)
-    for takeover in run.takeovers:
-        assert takeover.epoch % 3 == 0
-        before = run.learning_rates[takeover.epoch - 1, takeover.parent]
-        assert run.learning_rates[takeover.epoch, takeover.member] == takeover.learning_rate
-        assert np.isclose(takeover.learning_rate / before, STEPS).any()
+    for exploit in run.exploits:
+        assert exploit.epoch % 3 == 0
+        before = run.learning_rates[exploit.epoch - 1, exploit.parent]
+        assert run.learning_rates[exploit.epoch, exploit.member] == exploit.learning_rate
+        assert np.isclose(exploit.learning_rate / before, STEPS).any()
     training = result.model.checkpoint.training
     assert training["population"]["members"] == 8
     assert training["population"]["stages"][0]["epoch"] == 1
@@ -291,9 +298,9 @@ def test_the_model_is_made_as_fit_makes_one(diabetes):
 
 def test_a_learning_rate_far_off_is_replaced_and_the_run_goes_on():
     table, config = table_of("breast_cancer", hidden_sizes=(16,), epochs=12)
-    first = Population(rates=np.array([1.0, 0.5, 1e3, 2.0]), dropouts=np.zeros(4))
-    run = search_population(table, config, first=first, every=3, device="cpu").run
-    assert [takeover.member for takeover in run.takeovers if takeover.epoch == 3] == [2]
+    initial = Population(rates=np.array([1.0, 0.5, 1e3, 2.0]), dropouts=np.zeros(4))
+    run = search_population(table, config, initial=initial, every=3, device="cpu").run
+    assert [exploit.member for exploit in run.exploits if exploit.epoch == 3] == [2]
     assert run.learning_rates[2, 2] == 1e3 * config.for_task("classification").learning_rate
     assert run.learning_rates[3, 2] <= 2.5 * config.for_task("classification").learning_rate
     assert run.values[2, 2] > 1 > 0.2 > run.values[-1, 2]
@@ -301,22 +308,22 @@ def test_a_learning_rate_far_off_is_replaced_and_the_run_goes_on():
 
 def test_members_whose_loss_is_no_number_touch_nobody_and_are_replaced():
     table, config = table_of("diabetes", hidden_sizes=(16,), epochs=6)
-    first = Population(rates=np.array([1.0, 1e30, 0.5, 1e30]), dropouts=np.zeros(4))
-    run = search_population(table, config, first=first, every=2, device="cpu").run
+    initial = Population(rates=np.array([1.0, 1e30, 0.5, 1e30]), dropouts=np.zeros(4))
+    run = search_population(table, config, initial=initial, every=2, device="cpu").run
     assert not np.isfinite(run.values[0, [1, 3]]).any()
     assert np.isfinite(run.values[:, [0, 2]]).all()
     assert np.isfinite(run.values[2:]).all()
-    assert {takeover.member for takeover in run.takeovers if takeover.epoch == 2} == {1, 3}
+    assert {exploit.member for exploit in run.exploits if exploit.epoch == 2} == {1, 3}
     with pytest.raises(TrainingError, match="every member"):
         search_population(
-            table, config, first=Population(rates=np.full(2, 1e30), dropouts=np.zeros(2)), every=2, device="cpu"
+            table, config, initial=Population(rates=np.full(2, 1e30), dropouts=np.zeros(2)), every=2, device="cpu"
         )
 
 
 def test_a_population_that_diverges_as_a_whole_keeps_what_was_best_before():
     table, config = table_of("diabetes", hidden_sizes=(16,), epochs=6, schedule="constant", batch_size=1024)
-    first = Population(rates=np.array([1e8, 2e8]), dropouts=np.zeros(2))
-    result = search_population(table, config, first=first, every=5, device="cpu")
+    initial = Population(rates=np.array([1e8, 2e8]), dropouts=np.zeros(2))
+    result = search_population(table, config, initial=initial, every=5, device="cpu")
     assert result.run.ended == "diverged"
     assert result.run.epochs < 6
     assert any("finite" in note for note in result.model.notes)

@@ -50,7 +50,7 @@ def figures(result):
 
 def test_a_search_never_ends_worse_than_the_defaults_and_says_what_won():
     told = []
-    listener = Listener(on_trial=lambda trial, standing: told.append((trial.number, standing.done, standing.of)))
+    listener = Listener(on_trial=lambda trial, progress: told.append((trial.number, progress.done, progress.of)))
     result = search("iris", trials=8, settings=QUICK, space=SPACE, pruner="none", listener=listener)
     first = result.trials[0]
     assert first.is_default
@@ -403,16 +403,16 @@ def test_the_space_can_be_a_file_and_the_recipes_own_with_more(command, tmp_path
 
 
 def test_an_outcome_that_was_cut_counts_only_where_there_is_no_other():
-    from training.search.trials.folder import MemoryKeeper
+    from training.search.trials.folder import MemoryCheckpoints
+    from training.search.trials.search_record import SearchRecord
     from training.search.trials.session import Session
-    from training.search.trials.study import Study
 
     first = {"hidden_sizes": (4,), "learning_rate": 0.05}
-    study = Study(space=SPACE, metric="log_loss", first=first, sampler="random")
-    session = Session(study=study, keeper=MemoryKeeper(), metric="log_loss", trials=3, jobs=2)
+    record = SearchRecord(space=SPACE, metric="log_loss", first_point=first, sampler="random")
+    session = Session(record=record, checkpoints=MemoryCheckpoints(), metric="log_loss", trials=3, jobs=2)
     one, two = session.next(), session.next()
     cut = Outcome(seconds=1.0, was_ended=True, value=0.5, epochs=1)
     session.done(one.number, cut)
     session.done(two.number, dataclasses.replace(cut, value=0.1))
-    assert [trial.state for trial in study.trials()] == ["finished", "interrupted"]
+    assert [trial.state for trial in record.trials()] == ["finished", "interrupted"]
     assert session.best().number == one.number

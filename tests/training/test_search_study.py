@@ -8,7 +8,7 @@ from models.errors import ConfigError
 from training.errors import SearchError
 from training.search.space import Choices, FloatRange, IntRange, SearchSpace
 from training.search.trials.folder import StudyFolder
-from training.search.trials.study import Study
+from training.search.trials.search_record import SearchRecord
 from training.search.trials.trial import Trial
 
 SPACE = SearchSpace(
@@ -24,7 +24,7 @@ SAMPLERS = ("tpe", "gp", "random", "qmc", "grid")
 
 
 def study(**how):
-    return Study(**({"space": SPACE, "metric": "log_loss", "first": FIRST, "epochs": 50} | how))
+    return SearchRecord(**({"space": SPACE, "metric": "log_loss", "first_point": FIRST, "epochs": 50} | how))
 
 
 def finish(opened, point, value):
@@ -98,7 +98,7 @@ def test_a_grid_ends_when_every_point_was_tried():
     space = SearchSpace(
         parameters={"dropout": FloatRange(low=0, high=0.4), "activation": Choices(values=("relu", "tanh"))}
     )
-    opened = study(space=space, first={"dropout": 0.2, "activation": "relu"}, sampler="grid", grid_points=3)
+    opened = study(space=space, first_point={"dropout": 0.2, "activation": "relu"}, sampler="grid", grid_points=3)
     points = made(opened, 6)
     assert sorted(map(str, points)) == sorted(map(str, space.grid(3)))
     assert opened.ask() is None
