@@ -1,4 +1,4 @@
-"""The reading of a column's cells as dates: texts in the form that is found or said, and numbers in the form said."""
+"""Reads a column's cells as dates: texts in a given form or one that is found, and numbers in a given form."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class DateReading:
 
     Attributes:
         name: name of the column.
-        called: the column in a message.
-        table: table as read.
+        called: name of the column in messages.
+        table: table as read from its source.
         cells: `(rows,)` Arrow array.
-        marks: marks of numbers that are texts; None where they have two readings.
-        at: a row, counted from 0 → where it stands, in words.
+        marks: decimal and thousands marks of numbers in texts; None if the texts have two readings.
+        at: function from a row, counted from 0, to its place in the file in words.
     """
 
     name: str
@@ -42,14 +42,14 @@ class DateReading:
     at: Callable[[int], str]
 
     def find_form(self, *, forced: bool, share: float) -> FoundForm | None:
-        """Finds a form other than ISO 8601 for texts, where they have one.
+        """Finds the form of texts that are dates, but not in ISO 8601; None if there is no such form.
 
         Args:
-            forced: whether the column must be dates.
-            share: least share of the cells that have the form, in a table of texts.
+            forced: True if the user says that the column holds dates.
+            share: least share of the cells that must have the form, in a table of texts.
 
         Raises:
-            DataError: cells that show neither, or both, of day and month coming first.
+            DataError: the cells do not show if the day or the month comes first, or show both.
         """
         codes, texts = encoded(self.cells)
         is_word = ~pc.match_substring_regex(texts, "[0-9]").to_numpy(zero_copy_only=False).astype(np.bool_)
@@ -72,7 +72,7 @@ class DateReading:
         return None if form is None else FoundForm(form=form, remark=remark or "")
 
     def read_texts(self, texts: pa.Array, form: str) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
-        """Reads texts as serving does: those of ISO 8601, those of the form, and its numbers."""
+        """Reads texts as serving does: dates in ISO 8601, dates of the form, and numbers if the form is of numbers."""
         dates, _ = dates_in(texts)
         if form not in NUMBER_FORMS:
             dates = np.where(np.isnat(dates), dates_in(texts, form)[0], dates)
@@ -82,7 +82,7 @@ class DateReading:
         return dates, ~np.isnat(dates)
 
     def numbers(self) -> NDArray[np.float64] | None:
-        """Reads the column as numbers where each cell is one, or missing; None elsewhere."""
+        """Reads the column as numbers; returns None unless each cell is a number or missing."""
         kind = self.cells.type
         if pa.types.is_dictionary(kind) or not self.table.fits(self.name):
             codes, texts = encoded(self.table.with_texts(self.name))
@@ -94,17 +94,17 @@ class DateReading:
     def read_numbers(
         self, numbers: NDArray[np.float64], form: str | None
     ) -> tuple[NDArray[np.datetime64], FoundForm | None, str]:
-        """Reads numbers as the dates that the user says they are.
+        """Reads numbers as dates, where the user says that the column holds dates.
 
         Args:
             numbers: `(rows,)` numbers, NaN for missing.
-            form: form that the user says; None where it is to be found.
+            form: form that the user gives; None to find it.
 
         Returns:
-            `(rows,)` moments, the form that was found (None where the user says it), and the form.
+            `(rows,)` datetime64[us], the form that was found (None if the user gives it), and the form.
 
         Raises:
-            DataError: numbers of no form, or of several.
+            DataError: the numbers fit no form, or several.
         """
         found: FoundForm | None = None
         if form is None:
@@ -126,7 +126,7 @@ class DateReading:
         return dates, found, form
 
     def of_no_date(self) -> DataError:
-        """Returns the refusal of a column that has to be dates and is not."""
+        """Returns the error for a column that has to hold dates and does not."""
         held = "numbers" if pa.types.is_dictionary(self.cells.type) else self.cells.type
         return DataError(
             f"{self.called} holds {held}, not dates: those are written as in ISO 8601, 2024-05-31 or "

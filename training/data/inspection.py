@@ -1,6 +1,6 @@
-"""An inspection: what a table was understood as, column by column, before anything is trained.
+"""Inspects a table: reports how each column is read, before anything is trained.
 
-A column that `fit` would refuse is listed with the refusal instead of ending the inspection.
+A column that `fit` would refuse is listed with the reason; the inspection goes on.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ SKEWED = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What a table was understood as.
+    """The result of an inspection.
 
     Attributes:
-        source: what was read.
-        rows: of the table, less those that were left out for want of a target.
-        target: the column to predict; None where none was named.
-        task: None where there is no target, or none that can be used.
-        classes: the rows of each class, in the order of the classes; empty for a regression.
-        columns: in the order of the table.
+        source: name of the table's source.
+        rows: number of rows of the table, without rows left out because their target is missing.
+        target: name of the column to predict; None if none is given.
+        task: task for the target; None if there is no target, or the target cannot be used.
+        classes: label and number of rows of each class, in the order of the classes; empty for a regression.
+        columns: facts about the columns, in the order of the table.
         notes: sentences on the table as a whole.
-        problem: why `fit` would refuse the table although each of its columns is sound: its test part is not.
+        problem: reason for which `fit` would refuse the table although each column is valid: the test part is not.
     """
 
     source: str
@@ -63,12 +63,12 @@ class Inspection:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Why `fit` would refuse the table; empty where it would not."""
+        """The reasons for which `fit` would refuse the table; empty for none."""
         problems = (*(column.problem for column in self.columns), self.problem)
         return tuple(problem for problem in problems if problem is not None)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """Returns the inspection as plain JSON types."""
         plain = asdict(self)
         return {
             **plain,
@@ -94,16 +94,16 @@ def inspect_table(
     """Reads every column as `fit` would.
 
     Args:
-        table: as read.
-        target: the column to predict; None leaves it open.
-        task: as for `fit`.
+        table: table as read from its source.
+        target: name of the column to predict; None for no target.
+        task: task of the target, as for `fit`.
         choices: the user's decisions about columns.
-        test: a second table, whose rows are to be the test part.
-        scaling: how columns would be scaled, as for `fit_schema`.
-        max_one_hot: up to how many categories are one-hot, likewise.
+        test: second table, whose rows are the test part.
+        scaling: scaling of numbers, as for `fit_schema`.
+        max_one_hot: greatest number of categories that are one-hot encoded, as for `fit_schema`.
 
     Raises:
-        DataError: a column that was named and is not there, or choices that do not go with the table.
+        DataError: a named column is not in the table, or the choices do not fit the table.
     """
     choices = choices or ColumnChoices()
     notes = list(table.notes)
@@ -157,7 +157,7 @@ def inspect_table(
 
 
 def _add_leaks(facts: dict[str, ColumnFacts], leaks: LeakSearch, equal: EqualRows) -> None:
-    """Adds a remark to the columns that know the target."""
+    """Adds a remark to each column that leaks the target."""
     for name, leak in leaks.found(equal).items():
         remark = leak_remark(name, leak, can_drop=leaks.columns > 1)
         facts[name] = replace(facts[name], remarks=(*facts[name].remarks, remark))
@@ -166,7 +166,7 @@ def _add_leaks(facts: dict[str, ColumnFacts], leaks: LeakSearch, equal: EqualRow
 def _without_rare_classes(
     table: Table, target: str, task: Task | None, choices: ColumnChoices, notes: list[str], *, has_test_part: bool
 ) -> Table:
-    """The rows that `fit` would take; all of them where it would refuse the target, which is listed then."""
+    """Returns the rows that `fit` would use; all rows if `fit` would refuse the target, which is reported elsewhere."""
     least = MIN_CLASS_ROWS - 1 if has_test_part else MIN_CLASS_ROWS
     try:
         return without_rare_classes(table, target, task, choices, notes, least=least)[0]
@@ -175,7 +175,7 @@ def _without_rare_classes(
 
 
 def _target_facts(column: RawColumn, task: Task | None) -> tuple[Values | None, ColumnFacts]:
-    """The target as a column (None where it cannot be one), and what there is to say of it."""
+    """Returns the target's values (None if the column cannot be a target), and the facts about the column."""
     missing = column.count_missing()
     try:
         classes, target = read_target(column, task)
