@@ -1,4 +1,4 @@
-"""A value that stands apart neither moves robust statistics nor goes unnoted; a heavy tail is not one."""
+"""An extreme value does not move robust statistics and gets a note; values of a heavy tail are not extreme."""
 
 import numpy as np
 import pyarrow as pa
@@ -128,7 +128,7 @@ def test_a_target_in_which_one_value_makes_the_others_equal_is_refused():
 
 
 def test_a_steep_spread_of_sizes_keeps_its_quartiles():
-    """No single value stands apart of ever larger ones, and the range is none of most values'."""
+    """Checks ever larger values: no single one is far from all others, and their range is not that of most values."""
     values = np.concatenate((bulk(), 10.0 ** np.arange(4, 25)))
     low, high = np.quantile(bulk(), (0.25, 0.75))
     assert robust(values).scale == pytest.approx(high - low, rel=0.05)

@@ -78,7 +78,7 @@ def explained_share(codes: NDArray[np.int64], ranks: NDArray[np.float64]) -> flo
 
 
 def dependence(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Returns Chatterjee's ξ (2021): near 1 if y is a function of x, whatever its form; near 0 if the two are independent.
+    """Returns Chatterjee's ξ (2021): near 1 if y is a function of x, of any form; near 0 if both are independent.
 
     Args:
         x: `(rows,)` numbers, nearly all of them different.
