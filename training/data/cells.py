@@ -30,7 +30,7 @@ _LOCAL_DATE = re.compile(
 )
 
 
-def encoded(array: pa.Array) -> tuple[NDArray[np.int32], pa.Array]:
+def dictionary_encoded(array: pa.Array) -> tuple[NDArray[np.int32], pa.Array]:
     """Dictionary-encodes a column.
 
     Returns:
@@ -132,8 +132,8 @@ def names_of(array: pa.Array) -> DictionaryColumn:
     all numbers of the column are whole (a table with gaps turns 3 into 3.0). A client can then send JSON's own true
     and 3.
     """
-    codes, values = encoded(_present(array))
-    return _named(codes, _as_json_writes_them(pc.cast(values, pa.large_string()).to_pylist()))
+    codes, values = dictionary_encoded(_present(array))
+    return _column_of_names(codes, _json_spellings(pc.cast(values, pa.large_string()).to_pylist()))
 
 
 def categories_of(array: pa.Array) -> tuple[DictionaryColumn, tuple[str, ...]]:
@@ -143,16 +143,16 @@ def categories_of(array: pa.Array) -> tuple[DictionaryColumn, tuple[str, ...]]:
         `(rows,)` categories in the order of `in_order`, each of which occurs, and two spellings of one category; empty
         if each category has one spelling.
     """
-    codes, values = encoded(_present(array))
-    cells = _as_python_has_them(values)
+    codes, values = dictionary_encoded(_present(array))
+    cells = _json_values(values)
     categories = [category_of(cell) for cell in cells]
     spellings: dict[str | None, Any] = {}
-    twice: tuple[str, ...] = ()
+    two_spellings: tuple[str, ...] = ()
     for cell, category in zip(cells, categories, strict=True):
         first = spellings.setdefault(category, cell)
-        if first is not cell and category is not None and not twice:
-            twice = (str(first), str(cell))
-    return _named(codes, categories), twice
+        if first is not cell and category is not None and not two_spellings:
+            two_spellings = (str(first), str(cell))
+    return _column_of_names(codes, categories), two_spellings
 
 
 def _present(array: pa.Array) -> pa.Array:
@@ -164,7 +164,7 @@ def _present(array: pa.Array) -> pa.Array:
     return array
 
 
-def _as_python_has_them(values: pa.Array) -> list[Any]:
+def _json_values(values: pa.Array) -> list[Any]:
     """Returns the values as JSON would carry each: numbers as int or float, dates in ISO 8601, the rest as texts."""
     kind = values.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
@@ -176,7 +176,7 @@ def _as_python_has_them(values: pa.Array) -> list[Any]:
     return list(pc.cast(values, pa.large_string()).to_pylist())
 
 
-def _named(codes: NDArray[np.int32], written: list[str | None]) -> DictionaryColumn:
+def _column_of_names(codes: NDArray[np.int32], written: list[str | None]) -> DictionaryColumn:
     """Returns the names of rows, given each row's index among the distinct values, and each value's name."""
     names = in_order({name for name in written if name is not None})
     place: dict[str | None, int] = {name: i for i, name in enumerate(names)}
@@ -192,7 +192,7 @@ def in_order(names: set[str]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _as_json_writes_them(names: list[str]) -> list[str | None]:
+def _json_spellings(names: list[str]) -> list[str | None]:
     folded = [name.lower() for name in names]
     if all(name in ("true", "false") for name in folded):
         return [*folded]

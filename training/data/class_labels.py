@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from models.columns.dictionary_column import DictionaryColumn
 from models.columns.labels import GREATEST_INT, LEAST_INT, LabelType, label_text, typed_label
 from models.errors import DataError
-from training.data.cells import encoded, in_order
+from training.data.cells import dictionary_encoded, in_order
 from training.data.raw_column import RawColumn
 
 # 007 is a name although it can be read as a number: a number would lose the zeros.
@@ -87,7 +87,7 @@ def _places(names: DictionaryColumn, texts: tuple[str, ...], labels: tuple[str, 
 def _type_of(column: RawColumn, names: DictionaryColumn) -> LabelType:
     if column.is_text:
         texts = column.texts()
-        spelled = () if texts is None else tuple(encoded(texts)[1].to_pylist())
+        spelled = () if texts is None else tuple(dictionary_encoded(texts)[1].to_pylist())
         marks = column.marks
         # A text with a mark that divides thousands, or may do so, stays a text.
         other = ".," if marks is None else marks.thousands
@@ -137,7 +137,7 @@ def _spellings(column: RawColumn, names: DictionaryColumn) -> tuple[str, ...]:
     cells = column.texts()
     if cells is None:
         return names.names
-    codes, texts = encoded(cells)
+    codes, texts = dictionary_encoded(cells)
     present, rows = np.unique(codes, return_index=True)
     spelled: dict[int, list[str]] = {}
     for code, row in zip(present.tolist(), rows.tolist(), strict=True):

@@ -13,7 +13,7 @@ from models.columns.dictionary_column import DictionaryColumn
 from models.errors import DataError
 from training.data.column_choices import ColumnChoices
 from training.data.equal_rows import RowHashes
-from training.data.features import add_feature, remark_on, useless
+from training.data.features import add_feature, reason_to_drop, remark_on
 from training.data.leaks import LeakSearch
 from training.data.preprocessing import Scaling, fit_schema
 from training.data.raw_column import RawColumn
@@ -63,7 +63,7 @@ def facts_of(
     choices: ColumnChoices,
     leaks: LeakSearch | None,
     hashes: RowHashes,
-    seen: dict[tuple[str, bytes], str],
+    first_with_content: dict[tuple[str, bytes], str],
     scaling: Scaling,
     max_one_hot: int | None,
 ) -> ColumnFacts:
@@ -74,7 +74,7 @@ def facts_of(
         choices: the user's decisions.
         leaks: search for features that leak the target, to which a feature is added; None without a target.
         hashes: hashes of the rows over the features so far, to which a feature is added.
-        seen: names of the features so far by content, to which a feature is added.
+        first_with_content: name of the first feature so far with each content, to which a feature is added.
         scaling: scaling of numbers, as for `inspect_table`.
         max_one_hot: greatest number of categories that are one-hot encoded, as for `inspect_table`.
     """
@@ -102,9 +102,9 @@ def facts_of(
     counted = described(values)
     if role is not None or name in choices.drop:
         return ColumnFacts(name=name, role=role or "left out", **counted)  # type: ignore[arg-type]  # a key of roles
-    reason = useless(values)
+    reason = reason_to_drop(values)
     if reason is None or choices.keep_constant:
-        twin = seen.setdefault(content_of(values), name)
+        twin = first_with_content.setdefault(content_of(values), name)
         reason = f"equals {twin!r} in every row" if twin != name and not choices.keep_constant else None
     if reason is not None:
         remark = f"Column {name!r} {reason.rstrip(',')}: it is left out."

@@ -18,7 +18,7 @@ import pyarrow.csv
 
 from models.columns.cell_text import tidy
 from models.errors import DataError
-from training.data.delimiters import comment_hint, divided, long_cells
+from training.data.delimiters import comment_hint, detect_delimiter, long_cells
 from training.data.mark_evidence import MarkEvidence
 from training.data.table import Table, check_names
 from training.data.text_column import TextColumn
@@ -50,19 +50,19 @@ def read_csv(path: Path, *, delimiter: str | None = None, text_format: TextForma
     Raises:
         DataError: the file is not a readable table; the message names the file, and the line at fault if there is one.
     """
-    text, mark = divided(open_text_file(path, text_format or TextFormat(delimiter=delimiter)))
+    text, mark = detect_delimiter(open_text_file(path, text_format or TextFormat(delimiter=delimiter)))
     if text.format.comment is not None and mark in text.format.comment:
         raise DataError(f"{path.name} is divided by {mark!r}, so no comment can begin with {text.format.comment!r}.")
     file = _CsvFile(text=text, delimiter=mark)
     names = [tidy(name) for name in next(file.records())[1]]
-    nameless = _row_names(names) | file.empty_end(names)
+    nameless = _row_name_column(names) | file.empty_end(names)
     _check_header(names, nameless, path.name)
     place = {name: i for i, name in enumerate(names) if i not in nameless}
     shown: dict[int, MarkEvidence] = {}
     columns = file.columns(list(place.values()), width=len(names), shown=shown)
-    if lost := [i for i, cells in columns.items() if cells is None]:
-        columns |= file.columns(lost, width=len(names), keep_texts=True)
-    rows = len(next(iter(columns.values()))) if columns else 0  # type: ignore[arg-type]  # lost ones were read again
+    if unreadable := [i for i, cells in columns.items() if cells is None]:
+        columns |= file.columns(unreadable, width=len(names), keep_texts=True)
+    rows = len(next(iter(columns.values()))) if columns else 0  # type: ignore[arg-type]  # all are read by now
     if rows + 1 != text.text_lines:
         file.check_quotes()
     return Table(
@@ -106,7 +106,7 @@ def _check_header(names: list[str], nameless: dict[int, str], source: str) -> No
         ) from None
 
 
-def _row_names(names: list[str]) -> dict[int, str]:
+def _row_name_column(names: list[str]) -> dict[int, str]:
     """Returns the index of a column of row names, with the reason to leave the column out; empty if there is none."""
     return {0: "pandas and R write the names of rows so"} if len(names) > 1 and not names[0] else {}
 

@@ -96,8 +96,8 @@ class DateTexts:
         if best.rows > twin.rows or is_constant:
             return self._found(best)
         if "." in best.form:
-            return self._found_by_points(*sorted((best, twin), key=lambda one: one.form))
-        return self._found_elsewhere(best, twin)
+            return self._with_day_first(*sorted((best, twin), key=lambda one: one.form))
+        return self._as_other_columns(best, twin)
 
     def _found(self, tried: TriedForm, because: str = "") -> FoundForm:
         place = int(np.flatnonzero(~np.isnat(tried.dates))[0])
@@ -107,13 +107,13 @@ class DateTexts:
             remark += " Years of two digits are 1969 to 2068."
         return FoundForm(form=tried.form, remark=remark)
 
-    def _found_by_points(self, day_first: TriedForm, month_first: TriedForm) -> FoundForm:
+    def _with_day_first(self, day_first: TriedForm, month_first: TriedForm) -> FoundForm:
         """Takes the day as the first number, which is usual in dates with points."""
         found = self._found(day_first)
         otherwise = f"should it not: {option(self.name, month_first.form)}."
         return replace(found, remark=f"{found.remark} Where points divide a date, the day comes first; {otherwise}")
 
-    def _found_elsewhere(self, best: TriedForm, twin: TriedForm) -> FoundForm:
+    def _as_other_columns(self, best: TriedForm, twin: TriedForm) -> FoundForm:
         """Takes the order of day and month from the table's other columns."""
         shown: dict[str, str] = {}
         for name, cells in self.other_columns().items():
@@ -123,9 +123,9 @@ class DateTexts:
             ((order, name),) = shown.items()
             by_order = {day_or_month_first([one.form]): one for one in (best, twin)}
             return self._found(by_order[order], f", with the {order} first as in column {name!r}")
-        raise self._cannot_tell(*sorted((best, twin), key=lambda one: one.form))
+        raise self._ambiguous(*sorted((best, twin), key=lambda one: one.form))
 
-    def _cannot_tell(self, day_first: TriedForm, month_first: TriedForm) -> DataError:
+    def _ambiguous(self, day_first: TriedForm, month_first: TriedForm) -> DataError:
         differ = (day_first.dates != month_first.dates) & ~np.isnat(day_first.dates)
         place = int(np.argmax(differ if differ.any() else ~np.isnat(day_first.dates)))
         cell = f"{self.texts[place].as_py()!r} at {self.at(int(np.argmax(self.codes == place)))}"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.columns.date_forms import NUMBER_FORMS, is_number_form
 from models.columns.date_numbers import moments_of_numbers
 from models.errors import DataError
-from training.data.cells import dates_in, encoded, iso_text, values_of
+from training.data.cells import dates_in, dictionary_encoded, iso_text, values_of
 from training.data.date_columns import DateTexts, FoundForm, option
 from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps
 from training.data.number_dates import form_of_numbers, forms_for
@@ -51,7 +51,7 @@ class DateReading:
         Raises:
             DataError: the cells do not show if the day or the month comes first, or show both.
         """
-        codes, texts = encoded(self.cells)
+        codes, texts = dictionary_encoded(self.cells)
         is_word = ~pc.match_substring_regex(texts, "[0-9]").to_numpy(zero_copy_only=False).astype(np.bool_)
         words = texts.filter(pa.array(is_word)).slice(0, 10 * MAX_MISSING_TEXTS).to_pylist()
         if words and len(words) < len(texts) and are_gaps(words, forced=forced):
@@ -85,7 +85,7 @@ class DateReading:
         """Reads the column as numbers; returns None unless each cell is a number or missing."""
         kind = self.cells.type
         if pa.types.is_dictionary(kind) or not self.table.fits(self.name):
-            codes, texts = encoded(self.table.with_texts(self.name))
+            codes, texts = dictionary_encoded(self.table.with_texts(self.name))
             numbers, is_number = numbers_in(texts, self.marks or PLAIN)
             return np.append(numbers, np.nan)[codes] if is_number.all() and len(texts) else None
         is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
@@ -110,7 +110,7 @@ class DateReading:
         if form is None:
             forms = forms_for(numbers)
             if len(forms) != 1:
-                raise self.of_no_date()
+                raise self.not_dates()
             form = forms[0]
             first = int(np.flatnonzero(~np.isnan(numbers))[0])
             moment = iso_text(moments_of_numbers(numbers[first : first + 1], form)[0])
@@ -125,7 +125,7 @@ class DateReading:
             raise DataError(f"{self.called}: {numbers[row]:.15g} at {self.at(row)} is not a date of the form {form}.")
         return dates, found, form
 
-    def of_no_date(self) -> DataError:
+    def not_dates(self) -> DataError:
         """Returns the error for a column that has to hold dates and does not."""
         held = "numbers" if pa.types.is_dictionary(self.cells.type) else self.cells.type
         return DataError(

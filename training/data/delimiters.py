@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from models.errors import DataError
-from training.data.text_file import BLANK, DIVIDED, TextFile
+from training.data.text_file import BLANK, TAB, TextFile
 from training.data.typed_options import typed
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -48,12 +48,12 @@ class _Sample:
         """Returns True if blanks stand between a delimiter and a quote."""
         return any(re.search(rf'(?:^|{re.escape(delimiter)}) +"', line) for line in self.lines)
 
-    def shows(self, delimiter: str) -> int:
+    def count_in_header(self, delimiter: str) -> int:
         """Returns the number of times that the first line has a delimiter outside quotes."""
         return "".join(self.lines[0].split('"')[::2]).count(delimiter)  # every other piece is inside quotes
 
 
-def divided(file: TextFile) -> tuple[TextFile, str]:
+def detect_delimiter(file: TextFile) -> tuple[TextFile, str]:
     """Finds the delimiter of a file, unless the user gives one.
 
     The delimiter is the one that divides each of the first lines into the same number of cells, more than one. If the
@@ -68,7 +68,7 @@ def divided(file: TextFile) -> tuple[TextFile, str]:
     """
     given = file.format.delimiter
     if given == BLANK:
-        return _with_blanks(file) or file.with_blanks_divided(), DIVIDED
+        return _with_blanks(file) or file.with_blanks_divided(), TAB
     sample = _sample_of(file)
     if given is not None:
         return _unpadded(file, sample, given)
@@ -83,13 +83,15 @@ def divided(file: TextFile) -> tuple[TextFile, str]:
         options = " or ".join(_option(one) for one in alike)
         raise DataError(f"{file.path.name}: all lines can be divided {shown}: say which it is ({options}).")
     # A tab may be one of the blanks, so it does not count here.
-    if not any(map(sample.shows, set(DELIMITERS) - {DIVIDED})) and (with_blanks := _with_blanks(file)):
-        return with_blanks, DIVIDED
-    if not any(_commonest(found)[1] for found in widths.values()):
-        widths[BLANK] = _sample_of(file.with_blanks_divided()).widths(DIVIDED)
+    if not any(map(sample.count_in_header, set(DELIMITERS) - {TAB})) and (with_blanks := _with_blanks(file)):
+        return with_blanks, TAB
+    if not any(_most_common(found)[1] for found in widths.values()):
+        widths[BLANK] = _sample_of(file.with_blanks_divided()).widths(TAB)
     _check_first_line(file, sample, widths)
     _check_rare_delimiters(file, sample)
-    return _unpadded(file, sample, max(DELIMITERS, key=lambda one: (_agreeing(widths[one]), sample.shows(one))))
+    return _unpadded(
+        file, sample, max(DELIMITERS, key=lambda one: (_count_agreeing(widths[one]), sample.count_in_header(one)))
+    )
 
 
 @contextmanager
@@ -112,7 +114,7 @@ def _with_blanks(file: TextFile) -> TextFile | None:
     """Returns the file divided by blanks; None if these do not divide all lines alike."""
     by_blanks = file.with_blanks_divided()
     sample = _sample_of(by_blanks)
-    widths = sample.widths(DIVIDED)
+    widths = sample.widths(TAB)
     others = set(widths[1:])
     if widths[0] > 1 and others == {widths[0] + 1} and not sample.lines[0].startswith(_COMMENTS):
         return file.with_blanks_divided(lacks_name=True)  # R gives the column of row names no name
@@ -129,7 +131,7 @@ def _check_rare_delimiters(file: TextFile, sample: _Sample) -> None:
     Raises:
         DataError: such a delimiter is found; the message names the character and the option.
     """
-    if len(sample.lines) < 2 or any(map(sample.shows, DELIMITERS)):
+    if len(sample.lines) < 2 or any(map(sample.count_in_header, DELIMITERS)):
         return
     for rare in _RARE:
         widths = set(sample.widths(rare))
@@ -146,8 +148,8 @@ def _check_first_line(file: TextFile, sample: _Sample, widths: dict[str, list[in
     Raises:
         DataError: the header seems to be further below; the message names the line and the option to skip lines.
     """
-    for delimiter in sorted(widths, key=lambda one: -_commonest(widths[one])[1]):
-        found, (usual, _) = widths[delimiter], _commonest(widths[delimiter])
+    for delimiter in sorted(widths, key=lambda one: -_most_common(widths[one])[1]):
+        found, (usual, _) = widths[delimiter], _most_common(widths[delimiter])
         begins = next((i for i in range(len(found)) if set(found[i:]) == {usual}), len(found))
         # A line end in quotes makes more lines than records: then the line number of the header is not known.
         if usual < 2 or not 0 < begins < len(found) - 1 or len(found) < len(sample.lines) - 1:
@@ -185,22 +187,22 @@ def _sample_of(file: TextFile) -> _Sample:
     return _Sample(numbers=tuple(numbers), lines=tuple(lines), is_cut=is_cut)
 
 
-def _commonest(widths: Sequence[int]) -> tuple[int, int]:
+def _most_common(widths: Sequence[int]) -> tuple[int, int]:
     """Returns the most common width above 1, and the number of records with this width."""
     return max(Counter(width for width in widths if width > 1).items(), key=lambda pair: pair[1], default=(0, 0))
 
 
-def _agreeing(widths: Sequence[int]) -> int:
+def _count_agreeing(widths: Sequence[int]) -> int:
     """Returns the number of records that are as wide as the first; 0 if the first has one cell."""
     return widths.count(widths[0]) if widths[0] > 1 else 0
 
 
 def _shown(delimiter: str) -> str:
-    return {DIVIDED: "tab", BLANK: "blanks"}.get(delimiter, repr(delimiter))
+    return {TAB: "tab", BLANK: "blanks"}.get(delimiter, repr(delimiter))
 
 
 def _option(delimiter: str) -> str:
     """Returns the command-line option that sets a delimiter, quoted for a shell."""
-    if delimiter == DIVIDED:
+    if delimiter == TAB:
         return "--delimiter tab"
     return f"--delimiter {shlex.quote(delimiter) if delimiter.isprintable() else f'${delimiter!r}'}"

@@ -17,15 +17,15 @@ from models.columns.dictionary_column import DictionaryColumn
 from training.data.column_choices import ColumnChoices
 from training.data.values import Values
 
-# Fewer equal rows than these are not worth a note: iris has one pair.
-TOLD_ROWS, TOLD_SHARE = 2, 0.005
+# Up to this many equal rows, or below this share, there is no note: iris has one pair.
+UNNOTED_ROWS, LEAST_NOTED_SHARE = 2, 0.005
 # Rows that are likely to be equal by chance get a note only if this share of the table has equal targets too.
-TOLD_LIKELY_SHARE = 0.3
+LEAST_NOTED_LIKELY_SHARE = 0.3
 # With fewer different rows than these, a part made of whole groups of equal rows is not a sample of the table.
 MIN_DISTINCT = 10
 
 _SAMPLE = 20_000  # rows from which a column's distinct values are estimated
-_LIKELY = 100  # factor over independent columns up to which equal rows count as chance: real columns are dependent
+_CHANCE_FACTOR = 100  # equal rows are chance up to so many times their number in independent columns: real ones depend
 _FEW_VALUES = 5  # columns with fewer values repeat by nature, and in a factorial design they repeat evenly
 _LEAST_MULTIPLIED = 50  # fewer different rows may occur equally often by chance
 
@@ -41,23 +41,23 @@ class EqualRows:
         code: `(rows,)` int64 from 0; the same for rows whose features are equal, gaps included.
         with_target: `(rows,)` int64 from 0; the same for rows whose features and target are equal.
         is_likely: True if so many equal rows are likely by chance, because columns have few different values.
-        aside: names of columns that only number the rows, and were not compared.
+        row_numbers: names of columns that only number the rows, and were not compared.
     """
 
     code: NDArray[np.int64]
     with_target: NDArray[np.int64]
     is_likely: bool
-    aside: tuple[str, ...] = ()
+    row_numbers: tuple[str, ...] = ()
 
     @property
     def repeated(self) -> int:
         """The number of rows whose features occur in another row."""
-        return _in_groups(self.code)
+        return _count_repeated(self.code)
 
     @property
     def identical(self) -> int:
         """The number of rows whose features and target occur in another row."""
-        return _in_groups(self.with_target)
+        return _count_repeated(self.with_target)
 
     @property
     def distinct(self) -> int:
@@ -98,19 +98,19 @@ class RowHashes:
         if rows > _SAMPLE:
             self._sample = np.sort(np.random.default_rng(0).choice(rows, _SAMPLE, replace=False))
         self._columns = self._names = 0
-        self._aside: list[str] = []
+        self._row_numbers: list[str] = []
         self._log_chance = 0.0  # log of the probability that two rows are equal, if columns were independent
         self._log_space = 0.0  # log of the number of different rows that the columns' values can make
         self._most_values = 0
 
-    def leave_aside(self, name: str) -> None:
+    def skip_row_number(self, name: str) -> None:
         """Sets aside a feature that only numbers the rows: such a feature differs even between copies of a row."""
-        self._aside.append(name)
+        self._row_numbers.append(name)
 
     def add(self, values: Values) -> None:
         """Adds a feature, `(rows,)`, to the hashes."""
         bits = _bits(values)
-        self._hashes = _mixed((self._hashes ^ bits) + _GOLDEN)
+        self._hashes = _split_mix((self._hashes ^ bits) + _GOLDEN)
         chance, distinct = _agreement(bits[self._sample])
         self._columns += 1
         self._names += isinstance(values, DictionaryColumn)
@@ -124,27 +124,30 @@ class RowHashes:
         Args:
             target: `(rows,)` categories or float64.
         """
-        code = _places(self._hashes)
-        goal = _bits(target)
-        with_target = _places(_mixed((self._hashes ^ goal) + _GOLDEN))
-        is_likely = self._is_likely(code, with_target, goal)
-        if not self._columns or (self._aside and is_likely):  # a column that numbers the rows may be a real feature
+        code = _codes_of(self._hashes)
+        target_bits = _bits(target)
+        with_target = _codes_of(_split_mix((self._hashes ^ target_bits) + _GOLDEN))
+        is_likely = self._is_likely(code, with_target, target_bits)
+        # Where equal rows are likely, a column that seems to number the rows may be a real feature.
+        if not self._columns or (self._row_numbers and is_likely):
             code = with_target = np.arange(len(code))
-        return EqualRows(code=code, with_target=with_target, is_likely=is_likely, aside=tuple(self._aside))
+        return EqualRows(code=code, with_target=with_target, is_likely=is_likely, row_numbers=tuple(self._row_numbers))
 
-    def _is_likely(self, code: NDArray[np.int64], with_target: NDArray[np.int64], goal: NDArray[np.uint64]) -> bool:
+    def _is_likely(
+        self, code: NDArray[np.int64], with_target: NDArray[np.int64], target_bits: NDArray[np.uint64]
+    ) -> bool:
         if self._most_values >= _FEW_VALUES and _is_multiplied(with_target):
             return False
         if self._columns == 1:  # equal values of one column mean nothing unless the targets are equal too
-            if _in_groups(with_target) == 0:
+            if _count_repeated(with_target) == 0:
                 return True
-            chance = self._log_chance + np.log(_agreement(goal[self._sample])[0])
-            return bool(np.log(_agreement(with_target)[0]) <= chance + np.log(_LIKELY))
+            chance = self._log_chance + np.log(_agreement(target_bits[self._sample])[0])
+            return bool(np.log(_agreement(with_target)[0]) <= chance + np.log(_CHANCE_FACTOR))
         if self._log_space <= np.log(len(code)):
             return True
         if self._names == self._columns and self._most_values > int(code.max()):
             return True  # one categorical column determines all others, as a town determines its county and country
-        return bool(np.log(_agreement(code)[0]) <= self._log_chance + np.log(_LIKELY))
+        return bool(np.log(_agreement(code)[0]) <= self._log_chance + np.log(_CHANCE_FACTOR))
 
 
 def equal_rows_note(equal: EqualRows, choices: ColumnChoices, *, test_rows: int = 0, test: str = "") -> str | None:
@@ -157,13 +160,13 @@ def equal_rows_note(equal: EqualRows, choices: ColumnChoices, *, test_rows: int 
         test: name of the test file in the note.
     """
     rows = len(equal.code)
-    aside = f" (but for {', '.join(map(repr, equal.aside))})" if equal.aside else ""
+    but_for = f" (but for {', '.join(map(repr, equal.row_numbers))})" if equal.row_numbers else ""
     if test_rows:
         known, identical = equal.known(np.arange(rows - test_rows, rows), np.arange(rows - test_rows))
         if not known:
             return None
         share = (
-            f"{shown_share(known, test_rows)} of {test} have the same features as a row to train with{aside}, and "
+            f"{shown_share(known, test_rows)} of {test} have the same features as a row to train with{but_for}, and "
             f"{identical:,} of them the same target too"
         )
         if choices.equal_rows == "together":
@@ -173,13 +176,13 @@ def equal_rows_note(equal: EqualRows, choices: ColumnChoices, *, test_rows: int 
             f"{share}: the test figures tell in part what was remembered (--equal-rows together leaves such rows out "
             "of training)."
         )
-    if equal.repeated <= TOLD_ROWS or equal.repeated < TOLD_SHARE * rows:
+    if equal.repeated <= UNNOTED_ROWS or equal.repeated < LEAST_NOTED_SHARE * rows:
         return None
-    if equal.is_likely and choices.equal_rows != "together" and equal.identical < TOLD_LIKELY_SHARE * rows:
+    if equal.is_likely and choices.equal_rows != "together" and equal.identical < LEAST_NOTED_LIKELY_SHARE * rows:
         return None
     share = (
-        f"{shown_share(equal.repeated, rows)} have the same features as another row{aside}, and {equal.identical:,} of "
-        "them the same target too"
+        f"{shown_share(equal.repeated, rows)} have the same features as another row{but_for}, and {equal.identical:,} "
+        "of them the same target too"
     )
     for role, column in choices.roles.items():
         if role in ("group", "time"):
@@ -209,7 +212,7 @@ def _bits(values: Values) -> NDArray[np.uint64]:
     return np.where(np.isnan(values), np.nan, values + 0.0).astype(np.float64).view(np.uint64)
 
 
-def _mixed(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _split_mix(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Applies SplitMix64's finaliser (Steele, Lea & Flood 2014): a bijection in which each bit depends on all bits."""
     hashes ^= hashes >> _SHIFTS[0]
     hashes *= _FIRST
@@ -219,7 +222,7 @@ def _mixed(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return hashes
 
 
-def _places(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+def _codes_of(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Numbers the distinct hashes `(rows,)` in the order of their first rows.
 
     The order of the hashes themselves depends on the codes by which a table stores its categories. A split must not.
@@ -243,6 +246,6 @@ def _is_multiplied(code: NDArray[np.int64]) -> bool:
     return len(counts) >= _LEAST_MULTIPLIED and int(np.gcd.reduce(counts)) > 1
 
 
-def _in_groups(code: NDArray[np.int64]) -> int:
+def _count_repeated(code: NDArray[np.int64]) -> int:
     counts = np.bincount(code)
     return int(counts[counts > 1].sum())

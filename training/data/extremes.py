@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Most values that count as extremes, on both sides together: more are not exceptional.
-MAX_APART = 4
+MAX_EXTREMES = 4
 # A value is extreme if its gap to the other values is this many times their range. Of 500 columns of 1,000 Cauchy
 # values, 4 % had such a value; of normal and log-normal (σ = 2) columns, none had.
 _GAP = 20.0
 # The same for a value that is by far the most common one, or that is written as fill values are.
 _FILL_GAP = 1.0
-_COMMONER = 2  # least ratio of the counts of the most common value and the next one
+_LEAST_COUNT_RATIO = 2  # least ratio of the counts of the most common value and the next one
 # With fewer different other values, their range means little: then only fill values count as extreme.
 _LEAST_DISTINCT = 10
 _SAMPLE = 4_096
@@ -23,7 +23,7 @@ _NINES = tuple(float(f"{sign}{'9' * digits}") for sign in ("", "-") for digits i
 
 
 @dataclass(frozen=True, kw_only=True)
-class Apart:
+class Extremes:
     """The extreme values of a column.
 
     Attributes:
@@ -36,7 +36,7 @@ class Apart:
     high: float
 
 
-def standing_apart(values: NDArray[np.float64]) -> Apart | None:
+def find_extremes(values: NDArray[np.float64]) -> Extremes | None:
     """Returns the extreme values of a column; None if there are none.
 
     Args:
@@ -58,15 +58,15 @@ def standing_apart(values: NDArray[np.float64]) -> Apart | None:
     below, above = cut
     inner = slice(below, len(distinct) - above)
     places = [*range(below), *range(len(distinct) - above, len(distinct))]
-    apart = sorted(places, key=lambda i: (-counts[i], distinct[i]))
-    return Apart(
-        values=tuple(float(distinct[i]) for i in apart),
+    extreme = sorted(places, key=lambda i: (-counts[i], distinct[i]))
+    return Extremes(
+        values=tuple(float(distinct[i]) for i in extreme),
         low=float(distinct[inner][0]),
         high=float(distinct[inner][-1]),
     )
 
 
-def filled_with(values: NDArray[np.float64]) -> float | None:
+def find_fill_value(values: NDArray[np.float64]) -> float | None:
     """Returns a likely fill value that is not far from the other values; None if there is none.
 
     Such a value consists of nines. It is the only negative value of a column (-9, -99, …), or at least 999 in size and
@@ -87,14 +87,14 @@ def filled_with(values: NDArray[np.float64]) -> float | None:
         return None
     most, next_one = np.argsort(-counts)[:2]
     value = float(distinct[most])
-    is_common = counts[most] > 1 and counts[most] >= _COMMONER * counts[next_one]
+    is_common = counts[most] > 1 and counts[most] >= _LEAST_COUNT_RATIO * counts[next_one]
     return value if is_common and value in _NINES and abs(value) >= 999 else None
 
 
-def without_extremes(values: NDArray[Any]) -> NDArray[np.bool_]:
+def is_ordinary(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Returns `(rows,)` False for extreme values, True for all others and for missing ones."""
-    apart = standing_apart(values)
-    return np.ones(len(values), np.bool_) if apart is None else ~np.isin(values, apart.values)
+    extreme = find_extremes(values)
+    return np.ones(len(values), np.bool_) if extreme is None else ~np.isin(values, extreme.values)
 
 
 def _cut(
@@ -108,18 +108,18 @@ def _cut(
         sample: sample of the values.
     """
     best: tuple[int, int] | None = None
-    most = min(MAX_APART, len(distinct) - 1)
+    most = min(MAX_EXTREMES, len(distinct) - 1)
     with np.errstate(over="ignore"):
         for below in range(most + 1):
             for above in range(most + 1 - below):
                 if not 0 < below + above < len(distinct):
                     continue
-                if _is_apart(distinct, counts, below, above) and (best is None or below + above > sum(best)):
+                if _are_extreme(distinct, counts, below, above) and (best is None or below + above > sum(best)):
                     best = (below, above)
     return best
 
 
-def _is_apart(distinct: NDArray[np.float64], counts: NDArray[np.int64] | None, below: int, above: int) -> bool:
+def _are_extreme(distinct: NDArray[np.float64], counts: NDArray[np.int64] | None, below: int, above: int) -> bool:
     inner = distinct[below : len(distinct) - above]
     # If the others are all equal, their range is 0, and every value would be far from them.
     spread = float(inner[-1] - inner[0]) or max(abs(float(inner[0])), 1.0)
@@ -135,7 +135,7 @@ def _is_apart(distinct: NDArray[np.float64], counts: NDArray[np.int64] | None, b
         if len(inner) < _LEAST_DISTINCT and not all(written):
             return False
         is_fill = counts is None or all(
-            fill or (count > 1 and count >= _COMMONER * common)
+            fill or (count > 1 and count >= _LEAST_COUNT_RATIO * common)
             for fill, count in zip(written, counts[side].tolist(), strict=True)
         )
         if gap <= (_FILL_GAP if is_fill else _GAP) * spread:

@@ -41,7 +41,7 @@ def read_features(
         DataError: a column cannot be used; the message names the column, and the row if one is at fault.
     """
     features: dict[str, Values] = {}
-    seen: dict[tuple[str, bytes], str] = {}
+    first_with_content: dict[tuple[str, bytes], str] = {}
     for column in columns:
         if column.count_missing() == len(column):
             notes.append(f"Column {column.name!r} has no value at all and was left out.")
@@ -51,15 +51,15 @@ def read_features(
             notes.append(f"Column {column.name!r} {spellings}")
         notes += [f"Column {column.name!r} {remark}" for remark in column.remarks]
         if not choices.keep_constant:
-            if reason := useless(values):
+            if reason := reason_to_drop(values):
                 notes.append(f"Column {column.name!r} {reason} and was left out.")
                 continue
-            twin = seen.setdefault(content_of(values), column.name)
+            twin = first_with_content.setdefault(content_of(values), column.name)
             if twin != column.name:
                 notes.append(f"Column {column.name!r} equals {twin!r} in every row and was left out.")
                 continue
-        elif is_another_name_in_each_row(values):
-            notes.append(f"Column {column.name!r} {_ANOTHER_NAME} and was left out.")
+        elif never_repeats(values):
+            notes.append(f"Column {column.name!r} {_NEVER_REPEATS} and was left out.")
             continue
         if column.date_form is not None:
             date_forms[column.name] = column.date_form
@@ -109,17 +109,17 @@ def as_kind(choices: ColumnChoices, name: str, kind: str, date_forms: Mapping[st
     )
 
 
-_ANOTHER_NAME = "has another name in each row, as an identifier has,"
+_NEVER_REPEATS = "has another name in each row, as an identifier has,"
 _NO_FORM = (
     "its cells are not all of one form that is read, such as 2024-05-31, 31/05/2024 or 31 May 2024, with a time of day "
     "and UTC or an offset (+02:00) after it."
 )
 
 
-def useless(values: Values) -> str | None:
+def reason_to_drop(values: Values) -> str | None:
     """Returns why a column has no information, as the rest of a sentence after its name; None for other columns."""
-    if is_another_name_in_each_row(values):
-        return f"looks like dates, but {_NO_FORM.rstrip('.')}," if look_like_dates(values) else _ANOTHER_NAME
+    if never_repeats(values):
+        return f"looks like dates, but {_NO_FORM.rstrip('.')}," if look_like_dates(values) else _NEVER_REPEATS
     if isinstance(values, DictionaryColumn):
         distinct = values.distinct()
         if len(distinct) > 1:
@@ -151,7 +151,7 @@ def look_like_dates(values: Values) -> bool:
     return len(names) > 1 and all(looks_like_a_date(text) for text in names[:1000])
 
 
-def is_another_name_in_each_row(values: Values) -> bool:
+def never_repeats(values: Values) -> bool:
     """Returns True for categories that never repeat: no other row could profit from what is learned about one."""
     return isinstance(values, DictionaryColumn) and len(values) > 1 and len(values.distinct()) == len(values)
 
@@ -211,7 +211,7 @@ def equal_rows_of(features: Mapping[str, Values], target: Values) -> EqualRows:
 def add_feature(hashes: RowHashes, name: str, values: Values) -> None:
     """Adds a feature to the hashes of the rows."""
     if not isinstance(values, DictionaryColumn) and values.dtype.kind == "f" and is_row_number(name, values):
-        hashes.leave_aside(name)
+        hashes.skip_row_number(name)
     else:
         hashes.add(values)
 

@@ -115,26 +115,26 @@ def inspect_table(
         check_choices(table, target, choices)
         table = with_target(table, target, choices, notes)
         table = _without_rare_classes(table, target, task, choices, notes, has_test_part=test is not None)
-    goal: Values | None = None
+    values: Values | None = None
     facts: dict[str, ColumnFacts] = {}
     if target is not None:
-        goal, facts[target] = _target_facts(RawColumn(table, target, "target"), task)
+        values, facts[target] = _target_facts(RawColumn(table, target, "target"), task)
     seen: dict[tuple[str, bytes], str] = {}
     candidates = sum(name != target and choices.is_feature(name) for name in table.columns)
-    leaks = None if goal is None else LeakSearch(goal, columns=candidates)
+    leaks = None if values is None else LeakSearch(values, columns=candidates)
     hashes = RowHashes(table.rows)
     for name in table.columns:
         if name != target:
             facts[name] = facts_of(RawColumn(table, name), choices, leaks, hashes, seen, scaling, max_one_hot)
-    if goal is not None and leaks is not None:
-        equal = hashes.equal_rows(goal)
+    if values is not None and leaks is not None:
+        equal = hashes.equal_rows(values)
         _add_leaks(facts, leaks, equal)
         notes += filter(None, [equal_rows_note(equal, choices)])
-    if target is not None and goal is not None and not any(column.role == "feature" for column in facts.values()):
+    if target is not None and values is not None and not any(column.role == "feature" for column in facts.values()):
         notes.append(f"There is no column to learn from beside the target {target!r}.")
-    task_found, classes = None if goal is None else "regression", ()
-    if isinstance(goal, DictionaryColumn):
-        task_found, classes = "classification", tuple(zip(goal.names, goal.counts().tolist(), strict=True))
+    task_found, classes = None if values is None else "regression", ()
+    if isinstance(values, DictionaryColumn):
+        task_found, classes = "classification", tuple(zip(values.names, values.counts().tolist(), strict=True))
     inspection = Inspection(
         source=table.source,
         rows=table.rows,
@@ -185,34 +185,34 @@ def _target_facts(column: RawColumn, task: Task | None) -> tuple[Values | None, 
         codes = class_codes_note(column.name, target) if task is None else None
         remarks = (*_as_sentences(column), *_skew(target), *([] if codes is None else [codes]))
         return target, ColumnFacts(name=column.name, role="target", **described(target), remarks=remarks)
-    goal = DictionaryColumn(target.astype(np.int32), classes.labels)
-    counts = goal.counts()
-    few = [label for label, count in zip(goal.names, counts, strict=True) if count < MIN_CLASS_ROWS]
+    values = DictionaryColumn(target.astype(np.int32), classes.labels)
+    counts = values.counts()
+    few = [label for label, count in zip(values.names, counts, strict=True) if count < MIN_CLASS_ROWS]
     problem = None
     if few:
-        problem = rare_class(few[0], column.called, int(counts[goal.names.index(few[0])]), parts=MIN_CLASS_ROWS)
+        problem = rare_class(few[0], column.called, int(counts[values.names.index(few[0])]), parts=MIN_CLASS_ROWS)
     facts = ColumnFacts(
         name=column.name,
         role="target",
-        **described(goal),
-        remarks=(*_as_sentences(column), *_imbalance(goal)),
+        **described(values),
+        remarks=(*_as_sentences(column), *_imbalance(values)),
         problem=problem,
     )
-    return goal, facts
+    return values, facts
 
 
 def _as_sentences(column: RawColumn) -> tuple[str, ...]:
     return tuple(f"The target {column.name!r} {remark}" for remark in column.remarks)
 
 
-def _imbalance(goal: DictionaryColumn) -> tuple[str, ...]:
-    counts = goal.counts()
+def _imbalance(target: DictionaryColumn) -> tuple[str, ...]:
+    counts = target.counts()
     rarest = int(counts.argmin())
-    share = counts[rarest] / len(goal)
-    if share >= RARE_CLASS or share >= 0.5 / len(goal.names):
+    share = counts[rarest] / len(target)
+    if share >= RARE_CLASS or share >= 0.5 / len(target.names):
         return ()
     return (
-        f"Class {goal.names[rarest]!r} of the target has {share:.2%} of the rows: look at more than accuracy, and "
+        f"Class {target.names[rarest]!r} of the target has {share:.2%} of the rows: look at more than accuracy, and "
         "consider --class-weight balanced.",
     )
 

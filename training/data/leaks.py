@@ -16,10 +16,10 @@ from training.data.rank_measures import (
     agreement_of_order,
     agreement_of_values,
     are_cuts,
-    arrangements,
     correlation,
     dependence,
     explained_share,
+    log_arrangements,
     ranks_of,
 )
 from training.data.typed_options import typed
@@ -42,12 +42,13 @@ MAX_GAP_AGREEMENT = 0.9
 _ROWS_A_VALUE = 10  # with fewer rows of each value, so many values determine any target
 _CELLS = 2_000_000  # cells to check in a table, so that the search takes a second or two for any shape
 _LEAST_SAMPLE, _MOST_SAMPLE = 500, 20_000  # rows to check of each column
-_CONFIRMED = 200_000  # rows to check of a column whose sample shows a leak
-_LUCK = math.log(1e6)  # a leak must be rarer by chance than one in so many tables
-_ORDERED = 0.99  # rank correlation with the row number of a column that increases from row to row
+_CONFIRMING_ROWS = 200_000  # rows to check of a column whose sample shows a leak
+_LEAST_LOG_ODDS = math.log(1e6)  # a leak must be rarer by chance than one in so many tables
+_TREND_CORRELATION = 0.99  # rank correlation with the row number of a column that increases from row to row
 _SAME_STEPS = 0.5  # rank correlation of the row-to-row steps of two columns of which one was made from the other
-_MOST_ROWS, _MAYBE = 0.97, 0.9  # share of rows that must be copied correctly; rank correlation that the rest may leave
-_TOLD = 5  # most leaks that are listed one by one
+_MOST_ROWS = 0.97  # share of rows that must be copied correctly
+_LEAST_RAW_CORRELATION = 0.9  # rank correlation of all rows that wrongly copied ones may leave
+_MAX_LISTED = 5  # most leaks that are listed one by one
 
 
 class LeakSearch:
@@ -65,12 +66,12 @@ class LeakSearch:
         self.columns = columns
         self._target = target
         sample = min(max(_CELLS // max(columns, 1), _LEAST_SAMPLE), _MOST_SAMPLE)
-        self._look = _Look(target, _sample(np.arange(len(target)), sample), columns=columns)
+        self._target_sample = _TargetSample(target, _sample(np.arange(len(target)), sample), columns=columns)
         self._suspects: dict[str, Values] = {}
 
     def add(self, name: str, values: Values) -> None:
         """Adds a feature, `(rows,)`, and keeps its values if a sample of the rows shows a leak."""
-        if len(values) >= MIN_ROWS and not _is_counter(values) and self._look.leak_of(values) is not None:
+        if len(values) >= MIN_ROWS and not _is_counter(values) and self._target_sample.leak_of(values) is not None:
             self._suspects[name] = values
 
     def found(self, equal: EqualRows) -> dict[str, str]:
@@ -80,11 +81,11 @@ class LeakSearch:
             equal: equal rows of the table. Copies of a row count once: a value that occurs only in one row and its
                 copies tells the target of these rows, and nothing about other rows.
         """
-        rows = _sample(equal.different(), _CONFIRMED)
+        rows = _sample(equal.different(), _CONFIRMING_ROWS)
         if not self._suspects or len(rows) < MIN_ROWS:
             return {}
-        look = _Look(self._target, rows, columns=self.columns)
-        leaks = {name: look.leak_of(values) for name, values in self._suspects.items()}
+        full_sample = _TargetSample(self._target, rows, columns=self.columns)
+        leaks = {name: full_sample.leak_of(values) for name, values in self._suspects.items()}
         return {name: leak for name, leak in leaks.items() if leak is not None}
 
 
@@ -100,12 +101,14 @@ def leak_notes(features: Mapping[str, Values], target: Values, equal: EqualRows)
     for name, values in features.items():
         search.add(name, values)
     found = search.found(equal)
-    told = [leak_remark(name, leak, can_drop=len(features) > len(found)) for name, leak in found.items()]
-    if len(told) > _TOLD:
-        others = list(found)[_TOLD:]
-        shown = ", ".join(map(repr, others[:_TOLD])) + (", …" if len(others) > _TOLD else "")
-        told[_TOLD:] = [f"{len(others):,} more columns know the target as well ({shown}): inspect says of each why."]
-    return told
+    sentences = [leak_remark(name, leak, can_drop=len(features) > len(found)) for name, leak in found.items()]
+    if len(sentences) > _MAX_LISTED:
+        others = list(found)[_MAX_LISTED:]
+        shown = ", ".join(map(repr, others[:_MAX_LISTED])) + (", …" if len(others) > _MAX_LISTED else "")
+        sentences[_MAX_LISTED:] = [
+            f"{len(others):,} more columns know the target as well ({shown}): inspect says of each why."
+        ]
+    return sentences
 
 
 def leak_remark(name: str, leak: str, *, can_drop: bool = True) -> str:
@@ -125,19 +128,19 @@ def _sample(rows: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     return rows if len(rows) <= size else np.sort(np.random.default_rng(0).choice(rows, size, replace=False))
 
 
-class _Look:
+class _TargetSample:
     """The target at some rows, to which features are compared."""
 
     def __init__(self, target: Values, rows: NDArray[np.int64], *, columns: int) -> None:
         self._rows = rows
-        self._is_sample = len(rows) >= _CONFIRMED
+        self._is_sample = len(rows) >= _CONFIRMING_ROWS
         self._target = _at(target, rows)
-        self._classes = _places(self._target)  # (rows,)
-        self._luck = _LUCK + math.log(max(columns, 1))
+        self._classes = _codes_of(self._target)  # (rows,)
+        self._least_log_odds = _LEAST_LOG_ODDS + math.log(max(columns, 1))
 
     def leak_of(self, values: Values) -> str | None:
         values = _at(values, self._rows)
-        known, gaps = _places(values), missing_of(values)
+        known, gaps = _codes_of(values), missing_of(values)
         if leak := self._value_leak(known, self._classes):
             return leak
         if gaps.any():
@@ -146,7 +149,7 @@ class _Look:
             values = _at(values, np.flatnonzero(~gaps))
             if len(values) < MIN_ROWS:
                 return None
-            known, classes = _places(values), np.unique(self._classes[~gaps], return_inverse=True)[1]
+            known, classes = _codes_of(values), np.unique(self._classes[~gaps], return_inverse=True)[1]
             if leak := self._value_leak(known, classes):
                 return f"{leak}, where it has a value"
         if isinstance(values, DictionaryColumn):
@@ -158,7 +161,7 @@ class _Look:
     def _value_leak(self, known: NDArray[np.int64], classes: NDArray[np.int64]) -> str | None:
         """Reports a leak if rows with equal values have equal targets, in all or nearly all rows."""
         different = int(known.max()) + 1
-        if different == 1 or len(known) < _ROWS_A_VALUE * different or not self._is_no_luck(classes, different):
+        if different == 1 or len(known) < _ROWS_A_VALUE * different or not self._is_beyond_chance(classes, different):
             return None
         if _determines(known, classes):
             if _determines(classes, known):
@@ -173,12 +176,12 @@ class _Look:
     def _gap_leak(self, gaps: NDArray[np.bool_]) -> str | None:
         """Reports a leak if the gaps of a feature depend on the target."""
         is_missing = gaps.astype(np.int64)
-        if not self._is_no_luck(is_missing, 1) or gaps.all():
+        if not self._is_beyond_chance(is_missing, 1) or gaps.all():
             return None
         if not isinstance(self._target, DictionaryColumn):
-            is_range = self._coarse_leak(is_missing, self._target) is not None
+            is_range = self._range_leak(is_missing, self._target) is not None
             return "is missing in one range of the target, and not in the other" if is_range else None
-        if not self._is_no_luck(self._classes, 2):
+        if not self._is_beyond_chance(self._classes, 2):
             return None
         if _determines(is_missing, self._classes):
             return "is missing in all rows of one class, and in no other"
@@ -190,25 +193,25 @@ class _Look:
     def _order_leak(self, values: NDArray[np.float64], classes: NDArray[np.int64]) -> str | None:
         """Reports a leak if each class has its own range of values."""
         counts = np.bincount(classes, minlength=int(self._classes.max()) + 1)
-        if len(values) < MIN_ROWS or not counts.all() or not self._is_no_luck(classes, 1):
+        if len(values) < MIN_ROWS or not counts.all() or not self._is_beyond_chance(classes, 1):
             return None
         if _is_ordered_by(values, classes):
             return "tells the classes apart by itself"
         found = agreement_of_order(values, classes)
         return f"tells the classes apart in {found.share:.1%} of the rows" if found.kappa >= MAX_AGREEMENT else None
 
-    def _is_no_luck(self, classes: NDArray[np.int64], choices: int) -> bool:
+    def _is_beyond_chance(self, classes: NDArray[np.int64], choices: int) -> bool:
         """Returns True if the classes are hardly an accident, given `choices` values that may each have any class."""
         counts = np.bincount(classes)
         free = max(choices * math.log(len(counts)), math.lgamma(len(counts) + 1))
-        return arrangements(counts) - free > self._luck
+        return log_arrangements(counts) - free > self._least_log_odds
 
     def _name_leak(self, known: NDArray[np.int64], target: NDArray[np.float64]) -> str | None:
         """Reports a leak of a numeric target in a categorical feature, over the rows that have both."""
         codes = np.unique(known, return_inverse=True)[1]
         if len(codes) < max(MIN_ROWS, _ROWS_A_VALUE * (codes.max(initial=0) + 1)) or codes.max() == 0:
             return None
-        if leak := self._coarse_leak(codes, target):
+        if leak := self._range_leak(codes, target):
             return leak
         share = explained_share(codes, ranks_of(target))
         if share >= MAX_RANK_CORRELATION**2:
@@ -225,7 +228,7 @@ class _Look:
         ranks, of_target = ranks_of(values), ranks_of(target)
         found = correlation(ranks, of_target)
         most = "" if abs(found) >= MAX_RANK_CORRELATION else f" in {_MOST_ROWS:.0%} of the rows"
-        if most and abs(found) > _MAYBE:
+        if most and abs(found) > _LEAST_RAW_CORRELATION:
             found = _correlation_of_most(values, target, np.sign(found) * ranks - of_target)
         if abs(found) >= (MAX_INNER_CORRELATION if most else MAX_RANK_CORRELATION):
             if _is_common_trend(values, target):
@@ -233,7 +236,7 @@ class _Look:
             return f"has a rank correlation of {found:.4f} with the target{most}, as a copy in another scale has"
         codes = np.unique(values, return_inverse=True)[1]
         if len(codes) >= _ROWS_A_VALUE * (codes.max() + 1):
-            return self._coarse_leak(codes, target)
+            return self._range_leak(codes, target)
         if len(np.unique(target)) < 0.9 * len(target) or codes.max() + 1 < 0.9 * len(codes):
             return None
         least = 1 - 6 / len(codes) - 0.01  # allows for one or two jumps and a little noise
@@ -241,10 +244,10 @@ class _Look:
             return "and the target determine each other, as a copy in another scale does"
         return None
 
-    def _coarse_leak(self, codes: NDArray[np.int64], target: NDArray[np.float64]) -> str | None:
+    def _range_leak(self, codes: NDArray[np.int64], target: NDArray[np.float64]) -> str | None:
         """Reports a leak if each value of a column covers its own range of the target, next to the other ranges."""
         counts = np.bincount(codes)
-        if not self._is_no_luck(codes, 1):
+        if not self._is_beyond_chance(codes, 1):
             return None
         if agreement_of_order(target, codes).kappa < MAX_AGREEMENT or not are_cuts(target, codes):
             return None
@@ -255,7 +258,7 @@ def _at(values: Values, rows: NDArray[np.int64]) -> Values:
     return values.take(rows) if isinstance(values, DictionaryColumn) else values[rows]
 
 
-def _places(values: Values) -> NDArray[np.int64]:
+def _codes_of(values: Values) -> NDArray[np.int64]:
     """Returns `(rows,)` codes from 0, the same for equal values; gaps have a code of their own."""
     cells = values.codes if isinstance(values, DictionaryColumn) else values
     return np.unique(cells, return_inverse=True)[1].astype(np.int64)
@@ -309,6 +312,6 @@ def _as_numbers(values: NDArray[Any]) -> NDArray[np.float64]:
 def _is_common_trend(values: NDArray[np.float64], target: NDArray[np.float64]) -> bool:
     """Returns True if two columns only share a trend over the rows, as two series over the same years do."""
     ranks = ranks_of(values)
-    if abs(correlation(ranks, np.arange(len(ranks), dtype=np.float64))) < _ORDERED:
+    if abs(correlation(ranks, np.arange(len(ranks), dtype=np.float64))) < _TREND_CORRELATION:
         return False
     return abs(correlation(ranks_of(np.diff(values)), ranks_of(np.diff(target)))) < _SAME_STEPS

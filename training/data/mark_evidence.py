@@ -59,7 +59,7 @@ class MarkEvidence:
         return bool((self.open_dot or self.open_comma) and not (self.dot or self.comma))
 
 
-NOTHING = MarkEvidence()
+NO_EVIDENCE = MarkEvidence()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ def evidence_of(texts: pa.Array) -> MarkEvidence:
     """Returns the evidence in a column's distinct texts, null for missing; none if most texts are not numbers."""
     texts = texts.drop_null()
     if _share_of_numbers(texts[:_SAMPLE]) < _LEAST_SHARE / 2:
-        return NOTHING
+        return NO_EVIDENCE
     if plain_numbers_in(texts, ".")[1].all():
         return plain_evidence_of(texts, mark=".")
     bodies, exponents = bodies_in(texts)
@@ -90,7 +90,7 @@ def evidence_of(texts: pa.Array) -> MarkEvidence:
     rest = texts.filter(pa.array(~is_number)).to_pylist()
     words = len(rest) if len(rest) > MAX_WORDS else sum(not stands_for_missing(text) for text in rest)
     if words > (1 - _LEAST_SHARE) * (is_number.sum() + words):
-        return NOTHING
+        return NO_EVIDENCE
     first = {name: texts[int(rows.argmax())].as_py() for name, rows in shown.items() if rows.any()}
     return MarkEvidence(**first)
 

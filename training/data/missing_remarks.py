@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import DataError
-from training.data.extremes import filled_with, standing_apart
+from training.data.extremes import find_extremes, find_fill_value
 from training.data.missing_texts import is_fill_text, stands_for_missing
 
 # Least range of a target, relative to its greatest extreme value, that float32 still resolves into some steps.
@@ -38,16 +38,16 @@ def extreme_values(
     Raises:
         DataError: the target has extreme values so large that the others are equal in 32-bit floating point.
     """
-    apart = standing_apart(values)
-    if apart is None:
-        fill = filled_with(values)
+    extremes = find_extremes(values)
+    if extremes is None:
+        fill = find_fill_value(values)
         return None if fill is None else _fill(fill, int((values == fill).sum()), name, is_target)
-    rows = np.flatnonzero(np.isin(values, apart.values))
+    rows = np.flatnonzero(np.isin(values, extremes.values))
     where = f"at {at(int(rows[0]))}" if len(rows) == 1 else f"in {len(rows):,} cells"
-    held = f"holds {', '.join(f'{value:.15g}' for value in apart.values)} {where}"
-    others = f"{apart.low:.6g} to {apart.high:.6g}"
-    option = missing_option(name, apart.values, is_target=is_target)
-    if is_target and apart.high - apart.low < _LEAST_PART * max(map(abs, apart.values)):
+    held = f"holds {', '.join(f'{value:.15g}' for value in extremes.values)} {where}"
+    others = f"{extremes.low:.6g} to {extremes.high:.6g}"
+    option = missing_option(name, extremes.values, is_target=is_target)
+    if is_target and extremes.high - extremes.low < _LEAST_PART * max(map(abs, extremes.values)):
         raise DataError(
             f"{called} {held}, beside which its other values, {others}, are one number in 32-bit floating point: if "
             f"that stands for missing or is a slip, leave it out ({option}), or predict the logarithm."

@@ -15,7 +15,7 @@ from training.data.typed_options import typed
 
 # This many distinct whole numbers are dates under any column name, if all are calendar dates and span more than one
 # month (for `%Y%m`, one year): a run of counting numbers would leave the calendar at the end of a month.
-_PLAIN = 8
+_LEAST_DATES = 8
 _DIGIT_FORMS = ("%Y%m", "%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
 _DIGIT_LIMITS = ("19000101000000", "21001231235959")
 _EPOCHS = (
@@ -86,7 +86,7 @@ def _candidate(name: str, present: NDArray[np.float64], low: float, high: float)
     for form in _DIGIT_FORMS:
         if _is_calendar(present, low, high, form):
             distinct = np.unique(present)
-            is_spread = len(distinct) >= _PLAIN and distinct[0] // 100 != distinct[-1] // 100
+            is_spread = len(distinct) >= _LEAST_DATES and distinct[0] // 100 != distinct[-1] // 100
             is_plain = is_spread or (_is_named(name) and form != "%Y%m")
             return (form if len(distinct) > 1 else None), f"dates of the form {form}", is_plain
     for form, called, unit in _EPOCHS:

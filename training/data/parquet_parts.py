@@ -71,7 +71,7 @@ def read_parts(source: str | Path) -> Table:
     parts = _parts(root, sorted(found, key=_natural), called, notes)
     tables = [_with_keys(part, read_columns(part.path, called=f"{part.called} of {called}")) for part in parts]
     _check_keys(parts, called)
-    table = Table.from_arrow(_typed_keys(_together(parts, tables, called, notes), parts), source=called)
+    table = Table.from_arrow(_typed_keys(_concatenated(parts, tables, called, notes), parts), source=called)
     notes.append(f"{called} was read as one table of {len(parts)} file{'s' if len(parts) > 1 else ''}.")
     ends: list[int] = []
     for one in tables:
@@ -210,7 +210,7 @@ def _typed_keys(table: pa.Table, parts: Sequence[_Part]) -> pa.Table:
     return table
 
 
-def _together(parts: Sequence[_Part], tables: Sequence[pa.Table], called: str, notes: list[str]) -> pa.Table:
+def _concatenated(parts: Sequence[_Part], tables: Sequence[pa.Table], called: str, notes: list[str]) -> pa.Table:
     """Joins the parts to one table; a column that some parts lack has gaps there, and a note says so.
 
     Raises:
@@ -221,7 +221,7 @@ def _together(parts: Sequence[_Part], tables: Sequence[pa.Table], called: str, n
         for field in table.schema:
             kind = _plain(field.type)
             other, known = first.setdefault(field.name, (part, kind))
-            if not _go_together(kind, known):
+            if not _are_joinable(kind, known):
                 raise DataError(
                     f"{called}: column {field.name!r} holds {kind} in {part.called} and {known} in {other.called}: "
                     "convert one of them."
@@ -234,12 +234,13 @@ def _together(parts: Sequence[_Part], tables: Sequence[pa.Table], called: str, n
             more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
             notes.append(f"Column {name!r} of {called} is not in {lacking[0]}{more}: its rows have gaps there.")
     kinds = {
-        name: _joint([field.type for table in tables for field in table.schema if field.name == name]) for name in first
+        name: _common_type([field.type for table in tables for field in table.schema if field.name == name])
+        for name in first
     }
     return pa.concat_tables([_cast(table, kinds) for table in tables], promote_options="default")
 
 
-def _joint(kinds: Sequence[pa.DataType]) -> pa.DataType:
+def _common_type(kinds: Sequence[pa.DataType]) -> pa.DataType:
     """Returns a type that holds the cells of all given types, which can be joined."""
     known = [kind for kind in kinds if not pa.types.is_null(_plain(kind))] or list(kinds)
     if all(kind.equals(known[0]) for kind in known):
@@ -265,7 +266,7 @@ def _cast(table: pa.Table, kinds: dict[str, pa.DataType]) -> pa.Table:
     return table
 
 
-def _go_together(one: pa.DataType, other: pa.DataType) -> bool:
+def _are_joinable(one: pa.DataType, other: pa.DataType) -> bool:
     """Returns True if two types can be joined in one column without a change in a cell's meaning."""
     if one.equals(other) or pa.types.is_null(one) or pa.types.is_null(other):
         return True

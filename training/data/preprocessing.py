@@ -23,7 +23,7 @@ from models.columns.schema import (
 )
 from models.errors import ConfigError, DataError
 from training.data.cells import in_order
-from training.data.extremes import without_extremes
+from training.data.extremes import is_ordinary
 from training.data.split import Rows
 from training.data.training_table import TrainingTable
 from training.data.typed_options import typed
@@ -82,7 +82,7 @@ def fit_schema(
         weights=None if weights is None else weights[train],
     )
     return Schema(
-        columns=tuple(_in_form(fit.column(name, values), table) for name, values in table.features.items()),
+        columns=tuple(_with_date_form(fit.column(name, values), table) for name, values in table.features.items()),
         target=fit.target(table),
     )
 
@@ -92,7 +92,7 @@ def encode(schema: Schema, table: TrainingTable, rows: Rows) -> NDArray[np.float
 
     A category that is not in the training part is encoded as unknown, even if serving will refuse such a category.
     """
-    lenient = Schema(columns=tuple(_lenient(column) for column in schema.columns), target=schema.target)
+    lenient = Schema(columns=tuple(_ignoring_unknown(column) for column in schema.columns), target=schema.target)
     return encode_columns(lenient, {name: _at(values, rows) for name, values in table.features.items()})
 
 
@@ -232,10 +232,10 @@ class _Fit:
         if not self.robust:
             return _Spread(mean=mean, std=std, minimum=low, maximum=high)
         # Extreme values (fill values, typing errors) do not count in the scale, however many there are.
-        is_near = without_extremes(present)
-        counted = weights is None or weights[is_near].any()
-        if not is_near.all() and counted:
-            present, weights = present[is_near], None if weights is None else weights[is_near]
+        is_kept = is_ordinary(present)
+        counted = weights is None or weights[is_kept].any()
+        if not is_kept.all() and counted:
+            present, weights = present[is_kept], None if weights is None else weights[is_kept]
         center, scale = _center_and_scale(present, weights)
         return _Spread(mean=mean, std=std, minimum=low, maximum=high, center=center, scale=scale)
 
@@ -260,7 +260,7 @@ def _is_far(center: float, spread: float) -> bool:
     return abs(center) > _FAR_FROM_ZERO * spread
 
 
-def _in_form(column: Column, table: TrainingTable) -> Column:
+def _with_date_form(column: Column, table: TrainingTable) -> Column:
     """Returns the column, with the form of the table's dates if the column holds dates."""
     return replace(column, form=table.date_forms.get(column.name)) if isinstance(column, DateColumn) else column
 
@@ -308,5 +308,5 @@ def _center_and_scale(values: NDArray[np.float64], weights: NDArray[np.float64] 
     return float(center), scale or 1.0
 
 
-def _lenient(column: Column) -> Column:
+def _ignoring_unknown(column: Column) -> Column:
     return replace(column, unknown="ignore") if isinstance(column, CategoricalColumn) else column

@@ -112,7 +112,7 @@ def are_cuts(values: NDArray[np.float64], classes: NDArray[np.int64]) -> bool:
     return float(np.median(ratios)) <= _WIDE
 
 
-def arrangements(counts: NDArray[np.int64]) -> float:
+def log_arrangements(counts: NDArray[np.int64]) -> float:
     """Returns the logarithm of the number of distinct orders of rows with these class counts."""
     return math.lgamma(counts.sum() + 1) - sum(math.lgamma(count + 1) for count in counts.tolist())
 

@@ -16,7 +16,7 @@ from models.columns.date_numbers import moments_of_numbers
 from models.columns.dictionary_column import MISSING, DictionaryColumn
 from models.errors import DataError
 from training.data.arrow_types import is_plain
-from training.data.cells import categories_of, dates_in, encoded, moments_of, names_of, values_of
+from training.data.cells import categories_of, dates_in, dictionary_encoded, moments_of, names_of, values_of
 from training.data.column_choices import ColumnChoices
 from training.data.date_reading import DateReading
 from training.data.missing_remarks import extreme_values, gap_names, missing_option
@@ -161,11 +161,11 @@ class RawColumn:
             DataError: a category cannot be made of the type, or of a number.
         """
         try:
-            names, twice = categories_of(self._nameable())
+            names, pair = categories_of(self._nameable())
         except NoCategory:
             raise DataError(f"{self.called} holds an infinite number, which is no category.") from None
-        if twice:
-            self.spellings = f"writes a category in two ways, such as {twice[0]!a} and {twice[1]!a}: it is one."
+        if pair:
+            self.spellings = f"writes a category in two ways, such as {pair[0]!a} and {pair[1]!a}: it is one."
         self.remark_on_gap_names(names.names, names.counts())
         return names
 
@@ -181,7 +181,7 @@ class RawColumn:
 
     def _nameable(self) -> pa.Array:
         if not is_plain(self.cells.type):
-            raise self._of_no_kind()
+            raise self._unsupported_type()
         return self._table.with_texts(self.name)
 
     def numbers(self, *, forced: bool, remedy: str, allow_gaps: bool = True) -> NDArray[np.float64] | None:
@@ -210,18 +210,18 @@ class RawColumn:
                 raise DataError(f"{self.called} holds dates, not numbers: {remedy}, or leave them dates.")
             return None
         if not pa.types.is_dictionary(kind):
-            raise self._of_no_kind()
+            raise self._unsupported_type()
         return self._numbers_in_texts(self.cells, forced=forced, allow_gaps=allow_gaps, remedy=remedy)
 
     def share_of_numbers(self) -> float:
         """Returns the share of a text column's cells, gaps aside, that are numbers."""
-        codes, texts = encoded(self._table.with_texts(self.name))
+        codes, texts = dictionary_encoded(self._table.with_texts(self.name))
         is_number = np.append(numbers_in(texts, self.marks or PLAIN)[1], False)[codes]
         return float(is_number.sum() / max((codes >= 0).sum(), 1))
 
     def words(self) -> tuple[list[str], int]:
         """Returns the distinct texts of a text column that are not numbers, and counts the distinct ones that are."""
-        texts = encoded(self._table.with_texts(self.name))[1]
+        texts = dictionary_encoded(self._table.with_texts(self.name))[1]
         is_number = numbers_in(texts, self.marks or PLAIN)[1]
         return list(texts.filter(pa.array(~is_number)).to_pylist()), int(is_number.sum())
 
@@ -233,7 +233,7 @@ class RawColumn:
         """
         numbers = self.numbers(forced=True, remedy=remedy, allow_gaps=False)
         if numbers is None:
-            raise self._of_no_kind()
+            raise self._unsupported_type()
         return numbers
 
     def dates(self, *, forced: bool, remedy: str, form: str | None = None) -> NDArray[np.datetime64] | None:
@@ -264,7 +264,7 @@ class RawColumn:
             return dates
         if not pa.types.is_dictionary(self.cells.type):
             if forced:
-                raise reading.of_no_date()
+                raise reading.not_dates()
             return None
         read: _Reader = dates_in
         if form is None and (found := reading.find_form(forced=forced, share=SHARE_OF_A_KIND)) is not None:
@@ -339,7 +339,7 @@ class RawColumn:
         self, cells: pa.Array, *, forced: bool, allow_gaps: bool, remedy: str
     ) -> NDArray[np.float64] | None:
         """Returns the numbers in texts, reading each distinct text once; None if the column does not hold numbers."""
-        codes, texts = encoded(cells)
+        codes, texts = dictionary_encoded(cells)
         if not len(texts):
             return np.full(len(codes), np.nan) if forced else None
         numbers = TextNumbers(
@@ -379,27 +379,27 @@ class RawColumn:
         remedy: str,
     ) -> NDArray[Any] | None:
         """Reads each distinct text with `read`; returns None if the texts are of another kind."""
-        codes, texts = encoded(self.cells)
+        codes, texts = dictionary_encoded(self.cells)
         values, is_read = read(texts)
-        self._take_gaps(texts, is_read, forced=forced)
+        self._accept_gaps(texts, is_read, forced=forced)
         # Code -1, a gap, takes the last element.
         gap = np.full(1, "NaT" if values.dtype.kind == "M" else np.nan, dtype=values.dtype)
         if is_read.all():
             return np.concatenate((values, gap))[codes] if len(texts) or forced else None
-        is_astray = np.append(~is_read, False)[codes]  # (rows,)
+        is_wrong = np.append(~is_read, False)[codes]  # (rows,)
         present = int((codes >= 0).sum())
-        count = present - int(is_astray.sum())
+        count = present - int(is_wrong.sum())
         # Texts of a typed table are categories unless all are dates: such a table has no typing errors to point out.
         if not forced and (count < SHARE_OF_A_KIND * present or not self._table.text):
             return None
-        row = int(is_astray.argmax())
+        row = int(is_wrong.argmax())
         form = " of ISO 8601 (2024-05-31, 2024-05-31T13:45:00Z)" if kind == "date" else ""
         raise DataError(
             f"{self.called}: {self.cells[row].as_py()[:60]!r} at {self.at(row)} is not a {kind}{form}, while "
             f"{count} of {present} cells are; correct it, or {remedy}."
         )
 
-    def _take_gaps(self, texts: pa.Array, is_read: NDArray[np.bool_], *, forced: bool) -> None:
+    def _accept_gaps(self, texts: pa.Array, is_read: NDArray[np.bool_], *, forced: bool) -> None:
         """Counts texts that are not dates as missing, with a remark, if all of these stand for missing."""
         words = texts.filter(pa.array(~is_read)).to_pylist()
         if words and is_read.any() and are_gaps(words, forced=forced):
@@ -407,7 +407,7 @@ class RawColumn:
             self.remarks.append(f"is read as dates, and {listed} as missing.")
             is_read[:] = True
 
-    def _of_no_kind(self) -> DataError:
+    def _unsupported_type(self) -> DataError:
         if self.role == "column":
             remedy = f"drop it ({typed('--drop', self.name)})"
         else:

@@ -158,14 +158,14 @@ def _by_chance(table: TrainingTable, rows: Rows, shares: NDArray[np.float64], rn
     if table.equal_rows is not None and table.equal_rows.are_kept_together(table.choices):
         return _with_copies_together(table, table.equal_rows.code[rows], shares, rng)
     parts: list[list[Rows]] = [[] for _ in shares]
-    owed = np.zeros(len(shares) - 1)  # rounding errors of the later parts, carried over so that the totals are right
+    carried = np.zeros(len(shares) - 1)  # rounding errors of the later parts, carried over so that the totals are right
     for stratum in strata:
-        owed += shares[1:] * len(stratum)
-        counts = [int(count) for count in np.clip(np.rint(owed), 1, None)]
+        carried += shares[1:] * len(stratum)
+        counts = [int(count) for count in np.clip(np.rint(carried), 1, None)]
         while sum(counts) >= len(stratum):
             largest = len(counts) - 1 - int(np.argmax(counts[::-1]))  # the last one of equal counts
             counts[largest] -= 1
-        owed -= counts
+        carried -= counts
         for part, rows_of_stratum in zip(parts, _cut(rng.permutation(stratum), counts), strict=True):
             part.append(rows_of_stratum)
     return [np.concatenate(part) for part in parts]
@@ -185,18 +185,18 @@ def _with_copies_together(
             f"{len(shares)}: one for each part (--equal-rows scatter divides them by chance)."
         )
     parts: list[list[Rows]] = [[] for _ in shares]
-    owed = np.zeros(len(shares) - 1)  # rows
+    carried = np.zeros(len(shares) - 1)  # rows
     trained: set[int] = set()  # classes in the training part so far
     for label, units in _groups_of_a_kind(table, code):
         count, size = units.shape
-        owed += shares[1:] * count * size
+        carried += shares[1:] * count * size
         is_first = label not in trained
         least = 1 if is_first and count >= len(shares) else 0
-        counts = [int(wanted) for wanted in np.clip(np.rint(owed / size), least, None)]
+        counts = [int(wanted) for wanted in np.clip(np.rint(carried / size), least, None)]
         while sum(counts) > count - is_first:
             largest = len(counts) - 1 - int(np.argmax(counts[::-1]))
             counts[largest] -= 1
-        owed -= np.array(counts) * size
+        carried -= np.array(counts) * size
         trained.add(label)
         for part, chosen in zip(parts, _cut(rng.permutation(units), counts), strict=True):
             part.append(chosen.ravel())
@@ -258,18 +258,18 @@ def _by_group(
     counts = np.bincount(member * width + classes, minlength=len(names) * width).reshape(len(names), width)
     sizes = counts.sum(axis=1)
     total = np.maximum(counts.sum(axis=0), 1)
-    lacks = np.outer(shares, np.ones(width))  # (parts, classes): share of each class that a part still lacks
+    missing_share = np.outer(shares, np.ones(width))  # (parts, classes): share of each class that a part still lacks
     chosen = np.empty(len(names), dtype=np.int64)
     shuffled = rng.permutation(len(names))
     order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
     empty = list(range(len(shares)))
     for left, at in zip(range(len(order), 0, -1), order, strict=True):
-        wanted = lacks @ (counts[at] / len(group))
-        open_to_it = empty if left <= len(empty) else range(len(shares))  # each part must get at least one group
-        part = max(open_to_it, key=lambda part: wanted[part])
+        wanted = missing_share @ (counts[at] / len(group))
+        candidate_parts = empty if left <= len(empty) else range(len(shares))  # each part must get at least one group
+        part = max(candidate_parts, key=lambda part: wanted[part])
         if part in empty:
             empty.remove(part)
-        lacks[part] -= counts[at] / total
+        missing_share[part] -= counts[at] / total
         chosen[at] = part
     part_of_row = chosen[member]
     return [np.flatnonzero(part_of_row == part) for part in range(len(shares))]

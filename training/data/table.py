@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from models.columns.cell_text import is_missing, tidy
 from models.errors import DataError
 from training.data.arrow_types import plain_column
-from training.data.cells import bare_cells, encoded
-from training.data.mark_evidence import NOTHING, Decision, MarkEvidence, decide, evidence_of
+from training.data.cells import bare_cells, dictionary_encoded
+from training.data.mark_evidence import NO_EVIDENCE, Decision, MarkEvidence, decide, evidence_of
 from training.data.number_texts import Marks
 
 # Name of an index that pandas stored as a column; not a column of the user's.
@@ -101,7 +101,7 @@ class Table:
 
     def evidence(self, name: str) -> MarkEvidence:
         """Returns the evidence of marks in a column's texts."""
-        return self._evidence.get(name, NOTHING)
+        return self._evidence.get(name, NO_EVIDENCE)
 
     def most_likely_decimal(self) -> str:
         """Returns the decimal mark of most columns."""
@@ -125,7 +125,7 @@ class Table:
         found = dict(self.shown)
         for name, cells in self.columns.items():
             if pa.types.is_dictionary(cells.type):
-                found[name] = evidence_of(encoded(cells)[1])
+                found[name] = evidence_of(dictionary_encoded(cells)[1])
         return found
 
     def select(self, keep: NDArray[np.bool_]) -> Table:
@@ -220,9 +220,9 @@ def check_names(names: Iterable[str], *, source: str, passed_over: Container[int
 
 
 def _typed(column: pa.ChunkedArray, field: pa.Field, called: str, notes: list[str]) -> pa.Array:
-    column, told = plain_column(column, field)
-    if told is not None:
-        notes.append(f"{called} {told}")
+    column, remark = plain_column(column, field)
+    if remark is not None:
+        notes.append(f"{called} {remark}")
     return _bare(_array(column), called, notes)
 
 

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from training.data.cells import bare_texts, dates_in, encoded
-from training.data.mark_evidence import NOTHING, MarkEvidence, plain_evidence_of
+from training.data.cells import bare_texts, dates_in, dictionary_encoded
+from training.data.mark_evidence import NO_EVIDENCE, MarkEvidence, plain_evidence_of
 from training.data.number_texts import plain_numbers_in
 
 _FEW = 1_000  # distinct texts of a block that are always worth keeping
@@ -48,11 +48,11 @@ class TextColumn:
         self._read: _Reader | None = None  # function that reads cells, once the texts are dropped
         self._texts: list[tuple[NDArray[np.int32], pa.Array]] = []  # of each block: (rows,) codes, and distinct texts
         self._values: list[NDArray[Any]] = []  # of each block: (rows,) float64 or datetime64[us]
-        self._is_lost = False
+        self._must_be_read_again = False
 
     def add(self, block: pa.Array) -> None:
         """Adds the next cells, unchanged from the file."""
-        if self._is_lost or len(block) == 0:
+        if self._must_be_read_again or len(block) == 0:
             return
         if self._read is not None:
             texts = bare_texts(block)
@@ -60,19 +60,19 @@ class TextColumn:
             self._values.append(values)
             self._take_evidence(texts)
             if is_read.sum() + texts.null_count < len(texts):
-                self._values, self._is_lost, self.evidence = [], True, None
+                self._values, self._must_be_read_again, self.evidence = [], True, None
             return
-        codes, texts = encoded(block)
+        codes, texts = dictionary_encoded(block)
         self._texts.append((codes, bare_texts(texts)))
         if not self._keep_texts and len(texts) > max(_FEW, len(block) // 4):
-            self._let_go_of_texts()
+            self._drop_texts()
 
     def finish(self) -> pa.Array | None:
         """Returns all cells: texts as a dictionary array, float64 with NaN for missing, or timestamps.
 
         Returns None if the column must be read again with its texts kept.
         """
-        if self._is_lost:
+        if self._must_be_read_again:
             return None
         if self._read is not None:
             values, self._values = np.concatenate(self._values), []
@@ -87,7 +87,7 @@ class TextColumn:
         whole = np.concatenate(codes).astype(np.int32)
         return pa.DictionaryArray.from_arrays(pa.array(whole, mask=whole < 0), together.chunk(0).dictionary)
 
-    def _let_go_of_texts(self) -> None:
+    def _drop_texts(self) -> None:
         for read, mark in _READERS:
             of_blocks = []
             for codes, texts in self._texts:
@@ -106,4 +106,4 @@ class TextColumn:
 
     def _take_evidence(self, texts: pa.Array) -> None:
         if self._mark is not None:
-            self.evidence = plain_evidence_of(texts, mark=self._mark) | (self.evidence or NOTHING)
+            self.evidence = plain_evidence_of(texts, mark=self._mark) | (self.evidence or NO_EVIDENCE)

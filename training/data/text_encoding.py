@@ -64,12 +64,12 @@ def encoding_of(path: Path, head: bytes, text_format: TextFormat) -> str:
     marked = next((encoding for bom, encoding in _BOMS if head.startswith(bom)), None)
     given = text_format.encoding
     if given is None:
-        if marked is None and (wide := _wide(head)):
-            raise DataError(f"{path.name} is not UTF-8, but looks like {wide}: say so (--encoding {wide}).")
+        if marked is None and (unmarked := _unmarked_utf16(head)):
+            raise DataError(f"{path.name} is not UTF-8, but looks like {unmarked}: say so (--encoding {unmarked}).")
         return marked or "utf-8"
     name = codecs.lookup(given).name
     if marked is None:
-        return (_wide(head) or name) if name == "utf-16" else name
+        return (_unmarked_utf16(head) or name) if name == "utf-16" else name
     family = marked.removesuffix("-sig")
     if not name.startswith(family):
         raise DataError(
@@ -79,7 +79,7 @@ def encoding_of(path: Path, head: bytes, text_format: TextFormat) -> str:
     return marked
 
 
-def _wide(head: bytes) -> str | None:
+def _unmarked_utf16(head: bytes) -> str | None:
     """Returns the name of UTF-16 if bytes look like that without a mark, as mostly ASCII texts do; otherwise None."""
     some = head[:1_024]
     zeros = (some[0::2].count(0), some[1::2].count(0))

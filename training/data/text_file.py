@@ -24,7 +24,7 @@ from training.data.text_encoding import check_is_no_markup, encoding_of, is_unic
 from training.data.text_format import TextFormat
 
 BLANK = " "  # delimiter of the user's that stands for any run of blanks
-DIVIDED = "\t"  # delimiter that replaces a run of blanks in the lines read
+TAB = "\t"  # delimiter that replaces a run of blanks in the lines read
 
 _CHUNK = 1 << 22  # bytes
 _LINES = 4_096  # lines encoded at a time
@@ -101,7 +101,7 @@ class TextFile:
                 if self.divides_blanks:
                     line = _divided(line)
                     if lacks_name and line.strip():
-                        line, lacks_name = DIVIDED + line, False
+                        line, lacks_name = TAB + line, False
                 elif self.padded_after is not None:
                     line = _unpadded(line, padded, was_quoted)
                 yield number, line
@@ -316,4 +316,4 @@ def _divided(line: str) -> str:
     """Replaces each run of blanks outside quotes by one tab, and strips the blanks at both ends of a line."""
     text = line.rstrip("\r\n")
     end = line[len(text) :]
-    return _BLANK_RUN.sub(lambda run: run[0] if run[0][0] == '"' else DIVIDED, text.strip(" \t")) + end
+    return _BLANK_RUN.sub(lambda run: run[0] if run[0][0] == '"' else TAB, text.strip(" \t")) + end

@@ -22,7 +22,7 @@ from training.data.typed_options import typed
 SHARE_OF_A_KIND = 0.9
 
 _SOME = 0.1  # least share of numbers in a categorical column that is worth a remark
-_ASKED = 10  # most words in an option that a message suggests
+_MAX_SUGGESTED = 10  # most words in an option that a message suggests
 _SHOWN = 60  # characters of a cell in a message
 _UNIT = r"^[+-]?\d+(?:[.,]\d+)?\s?(?P<unit>[\p{L}°µ²³/]{1,6})$"
 _MARKS = {".": "dot", ",": "comma"}
@@ -68,7 +68,7 @@ class TextNumbers:
             DataError: texts have two readings, or several units, or are a few words among numbers.
         """
         if self.decision.marks is None:
-            raise self._of_two_readings(remedy)
+            raise self._ambiguous(remedy)
         values, is_number = numbers_in(self.texts, self.decision.marks)
         words = np.flatnonzero(~is_number)
         numbers, present = int(self.counts[is_number].sum()), int(self.counts.sum())
@@ -77,7 +77,7 @@ class TextNumbers:
             self.remark_on_names()
             return None
         if len(words) and not gaps:
-            raise self._astray(int(words[0]), numbers, present, remedy)
+            raise self._not_a_number(int(words[0]), numbers, present, remedy)
         if not forced and self._are_all_bracketed(is_number):
             return None
         self._remark_on_reading(values, is_number, remedy)
@@ -167,7 +167,7 @@ class TextNumbers:
             listed = ", ".join(repr(text[:_SHOWN]) for text in words[:3].to_pylist())
             self.remarks.append(
                 f"holds numbers in {numbers} of {present} cells and is read as names, because of {listed}"
-                f"{', …' if len(words) > 3 else ''}{self._ask(words)}."
+                f"{', …' if len(words) > 3 else ''}{self._advice(words)}."
             )
             return
         if other := self.evidence.dot or self.evidence.comma:
@@ -182,9 +182,9 @@ class TextNumbers:
                 "without the unit."
             )
 
-    def _ask(self, words: pa.Array) -> str:
+    def _advice(self, words: pa.Array) -> str:
         """Returns the advice on how to declare words among numbers missing."""
-        if len(words) > _ASKED:
+        if len(words) > _MAX_SUGGESTED:
             return ""
         named = [text for text in words.to_pylist() if self.is_target or not stands_for_missing(text)]
         missing = " ".join(shlex.quote(f"{self.name}={text}") for text in named)
@@ -193,7 +193,7 @@ class TextNumbers:
             return f": if these stand for missing, say so (--task regression{options} --drop-missing-target)"
         return f": if these stand for missing, say so ({typed('--numeric', self.name)}{options})"
 
-    def _of_two_readings(self, remedy: str) -> DataError:
+    def _ambiguous(self, remedy: str) -> DataError:
         if self.decision.conflict:
             dot, comma = (self._place(text) for text in self.decision.conflict)
             return DataError(
@@ -210,7 +210,7 @@ class TextNumbers:
             f"and nothing in the file tells which: say it, or {remedy}."
         )
 
-    def _astray(self, place: int, numbers: int, present: int, remedy: str) -> DataError:
+    def _not_a_number(self, place: int, numbers: int, present: int, remedy: str) -> DataError:
         text = self._text(place)
         value = shlex.quote(f"{self.name}={text}")
         return DataError(

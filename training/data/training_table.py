@@ -116,12 +116,12 @@ class TrainingTable:
         """
         sha = hashlib.sha256()
         for name, values in self.features.items():
-            sha.update(_titled(name, content_of(values)))
+            sha.update(_with_name(name, content_of(values)))
         target = DictionaryColumn(self.target.astype(np.int32), self.labels) if self.labels else self.target
-        sha.update(_titled(self.target_name, content_of(target)))
+        sha.update(_with_name(self.target_name, content_of(target)))
         for role in ("weight", "group", "time"):
             if (values := getattr(self, role)) is not None:
-                sha.update(_titled(role, content_of(values)))
+                sha.update(_with_name(role, content_of(values)))
         if self.test_rows:
             sha.update(f"test:{self.test_rows}".encode())
         if self.choices.equal_rows != "auto":  # decides which rows are trained on
@@ -145,7 +145,7 @@ def as_json(value: np.float64 | np.datetime64) -> float | int | str | None:
     return int(value) if float(value).is_integer() else float(value)
 
 
-def _titled(name: str, content: tuple[str, bytes]) -> bytes:
+def _with_name(name: str, content: tuple[str, bytes]) -> bytes:
     kind, digest = content
     return f"{len(name)}:{name}:{kind}\n".encode() + digest
 

@@ -83,7 +83,9 @@ def read_training_table(
         raise DataError(f"{table.source} has no column to learn from beside the target {target!r}: {' '.join(notes)}")
     if classes is None and task is None:
         notes += filter(None, [class_codes_note(target, values)])
-    equal = _look_for_copies(features, _goal(values, () if classes is None else classes.labels), choices, notes)
+    equal = _find_equal_rows(
+        features, _target_column(values, () if classes is None else classes.labels), choices, notes
+    )
     roles = {role: RawColumn(table, column, role) for role, column in choices.roles.items()}
     time = _read_time(roles["time"], choices, date_forms, notes) if "time" in roles else None
     read = TrainingTable(
@@ -113,17 +115,17 @@ def _read_time(column: RawColumn, choices: ColumnChoices, date_forms: dict[str, 
     return time
 
 
-def _goal(values: NDArray[Any], labels: tuple[str, ...]) -> Values:
+def _target_column(values: NDArray[Any], labels: tuple[str, ...]) -> Values:
     """Returns the target as a column, categorical for a classification."""
     return DictionaryColumn(values.astype(np.int32), labels) if labels else values
 
 
-def _look_for_copies(
-    features: Mapping[str, Values], goal: Values, choices: ColumnChoices, notes: list[str]
+def _find_equal_rows(
+    features: Mapping[str, Values], target_values: Values, choices: ColumnChoices, notes: list[str]
 ) -> EqualRows:
     """Finds the equal rows; adds notes on these, and on features that leak the target."""
-    equal = equal_rows_of(features, goal)
-    notes += leak_notes(features, goal, equal)
+    equal = equal_rows_of(features, target_values)
+    notes += leak_notes(features, target_values, equal)
     notes += filter(None, [equal_rows_note(equal, choices)])
     return equal
 
@@ -307,7 +309,7 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
         target=np.concatenate((train.target, _same_target(RawColumn(test, train.target_name, "target"), train))),
         test_rows=test.rows,
     )
-    equal = equal_rows_of(joint.features, _goal(joint.target, joint.labels))
+    equal = equal_rows_of(joint.features, _target_column(joint.target, joint.labels))
     notes += filter(None, [equal_rows_note(equal, choices, test_rows=test.rows, test=test.source)])
     joint = replace(joint, equal_rows=equal, notes=tuple(notes))
     if train.weight is not None and choices.weight is not None:
