@@ -75,7 +75,7 @@ def test_copies_are_told_with_their_share_and_are_in_one_part(times: int, column
 
 
 def test_a_copy_of_a_row_is_no_answer_to_it() -> None:
-    """Compares copies, whose nearest training row has the answer, with new rows, for which none has."""
+    """Compares copies, whose nearest training row has the answer, with new rows, whose nearest one has not."""
     frame = coins(rows=300)
     x, y = frame.drop(columns="y").to_numpy(), frame["y"].to_numpy()
     scores = {}

@@ -194,7 +194,7 @@ def forms_of_all(cells: pa.Array) -> list[str]:
 
 
 def day_or_month_first(forms: list[str]) -> str | None:
-    """Returns `day` or `month`, the one that comes first in the forms of a column; None if the forms do not tell.
+    """Returns `day` or `month`, the one that comes first in the forms of a column; None if these do not decide.
 
     Forms with points are ignored: they say nothing about forms with other marks.
     """

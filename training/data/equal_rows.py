@@ -25,7 +25,8 @@ LEAST_NOTED_LIKELY_SHARE = 0.3
 MIN_DISTINCT = 10
 
 _SAMPLE = 20_000  # rows from which a column's distinct values are estimated
-_CHANCE_FACTOR = 100  # equal rows are chance up to so many times their number in independent columns: real ones depend
+# Real columns are not independent: equal rows count as chance up to this multiple of their rate in independent columns.
+_CHANCE_FACTOR = 100
 _FEW_VALUES = 5  # columns with fewer values repeat by nature, and in a factorial design they repeat evenly
 _LEAST_MULTIPLIED = 50  # fewer different rows may occur equally often by chance
 

@@ -43,7 +43,7 @@ _ROWS_A_VALUE = 10  # with fewer rows of each value, so many values determine an
 _CELLS = 2_000_000  # cells to check in a table, so that the search takes a second or two for any shape
 _LEAST_SAMPLE, _MOST_SAMPLE = 500, 20_000  # rows to check of each column
 _CONFIRMING_ROWS = 200_000  # rows to check of a column whose sample shows a leak
-_LEAST_LOG_ODDS = math.log(1e6)  # a leak must be rarer by chance than one in so many tables
+_LEAST_LOG_ODDS = math.log(1e6)  # by chance, a leak may be reported in one of a million tables
 _TREND_CORRELATION = 0.99  # rank correlation with the row number of a column that increases from row to row
 _SAME_STEPS = 0.5  # rank correlation of the row-to-row steps of two columns of which one was made from the other
 _MOST_ROWS = 0.97  # share of rows that must be copied correctly
@@ -280,7 +280,7 @@ def _is_ordered_by(values: NDArray[np.float64], classes: NDArray[np.int64]) -> b
 
 
 def _is_counter(values: Values) -> bool:
-    """Returns True if values grow in even steps from row to row, as row numbers and years do."""
+    """Returns True if values grow in even steps, as row numbers and years do, which are known before the target."""
     if isinstance(values, DictionaryColumn):
         return False
     values = _as_numbers(values)
