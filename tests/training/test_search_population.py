@@ -1,4 +1,4 @@
-"""Population-based training: members that evolve keep what they know, good ones spread, and one becomes a model."""
+"""Population-based training: members keep trained weights when settings change, good ones are copied, one is saved."""
 
 import dataclasses
 import json
@@ -64,7 +64,7 @@ def table_of(name, **settings):
     return read_table(name, target=None, name=None, settings=settings)
 
 
-@pytest.mark.parametrize("recipe", ["default", "classic"])  # the classic one has BatchNorm's statistics besides
+@pytest.mark.parametrize("recipe", ["default", "classic"])  # the classic recipe also has BatchNorm statistics
 def test_members_that_keep_their_place_answer_the_same_whatever_their_new_rates(recipe):
     trainer = trainer_of(recipe=recipe, dropout=0.2)
     before, judged = trainer.network.tensors(), trainer.judge()
@@ -86,7 +86,7 @@ def test_members_that_keep_place_and_rates_keep_every_bit():
 
 
 def test_the_next_step_goes_as_far_as_the_new_rate_says():
-    """Against a trainer that goes on as it is: Adam's step in θ is the same, but for the ratio of the rates."""
+    """Compares a step with an unchanged trainer's: Adam's step in θ is the same, except for the ratio of the rates."""
     settings = {"dropouts": np.zeros(4), "weight_decay": 0.0}
     evolved, untouched = trainer_of(**settings), trainer_of(**settings)
     ratios = np.array([0.8, 1.25, 1e-3, 10.0])
@@ -107,7 +107,7 @@ def test_the_next_step_goes_as_far_as_the_new_rate_says():
 @pytest.mark.parametrize("optimizer", ["adamw", "adam"])
 @pytest.mark.parametrize("normalization", ["none", "batch"])
 def test_a_copy_learns_on_as_its_parent_does(optimizer, normalization):
-    """Parent and child at one rate, on one order of rows: weights, moments, statistics and decay have all gone over."""
+    """Trains parent and copy at one rate, on one order of rows: weights, moments, statistics and decay are copied."""
     trainer = trainer_of(**PLAIN | {"normalization": normalization}, dropouts=np.zeros(4), optimizer=optimizer)
     rates = RATES[[3, 1, 1, 3]].copy()
     trainer.evolve(np.array([0, 1, 1, 0]), learning_rates=rates, dropouts=np.zeros(4))
@@ -118,7 +118,7 @@ def test_a_copy_learns_on_as_its_parent_does(optimizer, normalization):
     assert loss[3] == pytest.approx(loss[0].item(), rel=1e-4)
     for name, tensor in trainer.network.tensors().items():
         if name in ("layers.0.bias", "norms.0.running_mean") and normalization == "batch":
-            continue  # a bias before BatchNorm has a gradient of rounding alone, which Adam's step blows up
+            continue  # the gradient of a bias before BatchNorm is rounding error, which Adam's step magnifies
         for child, parent in ((2, 1), (3, 0)):
             np.testing.assert_allclose(tensor[child], tensor[parent], rtol=1e-3, atol=1e-5, err_msg=name)
         assert tensor.ndim < 3 or np.abs(tensor[0] - tensor[1]).max() > 1e-2
@@ -141,7 +141,7 @@ def test_weight_decay_goes_with_a_members_rate_as_if_it_were_alone(optimizer):
 
 @pytest.mark.parametrize("regularization", ["constant", "flat_cosine"])
 def test_dropout_is_the_members_own_from_then_on(regularization):
-    """A member that no longer drops has the loss of the same network without dropout; one that drops more, another."""
+    """Checks the loss of a member that no longer drops (as without dropout), and of one that drops more (different)."""
     trainer = trainer_of(regularization=regularization, dropouts=np.full(4, 0.3))
     plain = trainer_of(regularization=regularization, dropouts=np.zeros(4), epochs=0)
     plain.network.load(trainer.network.tensors())
@@ -251,7 +251,7 @@ def test_the_winner_is_no_worse_than_the_median_of_the_same_members_left_alone(d
     assert not alone.exploits
     np.testing.assert_array_equal(evolved.values[:3], alone.values[:3])  # the same members, up to the first selection
     assert evolved.best_value <= np.median(alone.values.min(axis=0))
-    # As a whole it ends better too, and not only in the member that was picked.
+    # The whole population ends better too, not only the member that was selected.
     assert np.median(evolved.values[-1]) <= np.median(alone.values[-1])
 
 
@@ -291,7 +291,7 @@ def test_the_model_is_made_as_fit_makes_one(diabetes):
     assert one.data == other.data
     assert set(one.training) == {*other.training, "population"}
     assert {name: t.shape for name, t in one.tensors.items()} == {name: t.shape for name, t in other.tensors.items()}
-    # RMSE as it was ranked by and as it is served differ by what clamping does and by rounding.
+    # The ranked RMSE and the served one differ by clamping and rounding.
     assert one.metrics["validation"]["rmse"] == pytest.approx(result.run.best_value, rel=0.02)
     assert set(one.metrics) == {"train", "validation", "test"}
 

@@ -1,4 +1,4 @@
-"""The record of a search: what is asked, pruned, resumed, refused, and what is said to matter."""
+"""The record of a search: trials asked for, pruned, resumed and refused, and the importance of parameters."""
 
 import sqlite3
 
@@ -57,12 +57,12 @@ def test_a_study_that_was_cut_off_goes_on_as_if_it_had_not_been(sampler, tmp_pat
     file = tmp_path / "study.db"
     first = study(sampler=sampler, seed=4, file=file)
     points = made(first, 12)
-    lost = first.ask().settings  # and no word of what came of it
+    lost = first.ask().settings  # a trial that never reports a result
     first.close()
     second = study(sampler=sampler, seed=4, file=file)
     points += made(second, 2)
     assert points[12] == lost
-    if sampler != "qmc":  # whose place in the sequence moved on with the lost trial
+    if sampler != "qmc":  # QMC's place in the sequence moved on with the lost trial
         assert points == whole
     assert [trial.state for trial in second.trials()].count("interrupted") == 1
     second.close()
@@ -70,7 +70,7 @@ def test_a_study_that_was_cut_off_goes_on_as_if_it_had_not_been(sampler, tmp_pat
 
 def test_nothing_is_asked_again_twice(tmp_path):
     file = tmp_path / "study.db"
-    for _ in range(3):  # each opens it, begins the defaults and dies
+    for _ in range(3):  # each process opens the record, starts the defaults and dies
         opened = study(file=file)
         assert opened.ask().settings == FIRST
         opened.close()
@@ -123,10 +123,10 @@ def test_a_trial_that_lags_is_pruned_and_one_that_leads_is_not(pruner, metric):
         finish(opened, point, 1 - loss if metric == "accuracy" else loss)
         return 50
 
-    assert train(9.0) == 50  # the defaults, whatever they are worth
+    assert train(9.0) == 50  # the defaults are trained to the end, however bad
     for loss in (0.5, 0.6, 0.55, 0.52, 0.58):
         train(loss)
-    # Hyperband's brackets differ in how early they prune; among a few, some do.
+    # Hyperband's brackets prune at different times; among a few, some prune.
     lagging = [train(5.0) for _ in range(6)]
     assert min(lagging) < 50
     assert train(0.1) == 50
@@ -208,7 +208,7 @@ def test_the_record_is_plain_sqlite(tmp_path):
 def test_a_folder_is_one_search_at_a_time(tmp_path):
     with StudyFolder(tmp_path, "one"), pytest.raises(SearchError, match="another search"):
         StudyFolder(tmp_path, "one")
-    with StudyFolder(tmp_path, "one"):  # the lock went with the first
+    with StudyFolder(tmp_path, "one"):  # the first one released the lock
         pass
     with pytest.raises(ConfigError, match="name"):
         StudyFolder(tmp_path, "../out")
