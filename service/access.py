@@ -1,14 +1,15 @@
-"""Who may do what: API keys, each with scopes, from a file, the environment, or both.
+"""Access by API keys with scopes. Keys come from a file, the environment, or both.
 
-One key an entry, entries apart by blanks or line ends, `#` to the end of the line a comment:
+Each entry is one key. Blanks or line ends separate entries; a comment begins with `#` and ends with the line:
 
     alice:predict,read:3f2a…    name : scopes : SHA-256 of the secret, as 64 hexadecimal digits
 
-Only digests are kept, so neither the file nor a memory dump gives a key away. Secrets are drawn by `new_key` with 256
-bits of chance, so their digests need no salt and no slow hash: there is no list of likely secrets to try.
+Only digests are kept, so neither the file nor a memory dump reveals a secret. `new_key` draws secrets with 256 random
+bits, so their digests need no salt and no slow hash: there is no list of likely secrets to try.
 
-What is presented is hashed, and its digest looked up. The time that this takes tells nothing of any key: it depends
-on the digest of what was presented, which nobody can steer towards a stored one without knowing the secret.
+The secret of a request is hashed, and its digest is looked up. The duration of the look-up reveals nothing about any
+key: it depends on the digest of the given secret, and a client cannot choose a secret with a digest close to a stored
+one.
 """
 
 from __future__ import annotations
@@ -28,39 +29,39 @@ from service.errors import Forbidden, RepeatedKey, ServiceError, Unauthenticated
 from service.logs import get_logger
 from service.settings import Settings
 
-KEY_PREFIX = "axon_"  # what secret scanners know our keys by
+KEY_PREFIX = "axon_"  # secret scanners recognize our keys by it
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 _BEARER = b"bearer "
-_MAX_SECRET_BYTES = 512  # of what is presented; more is not worth hashing
+_MAX_SECRET_BYTES = 512  # a longer secret of a request is not hashed
 _MAX_FILE_BYTES = 1 << 20
 
 log = get_logger(__name__)
 
 
 class AccessError(ServiceError):
-    """Keys that cannot be used; says where, and never what stands there."""
+    """Keys that cannot be used. The message names the place, but never its content, which may be a secret."""
 
 
 class Scope(StrEnum):
-    """What a key is for."""
+    """A permission of a key."""
 
     PREDICT = "predict"
     READ = "read"
     MANAGE = "manage"
 
 
-_IMPLIED = {Scope.MANAGE: frozenset({Scope.READ})}  # what manages the models is answered with them
+_IMPLIED = {Scope.MANAGE: frozenset({Scope.READ})}  # answers to requests that manage the models list the models
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key as the server knows it: all but the secret.
+    """A key without its secret.
 
     Attributes:
-        name: whose it is; for the log.
-        scopes: what it is for, including what these imply.
+        name: name of the key's owner, for the log.
+        scopes: scopes of the key, including implied ones.
     """
 
     name: str
@@ -71,11 +72,11 @@ KeyTable = Mapping[bytes, Key]  # by digest of the secret
 
 
 class Access:
-    """Tells whether a request's key is for what it asks.
+    """Checks the keys of requests against their scopes.
 
     Args:
-        fixed: keys that stay as they are, by digest.
-        file: where the others are; `refresh` reads it again when it has changed.
+        fixed: keys by digest that never change.
+        file: path of the key file, which `refresh` reads again after a change; None if there is none.
 
     Raises:
         AccessError: the file cannot be read or is malformed, or there is no key at all.
@@ -84,23 +85,23 @@ class Access:
     def __init__(self, fixed: KeyTable, file: Path | None = None) -> None:
         self._fixed = fixed
         self._file = file
-        self._seen = b""  # digest of what the file held: no size or time tells as surely whether it has changed
-        self._complained: str | None = None
+        self._file_digest = b""  # a digest detects each change of the file; its size and time do not
+        self._logged_error: str | None = None
         self._keys = fixed
         if file is not None:
             text = _read(file)
-            self._seen = sha256(text).digest()
+            self._file_digest = sha256(text).digest()
             self._keys = self._with_file(file, text)
         if not self._keys:
             raise AccessError("there is no API key, so nobody could get in.")
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self | None:
-        """Access as it is set; None where no keys are, and everything is open.
+        """Returns the access of the settings; None if no keys are set, so that everything is open.
 
         Raises:
-            AccessError: as the constructor does, or AXON_API_KEYS is malformed. A setting that is there and holds no
-                key is an error too: a secret that was lost on its way must not open the door.
+            AccessError: the file cannot be read, an entry is malformed, or a setting is there but holds no key. The
+                last is an error because a secret that was lost in deployment must not open the server to everybody.
         """
         if settings.api_keys is None and settings.api_keys_file is None:
             return None
@@ -111,24 +112,24 @@ class Access:
 
     @property
     def names(self) -> list[str]:
-        """The keys' names."""
+        """Names of all keys, sorted."""
         return sorted(key.name for key in self._keys.values())
 
     def check(self, authorization: bytes | None, api_key: bytes | None, scope: Scope) -> str:
-        """Lets a request through whose key is for `scope`.
+        """Accepts a request whose key has a scope, and refuses any other.
 
         Args:
-            authorization: the request's `Authorization` header, `Bearer …`; None where it has none.
-            api_key: its `X-API-Key` header, which goes before the other. The lines of a repeated header are joined by a
-                line feed, which no header holds.
-            scope: what the request takes.
+            authorization: value of the `Authorization` header, `Bearer …`; None if there is none.
+            api_key: value of the `X-API-Key` header, which takes precedence; None if there is none. The values of a
+                repeated header are joined by a line feed, which no header can contain.
+            scope: scope that the request needs.
 
         Returns:
-            The key's name.
+            The name of the key.
 
         Raises:
-            RepeatedKey: a header is there more than once.
-            Unauthenticated: there is no key, or an unknown one.
+            RepeatedKey: a header was sent more than once.
+            Unauthenticated: the request has no key, or an unknown one.
             Forbidden: the key lacks the scope.
         """
         if b"\n" in (api_key or b"") or b"\n" in (authorization or b""):
@@ -146,31 +147,35 @@ class Access:
         return key.name
 
     def refresh(self) -> None:
-        """Takes in a key file that has changed. While it is not sound, the keys of before hold, and the log says so."""
+        """Reads a changed key file again.
+
+        If the file is faulty, the former keys stay valid, and the error is logged once.
+        """
         if self._file is None:
             return
         try:
             text = _read(self._file)
-            seen = sha256(text).digest()
-            if seen == self._seen:
-                self._complained = None
+            file_digest = sha256(text).digest()
+            if file_digest == self._file_digest:
+                self._logged_error = None
                 return
             keys = self._with_file(self._file, text)
         except AccessError as error:
-            if self._complained != str(error):
+            if self._logged_error != str(error):
                 log.error("API keys not taken in; those of before hold", reason=str(error))
-            self._complained = str(error)
+            self._logged_error = str(error)
             return
-        self._keys, self._seen, self._complained = keys, seen, None
+        self._keys, self._file_digest, self._logged_error = keys, file_digest, None
         log.info("API keys taken in", keys=self.names)
 
     async def follow(self, seconds: float) -> None:
-        """Looks at the key file every so many seconds, until cancelled."""
+        """Calls `refresh` every `seconds` seconds, until cancelled."""
         while True:
             await asyncio.sleep(seconds)
             await asyncio.to_thread(self.refresh)
 
     def _with_file(self, file: Path, text: bytes) -> KeyTable:
+        """Returns the fixed keys and those of the file; raises `AccessError` if both have the same key or name."""
         keys = parse_keys(text.decode(errors="replace"), str(file))
         names = {key.name for key in self._fixed.values()}
         for digest, key in keys.items():
@@ -180,15 +185,15 @@ class Access:
 
 
 def parse_keys(text: str, source: str) -> dict[bytes, Key]:
-    """Keys by the digests of their secrets.
+    """Parses entries, and returns the keys by digest.
 
     Args:
-        text: entries as this file's first lines say.
-        source: where they are from, for the error.
+        text: entries, in the syntax of this module's docstring.
+        source: name of the entries' source, for the error message.
 
     Raises:
-        AccessError: an entry is malformed or there twice, or there is none; names the line and not what is in it,
-            which may be a secret in the wrong place.
+        AccessError: an entry is malformed or repeated, or there is none. The message names the line but not its
+            content, which may be a secret in the wrong place.
     """
     keys: dict[bytes, Key] = {}
     names: set[str] = set()
@@ -210,10 +215,10 @@ def parse_keys(text: str, source: str) -> dict[bytes, Key]:
 
 
 def parse_scopes(text: str, place: str) -> frozenset[Scope]:
-    """Scopes with commas between, and what they imply.
+    """Parses scopes separated by commas, and adds the implied scopes.
 
     Raises:
-        AccessError: another word, or none; names the place and not the word.
+        AccessError: a word is not a scope, or there is none. The message names the place but not the word.
     """
     try:
         scopes = frozenset(map(Scope, text.split(",")))
@@ -223,13 +228,13 @@ def parse_scopes(text: str, place: str) -> frozenset[Scope]:
 
 
 def new_key(name: str, scopes: str) -> tuple[str, str]:
-    """A new key.
+    """Makes a new key.
 
     Returns:
-        The secret, which is kept nowhere else, and the entry for the key file.
+        The secret, which is stored nowhere, and the entry for the key file.
 
     Raises:
-        AccessError: not a name, or not scopes.
+        AccessError: the name or the scopes are not valid.
     """
     if not _NAME.fullmatch(name):
         raise AccessError("a name is up to 64 letters, digits, . _ -, beginning with a letter or a digit.")
@@ -239,6 +244,7 @@ def new_key(name: str, scopes: str) -> tuple[str, str]:
 
 
 def _read(file: Path) -> bytes:
+    """Reads a key file; raises `AccessError` if the file cannot be read or is too large."""
     try:
         with open_file(file) as opened:
             text = opened.read(_MAX_FILE_BYTES + 1)

@@ -1,7 +1,7 @@
-"""Admission: the one way of a request from a door to the batcher, whatever the protocol and the wire format.
+"""Admission: the path of a request from a door to the batcher, the same for all protocols and wire formats.
 
-A door reads and writes bytes. Between the two, each request has the same rules: its key, its deadline, its number of
-rows, a model that is loaded first where it is not in memory, and a count and a log line at its end.
+A door reads and writes bytes. In between, the same rules hold for each request: the check of the key, the deadline, the
+limit of rows, loading the model first if it is not in memory, and a count and a log line at the end.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from service.metrics import ApiMetrics
 from service.settings import Settings
 from service.step_queue import StepQueue, Steps
 
-Rows = list[Any] | NDArray[np.float64]  # rows of cells as a JSON parser gives them, or one matrix of numbers
+Rows = list[Any] | NDArray[np.float64]  # rows of cells from a JSON parser, or one matrix of numbers
 
 log = get_logger(__name__)
-failures = LimitedLog(log)  # what a client can cause again and again
+failures = LimitedLog(log)  # for errors that a client can cause again and again
 
 
 class Prediction(Ticket):
-    """A request for predictions, from its head to its answer. Each door has a subclass that reads and writes it.
+    """A request for predictions, from its head to its answer. Each door has a subclass for its protocol.
 
     Attributes:
         admission: admission of the API process.
-        started: time at which the head had come, on `time.perf_counter`'s clock, in seconds.
+        started: time of the arrival of the head, on `time.perf_counter`'s clock, in seconds.
         seconds: time from `started` to the deadline, in seconds.
         unknown: number of cells with unknown categories, by column.
     """
@@ -58,7 +58,7 @@ class Prediction(Ticket):
 
     @property
     def client(self) -> str | None:
-        """Address of the client, for the log; None where it is not known."""
+        """Address of the client, for the log; None if the address is not known."""
         raise NotImplementedError
 
     def seconds_left(self) -> float:
@@ -73,7 +73,7 @@ class Prediction(Ticket):
         return left
 
     def is_over(self) -> bool:
-        """Returns True if the request has ended; ends it with an error if its client has gone."""
+        """Returns True if the request has ended; a request whose client has gone is ended first, with an error."""
         if self.disconnected:
             self.fail(ClientGone("the client hung up before its rows were read."))
         return self.done
@@ -85,14 +85,14 @@ class Admission:
     Args:
         catalog: model versions that are served.
         batcher: batcher of the process.
-        steps: queue of long work.
+        steps: queue of work in steps.
         metrics: metrics of the process.
         access: API keys; None lets everybody in.
         settings: settings of the server.
 
     Attributes:
-        default_seconds: time of a request that names no deadline, in seconds.
-        max_seconds: longest time that a request may name, in seconds.
+        default_seconds: time for a request that names no deadline, in seconds.
+        max_seconds: longest time that a request can ask for, in seconds.
         max_rows: number of rows that a request may have.
     """
 
@@ -118,29 +118,29 @@ class Admission:
         self.max_rows = settings.max_request_rows
 
     def check_key(self, authorization: bytes | None, api_key: bytes | None) -> None:
-        """Lets a request through whose key is for predictions.
+        """Accepts a request whose key allows predictions, and refuses any other.
 
         Args:
             authorization: value of the `Authorization` header or of its equivalent; None if it is missing.
             api_key: value of the `X-API-Key` header or of its equivalent; None if it is missing.
 
         Raises:
-            AccessDenied: the key does not open predictions.
+            AccessDenied: the key does not allow predictions.
         """
         if self._access is not None:
             self._access.check(authorization, api_key, Scope.PREDICT)
 
     def find(self, reference: str | None) -> ServedVersion | None:
-        """Returns the model version of a reference, None if it is unknown or not in memory."""
+        """Returns the model version of a reference, None if the version is unknown or not in memory."""
         return self._catalog.get(reference)
 
     def load_first(self, prediction: Prediction, reference: str | None, then: Callable[[ServedVersion], None]) -> None:
-        """Loads the model version of a reference within the deadline, and goes on with the request.
+        """Loads the model version of a reference within the deadline, and then continues with the request.
 
         Args:
-            prediction: request; it fails if the version cannot be loaded, or not in time.
+            prediction: request, which fails if the version cannot be loaded in time.
             reference: `name`, `name@version` or `name@alias`; None for the default model.
-            then: function that goes on with the loaded version; what it raises ends the request.
+            then: function that continues with the loaded version; an exception of the function ends the request.
         """
 
         async def load() -> None:
@@ -160,12 +160,12 @@ class Admission:
     def submit_cells(
         self, prediction: Prediction, served: ServedVersion, rows: Rows, seconds: float, *, may_hold_booleans: bool
     ) -> None:
-        """Encodes the rows of a small request and submits them.
+        """Encodes the rows of a small request, and submits the rows to the batcher.
 
         Args:
-            prediction: request.
+            prediction: request for predictions.
             served: model version.
-            rows: rows as the client wrote them.
+            rows: rows of the request, before encoding.
             seconds: time until the deadline, in seconds.
             may_hold_booleans: False if no cell is a boolean.
 
@@ -193,7 +193,7 @@ class Admission:
         """Submits rows that were read and encoded in steps.
 
         Args:
-            prediction: request.
+            prediction: request for predictions.
             served: model version.
             rows: encoded rows.
             unknown: number of cells with unknown categories, by column.
@@ -206,12 +206,12 @@ class Admission:
         self._batcher.submit(prediction, served, rows, rows.rows, prediction.seconds_left())
 
     def read_in_steps(self, prediction: Prediction, served: ServedVersion | None, steps: Steps, size: int) -> None:
-        """Queues the reading of a large request, unless it could not be answered in time.
+        """Queues the reading of a large request; refuses a request that could not be answered in time.
 
         Args:
-            prediction: request.
-            served: model version; None before the body has named it.
-            steps: generator that reads.
+            prediction: request for predictions.
+            served: model version; None if the body was not read that far.
+            steps: generator that reads the body.
             size: number of bytes of the body.
 
         Raises:
@@ -234,23 +234,23 @@ class Admission:
         )
 
     def write_in_steps(self, steps: Steps, numbers: int) -> None:
-        """Queues the writing of a large answer of so many numbers; it goes before the reading of requests."""
+        """Queues the writing of a large answer of `numbers` numbers, ahead of the reading of requests."""
         self._steps.add(steps, 8 * numbers, urgent=True)
 
     def count(self, prediction: Prediction, status: int, seconds: float, rows: int) -> None:
         """Counts the end of a request.
 
         Args:
-            prediction: request.
-            status: status of the answer, in HTTP's numbers.
-            seconds: time from the request's start, in seconds.
-            rows: number of rows that were answered.
+            prediction: request for predictions.
+            status: HTTP status of the answer.
+            seconds: time from the request's start to its end, in seconds.
+            rows: number of answered rows.
         """
         served = prediction.served
         (self._unrouted if served is None else served.metrics).observe_request(status, seconds, rows)
 
     def log_end(self, prediction: Prediction, status: int, seconds: float, rows: int) -> None:
-        """Writes a line of the access log, if there is one; takes what `count` takes."""
+        """Writes a line of the access log, if the log is on. The arguments are those of `count`."""
         if self._access_log:
             log.info(
                 "predicted",
@@ -263,14 +263,14 @@ class Admission:
             )
 
     def log_failure(self, prediction: Prediction, error: Exception, status: int, code: str, detail: str) -> None:
-        """Writes a line about an error of the server; those of clients would let a client fill the disk.
+        """Logs an error of the server. Errors of clients are not logged, since a client could fill the disk.
 
         Args:
-            prediction: request.
+            prediction: request for predictions.
             error: error that ended the request.
-            status: status of the answer, in HTTP's numbers.
-            code: stable code of the error; `internal` if it was not foreseen.
-            detail: sentence that the client gets.
+            status: HTTP status of the answer.
+            code: stable code of the error; `internal` for an unforeseen error.
+            detail: sentence for the client.
         """
         if status < 500:
             return
@@ -283,5 +283,5 @@ class Admission:
 
 
 def too_many_rows(most: int) -> TooLarge:
-    """Returns the error of a request with more rows than it may have."""
+    """Returns the error for a request with more than `most` rows."""
     return TooLarge(f"more than {most:,} rows in one request.")

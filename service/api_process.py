@@ -1,6 +1,7 @@
-"""An API process: catalog, batcher, links to workers, readiness and drain. It knows no protocol and no wire format.
+"""An API process: catalog, batcher, links to workers, readiness and drain, without any protocol or wire format.
 
-Doors stand before it, HTTP today: each speaks one protocol, and hands requests to the `Admission` of the process.
+Clients reach it through doors, today HTTP only. Each door implements one protocol, and hands requests to the
+`Admission` of the process.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ from service.time_slices import in_slices
 
 log = get_logger(__name__)
 
-# New objects after which the collector looks at them. A slice of a large request has thousands of rows, all of which go
-# by themselves: the usual 700 would have it walk them once or twice for each slice.
+# Number of new objects after which the garbage collector runs. A slice of a large request has thousands of rows, which
+# are freed without it. With the usual 700, it would traverse them once or twice for each slice.
 _COLLECTED_FROM = 20_000
-# How long the event loop waits for another thread of the process, such as the one that reads the store, and that after
-# each call of the system. With Python's own 5 ms, a new model of 10,000 columns holds it up for a tenth of a second.
+# Longest time that the event loop waits for another thread of the process, such as the one that reads the store, after
+# each system call. With Python's default of 5 ms, a new model of 10,000 columns blocks it for a tenth of a second.
 _SWITCH_SECONDS = 0.0005
-_FIRST_LOOK_SECONDS = 0.02  # from one look at the store to the next, until the process is ready
+_REFRESH_SECONDS_BEFORE_READY = 0.02  # time between two refreshes until the process is ready
 
 SignalHandler = Callable[[int, FrameType | None], object]
 
@@ -50,17 +51,17 @@ class Door(Protocol):
     """A protocol by which clients reach an API process."""
 
     def refresh(self) -> None:
-        """Takes in what may have changed on the disk, such as a certificate; called with each look at the store."""
+        """Reads files that may have changed, such as a certificate; called at regular intervals."""
 
     def close_connections(self) -> None:
-        """Asks each client to connect anew from now on, since the process is about to stop."""
+        """Closes each connection after its next answer from now on, since the process is about to stop."""
 
     async def finish_accepting(self) -> None:
-        """Refuses new connections, and returns once all that had connected are accepted."""
+        """Refuses new connections, and returns once all clients that had connected are accepted."""
 
 
 class ApiProcess:
-    """One API process. It is made before the processes fork and holds nothing then; `start` builds its parts.
+    """One API process. The object is made before the processes fork, without any parts; `start` builds the parts.
 
     Args:
         settings: settings of the server.
@@ -89,8 +90,8 @@ class ApiProcess:
         self._workers = workers
         self._doors: list[Door] = []
         self._was_ready = False
-        self._told_revision = 0
-        self._leaving: asyncio.Task[None] | None = None
+        self._published_revision = 0
+        self._drain_task: asyncio.Task[None] | None = None
 
     def start(self, number: int) -> None:
         """Builds the parts of the process, within a running event loop.
@@ -99,7 +100,7 @@ class ApiProcess:
             number: position of the process among the server's API processes.
 
         Raises:
-            OSError: the disk refuses the files of the metrics.
+            OSError: the metric files cannot be written.
         """
         settings = self.settings
         sys.setswitchinterval(_SWITCH_SECONDS)
@@ -133,17 +134,21 @@ class ApiProcess:
         self.admission = Admission(self.catalog, self.batcher, self.steps, metrics, self.access, settings)
 
     def open(self, *doors: Door) -> None:
-        """Begins to follow the store, the workers, the keys and the signals, with all doors in place."""
+        """Starts to follow the store, the workers, the keys and the signals.
+
+        Args:
+            doors: all doors of the process, started.
+        """
         self._doors = list(doors)
         self.pool.start()
         self._followers = [
-            asyncio.create_task(self._keep_fresh(), name="refresh"),
-            asyncio.create_task(self._keep_confirmed(), name="confirm"),
+            asyncio.create_task(self._follow_store(), name="refresh"),
+            asyncio.create_task(self._follow_workers(), name="confirm"),
         ]
         if self.access is not None:
             self._followers.append(asyncio.create_task(self.access.follow(self.settings.reload_seconds), name="keys"))
         self._take_signals()
-        # What was imported stays for good: the collector need not walk it again and again (a pause of 100 ms).
+        # Imported modules stay for good: the collector need not traverse them again and again (a pause of 100 ms).
         gc.collect()
         gc.freeze()
         gc.set_threshold(_COLLECTED_FROM, *gc.get_threshold()[1:])
@@ -151,7 +156,7 @@ class ApiProcess:
         self._loop_watch = LoopWatch(asyncio.get_running_loop(), lambda: metrics.has_gathered or steps.is_busy)
 
     async def stop(self) -> None:
-        """Ends what `open` began, and writes the last metrics."""
+        """Ends all tasks and links that `open` started, and writes the last metrics."""
         self._loop_watch.close()
         for follower in self._followers:
             follower.cancel()
@@ -160,7 +165,7 @@ class ApiProcess:
         self.metrics.flush()
 
     def not_ready(self) -> str | None:
-        """Returns why predictions would not be answered now, None if they would."""
+        """Returns the reason why predictions would not be answered now, None if the process is ready."""
         if self.draining:
             return "the server is about to stop"
         if not self._was_ready:
@@ -172,12 +177,12 @@ class ApiProcess:
         if lacked := self.pool.lacked():
             ready = {served.key for served in self.catalog.ready_versions()}
             if lacked := lacked & ready:
-                # Not which: a probe needs no key.
+                # Without the names of the models: a readiness probe needs no key.
                 return f"no worker can load {len(lacked)} of {len(ready)} model versions; GET /models says which"
         return None
 
-    async def _keep_fresh(self) -> None:
-        """Follows the store. A fault in one look is logged, and the next look comes all the same."""
+    async def _follow_store(self) -> None:
+        """Refreshes the catalog again and again. An error in one round is logged, and the next round comes anyway."""
         while True:
             try:
                 self.metrics.measure_memory()
@@ -185,42 +190,49 @@ class ApiProcess:
                 report_suppressed()
                 for door in self._doors:
                     door.refresh()
-                # Versions are checked by loading them on the workers, so the first look waits for all of these.
+                # Versions are checked by loading them on the workers, so the first refresh waits for all workers.
                 if self._was_ready or self.pool.up == self._workers:
                     await self.catalog.refresh()
-                    await self._tell_served()
+                    await self._publish_served()
                     if not self._was_ready:
-                        # So does what the store holds now, of which the catalog has left little to be walked over.
+                        # The models of the store stay, too; the catalog has left few of their objects to the collector.
                         gc.collect()
                         gc.freeze()
                     self._was_ready = True
             except Exception:
                 log.exception("the store was not taken in")
-            await asyncio.sleep(self.settings.reload_seconds if self._was_ready else _FIRST_LOOK_SECONDS)
+            await asyncio.sleep(self.settings.reload_seconds if self._was_ready else _REFRESH_SECONDS_BEFORE_READY)
 
-    async def _tell_served(self) -> None:
-        """Tells all others what is served, if that has changed, and removes copies that nobody needs any more."""
+    async def _publish_served(self) -> None:
+        """Publishes the list of served versions after a change, and removes copies that are no longer needed.
+
+        Other processes read the list. The metrics and the service-time estimates of ended versions are dropped.
+        """
         catalog, revision = self.catalog, self.catalog.revision
-        if revision != self._told_revision or self._served_list.is_behind:
+        if revision != self._published_revision or self._served_list.is_behind:
             known: set[Labels] = {(name, str(version)) async for name, version in in_slices(catalog.known_versions())}
-            if catalog.revision != revision:  # meanwhile: the next look will do
+            if catalog.revision != revision:  # changed meanwhile: the next round publishes the list
                 return
             self.metrics.keep_only(known)
             keys = {served.key for served in catalog.ready_versions()}
             self.batcher.forget_estimates(keys)
             versions = map("@".join, known)
             await asyncio.to_thread(self._served_list.write, catalog.keys_ahead(), keys, versions)
-            self._told_revision = revision
+            self._published_revision = revision
         await asyncio.to_thread(self._remove_copies)
 
     def _remove_copies(self) -> None:
+        """Removes copies of checkpoints that no API process serves."""
         names = self._kept.names()  # before the lists are read: a key is listed before its copy is written
         served = self._served_lists.served()
         if served is not None:
             self._kept.keep_only(served.keys, names)
 
-    async def _keep_confirmed(self) -> None:
-        """Asks workers that have come up, and again those that lack a version, for what is served."""
+    async def _follow_workers(self) -> None:
+        """Asks all workers again and again to restore served versions.
+
+        These are all versions for a worker that has just come up, and for others those that failed to load before.
+        """
         while True:
             self._worker_changed.clear()
             try:
@@ -234,53 +246,55 @@ class ApiProcess:
                     await self._worker_changed.wait()
 
     def _on_worker_change(self) -> None:
+        """Sends waiting batches and wakes `_follow_workers`, since a worker has come up or gone down."""
         self.batcher.dispatch_all()
         self._worker_changed.set()
 
     def _take_signals(self) -> None:
-        """Has SIGTERM begin the drain, and `HURRY_SIGNAL` end it.
+        """Installs signal handlers: SIGTERM starts the drain, and `HURRY_SIGNAL` ends the drain.
 
-        A terminal and a service manager signal all processes of a server. The main process decides what ends it, so
-        SIGINT and SIGHUP are ignored here, and a second SIGTERM does not hurry.
+        A terminal and a service manager signal all processes of a server. Only the main process decides when the server
+        ends, so SIGINT and SIGHUP are ignored here, and a second SIGTERM does not shorten the drain.
         """
         stop = cast(SignalHandler, signal.getsignal(signal.SIGTERM))  # uvicorn's
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._drain, stop)
         loop.add_signal_handler(HURRY_SIGNAL, self._hurry, stop)
         for ignored in (signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(ignored, _pass)
+            loop.add_signal_handler(ignored, _ignore)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM, HURRY_SIGNAL))
 
     def _drain(self, stop: SignalHandler) -> None:
-        """Reports the process as not ready at once, and takes requests for `drain_seconds` more.
+        """Reports the process as not ready at once, and still takes requests for `drain_seconds` seconds.
 
-        Each answer asks its client to connect anew, so that no request is caught on a connection that closes.
+        Each answer closes its connection, so that no request is lost on a connection that closes later.
         """
         if self.draining:
             return
         self._begin_to_close()
         log.info("draining", seconds=self.settings.drain_seconds, waiting=self.batcher.waiting_requests)
-        self._leaving = asyncio.create_task(self._leave(stop), name="leave")
+        self._drain_task = asyncio.create_task(self._finish_drain(stop), name="drain")
 
-    async def _leave(self, stop: SignalHandler) -> None:
-        """Closes the doors after the drain, and has the process stop in its orderly way."""
+    async def _finish_drain(self, stop: SignalHandler) -> None:
+        """Waits for the end of the drain, closes the doors, and stops the process in order."""
         await asyncio.sleep(self.settings.drain_seconds)
         for door in self._doors:
             await door.finish_accepting()
         stop(signal.SIGTERM, None)
 
     def _hurry(self, stop: SignalHandler) -> None:
-        """Stops without the rest of the drain; what was accepted is answered."""
+        """Stops without the rest of the drain; accepted requests are still answered."""
         self._begin_to_close()
-        if self._leaving is not None:
-            self._leaving.cancel()
+        if self._drain_task is not None:
+            self._drain_task.cancel()
         stop(signal.SIGTERM, None)
 
     def _begin_to_close(self) -> None:
+        """Reports the process as not ready, and closes each connection after its next answer."""
         self.draining = True
         for door in self._doors:
             door.close_connections()
 
 
-def _pass() -> None:
+def _ignore() -> None:
     """Does nothing."""

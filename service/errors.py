@@ -3,13 +3,13 @@
     AxonError
     └── ServiceError
         ├── RequestError            the client has to change the request
-        │   ├── InvalidRequest      the body or a parameter is not what the API takes
+        │   ├── InvalidRequest      the body or a parameter is not valid
         │   ├── TooLarge            more bytes or rows than the limit
         │   └── UnsupportedBody     a media type or a coding that the server does not read
-        ├── AccessDenied            the key
-        │   ├── RepeatedKey         is sent more than once
-        │   ├── Unauthenticated     is missing or unknown
-        │   └── Forbidden           lacks a scope
+        ├── AccessDenied            the key does not allow the request
+        │   ├── RepeatedKey         the key was sent more than once
+        │   ├── Unauthenticated     the key is missing or unknown
+        │   └── Forbidden           the key lacks a scope
         ├── QueueFull               too many rows wait for the model
         ├── ReadingCongested        too many large requests wait to be read
         ├── BodiesCongested         too many bytes of request bodies are held
@@ -39,7 +39,7 @@ class RequestError(ServiceError):
 
 
 class InvalidRequest(RequestError):
-    """A body or a parameter that the API does not take.
+    """A body or a parameter that is not valid.
 
     Args:
         detail: sentence for people.
@@ -60,7 +60,7 @@ class UnsupportedBody(RequestError):
 
     Args:
         detail: sentence for people.
-        accepted: names and values of headers that say what the server reads.
+        accepted: names and values of headers that list the types or codings that the server reads.
     """
 
     def __init__(self, detail: str, accepted: Mapping[str, str]) -> None:
@@ -69,11 +69,11 @@ class UnsupportedBody(RequestError):
 
 
 class AccessDenied(ServiceError):
-    """A request whose key does not open what it asks for."""
+    """A request whose key does not allow the request."""
 
 
 class RepeatedKey(AccessDenied):
-    """A key that is sent more than once: each program on the way could take another one (RFC 6750, 3.1)."""
+    """A key that was sent more than once: each program on the way could use a different one (RFC 6750, 3.1)."""
 
     def __init__(self) -> None:
         super().__init__("Authorization or X-API-Key was sent more than once.")
@@ -83,7 +83,7 @@ class Unauthenticated(AccessDenied):
     """A request without a key, or with an unknown one.
 
     Args:
-        has_key: True if the request has a key, which the server does not know.
+        has_key: True if the request has an unknown key, False if the request has none.
     """
 
     def __init__(self, *, has_key: bool = False) -> None:
@@ -108,7 +108,7 @@ class Forbidden(AccessDenied):
 
 
 class QueueFull(ServiceError):
-    """More rows wait than the queue takes; the client should try again in `retry_after` seconds."""
+    """Too many rows wait for the model; the client should try again in `retry_after` seconds."""
 
     def __init__(self, model: str, retry_after: int) -> None:
         self.retry_after = retry_after
@@ -116,7 +116,7 @@ class QueueFull(ServiceError):
 
 
 class ReadingCongested(ServiceError):
-    """More large requests wait than can be read in time; the client should try again in `retry_after` seconds."""
+    """Too many large requests wait to be read; the client should try again in `retry_after` seconds."""
 
     def __init__(self, retry_after: int) -> None:
         self.retry_after = retry_after
@@ -124,7 +124,7 @@ class ReadingCongested(ServiceError):
 
 
 class BodiesCongested(ServiceError):
-    """More bytes of request bodies than the process holds; the client should try again in a second."""
+    """The process holds too many bytes of request bodies; the client should try again in a second."""
 
     retry_after = 1
 
@@ -141,7 +141,7 @@ class ClientGone(ServiceError):
 
 
 class NoWorker(ServiceError):
-    """No inference worker is up, or the one that had the request has gone."""
+    """No inference worker is up, or the worker died before its reply."""
 
 
 class ModelFault(ServiceError):

@@ -1,4 +1,4 @@
-"""A large prediction request read in steps: each slice is encoded at once, and its Python objects are gone."""
+"""Reading a large prediction request in steps. Each slice is encoded at once, so that its Python objects are freed."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from models.errors import Fault, RowError
 from service.admission import Rows, too_many_rows
 from service.batching.encoded_rows import EncodedRows
 
-_CAREFUL_ROWS = 64  # that one step reads cell by cell, where something unusual is among them
-# Rows that are read column by column at a time. The more of them, the less a column's array operations cost for each;
-# but a column is one step, and unusual cells take microseconds each.
+_CELLWISE_ROWS = 64  # rows that one step encodes cell by cell, if some of them are unusual
+# Numbers of rows that are encoded together, column by column. With more rows, the array operations of a column cost
+# less per row. But a column is one step, and unusual cells take microseconds each.
 _FIRST_ROWS, _FEWEST_ROWS, _MOST_ROWS = 1024, 128, 2048
-_LONG_SECONDS = 0.003  # of a step
+_LONG_SECONDS = 0.003  # longest time that a step should take
 
 
 class RowReader(Protocol):
-    """A reader of a request's body, which gives the rows slice by slice.
+    """A reader of the body of a request, slice by slice.
 
     Attributes:
-        model: reference of the model, once all rows are read; None for the default model.
+        model: reference of the model, once all rows were read; None for the default model.
         at: number of bytes read so far.
     """
 
@@ -37,23 +37,23 @@ class RowReader(Protocol):
         """Yields rows in their order, and None after a step that read none.
 
         Raises:
-            InvalidRequest: the body is no prediction request.
-            RowError: rows that the model does not take.
+            InvalidRequest: the body is not a prediction request.
+            RowError: some rows are not valid for the model.
         """
 
 
 class LargeReading:
-    """Reads a request in steps, and encodes its rows.
+    """Reads the body of a request in steps, and encodes the rows.
 
     Args:
         request: reader of the body.
-        encoder: encoder of the model's rows; None if the body has to name its model first.
-        most_rows: number of rows that a request may have.
+        encoder: encoder of the model's rows; None if the model is not known before the body was read.
+        most_rows: largest number of rows of a request.
 
     Attributes:
         model: reference of the model, once all steps are done.
         rows: encoded rows; None without an encoder.
-        unknown: unknown categories among them.
+        unknown: cells with unknown categories.
     """
 
     def __init__(self, request: RowReader, encoder: RowEncoder | None, *, most_rows: int) -> None:
@@ -66,12 +66,15 @@ class LargeReading:
         self._request = request
 
     def steps(self) -> Iterator[int | None]:
-        """Reads a slice in a few steps, the last of which gives the number of bytes that it was.
+        """Reads the body, and yields after each step.
+
+        Yields:
+            None within a slice; at the end of a slice, the number of bytes of the slice.
 
         Raises:
-            InvalidRequest: the body is no prediction request.
+            InvalidRequest: the body is not a prediction request.
             TooLarge: the body has too many rows.
-            RowError: rows that the model does not take.
+            RowError: some rows are not valid for the model.
         """
         request, read, rows = self._request, 0, 0
         for some in request.slices():
@@ -103,20 +106,20 @@ class LargeReading:
     def _encode_some(
         self, encoder: RowEncoder, rows: list[Any], first: int
     ) -> Generator[None, None, bytes | NDArray[np.float32]]:
-        """Encodes rows by columns, or carefully, and adapts how many the next will be."""
-        is_smaller = encoder.compact.width < encoder.width  # few rows of it may be many megabytes otherwise
+        """Encodes rows column by column, or cell by cell if some are unusual."""
+        is_smaller = encoder.compact.width < encoder.width  # otherwise a few rows may take many megabytes
         compact = None
-        if is_smaller or len(rows) > _CAREFUL_ROWS:
+        if is_smaller or len(rows) > _CELLWISE_ROWS:
             compact = yield from self._timed(encoder.encode_compact_in_steps(rows))
         if compact is None:
-            return (yield from self._encode_carefully(encoder, rows, first))
-        self._take_unknown(encoder)
+            return (yield from self._encode_cellwise(encoder, rows, first))
+        self._count_unknown(encoder)
         return compact
 
     def _timed(
         self, steps: Generator[None, None, NDArray[np.float32] | None]
     ) -> Generator[None, None, NDArray[np.float32] | None]:
-        """Does the steps, and takes more rows at once or fewer by how long the longest took."""
+        """Runs some steps, and then adapts the number of rows encoded together to the time of the longest step."""
         longest = 0.0
         while True:
             began = time.perf_counter()
@@ -131,14 +134,14 @@ class LargeReading:
             longest = max(longest, time.perf_counter() - began)
             yield
 
-    def _encode_carefully(self, encoder: RowEncoder, rows: list[Any], first: int) -> Generator[None, None, bytes]:
-        """Encodes rows of which some are unusual or wrong, few in a step."""
+    def _encode_cellwise(self, encoder: RowEncoder, rows: list[Any], first: int) -> Generator[None, None, bytes]:
+        """Encodes rows cell by cell, a few rows in each step; some of the rows are unusual or wrong."""
         parts: list[bytes] = []
         faults: list[Fault] = []
-        for start in range(0, len(rows), _CAREFUL_ROWS):
+        for start in range(0, len(rows), _CELLWISE_ROWS):
             try:
-                parts.append(encoder.encode(rows[start : start + _CAREFUL_ROWS]))
-                self._take_unknown(encoder)
+                parts.append(encoder.encode(rows[start : start + _CELLWISE_ROWS]))
+                self._count_unknown(encoder)
             except RowError as error:
                 faults += [Fault(first + start + fault.row, fault.column, fault.message) for fault in error.faults]
                 if len(faults) >= MAX_FAULTS:
@@ -148,7 +151,7 @@ class LargeReading:
             raise RowError(faults[:MAX_FAULTS])
         return b"".join(parts)
 
-    def _take_unknown(self, encoder: RowEncoder) -> None:
-        """Takes what was counted in this step, before another request's step counts with the same encoder."""
+    def _count_unknown(self, encoder: RowEncoder) -> None:
+        """Moves the counts of this step out of the encoder, before a step of another request uses the same encoder."""
         for column, cells in encoder.unknown.take().items() if encoder.unknown.counts else ():
             self.unknown.add(column, cells)

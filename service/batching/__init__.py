@@ -1,1 +1,1 @@
-"""The API process below HTTP: which model version an id means, and batches of rows on their way to a worker."""
+"""The part of an API process below the protocols: model versions by id, and batches of rows for the workers."""

@@ -1,4 +1,4 @@
-"""A batch: rows of several requests for one model version, under way to a worker."""
+"""A batch: rows of several requests for one model version, sent to one worker."""
 
 from __future__ import annotations
 
@@ -15,41 +15,54 @@ from service.errors import ModelFault
 from service.stream import frames
 from service.stream.frames import AnswerFrame, Kind
 
-_LEAST_SECONDS = 1e-6  # of a batch: no clock tells less apart
+_LEAST_SECONDS = 1e-6  # shortest time of a batch: clocks resolve no less
 
 
 class BatchHolder(Protocol):
-    """Whoever made a batch, and hears how it ends."""
+    """The maker of a batch, which is notified of the end."""
 
     def batch_done(self, key: str, rows: int, seconds: float) -> None:
-        """A worker answered the rows of a model version in so many seconds."""
+        """Takes note that a worker answered `rows` rows of a model version in `seconds` seconds."""
 
     def batch_lost(self, batch: Batch) -> None:
-        """Its worker died."""
+        """Takes back a batch whose worker died."""
 
     def put_back(self, batch: Batch) -> None:
-        """Its worker cannot load the model version."""
+        """Takes back a batch whose worker cannot load the model version."""
 
 
 class Batch:
-    """Spans of one model version under way to a worker."""
+    """A batch of spans of one model version.
+
+    Args:
+        holder: maker of the batch.
+        key: key of the model version.
+        spans: spans of the batch, at least one.
+        behind: batch of the same version that the worker answers first; None if there is none.
+
+    Attributes:
+        key: key of the model version.
+        spans: spans of the batch.
+        rows: number of rows; 0 before `encode`.
+        suspect: True if the rows may be the reason why the worker died, should it die now.
+    """
 
     __slots__ = ("_behind", "_finished", "_holder", "_kind", "_sent", "key", "rows", "spans", "suspect")
 
     def __init__(self, holder: BatchHolder, key: str, spans: list[Span], behind: Batch | None = None) -> None:
         self._holder = holder
-        self._behind = behind  # the batch that the worker has to answer first
-        self._finished = 0.0  # by the worker's clock, as `_sent` is by ours: both are the machine's monotonic clock
+        self._behind = behind
+        self._finished = 0.0  # read by the worker, `_sent` by this process: both read the machine's monotonic clock
         self._sent = time.monotonic()
         self._kind = Kind.RETRY if spans[0][0].losses else Kind.PREDICT
         self.key = key
         self.spans = spans
         self.rows = 0
-        # Whether the worker may have died of it. The first time it may have been any batch that the worker had.
+        # The first time, any batch that the worker had may have killed it. A RETRY is suspect once it has started.
         self.suspect = self._kind is Kind.PREDICT
 
     def encode(self, id_: int) -> bytes:
-        """The batch as a PREDICT frame; as a RETRY, where a worker died with its rows before."""
+        """Returns the batch as a PREDICT frame, or as a RETRY frame if a worker died with some of the rows before."""
         segments, data = [], []
         deadline = 0.0
         for ticket, start, stop in self.spans:
@@ -68,20 +81,20 @@ class Batch:
         return frames.encode_predict(id_, self.key, segments, data, deadline, kind=self._kind)
 
     def started(self) -> None:
-        """The worker has it in hand from now on."""
+        """Takes note that the worker has begun with the batch."""
         self.suspect = True
 
     def answered(self, answer: AnswerFrame) -> None:
-        """Gives each request its own rows."""
-        # By when the worker had the answer, and not by when this process came to read it: an API process that is
-        # itself congested would take the model for slow, and refuse what the worker is idle for.
+        """Hands each request the answers to its rows."""
+        # The time at which the worker had the answer, not the time at which this process read it. Otherwise a
+        # congested API process would take the model for slow, and refuse requests while the worker is idle.
         self._finished = answer.finished
         began = self._sent if self._behind is None else max(self._sent, self._behind._finished)
         self._behind = None
         self._holder.batch_done(self.key, self.rows, max(_LEAST_SECONDS, self._finished - began))
         whole, at = Answer(answer.matrix), 0
         if answer.faults:
-            self._tell_faults(answer)
+            self._report_faults(answer)
         for ticket, start, stop in self.spans:
             if stop - start == ticket.rows:
                 ticket.finish(whole, at)
@@ -90,15 +103,16 @@ class Batch:
             at += stop - start
 
     def refused(self) -> None:
-        """The worker cannot load the model version."""
+        """Puts the batch back, since the worker cannot load the model version."""
         self._holder.put_back(self)
 
     def lost(self) -> None:
-        """Its worker died."""
+        """Reports the batch as lost, since the worker died."""
         self._holder.batch_lost(self)
 
-    def _tell_faults(self, answer: AnswerFrame) -> None:
-        now = time.monotonic()  # the worker's clock too, which may have seen first that a deadline has passed
+    def _report_faults(self, answer: AnswerFrame) -> None:
+        """Ends the requests of the faulty segments with errors."""
+        now = time.monotonic()  # also the worker's clock: the worker may notice first that a deadline has passed
         starts = list(accumulate((stop - start for _, start, stop in self.spans), initial=0))
         for segment, text in answer.faults.items():
             ticket, start, _ = self.spans[segment]

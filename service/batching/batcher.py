@@ -1,12 +1,12 @@
-"""Batches without a timer: rows of one model version that gather while its last batch is out are its next batch.
+"""Batches without a timer: rows that arrive while a batch of their model version is being computed form the next one.
 
-A lone request waits for nobody; under load batches grow by themselves, up to a number of rows and to the time that
-these take, so that models and requests of different sizes take turns. Everything is bounded: rows that wait, and the
-time that they would have to wait (beyond either, `QueueFull`), rows in a batch, and the time that a request may take
-(`DeadlineExceeded`). A request larger than a batch is cut into spans, and takes at most half of a batch in which others
-want a place. A batch whose worker died is sent again, as a RETRY, of which the worker says when it begins: from then on
-only those requests are suspected that were in hand when a worker died. The second time they travel alone, so that a
-request that kills workers harms no other, and is given up the third time.
+A single request does not wait. Under load, batches grow by themselves up to a number of rows and up to a computing
+time, so that models and requests of different sizes take turns. Everything is bounded: the number of waiting rows and
+their expected waiting time (beyond either, `QueueFull`), the rows of a batch, and the time that a request may take
+(`DeadlineExceeded`). A request larger than a batch is cut into spans, and takes at most half of a batch if other
+requests wait. A batch whose worker died is sent again as a RETRY. The worker reports when it starts one, so from then
+on only the requests that it was computing when it died count as suspects. After its second loss a request is sent
+alone, so that a request that kills workers harms no other. After the third loss it gets an error.
 """
 
 from __future__ import annotations
@@ -31,20 +31,23 @@ from service.stream import frames
 _ALONE_AFTER_LOSSES = 2
 _GIVE_UP_AFTER_LOSSES = 3
 MAX_RETRY_AFTER = 60
-_UNKNOWN = ServiceTimeEstimate()  # of a version of which no batch has come back; never observed
-MOST_OF_DEADLINE = 0.5  # what may pass in the queue; the rest is for batches under way and for a wrong estimate
-_MAX_BATCH_BYTES = 1 << 20  # a frame of more takes the event loop milliseconds to put together
-_TURN_ROWS = 512  # a request of more gives way to others; by so many, and a batch, it holds up a smaller one at most
+_UNKNOWN = ServiceTimeEstimate()  # for versions of which no batch was answered yet; never updated
+MOST_OF_DEADLINE = 0.5  # share that the queue may use; the rest covers batches being computed and wrong estimates
+_MAX_BATCH_BYTES = 1 << 20  # a larger frame takes the event loop milliseconds to assemble
+_TURN_ROWS = 512  # a larger request yields to others: it delays a smaller one by at most this many rows and one batch
 
 
 class Batcher:
-    """Gathers requests by model version and keeps the workers busy with them.
+    """Collects rows by model version, and sends batches of rows to the workers.
 
     Args:
-        pool: the workers.
-        max_batch_rows: rows in one batch at most.
-        max_queue_rows: rows of one model version that may wait.
-        on_resent: called for each batch that is put back because its worker died.
+        pool: links to the workers.
+        max_batch_rows: largest number of rows in one batch.
+        max_queue_rows: number of rows of one model version that may wait.
+        on_resent: function called for each batch that is put back because its worker died.
+
+    Attributes:
+        waiting_requests: number of submitted requests that have not ended.
     """
 
     def __init__(
@@ -59,19 +62,19 @@ class Batcher:
         self._estimates: dict[str, ServiceTimeEstimate] = {}
         self._loop = asyncio.get_running_loop()
         self._deadlines = DeadlineWheel(self._loop)
-        self._lone = False  # the last batch was one request, with nobody behind it
+        self._lone = False  # True if the last batch was one request, and the queue was empty behind it
         self.waiting_requests = 0
 
     def admit(self, served: ServedVersion, rows: int, timeout: float) -> None:
-        """Refuses what could not be answered in time, before anybody takes trouble over it.
+        """Refuses a request that could not be answered in time, before any of the work is done.
 
         Args:
             served: the model version.
-            rows: how many rows the request has; 1 where that is not known yet.
-            timeout: seconds that queue and execution may take.
+            rows: number of rows of the request; 1 if the number is not known yet.
+            timeout: time that queue and execution may take, in seconds.
 
         Raises:
-            QueueFull: too many rows wait already, or those that do would take too long.
+            QueueFull: too many rows wait already, or the waiting rows would take too long.
         """
         queue = self._queues.get(served.key)
         if queue is None or not queue.rows:
@@ -89,14 +92,14 @@ class Batcher:
         """Puts a request's rows into the queue of a model version.
 
         Args:
-            ticket: request, which is told of the answer.
+            ticket: request that gets the answer.
             served: model version.
             data: float32 rows.
             rows: number of rows.
             timeout: time that queue and execution may take, in seconds.
 
         Raises:
-            QueueFull: too many rows wait already, or those that do would take too long.
+            QueueFull: too many rows wait already, or the waiting rows would take too long.
         """
         queue = self._queues.get(served.key)
         if queue is None:
@@ -111,9 +114,9 @@ class Batcher:
         self._deadlines.add(ticket)
         if not queue.scheduled:
             if self._lone and self.waiting_requests == 1:
-                self._dispatch(served.key)  # one client at a time: nothing will come along
+                self._dispatch(served.key)  # one client at a time: no other request would join the batch
             else:
-                # Not at once: whatever else the event loop has just read from its sockets comes along.
+                # Not at once: requests that the event loop has just read from other sockets join the batch.
                 self._schedule(served.key, queue)
 
     def forget(self, ticket: Ticket) -> None:
@@ -124,31 +127,31 @@ class Batcher:
             self._queues[ticket.key].end(ticket)
 
     def waiting_rows(self) -> int:
-        """Rows that are in no batch yet."""
+        """Returns the number of rows that are in no batch yet."""
         return sum(queue.rows for queue in self._queues.values())
 
     def dispatch_all(self) -> None:
-        """Sends whatever can be sent: a worker has come up."""
+        """Sends all batches that a worker can take now; called when a worker has come up."""
         for key in list(self._queues):
             self._dispatch(key)
 
     def forget_estimates(self, served_keys: set[str]) -> None:
-        """Drops the estimates of versions that are not served any more."""
+        """Drops the estimates of versions that are no longer served."""
         self._estimates = {key: estimate for key, estimate in self._estimates.items() if key in served_keys}
 
     def batch_done(self, key: str, rows: int, seconds: float) -> None:
-        """A worker is free for this model version again, after `rows` rows took it `seconds`."""
+        """Updates the estimate of a model version, and schedules its next batch, since a worker is free again."""
         estimate = self._estimates.get(key)
         if estimate is None:
             estimate = self._estimates[key] = ServiceTimeEstimate()
         queue = self._queues.get(key)
         estimate.observe(rows, seconds)
         if queue is not None and not queue.scheduled:
-            # Also later: a client that has its answer now may have sent its next request already.
+            # Not at once either: the client that gets its answer now may have sent its next request already.
             self._schedule(key, queue)
 
     def batch_lost(self, batch: Batch) -> None:
-        """Puts back a batch whose worker died, and gives up what has been lost too often."""
+        """Puts back a batch whose worker died; requests that were lost too often get an error."""
         self._on_resent()
         for ticket, _, _ in batch.spans:
             ticket.losses += batch.suspect
@@ -157,7 +160,7 @@ class Batcher:
         self.put_back(batch)
 
     def put_back(self, batch: Batch) -> None:
-        """Puts a batch back at the head of its queue; the limit does not apply, since its rows were accepted."""
+        """Puts a batch back at the head of the queue; the limit does not apply, since the rows were accepted before."""
         queue = self._queues.setdefault(batch.key, VersionQueue(self._turn_rows))
         for ticket, start, stop in reversed(batch.spans):
             if not ticket.done:
@@ -177,7 +180,7 @@ class Batcher:
         while queue.spans:
             link = self._pool.free_link(key)
             if link is None and queue.rows >= self._full_rows(key):
-                # It will grow no more: let it wait at the worker, which need not wait for it then.
+                # The batch is full and grows no more. Let it wait at the worker, which then need not wait for it.
                 link = self._pool.free_link(key, at_most=1)
             if link is None:
                 if self._pool.is_lacked(key):
@@ -191,19 +194,19 @@ class Batcher:
         del self._queues[key]
 
     def _fail_all(self, key: str) -> None:
-        """Ends all requests of a version that no worker can load."""
+        """Ends all requests of a version that no worker can load with an error."""
         queue = self._queues[key]
         for ticket, _, _ in list(queue.spans):
             ticket.fail(ModelUnavailable(f"{ticket.served} cannot be loaded any more; GET /models says why."))
-        if not queue.rows:  # nobody has come meanwhile
+        if not queue.rows:  # no request has come meanwhile
             del self._queues[key]
 
     def _full_rows(self, key: str) -> float:
-        """Rows that make a full batch, where that is known."""
+        """Returns the number of rows of a full batch; infinity before the first estimate."""
         return self._room(key) if self._estimates.get(key, _UNKNOWN).known else math.inf
 
     def _room(self, key: str) -> int:
-        """Rows of the next batch at most."""
+        """Returns the largest number of rows of the next batch."""
         most = max(1, _MAX_BATCH_BYTES // self._queues[key].spans[0][0].row_bytes)
         return min(self._max_batch_rows, self._estimates.get(key, _UNKNOWN).batch_rows, most)
 
@@ -214,7 +217,7 @@ class Batcher:
         now = time.perf_counter()
         spans: list[Span] = []
         cut: list[Span] = []
-        while queue.spans:  # not counted ahead: a request that ends here takes the rest of its spans with it
+        while queue.spans:  # no loop over a fixed number: a request that ends here removes its other spans too
             ticket, start, stop = queue.spans[0]
             alone = ticket.losses >= _ALONE_AFTER_LOSSES
             if spans and (alone or bool(ticket.losses) != bool(spans[0][0].losses)):
@@ -238,7 +241,7 @@ class Batcher:
                 rest = (ticket, start + taken, stop)
                 if large:  # it has had its turn
                     cut.append(rest)
-                else:  # the batch is full; its turn goes on, or it would wait for the whole queue again
+                else:  # the batch is full; the rest keeps its place, or it would wait for the whole queue again
                     queue.append_first(rest)
             if alone or not room:
                 break

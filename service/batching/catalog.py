@@ -1,9 +1,9 @@
-"""An API process's view of the store: which version an id means, its columns, its limits; reloaded without a gap.
+"""The model versions that an API process serves, by id; follows the store without an interruption.
 
-Ids are `name`, `name@version` and `name@alias`. What is served by default, the newest versions and those that an
-alias names, is made ready ahead; any other version of the store is made ready when it is first asked for. A new
-version is loaded and warmed on the workers before an id moves to it. A version that cannot be loaded is named in
-`problems`, and the id stays where it was.
+Ids are `name`, `name@version` and `name@alias`. The default and the newest version of each model and all
+versions with an alias are preloaded; any other version of the store is loaded by its first request. A new version is
+loaded and warmed up on the workers before an id moves to it. If a version cannot be loaded, `problems` has the reason,
+and the id keeps its former version.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from models.network.config import MLPConfig
 from models.network.summary import Summary, summarize
 from models.store import ModelVersion, Reference, Store, StoreEntry
 from service.batching.link import Loaded
-from service.batching.store_look import Place, StoreLook
 from service.batching.store_reader import StoreReader
+from service.batching.store_snapshot import Place, StoreSnapshot
 from service.collector import LongLived, collector_paused
 from service.errors import ModelUnavailable, NoWorker
 from service.logs import get_logger
@@ -34,18 +34,27 @@ from service.metrics import ModelMetrics
 from service.preloaded_versions import preloaded_ids
 from service.time_slices import in_slices
 
-_FIRST_LOOK_SECONDS = 10.0
-_SILENT_SECONDS = 10.0  # a look at the store that takes longer is told as a problem
-_UNCOLLECTED_COLUMNS = 1000  # columns that the garbage collector may walk over, in 3 ms
-_MOST_LOGGED = 50  # problems of one look; a thousand lines would hold the event loop for 30 ms, and help nobody
+_FIRST_REFRESH_SECONDS = 10.0  # longest wait of a request for the first refresh
+_SILENT_SECONDS = 10.0  # longest scan of the store; a longer one is reported as a problem
+_UNCOLLECTED_COLUMNS = 1000  # columns that the garbage collector may traverse, in 3 ms
+_MOST_LOGGED = 50  # problems of one scan; a thousand lines would block the event loop for 30 ms, and help nobody
 
 log = get_logger(__name__)
 
-LoadOnWorkers = Callable[[str], Awaitable[Loaded]]  # a key → what the workers say of it
+LoadOnWorkers = Callable[[str], Awaitable[Loaded]]  # takes a key
 
 
 class ServedVersion:
-    """One model version as an API process knows it: all but the weights."""
+    """One model version in an API process: all of its checkpoint but the weights.
+
+    Args:
+        place: version in the store.
+        identity: identity of the version's file.
+        metrics: metrics of the version.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read or is inconsistent.
+    """
 
     def __init__(self, place: ModelVersion, identity: FileIdentity, metrics: ModelMetrics) -> None:
         self.header = place.read_header()
@@ -61,23 +70,23 @@ class ServedVersion:
         self.encoder = RowEncoder(self.schema)
         self.total_params = self.config.parameter_count
         self.metrics = metrics
-        self.batch_invariant = False  # until the workers have said otherwise
+        self.batch_invariant = False  # until the workers have reported
 
     @property
     def labels(self) -> tuple[Label, ...] | None:
-        """A classifier's labels in the order of its probabilities; None for a regressor."""
+        """Labels of a classifier in the order of the probabilities; None for a regressor."""
         target = self.schema.target
         return target.labels if isinstance(target, ClassTarget) else None
 
     @property
     def origin(self) -> float:
-        """The number that a regressor's float32 answers leave out."""
+        """Number to add to the float32 answers of a regressor; 0 for a classifier."""
         target = self.schema.target
         return target.origin if isinstance(target, NumericTarget) else 0.0
 
     @cached_property
     def summary(self) -> Summary:
-        """The layers and their parameters."""
+        """Layers of the network and their parameters."""
         return summarize(self.config)
 
     def __str__(self) -> str:
@@ -86,26 +95,31 @@ class ServedVersion:
 
 @dataclass(frozen=True)
 class ServedModel:
-    """What `/models` says of one name: the version that answers to it, and what else there is."""
+    """One name of the store in `/models`.
+
+    Attributes:
+        entry: entry of the store.
+        served: version that answers to the name.
+    """
 
     entry: StoreEntry
     served: ServedVersion
 
 
 class Catalog:
-    """The models that can be asked for.
+    """The model versions that an API process can serve.
 
     Args:
-        store: where checkpoints are.
-        load_on_workers: makes a key ready on every worker; answers with the reason where one cannot.
-        new_metrics: a model version's figures, by name and version.
-        intend: called with each key before workers are asked to load it.
-        capacity: versions remembered; those served by default are always kept.
-        default_model: the id that a request without one means; None is the only model, where there is just one.
+        store: store of checkpoints.
+        load_on_workers: function that loads the version of a key on all workers, and returns their reply.
+        new_metrics: function that makes the metrics of a model version from its name and its number.
+        capacity: number of versions kept in memory; preloaded versions are always kept.
+        default_model: id for requests that name no model; None means the only model of a store with one model.
+        intend: function called with each key before the workers are asked to load the version.
 
     Attributes:
-        problems: reasons by id why something is not served.
-        revision: number that rises whenever the known or the ready versions change, or what an id means.
+        problems: reasons by id why a model or a version is not served.
+        revision: number that rises whenever the known versions, the ready versions or the meaning of an id change.
     """
 
     def __init__(
@@ -126,191 +140,201 @@ class Catalog:
         self._new_metrics = new_metrics
         self._capacity = capacity
         self._default_model = default_model
-        self._seen = StoreLook()  # the last look that was taken in
+        self._snapshot = StoreSnapshot()  # the last one that was applied
         self._ids: dict[str, ServedVersion] = {}
-        self._ahead: dict[str, dict[str, ServedVersion]] = {}  # by name: ids served ahead, and what they mean
-        self._ahead_keys: dict[str, None] = {}  # keys of these versions, in order
+        self._preloaded: dict[str, dict[str, ServedVersion]] = {}  # by name of the model, then by id
+        self._preloaded_keys: dict[str, None] = {}  # keys of these versions, in order
         self._versions: OrderedDict[Place, ServedVersion] = OrderedDict()
-        self._bad: dict[Place, tuple[FileIdentity | None, str]] = {}
+        self._failed: dict[Place, tuple[FileIdentity | None, str]] = {}  # file that failed, and the reason
         self._lock = asyncio.Lock()
-        self._looked = asyncio.Event()
+        self._refreshed = asyncio.Event()  # set after the first refresh
         self._store_problems: dict[str, str] = {}
-        self._lacking: dict[str, str] = {}
+        self._load_failures: dict[str, str] = {}  # versions that some worker cannot load, with the reason
         self.problems: dict[str, str] = {}
         self.revision = 0
 
     def get(self, id_: str | None) -> ServedVersion | None:
-        """The version that an id means, where it is ready: one look-up, for the hot path."""
+        """Returns the version of an id if the version is ready, else None. One look-up, for the hot path."""
         return self._ids.get(id_ if id_ is not None else self._default_id)
 
     async def find(self, id_: str | None) -> ServedVersion:
-        """The version that an id means, made ready if it is not.
+        """Returns the version of an id, after loading the version if necessary.
 
         Raises:
             InvalidName, ModelNotFound: no such model, version or alias.
-            ModelUnavailable: it is there and cannot be loaded, or nobody has come to look yet.
+            ModelUnavailable: the version is in the store but cannot be loaded, or the store was not read yet.
         """
         served = self.get(id_)
-        if served is None and not self._looked.is_set():
-            await self._first_look()
+        if served is None and not self._refreshed.is_set():
+            await self._wait_for_first_refresh()
             served = self.get(id_)
         if served is not None:
             return served
-        reference = Reference.parse(id_ if id_ is not None else self._default_id or self._no_default())
-        if reference.name not in self._seen.entries:
+        reference = Reference.parse(id_ if id_ is not None else self._default_id or self._raise_no_default())
+        if reference.name not in self._snapshot.entries:
             raise ModelNotFound(f"there is no model {reference.name!r}.")
-        version = self._seen.entries[reference.name].resolve(reference)
+        version = self._snapshot.entries[reference.name].resolve(reference)
         async with self._lock:
             served = await self._make_ready(reference.name, version)
-            self._forget_surplus()
+            self._drop_surplus()
         if served is None:
             raise ModelUnavailable(f"{reference.name}@{version} cannot be loaded; GET /models says why.")
         return served
 
-    async def _first_look(self) -> None:
-        """Waits for it: readiness is asked of one API process, and the next request may come to another."""
+    async def _wait_for_first_refresh(self) -> None:
+        """Waits until the store was read for the first time.
+
+        A client may ask one API process for readiness, and its next request may come to another one.
+
+        Raises:
+            ModelUnavailable: the store was not read in time.
+        """
         try:
-            async with asyncio.timeout(_FIRST_LOOK_SECONDS):
-                await self._looked.wait()
+            async with asyncio.timeout(_FIRST_REFRESH_SECONDS):
+                await self._refreshed.wait()
         except TimeoutError:
             raise ModelUnavailable("no model has been loaded yet.") from None
 
     def models(self) -> Iterator[ServedModel]:
-        """The models that answer, by name. What changes while the iterator is in use is not in it."""
-        entries, ahead = self._seen.entries, self._ahead  # replaced as a whole by a look, never changed
-        answering = ((entry, ahead.get(name, {}).get(name)) for name, entry in entries.items())
+        """Returns an iterator over the models that are served, by name. Later changes do not affect the iterator."""
+        entries, preloaded = self._snapshot.entries, self._preloaded  # a refresh replaces both, and changes neither
+        answering = ((entry, preloaded.get(name, {}).get(name)) for name, entry in entries.items())
         return (ServedModel(entry, served) for entry, served in answering if served is not None)
 
     @property
     def names(self) -> int:
         """Number of names that the store holds."""
-        return len(self._seen.entries)
+        return len(self._snapshot.entries)
 
     def entry(self, name: str) -> StoreEntry:
-        """What the store held under a served name at the last look that was finished."""
-        # A version can be asked for by number as soon as it is ready, before the look that found it is over.
-        if (entry := self._seen.entries.get(name)) is not None:
+        """Returns the entry of a served name at the last refresh."""
+        # A version can be asked for by its number as soon as it is ready, before the refresh that found it has ended.
+        if (entry := self._snapshot.entries.get(name)) is not None:
             return entry
         return StoreEntry(name, tuple(sorted(version for known, version in self._versions if known == name)))
 
     def ready_versions(self) -> list[ServedVersion]:
-        """Every version that is ready."""
+        """Returns all versions that are ready."""
         return list(self._versions.values())
 
     def keys_ahead(self) -> list[str]:
-        """Keys of the versions that some name or alias means."""
-        return list(self._ahead_keys)
+        """Returns the keys of the preloaded versions."""
+        return list(self._preloaded_keys)
 
     def known_versions(self) -> set[tuple[str, int]]:
-        """Names and versions of all that the store holds or this process serves."""
-        return self._seen.found | self._versions.keys()
+        """Returns the names and numbers of all versions that the store holds or this process serves."""
+        return self._snapshot.found | self._versions.keys()
 
     def tell_lacking(self, reasons: Mapping[str, str]) -> None:
-        """Takes in which versions some worker cannot load, as problems.
+        """Reports the versions that some worker cannot load as problems.
 
         Args:
             reasons: reasons by key.
         """
-        if not reasons and not self._lacking:
+        if not reasons and not self._load_failures:
             return
         ready = (served for served in self._versions.values() if served.key in reasons)
-        self._lacking = {str(served): reasons[served.key] for served in ready}
+        self._load_failures = {str(served): reasons[served.key] for served in ready}
         self._report(self._store_problems)
 
     async def refresh(self) -> None:
-        """Takes in what changed in the store. Where the store cannot be read, everything stays as it was."""
-        silent = asyncio.get_running_loop().call_later(_SILENT_SECONDS, self._tell_silence)
+        """Reads the store and applies the changes. If the store cannot be read, everything stays as it was."""
+        silent = asyncio.get_running_loop().call_later(_SILENT_SECONDS, self._report_silence)
         try:
             await self._refresh()
         finally:
             silent.cancel()
-            self._looked.set()
+            self._refreshed.set()
 
-    def _tell_silence(self) -> None:
+    def _report_silence(self) -> None:
+        """Reports that the store does not answer."""
         reason = f"the store has not answered for {_SILENT_SECONDS:g} s; what was served stays served."
         self._report({**self._store_problems, "": reason})
 
     async def _refresh(self) -> None:
         async with self._lock:
             try:
-                look = await self._reader.run(lambda: StoreLook.take(self._store, self._seen))
-                if self._ids and not look.entries:
-                    # A disk that is lost, or a mount that is not there, leaves an empty folder or none.
+                snapshot = await self._reader.run(lambda: StoreSnapshot.take(self._store, self._snapshot))
+                if self._ids and not snapshot.entries:
+                    # A lost disk or a missing mount leaves an empty folder or none.
                     raise StoreError("the store is empty or gone; what was served stays served.")
             except StoreError as error:
                 log.debug("store not read", reason=str(error))
                 self._report({**self._store_problems, "": reason_of(error)})
                 return
-            if look.changed:
-                self._bad = {place: bad for place, bad in self._bad.items() if place in look.found}
-            # What could not be served may be by now, with no sign of it in the store: a worker is up again.
-            names = dict.fromkeys([*look.changed, *look.problems, *(name for name, _ in self._bad)])
-            await self._take_in(look, {name: await self._ahead_of(name, look) async for name in in_slices(names)})
-            bad = {f"{name}@{version}": reason for (name, version), (_, reason) in self._bad.items()}
-            self._report({**look.problems, **bad})
+            if snapshot.changed:
+                self._failed = {place: failed for place, failed in self._failed.items() if place in snapshot.found}
+            # A version that failed may load by now without any change in the store: a worker is up again.
+            names = dict.fromkeys([*snapshot.changed, *snapshot.problems, *(name for name, _ in self._failed)])
+            await self._apply(snapshot, {name: await self._preload(name, snapshot) async for name in in_slices(names)})
+            failed = {f"{name}@{version}": reason for (name, version), (_, reason) in self._failed.items()}
+            self._report({**snapshot.problems, **failed})
 
-    async def _ahead_of(self, name: str, look: StoreLook) -> dict[str, ServedVersion]:
-        """What the ids of a model mean that are served ahead, made ready."""
-        entry = look.entries.get(name)
+    async def _preload(self, name: str, snapshot: StoreSnapshot) -> dict[str, ServedVersion]:
+        """Loads the versions of a model that are to be preloaded, and returns the versions by id."""
+        entry = snapshot.entries.get(name)
         if entry is None:
             return {}
-        if entry.problem is not None:  # a guess at what its ids mean might serve another model
-            return self._ahead.get(name, {})
-        ahead: dict[str, ServedVersion] = {}
+        if entry.problem is not None:  # with a guess at the meaning of its ids, the wrong model might be served
+            return self._preloaded.get(name, {})
+        preloaded: dict[str, ServedVersion] = {}
         for id_, candidates in preloaded_ids(entry):
-            served = await self._first_ready(name, candidates, look.identities) or self._still(entry, id_)
+            served = await self._first_ready(name, candidates, snapshot.identities) or self._current(entry, id_)
             if served is not None:
-                ahead[id_] = served
-        return ahead
+                preloaded[id_] = served
+        return preloaded
 
-    async def _take_in(self, look: StoreLook, changes: Mapping[str, dict[str, ServedVersion]]) -> None:
+    async def _apply(self, snapshot: StoreSnapshot, changes: Mapping[str, dict[str, ServedVersion]]) -> None:
         """Moves the ids of some models, all at once.
 
         Args:
-            look: the look that found the changes.
-            changes: what ids mean that are served ahead, by the model's name.
+            snapshot: snapshot of the store with the changes.
+            changes: preloaded versions by name of the model, then by id.
         """
-        changes = {name: ids for name, ids in changes.items() if ids != self._ahead.get(name, {})}
-        if not changes and not look.changed:
+        changes = {name: ids for name, ids in changes.items() if ids != self._preloaded.get(name, {})}
+        if not changes and not snapshot.changed:
             return
-        ids, ahead = self._ids.copy(), self._ahead.copy()
-        async for name, those in in_slices(changes.items()):
-            for id_ in ahead.pop(name, {}):
+        ids, preloaded = self._ids.copy(), self._preloaded.copy()
+        async for name, new in in_slices(changes.items()):
+            for id_ in preloaded.pop(name, {}):
                 del ids[id_]
-            if those:
-                ids |= those
-                ahead[name] = those
-        touched = {name for name in look.changed if name not in look.problems}
-        gone = [place for place in self._versions if place[0] in touched and place not in look.found]
+            if new:
+                ids |= new
+                preloaded[name] = new
+        touched = {name for name in snapshot.changed if name not in snapshot.problems}
+        gone = [place for place in self._versions if place[0] in touched and place not in snapshot.found]
         for name, version in gone:
             ids.pop(f"{name}@{version}", None)
-        keys = {served.key: None async for those in in_slices(ahead.values()) for served in those.values()}
-        # From here on without a pause: whoever asks sees all of the store as it was, or as it is.
+        keys = {served.key: None async for versions in in_slices(preloaded.values()) for served in versions.values()}
+        # From here on without a pause: each request sees the whole store either before or after the change.
         for place in gone:
             del self._versions[place]
-        self._seen, self._ids, self._ahead, self._ahead_keys = look, ids, ahead, keys
+        self._snapshot, self._ids, self._preloaded, self._preloaded_keys = snapshot, ids, preloaded, keys
         self.revision += 1
-        self._forget_surplus()
+        self._drop_surplus()
 
-    def _still(self, entry: StoreEntry, id_: str) -> ServedVersion | None:
-        """What answered to an id so far, where its version is still in the store."""
+    def _current(self, entry: StoreEntry, id_: str) -> ServedVersion | None:
+        """Returns the version that an id has so far, None if there is none or the store no longer holds the version."""
         served = self._ids.get(id_)
         return served if served is not None and served.version in entry.versions else None
 
     @property
     def _default_id(self) -> str:
+        """Id for requests that name no model; empty if there is none."""
         if self._default_model is not None:
             return self._default_model
-        entries = self._seen.entries
+        entries = self._snapshot.entries
         return next(iter(entries)) if len(entries) == 1 else ""
 
-    def _no_default(self) -> str:
-        names = ", ".join(islice(self._seen.entries, 10)) or "none yet"
+    def _raise_no_default(self) -> str:
+        """Raises `ModelNotFound`, since a request names no model and there is no default."""
+        names = ", ".join(islice(self._snapshot.entries, 10)) or "none yet"
         raise ModelNotFound(f'the request names no model, and there is no default; set "model" to one of: {names}.')
 
     async def _first_ready(
         self, name: str, candidates: Iterator[int], identities: Mapping[Place, FileIdentity | None]
     ) -> ServedVersion | None:
+        """Returns the first of some versions that is ready or can be loaded, None if there is none."""
         for version in candidates:
             served = await self._make_ready(name, version, identities.get((name, version)))
             if served is not None:
@@ -318,14 +342,17 @@ class Catalog:
         return None
 
     async def _make_ready(self, name: str, version: int, identity: FileIdentity | None = None) -> ServedVersion | None:
-        """The version, its checkpoint read and loaded on the workers; None where that fails, which `_bad` records.
+        """Reads the checkpoint of a version and loads the version on the workers, unless both were done before.
 
-        Where a served version's file was replaced by one that is not sound, the old one goes on being served.
+        If the file of a served version was replaced by a faulty one, the old content stays served.
 
         Args:
             name: name of the model.
             version: number of the version.
-            identity: identity of its file, where that was looked at already.
+            identity: identity of the version's file; None if it was not read yet.
+
+        Returns:
+            The version, None if it cannot be loaded; `_failed` then has the reason.
         """
         place = (name, version)
         known = self._versions.get(place)
@@ -334,13 +361,13 @@ class Catalog:
             if identity is None:
                 identity = await self._reader.run(file.identity)
         except CheckpointError as error:
-            self._bad[place] = (None, reason_of(error))
+            self._failed[place] = (None, reason_of(error))
             return known
         if known is not None and known.identity == identity:
-            self._bad.pop(place, None)
+            self._failed.pop(place, None)
             self._versions.move_to_end(place)
             return known
-        if place in self._bad and self._bad[place][0] == identity:
+        if place in self._failed and self._failed[place][0] == identity:
             return known
         try:
             metrics = known.metrics if known is not None else self._new_metrics(name, str(version))
@@ -348,15 +375,15 @@ class Catalog:
             self._intend(served.key)
             loaded = await self._load_on_workers(served.key)
             reason, served.batch_invariant = loaded.error, loaded.batch_invariant
-        except NoWorker as error:  # perhaps no fault of the file: the next look tries again
-            self._bad[place] = (None, str(error))
+        except NoWorker as error:  # perhaps not the fault of the file: the next refresh tries again
+            self._failed[place] = (None, str(error))
             return known
         except AxonError as error:
             reason = reason_of(error)
         if reason is not None:
-            self._bad[place] = (identity, reason)
+            self._failed[place] = (identity, reason)
             return known
-        self._bad.pop(place, None)
+        self._failed.pop(place, None)
         if known is not None and known.key == served.key:  # the same content in another file
             known.identity = identity
             return known
@@ -367,27 +394,27 @@ class Catalog:
         return served
 
     def _read(self, file: ModelVersion, identity: FileIdentity, metrics: ModelMetrics) -> ServedVersion:
-        """Reads a version, in the reader's thread."""
+        """Reads a version; runs in the reader's thread."""
         with collector_paused():
             served = ServedVersion(file, identity, metrics)
             self._long_lived.add(len(served.schema.columns))
         return served
 
-    def _forget_surplus(self) -> None:
-        """Drops what was asked for least recently, beyond the capacity; never what is served by default."""
+    def _drop_surplus(self) -> None:
+        """Drops the least recently used versions beyond the capacity, but no preloaded version."""
         if len(self._versions) <= self._capacity:
             return
-        surplus = [place for place, served in self._versions.items() if served.key not in self._ahead_keys]
+        surplus = [place for place, served in self._versions.items() if served.key not in self._preloaded_keys]
         for name, version in surplus[: len(self._versions) - self._capacity]:
             del self._versions[name, version]
             self._ids.pop(f"{name}@{version}", None)
             self.revision += 1
 
     def _report(self, store_problems: dict[str, str]) -> None:
-        """Takes in the store's problems, and logs what is new in all of them."""
+        """Sets the problems of the store, and logs all new problems."""
         self._store_problems = store_problems
         problems = dict(store_problems)
-        for id_, reason in self._lacking.items():
+        for id_, reason in self._load_failures.items():
             problems[id_] = f"{problems[id_]} {reason}" if id_ in problems else reason
         new = {id_: reason for id_, reason in problems.items() if self.problems.get(id_) != reason}
         for id_, reason in islice(new.items(), _MOST_LOGGED):

@@ -1,4 +1,4 @@
-"""Deadlines of many requests by one timer: a wheel of ticks, where adding and removing cost the same for any number."""
+"""A timer wheel for the deadlines of many requests: one timer; adding and removing take constant time."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Expires(Protocol):
     deadline: float
 
     def expire(self) -> None:
-        """Called once the deadline has passed."""
+        """Ends the item; called once the deadline has passed."""
 
 
 class DeadlineWheel:
-    """Calls `expire` on what is still here when its deadline passes, at most a tick late."""
+    """Calls `expire` on each item that was not removed before its deadline, at most one tick late."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -28,9 +28,9 @@ class DeadlineWheel:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, item: Expires) -> None:
-        """Watches `item` until it is removed or expires."""
+        """Adds an item, which expires at its deadline unless removed before."""
         tick = _tick(item.deadline)
-        if self._timer is not None and tick < self._next:  # that tick has been
+        if self._timer is not None and tick < self._next:  # that tick is over
             item.expire()
             return
         members = self._ticks.get(tick)
@@ -43,7 +43,7 @@ class DeadlineWheel:
             self._turn()
 
     def remove(self, item: Expires) -> None:
-        """Forgets `item`; it need not be here."""
+        """Removes an item; does nothing if the item is not here."""
         tick = _tick(item.deadline)
         members = self._ticks.get(tick)
         if members is not None:
@@ -52,6 +52,7 @@ class DeadlineWheel:
                 del self._ticks[tick]
 
     def _turn(self) -> None:
+        """Expires the items of all ticks that are over, and sets the timer for the next tick."""
         now = self._loop.time()
         while self._next * TICK_SECONDS <= now:
             for item in self._ticks.pop(self._next, ()):
@@ -61,4 +62,5 @@ class DeadlineWheel:
 
 
 def _tick(deadline: float) -> int:
+    """Returns the number of the first tick at or after the deadline."""
     return math.ceil(deadline / TICK_SECONDS)

@@ -1,4 +1,4 @@
-"""Encoded rows of a large request, in the blocks in which they were read, each as small as it can be held."""
+"""Encoded rows of a large request, in the blocks of the reader, each block in the smallest form."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EncodedRows:
 
     Attributes:
         rows: number of rows.
-        row_bytes: bytes of one row as it leaves for a worker.
+        row_bytes: number of bytes of one row as sent to a worker.
     """
 
     def __init__(self, compact: CompactRows) -> None:
@@ -30,7 +30,7 @@ class EncodedRows:
         self._starts: list[int] = []  # the first row of each block
 
     def append(self, block: Buffer | NDArray[np.float32]) -> None:
-        """Adds the next rows, as bytes of whole rows or as compact rows."""
+        """Appends rows, given as bytes of whole rows or as compact rows."""
         self._starts.append(self.rows)
         if isinstance(block, np.ndarray):
             self.rows += len(block)
@@ -40,7 +40,7 @@ class EncodedRows:
             self._blocks.append(memoryview(block))
 
     def cut(self, start: int, stop: int) -> list[Buffer]:
-        """Gives the rows from `start` up to `stop`, as bytes."""
+        """Returns the rows from `start` up to `stop`, as bytes."""
         at = bisect_right(self._starts, start) - 1
         parts: list[Buffer] = []
         while start < stop:
@@ -57,11 +57,11 @@ class EncodedRows:
 
 
 def encoded_row(data: Buffer | EncodedRows, rows: int, row: int) -> NDArray[np.float32]:
-    """Returns one encoded row as it leaves for a worker, `(width,)`.
+    """Returns one encoded row as sent to a worker, `(width,)` float32.
 
     Args:
         data: encoded rows of a request.
-        rows: number of these.
+        rows: number of rows of the request.
         row: position of the row.
     """
     if isinstance(data, EncodedRows):

@@ -1,7 +1,8 @@
-"""Whose fault it is that an answer is not finite: the row's, or the model's.
+"""Answers that are not finite: an error of the client if the row has extreme numbers, else a fault of the model.
 
-A checkpoint's weights are finite, so an answer overflows by what they are multiplied with. A row whose numbers lie
-outside the range that training saw is the client's to mend; a model that overflows on a row within it is broken.
+The weights of a checkpoint are finite, so an answer overflows because of the numbers that they are multiplied with. If
+a row has numbers outside the range that training saw, the client has to change the row. If the model overflows on a
+row within that range, the model is broken.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def error_of(schema: Schema, features: NDArray[np.float32], rows: Sequence[int])
         rows: positions of these rows in the request.
 
     Returns:
-        `RowError` that names each such row and its columns outside the range; `ModelFault` where no row has one.
+        `RowError` that names these rows and their columns outside the range; `ModelFault` if there is no such column.
     """
     faults = [fault for row, cells in zip(rows, features, strict=True) for fault in _extremes(schema, cells, row)]
     if faults:
@@ -48,12 +49,12 @@ def error_of(schema: Schema, features: NDArray[np.float32], rows: Sequence[int])
 
 
 def _extremes(schema: Schema, features: NDArray[np.float32], row: int) -> Iterator[Fault]:
-    """The row's numbers outside the range of their column. A date cannot be: its years are those of a calendar."""
+    """Yields a fault for each number outside the range of its column. Dates have bounded years and cannot overflow."""
     starts = accumulate((column.width for column in schema.columns), initial=0)
     for column, at in zip(schema.columns, starts, strict=False):
         if not isinstance(column, NumericColumn):
             continue
-        # Rounded as the cell was, so that the largest value of training is not above itself.
+        # Rounded to float32 as the cell was, so that the largest value of training is not above the limit.
         least, most = np.float32(column.minimum - column.origin), np.float32(column.maximum - column.origin)
         if not least <= features[at] <= most:
             value = float(features[at]) + column.origin

@@ -1,7 +1,8 @@
-"""The streams from an API process to the inference workers: frames out and in, reconnection, and who is free.
+"""The streams from an API process to the inference workers: frames, reconnection, and the choice of a free worker.
 
-A link holds what it sent until the answer is there. When its worker dies, the stream breaks, and everything that
-was not answered goes back to where it came from, to be sent again: prediction is pure, so twice does no harm.
+A link keeps each batch that it sent until the answer has come. When the worker dies, the stream breaks, and each
+unanswered batch goes back to its sender, which sends it again. Predictions have no side effects, so computing them
+twice does no harm.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ from service.stream.heartbeat_policy import HeartbeatPolicy
 _RECONNECT_SECONDS = 0.02
 _LOAD_ATTEMPTS = 3
 _LOAD_SECONDS = 300.0
-_RESTORED_AT_ONCE = 8  # versions that a worker is asked for at a time, which loads one after the other anyway
+_RESTORED_AT_ONCE = 8  # versions that a worker is asked to restore at a time; it loads one after the other anyway
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a worker says of a model version that it was asked to load.
+    """The reply of a worker to the request to load a model version.
 
     Attributes:
-        error: the reason why it cannot; None where the version is ready.
-        batch_invariant: whether a row's answer was found not to depend, by a single bit, on its company in a batch.
+        error: reason why the worker cannot load the version; None if the version is ready.
+        batch_invariant: True if a test found that no bit of a row's answer depends on the other rows of its batch.
     """
 
     error: str | None = None
@@ -42,36 +43,50 @@ class Loaded:
 
 
 class Delivery(Protocol):
-    """A batch on its way: what a link needs to know of it."""
+    """A batch, as far as a link needs to know."""
 
     key: str
 
     def encode(self, id_: int) -> bytes:
-        """The batch as a PREDICT or RETRY frame."""
+        """Returns the batch as a PREDICT or RETRY frame."""
 
     def started(self) -> None:
-        """The worker begins with it; told of a RETRY alone."""
+        """Takes note that the worker has begun with the batch; called for a RETRY only."""
 
     def answered(self, answer: AnswerFrame) -> None:
-        """Its answer has come."""
+        """Takes the answer."""
 
     def refused(self) -> None:
-        """The worker cannot load its model version; another may."""
+        """Takes note that this worker cannot load the model version; another worker may."""
 
     def lost(self) -> None:
-        """Its worker died before it answered."""
+        """Takes note that the worker died before the answer came."""
 
 
 class Link(asyncio.Protocol):
-    """The stream to one worker; it reconnects for as long as it is not closed."""
+    """The stream to one worker, which reconnects until `run` is cancelled.
+
+    Args:
+        index: position of the worker among all workers.
+        path: path of the worker's socket.
+        on_change: function called when the worker has come up or gone down.
+
+    Attributes:
+        index: position of the worker among all workers.
+        worker: content of the worker's HELLO; empty while the worker is down.
+        in_flight: unanswered batches, by frame id.
+        in_hand: unanswered batches by key, oldest first; no key has an empty list.
+        loaded: keys of versions that the worker reported as loaded.
+        lacking: reasons by key for the versions that the worker cannot load.
+    """
 
     def __init__(self, index: int, path: Path, on_change: Callable[[], None]) -> None:
         self.index = index
-        self.worker: dict[str, Any] = {}  # what its HELLO said; empty while the worker is down
+        self.worker: dict[str, Any] = {}
         self.in_flight: dict[int, Delivery] = {}
-        self.in_hand: dict[str, list[Delivery]] = {}  # by key, oldest first; no key without a delivery
-        self.loaded: set[str] = set()  # keys that the worker has said it can run
-        self.lacking: dict[str, str] = {}  # keys that it has said it cannot load, with the reason
+        self.in_hand: dict[str, list[Delivery]] = {}
+        self.loaded: set[str] = set()
+        self.lacking: dict[str, str] = {}
         self._path = path
         self._on_change = on_change
         self._reader = FrameReader()
@@ -79,16 +94,16 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._broken = asyncio.Event()
         self._last_id = 0
-        self._heard = False  # since the last look
-        self._misses = 0
+        self._heard = False  # True if the worker sent anything since the last probe
+        self._missed_heartbeats = 0
 
     @property
     def up(self) -> bool:
-        """Whether the worker has said that it is ready."""
+        """True once the worker has reported readiness."""
         return bool(self.worker)
 
     async def run(self) -> None:
-        """Keeps the link connected until it is cancelled."""
+        """Keeps the link connected until the task is cancelled."""
         loop = asyncio.get_running_loop()
         try:
             while True:
@@ -111,14 +126,14 @@ class Link(asyncio.Protocol):
         self._transport.write(delivery.encode(self._last_id))
 
     async def load(self, key: str, kind: Kind = Kind.LOAD) -> Loaded:
-        """Has the worker make a model version ready.
+        """Asks the worker to load a model version, and waits for the reply.
 
         Args:
             key: key of the version.
-            kind: LOAD where the store's file is new, RESTORE where the version was served before.
+            kind: LOAD if the file in the store is new, RESTORE if the version was served before.
 
         Raises:
-            NoWorker: it went before it said.
+            NoWorker: the worker died before it replied, or did not reply in time.
         """
         assert self._transport is not None  # noqa: S101
         self._last_id += 1
@@ -128,27 +143,27 @@ class Link(asyncio.Protocol):
         self._transport.write(frames.encode(kind, id_, key.encode()))
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
-                said = await loaded
+                reply = await loaded
         except TimeoutError:
             raise NoWorker(f"the worker took more than {_LOAD_SECONDS:g} s to load a model.") from None
         finally:
             self._loads.pop(id_, None)
-        if said.error is None:
+        if reply.error is None:
             self.loaded.add(key)
             self.lacking.pop(key, None)
         elif kind is Kind.RESTORE:
-            self.lacking[key] = said.error
-        return said
+            self.lacking[key] = reply.error
+        return reply
 
-    def look(self, max_missed: int) -> None:
-        """Called again and again: asks the worker whether it is there, and lets go of one that says nothing.
+    def probe(self, max_missed: int) -> None:
+        """Sends a PING to the worker, or closes the stream after `max_missed` missed heartbeats in a row.
 
-        Looks are counted, and not seconds: when this process itself was held up, the worker's words may be unread.
+        Probes are counted, not seconds: if this process itself was blocked, frames of the worker may still be unread.
         """
         if self._transport is None or not self.worker:
             return
-        self._misses = 0 if self._heard else self._misses + 1
-        if self._misses >= max_missed:
+        self._missed_heartbeats = 0 if self._heard else self._missed_heartbeats + 1
+        if self._missed_heartbeats >= max_missed:
             log.error("worker does not answer; its batches go to others", worker=self.index)
             self._transport.abort()
         elif self._heard:
@@ -156,22 +171,22 @@ class Link(asyncio.Protocol):
             self._transport.write(frames.encode(Kind.PING, 0))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The stream is there; the worker's HELLO is next."""
+        """Takes the new stream; the worker sends HELLO next."""
         self._transport = cast(asyncio.Transport, transport)
         self._reader = FrameReader()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the worker."""
+        """Handles bytes from the worker."""
         self._heard = True
         try:
             for frame in self._reader.feed(data):
-                self._take(frame)
+                self._handle(frame)
         except (FrameError, KeyError, ValueError) as error:
             log.error("worker out of step; reconnecting", worker=self.index, reason=repr(error))
             cast(asyncio.Transport, self._transport).abort()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """The worker went: what it did not answer goes back."""
+        """Gives all unanswered batches back, since the worker has gone."""
         self._transport = None
         if self.worker:
             log.warning("worker down", worker=self.index, unanswered=len(self.in_flight))
@@ -189,14 +204,16 @@ class Link(asyncio.Protocol):
         self._broken.set()
         self._on_change()
 
-    def _take(self, frame: Frame) -> None:
+    def _handle(self, frame: Frame) -> None:
+        """Handles one frame of the worker."""
         match frame.kind:
             case Kind.ANSWER:
-                answer = frames.decode_answer(frame.payload)  # before anything: where it is none, the batch is lost
-                self._take_back(frame.id).answered(answer)
+                # First: if the answer is malformed, the batch is still in flight and counts as lost.
+                answer = frames.decode_answer(frame.payload)
+                self._remove(frame.id).answered(answer)
             case Kind.REFUSED:
                 reason = json.loads(bytes(frame.payload))["error"]
-                delivery = self._take_back(frame.id)
+                delivery = self._remove(frame.id)
                 self.loaded.discard(delivery.key)
                 self.lacking[delivery.key] = reason
                 delivery.refused()
@@ -209,7 +226,7 @@ class Link(asyncio.Protocol):
                     load.set_result(Loaded(facts["error"], facts.get("batch_invariant", False)))
             case Kind.HELLO:
                 self.worker = json.loads(bytes(frame.payload))
-                self._misses = 0
+                self._missed_heartbeats = 0
                 log.info("worker up", **self.worker)
                 self._on_change()
             case Kind.PONG:
@@ -217,8 +234,8 @@ class Link(asyncio.Protocol):
             case _:
                 raise FrameError(f"an API process takes no {frame.kind.name}")
 
-    def _take_back(self, id_: int) -> Delivery:
-        """The batch that the worker has done with."""
+    def _remove(self, id_: int) -> Delivery:
+        """Removes and returns a batch that the worker has finished."""
         delivery = self.in_flight.pop(id_)
         in_hand = self.in_hand[delivery.key]
         in_hand.remove(delivery)
@@ -228,40 +245,45 @@ class Link(asyncio.Protocol):
 
 
 class WorkerPool:
-    """All workers' links.
+    """The links to all workers.
 
     Args:
-        paths: the workers' sockets.
-        on_change: called when a worker has come or gone.
-        hang_seconds: a worker that says nothing for so long is taken for gone, until it connects anew.
+        paths: paths of the workers' sockets.
+        on_change: function called when a worker has come up or gone down.
+        hang_seconds: time without a sign of life after which a worker counts as hung, in seconds.
     """
 
     def __init__(self, paths: Iterable[Path], on_change: Callable[[], None], *, hang_seconds: float = 10.0) -> None:
-        self._patience = HeartbeatPolicy.of(hang_seconds)
+        self._policy = HeartbeatPolicy.of(hang_seconds)
         self.links = [Link(index, path, on_change) for index, path in enumerate(paths)]
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begins to connect."""
+        """Starts the tasks that connect to all workers and send probes."""
         self._tasks = [asyncio.create_task(link.run(), name=f"link-{link.index}") for link in self.links]
-        self._tasks.append(asyncio.create_task(self._look(), name="look"))
+        self._tasks.append(asyncio.create_task(self._probe_workers(), name="probe"))
 
-    async def _look(self) -> None:
+    async def _probe_workers(self) -> None:
+        """Probes all workers at regular intervals, until cancelled."""
         while True:
-            await asyncio.sleep(self._patience.probe_seconds)
+            await asyncio.sleep(self._policy.probe_seconds)
             for link in self.links:
-                link.look(self._patience.max_missed)
+                link.probe(self._policy.max_missed)
 
     async def close(self) -> None:
-        """Lets go of the workers."""
+        """Closes the links to all workers."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def free_link(self, key: str, *, at_most: int = 0) -> Link | None:
-        """The least busy link that has at most so many batches of this model version in hand; None where there is none.
+        """Returns the least busy link that can take a batch of a model version, None if there is none.
 
-        One batch of a version at a time on a worker: what comes meanwhile gathers and becomes the next batch.
+        A worker computes one batch of a version at a time; rows that arrive meanwhile form the next batch.
+
+        Args:
+            key: key of the version.
+            at_most: number of unanswered batches of the version that the link may have.
         """
         best: Link | None = None
         for link in self.links:
@@ -271,13 +293,16 @@ class WorkerPool:
         return best
 
     async def load(self, key: str) -> Loaded:
-        """Has every worker that is up make a model version ready; the first reason why one cannot, if there is one.
+        """Asks all workers that are up to load a model version, and returns one reply for all.
 
-        At least one has to have said so: a version that nobody has loaded may be a bad one. Where there is none, it
-        waits; the successor of one that died meanwhile loads for itself.
+        At least one worker has to reply, since a version that no worker has loaded may be faulty. If no worker is up,
+        the call waits. If some workers die meanwhile, their successors load the version by themselves.
+
+        Returns:
+            The first error, None if all workers that replied loaded the version; batch-invariant if it is so for all.
 
         Raises:
-            NoWorker: they died each time.
+            NoWorker: all workers died, in each of several attempts.
         """
         for _ in range(_LOAD_ATTEMPTS):
             while not self.up:
@@ -293,11 +318,12 @@ class WorkerPool:
         raise NoWorker(f"the workers died {_LOAD_ATTEMPTS} times while they were loading it.")
 
     async def confirm(self, keys: Collection[str]) -> None:
-        """Asks each worker for the served versions that it has not said it can run: a successor has yet to say so, and
-        what could not be loaded is tried again.
+        """Asks each worker to restore the served versions that the worker has not reported as loaded.
+
+        These are all versions for a new worker, and for an old one those that failed to load before.
 
         Args:
-            keys: keys of all versions that are served.
+            keys: keys of all served versions.
         """
         async with asyncio.TaskGroup() as tasks:
             for link in self.links:
@@ -305,21 +331,21 @@ class WorkerPool:
                 link.lacking = {key: reason for key, reason in link.lacking.items() if key in keys}
                 if link.up:
                     missing = [key for key in keys if key not in link.loaded]
-                    # A few tasks for all of these: beginning a thousand would hold the event loop for 30 ms.
+                    # A few tasks for all versions: starting a thousand tasks would block the event loop for 30 ms.
                     rest = iter(missing)
                     for _ in range(min(_RESTORED_AT_ONCE, len(missing))):
                         tasks.create_task(_restore(link, rest))
 
     def is_lacked(self, key: str) -> bool:
-        """Returns True if no worker can load a version, not even one that is about to come back."""
+        """Returns True if all workers failed to load a version; a worker that is down may still be able to."""
         return all(key in link.lacking for link in self.links)
 
     def lacked(self) -> set[str]:
-        """Keys of the versions that no worker can load."""
+        """Returns the keys of the versions that no worker can load."""
         return set.intersection(*(set(link.lacking) for link in self.links)) if self.links else set()
 
     def lacking(self) -> dict[str, str]:
-        """The versions that some worker cannot load, by key, with the reason."""
+        """Returns the reasons by key for the versions that some worker cannot load."""
         found: dict[str, str] = {}
         for link in self.links:
             for key, reason in link.lacking.items():
@@ -329,12 +355,13 @@ class WorkerPool:
 
     @property
     def up(self) -> int:
-        """Workers that are ready."""
+        """Number of workers that are ready."""
         return sum(link.up for link in self.links)
 
 
 async def _restore(link: Link, keys: Iterator[str]) -> None:
+    """Asks one worker to restore versions, one after the other."""
     for key in keys:
         if link.up:
-            with contextlib.suppress(NoWorker):  # its successor will be asked
+            with contextlib.suppress(NoWorker):  # the worker's successor will be asked
                 await link.load(key, Kind.RESTORE)

@@ -1,25 +1,26 @@
-"""How fast one model version's rows are answered, as an API process sees it: measured, and never assumed.
+"""The service-time estimate of a model version: seconds per row, measured by an API process and never assumed.
 
-A batch of few rows says little of a large one: its time is that of the way there and back. So the seconds of a row are
-taken from batches of `_TELLING_ROWS` or more; until there was one, nothing is refused for being too slow. A smaller one
-can only show that a row takes less than was thought, so that a stall is forgotten under light load, too.
+The time of a small batch is mostly that of the way to the worker and back, so it says little about a large batch. The
+seconds per row are therefore measured on batches of `_TELLING_ROWS` rows or more; before the first of these, no request
+is refused for being too slow. A smaller batch can only lower the estimate, so that under light load, too, the effect of
+a stall on the estimate passes.
 """
 
 from __future__ import annotations
 
-# Before anything is known: thousands of rows of a large model could take so long that their worker looks hung.
+# Before the first estimate: thousands of rows of a large model could take so long that the worker seems to hang.
 FIRST_BATCH_ROWS = 256
 _TELLING_ROWS = 16
-_WEIGHT = 0.3  # of the newest batch
-_BATCH_SECONDS = 0.05  # a batch should take no longer, so that others get their turn
+_WEIGHT = 0.3  # weight of the newest batch in the moving average
+_BATCH_SECONDS = 0.05  # longest time of a batch, so that other requests get their turn
 _LEAST_BATCH_ROWS = 64
 
 
 class ServiceTimeEstimate:
-    """Measured seconds a row.
+    """A moving average of the seconds per row.
 
     Attributes:
-        batch_rows: rows that a worker answers in the time that a batch should take.
+        batch_rows: number of rows that a worker answers in the time that a batch may take.
     """
 
     __slots__ = ("_seconds_a_row", "batch_rows")
@@ -29,7 +30,12 @@ class ServiceTimeEstimate:
         self.batch_rows = FIRST_BATCH_ROWS
 
     def observe(self, rows: int, seconds: float) -> None:
-        """One batch, from leaving for the worker to its answer."""
+        """Updates the estimate with one batch.
+
+        Args:
+            rows: number of rows of the batch.
+            seconds: time from sending the batch to its answer, in seconds.
+        """
         newest = seconds / rows
         known = self._seconds_a_row
         if rows < _TELLING_ROWS and newest >= known:
@@ -39,9 +45,9 @@ class ServiceTimeEstimate:
 
     @property
     def known(self) -> bool:
-        """Whether a batch has told anything."""
+        """True once a batch was measured."""
         return self._seconds_a_row > 0
 
     def seconds_for(self, rows: int) -> float:
-        """How long this many rows will take one worker; 0 where nothing is known."""
+        """Returns the time that one worker will take for `rows` rows, in seconds; 0 before the first measurement."""
         return rows * self._seconds_a_row

@@ -1,4 +1,4 @@
-"""A ticket: one request on its way through the batcher, and the answer that it gets."""
+"""A ticket: one request on its way through the batcher, with its answer."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from service.stream.frames import Buffer
 
 
 class Answer:
-    """Answers to the rows of a batch, or of a request that was cut into several.
+    """Answers to the rows of a batch, or of a request that was cut into several spans.
 
     Args:
-        matrices: `(rows, width)` float32 each, one after the other.
+        matrices: `(rows, width)` float32 answers each, in the order of the rows.
 
     Attributes:
-        numbers: number of values of all rows.
+        numbers: number of values in all rows.
         rows: number of rows.
-        memos: whole answer in the format of each answer writer, made for its first request of the batch.
+        memos: whole answer as text, by answer writer; made for the writer's first request of the batch.
     """
 
     __slots__ = ("_matrices", "memos", "numbers", "rows")
@@ -38,33 +38,33 @@ class Answer:
 
     @property
     def matrix(self) -> NDArray[np.float32]:
-        """`(rows, width)` all answers."""
+        """All answers, `(rows, width)`."""
         return self._matrices[0] if len(self._matrices) == 1 else np.concatenate(self._matrices)
 
     @property
     def width(self) -> int:
-        """Numbers of one row's answer."""
+        """Number of values in the answer to one row."""
         return int(self._matrices[0].shape[1])
 
     def cut(self, start: int, rows: int) -> tuple[NDArray[np.float32], ...]:
-        """Gives the answers to `rows` rows from `start` on, without a copy; all of them where there are several."""
+        """Returns the answers to `rows` rows from `start` on, without a copy; all matrices if there are several."""
         return self._matrices if len(self._matrices) > 1 else (self._matrices[0][start : start + rows],)
 
 
 class TicketHolder(Protocol):
-    """The batcher, which holds tickets until they end."""
+    """The batcher, which holds each ticket from the submission to the end."""
 
     def forget(self, ticket: Ticket) -> None:
         """Takes note that a ticket has ended."""
 
 
 class Ticket:
-    """One request for answers to rows. A door subclasses it, and is told of the end by `answered` or `failed`.
+    """One request for predictions. Each door has a subclass, whose `answered` or `failed` is called at the end.
 
-    A ticket ends once, by `finish`, `fail` or `expire`, whether or not it has been submitted to the batcher.
+    A ticket ends exactly once, by `finish`, `fail` or `expire`; it may end before it was submitted to the batcher.
 
     Attributes:
-        served: model version that answers; None before it is known.
+        served: model version that answers; None before the version is known.
         key: key of the model version, from the submission on.
         data: float32 rows, from the submission on.
         rows: number of rows; 0 before the submission.
@@ -72,10 +72,10 @@ class Ticket:
         arrived: time of the submission on `time.perf_counter`'s clock, in seconds.
         done: True once the ticket has ended.
         queued: number of rows that are in the queue now.
-        queued_turn: number of these that stand before a small request.
-        losses: number of workers that died with the ticket's rows in hand.
-        answered_rows: number of rows whose answers have come, of a request that was cut.
-        pieces: answers to spans of a request that was cut, by first row.
+        queued_turn: number of queued rows that would be sent before a small request that comes now.
+        losses: number of workers that died while computing rows of the ticket.
+        answered_rows: number of answered rows, if the request was cut.
+        pieces: answers to spans by first row, if the request was cut.
     """
 
     __slots__ = (
@@ -112,7 +112,7 @@ class Ticket:
 
     @property
     def disconnected(self) -> bool:
-        """True if the client has gone; asked just before rows would be sent."""
+        """True if the client has hung up; read just before rows are sent."""
         return False
 
     def answered(self, answer: Answer, start: int) -> None:
@@ -120,7 +120,7 @@ class Ticket:
         raise NotImplementedError
 
     def failed(self, error: Exception) -> None:
-        """Takes the error that stands in place of an answer. May not raise."""
+        """Takes the error that replaces the answer. May not raise."""
         raise NotImplementedError
 
     def submit(
@@ -149,11 +149,11 @@ class Ticket:
         return self.data.row_bytes if isinstance(self.data, EncodedRows) else len(self.data) // self.rows
 
     def expire(self) -> None:
-        """Ends the ticket since its deadline has passed; rows that were not sent never will be."""
+        """Ends the ticket since its deadline has passed; rows that are still queued will not be sent."""
         self.fail(DeadlineExceeded("the deadline passed before the answer was there."))
 
     def finish(self, answer: Answer, start: int) -> None:
-        """Ends the ticket with its answer, unless it has ended."""
+        """Ends the ticket with its answer; does nothing if the ticket has ended."""
         if not self.done:
             self.done = True
             if self._holder is not None:
@@ -161,7 +161,7 @@ class Ticket:
             self.answered(answer, start)
 
     def fail(self, error: Exception) -> None:
-        """Ends the ticket with an error, unless it has ended."""
+        """Ends the ticket with an error; does nothing if the ticket has ended."""
         if not self.done:
             self.done = True
             if self._holder is not None:
@@ -169,7 +169,7 @@ class Ticket:
             self.failed(error)
 
     def add_piece(self, start: int, piece: NDArray[np.float32]) -> None:
-        """Takes the answer to a span of rows, and ends the ticket with the last one."""
+        """Takes the answer to a span of rows, and ends the ticket after the last span."""
         pieces = self.pieces = {} if self.pieces is None else self.pieces
         pieces[start] = piece
         self.answered_rows += len(piece)
@@ -177,4 +177,4 @@ class Ticket:
             self.finish(Answer(*(pieces[at] for at in sorted(pieces))), 0)
 
 
-Span = tuple[Ticket, int, int]  # a ticket, and its rows from the second to before the third
+Span = tuple[Ticket, int, int]  # ticket, first row, row after the last

@@ -1,4 +1,4 @@
-"""What waits for one model version."""
+"""The queue of one model version."""
 
 from __future__ import annotations
 
@@ -8,10 +8,17 @@ from service.batching.ticket import Span, Ticket
 
 
 class VersionQueue:
-    """What waits for one model version. `rows` counts what still wants an answer; ended requests leave it at once.
+    """The queue of spans that wait for one model version.
 
-    `turn_rows` counts of them what is answered before a small request that comes now: large ones are cut, and go on
-    behind it.
+    Args:
+        turn_rows_of_one: number of rows that one request may have answered before the others get their turn.
+
+    Attributes:
+        spans: spans in the order of their turns; those of ended requests may be among them.
+        rows: number of waiting rows, without those of ended requests.
+        turn_rows: number of waiting rows that are answered before a small request that comes now. Large requests
+            are cut, and their rest is answered after it.
+        scheduled: True if the batcher is about to take a batch from the queue.
     """
 
     __slots__ = ("_ended", "_turn_rows_of_one", "rows", "scheduled", "spans", "turn_rows")
@@ -25,17 +32,17 @@ class VersionQueue:
         self._ended = 0
 
     def append(self, span: Span) -> None:
-        """Puts rows at the end."""
+        """Puts a span at the end."""
         self.spans.append(span)
         self._count(span, 1)
 
     def append_first(self, span: Span) -> None:
-        """Puts rows before all others."""
+        """Puts a span before all others."""
         self.spans.appendleft(span)
         self._count(span, 1)
 
     def pop_first(self) -> Span:
-        """Takes the first rows."""
+        """Removes and returns the first span."""
         span = self.spans.popleft()
         if span[0].queued:
             self._count(span, -1)
@@ -44,7 +51,10 @@ class VersionQueue:
         return span
 
     def end(self, ticket: Ticket) -> None:
-        """A request has ended with rows still here. They are swept out once they are half of what is here."""
+        """Stops counting the rows of an ended request.
+
+        Spans of ended requests are removed once they are more than half of all spans.
+        """
         self.rows -= ticket.queued
         self.turn_rows -= ticket.queued_turn
         ticket.queued = ticket.queued_turn = 0
@@ -54,6 +64,7 @@ class VersionQueue:
             self._ended = 0
 
     def _count(self, span: Span, sign: int) -> None:
+        """Adds the rows of a span to the counts if `sign` is 1; subtracts the rows if `sign` is -1."""
         ticket, start, stop = span
         ticket.queued += sign * (stop - start)
         self.rows += sign * (stop - start)

@@ -1,4 +1,4 @@
-"""One look at the store: what it holds, and which of its models differ from the look before."""
+"""A snapshot of the store: all entries, and the models that differ from the snapshot before."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Place = tuple[str, int]  # name and number of a version
 
 
 @dataclass(frozen=True)
-class StoreLook:
-    """What a look found. Nothing of it is changed afterwards, so threads may share it.
+class StoreSnapshot:
+    """A snapshot of the store. No part is changed afterwards, so threads may share it.
 
     Attributes:
         entries: entries of the store by name, sorted.
-        identities: identities of the files that ids mean first; None for a file that cannot be looked at.
+        identities: identities of the files that are the first choice of some id; None for a file that cannot be read.
         found: places of all versions.
         problems: reasons by name why an entry could not be read.
-        changed: names whose entry or files differ from the look before; those that have gone are among them.
+        changed: names whose entry or files differ from the snapshot before, including removed names.
     """
 
     entries: Mapping[str, StoreEntry] = field(default_factory=dict)
@@ -36,12 +36,16 @@ class StoreLook:
     changed: tuple[str, ...] = ()
 
     @classmethod
-    def take(cls, store: Store, before: StoreLook) -> StoreLook:
-        """Looks at the store; belongs in a thread.
+    def take(cls, store: Store, before: StoreSnapshot) -> StoreSnapshot:
+        """Takes a snapshot of the store; has to be called in a thread.
 
-        The thread compares, so that a store in which nothing has changed costs the event loop nothing. It sleeps again
-        and again: with each short call of the system it lets go of the interpreter's lock and takes it back before the
-        event loop has woken up, which would wait for 10 ms and more.
+        The comparison is made in the thread, so that an unchanged store costs the event loop nothing. The thread sleeps
+        regularly: at each short system call it releases the interpreter's lock, but takes the lock back before the
+        event loop has woken up, which would then wait for 10 ms and more.
+
+        Args:
+            store: store of checkpoints.
+            before: snapshot before this one.
 
         Raises:
             StoreError: the store cannot be read.
@@ -57,7 +61,7 @@ class StoreLook:
             files = _first_files(store, entry)
             entries[entry.name] = entry
             identities |= files
-            # Where the entries are equal, the places are the same.
+            # If the entries are equal, `files` has the same places as before.
             if before.entries.get(entry.name) != entry or any(before.identities[at] != files[at] for at in files):
                 changed.append(entry.name)
         changed += [name for name in before.entries if name not in entries]
@@ -73,12 +77,12 @@ class StoreLook:
 
 
 def _first_files(store: Store, entry: StoreEntry) -> dict[Place, FileIdentity | None]:
-    """The identity of each file that an id of the entry means first."""
+    """Returns the identities of the files that are the first choice of some id of an entry."""
     firsts = (next(candidates, None) for _, candidates in preloaded_ids(entry))
     files: dict[Place, FileIdentity | None] = {}
     for version in {version for version in firsts if version is not None}:
         try:
             files[entry.name, version] = store.version(entry.name, version).identity()
-        except CheckpointError:  # looked at again, and told, when it is made ready
+        except CheckpointError:  # reported when the version is loaded
             files[entry.name, version] = None
     return files
