@@ -1,4 +1,4 @@
-"""The heads of direct answers, as bytes: status line, default headers and the answer's own."""
+"""The heads of direct answers, as bytes: status line, default headers and headers of the answer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.http.response_headers import NOSNIFF
 
 
 class AnswerHeads:
-    """Writes heads. The default headers are kept as bytes for as long as uvicorn keeps them as a list: a second."""
+    """Writes heads. The default headers are kept as bytes while uvicorn keeps the same list, which is one second."""
 
     __slots__ = ("_default", "_written")
 
@@ -37,7 +37,7 @@ class AnswerHeads:
             content_type: media type of the body.
             request_id: identifier of the request.
             length: number of bytes of the body.
-            headers: names in lower case, and values.
+            headers: further headers, with names in lower case.
             keep_alive: False if the connection closes after the answer.
         """
         if default is not self._default:

@@ -70,7 +70,7 @@ _PREDICT_PARAMETERS = [
     },
 ]
 
-# What any request may be told.
+# Errors that any request can get.
 _COMMON_PROBLEMS: dict[int, str] = {
     HTTPStatus.BAD_REQUEST: "The request is not HTTP, or a key is sent twice.",
     HTTPStatus.INTERNAL_SERVER_ERROR: "A bug; the log has it.",
@@ -108,13 +108,16 @@ _PREDICT_LINKS: Responses = {
     }
 }
 
-failures = LimitedLog(get_logger(__name__))  # what a client can cause again and again
+failures = LimitedLog(get_logger(__name__))  # for errors that a client can cause again and again
 
 
 class DocumentedPredictRoute(APIRoute):
-    """`POST /predict` as the documentation shows it, and what refuses its other methods.
+    """The route `POST /predict` for the OpenAPI document, which also refuses other methods of the path.
 
-    The requests themselves never come here: `HttpProtocol` hands them to the endpoint, ahead of the framework.
+    Requests for predictions never come here: `HttpProtocol` hands them to the endpoint before the framework.
+
+    Args:
+        guard: check of the scope for predictions.
     """
 
     def __init__(self, guard: Guard) -> None:
@@ -144,17 +147,17 @@ class DocumentedPredictRoute(APIRoute):
         )
 
     def matches(self, scope: RequestScope) -> tuple[Match, RequestScope]:
-        """Its own path alone. The route's pattern takes a line end behind it, too: a body of any size would be read."""
+        """Matches only the exact path. The pattern would also match the path with a line end, and read any body."""
         return super().matches(scope) if scope["path"] == PREDICT_PATH else (Match.NONE, {})
 
 
 def create_app(routers: list[APIRouter], access: Access | None = None, root_path: str = "") -> DocumentedApp:
-    """The application over its endpoints.
+    """Returns the FastAPI application.
 
     Args:
-        routers: all routes but `POST /predict`.
-        access: who may do what; None where everything is open.
-        root_path: path of a proxy before ours, without a slash at its end; empty where there is none.
+        routers: all routes except `POST /predict`.
+        access: API keys; None lets everybody in.
+        root_path: path prefix that a proxy adds, without a slash at the end; empty if there is none.
     """
     app = DocumentedApp(
         title="Axon",
@@ -173,7 +176,7 @@ def create_app(routers: list[APIRouter], access: Access | None = None, root_path
 
     @app.get("/", include_in_schema=False)
     async def index() -> RedirectResponse:
-        # Without a root path it is relative, and so leads on to the page behind any prefix that a proxy strips.
+        # Without a root path the address is relative, so it leads to the page behind any prefix that a proxy strips.
         return RedirectResponse(f"{root_path}/docs" if root_path else "docs")
 
     @app.exception_handler(HTTPException)
@@ -203,7 +206,9 @@ def create_app(routers: list[APIRouter], access: Access | None = None, root_path
 
 
 def _respond(request: Request, problem: Problem) -> Response:
-    given = "\n".join(request.headers.getlist(REQUEST_ID_HEADER.decode()))  # a repeated one is no id, as on /predict
+    """Returns the answer with a problem document."""
+    # As on /predict, the value of a repeated header is not a valid id.
+    given = "\n".join(request.headers.getlist(REQUEST_ID_HEADER.decode()))
     request_id = accepted_request_id(given.encode("latin-1")).decode()
     headers = {**problem.headers, REQUEST_ID_HEADER.decode(): request_id}
     return Response(problem.body(request_id), int(problem.status), headers, MEDIA_TYPE)

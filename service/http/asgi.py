@@ -1,7 +1,7 @@
-"""The HTTP door of an API process: the ASGI application that uvicorn runs in it.
+"""The HTTP door of an API process: the ASGI application that uvicorn runs.
 
-Routes of predictions are answered by the HTTP protocol itself, which finds their endpoints in `direct`: ASGI, routing,
-dependencies and middleware would cost several times what the request does. All else goes to the FastAPI application.
+The HTTP protocol itself answers requests for predictions, and finds their endpoints in `direct`: ASGI, routing,
+dependencies and middleware would cost several times as much as the request. The FastAPI application answers all others.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ Routes = Callable[[], Sequence[PredictRoute]]
 class AsgiApplication:
     """The ASGI application of an API process, and its HTTP door.
 
-    It is made before the processes fork; on ASGI's startup event each process starts its own `ApiProcess`.
+    The object is made before the processes fork; on ASGI's startup event each process starts its own `ApiProcess`.
 
     Args:
-        process: API process, which has not started.
+        process: API process, not started.
         listeners: sockets that all API processes accept from.
         certificate: TLS certificate; None serves plain HTTP.
         routes: function that returns the routes of predictions.
@@ -92,15 +92,17 @@ class AsgiApplication:
             await self._app(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
-        else:  # a WebSocket: there is none here
+        else:  # a WebSocket: the server has none
             await send({"type": "websocket.close"})
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
+        """Starts the process, waits for the shutdown event, and stops the process."""
         await receive()
         try:
             self._start()
         except Exception as error:
-            known = isinstance(error, (OSError, ServiceError))  # a disk, or a key file, that changed since the start
+            # Such an error has a known cause: the disk or the key file changed after the server's start.
+            known = isinstance(error, (OSError, ServiceError))
             process = self.response_queue_id
             log.error("API process could not start", api_process=process, reason=str(error), exc_info=not known)
             await send({"type": "lifespan.startup.failed", "message": str(error)})
@@ -111,6 +113,7 @@ class AsgiApplication:
         await send({"type": "lifespan.shutdown.complete"})
 
     def _start(self) -> None:
+        """Prepares logs and event loop, starts the API process, and builds this door."""
         process, settings = self._process, self._process.settings
         configure_logs(settings.log_level, settings.log_format)
         renew_request_ids()
@@ -124,7 +127,7 @@ class AsgiApplication:
         process.open(self)
 
     def _predict_endpoints(self, cors: Cors | None) -> list[PredictEndpoint]:
-        """Makes an endpoint for each route of predictions, and fills the table of direct routes."""
+        """Returns an endpoint for each route of predictions, and fills the table of direct routes."""
         process, settings = self._process, self._process.settings
         clients = ClientAddresses(trusted_hops=settings.trusted_hops, header=settings.forwarded_header)
         gate = BodyGate(self._loop)
@@ -146,7 +149,7 @@ class AsgiApplication:
         return endpoints
 
     def _application(self, cors: Cors | None) -> ASGIApp:
-        """Puts the FastAPI application together with what stands around it."""
+        """Returns the FastAPI application inside its middleware."""
         process, root_path = self._process, self._process.settings.root_path
         access, catalog = process.access, process.catalog
         routers = [
@@ -155,29 +158,30 @@ class AsgiApplication:
             metrics_router(process.metrics, catalog, process.pool, access),
         ]
         application = create_app(routers, access, root_path)
-        application.openapi()  # made once, here, where it holds up nobody for 30 ms
+        application.openapi()  # made once, here, where its 30 ms delay no request
         app: ASGIApp = WithHead(application)
         if cors is not None:
             app = cors.around(app)
         return WithCompression(WithSecurityHeaders(WithRootPath(app, root_path)), self.watch.compressions)
 
     def refresh(self) -> None:
-        """Takes in a certificate that has changed."""
+        """Reads a changed certificate again."""
         if self._certificate is not None:
             self._certificate.refresh()
 
     def close_connections(self) -> None:
-        """Closes each connection with its next answer from now on."""
+        """Closes each connection after its next answer from now on."""
         self.watch.draining = True
         for endpoint in self._endpoints:
             endpoint.close_connections()
 
     async def finish_accepting(self) -> None:
-        """Hides the listeners, so that newcomers are refused, and accepts who has connected."""
+        """Hides the listeners, so that new connections are refused, and accepts all clients that had connected."""
         self._listeners.hide()
         await self._loop.finish_accepting()
 
     def _on_refused_connection(self) -> None:
+        """Counts and logs a connection beyond the limit."""
         self._process.metrics.connection_refused()
         limited_log.warning(
             "a connection was refused: there are too many", limit=self._process.settings.max_connections

@@ -1,4 +1,4 @@
-"""An ASGI application whose answers are compressed where the client asks for it and they are long enough."""
+"""ASGI middleware that compresses long answers for clients that accept compression."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.http.compression import VARY, CompressionBudget, Compressor, accepted_coding, compress, compressor
 
-_WORTH_BYTES = 1024  # these routes cost far more than compressing their answers does
+_WORTH_BYTES = 1024  # answers of these routes cost far more than their compression
 
 
 class WithCompression:
-    """Compresses answers, those in one piece at once, and those in several as they come.
+    """Compresses answers: an answer in one piece at once, an answer in several pieces one by one.
 
     Args:
-        app: application below, whose answers are compressed.
-        budget: bytes that are compressed on the event loop, of these answers and all others of the process.
+        app: application that answers.
+        budget: budget of the process for compression on the event loop.
     """
 
     def __init__(self, app: ASGIApp, budget: CompressionBudget) -> None:
@@ -27,19 +27,19 @@ class WithCompression:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
         given = b"\n".join(value for name, value in scope["headers"] if name == b"accept-encoding")
-        takes_chunks = scope["http_version"] == "1.1"  # as an answer has to come whose length is not known
+        takes_chunks = scope["http_version"] == "1.1"  # needed for an answer of unknown length
         await self._app(scope, receive, _Compressing(send, accepted_coding(given), takes_chunks, self._budget))
 
 
 class _Compressing:
-    """The `send` of one request: holds the start of an answer until its body says whether it is compressed."""
+    """The `send` function of one request: keeps the start of an answer until the body has decided on compression."""
 
     def __init__(self, send: Send, coding: bytes | None, takes_chunks: bool, budget: CompressionBudget) -> None:
         self._send = send
         self._coding = coding
         self._takes_chunks = takes_chunks
         self._budget = budget
-        self._stream: Compressor | None = None  # of an answer in several pieces
+        self._stream: Compressor | None = None  # for an answer in several pieces
         self._start: Message | None = None
 
     async def __call__(self, message: Message) -> None:
@@ -60,6 +60,7 @@ class _Compressing:
         await self._send(message)
 
     async def _next_piece(self, stream: Compressor, message: Message) -> Message:
+        """Returns the message with its piece of the body compressed."""
         piece = message.get("body", b"")
         at_once = self._budget.take(len(piece))
         piece = stream.compress(piece) if at_once else await asyncio.to_thread(stream.compress, piece)
@@ -67,12 +68,14 @@ class _Compressing:
 
 
 def _is_worth_it(start: Message, message: Message) -> bool:
+    """Returns True if the body is long enough and has no coding yet."""
     if len(message.get("body", b"")) < _WORTH_BYTES:
         return False
     return "content-encoding" not in Headers(raw=start["headers"])
 
 
 def _begin_stream(start: Message, coding: bytes) -> Compressor:
+    """Changes the headers for an answer in several pieces, and returns the compressor."""
     headers = MutableHeaders(raw=list(start["headers"]))
     headers["content-encoding"] = coding.decode()
     del headers["content-length"]
@@ -81,6 +84,7 @@ def _begin_stream(start: Message, coding: bytes) -> Compressor:
 
 
 async def _compressed(start: Message, message: Message, coding: bytes, budget: CompressionBudget) -> Message:
+    """Returns the message of an answer in one piece with a compressed body, and changes the headers."""
     body = message["body"]
     at_once = budget.take(len(body))
     smaller = compress(body, coding) if at_once else await asyncio.to_thread(compress, body, coding)

@@ -1,4 +1,4 @@
-"""What a connection says by itself, about what is no request yet or none that it takes."""
+"""Problems of a connection, which are sent before a request is complete or accepted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from service.http.problems import MEDIA_TYPE, Problem
 from service.http.response_headers import NOSNIFF
 
 
-def written(problem: Problem) -> bytes:
-    """Returns an answer that closes the connection, as bytes."""
+def closing_answer(problem: Problem) -> bytes:
+    """Returns a problem as the bytes of an answer that closes the connection."""
     body = problem.body()
     fields = [
         (b"content-type", MEDIA_TYPE.encode()),
@@ -25,22 +25,22 @@ def written(problem: Problem) -> bytes:
 
 
 def bad_request(detail: str) -> Problem:
-    """Bytes that are not HTTP, or not all of a request."""
+    """Returns the problem of an invalid or incomplete request."""
     return Problem(HTTPStatus.BAD_REQUEST, "bad-request", detail)
 
 
 def too_many_connections() -> Problem:
-    """A connection beyond `AXON_MAX_CONNECTIONS`."""
+    """Returns the problem of a connection beyond `AXON_MAX_CONNECTIONS`."""
     detail = "This process has as many connections as it takes; try again in a moment."
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers={"Retry-After": "1"})
 
 
 def head_too_large(limit: int) -> Problem:
-    """A head of more bytes than `limit`."""
+    """Returns the problem of a head with more than `limit` bytes."""
     detail = f"The request's head has more than {limit:,} bytes."
     return Problem(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head-too-large", detail)
 
 
 def too_slow(part: str, seconds: float) -> Problem:
-    """A head or a body that took too long to come."""
+    """Returns the problem of a head or a body that took more than `seconds` seconds to come."""
     return Problem(HTTPStatus.REQUEST_TIMEOUT, "request-timeout", f"The request's {part} took more than {seconds:g} s.")

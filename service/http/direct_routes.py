@@ -1,4 +1,4 @@
-"""Direct routes: the requests that the HTTP protocol hands to an endpoint itself, by method and path."""
+"""Direct routes: endpoints by method and path to which the HTTP protocol hands requests without ASGI."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DirectRoutes:
     """A table of direct routes.
 
     Attributes:
-        exact: endpoints by method and request target; a target with a query or an escape is none of these.
+        exact: endpoints by method and request target, for targets without a query or an escape.
     """
 
     def __init__(self) -> None:
@@ -25,17 +25,17 @@ class DirectRoutes:
         self._patterns: list[tuple[bytes, re.Pattern[str], DirectEndpoint]] = []
 
     def add(self, method: str, path: str, endpoint: DirectEndpoint) -> None:
-        """Adds a route, in place of an earlier one with the same path.
+        """Adds a route; an earlier route with the same path is replaced.
 
         Args:
             method: method of the requests.
-            path: path of the requests; `{name}` stands for one segment or a part of one, which becomes a parameter.
-            endpoint: endpoint that answers.
+            path: path of the requests; `{name}` matches a segment or a part of one, and becomes a parameter.
+            endpoint: endpoint that answers the requests.
         """
         if _PARAMETER.search(path) is None:
             self.exact[method.encode(), path.encode()] = endpoint
             return
-        parts = _PARAMETER.split(path)  # texts and names in turn
+        parts = _PARAMETER.split(path)  # fixed texts and names alternate
         pattern = "".join(f"(?P<{part}>[^/]+)" if at % 2 else re.escape(part) for at, part in enumerate(parts))
         self._patterns.append((method.encode(), re.compile(pattern), endpoint))
 
@@ -44,7 +44,7 @@ class DirectRoutes:
 
         Args:
             method: method of the request.
-            target: request target: a path, perhaps with a query, a host or escapes in it.
+            target: request target: a path, perhaps with a host, a query or escapes.
 
         Returns:
             The endpoint, the query and the parameters of the path; None if no direct route fits.

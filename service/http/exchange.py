@@ -1,4 +1,4 @@
-"""A request on a direct path and its answer, without ASGI between them."""
+"""A request on a direct path and its answer, without ASGI."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from service.http.connection_watch import ConnectionWatch
 from service.http.problems import CLIENT_CLOSED_REQUEST
 from service.http.request_head import Fields
 
-# Bodies up to here are read even where large ones fill the room for all: their senders are not whom it is against.
+# Bodies up to this size are read even if large bodies fill the limit: the limit is not against their senders.
 _SMALL_BODY_BYTES = 16 * 1024
 
 NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
@@ -25,62 +25,72 @@ Content = bytes | bytearray | tuple[bytes, ...]  # an answer's body, a large one
 
 
 class DirectEndpoint(Protocol):
-    """What answers the requests of one path without ASGI. No method may raise or block."""
+    """An endpoint that answers the requests of one path without ASGI. No method may raise or block."""
 
     def begin(self, exchange: Exchange) -> None:
-        """The head has come: the place to refuse a request before its body is read."""
+        """Takes a request whose head has come; may refuse the request before its body is read."""
 
     def handle(self, exchange: Exchange) -> None:
-        """The body has come: `exchange.respond` has to be called, now or later."""
+        """Takes the body; has to call `exchange.respond`, now or later."""
 
     def refuse(self, exchange: Exchange, error: Exception) -> None:
-        """Answers with an error: the body is too large, too slow or unreadable, or the client hung up."""
+        """Sends an error as the answer: the body is too large, too slow or unreadable, or the client hung up."""
 
 
-class Answering(Protocol):
-    """The connection of an exchange."""
+class Connection(Protocol):
+    """The connection of an exchange.
+
+    Attributes:
+        watch: watch over the connections of the process.
+        client: address and port of the client; None over a Unix socket.
+    """
 
     watch: ConnectionWatch
     client: tuple[str, int] | None
 
     def send(self, exchange: Exchange, status: int, content_type: bytes, body: Content, headers: Headers) -> None:
-        """Writes its answer."""
+        """Writes the answer of an exchange."""
 
     def hold_reading(self) -> None:
-        """Reads no more from the client until `release_reading`: what has come is to be worked on first."""
+        """Stops reading from the client until `release_reading`."""
 
     def release_reading(self) -> None:
-        """Reads on."""
+        """Resumes reading."""
 
     def ask_for_body(self) -> None:
         """Tells the client to send the body."""
 
 
 class _NoEvent:
-    """uvicorn's protocol sets its cycle's event; an exchange has nobody who waits for one."""
+    """An event without waiters: uvicorn's protocol sets the event of its request cycle."""
 
     def set(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
 
 _NO_EVENT = _NoEvent()
 
 
 class Exchange:
-    """One request on a direct path and its answer. It stands in uvicorn's protocol where a request cycle stands.
+    """One request on a direct path and its answer. In uvicorn's protocol, it takes the place of a request cycle.
 
     Attributes:
-        headers: names in lower case, and values.
+        headers: headers in their order, with names in lower case.
+        fields: values of headers by name; the values of a repeated header are joined by a line feed.
         query: query of the request target, without the question mark.
         parameters: values of the parameters in the route's path, percent-decoded.
-        fields: values by name; those of a repeated header are joined by a line feed.
-        body: what has come of it; all of it once `handle` is called.
-        started: when its head had come, on `time.perf_counter`'s clock.
-        disconnected: the client has hung up.
-        rest_seconds: time after the answer during which no request of the connection is read.
-        body_is_held: the rest of the body is left with the client.
-        expects_continue: the client waits until it is asked for its body.
-        request_id, context: the endpoint's own.
+        body: body of the request, complete once `handle` is called.
+        started: time of the arrival of the head, on `time.perf_counter`'s clock, in seconds.
+        keep_alive: False if the connection closes after the answer.
+        opened: True once it is the turn of this request on its connection.
+        complete: True once the whole request has come.
+        disconnected: True if the client has hung up.
+        expects_continue: True if the client waits for `100 Continue` before it sends the body.
+        body_is_held: True if the rest of the body is not read for now.
+        response_complete: True once the answer was written or dropped.
+        pause_seconds: time after the answer during which no request of the connection is read, in seconds.
+        request_id: identifier of the request, set by the endpoint.
+        context: data of the endpoint.
     """
 
     __slots__ = (
@@ -101,10 +111,10 @@ class Exchange:
         "keep_alive",
         "opened",
         "parameters",
+        "pause_seconds",
         "query",
         "request_id",
         "response_complete",
-        "rest_seconds",
         "started",
     )
 
@@ -112,7 +122,7 @@ class Exchange:
 
     def __init__(
         self,
-        protocol: Answering,
+        protocol: Connection,
         endpoint: DirectEndpoint,
         headers: list[tuple[bytes, bytes]],
         fields: Fields,
@@ -120,10 +130,10 @@ class Exchange:
     ) -> None:
         self._protocol = protocol
         self._endpoint = endpoint
-        self._chunks: bytearray | None = None  # not a list: a chunk of one byte would take fifty there
+        self._chunks: bytearray | None = None  # not a list, where a chunk of one byte would take fifty bytes
         self._refusal: Exception | None = None
         self._size = 0
-        self._is_answered = False  # `response_complete` follows when the answer has been compressed
+        self._is_answered = False  # `response_complete` follows once the answer is compressed
         self.headers = headers
         self.fields = fields
         self.query = b""
@@ -137,36 +147,36 @@ class Exchange:
         self.expects_continue = False
         self.body_is_held = False
         self.response_complete = False
-        self.rest_seconds = 0.0
+        self.pause_seconds = 0.0
         self.request_id = b""
         self.context: Any = None
 
     @property
     def peer(self) -> str | None:
-        """Address of whoever connected; None over a Unix socket."""
+        """Address of the connecting client or proxy; None over a Unix socket."""
         client = self._protocol.client
         return client[0] if client is not None else None
 
     def hold_body(self) -> None:
-        """Leaves the rest of the body with the client until `release_body`."""
+        """Stops reading the body until `release_body`."""
         self.body_is_held = True
         self._protocol.hold_reading()
 
     def release_body(self) -> None:
-        """Reads the body on."""
+        """Resumes reading the body."""
         self.body_is_held = False
         if not self.disconnected:
             self.ask_for_body()
             self._protocol.release_reading()
 
     def ask_for_body(self) -> None:
-        """Asks a client that waits for this to send the body, unless the body is held back or not wanted."""
+        """Sends `100 Continue` to a waiting client, unless the body is held back or not needed."""
         if self.expects_continue and not (self.body_is_held or self.complete or self._is_answered or self._refusal):
             self.expects_continue = False
             self._protocol.ask_for_body()
 
     def open(self) -> None:
-        """Its turn on the connection has come."""
+        """Hands the request to the endpoint, since all earlier requests were answered."""
         self.opened = True
         self._endpoint.begin(self)
         if self._is_answered:
@@ -183,35 +193,35 @@ class Exchange:
         watch = self._protocol.watch
         self._size += len(data)
         watch.buffered_bytes += len(data)
-        if self._size > watch.limits.max_body_bytes:  # it came in chunks, without a length
+        if self._size > watch.limits.max_body_bytes:  # the body came in chunks, without a length
             self.refuse(TooLarge(f"a body of more than {watch.limits.max_body_bytes:,} bytes."))
         elif watch.buffered_bytes > watch.limits.max_buffered_bytes and self._size > _SMALL_BODY_BYTES:
             self.refuse(BodiesCongested())
         elif self._size == len(data):
             self.body = data
         elif self._chunks is None:
-            self._chunks, self.body = bytearray(self.body), b""  # held once
+            self._chunks, self.body = bytearray(self.body), b""  # no two copies
             self._chunks += data
         else:
             self._chunks += data
 
     def finish_body(self) -> None:
-        """The message is complete."""
+        """Hands the complete body to the endpoint."""
         self.complete = True
         if self._chunks is not None:
-            self.body, self._chunks = self._chunks, None  # as it is: a copy of a large body takes milliseconds
+            self.body, self._chunks = self._chunks, None  # without a copy: copying a large body takes milliseconds
         if self.opened and not self._is_answered:
             self._endpoint.handle(self)
 
     def refuse(self, error: Exception) -> None:
-        """Ends the request while its body is being read; the rest of the body is not worth reading."""
+        """Ends the request with an error while its body is being read; the rest of the body is dropped."""
         self.keep_alive = False
         self._refusal = error
         if self.opened and not self._is_answered:
             self._endpoint.refuse(self, error)
 
     def respond(self, status: int, content_type: bytes, body: Content, headers: Headers = ()) -> None:
-        """Sends the answer, in one write where it is not in parts. After a disconnect it is dropped."""
+        """Sends the answer, in one write unless the body is in parts. After a disconnect the answer is dropped."""
         if self._is_answered:
             return
         self._is_answered = True
@@ -228,14 +238,15 @@ class Exchange:
             self._protocol.send(self, status, content_type, body, headers)
 
     def drop(self) -> None:
-        """The connection is gone."""
+        """Ends the request, since the connection is gone."""
         self.disconnected = True
         if not self.opened:
             self.respond(CLIENT_CLOSED_REQUEST, b"", b"")
-        elif not self.complete:  # nobody will answer it
+        elif not self.complete:  # the endpoint has not begun to handle it
             self._endpoint.refuse(self, ClientGone("the client hung up before its request had come."))
 
     def _send(self, status: int, content_type: bytes, headers: Headers, body: Content) -> None:
+        """Writes the answer unless the client has hung up."""
         self.response_complete = True
         if not self.disconnected:
             self._protocol.send(self, status, content_type, body, headers)
@@ -243,6 +254,7 @@ class Exchange:
     def _respond_compressed(
         self, status: int, content_type: bytes, body: Content, headers: Headers, coding: bytes
     ) -> None:
+        """Compresses and sends the answer; a large body is compressed in a thread."""
         headers = list(headers)
         send = partial(self._send, status, content_type, [*headers, (b"content-encoding", coding)])
         if not isinstance(body, tuple) and self._protocol.watch.compressions.take(len(body)):
@@ -252,7 +264,7 @@ class Exchange:
         def finish(done: asyncio.Future[bytes]) -> None:
             if done.exception() is None:
                 send(done.result())
-            else:  # no memory, for one: the answer itself is there
+            else:  # for example no memory: the answer is sent uncompressed
                 self._send(status, content_type, headers, body)
 
         asyncio.get_running_loop().run_in_executor(None, compress, body, coding).add_done_callback(finish)

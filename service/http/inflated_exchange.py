@@ -1,16 +1,16 @@
-"""An exchange whose request body comes compressed."""
+"""An exchange with a compressed request body."""
 
 from __future__ import annotations
 
 from service.errors import InvalidRequest, TooLarge, UnsupportedBody
 from service.http.body_headers import body_coding
-from service.http.exchange import Answering, DirectEndpoint, Exchange
+from service.http.exchange import Connection, DirectEndpoint, Exchange
 from service.http.inflater import Inflater
 from service.http.request_head import Fields
 
 
 class InflatedExchange(Exchange):
-    """An exchange whose endpoint sees the body inflated. The limits hold for what was sent and for what it becomes.
+    """An exchange that inflates the body for its endpoint. The limits hold for the compressed and the inflated body.
 
     `complete` is True once the whole body is inflated.
     """
@@ -19,7 +19,7 @@ class InflatedExchange(Exchange):
 
     def __init__(
         self,
-        protocol: Answering,
+        protocol: Connection,
         endpoint: DirectEndpoint,
         headers: list[tuple[bytes, bytes]],
         fields: Fields,
@@ -33,7 +33,7 @@ class InflatedExchange(Exchange):
         self._is_queued = False
 
     def add_body(self, data: bytes) -> None:
-        """Takes a part of the body, as it was sent."""
+        """Takes a part of the compressed body."""
         if self._is_over:
             return
         self._sent_bytes += len(data)
@@ -46,7 +46,7 @@ class InflatedExchange(Exchange):
             self._go_on()
 
     def finish_body(self) -> None:
-        """Takes note that the message is complete."""
+        """Takes note that the compressed body is complete."""
         self._has_ended = True
         self._inflater.end()
         if self._is_over:
@@ -55,7 +55,7 @@ class InflatedExchange(Exchange):
             self._go_on()
 
     def step(self) -> bool:
-        """Does one step of those that wait; returns True if there are more."""
+        """Does one of the queued steps; returns True if there are more."""
         more = self._inflate()
         if not more:
             self._is_queued = False
@@ -66,7 +66,7 @@ class InflatedExchange(Exchange):
         return more
 
     def release_body(self) -> None:
-        """Reads the body on, once what has come of it is inflated."""
+        """Resumes reading the body, once all bytes that have come are inflated."""
         if self._is_queued:
             self.body_is_held = False
             self.ask_for_body()
@@ -74,6 +74,7 @@ class InflatedExchange(Exchange):
             super().release_body()
 
     def _go_on(self) -> None:
+        """Does the next step now, and queues the others."""
         if self._inflate():
             self._is_queued = True
             self._protocol.hold_reading()
@@ -82,7 +83,7 @@ class InflatedExchange(Exchange):
             super().finish_body()
 
     def _inflate(self) -> bool:
-        """Inflates a step's worth; returns True if there is more to do."""
+        """Inflates as much as one step may; returns True if there is more to do."""
         if self._is_over:
             return False
         try:
@@ -96,23 +97,23 @@ class InflatedExchange(Exchange):
 
     @property
     def _is_over(self) -> bool:
-        """Whether the body does not matter any more."""
+        """True if the rest of the body is not needed."""
         return self._is_answered or self._refusal is not None
 
 
 def exchange_for_coded(
-    protocol: Answering,
+    protocol: Connection,
     endpoint: DirectEndpoint,
     headers: list[tuple[bytes, bytes]],
     fields: Fields,
     keep_alive: bool,
 ) -> Exchange:
-    """Returns an exchange for a request with `Content-Encoding`; one that is refused where it cannot be read."""
+    """Returns the exchange of a request with `Content-Encoding`; an unsupported coding makes a refused exchange."""
     try:
         coding = body_coding(fields[b"content-encoding"])
     except UnsupportedBody as error:
         exchange = Exchange(protocol, endpoint, headers, fields, keep_alive)
-        exchange.refuse(error)  # once it is opened, and let in
+        exchange.refuse(error)  # the endpoint gets the error once the exchange is opened
         return exchange
     if coding is None:
         return Exchange(protocol, endpoint, headers, fields, keep_alive)

@@ -1,7 +1,7 @@
-"""The endpoint of predictions: exchanges in, answers out, in any wire format. This is the hot path.
+"""The endpoint of predictions: takes exchanges and writes answers, in any wire format. This is the hot path.
 
-What a small request needs is done on bytes and plain Python types, in one call after the other. A large body is read in
-steps (`LargeReading`), between which other requests have their turn.
+A small request is handled with bytes and plain Python types, in direct calls. A large body is read in steps
+(`LargeReading`), between which other requests have their turn.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from service.http.problems import CLIENT_CLOSED_REQUEST, Problem
 from service.http.request_ids import REQUEST_ID_HEADER, accepted_request_id
 from service.http.routes.predict import PredictRoute
 from service.http.unknown_headers import unknown_headers
-from service.http.wire.wire_format import STEP_NUMBERS, AnswerWriter, Body, Untold, WireFormat
+from service.http.wire.wire_format import STEP_NUMBERS, AnswerWriter, Body, Undetermined, WireFormat
 from service.large_reading import LargeReading
 
 TIMEOUT_HEADER = b"x-request-timeout-seconds"
 
-_REST_SECONDS = 1.0  # the shortest time that `Retry-After` names
+_PAUSE_SECONDS = 1.0  # the shortest time in `Retry-After`
 _CONGESTED = ReadingCongested(retry_after=1)
 _LARGE_BODY_DIGITS = len(str(LARGE_BYTES))
-_MOST_AT_ONCE = 256  # rows of a batch that are written at once: to write and send a small answer takes 15 µs
+_MOST_AT_ONCE = 256  # rows of a batch that are written in one step: a small answer takes 15 µs to write and send
 
 
 class PredictEndpoint:
@@ -44,11 +44,11 @@ class PredictEndpoint:
     Args:
         route: path and wire formats.
         admission: admission of the API process.
-        catalog: model versions that are served; answer writers are kept for these.
+        catalog: model versions that are served; the endpoint keeps an answer writer for each.
         gate: gate of large bodies.
-        max_body_bytes: number of bytes that a body may have.
-        cors: origins of browsers that may read answers; None if none may.
-        clients: finder of clients' addresses behind proxies.
+        max_body_bytes: largest number of bytes of a body.
+        cors: web origins that may read answers; None allows none.
+        clients: reader of client addresses behind proxies.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class PredictEndpoint:
         self._closing = False
 
     def close_connections(self) -> None:
-        """Closes each connection with its next answer from now on, since the server is about to stop."""
+        """Closes each connection after its next answer from now on, since the server is about to stop."""
         self._closing = True
 
     def begin(self, exchange: Exchange) -> None:
@@ -101,7 +101,7 @@ class PredictEndpoint:
             self._begin_large(prediction, int(length))
 
     def _begin_large(self, prediction: HttpPrediction, size: int) -> None:
-        """Refuses a large body before it comes, holds it back, or lets it come."""
+        """Refuses a large body, holds the body back for now, or lets the body come."""
         exchange = prediction.exchange
         if size > self._max_body_bytes:
             exchange.refuse(TooLarge(f"a body of {size:,} bytes; the limit is {self._max_body_bytes:,}."))
@@ -111,7 +111,7 @@ class PredictEndpoint:
             )
 
     def handle(self, exchange: Exchange) -> None:
-        """Reads the body of a request and submits its rows."""
+        """Reads the body of a request, and submits the rows to the batcher."""
         prediction: HttpPrediction = exchange.context
         if prediction.entry is not None:
             self.gate.has_come(prediction.entry)
@@ -138,11 +138,11 @@ class PredictEndpoint:
             prediction.fail(error)
 
     def refuse(self, exchange: Exchange, error: Exception) -> None:
-        """Answers with an error of the connection."""
+        """Sends an error of the connection as the answer."""
         exchange.context.fail(error)
 
     def writer(self, wire: WireFormat, served: ServedVersion) -> AnswerWriter:
-        """Returns the writer of a version's answers in a format."""
+        """Returns the answer writer of a model version for a format."""
         writer = self._writers.get((wire, served.key))
         if writer is None:
             ready = {version.key for version in self._catalog.ready_versions()}
@@ -151,10 +151,10 @@ class PredictEndpoint:
         return writer
 
     def _handle_large(self, prediction: HttpPrediction, body: Body) -> None:
-        """Reads a large body in steps, once its model is ready."""
+        """Starts to read a large body in steps, after loading its model if necessary."""
         wire = prediction.format
         reference = wire.find_model(body, prediction.named)
-        if isinstance(reference, Untold):  # the whole body is read for its model, and then again for its rows
+        if isinstance(reference, Undetermined):  # the body is read once for the model, and then again for the rows
             self._start_reading(prediction, body, None, None)
             return
         served = self._admission.find(reference)
@@ -164,6 +164,7 @@ class PredictEndpoint:
             self._start_reading(prediction, body, reference, served)
 
     def _load_and_read(self, prediction: HttpPrediction, body: Body, reference: str | None) -> None:
+        """Loads the model of a large body, and then starts to read the body in steps."""
         self._admission.load_first(
             prediction, reference, lambda served: self._start_reading(prediction, body, reference, served)
         )
@@ -171,24 +172,25 @@ class PredictEndpoint:
     def _start_reading(
         self, prediction: HttpPrediction, body: Body, reference: str | None, served: ServedVersion | None
     ) -> None:
+        """Queues the steps that read a large body."""
         steps = self._read(prediction, body, reference, served)
         try:
             self._admission.read_in_steps(prediction, served, steps, len(body))
         except ReadingCongested:
-            # A client that asks again before `Retry-After` would cost what others' requests are to be read with.
-            prediction.exchange.rest_seconds = _REST_SECONDS
+            # A client that tries again before `Retry-After` would take time that the requests of others need.
+            prediction.exchange.pause_seconds = _PAUSE_SECONDS
             raise
 
     def _read(
         self, prediction: HttpPrediction, body: Body, reference: str | None, served: ServedVersion | None
     ) -> Iterator[int | None]:
-        """Reads a large body and submits its rows; yields the number of bytes that each step read.
+        """Reads a large body and submits its rows; yields the number of bytes read, or None within a slice.
 
         Args:
-            prediction: request.
+            prediction: request for predictions.
             body: body of the request, inflated.
-            reference: reference of the model, as far as it is known; the body says for certain.
-            served: version of that reference; None if it is not known, or not in memory.
+            reference: reference of the model, as far as known; the complete body decides.
+            served: version of that reference; None if the version is not known or not in memory.
         """
         admission = self._admission
         try:
@@ -203,14 +205,14 @@ class PredictEndpoint:
             if reading.model != reference or served is None or rows is None:
                 self._read_again(prediction, body, reading.model)
                 return
-            prediction.exchange.body = b""  # its rows are all that is needed from here on
+            prediction.exchange.body = b""  # from here on, only the encoded rows are needed
             prediction.end_body()
             admission.submit_encoded(prediction, served, rows, reading.unknown.counts)
         except Exception as error:
             prediction.fail(error)
 
     def _read_again(self, prediction: HttpPrediction, body: Body, reference: str | None) -> None:
-        """Reads a body once more, of which the model is known now."""
+        """Reads a body once more, now that its model is known."""
         served = self._admission.find(reference)
         if served is not None:
             self._start_reading(prediction, body, reference, served)
@@ -224,8 +226,8 @@ class HttpPrediction(Prediction):
     Attributes:
         exchange: exchange that takes the answer.
         format: wire format of the request and its answer.
-        named: reference of the model that the head names.
-        entry: large body at the gate, until it was read.
+        named: reference of the model in the head; None if there is none.
+        entry: entry of a large body at the gate; None for a small body, and after the body was read.
     """
 
     __slots__ = ("_endpoint", "entry", "exchange", "format", "named")
@@ -256,17 +258,17 @@ class HttpPrediction(Prediction):
 
     @property
     def client(self) -> str | None:
-        """Address of the client, as far as trusted proxies tell it."""
+        """Address of the client, as reported by trusted proxies."""
         return self._endpoint.clients.of(self.exchange.peer, self.exchange.headers)
 
     def end_body(self) -> None:
-        """Tells the gate that the body is not needed any more."""
+        """Tells the gate that the body is no longer needed."""
         if self.entry is not None:
             entry, self.entry = self.entry, None
             self._endpoint.gate.leave(entry)
 
     def answered(self, answer: Answer, start: int) -> None:
-        """Writes the answer and sends it."""
+        """Writes the answer, at once or in steps, and sends the answer."""
         served = self.served
         assert served is not None  # noqa: S101 -- rows were submitted for it
         try:
@@ -286,7 +288,7 @@ class HttpPrediction(Prediction):
         self.send(payload)
 
     def _write(self, writer: AnswerWriter, matrices: Sequence[NDArray[np.float32]]) -> Iterator[int]:
-        """Writes a large answer in steps, and sends it."""
+        """Writes a large answer in steps, and then sends the answer."""
         try:
             payload = yield from writer.write_in_steps(matrices)
         except Exception as error:
@@ -295,15 +297,15 @@ class HttpPrediction(Prediction):
             self.send(payload)
 
     def _write_with_batch(self, writer: AnswerWriter, answer: Answer, start: int) -> None:
-        """Writes one of the answers of a long batch with the others, in steps, and sends it."""
+        """Adds the answer to those of the same batch that are written and sent in steps."""
         requests = answer.memos.get(writer)
         if requests is None:
-            requests = answer.memos[writer] = []  # the other requests of the batch follow before the first step
+            requests = answer.memos[writer] = []  # the other requests of the batch are added before the first step runs
             self.admission.write_in_steps(writer.write_batch_in_steps(answer.matrix, requests), answer.numbers)
         requests.append((self, start))
 
     def send(self, payload: Content) -> None:
-        """Sends an answer that is written."""
+        """Sends a written answer."""
         headers: Headers = ()
         served = self.served
         if self.unknown and served is not None:
@@ -312,13 +314,14 @@ class HttpPrediction(Prediction):
         self._end(HTTPStatus.OK, self.format.content_type, payload, headers, self.rows)
 
     def failed(self, error: Exception) -> None:
-        """Answers with an error."""
+        """Sends an error as the answer, and logs errors of the server."""
         written = self.format.write_error(error, self.request_id)
         if not isinstance(error, (BodiesCongested, Problem)):
             self.admission.log_failure(self, error, written.status, written.code, written.detail)
         self._end(written.status, written.content_type, written.body, written.headers, 0)
 
     def _end(self, status: int, content_type: bytes, body: Content, headers: Headers, rows: int) -> None:
+        """Sends the answer, counts the request, and writes the access log."""
         exchange = self.exchange
         seconds = time.perf_counter() - self.started
         if exchange.disconnected:
@@ -329,18 +332,18 @@ class HttpPrediction(Prediction):
             self.admission.count(self, int(status), seconds, rows)
             if self._endpoint.cors is not None:
                 headers = [*headers, *self._endpoint.cors.headers(exchange.headers)]
-            exchange.context = None  # the two know each other no longer: nothing is left to the cyclic collector
+            exchange.context = None  # breaks the reference cycle, so that the garbage collector has nothing to do
             exchange.respond(status, content_type, body, headers)
             self.admission.log_end(self, int(status), seconds, rows)
-        except Exception:  # whoever calls has other requests to tell
+        except Exception:  # the caller has to answer other requests too
             failures.error("answer not sent", request_id=self.request_id, exc_info=True)
 
 
 def _seconds_in(timeout: bytes) -> float:
-    """Returns the seconds that a client's header names.
+    """Returns the number of seconds in the timeout header.
 
     Raises:
-        InvalidRequest: the header is not a number above 0.
+        InvalidRequest: the value is not a number above 0.
     """
     try:
         seconds = float(timeout)

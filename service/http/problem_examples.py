@@ -1,6 +1,6 @@
-"""An example of each error that the OpenAPI document names, made as the error itself is made.
+"""Examples of all errors in the OpenAPI document, made by the same code as the errors.
 
-A test provokes every one of them and holds the answer against its example.
+A test provokes each of these errors and compares the answer with the example.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from service.http.problems import Problem, problem_of
 
 _REQUEST_ID = "6f1c7e0a9b2d-1"
 
-# What an answer says that comes from the connection itself, before the request was read.
+# Errors of the connection, before a request was read.
 _OF_CONNECTIONS: dict[int, dict[str, Problem]] = {
     400: {"not HTTP": bad_request("The request has no Host header.")},
     431: {"head too large": head_too_large(65_536)},
@@ -72,7 +72,7 @@ _OF_REQUESTS: dict[int, dict[str, Problem]] = {
     504: {"deadline passed": problem_of(DeadlineExceeded("the deadline passed before the answer was there."))},
 }
 
-# Where an operation has other errors of a status than the table above.
+# Errors of an operation that differ from the table above.
 _OF_OPERATIONS: dict[tuple[str, int], dict[str, Problem]] = {
     ("predict", 403): {"another scope": problem_of(Forbidden("predict"))},
     ("refresh_models", 403): {"another scope": problem_of(Forbidden("manage"))},
@@ -96,10 +96,10 @@ _OF_OPERATIONS: dict[tuple[str, int], dict[str, Problem]] = {
 
 
 def problem_examples(operation: str, status: int) -> Mapping[str, Any]:
-    """Returns the examples of an operation's errors of a status, as OpenAPI has them.
+    """Returns the examples for the errors of an operation with a status, in the form of OpenAPI.
 
     Raises:
-        KeyError: there is none.
+        KeyError: there is no example.
     """
     found = {name: _document(problem, None) for name, problem in _OF_CONNECTIONS.get(status, {}).items()}
     if not found:
@@ -112,4 +112,5 @@ def problem_examples(operation: str, status: int) -> Mapping[str, Any]:
 
 
 def _document(problem: Problem, request_id: str | None) -> Any:
+    """Returns a problem document as a JSON value."""
     return orjson.loads(problem.body(request_id))

@@ -1,7 +1,7 @@
-"""Problems: the service's errors as HTTP writes them, `application/problem+json` of RFC 9457.
+"""Problems: errors of the service in HTTP, as `application/problem+json` of RFC 9457.
 
-`problem_of` is the only place where an error gets its status. `type` is stable and meant for programs, `detail` is a
-sentence for people; an error in the rows adds `errors`, each with `row`, `column` and `message`.
+`problem_of` is the only place where an error gets its status. `type` is stable and meant for programs; `detail` is a
+sentence for people. Errors in rows add `errors`, each with `row`, `column` and `message`.
 """
 
 from __future__ import annotations
@@ -33,15 +33,23 @@ from service.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 
-#: nginx's status for a client that hung up before it had its answer. It is counted and never sent.
+#: nginx's status for a client that hung up before its answer. The status is counted and never sent.
 CLIENT_CLOSED_REQUEST = 499
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content", 499: "Client Closed Request"}
 _TRY_AGAIN = {"Retry-After": "1"}
 
 
-@dataclass(eq=False)  # not frozen: whoever passes an exception on writes its traceback into it
+@dataclass(eq=False)  # not frozen: Python writes the traceback into an exception
 class Problem(Exception):
-    """An error as HTTP tells it."""
+    """An error in HTTP.
+
+    Attributes:
+        status: HTTP status.
+        code: stable code of the error, the end of the document's `type`.
+        detail: sentence for people.
+        errors: faults in rows, columns or parameters.
+        headers: further headers of the answer.
+    """
 
     status: int
     code: str
@@ -50,7 +58,7 @@ class Problem(Exception):
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def raw_headers(self) -> list[tuple[bytes, bytes]]:
-        """Returns the headers as ASGI and the HTTP protocol write them."""
+        """Returns the headers as bytes, with names in lower case."""
         return [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
 
     def body(self, request_id: str | None = None) -> bytes:
@@ -69,7 +77,7 @@ class Problem(Exception):
 
 
 def title_of(status: int) -> str:
-    """Returns the name of a status, the same on each Python: 3.13 took over those of RFC 9110."""
+    """Returns the name of a status in RFC 9110. Python has these names only since 3.13."""
     return _TITLES.get(status) or HTTPStatus(status).phrase
 
 
@@ -108,7 +116,8 @@ def problem_of(error: Exception) -> Problem:
         case ClientGone():
             return Problem(CLIENT_CLOSED_REQUEST, "client-gone", _sentence(error))
         case StoreError():
-            detail = "The store cannot be read as it should be; GET /models says why."  # its own words may have a path
+            # The text of the error may have a path.
+            detail = "The store cannot be read as it should be; GET /models says why."
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers=_TRY_AGAIN)
         case BodiesCongested() | NoWorker() | ModelUnavailable():
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", _sentence(error), headers=_TRY_AGAIN)
@@ -126,5 +135,6 @@ def _challenge(reason: str) -> dict[str, str]:
 
 
 def _sentence(error: Exception) -> str:
+    """Returns the text of an error with a capital first letter."""
     text = str(error)
     return f"{text[:1].upper()}{text[1:]}"

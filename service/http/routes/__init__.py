@@ -1,1 +1,1 @@
-"""The front doors: each turns one wire format into (model version, float32 rows, deadline), and the answer back."""
+"""The routes of the HTTP door: one file for each group of paths."""

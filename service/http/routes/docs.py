@@ -1,6 +1,6 @@
-"""`GET /docs`, the page to read and try the API on, and `GET /openapi.json`, the document that it shows.
+"""`GET /docs`, a page to read and try the API, and `GET /openapi.json`, the OpenAPI document of that page.
 
-Swagger UI's script and style sheet are our own answers too: a cluster without a way to the internet has the page.
+The server itself also sends the script and the style sheet of Swagger UI, so the page works without internet access.
 """
 
 from __future__ import annotations
@@ -22,10 +22,16 @@ _SCRIPT, _STYLE = "swagger-ui-bundle.js", "swagger-ui.css"
 
 
 def docs_router(title: str, document: Callable[[], dict[str, Any]], guard: Guard) -> APIRouter:
-    """The routes over what makes the OpenAPI document."""
+    """Returns the routes of the documentation.
+
+    Args:
+        title: title of the page.
+        document: function that returns the OpenAPI document.
+        guard: check of the scope for reading.
+    """
     router = APIRouter(include_in_schema=False, dependencies=guard.dependencies)
-    # Addresses are relative, so that the page works behind a proxy that puts a prefix before ours; no icon is fetched
-    # from anybody.
+    # Addresses are relative, so that the page works behind a proxy that adds a prefix. The empty icon keeps browsers
+    # from fetching one.
     page = get_swagger_ui_html(
         openapi_url="openapi.json",
         title=title,
@@ -56,15 +62,18 @@ def docs_router(title: str, document: Callable[[], dict[str, Any]], guard: Guard
 
 
 def _asset(name: str, media_type: str) -> Response:
-    """One of Swagger UI's files. It is read when it is asked for: few are, and it is larger than all else of ours."""
+    """Returns a file of Swagger UI. The file is read for each request, since it is large and rarely needed."""
     return Response((files("fastapi_offline") / "static" / name).read_bytes(), media_type=media_type)
 
 
 def content_policy(html: str) -> str:
-    """The policy under which the page works and nothing else does: our scripts, our style sheet, calls to us.
+    """Returns the strictest content security policy under which the page works: only files of and calls to this server.
 
-    The script within the page is allowed by its hash. Swagger UI sets styles on elements as it goes, so styles are not
-    held to that; its icons are in the style sheet, as data.
+    The script within the page is allowed by its hash. Styles are not restricted like this, since Swagger UI sets the
+    styles of elements while it runs. Its icons are data in the style sheet.
+
+    Args:
+        html: text of the page.
     """
     scripts = [
         f"'sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}'"

@@ -1,4 +1,4 @@
-"""What a route declares to be for the holders of a scope: the check, its errors, and both ways to present a key."""
+"""The guard of a route: the check of a scope, its errors, and the two ways to send a key."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi.security import APIKeyHeader, HTTPBearer
 from service.access import Access, Scope
 from service.http.openapi import Responses, problems
 
-# For the document alone: the check reads the headers itself, as it does for requests that do not come by FastAPI.
+# Only for the OpenAPI document: the check reads the headers itself, as for requests that bypass FastAPI.
 _SCHEMES = [
     Depends(HTTPBearer(scheme_name="bearer", description="An API key as a bearer token.", auto_error=False)),
     Depends(APIKeyHeader(name="X-API-Key", scheme_name="api_key", description="An API key.", auto_error=False)),
@@ -17,9 +17,17 @@ _SCHEMES = [
 
 
 class Guard:
-    """`dependencies` and `responses` for a route or a router; both are empty where everything is open.
+    """The check of a scope for a route or a router.
 
     A request that passes has the name of its key in `request.state.key`.
+
+    Args:
+        access: API keys; None lets everybody in.
+        scope: scope that the requests need.
+
+    Attributes:
+        dependencies: dependencies for FastAPI; empty if everything is open.
+        responses: errors of the check for the OpenAPI document; empty if everything is open.
     """
 
     def __init__(self, access: Access | None, scope: Scope) -> None:
@@ -38,6 +46,6 @@ class Guard:
 
 
 def _raw(request: Request, name: str) -> bytes | None:
-    """The header's value as it was sent; those of a repeated one are joined by a line feed."""
+    """Returns the raw value of a header, None if there is none; repeated values are joined by a line feed."""
     values = request.headers.getlist(name)
     return "\n".join(values).encode("latin-1") if values else None

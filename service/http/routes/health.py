@@ -1,4 +1,4 @@
-"""Probes: `/health/live` says that this process runs, `/health/ready` that predictions will be answered."""
+"""Health probes: `/health/live` reports a running process, `/health/ready` a process that answers predictions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ _UNAVAILABLE: dict[int | str, dict[str, Any]] = {503: {"model": Health, "descrip
 
 
 def health_router(not_ready: Callable[[], str | None]) -> APIRouter:
-    """The routes; `not_ready` tells why predictions would not be answered now, None where they would."""
+    """Returns the routes of the health probes.
+
+    Args:
+        not_ready: function that returns the reason why predictions would not be answered now, None if the process is
+            ready.
+    """
     router = APIRouter(prefix="/health", tags=["health"])
 
     @router.get("/live", summary="Is the process up?", response_model=Health)

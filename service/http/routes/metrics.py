@@ -1,4 +1,4 @@
-"""`GET /metrics`: the Prometheus text of all processes."""
+"""`GET /metrics`: the metrics of all processes in Prometheus's text format."""
 
 from __future__ import annotations
 
@@ -26,7 +26,14 @@ _TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"
 
 
 def metrics_router(metrics: ApiMetrics, catalog: Catalog, pool: WorkerPool, access: Access | None = None) -> APIRouter:
-    """The route; `access` None lets everybody in."""
+    """Returns the route of the metrics.
+
+    Args:
+        metrics: metrics of the API process.
+        catalog: model versions that are served.
+        pool: links to the workers.
+        access: API keys; None lets everybody in.
+    """
     guard = Guard(access, Scope.READ)
     under_way: asyncio.Future[list[bytes]] | None = None
     router = APIRouter(tags=["metrics"], dependencies=guard.dependencies, responses=guard.responses)
@@ -36,14 +43,14 @@ def metrics_router(metrics: ApiMetrics, catalog: Catalog, pool: WorkerPool, acce
         nonlocal under_way
         if under_way is None:
             under_way = asyncio.ensure_future(make_text())
-        # Whoever comes while the text is being made gets the same: many scrapers cost no more than one.
+        # Requests that come while the text is made get the same text: many scrapers cost no more than one.
         return _InChunks(await asyncio.shield(under_way))
 
     async def make_text() -> list[bytes]:
         nonlocal under_way
         try:
             metrics.flush()
-            # In slices on the loop, and not in a thread, which would hold the interpreter's lock for 5 ms at a time.
+            # In slices on the event loop, not in a thread, which would hold the interpreter's lock for 5 ms at a time.
             return await in_chunks(chain(metrics.exposition(_State(catalog, pool)), _versions(catalog)))
         finally:
             under_way = None
@@ -52,7 +59,7 @@ def metrics_router(metrics: ApiMetrics, catalog: Catalog, pool: WorkerPool, acce
 
 
 class _InChunks(Response):
-    """A text that is sent chunk by chunk, in slices of time too."""
+    """A text that is sent chunk by chunk, with pauses for other work of the event loop."""
 
     def __init__(self, chunks: list[bytes]) -> None:
         super().__init__(media_type=CONTENT_TYPE, headers={"content-length": str(sum(map(len, chunks)))})
@@ -69,7 +76,7 @@ class _InChunks(Response):
 
 
 def _versions(catalog: Catalog) -> Iterator[bytes]:
-    """What is ready, by model and version."""
+    """Yields the text of the metrics of all ready versions."""
     ready = catalog.ready_versions()
     yield from gauge_text(
         "axon_model_info",
@@ -86,14 +93,14 @@ def _versions(catalog: Catalog) -> Iterator[bytes]:
 
 
 class _State(Collector):
-    """What this process sees at the moment of the scrape: it is not counted, so it needs no file."""
+    """The state of this process at the time of the scrape, which is not counted and so is in no metric file."""
 
     def __init__(self, catalog: Catalog, pool: WorkerPool) -> None:
         self._catalog = catalog
         self._pool = pool
 
     def collect(self) -> Iterator[Metric]:
-        """The gauges."""
+        """Yields the metrics of the state."""
         up = GaugeMetricFamily("axon_worker_up", "Whether a worker is ready.", labels=("worker",))
         for link in self._pool.links:
             up.add_metric((str(link.index),), float(link.up))

@@ -1,6 +1,6 @@
-"""`GET /models`, `GET /models/{id}` and `GET /models/{id}/summary`: what is served, and what it is made of.
+"""`GET /models`, `GET /models/{id}` and `GET /models/{id}/summary`: the served models and their details.
 
-`POST /models/refresh` takes in the store now.
+`POST /models/refresh` reads the store at once.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ _MODEL_LINKS: Responses = {
 _TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
-_ENTRY_BYTES, _COLUMN_BYTES = 100, 150  # of an answer; estimates, for its place among long work
+_ENTRY_BYTES, _COLUMN_BYTES = 100, 150  # estimated bytes of an answer, for its order among other work in steps
 
 refreshes = LimitedLog(get_logger(__name__))
 
 
 def models_router(catalog: Catalog, steps: StepQueue, access: Access | None = None) -> APIRouter:
-    """The routes over a catalog.
+    """Returns the routes of the models.
 
     Args:
-        catalog: models to tell of.
-        steps: queue in which long answers are written; those of a wide model have megabytes.
-        access: who may do what; None lets everybody in.
+        catalog: model versions that are served.
+        steps: queue for writing long answers in steps; the answer for a wide model has megabytes.
+        access: API keys; None lets everybody in.
     """
     read, manage = Guard(access, Scope.READ), Guard(access, Scope.MANAGE)
     models = APIRouter(tags=["models"])
@@ -87,7 +87,7 @@ def models_router(catalog: Catalog, steps: StepQueue, access: Access | None = No
     async def show_summary(
         request: Request,
         id: str,  # noqa: A002
-        # Not in the document, where one answer has one type: generated clients read JSON here, and text below.
+        # Not in the OpenAPI document, where an operation has one type: generated clients read JSON here, text below.
         format: Annotated[Literal["json", "text", "mermaid"] | None, Query(include_in_schema=False)] = None,  # noqa: A002
     ) -> Response | SummaryResponse:
         served = await catalog.find(id)
@@ -134,7 +134,7 @@ def _diagram(served: ServedVersion) -> Response:
 
 
 def _entry(model: ServedModel) -> dict[str, Any]:
-    """A `ModelEntry`."""
+    """Returns the members of a `ModelEntry`."""
     served = model.served
     return {
         "name": served.name,
@@ -148,7 +148,7 @@ def _entry(model: ServedModel) -> dict[str, Any]:
 
 
 def _detail(served: ServedVersion, catalog: Catalog) -> dict[str, Any]:
-    """A `ModelDetail`, the members that grow with the columns made while they are written."""
+    """Returns the members of a `ModelDetail`. Members that grow with the columns are made during the writing."""
     entry = catalog.entry(served.name)
     header = served.header
     return {
@@ -173,7 +173,7 @@ def _detail(served: ServedVersion, catalog: Catalog) -> dict[str, Any]:
 
 
 def example_request(served: ServedVersion) -> dict[str, Any]:
-    """A `PredictRequest` that this version answers: a row of its training table, or one of its columns' statistics."""
+    """Returns an example `PredictRequest` for a version: a row of the training table, or of column statistics."""
     kept = served.header.get("data", {}).get("examples")
     row: Mapping[str, Any] | Members
     if isinstance(kept, list) and kept and isinstance(kept[0], dict):
@@ -190,7 +190,7 @@ def _example_cell(column: Column) -> str | float:
 
 
 def _prefers_text(accept: str) -> bool:
-    """Whether an Accept header asks for plain text before JSON."""
+    """Returns True if an Accept header prefers plain text to JSON."""
     for part in accept.split(","):
         media_type = part.partition(";")[0].strip().lower()
         if media_type in ("application/json", "application/*", "*/*"):

@@ -1,4 +1,4 @@
-"""The routes of predictions, which the HTTP protocol answers itself: each names its path and its wire formats."""
+"""The routes of predictions, each with a path and wire formats. The HTTP protocol answers them without ASGI."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class PredictRoute:
     """A route of predictions.
 
     Attributes:
-        path: path of the route; `{name}` stands for one segment, which is a parameter of the head.
-        default: format of a request without a `Content-Type`.
-        choose: function that takes a `Content-Type` and returns the format; it raises `UnsupportedBody`.
+        path: path of the route; `{name}` matches one segment, and becomes a parameter of the head.
+        default: format of requests without a `Content-Type`.
+        choose: function that takes a `Content-Type` and returns the format, or raises `UnsupportedBody`.
     """
 
     path: str
@@ -29,6 +29,6 @@ class PredictRoute:
 
 
 def predict_routes() -> list[PredictRoute]:
-    """Returns the routes of an API process."""
+    """Returns all routes of predictions of an API process."""
     json, csv = JsonFormat(), CsvFormat()
     return [PredictRoute(PREDICT_PATH, json, lambda content_type: csv if is_csv(content_type) else json)]

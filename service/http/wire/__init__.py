@@ -1,1 +1,1 @@
-"""The wire formats of HTTP: how a request, its answer and an error are written as bytes. One file is one format."""
+"""The wire formats of HTTP, which define the bytes of requests, answers and errors. Each format has one file."""

@@ -20,19 +20,19 @@ class CsvFormat(WireFormat):
     names_columns = True
 
     def model_in_head(self, head: Head) -> str | None:
-        """Returns the reference in the query, None if there is none.
+        """Returns the model reference in the query, None if there is none.
 
         Raises:
-            InvalidRequest: the query has another parameter, or names the model twice.
+            InvalidRequest: the query has another parameter, or two models.
         """
         return model_in_query(head.query) if head.query else None
 
     def read(self, body: Body, named: str | None, head: Head) -> tuple[str | None, Rows, bool]:
-        """Refuses to read at once: every CSV body is read in steps."""
+        """Raises `NotImplementedError`, since every CSV body is read in steps."""
         raise NotImplementedError
 
     def reader(self, body: Body, reference: str | None, encoder: RowEncoder | None) -> CsvRequest:
-        """Returns a reader of a body, by the columns of the model."""
+        """Returns a reader of a body for the columns of the model."""
         assert encoder is not None  # noqa: S101 -- `names_columns`
         return CsvRequest(body, reference, encoder)
 

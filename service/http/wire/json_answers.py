@@ -1,8 +1,8 @@
 """Answers as JSON: the bodies that `POST /predict` sends.
 
-The rows of many small requests share a batch, so the numbers of the batch are written to JSON once and cut into the
-requests' shares; those of a large request are written for it alone. A large answer is written in steps, and so are the
-answers of a batch with many numbers or many requests: they would hold the event loop otherwise.
+Many small requests share a batch, so the numbers of the whole batch are written to JSON once, and the text is cut for
+the requests. The numbers of a large request are written separately. A large answer is written in steps, and so are the
+answers of a batch with many numbers or many requests, which would block the event loop otherwise.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from service.batching.catalog import ServedVersion
 from service.batching.ticket import Answer
 from service.http.wire.wire_format import STEP_NUMBERS, AnswerWriter
 
-_LARGE_ROWS = 32  # from here on, writing the rows of one request costs less than cutting and joining texts
+_LARGE_ROWS = 32  # from this number on, writing the rows of one request costs less than cutting and joining texts
 
 
 class JsonWriter(AnswerWriter):
@@ -29,11 +29,11 @@ class JsonWriter(AnswerWriter):
         self._origin = served.origin
         self._labels = None if served.labels is None else [orjson.dumps(label) for label in served.labels]
         if self._labels is not None:
-            # One row's answer is `before[class] + probabilities + "]]}"`.
+            # The answer to one row is `before[class] + probabilities + "]]}"`.
             self._before = [self._head + b'%b],"probabilities":[[' % label for label in self._labels]
 
     def write(self, answer: Answer, start: int, rows: int) -> bytes:
-        """Writes the answer to `rows` rows, from row `start` of a batch's answer on."""
+        """Writes the answer to `rows` rows, from row `start` of the batch on."""
         if rows >= _LARGE_ROWS:
             return self._write_large(answer.matrix[start : start + rows])
         memo = answer.memos.get(self)
@@ -50,13 +50,13 @@ class JsonWriter(AnswerWriter):
         """Writes the body of a large answer.
 
         Args:
-            matrices: `(rows, width)` answers each, one after the other.
+            matrices: `(rows, width)` float32 answers each, in the order of the rows.
 
         Yields:
-            The number of bytes that a step wrote.
+            The number of bytes written by a step.
 
         Returns:
-            The body, in parts.
+            The parts of the body.
         """
         predictions: list[bytes] = []
         probabilities: list[bytes] = []
@@ -70,7 +70,7 @@ class JsonWriter(AnswerWriter):
                     labels = self._labels
                     predictions += (b",", b",".join([labels[class_] for class_ in block.argmax(axis=1).tolist()]))
                     separator = b"],["
-                    for column in range(0, block.shape[1], STEP_NUMBERS):  # a row may be longer than a step by itself
+                    for column in range(0, block.shape[1], STEP_NUMBERS):  # a single row may be longer than a step
                         probabilities += (separator, _dump(block[:, column : column + STEP_NUMBERS])[2:-2])
                         separator = b","
                         yield len(probabilities[-1])
@@ -80,31 +80,34 @@ class JsonWriter(AnswerWriter):
         return (self._head, *predictions[1:], b'],"probabilities":[[', *probabilities[1:], b"]]}")
 
     def _write_large(self, matrix: NDArray[np.float32]) -> bytes:
+        """Returns the body of the answer to a large request, `(rows, width)` float32."""
         if self._labels is None:
             return self._head + self._values(matrix)[1:] + b"}"
         return self._assemble(matrix.argmax(axis=1).tolist(), _dump(matrix)[2:-2])
 
     def _assemble(self, classes: list[int], probabilities: bytes) -> bytes:
+        """Returns the body of a classifier's answer."""
         labels = self._labels
         assert labels is not None  # noqa: S101 -- a regressor has none
         predictions = b",".join([labels[class_] for class_ in classes])
         return b"".join((self._head, predictions, b'],"probabilities":[[', probabilities, b"]]}"))
 
     def _prepare(self, matrix: NDArray[np.float32]) -> tuple[list[bytes], list[int]]:
-        """Each row's numbers as JSON text, and each row's class."""
+        """Returns the numbers of each row as JSON text, and the class of each row."""
         if self._labels is None:
             return self._values(matrix)[1:-1].split(b","), []
         return _dump(matrix)[2:-2].split(b"],["), matrix.argmax(axis=1).tolist()
 
     def _values(self, matrix: NDArray[np.float32]) -> bytes:
-        """A regression's values as a JSON list.
+        """Returns the values of a regressor as a JSON list.
 
-        A worker's answers are float32 and lack the target's origin. Where there is one, float32 does not hold the
-        values, and they are written as float64.
+        The float32 answers of a worker leave out the origin of the target. If there is an origin, float32 is not exact
+        enough for the values, so they are written as float64.
         """
         values = matrix[:, 0]
         return _dump(values.astype(np.float64) + self._origin if self._origin else values)
 
 
 def _dump(array: NDArray[np.generic]) -> bytes:
+    """Returns an array as JSON text."""
     return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)

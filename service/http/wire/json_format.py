@@ -16,7 +16,7 @@ from service.http.wire.json_answers import JsonWriter
 from service.http.wire.json_request import check_shape, parse_request
 from service.http.wire.json_slices import RequestShape, RowTooWide, SlicedRequest, model_last, names_no_model
 from service.http.wire.model_query import refuse_model_in_query
-from service.http.wire.wire_format import AnswerWriter, Body, Head, Untold, WireFormat, WrittenError
+from service.http.wire.wire_format import AnswerWriter, Body, Head, Undetermined, WireFormat, WrittenError
 
 _PROBLEM = MEDIA_TYPE.encode()
 _LARGE_BODY_BYTES = 8192  # a smaller body is read in a fraction of a millisecond
@@ -42,14 +42,14 @@ class JsonFormat(WireFormat):
         return None
 
     def read(self, body: Body, named: str | None, head: Head) -> tuple[str | None, Rows, bool]:
-        """Reads a small body: orjson parses, and anything unusual goes through the Pydantic model."""
+        """Reads a small body with orjson; an unusual document is validated by the Pydantic model."""
         reference, rows = parse_request(body)
         return reference, rows, b"true" in body or b"false" in body
 
-    def find_model(self, body: Body, named: str | None) -> str | Untold | None:
-        """Returns the reference at the begin or at the end of a body."""
+    def find_model(self, body: Body, named: str | None) -> str | Undetermined | None:
+        """Returns the model reference at the beginning or at the end of a body."""
         reference = model_first(body) or model_last(body)
-        return Untold.UNTOLD if reference is None and not names_no_model(body) else reference
+        return Undetermined.UNDETERMINED if reference is None and not names_no_model(body) else reference
 
     def reader(self, body: Body, reference: str | None, encoder: RowEncoder | None) -> JsonReader:
         """Returns a reader of a large body."""
@@ -69,7 +69,7 @@ class JsonReader:
 
     Args:
         body: JSON text of the request.
-        encoder: encoder of the model's rows; None if the body has to name its model first.
+        encoder: encoder of the model's rows; None if the model is not known before the body was read.
         numbers: reader of plain numbers.
     """
 
@@ -81,7 +81,7 @@ class JsonReader:
 
     @property
     def model(self) -> str | None:
-        """Reference of the model, once it was read."""
+        """Reference of the model; None for the default model, and before the reference was read."""
         return self._request.model
 
     @property
@@ -93,7 +93,7 @@ class JsonReader:
         """Yields rows in their order, and None after a step that read none.
 
         Raises:
-            InvalidRequest: the body is no prediction request.
+            InvalidRequest: the body is not a prediction request.
             RowError: a row has more cells than the model has columns.
         """
         try:
@@ -105,6 +105,7 @@ class JsonReader:
             raise RowError([self._too_wide(wide)]) from None
 
     def _too_wide(self, wide: RowTooWide) -> Fault:
+        """Returns the fault of a row with too many cells."""
         if self._encoder is None:
             return Fault(wide.row, None, f"more than {wide.cells:,} values")
         names = self._encoder.schema.names

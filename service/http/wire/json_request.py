@@ -1,4 +1,4 @@
-"""A prediction request's body: JSON text → the model's id and the rows, or what is wrong with it."""
+"""Parsing and validation of the JSON body of a prediction request."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def parse_request(body: bytes | bytearray) -> tuple[str | None, list[Any]]:
     """Reads a small body.
 
     Returns:
-        The model's id, and the rows, whose cells are not looked at yet.
+        The reference of the model, None for the default model; and the rows, whose cells are not checked yet.
 
     Raises:
-        InvalidRequest: the body is no prediction request.
+        InvalidRequest: the body is not a prediction request.
     """
     try:
         document = orjson.loads(body)
@@ -32,17 +32,17 @@ def parse_request(body: bytes | bytearray) -> tuple[str | None, list[Any]]:
         known = ("instances" in document) + ("model" in document)
         if known == len(document) and type(instances) is list and instances and (model is None or type(model) is str):
             return model, instances
-    # The rows' cells are the encoder's to judge: here they would only be copied.
-    # Nor need all of 100,000 unknown keys be told.
+    # The encoder checks the cells of the rows; Pydantic would only copy them. And of 100,000 unknown keys, not all need
+    # be reported.
     request = check_shape(_shell(document) if type(document) is dict else document)
     return request.model, document["instances"]
 
 
 def check_shape(document: object) -> PredictRequest:
-    """Validates a document, or a small one with the same faults.
+    """Validates a document, or a small document with the same faults.
 
     Raises:
-        InvalidRequest: the document is no prediction request.
+        InvalidRequest: the document is not a prediction request.
     """
     try:
         return PredictRequest.model_validate(document)
@@ -55,11 +55,13 @@ def check_shape(document: object) -> PredictRequest:
 
 
 def _refusal(errors: list[dict[str, str]]) -> InvalidRequest:
+    """Returns the error that lists some faults of the body."""
     first = f"{errors[0]['location']}: {errors[0]['message']}" if errors[0]["location"] else errors[0]["message"]
     return InvalidRequest(f"The body is not a prediction request: {first}.", errors[:_MAX_VALIDATION_ERRORS])
 
 
 def _shell(document: dict[str, Any]) -> dict[str, Any]:
+    """Returns a small document with the same faults: few keys, and one empty row in place of all rows."""
     instances = document.get("instances")
     shell = dict(itertools.islice(document.items(), _MAX_VALIDATION_ERRORS))
     shell["instances"] = [[]] if isinstance(instances, list) and instances else instances

@@ -1,4 +1,4 @@
-"""The query of `/predict`: a CSV body cannot name its model, so the query does."""
+"""The query of `/predict`, which names the model of a CSV body."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def model_in_query(query: bytes) -> str | None:
     """Returns the reference in `model=ID`, the only parameter of a CSV request; None if the query is empty.
 
     Raises:
-        InvalidRequest: there is another parameter, or `model` twice.
+        InvalidRequest: there is another parameter, or `model` occurs twice.
     """
     model: str | None = None
     for name, value in _parameters(query):
@@ -37,4 +37,5 @@ def refuse_model_in_query(query: bytes) -> None:
 
 
 def _parameters(query: bytes) -> list[tuple[str, str]]:
+    """Returns the names and values in a query."""
     return parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace")

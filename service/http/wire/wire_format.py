@@ -1,7 +1,7 @@
-"""A wire format: how a protocol over HTTP writes requests for predictions, answers and errors.
+"""The interface of a wire format, which defines the bytes of requests, answers and errors over HTTP.
 
 A format is a few functions over bytes. Keys, deadlines, limits, loading, counting and logging are the same for all
-formats, and stand in `service.admission`. A new format is one file beside this one and a line in the table of routes.
+formats: see `service.admission`. A new format is one file beside this one and a line in the table of routes.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from service.large_reading import RowReader
 
 Body = bytes | bytearray
 
-STEP_NUMBERS = 16_384  # numbers of an answer that are written in one step, which takes about a millisecond
-_ANSWER_NUMBERS = 256  # numbers that take as long to write as a small answer takes to send
+STEP_NUMBERS = 16_384  # numbers written in one step, which takes about a millisecond
+_ANSWER_NUMBERS = 256  # numbers that take as long to write as a small answer to send
 
 
-class Untold(Enum):
-    """Stands in place of a model's reference that only the whole body tells."""
+class Undetermined(Enum):
+    """A value in place of a model reference that cannot be found without reading the whole body."""
 
-    UNTOLD = auto()
+    UNDETERMINED = auto()
 
 
 class Head(Protocol):
@@ -63,20 +63,20 @@ class Receiver(Protocol):
         """Takes the body of the answer."""
 
     def failed(self, error: Exception, /) -> None:
-        """Takes the error that stands in place of an answer."""
+        """Takes the error that replaces the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenError:
-    """An error in a format.
+    """An error in a wire format.
 
     Attributes:
         status: HTTP status.
-        code: stable code of the error for logs; `internal` if the error was not foreseen.
-        detail: sentence that the client gets.
+        code: stable code of the error for logs; `internal` for an unforeseen error.
+        detail: sentence for the client.
         content_type: media type of the body.
         body: error document.
-        headers: names in lower case, and values.
+        headers: further headers, with names in lower case.
     """
 
     status: int
@@ -102,19 +102,19 @@ class AnswerWriter(ABC):
         """Writes the answer to one request of a batch.
 
         Args:
-            answer: answers to the rows of the batch; `answer.memos` keeps what a writer made of the whole answer.
+            answer: answers to the rows of the batch; `answer.memos` keeps the text of the whole answer by writer.
             start: first row of the request.
             rows: number of rows of the request.
         """
 
     def write_in_steps(self, matrices: Sequence[NDArray[np.float32]]) -> Generator[int, None, Content]:
-        """Writes a large answer; a writer that does not do so in steps takes one.
+        """Writes a large answer in steps; by default in a single one.
 
         Args:
-            matrices: `(rows, width)` answers each, one after the other.
+            matrices: `(rows, width)` float32 answers each, in the order of the rows.
 
         Yields:
-            The number of bytes that a step wrote.
+            The number of bytes written by a step.
 
         Returns:
             The body of the answer, as the generator's value.
@@ -127,14 +127,14 @@ class AnswerWriter(ABC):
     def write_batch_in_steps(
         self, matrix: NDArray[np.float32], requests: Sequence[tuple[Receiver, int]]
     ) -> Iterator[int]:
-        """Writes the answers of a batch, and sends each as soon as it is written.
+        """Writes the answers of a batch, and sends each as soon as possible.
 
         Args:
-            matrix: `(rows, width)` answers of the batch.
-            requests: receivers and their first rows, in ascending order.
+            matrix: `(rows, width)` float32 answers of the batch.
+            requests: receivers with their first rows, in ascending order.
 
         Yields:
-            The number of bytes that a step wrote.
+            The number of bytes written by a step.
         """
         for block in _blocks(requests, matrix.shape[1]):
             first = block[0][1]
@@ -151,11 +151,11 @@ class AnswerWriter(ABC):
 
 
 class WireFormat(ABC):
-    """A wire format. All methods are pure: they look at what they are given and at nothing else.
+    """A wire format. All methods are pure functions of their arguments.
 
     Attributes:
         content_type: media type of answers.
-        in_steps_from: number of bytes from which a body is read in steps by `reader`.
+        in_steps_from: number of bytes from which on a body is read in steps by `reader`.
         names_columns: True if a body cannot be read before its model is known.
     """
 
@@ -164,10 +164,10 @@ class WireFormat(ABC):
     names_columns = False
 
     def model_in_head(self, head: Head) -> str | None:
-        """Returns the reference of the model that the head names, None if the head names none.
+        """Returns the reference of the model in the head, None if there is none.
 
         Raises:
-            InvalidRequest: the path or the query is not what the format takes.
+            InvalidRequest: the path or the query is not valid in this format.
         """
         return None
 
@@ -177,33 +177,33 @@ class WireFormat(ABC):
 
         Args:
             body: body of the request, inflated.
-            named: reference of the model that the head names.
+            named: reference of the model in the head; None if there is none.
             head: head of the request.
 
         Returns:
-            The reference of the model, None for the default model; the rows, of which only the shape has been checked;
-            and False if certainly no cell is a boolean.
+            The reference of the model, None for the default model; the rows, whose cells are not checked yet; and
+            False if no cell is a boolean, True if some may be.
 
         Raises:
-            InvalidRequest: the body is no request of this format.
+            InvalidRequest: the body is not a request of this format.
         """
 
-    def find_model(self, body: Body, named: str | None) -> str | Untold | None:
-        """Returns the reference of the model of a large body, as far as a glance at the body tells.
+    def find_model(self, body: Body, named: str | None) -> str | Undetermined | None:
+        """Returns the model reference of a large body, or `UNDETERMINED` if a quick search does not find one.
 
         Args:
             body: body of the request, inflated.
-            named: reference of the model that the head names.
+            named: reference of the model in the head; None if there is none.
         """
         return named
 
     def reader(self, body: Body, reference: str | None, encoder: RowEncoder | None) -> RowReader:
-        """Returns a reader of a body of `in_steps_from` bytes or more.
+        """Returns a reader of a body with `in_steps_from` bytes or more.
 
         Args:
             body: body of the request, inflated.
-            reference: reference of the model, as far as it is known.
-            encoder: encoder of the model's rows; None if the body has to name its model first.
+            reference: reference of the model, as far as known.
+            encoder: encoder of the model's rows; None if the model is not known before the body was read.
         """
         raise NotImplementedError
 
@@ -216,7 +216,7 @@ class WireFormat(ABC):
         """Writes an error.
 
         Args:
-            error: error that stands in place of an answer.
+            error: error that replaces the answer.
             request_id: identifier of the request.
         """
 
@@ -227,7 +227,7 @@ def _size(payload: Content) -> int:
 
 
 def _blocks(requests: Sequence[tuple[Receiver, int]], width: int) -> Iterator[Sequence[tuple[Receiver, int]]]:
-    """Divides the requests of a batch so that the answers of each part take about a millisecond."""
+    """Divides the requests of a batch into blocks; the answers of a block take about a millisecond to write."""
     begin, first = 0, requests[0][1]
     for at, (receiver, start) in enumerate(requests):
         numbers = (start + receiver.rows - first) * width + (at - begin) * _ANSWER_NUMBERS

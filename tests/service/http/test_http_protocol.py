@@ -165,7 +165,7 @@ def test_a_head_without_an_end_behind_a_request_in_hand_is_431_after_its_answer(
         wait_until(lambda: bool(service.app.echo.held))
         stream.sendall(b"POST /echo HTTP/1.1\r\nX: " + b"x" * 4 * MAX_HEAD_BYTES)
         [connection] = service.app.watch._connections
-        wait_until(lambda: connection._last_words is not None)  # type: ignore[attr-defined]
+        wait_until(lambda: connection._final_problem is not None)  # type: ignore[attr-defined]
         service.release()
         received = read(stream)
     assert received.count(b"HTTP/1.1 ") == 2
