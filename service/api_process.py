@@ -174,11 +174,11 @@ class ApiProcess:
             return "no inference worker is up"
         if next(self.catalog.models(), None) is None:
             return "there is no model to serve in the store"
-        if lacked := self.pool.lacked():
+        if unloadable := self.pool.unloadable_keys():
             ready = {served.key for served in self.catalog.ready_versions()}
-            if lacked := lacked & ready:
+            if unloadable := unloadable & ready:
                 # Without the names of the models: a readiness probe needs no key.
-                return f"no worker can load {len(lacked)} of {len(ready)} model versions; GET /models says which"
+                return f"no worker can load {len(unloadable)} of {len(ready)} model versions; GET /models says which"
         return None
 
     async def _follow_store(self) -> None:
@@ -217,7 +217,7 @@ class ApiProcess:
             keys = {served.key for served in catalog.ready_versions()}
             self.batcher.forget_estimates(keys)
             versions = map("@".join, known)
-            await asyncio.to_thread(self._served_list.write, catalog.keys_ahead(), keys, versions)
+            await asyncio.to_thread(self._served_list.write, catalog.preloaded_keys(), keys, versions)
             self._published_revision = revision
         await asyncio.to_thread(self._remove_copies)
 
@@ -237,7 +237,7 @@ class ApiProcess:
             self._worker_changed.clear()
             try:
                 await self.pool.confirm({served.key for served in self.catalog.ready_versions()})
-                self.catalog.tell_lacking(self.pool.lacking())
+                self.catalog.report_load_failures(self.pool.load_failures())
                 self.batcher.dispatch_all()
             except Exception:
                 log.exception("the workers were not asked")

@@ -183,14 +183,14 @@ class Batcher:
                 # The batch is full and grows no more. Let it wait at the worker, which then need not wait for it.
                 link = self._pool.free_link(key, at_most=1)
             if link is None:
-                if self._pool.is_lacked(key):
+                if self._pool.is_unloadable(key):
                     self._fail_all(key)
                 return
             spans = self._next_spans(key, queue)
             if spans:
                 self._lone = len(spans) == 1 and not queue.spans
-                in_hand = link.in_hand.get(key)
-                link.send(Batch(self, key, spans, behind=cast(Batch, in_hand[-1]) if in_hand else None))
+                in_flight = link.in_flight_by_key.get(key)
+                link.send(Batch(self, key, spans, behind=cast(Batch, in_flight[-1]) if in_flight else None))
         del self._queues[key]
 
     def _fail_all(self, key: str) -> None:

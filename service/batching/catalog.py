@@ -217,7 +217,7 @@ class Catalog:
         """Returns all versions that are ready."""
         return list(self._versions.values())
 
-    def keys_ahead(self) -> list[str]:
+    def preloaded_keys(self) -> list[str]:
         """Returns the keys of the preloaded versions."""
         return list(self._preloaded_keys)
 
@@ -225,7 +225,7 @@ class Catalog:
         """Returns the names and numbers of all versions that the store holds or this process serves."""
         return self._snapshot.found | self._versions.keys()
 
-    def tell_lacking(self, reasons: Mapping[str, str]) -> None:
+    def report_load_failures(self, reasons: Mapping[str, str]) -> None:
         """Reports the versions that some worker cannot load as problems.
 
         Args:

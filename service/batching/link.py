@@ -75,18 +75,18 @@ class Link(asyncio.Protocol):
         index: position of the worker among all workers.
         worker: content of the worker's HELLO; empty while the worker is down.
         in_flight: unanswered batches, by frame id.
-        in_hand: unanswered batches by key, oldest first; no key has an empty list.
+        in_flight_by_key: unanswered batches by key, oldest first; no key has an empty list.
         loaded: keys of versions that the worker reported as loaded.
-        lacking: reasons by key for the versions that the worker cannot load.
+        load_failures: reasons by key for the versions that the worker cannot load.
     """
 
     def __init__(self, index: int, path: Path, on_change: Callable[[], None]) -> None:
         self.index = index
         self.worker: dict[str, Any] = {}
         self.in_flight: dict[int, Delivery] = {}
-        self.in_hand: dict[str, list[Delivery]] = {}
+        self.in_flight_by_key: dict[str, list[Delivery]] = {}
         self.loaded: set[str] = set()
-        self.lacking: dict[str, str] = {}
+        self.load_failures: dict[str, str] = {}
         self._path = path
         self._on_change = on_change
         self._reader = FrameReader()
@@ -122,7 +122,7 @@ class Link(asyncio.Protocol):
         assert self._transport is not None  # noqa: S101 -- the pool hands out links that are up
         self._last_id += 1
         self.in_flight[self._last_id] = delivery
-        self.in_hand.setdefault(delivery.key, []).append(delivery)
+        self.in_flight_by_key.setdefault(delivery.key, []).append(delivery)
         self._transport.write(delivery.encode(self._last_id))
 
     async def load(self, key: str, kind: Kind = Kind.LOAD) -> Loaded:
@@ -150,9 +150,9 @@ class Link(asyncio.Protocol):
             self._loads.pop(id_, None)
         if reply.error is None:
             self.loaded.add(key)
-            self.lacking.pop(key, None)
+            self.load_failures.pop(key, None)
         elif kind is Kind.RESTORE:
-            self.lacking[key] = reply.error
+            self.load_failures[key] = reply.error
         return reply
 
     def probe(self, max_missed: int) -> None:
@@ -192,9 +192,9 @@ class Link(asyncio.Protocol):
             log.warning("worker down", worker=self.index, unanswered=len(self.in_flight))
         self.worker = {}
         lost, self.in_flight = list(self.in_flight.values()), {}
-        self.in_hand.clear()
+        self.in_flight_by_key.clear()
         self.loaded.clear()
-        self.lacking.clear()
+        self.load_failures.clear()
         loads, self._loads = list(self._loads.values()), {}
         for load in loads:
             if not load.done():
@@ -215,7 +215,7 @@ class Link(asyncio.Protocol):
                 reason = json.loads(bytes(frame.payload))["error"]
                 delivery = self._remove(frame.id)
                 self.loaded.discard(delivery.key)
-                self.lacking[delivery.key] = reason
+                self.load_failures[delivery.key] = reason
                 delivery.refused()
             case Kind.STARTED:
                 self.in_flight[frame.id].started()
@@ -237,10 +237,10 @@ class Link(asyncio.Protocol):
     def _remove(self, id_: int) -> Delivery:
         """Removes and returns a batch that the worker has finished."""
         delivery = self.in_flight.pop(id_)
-        in_hand = self.in_hand[delivery.key]
-        in_hand.remove(delivery)
-        if not in_hand:
-            del self.in_hand[delivery.key]
+        in_flight = self.in_flight_by_key[delivery.key]
+        in_flight.remove(delivery)
+        if not in_flight:
+            del self.in_flight_by_key[delivery.key]
         return delivery
 
 
@@ -287,7 +287,7 @@ class WorkerPool:
         """
         best: Link | None = None
         for link in self.links:
-            free = link.worker and key not in link.lacking and len(link.in_hand.get(key, ())) <= at_most
+            free = link.worker and key not in link.load_failures and len(link.in_flight_by_key.get(key, ())) <= at_most
             if free and (best is None or len(link.in_flight) < len(best.in_flight)):
                 best = link
         return best
@@ -328,7 +328,7 @@ class WorkerPool:
         async with asyncio.TaskGroup() as tasks:
             for link in self.links:
                 link.loaded.intersection_update(keys)
-                link.lacking = {key: reason for key, reason in link.lacking.items() if key in keys}
+                link.load_failures = {key: reason for key, reason in link.load_failures.items() if key in keys}
                 if link.up:
                     missing = [key for key in keys if key not in link.loaded]
                     # A few tasks for all versions: starting a thousand tasks would block the event loop for 30 ms.
@@ -336,20 +336,20 @@ class WorkerPool:
                     for _ in range(min(_RESTORED_AT_ONCE, len(missing))):
                         tasks.create_task(_restore(link, rest))
 
-    def is_lacked(self, key: str) -> bool:
+    def is_unloadable(self, key: str) -> bool:
         """Returns True if all workers failed to load a version; a worker that is down may still be able to."""
-        return all(key in link.lacking for link in self.links)
+        return all(key in link.load_failures for link in self.links)
 
-    def lacked(self) -> set[str]:
+    def unloadable_keys(self) -> set[str]:
         """Returns the keys of the versions that no worker can load."""
-        return set.intersection(*(set(link.lacking) for link in self.links)) if self.links else set()
+        return set.intersection(*(set(link.load_failures) for link in self.links)) if self.links else set()
 
-    def lacking(self) -> dict[str, str]:
+    def load_failures(self) -> dict[str, str]:
         """Returns the reasons by key for the versions that some worker cannot load."""
         found: dict[str, str] = {}
         for link in self.links:
-            for key, reason in link.lacking.items():
-                who = "no worker" if self.is_lacked(key) else f"not worker {link.index}, but others,"
+            for key, reason in link.load_failures.items():
+                who = "no worker" if self.is_unloadable(key) else f"not worker {link.index}, but others,"
                 found.setdefault(key, f"{who} can load it: {reason}")
         return found
 

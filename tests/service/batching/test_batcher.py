@@ -82,23 +82,23 @@ class Link:
 
     Attributes:
         batches: batches that the worker has in hand, oldest first.
-        in_hand: the same, by key.
+        in_flight_by_key: the same, by key.
     """
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []
-        self.in_hand: dict[str, list[Batch]] = {}
+        self.in_flight_by_key: dict[str, list[Batch]] = {}
 
     def send(self, batch: Batch) -> None:
         """Takes a batch."""
         batch.encode(len(self.batches))
         self.batches.append(batch)
-        self.in_hand.setdefault(batch.key, []).append(batch)
+        self.in_flight_by_key.setdefault(batch.key, []).append(batch)
 
     def take(self) -> Batch:
         """Returns the oldest batch, which is in hand no longer."""
         batch = self.batches.pop(0)
-        self.in_hand[batch.key].remove(batch)
+        self.in_flight_by_key[batch.key].remove(batch)
         return batch
 
     def answer(self) -> list[int]:
@@ -116,23 +116,23 @@ class Pool:
     Attributes:
         up: number of workers that are up.
         link: link to the worker.
-        lacked: keys of versions that no worker can load.
+        unloadable: keys of versions that no worker can load.
     """
 
     def __init__(self) -> None:
         self.up = 1
         self.link = Link()
-        self.lacked: set[str] = set()
+        self.unloadable: set[str] = set()
 
     def free_link(self, key: str, at_most: int = 0) -> Any:
         """Returns the link if it has at most so many batches of the version in hand."""
-        if not self.up or key in self.lacked:
+        if not self.up or key in self.unloadable:
             return None
-        return self.link if len(self.link.in_hand.get(key, ())) <= at_most else None
+        return self.link if len(self.link.in_flight_by_key.get(key, ())) <= at_most else None
 
-    def is_lacked(self, key: str) -> bool:
+    def is_unloadable(self, key: str) -> bool:
         """Returns True if no worker can load the version."""
-        return key in self.lacked
+        return key in self.unloadable
 
 
 class Watched(Ticket):
@@ -322,7 +322,7 @@ def test_a_batch_that_waited_at_a_dead_worker_is_no_suspect() -> None:
 
 def test_a_version_that_no_worker_can_load_any_more_ends_its_requests() -> None:
     async def scenario(batcher: Batcher, pool: Pool) -> None:
-        pool.lacked.add(KEY)
+        pool.unloadable.add(KEY)
         ticket = ask(batcher, 1)
         await turn()
         assert isinstance(ticket.error, ModelUnavailable)

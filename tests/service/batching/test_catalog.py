@@ -431,7 +431,7 @@ def test_each_key_is_told_before_the_workers_are_asked_to_load_it(store: Store, 
         store.publish("a", checkpoint(seed))
         refresh(catalog)
     assert told == workers.loaded
-    assert catalog.keys_ahead() == told[-1:]
+    assert catalog.preloaded_keys() == told[-1:]
     assert catalog.known_versions() == {("a", 1), ("a", 2), ("a", 3)}
 
 
@@ -440,13 +440,13 @@ def test_what_workers_lack_is_a_problem_of_its_id(store: Store, catalog: Catalog
     refresh(catalog)
     served = catalog.get("a")
     assert served is not None
-    catalog.tell_lacking({served.key: "no worker can load it: lost.", "b@1#sha256:0": "never heard of."})
+    catalog.report_load_failures({served.key: "no worker can load it: lost.", "b@1#sha256:0": "never heard of."})
     assert catalog.problems == {"a@1": "no worker can load it: lost."}
     path.unlink()
     refresh(catalog)
     assert catalog.problems["a@1"].endswith("no worker can load it: lost.")
     assert "cannot be read" in catalog.problems["a@1"]
-    catalog.tell_lacking({})
+    catalog.report_load_failures({})
     assert "lost" not in catalog.problems["a@1"]
 
 

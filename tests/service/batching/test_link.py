@@ -275,11 +275,11 @@ def test_a_batch_that_one_worker_refuses_goes_to_another_and_counts_as_no_loss(t
 
     async def scenario(batcher: Batcher, pool: WorkerPool) -> list[list[float]]:
         answers = [await ask(batcher, [float(i)]) for i in range(5)]
-        assert pool.links[0].lacking == {KEY: "is lost"}
-        assert not pool.is_lacked(KEY)
-        assert pool.lacking() == {KEY: "not worker 0, but others, can load it: is lost"}
+        assert pool.links[0].load_failures == {KEY: "is lost"}
+        assert not pool.is_unloadable(KEY)
+        assert pool.load_failures() == {KEY: "not worker 0, but others, can load it: is lost"}
         await pool.confirm({KEY})
-        assert pool.links[0].lacking == {KEY: "is lost"}, "it was asked again, and still cannot"
+        assert pool.links[0].load_failures == {KEY: "is lost"}, "it was asked again, and still cannot"
         assert pool.links[1].loaded == {KEY}
         return answers
 
@@ -299,13 +299,13 @@ def test_what_every_worker_refuses_is_unavailable_until_one_can_load_it_again(tm
         for values in ([1.0], [1.0] * 20):  # the second in several batches
             with pytest.raises(ModelUnavailable, match="GET /models says why"):
                 await ask(batcher, values)
-        assert pool.is_lacked(KEY)
-        assert pool.lacking() == {KEY: "no worker can load it: is lost"}
+        assert pool.is_unloadable(KEY)
+        assert pool.load_failures() == {KEY: "no worker can load it: is lost"}
         assert batcher.waiting_rows() == batcher.waiting_requests == 0
         workers[1].refuses = None
         lost.clear()
         await pool.confirm({KEY})
-        assert pool.lacking() == {}
+        assert pool.load_failures() == {}
         return await ask(batcher, [21.0])
 
     assert with_workers(workers, scenario)[0] == [42.0]
