@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Protocol
 
 
 class Log(Protocol):
     """A logger that takes an event and named fields."""
 
-    def warning(self, event: str, /, **fields: Any) -> Any:
-        """Writes a warning."""
+    @property
+    def warning(self) -> Callable[..., Any]:
+        """Function that writes a warning: `warning(event, **fields)`."""
 
-    def error(self, event: str, /, **fields: Any) -> Any:
-        """Writes an error."""
+    @property
+    def error(self) -> Callable[..., Any]:
+        """Function that writes an error: `error(event, **fields)`."""
 
 
 class StandardLog:
