@@ -212,7 +212,7 @@ class Store:
         return self._version(name, version)
 
     def try_publishing(self, name: str, *, size: int = 0) -> None:
-        """Tries with a trial write to publish a version of `name`, and leaves the store unchanged.
+        """Writes a trial file to test if a version of `name` can be published, and leaves the store unchanged.
 
         Args:
             name: name of the model.
