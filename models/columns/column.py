@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from models.columns.date_forms import check_form
 from models.columns.dates import FIRST_DAY, LAST_DAY, PARTS, Part
-from models.columns.fields import check_choice, check_name, distinct_strings, finite, shown
+from models.columns.fields import check_choice, check_column_name, distinct_strings, finite, shown
 from models.errors import DataError
 
 # Numbers from this one on round to infinity in float32. The limit is a little above the largest float32, because that
@@ -129,7 +129,7 @@ class CategoricalColumn:
     encoding: Literal["one_hot", "sign", "index"] = "one_hot"
 
     def __post_init__(self) -> None:
-        check_name(self.name)
+        check_column_name(self.name)
         categories = distinct_strings(f"column {self.name!r}: categories", self.categories)
         object.__setattr__(self, "categories", categories)
         if not categories:
@@ -222,7 +222,7 @@ def _checked_form(name: str, form: object) -> str:
 
 def _check_statistics(column: NumericColumn | DateColumn) -> None:
     """Checks the common fields of numbers and dates, and converts the values to floats."""
-    check_name(column.name)
+    check_column_name(column.name)
     for field in ("mean", "std", "minimum", "maximum", "origin", "center", "scale"):
         value = getattr(column, field)
         if value is not None or field not in ("center", "scale"):

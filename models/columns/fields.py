@@ -12,7 +12,7 @@ from models.errors import DataError
 MAX_NAME_LENGTH = 1_000
 
 
-def check_name(name: object) -> None:
+def check_column_name(name: object) -> None:
     """Refuses a value that is not a column's name, a Unicode string of 1 to `MAX_NAME_LENGTH` characters."""
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME_LENGTH:
         raise DataError(f"a column's name must be a string of 1 to {MAX_NAME_LENGTH} characters, got {shown(name)}.")

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns.column import FLOAT32_LIMIT, CategoricalColumn, Column, DateColumn, Feature, NumericColumn
-from models.columns.fields import check_name, distinct_strings, finite, shown
+from models.columns.fields import check_column_name, distinct_strings, finite, shown
 from models.columns.labels import Label, checked_labels
 from models.errors import DataError
 
@@ -50,7 +50,7 @@ class ClassTarget:
     labels: tuple[Label, ...]
 
     def __post_init__(self) -> None:
-        check_name(self.name)
+        check_column_name(self.name)
         object.__setattr__(self, "labels", checked_labels(f"target {self.name!r}: labels", self.labels))
 
 
@@ -76,7 +76,7 @@ class NumericTarget:
     origin: float = 0.0
 
     def __post_init__(self) -> None:
-        check_name(self.name)
+        check_column_name(self.name)
         for field in ("mean", "std", "minimum", "maximum", "origin"):
             object.__setattr__(self, field, finite(f"target {self.name!r}: {field}", getattr(self, field)))
         if self.std <= 0:
