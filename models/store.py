@@ -76,7 +76,7 @@ class Reference:
             InvalidName: The text is not a well-formed reference.
         """
         name, at, tail = text.partition("@")
-        check_name(name)
+        check_model_name(name)
         if not at:
             return cls(name)
         if _VERSION.fullmatch(tail):
@@ -222,7 +222,7 @@ class Store:
             InvalidName: `name` is not a model name.
             StoreError: The disk refuses the write.
         """
-        check_name(name)
+        check_model_name(name)
         with _writing(self.root / name):
             folder = self._folder(name)
             # Under the lock, like publishing: this also detects a lock file that belongs to another user.
@@ -236,7 +236,7 @@ class Store:
             InvalidName: `name` is not a model name, or `alias` cannot be an alias (`latest` is reserved).
             ModelNotFound: There is no such model or version.
         """
-        check_name(name)
+        check_model_name(name)
         if not is_alias(alias) or alias == LATEST:
             raise InvalidName(
                 f"{alias[:80]!r} cannot be an alias: letters, digits, . _ - after a letter, not 'latest'."
@@ -374,14 +374,14 @@ class Store:
 
     def version(self, name: str, version: int) -> ModelVersion:
         """Returns the place of a version in the store, even of one that does not exist."""
-        check_name(name)
+        check_model_name(name)
         return self._version(name, version)
 
     def _version(self, name: str, version: int) -> ModelVersion:
         return ModelVersion(name, version, self.root / name / str(version) / CHECKPOINT_FILE)
 
     def _folder(self, name: str) -> Path:
-        check_name(name)
+        check_model_name(name)
         folder = self.root / name
         if problem := _foreign(folder):
             raise StoreError(problem)
@@ -399,7 +399,7 @@ class Store:
             yield folder, entry, last
 
 
-def check_name(name: str) -> None:
+def check_model_name(name: str) -> None:
     """Refuses a text that is not a model name, and so every path that could leave the store's folder.
 
     Raises:
