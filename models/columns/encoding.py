@@ -149,7 +149,7 @@ class RowEncoder:
         try:
             if len(rows) == 1:
                 row = rows[0] if type(rows[0]) is list else self._ordered(rows[0])
-                # The sum is finite only if all terms are. If a sum of finite terms overflows, the next method takes over.
+                # The sum is finite only if all terms are; if it overflows all the same, the next method is tried.
                 return self._row.pack(*row) if math.isfinite(sum(row)) else None
             lists = [row if type(row) is list else self._ordered(row) for row in rows]
             if set(map(len, lists)) != {self.width}:
