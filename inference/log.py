@@ -1,4 +1,4 @@
-"""The log of an engine: where it tells its operator what a caller does not see."""
+"""The log of an engine, for events that an operator should see and a caller does not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Log(Protocol):
 
 
 class StandardLog:
-    """A log that writes to Python's own `logging`, for programs that bring none.
+    """A log that writes to Python's `logging`, for programs without a log of their own.
 
     Args:
         name: name of the logger.
