@@ -70,7 +70,7 @@ def _unknown(environment: Mapping[str, str]) -> list[str]:
     known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
     sentences = []
     for name, value in sorted(environment.items()):
-        wanted = name.upper()  # as Settings reads them
+        wanted = name.upper()  # Settings ignores the case of names
         if not wanted.startswith(_PREFIX) or wanted in known or _NO_SETTINGS.fullmatch(wanted):
             continue
         if _is_service_link(name, value):

@@ -69,7 +69,7 @@ class Server(litserve.LitServer):
             accelerator=device,
             devices="auto" if device == "cuda" else 1,
             workers_per_device=settings.workers,
-            timeout=False,  # deadlines are the batcher's
+            timeout=False,  # the batcher watches the deadlines
             restart_workers=True,
             disable_openapi_url=True,
         )

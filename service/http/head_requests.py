@@ -12,5 +12,5 @@ class WithHead:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Handles one request."""
         await self._app({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope, receive, send)

@@ -39,7 +39,8 @@ class PredictResponse(BaseModel):
         examples=[["setosa"]],
     )
     probabilities: list[list[float]] | None = Field(
-        None, description="Classifiers: the probabilities of each row's classes, in the order of the model's `classes`."
+        None,
+        description="Classifiers: for each row, the probability of each class, in the order of the model's `classes`.",
     )
 
 
@@ -108,8 +109,8 @@ class ModelDetail(BaseModel):
     metrics: dict[str, Any]
     data: dict[str, Any]
     batch_invariant: bool = Field(
-        description="True if a test found, when the version was loaded, that a row's answer does not depend on the "
-        "other rows of its batch, by a single bit."
+        description="True if a test at loading found that a row's answer is the same to the last bit, whatever other "
+        "rows are in its batch."
     )
     digest: str = Field(description="SHA-256 of header and tensors.")
     example: PredictRequest = Field(description="A request that this model answers.")

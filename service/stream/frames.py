@@ -37,7 +37,7 @@ Buffer = bytes | bytearray | memoryview
 _HEAD = struct.Struct("<IB3xQ")
 _PREDICT = struct.Struct("<IH2xd")
 _ANSWER = struct.Struct("<III4xd")
-_FAULT = struct.Struct("<IH")  # heads are padded so that an answer's floats are aligned where they arrive
+_FAULT = struct.Struct("<IH")  # heads are padded so that an answer's floats are aligned in the received bytes
 MAX_PAYLOAD = 1 << 31  # far above any batch; a larger length means that the stream is out of step
 _MAX_FAULT_TEXT = 2_000
 
