@@ -23,15 +23,15 @@ _LONG_SECONDS = 0.003  # longest time that a step should take
 
 
 class RowReader(Protocol):
-    """A reader of the body of a request, slice by slice.
+    """A reader of the body of a request, slice by slice."""
 
-    Attributes:
-        model: reference of the model, once all rows were read; None for the default model.
-        at: number of bytes read so far.
-    """
+    @property
+    def model(self) -> str | None:
+        """Reference of the model, once all rows were read; None for the default model."""
 
-    model: str | None
-    at: int
+    @property
+    def at(self) -> int:
+        """Number of bytes read so far."""
 
     def slices(self) -> Iterator[Rows | None]:
         """Yields rows in their order, and None after a step that read none.

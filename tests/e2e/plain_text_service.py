@@ -30,7 +30,7 @@ class PlainTextWriter(AnswerWriter):
         labels = self._served.labels
         assert labels is not None
         some = answer.matrix[start : start + rows]
-        lines = [f"{labels[row.argmax()]} {' '.join(f'{value:.6f}' for value in row)}\n" for row in some]
+        lines = [f"{labels[row.argmax()]} {' '.join(map(str, row))}\n" for row in some]
         return "".join(lines).encode()
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
+import numpy as np
 import pytest
 
 from models.columns.schema import ClassTarget, Schema
@@ -52,7 +53,7 @@ def lines_of_json(server: Server, model: str, rows: list[list[float]]) -> list[s
         f"{server.url}/predict", json={"model": model, "instances": rows}, headers={"X-API-Key": SECRET}, timeout=30
     ).json()
     pairs = zip(answer["predictions"], answer["probabilities"], strict=True)
-    return [f"{label} {' '.join(f'{value:.6f}' for value in values)}" for label, values in pairs]
+    return [f"{label} {' '.join(str(np.float32(value)) for value in values)}" for label, values in pairs]
 
 
 @pytest.mark.parametrize("model", ["pair", "pair@1"])

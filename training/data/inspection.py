@@ -132,14 +132,15 @@ def inspect_table(
         notes += filter(None, [equal_rows_note(equal, choices)])
     if target is not None and values is not None and not any(column.role == "feature" for column in facts.values()):
         notes.append(f"There is no column to learn from beside the target {target!r}.")
-    task_found, classes = None if values is None else "regression", ()
+    found: Task | None = None if values is None else "regression"
+    classes: tuple[tuple[str, int], ...] = ()
     if isinstance(values, DictionaryColumn):
-        task_found, classes = "classification", tuple(zip(values.names, values.counts().tolist(), strict=True))
+        found, classes = "classification", tuple(zip(values.names, values.counts().tolist(), strict=True))
     inspection = Inspection(
         source=table.source,
         rows=table.rows,
         target=target,
-        task=task_found,
+        task=found,
         classes=classes,
         columns=tuple(facts[name] for name in table.columns),
         notes=tuple(notes),

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from service.errors import InvalidRequest
-from service.http import json_slices
+from service.http.wire import json_slices
 from service.http.wire.bulk_json import NumberReader
 from service.http.wire.json_slices import RequestShape, RowTooWide, SlicedRequest, model_last
 

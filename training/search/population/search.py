@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.columns.schema import NumericTarget
 from models.errors import ConfigError
 from models.network.config import MLPConfig
-from models.store import check_name
+from models.store import check_model_name
 from training.config import TrainConfig
 from training.data.training_table import TrainingTable
 from training.engines.device import choose_device
@@ -70,7 +70,7 @@ def search_population(
         TrainingError: every member diverged before there was a network to keep.
     """
     begin = clock()
-    check_name(table.name)
+    check_model_name(table.name)
     config = (config or TrainConfig()).for_table(table)
     every = max(config.epochs // _SELECTIONS, 1) if every is None else every
     _check(config, every=every, timeout=timeout)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from models.checkpoint import Checkpoint
 from models.errors import ConfigError
 from models.network.config import Task
-from models.store import check_name
+from models.store import check_model_name
 from training.config import TrainConfig
 from training.data.training_table import TrainingTable
 from training.engines.engine import ShouldStop
@@ -145,7 +145,7 @@ def search_table(
             raise ConfigError(f"{what} must be a whole number of at least 1, got {count!r}.")
     if timeout is not None and not timeout > 0:
         raise ConfigError(f"timeout must be more than 0 seconds, got {timeout!r}.")
-    check_name(table.name)
+    check_model_name(table.name)
     config = (config or TrainConfig()).for_table(table)
     space = space or default_space(config, task=table.task, fixed=fixed)
     chosen = choose_metric(table, config, metric)
