@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator, Sequence
 
-from axon.cli import PROGRAM, installed_commands, top_parser
+from axon.command_table import PROGRAM, installed_commands, top_parser
 
 _EPILOG = """\
 examples:
@@ -37,7 +37,7 @@ def print_script(given: Sequence[str]) -> int:
     shell = parser.parse_args(given).shell
     import shtab
 
-    print(shtab.complete(whole_parser(), shell=shell))
+    print(shtab.complete(whole_parser(), shell=shell), flush=True)
     return 0
 
 

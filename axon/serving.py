@@ -7,11 +7,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from axon.command_table import PROGRAM
 from service.__main__ import add_commands, main, settings_text
 from service.command_table import COMMANDS, EXIT_CODES, SERVE
 from service.stop_signals import exit_at_once
-
-PROGRAM = "axon"
 
 
 def run_service(given: Sequence[str]) -> int:

@@ -22,7 +22,8 @@ import service.command_table
 import service.start_checks
 import training.cli
 import training.command_table
-from axon.cli import main, top_parser
+from axon.cli import main
+from axon.command_table import top_parser
 from models.installation import missing_part
 from service.__main__ import main as serve
 from training.commands import publishing, study

@@ -69,6 +69,12 @@ def test_zsh_finds_the_script(folder):
     assert shell("zsh", "-n", "_axon", cwd=folder) == ""
 
 
+def test_a_reader_that_has_enough_ends_it():
+    code = f"{sys.executable} -m axon completion fish | head -1; exit ${{PIPESTATUS[0]}}"
+    ran = subprocess.run(["bash", "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (141, "")
+
+
 def test_every_command_is_in_it():
     (commands,) = [action for action in whole_parser()._actions if action.dest == "command"]
     assert set(commands.choices) == ALL
