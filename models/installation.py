@@ -20,7 +20,8 @@ class ShowVersion(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *given: object) -> None:
         """Prints `axon VERSION`."""
-        parser.exit(message=f"{_DISTRIBUTION} {version()}\n")
+        sys.stdout.write(f"{_DISTRIBUTION} {version()}\n")
+        parser.exit()
 
 
 def version() -> str:

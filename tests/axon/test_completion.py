@@ -64,7 +64,7 @@ def test_fish(folder, typed, offered):
 
 @pytest.mark.skipif(shutil.which("zsh") is None, reason="zsh is not installed")
 def test_zsh_finds_the_script(folder):
-    code = "fpath=(. $fpath); autoload -Uz compinit; compinit -u -D; print $_comps[axon]; autoload +X _axon"
+    code = "fpath=($PWD $fpath); autoload -Uz compinit; compinit -u -D; print $_comps[axon]; autoload +X _axon"
     assert shell("zsh", "-f", "-c", code, cwd=folder) == "_axon\n"
     assert shell("zsh", "-n", "_axon", cwd=folder) == ""
 

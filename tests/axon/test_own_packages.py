@@ -58,7 +58,7 @@ from importlib.machinery import PathFinder
 class Editable:
     def find_spec(name, path=None, target=None):  # after the path, as setuptools' finder for editable installs
         return PathFinder.find_spec(name, [{str(ROOT)!r}])
-sys.meta_path.append(Editable)
+sys.meta_path.insert(sys.meta_path.index(PathFinder) + 1, Editable)
 import axon
 axon.load
 """

@@ -115,8 +115,8 @@ def test_axon_comes_from_the_wheel_and_the_remedy_for_a_missing_part_takes_no_ot
 
 
 def test_a_table_becomes_an_answer_and_no_file_of_the_user_runs(installed, project):
-    small = ("--epochs", "2", "--hidden", "4", "--no-report", "--quiet")
-    ran = run(installed / "axon", "fit", "flowers.csv", "--target", "species", *small, cwd=project)
+    small = ("--epochs", "2", "--hidden", "4", "--quiet")
+    ran = run(installed / "axon", "fit", "flowers.csv", "--target", "species", *small, "--no-report", cwd=project)
     assert (ran.returncode, ran.stdout) == (0, "published flowers@1\n"), ran.stderr
     search = (
         "search",
