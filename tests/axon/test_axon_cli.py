@@ -211,7 +211,7 @@ COLOUR = re.compile(r"\x1b\[(?:[0-9;]*;)?(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;[0-
 
 
 def test_no_color_is_honoured(tmp_path):
-    fit = ("fit", "xor", "--epochs", "2", "--no-report", "--store", str(tmp_path / "store"))
+    fit = ("fit", "xor", "--engine", "numpy", "--epochs", "2", "--no-report", "--store", str(tmp_path / "store"))
     assert COLOUR.search(on_terminal(*fit, cwd=tmp_path))
     shown = on_terminal(*fit, cwd=tmp_path, NO_COLOR="1")
     assert "epoch 2 of 2" in shown
