@@ -1,4 +1,4 @@
-"""Axon in a program or a notebook: train on a table, ask the model, publish it, and load it again.
+"""Axon in a program or a notebook: train on a table, ask the model, publish the model, and load a published one.
 
     import axon
 
@@ -7,7 +7,7 @@
     model.publish()                                 # flowers@1, with its report, in the folder checkpoints
     axon.load("flowers@1").predict_proba(frame)
 
-What a name stands for is imported when it is first used: `import axon` alone costs nothing.
+The first use of a name imports its module: `import axon` alone costs nothing.
 """
 
 from __future__ import annotations
@@ -24,15 +24,32 @@ if TYPE_CHECKING:
 __all__ = ["Model", "TrainedModel", "fit", "load"]
 
 _MODULES = {"fit": "axon.training_run", "load": "axon.loading", "Model": "axon.model", "TrainedModel": "axon.trained"}
+_TRAINING = ("fit", "TrainedModel")
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a public name when it is first used."""
+    """Imports the module of a public name, at the name's first use.
+
+    Raises:
+        AttributeError: no such name.
+        HiddenPackage: a user's file or folder has the name of a package of Axon, and Python finds it first.
+        ModuleNotFoundError: a part of Axon is not installed.
+    """
     if name not in _MODULES:
         raise AttributeError(f"module 'axon' has no attribute {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(_MODULES[name]), name)
+    from axon.own_packages import check_own_packages
+
+    check_own_packages("models", *(["training"] if name in _TRAINING else []))
+    try:
+        return getattr(import_module(_MODULES[name]), name)
+    except ModuleNotFoundError as missing:
+        from models.installation import missing_part
+
+        if (sentence := missing_part("training", missing)) is None:
+            raise
+        raise ModuleNotFoundError(f"axon.{name}: {sentence}", name=missing.name) from missing
 
 
 def __dir__() -> list[str]:
-    """The public names, for completion."""
+    """Returns the public names, for completion."""
     return [*globals(), *__all__]

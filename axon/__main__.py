@@ -1,8 +1,11 @@
-"""`python -m axon`."""
+"""The command `python -m axon`."""
 
 import sys
 
-from axon.cli import main
+from axon.own_packages import drop_working_folder
 
 if __name__ == "__main__":
-    sys.exit(main())
+    drop_working_folder()
+    from axon.cli import run
+
+    sys.exit(run())

@@ -1,4 +1,4 @@
-"""What a notebook shows of a model: a card with its figures, how it learned, and what to do next; and its report."""
+"""Pages about a model in a notebook: a card with figures, learning curve and next steps, and the training report."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from axon.own_packages import check_own_packages
 from models.checkpoint import Checkpoint
 from models.columns.schema import ClassTarget
 from models.errors import DataError
@@ -18,11 +19,11 @@ _REPORT_HEIGHT = 640  # pixels of a report in a cell, which scrolls
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report as one HTML document that needs nothing beside it.
+    """A training report as one self-contained HTML document.
 
     Attributes:
-        reference: model that the report is about.
-        html: the document.
+        reference: name of the model, `NAME@VERSION`.
+        html: text of the document.
     """
 
     reference: str
@@ -33,8 +34,8 @@ class Report:
         """Reads the report that lies beside a checkpoint.
 
         Args:
-            reference: model that the report is about.
-            path: the report's file; None where the model has no file.
+            reference: name of the model, `NAME@VERSION`.
+            path: file of the report; None for a model without a file.
 
         Raises:
             DataError: there is no such file, or it cannot be read.
@@ -51,13 +52,13 @@ class Report:
             raise DataError(f"the report of {reference} cannot be read: {error}.") from error
 
     def save(self, path: Path | str) -> Path:
-        """Writes the document to a file, to be opened in a browser.
+        """Writes the document to a file, for a browser, and returns the path.
 
         Args:
             path: file to write.
 
         Raises:
-            DataError: the disk refuses.
+            DataError: the file cannot be written.
         """
         try:
             Path(path).write_text(self.html, encoding="utf-8", errors="backslashreplace")
@@ -66,11 +67,11 @@ class Report:
         return Path(path)
 
     def __repr__(self) -> str:
-        """One line: a document is not for reading as text."""
+        """Returns one line, since HTML is not readable as text."""
         return f"<Report of {self.reference}: {len(self.html):,} characters of HTML; save(path) writes it>"
 
     def _repr_html_(self) -> str:
-        """The report in a frame of its own, so that its styles and the notebook's do not meet."""
+        """Returns the report in an `iframe`, which keeps the styles of report and notebook apart."""
         return (
             f'<iframe srcdoc="{escape(self.html, quote=True)}" sandbox="" title="report of {escape(self.reference)}" '
             f'style="width: 100%; height: {_REPORT_HEIGHT}px; border: 1px solid #8884"></iframe>'
@@ -78,22 +79,27 @@ class Report:
 
 
 def headline(task: str, metrics: Mapping[str, Mapping[str, Any]]) -> str:
-    """Returns the test part's main figure in words, `test accuracy 0.9565`; empty where there is none."""
+    """Returns the main metric of the test part, such as `test accuracy 0.9565`; empty without a test part."""
     name = _HEADLINES[task]
     value = metrics.get("test", {}).get(name)
     return f"test {name} {value:.4f}" if isinstance(value, int | float) else ""
 
 
 def model_card(checkpoint: Checkpoint, reference: str, next_lines: Sequence[str], *, notes: Sequence[str] = ()) -> str:
-    """Returns a card as HTML: figures of the test part, the learning curve, and lines of code to go on with.
+    """Returns a card as HTML: metrics of the test part, the learning curve, and lines of code for next steps.
 
     Args:
-        checkpoint: the model.
-        reference: what the model is called.
+        checkpoint: tensors, columns and metrics of the model.
+        reference: name of the model, with the version of a published one.
         next_lines: lines of code.
         notes: sentences that the user should read.
+
+    Raises:
+        ModuleNotFoundError: the part `training` is not installed.
+        HiddenPackage: a user's file is called `training`, and Python finds it first.
     """
-    # Imported here: charts come with training, which a machine that only serves does not have.
+    check_own_packages("training")
+    # Imported here: the charts belong to training, and a machine that only serves has no training code.
     from training.reporting import page
     from training.reporting.figures import figure, metric_name
     from training.reporting.report_charts import history_charts

@@ -1,63 +1,87 @@
-"""The command `axon`: training's commands, and `serve`."""
+"""The command `axon`: lists the commands of every part that is installed, and hands each to its part."""
 
 from __future__ import annotations
 
-import argparse
+import difflib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from axon.command_table import PROGRAM, installed_commands, top_parser
+from axon.own_packages import HiddenPackage, check_own_packages
 
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
-_SERVE = "serve the models of the store over HTTP"  # its line in the list of commands
+EXIT_BROKEN_PIPE = 141
+
+
+def run() -> int:
+    """Runs the command of this process, and returns its exit code.
+
+    `multiprocessing` starts processes by `python -c`, which looks for modules in the working folder first: a user's
+    `random.py` would run there. This variable keeps the working folder off their path.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+    return main()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code.
 
     Args:
-        arguments: without the program's name; those of the process if None.
+        arguments: command and options, without the program's name; those of the process if None.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    part = PROGRAM
     try:
-        if given[:1] == ["serve"]:
-            return _serve(given[1:])
-        from training.cli import main as train
-    except KeyboardInterrupt:  # while the modules are imported
+        check_own_packages()
+        commands = installed_commands()
+        part = next((part for part, abouts in commands.items() if given and given[0] in abouts), "")
+        if part == "training":
+            from training.cli import main as run_training
+
+            return run_training(given, prog=PROGRAM)
+        if part == "service":
+            from axon.serving import run_service
+
+            return run_service(given)
+        if part == "axon":
+            from axon.completion import print_script
+
+            return print_script(given[1:])
+        return _explain(given, commands)
+    except KeyboardInterrupt:  # while modules are imported
         print("interrupted: nothing was done.", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has read enough, as `head` does; Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except HiddenPackage as hidden:
+        print(f"error: {hidden}", file=sys.stderr)
+        return EXIT_REFUSED
     except ModuleNotFoundError as missing:
-        # An image that only serves has no training code, and one that only trains no service.
-        return _lacks("service" if given[:1] == ["serve"] else "training", missing)
-    return train(given, prog="axon", others={"serve": _SERVE})
+        from models.installation import missing_part
+
+        sentence = missing_part(part, missing) if part in ("training", "service") else None
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
+        return EXIT_REFUSED
 
 
-def _serve(given: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="axon serve",
-        description=f"{_SERVE[0].upper()}{_SERVE[1:]}. Other settings are environment variables: `axon-serve --help` "
-        "lists them.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--store", metavar="FOLDER", help="the folder of models (default: AXON_STORE, else checkpoints)"
-    )
-    parser.add_argument("--host", help="address to listen on (default: AXON_HOST, else 0.0.0.0)")
-    parser.add_argument("--port", type=int, help="port to listen on (default: AXON_PORT, else 8000)")
-    for name, value in vars(parser.parse_args(given)).items():
-        if value is not None:
-            os.environ[f"AXON_{name.upper()}"] = str(value)
-    from service.__main__ import main as serve
-    from service.stop_signals import exit_at_once
-
-    exit_at_once()
-    return serve([])
-
-
-def _lacks(part: str, missing: ModuleNotFoundError) -> int:
-    print(
-        f"error: this needs the part {part!r} of Axon, and {missing.name!r} is not installed: "
-        f"pip install '.[{part}]' in Axon's folder.",
-        file=sys.stderr,
-    )
-    return EXIT_REFUSED
+def _explain(given: Sequence[str], commands: Mapping[str, Mapping[str, str]]) -> int:
+    """Shows the help or the version, or refuses a command that there is not."""
+    parser = top_parser()
+    collection = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    abouts = {name: about for part in commands.values() for name, about in part.items()}
+    for name, about in abouts.items():
+        collection.add_parser(name, help=about, add_help=False)
+    if given and not given[0].startswith("-"):
+        near = difflib.get_close_matches(given[0], abouts, n=1)
+        absent = [part for part in ("training", "service") if part not in commands]
+        hint = f"; did you mean {near[0]}?" if near else ""
+        hint += "".join(f"; the part {part!r} of Axon is not installed here" for part in absent)
+        parser.error(f"there is no command {given[0]!r}{hint or ': axon --help lists them'}")
+    parser.parse_args(given)
+    return 0

@@ -1,4 +1,4 @@
-"""Loading: a published model out of a store, to ask it in this process."""
+"""Loading a published model from a store, for predictions in this process."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from models.store import Store
 
 
 def load(reference: str, store: Store | Path | str | None = None) -> Model:
-    """Loads a model that was published.
+    """Loads a published model.
 
     Args:
         reference: `name`, `name@version` or `name@alias`.
-        store: the store or its folder; AXON_STORE, else `checkpoints`, if None.
+        store: store or path of its folder; AXON_STORE, else `checkpoints`, if None.
 
     Raises:
-        InvalidName, ModelNotFound, StoreError, CheckpointError: no such model, or it cannot be read.
+        InvalidName: the reference is not well formed.
+        ModelNotFound: the store has no such model.
+        StoreError, CheckpointError: the model cannot be read.
     """
     opened = store_of(store)
     version = opened.resolve(reference)
@@ -24,10 +26,10 @@ def load(reference: str, store: Store | Path | str | None = None) -> Model:
 
 
 def store_of(store: Store | Path | str | None) -> Store:
-    """Returns the store that is meant.
+    """Returns the store of a folder.
 
     Args:
-        store: the store or its folder; AXON_STORE, else `checkpoints`, if None.
+        store: store or path of its folder; AXON_STORE, else `checkpoints`, if None.
     """
     if isinstance(store, Store):
         return store

@@ -1,4 +1,4 @@
-"""A model in a program or a notebook: what it answers, how good it is, and what it looks like in a cell."""
+"""A model in a program or a notebook: predictions, metrics, and a card for a notebook's cell."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import shlex
 import warnings
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from axon.card import Report, headline, model_card
+from axon.own_packages import HiddenPackage
 from models.answering import Answerer
 from models.checkpoint import Checkpoint
 from models.columns.labels import Label
@@ -23,27 +25,27 @@ REPORT_FILE = "report.html"
 
 
 def default_store() -> Path:
-    """Returns the folder of the store where nobody names one: AXON_STORE, else `checkpoints`."""
+    """Returns the folder of the default store: AXON_STORE, else `checkpoints`."""
     return Path(os.environ.get("AXON_STORE") or DEFAULT_STORE)
 
 
 class Model:
-    """A model that answers rows.
+    """A model that predicts rows.
 
     Attributes:
-        checkpoint: tensors, columns and figures of the model.
-        notes: sentences that the user should read; a checkpoint does not keep them.
+        checkpoint: tensors, columns and metrics of the model.
+        notes: sentences that the user should read; not part of the checkpoint.
         reference: `NAME@VERSION`; the name alone before the model is published.
-        path: the published checkpoint's file; None before the model is published.
+        path: file of the published checkpoint; None before the model is published.
     """
 
     def __init__(self, checkpoint: Checkpoint, *, reference: str, path: Path | None = None) -> None:
-        """Prepares the model for rows.
+        """Prepares the model for predictions.
 
         Args:
-            checkpoint: tensors, columns and figures of the model.
-            reference: what the model is called.
-            path: the checkpoint's file, where there is one.
+            checkpoint: tensors, columns and metrics of the model.
+            reference: name of the model, with the version of a published one.
+            path: file of the checkpoint; None for a model that is not published.
         """
         self.checkpoint = checkpoint
         self.reference = reference
@@ -58,34 +60,34 @@ class Model:
 
     @property
     def target(self) -> str:
-        """The column that is predicted."""
+        """The name of the predicted column."""
         return self.checkpoint.schema.target.name
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The columns that a row has, in order."""
+        """The names of a row's columns, in order."""
         return tuple(self.checkpoint.schema.names)
 
     @property
     def classes(self) -> tuple[Label, ...]:
-        """The labels in the order of `predict_proba`'s columns; empty for a regression."""
+        """The class labels, in the order of the columns of `predict_proba`; empty for a regression."""
         return self._answerer.classes
 
     @property
     def metrics(self) -> dict[str, Mapping[str, Any]]:
-        """Figures by part: `train`, `validation`, `test`."""
+        """The metrics of each part: `train`, `validation`, `test`."""
         return dict(self.checkpoint.metrics)
 
     def predict(self, rows: Any) -> list[Label]:
-        """Returns a label, or a value, for each row.
+        """Returns the predicted label, or number, of each row.
 
         Args:
             rows: data frame, Arrow table, two-dimensional array, or list of rows: lists in column order, or mappings
-                by column name. Columns of a frame that the model does not know are passed over.
+                by column name. Columns of a frame that the model does not know are ignored.
 
         Raises:
-            RowError: cells that the model does not take, by row and column.
-            DataError: no table, or a frame without one of the columns.
+            RowError: the model does not take some cells; the error names their rows and columns.
+            DataError: `rows` is no table, or a frame lacks a column.
         """
         answers = self._answerer.predict(rows)
         self._warn_of_unknown()
@@ -95,21 +97,21 @@ class Model:
         """Returns the probability of each class, `(rows, classes)` float32, in the order of `classes`.
 
         Args:
-            rows: as `predict` takes them.
+            rows: table of any type that `predict` takes.
 
         Raises:
-            ConfigError: a regression or a perceptron, which have no probabilities.
-            DataError: as `predict` does.
+            ConfigError: the model is a regression or a perceptron, which have no probabilities.
+            DataError: `predict` would refuse the rows, too.
         """
         answers = self._answerer.predict_proba(rows)
         self._warn_of_unknown()
         return answers
 
     def report(self) -> Report:
-        """Returns the report that was written when the model was published.
+        """Returns the report that publishing wrote.
 
         Raises:
-            DataError: there is none beside the checkpoint.
+            DataError: there is no report beside the checkpoint.
         """
         return Report.read(self.reference, None if self.path is None else self.path.with_name(REPORT_FILE))
 
@@ -118,7 +120,7 @@ class Model:
             warnings.warn(unknown_in_words(column, cells), stacklevel=3)
 
     def _next(self) -> list[str]:
-        """What to do with the model next: lines of code."""
+        """Returns lines of code for next steps."""
         load, serve = f'"{self.reference}"', "axon serve"
         if self.path is not None and (root := self.path.parents[2]).resolve() != default_store().resolve():
             load, serve = f"{load}, store={str(root)!r}", f"{serve} --store {shlex.quote(str(root))}"
@@ -129,10 +131,13 @@ class Model:
         ]
 
     def __repr__(self) -> str:
-        """One line."""
+        """Returns one line: name, task, and the main metric."""
         shown = ", ".join(part for part in (f"{self.task} of {self.target}", headline(self.task, self.metrics)) if part)
         return f"<{type(self).__name__} {self.reference}: {shown}>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows of the model: its figures, how it learned, and what to do next."""
-        return model_card(self.checkpoint, self.reference, self._next(), notes=self.notes)
+        """Returns the card for a notebook: metrics, learning curve, and next steps."""
+        try:
+            return model_card(self.checkpoint, self.reference, self._next(), notes=self.notes)
+        except (ModuleNotFoundError, HiddenPackage):  # the part `training`, which draws the card, is not there
+            return f"<pre>{escape(repr(self))}</pre>"

@@ -1,4 +1,4 @@
-"""Progress in a notebook: a bar in the cell's output, which the browser draws without a widget or a script."""
+"""Progress in a notebook: a bar in a cell's output, in plain HTML, without a widget or a script."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from training.engines.engine import Epoch, OnEpoch
 from training.live import TimeLeft, duration
 from training.progress import shown_measures
 
-_SECONDS = 0.2  # from one picture to the next: each is a message to the browser
+_SECONDS = 0.2  # between two updates: each is a message to the browser
 
 
 def in_notebook() -> bool:
-    """Returns whether this process is a notebook's kernel."""
+    """Returns True if this process is a notebook's kernel."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return shell is not None and hasattr(shell, "kernel")
@@ -26,12 +26,12 @@ def in_notebook() -> bool:
 def notebook_progress(
     title: str, show: Callable[[str], None] | None = None, *, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[OnEpoch]:
-    """Gives a function that takes each epoch and shows it in the cell's output.
+    """Yields a function that takes each epoch and shows the progress in the cell's output.
 
     Args:
-        title: name of what is trained.
-        show: takes HTML that replaces what it took before; the notebook's display if None.
-        clock: seconds.
+        title: name of the model.
+        show: function that replaces the shown HTML by another; the notebook's display if None.
+        clock: function that returns the time, in seconds.
     """
     show = show or _display()
     left, begin, due = TimeLeft(clock), clock(), clock()
@@ -53,12 +53,12 @@ def notebook_progress(
 
 
 def bar_html(title: str, epoch: Epoch, time_text: str) -> str:
-    """Returns a bar with its epoch, its measures and a time as HTML.
+    """Returns a progress bar with epoch, measures and a time, as HTML.
 
     Args:
-        title: name of what is trained.
-        epoch: last epoch that is over.
-        time_text: time that is left, or that it took.
+        title: name of the model.
+        epoch: last completed epoch.
+        time_text: time that is left, or duration of the run.
     """
     words = ", ".join(
         filter(None, (f"epoch {epoch.number:,} of {epoch.of:,}", shown_measures(epoch.measures), time_text))

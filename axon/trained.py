@@ -1,4 +1,4 @@
-"""A model that was trained here: published with its report and card, or looked at first."""
+"""A model that this process trained: predictions, the report, and publishing."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from training.threads import limited_threads
 
 
 class TrainedModel(Model):
-    """A model as `fit` returns it.
+    """The model that `fit` returns.
 
     Attributes:
-        fitted: the run: its table, its split, its history.
+        fitted: training run, with table, split and history.
     """
 
     def __init__(self, fitted: FittedModel) -> None:
-        """Takes what a run came to.
+        """Takes the result of a training run.
 
         Args:
-            fitted: the run.
+            fitted: training run.
         """
         super().__init__(fitted.checkpoint, reference=fitted.name)
         self.fitted = fitted
         self.notes = fitted.notes
 
     def report(self) -> Report:
-        """Returns the report: learning curves, errors, calibration, which columns matter. It is made anew each time."""
-        # Imported here: a report takes more to make than a model that nobody looks at needs.
+        """Makes a report: learning curves, errors, calibration, and the importance of columns."""
+        # Imported here: only a report needs these modules.
         from training.reporting.evaluation import evaluation_of
         from training.reporting.html import html_report
 
@@ -41,15 +41,15 @@ class TrainedModel(Model):
     def publish(
         self, store: Store | Path | str | None = None, name: str | None = None, *, report: bool = True
     ) -> ModelVersion:
-        """Publishes the model as the next version of its name, its report and card beside the checkpoint.
+        """Publishes the model as the next version of its name, with report and card beside the checkpoint.
 
         Args:
-            store: the store or its folder; AXON_STORE, else `checkpoints`, if None.
+            store: store or path of its folder; AXON_STORE, else `checkpoints`, if None.
             name: name to publish under; the model's own if None.
-            report: whether to write the report and the card.
+            report: True to write the report and the card.
 
         Raises:
-            StoreError: the name is not valid, or the disk refuses.
+            StoreError: the name is not valid, or the store cannot be written.
         """
         from axon.loading import store_of
 
@@ -66,7 +66,7 @@ class TrainedModel(Model):
             with limited_threads(self._threads()):
                 write_report(self.fitted, published)
         except Exception as error:
-            # Whatever it is: the model is published, and a page about it is not worth failing for.
+            # Any error: the model is published already, and a missing report is no reason to fail.
             reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
             warnings.warn(f"{published} is published, but has no report: {reason}.", stacklevel=3)
 

@@ -1,4 +1,4 @@
-"""Training from a program or a notebook: `fit`, with its progress shown where somebody looks."""
+"""Training from a program or a notebook: `fit`, with progress in a notebook or on a terminal."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def fit(
 ) -> TrainedModel:
     """Trains a model on a table.
 
-    Where progress is shown, an interrupt (Ctrl-C, or a notebook's stop button) ends the run after the present epoch and
-    keeps the best so far; a second one ends it at once.
+    While progress is shown, an interrupt (Ctrl-C, or a notebook's stop button) ends the run after the current epoch and
+    keeps the best epoch so far. A second interrupt ends the run at once.
 
     Args:
         source: name of a built-in dataset, path to a file, Arrow table or pandas DataFrame.
-        target: column to predict; a built-in dataset has one.
+        target: column to predict; the dataset's own, for a built-in dataset, if None.
         name: name of the model; the dataset's or the file's if None.
-        progress: whether to show progress; None shows a bar in a notebook or on a terminal, and nothing else.
+        progress: True to show progress; None shows a bar in a notebook or on a terminal, and nothing elsewhere.
         options: other arguments of `training.fit.fit`: `task`, `choices`, `test`, `threads`, and every setting of
             `TrainConfig`, such as `epochs`, `hidden_sizes` and `members`.
 
     Raises:
-        DataError: the table cannot be learned from.
-        ConfigError: a setting that cannot be.
+        DataError: no model can be trained on the table.
+        ConfigError: a setting is not valid.
         TrainingError: the run diverged.
     """
     also = options.pop("on_epoch", None)
@@ -62,7 +62,7 @@ def _shown(progress: bool | None, title: str) -> Iterator[tuple[OnEpoch, ShouldS
         with stopping_on_interrupt() as should_stop, notebook_progress(title) as on_epoch:
             yield on_epoch, should_stop
         return
-    # Imported here: a program whose progress nobody sees draws nothing.
+    # Imported here: only a shown progress bar needs these modules.
     from rich.console import Console
 
     from training.progress import progress as terminal_progress

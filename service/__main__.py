@@ -1,6 +1,6 @@
-"""`python -m service` and `axon-serve`: serves the store; settings are environment variables.
+"""The command `axon-serve`, also `python -m service`: serves the store, with environment variables as settings.
 
-The command `keys new` makes an API key instead, and `health` asks a running server whether it is ready.
+`keys new` makes an API key instead, and `health` asks a running server whether it is ready.
 """
 
 from __future__ import annotations
@@ -8,14 +8,94 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from typing import Any
 
-# Functions import other modules themselves: every spawned worker imports this module again and needs none of the
-# others, and `health` runs every few seconds.
+# Other modules are imported where they are needed. Every spawned worker imports this module again and needs none of
+# them, and `health` runs every few seconds.
+
+PROGRAM = "axon-serve"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Runs the command: serves until a signal, makes an API key, or checks the health. Returns the exit code."""
-    arguments = _parser().parse_args(argv)
+def main(argv: list[str] | None = None, *, prog: str = PROGRAM) -> int:
+    """Serves until a signal, makes an API key, or asks for health; returns the exit code.
+
+    Args:
+        argv: command and options, without the program's name; those of the process if None.
+        prog: name of the program in its help.
+    """
+    try:
+        return _run(_parser(prog).parse_args(argv))
+    except ModuleNotFoundError as missing:
+        from models.installation import missing_part
+
+        if (sentence := missing_part("service", missing)) is None:
+            raise
+        _say(sentence)
+        return 2
+
+
+def settings_text() -> str:
+    """Returns the list of settings for a program's help, a line each."""
+    from service.settings import Settings
+
+    lines = [
+        f"  AXON_{name.upper():<22} {field.description} [{'unset' if field.default in (None, '') else field.default}]"
+        for name, field in Settings.model_fields.items()
+    ]
+    return "\n".join(lines)
+
+
+def add_commands(commands: Any, *, prog: str = PROGRAM) -> None:
+    """Adds `keys new` and `health` to a parser.
+
+    Args:
+        commands: argparse's collection of commands.
+        prog: name of the program in examples.
+    """
+    from service.command_table import COMMANDS
+
+    keys = commands.add_parser("keys", help=COMMANDS["keys"]).add_subparsers(
+        dest="action", metavar="new", required=True
+    )
+    new = keys.add_parser(
+        "new",
+        help="make an API key",
+        description="Makes an API key: its secret on standard error, once; on standard output the line for the key "
+        f"file. For instance: {prog} keys new --name alice --scopes predict,read >> keys",
+    )
+    new.add_argument("--name", required=True, help="whose key it is: up to 64 letters, digits, . _ -")
+    new.add_argument("--scopes", required=True, help="what it is for, with commas between: predict, read, manage")
+    health = commands.add_parser(
+        "health",
+        help=COMMANDS["health"],
+        description="Asks the server that runs on this machine with the same settings; ends with 0 where it is ready, "
+        "with 1 and a reason where it is not. Proxies of the environment are passed over.",
+    )
+    health.add_argument(
+        "--live", dest="probe", action="store_const", const="live", default="ready", help="ask whether it runs"
+    )
+    health.add_argument("--seconds", type=float, default=2.0, help="how long an answer may take (default: 2)")
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    from models.installation import ShowVersion
+    from service.command_table import EXIT_CODES
+
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Serves the models of a store over HTTP. Settings are environment variables:",
+        epilog=f"{settings_text()}\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action=ShowVersion, help="show the version and exit")
+    commands = parser.add_subparsers(
+        dest="command", metavar="keys new | health", help="make an API key, or ask a server whether it is ready"
+    )
+    add_commands(commands, prog=prog)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "keys":
         return _new_key(arguments.name, arguments.scopes)
 
@@ -39,46 +119,6 @@ def main(argv: list[str] | None = None) -> int:
     return serve(settings)
 
 
-def _parser() -> argparse.ArgumentParser:
-    from service.settings import Settings
-
-    lines = [
-        f"  AXON_{name.upper():<22} {field.description} [{'unset' if field.default in (None, '') else field.default}]"
-        for name, field in Settings.model_fields.items()
-    ]
-    parser = argparse.ArgumentParser(
-        prog="axon-serve",
-        description="Serves the models of a store over HTTP. Settings are environment variables:",
-        epilog="\n".join(lines),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(
-        dest="command", metavar="keys new | health", help="make an API key, or ask a server whether it is ready"
-    )
-    keys = commands.add_parser("keys", help="make an API key").add_subparsers(
-        dest="action", metavar="new", required=True
-    )
-    new = keys.add_parser(
-        "new",
-        help="make an API key",
-        description="Makes an API key: its secret on standard error, once; on standard output the line for the key "
-        "file. For instance: axon-serve keys new --name alice --scopes predict,read >> keys",
-    )
-    new.add_argument("--name", required=True, help="whose key it is: up to 64 letters, digits, . _ -")
-    new.add_argument("--scopes", required=True, help="what it is for, with commas between: predict, read, manage")
-    health = commands.add_parser(
-        "health",
-        help="ask a server on this machine whether it is ready",
-        description="Asks the server that runs on this machine with the same settings; ends with 0 where it is ready, "
-        "with 1 and a reason where it is not. Proxies of the environment are passed over.",
-    )
-    health.add_argument(
-        "--live", dest="probe", action="store_const", const="live", default="ready", help="ask whether it runs"
-    )
-    health.add_argument("--seconds", type=float, default=2.0, help="how long an answer may take (default: 2)")
-    return parser
-
-
 def _new_key(name: str, scopes: str) -> int:
     from service.access import AccessError, new_key
 
@@ -93,11 +133,11 @@ def _new_key(name: str, scopes: str) -> int:
 
 
 def _say(sentence: str) -> None:
-    print(f"axon-serve: {sentence}", file=sys.stderr)  # noqa: T201
+    print(f"{PROGRAM}: {sentence}", file=sys.stderr)  # noqa: T201
 
 
 def run() -> int:
-    """Runs the command `axon-serve`. A signal ends it at once, even during imports."""
+    """Runs the command of this process. A stop signal ends it at once, also while modules are imported."""
     from service.stop_signals import exit_at_once
 
     exit_at_once()

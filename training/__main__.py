@@ -1,4 +1,4 @@
-"""`python -m training`."""
+"""The command `python -m training`."""
 
 import sys
 

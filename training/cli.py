@@ -1,4 +1,4 @@
-"""The command line: every command's options, the one that was chosen, and what its errors become."""
+"""The command line of training: builds the parser of the chosen command, runs the command, and prints its errors."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import NoReturn
+from importlib import import_module
+from typing import Any, NoReturn
 
 from models.errors import AxonError
-from training.commands import data, demo, fit, inspect, lr_find, predict, promote, search, store, study
-from training.commands.options import CommandLine
+from models.installation import ShowVersion, missing_part
+from training.command_table import COMMANDS, EXIT_CODES
 from training.interrupt import Interrupted
 from training.program import PROGRAM, call_it
 
@@ -22,35 +22,37 @@ EXIT_REFUSED = 2
 EXIT_BROKEN_PIPE = 141  # as a shell reports a process that SIGPIPE ended
 EXIT_INTERRUPTED = 130  # as a shell reports a process that SIGINT ended
 
-_COMMANDS = (fit, predict, inspect, search, lr_find, data, demo, store, promote, study)
+_DESCRIPTION = "Train multi-layer perceptrons on tables, and look after the store that they are served from."
 
 
-def main(
-    arguments: Sequence[str] | None = None, *, prog: str = PROGRAM, others: Mapping[str, str] = MappingProxyType({})
-) -> int:
+def main(arguments: Sequence[str] | None = None, *, prog: str = PROGRAM) -> int:
     """Runs one command.
 
     Args:
-        arguments: without the program's name; those of the process if None.
+        arguments: command and options, without the program's name; those of the process if None.
         prog: name of the program in its help.
-        others: commands that the program has beside these, with what each does.
 
     Returns:
-        The exit code: 0, 2 where something was refused, 130 or 143 where a signal interrupted, 141 where nobody reads
-        on, or the command's own.
+        The exit code, as `EXIT_CODES` lists them.
     """
+    given = sys.argv[1:] if arguments is None else list(arguments)
     _show_all_texts()
     call_it(prog)
-    parsed, unknown = build_parser(prog=prog, others=others).parse_known_args(arguments)
-    if unknown:
-        _refuse_unknown(parsed.parser, unknown)
-    parsed.line = sys.argv[1:] if arguments is None else list(arguments)  # for commands that are offered
     try:
-        code = parsed.run(parsed) or 0
+        parsed, unknown = build_parser(prog=prog, command=_command(given)).parse_known_args(given)
+        if unknown:
+            _refuse_unknown(parsed.parser, unknown)
+        parsed.line = given  # for commands that are offered
+        code: int = parsed.run(parsed) or 0
         sys.stdout.flush()
         return code
     except AxonError as error:
         print(f"error: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    except ModuleNotFoundError as missing:
+        if (sentence := missing_part("training", missing)) is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
         return EXIT_REFUSED
     except MemoryError:
         print("error: the memory of this machine is not enough for this table.", file=sys.stderr)
@@ -64,6 +66,11 @@ def main(
         return interrupted.exit_code if isinstance(interrupted, Interrupted) else EXIT_INTERRUPTED
 
 
+def _command(given: Sequence[str]) -> str:
+    """Returns the command that was typed; empty if none was."""
+    return next((argument for argument in given if not argument.startswith("-")), "")
+
+
 def _refuse_unknown(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> NoReturn:
     """Ends the process as argparse does, with the command's own usage and the nearest option."""
     option = unknown[0].partition("=")[0]
@@ -73,35 +80,48 @@ def _refuse_unknown(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> 
 
 
 def _show_all_texts() -> None:
-    """Has characters that the terminal's encoding lacks written as escapes: names of columns and files are anything."""
+    """Escapes characters that the terminal's encoding lacks: a column or a file may have any name."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def build_parser(
-    environment: Mapping[str, str] = os.environ,
-    *,
-    prog: str = PROGRAM,
-    others: Mapping[str, str] = MappingProxyType({}),
+    environment: Mapping[str, str] = os.environ, *, prog: str = PROGRAM, command: str | None = None
 ) -> argparse.ArgumentParser:
-    """The parser of every command; `run` is what the chosen one does.
+    """Returns the program's parser; the parsed `run` is the function of the chosen command.
 
     Args:
-        environment: where AXON_STORE and AXON_DEVICE are looked up, for options that are not given.
+        environment: variables with the defaults of options: AXON_STORE and AXON_DEVICE.
         prog: name of the program in its help.
-        others: commands that the program has beside these, with what each does.
+        command: only command to have its options, and whose module is imported; every command if None.
     """
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Train multi-layer perceptrons on tables, and look after the store that they are served from.",
+        description=_DESCRIPTION,
+        epilog=EXIT_CODES,
         allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    line = CommandLine(
-        commands=parser.add_subparsers(dest="command", metavar="COMMAND", required=True), environment=environment
-    )
-    for command in _COMMANDS:
-        command.add(line)
-    for name, about in others.items():
-        line.commands.add_parser(name, help=about, add_help=False)
+    parser.add_argument("--version", action=ShowVersion, help="show the version and exit")
+    add_commands(parser.add_subparsers(dest="command", metavar="COMMAND", required=True), environment, command=command)
     return parser
+
+
+def add_commands(commands: Any, environment: Mapping[str, str] = os.environ, *, command: str | None = None) -> None:
+    """Adds training's commands to a parser.
+
+    Args:
+        commands: argparse's collection of commands.
+        environment: variables with the defaults of options: AXON_STORE and AXON_DEVICE.
+        command: only command to have its options, and whose module is imported; every command if None.
+    """
+    for module, abouts in COMMANDS.items():
+        if command is None or command in abouts:
+            # Imported here: all modules take half a second, of which a list of the commands needs none.
+            from training.commands.options import CommandLine
+
+            import_module(module).add(CommandLine(commands=commands, environment=environment))
+            continue
+        for name, about in abouts.items():
+            commands.add_parser(name, help=about, add_help=False)

@@ -1,4 +1,4 @@
-"""The program as it was called: messages offer commands that can be typed as they stand."""
+"""The name of the running program, for commands that a message offers and a user can type."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _called = PROGRAM
 
 
 def call_it(program: str) -> None:
-    """Takes note of the program's name: `python -m training`, or the name of a script such as `axon`."""
+    """Sets the program's name: `python -m training`, or the name of a script such as `axon`."""
     global _called
     _called = program if program == PROGRAM else _as_typed(program)
 
 
 def program() -> str:
-    """Returns what a command begins with."""
+    """Returns the first words of a command."""
     return _called
 
 
 def _as_typed(script: str) -> str:
-    """Returns a script's name, or its path where the shell would not find it by its name."""
+    """Returns a script's name, or the script's path where the shell would not find the name."""
     path = Path(sys.argv[0])
     if path.name != script or shutil.which(script) in (str(path), str(path.resolve())):
         return script

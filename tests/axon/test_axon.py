@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def people(rows=240):
-    """A frame of every kind of column, with gaps in each that may have some."""
+    """Returns a frame with every kind of column, and gaps wherever a gap is allowed."""
     rng = np.random.default_rng(3)
     age = rng.integers(18, 90, rows).astype(float)
     height = rng.normal(170, 9, rows)

@@ -1,4 +1,4 @@
-"""A notebook: cells that run in a real kernel, and what they show."""
+"""A notebook: cells run in a real kernel, and show progress, model and report."""
 
 import json
 import os

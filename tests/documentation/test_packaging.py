@@ -1,4 +1,4 @@
-"""What a package imports is what its extra installs: an image holds the package and its extra, and nothing else."""
+"""Imports of each package: an image holds a package and its extra, and nothing else to import."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MODULES = {
 
 
 def installed(*extras: str) -> set[str]:
-    """The modules that the project's own dependencies and some extras install."""
+    """Returns the modules that the project's own dependencies and some extras install."""
     requirements = list(PROJECT["dependencies"])
     for extra in extras:
         requirements += PROJECT["optional-dependencies"][extra]
@@ -32,9 +32,10 @@ def installed(*extras: str) -> set[str]:
 
 
 def imported(package: str) -> dict[str, str]:
-    """The modules from elsewhere that a package's files import, each with one of these files."""
+    """Returns the foreign modules that a package, or one file, imports, each with an importing file."""
     found: dict[str, str] = {}
-    for path in (ROOT / package).rglob("*.py"):
+    place = ROOT / package
+    for path in [place] if place.is_file() else place.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names: list[str] = []
             if isinstance(node, ast.Import):
@@ -43,13 +44,27 @@ def imported(package: str) -> dict[str, str]:
                 names = [node.module]
             for name in names:
                 found.setdefault(name.partition(".")[0], str(path.relative_to(ROOT)))
-    own = {"models", "service", "training", "axon"}
+    own = {"axon", "inference", "models", "service", "training"}
     return {name: path for name, path in found.items() if name not in own and name not in sys.stdlib_module_names}
 
 
 @pytest.mark.parametrize(
-    ("package", "extras"), [("models", ()), ("service", ("service",)), ("training", ("training", "tensorboard"))]
+    ("package", "extras"),
+    [
+        ("models", ("service",)),
+        ("models", ("training",)),
+        ("inference", ("service",)),
+        ("service", ("service",)),
+        ("training", ("training", "tensorboard")),
+    ],
 )
 def test_what_is_imported_is_installed(package: str, extras: tuple[str, ...]) -> None:
     lacking = {name: path for name, path in imported(package).items() if name not in installed(*extras)}
     assert not lacking, f"{package} imports what its image does not have"
+
+
+def test_models_need_no_extra_but_for_the_torch_module() -> None:
+    with_torch = {ROOT / "models/network/mlp.py", ROOT / "models/network/input_layer.py"}
+    for path in (ROOT / "models").rglob("*.py"):
+        assert path in with_torch or "torch" not in imported(str(path.relative_to(ROOT))), path
+    assert set(imported("models")) - installed() == {"torch"}
