@@ -229,7 +229,6 @@ def fit_table(
     Raises:
         DataError, ConfigError, TrainingError: as `fit` does.
     """
-    config = config.for_table(table)
     if resume and config.engine != "torch":
         raise ConfigError(f"a run of the {config.engine} engine cannot be resumed: it is of the torch engine only.")
     if resume and keep is None:

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.errors import ConfigError, DataError
+from models.errors import DataError
 from models.network.config import Task
 from models.store import check_model_name
-from training.config import TrainConfig
+from training.config import TrainConfig, check_settings, resolve_for_table
 from training.data.column_choices import ColumnChoices
 from training.data.source import bare_stem, read_source
 from training.data.table import Table
@@ -51,14 +51,12 @@ def read_table(
         ConfigError: a setting that cannot be.
         InvalidName: the model's name is none.
     """
-    known = TrainConfig.setting_names()
-    if unknown := sorted(set(settings) - set(known)):
-        raise ConfigError(f"unknown setting {unknown[0]!r}; there are {', '.join(known)}.")
     builtin = dataset(source) if isinstance(source, str) and source in DATASETS else None
     own = {} if builtin is None else builtin.settings_for(settings.get("engine", "torch"))
     if "recipe" in settings:
         own = {name: value for name, value in own.items() if name == "split"}
-    config = TrainConfig(**{**own, **settings})
+    chosen = {**own, **settings}
+    check_settings(chosen)
     called = name or model_name(source)
     check_model_name(called)
     text = TextFormat(delimiter=delimiter, encoding=encoding, skip_lines=skip_lines, comment=comment)
@@ -69,7 +67,7 @@ def read_table(
         raise DataError(f"which column of {raw.source} is to be predicted? Name it (--target); there are {shown}.")
     test_part = None if test is None else read_as(read_source(test, text_format=text), reading)
     table = read_training_table(raw, name=called, target=target, task=task, choices=choices, test=test_part)
-    return table, config
+    return table, resolve_for_table(chosen, table)
 
 
 def read_raw(

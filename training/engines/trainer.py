@@ -86,7 +86,6 @@ class Trainer:
             device: where.
             rates: what differs between the members.
         """
-        config = config.for_task(architecture.task)
         rates = rates or MemberRates()
         members = architecture.members
         self.config = config

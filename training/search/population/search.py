@@ -14,7 +14,7 @@ from models.columns.schema import NumericTarget
 from models.errors import ConfigError
 from models.network.config import MLPConfig
 from models.store import check_model_name
-from training.config import TrainConfig
+from training.config import TrainConfig, resolve_for_table
 from training.data.training_table import TrainingTable
 from training.engines.device import choose_device
 from training.engines.engine import Epoch, Matrices, OnEpoch, ShouldStop, Stopped, Trained
@@ -71,7 +71,7 @@ def search_population(
     """
     begin = clock()
     check_model_name(table.name)
-    config = (config or TrainConfig()).for_table(table)
+    config = config or resolve_for_table({}, table)
     every = max(config.epochs // _SELECTIONS, 1) if every is None else every
     _check(config, every=every, timeout=timeout)
     chosen = choose_metric(table, config, metric)
