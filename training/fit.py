@@ -298,7 +298,7 @@ def fitted_model(
     rows: PreparedRows,
     trained: Trained,
     *,
-    told: Mapping[str, Any] | None = None,
+    extra_fields: Mapping[str, Any] | None = None,
 ) -> FittedModel:
     """What a run came to, made a model: calibrated, and measured on every part, the test part among them.
 
@@ -307,13 +307,13 @@ def fitted_model(
         config: with which it was trained.
         rows: as `prepare` made them.
         trained: what the run came to.
-        told: what the checkpoint's training section has beside the settings and the history, as JSON types.
+        extra_fields: what the checkpoint's training section has beside the settings and the history, as JSON types.
     """
     checkpoint = Checkpoint(
         config=trained.architecture,
         schema=rows.schema,
         tensors=trained.tensors,
-        training=training_section(config, trained, rows=len(rows.split.train)) | dict(told or {}),
+        training=training_section(config, trained, rows=len(rows.split.train)) | dict(extra_fields or {}),
         data=data_section(table, config, rows.split),
     )
     if config.calibrate and config.split is not None and checkpoint.config.output == "softmax":

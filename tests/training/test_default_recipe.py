@@ -170,7 +170,7 @@ def test_a_weighed_row_counts_as_that_many_rows():
     for _ in range(5):
         losses = [float(trainer.epoch()) for trainer in trainers]
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-        judged = [trainer.judge() for trainer in trainers]
+        judged = [trainer.evaluate() for trainer in trainers]
         assert float(judged[0].loss) == pytest.approx(float(judged[1].loss), rel=1e-4)
         assert float(judged[0].error) == pytest.approx(float(judged[1].error), rel=1e-5)
 

@@ -52,7 +52,7 @@ def test_amounts_on_the_device_train_as_numbers_do(optimizer, members):
 def test_masks_on_the_device_drop_the_share_that_is_told_and_keep_the_mean():
     masks = DeviceMasks(np.array([0.15, 0.5]), seed=3, device=CPU)
     for share in (1.0, 0.5):
-        masks.weaken(share)
+        masks.scale_probabilities(share)
         assert masks.drops
         drawn = masks.draw(torch.empty(2, 400, 500)).numpy()
         for mask, p in zip(drawn, (0.15 * share, 0.5 * share), strict=True):

@@ -16,7 +16,7 @@ from training.config import resolve
 from training.engines.network.adam import Adam
 from training.engines.network.losses import CrossEntropy, SquaredError
 from training.engines.network.masks import HostMasks
-from training.engines.network.network import Batch, Network
+from training.engines.network.network import MemberBatch, Network
 from training.engines.network.parameters import Parameters
 from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
 from training.engines.trainer import MemberRates, Trainer
@@ -60,7 +60,7 @@ def rows_of(config, members):
         dense = torch.from_numpy(np.concatenate([clipped, x[:, inputs.flags]], axis=1))
         places = torch.from_numpy(x[:, inputs.indices]).long() + torch.tensor(inputs.table_offsets())
         places = places.expand(members, -1, -1)
-    batch = Batch(dense.expand(members, -1, -1), places, target.expand(1, -1), weight.expand(1, -1))
+    batch = MemberBatch(dense.expand(members, -1, -1), places, target.expand(1, -1), weight.expand(1, -1))
     return torch.from_numpy(x), batch
 
 
@@ -143,7 +143,7 @@ def test_masks_drop_the_share_that_they_are_asked_to_and_keep_the_mean():
         assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / (1 - round(p * 65536) / 65536))}
         assert (mask == 0).mean() == pytest.approx(p, abs=4 * np.sqrt(p * (1 - p) / mask.size))
         assert mask.mean() == pytest.approx(1, abs=0.01)
-    masks.weaken(0)
+    masks.scale_probabilities(0)
     assert not masks.drops
 
 
@@ -244,7 +244,7 @@ def test_narrow_products_learn_much_the_same_and_are_served_wide():
         )
     order = torch.arange(64)[None]
     wide, narrow = trainers["float32"], trainers["bfloat16"]
-    assert wide.judge().loss == narrow.judge().loss, "inference is in float32"
+    assert wide.evaluate().loss == narrow.evaluate().loss, "inference is in float32"
     for trainer in (wide, narrow):
         trainer.step(order, rate=0.0)
     for name, gradient in wide.network.parameters.gradients.items():

@@ -67,11 +67,11 @@ def table_of(name, **settings):
 @pytest.mark.parametrize("recipe", ["default", "classic"])  # the classic recipe also has BatchNorm statistics
 def test_members_that_keep_their_place_answer_the_same_whatever_their_new_rates(recipe):
     trainer = trainer_of(recipe=recipe, dropout=0.2)
-    before, judged = trainer.network.tensors(), trainer.judge()
+    before, judged = trainer.network.tensors(), trainer.evaluate()
     trainer.evolve(np.arange(4), learning_rates=RATES[::-1].copy(), dropouts=DROPOUTS)
     for name, tensor in trainer.network.tensors().items():
         np.testing.assert_allclose(tensor, before[name], rtol=1e-6, err_msg=name)
-    np.testing.assert_allclose(trainer.judge().loss, judged.loss, rtol=1e-4)
+    np.testing.assert_allclose(trainer.evaluate().loss, judged.loss, rtol=1e-4)
 
 
 def test_members_that_keep_place_and_rates_keep_every_bit():
@@ -113,7 +113,7 @@ def test_a_copy_learns_on_as_its_parent_does(optimizer, normalization):
     trainer.evolve(np.array([0, 1, 1, 0]), learning_rates=rates, dropouts=np.zeros(4))
     for i in range(5):
         trainer.step(torch.arange(i, i + 32).expand(4, -1), rate=0.001)
-    loss = trainer.judge().loss
+    loss = trainer.evaluate().loss
     assert loss[2] == pytest.approx(loss[1].item(), rel=1e-4)
     assert loss[3] == pytest.approx(loss[0].item(), rel=1e-4)
     for name, tensor in trainer.network.tensors().items():

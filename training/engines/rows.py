@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.network.config import MLPConfig
 from models.network.input_layer import smooth_clip
-from training.engines.network.network import Batch
+from training.engines.network.network import MemberBatch
 
 
 class DeviceRows:
@@ -60,7 +60,7 @@ class DeviceRows:
     def __len__(self) -> int:
         return len(self._target)
 
-    def batch(self, order: Tensor) -> Batch:
+    def batch(self, order: Tensor) -> MemberBatch:
         """Some rows of each member.
 
         Args:
@@ -68,18 +68,18 @@ class DeviceRows:
         """
         k, b = order.shape
         flat = order.flatten()
-        return Batch(
+        return MemberBatch(
             dense=self._dense.index_select(0, flat).view(k, b, -1),
             rows=None if self._rows is None else self._rows.index_select(0, flat).view(k, b, -1),
             target=self._target.index_select(0, flat).view(k, b),
             weight=None if self._weight is None else self._weight.index_select(0, flat).view(k, b),
         )
 
-    def parts(self, size: int, members: int) -> Iterator[Batch]:
+    def parts(self, size: int, members: int) -> Iterator[MemberBatch]:
         """All rows in order, `size` at a time, the same for each member."""
         for begin in range(0, len(self), size):
             rows = slice(begin, min(begin + size, len(self)))
-            yield Batch(
+            yield MemberBatch(
                 dense=self._dense[rows].expand(members, -1, -1),
                 rows=None if self._rows is None else self._rows[rows].expand(members, -1, -1),
                 target=self._target[None, rows],

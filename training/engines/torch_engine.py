@@ -16,7 +16,7 @@ from torch import Tensor
 from models.network.config import MLPConfig
 from training.config import TrainConfig
 from training.engines.engine import EpochLog, Matrices, OnEpoch, OnState, ShouldStop, State, Stopped, Trained
-from training.engines.trainer import Judgement, Trainer
+from training.engines.trainer import MemberEvaluation, Trainer
 
 
 def train(
@@ -59,9 +59,15 @@ def train(
     stopped: Stopped = "epochs"
     while log.epochs_run < config.epochs:
         train_loss = trainer.epoch()
-        judgement = trainer.judge()
-        taken, better = best.take(judgement)
-        figures = (train_loss, judgement.loss, judgement.error, taken.to(train_loss.dtype), better.to(train_loss.dtype))
+        evaluation = trainer.evaluate()
+        taken, better = best.take(evaluation)
+        figures = (
+            train_loss,
+            evaluation.loss,
+            evaluation.error,
+            taken.to(train_loss.dtype),
+            better.to(train_loss.dtype),
+        )
         loss, validation_loss, error, is_best, is_better = torch.stack([f.mean() for f in figures]).tolist()  # one wait
         of_classes = {} if architecture.output == "linear" else {"validation_error": error}
         log.add(
@@ -103,13 +109,13 @@ class _Best:
         members = trainer.network.config.members
         self._figure = torch.full((members,), torch.inf, device=self.weights[0].device)
 
-    def take(self, judgement: Judgement) -> tuple[Tensor, Tensor]:
+    def take(self, evaluation: MemberEvaluation) -> tuple[Tensor, Tensor]:
         """Keeps the present weights of the members that are at their best.
 
         Returns:
             (members,) whose weights were kept, and (members,) who is better than ever, and not just as good.
         """
-        figure = judgement.error if self._keeps_later else judgement.loss
+        figure = evaluation.error if self._keeps_later else evaluation.loss
         better = figure < self._figure
         taken = figure <= self._figure if self._keeps_later else better
         self._figure = torch.where(taken, figure, self._figure)

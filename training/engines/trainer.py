@@ -1,4 +1,4 @@
-"""A trainer: networks, rows and an optimiser, and what can be done with them: an epoch, a step, a judgement."""
+"""A trainer: networks, rows and an optimiser, and what can be done with them: an epoch, a step, a evaluation."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
 from training.engines.step import Step
 from training.recipes import learning_rate_factor
 
-_JUDGED_CELLS = 4_000_000  # of the widest layer of all members that a judgement takes at once: 16 MB each
-_JUDGED_ROWS = 8192
+_EVALUATED_CELLS = 4_000_000  # of the widest layer of all members that a evaluation takes at once: 16 MB each
+_EVALUATED_ROWS = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class MemberRates:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class MemberEvaluation:
     """What a part says of each member, on the device.
 
     Attributes:
@@ -101,7 +101,7 @@ class Trainer:
             architecture,
             masks=self._masks,
             ntk=ntk,
-            narrow=config.precision == "bfloat16",
+            bf16=config.precision == "bfloat16",
             factor=learning_rate_factor if ntk else _alike,
             member_rates=None if rates.learning_rates is None else torch.from_numpy(rates.learning_rates),
             device=device,
@@ -186,7 +186,7 @@ class Trainer:
 
     def _take(self, order: Tensor, amounts: Amounts) -> Tensor:
         if self.config.regularization != "constant":
-            self._masks.weaken(amounts.regularization)
+            self._masks.scale_probabilities(amounts.regularization)
         loss = self._step(order, rate=amounts.rate, decay=amounts.decay)
         self.steps_done += 1
         return loss
@@ -199,13 +199,13 @@ class Trainer:
         return torch.stack(order).to(self._device)
 
     @torch.inference_mode()
-    def judge(self) -> Judgement:
+    def evaluate(self) -> MemberEvaluation:
         """How each member does on the validation part, in inference."""
         network, rows = self.network, len(self._validation)
         members = network.config.members
         loss = torch.zeros(members, device=self._device)
         error = torch.zeros(members, device=self._device)
-        rows_at_once = min(max(_JUDGED_CELLS // (members * widest(network.config)), 1), _JUDGED_ROWS)
+        rows_at_once = min(max(_EVALUATED_CELLS // (members * widest(network.config)), 1), _EVALUATED_ROWS)
         for batch in self._validation.parts(rows_at_once, members):
             out = network.forward(batch)
             share = batch.target.shape[1] / rows
@@ -215,7 +215,7 @@ class Trainer:
                 if batch.weight is not None:
                     wrong = wrong * batch.weight
                 error.add_(wrong.mean(dim=1), alpha=share)
-        return Judgement(loss, loss if network.config.output == "linear" else error)
+        return MemberEvaluation(loss, loss if network.config.output == "linear" else error)
 
     def evolve(
         self, parents: NDArray[np.int64], *, learning_rates: NDArray[np.float64], dropouts: NDArray[np.float64]
@@ -234,13 +234,13 @@ class Trainer:
             ConfigError: the trainer has no learning rates of its members.
         """
         index = torch.from_numpy(parents).to(self._device)
-        scale = self.network.take_over(index, torch.from_numpy(learning_rates))  # of θ', (members, 1)
+        scale = self.network.exploit(index, torch.from_numpy(learning_rates))  # of θ', (members, 1)
         first, second = self._adam.moments
         # θ = fθ', so the gradient of θ' goes with f, as θ' goes with 1/f.
         first.copy_(first[index] / scale)
         second.copy_(second[index] / scale**2)
         self._masks.set_probabilities(dropouts)
-        self._take_over_rates()
+        self._apply_member_rates()
 
     def weights(self) -> list[Tensor]:
         """Copies of all that inference depends on: (members, …) each. They are good until members `evolve`."""
@@ -283,7 +283,7 @@ class Trainer:
         if "member_rates" in state:
             self.network.parameters.set_member_rates(torch.from_numpy(state["member_rates"]))
             self._masks.set_probabilities(state["dropouts"])
-            self._take_over_rates()
+            self._apply_member_rates()
 
     def current(self) -> list[Tensor]:
         """All that inference depends on, as it is now and not copied: (members, …) each."""
@@ -298,7 +298,7 @@ class Trainer:
             else {"member_rates": rates.numpy().copy(), "dropouts": self._masks.probabilities.copy()}
         )
 
-    def _take_over_rates(self) -> None:
+    def _apply_member_rates(self) -> None:
         self._step.set_decay()
         if self._device_steps is not None:
             self._device_steps.forget()

@@ -24,7 +24,7 @@ class DeviceMasks:
         self.probabilities = probabilities
         self.kept = torch.ones(len(probabilities), device=device)
         self.generator = torch.Generator(device).manual_seed(seed)
-        self.weaken(1.0)
+        self.scale_probabilities(1.0)
 
     @property
     def drops(self) -> bool:
@@ -36,11 +36,11 @@ class DeviceMasks:
         return (1 - share * self.probabilities).astype(np.float32)
 
     def set_probabilities(self, probabilities: NDArray[np.float64]) -> None:
-        """From now on drops with others, (members,), in full until `weaken` says otherwise."""
+        """From now on drops with others, (members,), in full until `scale_probabilities` says otherwise."""
         self.probabilities = probabilities
-        self.weaken(1.0)
+        self.scale_probabilities(1.0)
 
-    def weaken(self, share: float) -> None:
+    def scale_probabilities(self, share: float) -> None:
         """From now on drops with this share of the probabilities."""
         self.kept.copy_(torch.from_numpy(self.kept_at(share)))
 

@@ -31,9 +31,9 @@ class Layer(Protocol):
 
 
 class Linear:
-    """gain·x Wᵀ + b. The gain is 1, or 1/√w_in in the NTK parametrisation (Jacot et al. 2018)."""
+    """scale·x Wᵀ + b. The scale is 1, or 1/√w_in in the NTK parametrisation (Jacot et al. 2018)."""
 
-    def __init__(self, name: str, parameters: Parameters, work: Workspace, *, gain: float, is_first: bool) -> None:
+    def __init__(self, name: str, parameters: Parameters, work: Workspace, *, scale: float, is_first: bool) -> None:
         self._weight = parameters.values[f"{name}.weight"]  # (k, w_out, w_in)
         self._transposed = self._weight.transpose(1, 2)
         self._weight_gradient = parameters.gradients[f"{name}.weight"]
@@ -41,7 +41,7 @@ class Linear:
         self._bias = None if bias is None else bias[:, None]  # (k, 1, w_out)
         self._bias_gradient = parameters.gradients.get(f"{name}.bias")
         self._z, self._by_x = work.buffer(), work.buffer()
-        self._gain = gain
+        self._scale = scale
         self._is_first = is_first
 
     def forward(self, x: Tensor, *, training: bool) -> Tensor:
@@ -50,52 +50,52 @@ class Linear:
         z = self._z.of((x.shape[0], x.shape[1], self._weight.shape[1]))
         bias = z if self._bias is None else self._bias
         beta = 0 if self._bias is None else 1
-        return torch.baddbmm(bias, x, self._transposed, beta=beta, alpha=self._gain, out=z)
+        return torch.baddbmm(bias, x, self._transposed, beta=beta, alpha=self._scale, out=z)
 
     def backward(self, gradient: Tensor) -> Tensor:
         """∂loss/∂z (k, b, w_out) → ∂loss/∂x (k, b, w_in); nothing of worth where x is the data."""
         by_weight = self._weight_gradient
-        torch.baddbmm(by_weight, gradient.transpose(1, 2), self._x, beta=0, alpha=self._gain, out=by_weight)
+        torch.baddbmm(by_weight, gradient.transpose(1, 2), self._x, beta=0, alpha=self._scale, out=by_weight)
         if self._bias_gradient is not None:
             torch.sum(gradient, dim=1, out=self._bias_gradient)
         if self._is_first:
             return gradient
         by_x = self._by_x.of(self._x.shape)
-        return torch.baddbmm(by_x, gradient, self._weight, beta=0, alpha=self._gain, out=by_x)
+        return torch.baddbmm(by_x, gradient, self._weight, beta=0, alpha=self._scale, out=by_x)
 
 
-class NarrowLinear(Linear):
+class BFloat16Linear(Linear):
     """A Linear whose products are of bfloat16 numbers in training; weights, sums and inference stay float32.
 
     Micikevicius et al. 2018, Mixed precision training. Of use where a processor multiplies bfloat16 faster.
     """
 
-    def __init__(self, name: str, parameters: Parameters, work: Workspace, *, gain: float, is_first: bool) -> None:
-        super().__init__(name, parameters, work, gain=gain, is_first=is_first)
-        narrow = Workspace(work.device, torch.bfloat16)
-        self._narrow_weight = narrow.buffer().of(self._weight.shape)
-        self._narrow_x, self._narrow_z, self._narrow_gradient = narrow.buffer(), narrow.buffer(), narrow.buffer()
+    def __init__(self, name: str, parameters: Parameters, work: Workspace, *, scale: float, is_first: bool) -> None:
+        super().__init__(name, parameters, work, scale=scale, is_first=is_first)
+        bf16 = Workspace(work.device, torch.bfloat16)
+        self._bf16_weight = bf16.buffer().of(self._weight.shape)
+        self._bf16_x, self._bf16_z, self._bf16_gradient = bf16.buffer(), bf16.buffer(), bf16.buffer()
 
     def forward(self, x: Tensor, *, training: bool) -> Tensor:
         """(k, b, w_in) → (k, b, w_out)."""
         if not training:
             return super().forward(x, training=training)
-        self._x = self._narrow_x.of(x.shape).copy_(x)
-        weight = self._narrow_weight.copy_(self._weight)
+        self._x = self._bf16_x.of(x.shape).copy_(x)
+        weight = self._bf16_weight.copy_(self._weight)
         shape = (x.shape[0], x.shape[1], self._weight.shape[1])
-        product = torch.bmm(self._x, weight.transpose(1, 2), out=self._narrow_z.of(shape))
-        z = torch.mul(product, self._gain, out=self._z.of(shape))
+        product = torch.bmm(self._x, weight.transpose(1, 2), out=self._bf16_z.of(shape))
+        z = torch.mul(product, self._scale, out=self._z.of(shape))
         return z if self._bias is None else z.add_(self._bias)
 
     def backward(self, gradient: Tensor) -> Tensor:
         """∂loss/∂z (k, b, w_out) → ∂loss/∂x (k, b, w_in); nothing of worth where x is the data."""
         if self._bias_gradient is not None:
             torch.sum(gradient, dim=1, out=self._bias_gradient)
-        narrow = torch.mul(gradient, self._gain, out=self._narrow_gradient.of(gradient.shape))
-        self._weight_gradient.copy_(torch.bmm(narrow.transpose(1, 2), self._x))
+        bf16 = torch.mul(gradient, self._scale, out=self._bf16_gradient.of(gradient.shape))
+        self._weight_gradient.copy_(torch.bmm(bf16.transpose(1, 2), self._x))
         if self._is_first:
             return gradient
-        return self._by_x.of(self._x.shape).copy_(torch.bmm(narrow, self._narrow_weight))
+        return self._by_x.of(self._x.shape).copy_(torch.bmm(bf16, self._bf16_weight))
 
 
 class BatchNorm:

@@ -32,9 +32,9 @@ class Masks(Protocol):
         """Whether any unit is ever dropped now."""
 
     def set_probabilities(self, probabilities: NDArray[np.float64]) -> None:
-        """From now on drops with others, (members,), in full until `weaken` says otherwise."""
+        """From now on drops with others, (members,), in full until `scale_probabilities` says otherwise."""
 
-    def weaken(self, share: float) -> None:
+    def scale_probabilities(self, share: float) -> None:
         """From now on drops with this share of the probabilities."""
 
     def draw(self, out: Tensor) -> Tensor:
@@ -58,14 +58,14 @@ class HostMasks:
         self._bits = np.random.SFC64(seed)
         self._generator = np.random.Generator(self._bits)
         self._pool = np.zeros(0, dtype=np.uint64)  # words that were drawn and not used yet
-        self.weaken(1.0)
+        self.scale_probabilities(1.0)
 
     def set_probabilities(self, probabilities: NDArray[np.float64]) -> None:
-        """From now on drops with others, (members,), in full until `weaken` says otherwise."""
+        """From now on drops with others, (members,), in full until `scale_probabilities` says otherwise."""
         self.probabilities = probabilities
-        self.weaken(1.0)
+        self.scale_probabilities(1.0)
 
-    def weaken(self, share: float) -> None:
+    def scale_probabilities(self, share: float) -> None:
         """From now on drops with this share of the probabilities."""
         current = share * self.probabilities
         threshold = np.rint(current * _STEPS).clip(0, _STEPS - 1)  # (members,)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.network.config import MLPConfig
 from training.engines.network.inputs import Inputs
-from training.engines.network.layers import Activated, BatchNorm, Dropout, Layer, LayerNorm, Linear, NarrowLinear
+from training.engines.network.layers import Activated, BatchNorm, BFloat16Linear, Dropout, Layer, LayerNorm, Linear
 from training.engines.network.losses import Loss
 from training.engines.network.masks import Masks
 from training.engines.network.parameters import Parameters
@@ -22,7 +22,7 @@ from training.engines.network.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class MemberBatch:
     """Rows of each member, ready for the network.
 
     Attributes:
@@ -52,7 +52,7 @@ class Network:
         *,
         masks: Masks,
         ntk: bool = False,
-        narrow: bool = False,
+        bf16: bool = False,
         factor: Callable[[str], float] = lambda name: 1.0,
         member_rates: Tensor | None = None,
         device: torch.device,
@@ -65,7 +65,7 @@ class Network:
             masks: where dropout's masks come from.
             ntk: whether a Linear computes x Wᵀ/√n for n features: its weights, and so its steps, are of one size
                 however wide it is.
-            narrow: whether products are of bfloat16 numbers in training.
+            bf16: whether products are of bfloat16 numbers in training.
             factor: how much faster than the rest a parameter learns, by its name.
             member_rates: (members,) likewise of each member; None for all alike.
             device: where.
@@ -81,17 +81,17 @@ class Network:
         self._inputs = None if config.inputs is None else Inputs(config.inputs, self.parameters, work)
         self._layers: list[Layer] = []
         self._norms: dict[str, BatchNorm] = {}
-        self._gains: dict[str, float] = {}
+        self._scales: dict[str, float] = {}
         for layer in layers:
             match layer.kind:
                 case "inputs":
                     pass  # `self._inputs` holds all of them
                 case "linear":
-                    gain = 1 / math.sqrt(layer.in_features) if ntk else 1.0
-                    self._gains[f"{layer.name}.weight"] = gain
+                    scale = 1 / math.sqrt(layer.in_features) if ntk else 1.0
+                    self._scales[f"{layer.name}.weight"] = scale
                     is_first = layer.name == "layers.0" and (self._inputs is None or not _learns(config))
-                    make = NarrowLinear if narrow else Linear
-                    self._layers.append(make(layer.name, self.parameters, work, gain=gain, is_first=is_first))
+                    make = BFloat16Linear if bf16 else Linear
+                    self._layers.append(make(layer.name, self.parameters, work, scale=scale, is_first=is_first))
                 case "batch_norm":
                     norm = BatchNorm(layer.name, self.parameters, work)
                     self._layers.append(norm)
@@ -105,7 +105,7 @@ class Network:
                 case _:
                     assert_never(layer.kind)
 
-    def forward(self, batch: Batch, *, training: bool = False) -> Tensor:
+    def forward(self, batch: MemberBatch, *, training: bool = False) -> Tensor:
         """Logits or values (k, b, out_features), in memory that the next call uses again."""
         x = batch.dense
         if self._inputs is not None:
@@ -114,7 +114,7 @@ class Network:
             x = layer.forward(x, training=training)
         return x
 
-    def learn(self, batch: Batch, loss: Loss) -> Tensor:
+    def learn(self, batch: MemberBatch, loss: Loss) -> Tensor:
         """The loss of each member (k,); its gradient is in `parameters.gradient` then."""
         out = self.forward(batch, training=True)
         value = loss(out, batch.target, batch.weight, gradient=True)
@@ -136,14 +136,14 @@ class Network:
             if kind.startswith("running_"):
                 getattr(self._norms[layer], kind).copy_(value)
             else:
-                self.parameters.set(name, value / self._gains.get(name, 1.0))
+                self.parameters.set(name, value / self._scales.get(name, 1.0))
         self.parameters.refresh()
 
-    def take_over(self, parents: Tensor, member_rates: Tensor) -> Tensor:
-        """Each member becomes a copy of one, and learns at a rate of its own; as `Parameters.take_over` says."""
+    def exploit(self, parents: Tensor, member_rates: Tensor) -> Tensor:
+        """Each member becomes a copy of one, and learns at a rate of its own; as `Parameters.exploit` says."""
         for tensor in self.running_statistics():
             tensor.copy_(tensor[parents])
-        return self.parameters.take_over(parents, member_rates)
+        return self.parameters.exploit(parents, member_rates)
 
     def running_statistics(self) -> list[Tensor]:
         """BatchNorm's, (k, w) each: what is kept and not learned."""
@@ -163,7 +163,7 @@ class Network:
             if kind.startswith("running_"):
                 value = getattr(self._norms[layer], kind)
             else:
-                value = self.parameters.values[name] * self._gains.get(name, 1.0)
+                value = self.parameters.values[name] * self._scales.get(name, 1.0)
             if member is not None:
                 value = value[member]
             tensors[name] = value.to("cpu", torch.float32).numpy().astype(np.float32, order="C").reshape(shape)

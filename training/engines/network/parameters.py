@@ -93,7 +93,7 @@ class Parameters:
         if self._from < self.size:
             self.gradient[:, self._from :] *= self._factors
 
-    def take_over(self, parents: Tensor, member_rates: Tensor) -> Tensor:
+    def exploit(self, parents: Tensor, member_rates: Tensor) -> Tensor:
         """Each member becomes a copy of one, and learns at a rate of its own from now on.
 
         The values are the parent's to rounding, so θ' = θ/f changes with the rate.

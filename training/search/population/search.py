@@ -106,7 +106,7 @@ def search_population(
             for stage in run.stages()
         ],
     }
-    model = fitted_model(table, config, rows, _trained(run, rows), told={"population": extra_fields})
+    model = fitted_model(table, config, rows, _trained(run, rows), extra_fields={"population": extra_fields})
     model = replace(model, threads=choice)
     return PopulationResult(metric=chosen, every=every, run=run, model=model, seconds=clock() - begin)
 
@@ -154,8 +154,8 @@ def train_population(
     ended: Ended = "epochs"
     for epoch in range(1, config.epochs + 1):
         train_loss = trainer.epoch()
-        judged = trainer.judge()
-        train, losses, errors = torch.stack([train_loss, judged.loss, judged.error]).double().cpu().numpy()
+        evaluation = trainer.evaluate()
+        train, losses, errors = torch.stack([train_loss, evaluation.loss, evaluation.error]).double().cpu().numpy()
         figures = errors if metric == "accuracy" else losses  # (members,) less is better
         values = _values(metric, figures, spread)
         measures = {
