@@ -1,4 +1,4 @@
-"""A source as the user names it → a table to learn from, and the settings that a built-in dataset brings."""
+"""From a source to a table for training, and the configuration of the run."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ def read_table(
     test: object = None,
     settings: Mapping[str, Any],
 ) -> tuple[TrainingTable, TrainConfig]:
-    """Reads what is to be learned from, and says how; the arguments are `training.fit.fit`'s.
+    """Reads the table of a run and resolves the configuration, with the arguments of `training.fit.fit`.
 
-    A built-in dataset has a target and settings of its own, which the user's override; where the user names a
-    recipe, its own settings are not looked at.
+    A built-in dataset has its own target and settings, over which the user's take precedence. If the user chooses a
+    recipe, the settings of the dataset do not apply, except the split.
 
     Raises:
-        DataError: the table cannot be learned from.
-        ConfigError: a setting that cannot be.
-        InvalidName: the model's name is none.
+        DataError: the table cannot be used for training.
+        ConfigError: a setting is unknown or impossible.
+        InvalidName: the name of the model is not valid.
     """
     builtin = dataset(source) if isinstance(source, str) and source in DATASETS else None
     own = {} if builtin is None else builtin.settings_for(settings.get("engine", "torch"))
@@ -78,10 +78,10 @@ def read_raw(
     text_format: TextFormat,
     reading: TextReading | None = None,
 ) -> tuple[Table, str | None, ColumnChoices | None]:
-    """Reads a source as it is, and gives with it the target and the choices, to which a built-in dataset adds its own.
+    """Reads a source; returns the raw table, the target and the choices, for a built-in dataset also its own.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the source cannot be read.
     """
     reading = reading or TextReading()
     if not (isinstance(source, str) and source in DATASETS):
@@ -93,11 +93,11 @@ def read_raw(
 
 
 def model_name(source: object) -> str:
-    """What a model of this source is called where nobody says: the dataset's, the file's or the folder's name."""
+    """Returns the default name of a model: the name of the dataset, the file or the folder."""
     if not isinstance(source, str | Path):
         return "model"
     path = Path(source)
-    while path.name and any(sign in path.name for sign in "*?") and not path.exists():  # of a pattern, its folder
+    while path.name and any(sign in path.name for sign in "*?") and not path.exists():  # the folder of a pattern
         path = path.parent
     stem = bare_stem(path) or path.resolve().name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:_LONGEST_NAME] or "model"
