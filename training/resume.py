@@ -63,7 +63,7 @@ class ResumeFile:
         self._identity = json.loads(json.dumps(identity))
 
     def offer(self, state: Callable[[], State]) -> None:
-        """Takes a function that makes the state after an epoch, and writes the file if the last write is a minute ago."""
+        """Takes a function that makes the state after an epoch; writes the file if the last write is a minute ago."""
         self._latest = state
         if self._clock() - self._written >= _EVERY_SECONDS:
             self._try_to_write()
