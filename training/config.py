@@ -145,8 +145,8 @@ class TrainConfig:
         calibrate: True to calibrate a classifier's probabilities on the validation part, by one temperature (Guo et
             al. 2017) and by class.
         clamp: True to keep a regression's answers within the range of the training part.
-        precision: element type of matrix products in training: `float32`, or `bfloat16` on hardware on which that is
-            faster; weights, sums and the served model stay float32.
+        precision: element type of matrix products in training: `float32`, or `bfloat16`, which is faster on some
+            hardware; weights, sums and the served model stay float32.
         seed: seed of the split, the initial weights, the order of rows and dropout.
         split: shares of train, validation and test; None to use the whole table for each (a truth table).
 

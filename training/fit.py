@@ -158,7 +158,7 @@ def fit(
         thousands: thousands separator of numbers in texts, `.`, `,`, `'`, `space` or `none`; None to detect it.
         missing_values: values that mean missing, texts or numbers: in every column, in one (`"age=99"`), or as a
             mapping of columns to values.
-        encoding: character encoding of a CSV file; None for UTF-8, or the encoding of the byte order mark.
+        encoding: character encoding of a CSV file; None for UTF-8, or the encoding that the first bytes show.
         skip_lines: number of lines before a CSV file's header.
         comment: beginning of the lines of a CSV file to ignore.
         test: second table with the same columns, for the test part.
