@@ -65,9 +65,9 @@ def resolve(settings: Settings, *, task: Task, shares: Sequence[float] = (), row
         raise ConfigError(f"unknown setting {unknown[0]!r}; there are {', '.join(known)}.")
     engine = settings.get("engine", "torch")
     _one_of("engine", engine, Engine)
-    recipe = settings.get("recipe")
-    if recipe is None:
-        recipe = "default" if engine == "torch" else "classic"
+    recipe: Recipe = "default" if engine == "torch" else "classic"
+    if (asked := settings.get("recipe")) is not None:
+        recipe = asked
     _check_recipe(engine, recipe)
     if settings.get("class_weight") == "balanced":
         shares = ()  # balanced classes all have the same share
