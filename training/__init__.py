@@ -1,1 +1,1 @@
-"""Data → checkpoint: reads a table, learns on part of it, keeps the best epoch, publishes it. Knows no HTTP."""
+"""From data to a checkpoint: reads a table, trains on a part, keeps the best epoch and publishes the model."""

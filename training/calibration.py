@@ -1,9 +1,9 @@
-"""Honest probabilities: a temperature about the classes' shares and a shift by class, fitted on rows not learned from.
+"""Calibrated probabilities: a temperature relative to the classes' shares and a shift by class, fitted on validation.
 
-Of logits z the network serves the softmax of z/T + b. The temperature T (Guo, Pleiss, Sun & Weinberger 2017, On
+For logits z, the network serves the softmax of z/T + b. The temperature T (Guo, Pleiss, Sun & Weinberger 2017, On
 calibration of modern neural networks) moves all probabilities towards the classes' shares in the training part, or
-away from them: b = (1 - 1/T)·log(shares). What a network that has learned too much converges to is then the constant
-answer, also where one class is rare. A shift δ by class is added to b where validation rows show that it helps.
+away from these: b = (1 - 1/T)·log(shares). With a growing T, an overfitted network then approaches the constant answer,
+also if one class is rare. A shift δ by class is added to b if validation rows show that it helps.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
 
-_RANGE = (math.log(0.05), math.log(20.0))  # of ln T: beyond it, something else is wrong
-# Before any evidence, ln T is taken to be normal about 0 with this deviation. Where a few validation rows are all
-# right, likelihood alone would have a temperature of 0, which is certainty.
+_RANGE = (math.log(0.05), math.log(20.0))  # of ln T; a value outside has another cause
+# The prior of ln T is normal with mean 0 and this standard deviation. If all of a few validation rows are right, the
+# likelihood alone would give a temperature of 0, which is certainty.
 _PRIOR_STD = 0.5
-# A network that learned from unsmoothed labels, and whose epoch was chosen by its loss, is about as sure as it should
-# be: it takes more rows to say otherwise.
+# With unsmoothed labels and an epoch chosen by its loss, a network is nearly calibrated already: with a narrower prior,
+# more rows are needed to change the temperature.
 _HONEST_STD = 0.3
-_SHIFT_STD = 0.5  # likewise of each class's shift δ
+_SHIFT_STD = 0.5  # prior standard deviation of each class's shift δ
 _TINY = 1e-30
-_CLEAR = 2.0  # standard errors by which shifts have to be better on rows that they were not fitted on
-_MIN_ROWS = 40  # fewer cannot show that
-_MAX_CELLS = 4_000_000  # members · rows · classes: beyond, shifts are not tried, which takes seconds and says little
+_CLEAR = 2.0  # standard errors by which shifts must be better on rows outside their fit
+_MIN_ROWS = 40  # fewer rows cannot show that
+_MAX_CELLS = 4_000_000  # members · rows · classes; above, fitting shifts takes seconds and helps little
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Calibration:
-    """What turns logits z into those that are served: z/temperature + shift.
+    """The calibration of logits z: z/temperature + shift.
 
     Attributes:
         temperature: divisor of the logits.
         shift: `(classes,)` float64 with mean 0, added to the divided logits.
-        by_class: whether the validation rows asked for shifts beyond those of the classes' shares.
+        by_class: True if validation rows justify shifts beyond those of the classes' shares.
     """
 
     temperature: float
@@ -46,18 +46,18 @@ class Calibration:
     by_class: bool = False
 
     def applied_to(self, checkpoint: Checkpoint) -> Checkpoint:
-        """The checkpoint that serves calibrated answers: its temperature set, the shift in the last Linear's bias."""
+        """Returns the checkpoint with the temperature, and with the shift added to the last Linear's bias."""
         config = replace(checkpoint.config, temperature=self.temperature)
         calibrated = replace(checkpoint, config=config)
         if not self.shift.any():
             return calibrated
         name = _last_bias(checkpoint)
         bias = checkpoint.tensors[name].astype(np.float64) + self.temperature * self.shift  # ([members,] classes)
-        told: dict[str, Any] = {"calibrated_by_class": self.by_class}
+        extra_fields: dict[str, Any] = {"calibrated_by_class": self.by_class}
         return replace(
             calibrated,
             tensors={**checkpoint.tensors, name: bias.astype(np.float32)},
-            training={**checkpoint.training, **told},
+            training={**checkpoint.training, **extra_fields},
         )
 
 
@@ -70,8 +70,8 @@ def calibrate(
     shares: NDArray[np.float64],
     is_honest: bool = False,
 ) -> Checkpoint:
-    """Gives the checkpoint whose probabilities fit the validation part; the arguments are `fit_calibration`'s."""
-    if not checkpoint.config.bias:  # nothing to put a shift into
+    """Returns the checkpoint with the calibration of the validation part, with the arguments of `fit_calibration`."""
+    if not checkpoint.config.bias:  # without a bias, no shift
         temperature = fit_temperature(probabilities, truth, weight)
         return Calibration(temperature=temperature, shift=np.zeros(len(shares))).applied_to(checkpoint)
     found = fit_calibration(probabilities, truth, weight, shares=shares, is_honest=is_honest)
@@ -86,16 +86,16 @@ def fit_calibration(
     shares: NDArray[np.float64],
     is_honest: bool = False,
 ) -> Calibration:
-    """The temperature that is likeliest, and the shifts by class where they are clearly better than none.
+    """Fits the most probable temperature, with shifts by class if these are clearly better.
 
-    Whether they are is judged by two halves of the rows, each by what the other half fits.
+    Two-fold cross-validation decides: the shifts fitted on one half of the rows are evaluated on the other half.
 
     Args:
-        probabilities: `(members, rows, classes)` of each member, at a temperature of 1.
+        probabilities: `(members, rows, classes)` probabilities of each member, at a temperature of 1.
         truth: `(rows,)` class indices.
-        weight: `(rows,)` how much each row counts; None for all alike.
-        shares: `(classes,)` of the training part.
-        is_honest: whether labels were not smoothed and the epoch was chosen by the validation loss.
+        weight: `(rows,)` relative weight of each row; None for equal weights.
+        shares: `(classes,)` share of each class in the training part.
+        is_honest: True if labels were not smoothed and the epoch was chosen by the validation loss.
     """
     centre = _centre(shares, rows=len(truth))
     rows = _Rows.of(probabilities, truth, weight, centre, std=_HONEST_STD if is_honest else _PRIOR_STD)
@@ -111,26 +111,26 @@ def fit_calibration(
 def fit_temperature(
     probabilities: NDArray[np.float32], truth: NDArray[np.int64], weight: NDArray[np.float64] | None = None
 ) -> float:
-    """The temperature about even shares that is likeliest, given the truth and that most are near 1.
+    """Fits the most probable temperature relative to equal shares, with a prior around 1.
 
     Args:
-        probabilities: `(members, rows, classes)` of each member, at a temperature of 1.
+        probabilities: `(members, rows, classes)` probabilities of each member, at a temperature of 1.
         truth: `(rows,)` class indices.
-        weight: `(rows,)` how much each row counts; None for all alike.
+        weight: `(rows,)` relative weight of each row; None for equal weights.
     """
     return _Rows.of(probabilities, truth, weight, np.zeros(probabilities.shape[2])).temperature()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Rows:
-    """Rows to calibrate on.
+    """The rows of a calibration.
 
     Attributes:
-        logs: `(members, rows, classes)` float64 log-probabilities less the centre.
+        logs: `(members, rows, classes)` float64 log-probabilities minus the centre.
         truth: `(rows,)` class indices.
         counts: `(rows,)` weights with mean 1.
-        centre: `(classes,)` log shares that a temperature moves probabilities about.
-        std: standard deviation of ln T before any evidence.
+        centre: `(classes,)` log shares, the fixed point of the temperature.
+        std: prior standard deviation of ln T.
     """
 
     logs: NDArray[np.float64]
@@ -156,13 +156,13 @@ class _Rows:
         return replace(self, logs=self.logs[:, rows], truth=self.truth[rows], counts=self.counts[rows])
 
     def surprise(self, log_temperature: float, delta: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-        """(rows,) -log p(true class)."""
+        """Returns -log p(true class) of each row, (rows,)."""
         _, of_members = self._of_truth(log_temperature, delta)
         return np.asarray(-np.log(np.maximum(of_members.mean(axis=0), _TINY)))
 
     def temperature(self) -> float:
-        """The likeliest temperature without shifts."""
-        # Imported here: SciPy's optimisers take a moment, and a regression needs none.
+        """Fits the most probable temperature without shifts."""
+        # Imported here: SciPy's optimisers take time to import, and a regression does not need them.
         from scipy.optimize import minimize_scalar
 
         def loss(log_temperature: float) -> float:
@@ -172,7 +172,7 @@ class _Rows:
         return float(f"{math.exp(found.x):.6g}")
 
     def temperature_and_shifts(self) -> tuple[float, NDArray[np.float64]]:
-        """The likeliest temperature and (classes,) shifts together."""
+        """Fits the most probable temperature and shifts, (classes,), together."""
         from scipy.optimize import minimize
 
         def loss(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
@@ -197,7 +197,7 @@ class _Rows:
     def _of_truth(
         self, log_temperature: float, delta: NDArray[np.float64] | None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(members, rows, classes) probabilities, and (members, rows) those of the true class."""
+        """Returns (members, rows, classes) probabilities, and (members, rows) probabilities of the true class."""
         scaled = self.logs / math.exp(log_temperature)
         scaled += self.centre if delta is None else self.centre + delta
         scaled -= scaled.max(axis=-1, keepdims=True)
@@ -207,20 +207,22 @@ class _Rows:
 
 
 def _shifts_help(rows: _Rows) -> bool:
-    """Whether shifts that one half of the rows fits are clearly better on the other half."""
+    """Returns True if shifts fitted on one half of the rows are clearly better on the other half."""
     halves = np.empty(len(rows.truth), dtype=np.int64)
-    halves[np.argsort(rows.truth, kind="stable")] = np.arange(len(rows.truth)) % 2  # each has its share of each class
+    halves[np.argsort(rows.truth, kind="stable")] = (
+        np.arange(len(rows.truth)) % 2
+    )  # each half has its share of each class
     gains = np.empty(len(rows.truth))
     for half in (0, 1):
-        fitted, judged = rows.take(np.flatnonzero(halves != half)), rows.take(np.flatnonzero(halves == half))
+        fitted, held_out = rows.take(np.flatnonzero(halves != half)), rows.take(np.flatnonzero(halves == half))
         temperature, delta = fitted.temperature_and_shifts()
-        without = judged.surprise(math.log(fitted.temperature()))
-        gains[halves == half] = judged.counts * (without - judged.surprise(math.log(temperature), delta))
+        without = held_out.surprise(math.log(fitted.temperature()))
+        gains[halves == half] = held_out.counts * (without - held_out.surprise(math.log(temperature), delta))
     return float(gains.mean()) > _CLEAR * float(gains.std(ddof=1)) / math.sqrt(len(gains))
 
 
 def _centre(shares: NDArray[np.float64], *, rows: int) -> NDArray[np.float64]:
-    """(classes,) log shares with mean 0; a class that the training part lacks has less than one row of `rows`."""
+    """Returns log shares with mean 0, (classes,); a class without training rows counts as less than one row."""
     logs = np.log(np.maximum(shares, 0.5 / max(rows, 1) / len(shares)))
     return np.asarray(logs - logs.mean())
 

@@ -1,4 +1,4 @@
-"""What a checkpoint's header tells of a run: how it was trained, on what, and sentences that the user should read."""
+"""The sections of a checkpoint's header on a run: settings, history, data, and notes for the user."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _EXAMPLE_CELLS = 4_000  # bounds the checkpoint's header, which every reader par
 
 
 def training_section(config: TrainConfig, trained: Trained, *, rows: int) -> dict[str, Any]:
-    """How it was trained: the settings and the history.
+    """Returns the section on the training: the settings and the history.
 
     Args:
-        config: the run's.
-        trained: what it came to.
-        rows: of the training part.
+        config: settings of the run.
+        trained: result of the run.
+        rows: number of rows of the training part.
     """
     section = config.to_dict() | {
         "epochs_run": trained.epochs_run,
         "best_epoch": trained.best_epoch,
         "stopped": trained.stopped,
-        # Seven digits are all that float32 has.
+        # float32 has no more than seven digits.
         "history": {name: [float(f"{value:.7g}") for value in values] for name, values in trained.history.items()},
     }
     if config.engine not in ("perceptron", "linear"):
@@ -40,7 +40,7 @@ def training_section(config: TrainConfig, trained: Trained, *, rows: int) -> dic
 
 
 def data_section(table: TrainingTable, config: TrainConfig, split: Split) -> dict[str, Any]:
-    """What it was trained on: name, fingerprint, counts and a few example rows as a client would send them."""
+    """Returns the section on the data: name, fingerprint, counts and a few example rows in the form of a request."""
     return {
         "name": table.name,
         "fingerprint": table.fingerprint(),
@@ -53,32 +53,39 @@ def data_section(table: TrainingTable, config: TrainConfig, split: Split) -> dic
 
 
 def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Trained, split: Split) -> list[str]:
-    """What the figures do not tell."""
-    told = [] if trained.verdict is None else [trained.verdict]
-    told += table.notes
+    """Returns notes for the user that the figures do not show."""
+    sentences = [] if trained.verdict is None else [trained.verdict]
+    sentences += table.notes
     if config.split is None:
-        if table.equal_rows is not None:  # there are no parts that they could be in
-            told = [note for note in told if note != equal_rows_note(table.equal_rows, table.choices)]
-        told.append(f"Trained, validated and tested on the same {table.rows} rows: the figures tell what was learned.")
+        if table.equal_rows is not None:  # every part has all rows, so the note on equal rows in parts is wrong
+            sentences = [note for note in sentences if note != equal_rows_note(table.equal_rows, table.choices)]
+        sentences.append(
+            f"Trained, validated and tested on the same {table.rows} rows: the figures tell what was learned."
+        )
     elif (known := _known_rows(table, split)) is not None:
-        told.append(known)
+        sentences.append(known)
     if config.class_weight == "balanced":
-        told.append(
+        sentences.append(
             "Classes are balanced (class_weight): rare ones are found more often, and probabilities are those of a "
             "table whose classes are equally common. Leave --class-weight out for probabilities as the table has them."
         )
     if trained.stopped == "asked":
-        told.append(f"Stopped on request after epoch {trained.epochs_run}; epoch {trained.best_epoch} is kept.")
+        sentences.append(f"Stopped on request after epoch {trained.epochs_run}; epoch {trained.best_epoch} is kept.")
     for name, count in unseen_categories(schema, table).items():
         categories = "1 category" if count == 1 else f"{count} categories"
-        told.append(f"Column {name!r} has {categories} outside the training part only: the model does not know them.")
-    return told
+        sentences.append(
+            f"Column {name!r} has {categories} outside the training part only: the model does not know them."
+        )
+    return sentences
 
 
 def _known_rows(table: TrainingTable, split: Split) -> str | None:
-    """A sentence on rows of a test part that training knows; of a file's, the table's notes tell."""
-    is_told = split.has_test_file or (split.by == "chance" and table.choices.equal_rows != "scatter")
-    if table.equal_rows is None or is_told:
+    """Returns a sentence on test rows that are also in the training part; None if there are few.
+
+    For a test file, and for equal rows kept together, the notes of the table have such a sentence.
+    """
+    is_noted = split.has_test_file or (split.by == "chance" and table.choices.equal_rows != "scatter")
+    if table.equal_rows is None or is_noted:
         return None
     known, identical = table.equal_rows.known(split.test, split.train)
     if known <= UNNOTED_ROWS:
@@ -90,7 +97,7 @@ def _known_rows(table: TrainingTable, split: Split) -> str | None:
 
 
 def _examples(table: TrainingTable, split: Split) -> list[dict[str, Any]]:
-    """Made-up rows or, where the user asks for them, rows of the training part."""
+    """Returns typical rows, which are made up, or rows of the training part if the user asks for such."""
     wanted = min(max(_EXAMPLE_CELLS // len(table.features), 3), _EXAMPLES)
     if table.choices.examples == "typical":
         return typical_rows(table, split.train, most=wanted)
@@ -98,13 +105,13 @@ def _examples(table: TrainingTable, split: Split) -> list[dict[str, Any]]:
 
 
 def _example_rows(table: TrainingTable, split: Split, wanted: int) -> list[int]:
-    """A few rows of the training part, without gaps where that can be, and of every class in turn."""
+    """Returns a few rows of the training part, if possible without gaps, with the classes in turn."""
     has_gap = np.any([table.missing(name)[split.train] for name in table.features], axis=0)  # (train rows,)
     complete_first = split.train[np.argsort(has_gap, kind="stable")]
     if not table.labels:
         return [int(row) for row in complete_first[:wanted]]
     classes = table.target[complete_first]
-    turn = np.zeros(len(classes), dtype=np.int64)  # which of its class a row is, from 0
+    turn = np.zeros(len(classes), dtype=np.int64)  # position of a row in its class, from 0
     for label in range(len(table.labels)):
         of_class = classes == label
         turn[of_class] = np.arange(of_class.sum())

@@ -1,6 +1,6 @@
-"""The built-in datasets: tables that need no file, each with settings under which an MLP learns it well.
+"""The built-in datasets: tables without a file, each with settings with which an MLP learns well.
 
-The measured ones ship with scikit-learn; the rest are made here. Nothing is fetched.
+The measured datasets are part of scikit-learn; this module makes the others. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from training.data.training_table import ColumnChoices
 from training.recipes import Engine
 
 PARITY_BITS = 4
-_CLUSTER_ROWS = 150  # a cluster
+_CLUSTER_ROWS = 150  # per cluster
 _CLUSTER_CENTRES = {"left": (-2.0, 0.0), "right": (2.0, 0.0), "top": (0.0, 3.0)}
 
-# What the built-in datasets are trained with where they do not say otherwise: small networks that learn them well and
-# that a person can look through. The default recipe has its own.
+# Settings for datasets without their own: small networks that learn well and that a person can inspect. They do not
+# apply to the default recipe.
 _SMALL: Mapping[str, Any] = {"recipe": "classic", "normalization": "none", "dropout": 0.0, "scaling": "standard"}
 _SMALL_TORCH: Mapping[str, Any] = {"optimizer": "adamw", "learning_rate": 0.003, "weight_decay": 0.01}
 
-# What a truth table is trained with: all of it, for as long as it takes.
+# Settings for truth tables: training on all rows, without an early stop.
 _TRUTH_TABLE: Mapping[str, Any] = {
     "split": None,
     "hidden_sizes": (16,),
@@ -45,13 +45,13 @@ class Dataset:
     """A built-in dataset.
 
     Attributes:
-        name: as given to `fit`.
-        about: one line.
-        target: the column to predict.
-        load: makes the table.
-        settings: of `TrainConfig`, for an MLP of either engine.
-        engine_settings: those of one engine alone.
-        choices: about its columns.
+        name: name for `fit`.
+        about: description on one line.
+        target: column to predict.
+        load: function that makes the table.
+        settings: fields of `TrainConfig` for an MLP of the torch and the numpy engine.
+        engine_settings: fields of `TrainConfig` for one engine only, by engine.
+        choices: decisions about the columns.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Dataset:
     choices: ColumnChoices = field(default_factory=ColumnChoices)
 
     def settings_for(self, engine: Engine) -> dict[str, Any]:
-        """What to train it with, under the names of `TrainConfig`; a perceptron has no settings but the split."""
+        """Returns the settings for an engine by field of `TrainConfig`; only the split for perceptron and linear."""
         own = self.engine_settings.get(engine, {})
         match engine:
             case "torch":
@@ -75,10 +75,10 @@ class Dataset:
 
 
 def dataset(name: str) -> Dataset:
-    """A built-in dataset by name.
+    """Returns a built-in dataset by name.
 
     Raises:
-        DataError: there is none of that name.
+        DataError: no built-in dataset has that name.
     """
     if name not in DATASETS:
         raise DataError(f"{name!r} is not a built-in dataset; there are {', '.join(DATASETS)}.")
@@ -86,7 +86,7 @@ def dataset(name: str) -> Dataset:
 
 
 def _truth_table(name: str, bits: int, truth: Callable[..., bool]) -> Table:
-    """Every row of `bits` truth values as numbers 0 and 1, and what `truth` makes of them."""
+    """Makes a table of all rows of `bits` truth values as numbers 0 and 1, with the result of `truth`."""
     rows = list(itertools.product((0, 1), repeat=bits))
     columns = {f"x{i + 1}": pa.array([row[i] for row in rows]) for i in range(bits)}
     columns["y"] = pa.array([int(truth(*row)) for row in rows])
@@ -94,17 +94,17 @@ def _truth_table(name: str, bits: int, truth: Callable[..., bool]) -> Table:
 
 
 def _clusters() -> Table:
-    """Three round clouds in the plane that touch each other a little."""
+    """Makes three round clusters in the plane that touch each other a little."""
     rng = np.random.default_rng(0)
     points = [rng.normal(centre, 0.6, (_CLUSTER_ROWS, 2)) for centre in _CLUSTER_CENTRES.values()]
-    x1, x2 = np.concatenate(points).round(3).T  # three decimals: rows that a person can paste
+    x1, x2 = np.concatenate(points).round(3).T  # three decimals: easy to copy
     labels = np.repeat(list(_CLUSTER_CENTRES), _CLUSTER_ROWS)
     return Table(source="clusters", columns={"x1": pa.array(x1), "x2": pa.array(x2), "cluster": pa.array(labels)})
 
 
 def _measured(name: str, target: str, *, label: Callable[[str], str | int] | None) -> Table:
-    """A dataset out of scikit-learn, columns in snake_case without units; `label` is None for values."""
-    # Imported here: it takes a second, and a user's own table needs none of it.
+    """Loads a dataset of scikit-learn with column names in snake_case without units; `label` is None for values."""
+    # Imported here: the import takes a second, and a user's own table does not need it.
     from sklearn import datasets
 
     bunch = getattr(datasets, f"load_{name}")(**({"scaled": False} if name == "diabetes" else {}))
@@ -117,7 +117,7 @@ def _measured(name: str, target: str, *, label: Callable[[str], str | int] | Non
 
 
 def _column_name(name: str) -> str:
-    """`sepal length (cm)` → `sepal_length`, `od280/od315_of_diluted_wines` → `od280_od315_of_diluted_wines`."""
+    """Returns a name in snake_case: `sepal length (cm)` → `sepal_length`, `od280/od315_of …` → `od280_od315_of …`."""
     return name.partition(" (")[0].strip().replace(" ", "_").replace("/", "_").lower()
 
 
@@ -193,7 +193,7 @@ DATASETS: Mapping[str, Dataset] = {
             load=lambda: _measured("digits", "digit", label=int),
             settings={"hidden_sizes": (128, 64), "epochs": 60, "batch_size": 64},
             engine_settings={"torch": {"dropout": 0.2}},
-            choices=ColumnChoices(keep_constant=True),  # the corners are never written on
+            choices=ColumnChoices(keep_constant=True),  # the corners are 0 in all rows
         ),
         Dataset(
             name="diabetes",
@@ -201,11 +201,11 @@ DATASETS: Mapping[str, Dataset] = {
             target="progression",
             load=lambda: _measured("diabetes", "progression", label=None),
             settings={"hidden_sizes": (64,), "epochs": 100, "batch_size": 32},
-            # Half of the spread is noise: over eight splits this had a mean test R² of 0.46, ridge regression 0.41.
+            # Half of the variance is noise: over eight splits, the mean test R² was 0.46, and 0.41 of ridge regression.
             engine_settings={"torch": {"dropout": 0.4, "weight_decay": 0.1}},
         ),
     )
 }
 
-# One of each kind: what a new store is filled with, so that there is something to ask.
+# Datasets of the command `demo`, one of each kind: it fills a new store with their models.
 DEMO = ("iris", "digits", "diabetes", "xor", "clusters")

@@ -1,4 +1,4 @@
-"""The exceptions of training; those for data, settings and the store are `models.errors`'."""
+"""The exceptions of training; `models.errors` has those for data, settings and the store."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from models.errors import AxonError
 
 
 class TrainingError(AxonError):
-    """A run that came to nothing: its loss is no longer a finite number."""
+    """A run has no result, because the loss is no longer a finite number."""
 
 
 class PlotError(AxonError):
-    """A plot that cannot be written where it was asked for."""
+    """A plot cannot be written to the requested path."""
 
 
 class SearchError(AxonError):
-    """A search that cannot go on: its record is unreadable or in use, no worker starts, or every trial failed."""
+    """A search cannot go on: the record is unreadable or in use, no worker starts, or every trial failed."""

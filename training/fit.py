@@ -1,4 +1,4 @@
-"""From a table to a model: reads it, splits it, fits the preprocessing, trains, and measures what will be served.
+"""From a table to a model: reads and splits the table, fits the preprocessing, trains, and evaluates the served model.
 
 In a notebook:
 
@@ -42,7 +42,7 @@ from training.threads import ThreadChoice, choose_threads, limited_threads
 
 BeforeTraining = Callable[[PreparedRows], None]
 
-_EVALUATED_CELLS = 4_000_000  # of the widest stage, at a time: 16 MB each
+_EVALUATED_CELLS = 4_000_000  # of the widest stage, per evaluated batch: 16 MB
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -50,13 +50,13 @@ class FittedModel:
     """A trained model that is not published yet.
 
     Attributes:
-        name: under which it will be published.
-        checkpoint: what will be published.
-        table: the data, as they were understood.
-        split: which rows were used for what.
-        trained: what the engine came to, with the history of its epochs.
-        notes: sentences that the user should read.
-        threads: number of CPU threads that trained it, and why; None where something else than `fit` trained it.
+        name: name of the model for publishing.
+        checkpoint: checkpoint for publishing.
+        table: data, with the kinds and roles of the columns.
+        split: rows of each part.
+        trained: result of the engine, with the history of the epochs.
+        notes: sentences for the user.
+        threads: number of CPU threads of the training, and the reason; None if `fit` did not train the model.
     """
 
     name: str
@@ -69,11 +69,11 @@ class FittedModel:
 
     @property
     def metrics(self) -> dict[str, Metrics]:
-        """Figures by part: `train`, `validation`, `test`."""
+        """The metrics by part: `train`, `validation`, `test`."""
         return dict(self.checkpoint.metrics)
 
     def constant_metrics(self, part: str = "test") -> Metrics:
-        """Figures of the constant answer on a part: the training part's class shares, or its mean."""
+        """Returns the metrics of a constant answer on a part: the class shares or the mean of the training part."""
         table, rows = self.table, getattr(self.split, part)
         train = self.split.train
         weight = None if table.weight is None else table.weight[train]
@@ -81,7 +81,7 @@ class FittedModel:
         return evaluate("softmax" if table.labels else "linear", answers, table.target[rows])
 
     def __repr__(self) -> str:
-        """One line: a checkpoint's tensors and a table's rows are not for reading."""
+        """Returns one line, without the tensors of the checkpoint and the rows of the table."""
         rows = f"{self.table.rows:,} rows"
         return f"<FittedModel {self.name}: {self.table.task} of {self.table.target_name}, {rows}, not published yet>"
 
@@ -92,8 +92,8 @@ class FittedModel:
             rows: data frame, Arrow table, array, or list of rows: lists in column order, or mappings by column name.
 
         Raises:
-            RowError: which rows and columns are wrong, and why.
-            DataError: no table, or a frame without one of the columns.
+            RowError: rows are wrong; the message names the rows, the columns and the reasons.
+            DataError: the input is not a table, or lacks one of the columns.
         """
         return Answerer(self.checkpoint).predict(rows)
 
@@ -101,10 +101,10 @@ class FittedModel:
         """Returns the probability of each class, `(rows, classes)` float32, in the order of the target's labels.
 
         Args:
-            rows: as `predict` takes them.
+            rows: rows in any form that `predict` accepts.
 
         Raises:
-            ConfigError: a regression has no probabilities.
+            ConfigError: the model is a regression, which has no probabilities.
             DataError: as `predict` does.
         """
         return Answerer(self.checkpoint).predict_proba(rows)
@@ -113,7 +113,7 @@ class FittedModel:
         """Writes the checkpoint to a store as the next version.
 
         Raises:
-            StoreError: the name is none, or the disk refuses.
+            StoreError: the name is not valid, or the disk refuses.
         """
         target = store if isinstance(store, Store) else Store(store)
         return target.publish(name or self.name, self.checkpoint)
@@ -144,38 +144,38 @@ def fit(
     on_threads: Callable[[ThreadChoice], None] = lambda choice: None,
     **settings: Any,
 ) -> FittedModel:
-    """Trains a model on a table. Reads the source, and writes nothing but what `keep` is for.
+    """Trains a model on a table. Reads the source, and writes no file but the state file of `keep`.
 
     Args:
-        source: the name of a built-in dataset, a path to a CSV or Parquet file, a folder or pattern of Parquet files,
-            an Arrow table or a pandas DataFrame.
-        target: the column to predict; a built-in dataset has one.
-        name: of the model; the dataset's or the file's name if None.
-        task: `classification` or `regression`; inferred from the target if None.
-        choices: the user's decisions about columns.
-        delimiter: what divides a CSV file's cells; found out if None.
-        decimal: decimal mark of numbers that are texts, `.` or `,`; found out if None.
-        thousands: mark between their thousands, `.`, `,`, `'`, `space` or `none`; found out if None.
-        missing_values: values that stand for missing, texts or numbers: in every column, in one (`"age=99"`), or as a
+        source: name of a built-in dataset, path to a CSV or Parquet file, folder or pattern of Parquet files, Arrow
+            table or pandas DataFrame.
+        target: column to predict; a built-in dataset has one.
+        name: name of the model; None for the name of the dataset or the file.
+        task: `classification` or `regression`; None to infer the task from the target.
+        choices: decisions of the user about the columns.
+        delimiter: delimiter of a CSV file's cells; None to detect it.
+        decimal: decimal mark of numbers in texts, `.` or `,`; None to detect it.
+        thousands: thousands separator of numbers in texts, `.`, `,`, `'`, `space` or `none`; None to detect it.
+        missing_values: values that mean missing, texts or numbers: in every column, in one (`"age=99"`), or as a
             mapping of columns to values.
-        encoding: character encoding of a CSV file; UTF-8, or what its first bytes say, if None.
+        encoding: character encoding of a CSV file; None for UTF-8, or the encoding that the first bytes show.
         skip_lines: number of lines before a CSV file's header.
-        comment: text at the beginning of a CSV file's lines that are passed over.
-        test: a second table of the same columns, whose rows are the test part.
-        device: where to train with torch: `auto`, `cpu`, `cuda`, ….
-        on_epoch: told of each epoch.
-        should_stop: asked after each epoch; True ends the run with the best epoch so far.
-        keep: where the state of an unfinished run is kept.
-        resume: whether to go on from that state.
-        before_training: called with the encoded rows and the architecture before the first epoch; it may refuse them.
-        threads: CPU threads; what is fastest for the network among the free CPUs if None (`training.threads`).
-        on_threads: told of the torch engine's number of threads before the first epoch.
-        settings: fields of `TrainConfig`; for a built-in dataset, over its own.
+        comment: beginning of the lines of a CSV file to ignore.
+        test: second table with the same columns, for the test part.
+        device: device of the torch engine: `auto`, `cpu`, `cuda`, ….
+        on_epoch: callback for each epoch.
+        should_stop: callback after each epoch; True ends the run with the best epoch so far.
+        keep: state file of an unfinished run.
+        resume: True to resume from the state file.
+        before_training: callback with the encoded rows and the architecture before the first epoch; it may raise.
+        threads: number of CPU threads; None for the fastest number on the free CPUs (`training.threads`).
+        on_threads: callback with the torch engine's number of threads, before the first epoch.
+        settings: fields of `TrainConfig`, which take precedence over those of a built-in dataset.
 
     Raises:
-        DataError: the table cannot be learned from, or there is nothing to resume.
-        ConfigError: a setting that cannot be.
-        InvalidName: the model's name is none.
+        DataError: the table cannot be used for training, or there is nothing to resume.
+        ConfigError: a setting is unknown or impossible.
+        InvalidName: the name of the model is not valid.
         TrainingError: the run diverged.
     """
     table, config = read_table(
@@ -222,14 +222,13 @@ def fit_table(
     threads: int | None = None,
     on_threads: Callable[[ThreadChoice], None] = lambda choice: None,
 ) -> FittedModel:
-    """Trains a model on a table that was read and checked.
+    """Trains a model on a table that was read and checked, with a resolved configuration.
 
-    The arguments are `fit`'s, and `split` is the parts, where they are not to be drawn as the config says.
+    The other arguments are those of `fit`; `split` replaces the parts that the config would draw.
 
     Raises:
-        DataError, ConfigError, TrainingError: as `fit` does.
+        DataError, ConfigError, TrainingError: see `fit`.
     """
-    config = config.for_table(table)
     if resume and config.engine != "torch":
         raise ConfigError(f"a run of the {config.engine} engine cannot be resumed: it is of the torch engine only.")
     if resume and keep is None:
@@ -242,7 +241,7 @@ def fit_table(
     rows = prepare(table, config, split=split)
     before_training(rows)
     if keep is not None:
-        kind = device.partition(":")[0]  # a GPU's random numbers are not a CPU's
+        kind = device.partition(":")[0]  # a GPU has other random numbers than a CPU
         keep.begin({"settings": config.to_dict(), "data": table.fingerprint(), "kind of device": kind})
     state = keep.read() if keep is not None and resume else None
     choice = thread_choice(rows, config, device=device, asked=threads, keep=keep)
@@ -263,21 +262,21 @@ def fit_table(
             keep.end(finished=False)
         model = replace(fitted_model(table, config, rows, trained), threads=choice)
     if keep is not None and trained.stopped != "asked":
-        keep.end(finished=True)  # only now: whatever ends the process while it measures, the run can be resumed
+        keep.end(finished=True)  # only now: if evaluation is interrupted, the run can still be resumed
     return model
 
 
 def thread_choice(
     rows: PreparedRows, config: TrainConfig, *, device: str, asked: int | None, keep: ResumeFile | None = None
 ) -> ThreadChoice:
-    """Chooses the CPU threads of a run; one that goes on takes those that it began with, for the same bytes.
+    """Chooses the CPU threads of a run; a resumed run keeps its number, for the same bytes.
 
     Args:
-        rows: as `prepare` made them.
-        config: how to train.
-        device: where to train.
-        asked: number that the user asks for; None for the rule.
-        keep: where the state of an unfinished run is kept, read if the run goes on.
+        rows: encoded rows and architecture.
+        config: settings of the run.
+        device: device of the run.
+        asked: number of threads that the user asks for; None to apply the rule.
+        keep: state file of an unfinished run, already read for a resumed run.
     """
     if asked is None and keep is not None and keep.threads is not None:
         choice = ThreadChoice(number=keep.threads, reason=", as the run began")
@@ -299,28 +298,28 @@ def fitted_model(
     rows: PreparedRows,
     trained: Trained,
     *,
-    told: Mapping[str, Any] | None = None,
+    extra_fields: Mapping[str, Any] | None = None,
 ) -> FittedModel:
-    """What a run came to, made a model: calibrated, and measured on every part, the test part among them.
+    """Makes a model of the result of a run: calibrates, and evaluates all parts, with the test part.
 
     Args:
-        table: the data.
-        config: with which it was trained.
-        rows: as `prepare` made them.
-        trained: what the run came to.
-        told: what the checkpoint's training section has beside the settings and the history, as JSON types.
+        table: data of the run.
+        config: settings of the run.
+        rows: encoded rows and architecture.
+        trained: result of the engine.
+        extra_fields: more fields for the training section of the checkpoint, as JSON types.
     """
     checkpoint = Checkpoint(
         config=trained.architecture,
         schema=rows.schema,
         tensors=trained.tensors,
-        training=training_section(config, trained, rows=len(rows.split.train)) | dict(told or {}),
+        training=training_section(config, trained, rows=len(rows.split.train)) | dict(extra_fields or {}),
         data=data_section(table, config, rows.split),
     )
     if config.calibrate and config.split is not None and checkpoint.config.output == "softmax":
         is_honest = config.select_by == "loss" and not config.label_smoothing
         checkpoint = _calibrated(checkpoint, rows, is_honest=is_honest)
-    # Measured on the network that will answer, folded and rounded, rather than on the one that was trained.
+    # The evaluation uses the network that is served, fused and rounded, not the one that was trained.
     network = checkpoint.inference_network()
     metrics = {
         part: evaluate(checkpoint.config.output, _answers(network, rows.x[part]), rows.y[part]) for part in PARTS
@@ -336,12 +335,12 @@ def fitted_model(
 
 
 def _answers(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[Any]:
-    """(rows, in_features) → (rows, out_features), in the target's unit."""
+    """Computes the answers in the unit of the target: (rows, in_features) → (rows, out_features)."""
     return np.concatenate([network.answer(piece) for piece in _pieces(network, x)])
 
 
 def _calibrated(checkpoint: Checkpoint, rows: PreparedRows, *, is_honest: bool) -> Checkpoint:
-    """The checkpoint with the calibration that fits the validation part."""
+    """Returns the checkpoint with a calibration fitted on the validation part."""
     network = checkpoint.inference_network()
     pieces = _pieces(network, rows.x["validation"])
     of_members = np.concatenate([network.forward_members(piece) for piece in pieces], axis=1)
@@ -351,6 +350,6 @@ def _calibrated(checkpoint: Checkpoint, rows: PreparedRows, *, is_honest: bool) 
 
 
 def _pieces(network: InferenceNetwork, x: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """The rows in pieces that bound the memory of the stages between."""
+    """Yields the rows in pieces, which limit the memory of the stages."""
     size = max(_EVALUATED_CELLS // network.widest, 1)
     return (x[at : at + size] for at in range(0, len(x), size))

@@ -1,4 +1,4 @@
-"""Tables that fit their terminal: columns for which there is no room go below each other, under their row."""
+"""Tables in the width of a terminal: columns without space are printed below their row, one under the other."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from rich.text import Text
 
 from training.terminal import visible
 
-_SHRUNK = 24  # characters of a cell that is cut or wrapped, at least; other columns are never squeezed
+_SHRUNK = 24  # smallest width of a column that is cut or wrapped; other columns keep their width
 _GAP = 2
 _INDENT = 4
 
 
 def print_fitted(console: Console, table: Table) -> None:
-    """Prints a table as it is where the console has the room, else stacked.
+    """Prints a table unchanged if the console is wide enough, else stacked.
 
     Args:
-        console: where to print it.
-        table: text in all cells. A column whose cells are sentences may wrap; no other is squeezed.
+        console: console for the table.
+        table: table with text in all cells. Columns with sentences may wrap; other columns keep their width.
     """
     for column in table.columns:
         if not _is_prose(column):
             column.no_wrap = True
-    frame = 3 * len(table.columns) + 1  # blanks around each cell, and what some boxes draw between
+    frame = 3 * len(table.columns) + 1  # blanks around each cell, and the lines of some boxes
     room = console.width - frame - sum(map(_least_width, table.columns))
     if room >= 0:
         for column in table.columns:
@@ -42,11 +42,11 @@ def print_fitted(console: Console, table: Table) -> None:
 
 
 def stacked(table: Table, width: int) -> list[Text]:
-    """Returns a table's lines in a given width: the columns for which there is room, and under each row the others.
+    """Returns the lines of a table in a given width: the columns that fit, and the others below each row.
 
     Args:
-        table: text in all cells; markup in it is read.
-        width: characters of a line.
+        table: table with text in all cells; markup is interpreted.
+        width: number of characters per line.
     """
     columns = [[_text(cell) for cell in column.cells] for column in table.columns]
     heads = [_text(column.header) for column in table.columns]
@@ -54,7 +54,7 @@ def stacked(table: Table, width: int) -> list[Text]:
         max([cell_len(head.plain), *(cell_len(cell.plain) for cell in cells)], default=0)
         for head, cells in zip(heads, columns, strict=True)
     ]
-    first = min(widths[0], width // 2)  # a name that is longer stands on a line of its own
+    first = min(widths[0], width // 2)  # a longer name gets its own line
     lead, used = 1, first
     while lead < len(columns) and used + _GAP + widths[lead] <= width and not _may_shrink(table.columns[lead]):
         used += _GAP + widths[lead]
@@ -87,7 +87,7 @@ def _aligned(cells: Sequence[Text], widths: Sequence[int], right: Sequence[bool]
 
 
 def _below(cells: Sequence[tuple[Text, Text]], width: int, style: StyleType) -> list[Text]:
-    """The cells that found no room, `heading: cell` each, as many on a line as fit."""
+    """Returns lines with the cells that do not fit beside the others, each as `heading: cell`."""
     lines: list[Text] = []
     for head, cell in cells:
         piece = Text.assemble((f"{head.plain}: ", "dim"), cell) if head.plain else cell.copy()
@@ -104,19 +104,19 @@ def _may_shrink(column: Column) -> bool:
 
 
 def _is_cut(column: Column) -> bool:
-    """Whether a column asks for its cells to be cut: rich's default is an ellipsis too, but without a width."""
+    """Returns True if a column may be cut: with an ellipsis, which is rich's default, and with a greatest width."""
     return column.overflow == "ellipsis" and column.max_width is not None
 
 
 def _is_prose(column: Column) -> bool:
-    """Whether a column holds sentences: one of its cells has four words or more."""
+    """Returns True if a column has sentences: a cell with four words or more."""
     if column.no_wrap or _is_cut(column):
         return False
     return any(len(_text(cell).plain.split()) >= 4 for cell in column.cells)
 
 
 def _least_width(column: Column) -> int:
-    """The characters that a column takes at least, so that it can be read."""
+    """Returns the smallest readable width of a column, in characters."""
     texts = [_text(column.header), *(_text(cell) for cell in column.cells)]
     natural = max(cell_len(text.plain) for text in texts)
     return min(natural, _SHRUNK) if _may_shrink(column) else natural
@@ -131,4 +131,4 @@ def _styled(line: Text, style: StyleType) -> Text:
 def _text(cell: RenderableType) -> Text:
     if isinstance(cell, Text):
         return cell.copy()
-    return Text(visible(str(cell)))  # what users wrote is no markup
+    return Text(visible(str(cell)))  # a text of the user is not markup

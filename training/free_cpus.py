@@ -1,9 +1,9 @@
-"""Free CPUs: how many of the machine's processors this process may use and nothing else uses.
+"""Free CPUs: the CPUs that this process may use and that no other process uses.
 
-Three things bound them: the CPUs that the process may run on (its affinity), the quota of its control group (what
-`docker run --cpus` sets), and what other processes do on these CPUs at the moment. The kernel's count of idle time says
-the last; the load average says it where that count cannot be read. A load average alone lags a minute behind: after one
-training run it would leave no CPU for the next.
+Three limits apply: the CPUs on which the process may run (its affinity), the quota of its control group (set by
+`docker run --cpus`), and the present work of other processes on these CPUs. The kernel's idle counters show the last;
+if they cannot be read, the load average does. The load average alone is a minute late: after one training run, it would
+leave no CPU for the next run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 _SAMPLE_SECONDS = 0.2  # 20 ticks of the kernel's clock
-_SLACK = 0.3  # of a CPU: what a machine that does nothing else does all the same
+_SLACK = 0.3  # of a CPU: background work of an idle machine
 
 
 def free_cpus(
@@ -28,9 +28,9 @@ def free_cpus(
     """Returns the number of CPUs that are free for this process, at least 1. Takes a fifth of a second.
 
     Args:
-        root: folder that holds `proc` and `sys`.
-        allowed: numbers of the CPUs that the process may run on; the kernel's answer if None.
-        sleep: lets seconds pass between two looks at the kernel's counters.
+        root: folder that contains `proc` and `sys`.
+        allowed: numbers of the CPUs on which the process may run; None to ask the kernel.
+        sleep: function that waits for a number of seconds, between two reads of the kernel's counters.
     """
     cpus = sorted(_affinity() if allowed is None else allowed)
     most = min(float(len(cpus)), _quota(root))
@@ -49,7 +49,7 @@ def _affinity() -> set[int]:
 
 
 def _idle(root: Path, cpus: list[int], sleep: Callable[[float], None]) -> float | None:
-    """The idle share of each CPU over a moment, summed; None where the kernel does not tell."""
+    """Returns the sum of the CPUs' idle shares over a short time; None without counters of the kernel."""
     before = _ticks(root)
     sleep(_SAMPLE_SECONDS)
     after = _ticks(root)
@@ -58,27 +58,27 @@ def _idle(root: Path, cpus: list[int], sleep: Callable[[float], None]) -> float 
         if cpu not in before or cpu not in after:
             return None
         passed = after[cpu][1] - before[cpu][1]
-        if passed <= 0:  # some sandboxes show a file whose counters stand still
+        if passed <= 0:  # in some sandboxes, the counters never change
             return None
         idle += (after[cpu][0] - before[cpu][0]) / passed
     return idle
 
 
 def _ticks(root: Path) -> dict[int, tuple[int, int]]:
-    """Idle ticks and all ticks of each CPU since the machine started; empty where they cannot be read."""
+    """Returns idle ticks and all ticks of each CPU since the machine started; empty if unreadable."""
     ticks = {}
     with contextlib.suppress(OSError, ValueError):
         for line in (root / "proc/stat").read_text(encoding="ascii").splitlines():
             name, *counts = line.split()
             if name.startswith("cpu") and name != "cpu":
-                # user nice system idle iowait irq softirq steal; what guests take is counted in user already
+                # user nice system idle iowait irq softirq steal; user includes the time of guests
                 numbers = [int(count) for count in counts[:8]]
                 ticks[int(name[3:])] = (sum(numbers[3:5]), sum(numbers))
     return ticks
 
 
 def _load(root: Path) -> float:
-    """Processes that ran or waited for a CPU, on average over the last minute; 0 where nothing tells."""
+    """Returns the number of running or waiting processes, averaged over the last minute; 0 if unknown."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         return float((root / "proc/loadavg").read_text(encoding="ascii").split()[0])
     with contextlib.suppress(OSError, AttributeError):
@@ -87,7 +87,7 @@ def _load(root: Path) -> float:
 
 
 def _quota(root: Path) -> float:
-    """CPUs that the control group and those above it may use; infinite without a quota."""
+    """Returns the CPU quota of the control group and its parents, in CPUs; infinite without a quota."""
     quota = math.inf
     with contextlib.suppress(OSError, ValueError):
         for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
@@ -102,7 +102,7 @@ def _quota(root: Path) -> float:
 
 
 def _upwards(mount: Path, path: str) -> list[Path]:
-    """A control group's folder and those above it. Inside a container the mount itself is the group."""
+    """Returns the folders of a control group and its parents. Inside a container, the mount itself is the group."""
     parts = [part for part in path.split("/") if part not in ("", "..")]
     return [mount.joinpath(*parts[:length]) for length in range(len(parts), -1, -1)]
 

@@ -1,9 +1,9 @@
-"""Ctrl-C, SIGTERM and SIGHUP during a run: the run ends after its epoch and its best model is kept.
+"""Ctrl-C, SIGTERM and SIGHUP during a run: the run ends after the present epoch and keeps the best model.
 
-Before the first epoch there is nothing to keep, and the run ends at once. After training, the work that is left
-(baselines, a question) is broken off. A second Ctrl-C ends the run at once. A second SIGTERM does nothing: `timeout`
-sends two, and whoever wants a process gone has SIGKILL. SIGHUP comes when the terminal is closed; nobody reads what is
-printed from then on.
+Before the first epoch has ended, there is nothing to keep, and the run ends at once. After training, a signal ends the
+remaining work (baselines, a question). A second Ctrl-C ends the run at once. A second SIGTERM has no effect: `timeout`
+sends two, and SIGKILL can end a process in any case. SIGHUP comes when the terminal is closed; after it, nobody reads
+the output.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal that ended a run at once.
+    """A signal has ended a run at once.
 
     Attributes:
-        exit_code: exit code of the process, 128 and the signal's number, as a shell reports it.
+        exit_code: exit code of the process, 128 plus the number of the signal, as in a shell.
     """
 
     def __init__(self, number: int) -> None:
@@ -32,41 +32,41 @@ class Interrupted(KeyboardInterrupt):
 
 
 class StopRequest:
-    """A request to end a run, made by a signal. Calling it tells whether there is one."""
+    """A request to end a run, made by a signal. A call returns True after a signal."""
 
     def __init__(self, on_first: Callable[[], None]) -> None:
-        """Listens to nothing yet.
+        """Makes a request that no signal has made yet.
 
         Args:
-            on_first: called when a signal asks the run to end after its epoch.
+            on_first: callback for the first signal that ends the run after the present epoch.
         """
         self._on_first = on_first
         self._signal: int | None = None
-        self._can_wait = False  # whether the run ends after its epoch, rather than at once
+        self._can_wait = False  # True if a signal ends the run after its epoch, False if at once
         self._raised = False
         self._is_held = False
         self._held_back: int | None = None
 
     def __call__(self) -> bool:
-        """Whether a signal has asked the run to end."""
+        """Returns True if a signal has asked the run to end."""
         return self._signal is not None
 
     @property
     def exit_code(self) -> int:
-        """Exit code of an interrupted run whose model was not published; 0 where no signal came."""
+        """The exit code of an interrupted run without a published model; 0 without a signal."""
         return 0 if self._signal is None else 128 + self._signal
 
     def has_result(self) -> None:
-        """Says that an epoch is over: a signal now ends the run after its epoch, and there is something to keep."""
+        """Marks the end of an epoch: from now on, a signal ends the run after the present epoch."""
         self._can_wait = True
 
     def end_training(self) -> None:
-        """Says that training is over: a signal now ends at once whatever is still being done."""
+        """Marks the end of training: from now on, a signal ends the remaining work at once."""
         self._can_wait = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Holds signals back while a model is written; `raise_held` raises them afterwards."""
+        """Holds signals back while a model is written; `raise_held` raises a held signal afterwards."""
         self._is_held = True
         try:
             yield
@@ -77,14 +77,14 @@ class StopRequest:
         """Ends the run if a signal was held back.
 
         Raises:
-            Interrupted: there was one.
+            Interrupted: a signal was held back.
         """
         if self._held_back is not None:
             number, self._held_back = self._held_back, None
             raise Interrupted(number)
 
     def take(self, number: int, frame: FrameType | None) -> None:
-        """Takes a signal, as the handler that Python calls.
+        """Handles a signal; Python calls this method.
 
         Raises:
             Interrupted: the run ends at once.
@@ -104,13 +104,13 @@ class StopRequest:
 
 @contextmanager
 def stopping_on_interrupt(on_first: Callable[[], None] = lambda: None) -> Iterator[StopRequest]:
-    """Listens to Ctrl-C, SIGTERM and SIGHUP within the context; to SIGHUP unless `nohup` has it ignored.
+    """Handles Ctrl-C, SIGTERM and SIGHUP inside the `with` block; not SIGHUP if `nohup` ignores the signal.
 
     Args:
-        on_first: called when a signal asks the run to end after its epoch, to tell the user what happens now.
+        on_first: callback for the first signal that ends the run after the present epoch, to inform the user.
     """
     request = StopRequest(on_first)
-    # Python hands signals to the main thread only, and lets only that one say what is done with them.
+    # Python delivers signals to the main thread only, and only that thread can set handlers.
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
@@ -124,11 +124,11 @@ def stopping_on_interrupt(on_first: Callable[[], None] = lambda: None) -> Iterat
 
 
 def _leave_terminal() -> None:
-    """Points standard streams that are a terminal to nowhere: a write to one that was closed is an error."""
+    """Redirects standard streams from a terminal to the null device: writing to a closed terminal is an error."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         try:
-            is_terminal = stat.S_ISCHR(os.fstat(descriptor).st_mode)  # `isatty` says no once it is closed
+            is_terminal = stat.S_ISCHR(os.fstat(descriptor).st_mode)  # `isatty` returns False for a closed terminal
         except OSError:
             continue
         if is_terminal:

@@ -1,9 +1,9 @@
-"""A kept model: a trained model that is not published, on the disk, with its pages beside it.
+"""A kept model: a trained model on the disk that is not published, with report and model card in the same folder.
 
     STORE/.unpublished/flowers-1/model.safetensors, report.html, README.md
 
-The store takes no folder whose name begins with a dot for a model, so nothing serves it. `publish` of the command line
-makes a version of it.
+The store ignores folders whose names begin with a dot, so a kept model is not served. The command `publish` makes a
+version of it.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from models.store import CHECKPOINT_FILE
 from training.program import program
 
 _FOLDER = "unpublished"
-_MEMORY = Path("/dev/shm")  # noqa: S108 -- a folder of our own is made in it  # nosec B108
+_MEMORY = Path("/dev/shm")  # noqa: S108 -- Axon makes its own folder in it  # nosec B108
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KeptModel:
-    """A trained model on the disk that is no version of the store.
+    """A trained model on the disk that is not a version in the store.
 
     Attributes:
-        name: name under which it would be published.
-        path: its checkpoint.
+        name: name of the model for publishing.
+        path: path of the checkpoint.
     """
 
     name: str
@@ -43,27 +43,27 @@ class KeptModel:
         return self.name
 
     def publish_command(self, store: Path) -> str:
-        """The command that publishes it."""
+        """Returns the command that publishes the model."""
         return f"{program()} publish {shlex.quote(str(self.path))} --store {shlex.quote(str(store))}"
 
     def remove(self) -> None:
-        """Removes it, as far as the disk allows, for it has been published."""
+        """Removes the folder of the model after publishing, and ignores errors of the disk."""
         shutil.rmtree(self.path.parent, ignore_errors=True)
         if self.path.parents[1].name.endswith(_FOLDER):
             with contextlib.suppress(OSError):
-                self.path.parents[1].rmdir()  # where it was the only one
+                self.path.parents[1].rmdir()  # fails if the folder has other models
 
 
 def keep(name: str, checkpoint: Checkpoint, store: Path) -> KeptModel:
-    """Writes a checkpoint to the first place that takes it: the store, the working folder, temporary files, memory.
+    """Writes a checkpoint to the first possible place: the store, the working folder, temporary files or memory.
 
     Args:
-        name: model's name.
+        name: name of the model.
         checkpoint: trained model.
         store: folder of the store.
 
     Raises:
-        StoreError: no place takes it; the message says of each why.
+        StoreError: no place can be written; the message has the reason for each.
     """
     reasons: list[str] = []
     for make_folder in _places(name, store):
@@ -84,7 +84,7 @@ def keep(name: str, checkpoint: Checkpoint, store: Path) -> KeptModel:
 
 
 def _places(name: str, store: Path) -> Iterator[Callable[[], Path]]:
-    """What makes a folder for a model, by place. Each place may lie on another disk."""
+    """Yields a function for each place that makes a folder there. Each place may be on another disk."""
     yield lambda: _next_folder(store / f".{_FOLDER}", name)
     yield lambda: _next_folder(Path(_FOLDER), name)
     yield lambda: Path(tempfile.mkdtemp(prefix=f"axon-{name}-"))
@@ -93,7 +93,7 @@ def _places(name: str, store: Path) -> Iterator[Callable[[], Path]]:
 
 
 def _next_folder(parent: Path, name: str) -> Path:
-    """Makes the first of `NAME-1`, `NAME-2`, … that is not there yet."""
+    """Makes the first folder of `NAME-1`, `NAME-2`, … that does not exist yet."""
     parent.mkdir(parents=True, exist_ok=True)
     for number in count(1):
         folder = parent / f"{name}-{number}"

@@ -1,4 +1,4 @@
-"""What a run shows of itself while it goes on: a bar on a terminal, else a line every few seconds."""
+"""Live progress of a run: a bar on a terminal, else a line every few seconds."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-LINE_SECONDS = 5.0  # from one line to the next
-_TITLE = 16  # characters of it beside a bar
+LINE_SECONDS = 5.0  # between two lines
+_TITLE = 16  # characters of the title beside a bar
 
 
 def draws_bars(console: Console, environment: Mapping[str, str] = os.environ) -> bool:
-    """Returns whether a bar can be drawn: on a terminal that moves its cursor, and where nobody asks for plain text.
+    """Returns True if a bar can be drawn: on a terminal that moves its cursor, unless a variable asks for plain text.
 
     Args:
-        console: where progress is shown.
-        environment: variables of the process. NO_COLOR asks for plain text, and CI systems set CI: their logs keep each
-            state of a bar.
+        console: console for the progress.
+        environment: variables of the process. NO_COLOR asks for plain text. CI systems set CI: their logs would keep
+            each state of a bar.
     """
     plain = bool(environment.get("NO_COLOR")) or environment.get("CI", "").lower() not in ("", "0", "false")
     return console.is_terminal and not console.is_dumb_terminal and not plain
 
 
 class Lines:
-    """Says when a line is due: the first one at once if asked for, then one every few seconds."""
+    """A schedule of progress lines: the first at once if asked for, then one every few seconds."""
 
     def __init__(self, *, at_once: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
         """Starts the time.
 
         Args:
-            at_once: whether the first line is due at once.
-            clock: seconds.
+            at_once: True if the first line is due at once.
+            clock: clock in seconds.
         """
         self._clock = clock
         self._due = clock() + (0.0 if at_once else LINE_SECONDS)
 
     def is_due(self) -> bool:
-        """Returns whether a line is due; if so, the next is due a few seconds later."""
+        """Returns True if a line is due; the next line is then due a few seconds later."""
         now = self._clock()
         if now < self._due:
             return False
@@ -50,27 +50,27 @@ class Lines:
 
 
 class TimeLeft:
-    """Estimates the time that is left from the pace so far."""
+    """An estimate of the time left, from the speed so far."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """Starts the time.
 
         Args:
-            clock: seconds.
+            clock: clock in seconds.
         """
         self._clock = clock
         self._begin = clock()
         self._first: float | None = None
 
     def after(self, done: float, of: float) -> str:
-        """Returns a text such as `3 min 20 s left`; empty before anything can be told and when all is done.
+        """Returns a text such as `3 min 20 s left`; empty before there is an estimate, and at the end.
 
         Args:
-            done: steps that are done, those of an earlier run that this one goes on with among them.
-            of: steps in all.
+            done: number of steps done, with those of an earlier run that this run resumes.
+            of: number of all steps.
         """
         if self._first is None:
-            # What a resumed run finds done took none of this run's time; the first step is not timed yet.
+            # The steps of an earlier run took no time of this run; the first step here is not timed yet.
             self._first, self._begin = done, self._clock()
             return ""
         made = done - self._first
@@ -80,7 +80,7 @@ class TimeLeft:
 
 
 def duration(seconds: float) -> str:
-    """Returns seconds as a person says them: `8 s`, `3 min 20 s`, `2 h 5 min`."""
+    """Returns seconds as text: `8 s`, `3 min 20 s`, `2 h 5 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -90,9 +90,9 @@ def duration(seconds: float) -> str:
 
 
 def bar(console: Console) -> Progress:
-    """Makes a bar that fits its terminal: title, bar, and the fields `count`, `figure` and `left` of a task.
+    """Returns a bar in the width of the terminal: title, bar, and the fields `count`, `figure` and `left` of a task.
 
-    The bar takes the width that the texts leave. On a narrow terminal the figure is cut first.
+    The bar has the width that the texts leave free. On a narrow terminal, the figure is cut first.
     """
     return Progress(
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, max_width=_TITLE)),
@@ -107,7 +107,7 @@ def bar(console: Console) -> Progress:
 
 
 class _Plain(ProgressColumn):
-    """A field of the task as text on one line; brackets in it are no markup."""
+    """A field of the task as text on one line, without markup."""
 
     def __init__(self, name: str) -> None:
         super().__init__(table_column=Column(no_wrap=True, overflow="ellipsis"))

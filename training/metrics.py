@@ -1,4 +1,4 @@
-"""Metrics: how well answers fit the truth, as plain numbers, in the target's own unit for regression."""
+"""Metrics of answers compared with the truth, as plain numbers; for a regression in the unit of the target."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from training.data.class_balance import class_shares
 
 Metrics = dict[str, float | int]
 
-# What a model is judged by when there is room for one figure.
+# The main figure of a model, if there is space for only one.
 HEADLINE = {"classification": "accuracy", "regression": "r2"}
 
 CALIBRATION_BINS = 15
 
 
 def evaluate(output: Output, answers: NDArray[np.floating[Any]], truth: NDArray[Any]) -> Metrics:
-    """Every metric that applies.
+    """Returns all metrics that apply.
 
     Args:
-        output: the network's; a `step` has no probabilities, and so neither log loss nor calibration.
+        output: output of the network; a `step` has no probabilities, and so neither log loss nor calibration error.
         answers: `(rows, classes)` probabilities, or `(rows, 1)` values.
         truth: `(rows,)` class indices, or values.
     """
@@ -39,7 +39,7 @@ def evaluate(output: Output, answers: NDArray[np.floating[Any]], truth: NDArray[
         metrics["log_loss"] = _log_loss(probabilities, truth)
         metrics["brier"] = _brier(probabilities, truth)
         metrics["expected_calibration_error"] = reliability(probabilities, truth).expected_error
-        if classes == 2 and 0 < truth.sum() < len(truth):  # one class alone has no pairs to rank
+        if classes == 2 and 0 < truth.sum() < len(truth):  # with one class, there are no pairs to rank
             metrics["roc_auc"] = _roc_auc(probabilities[:, 1], truth)
     return metrics
 
@@ -47,13 +47,13 @@ def evaluate(output: Output, answers: NDArray[np.floating[Any]], truth: NDArray[
 def constant_answers(
     seen: NDArray[Any], rows: int, *, classes: int, weight: NDArray[np.float64] | None = None
 ) -> NDArray[np.float64]:
-    """Answers of the model that looks at no column: the shares of the classes, or the mean.
+    """Returns the answers of a model without inputs: the shares of the classes, or the mean.
 
     Args:
         seen: `(training rows,)` class indices, or values.
         rows: number of answers.
         classes: number of classes; 0 for a regression.
-        weight: `(training rows,)` how much each row counts; None for all alike.
+        weight: `(training rows,)` relative weight of each row; None for equal weights.
 
     Returns:
         `(rows, classes)` probabilities, or `(rows, 1)` values.
@@ -65,16 +65,16 @@ def constant_answers(
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Reliability:
-    """How often answers are right, against how sure they are: bins of equal width over the confidence.
+    """The accuracy of answers by confidence, in bins of equal width.
 
-    The confidence of an answer is the probability of the class that it names (Guo et al. 2017, "On Calibration of
+    The confidence of an answer is the probability of the predicted class (Guo et al. 2017, "On Calibration of
     Modern Neural Networks").
 
     Attributes:
-        edges: `(bins + 1,)` from 0 to 1.
-        counts: `(bins,)` answers in each bin.
-        confidence: `(bins,)` their mean confidence; 0 in an empty bin.
-        accuracy: `(bins,)` the share of them that is right; 0 in an empty bin.
+        edges: `(bins + 1,)` edges of the bins, from 0 to 1.
+        counts: `(bins,)` number of answers in each bin.
+        confidence: `(bins,)` mean confidence of these answers; 0 in an empty bin.
+        accuracy: `(bins,)` share of right answers; 0 in an empty bin.
     """
 
     edges: NDArray[np.float64]
@@ -84,19 +84,19 @@ class Reliability:
 
     @property
     def expected_error(self) -> float:
-        """Mean over the answers of their bin's |accuracy - confidence|: the expected calibration error."""
+        """The expected calibration error: the mean over all answers of |accuracy - confidence| of the bin."""
         return float((self.counts * np.abs(self.accuracy - self.confidence)).sum() / self.counts.sum())
 
 
 def reliability(
     probabilities: NDArray[np.floating[Any]], truth: NDArray[np.int64], *, bins: int = CALIBRATION_BINS
 ) -> Reliability:
-    """The reliability of a classifier's answers.
+    """Computes the reliability of a classifier's answers.
 
     Args:
-        probabilities: `(rows, classes)`
+        probabilities: `(rows, classes)` predicted probabilities.
         truth: `(rows,)` class indices.
-        bins: of equal width; one holds what is above its lower edge, up to its upper one.
+        bins: number of bins of equal width; a bin contains its upper edge, but not its lower edge.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)  # (rows,)
     right = probabilities.argmax(axis=1) == truth  # (rows,)
@@ -112,7 +112,7 @@ def reliability(
 
 
 def _brier(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-    """Mean squared distance of the probabilities from the truth (Brier 1950), for two classes of one of them only."""
+    """Returns the mean squared distance of probabilities and truth (Brier 1950), for two classes of class 1 only."""
     distances = probabilities.copy()
     distances[np.arange(len(truth)), truth] -= 1
     squares = float(np.square(distances).sum(axis=1).mean())
@@ -120,24 +120,24 @@ def _brier(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> floa
 
 
 def _roc_auc(scores: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-    """The share of pairs, one row of each class, in which class 1 has the higher score; ties count half.
+    """Returns the share of pairs, one row of each class, in which class 1 has the higher score; ties count half.
 
-    That is the area under the ROC curve, and by the ranks of the scores a sum (Hanley & McNeil 1982).
+    This is the area under the ROC curve, computed from the ranks of the scores (Hanley & McNeil 1982).
     """
     _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]  # (rows,) from 1; of equal scores, the mean
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]  # (rows,) from 1; equal scores share their mean rank
     ones = int(truth.sum())
     return float((ranks[truth == 1].sum() - ones * (ones + 1) / 2) / (ones * (len(truth) - ones)))
 
 
 def _log_loss(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-    """Mean of -log p(true class). A float32 softmax can round p to 0, whose logarithm no table could show."""
+    """Returns the mean of -log p(true class). A float32 softmax can round p to 0, which has no logarithm."""
     of_truth = probabilities[np.arange(len(truth)), truth]
     return float(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean())
 
 
 def _f1_macro(guessed: NDArray[np.int64], truth: NDArray[np.int64], classes: int) -> float:
-    """Mean over classes of 2·TP / (2·TP + FP + FN), over those that occur among the guesses or in truth."""
+    """Returns the mean of 2·TP / (2·TP + FP + FN) over the classes that occur in the guesses or the truth."""
     hits = np.bincount(truth[guessed == truth], minlength=classes)
     occurrences = np.bincount(guessed, minlength=classes) + np.bincount(truth, minlength=classes)  # 2·TP + FP + FN
     occurring = occurrences > 0

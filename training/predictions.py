@@ -1,4 +1,4 @@
-"""Predictions for a table in a file: its columns, read as the model's columns were read, and what the model answers."""
+"""Predictions for a table in a file: the columns are read as in training, and the model answers each row."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from training.data.values import Kind, Values, kind_of
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """A model's answers to the rows of a table.
+    """The answers of a model for the rows of a table.
 
     Attributes:
-        answers: a label, or a value in the target's unit, for each row.
+        answers: label, or value in the unit of the target, of each row.
         classes: labels in the order of the probabilities; empty for a regression.
         probabilities: `(rows, classes)` float32; None for a regression or a perceptron.
-        unknown: number of cells by column whose category training did not see.
+        unknown: number of cells with a category unknown from training, by column.
     """
 
     answers: list[Label]
@@ -40,14 +40,14 @@ class Predictions:
     unknown: Mapping[str, int]
 
     def beside(self, table: Table, *, prefix: str = "") -> pa.Table:
-        """Gives the table with the answers as further columns: `prediction`, and `probability LABEL` for each class.
+        """Returns the table with new columns `prediction`, and `probability LABEL` for each class.
 
         Args:
-            table: table whose rows were answered.
-            prefix: beginning of the new columns' names.
+            table: table of the answered rows.
+            prefix: prefix of the new columns' names.
 
         Raises:
-            DataError: the table has a column of such a name.
+            DataError: the table has a column with such a name.
         """
         columns = {name: table.with_texts(name) for name in table.columns}
         columns = {name: _plain(cells) for name, cells in columns.items()}
@@ -66,11 +66,11 @@ def predict_table(checkpoint: Checkpoint, table: Table) -> Predictions:
     """Answers each row of a table.
 
     Args:
-        checkpoint: the model.
-        table: table with the model's columns, in any order; other columns are passed over.
+        checkpoint: checkpoint of the model.
+        table: table with the columns of the model in any order; other columns are ignored.
 
     Raises:
-        DataError: a column that is not there, or a cell that the model does not take.
+        DataError: a column is missing, or the model does not accept a cell.
     """
     schema = checkpoint.schema
     values = {column.name: _read(RawColumn(table, column.name), column) for column in schema.columns}
@@ -90,7 +90,7 @@ def predict_table(checkpoint: Checkpoint, table: Table) -> Predictions:
 
 
 def _read(column: RawColumn, like: Column) -> Values:
-    """Reads a column as the kind that the model's column has."""
+    """Reads a column as the kind of the model's column."""
     kind: Kind = "categorical" if isinstance(like, CategoricalColumn) else "numeric"
     forms: dict[str, str] = {}
     if isinstance(like, DateColumn):

@@ -1,4 +1,4 @@
-"""A table's parts, encoded, and the architecture that fits them: what an engine takes."""
+"""The input of an engine: the encoded parts of a table, and the architecture."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from training.data.training_table import TrainingTable
 from training.engines.engine import Matrices
 from training.recipes import MAX_ONE_HOT, PERIODIC_SIZE
 
-_DEFAULT_EMBEDDING_SIZE = 8  # where nothing is embedded; a config has to say something
+_DEFAULT_EMBEDDING_SIZE = 8  # for tables without embeddings, since `InputConfig` requires a size
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedRows:
-    """A table's parts, encoded, and the architecture that fits them.
+    """The encoded parts of a table, and the architecture to train.
 
     Attributes:
-        split: which rows are of which part.
-        schema: fitted on the training part.
-        architecture: what is to be trained.
-        x: `(rows, width)` encoded, by part.
+        split: rows of each part.
+        schema: schema with the statistics of the training part.
+        architecture: architecture of the network.
+        x: `(rows, width)` encoded features, by part.
         y: `(rows,)` class indices or values, by part.
-        weight: `(rows,)` by part; None for all rows alike.
+        weight: `(rows,)` weights of the rows, by part; None for equal weights.
     """
 
     split: Split
@@ -44,7 +44,7 @@ class PreparedRows:
     weight: dict[str, NDArray[np.float64]] | None
 
     def matrices(self) -> Matrices:
-        """What an engine takes."""
+        """Returns the matrices for an engine."""
         schema = self.schema
         return Matrices(
             x=standardise(schema, self.x["train"]),
@@ -58,12 +58,12 @@ class PreparedRows:
 
 
 def prepare(table: TrainingTable, config: TrainConfig, *, split: Split | None = None) -> PreparedRows:
-    """Splits a table and encodes its parts, all statistics being the training part's.
+    """Splits a table and encodes its parts with the statistics of the training part.
 
     Args:
         table: the data.
-        config: how to split them, and what is to be trained.
-        split: the parts, where they are not to be drawn.
+        config: settings of the run.
+        split: parts of the table; None to draw them by the config.
 
     Raises:
         DataError, ConfigError: as `fit` does.
@@ -91,13 +91,13 @@ def prepare(table: TrainingTable, config: TrainConfig, *, split: Split | None = 
 
 
 def split_of(table: TrainingTable, config: TrainConfig) -> Split:
-    """The parts of a table as a config draws them."""
+    """Draws the parts of a table by the settings of a config."""
     rng = np.random.default_rng(config.seed)
     return Split.whole(table.rows) if config.split is None else split_rows(table, config.split, rng=rng)
 
 
 def _open_categories(schema: Schema) -> tuple[tuple[int, ...], ...]:
-    """Positions of each categorical column's features, for the columns that take unknown categories."""
+    """Returns the feature positions of each categorical column that accepts unknown categories."""
     at, places = 0, []
     for column in schema.columns:
         if isinstance(column, CategoricalColumn) and column.unknown == "ignore":
@@ -107,7 +107,7 @@ def _open_categories(schema: Schema) -> tuple[tuple[int, ...], ...]:
 
 
 def _weight(table: TrainingTable, config: TrainConfig, split: Split) -> NDArray[np.float64] | None:
-    """`(rows,)` of the table, or None where all rows count alike."""
+    """Returns the weights of the table's rows, `(rows,)`, or None for equal weights."""
     weight = table.weight
     if config.class_weight == "balanced":
         if not table.labels:

@@ -11,18 +11,18 @@ from rich.console import Console
 from training.engines.engine import Epoch, OnEpoch
 from training.live import Lines, TimeLeft, bar, draws_bars
 
-# The figure beside a bar: what the best epoch is chosen by, as far as there is one.
+# The figure beside a bar: the first of these that the epoch has, since it decides which epoch is best.
 _FIGURES = ("validation_error", "validation_loss")
 
 
 @contextmanager
 def progress(console: Console, title: str, *, clock: Callable[[], float] = time.monotonic) -> Iterator[OnEpoch]:
-    """Gives a function that takes each epoch and shows it.
+    """Yields a function that shows each epoch.
 
     Args:
-        console: where to show it.
-        title: name of what is trained.
-        clock: seconds.
+        console: console for the progress.
+        title: name of the model in training.
+        clock: clock in seconds.
     """
     left = TimeLeft(clock)
     if not draws_bars(console):
@@ -32,7 +32,7 @@ def progress(console: Console, title: str, *, clock: Callable[[], float] = time.
             shown_left = left.after(epoch.number, epoch.of)
             if lines.is_due() or epoch.number == epoch.of:
                 line = ", ".join(filter(None, (shown_measures(epoch.measures), shown_left)))
-                # Plain text: a file's name may hold brackets, which rich would take for markup.
+                # Plain text: a file name may have brackets, which rich would read as markup.
                 text = f"{title}: epoch {epoch.number} of {epoch.of}, {line}"
                 console.print(text, soft_wrap=True, markup=False, highlight=False)
 
@@ -58,16 +58,16 @@ def progress(console: Console, title: str, *, clock: Callable[[], float] = time.
 def study_progress(
     console: Console, title: str, *, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Callable[[int, int], None]]:
-    """Gives a function that takes how many steps of a study are done, and of how many, and shows it.
+    """Yields a function that shows the number of steps done and of all steps of a study.
 
     Args:
-        console: where to show it.
+        console: console for the progress.
         title: name of the study.
-        clock: seconds.
+        clock: clock in seconds.
     """
     left = TimeLeft(clock)
     if not draws_bars(console):
-        lines = Lines(at_once=False, clock=clock)  # most studies are over before a line is due
+        lines = Lines(at_once=False, clock=clock)  # most studies end before a line is due
 
         def print_line(done: int, of: int) -> None:
             text = ", ".join(filter(None, (f"{title}: step {min(done + 1, of)} of {of}", left.after(done, of))))
@@ -93,7 +93,7 @@ def shown_measures(measures: Mapping[str, float]) -> str:
 
 
 def main_figure(measures: Mapping[str, float]) -> str:
-    """Returns the one measure of an epoch that there is room for beside a bar, short: `val. error 0.0435`."""
+    """Returns the main measure of an epoch in a short form for a bar: `val. error 0.0435`."""
     name = next((name for name in _FIGURES if name in measures), next(iter(measures), None))
     if name is None:
         return ""

@@ -1,8 +1,8 @@
-"""Recipes: what a training run does where the user does not say otherwise, with the source of each part.
+"""Recipes: the settings of a training run for which the user chooses no value, with the source of each part.
 
 `default` is the recipe of RealMLP (Holzmüller, Grinsztajn & Steinwart 2024, Better by default: strong pre-tuned MLPs
-and boosted trees on tabular data), which was tuned over many tables so that one need not tune it. `classic` is the
-plain recipe of textbooks. The engines from scratch have their own, with nothing in it that they lack.
+and boosted trees on tabular data). It was tuned over many tables, so that users need not tune it. `classic` is the
+plain recipe of textbooks. Each engine other than torch has a recipe of its own, without the parts that it lacks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Initializer = Literal["he", "xavier", "data"]
 Selection = Literal["loss", "error"]
 Precision = Literal["float32", "bfloat16"]
 
-# The parts of the default recipe that are a network's input or its parameters, in their plain form.
+# Plain values of all settings; the recipes below change some of them.
 _PLAIN: Mapping[str, Any] = {
     "hidden_sizes": (64, 64),
     "activation": "relu",
@@ -86,8 +86,8 @@ _RECIPES: Mapping[Recipe, Mapping[str, Any]] = {
 }
 _DECAY = 0.02  # of weights, in the default recipe
 
-# What depends on the task: SELU for classes and Mish for values, each with its learning rate. Label smoothing makes for
-# better labels and for probabilities that are too modest, which the calibration mends: docs/decisions/0010.
+# Values that depend on the task: SELU for classes and Mish for values, each with its learning rate. Label smoothing
+# improves the predicted classes but makes probabilities too low; the calibration corrects that: docs/decisions/0010.
 _BY_TASK: Mapping[Task, Mapping[str, Any]] = {
     "classification": {
         "activation": "selu",
@@ -106,15 +106,15 @@ _BY_TASK: Mapping[Task, Mapping[str, Any]] = {
         "clamp": True,
     },
 }
-# Where a class is rare, the number of errors hardly differs between an epoch that knows how rare and one that does not,
-# and there are few rows of it to learn from. Where one class has nearly all rows, smoothing would also hide how small
-# the other probabilities are: docs/decisions/0032.
-RARE = 0.2  # of the share that the rarest class would have if all had the same
+# If a class is rare, the number of errors hardly depends on how well an epoch estimates the rare class's probability,
+# and only few rows show this class. If one class has nearly all rows, label smoothing would also hide how small the
+# other probabilities are: docs/decisions/0032.
+RARE = 0.2  # share of the rarest class, as a multiple of an equal share
 ONE_SIDED = 0.9  # share of the most frequent class
 _RARE_DECAY = 600.0  # weight decay times rows, from the usual decay up to ten times it
 _ENGINES: Mapping[Engine, Mapping[str, Any]] = {
     "numpy": {**_PLAIN, "optimizer": "sgd", "learning_rate": 0.05},
-    # Its rule looks for weights that make no mistake: rows that change from epoch to epoch would keep it from any.
+    # The rule searches for weights without mistakes; it would never find any if rows changed from epoch to epoch.
     "perceptron": {
         **_PLAIN,
         "drop_categories": 0.0,
@@ -122,7 +122,7 @@ _ENGINES: Mapping[Engine, Mapping[str, Any]] = {
         "optimizer": "perceptron",
         "learning_rate": 1.0,
     },
-    # Solved, not stepped: the penalty is scikit-learn's default, under which probabilities are honest as they are.
+    # A solver, no steps. The penalty is scikit-learn's default; with it, probabilities need no calibration.
     "linear": {
         **_PLAIN,
         "drop_categories": 0.0,
@@ -136,32 +136,33 @@ _ENGINES: Mapping[Engine, Mapping[str, Any]] = {
     },
 }
 
-MAX_ONE_HOT = 9  # categories of a column; one with more is embedded, where the recipe embeds
-PERIODIC_SIZE = 3  # features that a number's waves become
+MAX_ONE_HOT = 9  # categories of a column; the recipes with embeddings embed a column with more
+PERIODIC_SIZE = 3  # width of a number's periodic embedding
 
 
-def values_of(engine: Engine, recipe: Recipe) -> Mapping[str, Any]:
-    """What a recipe sets, by field of `TrainConfig`; without what waits for the task."""
-    if engine != "torch":
-        return _ENGINES[engine]
-    values = _RECIPES[recipe]
-    waiting = _BY_TASK["regression"] if recipe == "default" else {}
-    return {name: value for name, value in values.items() if name not in waiting}
+def engine_values(engine: Engine) -> Mapping[str, Any]:
+    """Returns the values of an engine other than torch, by field of `TrainConfig`."""
+    return _ENGINES[engine]
 
 
-def values_for(task: Task, recipe: Recipe, *, shares: Sequence[float] = (), rows: int = 0) -> Mapping[str, Any]:
-    """What a recipe sets once the task is known, by field of `TrainConfig`.
+def values_of(
+    engine: Engine, recipe: Recipe, *, task: Task, shares: Sequence[float] = (), rows: int = 0
+) -> Mapping[str, Any]:
+    """Returns the values of a recipe for a table, by field of `TrainConfig`.
 
     Args:
-        task: the table's.
-        recipe: its name.
-        shares: of the classes in the rows; none where they are not known, or for a regression.
-        rows: number of rows of the table; 0 where it is not known.
+        engine: name of the engine; only torch has a choice of recipes.
+        recipe: name of the recipe.
+        task: task of the table.
+        shares: share of each class in the rows; empty if unknown, or for a regression.
+        rows: number of rows of the table; 0 if unknown.
     """
+    if engine != "torch":
+        return engine_values(engine)
     if recipe != "default":
-        return {}
-    values = dict(_BY_TASK[task])
-    if shares and len(shares) * min(shares) <= RARE + 1e-9:  # with two classes, where one has 90 %
+        return _RECIPES[recipe]
+    values = {**_RECIPES[recipe], **_BY_TASK[task]}
+    if shares and len(shares) * min(shares) <= RARE + 1e-9:  # with two classes, if one has 90 %
         decay = min(max(_RARE_DECAY / max(rows, 1), _DECAY), 10 * _DECAY)
         values |= {"select_by": "loss", "weight_decay": float(f"{decay:.3g}")}
     if shares and max(shares) >= ONE_SIDED:
@@ -170,7 +171,7 @@ def values_for(task: Task, recipe: Recipe, *, shares: Sequence[float] = (), rows
 
 
 def learning_rate_factor(name: str) -> float:
-    """How much faster than the rest RealMLP lets a parameter learn, by the name of its tensor."""
+    """Returns RealMLP's factor on the learning rate of a parameter, by the name of its tensor."""
     part, _, kind = name.rpartition(".")
     if part == "inputs.scale":
         return 6.0

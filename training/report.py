@@ -1,4 +1,4 @@
-"""What the command line tells: results and the store's models, as data and as tables made of them."""
+"""Results and the models of a store, as data and as tables for the command line."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from training.fitted_table import print_fitted
 from training.metrics import HEADLINE, Metrics
 from training.terminal import plain_console
 
-_UNLIMITED = 10_000  # columns for a table that goes to a file or a pipe, where nothing needs to be wrapped
+_UNLIMITED = 10_000  # columns of a table for a file or a pipe, which needs no line breaks
 
 
 def print_table(table: Table) -> None:
-    """Prints a table on standard output, stacked where a terminal is too narrow for it."""
+    """Prints a table on standard output, stacked if the terminal is too narrow."""
     print_fitted(plain_console(width=None if sys.stdout.isatty() else _UNLIMITED), table)
 
 
 def result(model: FittedModel, published: ModelVersion | None) -> dict[str, Any]:
-    """What came of a run, as JSON types; of a model that was not published, `model` and `version` are null."""
+    """Returns the result of a run as JSON types; `model` and `version` are null for an unpublished model."""
     return {
         "model": None if published is None else str(published),
         "name": model.name if published is None else published.name,
@@ -44,7 +44,7 @@ def result(model: FittedModel, published: ModelVersion | None) -> dict[str, Any]
 
 
 def metrics_table(model: FittedModel) -> Table:
-    """Metrics down, parts across, after what the constant answer has on the test part."""
+    """Returns the metrics as rows and the parts as columns, after the constant answer's metrics on the test part."""
     table = Table(box=box.SIMPLE_HEAD, title=f"{model.name}: {model.table.task} of {model.table.target_name}")
     table.add_column("")
     table.add_column("constant, test", justify="right")
@@ -58,14 +58,14 @@ def metrics_table(model: FittedModel) -> Table:
 
 
 def headline(task: str, metrics: Mapping[str, Any]) -> str:
-    """A part's one figure, in words: `accuracy 0.9565`."""
+    """Returns the main figure of a part in words: `accuracy 0.9565`."""
     name = HEADLINE.get(task, "")
     value = metrics.get(name)
     return f"{name} {_figure(value)}" if isinstance(value, int | float) else ""
 
 
 def model_record(store: Store, entry: StoreEntry) -> dict[str, Any]:
-    """What the store holds under one name, with the figures of the version that the name means, as JSON types."""
+    """Returns a name of the store with versions, aliases and the figures of the current version, as JSON types."""
     record: dict[str, Any] = {
         "name": entry.name,
         "versions": list(entry.versions),
@@ -87,7 +87,7 @@ def model_record(store: Store, entry: StoreEntry) -> dict[str, Any]:
 
 
 def models_table(records: list[dict[str, Any]]) -> Table:
-    """One model a line."""
+    """Returns a table with one model per row."""
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("model", no_wrap=True)
     table.add_column("versions")

@@ -1,7 +1,7 @@
-"""A file from which an interrupted run goes on, bit for bit; safetensors, as all that Axon writes of tensors.
+"""A file from which an interrupted run resumes, bit for bit, in the safetensors format.
 
-It is written every minute and when the run is interrupted, and is gone once the run has ended by itself. A disk that
-refuses it ends no run: the run goes on, and cannot be resumed.
+The run writes it every minute and when it is interrupted, and deletes it at its regular end. If the disk refuses the
+file, the run goes on but cannot be resumed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _EVERY_SECONDS = 60.0
 
 
 class ResumeFile:
-    """The file, and what a run has to be for it to be that run's.
+    """The state file of a run, with the identity of the run.
 
     Attributes:
-        path: where it is.
-        threads: number of CPU threads of the run, which decides how sums are rounded; None before it is known.
+        path: path of the file.
+        threads: number of CPU threads of the run, which affects the rounding of sums; None before it is known.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class ResumeFile:
         clock: Callable[[], float] = time.monotonic,
         on_failure: Callable[[str], None] = lambda reason: warnings.warn(reason, stacklevel=2),
     ) -> None:
-        """Touches nothing.
+        """Reads and writes no file yet.
 
         Args:
-            path: where it is, or will be.
-            clock: seconds, for how often it is written.
-            on_failure: told why the file could not be written, once for each reason; a Python warning by default.
+            path: path of the file, which need not exist.
+            clock: clock in seconds, for the time between two writes.
+            on_failure: callback with the reason for a failed write, once for each reason; a Python warning by default.
         """
         self.path = path
         self.threads: int | None = None
@@ -56,14 +56,14 @@ class ResumeFile:
         self._written = clock()
         self._identity: dict[str, Any] = {}
         self._latest: Callable[[], State] | None = None
-        self._is_ours = False  # another run's state, under the same name, is left alone until this one writes its own
+        self._is_ours = False  # False: the file may be of another run with this name, and is not deleted
 
     def begin(self, identity: Mapping[str, Any]) -> None:
-        """Says what the run is: what it is trained with, and on what; JSON types."""
+        """Sets the identity of the run, its settings and data, as JSON types."""
         self._identity = json.loads(json.dumps(identity))
 
     def offer(self, state: Callable[[], State]) -> None:
-        """After each epoch: makes a state and writes it, where the last is a minute old."""
+        """Takes a function that makes the state after an epoch; writes the file if the last write is a minute ago."""
         self._latest = state
         if self._clock() - self._written >= _EVERY_SECONDS:
             self._try_to_write()
@@ -72,7 +72,7 @@ class ResumeFile:
         """Writes the latest state.
 
         Raises:
-            StoreError: the disk refuses.
+            StoreError: the file cannot be written.
         """
         if self._latest is None:
             return
@@ -92,10 +92,10 @@ class ResumeFile:
         self._is_ours = True
 
     def read(self) -> State:
-        """The state to go on from.
+        """Returns the state to resume from.
 
         Raises:
-            DataError: there is none, it is damaged, or it is of a run with other settings or data.
+            DataError: there is no file, the file is damaged, or the run has other settings or data.
         """
         try:
             with safe_open(self.path, framework="numpy") as file:
@@ -123,7 +123,7 @@ class ResumeFile:
         return state
 
     def end(self, *, finished: bool) -> None:
-        """The run is over: writes its last state, or, where it has ended by itself, leaves no file."""
+        """Deletes the file after a finished run; writes the last state of an unfinished run."""
         if not finished:
             self._try_to_write()
             return
@@ -132,7 +132,7 @@ class ResumeFile:
                 self.path.unlink()
 
     def _try_to_write(self) -> None:
-        """Writes the latest state; where the disk refuses, the run goes on and `on_failure` is told."""
+        """Writes the latest state; calls `on_failure` if that is impossible."""
         try:
             self.write()
         except StoreError as error:

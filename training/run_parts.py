@@ -1,4 +1,4 @@
-"""The parts of a finished run: parameters, which training learned, and hyperparameters, which were chosen before it."""
+"""The parts of a finished run: learned parameters, and hyperparameters, which were chosen before training."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class LearnedTensor:
     """A tensor of parameters in a checkpoint.
 
     Attributes:
-        name: tensor name, such as `layers.0.weight`.
-        shape: shape, members of an ensemble first.
-        mean: mean of its numbers.
-        least: smallest number.
-        most: greatest number.
+        name: name of the tensor, such as `layers.0.weight`.
+        shape: shape of the tensor; the members of an ensemble are the first dimension.
+        mean: mean of the values.
+        least: smallest value.
+        most: greatest value.
     """
 
     name: str
@@ -30,12 +30,12 @@ class LearnedTensor:
 
     @property
     def parameters(self) -> int:
-        """Number of parameters in the tensor."""
+        """The number of parameters in the tensor."""
         return int(np.prod(self.shape))
 
 
 def parameters_of(checkpoint: Checkpoint) -> tuple[LearnedTensor, ...]:
-    """Lists the tensors that training learned; running statistics, which are measured, are not among them."""
+    """Returns the learned tensors, without running statistics, which are measured."""
     buffers = {f"{layer.name}.{name}" for layer in checkpoint.config.layers() for name in layer.buffers}
     return tuple(
         LearnedTensor(
@@ -51,11 +51,11 @@ def parameters_of(checkpoint: Checkpoint) -> tuple[LearnedTensor, ...]:
 
 
 def hyperparameters_of(checkpoint: Checkpoint) -> dict[str, object]:
-    """Returns the settings that were chosen before training, by name, as JSON types."""
+    """Returns the settings of the run by name, as JSON types."""
     return {name: checkpoint.training[name] for name in TrainConfig.setting_names() if name in checkpoint.training}
 
 
 def outcome_of(checkpoint: Checkpoint) -> dict[str, object]:
-    """Returns what else is recorded of the run, such as epochs run and epoch kept, without the history."""
+    """Returns the other records of the run, such as epochs run and best epoch, without the history."""
     known = {*TrainConfig.setting_names(), "history"}
     return {name: value for name, value in checkpoint.training.items() if name not in known}

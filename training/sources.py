@@ -1,4 +1,4 @@
-"""A source as the user names it → a table to learn from, and the settings that a built-in dataset brings."""
+"""From a source to a table for training, and the configuration of the run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.errors import ConfigError, DataError
+from models.errors import DataError
 from models.network.config import Task
 from models.store import check_model_name
-from training.config import TrainConfig
+from training.config import TrainConfig, check_settings, resolve_for_table
 from training.data.column_choices import ColumnChoices
 from training.data.source import bare_stem, read_source
 from training.data.table import Table
@@ -41,24 +41,22 @@ def read_table(
     test: object = None,
     settings: Mapping[str, Any],
 ) -> tuple[TrainingTable, TrainConfig]:
-    """Reads what is to be learned from, and says how; the arguments are `training.fit.fit`'s.
+    """Reads the table of a run and resolves the configuration, with the arguments of `training.fit.fit`.
 
-    A built-in dataset has a target and settings of its own, which the user's override; where the user names a
-    recipe, its own settings are not looked at.
+    A built-in dataset has its own target and settings, over which the user's take precedence. If the user chooses a
+    recipe, the settings of the dataset do not apply, except the split.
 
     Raises:
-        DataError: the table cannot be learned from.
-        ConfigError: a setting that cannot be.
-        InvalidName: the model's name is none.
+        DataError: the table cannot be used for training.
+        ConfigError: a setting is unknown or impossible.
+        InvalidName: the name of the model is not valid.
     """
-    known = TrainConfig.setting_names()
-    if unknown := sorted(set(settings) - set(known)):
-        raise ConfigError(f"unknown setting {unknown[0]!r}; there are {', '.join(known)}.")
     builtin = dataset(source) if isinstance(source, str) and source in DATASETS else None
     own = {} if builtin is None else builtin.settings_for(settings.get("engine", "torch"))
     if "recipe" in settings:
         own = {name: value for name, value in own.items() if name == "split"}
-    config = TrainConfig(**{**own, **settings})
+    chosen = {**own, **settings}
+    check_settings(chosen)
     called = name or model_name(source)
     check_model_name(called)
     text = TextFormat(delimiter=delimiter, encoding=encoding, skip_lines=skip_lines, comment=comment)
@@ -69,7 +67,7 @@ def read_table(
         raise DataError(f"which column of {raw.source} is to be predicted? Name it (--target); there are {shown}.")
     test_part = None if test is None else read_as(read_source(test, text_format=text), reading)
     table = read_training_table(raw, name=called, target=target, task=task, choices=choices, test=test_part)
-    return table, config
+    return table, resolve_for_table(chosen, table)
 
 
 def read_raw(
@@ -80,10 +78,10 @@ def read_raw(
     text_format: TextFormat,
     reading: TextReading | None = None,
 ) -> tuple[Table, str | None, ColumnChoices | None]:
-    """Reads a source as it is, and gives with it the target and the choices, to which a built-in dataset adds its own.
+    """Reads a source; returns the raw table, the target and the choices, for a built-in dataset also its own.
 
     Raises:
-        DataError: it cannot be read.
+        DataError: the source cannot be read.
     """
     reading = reading or TextReading()
     if not (isinstance(source, str) and source in DATASETS):
@@ -95,11 +93,11 @@ def read_raw(
 
 
 def model_name(source: object) -> str:
-    """What a model of this source is called where nobody says: the dataset's, the file's or the folder's name."""
+    """Returns the default name of a model: the name of the dataset, the file or the folder."""
     if not isinstance(source, str | Path):
         return "model"
     path = Path(source)
-    while path.name and any(sign in path.name for sign in "*?") and not path.exists():  # of a pattern, its folder
+    while path.name and any(sign in path.name for sign in "*?") and not path.exists():  # the folder of a pattern
         path = path.parent
     stem = bare_stem(path) or path.resolve().name
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._")[:_LONGEST_NAME] or "model"

@@ -1,4 +1,4 @@
-"""A change of task: a new version that answers otherwise than the one that its name means so far."""
+"""A change of task: a new version that predicts another target or kind of target than the current version."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from training.fit import FittedModel
 
 
 def with_task_change(model: FittedModel, store: Store) -> FittedModel:
-    """The model, with a note first where it predicts another thing than what its name means in a store.
+    """Returns the model, with a first note if publishing would change the task of its name.
 
     Args:
-        model: what is to be published.
-        store: where it is to be published.
+        model: model to publish.
+        store: store to publish to.
     """
     change = task_change(store, model.name, model.table)
     return model if change is None else replace(model, notes=(change, *model.notes))
 
 
 def task_change(store: Store, name: str, table: TrainingTable) -> str | None:
-    """A sentence on a model that predicts another thing than what its name means so far; None where it does not.
+    """Returns a sentence if publishing would change the task of a name; None if not.
 
     Args:
-        store: where it is to be published.
-        name: the name under which it is to be published.
-        table: what it was trained on.
+        store: store to publish to.
+        name: name of the model to publish.
+        table: data of the model to publish.
     """
     try:
         before = store.resolve(name)
         header = before.read_header()
         task, target = MLPConfig.from_dict(header["architecture"]).task, Schema.from_dict(header).target
     except (AxonError, KeyError, TypeError):
-        return None  # there is none before it, or none that can be read
+        return None  # there is no version of that name, or it is unreadable
     if task != table.task:
         return (
             f"{before} is a {task} of {target.name!r}, and this is a {table.task} of {table.target_name!r}: whoever "
@@ -55,7 +55,7 @@ def task_change(store: Store, name: str, table: TrainingTable) -> str | None:
 
 
 def _remedy(table: TrainingTable) -> str:
-    """How the target is read as it was before, where it can be."""
+    """Returns a sentence on the option that keeps the former task; empty if the data do not allow that task."""
     if table.labels:
         return " To have a regression again, say --task regression." if table.label_type in ("int", "float") else ""
     values, counts = np.unique(table.target[: table.rows - table.test_rows], return_counts=True)

@@ -1,8 +1,8 @@
-"""Threads: how many CPU threads a run takes, and the limit that holds while it goes on.
+"""Threads: the number of CPU threads of a run, and the limit of that number during the run.
 
-Threads that share a small matrix product wait for each other longer than they compute, and wait at full speed: with
-other work on the machine, two threads take four to five times what one takes. So a network whose steps are small gets
-one thread, whatever the machine has. For others a short trial decides, among numbers that the free CPUs allow.
+Threads that share a small matrix product wait for each other longer than they compute, and waiting uses the CPU. With
+other work on the machine, two threads take four to five times as long as one. So a network with small steps gets one
+thread on every machine. For other networks, a short trial decides among the numbers that the free CPUs allow.
 docs/decisions/0036 has the figures.
 """
 
@@ -19,32 +19,32 @@ from typing import Any
 from models.network.config import MLPConfig
 from training.free_cpus import free_cpus
 
-# Multiply-adds of one step, forward and backward. Below, the number is 1 whatever the machine does, so that the same
-# seed gives the same bytes: products that are shared out in another way are rounded in another way.
+# Multiply-adds of one step, forward and backward. Below this number, a run has 1 thread on every machine, so that the
+# same seed gives the same bytes: another division of the products among threads rounds them differently.
 SHARED_FROM = 300_000_000
 
-_PRODUCTS = 3  # of each Linear in a step: the output, the gradient of the weights, the gradient of the input
-_WORTH = 0.85  # of the time with fewer threads: twice the CPUs for less than that gain is waste
-_TRIAL_SECONDS = 0.15  # for one number of threads
-_TRIAL_NUMBERS = 20_000_000  # that a trial multiplies at most: 80 MB
+_PRODUCTS = 3  # per Linear layer and step: output, gradient of the weights, gradient of the input
+_WORTH = 0.85  # of the time with fewer threads; with a smaller gain, more CPUs are a waste
+_TRIAL_SECONDS = 0.15  # per number of threads
+_TRIAL_NUMBERS = 20_000_000  # upper bound for the matrices of a trial: 80 MB
 _MOST = 64
 _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ThreadChoice:
-    """How many threads a run takes, and why.
+    """The number of threads of a run, and the reason.
 
     Attributes:
-        number: threads of torch and of BLAS.
-        reason: the end of a sentence that begins with the number.
+        number: number of threads of torch and of BLAS.
+        reason: end of a sentence that begins with the number.
     """
 
     number: int
     reason: str
 
     def __str__(self) -> str:
-        """A sentence for the user."""
+        """Returns a sentence for the user."""
         return f"Training with {self.number} CPU thread{'' if self.number == 1 else 's'}{self.reason}."
 
 
@@ -59,11 +59,11 @@ def choose_threads(
     """Chooses the number of threads for a run.
 
     Args:
-        architecture: network that is trained.
-        batch_rows: rows of one step.
-        asked: number that the user asks for; None leaves it to the rule and the trial.
-        can_share: False for a device or an engine whose steps the CPU's threads do not share.
-        free: counts the free CPUs; called only where the answer matters.
+        architecture: architecture of the network to train.
+        batch_rows: number of rows per step.
+        asked: number of threads that the user asks for; None to apply the rule and the trial.
+        can_share: True if CPU threads share the steps of the device and the engine.
+        free: function that counts the free CPUs; called only if the answer matters.
     """
     if asked is not None:
         return ThreadChoice(number=asked, reason=", as asked")
@@ -85,12 +85,12 @@ def choose_threads(
 
 
 def step_multiply_adds(architecture: MLPConfig, batch_rows: int) -> int:
-    """Returns the multiply-adds of one training step, those of its matrix products."""
+    """Returns the number of multiply-adds in the matrix products of one training step."""
     return _PRODUCTS * batch_rows * sum(layer.multiply_adds for layer in architecture.layers())
 
 
 def candidates(most: int) -> list[int]:
-    """Returns the numbers of threads to try: powers of two, and the most."""
+    """Returns the numbers of threads to try: powers of two, and `most`."""
     numbers = [1]
     while numbers[-1] * 2 < most:
         numbers.append(numbers[-1] * 2)
@@ -98,20 +98,20 @@ def candidates(most: int) -> list[int]:
 
 
 def fastest(architecture: MLPConfig, batch_rows: int, numbers: list[int]) -> int:
-    """Returns the number of threads with which a step's matrix products take the least time.
+    """Returns the number of threads with the shortest time for the matrix products of a step.
 
     Args:
-        architecture: network whose products are timed.
-        batch_rows: rows of one step.
-        numbers: numbers of threads, ascending; a larger one has to be worth its CPUs.
+        architecture: architecture of the network.
+        batch_rows: number of rows per step.
+        numbers: numbers of threads to try, ascending; a larger number must be faster by enough to justify its CPUs.
     """
-    import torch  # heavy, and most choices do without
+    import torch  # slow to import, and most choices do not need torch
 
     pairs = [(layer.in_features, layer.out_features) for layer in architecture.layers() if layer.type == "Linear"]
     members = architecture.members
-    # Of a vast batch a part will do: all are shared out alike.
+    # A part of a very large batch is enough, since all parts are divided among threads in the same way.
     rows = min(batch_rows, max(_TRIAL_NUMBERS // (members * sum(map(sum, pairs))), 32))
-    # Ones: what they are makes no difference to the time, and no generator of random numbers is moved on.
+    # Ones: the values do not change the time, and no random generator changes its state.
     data = [(torch.ones(members, rows, n), torch.ones(members, n, m), torch.ones(members, rows, m)) for n, m in pairs]
 
     def step() -> None:
@@ -132,7 +132,7 @@ def fastest(architecture: MLPConfig, batch_rows: int, numbers: list[int]) -> int
 
 
 def _seconds(step: Callable[[], None], number: int) -> float:
-    """The median time of a step with a number of threads. A least time would hide that others need the CPUs."""
+    """Returns the median time of a step, in seconds. The shortest time would hide other work on the CPUs."""
     import torch
 
     torch.set_num_threads(number)
@@ -147,17 +147,17 @@ def _seconds(step: Callable[[], None], number: int) -> float:
 
 @contextlib.contextmanager
 def limited_threads(number: int) -> Iterator[None]:
-    """Within it, torch and the BLAS and OpenMP libraries use so many threads.
+    """Limits torch and the BLAS and OpenMP libraries to a number of threads, inside the `with` block.
 
-    Libraries that are loaded within it read the number from the environment, and keep it.
+    Libraries that are loaded inside the block read the number from the environment, and keep it afterwards.
 
     Args:
-        number: threads, at least 1.
+        number: number of threads, at least 1.
     """
-    # Imported here: it looks through all libraries of the process, which commands that train nothing do without.
+    # Imported here: the import inspects all libraries of the process, and commands without training do not need it.
     from threadpoolctl import threadpool_limits
 
-    # An engine without torch does not wait for its import.
+    # If torch is not imported yet, the engine does not need it, and does not wait for the import.
     torch: Any = sys.modules.get("torch")
     before = None if torch is None else torch.get_num_threads()
     with threadpool_limits(limits=number), thread_variables(number):
@@ -172,10 +172,12 @@ def limited_threads(number: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def thread_variables(number: int | None) -> Iterator[None]:
-    """Within it, the variables that libraries read when they are loaded, here or in a child process, say a number.
+    """Sets the environment variables from which libraries read their number of threads, inside the `with` block.
+
+    Libraries read them when they are loaded, in this process or in a child process.
 
     Args:
-        number: threads, at least 1; None changes nothing.
+        number: number of threads, at least 1; None to change nothing.
     """
     before = {name: os.environ.get(name) for name in _VARIABLES}
     if number is not None:
@@ -191,6 +193,6 @@ def thread_variables(number: int | None) -> Iterator[None]:
 
 
 def _allowed_by_environment() -> int | None:
-    """The number that OMP_NUM_THREADS allows; None where it says nothing."""
+    """Returns the number of threads that OMP_NUM_THREADS allows; None without a number."""
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if first.isascii() and first.isdecimal() and int(first) >= 1 else None

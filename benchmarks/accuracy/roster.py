@@ -47,11 +47,11 @@ class Method:
         if self.is_axon:
             # Imported here: the roster is read where Axon's own packages need not be.
             from models.errors import ConfigError
-            from training.config import TrainConfig
+            from training.config import check_settings
 
             try:
-                TrainConfig(**self.settings)
-            except (TypeError, ConfigError) as error:  # a TypeError: no such field
+                check_settings(self.settings)
+            except ConfigError as error:
                 return f"this Axon cannot be set so ({error})"
         return None
 

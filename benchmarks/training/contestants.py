@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.training.clock import CPU_CLOCK, Clock
 from benchmarks.training.networks import CLIP_NORM, DROPOUT, LEARNING_RATE, Workload
-from training.config import TrainConfig
+from training.config import TrainConfig, resolve
 from training.engines.engine import Matrices
 from training.engines.torch_engine import train
 
@@ -59,8 +59,7 @@ def axon(workload: Workload, clock: Clock = CPU_CLOCK, **settings: Any) -> float
 
 def plain_config(**settings: Any) -> TrainConfig:
     """A run of the classic recipe, where there is a choice of recipes, with all that matters set."""
-    recipe = {"recipe": "classic"} if "recipe" in TrainConfig.setting_names() else {}
-    return TrainConfig(**{**recipe, **settings})
+    return resolve({"recipe": "classic", **settings}, task="classification")
 
 
 def loop(workload: Workload, clock: Clock = CPU_CLOCK) -> float:

@@ -7,7 +7,7 @@ import torch
 
 from models.network.config import MLPConfig
 from models.network.inputs import InputConfig
-from training.config import TrainConfig
+from training.config import resolve
 from training.data.column_choices import ColumnChoices
 from training.engines.network.category_dropout import CategoryDropout
 from training.engines.network.device_masks import DeviceMasks
@@ -157,4 +157,4 @@ def test_a_held_out_tenth_is_scored_and_its_unknown_rows_are_not_far_off():
 @pytest.mark.parametrize("share", [-0.1, 1.0, "a", True])
 def test_a_share_that_is_none_is_refused(share):
     with pytest.raises(Exception, match=r"drop_categories must be in \[0, 1\)"):
-        TrainConfig(drop_categories=share)
+        resolve({"drop_categories": share}, task="classification")

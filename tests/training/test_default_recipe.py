@@ -14,7 +14,7 @@ from models.network.fuse import fuse
 from models.network.mlp import MLP
 from models.store import Store
 from training.calibration import fit_temperature
-from training.config import TrainConfig
+from training.config import resolve
 from training.data.column_choices import ColumnChoices
 from training.data.preprocessing import encode, standardise
 from training.engines.engine import Matrices
@@ -154,9 +154,8 @@ def test_a_weighed_row_counts_as_that_many_rows():
     x = rng.normal(size=(40, 3)).astype(np.float32)
     y = (x.sum(axis=1) + rng.normal(size=40) > 0).astype(np.int64)
     times = rng.integers(1, 4, 40)
-    config = TrainConfig(
-        recipe="classic", normalization="none", dropout=0.0, hidden_sizes=(5,), batch_size=200, clip_norm=None
-    )
+    settings = {"recipe": "classic", "normalization": "none", "dropout": 0.0, "hidden_sizes": (5,), "batch_size": 200}
+    config = resolve(settings | {"clip_norm": None}, task="classification")
     architecture = config.architecture(in_features=3, out_features=2)
     repeated = np.repeat(np.arange(40), times)
     trainers = [
@@ -171,7 +170,7 @@ def test_a_weighed_row_counts_as_that_many_rows():
     for _ in range(5):
         losses = [float(trainer.epoch()) for trainer in trainers]
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
-        judged = [trainer.judge() for trainer in trainers]
+        judged = [trainer.evaluate() for trainer in trainers]
         assert float(judged[0].loss) == pytest.approx(float(judged[1].loss), rel=1e-4)
         assert float(judged[0].error) == pytest.approx(float(judged[1].error), rel=1e-5)
 

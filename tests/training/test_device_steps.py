@@ -10,7 +10,7 @@ import pytest
 import torch
 from sign_matrices import matrices
 
-from training.config import TrainConfig
+from training.config import resolve
 from training.engines import torch_engine
 from training.engines.graphed_steps import Amounts, DeviceSteps, GraphedSteps
 from training.engines.network.device_masks import DeviceMasks
@@ -24,7 +24,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def config_of(**settings):
     # 150 rows in batches of 40: the last batch of an epoch has another size.
     plain = {"hidden_sizes": (16,), "epochs": 5, "batch_size": 40, "drop_last": False, "dropout": 0.0}
-    return TrainConfig(**{**plain, **settings})
+    return resolve({**plain, **settings}, task="classification")
 
 
 def trainer_of(config, device=CPU):
@@ -52,7 +52,7 @@ def test_amounts_on_the_device_train_as_numbers_do(optimizer, members):
 def test_masks_on_the_device_drop_the_share_that_is_told_and_keep_the_mean():
     masks = DeviceMasks(np.array([0.15, 0.5]), seed=3, device=CPU)
     for share in (1.0, 0.5):
-        masks.weaken(share)
+        masks.scale_probabilities(share)
         assert masks.drops
         drawn = masks.draw(torch.empty(2, 400, 500)).numpy()
         for mask, p in zip(drawn, (0.15 * share, 0.5 * share), strict=True):
@@ -126,7 +126,7 @@ def test_graphs_draw_other_masks_each_time_and_the_same_from_the_same_seed():
 
 @needs_gpu
 def test_a_run_on_a_gpu_that_goes_on_comes_to_where_an_undisturbed_one_does():
-    config = TrainConfig(hidden_sizes=(32,), epochs=20, batch_size=50)
+    config = resolve({"hidden_sizes": (32,), "epochs": 20, "batch_size": 50}, task="classification")
     architecture = config.architecture(in_features=4, out_features=2)
     states = []
 

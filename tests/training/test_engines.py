@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from models.errors import ConfigError
 from models.network.config import MLPConfig
 from models.network.mlp import MLP
-from training.config import TrainConfig
+from training.config import resolve
 from training.engines import numpy_engine, perceptron_engine, torch_engine
 from training.engines.device import choose_device
 from training.engines.engine import EpochLog, Matrices, batches
@@ -34,7 +34,7 @@ def train(engine, matrices, *, regression=False, **settings):
     plain = {"hidden_sizes": (8,), "epochs": 20}
     if engine == "torch":
         plain |= {"recipe": "classic", "normalization": "none", "dropout": 0.0, "learning_rate": 0.003}
-    config = TrainConfig(engine=engine, **{**plain, **settings})
+    config = resolve({"engine": engine, **plain, **settings}, task="regression" if regression else "classification")
     architecture = config.architecture(
         in_features=matrices.x.shape[1], out_features=1 if regression else 2, output="linear" if regression else None
     )
@@ -261,7 +261,8 @@ def test_auto_is_a_device_that_is_there():
 
 def test_an_architecture_may_come_from_anywhere():
     architecture = MLPConfig(layer_sizes=(3, 4, 2), normalization="layer", dropout=0.2)
-    trained = torch_engine.train(TrainConfig(recipe="classic", epochs=1), architecture, data())
+    config = resolve({"recipe": "classic", "epochs": 1}, task="classification")
+    trained = torch_engine.train(config, architecture, data())
     assert trained.architecture == architecture
 
 
@@ -280,7 +281,7 @@ def test_patience_counts_from_the_last_epoch_that_was_better_and_not_just_as_goo
 
 
 def test_a_run_of_one_step_learns_something():
-    config = TrainConfig(epochs=1)
+    config = resolve({"epochs": 1}, task="classification")
     architecture = config.architecture(in_features=3, out_features=2)
     kept = torch_engine.train(config, architecture, data()).tensors
     first = torch_engine.Trainer(config, architecture, data(), device=torch.device("cpu")).network.tensors()
@@ -291,7 +292,8 @@ def test_a_run_of_one_step_learns_something():
 def test_one_row_is_enough_for_the_data_driven_start(normalization):
     x, y = np.ones((1, 3), dtype=np.float32), np.zeros(1, dtype=np.int64)
     matrices = Matrices(x=x, y=y, validation_x=x, validation_y=y)
-    config = TrainConfig(epochs=1, normalization=normalization, hidden_sizes=(4,))
+    settings = {"epochs": 1, "normalization": normalization, "hidden_sizes": (4,)}
+    config = resolve(settings, task="classification")
     architecture = config.architecture(in_features=3, out_features=2)
     tensors = torch_engine.train(config, architecture, matrices).tensors
     assert all(np.isfinite(tensor).all() for tensor in tensors.values())

@@ -14,7 +14,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from models.columns.dictionary_column import DictionaryColumn
 from models.errors import DataError
 from training.cli import main
-from training.config import TrainConfig
+from training.config import resolve_for_table
 from training.data.column_choices import ColumnChoices
 from training.data.features import equal_rows_of
 from training.data.inspection import inspect_table
@@ -230,7 +230,7 @@ def test_rows_that_a_test_file_shares_can_be_left_out_of_training(role: str | No
     assert split.by == (role or "chance")
     assert sorted(split.test) == list(range(200, 280))
     if role is None:
-        model = fit_table(table, TrainConfig(**TINY))
+        model = fit_table(table, resolve_for_table(TINY, table))
         assert model.metrics["test"]["rows"] == 80
         with pytest.raises(DataError, match="every row to train with has the features of a test row"):
             split_rows(table_of(train, train, equal_rows="together"), SHARES, rng=np.random.default_rng(0))
@@ -242,7 +242,7 @@ def test_splits_by_group_and_by_time_keep_their_own_rule_and_tell(role: str) -> 
     frame["when"] = np.arange(len(frame)) // 2
     table = table_of(frame, **{role: "when"})
     assert f"They are split by the {role} 'when', which may put equal rows into different parts." in table.notes[0]
-    model = fit_table(table, TrainConfig(**TINY))
+    model = fit_table(table, resolve_for_table(TINY, table))
     known = features_in(table, model.split.train)
     count = sum(json.dumps(table.example(int(row))) in known for row in model.split.test)
     assert count > 0
@@ -257,12 +257,13 @@ def test_a_search_trains_on_the_same_split_and_tells() -> None:
     result = search(coins(), target="y", trials=1, settings=TINY)
     assert any("Equal rows are kept in one part" in note for note in result.notes)
     table = table_of(coins())
-    rows = prepare(table, TrainConfig(**TINY).for_task("classification"))
+    rows = prepare(table, resolve_for_table(TINY, table))
     assert not features_in(table, rows.split.train) & features_in(table, rows.split.validation)
 
 
 def test_where_all_rows_are_in_every_part_nothing_is_said_of_parts() -> None:
-    model = fit_table(table_of(coins()), TrainConfig(**TINY, split=None))
+    table = table_of(coins())
+    model = fit_table(table, resolve_for_table(TINY | {"split": None}, table))
     assert len(model.notes) == 1
     assert "on the same 480 rows" in model.notes[0]
 

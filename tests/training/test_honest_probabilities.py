@@ -8,7 +8,7 @@ from sklearn.linear_model import LogisticRegression
 
 from models.columns.encoding import RowEncoder
 from training.calibration import fit_calibration
-from training.config import TrainConfig
+from training.config import resolve
 from training.engines.network.losses import CrossEntropy
 from training.fit import fit
 
@@ -68,24 +68,24 @@ ONE_SIDED = (0.97, 0.03)
 
 
 def test_a_rare_class_among_others_is_judged_by_the_loss_and_smoothed_by_its_share():
-    rare = TrainConfig().for_task("classification", shares=(0.5, 0.48, 0.02), rows=3000)
+    rare = resolve({}, task="classification", shares=(0.5, 0.48, 0.02), rows=3000)
     assert (rare.label_smoothing, rare.select_by, rare.weight_decay) == (0.1, "loss", 0.2)
-    many = TrainConfig().for_task("classification", shares=[0.02] * 50, rows=3000)
+    many = resolve({}, task="classification", shares=[0.02] * 50, rows=3000)
     assert (many.label_smoothing, many.select_by, many.weight_decay) == (0.1, "error", 0.02)
 
 
 def test_one_sided_classes_are_not_smoothed_and_judged_by_the_loss():
-    one_sided = TrainConfig().for_task("classification", shares=ONE_SIDED, rows=8000)
+    one_sided = resolve({}, task="classification", shares=ONE_SIDED, rows=8000)
     assert (one_sided.label_smoothing, one_sided.select_by, one_sided.weight_decay) == (0.0, "loss", 0.075)
-    few, many = (TrainConfig().for_task("classification", shares=ONE_SIDED, rows=rows) for rows in (500, 10**6))
+    few, many = (resolve({}, task="classification", shares=ONE_SIDED, rows=rows) for rows in (500, 10**6))
     assert (few.weight_decay, many.weight_decay) == (0.2, 0.02)
-    even = TrainConfig().for_task("classification", shares=(0.6, 0.4), rows=500)
+    even = resolve({}, task="classification", shares=(0.6, 0.4), rows=500)
     assert (even.label_smoothing, even.select_by, even.weight_decay) == (0.1, "error", 0.02)
-    balanced = TrainConfig(class_weight="balanced").for_task("classification", shares=ONE_SIDED)
+    balanced = resolve({"class_weight": "balanced"}, task="classification", shares=ONE_SIDED)
     assert (balanced.label_smoothing, balanced.select_by) == (0.1, "error")
-    asked = TrainConfig(label_smoothing=0.2, select_by="error").for_task("classification", shares=ONE_SIDED)
+    asked = resolve({"label_smoothing": 0.2, "select_by": "error"}, task="classification", shares=ONE_SIDED)
     assert (asked.label_smoothing, asked.select_by) == (0.2, "error")
-    assert TrainConfig().for_task("regression").label_smoothing == 0.0
+    assert resolve({}, task="regression").label_smoothing == 0.0
 
 
 def test_labels_are_smoothed_towards_the_classes_shares():

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from models.errors import ConfigError
 from models.store import Store
 from training.cli import main
-from training.config import TrainConfig
+from training.config import resolve
 from training.engines.engine import Matrices
 from training.engines.train import train
 from training.fit import fit
@@ -62,7 +62,7 @@ def test_its_values_are_ridge_regressions():
 @pytest.mark.parametrize("setting", [{"hidden_sizes": (8,)}, {"dropout": 0.1}, {"epochs": 9}, {"members": 2}])
 def test_what_it_does_not_have_is_refused(setting):
     with pytest.raises(ConfigError, match="linear model"):
-        TrainConfig(engine="linear", **setting)
+        resolve({"engine": "linear", **setting}, task="classification")
 
 
 def test_it_takes_weights_of_classes():
@@ -145,7 +145,7 @@ def test_a_search_over_linear_models_varies_the_penalty(tmp_path, monkeypatch):
 
 def test_a_class_that_the_training_part_lacks_is_never_likely():
     x, y = np.random.default_rng(0).normal(size=(40, 2)).astype(np.float32), np.arange(40) % 2
-    config = TrainConfig(engine="linear")
+    config = resolve({"engine": "linear"}, task="classification")
     architecture = config.architecture(in_features=2, out_features=3)
     trained = train(config, architecture, Matrices(x=x, y=y, validation_x=x, validation_y=y))
     logits = x @ trained.tensors["layers.0.weight"].T + trained.tensors["layers.0.bias"]

@@ -12,11 +12,11 @@ from torch.nn import functional
 from models.network.config import Activation, MLPConfig, Normalization
 from models.network.inputs import InputConfig
 from models.network.mlp import MLP
-from training.config import TrainConfig
+from training.config import resolve
 from training.engines.network.adam import Adam
 from training.engines.network.losses import CrossEntropy, SquaredError
 from training.engines.network.masks import HostMasks
-from training.engines.network.network import Batch, Network
+from training.engines.network.network import MemberBatch, Network
 from training.engines.network.parameters import Parameters
 from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
 from training.engines.trainer import MemberRates, Trainer
@@ -60,7 +60,7 @@ def rows_of(config, members):
         dense = torch.from_numpy(np.concatenate([clipped, x[:, inputs.flags]], axis=1))
         places = torch.from_numpy(x[:, inputs.indices]).long() + torch.tensor(inputs.table_offsets())
         places = places.expand(members, -1, -1)
-    batch = Batch(dense.expand(members, -1, -1), places, target.expand(1, -1), weight.expand(1, -1))
+    batch = MemberBatch(dense.expand(members, -1, -1), places, target.expand(1, -1), weight.expand(1, -1))
     return torch.from_numpy(x), batch
 
 
@@ -143,7 +143,7 @@ def test_masks_drop_the_share_that_they_are_asked_to_and_keep_the_mean():
         assert set(np.unique(mask)) == {np.float32(0), np.float32(1 / (1 - round(p * 65536) / 65536))}
         assert (mask == 0).mean() == pytest.approx(p, abs=4 * np.sqrt(p * (1 - p) / mask.size))
         assert mask.mean() == pytest.approx(1, abs=0.01)
-    masks.weaken(0)
+    masks.scale_probabilities(0)
     assert not masks.drops
 
 
@@ -157,7 +157,8 @@ def test_the_schedules_are_those_of_their_sources():
 
 
 def trainer_of(members, **settings):
-    config = TrainConfig(**{"hidden_sizes": (16,), "epochs": 5, "batch_size": 30, "members": members} | settings)
+    plain = {"hidden_sizes": (16,), "epochs": 5, "batch_size": 30, "members": members}
+    config = resolve(plain | settings, task="classification")
     architecture = config.architecture(in_features=4, out_features=2)
     return Trainer(config, architecture, matrices(), device=CPU, rates=settings.get("rates"))
 
@@ -165,8 +166,9 @@ def trainer_of(members, **settings):
 def test_members_learn_as_if_each_were_alone():
     """Trains members with equal initial weights and order; without dropout, whose masks depend on the member count."""
     rates = np.array([1.0, 0.3, 3.0])
+    plain = {"hidden_sizes": (16,), "epochs": 5, "batch_size": 30, "dropout": 0.0}
     together = Trainer(
-        (config := TrainConfig(hidden_sizes=(16,), epochs=5, batch_size=30, members=3, dropout=0.0)),
+        (config := resolve(plain | {"members": 3}, task="classification")),
         config.architecture(in_features=4, out_features=2),
         matrices(),
         device=CPU,
@@ -175,7 +177,7 @@ def test_members_learn_as_if_each_were_alone():
     first = together.network.tensors()
     alone = []
     for i, rate in enumerate(rates):
-        single = TrainConfig(hidden_sizes=(16,), epochs=5, batch_size=30, dropout=0.0, learning_rate=0.04 * rate)
+        single = resolve(plain | {"learning_rate": 0.04 * rate}, task="classification")
         trainer = Trainer(single, single.architecture(in_features=4, out_features=2), matrices(), device=CPU)
         trainer.network.load({name: tensor[i] for name, tensor in first.items()})
         alone.append(trainer)
@@ -189,7 +191,7 @@ def test_members_learn_as_if_each_were_alone():
 
 
 def test_the_data_driven_start_gives_every_unit_a_spread_of_one_and_a_bias_among_the_data():
-    config = TrainConfig(hidden_sizes=(64, 64))
+    config = resolve({"hidden_sizes": (64, 64)}, task="classification")
     architecture = config.architecture(in_features=4, out_features=2)
     data = matrices()
     trainer = Trainer(config, architecture, data, device=CPU)
@@ -207,10 +209,12 @@ def test_the_data_driven_start_gives_every_unit_a_spread_of_one_and_a_bias_among
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 def test_weight_decay_is_torchs(optimizer):
     """Compares the weights with those of torch's own optimiser on torch's own module."""
-    config = TrainConfig(
-        recipe="classic", normalization="none", dropout=0.0, hidden_sizes=(8,), batch_size=150, clip_norm=None,
-        optimizer=optimizer, weight_decay=0.1, learning_rate=0.01, schedule="constant", epochs=5,
-    )  # fmt: skip
+    settings = {
+        "recipe": "classic", "normalization": "none", "dropout": 0.0, "hidden_sizes": (8,), "batch_size": 150,
+        "clip_norm": None, "optimizer": optimizer, "weight_decay": 0.1, "learning_rate": 0.01, "schedule": "constant",
+        "epochs": 5,
+    }  # fmt: skip
+    config = resolve(settings, task="classification")
     architecture = config.architecture(in_features=4, out_features=2)
     data = matrices()
     trainer = Trainer(config, architecture, data, device=CPU)
@@ -234,13 +238,13 @@ def test_narrow_products_learn_much_the_same_and_are_served_wide():
     settings = {"recipe": "classic", "normalization": "none", "dropout": 0.0, "hidden_sizes": (32,), "epochs": 5}
     trainers = {}
     for precision in ("float32", "bfloat16"):
-        config = TrainConfig(precision=precision, **settings)
+        config = resolve(settings | {"precision": precision}, task="classification")
         trainers[precision] = Trainer(
             config, config.architecture(in_features=4, out_features=2), matrices(), device=CPU
         )
     order = torch.arange(64)[None]
     wide, narrow = trainers["float32"], trainers["bfloat16"]
-    assert wide.judge().loss == narrow.judge().loss, "inference is in float32"
+    assert wide.evaluate().loss == narrow.evaluate().loss, "inference is in float32"
     for trainer in (wide, narrow):
         trainer.step(order, rate=0.0)
     for name, gradient in wide.network.parameters.gradients.items():

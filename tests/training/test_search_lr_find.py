@@ -9,7 +9,7 @@ import torch
 from models.errors import ConfigError
 from models.network.config import MLPConfig
 from training.cli import main
-from training.config import TrainConfig
+from training.config import resolve
 from training.engines.engine import Matrices
 from training.engines.trainer import Trainer
 from training.search.learning_rate.finder import sweep
@@ -80,7 +80,7 @@ def test_rates_that_cannot_be_are_refused(wrong):
 
 
 def _stepper(**settings):
-    config = TrainConfig(batch_size=16, seed=3, **settings).for_task("classification")
+    config = resolve({"batch_size": 16, "seed": 3, **settings}, task="classification")
     rng = np.random.default_rng(0)
     x = rng.standard_normal((100, 4)).astype(np.float32)
     y = (x[:, 0] > 0).astype(np.int64)

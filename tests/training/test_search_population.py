@@ -16,7 +16,7 @@ from models.checkpoint import save_checkpoint
 from models.errors import ConfigError
 from models.store import Store
 from training.cli import main
-from training.config import TrainConfig
+from training.config import resolve
 from training.engines.engine import Matrices
 from training.engines.trainer import MemberRates, Trainer
 from training.errors import TrainingError
@@ -51,7 +51,7 @@ def rows_of(config):
 
 
 def trainer_of(rates=RATES, dropouts=DROPOUTS, epochs=3, **settings):
-    config = TrainConfig(**QUICK | {"epochs": 20} | settings)
+    config = resolve(QUICK | {"epochs": 20} | settings, task="classification")
     architecture, data = rows_of(config)
     members = dataclasses.replace(architecture, members=len(rates))
     trainer = Trainer(config, members, data, device=CPU, rates=MemberRates(learning_rates=rates, dropouts=dropouts))
@@ -67,11 +67,11 @@ def table_of(name, **settings):
 @pytest.mark.parametrize("recipe", ["default", "classic"])  # the classic recipe also has BatchNorm statistics
 def test_members_that_keep_their_place_answer_the_same_whatever_their_new_rates(recipe):
     trainer = trainer_of(recipe=recipe, dropout=0.2)
-    before, judged = trainer.network.tensors(), trainer.judge()
+    before, judged = trainer.network.tensors(), trainer.evaluate()
     trainer.evolve(np.arange(4), learning_rates=RATES[::-1].copy(), dropouts=DROPOUTS)
     for name, tensor in trainer.network.tensors().items():
         np.testing.assert_allclose(tensor, before[name], rtol=1e-6, err_msg=name)
-    np.testing.assert_allclose(trainer.judge().loss, judged.loss, rtol=1e-4)
+    np.testing.assert_allclose(trainer.evaluate().loss, judged.loss, rtol=1e-4)
 
 
 def test_members_that_keep_place_and_rates_keep_every_bit():
@@ -113,7 +113,7 @@ def test_a_copy_learns_on_as_its_parent_does(optimizer, normalization):
     trainer.evolve(np.array([0, 1, 1, 0]), learning_rates=rates, dropouts=np.zeros(4))
     for i in range(5):
         trainer.step(torch.arange(i, i + 32).expand(4, -1), rate=0.001)
-    loss = trainer.judge().loss
+    loss = trainer.evaluate().loss
     assert loss[2] == pytest.approx(loss[1].item(), rel=1e-4)
     assert loss[3] == pytest.approx(loss[0].item(), rel=1e-4)
     for name, tensor in trainer.network.tensors().items():
@@ -154,7 +154,7 @@ def test_dropout_is_the_members_own_from_then_on(regularization):
 
 
 def test_members_that_were_set_out_alike_cannot_be_told_apart():
-    config = TrainConfig(**QUICK, members=2, epochs=2)
+    config = resolve(QUICK | {"members": 2, "epochs": 2}, task="classification")
     trainer = Trainer(config, *rows_of(config), device=CPU)
     with pytest.raises(ConfigError, match="learn alike"):
         trainer.evolve(np.arange(2), learning_rates=np.ones(2), dropouts=np.zeros(2))
@@ -236,7 +236,6 @@ def diabetes():
 
 def test_the_winner_is_no_worse_than_the_median_of_the_same_members_left_alone(diabetes):
     table, config = diabetes
-    config = config.for_task(table.task)
     rows = prepare(table, config)
     initial = initial_population(8, dropout=0.15, generator=np.random.default_rng(3))
     runs = [
@@ -301,8 +300,8 @@ def test_a_learning_rate_far_off_is_replaced_and_the_run_goes_on():
     initial = Population(rates=np.array([1.0, 0.5, 1e3, 2.0]), dropouts=np.zeros(4))
     run = search_population(table, config, initial=initial, every=3, device="cpu").run
     assert [exploit.member for exploit in run.exploits if exploit.epoch == 3] == [2]
-    assert run.learning_rates[2, 2] == 1e3 * config.for_task("classification").learning_rate
-    assert run.learning_rates[3, 2] <= 2.5 * config.for_task("classification").learning_rate
+    assert run.learning_rates[2, 2] == 1e3 * config.learning_rate
+    assert run.learning_rates[3, 2] <= 2.5 * config.learning_rate
     assert run.values[2, 2] > 1 > 0.2 > run.values[-1, 2]
 
 

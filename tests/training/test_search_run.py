@@ -16,7 +16,7 @@ import pytest
 from models.errors import ConfigError
 from models.store import Store
 from training.cli import main
-from training.config import TrainConfig
+from training.config import resolve, resolve_for_table
 from training.errors import SearchError
 from training.search import search, search_table
 from training.search.space import Choices, FloatRange, SearchSpace
@@ -75,7 +75,7 @@ def test_the_test_part_has_no_say():
     rng = np.random.default_rng(2)
     targets = rng.standard_normal(80)
     table = regression_table(targets)
-    config = TrainConfig(**QUICK)
+    config = resolve(QUICK, task="regression")
     how = {"config": config, "space": SPACE, "trials": 6}
     result = search_table(table, **how)
     assert result.metric == "rmse"
@@ -97,7 +97,7 @@ def test_the_standard_error_is_that_of_the_rows():
     assert result.winner.error == pytest.approx(np.sqrt(share * (1 - share) / rows))
     # RMSE's standard error against resampling of the rows.
     table = regression_table(np.random.default_rng(3).standard_normal(80))
-    one = search_table(table, TrainConfig(**QUICK, split=None), space=SPACE, trials=1)
+    one = search_table(table, resolve_for_table(QUICK | {"split": None}, table), space=SPACE, trials=1)
     rows = [table.example(row) for row in range(table.rows)]
     from models.columns.encoding import RowEncoder
 

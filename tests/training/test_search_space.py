@@ -5,7 +5,7 @@ import json
 import pytest
 
 from models.errors import ConfigError
-from training.config import TrainConfig
+from training.config import resolve
 from training.search.default_spaces import default_space
 from training.search.space import Choices, FloatRange, IntRange, SearchSpace, label
 from training.search.space_text import read_space_file, read_variation
@@ -83,24 +83,24 @@ def test_a_space_file_that_cannot_be_is_refused(tmp_path, content):
 @pytest.mark.parametrize("task", ["classification", "regression"])
 @pytest.mark.parametrize("engine", ["torch", "numpy"])
 def test_the_defaults_lie_in_their_own_space(engine, task):
-    config = TrainConfig(engine=engine).for_task(task)
+    config = resolve({"engine": engine}, task=task)
     space = default_space(config, task=task)
     assert space.nearest(config) == {name: getattr(config, name) for name in space.parameters}
 
 
 def test_every_choice_of_a_default_space_can_be_trained():
     for settings in ({"engine": "torch"}, {"engine": "numpy"}):
-        config = TrainConfig(**settings)
+        config = resolve(settings, task="classification")
         for name, parameter in default_space(config, task="classification").parameters.items():
             for value in parameter.grid(3):
-                TrainConfig(**settings, **{name: value})
+                resolve(settings | {name: value}, task="classification")
 
 
 def test_what_is_fixed_does_not_vary():
-    config = TrainConfig(dropout=0.1)
+    config = resolve({"dropout": 0.1}, task="classification")
     assert "dropout" not in default_space(config, task="classification", fixed=("dropout",)).parameters
     with pytest.raises(ConfigError, match="perceptron"):
-        default_space(TrainConfig(engine="perceptron"), task="classification")
+        default_space(resolve({"engine": "perceptron"}, task="classification"), task="classification")
 
 
 def test_a_value_outside_the_space_moves_to_the_nearest_in_it():

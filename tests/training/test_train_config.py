@@ -1,47 +1,86 @@
-"""A training configuration fills in its defaults, refuses invalid values, and survives a round trip as JSON."""
+"""A configuration has a value in every field, refuses impossible values, and survives as JSON."""
 
+import dataclasses
 import json
 
+import pandas as pd
 import pytest
 
 from models.errors import ConfigError
-from training.config import TrainConfig
+from training.config import TrainConfig, check_settings, resolve
+from training.sources import read_table
+
+TASKS = ("classification", "regression")
+NONE_IS_A_VALUE = {"clip_inputs", "clip_norm", "batch_size", "patience", "split"}
 
 
+@pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize(
-    ("settings", "optimizer", "learning_rate", "weight_decay", "hidden"),
+    ("settings", "optimizer", "hidden"),
     [
-        ({"recipe": "classic"}, "adam", 0.001, 0.0, (64, 64)),
-        ({"engine": "numpy"}, "sgd", 0.05, 0.0, (64, 64)),
-        ({"engine": "perceptron"}, "perceptron", 1.0, 0.0, ()),
-        ({}, "adamw", None, None, (256, 256, 256)),
+        ({"recipe": "classic"}, "adam", (64, 64)),
+        ({"engine": "numpy"}, "sgd", (64, 64)),
+        ({"engine": "perceptron"}, "perceptron", ()),
+        ({"engine": "linear"}, "solver", ()),
+        ({}, "adamw", (256, 256, 256)),
     ],
 )
-def test_what_is_left_open_is_the_recipes(settings, optimizer, learning_rate, weight_decay, hidden):
-    config = TrainConfig(**settings)
-    assert (config.optimizer, config.learning_rate, config.weight_decay) == (optimizer, learning_rate, weight_decay)
-    assert config.hidden_sizes == hidden
+def test_the_recipe_sets_every_field_that_is_not_chosen(settings, task, optimizer, hidden):
+    config = resolve(settings, task=task)
+    assert (config.optimizer, config.hidden_sizes) == (optimizer, hidden)
+    for field in dataclasses.fields(TrainConfig):
+        assert field.name in NONE_IS_A_VALUE or getattr(config, field.name) is not None, field.name
 
 
-def test_the_default_recipe_waits_for_the_task_with_activation_and_learning_rate():
-    config = TrainConfig()
-    of_classes, of_values = config.for_task("classification"), config.for_task("regression")
+def test_a_configuration_cannot_be_made_of_some_of_its_fields():
+    with pytest.raises(TypeError, match="learning_rate"):
+        TrainConfig(epochs=3)
+
+
+def test_the_default_recipe_depends_on_the_task():
+    of_classes, of_values = (resolve({}, task=task) for task in TASKS)
     assert (of_classes.activation, of_classes.learning_rate) == ("selu", 0.04)
     assert (of_values.activation, of_values.learning_rate) == ("mish", 0.2)
     assert of_classes.weight_decay == of_values.weight_decay == 0.02
-    asked = TrainConfig(activation="relu").for_task("regression")
+    asked = resolve({"activation": "relu"}, task="regression")
     assert (asked.activation, asked.learning_rate) == ("relu", 0.2)
-    assert TrainConfig(recipe="classic").for_task("regression") == TrainConfig(recipe="classic")
+    classic, other = (resolve({"recipe": "classic"}, task=task) for task in TASKS)
+    assert classic == other
 
 
-def test_what_none_means_something_to_can_be_none():
-    config = TrainConfig(recipe="classic", patience=None, clip_norm=None, batch_size=None)
-    assert (config.patience, config.clip_norm) == (None, None)
-    assert TrainConfig(recipe="classic").patience == 30
+def test_none_is_a_value_of_some_fields_and_no_choice_for_others():
+    config = resolve({"recipe": "classic", "patience": None, "clip_norm": None, "batch_size": None}, task=TASKS[0])
+    assert (config.patience, config.clip_norm, config.batch_size) == (None, None, None)
+    assert resolve({"recipe": "classic"}, task=TASKS[0]).patience == 30
+    nothing_chosen = dict.fromkeys(("recipe", "epochs", "activation", "learning_rate", "clamp"))
+    assert resolve(nothing_chosen, task=TASKS[1]) == resolve({}, task=TASKS[1])
+
+
+def test_a_table_is_read_with_a_configuration_that_is_resolved_for_it():
+    frame = pd.DataFrame({"a": range(200), "y": [float(i) for i in range(200)]})
+    _, config = read_table(frame, target="y", name="m", settings={"epochs": 3})
+    assert config == resolve({"epochs": 3}, task="regression", rows=200)
+
+
+@pytest.mark.parametrize(
+    ("settings", "task", "named"),
+    [({"label_smoothing": 0.1}, "regression", "label_smoothing is for classes"), ({"clamp": True}, TASKS[0], "clamp")],
+)
+def test_a_setting_of_the_other_task_is_refused(settings, task, named):
+    check_settings(settings)  # right for a table of the other task
+    with pytest.raises(ConfigError, match=named):
+        resolve(settings, task=task)
+
+
+def test_impossible_settings_are_refused_before_the_table_is_read(tmp_path):
+    with pytest.raises(ConfigError, match="learning_rate"):
+        read_table(tmp_path / "none.csv", target="y", settings={"learning_rate": 0})
+    with pytest.raises(ConfigError, match="unknown setting 'momentum'"):
+        check_settings({"momentum": 0.9})
 
 
 def test_it_is_plain_json_and_builds_itself_again():
-    config = TrainConfig(hidden_sizes=(3,), split=None, patience=None).for_task("classification")
+    config = resolve({"hidden_sizes": (3,), "split": None, "patience": None}, task="classification")
     raw = json.loads(json.dumps(config.to_dict()))
     assert TrainConfig(**raw) == config
 
@@ -87,14 +126,14 @@ def test_it_is_plain_json_and_builds_itself_again():
 )
 def test_what_cannot_be_is_refused_and_named(wrong, named):
     with pytest.raises(ConfigError) as refused:
-        TrainConfig(**wrong)
+        check_settings(wrong)
     assert named in str(refused.value)
 
 
 @pytest.mark.parametrize(("rows", "size"), [(4, 4), (16, 16), (100, 16), (1200, 32), (10_000, 256), (10**6, 1024)])
 def test_the_batch_grows_with_the_table(rows, size):
-    assert TrainConfig(recipe="classic").batch_size_for(rows) == size
+    assert resolve({"recipe": "classic"}, task="classification").batch_size_for(rows) == size
 
 
 def test_a_given_batch_is_at_most_the_table():
-    assert TrainConfig(batch_size=64).batch_size_for(10) == 10
+    assert resolve({"batch_size": 64}, task="classification").batch_size_for(10) == 10

@@ -155,7 +155,6 @@ def _run(arguments: argparse.Namespace) -> int:
     publication.try_out()
     given = settings_of(arguments)
     table, config = read_table(arguments.source, name=arguments.name, settings=given, **table_of(arguments))
-    config = config.for_table(table)
     space = _space(arguments, config, table.task, fixed=tuple(given))
     metric = choose_metric(table, config, arguments.metric)
     with StudyFolder(arguments.folder, arguments.study or table.name) as folder:

@@ -1,1 +1,1 @@
-"""Engines: architecture, config and matrices in; the tensors of the best epoch out. No file, no clock, no terminal."""
+"""Engines: each trains an architecture on matrices and returns the tensors of the best epoch, without any I/O."""

@@ -1,7 +1,7 @@
-"""What an engine is: architecture, config and matrices in; the best epoch's tensors and the history out.
+"""The interface of an engine: its data, its reports and its result.
 
-An engine touches no file, clock or terminal. It reports each epoch to `on_epoch`, and before the next it asks
-`should_stop`, so that a person can end a run early and keep what was found.
+An engine uses no file, clock or terminal. After each epoch, it calls `on_epoch` and then `should_stop`, so that a
+person can end a run early and keep the best epoch.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ Stopped = Literal["epochs", "patience", "asked", "converged", "cycled", "diverge
 
 @dataclass(frozen=True, kw_only=True)
 class Matrices:
-    """What is learned from, and what chooses the best epoch.
+    """The training part, and the validation part that decides which epoch is best.
 
     Attributes:
         x, validation_x: `(rows, in_features)` float32, standardised.
         y, validation_y: `(rows,)` int64 class indices, or float32 standardised values.
-        weight, validation_weight: `(rows,)` how much each row counts beside the others; None for all alike.
+        weight, validation_weight: `(rows,)` relative weight of each row; None for equal weights.
         categories: positions of each categorical column's features, for the columns that take unknown categories.
     """
 
@@ -45,12 +45,12 @@ class Epoch:
     """Reports one epoch to the caller of an engine.
 
     Attributes:
-        number: from 1.
-        of: epochs that will be made at most.
-        measures: figures by name: `train_loss` and `validation_loss`, of a classifier's torch engine `validation_error`
-            too, means over its members; or a perceptron's `mistakes`.
-        is_best: whether this epoch is the one to keep so far.
-        learning_rate: of its last step; None where it is the same in all epochs.
+        number: number of the epoch, from 1.
+        of: largest number of epochs of the run.
+        measures: figures by name: `train_loss` and `validation_loss`, and for a classifier of the torch engine
+            `validation_error`, means over the members; or `mistakes` of a perceptron.
+        is_best: True if this epoch is the best so far.
+        learning_rate: learning rate of the last step; None if all epochs have the same.
     """
 
     number: int
@@ -62,24 +62,24 @@ class Epoch:
 
 OnEpoch = Callable[[Epoch], None]
 ShouldStop = Callable[[], bool]
-# All that a run's next step depends on, but for its data: arrays by name.
+# Everything that the next step of a run depends on, except the data: arrays by name.
 State = Mapping[str, NDArray[Any]]
 OnState = Callable[[Callable[[], State]], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
-        architecture: of the network.
-        tensors: of its best epoch.
-        epochs_run: epochs made.
-        best_epoch: the one that the tensors are from; of an ensemble, the latest of its members' own.
-        stopped: `epochs` (all were made), `patience` ran out, somebody `asked`; for a perceptron it `converged`, or
-            it `cycled` and never can.
-        history: the measures of each epoch, by name.
-        verdict: a sentence on how it went, where there is more to say than numbers.
+        architecture: architecture of the network.
+        tensors: parameters of the best epoch, by name.
+        epochs_run: number of epochs trained.
+        best_epoch: epoch of the tensors; for an ensemble, the latest of the members' best epochs.
+        stopped: reason for the end: `epochs` (all were trained), `patience` (no better epoch for too long), `asked`
+            (a person stopped the run), `diverged`; for a perceptron `converged`, or `cycled`, which never converges.
+        history: measures of each epoch, by name.
+        verdict: sentence on the result that the numbers do not show; None for no sentence.
     """
 
     architecture: MLPConfig
@@ -93,15 +93,15 @@ class Trained:
 
 @dataclass(kw_only=True)
 class EpochLog:
-    """Records the epochs of a run as they are trained, and which one was best.
+    """A record of the epochs of a run, and of the best one.
 
     Attributes:
-        epochs: that will be made at most.
-        patience: epochs without a better one after which it is enough; None for no end of patience.
-        on_epoch: told of each epoch.
-        best_epoch: the one to keep.
-        better_epoch: the last that was better than all before it, and not just as good.
-        measures: of each epoch, by name.
+        epochs: largest number of epochs of the run.
+        patience: number of epochs without a better one after which the run stops; None for no early stop.
+        on_epoch: callback for each epoch.
+        best_epoch: number of the epoch to keep.
+        better_epoch: number of the last epoch that was strictly better than all before.
+        measures: measures of each epoch, by name.
     """
 
     epochs: int
@@ -119,16 +119,17 @@ class EpochLog:
         learning_rate: float | None = None,
         **measures: float,
     ) -> bool:
-        """Takes an epoch's measures, `validation_loss` among them; whether the epoch is the best so far.
+        """Adds and reports an epoch; returns True for the best epoch so far.
 
         Args:
-            is_best: the caller's judgement; None for the least validation loss, of equal ones the first.
-            is_better: whether it is better than all before it; None where the best always is.
-            learning_rate: as `Epoch` has it.
-            measures: by name.
+            is_best: True if the caller finds the epoch best; None to choose the least validation loss, and the first of
+                equal ones.
+            is_better: True if the epoch is strictly better than all before; None to take `is_best`.
+            learning_rate: learning rate of the last step, as in `Epoch`.
+            measures: figures of the epoch by name, `validation_loss` included.
 
         Raises:
-            TrainingError: a measure that is not finite.
+            TrainingError: a measure is not finite.
         """
         number = self.epochs_run + 1
         if not all(map(math.isfinite, measures.values())):
@@ -152,23 +153,23 @@ class EpochLog:
 
     @property
     def epochs_run(self) -> int:
-        """Epochs made."""
+        """The number of epochs trained."""
         return len(self.measures.get("validation_loss", ()))
 
     @property
     def is_out_of_patience(self) -> bool:
-        """Whether the last epoch that was better lies too far back."""
+        """True if the last strictly better epoch is at least `patience` epochs ago."""
         return self.patience is not None and self.epochs_run - self.better_epoch >= self.patience
 
     def history(self) -> dict[str, list[float]]:
-        """The measures of each epoch, by name."""
+        """Returns the measures of each epoch, by name."""
         return self.measures
 
 
 def batches(rows: int, size: int) -> list[tuple[int, int]]:
-    """Where each batch begins and ends. A single row that would be left over joins the batch before it.
+    """Returns the first row of each batch and the row after its last. A single row left over joins the batch before.
 
-    BatchNorm cannot tell the spread of one row, and one row's gradient is a poor guide.
+    BatchNorm cannot estimate a variance from one row, and the gradient of one row is noisy.
     """
     starts = list(range(0, rows, size))
     if len(starts) > 1 and rows - starts[-1] == 1:

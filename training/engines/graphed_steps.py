@@ -1,7 +1,7 @@
-"""Steps of training as CUDA graphs: some sixty kernels of a few microseconds each, started by one call.
+"""Training steps as CUDA graphs: one call launches about sixty kernels of a few microseconds each.
 
-Without it the processor needs longer to start a small network's kernels than the GPU to run them. What a graph reads
-stands where it stood when it was captured: row numbers and amounts are copied there before each run.
+Without a graph, the CPU needs more time to launch the kernels of a small network than the GPU needs to run them. A
+graph reads the memory addresses that it was captured with: row numbers and amounts are copied there before each run.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from torch import Tensor
 from training.engines.network.device_masks import DeviceMasks
 from training.engines.step import Step
 
-# Steps of a size that are made before it is captured: kernels are chosen and memory is taken in the first ones.
+# Steps of a batch size before its capture: the first steps choose kernels and allocate memory.
 _WARM_UP = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """What changes from step to step.
+    """The hyperparameters that change from step to step.
 
     Attributes:
-        rate: the learning rate.
+        rate: learning rate.
         decay: weight decay.
-        regularization: the share of dropout that acts.
+        regularization: factor on the dropout probabilities, from 0 to 1.
     """
 
     rate: float
@@ -38,7 +38,7 @@ class Amounts:
 
 
 class DeviceSteps:
-    """Steps whose amounts are in the device's memory, made one by one."""
+    """Training steps that read their amounts from the memory of the device, launched kernel by kernel."""
 
     def __init__(self, step: Step, masks: DeviceMasks) -> None:
         self._step = step
@@ -46,24 +46,31 @@ class DeviceSteps:
         self._amounts = torch.zeros(2 + len(masks.kept), device=masks.kept.device)
 
     def on_device(self, amounts: Sequence[Amounts]) -> Tensor:
-        """An epoch's amounts (steps, 2 + members), in one copy: rate, decay, and each member's share of kept units."""
+        """Copies the amounts of an epoch to the device.
+
+        Returns:
+            (steps, 2 + members): learning rate, weight decay, and each member's share of kept units.
+        """
         table = np.array(
             [[step.rate, step.decay, *self._masks.kept_at(step.regularization)] for step in amounts], dtype=np.float32
         )
         return torch.from_numpy(table).to(self._amounts.device)
 
     def take(self, order: Tensor, amounts: Tensor) -> Tensor:
-        """A step, as `Step` makes it; the loss (members,) is good until the next.
+        """Runs one step, as `Step` does.
 
         Args:
             order: (members, b) row numbers.
-            amounts: (2 + members,) one line of `on_device`.
+            amounts: (2 + members,) one row of the tensor that `on_device` returns.
+
+        Returns:
+            (members,) loss of each member. The next step overwrites it.
         """
         self._amounts.copy_(amounts)
         return self._run(order)
 
     def forget(self) -> None:
-        """To be called when the members' own rates have changed."""
+        """Discards everything that depends on the members' learning rates; to be called after a change of the rates."""
 
     def _run(self, order: Tensor) -> Tensor:
         self._masks.kept.copy_(self._amounts[2:])
@@ -72,26 +79,26 @@ class DeviceSteps:
 
 @dataclass(frozen=True, slots=True)
 class _Graph:
-    """A captured step, and where it puts the loss of each member, (members,)."""
+    """A captured step, and the tensor (members,) to which the step writes the losses."""
 
     graph: torch.cuda.CUDAGraph
     loss: Tensor
 
 
 class GraphedSteps(DeviceSteps):
-    """The same as CUDA graphs, one for each size of batch; one by one where a GPU does not take a graph."""
+    """Training steps as CUDA graphs, one graph for each batch size; without graphs if the GPU refuses the capture."""
 
     def __init__(self, step: Step, masks: DeviceMasks) -> None:
         super().__init__(step, masks)
-        self._orders: dict[int, Tensor] = {}  # by size of batch: where a step's row numbers stand
-        self._made: Counter[int] = Counter()  # steps that were made one by one
+        self._orders: dict[int, Tensor] = {}  # by batch size: memory from which a step reads its row numbers
+        self._made: Counter[int] = Counter()  # steps without a graph, by batch size
         self._graphs: dict[int, _Graph] = {}
         self._is_refused = False
-        # Nothing can be captured on the default one.
+        # CUDA cannot capture on the default stream.
         self._stream = torch.cuda.Stream(masks.kept.device)  # type: ignore[no-untyped-call]
 
     def take(self, order: Tensor, amounts: Tensor) -> Tensor:
-        """See `DeviceSteps`."""
+        """Runs one step, as in `DeviceSteps`."""
         self._amounts.copy_(amounts)
         size = order.shape[1]
         here = self._orders.get(size)
@@ -106,11 +113,11 @@ class GraphedSteps(DeviceSteps):
         return captured.loss
 
     def forget(self) -> None:
-        """To be called when the members' own rates have changed, since a graph has those that it was captured with."""
+        """Discards the graphs, since each contains the learning rates of its capture."""
         self._graphs.clear()
 
     def _beside(self, order: Tensor) -> Tensor:
-        """Makes a step on the stream that captures: what it chooses and allocates there serves the capture too."""
+        """Runs a step on the capturing stream, so that the capture reuses the chosen kernels and allocated memory."""
         caller = torch.cuda.current_stream(self._amounts.device)
         self._stream.wait_stream(caller)
         with torch.cuda.stream(self._stream):
@@ -120,7 +127,7 @@ class GraphedSteps(DeviceSteps):
         return loss
 
     def _capture(self, size: int, order: Tensor) -> _Graph | None:
-        """Captures a step without making it; None where it is too early, or no use."""
+        """Captures a step but does not run one; returns None during the warm-up, or after the GPU refused a capture."""
         if self._made[size] < _WARM_UP or self._is_refused:
             return None
         graph = torch.cuda.CUDAGraph()

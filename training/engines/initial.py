@@ -1,4 +1,4 @@
-"""The tensors that training begins with: drawn as the config says, and for `data` fitted to a sample of the rows."""
+"""Initial weights: drawn at random, and for the initialisation `data` fitted to a sample of the rows."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch import Tensor, nn
 from models.network.config import MLPConfig
 from models.network.mlp import MLP
 
-_SAMPLE_ROWS = 4096  # enough to tell a spread and a mean by
+_SAMPLE_ROWS = 4096  # enough to estimate a standard deviation and a mean
 _BIAS_ROWS = 5  # RealMLP's he+5
 
 
 def initial_tensors(
     config: MLPConfig, *, sample: NDArray[np.float32] | None, generator: torch.Generator
 ) -> Mapping[str, NDArray[np.float32]]:
-    """Tensors of every member, named and shaped as `config.tensor_shapes()` says.
+    """Returns the initial tensors of all members, with the names and shapes of `config.tensor_shapes()`.
 
     Args:
-        config: the architecture.
-        sample: `(rows, in_features)` of the training part, standardised, to fit the tensors to; None to draw them as
-            `config.initialization` says.
-        generator: the source of all of it.
+        config: architecture of the networks.
+        sample: `(rows, in_features)` standardised rows of the training part to fit the weights to; None to draw the
+            weights by `config.initialization`.
+        generator: source of the random numbers.
     """
     single = replace(config, members=1)
     of_members = []
@@ -42,17 +42,17 @@ def initial_tensors(
 
 @torch.no_grad()
 def _fit_to(module: MLP, x: Tensor, generator: torch.Generator) -> None:
-    """Weights such that each unit has a spread of 1 before its bias, and biases at minus a random mean of five rows.
+    """Scales weights to pre-activations of unit variance, and sets biases to minus a random mean of five rows.
 
-    So every unit's kink or bend lies among the data (Holzmüller et al. 2024, Better by default, after Steinwart 2019).
-    A unit without spread, as over constant columns, keeps its weights.
+    With these biases, the kink of each unit's activation lies among the data (Holzmüller et al. 2024, Better by
+    default, after Steinwart 2019). A unit without variance, as over constant columns, keeps its weights.
     """
-    module.eval()  # BatchNorm is the identity then: the units have their spread already
+    module.eval()  # BatchNorm is then the identity; the pre-activations have unit variance already
     if module.inputs is not None:
         x = module.inputs(x)
     norms, activations = iter(module.norms), iter(module.activations)
     for layer in module.layers:
-        assert isinstance(layer, nn.Linear)  # noqa: S101 -- what a ModuleList does not tell
+        assert isinstance(layer, nn.Linear)  # noqa: S101 -- a ModuleList has no element type
         weight = torch.randn(layer.weight.shape, generator=generator)  # (out, in)
         z = x @ weight.t()  # (rows, out)
         spread = z.std(dim=0, correction=0)

@@ -1,4 +1,4 @@
-"""The linear engine: an MLP without hidden layers, solved rather than stepped: logistic or ridge regression."""
+"""The linear engine: an MLP without hidden layers, fitted by a solver: logistic or ridge regression."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from training.config import TrainConfig
 from training.engines.engine import EpochLog, Matrices, OnEpoch, Trained
 
 _STEPS = 1000
-_NEVER = -30.0  # logit of a class that no training row has
+_NEVER = -30.0  # logit of a class without training rows
 _TINY = 1e-30
 
 
 def train(
     config: TrainConfig, architecture: MLPConfig, data: Matrices, *, on_epoch: OnEpoch = lambda epoch: None
 ) -> Trained:
-    """Finds the weights with the least loss and L2 penalty, by scikit-learn. The same arguments give the same bytes.
+    """Minimises the sum of loss and L2 penalty with scikit-learn. The same arguments give the same bytes.
 
     Args:
-        config: training settings; `weight_decay`, the penalty beside the summed loss, and `bias` matter.
-        architecture: a network without hidden layers.
+        config: settings of the run, of which the engine uses `weight_decay`, the L2 penalty beside the summed loss.
+        architecture: network without hidden layers.
         data: rows and targets.
-        on_epoch: told once, when the weights are found.
+        on_epoch: callback, called once, when the weights are found.
     """
     is_value = architecture.output == "linear"
     solve = _ridge if is_value else _logistic
@@ -56,7 +56,7 @@ def train(
 def _logistic(
     config: TrainConfig, architecture: MLPConfig, data: Matrices
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
-    # Imported here: scikit-learn takes a second to import, and the other engines need none of it.
+    # Imported here: scikit-learn takes a second to import, and the other engines do not need it.
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -69,10 +69,10 @@ def _logistic(
     penalty = config.weight_decay
     model = LogisticRegression(C=1 / penalty if penalty else math.inf, fit_intercept=architecture.bias, max_iter=_STEPS)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the verdict tells of it
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the verdict reports it
         model.fit(data.x.astype(np.float64), data.y, sample_weight=_mean_one(data.weight))
     logits, offsets = model.coef_, np.broadcast_to(model.intercept_, len(model.coef_))
-    if len(seen) == 2:  # one logit for two classes: half of it each
+    if len(seen) == 2:  # one logit for two classes: each gets half
         logits, offsets = np.concatenate([-logits, logits]) / 2, np.concatenate([-offsets, offsets]) / 2
     weight[seen], bias[seen] = logits, offsets
     return weight, bias if architecture.bias else np.zeros(classes), int(np.max(model.n_iter_)) < _STEPS
@@ -99,5 +99,5 @@ def _squared_error(values: NDArray[Any], truth: NDArray[Any], weight: NDArray[np
 
 
 def _mean_one(weight: NDArray[np.float64] | None) -> NDArray[np.float64] | None:
-    """Weights that leave the penalty what it is beside as many rows."""
+    """Scales the weights to a mean of 1, which keeps the ratio of loss and penalty independent of their scale."""
     return None if weight is None else weight / weight.mean()

@@ -1,4 +1,4 @@
-"""The NumPy engine: mini-batch gradient descent with momentum on the MLP from scratch, the best epoch kept."""
+"""The NumPy engine: mini-batch gradient descent with momentum for the MLP from scratch; keeps the best epoch."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ def train(
     on_epoch: OnEpoch = lambda epoch: None,
     should_stop: ShouldStop = lambda: False,
 ) -> Trained:
-    """Trains an MLP without torch: same split, schedule, clipping and judgement as the PyTorch engine.
+    """Trains an MLP without torch, with the schedule, clipping and evaluation of the PyTorch engine.
 
     Args:
-        config: how to train.
-        architecture: what to train.
+        config: settings of the run.
+        architecture: architecture of the network.
         data: rows and targets.
-        on_epoch: told of each epoch.
-        should_stop: asked after each epoch.
+        on_epoch: callback for each epoch.
+        should_stop: callback after each epoch; True ends the run.
 
     Raises:
-        ConfigError: the architecture has what only the PyTorch engine has; named.
+        ConfigError: the architecture has a part that only the PyTorch engine has; the message names it.
         TrainingError: the loss is no longer finite.
     """
     rng = np.random.default_rng(config.seed)
@@ -53,9 +53,9 @@ def train(
         if config.drop_categories:
             for places in data.categories:
                 dropped = np.flatnonzero(rng.random(rows) < config.drop_categories)
-                x_in_order[dropped[:, None], places] = 0  # as an unknown category is encoded
+                x_in_order[dropped[:, None], places] = 0  # encoding of an unknown category
         total = 0.0
-        # A diverging run overflows; the log says so in words at the epoch's end.
+        # A diverging run overflows; the log raises a TrainingError at the end of the epoch.
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for i, (begin, end) in enumerate(cuts):
                 rate = config.learning_rate * cosine((epoch * len(cuts) + i) / (config.epochs * len(cuts)))
@@ -83,7 +83,7 @@ def train(
 
 
 def _clip(gradients: Mapping[str, FloatArray], norm: float) -> Mapping[str, FloatArray]:
-    """The gradients, scaled down together where their norm over all parameters is above `norm`."""
+    """Scales all gradients by one factor if the norm over all parameters exceeds `norm`."""
     length = math.sqrt(sum(float(np.square(gradient, dtype=np.float64).sum()) for gradient in gradients.values()))
     if length <= norm:
         return gradients
@@ -91,5 +91,5 @@ def _clip(gradients: Mapping[str, FloatArray], norm: float) -> Mapping[str, Floa
 
 
 def _as_targets(y: NDArray[np.generic], architecture: MLPConfig) -> NDArray[np.generic]:
-    """`(rows,)` classes as they are; values as `(rows, 1)`, beside the network's."""
+    """Returns class indices unchanged, `(rows,)`, and values as a column, `(rows, 1)`, like the network's output."""
     return y[:, None] if architecture.output == "linear" else y

@@ -1,4 +1,4 @@
-"""The perceptron engine: Rosenblatt's rule on the training part, and a verdict on whether it could learn it."""
+"""The perceptron engine: Rosenblatt's rule on the training part, with a verdict on its convergence."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ def train(
     on_epoch: OnEpoch = lambda epoch: None,
     should_stop: ShouldStop = lambda: False,
 ) -> Trained:
-    """Trains a threshold unit on two classes. The weights kept are the last: the rule knows no better epoch.
+    """Trains a threshold unit on two classes and keeps the last weights, since the rule has no best epoch.
 
-    The rows keep their order from epoch to epoch, so that a run that goes round for ever is found out.
+    The rows keep their order from epoch to epoch, so that a run that repeats its weights for ever is detected.
 
     Args:
-        config: how to train; `learning_rate` and `epochs` matter.
-        architecture: one threshold unit.
-        data: rows and targets; the validation part is not looked at.
-        on_epoch: told of each epoch.
-        should_stop: asked after each epoch.
+        config: settings of the run, of which the engine uses `learning_rate` and `epochs`.
+        architecture: architecture of one threshold unit.
+        data: rows and targets; the validation part is not used.
+        on_epoch: callback for each epoch.
+        should_stop: callback after each epoch; True ends the run.
     """
     perceptron = Perceptron(architecture.in_features)
     mistakes: list[int] = []
@@ -41,7 +41,7 @@ def train(
             data.x, data.y, learning_rate=config.learning_rate, max_epochs=config.epochs, on_epoch=after_epoch
         )
         asked = False
-    except _Asked:  # between two epochs: the weights are whole
+    except _Asked:  # raised between two epochs, so the weights are consistent
         history = PerceptronHistory(tuple(mistakes))
         asked = True
     return Trained(
@@ -56,7 +56,7 @@ def train(
 
 
 class _Asked(Exception):
-    """Somebody asked to stop; never leaves this module."""
+    """A request to stop the run; used inside this module only."""
 
 
 def _stopped(history: PerceptronHistory, *, asked: bool) -> Stopped:

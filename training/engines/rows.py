@@ -1,4 +1,4 @@
-"""The rows that a run learns from and is judged by, on the device, cut into what the network's inputs take."""
+"""The rows of a run on the device, divided into the parts that the input stage of a network reads."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 
 from models.network.config import MLPConfig
 from models.network.input_layer import smooth_clip
-from training.engines.network.network import Batch
+from training.engines.network.network import MemberBatch
 
 
 class DeviceRows:
-    """All rows of a part.
+    """All rows of the training or validation part.
 
     The standardised numbers are clipped here, once for all epochs.
     """
@@ -30,15 +30,15 @@ class DeviceRows:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Puts the rows on the device.
+        """Copies the rows to the device.
 
         Args:
-            config: the architecture.
-            x: `(rows, in_features)`, standardised.
+            config: architecture of the networks.
+            x: `(rows, in_features)` standardised features.
             y: `(rows,)` class indices or values.
-            weight: `(rows,)`, of which the mean becomes 1; None for 1 each.
-            device: where.
-            dtype: of all but indices.
+            weight: `(rows,)` weights of the rows, scaled here to a mean of 1; None for 1 each.
+            device: torch device of the rows.
+            dtype: element type of all tensors but the indices.
         """
         inputs = config.inputs
         self._rows: Tensor | None = None  # (rows, indices) places in the embedding table
@@ -60,26 +60,26 @@ class DeviceRows:
     def __len__(self) -> int:
         return len(self._target)
 
-    def batch(self, order: Tensor) -> Batch:
-        """Some rows of each member.
+    def batch(self, order: Tensor) -> MemberBatch:
+        """Returns some rows for each member.
 
         Args:
             order: (members, b) row numbers.
         """
         k, b = order.shape
         flat = order.flatten()
-        return Batch(
+        return MemberBatch(
             dense=self._dense.index_select(0, flat).view(k, b, -1),
             rows=None if self._rows is None else self._rows.index_select(0, flat).view(k, b, -1),
             target=self._target.index_select(0, flat).view(k, b),
             weight=None if self._weight is None else self._weight.index_select(0, flat).view(k, b),
         )
 
-    def parts(self, size: int, members: int) -> Iterator[Batch]:
-        """All rows in order, `size` at a time, the same for each member."""
+    def parts(self, size: int, members: int) -> Iterator[MemberBatch]:
+        """Yields all rows in order, `size` at a time, the same rows for each member."""
         for begin in range(0, len(self), size):
             rows = slice(begin, min(begin + size, len(self)))
-            yield Batch(
+            yield MemberBatch(
                 dense=self._dense[rows].expand(members, -1, -1),
                 rows=None if self._rows is None else self._rows[rows].expand(members, -1, -1),
                 target=self._target[None, rows],

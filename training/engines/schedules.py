@@ -1,4 +1,4 @@
-"""How rates change over a run, as shares of their highest; time goes from 0 to 1."""
+"""Schedules of learning rate and regularisation: factors on the highest value, over a time from 0 to 1."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from training.recipes import Regularization, Schedule
 
 
 def cosine(time: float) -> float:
-    """Half a cosine from 1 down to 0 (Loshchilov & Hutter 2017, SGDR)."""
+    """Returns a factor that falls along half a cosine wave from 1 to 0 (Loshchilov & Hutter 2017, SGDR)."""
     return (1 + math.cos(math.pi * time)) / 2
 
 
 def coslog4(time: float) -> float:
-    """Four waves from 0 to 1 and back, each twice as long as the one before (Holzmüller et al. 2024, RealMLP)."""
+    """Returns a factor of four waves from 0 to 1 and back, each twice as long as the last (Holzmüller et al. 2024)."""
     return (1 - math.cos(2 * math.pi * math.log2(1 + 15 * time))) / 2
 
 
 def flat_cosine(time: float) -> float:
-    """1 up to the middle, then half a cosine down to 0 (likewise RealMLP's)."""
+    """Returns 1 up to the middle of the run, then a factor along half a cosine wave down to 0 (RealMLP's)."""
     return 1.0 if time < 0.5 else cosine(2 * time - 1)
 
 
 def constant(time: float) -> float:
-    """1."""
+    """Returns 1."""
     return 1.0
 
 

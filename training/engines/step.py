@@ -1,7 +1,7 @@
-"""One step of training: the gradient, weight decay, the clip, Adam.
+"""One training step: gradient, weight decay, clipping, Adam.
 
-What changes from step to step, the learning rate and the decay, are numbers, or tensors of one number on the device,
-where a CUDA graph is to find them changed when it runs again.
+The learning rate and the weight decay change from step to step. They are numbers, or tensors of one number on the
+device: a CUDA graph, which runs many times, reads their new values from there.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from training.engines.rows import DeviceRows
 
 
 class Step:
-    """A step of all members on some of the rows.
+    """A training step of all members on some of the rows.
 
     Attributes:
-        adam: the optimiser.
+        adam: optimiser of all parameters.
     """
 
     def __init__(
@@ -43,16 +43,19 @@ class Step:
         self.set_decay()
 
     def set_decay(self) -> None:
-        """Takes over the members' rates, as they are now."""
+        """Computes the spans of weight decay again, for the present learning rates of the members."""
         self._spans = self._network.parameters.decay_rates(self._is_decayed, is_decoupled=self._is_decoupled)
 
     def __call__(self, order: Tensor, *, rate: float | Tensor, decay: float | Tensor) -> Tensor:
-        """Learns from one batch; each member's loss over it, before the step: (members,), still on the device.
+        """Updates all parameters by the gradient of one batch.
 
         Args:
             order: (members, b) row numbers.
-            rate: the learning rate.
-            decay: weight decay; without effect where the config has none.
+            rate: learning rate.
+            decay: weight decay; without effect if the config has none.
+
+        Returns:
+            (members,) loss of each member on the batch before the update, on the device.
         """
         parameters = self._network.parameters
         batch = self._rows.batch(order)
@@ -84,10 +87,10 @@ def _add_scaled(total: Tensor, values: Tensor, scale: float | Tensor) -> None:
 
 
 def _matrices(name: str) -> bool:
-    """A bias or a scale has nothing to shrink for."""
+    """Returns True for the weights of Linear layers; biases and scales are not decayed."""
     return name.startswith("layers.") and name.endswith(".weight")
 
 
 def _all_but_biases(name: str) -> bool:
-    """As RealMLP has it: the biases of the periodic embeddings do decay."""
+    """Returns True for all parameters but the biases of layers; as in RealMLP, biases of periodic embeddings decay."""
     return name.startswith("inputs.") or not name.endswith(".bias")

@@ -1,7 +1,7 @@
-"""The PyTorch engine: epochs until they are enough, the best of each member kept.
+"""The PyTorch engine: trains epoch by epoch until the run ends, and keeps the best epoch of each member.
 
-For tables a DataLoader would cost more than the network, since it collates row by row: here a batch is a gather. All
-that a step does is in `Trainer`; nothing is read back from the device until an epoch is over.
+For tables, a DataLoader would cost more than the network, since it collates row by row; here a batch is one gather.
+`Trainer` runs the steps. Nothing is read back from the device before the end of an epoch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from models.network.config import MLPConfig
 from training.config import TrainConfig
 from training.engines.engine import EpochLog, Matrices, OnEpoch, OnState, ShouldStop, State, Stopped, Trained
-from training.engines.trainer import Judgement, Trainer
+from training.engines.trainer import MemberEvaluation, Trainer
 
 
 def train(
@@ -30,17 +30,18 @@ def train(
     on_state: OnState = lambda state: None,
     resume: State | None = None,
 ) -> Trained:
-    """Trains an MLP, or an ensemble of them. On the CPU the same arguments give the same bytes.
+    """Trains an MLP or an ensemble of MLPs. On the CPU, the same arguments give the same bytes.
 
     Args:
-        config: how to train.
-        architecture: what to train.
+        config: settings of the run.
+        architecture: architecture of the networks.
         data: rows and targets.
-        device: where, as torch names it.
-        on_epoch: told of each epoch.
-        should_stop: asked after each epoch.
-        on_state: given, after each epoch, what makes a state to go on from; making one costs a copy of everything.
-        resume: such a state, of the same config, architecture and data.
+        device: name of the torch device.
+        on_epoch: callback for each epoch.
+        should_stop: callback after each epoch; True ends the run.
+        on_state: callback after each epoch; its argument is a function that makes a state to resume from, at the cost
+            of a copy of all tensors.
+        resume: state of an earlier run with the same config, architecture and data; None to begin anew.
 
     Raises:
         TrainingError: the loss is no longer finite.
@@ -59,10 +60,16 @@ def train(
     stopped: Stopped = "epochs"
     while log.epochs_run < config.epochs:
         train_loss = trainer.epoch()
-        judgement = trainer.judge()
-        taken, better = best.take(judgement)
-        figures = (train_loss, judgement.loss, judgement.error, taken.to(train_loss.dtype), better.to(train_loss.dtype))
-        loss, validation_loss, error, is_best, is_better = torch.stack([f.mean() for f in figures]).tolist()  # one wait
+        evaluation = trainer.evaluate()
+        taken, better = best.take(evaluation)
+        figures = (
+            train_loss,
+            evaluation.loss,
+            evaluation.error,
+            taken.to(train_loss.dtype),
+            better.to(train_loss.dtype),
+        )
+        loss, validation_loss, error, is_best, is_better = torch.stack([f.mean() for f in figures]).tolist()  # one sync
         of_classes = {} if architecture.output == "linear" else {"validation_error": error}
         log.add(
             is_best=is_best > 0,
@@ -93,7 +100,7 @@ class _Best:
     """The weights of each member's best epoch.
 
     Attributes:
-        weights: as `Trainer.weights` gives them.
+        weights: tensors (members, …), in the order of `Trainer.weights`.
     """
 
     def __init__(self, trainer: Trainer, *, keeps_later: bool) -> None:
@@ -103,13 +110,13 @@ class _Best:
         members = trainer.network.config.members
         self._figure = torch.full((members,), torch.inf, device=self.weights[0].device)
 
-    def take(self, judgement: Judgement) -> tuple[Tensor, Tensor]:
-        """Keeps the present weights of the members that are at their best.
+    def take(self, evaluation: MemberEvaluation) -> tuple[Tensor, Tensor]:
+        """Keeps the present weights of the members for which this epoch is the best.
 
         Returns:
-            (members,) whose weights were kept, and (members,) who is better than ever, and not just as good.
+            (members,) True if the member's weights were kept, and (members,) True if it is strictly better than before.
         """
-        figure = judgement.error if self._keeps_later else judgement.loss
+        figure = evaluation.error if self._keeps_later else evaluation.loss
         better = figure < self._figure
         taken = figure <= self._figure if self._keeps_later else better
         self._figure = torch.where(taken, figure, self._figure)

@@ -1,4 +1,4 @@
-"""The engine that a config names, behind one call."""
+"""One function that trains with the engine of a config."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ def train(
     on_state: OnState = lambda state: None,
     resume: State | None = None,
 ) -> Trained:
-    """Trains with the config's engine. What is not said here is as that engine's own `train` says.
+    """Trains with the engine of the config; the `train` function of that engine has the details.
 
     Args:
-        config: how to train.
-        architecture: what to train.
+        config: settings of the run.
+        architecture: architecture of the network.
         data: rows and targets.
-        device: where to train with torch: `auto`, `cpu`, `cuda`, ….
-        on_epoch: told of each epoch.
-        should_stop: asked after each epoch.
-        on_state: given, after each epoch, what makes a state to go on from; by torch alone.
-        resume: such a state.
+        device: device of the torch engine: `auto`, `cpu`, `cuda`, ….
+        on_epoch: callback for each epoch.
+        should_stop: callback after each epoch; True ends the run.
+        on_state: callback after each epoch with a function that makes a state to resume from; torch engine only.
+        resume: state of an earlier run; None to begin anew.
 
     Raises:
-        ConfigError: the device is not there; the engine does not resume, or weigh rows.
+        ConfigError: the device does not exist, or the engine cannot resume or cannot weight rows.
         TrainingError: the loss is no longer finite.
     """
     if config.engine != "torch":

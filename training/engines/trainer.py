@@ -1,4 +1,4 @@
-"""A trainer: networks, rows and an optimiser, and what can be done with them: an epoch, a step, a judgement."""
+"""A trainer: networks, rows and an optimiser, with the operations epoch, step and evaluation."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
 from training.engines.step import Step
 from training.recipes import learning_rate_factor
 
-_JUDGED_CELLS = 4_000_000  # of the widest layer of all members that a judgement takes at once: 16 MB each
-_JUDGED_ROWS = 8192
+_EVALUATED_CELLS = 4_000_000  # of the widest layer, over all members, per evaluated batch: 16 MB
+_EVALUATED_ROWS = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemberRates:
-    """Hyperparameters in which the members differ, `(members,)` each; None for all as the config says.
+    """Hyperparameters that differ between the members, `(members,)` each; None for the config's value in all.
 
     Attributes:
-        learning_rates: factors on the config's.
-        dropouts: probabilities, in place of the config's.
+        learning_rates: factors on the learning rate of the config.
+        dropouts: dropout probabilities, in place of the config's.
     """
 
     learning_rates: NDArray[np.float64] | None = None
@@ -45,12 +45,12 @@ class MemberRates:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """What a part says of each member, on the device.
+class MemberEvaluation:
+    """The figures of each member on the validation part, as tensors on the device.
 
     Attributes:
         loss: (members,) mean loss.
-        error: (members,) share of rows misclassified; of a regression, the loss.
+        error: (members,) share of misclassified rows; for a regression, the loss.
     """
 
     loss: Tensor
@@ -58,14 +58,15 @@ class Judgement:
 
 
 class Trainer:
-    """Trains `architecture.members` networks at once. The same arguments give the same bytes on a CPU.
+    """Trains `architecture.members` networks at once. On a CPU, the same arguments give the same bytes.
 
-    torch's global generators are not touched.
+    The trainer does not use torch's global random generators.
 
     Attributes:
-        network: the networks.
-        steps_an_epoch: batches of an epoch.
-        steps_done: so far.
+        config: settings of the run.
+        network: networks of all members.
+        steps_an_epoch: number of batches per epoch.
+        steps_done: number of steps taken so far.
     """
 
     def __init__(
@@ -77,16 +78,15 @@ class Trainer:
         device: torch.device,
         rates: MemberRates | None = None,
     ) -> None:
-        """Draws the first weights and puts everything on the device.
+        """Draws the initial weights and copies weights and rows to the device.
 
         Args:
-            config: how to train.
-            architecture: what to train; its `members` are how many.
+            config: settings of the run.
+            architecture: architecture of the networks, with their number as `members`.
             data: rows and targets.
-            device: where.
-            rates: what differs between the members.
+            device: torch device of weights and rows.
+            rates: hyperparameters that differ between the members; None for no difference.
         """
-        config = config.for_task(architecture.task)
         rates = rates or MemberRates()
         members = architecture.members
         self.config = config
@@ -102,7 +102,7 @@ class Trainer:
             architecture,
             masks=self._masks,
             ntk=ntk,
-            narrow=config.precision == "bfloat16",
+            bf16=config.precision == "bfloat16",
             factor=learning_rate_factor if ntk else _alike,
             member_rates=None if rates.learning_rates is None else torch.from_numpy(rates.learning_rates),
             device=device,
@@ -135,9 +135,9 @@ class Trainer:
         self.steps_an_epoch = len(self._cuts)
         self.steps_done = 0
 
-    @torch.inference_mode()  # derivatives are ours: without autograd's book-keeping each call is a little shorter
+    @torch.inference_mode()  # the derivatives are written by hand, and each call is faster without autograd
     def epoch(self) -> Tensor:
-        """Learns from the rows once; the mean training loss of each member (members,), still on the device."""
+        """Trains one epoch; returns the mean training loss of each member, (members,), on the device."""
         members, rows = self.network.config.members, len(self._train)
         order = torch.stack([torch.randperm(rows, generator=self._generator) for _ in range(members)])
         order = order.to(self._device)  # (members, rows)
@@ -148,36 +148,39 @@ class Trainer:
         return total
 
     def _steps(self, order: Tensor) -> Iterator[Tensor]:
-        """Makes an epoch's steps one after the other; the loss of each, (members,), is good until the next."""
+        """Runs the steps of an epoch; yields the losses (members,) of each, which the next step overwrites."""
         amounts = [self._amounts_of(self.steps_done + i) for i in range(self.steps_an_epoch)]
         cuts = (order[:, begin:end] for begin, end in self._cuts)
         if self._device_steps is None:
             for batch, step in zip(cuts, amounts, strict=True):
                 yield self._take(batch, step)
             return
-        for batch, line in zip(cuts, self._device_steps.on_device(amounts), strict=True):
+        for batch, step_amounts in zip(cuts, self._device_steps.on_device(amounts), strict=True):
             self.steps_done += 1
-            yield self._device_steps.take(batch, line)
+            yield self._device_steps.take(batch, step_amounts)
 
     @property
     def learning_rate(self) -> float:
-        """That of the schedule in the last step."""
+        """The learning rate of the last step, by the schedule."""
         return self._amounts_of(max(self.steps_done - 1, 0)).rate
 
     @torch.inference_mode()
     def step(self, order: Tensor, *, rate: float, regularization: float = 1.0) -> Tensor:
-        """Learns from one batch; each member's loss over it, before the step: (members,), still on the device.
+        """Trains one step on one batch.
 
         Args:
             order: (members, b) row numbers of the training part.
-            rate: the learning rate.
-            regularization: share of dropout and weight decay that acts.
+            rate: learning rate.
+            regularization: factor on dropout and weight decay, from 0 to 1.
+
+        Returns:
+            (members,) loss of each member on the batch before the step, on the device.
         """
         return self._take(order, Amounts(rate, self.config.weight_decay * regularization, regularization))
 
     def _amounts_of(self, step: int) -> Amounts:
-        """What holds in a step, counted from 0."""
-        time = (step + 0.5) / (self.config.epochs * self.steps_an_epoch)  # its middle: a wave begins at 0
+        """Returns the scheduled hyperparameters of a step, counted from 0."""
+        time = (step + 0.5) / (self.config.epochs * self.steps_an_epoch)  # the middle of the step: waves begin at 0
         regularization = self._regularization_of(time)
         return Amounts(
             rate=self.config.learning_rate * self._rate_of(time),
@@ -187,26 +190,26 @@ class Trainer:
 
     def _take(self, order: Tensor, amounts: Amounts) -> Tensor:
         if self.config.regularization != "constant":
-            self._masks.weaken(amounts.regularization)
+            self._masks.scale_probabilities(amounts.regularization)
         loss = self._step(order, rate=amounts.rate, decay=amounts.decay)
         self.steps_done += 1
         return loss
 
     def random_batch(self) -> Tensor:
-        """(members, b) row numbers drawn anew, for a step outside of an epoch."""
+        """Draws (members, b) row numbers for a step outside of an epoch."""
         (begin, end), rows = self._cuts[0], len(self._train)
         members = self.network.config.members
         order = [torch.randperm(rows, generator=self._generator)[: end - begin] for _ in range(members)]
         return torch.stack(order).to(self._device)
 
     @torch.inference_mode()
-    def judge(self) -> Judgement:
-        """How each member does on the validation part, in inference."""
+    def evaluate(self) -> MemberEvaluation:
+        """Evaluates each member on the validation part, without dropout."""
         network, rows = self.network, len(self._validation)
         members = network.config.members
         loss = torch.zeros(members, device=self._device)
         error = torch.zeros(members, device=self._device)
-        rows_at_once = min(max(_JUDGED_CELLS // (members * widest(network.config)), 1), _JUDGED_ROWS)
+        rows_at_once = min(max(_EVALUATED_CELLS // (members * widest(network.config)), 1), _EVALUATED_ROWS)
         for batch in self._validation.parts(rows_at_once, members):
             out = network.forward(batch)
             share = batch.target.shape[1] / rows
@@ -216,45 +219,45 @@ class Trainer:
                 if batch.weight is not None:
                     wrong = wrong * batch.weight
                 error.add_(wrong.mean(dim=1), alpha=share)
-        return Judgement(loss, loss if network.config.output == "linear" else error)
+        return MemberEvaluation(loss, loss if network.config.output == "linear" else error)
 
     def evolve(
         self, parents: NDArray[np.int64], *, learning_rates: NDArray[np.float64], dropouts: NDArray[np.float64]
     ) -> None:
-        """Each member goes on from where one stands, with hyperparameters of its own: what it answers is the parent's.
+        """Copies the state of a parent into each member and sets new hyperparameters; the answers become the parent's.
 
-        The trainer must have been given learning rates of its members. Where members go astray, those that do not are
-        untouched by them.
+        The trainer must have learning rates for each member. A member that diverges does not affect the others.
 
         Args:
-            parents: (members,) whose weights and moments of the optimiser each takes over; its own place for its own.
-            learning_rates: (members,) factors on the config's, from now on.
-            dropouts: (members,) probabilities, from now on.
+            parents: (members,) index of the member whose weights and optimiser moments each member copies; the own
+                index for no copy.
+            learning_rates: (members,) new factors on the learning rate of the config.
+            dropouts: (members,) new dropout probabilities.
 
         Raises:
-            ConfigError: the trainer has no learning rates of its members.
+            ConfigError: the trainer has no learning rates for each member.
         """
         index = torch.from_numpy(parents).to(self._device)
-        scale = self.network.take_over(index, torch.from_numpy(learning_rates))  # of θ', (members, 1)
+        scale = self.network.exploit(index, torch.from_numpy(learning_rates))  # of θ', (members, 1)
         first, second = self._adam.moments
-        # θ = fθ', so the gradient of θ' goes with f, as θ' goes with 1/f.
+        # θ = fθ', so the gradient of θ' is proportional to f, and θ' to 1/f.
         first.copy_(first[index] / scale)
         second.copy_(second[index] / scale**2)
         self._masks.set_probabilities(dropouts)
-        self._take_over_rates()
+        self._apply_member_rates()
 
     def weights(self) -> list[Tensor]:
-        """Copies of all that inference depends on: (members, …) each. They are good until members `evolve`."""
+        """Returns copies of all tensors of inference, (members, …) each. After `evolve`, the copies are invalid."""
         return [tensor.clone() for tensor in self.current()]
 
     def set_weights(self, weights: list[Tensor]) -> None:
-        """Takes weights back, as `weights` gave them."""
+        """Sets the tensors of inference to copies from `weights`."""
         for tensor, value in zip(self.current(), weights, strict=True):
             tensor.copy_(value)
         self.network.parameters.refresh()
 
     def tensors_of(self, weights: list[Tensor]) -> dict[str, NDArray[np.float32]]:
-        """Other weights than the present ones, which stay, as a checkpoint has them; as `weights` gave them."""
+        """Returns copies from `weights` in the form of a checkpoint; the present weights stay."""
         present = self.weights()
         self.set_weights(weights)
         tensors = self.network.tensors()
@@ -262,7 +265,7 @@ class Trainer:
         return tensors
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """All that the next step depends on, but for the rows: arrays by name, for `restore`."""
+        """Returns everything that the next step depends on, except the rows, for `restore`: arrays by name."""
         return {
             **{f"weights.{i}": tensor.cpu().numpy().copy() for i, tensor in enumerate(self.current())},
             **{f"adam.{name}": array for name, array in self._adam.state().items()},
@@ -273,7 +276,7 @@ class Trainer:
         }
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Goes on from where a `state` was taken, bit for bit on a CPU."""
+        """Restores a `state`; on a CPU, training then continues bit for bit."""
         for i, tensor in enumerate(self.current()):
             tensor.copy_(torch.from_numpy(state[f"weights.{i}"]))
         self._adam.restore(_part(state, "adam."))
@@ -284,14 +287,14 @@ class Trainer:
         if "member_rates" in state:
             self.network.parameters.set_member_rates(torch.from_numpy(state["member_rates"]))
             self._masks.set_probabilities(state["dropouts"])
-            self._take_over_rates()
+            self._apply_member_rates()
 
     def current(self) -> list[Tensor]:
-        """All that inference depends on, as it is now and not copied: (members, …) each."""
+        """Returns all tensors of inference without a copy, (members, …) each."""
         return [self.network.parameters.flat, *self.network.running_statistics()]
 
     def _evolved(self) -> dict[str, NDArray[Any]]:
-        """What `evolve` may have changed beside the weights."""
+        """Returns the hyperparameters of the members that `evolve` may have changed."""
         rates = self.network.parameters.member_rates
         return (
             {}
@@ -299,7 +302,7 @@ class Trainer:
             else {"member_rates": rates.numpy().copy(), "dropouts": self._masks.probabilities.copy()}
         )
 
-    def _take_over_rates(self) -> None:
+    def _apply_member_rates(self) -> None:
         self._step.set_decay()
         if self._device_steps is not None:
             self._device_steps.forget()
@@ -310,13 +313,13 @@ def _part(state: Mapping[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[A
 
 
 def widest(config: MLPConfig) -> int:
-    """Numbers that one row of one member becomes in the widest layer, waves among them."""
+    """Returns the largest number of values that a layer, or the periodic embedding, has for one row of one member."""
     waves = 0 if config.inputs is None else len(config.inputs.numbers) * config.inputs.frequencies
     return max(waves, *config.linear_sizes)
 
 
 def _shares(architecture: MLPConfig, data: Matrices, device: torch.device) -> Tensor:
-    """(classes,) float32: share of each class in the training part."""
+    """Returns the share of each class in the training part, (classes,) float32."""
     shares = class_shares(data.y, architecture.out_features, data.weight)
     return torch.from_numpy(shares.astype(np.float32)).to(device)
 

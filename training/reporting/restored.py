@@ -6,7 +6,7 @@ import numpy as np
 
 from models.checkpoint import Checkpoint
 from training.checkpoint_sections import notes
-from training.config import TrainConfig
+from training.config import TrainConfig, resolve_for_table
 from training.data.split import Split, split_rows
 from training.data.training_table import TrainingTable
 from training.engines.engine import Trained
@@ -21,7 +21,8 @@ def restored(checkpoint: Checkpoint, table: TrainingTable) -> FittedModel:
         table: same table as in training, read in the same way.
     """
     record = checkpoint.training
-    config = TrainConfig(**{name: record[name] for name in TrainConfig.setting_names() if name in record})
+    settings = {name: record[name] for name in TrainConfig.setting_names() if name in record}
+    config = resolve_for_table(settings, table)
     rng = np.random.default_rng(config.seed)
     split = Split.whole(table.rows) if config.split is None else split_rows(table, config.split, rng=rng)
     trained = Trained(

@@ -1,9 +1,9 @@
-"""Study `approximation`: how the error of one hidden layer falls as it widens, by construction and by training.
+"""Study `approximation`: the error of one hidden layer falls with the width, by construction and by training.
 
 Cybenko 1989, Approximation by superpositions of a sigmoidal function, and Hornik 1991, Approximation capabilities of
-multilayer feedforward networks: one hidden layer comes as near to a continuous function as one likes, if it is wide
-enough. For ReLU in one dimension a network can be written down: it joins equally distant points of the function by
-straight lines, and so errs by at most h²/8 · max|f″| where they are h apart.
+multilayer feedforward networks: one hidden layer approximates a continuous function to any accuracy, if it is wide
+enough. For ReLU in one dimension, the weights can be constructed: the network joins points of the function at equal
+distances h by straight lines, so its error is at most h²/8 · max|f″|.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 WIDTHS, _QUICK_WIDTHS = (1, 2, 4, 8, 16, 32, 64), (1, 4, 16)
 MAX_WIDTH = 1024
-CURVATURE = 4 * np.pi**2 + 5 * np.pi + 12.5 * np.pi**2  # at least max|f″| on [-1, 1], term by term
+CURVATURE = 4 * np.pi**2 + 5 * np.pi + 12.5 * np.pi**2  # an upper bound of max|f″| on [-1, 1], term by term
 _TRAINING_POINTS, _MEASURED_POINTS = 257, 4001
 _LBFGS_STEPS = 250
 
 
 def target(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The function to approach, sin 2πx + ½x·cos 5πx; any shape."""
+    """Computes the function to approximate, sin 2πx + ½x·cos 5πx, for any shape of x."""
     return np.sin(2 * np.pi * x) + 0.5 * x * np.cos(5 * np.pi * x)
 
 
@@ -41,12 +41,12 @@ class WidthRun:
     """Networks of one width.
 
     Attributes:
-        width: hidden units.
-        constructed: greatest error of the ReLU network with weights that were written down.
-        bound: what the theorem allows it.
-        trained: root mean squared error of the best of the trained tanh networks, by training error.
-        trained_most: its greatest error.
-        fit: (4001,) its values over [-1, 1].
+        width: number of hidden units.
+        constructed: greatest error of the ReLU network with constructed weights.
+        bound: upper bound of that error, by the theorem.
+        trained: root mean squared error of the best trained tanh network, by training error.
+        trained_most: greatest error of that network.
+        fit: (4001,) values of that network over [-1, 1].
     """
 
     width: int
@@ -59,7 +59,7 @@ class WidthRun:
 
 @dataclass(frozen=True, kw_only=True)
 class ApproximationResult(StudyResult):
-    """Error by width."""
+    """The errors by width, each trained error the best of `tries` runs."""
 
     claim: ClassVar[str] = (
         "One hidden layer approaches a continuous function as it widens: written down, within h²/8·max|f″| "
@@ -70,10 +70,10 @@ class ApproximationResult(StudyResult):
 
     @property
     def holds(self) -> bool:
-        """The constructed within its bound, and both errors smaller at the widest than at the narrowest.
+        """True if constructed errors keep the bound, and both errors are smaller at the largest width.
 
-        The trained error has to fall to less than the square root of the ratio of the widths; it does not have to fall
-        at each step, for training may find a worse network among the better ones.
+        The trained error must fall by more than the square root of the ratio of the widths. It need not fall at each
+        width, since training may find a worse network at a larger width.
         """
         narrow, wide = self.runs[0], self.runs[-1]
         return all(run.constructed <= run.bound for run in self.runs) and (
@@ -82,7 +82,7 @@ class ApproximationResult(StudyResult):
 
     @property
     def verdict(self) -> str:
-        """What was seen."""
+        """Both errors at the smallest and the largest width."""
         narrow, wide = self.runs[0], self.runs[-1]
         return (
             f"From {narrow.width} to {wide.width} hidden units the trained error (RMS) falls from {narrow.trained:.3g} "
@@ -91,14 +91,14 @@ class ApproximationResult(StudyResult):
         )
 
     def tables(self) -> tuple[StudyTable, ...]:
-        """Errors by width."""
+        """Returns the errors by width."""
         columns = ("hidden units", "constructed, greatest", "bound h²/8·max|f″|", "trained, RMS", "trained, greatest")
         rows = tuple((r.width, r.constructed, r.bound, r.trained, r.trained_most) for r in self.runs)
         title = f"Error on [-1, 1]: ReLU by construction, tanh by training (best of {self.tries})"
         return (StudyTable(title=title, columns=columns, rows=rows),)
 
     def draw(self, figure: Figure) -> None:
-        """Left: error against width. Right: the function and three trained networks."""
+        """Draws the error against width on the left, and the function with three trained networks on the right."""
         from training.plotting.style import BLUE, COLOURS, GREY, INK, ORANGE, label, whole_ticks
 
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
@@ -127,12 +127,12 @@ def run(*, seed: int = 0, quick: bool = False, widths: tuple[int, ...] | None = 
     """Builds and trains networks of each width.
 
     Args:
-        seed: of the initial weights.
-        quick: fewer widths, one try each.
-        widths: numbers of hidden units; 1 to 1024, two or more.
+        seed: seed of the initial weights.
+        quick: True for fewer widths, with one run each.
+        widths: numbers of hidden units, 1 to 1024; two or more.
 
     Raises:
-        ConfigError: widths that are none; named.
+        ConfigError: a width is impossible; the message names it.
     """
     chosen = check_numbers("widths", widths or (_QUICK_WIDTHS if quick else WIDTHS), least=1, most=MAX_WIDTH)
     tries = 1 if quick else 3
@@ -140,9 +140,9 @@ def run(*, seed: int = 0, quick: bool = False, widths: tuple[int, ...] | None = 
 
 
 def interpolator(width: int) -> tuple[MLPConfig, Mapping[str, NDArray[np.float64]]]:
-    """The ReLU network that joins width + 1 equally distant points of the function on [-1, 1] by straight lines.
+    """Constructs the ReLU network that joins width + 1 points of the function at equal distances on [-1, 1].
 
-    Unit i switches on at the i-th point and adds what the slope changes there; the last bias is f(-1).
+    Unit i becomes active at the i-th point and adds the change of slope there; the last bias is f(-1).
     """
     knots = np.linspace(-1, 1, width + 1)  # (width + 1,)
     return joined(knots, target(knots))
@@ -165,10 +165,10 @@ def _run_width(width: int, *, seed: int, tries: int) -> WidthRun:
 
 
 def _train(width: int, *, seed: int) -> tuple[float, NumpyMLP]:
-    """The squared error at the end and the network: tanh units spread over the interval, then L-BFGS.
+    """Trains tanh units, spread over the interval, with L-BFGS; returns the final squared error and the network.
 
-    L-BFGS (Liu & Nocedal 1989, On the limited memory BFGS method for large scale optimization) comes to the bottom of
-    so small a problem in far fewer steps than gradient descent.
+    L-BFGS (Liu & Nocedal 1989, On the limited memory BFGS method for large scale optimization) finds the minimum of
+    such a small problem in far fewer steps than gradient descent.
     """
     import torch
 
@@ -184,7 +184,7 @@ def _train(width: int, *, seed: int) -> tuple[float, NumpyMLP]:
         "layers.1.bias": np.zeros(1),
     }
     network = MLP.from_tensors(config, start).double()
-    network.load_tensors(start)  # again, in float64
+    network.load_tensors(start)  # a second time, in float64
     points = np.linspace(-1, 1, _TRAINING_POINTS)[:, None]  # (257, 1)
     x, y = torch.from_numpy(points), torch.from_numpy(target(points))  # both (257, 1)
     optimizer = torch.optim.LBFGS(

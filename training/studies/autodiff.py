@@ -1,6 +1,6 @@
 """Reverse-mode automatic differentiation over NumPy arrays, small enough to read in one sitting.
 
-A `Value` is an array that remembers the operation and the values that it was computed from. The values and these
+A `Value` is an array with references to the operation and the values that it was computed from. The values and
 references form the computational graph. `Value.backward` visits the graph from the result to the inputs and applies
 the chain rule once at each node, so that one pass gives the gradient with respect to every value (Linnainmaa 1976,
 Taylor expansion of the accumulated rounding error; Griewank & Walther 2008, Evaluating derivatives).
@@ -29,13 +29,13 @@ PullBack: TypeAlias = Callable[[Array], tuple[Array, ...]]
 
 
 class Value:
-    """A float64 array of the computational graph, with the gradient of the result with respect to it.
+    """A float64 array of the computational graph, with its gradient.
 
     Attributes:
-        data: value computed forward, any shape; always finite, and read-only.
-        grad: gradient of the latest `backward` call's result, same shape as `data`; zeros before.
-        operation: symbol of the operation that computed it; None for an input.
-        parents: operands of that operation; none for an input.
+        data: value of the forward pass, any shape; always finite, and read-only.
+        grad: gradient of the result of the latest `backward` call, same shape as `data`; zeros before.
+        operation: symbol of the operation that computed the value; None for an input.
+        parents: operands of that operation; empty for an input.
         name: label for tables and drawings, or None.
     """
 
@@ -57,7 +57,7 @@ class Value:
             name: label for tables and drawings.
 
         Raises:
-            DataError: The data holds a number that is not finite.
+            DataError: the data has a number that is not finite.
         """
         self._set(np.array(data, dtype=np.float64), operation=None, parents=(), pull_back=lambda _: ())
         self.name = name
@@ -79,7 +79,7 @@ class Value:
         return self.data.shape
 
     def graph(self) -> tuple[Value, ...]:
-        """Returns this value and all values that it depends on, each once, operands before results."""
+        """Returns this value and all values in its computation, each once, operands before results."""
         order: list[Value] = []
         seen: set[int] = set()
         # An explicit stack: a chain of thousands of operations would exceed Python's recursion limit.
@@ -97,10 +97,10 @@ class Value:
     def backward(self) -> None:
         """Computes the gradient of this scalar with respect to every value of its graph, into `grad`.
 
-        Gradients of an earlier call are replaced. A value that is used several times gets the sum over its uses.
+        The call replaces the gradients of an earlier call. A value with several uses gets the sum over its uses.
 
         Raises:
-            DataError: This value is not a scalar, or a gradient is not finite, as that of x ** 0.5 at x = 0.
+            DataError: this value is not a scalar, or a gradient is not finite, as for x ** 0.5 at x = 0.
         """
         if self.data.size != 1:
             raise DataError(f"backward starts from a scalar, and this value has the shape {self.shape}: sum it first.")
@@ -109,7 +109,7 @@ class Value:
             value.grad = np.zeros_like(value.data)
         self.grad = np.ones_like(self.data)
         for value in reversed(order):
-            with np.errstate(all="ignore"):  # what is not finite is refused by name below
+            with np.errstate(all="ignore"):  # `_check_finite` refuses infinite gradients below
                 gradients = value._pull_back(value.grad)
                 for parent, gradient in zip(value.parents, gradients, strict=True):
                     parent.grad = parent.grad + _summed_to(gradient, parent.shape)
@@ -117,12 +117,12 @@ class Value:
                 _check_finite(parent.grad, f"the gradient of {value.operation!r}")
 
     def __add__(self, other: Operand) -> Value:
-        """Adds, with NumPy's broadcasting."""
+        """Adds another value, with NumPy's broadcasting."""
         b = _as_value(other)
         return _computed("+", self.data + b.data, (self, b), lambda g: (g, g))
 
     def __sub__(self, other: Operand) -> Value:
-        """Subtracts, with NumPy's broadcasting."""
+        """Subtracts another value, with NumPy's broadcasting."""
         b = _as_value(other)
         return _computed("-", self.data - b.data, (self, b), lambda g: (g, -g))
 
@@ -160,7 +160,7 @@ class Value:
         return _as_value(other) + self
 
     def __rsub__(self, other: npt.ArrayLike) -> Value:
-        """Subtracts from a plain array on the left."""
+        """Subtracts this value from a plain array on the left."""
         return _as_value(other) - self
 
     def __rmul__(self, other: npt.ArrayLike) -> Value:
@@ -179,7 +179,7 @@ class Value:
         """Multiplies matrices and vectors: (m, n) or (n,) by (n, p) or (n,).
 
         Raises:
-            DataError: An operand is neither a vector nor a matrix, or the inner sizes differ.
+            DataError: an operand is neither a vector nor a matrix, or the inner sizes differ.
         """
         b = _as_value(other)
         if not (1 <= self.data.ndim <= 2 and 1 <= b.data.ndim <= 2) or self.shape[-1] != b.shape[0]:
@@ -188,7 +188,7 @@ class Value:
         columns = b.data if b.data.ndim == 2 else b.data[:, None]  # (n, p)
 
         def pull_back(g: Array) -> tuple[Array, Array]:
-            upstream = g.reshape(len(rows), columns.shape[1])  # (m, p), also where the product dropped an axis
+            upstream = g.reshape(len(rows), columns.shape[1])  # (m, p), also if the product has fewer axes
             return (upstream @ columns.T).reshape(self.shape), (rows.T @ upstream).reshape(b.shape)
 
         return _computed("@", _quiet(np.matmul, self.data, b.data), (self, b), pull_back)
@@ -206,7 +206,7 @@ class Value:
         """Computes the natural logarithm elementwise.
 
         Raises:
-            DataError: An element is 0 or negative.
+            DataError: an element is 0 or negative.
         """
         return _computed("log", _quiet(np.log, self.data), (self,), lambda g: (g / self.data,))
 
@@ -216,7 +216,7 @@ class Value:
         return _computed("tanh", t, (self,), lambda g: (g * (1 - t * t),))
 
     def relu(self) -> Value:
-        """Computes max(z, 0) elementwise; the gradient at 0 is 0, as torch's."""
+        """Computes max(z, 0) elementwise; the gradient at 0 is 0, as in torch."""
         return _computed("relu", np.maximum(self.data, 0), (self,), lambda g: (g * (self.data > 0),))
 
     def sigmoid(self) -> Value:
@@ -229,7 +229,7 @@ class Value:
 
         Args:
             axis: axis to sum over; None sums everything.
-            keepdims: whether the summed axes stay, with size 1.
+            keepdims: True to keep the summed axes, with size 1.
         """
 
         def pull_back(g: Array) -> tuple[Array]:
@@ -246,7 +246,7 @@ class Value:
 
     def _set(self, data: Array, *, operation: str | None, parents: tuple[Value, ...], pull_back: PullBack) -> None:
         _check_finite(data, "an input" if operation is None else f"the result of {operation!r}")
-        data.flags.writeable = False  # derivatives refer to it: changed in place, it would make them wrong
+        data.flags.writeable = False  # a change in place would make the derivatives wrong
         self.data = data
         self.grad = np.zeros_like(data)
         self.operation = operation
@@ -267,7 +267,7 @@ def _as_value(operand: Operand) -> Value:
 
 
 def _quiet(operation: Callable[..., Array], *operands: Array | float) -> Array:
-    """Computes without NumPy's warnings: the result is checked, and what is not finite is refused."""
+    """Computes without NumPy's warnings; `_check_finite` refuses a result that is not finite."""
     with np.errstate(all="ignore"):
         return operation(*operands)
 

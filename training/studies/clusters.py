@@ -1,8 +1,8 @@
-"""Study `clusters`: three Gaussian clusters, a linear model and an MLP, beside the best that anything could do.
+"""Study `clusters`: a linear model and an MLP on three Gaussian clusters, compared with the best possible accuracy.
 
-The densities are known, so Bayes' rule gives the best possible answers. Clusters of one round shape are divided by
-straight lines (Fisher 1936, The use of multiple measurements in taxonomic problems), and a linear model is then as
-good as any; a cluster in the midst of another is divided by a closed curve, which no linear model has.
+The densities are known, so Bayes' rule gives the best possible answers. Straight lines separate round clusters of equal
+size best (Fisher 1936, The use of multiple measurements in taxonomic problems), and a linear model can then reach the
+best accuracy. A closed curve separates a cluster from another around it, and no linear model has closed curves.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 
 _TEST_ROWS = 6_000
 _BATCH, _LEARNING_RATE, _MOMENTUM = 32, 0.05, 0.9
-_SQUARE = 4.5  # the plot reaches so far from the origin
+_SQUARE = 4.5  # half the side of the plot, which is centred at the origin
 _GRID = 181
-_DRAWN = 120  # points of a cluster
-# An MLP comes this near to the best, and a linear model on nested clusters does not; three standard errors of an
-# accuracy over 6,000 rows are 1.6 points.
+_DRAWN = 120  # points per cluster in the plot
+# Distance to the best accuracy that an MLP reaches and a linear model on nested clusters does not; three standard
+# errors of an accuracy over 6,000 rows are 1.6 points.
 TOLERANCE = 0.02
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Layout:
-    """Where three Gaussian clusters lie: centres (3, 2), and each one's standard deviation in both directions (3,)."""
+    """A layout of three Gaussian clusters: centres (3, 2), and standard deviations in both directions (3,)."""
 
     name: str
     centres: NDArray[np.float64]
     spreads: NDArray[np.float64]
 
     def draw_rows(self, rows: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Points (rows, 2) and the cluster of each (rows,), all three equally likely."""
+        """Draws points (rows, 2) and cluster numbers (rows,), with all three clusters equally likely."""
         cluster = rng.integers(3, size=rows)
         points = self.centres[cluster] + self.spreads[cluster, None] * rng.normal(size=(rows, 2))
         return points, cluster
 
     def best_answers(self, x: NDArray[np.float64]) -> NDArray[np.int64]:
-        """The likeliest cluster of each point, by the densities themselves; x: (rows, 2)."""
+        """Returns the most likely cluster of each point by the true densities, (rows,); x: (rows, 2)."""
         squares = np.square(x[:, None, :] - self.centres).sum(axis=2)  # (rows, 3)
         log_density = -squares / (2 * self.spreads**2) - 2 * np.log(self.spreads)  # (rows, 3), up to a constant
         return np.asarray(log_density.argmax(axis=1))
@@ -64,10 +64,10 @@ class LayoutRun:
     """Both models on one layout.
 
     Attributes:
-        layout: the clusters.
-        linear, mlp, best: accuracy on fresh rows: of the models, and of Bayes' rule.
-        mlp_logits, linear_logits: (181, 181, 3) over the plot's square.
-        points, clusters: some training rows, for the plot: (rows, 2) and (rows,).
+        layout: layout of the clusters.
+        linear, mlp, best: accuracy of both models and of Bayes' rule on new rows.
+        mlp_logits, linear_logits: (181, 181, 3) logits over the square of the plot.
+        points, clusters: some training rows for the plot, (rows, 2) and (rows,).
     """
 
     layout: Layout
@@ -82,7 +82,7 @@ class LayoutRun:
 
 @dataclass(frozen=True, kw_only=True)
 class ClustersResult(StudyResult):
-    """Both layouts; `hidden` are the MLP's widths."""
+    """The runs on both layouts, and the hidden widths of the MLP."""
 
     claim: ClassVar[str] = (
         "An MLP comes to within two points of the best possible accuracy both where clusters lie apart and where one "
@@ -94,7 +94,7 @@ class ClustersResult(StudyResult):
 
     @property
     def holds(self) -> bool:
-        """The MLP near the best on both, the linear model on `apart` alone."""
+        """True if the MLP is near the best accuracy on both layouts, and the linear model on `apart` only."""
         runs = (self.apart, self.nested)
         return (
             all(run.mlp > run.best - TOLERANCE for run in runs)
@@ -104,14 +104,14 @@ class ClustersResult(StudyResult):
 
     @property
     def verdict(self) -> str:
-        """What was seen."""
+        """The accuracies on both layouts."""
         return "; ".join(
             f"{run.layout.name}: linear {run.linear:.1%}, MLP {run.mlp:.1%}, best possible {run.best:.1%}"
             for run in (self.apart, self.nested)
         )
 
     def tables(self) -> tuple[StudyTable, ...]:
-        """Accuracy by layout and model."""
+        """Returns the accuracies by layout and model."""
         rows = tuple((run.layout.name, run.linear, run.mlp, run.best) for run in (self.apart, self.nested))
         name = "-".join(str(width) for width in (2, *self.hidden, 3))
         title = f"Accuracy on {_TEST_ROWS:,} fresh rows"
@@ -119,7 +119,7 @@ class ClustersResult(StudyResult):
         return (StudyTable(title=title, columns=columns, rows=rows),)
 
     def draw(self, figure: Figure) -> None:
-        """The regions of each model on each layout."""
+        """Draws the decision regions of each model on each layout."""
         figure.set_size_inches(11, 3.4)
         axes = figure.subplots(1, 4, sharex=True, sharey=True)
         for i, run in enumerate((self.apart, self.nested)):
@@ -128,11 +128,11 @@ class ClustersResult(StudyResult):
 
 
 def run(*, seed: int = 0, quick: bool = False) -> ClustersResult:
-    """Trains a linear softmax model and an MLP by the same gradient descent, and measures them on fresh rows.
+    """Trains a linear softmax model and an MLP by the same gradient descent, and measures both on new rows.
 
     Args:
-        seed: of rows, weights and the order of rows.
-        quick: a smaller network, fewer rows and epochs.
+        seed: seed of rows, weights and the order of rows.
+        quick: True for a smaller network, fewer rows and fewer epochs.
     """
     hidden, rows, epochs = ((16,), 600, 40) if quick else ((24, 24), 1500, 60)
     rng = np.random.default_rng(seed)
@@ -168,7 +168,7 @@ def _run_layout(
 def _train(
     hidden: tuple[int, ...], x: NDArray[np.float64], y: NDArray[np.int64], *, epochs: int, rng: np.random.Generator
 ) -> NumpyMLP:
-    """A softmax network trained on batches; x: (rows, 2), y: (rows,)."""
+    """Trains a softmax network on batches; x: (rows, 2), y: (rows,)."""
     network = NumpyMLP(MLPConfig(layer_sizes=(2, *hidden, 3), activation="relu"), rng=rng, dtype=np.float64)
     for epoch in range(epochs):
         rate = _LEARNING_RATE * (1 - epoch / epochs)
@@ -179,7 +179,7 @@ def _train(
 
 
 def _draw_regions(ax: Axes, run: LayoutRun, logits: NDArray[np.float64], title: str) -> None:
-    """The regions of a model and their borders under the points; logits: (181, 181, 3)."""
+    """Draws the decision regions of a model, the borders and the points; logits: (181, 181, 3)."""
     from matplotlib.colors import ListedColormap
 
     from training.plotting.style import BLUE, GREEN, ORANGE, TINTS, border, label

@@ -1,9 +1,9 @@
-"""Study `composition`: depth as functions of functions, folded pieces and a learned part that is used again.
+"""Study `composition`: depth as composition of functions, shown with folds and with a trained part that is reused.
 
 A network of k layers is the composition f_k ∘ … ∘ f_1 of its layers. Telgarsky 2016, Benefits of depth in neural
-networks: a layer of two ReLU units folds [0, 1] in half, k of them have 2ᵏ linear pieces, and one hidden layer of m
-units has at most m + 1. On points that alternate 2ᵏ times, such a layer is therefore wrong on almost half of them
-unless it has about 2ᵏ units.
+networks: a layer of two ReLU units folds [0, 1] in half, k such layers have 2ᵏ linear pieces, and one hidden layer of m
+units has at most m + 1 pieces. On points with 2ᵏ alternating values, one hidden layer is therefore wrong on almost half
+of the points unless it has about 2ᵏ units.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 FOLDS, _QUICK_FOLDS = (1, 2, 3, 4, 6, 8, 10), (1, 2, 3, 4)
 LEVELS, _QUICK_LEVELS = (1, 2, 3, 4), (1, 2, 3)  # of XORs: 2, 4, 8 and 16 bits
 _XOR_STEPS = 1024
-_TRAINED_FOLDS = 4  # beyond, training one layer takes longer and shows the same
+_TRAINED_FOLDS = 4  # with more folds, training takes longer and shows the same
 _TRIES, _STEPS = 3, 400
 _LEARNING_RATE, _MOMENTUM = 0.05, 0.9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoldRun:
-    """The fold composed with itself k times, beside one hidden layer.
+    """The composition of k folds, compared with one hidden layer.
 
     Attributes:
         folds: number of layers k.
-        pieces: linear pieces that were counted on [0, 1].
-        one_layer_units: units of the written-down network with one hidden layer and the same answers.
-        one_layer_off: greatest difference between the two.
-        points: number of points at which 0 and 1 alternate, 2ᵏ + 1.
-        wrong_at_least: points on which any single layer of 2k units is wrong.
-        wrong_trained: points on which the best trained single layer of 2k units was wrong; None where none was trained.
+        pieces: number of linear pieces counted on [0, 1].
+        one_layer_units: number of units of the constructed network with one hidden layer and the same answers.
+        one_layer_off: greatest difference between the two networks.
+        points: number of points with alternating values 0 and 1, 2ᵏ + 1.
+        wrong_at_least: least number of wrong points of any single layer with 2k units.
+        wrong_trained: number of wrong points of the best trained single layer with 2k units; None without training.
     """
 
     folds: int
@@ -56,20 +56,20 @@ class FoldRun:
 
     @property
     def units(self) -> int:
-        """Hidden units of the deep network: two a layer."""
+        """The number of hidden units of the deep network: two per layer."""
         return 2 * self.folds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReusedXor:
-    """A trained XOR network composed with itself into the parity of more bits, without more training.
+    """A trained XOR network, composed several times into the parity of more bits, without more training.
 
     Attributes:
-        bits: number of bits.
-        uses: number of times that the network is used.
-        parameters: learned numbers; the same at every size.
-        wrong_rows: rows of all 2ⁿ that are answered wrongly.
-        least_sure: smallest probability that a right answer got.
+        bits: number of bits n.
+        uses: number of uses of the network.
+        parameters: number of learned parameters, the same for all numbers of bits.
+        wrong_rows: number of wrong answers on all 2ⁿ rows.
+        least_sure: smallest predicted probability of a true answer.
     """
 
     bits: int
@@ -81,7 +81,7 @@ class ReusedXor:
 
 @dataclass(frozen=True, kw_only=True)
 class CompositionResult(StudyResult):
-    """Folds of folds, and XORs of XORs."""
+    """The compositions of folds, and of XORs."""
 
     claim: ClassVar[str] = (
         "Composed layers multiply what one layer adds: k folds of two ReLU units have 2ᵏ linear pieces, for which one "
@@ -92,7 +92,7 @@ class CompositionResult(StudyResult):
 
     @property
     def holds(self) -> bool:
-        """Whether the pieces double, the single layer agrees, no training beats the bound, and every row is right."""
+        """True if pieces double, the single layer agrees, training keeps the bound, and all parity rows are right."""
         doubled = all(run.pieces == run.one_layer_units == 2**run.folds for run in self.folds)
         agree = all(run.one_layer_off == 0 for run in self.folds)
         bounded = all(run.wrong_trained is None or run.wrong_trained >= run.wrong_at_least for run in self.folds)
@@ -100,7 +100,7 @@ class CompositionResult(StudyResult):
 
     @property
     def verdict(self) -> str:
-        """Tells the deepest fold and the most bits."""
+        """The figures of the deepest fold, and of the most bits."""
         deep, most = self.folds[-1], self.xors[-1]
         return (
             f"{deep.units} units in {deep.folds} layers have {deep.pieces:,} pieces, and one layer of {deep.units} "
@@ -110,7 +110,7 @@ class CompositionResult(StudyResult):
         )
 
     def tables(self) -> tuple[StudyTable, ...]:
-        """Lists folds and XORs."""
+        """Returns the figures of folds and XORs."""
         folds = StudyTable(
             title="A fold of [0, 1], composed with itself; and one layer, of as many pieces, or of as many units",
             columns=("layers", "units", "pieces", "one layer", "points", "wrong, least", "trained"),
@@ -127,7 +127,7 @@ class CompositionResult(StudyResult):
         return folds, xors
 
     def draw(self, figure: Figure) -> None:
-        """Draws the composed folds, the units that they save, and the errors of a single layer."""
+        """Draws the composed folds, the numbers of units, and the errors of a single layer."""
         from training.plotting.style import BLUE, COLOURS, GREY, ORANGE, label
 
         left, middle, right = figure.subplots(1, 3, width_ratios=(1.2, 1, 1))
@@ -162,11 +162,11 @@ class CompositionResult(StudyResult):
 
 
 def run(*, seed: int = 0, quick: bool = False) -> CompositionResult:
-    """Composes the fold with itself, and a trained XOR with itself.
+    """Composes folds, and copies of one trained XOR network.
 
     Args:
-        seed: seed of the initial weights of what is trained.
-        quick: fewer folds and bits.
+        seed: seed of the initial weights of the trained networks.
+        quick: True for fewer folds and bits.
     """
     folds, levels = (_QUICK_FOLDS, _QUICK_LEVELS) if quick else (FOLDS, LEVELS)
     part = trained_xor(seed=seed)
@@ -177,7 +177,7 @@ def run(*, seed: int = 0, quick: bool = False) -> CompositionResult:
 
 
 def deep_fold(folds: int) -> NumpyMLP:
-    """Writes down k hidden layers of two ReLU units, each folding [0, 1] in half: 2·relu(u) - 4·relu(u - ½)."""
+    """Constructs k hidden layers of two ReLU units, each folding [0, 1] in half: 2·relu(u) - 4·relu(u - ½)."""
     config = MLPConfig(layer_sizes=(1, *(2,) * folds, 1), activation="relu", output="linear")
     tent, both, turn = np.array([[2.0, -4.0]]), np.ones((2, 1)), np.array([0.0, -0.5])
     tensors = {"layers.0.weight": both, "layers.0.bias": turn}
@@ -188,17 +188,21 @@ def deep_fold(folds: int) -> NumpyMLP:
 
 
 def least_wrong(points: int, units: int) -> int:
-    """Returns on how many of `points` alternating points any single ReLU layer of `units` units is wrong at least.
+    """Returns a lower bound on the wrong answers of any ReLU layer of m units on points with alternating values.
 
-    Its m + 1 linear pieces cross ½ at most m + 1 times, so its answers have at most m + 2 runs; a run of length l is
-    right on at most ⌈l/2⌉ points, and one long run beside runs of a single point is the best.
+    The m + 1 linear pieces of the layer cross ½ at most m + 1 times, so its answers have at most m + 2 runs. A run of
+    length l is right on at most ⌈l/2⌉ points. The best case is one long run, and runs of one point.
+
+    Args:
+        points: number of points.
+        units: number of units m.
     """
     runs = units + 2
     return max(points - runs + 1, 0) // 2
 
 
 def pieces(x: NDArray[np.float64], y: NDArray[np.float64]) -> int:
-    """Counts the linear pieces of a function by its values at points that include every turn; both (points,)."""
+    """Counts the linear pieces of a function from values at points that include all turns; both (points,)."""
     slopes = np.diff(y) / np.diff(x)
     return 1 + int(np.count_nonzero(np.diff(slopes)))
 
@@ -213,14 +217,14 @@ def trained_xor(*, seed: int) -> NumpyMLP:
 
 
 def composed(part: NumpyMLP, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Feeds pairs of bits to the trained XOR, pairs of its probabilities to it again, and so on until one is left.
+    """Applies the trained XOR to pairs of bits, then to pairs of probabilities, until one value is left.
 
     Args:
         part: trained XOR network.
-        rows: bits, (rows, 2ᵏ).
+        rows: (rows, 2ᵏ) bits.
 
     Returns:
-        Probability of an odd number of ones, (rows,).
+        (rows,) probability of an odd number of ones.
     """
     values = rows
     while values.shape[1] > 1:
@@ -234,7 +238,9 @@ def _folded(x: NDArray[np.float64], folds: int) -> NDArray[np.float64]:
 
 
 def _run_folds(folds: int, *, seed: int) -> FoldRun:
-    x = np.linspace(0, 1, 4 * 2**folds + 1)  # four points a piece; whole multiples of a power of two, so all is exact
+    x = np.linspace(
+        0, 1, 4 * 2**folds + 1
+    )  # four points per piece; multiples of a power of two, so arithmetic is exact
     y = _folded(x, folds)
     knots = np.linspace(0, 1, 2**folds + 1)
     config, tensors = joined(knots, _folded(knots, folds))
@@ -251,7 +257,7 @@ def _run_folds(folds: int, *, seed: int) -> FoldRun:
 
 
 def _least_trained(folds: int, *, seed: int) -> int:
-    """Trains single layers of 2k units on the alternating points, and returns the fewest that one got wrong."""
+    """Trains single layers of 2k units on the alternating points; returns the fewest wrong answers."""
     x = np.linspace(0, 1, 2**folds + 1)[:, None]  # (2ᵏ + 1, 1)
     y = np.arange(2**folds + 1) % 2  # (2ᵏ + 1,)
     config = MLPConfig(layer_sizes=(1, 2 * folds, 2), activation="relu")
@@ -259,7 +265,7 @@ def _least_trained(folds: int, *, seed: int) -> int:
     for attempt in range(_TRIES):
         network = NumpyMLP(config, rng=np.random.default_rng([seed, attempt]), dtype=np.float64)
         turns = np.random.default_rng([seed, attempt, 1]).uniform(0, 1, 2 * folds)
-        # Turns spread over the interval: with biases of zero all units would turn at 0.
+        # The turns are spread over the interval: with biases of zero, all units would turn at 0.
         network.parameters["layers.0.bias"] = -network.parameters["layers.0.weight"][:, 0] * turns
         for _ in range(_STEPS):
             _, gradients = network.loss_and_gradients(x, y)

@@ -1,7 +1,7 @@
-"""Study `depth`: the parity of n bits, by networks that are wide and shallow, and by narrow and deep ones.
+"""Study `depth`: the parity of n bits, by wide and shallow networks, and by narrow and deep ones.
 
-The constructed networks (`parity.py`) and circuits of gates (`gates.py`) are tried on all 2ⁿ rows. The trained ones
-show how far what a network can represent and what gradient descent finds lie apart.
+Constructed networks (`parity.py`) and circuits of gates (`gates.py`) are checked on all 2ⁿ rows. Trained networks show
+the gap between the functions that a network can represent and those that gradient descent finds.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CHECK_EVERY = 50  # steps
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Constructed:
-    """A network with weights that were written down, by its construction's name."""
+    """A network with constructed weights, and the number of rows with wrong answers."""
 
     bits: int
     name: str
@@ -39,13 +39,22 @@ class Constructed:
 
     @property
     def hidden_units(self) -> int:
-        """Units between input and output."""
+        """The number of hidden units."""
         return sum(self.hidden_sizes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainedShape:
-    """Networks of one shape, trained on all rows: how many of the tries learned all, and what the best got right."""
+    """The results of networks of one shape, trained on all rows several times.
+
+    Attributes:
+        bits: number of bits.
+        hidden_sizes: widths of the hidden layers.
+        tries: number of training runs.
+        learned: number of runs with right answers on all rows.
+        best_accuracy: accuracy of the best run.
+        fewest_steps: smallest number of steps of a run that learned all rows; None if no run did.
+    """
 
     bits: int
     hidden_sizes: tuple[int, ...]
@@ -69,7 +78,7 @@ class DepthResult(StudyResult):
 
     @property
     def holds(self) -> bool:
-        """No constructed network is wrong on any row, and units are as many as claimed."""
+        """True if constructed networks and circuits are right on all rows, with as many units and gates as claimed."""
         claimed = all(
             network.hidden_sizes == ((network.bits,) if network.name == "shallow" else (2,) * _log2(network.bits))
             for network in self.constructed
@@ -87,7 +96,7 @@ class DepthResult(StudyResult):
 
     @property
     def verdict(self) -> str:
-        """What was seen."""
+        """The numbers of units and gates for the most bits, and the number of wrong answers."""
         bits = max(network.bits for network in self.constructed)
         units = {network.name: network.hidden_units for network in self.constructed if network.bits == bits}
         wrong = sum(network.wrong_rows for network in self.constructed)
@@ -100,7 +109,7 @@ class DepthResult(StudyResult):
         )
 
     def tables(self) -> tuple[StudyTable, ...]:
-        """What was written down, and what was learned."""
+        """Returns the constructed networks, the gates, and the trained networks."""
         names = tuple(CONSTRUCTIONS)
         rows = []
         for bits in sorted({network.bits for network in self.constructed}):
@@ -138,7 +147,7 @@ class DepthResult(StudyResult):
         return constructed, gates, trained
 
     def draw(self, figure: Figure) -> None:
-        """Left: units that are needed. Right: how often training finds the weights."""
+        """Draws the numbers of units on the left, and the share of successful training runs on the right."""
         from training.plotting.style import BLUE, GREEN, GREY, INK, ORANGE, label
 
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
@@ -176,15 +185,15 @@ class DepthResult(StudyResult):
 
 
 def run(*, seed: int = 0, quick: bool = False, bits: int | None = None) -> DepthResult:
-    """Builds the networks for 2 to `bits` bits, tries them on every row, and trains networks for up to 6 bits.
+    """Constructs and checks the networks for 2 to `bits` bits, and trains networks for up to 6 bits.
 
     Args:
-        seed: of the initial weights of what is trained.
-        quick: fewer bits and tries.
-        bits: the most bits, 2 to 16.
+        seed: seed of the initial weights of the trained networks.
+        quick: True for fewer bits and runs.
+        bits: largest number of bits, 2 to 16.
 
     Raises:
-        ConfigError: bits that are none; named.
+        ConfigError: the number of bits is impossible; the message names it.
     """
     most = check_number(
         "bits", (_QUICK_BITS if quick else BITS) if bits is None else bits, least=MIN_BITS, most=MAX_BITS
@@ -227,9 +236,12 @@ def _train_shape(bits: int, hidden: tuple[int, ...], *, seed: int, tries: int, s
 
 
 def _train(bits: int, hidden: tuple[int, ...], *, seed: int, steps: int) -> tuple[float, int]:
-    """Accuracy on all rows at the end, and the step at which it was seen; it ends early once all are right."""
+    """Trains one network; returns the final accuracy on all rows, and the number of steps.
+
+    Training ends early once all rows are right.
+    """
     rows = all_rows(bits)  # (2ⁿ, n)
-    x, y = 2.0 * rows - 1, parity(rows)  # -1 and 1: a row of zeros would leave the first weights without gradient
+    x, y = 2.0 * rows - 1, parity(rows)  # -1 and 1: a row of zeros gives the first weights no gradient
     config = MLPConfig(layer_sizes=(bits, *hidden, 2), activation="tanh", initialization="xavier")
     network = NumpyMLP(config, rng=np.random.default_rng(seed), dtype=np.float64)
     accuracy = 0.0
@@ -244,7 +256,7 @@ def _train(bits: int, hidden: tuple[int, ...], *, seed: int, steps: int) -> tupl
 
 
 def _log2(bits: int) -> int:
-    """⌈log₂ n⌉."""
+    """Returns ⌈log₂ n⌉."""
     return (bits - 1).bit_length()
 
 
@@ -253,7 +265,7 @@ def _shown(sizes: tuple[int, ...]) -> str:
 
 
 def _kind(shape: TrainedShape) -> str:
-    """A shape in terms of n: `2n`, `n-n`."""
+    """Returns a shape in multiples of n: `2n`, `n-n`."""
     factors = (size // shape.bits for size in shape.hidden_sizes)
     return "-".join("n" if factor == 1 else f"{factor}n" for factor in factors)
 

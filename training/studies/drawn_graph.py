@@ -1,4 +1,4 @@
-"""A computational graph as data, and drawn: as Mermaid text, and with matplotlib."""
+"""A computational graph as data, as Mermaid text, and as a matplotlib drawing."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class GraphNode:
     """A node of a computational graph, after the forward and the backward pass.
 
     Attributes:
-        name: label of the value; the operation where it has none.
+        name: label of the value, or the operation if the value has no label.
         operation: symbol of the operation; None for an input.
         parents: positions of the operands in the list of nodes.
-        value: value computed forward.
-        gradient: gradient of the result with respect to it, same shape.
+        value: value of the forward pass.
+        gradient: gradient of the result with respect to the value, same shape.
     """
 
     name: str
@@ -51,7 +51,7 @@ def nodes_of(result: Value) -> tuple[GraphNode, ...]:
 
 
 def formula(nodes: tuple[GraphNode, ...], node: GraphNode) -> str:
-    """Writes a node's operation with the names of its operands: `w × x`, `tanh(z)`, `e^2`; nothing for an input."""
+    """Returns a node's operation with the operands' names: `w × x`, `tanh(z)`, `e^2`; empty for an input."""
     operands = [nodes[i].name for i in node.parents]
     if node.operation is None:
         return ""
@@ -61,7 +61,7 @@ def formula(nodes: tuple[GraphNode, ...], node: GraphNode) -> str:
 
 
 def mermaid(nodes: tuple[GraphNode, ...]) -> str:
-    """Writes the graph as a Mermaid flowchart, each node with its value and gradient; no newline at the end."""
+    """Returns the graph as a Mermaid flowchart with value and gradient of each node; no newline at the end."""
     result = nodes[-1].name
     lines = ["flowchart LR"]
     for i, node in enumerate(nodes):
@@ -76,17 +76,17 @@ def mermaid(nodes: tuple[GraphNode, ...]) -> str:
 
 
 def shown(array: NDArray[np.float64]) -> str:
-    """Writes a number, or an array in brackets, with four significant digits."""
+    """Returns a number, or an array in brackets, as text with four significant digits."""
     if array.ndim == 0:
         return f"{float(array):.4g}"
     return f"[{', '.join(shown(np.asarray(part)) for part in array)}]"
 
 
 def draw_graph(axes: Axes, nodes: tuple[GraphNode, ...]) -> None:
-    """Draws the graph from left to right: inputs in blue boxes, results in white ones, values above gradients.
+    """Draws the graph from left to right: inputs in blue boxes, results in white boxes, values above gradients.
 
     Args:
-        axes: empty axes, filled by the drawing.
+        axes: empty axes for the drawing.
         nodes: nodes of the graph, operands before results.
     """
     from matplotlib.artist import Artist
@@ -118,8 +118,8 @@ def draw_graph(axes: Axes, nodes: tuple[GraphNode, ...]) -> None:
 def _places(nodes: tuple[GraphNode, ...]) -> list[tuple[float, float]]:
     """Returns (column, row) of each node, for graphs that are chains with few branches.
 
-    A result stands one column after its operands, on the row of those that are results, or between its inputs. An
-    input stands one column before its first use, above or below it where the other operand is a result.
+    A result is one column after its operands, on the row of the operands that are results, or between its inputs. An
+    input is one column before its first use, and above or below that node if the other operand is a result.
     """
     uses: list[list[int]] = [[j for j, other in enumerate(nodes) if i in other.parents] for i in range(len(nodes))]
     columns = [0] * len(nodes)

@@ -1,7 +1,7 @@
 """Study `equivalence`: the MLP from scratch and the PyTorch MLP, trained from the same weights on the same batches.
 
-Two programs that share no line of arithmetic agree to the last digits of float64 only if both compute the same
-gradients, so each is a proof of the other: backpropagation written out against automatic differentiation.
+Two programs without common arithmetic agree to the last digits of float64 only if both compute the same gradients. So
+each verifies the other: backpropagation written by hand, and automatic differentiation.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class PairedRun:
     """Both networks on one problem.
 
     Attributes:
-        config: the architecture of both.
-        numpy_losses, torch_losses: of each step's batch, before the step.
-        weight_difference: the greatest between any two weights at the end.
+        config: architecture of both networks.
+        numpy_losses, torch_losses: (steps,) loss of each batch, before the step.
+        weight_difference: greatest difference between two corresponding weights at the end.
     """
 
     config: MLPConfig
@@ -48,18 +48,18 @@ class PairedRun:
 
     @property
     def differences(self) -> NDArray[np.float64]:
-        """|numpy - torch| / torch of each step's loss."""
+        """The relative difference of the losses, |numpy - torch| / torch, (steps,)."""
         return np.abs(self.numpy_losses - self.torch_losses) / self.torch_losses
 
     @property
     def name(self) -> str:
-        """The problem in two words."""
+        """The name of the problem, in two words."""
         return f"{self.config.activation}, {self.config.output}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class EquivalenceResult(StudyResult):
-    """Every problem."""
+    """The runs of all problems."""
 
     claim: ClassVar[str] = (
         "From the same weights and batches, NumPy and PyTorch come to the same losses at every step, to the rounding "
@@ -69,19 +69,19 @@ class EquivalenceResult(StudyResult):
 
     @property
     def holds(self) -> bool:
-        """No step's losses differ by more than 1e-12 of themselves, and training changed them."""
+        """True if the losses of every step agree to a relative 1e-12, and training reduced the loss."""
         return all(
             run.differences.max() <= TOLERANCE and run.torch_losses[-1] < 0.9 * run.torch_losses[0] for run in self.runs
         )
 
     @property
     def verdict(self) -> str:
-        """What was seen."""
+        """The greatest relative difference of the losses."""
         most = max(float(run.differences.max()) for run in self.runs)
         return f"The losses of {len(self.runs[0].torch_losses)} steps differ by at most {most:.1e} of themselves"
 
     def tables(self) -> tuple[StudyTable, ...]:
-        """A problem a row."""
+        """Returns the losses and differences of each problem."""
         columns = (
             "problem",
             "layers",
@@ -108,7 +108,7 @@ class EquivalenceResult(StudyResult):
         return (StudyTable(title=title, columns=columns, rows=rows),)
 
     def draw(self, figure: Figure) -> None:
-        """Left: both losses. Right: their difference."""
+        """Draws both losses on the left, and the relative difference on the right."""
         from training.plotting.style import COLOURS, GREY, INK, label
 
         left, right = figure.subplots(1, 2)
@@ -116,7 +116,7 @@ class EquivalenceResult(StudyResult):
             steps = np.arange(len(run.torch_losses))
             left.plot(steps[:_DRAWN], run.torch_losses[:_DRAWN], color=colour, linewidth=5, alpha=0.3)
             left.plot(steps[:_DRAWN], run.numpy_losses[:_DRAWN], color=colour, linewidth=1, label=run.name)
-            # Equal to the last bit is drawn as the least difference there is.
+            # A difference of 0 has no place on a logarithmic axis: it is drawn as a small number.
             shown = np.maximum(run.differences, np.finfo(np.float64).eps / 8)
             right.plot(steps, shown, ".", color=colour, markersize=3, alpha=0.7)
         left.set_yscale("log")
@@ -136,7 +136,7 @@ def run(*, seed: int = 0, quick: bool = False) -> EquivalenceResult:
     """Trains both networks side by side on three problems.
 
     Args:
-        seed: of data, weights and batches.
+        seed: seed of data, weights and batches.
         quick: 100 steps in place of 500.
     """
     count = 100 if quick else 500

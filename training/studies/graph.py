@@ -1,8 +1,7 @@
 """Study `graph`: the computational graph of a loss, with forward values and gradients at each node.
 
-The gradients come from the reverse-mode engine of `autodiff.py`, and are held against torch's autograd and against
-finite differences; those of a network of 46 parameters also against the hand-written ones of
-`models/network/numpy_mlp.py`.
+The reverse-mode engine of `autodiff.py` computes the gradients. They are compared with torch's autograd and with finite
+differences, and for a network of 46 parameters also with the hand-written gradients of `models/network/numpy_mlp.py`.
 """
 
 from __future__ import annotations
@@ -23,14 +22,14 @@ from training.studies.study import Cell, Study, StudyDiagram, StudyResult, Study
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# An expression gets its inputs by name and returns each node that it computes by name, the loss last. It is written
-# with operators and methods that a `Value` and a torch tensor share.
+# An expression takes its inputs by name and returns each computed node by name, the loss last. It uses only operators
+# and methods that a `Value` and a torch tensor share.
 Expression = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 CONFIG = MLPConfig(layer_sizes=(3, 4, 4, 2), activation="tanh", initialization="xavier")
 _ROWS = 8
 _STEP = 1e-6  # of a finite difference
-_EXACT, _ROUGH = 1e-12, 1e-7  # greatest difference allowed to torch's gradients, and to finite differences
+_EXACT, _ROUGH = 1e-12, 1e-7  # greatest allowed difference to torch's gradients, and to finite differences
 SQUARE_INPUTS = {"w": 0.5, "x": 3.0, "y": 2.0}
 NETWORK_INPUTS = {
     "x": 1.5,
@@ -68,13 +67,13 @@ def network(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckedGraph:
-    """A graph after both passes, with the gradients that it is held against.
+    """A graph after both passes, with gradients of other methods for comparison.
 
     Attributes:
         title: formula of the loss.
         nodes: nodes, operands before results.
         torch: torch's gradient of each node.
-        differences: central finite difference for each input; None for a node that is computed.
+        differences: central finite difference for each input; None for a computed node.
     """
 
     title: str
@@ -84,17 +83,17 @@ class CheckedGraph:
 
     @property
     def off_torch(self) -> float:
-        """Greatest difference to torch, relative to a gradient above 1."""
+        """The greatest difference to torch; relative for gradients above 1."""
         return max(_off(float(n.gradient), t) for n, t in zip(self.nodes, self.torch, strict=True))
 
     @property
     def off_differences(self) -> float:
-        """Greatest difference to finite differences, relative to a gradient above 1."""
+        """The greatest difference to finite differences; relative for gradients above 1."""
         pairs = zip(self.nodes, self.differences, strict=True)
         return max(_off(float(node.gradient), d) for node, d in pairs if d is not None)
 
     def table(self) -> StudyTable:
-        """Lists the nodes, one a row."""
+        """Returns a table with one node per row."""
         rows: list[tuple[Cell, ...]] = [
             (node.name, formula(self.nodes, node), float(node.value), float(node.gradient), torch, difference)
             for node, torch, difference in zip(self.nodes, self.torch, self.differences, strict=True)
@@ -105,12 +104,12 @@ class CheckedGraph:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """Gradients of all 46 parameters of a 3-4-4-2 network beside those of another method.
+    """The gradients of all 46 parameters of a 3-4-4-2 network, compared with those of another method.
 
     Attributes:
         method: name of the other method.
-        difference: greatest difference, relative to a gradient above 1.
-        passes: evaluations of the network that the other method took.
+        difference: greatest difference; relative for gradients above 1.
+        passes: number of passes of the other method, as text.
     """
 
     method: str
@@ -120,7 +119,7 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphResult(StudyResult):
-    """Two graphs drawn node by node, and a network of 46 parameters."""
+    """Two graphs node by node, and the comparisons for a network of 46 parameters."""
 
     claim: ClassVar[str] = (
         "One pass backward over the graph of a loss gives its gradient with respect to every node, equal to torch's "
@@ -132,7 +131,7 @@ class GraphResult(StudyResult):
 
     @property
     def holds(self) -> bool:
-        """Whether all gradients agree, to rounding or to the error of a finite difference."""
+        """True if all gradients agree, up to rounding or the error of a finite difference."""
         exact = [graph.off_torch for graph in self.graphs]
         exact += [c.difference for c in self.comparisons if c.method != "finite differences"]
         rough = [graph.off_differences for graph in self.graphs]
@@ -141,7 +140,7 @@ class GraphResult(StudyResult):
 
     @property
     def verdict(self) -> str:
-        """Tells the greatest differences."""
+        """The gradients of the first graph, and the greatest differences."""
         off = {c.method: c.difference for c in self.comparisons}
         first = self.graphs[0]
         gradients = ", ".join(f"∂L/∂{n.name} = {float(n.gradient):g}" for n in first.nodes if n.operation is None)
@@ -152,7 +151,7 @@ class GraphResult(StudyResult):
         )
 
     def tables(self) -> tuple[StudyTable, ...]:
-        """Lists both graphs by node, and what the network's gradients were held against."""
+        """Returns both graphs by node, and the comparisons of the network's gradients."""
         held = StudyTable(
             title=f"All {self.parameters} gradients of a 3-4-4-2 network, softmax and cross-entropy, {_ROWS} rows",
             columns=("held against", "greatest difference", "passes it takes"),
@@ -165,7 +164,7 @@ class GraphResult(StudyResult):
         return tuple(StudyDiagram(title=graph.title, mermaid=mermaid(graph.nodes)) for graph in self.graphs)
 
     def draw(self, figure: Figure) -> None:
-        """Draws the two graphs, one above the other, values in blue and gradients in orange."""
+        """Draws both graphs, one above the other, values in blue and gradients in orange."""
         figure.set_size_inches(10.5, 7)
         top, bottom = figure.subplots(2, 1, height_ratios=(1, 2.2))
         for axes, graph in zip((top, bottom), self.graphs, strict=True):
@@ -178,7 +177,7 @@ def run(*, seed: int = 0, quick: bool = False) -> GraphResult:
 
     Args:
         seed: seed of the weights and rows of the 3-4-4-2 network.
-        quick: no difference; the study takes a fraction of a second.
+        quick: no effect, since the study takes a fraction of a second.
     """
     graphs = (
         _checked("L = (w·x - y)²", square, SQUARE_INPUTS),
@@ -189,7 +188,7 @@ def run(*, seed: int = 0, quick: bool = False) -> GraphResult:
 
 
 def _checked(title: str, expression: Expression, inputs: Mapping[str, float]) -> CheckedGraph:
-    """Differentiates an expression by the engine, by torch and by finite differences."""
+    """Differentiates an expression with the engine, with torch and with finite differences."""
     import torch
 
     values = expression({name: Value(number, name=name) for name, number in inputs.items()})
@@ -224,8 +223,8 @@ def cross_entropy(parameters: Mapping[str, Value], x: NDArray[np.float64], y: ND
 
     Args:
         parameters: `layers.{i}.weight`, transposed to (n_in, n_out), and `layers.{i}.bias`, (n_out,), by name.
-        x: rows, (rows, in_features).
-        y: class indices, (rows,).
+        x: (rows, in_features) rows.
+        y: (rows,) class indices.
     """
     h = Value(x)
     layers = len(parameters) // 2
@@ -237,7 +236,7 @@ def cross_entropy(parameters: Mapping[str, Value], x: NDArray[np.float64], y: ND
 
 
 def _compare(rng: np.random.Generator) -> tuple[tuple[Comparison, ...], int]:
-    """Holds the engine's gradients of a 3-4-4-2 network against three other methods; also counts the parameters."""
+    """Compares the engine's gradients of a 3-4-4-2 network with three other methods; also counts the parameters."""
     numpy_network = NumpyMLP(CONFIG, rng=rng, dtype=np.float64)
     x, y = rng.normal(size=(_ROWS, CONFIG.in_features)), rng.integers(0, CONFIG.out_features, _ROWS)
     arrays = {name: array.astype(np.float64) for name, array in numpy_network.parameters.items()}
@@ -270,13 +269,13 @@ def _torch_gradients(
     from models.network.mlp import MLP
 
     module = MLP.from_tensors(CONFIG, arrays).double()
-    module.load_tensors(arrays)  # again, in float64
+    module.load_tensors(arrays)  # a second time, in float64
     torch.nn.functional.cross_entropy(module(torch.from_numpy(x)), torch.from_numpy(y)).backward()  # type: ignore[no-untyped-call]
     return {name: parameter.grad.numpy() for name, parameter in module.named_parameters() if parameter.grad is not None}
 
 
 def _finite_differences(mlp: NumpyMLP, x: NDArray[np.float64], y: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """Moves each parameter a little up and down, two evaluations of the loss for each."""
+    """Computes central finite differences, with two evaluations of the loss for each parameter."""
     found = {}
     for name, array in mlp.parameters.items():
         gradient = np.zeros(array.shape)
@@ -292,7 +291,7 @@ def _finite_differences(mlp: NumpyMLP, x: NDArray[np.float64], y: NDArray[np.int
 
 
 def _off(a: float, b: float) -> float:
-    """Returns the difference of two gradients, relative to the second where that is above 1."""
+    """Returns the difference of two gradients, divided by the second if that is above 1."""
     return float(abs(a - b) / max(1.0, abs(b)))
 
 

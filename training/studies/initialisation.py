@@ -1,9 +1,9 @@
-"""Study `initialisation`: what becomes of a signal on its way up 30 layers, and of a gradient on its way down.
+"""Study `initialisation`: the variance of a signal forward through 30 layers, and of a gradient backward.
 
-A layer of n inputs with weights of variance σ² multiplies the variance of what passes by about nσ², and by half of
-that under ReLU, which lets half of it through. Hence variance 2/(n_in + n_out) for tanh (Glorot & Bengio 2010,
+A layer of n inputs with weights of variance σ² multiplies the variance of its input by about nσ², and with ReLU, which
+sets half of the units to 0, by half of that. Hence the variance 2/(n_in + n_out) for tanh (Glorot & Bengio 2010,
 Understanding the difficulty of training deep feedforward neural networks) and 2/n_in for ReLU (He et al. 2015, Delving
-deep into rectifiers); anything else vanishes or explodes exponentially in depth.
+deep into rectifiers). With other variances, the signal vanishes or explodes exponentially in depth.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Fate = Literal["dead", "vanishes", "keeps", "explodes"]
 
 LAYERS, WIDTH, _ROWS = 30, 256, 128
 SMALL, LARGE = 0.01, 0.2  # standard deviations
-# What is kept may drift: a tanh network's variance falls as one over the depth, to about a 60th after 30 layers.
-# What is not kept is beyond these by orders of magnitude.
+# Bounds of the variance ratio for a kept signal, which may drift: the variance of a tanh network falls as one over the
+# depth, to about a 60th after 30 layers. A vanishing or exploding signal is beyond the bounds by orders of magnitude.
 KEPT = (1e-3, 1e3)
 _NONLINEARITIES: tuple[Nonlinearity, ...] = ("tanh", "relu")
 _CLAIMED: tuple[tuple[str, Nonlinearity, tuple[Fate, Fate]], ...] = (  # of signal and gradient
@@ -44,15 +44,15 @@ _CLAIMED: tuple[tuple[str, Nonlinearity, tuple[Fate, Fate]], ...] = (  # of sign
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Propagation:
-    """One scheme under one nonlinearity.
+    """The variances for one scheme and one nonlinearity.
 
     Attributes:
-        scheme: how the weights were drawn.
-        activation: between the layers.
-        std: of the weights.
+        scheme: name of the initialisation.
+        activation: activation between the layers.
+        std: standard deviation of the weights.
         forward: variance of the pre-activations z_l of each layer, from the first, over rows and units.
-        backward: variance of ∂/∂h_l, the gradient for the input of each layer, from the first; it starts at the
-            output with variance 1.
+        backward: variance of the gradient for the input of each layer, ∂/∂h_l, from the first; the gradient of the
+            output has variance 1.
     """
 
     scheme: str
@@ -63,23 +63,23 @@ class Propagation:
 
     @property
     def forward_fate(self) -> Fate:
-        """What becomes of the signal between the first layer and the last."""
+        """The fate of the signal from the first layer to the last."""
         return _fate(self.forward[0], self.forward[-1])
 
     @property
     def backward_fate(self) -> Fate:
-        """What becomes of the gradient between the last layer and the first."""
+        """The fate of the gradient from the last layer to the first."""
         return _fate(self.backward[-1], self.backward[0])
 
     @property
     def fates(self) -> tuple[Fate, Fate]:
-        """Of signal and gradient."""
+        """The fates of signal and gradient."""
         return self.forward_fate, self.backward_fate
 
 
 @dataclass(frozen=True, kw_only=True)
 class InitialisationResult(StudyResult):
-    """Every scheme under both nonlinearities."""
+    """The variances for every scheme and both nonlinearities."""
 
     claim: ClassVar[str] = (
         "Through many layers only weights of the right variance keep signal and gradient alive: Xavier's for tanh, "
@@ -88,19 +88,19 @@ class InitialisationResult(StudyResult):
     propagations: tuple[Propagation, ...]
 
     def of(self, scheme: str, activation: Nonlinearity) -> Propagation:
-        """One of them."""
+        """Returns the variances of a scheme and a nonlinearity."""
         return next(p for p in self.propagations if (p.scheme, p.activation) == (scheme, activation))
 
     @property
     def holds(self) -> bool:
-        """Every case that the claim names."""
+        """True if all cases of the claim have the claimed fates."""
         return all(self.of(scheme, activation).fates == fates for scheme, activation, fates in _CLAIMED) and all(
             self.of("large", activation).backward_fate == "explodes" for activation in _NONLINEARITIES
         )
 
     @property
     def verdict(self) -> str:
-        """What was seen."""
+        """The ratios of variance for the last five cases of the claim."""
         parts = []
         for scheme, activation, _ in _CLAIMED[-5:]:
             seen = self.of(scheme, activation)
@@ -108,7 +108,7 @@ class InitialisationResult(StudyResult):
         return f"Variance of the signal from the first layer to layer {len(seen.forward)}: {', '.join(parts)}"
 
     def tables(self) -> tuple[StudyTable, ...]:
-        """Variances, first and last, and what becomes of them."""
+        """Returns the variances in the first and last layer, and the fates."""
         layers = len(self.propagations[0].forward)
         columns = (
             "activation",
@@ -138,7 +138,7 @@ class InitialisationResult(StudyResult):
         return (StudyTable(title=f"Variances in a network of {layers} layers", columns=columns, rows=rows),)
 
     def draw(self, figure: Figure) -> None:
-        """For both nonlinearities, the signal upwards and the gradient downwards."""
+        """Draws the variances of signal and gradient by layer, for both nonlinearities."""
         axes = figure.subplots(1, 4, sharey=True)
         for i, (activation, shown) in enumerate((("tanh", "tanh"), ("relu", "ReLU"))):
             chosen = [p for p in self.propagations if p.activation == activation and p.std > 0]
@@ -150,15 +150,15 @@ class InitialisationResult(StudyResult):
 
 
 def run(*, seed: int = 0, quick: bool = False, layers: int | None = None) -> InitialisationResult:
-    """Sends normal rows up and a normal gradient down through networks that are drawn by each scheme.
+    """Propagates normal rows forward and a normal gradient backward through networks of each scheme.
 
     Args:
-        seed: of rows, weights and gradients.
-        quick: a narrower network.
-        layers: of each network; 20 to 100.
+        seed: seed of rows, weights and gradients.
+        quick: True for a narrower network.
+        layers: number of layers of each network, 20 to 100.
 
     Raises:
-        ConfigError: layers that are none; named.
+        ConfigError: the number of layers is impossible; the message names it.
     """
     count = check_number("layers", LAYERS if layers is None else layers, least=20, most=100)
     width = WIDTH // 2 if quick else WIDTH
@@ -183,7 +183,7 @@ def _propagate(
     for weight in weights:
         z.append(np.asarray(h @ weight.T, dtype=np.float64))
         h = np.asarray(function(z[-1]), dtype=np.float64)
-    gradient = rng.normal(size=(_ROWS, width))  # for the last layer's output
+    gradient = rng.normal(size=(_ROWS, width))  # gradient of the last layer's output
     backward: list[float] = []
     for weight, own in zip(reversed(weights), reversed(z), strict=True):
         gradient = (gradient * derivative(own)) @ weight  # through the nonlinearity, then the weights: (rows, n_in)
@@ -214,7 +214,7 @@ def _draw_variances(ax: Axes, propagations: list[Propagation], *, backward: bool
         colour, line = looks[p.scheme]
         text = f"{p.scheme} (σ = {p.std:g})" if p.scheme in {"small", "large"} else p.scheme.capitalize()
         ax.plot(layers, p.backward if backward else p.forward, line, color=colour, label=text)
-    # Beyond these, a curve goes on as it did; small weights end near 1e-50.
+    # Beyond these limits, a curve continues in the same way; with small weights it ends near 1e-50.
     ax.set(yscale="log", ylim=(1e-16, 1e16))
     label(ax, title=title, x="layer" + (" (← from the last)" if backward else ""), y="")
 

@@ -1,4 +1,4 @@
-"""One hidden ReLU layer joins given points by straight lines, with weights that are written down."""
+"""One hidden ReLU layer with constructed weights that joins given points by straight lines."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from models.network.config import MLPConfig
 
 
 def joined(knots: NDArray[np.float64], values: NDArray[np.float64]) -> tuple[MLPConfig, dict[str, NDArray[np.float64]]]:
-    """Writes down the network through the points; unit i switches on at knot i and adds what the slope changes there.
+    """Constructs the network through the points; unit i becomes active at knot i and adds the change of slope there.
 
     Args:
-        knots: positions of the points, (n + 1,), rising.
-        values: values at the points, (n + 1,).
+        knots: (n + 1,) positions of the points, rising.
+        values: (n + 1,) values at the points.
 
     Returns:
-        Architecture 1-n-1 and its tensors by name.
+        Architecture 1-n-1 and the tensors by name.
     """
     slopes = np.diff(values) / np.diff(knots)  # (n,)
     tensors = {

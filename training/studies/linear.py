@@ -1,7 +1,7 @@
 """Study `linear`: a deep network without nonlinearity is one matrix, and is served as one.
 
-W_k(… W₂(W₁x + b₁) + b₂ …) + b_k is affine in x whatever k is, so its depth buys nothing that one Linear has not.
-`models/network/fuse.py` multiplies such layers out wherever that makes them cheaper.
+W_k(… W₂(W₁x + b₁) + b₂ …) + b_k is affine in x for all k, so a deep network can do no more than one Linear layer.
+`models/network/fuse.py` multiplies such layers into one if that is cheaper.
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ if TYPE_CHECKING:
 
 DEPTHS = (1, 2, 4, 8, 16)
 _IN, _WIDTH, _OUT, _ROWS = 8, 32, 4, 500
-HIDDEN = (32, 32, 32)  # of the model on iris
-# Roundings of half a unit in the last place add up over a sum of 32 products and 17 layers; this leaves room for that.
+HIDDEN = (32, 32, 32)  # widths of the model for iris
+# Tolerances for the rounding errors of half a unit in the last place, over sums of 32 products in 17 layers.
 TOLERANCE_64, TOLERANCE_32 = 1e-12, 1e-4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DepthRun:
-    """A network of random weights, with and without nonlinearity.
+    """A network with random weights, with and without nonlinearity.
 
     Attributes:
-        depth: Linear layers.
-        product_error: greatest difference between layer by layer and the product of the matrices, in float64, in
+        depth: number of Linear layers.
+        product_error: greatest difference between the layers and the product of the matrices, in float64 and in
             standard deviations of the output.
-        fused_error: likewise for the fused network, in float32.
-        stages: matrix products of the fused network.
-        layered_multiply_adds, fused_multiply_adds: for one row.
-        relu_stages: matrix products of the same network with ReLU between the layers, fused.
-        relu_unexplained: share of its output's variance that the best single Linear does not explain.
+        fused_error: greatest difference between the layers and the fused network, in float32 and in standard
+            deviations of the output.
+        stages: number of matrix products of the fused network.
+        layered_multiply_adds, fused_multiply_adds: number of multiply-adds for one row, before and after fusing.
+        relu_stages: number of matrix products of the fused network with ReLU between the layers.
+        relu_unexplained: share of the ReLU network's output variance that the best single Linear does not explain.
     """
 
     depth: int
@@ -59,13 +60,13 @@ class DepthRun:
 
 @dataclass(frozen=True, kw_only=True)
 class LinearResult(StudyResult):
-    """Networks of random weights by depth, and a trained one.
+    """Networks with random weights by depth, and a trained network.
 
     Attributes:
-        runs: by depth.
+        runs: runs by depth.
         trained_layers: widths of the model that was trained on iris without nonlinearity.
-        trained_stages: what its checkpoint is served as: the shape (out, in) of each matrix.
-        trained_accuracy: on its test part.
+        trained_stages: shape (out, in) of each matrix of the fused model.
+        trained_accuracy: accuracy of the model on the test part.
     """
 
     claim: ClassVar[str] = (
@@ -78,7 +79,7 @@ class LinearResult(StudyResult):
 
     @property
     def holds(self) -> bool:
-        """One stage each, equal to rounding; and not so once ReLU stands between the layers."""
+        """True if each network fuses to one stage, equal up to rounding, and does not with ReLU between the layers."""
         return self.trained_stages == ((self.trained_layers[-1], self.trained_layers[0]),) and all(
             run.stages == 1
             and run.product_error < TOLERANCE_64
@@ -90,7 +91,7 @@ class LinearResult(StudyResult):
 
     @property
     def verdict(self) -> str:
-        """What was seen."""
+        """The greatest difference, and the fused shape of the trained model."""
         worst = max(run.product_error for run in self.runs)
         served = " and ".join(f"{n_in}→{n_out}" for n_out, n_in in self.trained_stages)
         return (
@@ -102,7 +103,7 @@ class LinearResult(StudyResult):
         )
 
     def tables(self) -> tuple[StudyTable, ...]:
-        """By depth."""
+        """Returns the figures by depth."""
         columns = (
             "layers",
             "product − layers, float64",
@@ -129,12 +130,12 @@ class LinearResult(StudyResult):
         return (StudyTable(title="Random networks 8-32-…-32-4 without nonlinearity", columns=columns, rows=rows),)
 
     def draw(self, figure: Figure) -> None:
-        """Left: differences by depth. Right: work by depth."""
+        """Draws the differences on the left, and the multiply-adds on the right, by depth."""
         from training.plotting.style import BLUE, GREY, ORANGE, label, whole_ticks
 
         left, right = figure.subplots(1, 2)
         depths = tuple(run.depth for run in self.runs)
-        # A difference of exactly 0 has no place on a logarithmic axis; it is drawn as the least there is.
+        # A difference of 0 has no place on a logarithmic axis: it is drawn as a small number.
         least_64, least_32 = float(np.finfo(np.float64).eps), float(np.finfo(np.float32).eps)
         left.plot(
             depths, [max(r.fused_error, least_32 / 4) for r in self.runs], "s-", color=ORANGE, label="float32, fused"
@@ -164,11 +165,11 @@ class LinearResult(StudyResult):
 
 
 def run(*, seed: int = 0, quick: bool = False) -> LinearResult:
-    """Multiplies random networks out, and trains a model without nonlinearity on iris.
+    """Multiplies the layers of random networks, and trains a model without nonlinearity on iris.
 
     Args:
-        seed: of the weights, and of the model's run.
-        quick: fewer depths and epochs.
+        seed: seed of the random weights, and of the model's run.
+        quick: True for fewer depths and epochs.
     """
     rng = np.random.default_rng(seed)
     runs = tuple(_run_depth(depth, rng) for depth in steps(DEPTHS[:3] if quick else DEPTHS))
@@ -183,12 +184,12 @@ def run(*, seed: int = 0, quick: bool = False) -> LinearResult:
 
 
 def linear_model(*, seed: int, epochs: int) -> FittedModel:
-    """A model for iris with three hidden layers and no nonlinearity, ready to publish."""
+    """Trains a model on iris with three hidden layers and no nonlinearity, ready to publish."""
     return fit_plain("iris", hidden_sizes=HIDDEN, activation="identity", seed=seed, epochs=epochs)
 
 
 def product(network: NumpyMLP) -> tuple[FloatArray, FloatArray]:
-    """The weight (out, in) and bias (out,) of the one affine map that the layers compute without nonlinearity."""
+    """Returns weight (out, in) and bias (out,) of the affine map that the layers compute without nonlinearity."""
     weight, bias = np.eye(network.config.in_features), np.zeros(network.config.in_features)
     for i in range(len(network.config.layer_sizes) - 1):
         own = network.parameters[f"layers.{i}.weight"]
@@ -232,11 +233,11 @@ def _products(network: InferenceNetwork) -> list[Affine]:
 
 
 def _unexplained(x: NDArray[np.float64], out: NDArray[np.float64]) -> float:
-    """1 - R² of the best affine map from x (rows, n_in) to out (rows, n_out)."""
+    """Returns 1 - R² of the best affine map from x (rows, n_in) to out (rows, n_out)."""
     extended = np.column_stack([x, np.ones(len(x))])
     best = extended @ np.linalg.lstsq(extended, out, rcond=None)[0]
     share = np.square(out - best).sum() / np.square(out - out.mean(axis=0)).sum()
-    return round(float(share), 9)  # what is left of rounding would be shown as 1e-30
+    return round(float(share), 9)  # without the rounding, 0 would be shown as 1e-30
 
 
 STUDY = Study(

@@ -1,7 +1,7 @@
-"""Study `neuron`: the biological neuron beside the artificial one, and what one artificial neuron can compute.
+"""Study `neuron`: the biological and the artificial neuron, and the functions that one neuron can compute.
 
 McCulloch & Pitts 1943, A logical calculus of the ideas immanent in nervous activity, modelled a neuron as a threshold
-over a sum; Rosenblatt 1958, The perceptron, let it learn its weights. The numbers of Boolean functions that one
+over a sum; in Rosenblatt 1958, The perceptron, the neuron learns its weights. The numbers of Boolean functions that one
 threshold unit computes (14, 104, 1,882, …) are Muroga's 1971, Threshold logic and its applications.
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 INPUTS, WEIGHTS, BIAS = (1.0, 0.5, 2.0), (0.8, -1.2, 0.4), -0.5
 THRESHOLD_FUNCTIONS = {1: 4, 2: 14, 3: 104, 4: 1882}  # of 2^(2ⁿ) functions of n bits
 _MOST_BITS, _QUICK_BITS = 4, 3
-_GREATEST_WEIGHT = 3  # enough for every threshold function of up to four bits, as the counts confirm
+_GREATEST_WEIGHT = 3  # enough for all threshold functions of up to four bits: the counts confirm this
 _RANDOM_NEURONS = 200
 _NAMES = {
     "0000": "never",
@@ -50,7 +50,7 @@ _NAMES = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Neuron:
-    """An artificial neuron: a weighted sum and a bias.
+    """An artificial neuron with weights and a bias.
 
     Attributes:
         weights: weight of each input.
@@ -69,11 +69,11 @@ class Neuron:
         return sum(self.products(inputs)) + self.bias
 
     def fires(self, inputs: tuple[float, ...]) -> bool:
-        """Returns whether z reaches 0, as a threshold unit answers."""
+        """Returns True if z is at least 0, the answer of a threshold unit."""
         return self.sum(inputs) >= 0
 
     def outputs(self, inputs: tuple[float, ...]) -> dict[str, float]:
-        """Returns the output f(z) by the name of the activation f."""
+        """Returns the outputs f(z), by the name of the activation f."""
         z = self.sum(inputs)
         return {
             "step": float(z >= 0),
@@ -85,13 +85,13 @@ class Neuron:
 
 @dataclass(frozen=True, kw_only=True)
 class NeuronResult(StudyResult):
-    """One neuron with its numbers, and what one neuron can compute.
+    """One neuron with numbers, and the functions that one neuron can compute.
 
     Attributes:
-        neuron: the neuron that is drawn.
-        inputs: its inputs.
-        off_layer: greatest difference of 200 random neurons to a layer of the MLP from scratch with their weights.
-        functions: for each truth table of two bits, in the order of `_NAMES`, a neuron that computes it, or None.
+        neuron: neuron in the drawing.
+        inputs: inputs of that neuron.
+        off_layer: greatest difference between 200 random neurons and a layer of `NumpyMLP` with the same weights.
+        functions: neuron that computes the function, or None, by truth table of two bits in the order of `_NAMES`.
         counts: number of Boolean functions that one threshold unit computes, by number of bits.
     """
 
@@ -107,18 +107,18 @@ class NeuronResult(StudyResult):
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Names of the functions of two bits that no neuron computes."""
+        """The names of the functions of two bits that no neuron computes."""
         return tuple(_NAMES[table] for table, neuron in self.functions.items() if neuron is None)
 
     @property
     def holds(self) -> bool:
-        """Whether neurons equal a layer's units, and as many functions are computed as the theory counts."""
+        """True if neurons equal the units of a layer, and the numbers of functions are those of the theory."""
         known = all(count == THRESHOLD_FUNCTIONS[bits] for bits, count in self.counts.items())
         return self.off_layer < 1e-12 and self.missing == ("XOR", "XNOR") and known
 
     @property
     def verdict(self) -> str:
-        """Tells the neuron's answer and the counts."""
+        """The answer of the neuron, and the counts."""
         counts = ", ".join(f"{count:,} of {2**2**bits:,}" for bits, count in self.counts.items())
         return (
             f"The neuron sums {self.neuron.sum(self.inputs):g} and answers "
@@ -128,7 +128,7 @@ class NeuronResult(StudyResult):
         )
 
     def tables(self) -> tuple[StudyTable, ...]:
-        """Lists the parts, the numbers, the functions of two bits and the counts."""
+        """Returns the parts, the numbers, the functions of two bits and the counts."""
         z = self.neuron.sum(self.inputs)
         outputs = self.neuron.outputs(self.inputs)
         x, w = (", ".join(f"{number:g}" for number in numbers) for numbers in (self.inputs, self.neuron.weights))
@@ -168,7 +168,7 @@ class NeuronResult(StudyResult):
         return parts, numbers, functions, counts
 
     def draw(self, figure: Figure) -> None:
-        """Draws the biological neuron above the artificial one, part below part."""
+        """Draws the biological neuron above the artificial one, with corresponding parts aligned."""
         figure.set_size_inches(10, 6)
         top, bottom = figure.subplots(2, 1)
         _draw_biological(top)
@@ -182,11 +182,11 @@ class NeuronResult(StudyResult):
 
 
 def run(*, seed: int = 0, quick: bool = False) -> NeuronResult:
-    """Runs one neuron, holds random ones against a layer, and counts the functions that one neuron computes.
+    """Computes one neuron, compares random neurons with a layer, and counts the functions of one neuron.
 
     Args:
         seed: seed of the random neurons.
-        quick: up to 3 bits in place of 4.
+        quick: True for up to 3 bits in place of 4.
     """
     found = {bits: threshold_functions(bits) for bits in range(1, (_QUICK_BITS if quick else _MOST_BITS) + 1)}
     return NeuronResult(
@@ -201,12 +201,12 @@ def run(*, seed: int = 0, quick: bool = False) -> NeuronResult:
 def threshold_functions(bits: int) -> dict[str, Neuron]:
     """Finds each function of n bits that a unit with small whole weights computes: truth table → neuron.
 
-    A truth table is the answers at 00…0, 00…1, …, 11…1. Halves as biases put no row on the threshold.
+    A truth table lists the answers at 00…0, 00…1, …, 11…1. With biases of ½, 1½, …, no row lies on the threshold.
     """
     rows = all_rows(bits)  # (2ⁿ, n)
     found: dict[str, Neuron] = {}
     every = itertools.product(range(-_GREATEST_WEIGHT, _GREATEST_WEIGHT + 1), repeat=bits)
-    for weights in sorted(every, key=lambda w: sum(map(abs, w))):  # the smallest weights for each function
+    for weights in sorted(every, key=lambda w: sum(map(abs, w))):  # smallest weights first
         sums = rows @ np.array(weights)  # (2ⁿ,)
         for threshold in range(sums.min(), sums.max() + 2):
             table = "".join("01"[fires] for fires in (sums >= threshold).astype(int))
@@ -216,7 +216,7 @@ def threshold_functions(bits: int) -> dict[str, Neuron]:
 
 
 def _off_layer(rng: np.random.Generator) -> float:
-    """Returns the greatest difference between neurons computed one by one and a layer with their weights."""
+    """Returns the greatest difference between neurons computed one by one and a layer with the same weights."""
     config = MLPConfig(layer_sizes=(3, _RANDOM_NEURONS), output="linear")
     weights, biases = rng.normal(size=(_RANDOM_NEURONS, 3)), rng.normal(size=_RANDOM_NEURONS)
     x = rng.normal(size=3)
@@ -234,7 +234,7 @@ def _draw_biological(axes: Axes) -> None:
 
     from training.plotting.style import BLUE, INK, ORANGE, PALE, TINTS
 
-    for height in (1.3, 0.0, -1.3):  # dendrites, each with two twigs, and a synapse at its end
+    for height in (1.3, 0.0, -1.3):  # dendrites, each with two twigs and a synapse at each end
         axes.plot([1.2, 2.2, 3.2], [height, 0.8 * height, 0.3 * height], color=BLUE, linewidth=3)
         for twig in (0.35, -0.35):
             axes.plot([0.7, 1.3], [height + twig, height], color=BLUE, linewidth=1.6)

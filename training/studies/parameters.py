@@ -26,10 +26,10 @@ class Run:
     """A training run on iris.
 
     Attributes:
-        label: what was chosen otherwise than in the first run.
-        width: hidden units.
+        label: name of the run, by its difference to the first run.
+        width: number of hidden units.
         seed: seed of the run.
-        values: all parameters in a row, (parameters,), float32.
+        values: all parameters, (parameters,) float32.
         accuracy: accuracy on the test part.
     """
 
@@ -41,21 +41,21 @@ class Run:
 
     @property
     def closed_form(self) -> int:
-        """Number of parameters by (n_in + 1)·n_out, summed over the layers."""
+        """The number of parameters by (n_in + 1)·n_out, summed over the layers."""
         n_in, n_out = _SIZES
         return (n_in + 1) * self.width + (self.width + 1) * n_out
 
     def equal_to(self, other: Run) -> float | None:
-        """Returns the share of parameters with the same value as in another run; None where the numbers differ."""
+        """Returns the share of parameters with the same value as in another run; None if the counts differ."""
         return float((self.values == other.values).mean()) if len(self.values) == len(other.values) else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ParametersResult(StudyResult):
-    """Four runs, and both lists of the first.
+    """Four runs, with the parameters and hyperparameters of the first.
 
     Attributes:
-        runs: a run, the same again, one with another seed, one with another width.
+        runs: a first run, a repetition, a run with another seed, and a run with another width.
         parameters: tensors that the first run learned.
         hyperparameters: settings of the first run, by name.
     """
@@ -70,7 +70,7 @@ class ParametersResult(StudyResult):
 
     @property
     def holds(self) -> bool:
-        """Whether equal hyperparameters gave equal bytes, another seed other values, and the counts are as computed."""
+        """True if equal hyperparameters give equal bytes, another seed other values, and the counts are right."""
         first, again, reseeded, wider = self.runs
         counted = all(len(run.values) == run.closed_form for run in self.runs)
         same = first.values.tobytes() == again.values.tobytes()
@@ -80,7 +80,7 @@ class ParametersResult(StudyResult):
 
     @property
     def verdict(self) -> str:
-        """Tells the counts and what was equal."""
+        """The counts, and the share of equal parameters."""
         first, _, reseeded, wider = self.runs
         share = reseeded.equal_to(first) or 0.0
         return (
@@ -90,7 +90,7 @@ class ParametersResult(StudyResult):
         )
 
     def tables(self) -> tuple[StudyTable, ...]:
-        """Lists parameters, hyperparameters, and the runs."""
+        """Returns the parameters, the hyperparameters and the runs."""
         learned = StudyTable(
             title="Learned: the parameters of the first run",
             columns=("tensor", "shape", "parameters", "mean", "least", "greatest"),
@@ -112,7 +112,7 @@ class ParametersResult(StudyResult):
         return learned, chosen, runs
 
     def draw(self, figure: Figure) -> None:
-        """Draws each parameter of a run against the same one of another run, and the count by width."""
+        """Draws each parameter of the first run against its value in other runs, and the parameter count by width."""
         from training.plotting.style import BLUE, GREY, ORANGE, label
 
         left, right = figure.subplots(1, 2)
@@ -132,11 +132,11 @@ class ParametersResult(StudyResult):
 
 
 def run(*, seed: int = 0, quick: bool = False) -> ParametersResult:
-    """Trains on iris four times, with the same or one other hyperparameter.
+    """Trains on iris four times, with the same hyperparameters or one changed.
 
     Args:
-        seed: seed of the first run; the other seed is the next.
-        quick: fewer epochs.
+        seed: seed of the first run; the other seed is this plus 1.
+        quick: True for fewer epochs.
     """
     epochs = _QUICK_EPOCHS if quick else _EPOCHS
     first = fit_plain("iris", hidden_sizes=(WIDTH,), epochs=epochs, seed=seed)

@@ -1,14 +1,14 @@
-"""Networks that compute the parity of n bits, with weights that are written down: a wide shallow one, narrow deep ones.
+"""Networks with constructed weights that compute the parity of n bits: one wide and shallow, two narrow and deep.
 
-Each takes n inputs of 0 and 1 and answers with one threshold unit: 1 for an odd number of ones. All weights are small
-whole numbers or powers of two, so that float32 computes them exactly.
+Each network has n inputs of 0 and 1 and one threshold unit as output: 1 for an odd number of ones. All weights are
+small whole numbers or powers of two, so that float32 arithmetic is exact.
 
-- `shallow`: a zigzag over the number of ones s, one ReLU unit a turn (n units). A network that looks at s alone needs
-  n - 1: one with m ReLU units is piecewise linear in s with at most m turns, and parity crosses the threshold between
-  any two neighbouring counts.
+- `shallow`: a zigzag over the number of ones s, with one ReLU unit per turn (n units). A network that depends on s only
+  needs n - 1 units: with m ReLU units, it is piecewise linear in s with at most m turns, and parity crosses the
+  threshold between any two neighbouring counts.
 - `tree`: XOR of pairs, of pairs of pairs, …: relu(a + b) - 2·relu(a + b - 1) is the XOR of two bits.
-- `fold`: the tent map, two ReLU units wide, folds [0, 1] in half at each layer: ⌈log₂ n⌉ of them have the 2^⌈log₂ n⌉
-  turns that a shallow network pays for one by one (Telgarsky 2016, Benefits of depth in neural networks).
+- `fold`: the tent map, two ReLU units wide, folds [0, 1] in half at each layer. ⌈log₂ n⌉ layers have 2^⌈log₂ n⌉ turns,
+  for each of which a shallow network needs one unit (Telgarsky 2016, Benefits of depth in neural networks).
 """
 
 from __future__ import annotations
@@ -29,40 +29,40 @@ MIN_BITS, MAX_BITS = 2, 16
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParityNetwork:
-    """A ReLU network with a step output, and its tensors as a checkpoint would hold them."""
+    """A ReLU network with a step output, and the tensors by name, as in a checkpoint."""
 
     config: MLPConfig
     tensors: Mapping[str, NDArray[np.float32]]
 
     @property
     def hidden_units(self) -> int:
-        """Units between input and output."""
+        """The number of hidden units."""
         return sum(self.config.hidden_sizes)
 
     def network(self) -> InferenceNetwork:
-        """The network that would answer requests."""
+        """Returns the fused network, as in serving."""
         return fuse(self.config, self.tensors)
 
     def wrong_rows(self) -> int:
-        """Of all 2ⁿ rows, those whose parity it gets wrong."""
+        """Counts the wrong answers of the network on all 2ⁿ rows."""
         rows = all_rows(self.config.in_features)
         answers = self.network().forward(rows.astype(np.float32)).argmax(axis=1)  # (2ⁿ,)
         return int((answers != parity(rows)).sum())
 
 
 def all_rows(bits: int) -> NDArray[np.int64]:
-    """Every row of n bits, (2ⁿ, n), in counting order."""
+    """Returns all rows of n bits, (2ⁿ, n), in counting order."""
     numbers = np.arange(2**bits)[:, None]  # (2ⁿ, 1)
     return np.asarray((numbers >> np.arange(bits)[::-1]) & 1)
 
 
 def parity(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """1 for an odd number of ones, (rows, n) → (rows,)."""
+    """Returns 1 for an odd number of ones, else 0: (rows, n) → (rows,)."""
     return np.asarray(rows.sum(axis=1) % 2)
 
 
 def shallow(bits: int) -> ParityNetwork:
-    """One hidden layer of n units: relu(s) - 2·relu(s - 1) + 2·relu(s - 2) - …, which goes 0, 1, 0, 1, … over s."""
+    """Constructs one hidden layer of n units: relu(s) - 2·relu(s - 1) + 2·relu(s - 2) - …, or 0, 1, 0, 1, … over s."""
     turns = np.arange(bits, dtype=np.float64)
     outer = np.where(turns % 2 == 0, 2.0, -2.0)  # (n,)
     outer[0] = 1.0
@@ -70,9 +70,9 @@ def shallow(bits: int) -> ParityNetwork:
 
 
 def fold(bits: int) -> ParityNetwork:
-    """⌈log₂ n⌉ hidden layers of two units: the tent map 2·relu(u) - 4·relu(u - ½), from u = s / 2^⌈log₂ n⌉ on.
+    """Constructs ⌈log₂ n⌉ hidden layers of two units, the tent map 2·relu(u) - 4·relu(u - ½); first u = s/2^⌈log₂ n⌉.
 
-    It sends k/2^j to a multiple of 1/2^(j-1) that is even where k is, so that after all folds 0 and 1 are left.
+    The map sends k/2^j to a multiple of 1/2^(j-1) with the parity of k, so that only 0 and 1 are left after all folds.
     """
     depth = (bits - 1).bit_length()
     tent, turn = np.array([[2.0, -4.0]]), np.array([0.0, -0.5])  # (1, 2), (2,)
@@ -83,9 +83,9 @@ def fold(bits: int) -> ParityNetwork:
 
 
 def tree(bits: int) -> ParityNetwork:
-    """⌈log₂ n⌉ hidden layers: XOR of neighbours, two units each; a bit without neighbour is carried by one unit."""
+    """Constructs ⌈log₂ n⌉ hidden layers: XOR of neighbours with two units, and one unit for a bit without neighbour."""
     layers: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
-    decode = np.eye(bits)  # how this level's bits are read from the units before: (bits here, units before)
+    decode = np.eye(bits)  # maps the units before to the bits of this level: (bits here, units before)
     while len(decode) > 1:
         here = len(decode)
         pairs, alone = divmod(here, 2)
@@ -93,7 +93,7 @@ def tree(bits: int) -> ParityNetwork:
         encode, bias = np.zeros((units, here)), np.zeros(units)
         following = np.zeros((pairs + alone, units))
         for i in range(pairs):
-            encode[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = 1  # both units see a + b
+            encode[2 * i : 2 * i + 2, 2 * i : 2 * i + 2] = 1  # both units compute a + b
             bias[2 * i + 1] = -1
             following[i, 2 * i : 2 * i + 2] = (1, -2)
         if alone:
@@ -109,7 +109,7 @@ CONSTRUCTIONS: Mapping[str, Callable[[int], ParityNetwork]] = MappingProxyType(
 
 
 def threshold_network(layers: list[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> ParityNetwork:
-    """Makes a ReLU network with a step output of (weight, bias) pairs, (n_out, n_in) and (n_out,)."""
+    """Builds a ReLU network with a step output from pairs of weight (n_out, n_in) and bias (n_out,)."""
     sizes = (layers[0][0].shape[1], *(len(weight) for weight, _ in layers))
     config = MLPConfig(layer_sizes=sizes, activation="relu", output="step")
     named = itertools.chain.from_iterable(

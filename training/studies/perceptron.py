@@ -1,8 +1,9 @@
-"""Study `perceptron`: how many mistakes Rosenblatt's rule makes before it makes none, and that on XOR it never stops.
+"""Study `perceptron`: the number of mistakes of Rosenblatt's rule, which converges on separable rows but not on XOR.
 
-Novikoff 1962, On convergence proofs on perceptrons: if some unit vector u keeps every row of two classes at a margin
-γ, and no row is longer than R, the rule makes at most (R/γ)² mistakes, in any order of the rows. The bias is the weight
-of an input that is always 1, so it counts in R and γ. Minsky & Papert 1969, Perceptrons: no hyperplane separates XOR.
+Novikoff 1962, On convergence proofs on perceptrons: if a unit vector u separates the rows of two classes with margin γ,
+and no row is longer than R, then the rule makes at most (R/γ)² mistakes, in any order of the rows. The bias is the
+weight of an input that is always 1, so it counts in R and γ. Minsky & Papert 1969, Perceptrons: no hyperplane separates
+XOR.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ XOR = (np.array([[0, 0], [0, 1], [1, 0], [1, 1]]), np.array([0, 1, 1, 0]))
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MarginRun:
-    """The rule on data of one margin.
+    """The results of the rule on data of one margin.
 
     Attributes:
-        margin: γ, the least distance of a row (x1, x2, 1) from the hyperplane that was used to label it.
+        margin: γ, the least distance of a row (x1, x2, 1) from the hyperplane that separates the classes.
         radius: R, the greatest length of such a row.
-        mistakes: until the first epoch without one, for each order of the rows.
-        epochs: of each order.
-        converged: whether every order did.
+        mistakes: number of mistakes before the first epoch without one, for each order of the rows.
+        epochs: number of epochs for each order of the rows.
+        converged: True if the rule converged for every order.
     """
 
     margin: float
@@ -46,13 +47,13 @@ class MarginRun:
 
     @property
     def bound(self) -> float:
-        """(R/γ)²."""
+        """Novikoff's bound, (R/γ)²."""
         return (self.radius / self.margin) ** 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class PerceptronResult(StudyResult):
-    """The rule over margins, and on XOR."""
+    """The runs by margin, and the run on XOR."""
 
     claim: ClassVar[str] = (
         "Rosenblatt's rule makes at most (R/γ)² mistakes on classes that a hyperplane separates with margin γ, "
@@ -63,12 +64,12 @@ class PerceptronResult(StudyResult):
 
     @property
     def holds(self) -> bool:
-        """Every order converged within its bound, and XOR's weights returned to an earlier value."""
+        """True if every order converged within the bound, and the weights on XOR returned to an earlier value."""
         return self.xor.cycled and all(run.converged and max(run.mistakes) <= run.bound for run in self.runs)
 
     @property
     def verdict(self) -> str:
-        """What was seen."""
+        """The greatest share of the bound, and the end of the run on XOR."""
         most = max(max(run.mistakes) / run.bound for run in self.runs)
         return (
             f"At most {most:.1%} of the mistakes that the bound allows, over {len(self.runs)} margins and "
@@ -83,7 +84,7 @@ class PerceptronResult(StudyResult):
         return f"the weights were those of {before} before, and what follows repeats for ever"
 
     def tables(self) -> tuple[StudyTable, ...]:
-        """Margins, and XOR by epoch."""
+        """Returns the figures by margin, and the mistakes on XOR by epoch."""
         margins = StudyTable(
             title=f"Separable points in the plane, {len(self.runs[0].mistakes)} orders of the rows",
             columns=("margin γ", "R", "mistakes, mean", "mistakes, most", "bound (R/γ)²", "epochs, most"),
@@ -107,7 +108,7 @@ class PerceptronResult(StudyResult):
         return margins, xor
 
     def draw(self, figure: Figure) -> None:
-        """Left: mistakes and the bound against the margin. Right: XOR's mistakes by epoch."""
+        """Draws mistakes and bound against the margin on the left, and the mistakes on XOR by epoch on the right."""
         from training.plotting.style import BLUE, GREY, INK, ORANGE, label
 
         left, right = figure.subplots(1, 2, width_ratios=(1.6, 1))
@@ -143,19 +144,19 @@ def run(*, seed: int = 0, quick: bool = False) -> PerceptronResult:
     """Runs the rule on separable points of several margins, in several orders, and on XOR.
 
     Args:
-        seed: of the points and orders.
-        quick: fewer margins and orders.
+        seed: seed of the points and orders.
+        quick: True for fewer margins and orders.
     """
     rng = np.random.default_rng(seed)
     margins, orders, rows = (MARGINS[:3], 3, 60) if quick else (MARGINS, 10, 120)
     runs = tuple(_run_margin(margin, orders=orders, rows=rows, rng=rng) for margin in steps(margins))
-    # In a fixed order an epoch is a function of the weights, so that their return proves that it goes on for ever.
+    # In a fixed order, an epoch is a function of the weights: if they return to an earlier value, the rule never ends.
     return PerceptronResult(runs=runs, xor=Perceptron(2).fit(*XOR, max_epochs=1000))
 
 
 def _run_margin(margin: float, *, orders: int, rows: int, rng: np.random.Generator) -> MarginRun:
     x, y = separable_points(margin, rows=rows, rng=rng)
-    extended = np.column_stack([x, np.ones(rows)])  # (rows, 3): what the rule's weights and bias multiply
+    extended = np.column_stack([x, np.ones(rows)])  # (rows, 3): factors of the weights and the bias
     distances = extended @ _SEPARATOR * np.where(y == 1, 1, -1)  # (rows,)
     histories = []
     for _ in range(orders):
@@ -173,7 +174,7 @@ def _run_margin(margin: float, *, orders: int, rows: int, rng: np.random.Generat
 def separable_points(
     margin: float, *, rows: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Points of the square [-1, 1]² on both sides of a line, none nearer to it than the margin, two at the margin.
+    """Draws points of the square [-1, 1]² on both sides of a line, two at the margin and none nearer to the line.
 
     Returns:
         (rows, 2) points and (rows,) classes 0 and 1.

@@ -1,4 +1,4 @@
-"""A whole training run with the plainest settings: Linear layers, one nonlinearity, AdamW, and nothing more."""
+"""A complete training run with plain settings: Linear layers, one nonlinearity and AdamW."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from training.fit import FittedModel, fit
 def fit_plain(
     dataset: str, *, hidden_sizes: tuple[int, ...], epochs: int, seed: int, activation: Activation = "relu"
 ) -> FittedModel:
-    """Trains a network without normalisation and dropout, so that what a study varies is all that varies.
+    """Trains a network without normalisation and dropout, so that only the settings of a study vary.
 
     Args:
-        dataset: a built-in one.
+        dataset: name of a built-in dataset.
         hidden_sizes: widths of the hidden layers.
-        epochs: at most.
-        seed: of the split, the weights and the order of rows.
-        activation: of the hidden layers.
+        epochs: largest number of epochs.
+        seed: seed of the split, the weights and the order of rows.
+        activation: activation of the hidden layers.
     """
     return fit(
         dataset,

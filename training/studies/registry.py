@@ -1,4 +1,4 @@
-"""The studies by name, in the order in which they are best read."""
+"""All studies by name, in the recommended reading order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Steps of a study: the loop that takes its time, told to whoever shows how far the study is."""
+"""Steps of a study: the outermost loop, which reports its progress to a listener."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _listener: ContextVar[OnStep | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def following(on_step: OnStep) -> Iterator[None]:
-    """Within it, steps of a study are told to a listener.
+    """Reports the steps of a study to a listener, inside the `with` block.
 
     Args:
-        on_step: told of the steps done and of their number in all, before each step and after the last.
+        on_step: callback with the number of steps done and of all steps, before each step and after the last.
     """
     token = _listener.set(on_step)
     try:
@@ -29,15 +29,15 @@ def following(on_step: OnStep) -> Iterator[None]:
 
 
 def steps(items: Iterable[T]) -> Iterator[T]:
-    """Yields the items of a study's outermost loop, and tells the listener how far it is.
+    """Yields the items of a study's outermost loop, and reports the progress to the listener.
 
-    A run stays a function of its arguments: what is told changes nothing of the result.
+    A run stays a function of its arguments: the reports do not change the result.
     """
     every = list(items)
-    tell = _listener.get()
+    report = _listener.get()
     for done, item in enumerate(every):
-        if tell is not None:
-            tell(done, len(every))
+        if report is not None:
+            report(done, len(every))
         yield item
-    if tell is not None and every:
-        tell(len(every), len(every))
+    if report is not None and every:
+        report(len(every), len(every))

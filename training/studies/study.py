@@ -1,6 +1,6 @@
-"""A study: a claim about networks, a run that checks it, and what the run came to as tables and a drawing.
+"""A study: a claim about networks, a run that checks the claim, and a result with tables and a plot.
 
-A run is pure: numbers in, a frozen result out. Files, terminal and plots on disk are the command's.
+A run is a pure function: numbers in, a frozen result out. The command writes the files and prints to the terminal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 from models.errors import ConfigError
 
-if TYPE_CHECKING:  # matplotlib takes half a second to import, and most commands draw nothing
+if TYPE_CHECKING:  # matplotlib takes half a second to import, and most commands do not draw
     from matplotlib.figure import Figure
 
 Cell: TypeAlias = str | int | float | bool | None
@@ -23,9 +23,9 @@ class StudyTable:
     """A table of results as data.
 
     Attributes:
-        title: one line.
-        columns: their headings.
-        rows: a cell a column; None where there is nothing to say. Floats are finite.
+        title: heading on one line.
+        columns: headings of the columns.
+        rows: rows with one cell per column, None for an empty cell. Floats are finite.
     """
 
     title: str
@@ -40,14 +40,14 @@ class StudyTable:
                 raise ValueError(f"{self.title}: a row has {len(row)} cells for {len(self.columns)} columns: {row!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types, a row an object by column."""
+        """Returns the table as JSON types, each row an object by column."""
         rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
         return {"title": self.title, "rows": rows}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyDiagram:
-    """A diagram as text, to be pasted where Mermaid is drawn.
+    """A diagram as Mermaid text.
 
     Attributes:
         title: heading on one line.
@@ -59,10 +59,10 @@ class StudyDiagram:
 
 
 class StudyResult(ABC):
-    """What a run came to; each study has a frozen dataclass of its own.
+    """The result of a run; each study has a frozen dataclass of its own.
 
     Attributes:
-        claim: what the study says of networks, as a sentence.
+        claim: claim of the study about networks, one sentence.
     """
 
     claim: ClassVar[str]
@@ -70,19 +70,19 @@ class StudyResult(ABC):
     @property
     @abstractmethod
     def holds(self) -> bool:
-        """Whether this run bears the claim out."""
+        """True if this run supports the claim."""
 
     @property
     @abstractmethod
     def verdict(self) -> str:
-        """What was seen, in a sentence with its figures."""
+        """The observation, one sentence with figures."""
 
     @abstractmethod
     def tables(self) -> tuple[StudyTable, ...]:
-        """The figures, at least one table."""
+        """Returns the figures as one table or more."""
 
     def diagrams(self) -> tuple[StudyDiagram, ...]:
-        """Returns the result's diagrams as Mermaid text; most studies have none."""
+        """Returns the diagrams of the result as Mermaid text; most studies have none."""
         return ()
 
     @abstractmethod
@@ -90,7 +90,7 @@ class StudyResult(ABC):
         """Draws the plot on an empty figure."""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Returns the result as JSON types."""
         return {
             "claim": self.claim,
             "holds": self.holds,
@@ -102,12 +102,12 @@ class StudyResult(ABC):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyOption:
-    """An option of one study alone.
+    """An option that only one study has.
 
     Attributes:
-        name: of the argument of `run`; `bits` is typed `--bits`.
-        kind: a whole `number`, or `numbers` with commas between.
-        about: a line of help, with the default.
+        name: name of the argument of `run`; `bits` becomes the option `--bits`.
+        kind: `number`, a whole number, or `numbers`, whole numbers with commas between.
+        about: line of help, with the default.
     """
 
     name: str
@@ -120,11 +120,11 @@ class Study:
     """A study that can be run.
 
     Attributes:
-        name: as it is typed.
-        about: the question, on one line.
-        claim: what it says of networks, a sentence.
-        run: `run(seed=…, quick=…)` and the study's own options; `quick` asks for less of everything.
-        options: those of its own.
+        name: name on the command line.
+        about: question of the study, on one line.
+        claim: claim of the study about networks, one sentence.
+        run: function with the arguments `seed`, `quick` and the study's own options; `quick` reduces the work.
+        options: options that only this study has.
     """
 
     name: str
@@ -135,10 +135,10 @@ class Study:
 
 
 def check_number(name: str, value: object, *, least: int, most: int) -> int:
-    """A whole number within bounds.
+    """Returns the value, a whole number within bounds.
 
     Raises:
-        ConfigError: it is none, or out of bounds; named.
+        ConfigError: the value is not a whole number, or out of bounds; the message names it.
     """
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         raise ConfigError(f"{name} must be a whole number from {least} to {most}, got {value!r}.")
@@ -146,10 +146,10 @@ def check_number(name: str, value: object, *, least: int, most: int) -> int:
 
 
 def check_numbers(name: str, values: tuple[int, ...], *, least: int, most: int) -> tuple[int, ...]:
-    """Two or more different whole numbers within bounds, sorted.
+    """Returns two or more different whole numbers within bounds, sorted.
 
     Raises:
-        ConfigError: fewer, or one of them is out of bounds; named.
+        ConfigError: there are fewer than two, or one is out of bounds; the message names it.
     """
     chosen = tuple(sorted({check_number(name, value, least=least, most=most) for value in values}))
     if len(chosen) < 2:

@@ -1,16 +1,17 @@
-"""Study `universal`: what the universal approximation theorem does not say, of size, of learning, of generalisation.
+"""Study `universal`: limits of the universal approximation theorem, in size, learning and generalisation.
 
-The theorem (Cybenko 1989, Hornik 1991; study `approximation`) says that one hidden layer comes as near to a continuous
-function as one likes if it is wide enough. The three questions that it leaves open are measured here on sines:
+The theorem (Cybenko 1989, Hornik 1991; study `approximation`) says that one hidden layer approximates a continuous
+function to any accuracy if it is wide enough. The study measures on sines the three questions that it leaves open:
 
-- Size: how wide. A ReLU layer of m units is piecewise linear with at most m turns on the line, so 2k half-waves take
-  at least 2k - 2 units, whatever the weights. In d dimensions a grid of such pieces has d as its exponent (Barron 1993,
-  Universal approximation bounds for superpositions of a sigmoidal function, tells for which functions less will do).
-- Learning: whether training finds the weights. Gradient descent learns slow waves long before fast ones (Rahaman et
-  al. 2019, On the spectral bias of neural networks).
-- Generalisation: what the network answers at other rows. One that passes through n noisy points has no error there,
-  and elsewhere the noise: joined by lines, √⅔ of it at best, since (1 - t)² + t² is ⅔ on average (see also Zhang et
-  al. 2017, Understanding deep learning requires rethinking generalization).
+- Size: the width that is needed. A ReLU layer of m units is piecewise linear with at most m turns on the line, so 2k
+  half-waves need at least 2k - 2 units, for all weights. In d dimensions, the size of a grid of such pieces grows with
+  the exponent d (Barron 1993, Universal approximation bounds for superpositions of a sigmoidal function, shows for
+  which functions fewer units suffice).
+- Learning: the weights that training finds. Gradient descent learns slow waves long before fast ones (Rahaman et al.
+  2019, On the spectral bias of neural networks).
+- Generalisation: the answers for other rows. A network through n noisy points has no error at the points, and elsewhere
+  the error of the noise: with straight lines, √⅔ of the noise at best, since (1 - t)² + t² is ⅔ on average (see also
+  Zhang et al. 2017, Understanding deep learning requires rethinking generalization).
 """
 
 from __future__ import annotations
@@ -41,19 +42,19 @@ _POINTS, _MEASURED = 257, 4001
 
 
 def wave(x: NDArray[np.float64], waves: int) -> NDArray[np.float64]:
-    """Computes sin 2πkx, any shape."""
+    """Computes sin 2πkx for any shape of x."""
     return np.sin(2 * np.pi * waves * x)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WaveRun:
-    """A sine of k waves on [0, 1], by networks of one width.
+    """The approximation of a sine of k waves on [0, 1] by networks of one width.
 
     Attributes:
         waves: number of waves k.
-        least_units: number of units below which no ReLU layer comes within an error of 1.
-        units: width of the written-down network whose greatest error is within 0.1.
-        constructed: its root mean squared error.
+        least_units: smallest number of units with which a ReLU layer can have an error below 1.
+        units: width of the constructed network with a greatest error of at most 0.1.
+        constructed: root mean squared error of that network.
         trained: root mean squared error of the best network of that width after gradient descent.
     """
 
@@ -70,11 +71,11 @@ class NoisyRun:
 
     Attributes:
         rows: number of rows n.
-        exact_on_rows: root mean squared error, on the rows, of the network that joins all of them.
-        exact: its root mean squared error against the noiseless wave, elsewhere on [0, 1].
-        few_on_rows: root mean squared error, on the rows, of a ReLU layer of 8 units, by least squares.
-        few: its root mean squared error against the noiseless wave.
-        few_beyond: its root mean squared error on [1, 2], where no row is.
+        exact_on_rows: root mean squared error, on the rows, of the network that passes through all rows.
+        exact: root mean squared error of that network against the noiseless wave, over [0, 1].
+        few_on_rows: root mean squared error, on the rows, of a ReLU layer of 8 units, fitted by least squares.
+        few: root mean squared error of those 8 units against the noiseless wave, over [0, 1].
+        few_beyond: root mean squared error of those 8 units over [1, 2], outside the rows.
     """
 
     rows: int
@@ -87,12 +88,12 @@ class NoisyRun:
 
 @dataclass(frozen=True, kw_only=True)
 class UniversalResult(StudyResult):
-    """Size, learning and generalisation, measured.
+    """The measurements of size, learning and generalisation.
 
     Attributes:
-        wave_runs: a run for each number of waves.
-        noisy_runs: a run for each number of rows.
-        example: noisy rows x and y, both (rows,), of the last run but one, for the plot.
+        wave_runs: one run for each number of waves.
+        noisy_runs: one run for each number of rows.
+        example: noisy rows x and y of one run, both (rows,), for the plot.
     """
 
     claim: ClassVar[str] = (
@@ -106,11 +107,11 @@ class UniversalResult(StudyResult):
 
     @property
     def holds(self) -> bool:
-        """Whether all three gaps were seen.
+        """True if the run shows all three limits.
 
-        Units grow at least as the waves do, at the most waves training errs at least five times as much as the
-        written-down network, and with the most rows the exact fit is within a tenth of √⅔ of the noise, twice the
-        error of eight units.
+        The number of units grows at least like the number of waves. With the most waves, the trained error is more than
+        five times the constructed one. With the most rows, the error of the exact fit is √⅔ of the noise, to a tenth,
+        and more than twice the error of eight units.
         """
         first, last = self.wave_runs[0], self.wave_runs[-1]
         size = last.units / first.units >= 0.9 * last.waves / first.waves
@@ -121,7 +122,7 @@ class UniversalResult(StudyResult):
 
     @property
     def verdict(self) -> str:
-        """Tells one figure of each part."""
+        """The main figures of the three parts."""
         first, last, noisy = self.wave_runs[0], self.wave_runs[-1], self.noisy_runs[-1]
         return (
             f"Size: {first.units} units for {_counted(first.waves)}, {last.units} for {_counted(last.waves)}; "
@@ -132,7 +133,7 @@ class UniversalResult(StudyResult):
         )
 
     def tables(self) -> tuple[StudyTable, ...]:
-        """Lists size and learning by waves, and generalisation by rows."""
+        """Returns size and learning by waves, and generalisation by rows."""
         waves = StudyTable(
             title=f"Size and learning: sin 2πkx on [0, 1], greatest error at most {WANTED}; errors are RMS",
             columns=("waves k", "units, at least", "written down", "its error", "error, trained"),
@@ -187,11 +188,11 @@ class UniversalResult(StudyResult):
 
 
 def run(*, seed: int = 0, quick: bool = False) -> UniversalResult:
-    """Measures width by waves, training by waves, and error elsewhere by rows.
+    """Measures size and learning by waves, and generalisation by rows.
 
     Args:
         seed: seed of initial weights, rows and noise.
-        quick: fewer waves and rows.
+        quick: True for fewer waves and rows.
     """
     rng = np.random.default_rng(seed)
     waves, rows = (_QUICK_WAVES, _QUICK_ROWS) if quick else (WAVES, ROWS)
@@ -204,12 +205,12 @@ def run(*, seed: int = 0, quick: bool = False) -> UniversalResult:
 
 
 def kept_noise() -> float:
-    """Returns √⅔ of the noise: the mean error between noisy points that straight lines join."""
+    """Returns √⅔ of the noise: the RMS error between noisy points that are joined by straight lines."""
     return float((2 / 3) ** 0.5 * NOISE)
 
 
 def constructed(waves: int, units: int) -> NumpyMLP:
-    """Writes down the network that joins equally distant points of the sine on [0, 1]."""
+    """Constructs the network that joins points of the sine at equal distances on [0, 1]."""
     knots = np.linspace(0, 1, units + 1)
     config, tensors = joined(knots, wave(knots, waves))
     return NumpyMLP.from_tensors(config, tensors, dtype=np.float64)
@@ -219,11 +220,11 @@ def few_units(x: NDArray[np.float64], y: NDArray[np.float64]) -> NumpyMLP:
     """Fits the outer weights of a layer of 8 ReLU units with turns spread over [0, 1], by least squares.
 
     Args:
-        x: positions, (rows,).
-        y: values, (rows,).
+        x: (rows,) positions.
+        y: (rows,) values.
     """
     knots = np.linspace(0, 1, FEW_UNITS + 1)
-    hat = np.eye(FEW_UNITS + 1)  # a line of joined points is a sum of hats, one for each knot
+    hat = np.eye(FEW_UNITS + 1)  # a piecewise linear function is a sum of hat functions, one for each knot
     basis = np.stack([np.interp(x, knots, row) for row in hat], axis=1)  # (rows, 9)
     values, *_ = np.linalg.lstsq(basis, y, rcond=None)  # (9,)
     config, tensors = joined(knots, values.astype(np.float64))
@@ -246,7 +247,7 @@ def _run_waves(waves: int, *, seed: int) -> WaveRun:
 
 
 def _train(waves: int, units: int, learning_rate: float, *, seed: int) -> NumpyMLP:
-    """Trains a ReLU layer by gradient descent with momentum, from turns that are spread over the interval."""
+    """Trains a ReLU layer by gradient descent with momentum; the initial turns are spread over the interval."""
     rng = np.random.default_rng(seed)
     signs, turns = rng.choice([-1.0, 1.0], units), rng.uniform(0, 1, units)
     config = MLPConfig(layer_sizes=(1, units, 1), activation="relu", output="linear")
@@ -266,7 +267,7 @@ def _train(waves: int, units: int, learning_rate: float, *, seed: int) -> NumpyM
 
 
 def _noisy_rows(rows: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns positions and noisy values of one wave, both (rows,), the positions rising from 0 to 1."""
+    """Returns positions from 0 to 1 and noisy values of one wave, both (rows,)."""
     x = np.linspace(0, 1, rows)
     return x, wave(x, 1) + rng.normal(0, NOISE, rows)
 

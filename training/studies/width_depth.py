@@ -1,4 +1,4 @@
-"""Study `width-depth`: accuracy, parameters and latency over a grid of shapes, on the handwritten digits."""
+"""Study `width-depth`: accuracy, parameters and latency over a grid of widths and depths, on handwritten digits."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Shape:
     """One shape, trained and measured.
 
     Attributes:
-        width, depth: hidden units a layer, and hidden layers.
-        accuracy: on the test part.
-        test_rows: how many those are.
-        parameters: by the closed form, `MLPConfig.parameter_count`.
-        stored: numbers in the checkpoint's tensors.
-        row_microseconds: one row through the fused network's NumPy reference, the fastest of 30 times.
-        batch_microseconds: likewise, 256 rows at once.
+        width, depth: number of hidden units per layer, and number of hidden layers.
+        accuracy: accuracy on the test part.
+        test_rows: number of rows of the test part.
+        parameters: number of parameters by the closed form, `MLPConfig.parameter_count`.
+        stored: number of values in the tensors of the checkpoint.
+        row_microseconds: shortest of 30 times of one row through the NumPy reference of the fused network, in µs.
+        batch_microseconds: shortest of 30 times of 256 rows at once, in µs.
     """
 
     width: int
@@ -52,7 +52,7 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True)
 class WidthDepthResult(StudyResult):
-    """The grid, by depth and then by width."""
+    """The shapes of the grid, by depth and then by width."""
 
     claim: ClassVar[str] = (
         "Width buys accuracy until there is enough of it, and depth does not make up for too little; parameters are "
@@ -62,23 +62,23 @@ class WidthDepthResult(StudyResult):
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Of the grid."""
+        """The widths of the grid."""
         return tuple(dict.fromkeys(shape.width for shape in self.shapes))
 
     @property
     def depths(self) -> tuple[int, ...]:
-        """Of the grid."""
+        """The depths of the grid."""
         return tuple(dict.fromkeys(shape.depth for shape in self.shapes))
 
     def at(self, width: int, depth: int) -> Shape:
-        """One of the shapes."""
+        """Returns the shape of a width and a depth."""
         return next(shape for shape in self.shapes if (shape.width, shape.depth) == (width, depth))
 
     @property
     def holds(self) -> bool:
-        """The closed form counts what is stored, and the widest beats the narrowest of every depth.
+        """True if the closed form counts the stored parameters, and the largest width beats the smallest everywhere.
 
-        Times are shown and not judged: they are this machine's, and of what else it does.
+        Times have no part in this: they depend on the machine and on its other work.
         """
         narrow, wide = self.widths[0], self.widths[-1]
         return all(shape.parameters == shape.stored for shape in self.shapes) and all(
@@ -87,7 +87,7 @@ class WidthDepthResult(StudyResult):
 
     @property
     def verdict(self) -> str:
-        """What was seen."""
+        """The best shape, and the deepest network of the smallest width."""
         best = max(self.shapes, key=lambda shape: shape.accuracy)
         deep = self.at(self.widths[0], self.depths[-1])
         return (
@@ -96,7 +96,7 @@ class WidthDepthResult(StudyResult):
         )
 
     def tables(self) -> tuple[StudyTable, ...]:
-        """A shape a row."""
+        """Returns the figures of each shape."""
         columns = ("depth", "width", "test accuracy", "parameters", "stored", "1 row, µs", f"{_BATCH_ROWS} rows, µs")
         rows = tuple(
             (s.depth, s.width, s.accuracy, s.parameters, s.stored, s.row_microseconds, s.batch_microseconds)
@@ -106,7 +106,7 @@ class WidthDepthResult(StudyResult):
         return (StudyTable(title=title, columns=columns, rows=rows),)
 
     def draw(self, figure: Figure) -> None:
-        """Accuracy against parameters, and time for one row and for many."""
+        """Draws accuracy, time of one row and time of many rows against the number of parameters."""
         from training.plotting.style import COLOURS, label
 
         axes = figure.subplots(1, 3)
@@ -136,17 +136,17 @@ def run(
     depths: tuple[int, ...] | None = None,
     clock: Clock = time.perf_counter,
 ) -> WidthDepthResult:
-    """Trains each shape on the digits and times the network that would serve it.
+    """Trains each shape on the digits and times the fused network, as in serving.
 
     Args:
-        seed: of the split, the weights and the order of rows.
-        quick: fewer shapes and epochs.
-        widths: hidden units a layer; 1 to 1024, two or more.
-        depths: hidden layers; 1 to 16, two or more.
-        clock: seconds, for the times.
+        seed: seed of the split, the weights and the order of rows.
+        quick: True for fewer shapes and epochs.
+        widths: numbers of hidden units per layer, 1 to 1024; two or more.
+        depths: numbers of hidden layers, 1 to 16; two or more.
+        clock: clock of the time measurements, in seconds.
 
     Raises:
-        ConfigError: widths or depths that are none; named.
+        ConfigError: a width or depth is impossible; the message names it.
     """
     wide = check_numbers("widths", widths or (_QUICK_WIDTHS if quick else WIDTHS), least=1, most=1024)
     deep = check_numbers("depths", depths or (_QUICK_DEPTHS if quick else DEPTHS), least=1, most=16)
@@ -176,7 +176,7 @@ def _run_shape(width: int, depth: int, *, seed: int, epochs: int, clock: Clock) 
 
 
 def _microseconds(network: InferenceNetwork, rows: int, clock: Clock) -> float:
-    """The fastest of several forward passes: what delays one now and then is not the network's."""
+    """Returns the shortest time of several forward passes, since other work of the machine delays some passes."""
     x = np.ones((rows, network.in_features), dtype=np.float32)
     fastest = float("inf")
     for _ in range(_REPEATS):

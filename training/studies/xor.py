@@ -1,4 +1,4 @@
-"""Study `xor`: the 2-4-2 network learns from scratch, in NumPy, what no perceptron can.
+"""Study `xor`: the 2-4-2 network, written from scratch in NumPy, learns XOR, which no perceptron can learn.
 
 Rumelhart, Hinton & Williams 1986, Learning internal representations by error propagation, trained such networks on XOR.
 """
@@ -31,7 +31,7 @@ _SQUARE = (-0.4, 1.4)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Snapshot:
-    """The network after a number of steps: its loss, and the probability that it gives class 1 for each row."""
+    """The network after a number of steps: the loss, and the predicted probability of class 1 for each row."""
 
     step: int
     loss: float
@@ -39,21 +39,21 @@ class Snapshot:
 
     @property
     def right(self) -> int:
-        """Rows of four that are answered rightly."""
+        """The number of right answers, of four."""
         return int(((np.array(self.probabilities) > 0.5) == CLASSES).sum())
 
 
 @dataclass(frozen=True, kw_only=True)
 class XorResult(StudyResult):
-    """A training run of the 2-4-2 network, and a perceptron's on the same rows.
+    """A training run of the 2-4-2 network, and one of a perceptron on the same rows.
 
     Attributes:
-        losses: before each step, all four rows being the batch, and at the end.
-        snapshots: at the start, at doubling steps, and at the end.
+        losses: loss before each step, over a batch of all four rows, and after the last step.
+        snapshots: states of the network at the start, after 1, 2, 4, 8, … steps, and at the end.
         surface: (81, 81) probability of class 1 over the square [-0.4, 1.4]², at the end.
-        perceptron_surface: (81, 81) the perceptron's class over the same square, when it was seen to repeat itself.
-        perceptron: the rule's history.
-        perceptron_right: rows that the perceptron answered rightly when it was seen to repeat itself.
+        perceptron_surface: (81, 81) class of the perceptron over the same square, when its weights first repeat.
+        perceptron: history of the perceptron's run.
+        perceptron_right: number of right answers of the perceptron when its weights first repeat.
     """
 
     claim: ClassVar[str] = "One hidden layer of four units learns XOR; a perceptron, which has none, cannot."
@@ -66,12 +66,12 @@ class XorResult(StudyResult):
 
     @property
     def holds(self) -> bool:
-        """All four rows right at the end, and the perceptron caught in a cycle."""
+        """True if the network answers all four rows right at the end, and the perceptron's weights repeat."""
         return self.snapshots[-1].right == 4 and self.perceptron.cycled
 
     @property
     def verdict(self) -> str:
-        """What was seen."""
+        """The first step with four right answers, the losses, and the perceptron's result."""
         first = next((s.step for s in self.snapshots if s.right == 4), None)
         ended = "was caught in a cycle" if self.perceptron.cycled else "was still learning"
         reached = f"all 4 rows right by step {first}" if first is not None else "not all rows right"
@@ -81,13 +81,13 @@ class XorResult(StudyResult):
         )
 
     def tables(self) -> tuple[StudyTable, ...]:
-        """Loss and predictions as it goes."""
+        """Returns the losses and predictions of the snapshots."""
         columns = ("step", "loss", *(f"p(1 | {a:.0f} {b:.0f})" for a, b in ROWS), "right of 4")
         rows = tuple((s.step, s.loss, *s.probabilities, s.right) for s in self.snapshots)
         return (StudyTable(title="The 2-4-2 network, tanh, gradient descent", columns=columns, rows=rows),)
 
     def draw(self, figure: Figure) -> None:
-        """Draws the loss by step, and what the network and the perceptron answer over the plane."""
+        """Draws the loss by step, and the answers of perceptron and network over the plane."""
         from training.plotting.style import BLUE, INK, label
 
         left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.15))
@@ -104,7 +104,7 @@ class XorResult(StudyResult):
 
 
 def _draw_plane(axes: Axes, surface: NDArray[np.float64]) -> AxesImage:
-    """Draws answers over the square, where they pass ½, and the four rows with their classes.
+    """Draws the answers over the square, the border at ½, and the four rows with the true classes.
 
     Args:
         axes: empty axes.
@@ -138,7 +138,7 @@ def run(*, seed: int = 0, quick: bool = False) -> XorResult:
     """Trains the network by gradient descent with momentum on all four rows, and a perceptron by its rule.
 
     Args:
-        seed: of the initial weights.
+        seed: seed of the initial weights.
         quick: 256 steps in place of 1,024.
     """
     steps = 256 if quick else 1024

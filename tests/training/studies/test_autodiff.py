@@ -1,4 +1,4 @@
-"""The small engine's gradients equal torch's and finite differences, for each operation and for graphs of them."""
+"""The small engine's gradients equal torch's and finite differences, for each operation and for whole graphs."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def gradients(expression, arrays):
     values = [Value(array) for array in arrays]
     weigh = np.random.default_rng(9)
     result = expression(*values)
-    weights = weigh.normal(size=result.shape)  # so that each element of the result has a gradient of its own
+    weights = weigh.normal(size=result.shape)  # gives each element of the result its own gradient
     (result * weights).sum().backward()
     return result, weights, [value.grad for value in values]
 

@@ -1,4 +1,4 @@
-"""The constructed network is linear interpolation and keeps its bound; the trained ones err less as they widen."""
+"""The constructed network interpolates linearly within its bound; the trained error falls with the width."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The best possible answers are those of the densities; the MLP comes near them on both layouts, a line only on one."""
+"""The best possible answers follow from the densities; the MLP is near on both layouts, the linear model on one."""
 
 import numpy as np
 import pytest
@@ -31,5 +31,5 @@ def test_another_linear_model_does_no_better():
         x, y = run.layout.draw_rows(6000, rng)
         scores[run.layout.name] = LogisticRegression().fit(x, y).score(*run.layout.draw_rows(6000, rng))
     assert result.apart.linear == pytest.approx(scores["apart"], abs=0.02)
-    # Its two clusters of one centre look alike to a linear model, so what it makes of them is a matter of chance.
+    # A linear model cannot distinguish the two clusters with the same centre, so its answers there are random.
     assert scores["nested"] < result.nested.best - 0.1

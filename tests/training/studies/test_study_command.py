@@ -1,4 +1,4 @@
-"""`study`: what it lists, prints, draws and refuses, and what its exit code says."""
+"""The command `study`: lists, output, plots, refusals and exit codes."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def command(tmp_path, capsys, monkeypatch):
-    """Runs a command in this process in an empty folder: (exit code, stdout, stderr)."""
+    """Runs commands in this process in an empty folder: (exit code, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
 
     def run_here(*arguments):
@@ -55,7 +55,7 @@ def test_a_study_prints_its_table_and_says_where_its_plot_is(command, tmp_path):
 
 @pytest.fixture(scope="module")
 def every(tmp_path_factory):
-    """All studies in one go, which takes a while: (exit code, stdout, the folder of their plots)."""
+    """One run of all studies, which takes a while: (exit code, stdout, folder of the plots)."""
     folder, out = tmp_path_factory.mktemp("every"), io.StringIO()
     with contextlib.redirect_stdout(out):
         try:

@@ -1,4 +1,4 @@
-"""Folds of folds have twice the pieces, no single layer beats its bound, and a learned XOR is used again."""
+"""Each fold doubles the pieces, no single layer beats its bound, and a trained XOR can be reused."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Each constructed network answers with the parity of every row, has as many units as claimed, and can be wrong."""
+"""Each constructed network computes the parity of every row with the claimed units, and wrong weights are found."""
 
 import dataclasses
 import itertools
@@ -50,7 +50,7 @@ def test_a_wrong_weight_is_found_out():
 def test_every_and_that_is_never_wrong_covers_one_row_so_that_two_layers_take_one_for_each(bits):
     rows = list(itertools.product("01", repeat=bits))
     covers = []
-    for term in itertools.product("01-", repeat=bits):  # each bit as it is, negated, or left out
+    for term in itertools.product("01-", repeat=bits):  # each bit unchanged, negated, or left out
         covered = [row for row in rows if all(t in ("-", b) for t, b in zip(term, row, strict=True))]
         if all(row.count("1") % 2 for row in covered):
             covers.append(covered)

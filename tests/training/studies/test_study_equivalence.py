@@ -1,4 +1,4 @@
-"""NumPy and PyTorch come to the same losses to 1e-12, and an error in either is seen."""
+"""NumPy and PyTorch give the same losses to 1e-12, and the study detects an error in either."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The graph's values and gradients are those of the closed form, and a wrong derivative is found out."""
+"""The graph's values and gradients equal those of the closed form, and the study detects a wrong derivative."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Variances pass the layers as the theory says: times nσ², and half of it under ReLU; gradients are autograd's."""
+"""Variances change by the theory: times nσ² per layer, and half of that with ReLU; gradients equal autograd's."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from training.studies import initialisation
 
 
 def per_layer(values):
-    """The mean factor from one to the next; geometric."""
+    """Returns the geometric mean of the ratios of neighbours."""
     return (values[-1] / values[0]) ** (1 / (len(values) - 1))
 
 
@@ -23,7 +23,7 @@ def test_the_claim_holds(seed):
 def test_each_layer_multiplies_the_variance_as_the_theory_says():
     result, width = initialisation.run(), initialisation.WIDTH
     for scheme, activation, factor in (
-        ("small", "tanh", width * initialisation.SMALL**2),  # tanh is the identity for what is so small
+        ("small", "tanh", width * initialisation.SMALL**2),  # tanh is the identity for such small values
         ("small", "relu", width * initialisation.SMALL**2 / 2),
         ("large", "relu", width * initialisation.LARGE**2 / 2),
         ("xavier", "relu", 0.5),

@@ -1,4 +1,4 @@
-"""A deep network without nonlinearity is one matrix product in the file that is served."""
+"""A deep network without nonlinearity is served as one matrix product."""
 
 import functools
 
@@ -22,7 +22,7 @@ def test_the_checkpoint_of_a_deep_linear_network_is_served_as_one_affine(tmp_pat
     assert isinstance(stage, Affine)
     assert stage.weight.shape == (3, 4)
 
-    # Its answers, by the layers as they were trained: the standardisation is that of the training part's rows.
+    # The answers of the trained layers, one by one; the rows of the training part give the standardisation.
     columns = [column for name, column in dataset("iris").load().columns.items() if name != "species"]
     x = np.column_stack([column.to_numpy() for column in columns])
     train = x[model.split.train]

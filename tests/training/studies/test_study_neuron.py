@@ -1,4 +1,4 @@
-"""One neuron's numbers are those of torch, and the functions that it computes are those that a linear program finds."""
+"""One neuron's numbers equal torch's, and a linear program finds the same functions of one neuron."""
 
 import itertools
 
@@ -11,7 +11,7 @@ from training.studies import neuron
 
 
 def separable(table, bits):
-    """Whether some weights and bias put the ones of a truth table at 1 or more, and the zeros at -1 or less."""
+    """Returns True if weights and a bias exist with w·x + b ≥ 1 for the ones of a truth table, and ≤ -1 for zeros."""
     rows = np.array(list(itertools.product((0, 1), repeat=bits)))
     signs = np.where(np.array([*table]) == "1", 1, -1)[:, None]
     extended = np.column_stack([rows, np.ones(len(rows))])

@@ -1,4 +1,4 @@
-"""Parameters are counted as torch counts them, and hyperparameters are all settings of a run."""
+"""Parameters are counted as in torch, and hyperparameters are all settings of a run."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The rule keeps Novikoff's bound, checked against the best margin there is; XOR has no separator at all."""
+"""The rule keeps Novikoff's bound, also for the greatest margin; XOR has no separating line."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def extended(margin, rows, seed):
 
 
 def rosenblatt(rows, signs):
-    """The rule by the book, on rows that hold the bias's 1: its mistakes until there are none."""
+    """Counts the mistakes of the textbook rule until an epoch has none; the rows contain the 1 of the bias."""
     weights, mistakes = np.zeros(rows.shape[1]), 0
     while True:
         before = mistakes

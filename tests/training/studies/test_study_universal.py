@@ -1,4 +1,4 @@
-"""Size, learning and generalisation come out as theory says, and each can be seen to fail."""
+"""Size, learning and generalisation agree with the theory, and the study detects a failure of each."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The grid's parameters are the closed form's, its times are the clock's, and width buys accuracy."""
+"""The closed form gives the parameters, the clock the times, and accuracy grows with the width."""
 
 import itertools
 

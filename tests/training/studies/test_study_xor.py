@@ -1,4 +1,4 @@
-"""The 2-4-2 network learns all four rows from whichever weights it starts."""
+"""The 2-4-2 network learns all four rows from any initial weights."""
 
 import itertools
 
@@ -45,7 +45,7 @@ def test_the_plot_shows_the_perceptrons_half_planes_beside_the_networks_answers(
     side = np.linspace(-0.4, 1.4, 81)
     ones = np.argwhere(result.perceptron_surface == 1)
     x1, x2 = side[ones[:, 1]], side[ones[:, 0]]
-    # A perceptron trained afresh on the same rows, in torch's terms: it answers by one straight line.
+    # A newly trained perceptron on the same rows: its border is the straight line w·x + b = 0.
     perceptron = xor.Perceptron(2)
     perceptron.fit(xor.ROWS, xor.CLASSES, max_epochs=1000)
     w, b = perceptron.weight, perceptron.bias

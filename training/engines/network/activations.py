@@ -1,4 +1,4 @@
-"""Activations and their derivatives as calls that write into memory that is there: torch's kernels, but for mish."""
+"""Activations and derivatives as calls that write into allocated memory: torch's kernels, and a kernel for mish."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ aten = torch.ops.aten
 Forward = Callable[[Tensor, Tensor], object]  # (z, out)
 Backward = Callable[[Tensor, Tensor, Tensor, Tensor], object]  # (∂loss/∂f, z, f(z), out)
 
-# e^z is squared below, and float32 ends at e^88; from here on mish is the identity to the last bit.
+# The code below squares e^z, and float32 overflows at e^88; above this z, mish is the identity to the last bit.
 _MISH_LINEAR = 20.0
 
 
 def _mish(z: Tensor, out: Tensor) -> None:
-    """z·tanh(ln(1 + e)) = z·n/(n + 2) with e = eᶻ and n = e·(e + 2): one exponential in place of three."""
+    """Computes z·tanh(ln(1 + e)) = z·n/(n + 2) with e = eᶻ and n = e·(e + 2): one exponential in place of three."""
     e = torch.exp(torch.clamp_max(z, _MISH_LINEAR))
     n = torch.addcmul(2 * e, e, e)
     torch.div(n, n + 2, out=out)
@@ -28,7 +28,7 @@ def _mish(z: Tensor, out: Tensor) -> None:
 
 
 def _mish_backward(gradient: Tensor, z: Tensor, f: Tensor, out: Tensor) -> None:
-    """The slope is w + z·e·(e + 1)·(1 - w)² with w = n/(n + 2)."""
+    """Multiplies the gradient by the slope, w + z·e·(e + 1)·(1 - w)² with w = n/(n + 2)."""
     e = torch.exp(torch.clamp_max(z, _MISH_LINEAR))
     n = torch.addcmul(2 * e, e, e).add_(2)  # n + 2
     rest = 2 / n  # 1 - w

@@ -1,6 +1,6 @@
 """Adam on one flat tensor (Kingma & Ba 2015, Adam: a method for stochastic optimization).
 
-`torch.optim.Adam` spends 0.1 ms of Python around the fused kernel that does the work in 5 µs; this is the kernel.
+`torch.optim.Adam` spends 0.1 ms in Python around a fused kernel of 5 µs; this class calls the kernel directly.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ _EPS = 1e-8  # torch's and the paper's default
 
 
 class Adam:
-    """The moments of a parameter's gradient, and the step that they lead to.
+    """Adam's moments of one gradient, and its step.
 
     Attributes:
-        moments: of the gradient and of its square, shaped as the parameter.
+        moments: running means of the gradient and of its square, with the shape of the parameter.
     """
 
     def __init__(self, parameter: Tensor, gradient: Tensor, *, beta1: float = 0.9, beta2: float = 0.999) -> None:
-        """Begins with no moments.
+        """Sets the moments to 0.
 
         Args:
-            parameter: what a step moves, in place.
-            gradient: where its gradient will stand.
-            beta1: share of the old in the first moment.
-            beta2: share of the old in the second.
+            parameter: tensor that a step changes in place.
+            gradient: tensor from which a step reads the gradient.
+            beta1: decay rate of the first moment.
+            beta2: decay rate of the second moment.
         """
         self._parameter = parameter
         self._gradient = gradient
@@ -38,7 +38,7 @@ class Adam:
         self._steps = torch.zeros((), device=parameter.device, dtype=torch.float32)
 
     def step(self, rate: float | Tensor) -> None:
-        """One step at a learning rate: a number, or one on the parameter's device."""
+        """Takes one step; the learning rate is a number, or a tensor of one number on the parameter's device."""
         beta1, beta2 = self._betas
         self._steps += 1
         torch._fused_adam_(
@@ -58,11 +58,11 @@ class Adam:
         )
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Copies of all that the next step depends on, for `restore`."""
+        """Returns copies of everything that the next step depends on, for `restore`."""
         tensors = {"first": self.moments[0], "second": self.moments[1], "steps": self._steps}
         return {name: tensor.cpu().numpy().copy() for name, tensor in tensors.items()}
 
     def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Goes on from a `state`."""
+        """Restores a `state`."""
         for name, tensor in (("first", self.moments[0]), ("second", self.moments[1]), ("steps", self._steps)):
             tensor.copy_(torch.from_numpy(state[name]))

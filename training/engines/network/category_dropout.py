@@ -1,7 +1,7 @@
-"""Category dropout: in training, a cell of a categorical column now and then reads as unknown.
+"""Category dropout: training replaces random cells of categorical columns by an unknown category.
 
-All features of an unknown category are 0, or the row of the embedding is that its index finds. Where no value is
-missing, no row of the training part would ever show that to the network otherwise.
+An unknown category has the value 0 in all one-hot features, or a row of its own in the embedding table. If no value is
+missing, the training part has no unknown category, and only this dropout shows one to the network.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from training.engines.network.masks import Masks
 
 
 class CategoryDropout:
-    """Reads cells of categorical columns as unknown, each with the same probability."""
+    """Replaces cells of categorical columns by an unknown category, each with the same probability."""
 
     def __init__(
         self,
@@ -27,13 +27,13 @@ class CategoryDropout:
         probability: float,
         device: torch.device,
     ) -> None:
-        """Finds the columns' features among those of a batch.
+        """Finds the features of the columns in a batch.
 
         Args:
             config: architecture of the networks.
             columns: positions in the encoded row of each categorical column's features.
             masks: source of the random numbers.
-            probability: share of the cells that read as unknown.
+            probability: share of the cells to replace.
             device: torch device of the batches.
         """
         self._masks, self._probability, self._columns = masks, probability, len(columns)
@@ -41,7 +41,7 @@ class CategoryDropout:
         dense = tuple(range(config.layer_sizes[0])) if inputs is None else (*inputs.numbers, *inputs.flags)
         indices = () if inputs is None else inputs.indices
         column_of = {place: i for i, places in enumerate(columns) for place in places}
-        # A column more, which is always kept, stands for all features of no categorical column.
+        # One more column, which is never dropped, stands for all features outside the categorical columns.
         of_dense = [column_of.get(place, len(columns)) for place in dense]
         of_indices = [column_of.get(place, len(columns)) for place in indices]
         self._of_dense = torch.tensor(of_dense, device=device) if set(of_dense) - {len(columns)} else None
@@ -49,11 +49,11 @@ class CategoryDropout:
         self._unknown_rows = torch.tensor(() if inputs is None else inputs.table_offsets(), device=device)
 
     def __call__(self, dense: Tensor, rows: Tensor | None) -> None:
-        """Drops cells of a batch, in place.
+        """Replaces cells of a batch, in place.
 
         Args:
             dense: (k, b, dense features).
-            rows: (k, b, indices) places in the embedding table; None where there are none.
+            rows: (k, b, indices) row numbers in the embedding table; None without embeddings.
         """
         kept = torch.ones((*dense.shape[:2], self._columns + 1), device=dense.device)
         drawn = torch.empty((*dense.shape[:2], self._columns), device=dense.device)

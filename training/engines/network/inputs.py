@@ -1,6 +1,6 @@
-"""What comes before the first Linear, of several networks at once: embed, look up, scale, and their derivatives.
+"""The input stage of several networks at once: periodic embedding, category embedding, scale, and the derivatives.
 
-The standardisation and the clip have no parameters and are done once, before training.
+Standardisation and clip have no parameters; they are applied once, before training.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from training.engines.network.workspace import Workspace
 
 
 class Inputs:
-    """(k, b, numbers + flags) dense features and (k, b, indices) rows of the table → (k, b, width)."""
+    """The input stage: (k, b, numbers + flags) features and (k, b, indices) table row numbers → (k, b, width)."""
 
     def __init__(self, config: InputConfig, parameters: Parameters, work: Workspace) -> None:
         self._config = config
@@ -34,12 +34,12 @@ class Inputs:
             self._member_starts = starts[:, :, None]  # (k, 1, 1)
 
     def forward(self, dense: Tensor, rows: Tensor | None, *, training: bool) -> Tensor:
-        """The row that the first Linear takes: (k, b, width).
+        """Computes the input of the first Linear, (k, b, width).
 
         Args:
             dense: (k, b, numbers + flags) numbers, standardised and clipped, then flags.
-            rows: (k, b, indices) places in a member's table; None where there are none.
-            training: no matter here.
+            rows: (k, b, indices) row numbers in a member's embedding table; None without embeddings.
+            training: True in training; without effect here.
         """
         config, n = self._config, self._numbers
         k, b, _ = dense.shape
@@ -62,7 +62,7 @@ class Inputs:
         return torch.mul(out, scale, out=self._scaled.of(out.shape))
 
     def backward(self, gradient: Tensor) -> None:
-        """∂loss/∂(what `forward` gave), (k, b, width) → the parameters' gradients."""
+        """Computes the gradients of the parameters from ∂loss/∂output, (k, b, width)."""
         config, n = self._config, self._numbers
         if config.scale:
             by_scale = torch.mul(gradient, self._x, out=self._by_scale.of(gradient.shape))
@@ -77,10 +77,10 @@ class Inputs:
             total = torch.zeros(by_table.shape, device=by_rows.device, dtype=by_rows.dtype)
             total.view(-1, config.embedding_size).index_add_(0, self._places, by_rows)
             by_table.copy_(total)
-            by_table[:, self._zero_rows] = 0  # docs/decisions/0023: a learned row does worse
+            by_table[:, self._zero_rows] = 0  # docs/decisions/0023: a learned row is less accurate
 
     def _embed_numbers(self, x: Tensor, out: Tensor) -> None:
-        """PBLD: W·cos(2πfx + φ) + b of each number; x: (k, b, n), out: (k, b, n·size)."""
+        """Computes PBLD, W·cos(2πfx + φ) + b, of each number; x: (k, b, n), out: (k, b, n·size)."""
         size, frequencies = self._config.periodic_size, self._config.frequencies
         k, b, n = x.shape
         values = self._values
@@ -96,7 +96,7 @@ class Inputs:
         out.view(k, b, n, size).copy_(embedded.view(k, n, b, size).transpose(1, 2))
 
     def _embed_numbers_backward(self, gradient: Tensor) -> None:
-        """∂loss/∂(what `_embed_numbers` gave), (k, b, n·size)."""
+        """Computes the gradients of PBLD's parameters from ∂loss/∂out, (k, b, n·size)."""
         size, frequencies = self._config.periodic_size, self._config.frequencies
         k, b, _ = gradient.shape
         n = self._numbers

@@ -1,4 +1,4 @@
-"""The losses of several networks at once, each with its derivative by the network's output."""
+"""The losses of several networks at once, each with the derivative by the network's output."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from torch import Tensor
 
 
 class Loss(Protocol):
-    """A loss over a batch, a number a member."""
+    """The interface of a loss: one number per member, over a batch."""
 
     def __call__(self, out: Tensor, target: Tensor, weight: Tensor | None, *, gradient: bool) -> Tensor:
-        """The (weighted) mean over the rows.
+        """Computes the (weighted) mean loss over the rows.
 
         Args:
-            out: (k, b, w) the networks' output; with `gradient` it becomes ∂loss/∂out of each member's own loss.
-            target: (k, b) or (1, b).
-            weight: (k, b) or (1, b) of each row, with mean 1 over the training part; None for 1.
-            gradient: whether to compute it.
+            out: (k, b, w) output of the networks; with `gradient`, overwritten by ∂loss/∂out of each member's own loss.
+            target: (k, b) or (1, b) class indices or values.
+            weight: (k, b) or (1, b) weights of the rows, with mean 1 over the training part; None for 1.
+            gradient: True to compute the gradient.
 
         Returns:
-            (k,)
+            (k,) mean loss of each member.
         """
 
 
 class CrossEntropy:
-    """-log softmax(out)[target], with label smoothing ε: (1 - ε) of the truth, ε of the classes by their shares.
+    """Cross entropy with label smoothing ε: a label has 1 - ε of the true class, and ε of all classes by their shares.
 
-    Szegedy et al. 2016, Rethinking the Inception architecture, for the smoothing, which is uniform there; by shares
-    in Pereyra et al. 2017, Regularizing neural networks by penalizing confident output distributions. The smoothing is
-    for training, so that a loss reported without gradient is without it.
+    Szegedy et al. 2016, Rethinking the Inception architecture, introduces uniform smoothing; Pereyra et al. 2017,
+    Regularizing neural networks by penalizing confident output distributions, smooths by shares. Smoothing is for
+    training only: a loss without gradient has none.
     """
 
     def __init__(self, *, smoothing: float = 0.0, shares: Tensor | None = None) -> None:
@@ -38,12 +38,12 @@ class CrossEntropy:
 
         Args:
             smoothing: ε, in [0, 1).
-            shares: (classes,) that sum to 1; all classes alike if None.
+            shares: (classes,) shares of the smoothing with sum 1; None for equal shares.
         """
         self._smoothing, self._shares = smoothing, shares
 
     def __call__(self, out: Tensor, target: Tensor, weight: Tensor | None, *, gradient: bool) -> Tensor:
-        """See `Loss`; target: class indices."""
+        """Computes the loss, as in `Loss`; the targets are class indices."""
         rows, classes = out.shape[1:]
         place = target.expand(len(out), rows)[..., None]
         logs = torch.log_softmax(out, dim=-1)  # (k, b, classes)
@@ -62,10 +62,10 @@ class CrossEntropy:
 
 
 class SquaredError:
-    """(out - target)²; the network has one output."""
+    """The squared error, (out - target)², of networks with one output."""
 
     def __call__(self, out: Tensor, target: Tensor, weight: Tensor | None, *, gradient: bool) -> Tensor:
-        """See `Loss`; target: values."""
+        """Computes the loss, as in `Loss`; the targets are values."""
         rows = out.shape[1]
         error = out[..., 0] - target  # (k, b)
         loss = torch.square(error)

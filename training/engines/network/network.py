@@ -1,4 +1,4 @@
-"""Several networks of one architecture, trained at once: forward, loss, backward, and their tensors in and out."""
+"""Several networks of one architecture, trained at once: forward, loss, backward, and tensors in and out."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from models.network.config import MLPConfig
 from training.engines.network.inputs import Inputs
-from training.engines.network.layers import Activated, BatchNorm, Dropout, Layer, LayerNorm, Linear, NarrowLinear
+from training.engines.network.layers import Activated, BatchNorm, BFloat16Linear, Dropout, Layer, LayerNorm, Linear
 from training.engines.network.losses import Loss
 from training.engines.network.masks import Masks
 from training.engines.network.parameters import Parameters
@@ -22,14 +22,14 @@ from training.engines.network.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows of each member, ready for the network.
+class MemberBatch:
+    """A batch of rows for each of k members, in the form that a network reads.
 
     Attributes:
-        dense: (k, b, numbers + flags) or, of a network without inputs, (k, b, in_features).
-        rows: (k, b, indices) places in the embedding table, or None.
-        target: (k, b) class indices or values; (1, b) where all members have the same.
-        weight: like the target, or None.
+        dense: (k, b, numbers + flags) features, or (k, b, in_features) for a network without input stage.
+        rows: (k, b, indices) row numbers in the embedding table; None without embeddings.
+        target: (k, b) class indices or values; (1, b) if all members have the same.
+        weight: (k, b) or (1, b) weights of the rows; None for equal weights.
     """
 
     dense: Tensor
@@ -39,11 +39,11 @@ class Batch:
 
 
 class Network:
-    """The networks.
+    """Several networks of one architecture.
 
     Attributes:
-        parameters: all of them.
-        config: the architecture; its `members` are how many there are.
+        parameters: parameters of all members.
+        config: architecture, with the number of networks as `members`.
     """
 
     def __init__(
@@ -52,24 +52,24 @@ class Network:
         *,
         masks: Masks,
         ntk: bool = False,
-        narrow: bool = False,
+        bf16: bool = False,
         factor: Callable[[str], float] = lambda name: 1.0,
         member_rates: Tensor | None = None,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Sets the networks out in memory; `load` gives them their tensors.
+        """Allocates the memory of the networks; `load` sets the parameters.
 
         Args:
-            config: the architecture.
-            masks: where dropout's masks come from.
-            ntk: whether a Linear computes x Wᵀ/√n for n features: its weights, and so its steps, are of one size
-                however wide it is.
-            narrow: whether products are of bfloat16 numbers in training.
-            factor: how much faster than the rest a parameter learns, by its name.
-            member_rates: (members,) likewise of each member; None for all alike.
-            device: where.
-            dtype: of all of it.
+            config: architecture of the networks.
+            masks: source of the dropout masks.
+            ntk: True for Linear layers that compute x Wᵀ/√n for n features, so that weights and steps have the same
+                size at every width.
+            bf16: True for bfloat16 matrix products in training.
+            factor: function from the name of a parameter to the factor on its learning rate.
+            member_rates: (members,) factor on the learning rate of each member; None for no factors.
+            device: torch device of the networks.
+            dtype: element type of all tensors.
         """
         self.config = config
         layers = list(config.layers())
@@ -81,17 +81,17 @@ class Network:
         self._inputs = None if config.inputs is None else Inputs(config.inputs, self.parameters, work)
         self._layers: list[Layer] = []
         self._norms: dict[str, BatchNorm] = {}
-        self._gains: dict[str, float] = {}
+        self._scales: dict[str, float] = {}
         for layer in layers:
             match layer.kind:
                 case "inputs":
                     pass  # `self._inputs` holds all of them
                 case "linear":
-                    gain = 1 / math.sqrt(layer.in_features) if ntk else 1.0
-                    self._gains[f"{layer.name}.weight"] = gain
+                    scale = 1 / math.sqrt(layer.in_features) if ntk else 1.0
+                    self._scales[f"{layer.name}.weight"] = scale
                     is_first = layer.name == "layers.0" and (self._inputs is None or not _learns(config))
-                    make = NarrowLinear if narrow else Linear
-                    self._layers.append(make(layer.name, self.parameters, work, gain=gain, is_first=is_first))
+                    make = BFloat16Linear if bf16 else Linear
+                    self._layers.append(make(layer.name, self.parameters, work, scale=scale, is_first=is_first))
                 case "batch_norm":
                     norm = BatchNorm(layer.name, self.parameters, work)
                     self._layers.append(norm)
@@ -105,8 +105,8 @@ class Network:
                 case _:
                     assert_never(layer.kind)
 
-    def forward(self, batch: Batch, *, training: bool = False) -> Tensor:
-        """Logits or values (k, b, out_features), in memory that the next call uses again."""
+    def forward(self, batch: MemberBatch, *, training: bool = False) -> Tensor:
+        """Computes logits or values, (k, b, out_features), in memory that the next call overwrites."""
         x = batch.dense
         if self._inputs is not None:
             x = self._inputs.forward(x, batch.rows, training=training)
@@ -114,8 +114,8 @@ class Network:
             x = layer.forward(x, training=training)
         return x
 
-    def learn(self, batch: Batch, loss: Loss) -> Tensor:
-        """The loss of each member (k,); its gradient is in `parameters.gradient` then."""
+    def learn(self, batch: MemberBatch, loss: Loss) -> Tensor:
+        """Computes the loss of each member, (k,), and writes the gradient into `parameters.gradient`."""
         out = self.forward(batch, training=True)
         value = loss(out, batch.target, batch.weight, gradient=True)
         gradient = out
@@ -127,7 +127,7 @@ class Network:
         return value
 
     def load(self, tensors: Mapping[str, NDArray[np.floating]]) -> None:
-        """Takes over tensors named and shaped as `config.tensor_shapes()` says."""
+        """Sets all parameters from tensors with the names and shapes of `config.tensor_shapes()`."""
         for name, array in tensors.items():
             value = torch.from_numpy(np.ascontiguousarray(array))
             if self.config.members == 1:
@@ -136,24 +136,24 @@ class Network:
             if kind.startswith("running_"):
                 getattr(self._norms[layer], kind).copy_(value)
             else:
-                self.parameters.set(name, value / self._gains.get(name, 1.0))
+                self.parameters.set(name, value / self._scales.get(name, 1.0))
         self.parameters.refresh()
 
-    def take_over(self, parents: Tensor, member_rates: Tensor) -> Tensor:
-        """Each member becomes a copy of one, and learns at a rate of its own; as `Parameters.take_over` says."""
+    def exploit(self, parents: Tensor, member_rates: Tensor) -> Tensor:
+        """Copies a parent into each member and sets the members' learning rates, as in `Parameters.exploit`."""
         for tensor in self.running_statistics():
             tensor.copy_(tensor[parents])
-        return self.parameters.take_over(parents, member_rates)
+        return self.parameters.exploit(parents, member_rates)
 
     def running_statistics(self) -> list[Tensor]:
-        """BatchNorm's, (k, w) each: what is kept and not learned."""
+        """Returns the running statistics of BatchNorm, (k, w) each, which are measured and not learned."""
         return [tensor for norm in self._norms.values() for tensor in (norm.running_mean, norm.running_var)]
 
     def tensors(self, member: int | None = None) -> dict[str, NDArray[np.float32]]:
-        """Copies on the CPU, named and shaped as `config.tensor_shapes()` says.
+        """Copies the tensors to the CPU, with the names and shapes of `config.tensor_shapes()`.
 
         Args:
-            member: the only one that is wanted, and then shaped as those of a network of its own; None for all.
+            member: index of one member, whose tensors get the shapes of a single network; None for all members.
         """
         self.parameters.refresh()
         config = self.config if member is None else replace(self.config, members=1)
@@ -163,7 +163,7 @@ class Network:
             if kind.startswith("running_"):
                 value = getattr(self._norms[layer], kind)
             else:
-                value = self.parameters.values[name] * self._gains.get(name, 1.0)
+                value = self.parameters.values[name] * self._scales.get(name, 1.0)
             if member is not None:
                 value = value[member]
             tensors[name] = value.to("cpu", torch.float32).numpy().astype(np.float32, order="C").reshape(shape)
@@ -171,5 +171,5 @@ class Network:
 
 
 def _learns(config: MLPConfig) -> bool:
-    """Whether there is something to learn before the first Linear."""
+    """Returns True if the input stage has parameters."""
     return config.inputs is not None and any(parameters for *_, parameters in config.inputs.parts())

@@ -1,8 +1,8 @@
-"""All parameters of all members as one tensor, with views of it by name, and their gradients likewise.
+"""All parameters of all members as one tensor, with a view for each name, and the gradients likewise.
 
-A parameter may learn faster or slower than the rest. Adam's step does not depend on a gradient's scale, so a parameter
-θ = f·θ' whose θ' is what Adam moves learns f times as fast (but for Adam's ε): with that, one learning rate and one
-call serve all. θ' is what the flat tensor holds; the views show θ.
+A parameter may have its own factor f on the learning rate. Adam's step does not depend on the scale of a gradient (up
+to Adam's ε). So if Adam moves θ' and the parameter is θ = f·θ', then θ learns f times as fast: one learning rate and
+one call serve all parameters. The flat tensor holds θ'; the views show θ.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Parameters:
     """The flat tensor, its gradient, and views of both.
 
     Attributes:
-        flat: (members, size) what the optimiser moves.
-        gradient: (members, size) beside it.
-        values: of each parameter (members, *shape), as the layers use it.
-        gradients: of each parameter (members, *shape), where the layers write ∂loss/∂value.
-        member_rates: (members,) float64 on the CPU, how much faster each member learns; None for all alike.
+        flat: (members, size) parameters θ', which the optimiser moves.
+        gradient: (members, size) gradient of `flat`.
+        values: views (members, *shape) of the parameters θ by name, which the layers read.
+        gradients: views (members, *shape) by name, into which the layers write ∂loss/∂θ.
+        member_rates: (members,) factor on the learning rate of each member, float64 on the CPU; None for no factors.
     """
 
     def __init__(
@@ -40,17 +40,17 @@ class Parameters:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Sets out the memory; everything is 0.
+        """Allocates the memory, filled with 0.
 
         Args:
-            shapes: of one member's parameters, by name.
-            members: how many there are of each.
-            factor: how much faster than the rest a parameter learns.
-            member_rates: (members,) how much faster each member learns; None for all alike.
-            device: where.
-            dtype: of all of it.
+            shapes: shapes of one member's parameters, by name.
+            members: number of members.
+            factor: function from the name of a parameter to the factor f on its learning rate.
+            member_rates: (members,) factor on the learning rate of each member; None for no factors.
+            device: torch device of all tensors.
+            dtype: element type of all tensors.
         """
-        # Those that learn as the rest does stand first, so that they need no second copy.
+        # Parameters with the factor 1 come first: they need no second, scaled copy.
         order = sorted(shapes, key=lambda name: factor(name) != 1.0)
         sizes = [math.prod(shapes[name]) for name in order]
         ends = list(itertools.accumulate(sizes))
@@ -76,7 +76,7 @@ class Parameters:
             self.gradients[name] = self.gradient[:, begin:end].view(shape)
 
     def set(self, name: str, value: Tensor) -> None:
-        """Gives a parameter its value; value: (members, *shape)."""
+        """Sets a parameter θ to a value, (members, *shape)."""
         begin, end = self._spans[name]
         flat = value.reshape(self.members, -1).to(self.flat)
         if begin >= self._from:
@@ -84,29 +84,29 @@ class Parameters:
         self.flat[:, begin:end] = flat
 
     def refresh(self) -> None:
-        """Brings the values up to date with the flat tensor."""
+        """Computes the scaled values from the flat tensor."""
         if self._from < self.size:
             torch.mul(self.flat[:, self._from :], self._factors, out=self._scaled)
 
     def finish_gradient(self) -> None:
-        """Turns what the layers wrote into the gradient of the flat tensor."""
+        """Turns the gradients of θ, which the layers wrote, into the gradient of θ'."""
         if self._from < self.size:
             self.gradient[:, self._from :] *= self._factors
 
-    def take_over(self, parents: Tensor, member_rates: Tensor) -> Tensor:
-        """Each member becomes a copy of one, and learns at a rate of its own from now on.
+    def exploit(self, parents: Tensor, member_rates: Tensor) -> Tensor:
+        """Copies a parent into each member and sets new factors on the learning rates.
 
-        The values are the parent's to rounding, so θ' = θ/f changes with the rate.
+        The values θ stay those of the parent, up to rounding, so θ' = θ/f changes with the factor.
 
         Args:
-            parents: (members,) of which member each becomes a copy.
-            member_rates: (members,) how much faster than the rest each learns then.
+            parents: (members,) index of the member that each member copies.
+            member_rates: (members,) new factor on the learning rate of each member.
 
         Returns:
-            (members, 1) by what the parents' θ' was multiplied; the gradient of θ' goes with its reciprocal.
+            (members, 1) factor by which the parent's θ' was multiplied; the gradient of θ' has its reciprocal.
 
         Raises:
-            ConfigError: they were set out without rates of their own.
+            ConfigError: the parameters were allocated without `member_rates`.
         """
         if self.member_rates is None:
             raise ConfigError("members that were set out to learn alike cannot be given rates of their own.")
@@ -117,24 +117,24 @@ class Parameters:
         return scale
 
     def set_member_rates(self, member_rates: Tensor) -> None:
-        """From now on members learn at other rates; θ' stays, and so the values do not."""
+        """Sets new factors on the members' learning rates; θ' stays, so the values θ change."""
         self.member_rates = member_rates.to("cpu", torch.float64)
         self._set_factors()
         self.refresh()
 
     def decay_rates(self, decays: Callable[[str], bool], *, is_decoupled: bool) -> list[tuple[slice, Tensor | None]]:
-        """Where weight decay acts, and how strongly beside the rest.
+        """Returns the spans of the flat tensor with weight decay, and the relative strength in each.
 
-        Decoupled it goes with the learning rate of each parameter, and with its factor once more: RealMLP's code
-        multiplies both its rate and its decay by the factor, and its constants were tuned with that. As a penalty on
-        the squares of θ it is part of the gradient of θ', and goes with f².
+        Decoupled weight decay is proportional to the learning rate of a parameter, and to its factor f once more:
+        RealMLP's code multiplies both the rate and the decay by the factor, and its constants were tuned that way. An
+        L2 penalty on θ is part of the gradient of θ', and proportional to f².
 
         Args:
-            decays: whether a parameter does, by its name.
-            is_decoupled: whether it acts beside the gradient or in it.
+            decays: function from the name of a parameter to True if it decays.
+            is_decoupled: True for decoupled weight decay (AdamW), False for an L2 penalty in the gradient.
 
         Returns:
-            Spans of the flat tensor, each with (members, span) relative strengths, or None for 1.
+            Spans of the flat tensor, each with (members, 1) relative strengths, or None for 1.
         """
         spans: list[tuple[slice, Tensor | None]] = []
         for name, (begin, end) in self._spans.items():

@@ -1,4 +1,4 @@
-"""Memory for what one step passes from layer to layer, taken once and used again at every step."""
+"""Memory for the tensors that a step passes between layers, allocated once and reused in every step."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ Shape = tuple[int, ...]
 
 
 class Buffer:
-    """One result's memory: a tensor of each shape that is asked for, with whatever was in it.
+    """The memory of one result: an uninitialised tensor for each shape.
 
-    Training asks for two shapes, a batch and the last batch of an epoch; evaluation for two more.
+    Training uses two shapes, those of a batch and of the last batch of an epoch; evaluation uses two more.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -20,7 +20,7 @@ class Buffer:
         self._tensors: dict[Shape, Tensor] = {}
 
     def of(self, shape: Shape) -> Tensor:
-        """The tensor of that shape."""
+        """Returns the tensor of a shape."""
         tensor = self._tensors.get(shape)
         if tensor is None:
             tensor = torch.empty(shape, device=self._device, dtype=self._dtype)
@@ -29,11 +29,11 @@ class Buffer:
 
 
 class Workspace:
-    """Where the buffers of a network are.
+    """The source of a network's buffers.
 
     Attributes:
-        device: where.
-        dtype: of all of them.
+        device: torch device of the buffers.
+        dtype: element type of the buffers.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -41,5 +41,5 @@ class Workspace:
         self.dtype = dtype
 
     def buffer(self) -> Buffer:
-        """A new one."""
+        """Returns a new buffer."""
         return Buffer(self.device, self.dtype)

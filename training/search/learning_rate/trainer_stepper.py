@@ -59,7 +59,6 @@ def stepper_of(
     """
     if config.engine != "torch":
         raise ConfigError(f"the learning-rate finder steps the torch engine, not {config.engine}.")
-    config = config.for_table(table)
     rows = prepare(table, config)
     where = torch.device(choose_device(device))
     choice = thread_choice(rows, config, device=where.type, asked=threads)

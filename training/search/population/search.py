@@ -14,7 +14,7 @@ from models.columns.schema import NumericTarget
 from models.errors import ConfigError
 from models.network.config import MLPConfig
 from models.store import check_model_name
-from training.config import TrainConfig
+from training.config import TrainConfig, resolve_for_table
 from training.data.training_table import TrainingTable
 from training.engines.device import choose_device
 from training.engines.engine import Epoch, Matrices, OnEpoch, ShouldStop, Stopped, Trained
@@ -71,7 +71,7 @@ def search_population(
     """
     begin = clock()
     check_model_name(table.name)
-    config = (config or TrainConfig()).for_table(table)
+    config = config or resolve_for_table({}, table)
     every = max(config.epochs // _SELECTIONS, 1) if every is None else every
     _check(config, every=every, timeout=timeout)
     chosen = choose_metric(table, config, metric)
@@ -106,7 +106,7 @@ def search_population(
             for stage in run.stages()
         ],
     }
-    model = fitted_model(table, config, rows, _trained(run, rows), told={"population": extra_fields})
+    model = fitted_model(table, config, rows, _trained(run, rows), extra_fields={"population": extra_fields})
     model = replace(model, threads=choice)
     return PopulationResult(metric=chosen, every=every, run=run, model=model, seconds=clock() - begin)
 
@@ -154,8 +154,8 @@ def train_population(
     ended: Ended = "epochs"
     for epoch in range(1, config.epochs + 1):
         train_loss = trainer.epoch()
-        judged = trainer.judge()
-        train, losses, errors = torch.stack([train_loss, judged.loss, judged.error]).double().cpu().numpy()
+        evaluation = trainer.evaluate()
+        train, losses, errors = torch.stack([train_loss, evaluation.loss, evaluation.error]).double().cpu().numpy()
         figures = errors if metric == "accuracy" else losses  # (members,) less is better
         values = _values(metric, figures, spread)
         measures = {

@@ -13,7 +13,7 @@ from models.checkpoint import Checkpoint
 from models.errors import ConfigError
 from models.network.config import Task
 from models.store import check_model_name
-from training.config import TrainConfig
+from training.config import TrainConfig, resolve_for_table
 from training.data.training_table import TrainingTable
 from training.engines.engine import ShouldStop
 from training.errors import SearchError
@@ -146,7 +146,7 @@ def search_table(
     if timeout is not None and not timeout > 0:
         raise ConfigError(f"timeout must be more than 0 seconds, got {timeout!r}.")
     check_model_name(table.name)
-    config = (config or TrainConfig()).for_table(table)
+    config = config or resolve_for_table({}, table)
     space = space or default_space(config, task=table.task, fixed=fixed)
     chosen = choose_metric(table, config, metric)
     first = space.nearest(config)
