@@ -52,6 +52,7 @@ class Typist:
             "AXON_PORT": str(self._port),
             "AXON_RUNTIME_DIR": self._runtime_dir,
             "OMP_NUM_THREADS": "1",
+            "LC_ALL": "C",
             "PATH": f"{commands}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
         }
@@ -125,7 +126,7 @@ def _is_shown(shown: list[str], printed: list[str]) -> bool:
 
 def _is_line(shown: str, printed: str) -> bool:
     if "…" in shown:
-        return re.fullmatch(".*".join(map(re.escape, shown.split("…"))), printed) is not None
+        return re.fullmatch(".*".join(map(re.escape, shown.rstrip().split("…"))), printed.rstrip()) is not None
     try:
         return is_close(json.loads(printed), json.loads(shown))
     except ValueError:
