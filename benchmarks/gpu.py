@@ -107,8 +107,8 @@ def measure(sizes: tuple[int, ...], device: torch.device, precision: Precision, 
             f"| {1e6 * limit:.1f} | {100 * limit / ours:.0f} |",
             flush=True,
         )
-    same = "the same bits in any company" if network.batch_invariant else "bits that depend on its company"
-    return f"{name}: a row has {same}; rows computed at once: {', '.join(map(str, network.blocks.sizes))}."
+    batch_invariant = "batch-invariant" if network.batch_invariant else "not batch-invariant"
+    return f"{name}: answers are {batch_invariant}; rows computed at once: {', '.join(map(str, network.blocks.sizes))}."
 
 
 def main() -> int:

@@ -58,7 +58,7 @@ PARTS = tuple(
         (r"\(models/encoding\.py", "rows to float32"),
         (rf"\({_SERVICE}(?:batcher|deadlines|pace)\.py", "batcher and deadlines"),
         (rf"\({_SERVICE}(?:link|frames|keys)\.py", "link and frames"),
-        (rf"\({_SERVICE}frame_server\.py", "frame server"),
+        (rf"\({_SERVICE}(?:frame_server|fault_isolation)\.py", "frame server"),
         (rf"\({_SERVICE}(?:device_network|row_blocks|engine|worker)\.py|\(torch/", "forward pass"),
         (r"\(service/metrics\.py|\(prometheus_client/", "metrics"),
         (rf"\({_SERVICE}routes/predict\.py", "endpoint"),

@@ -1,1 +1,4 @@
-"""Inference: rows to answers on one device, the same bits for a row in any batch. Needs torch; knows no service."""
+"""Inference: rows to answers on one device, batch-invariant: a row gets the same bits in any batch.
+
+Needs torch, and knows nothing of the service.
+"""

@@ -1,4 +1,4 @@
-"""A forward plan on a CUDA device: one copy in, one captured graph, one copy out, on a stream of the network's own."""
+"""A forward plan on a CUDA device: one copy in, one captured graph, one copy out, on the network's own stream."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from inference.forward_plan import ForwardPlan
 from inference.log import Log
 from inference.scratch import Scratch
 
-_WARM_UP_RUNS = 2  # libraries choose kernels and set workspaces aside on the first, which a capture forbids
+_WARM_UP_RUNS = 2  # in the first run, libraries choose kernels and allocate workspaces, which a capture forbids
 
 
 class CudaRunner:
-    """Runs a plan whose memory is on the device, through pinned host memory.
+    """Runs a plan in device memory, through pinned host memory.
 
     A plan that cannot be captured is run call by call, with the same answers.
 
@@ -23,7 +23,7 @@ class CudaRunner:
         plan: forward pass over a fixed number of rows, in the device's memory.
         stream: CUDA stream of the network.
         pinned: page-locked host memory for inputs and outputs.
-        log: log that is told of a plan that cannot be captured.
+        log: log for a plan that cannot be captured.
     """
 
     def __init__(self, plan: ForwardPlan, stream: torch.cuda.Stream, pinned: Scratch, log: Log) -> None:
@@ -31,7 +31,7 @@ class CudaRunner:
         self._plan = plan
         self._stream = stream
         self._device_x = with_padding(plan.x)
-        # Padded as the device's rows are, so that the copy is one piece.
+        # The same padding as on the device, so that the copy is one contiguous block.
         self._pinned_x = pinned.matrix("input", rows, self._device_x.shape[1], packed=True)
         self._pinned_y = pinned.matrix("output", rows, out_features, packed=True)
         self._host_x = self._pinned_x.numpy()[:, : plan.x.shape[1]]
@@ -40,11 +40,11 @@ class CudaRunner:
 
     @property
     def captured(self) -> bool:
-        """Whether it runs as a graph."""
+        """True if the plan runs as a CUDA graph."""
         return self._graph is not None
 
     def run(self, x: NDArray[np.float32], answers: NDArray[np.float32]) -> None:
-        """Answers for (n, in_features) rows, n at most the plan's, into (n, out_features)."""
+        """Writes the answers to (n, in_features) rows into (n, out_features); n is at most the plan's row count."""
         n = len(x)
         self._host_x[:n] = x
         self._host_x[n:] = 0
@@ -60,20 +60,20 @@ class CudaRunner:
 
 
 def with_padding(x: torch.Tensor) -> torch.Tensor:
-    """A matrix together with what lies between its rows, contiguous: (rows, width) → (rows, stride)."""
+    """Returns a contiguous view of a matrix and the padding of each row: (rows, width) → (rows, stride)."""
     stride = x.stride(0)
     return x.as_strided((x.shape[0], stride), (stride, 1))
 
 
 def _capture(plan: ForwardPlan, stream: torch.cuda.Stream, log: Log) -> torch.cuda.CUDAGraph | None:
-    stream.wait_stream(torch.cuda.current_stream(stream.device))  # which filled the plan's memory
+    stream.wait_stream(torch.cuda.current_stream(stream.device))  # the stream that filled the plan's memory
     with torch.cuda.stream(stream):
         for _ in range(_WARM_UP_RUNS):
             plan.run()
     stream.synchronize()
     try:
         graph = torch.cuda.CUDAGraph()
-        # Other threads go on using the device: only what this one does must be fit for a capture.
+        # Other threads go on using the device: only the calls of this thread have to be allowed in a capture.
         with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
             plan.run()
     except RuntimeError as error:
@@ -85,7 +85,7 @@ def _capture(plan: ForwardPlan, stream: torch.cuda.Stream, log: Log) -> torch.cu
 
 
 def _answers(stream: torch.cuda.Stream) -> bool:
-    """Whether the device still works: a capture that fails says `CUDA error` also where nothing is broken."""
+    """Returns True if the device still works: a failed capture says `CUDA error` even if nothing is broken."""
     try:
         stream.synchronize()
         torch.zeros(1, device=stream.device).item()

@@ -1,10 +1,10 @@
-"""What a device's exceptions mean: out of memory, which fewer rows may cure, or a fault that outlives the call."""
+"""The classes of device exceptions: out of memory, which fewer rows may cure, or a fault that outlives the call."""
 
 from __future__ import annotations
 
 import torch
 
-# torch raises a plain RuntimeError for these, so that the text is all there is to go by.
+# torch raises a plain RuntimeError for these, so only the text tells them apart.
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _STICKY = (
     "CUDA error",
@@ -16,14 +16,14 @@ _STICKY = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the device, or the host, had too little memory for the call; what it holds is sound."""
+    """Returns True if the device or the host had too little memory for the call; all stored data is still sound."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and _says(error, _OUT_OF_MEMORY)
 
 
 def is_sticky(error: BaseException) -> bool:
-    """Whether every later call on this device would fail too: CUDA's context is lost, and a process has but one."""
+    """Returns True if each later call on the device would fail too: the process has lost its only CUDA context."""
     if is_out_of_memory(error):
         return False
     return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and _says(error, _STICKY))

@@ -1,4 +1,4 @@
-"""An inference network on a device: its tensors there, and a runner for each row count that it computes."""
+"""An inference network on a device: the tensors in device memory, and a runner for each row count."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from inference.bit_invariance import is_batch_invariant
 from inference.cuda_runner import CudaRunner
-from inference.expand_steps import ExpandTensors
 from inference.forward_plan import ForwardPlan, PlanBuilder
+from inference.input_steps import InputTensors
 from inference.log import Log, StandardLog
 from inference.row_blocks import RowBlocks, choices
 from inference.scratch import Scratch
@@ -27,7 +27,7 @@ class Runner(Protocol):
     """Runs one forward plan."""
 
     def run(self, x: Float32Array, answers: Float32Array) -> None:
-        """Answers for (n, in_features) rows, n at most the plan's, into (n, out_features)."""
+        """Writes the answers to (n, in_features) rows into (n, out_features); n is at most the plan's row count."""
 
 
 class CpuRunner:
@@ -39,7 +39,7 @@ class CpuRunner:
         self._steps = plan.steps
 
     def run(self, x: Float32Array, answers: Float32Array) -> None:
-        """Answers for (n, in_features) rows, n at most the plan's, into (n, out_features)."""
+        """Writes the answers to (n, in_features) rows into (n, out_features); n is at most the plan's row count."""
         n = len(x)
         self._x[:n] = x
         self._x[n:] = 0
@@ -51,18 +51,19 @@ class CpuRunner:
 class DeviceNetwork:
     """An inference network on a device.
 
-    One thread at a time may run it; `share` says which memory it then does so in.
+    Only one thread at a time may run the network. `share` sets the memory for the intermediate values.
 
     Args:
-        network: what to run.
-        device: where.
-        precision: of matrix products after the first. That one stays float32: it holds the columns' standardisation,
-            whose cancellation a shorter product would magnify (models/network/fuse.py).
+        network: fused network to run.
+        device: torch device of the network.
+        precision: number format of the matrix products after the first. The first product stays float32: it contains
+            the columns' standardisation, whose cancellation a shorter format would magnify (models/network/fuse.py).
         max_batch_rows: number of rows of the largest batch.
-        log: log that is told of plans that cannot be captured.
+        log: log for plans that cannot be captured.
 
     Attributes:
-        batch_invariant: whether a row's answer was found not to depend on its company; False before `warm_up`.
+        batch_invariant: True if the test at `warm_up` found that a row's answer does not depend on the batch; False
+            before `warm_up`.
     """
 
     def __init__(
@@ -98,14 +99,14 @@ class DeviceNetwork:
 
     @property
     def blocks(self) -> RowBlocks:
-        """The row counts that it computes."""
+        """Row counts to which batches are cut and padded."""
         return self._blocks
 
     def warm_up(self) -> None:
-        """Takes the fastest row counts with which a row's answer does not depend on its company, by trying them.
+        """Chooses the fastest row counts with which the network is batch-invariant, by testing each choice.
 
-        Where none will do, the fastest are taken and `batch_invariant` stays False. Runs every part of the network,
-        so that kernels are chosen and graphs captured when it returns.
+        If no choice passes, the fastest row counts are used and `batch_invariant` stays False. The test runs all parts
+        of the network, so kernels are chosen and graphs are captured afterwards.
         """
         for blocks in self._choices:
             self._use(blocks)
@@ -115,22 +116,22 @@ class DeviceNetwork:
         self._use(self._choices[0])
 
     def share(self, scratch: Scratch) -> None:
-        """Runs in this memory from now on, which other networks use too."""
+        """Makes the network use memory that other networks use too."""
         self._scratch = scratch
         self._runners = {}
 
     def release(self) -> None:
-        """Lets go of all memory but the network's own; it is taken again when rows come."""
+        """Frees all memory but the network's tensors; the next pass allocates what is needed."""
         self._runners = {}
         self._scratch.clear()
         if self._device.type == "cuda":
             self._pinned.clear()
 
     def forward(self, x: Float32Array) -> Float32Array:
-        """Answers for (rows, in_features) rows: (rows, out_features) probabilities or values.
+        """Computes the answers to (rows, in_features) rows: (rows, out_features) probabilities or values.
 
         Raises:
-            RuntimeError: torch's own, out of memory among them.
+            RuntimeError: An exception of torch, such as out of memory.
         """
         answers = np.empty((len(x), self.out_features), dtype=np.float32)
         if len(x) <= self._blocks.largest:
@@ -141,7 +142,7 @@ class DeviceNetwork:
         return answers
 
     def plan(self, rows: int) -> ForwardPlan:
-        """One pass over this many rows, in the memory shared."""
+        """Builds the plan of one pass over this many rows, in the shared memory."""
         network = self._network
         build = PlanBuilder(self._scratch, rows, self.in_features, members=len(network.members))
         tf32 = self._precision == "tf32"
@@ -162,7 +163,7 @@ class DeviceNetwork:
                     case Activate(name):
                         build.activate(name, *tensors)
                     case InputStage():
-                        build.expand(stage, ExpandTensors(*tensors))
+                        build.input_stage(stage, InputTensors(*tensors))
             build.answer(network.output)
         if tf32:
             build.call(partial(_allow_tf32, False))
@@ -187,23 +188,23 @@ class DeviceNetwork:
 def _on_device(
     stages: tuple[Stage, ...], device: torch.device, precision: Precision
 ) -> list[tuple[Stage, tuple[torch.Tensor, ...]]]:
-    """Each stage of a member with its tensors on the device; products after the first are of the precision."""
+    """Copies the tensors of each stage of a member to the device; products after the first get the precision."""
     placed: list[tuple[Stage, tuple[torch.Tensor, ...]]] = []
-    narrow = torch.float32
+    dtype = torch.float32  # of the next product
     for stage in stages:
         match stage:
             case Affine(weight, bias):
-                placed.append((stage, tuple(torch.tensor(a, device=device).to(narrow) for a in (weight, bias))))
-                narrow = torch.bfloat16 if precision == "bf16" else torch.float32
+                placed.append((stage, tuple(torch.tensor(a, device=device).to(dtype) for a in (weight, bias))))
+                dtype = torch.bfloat16 if precision == "bf16" else torch.float32
             case LayerNorm(weight, bias, _):
                 placed.append((stage, tuple(torch.tensor(array, device=device) for array in (weight, bias))))
             case Activate(_, mix):
                 placed.append((stage, () if mix is None else (torch.tensor(mix, device=device),)))
             case InputStage():
-                placed.append((stage, tuple(ExpandTensors.of(stage, device))))
+                placed.append((stage, tuple(InputTensors.of(stage, device))))
     return placed
 
 
 def _allow_tf32(allowed: bool) -> None:
-    """For the products that follow; read when a product is issued, so that a captured graph keeps what it was."""
+    """Sets whether the next products may use TF32; torch reads this when a product is issued or captured."""
     torch.backends.cuda.matmul.allow_tf32 = allowed

@@ -1,7 +1,4 @@
-"""The device's side of a worker: networks in memory, and one forward pass over a batch.
-
-Only a worker imports this module, since it alone needs torch.
-"""
+"""An engine: the networks in memory on one device, and the forward pass over a batch."""
 
 from __future__ import annotations
 
@@ -32,14 +29,14 @@ Float32Array = NDArray[np.float32]
 
 
 class Rows(Protocol):
-    """Something that holds float32 rows."""
+    """A holder of float32 rows."""
 
     def matrix(self) -> Float32Array:
-        """`(rows, width)`."""
+        """Returns the rows, `(rows, width)`."""
 
 
 class CheckpointCopies(Protocol):
-    """Copies of checkpoints by key, which outlive the process that keeps them."""
+    """Copies of checkpoints by key, which outlive the process that wrote the copies."""
 
     def path(self, key: str) -> Path:
         """Returns the path of a copy, whether or not the copy exists."""
@@ -55,21 +52,21 @@ class CheckpointCopies(Protocol):
 
 
 class Engine:
-    """The networks of one worker on one device, the least recently used forgotten beyond `capacity`.
+    """The networks on one device; beyond `capacity`, the least recently used network is dropped.
 
-    `run` is for one thread. `load` is for any: a network is read and warmed in the thread that asks first, while
-    others run theirs.
+    Only one thread may call `run`. Any thread may call `load`: the first thread that asks for a network reads it and
+    warms it up, while other threads run theirs.
 
     Args:
-        store: where checkpoints are.
-        kept: copies of what was taken in from the store; None keeps none.
-        device: a torch device's name, `cpu` or `cuda:0`.
-        threads: CPU threads of a matrix product.
-        capacity: networks kept.
-        max_batch_rows: the largest batch, for warming up.
-        precision: of a GPU's matrix products; a CPU computes in float32.
+        store: model store to read checkpoints from.
+        kept: copies of verified checkpoints of the store; None for no copies.
+        device: name of a torch device, `cpu` or `cuda:0`.
+        threads: number of CPU threads of a matrix product.
+        capacity: largest number of networks in memory.
+        max_batch_rows: number of rows of the largest batch.
+        precision: number format of a GPU's matrix products; a CPU computes in float32.
         log: log of the engine; Python's own `logging` if None.
-        limited_log: log of what callers can cause again and again; the same as `log` if None.
+        limited_log: log for events that callers can cause again and again; the same as `log` if None.
     """
 
     def __init__(
@@ -96,16 +93,17 @@ class Engine:
         self._max_batch_rows = max_batch_rows
         self._precision: Precision = "fp32" if self.device.type == "cpu" else precision
         self._scratch = Scratch(self.device)
-        self._table = Lock()  # held for look-ups alone, never while a network is read or runs
+        self._table = Lock()  # held only for look-ups, never while a network is read or runs
         self._networks: OrderedDict[str, DeviceNetwork] = OrderedDict()
         self._loading: dict[str, Future[DeviceNetwork]] = {}
-        self._taken_in: dict[str, FileIdentity] = {}  # of networks in memory: the file that was found sound for it
+        self._taken_in: dict[str, FileIdentity] = {}  # of each network in memory: the store's file that was verified
 
     def take_in(self, key: str) -> DeviceNetwork:
-        """Verifies the store's file, keeps a copy of it, and loads its network, also where that is in memory already.
+        """Verifies the store's file, keeps a copy, and loads the network, even if the network is in memory already.
 
         Raises:
-            As `load`, and CheckpointError where the store's file is not sound, whatever was loaded before.
+            The same as `load`, and CheckpointError if the store's file is not sound, even if the network was loaded
+            before.
         """
         name, version, _ = parse_key(key)
         identity = self._store.version(name, version).identity()
@@ -120,19 +118,25 @@ class Engine:
         return network
 
     def load(self, key: str) -> DeviceNetwork:
-        """The network behind a key. If it is not in memory, it is read from the copy that was kept of it, else from the
-        store, verified and warmed.
+        """Returns the network of a key.
+
+        A network that is not in memory is read from the kept copy, else from the store, then verified and warmed up.
 
         Raises:
-            CheckpointError: the file is not sound.
-            StoreError: the file is another one than the key means.
-            OutOfMemory: the device has no room for it.
-            DeviceFault: the device is lost.
+            CheckpointError: The file is not sound.
+            StoreError: The file is not the one that the key names.
+            OutOfMemory: The device has no memory for the network.
+            DeviceFault: The device is lost.
         """
         return self._load(key, None)
 
     def _load(self, key: str, loaded: LoadedCheckpoint | None) -> DeviceNetwork:
-        """The network behind a key; `loaded` is its checkpoint where that was read already."""
+        """Returns the network of a key.
+
+        Args:
+            key: key of the model version.
+            loaded: checkpoint of the key, or None to read the checkpoint.
+        """
         with self._table:
             network = self._networks.get(key)
             if network is not None:
@@ -150,30 +154,30 @@ class Engine:
                 del self._loading[key]
             mine.set_exception(error)
             raise
-        forgotten = []  # until the lock is released: giving back a network's memory takes a while
+        dropped = []  # keeps networks alive until the lock is released: freeing a network's memory takes a while
         with self._table:
             del self._loading[key]
             self._networks[key] = network
             while len(self._networks) > self._capacity:
                 oldest, surplus = self._networks.popitem(last=False)
                 self._taken_in.pop(oldest, None)
-                forgotten.append(surplus)
+                dropped.append(surplus)
         mine.set_result(network)
         return network
 
     def run(self, key: str, parts: Sequence[Rows]) -> Float32Array:
-        """One forward pass over the rows of all parts, in their order.
+        """Runs a forward pass over the rows of all parts, in order.
 
-        Where memory runs out, the batch is halved, and halved again.
+        If memory runs out, the batch is halved, as often as needed.
 
         Returns:
-            `(rows, out_features)` answers, the caller's to keep.
+            `(rows, out_features)` answers, in memory that the engine does not use again.
 
         Raises:
-            DataError: rows of another width than the network's.
-            OutOfMemory: the fewest rows that it computes are too many.
-            DeviceFault: the device is lost, and with it this process's use of it.
-            NetworkUnavailable: the network is not in memory and cannot be loaded.
+            DataError: The rows have another width than the network's input.
+            OutOfMemory: The device has no memory for the smallest batch.
+            DeviceFault: The device is lost to this process.
+            NetworkUnavailable: The network is not in memory and cannot be loaded.
         """
         try:
             network = self.load(key)
@@ -188,7 +192,7 @@ class Engine:
         return self._forward(network, x)
 
     def on_device(self, network: InferenceNetwork) -> DeviceNetwork:
-        """The network as this engine runs it, not warmed."""
+        """Puts a network on this engine's device, without warming up."""
         return DeviceNetwork(
             network,
             self.device,
@@ -213,12 +217,12 @@ class Engine:
         return np.concatenate([self._forward(network, x[:half]), self._forward(network, x[half:])])
 
     def _enter_device(self) -> None:
-        """Makes the device this thread's own: whatever torch allocates by the way is not to wake another GPU."""
+        """Makes the device the thread's current one, so that no allocation of torch initializes another GPU."""
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device.index or 0)
 
     def _release(self) -> None:
-        """Gives back all memory but the networks' own."""
+        """Frees all memory but the networks' tensors."""
         with self._table:
             networks = list(self._networks.values())
         for network in networks:
@@ -228,7 +232,7 @@ class Engine:
             torch.cuda.empty_cache()
 
     def _read_store(self, key: str) -> LoadedCheckpoint:
-        """A checkpoint from the store, verified; a copy is kept."""
+        """Reads and verifies a checkpoint of the store, and keeps a copy."""
         name, version, digest = parse_key(key)
         try:
             loaded = self._store.load(f"{name}@{version}")
@@ -241,7 +245,7 @@ class Engine:
         return loaded
 
     def _read_kept(self, key: str) -> LoadedCheckpoint | None:
-        """A checkpoint from the copy that was kept of it, verified; None where there is none that is sound."""
+        """Reads and verifies the kept copy of a checkpoint; None if there is no sound copy."""
         payload = None if self._kept is None else self._kept.read(key)
         if self._kept is None or payload is None:
             return None
@@ -254,7 +258,7 @@ class Engine:
         return loaded if loaded.digest == parse_key(key)[2] else None
 
     def _build(self, key: str, loaded: LoadedCheckpoint) -> DeviceNetwork:
-        """The network of a verified checkpoint, warmed."""
+        """Builds and warms up the network of a verified checkpoint."""
         name, version, _ = parse_key(key)
         try:
             self._enter_device()
@@ -264,7 +268,7 @@ class Engine:
             if (fault := _fault_of(error, "this model")) is None:
                 raise
             raise fault from error
-        if self.device.type == "cpu":  # a GPU's graphs are bound to the memory that they were captured with
+        if self.device.type == "cpu":  # not on a GPU, whose graphs are bound to the memory of their capture
             network.share(self._scratch)
         if not network.batch_invariant:
             self._log.warning("a row's answer may depend on its batch in its last bits", model=name, version=version)
@@ -272,7 +276,7 @@ class Engine:
 
 
 def _fault_of(error: RuntimeError | MemoryError, what: str) -> OutOfMemory | DeviceFault | None:
-    """A device's exception as a caller knows it, or None where it is something else."""
+    """Converts an exception of torch to one for the caller; None if the device did not cause the exception."""
     if is_out_of_memory(error):
         return OutOfMemory(f"the device has no memory for {what}.")
     if is_sticky(error):

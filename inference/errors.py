@@ -1,10 +1,12 @@
 """The exceptions of inference.
 
-AxonError
-└── InferenceError
-├── NetworkUnavailable   the checkpoint of a network cannot be loaded
-├── OutOfMemory          the device has no memory for a few rows, or for a network
-└── DeviceFault          the device is lost to this process
+    AxonError
+    └── InferenceError
+        ├── NetworkUnavailable   the checkpoint of a network cannot be loaded
+        ├── OutOfMemory          the device has no memory for a few rows, or for a network
+        └── DeviceFault          the device is lost to this process
+
+The root is in `models.errors`.
 """
 
 from __future__ import annotations
@@ -25,4 +27,4 @@ class OutOfMemory(InferenceError):
 
 
 class DeviceFault(InferenceError):
-    """The device is in a state that only a new process leaves; the rows are not at fault."""
+    """The device works again only in a new process; the rows are not at fault."""

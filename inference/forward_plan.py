@@ -1,7 +1,7 @@
-"""A forward plan: one pass over a fixed number of rows, as calls that write into memory that is already there.
+"""A forward plan: one pass over a fixed number of rows, as a list of calls that write into preallocated memory.
 
-What can be decided once is: every tensor, view and argument is bound when the plan is made, so that running it is
-no more than its calls. The same list runs on a CPU and is captured into a CUDA graph.
+Each tensor, view and argument is bound when the plan is built, so that a run only makes the calls. The same list runs
+on a CPU and is captured as a CUDA graph.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch.nn import functional
 
-from inference.expand_steps import ExpandTensors, expand
+from inference.input_steps import InputTensors, add_input_stage
 from inference.scratch import Scratch
 from models.network.config import LEAKY_RELU_SLOPE, Activation
 from models.network.input_stage import InputStage
@@ -35,12 +35,12 @@ ACTIVATIONS: dict[Activation, Callable[[torch.Tensor], object]] = {
 
 @dataclass(frozen=True, slots=True)
 class ForwardPlan:
-    """Put rows into `x`, run, take answers from `y`.
+    """A pass over the rows in `x`, with the answers in `y`.
 
     Attributes:
-        x: (rows, in_features) float32; its rows may be further apart than they are wide.
+        x: (rows, in_features) float32; there may be padding between the rows.
         y: (rows, out_features) float32, contiguous.
-        steps: the calls.
+        steps: calls of the pass, in order.
     """
 
     x: torch.Tensor
@@ -48,13 +48,25 @@ class ForwardPlan:
     steps: tuple[Step, ...]
 
     def run(self) -> None:
-        """Computes `y` from `x`, or queues that on a device's current stream."""
+        """Computes `y` from `x`, or queues the computation on a device's current stream."""
         for step in self.steps:
             step()
 
 
 class PlanBuilder:
-    """Gathers a plan's calls; `value` is the matrix that the last of them wrote."""
+    """Builds a forward plan call by call.
+
+    Args:
+        scratch: memory for the matrices of the pass.
+        rows: number of rows of the pass.
+        in_features: width of the input.
+        members: number of networks in the ensemble.
+
+    Attributes:
+        x: (rows, in_features) input of the pass.
+        value: matrix that the latest call writes.
+        steps: calls so far.
+    """
 
     def __init__(self, scratch: Scratch, rows: int, in_features: int, *, members: int = 1) -> None:
         self._scratch = scratch
@@ -66,26 +78,26 @@ class PlanBuilder:
         self._answered = 0
 
     def call(self, step: Step) -> None:
-        """Anything that touches no matrix."""
+        """Adds a call that does not change any matrix."""
         self.steps.append(step)
 
     def product(self, weight: torch.Tensor, bias: torch.Tensor, *, packed: bool) -> None:
-        """`value Wᵀ + b`; weight: (out, in), bias: (out,), of one type, to which the value is rounded first."""
+        """Adds `value Wᵀ + b`; weight (out, in) and bias (out,) have one dtype, to which the value is cast first."""
         self.cast(weight.dtype)
         source = self.value
         self._turn(weight.shape[0], weight.dtype, packed=packed)
         self.steps.append(partial(torch.addmm, bias, source, weight.t(), out=self.value))
 
     def restart(self) -> None:
-        """The next call is on the input again: another member of an ensemble begins."""
+        """Goes back to the input, for the next member of an ensemble."""
         self.value = self.x
 
-    def expand(self, stage: InputStage, tensors: ExpandTensors) -> None:
-        """What comes before the first Linear: standardise, clip, embed, look up."""
-        self.value = expand(self.steps, self._scratch, self._rows, self.x, stage, tensors)
+    def input_stage(self, stage: InputStage, tensors: InputTensors) -> None:
+        """Adds the input stage: standardise, clip, embed, look up."""
+        self.value = add_input_stage(self.steps, self._scratch, self._rows, self.x, stage, tensors)
 
     def activate(self, name: Activation, mix: torch.Tensor | None = None) -> None:
-        """An elementwise nonlinearity f, in place; with a mix a, (width,), it is x + a·(f(x) - x)."""
+        """Adds an elementwise nonlinearity f, in place; with a mix a, (width,), computes x + a·(f(x) - x)."""
         if mix is None:
             self.steps.append(partial(ACTIVATIONS[name], self.value))
             return
@@ -96,20 +108,20 @@ class PlanBuilder:
         self.steps.append(partial(torch.lerp, z, activated, mix.to(z.dtype), out=z))
 
     def layer_norm(self, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> None:
-        """Each row standardised, in place; weight and bias: (width,)."""
+        """Adds a layer normalisation, in place; weight and bias: (width,)."""
         self.steps.append(
             partial(_layer_norm_, self.value, weight.to(self.value.dtype), bias.to(self.value.dtype), eps)
         )
 
     def cast(self, dtype: torch.dtype) -> None:
-        """The value in another type."""
+        """Adds a cast of the value, if the dtype is another one."""
         if dtype != self.value.dtype:
             source = self.value
             self._turn(source.shape[1], dtype, packed=source.is_contiguous())
             self.steps.append(partial(self.value.copy_, source))
 
     def answer(self, output: str) -> None:
-        """A member's answer: what `output` asks for after its last stage, `softmax`, `linear` (nothing) or `step`."""
+        """Adds a member's output function, `softmax`, `linear` (none) or `step`, and sums over the members."""
         self.cast(torch.float32)
         z, y = self.value, self.value
         if output == "softmax":
@@ -127,7 +139,7 @@ class PlanBuilder:
         self.value = y
 
     def finish(self, clamp: tuple[float, float] | None) -> ForwardPlan:
-        """The plan: the mean of the members' answers, kept within bounds where there are any."""
+        """Adds the mean over the members and the clamp, if any, and returns the plan."""
         y = self.value
         if self._members > 1:
             self.steps.append(partial(torch.div, y, self._members, out=y))

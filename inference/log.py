@@ -1,23 +1,26 @@
-"""The log of an engine: where it tells its operator what a caller does not see."""
+"""The log of an engine, for events that an operator should see and a caller does not."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any, Protocol
 
 
 class Log(Protocol):
     """A logger that takes an event and named fields."""
 
-    def warning(self, event: str, /, **fields: Any) -> Any:
-        """Writes a warning."""
+    @property
+    def warning(self) -> Callable[..., Any]:
+        """Function that writes a warning: `warning(event, **fields)`."""
 
-    def error(self, event: str, /, **fields: Any) -> Any:
-        """Writes an error."""
+    @property
+    def error(self) -> Callable[..., Any]:
+        """Function that writes an error: `error(event, **fields)`."""
 
 
 class StandardLog:
-    """A log that writes to Python's own `logging`, for programs that bring none.
+    """A log that writes to Python's `logging`, for programs without a log of their own.
 
     Args:
         name: name of the logger.

@@ -1,4 +1,4 @@
-"""Memory on a device for what a pass over rows hands from call to call."""
+"""Reusable memory on a device for the intermediate values of a forward pass."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _ROW_BYTES = 64
 
 
 class Scratch:
-    """A device's memory for what a plan passes from call to call, by slot.
+    """Memory on a device for the intermediate values of plans, in named slots.
 
-    Plans of all networks share it where one runs at a time. A slot grows and never shrinks: by doubling, so that what
-    earlier plans still hold of a smaller one is at most as much again.
+    Plans that never run at the same time can share the memory, also plans of several networks. A slot never shrinks. It
+    grows by doubling, so the smaller blocks that earlier plans still hold are together no larger than the slot.
     """
 
     def __init__(self, device: torch.device, *, pinned: bool = False) -> None:
@@ -22,10 +22,10 @@ class Scratch:
     def matrix(
         self, slot: str, rows: int, width: int, *, dtype: torch.dtype = torch.float32, packed: bool = False
     ) -> torch.Tensor:
-        """A (rows, width) matrix over a slot's memory, with whatever was in it.
+        """Returns a (rows, width) matrix in a slot's memory, with undefined content.
 
-        Its rows start on 64-byte boundaries unless `packed`: where a narrow product's input is not so aligned, MKL
-        rounds a row by its place in the batch.
+        Rows start on 64-byte boundaries unless `packed` is True. In a product with few outputs, MKL's rounding of a row
+        would otherwise depend on the row's place in the batch.
         """
         per_line = _ROW_BYTES // dtype.itemsize
         stride = width if packed else -(-width // per_line) * per_line
@@ -38,5 +38,5 @@ class Scratch:
         return memory[:needed].view(dtype).view(rows, stride)[:, :width]
 
     def clear(self) -> None:
-        """Lets go of all of it; plans made before keep theirs."""
+        """Frees the memory; plans that were built before keep theirs."""
         self._slots.clear()

@@ -1,1 +1,1 @@
-"""What a model is: its architecture, its weights, its columns, its file. Knows no HTTP and no optimiser."""
+"""Models: architecture, weights, columns and file. Knows no HTTP and no optimiser."""

@@ -29,7 +29,7 @@ _MAX_STEPS = 100  # of one alias's history
 
 
 def is_alias(text: str) -> bool:
-    """Whether a text can be a reference's alias; `latest` can."""
+    """Returns True if a text can be the alias of a reference, as `latest` can."""
     return _ALIAS.fullmatch(text) is not None
 
 
@@ -37,12 +37,12 @@ def read_aliases(folder: Path) -> tuple[dict[str, int], str | None]:
     """Reads a model's aliases.
 
     Returns:
-        The version by alias, and why the aliases could not be read, or None.
+        Version by alias, and the reason why the aliases could not be read, or None.
     """
     content, problem = _read_table(folder, ALIASES_FILE)
     if problem is None and not all(type(version) is int for version in content.values()):
         return {}, f"{folder.name}/{ALIASES_FILE} is not a table of alias to version."
-    # What no reference can mean is no alias: written by hand, "1" or "latest" would answer for another version.
+    # Only a name that a reference can have is an alias: "1" or "latest", written by hand, would name another version.
     return {alias: to for alias, to in content.items() if is_alias(alias) and alias != LATEST}, problem
 
 
@@ -50,13 +50,13 @@ def write_aliases(folder: Path, aliases: Mapping[str, int]) -> None:
     """Writes a model's aliases, atomically.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: The disk refuses the write.
     """
     _write_table(folder, ALIASES_FILE, aliases)
 
 
 def read_history(folder: Path, alias: str) -> list[int]:
-    """Reads the versions that an alias named before, oldest first; none where the history cannot be read."""
+    """Reads the versions that an alias named before, oldest first; an empty list if the history cannot be read."""
     steps = _read_table(folder, _HISTORY_FILE)[0].get(alias)
     return [step for step in steps if type(step) is int] if isinstance(steps, list) else []
 
@@ -65,7 +65,7 @@ def write_history(folder: Path, alias: str, steps: Sequence[int]) -> None:
     """Writes the versions that an alias named before, oldest first.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: The disk refuses the write.
     """
     history = _read_table(folder, _HISTORY_FILE)[0]
     if history.get(alias, []) != list(steps):
@@ -73,9 +73,9 @@ def write_history(folder: Path, alias: str, steps: Sequence[int]) -> None:
 
 
 def _read_table(folder: Path, file_name: str) -> tuple[dict[str, Any], str | None]:
-    """A JSON object, and why it could not be read; an empty one where there is no file."""
+    """Reads a JSON object, which is empty if there is no file; also returns the reason of a failure, or None."""
     path = folder / file_name
-    called = f"{folder.name}/{file_name}"  # clients see it: no path of this machine
+    called = f"{folder.name}/{file_name}"  # clients see this name, so it has no path of this machine
     if is_link_out(path, folder.parent):
         return {}, f"{called} is a link that leads out of the store."
     try:
@@ -94,7 +94,7 @@ def _read_table(folder: Path, file_name: str) -> tuple[dict[str, Any], str | Non
 
 
 def _write_table(folder: Path, file_name: str, content: Mapping[str, Any]) -> None:
-    temporary = folder / f".{ALIASES_FILE}.{secrets.token_hex(8)}"  # a name that the next writer clears away
+    temporary = folder / f".{ALIASES_FILE}.{secrets.token_hex(8)}"  # the next writer removes files of such names
     with temporary.open("x", encoding="utf-8") as file:
         json.dump(content, file, sort_keys=True)
         file.flush()

@@ -1,4 +1,4 @@
-"""Answers in this process: a checkpoint's labels, values and probabilities for tables that people have in hand."""
+"""Answers in the caller's process: a checkpoint's labels, values and probabilities for data frames and other tables."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from models.columns.labels import Label
 from models.columns.schema import ClassTarget
 from models.errors import ConfigError
 
-_CELLS_AT_A_TIME = 4_000_000  # of the widest stage: 16 MB
+_CELLS_AT_A_TIME = 4_000_000  # in the widest stage: 16 MB
 
 
 class Answerer:
     """Answers rows with a checkpoint's network, as the server does.
 
     Attributes:
-        checkpoint: the model.
-        unknown: number of cells of the last rows that name a category which training did not see, by column.
+        checkpoint: checkpoint of the model.
+        unknown: number of cells in the last call's rows with a category unknown to training, by column.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         """Prepares the network and the reader of rows.
 
         Args:
-            checkpoint: the model.
+            checkpoint: checkpoint of the model.
         """
         self.checkpoint = checkpoint
         self.unknown: dict[str, int] = {}
@@ -38,7 +38,7 @@ class Answerer:
 
     @property
     def classes(self) -> tuple[Label, ...]:
-        """The labels in the order of the columns of `predict_proba`; empty for a regression."""
+        """Labels in the order of the columns of `predict_proba`; empty for a regression."""
         target = self.checkpoint.schema.target
         return tuple(target.labels) if isinstance(target, ClassTarget) else ()
 
@@ -46,11 +46,11 @@ class Answerer:
         """Returns a label, or a value, for each row.
 
         Args:
-            rows: as `models.columns.frame_rows.rows_of` takes them.
+            rows: data frame, Arrow table, array or list (`models.columns.frame_rows.rows_of`).
 
         Raises:
-            RowError: cells that the model does not take, by row and column.
-            DataError: no table, or a frame without one of the columns.
+            RowError: Cells are not valid for the model; the message names row and column.
+            DataError: `rows` is not a table, or lacks one of the columns.
         """
         return self.labelled(self._answers(rows))
 
@@ -58,7 +58,7 @@ class Answerer:
         """Returns the label, or the value, of each answer.
 
         Args:
-            answers: `(rows, out_features)`, as `answer` gives them.
+            answers: `(rows, out_features)` result of `answer`.
         """
         classes = self.classes
         if classes:
@@ -69,7 +69,7 @@ class Answerer:
         """Returns the answers to encoded rows, `(rows, out_features)`, in the target's unit.
 
         Args:
-            x: `(rows, width)` float32.
+            x: `(rows, width)` float32 encoded rows.
         """
         size = max(_CELLS_AT_A_TIME // self._network.widest, 1)
         return np.concatenate([self._network.answer(x[at : at + size]) for at in range(0, len(x), size)])
@@ -78,11 +78,11 @@ class Answerer:
         """Returns the probability of each class, `(rows, classes)` float32, in the order of `classes`.
 
         Args:
-            rows: as `predict` takes them.
+            rows: data frame, Arrow table, array or list, as for `predict`.
 
         Raises:
-            ConfigError: a regression or a perceptron, which have no probabilities.
-            DataError: as `predict` does.
+            ConfigError: The model is a regression or a perceptron, which have no probabilities.
+            DataError: The same cases as in `predict`.
         """
         if self.checkpoint.config.output != "softmax":
             what = "a regression" if not self.classes else "a perceptron"
@@ -90,7 +90,7 @@ class Answerer:
         return self._answers(rows).astype(np.float32)  # as the server answers
 
     def _answers(self, rows: Any) -> NDArray[Any]:
-        """(rows, out_features), in the target's unit."""
+        """Returns the answers to rows, (rows, out_features), in the target's unit."""
         given = rows_of(rows, self.checkpoint.schema.names)
         self._encoder.unknown.take()
         if not len(given):

@@ -1,10 +1,10 @@
-"""A checkpoint: one trained model in one safetensors file, with everything that serving it takes.
+"""A checkpoint: one trained model in one safetensors file, with all that a server needs.
 
-The file's single metadata key `axon` holds one canonical JSON text, the header: format version, architecture,
-columns and target with their statistics, how it was trained, its metrics and the fingerprint of its data. (One key,
-since safetensors writes several in a random order, and the same model should give the same bytes.) The header
-carries a SHA-256 over itself and every tensor, so that a file that was altered anywhere is found out. Nothing in it
-is ever executed, and pickle is not involved. `docs/checkpoint-format.md` specifies it.
+The file's single metadata key `axon` holds one canonical JSON text, the header: format version, architecture, columns
+and target with their statistics, training settings, metrics and the fingerprint of the data. (There is one key, because
+safetensors writes several keys in random order, and the same model should give the same bytes.) The header contains a
+SHA-256 digest of itself and all tensors, so any change of the file is detected. Nothing in the file is ever executed,
+and pickle is not used. `docs/checkpoint-format.md` specifies the format.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from models.network.config import MLPConfig, check_tensors
 from models.network.fuse import InferenceNetwork, fuse
 
 FORMAT = "axon.checkpoint"
-FORMAT_VERSION = 2  # 2 brought inputs, members, temperature and new kinds of columns; what 1 could say it says alike
+FORMAT_VERSION = 2  # 2 added inputs, members, temperature and kinds of columns; all of 1 is written as before
 METADATA_KEY = "axon"
 
 _LENGTH = struct.Struct("<Q")  # safetensors' own prefix: the length of its JSON header
 _MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
-_MAX_REASON = 500  # characters of a reason that may repeat what a file holds
+_MAX_REASON = 500  # characters of a reason that may quote the content of a file
 _SECTIONS = ("training", "metrics", "data")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
@@ -52,15 +52,15 @@ class Checkpoint:
     """One trained model.
 
     Attributes:
-        config: the architecture.
+        config: architecture of the network.
         schema: feature columns and target. The network's input is the encoded, standardised row.
-        tensors: parameters and buffers by name, float32, shaped as `config.tensor_shapes()` says.
-        training: engine, hyperparameters, seed, epochs: JSON types only.
-        metrics: figures by part (`validation`, `test`).
-        data: where the rows came from: name, SHA-256 fingerprint, counts.
+        tensors: parameters and buffers by name, float32, with the shapes of `config.tensor_shapes()`.
+        training: engine, hyperparameters, seed and epochs, as JSON types.
+        metrics: metrics by part of the data (`validation`, `test`), as JSON types.
+        data: source of the rows: name, SHA-256 fingerprint and counts, as JSON types.
 
     Raises:
-        ConfigError: architecture, schema and tensors do not fit each other, or a tensor is not finite.
+        ConfigError: Architecture, schema and tensors do not fit each other, or a tensor is not finite.
     """
 
     config: MLPConfig
@@ -88,13 +88,13 @@ class Checkpoint:
         target = self.schema.target
         n_classes = len(target.labels) if isinstance(target, ClassTarget) else None
         if n_classes != self.config.n_classes:
-            told_apart = self.config.n_classes or "none"
-            raise ConfigError(f"the target has {n_classes or 'no'} classes, the network tells {told_apart} apart.")
+            known = self.config.n_classes or "none"
+            raise ConfigError(f"the target has {n_classes or 'no'} classes, the network tells {known} apart.")
         if n_classes is None and self.config.out_features != 1:
             raise ConfigError(f"one target column needs one output, the network has {self.config.out_features}.")
 
     def _check_inputs(self) -> None:
-        """An index that the network does not look up, or looks up in another table, would be an answer to nothing."""
+        """Checks the network's inputs against the schema: kind of each feature, number of categories of each index."""
         inputs = self.config.inputs
         for at, feature in enumerate(self.schema.features):
             kinds = {"number": inputs.numbers, "flag": inputs.flags, "index": inputs.indices} if inputs else {}
@@ -112,7 +112,7 @@ class Checkpoint:
                     )
 
     def header(self) -> dict[str, Any]:
-        """The header as JSON types, without the digest."""
+        """Returns the header as JSON types, without the digest."""
         return {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -122,12 +122,12 @@ class Checkpoint:
         }
 
     def inference_network(self) -> InferenceNetwork:
-        """The network that answers requests: encoded rows in, probabilities or values out.
+        """Builds the network that answers requests: encoded rows in, probabilities or values out.
 
-        Its `answer` gives values in the target's unit, its `forward` values less the target's origin.
+        The network's `answer` returns values in the target's unit, its `forward` values minus the target's origin.
 
         Raises:
-            ConfigError: folded weights that float32 does not hold; sound tensors and statistics may multiply to such.
+            ConfigError: Folded weights are too large for float32, which sound tensors and statistics can cause.
         """
         mean, std = self.schema.standardisation()
         target = self.schema.target
@@ -145,19 +145,19 @@ class Checkpoint:
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
-    """Writes the checkpoint to `path`: to a temporary name beside it, flushed to the disk, then renamed.
+    """Writes the checkpoint to `path` atomically: to a temporary file, flushed to the disk and then renamed.
 
-    A reader sees the old file or the whole new one. The same checkpoint gives the same bytes.
+    A reader sees the old file or the whole new file. The same checkpoint gives the same bytes.
 
     Returns:
-        The digest, `sha256:…`.
+        Digest of the checkpoint, `sha256:…`.
 
     Raises:
-        CheckpointError: the header holds something that JSON cannot, or the disk refuses.
+        CheckpointError: The header cannot be written as JSON, or the disk refuses the write.
     """
     tensors = {name: np.ascontiguousarray(checkpoint.tensors[name], dtype="<f4") for name in sorted(checkpoint.tensors)}
     try:
-        # Through JSON and back: a key that is a number sorts as one, but is read again, and sorted, as text.
+        # To JSON and back: a key that is a number is sorted as a number at first, but read and sorted as text later.
         header = json.loads(_canonical(checkpoint.header()))
         digest = _digest(header, tensors)
         text = _canonical(header | {"digest": digest})
@@ -177,19 +177,19 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
     except OSError as error:
         raise CheckpointError(path, f"cannot be written: {error.strerror}.") from error
     finally:
-        with contextlib.suppress(OSError):  # it is gone where all went well, and may never have been
+        with contextlib.suppress(OSError):  # after success the temporary file is gone, and it may never have existed
             temporary.unlink()
     return digest
 
 
 @dataclass(frozen=True)
 class LoadedCheckpoint:
-    """A checkpoint that was found sound.
+    """A verified checkpoint.
 
     Attributes:
-        checkpoint: the model.
-        digest: the digest that the file was checked against.
-        payload: the bytes of the file, as they were checked.
+        checkpoint: content of the file.
+        digest: digest in the file's header, which the content matches.
+        payload: verified bytes of the file.
     """
 
     checkpoint: Checkpoint
@@ -201,14 +201,14 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
     """Reads and verifies a checkpoint: its digest, its format version and every shape.
 
     Raises:
-        CheckpointError: the file is missing, truncated, altered, foreign, of a newer format or inconsistent; the
+        CheckpointError: The file is missing, truncated, altered, not from Axon, of a newer format or inconsistent; the
             message names the file and the reason.
     """
     try:
         with open_file(path) as file:
             _, extent = _read_header(path, file)
             file.seek(0)
-            # Not to its end: what goes on beyond its tensors is refused below, and may be as large as the disk.
+            # Not to the end of the file: data after the tensors is refused below, and may be as large as the disk.
             payload = file.read(min(extent, os.fstat(file.fileno()).st_size) + 1)
     except OSError as error:
         raise CheckpointError(path, f"cannot be read: {error.strerror}.") from error
@@ -219,16 +219,16 @@ def parse_checkpoint(path: Path, payload: bytes) -> LoadedCheckpoint:
     """Verifies a checkpoint that was read already.
 
     Args:
-        path: file that the bytes come from, for the error.
-        payload: the whole file.
+        path: path of the file, for error messages.
+        payload: bytes of the whole file.
 
     Raises:
-        CheckpointError: as `load_checkpoint` does.
+        CheckpointError: The same cases as in `load_checkpoint`.
     """
     header, _ = _read_header(path, io.BytesIO(payload))
     try:
         tensors = safetensors.numpy.load(payload)
-    except KeyError as error:  # a type that NumPy has not
+    except KeyError as error:  # an element type that NumPy does not have
         raise CheckpointError(path, f"is inconsistent: it holds a tensor of type {error}, not F32.") from error
     except (SafetensorError, ValueError, TypeError) as error:
         raise CheckpointError(path, f"is truncated or damaged: {error!s:.{_MAX_REASON}}.") from error
@@ -251,10 +251,10 @@ def parse_checkpoint(path: Path, payload: bytes) -> LoadedCheckpoint:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header alone, without reading the tensors; not verified against the digest that it holds.
+    """Reads the header alone, without the tensors and without verifying the digest.
 
     Raises:
-        CheckpointError: no readable Axon header.
+        CheckpointError: The file has no readable Axon header.
     """
     try:
         with open_file(path) as file:
@@ -267,8 +267,8 @@ def open_file(path: Path) -> BinaryIO:
     """Opens a regular file for reading.
 
     Raises:
-        OSError: it cannot be opened, or is something else. A named pipe in its place would be waited for without end,
-            and a device has no end.
+        OSError: The file cannot be opened, or is not a regular file. (A read would wait for a named pipe for ever, and
+            a device has no end.)
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -287,7 +287,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
-    """The header, and the bytes that the file has if its tensors are where safetensors' own header says."""
+    """Reads the header; also returns the size in bytes that the file should have by safetensors' own header."""
     prefix = file.read(_LENGTH.size)
     if len(prefix) < _LENGTH.size:
         raise CheckpointError(path, "is empty or truncated.")
@@ -298,7 +298,7 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
     if len(raw) < length:
         raise CheckpointError(path, "is truncated, or not a safetensors file.")
     try:
-        outer = orjson.loads(raw)  # a long text in it, which json takes five times as long for
+        outer = orjson.loads(raw)  # contains a long text, for which `json` needs five times as long
     except (ValueError, RecursionError) as error:
         raise CheckpointError(path, "is not a safetensors file.") from error
     metadata = outer.get("__metadata__") if isinstance(outer, dict) else None
@@ -322,7 +322,7 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
         raise CheckpointError(path, "has no readable digest in its header.")
     try:
         canonical = text == canonical_json(header)
-    except (ValueError, RecursionError):  # NaN, which Python's parser takes; nesting as deep as it takes
+    except (ValueError, RecursionError):  # Python's parser accepts NaN, and nesting that is too deep to write
         canonical = False
     if not canonical:
         raise CheckpointError(path, "was altered after it was written: its header is not in canonical form.")
@@ -333,23 +333,23 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
 def _parsed(text: str) -> Any:
     try:
         return loads_in_parts(text)
-    except ValueError:  # not the form in which it was written; where it is JSON all the same, that is said below
+    except ValueError:  # not in Axon's form; if the text is JSON, the caller reports that it is not canonical
         return json.loads(text)
 
 
 def _has_place(entry: object) -> bool:
-    """Whether a tensor's entry says where it is; safetensors refuses one that does not."""
+    """Returns True if a tensor's entry has a place in the file; safetensors refuses an entry without."""
     offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
     return isinstance(offsets, list) and bool(offsets) and type(offsets[-1]) is int and 0 <= offsets[-1] < 1 << 48
 
 
 def _canonical(value: Mapping[str, Any]) -> str:
-    """One text for one value: keys sorted, no spaces, ASCII, no NaN."""
+    """Writes the canonical JSON text of a value: keys sorted, no spaces, ASCII, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _digest(header: Mapping[str, Any], tensors: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 over the canonical header and each tensor's name, type, shape and bytes, in the order of the names."""
+    """Computes SHA-256 over the canonical header and each tensor's name, type, shape and bytes, sorted by name."""
     sha = hashlib.sha256(_canonical(header).encode())
     for name in sorted(tensors):
         tensor = np.ascontiguousarray(tensors[name])

@@ -1,15 +1,16 @@
-"""The exceptions of Axon's model layer.
+"""The exceptions of models, and the root of the exceptions that callers of Axon's packages see.
 
     AxonError
-    ├── ConfigError          an architecture that cannot be built
-    ├── DataError            rows that do not fit the columns they claim to have
-    │   └── RowError         … with the row, the column and the reason of each fault
+    ├── ConfigError          an architecture or setting that cannot be built
+    ├── DataError            data that does not fit the columns, or cannot be read
+    │   └── RowError         rows that a schema refuses, with row, column and reason of each fault
     ├── CheckpointError      a file that is not a sound checkpoint
     └── StoreError           a store that cannot do what was asked
         ├── InvalidName      a model name, alias or reference that is not well formed
         └── ModelNotFound    a well-formed reference to nothing
 
-Every message is one sentence that names the thing at fault and, where there is one, the remedy.
+`inference.errors`, `training.errors` and `service.errors` derive their own exceptions from `AxonError`. A message names
+the cause and, if there is one, the remedy.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from pathlib import Path
 
 
 class AxonError(Exception):
-    """The root: catching it catches whatever Axon raises on purpose."""
+    """The root of Axon's exceptions for callers.
+
+    Two kinds of exceptions have other bases: signals inside one package, and the errors of the service's start and of
+    its HTTP layer, which the service turns into a message or a response.
+    """
 
 
 class ConfigError(AxonError, ValueError):
@@ -28,14 +33,17 @@ class ConfigError(AxonError, ValueError):
 
 
 class DataError(AxonError, ValueError):
-    """Data that does not fit the columns it claims to have."""
+    """Data that does not fit the columns, or cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing wrong with one cell or one row.
+    """An error in one cell or one row.
 
-    `row` counts from 0 within the request; `column` is None where the whole row is at fault.
+    Attributes:
+        row: index of the row in the request, from 0.
+        column: name of the column; None for an error of the whole row.
+        message: reason, for people.
     """
 
     row: int
@@ -48,7 +56,11 @@ class Fault:
 
 
 class RowError(DataError):
-    """Rows that a schema refuses; `faults` lists what is wrong, first row first."""
+    """Rows that a schema refuses.
+
+    Attributes:
+        faults: errors in the rows, in order.
+    """
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         self.faults = tuple(faults)
@@ -57,7 +69,12 @@ class RowError(DataError):
 
 
 class CheckpointError(AxonError):
-    """A file that is not a sound checkpoint; the message names the file and the reason."""
+    """A file that is not a sound checkpoint.
+
+    Attributes:
+        path: path of the file.
+        reason: reason without the path.
+    """
 
     def __init__(self, path: Path | str, reason: str) -> None:
         self.path = Path(path)
@@ -70,7 +87,7 @@ class StoreError(AxonError):
 
 
 def reason_of(error: Exception) -> str:
-    """What an error says, without the paths of this machine: for answers to clients, and not for the log."""
+    """Returns the message of an error without the paths of this machine, for responses to clients."""
     if isinstance(error, CheckpointError):
         return error.reason
     cause = error.__cause__

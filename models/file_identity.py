@@ -1,4 +1,4 @@
-"""The identity of a file's content: it differs once the file was altered in place, replaced, or moved elsewhere."""
+"""The identity of a file's content, which changes when the file is altered in place, replaced, or moved."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-_COARSE_CLOCK = 5  # CLOCK_REALTIME_COARSE, with which the kernel stamps files; Python has no name for it
+_COARSE_CLOCK = 5  # CLOCK_REALTIME_COARSE, the clock of the kernel's file times; Python has no name for it
 _TICK_SECONDS = 0.02  # the coarse clock advances every 1 to 10 ms
-_MOST_TICKS = 5  # a stamp of another machine's clock may lie in the future for long
+_MOST_TICKS = 5  # a file time from another machine's clock may lie far in the future
 
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """What the kernel says of a file. Whoever writes can keep its size and its time of modification, but not
-    `changed_ns`.
+    """The kernel's record of a file. A writer can keep size and time of modification the same, but not `changed_ns`.
 
     Attributes:
         device: device of the file system.
@@ -33,13 +32,14 @@ class FileIdentity:
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        """Looks at a file. Whoever reads the file afterwards may rely on it: a later change gives another identity.
+        """Reads the identity of a file. A caller that reads the file afterwards may rely on the identity: each later
+        change gives another one.
 
-        Stamps have the resolution of the kernel's tick, so a file that was changed in this very tick is looked at again
-        in the next one: a second change in the same tick would leave no trace.
+        File times have the resolution of the kernel's tick. A second change in the same tick would leave no trace, so
+        for a file that was changed in the current tick the method waits for the next one.
 
         Raises:
-            OSError: the file cannot be looked at.
+            OSError: The kernel cannot give the file's record.
         """
         for _ in range(_MOST_TICKS):
             now = time.clock_gettime_ns(_COARSE_CLOCK)

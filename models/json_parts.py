@@ -1,7 +1,7 @@
-"""JSON read and written in many short calls, so that other threads of the process run between them.
+"""JSON in many short calls, between which other threads of the process can run.
 
-`json.loads` and `json.dumps` are one call each, and hold the interpreter's lock from its beginning to its end:
-for a header of 10,000 columns that is 20 to 50 ms, for which a server would answer nobody.
+`json.loads` and `json.dumps` are one call each, and hold the interpreter's lock from beginning to end. For a header of
+10,000 columns that takes 20 to 50 ms, in which a server would answer no request.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-_DEPTH = 3  # objects and lists within each other that are read or written member by member
+_DEPTH = 3  # levels of nested objects and lists that are read or written member by member
 _TOGETHER = 64  # members of a list that are written in one call
 _dump = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    # One call of the decoder keeps equal names once; many calls would not.
+    # A single call of the decoder stores equal names once; many calls would not.
     return {sys.intern(name): value for name, value in members}
 
 
@@ -28,8 +28,8 @@ def loads_in_parts(text: str) -> Any:
     """Reads a JSON text without blanks between its tokens.
 
     Raises:
-        ValueError: it is not JSON, or has blanks.
-        RecursionError: it is nested too deeply.
+        ValueError: The text is not JSON, or has blanks.
+        RecursionError: The text is nested too deeply.
     """
     value, end = _read(text, 0, _DEPTH)
     if end != len(text):
@@ -38,7 +38,7 @@ def loads_in_parts(text: str) -> Any:
 
 
 def _read(text: str, at: int, depth: int) -> tuple[Any, int]:
-    """The value that begins at a position, and the position behind it."""
+    """Reads the value that begins at a position; also returns the position after the value."""
     opening = text[at : at + 1]
     if not depth or opening not in ("{", "[") or text[at + 1 : at + 2] in ("}", "]"):
         return _scan(text, at)
@@ -60,11 +60,11 @@ def _read(text: str, at: int, depth: int) -> tuple[Any, int]:
 
 
 def canonical_json(value: Any) -> str:
-    """One text for one value: keys sorted, no blanks, ASCII, no NaN.
+    """Writes the canonical JSON text of a value: keys sorted, no blanks, ASCII, no NaN.
 
     Raises:
-        ValueError: there is a number that is not finite.
-        RecursionError: it is nested too deeply.
+        ValueError: A number is not finite.
+        RecursionError: The value is nested too deeply.
     """
     return "".join(_parts(value, _DEPTH))
 

@@ -1,6 +1,7 @@
-"""A key: the one name by which processes speak of a model version, `name@version#digest`.
+"""The key of a model version, `name@version#digest`, by which all processes name the version.
 
-The digest makes a version whose file was replaced another key, so that an old answer can never pass for a new one.
+The digest changes if the version's file is replaced. So an answer of the old file can never pass for one of the new
+file.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from models.errors import InvalidName
 
 
 def make_key(name: str, version: int, digest: str) -> str:
-    """The key of a version whose checkpoint has this digest."""
+    """Returns the key of a version and its checkpoint's digest."""
     return f"{name}@{version}#{digest}"
 
 
 def parse_key(key: str) -> tuple[str, int, str]:
-    """Name, version and digest.
+    """Splits a key into name, version and digest.
 
     Raises:
-        InvalidName: not a key.
+        InvalidName: The text is not a key.
     """
     reference, _, digest = key.partition("#")
     name, _, version = reference.partition("@")

@@ -5,16 +5,18 @@
         1/model.safetensors
         2/model.safetensors
         aliases.json            {"default": 1, "production": 2}
-        .alias-history.json     what the aliases named before, for `roll_back`
-        .lock                   held while publishing; holds the highest number ever given
+        .alias-history.json     earlier versions of each alias, for `roll_back`
+        .lock                   locked while publishing; contains the highest version number so far
 
-A reference is `name`, `name@version` or `name@alias`. `name` alone is the alias `default` where it is set, else the
-newest version; `name@latest` is always the newest. A version is published by renaming a finished folder into place,
-so a reader sees all of it or nothing; numbers are never given twice, even after a version was deleted. Readers take
-no lock and write nothing: a read-only store serves. A symbolic link to a folder of the store is read as that folder;
-`delete` removes the link and leaves what it points to. One that leads out of the store is refused: whoever can write to
-the store shall not have the service read what it alone can, such as another's files. (The link is looked at before the
-file is opened; hard links and mounts are the administrator's to make.)
+A reference is `name`, `name@version` or `name@alias`. `name` alone means the alias `default` if that is set, else the
+newest version; `name@latest` always means the newest version. A version is published by renaming a finished folder, so
+a reader sees the whole version or nothing. Numbers are never assigned twice, even after a version was deleted. Readers
+take no lock and write nothing, so a read-only store can be served.
+
+A symbolic link to a folder of the store is read as that folder; `delete` removes the link and not its target. A link
+that leads out of the store is refused: a user who can write to the store must not be able to make the service read
+files that only the service may read. (The link is checked before the file is opened. Hard links and mounts are not
+checked: to restrict these is the administrator's task.)
 """
 
 from __future__ import annotations
@@ -49,12 +51,18 @@ CHECKPOINT_FILE = "model.safetensors"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
-_LAST_VERSION = 999_999_999  # the last that _VERSION reads
+_LAST_VERSION = 999_999_999  # the largest number that _VERSION matches
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A parsed `name`, `name@version` or `name@alias`; at most one of `version` and `alias` is set."""
+    """A parsed reference: `name`, `name@version` or `name@alias`.
+
+    Attributes:
+        name: name of the model.
+        version: version number, or None.
+        alias: alias, or None; never set together with `version`.
+    """
 
     name: str
     version: int | None = None
@@ -62,13 +70,13 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Reads a reference.
+        """Parses a reference.
 
         Raises:
-            InvalidName: not a well-formed reference.
+            InvalidName: The text is not a well-formed reference.
         """
         name, at, tail = text.partition("@")
-        check_name(name)
+        check_model_name(name)
         if not at:
             return cls(name)
         if _VERSION.fullmatch(tail):
@@ -80,7 +88,13 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One version in the store; `path` is its checkpoint."""
+    """One version in the store.
+
+    Attributes:
+        name: name of the model.
+        version: version number.
+        path: path of the checkpoint.
+    """
 
     name: str
     version: int
@@ -90,19 +104,19 @@ class ModelVersion:
         return f"{self.name}@{self.version}"
 
     def read_header(self) -> dict[str, Any]:
-        """The checkpoint's header alone, not verified.
+        """Reads the checkpoint's header alone, without verifying the digest.
 
         Raises:
-            CheckpointError: it leads out of the store, or as `read_header` of `models.checkpoint` says.
+            CheckpointError: The path leads out of the store, or the cases of `models.checkpoint.read_header`.
         """
         self._check_inside()
         return read_header(self.path)
 
     def identity(self) -> FileIdentity:
-        """What tells whether the checkpoint's file has changed.
+        """Returns the identity of the checkpoint's file, which changes with the file.
 
         Raises:
-            CheckpointError: the file cannot be looked at.
+            CheckpointError: The file cannot be read.
         """
         try:
             return FileIdentity.of(self.path)
@@ -110,10 +124,10 @@ class ModelVersion:
             raise CheckpointError(self.path, f"cannot be read: {error.strerror}.") from error
 
     def load(self) -> LoadedCheckpoint:
-        """The checkpoint, verified.
+        """Reads and verifies the checkpoint.
 
         Raises:
-            CheckpointError: it leads out of the store, or as `load_checkpoint` says.
+            CheckpointError: The path leads out of the store, or the cases of `load_checkpoint`.
         """
         self._check_inside()
         return load_checkpoint(self.path)
@@ -125,8 +139,14 @@ class ModelVersion:
 
 @dataclass(frozen=True, slots=True)
 class StoreEntry:
-    """What the store holds under one name. `problem` says why versions or aliases could not be read, if so; it names
-    files by their place in the store.
+    """One model of the store.
+
+    Attributes:
+        name: name of the model.
+        versions: version numbers, ascending.
+        aliases: version by alias.
+        problem: reason why versions or aliases could not be read, without paths outside the store; None if all was
+            read.
     """
 
     name: str
@@ -135,11 +155,11 @@ class StoreEntry:
     problem: str | None = None
 
     def resolve(self, reference: Reference) -> int:
-        """The version that a reference to this name means.
+        """Returns the version that a reference to this model means.
 
         Raises:
-            ModelNotFound: no such version or alias.
-            StoreError: it cannot be told, since the store could not be read; a guess might serve another model.
+            ModelNotFound: There is no such version or alias.
+            StoreError: The store could not be read, and a guess might serve another model.
         """
         needs_aliases = reference.version is None and reference.alias != LATEST
         if self.problem is not None and (needs_aliases or not self.versions):
@@ -162,7 +182,7 @@ class StoreEntry:
 
 
 class Store:
-    """A folder of models. It need not exist yet: publishing makes it."""
+    """A folder of models. Publishing creates the folder if it does not exist."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
@@ -172,7 +192,7 @@ class Store:
 
         Raises:
             InvalidName: `name` is not a model name.
-            StoreError, CheckpointError: the disk refuses; the store is as it was.
+            StoreError, CheckpointError: The disk refuses the write; the store is unchanged.
         """
         folder = self._folder(name)
         with _writing(folder), locked(folder, make=True) as last:
@@ -183,7 +203,7 @@ class Store:
             try:
                 staging.mkdir()
                 save_checkpoint(checkpoint, staging / CHECKPOINT_FILE)
-                last.write(version)  # before the version is there: a crash between the two skips a number
+                last.write(version)  # before the rename: a crash between the two skips a number, but repeats none
                 staging.rename(folder / str(version))
             except BaseException:
                 remove(staging)
@@ -192,20 +212,20 @@ class Store:
         return self._version(name, version)
 
     def try_publishing(self, name: str, *, size: int = 0) -> None:
-        """Tries whether a version of `name` could be published now, and leaves the store as it was.
+        """Writes a trial file to test if a version of `name` can be published, and leaves the store unchanged.
 
         Args:
-            name: model's name.
-            size: number of bytes of the checkpoint, as far as it is known.
+            name: name of the model.
+            size: number of bytes of the checkpoint, as far as known.
 
         Raises:
             InvalidName: `name` is not a model name.
-            StoreError: the disk refuses.
+            StoreError: The disk refuses the write.
         """
-        check_name(name)
+        check_model_name(name)
         with _writing(self.root / name):
             folder = self._folder(name)
-            # Under the lock, as publishing is: a lock file that belongs to somebody else refuses then as well.
+            # Under the lock, like publishing: this also detects a lock file that belongs to another user.
             with locked(folder) if folder.is_dir() else contextlib.nullcontext():
                 try_writing(folder, size=size)
 
@@ -213,10 +233,10 @@ class Store:
         """Points `alias` at a version, atomically.
 
         Raises:
-            InvalidName: not a model name or alias (`latest` is taken).
-            ModelNotFound: no such model or version.
+            InvalidName: `name` is not a model name, or `alias` cannot be an alias (`latest` is reserved).
+            ModelNotFound: There is no such model or version.
         """
-        check_name(name)
+        check_model_name(name)
         if not is_alias(alias) or alias == LATEST:
             raise InvalidName(
                 f"{alias[:80]!r} cannot be an alias: letters, digits, . _ - after a letter, not 'latest'."
@@ -230,31 +250,32 @@ class Store:
             write_aliases(folder, {**entry.aliases, alias: int(version)})
 
     def remove_alias(self, name: str, alias: str) -> None:
-        """Forgets an alias.
+        """Removes an alias.
 
         Raises:
-            ModelNotFound: no such model or alias.
+            ModelNotFound: There is no such model or alias.
         """
         with self._changing(name) as (folder, entry, _):
             if alias not in entry.aliases:
                 raise ModelNotFound(f"model {name!r} has no alias {alias[:80]!r}.")
             past = _meanings(folder, entry, alias)
             if alias == DEFAULT_ALIAS and entry.versions and entry.versions[-1] != past[-1]:
-                past.append(entry.versions[-1])  # what the bare name means from now on
+                past.append(entry.versions[-1])  # the meaning of the bare name from now on
             write_history(folder, alias, past)
             write_aliases(folder, {key: value for key, value in entry.aliases.items() if key != alias})
 
     def roll_back(self, name: str, alias: str = DEFAULT_ALIAS) -> tuple[int, int]:
-        """Points an alias at the version that it named before; `default` is what the bare name means.
+        """Points an alias at the previous version of its history; `default` is the meaning of the bare name.
 
-        Without the alias `default`, the bare name meant each new version in turn, so the one before the newest is next.
+        Without the alias `default`, the bare name meant each new version in turn, so it goes back to the version before
+        the newest.
 
         Returns:
-            The version that it named until now, and the one that it names from now on.
+            Version of the alias until now, and its version from now on.
 
         Raises:
-            ModelNotFound: no such model or alias.
-            StoreError: no version is known that the alias named before, or that version is gone.
+            ModelNotFound: There is no such model or alias.
+            StoreError: No earlier version of the alias is known, or all of them were deleted.
         """
         with self._changing(name) as (folder, entry, _):
             if alias != DEFAULT_ALIAS and alias not in entry.aliases:
@@ -271,40 +292,41 @@ class Store:
         return now, before
 
     def delete(self, name: str, version: int) -> None:
-        """Removes a version; it vanishes at once and its number is not given again.
+        """Removes a version atomically; the version's number is not assigned again.
 
         Raises:
-            ModelNotFound: no such model or version.
-            StoreError: an alias still names it.
+            ModelNotFound: There is no such model or version.
+            StoreError: An alias still names the version.
         """
         with self._changing(name) as (folder, entry, last):
             entry.resolve(Reference(name, version=version))
             if named := [alias for alias, target in entry.aliases.items() if target == version]:
                 raise StoreError(f"{name}@{version} is what alias {named[0]!r} names: move the alias first.")
-            last.write(max(last.read(), *_numbers(folder)))  # a store copied without its lock files has none recorded
+            last.write(max(last.read(), *_numbers(folder)))  # a store that was copied without lock files has no record
             doomed = folder / f"{STAGING_PREFIX}{secrets.token_hex(8)}"
             (folder / str(version)).rename(doomed)
             sync_folder(folder)
             remove(doomed)
 
     def names(self) -> list[str]:
-        """Names of the models that have at least one version, sorted."""
+        """Returns the sorted names of the models with at least one version."""
         return [entry.name for entry in self.entries() if entry.versions]
 
     def entries(self) -> list[StoreEntry]:
-        """What the store holds, by name. Folders that are no model of ours are passed over; one that cannot be read has
-        its `problem`, and perhaps no versions.
+        """Returns the models of the store, sorted by name.
+
+        Folders that are not models are skipped. A model that cannot be read has a `problem`, and perhaps no versions.
 
         Raises:
-            StoreError: the store cannot be read.
+            StoreError: The store cannot be read.
         """
         return list(self.scan())
 
     def scan(self) -> Iterator[StoreEntry]:
-        """Reads the entries one by one.
+        """Yields the same models as `entries`, one by one.
 
         Raises:
-            StoreError: the store cannot be read.
+            StoreError: The store cannot be read.
         """
         try:
             with os.scandir(self.root) as places:
@@ -319,12 +341,12 @@ class Store:
                 yield entry
 
     def entry(self, name: str) -> StoreEntry:
-        """What the store holds under `name`.
+        """Returns the model of this name.
 
         Raises:
-            InvalidName: not a model name.
-            ModelNotFound: nothing of that name.
-            StoreError: it is a link that leads out of the store.
+            InvalidName: `name` is not a model name.
+            ModelNotFound: There is no model of this name.
+            StoreError: The model's folder is a link that leads out of the store.
         """
         entry = _read_entry(self._folder(name))
         if not entry.versions and entry.problem is None:
@@ -332,12 +354,12 @@ class Store:
         return entry
 
     def resolve(self, reference: str) -> ModelVersion:
-        """The version that `name`, `name@version` or `name@alias` means.
+        """Returns the version that `name`, `name@version` or `name@alias` means.
 
         Raises:
-            InvalidName: not a well-formed reference.
-            ModelNotFound: a reference to nothing.
-            StoreError: the store cannot be read.
+            InvalidName: The reference is not well formed.
+            ModelNotFound: There is no such model, version or alias.
+            StoreError: The store cannot be read.
         """
         parsed = Reference.parse(reference)
         return self._version(parsed.name, self.entry(parsed.name).resolve(parsed))
@@ -346,20 +368,20 @@ class Store:
         """Reads and verifies the checkpoint that a reference means.
 
         Raises:
-            InvalidName, ModelNotFound, StoreError, CheckpointError: as `resolve` and `ModelVersion.load` do.
+            InvalidName, ModelNotFound, StoreError, CheckpointError: The cases of `resolve` and `ModelVersion.load`.
         """
         return self.resolve(reference).load()
 
     def version(self, name: str, version: int) -> ModelVersion:
-        """The place of a version, whether or not it is there."""
-        check_name(name)
+        """Returns the place of a version in the store, even of one that does not exist."""
+        check_model_name(name)
         return self._version(name, version)
 
     def _version(self, name: str, version: int) -> ModelVersion:
         return ModelVersion(name, version, self.root / name / str(version) / CHECKPOINT_FILE)
 
     def _folder(self, name: str) -> Path:
-        check_name(name)
+        check_model_name(name)
         folder = self.root / name
         if problem := _foreign(folder):
             raise StoreError(problem)
@@ -367,8 +389,8 @@ class Store:
 
     @contextlib.contextmanager
     def _changing(self, name: str) -> Iterator[tuple[Path, StoreEntry, LastVersion]]:
-        """A model that is there, held against other writers, and read after they were held off."""
-        self.entry(name)  # so that a name that is not there leaves no folder behind
+        """Locks an existing model against other writers, then reads and yields the model's state."""
+        self.entry(name)  # raises for a model that does not exist, so that no folder is created
         folder = self._folder(name)
         with _writing(folder), locked(folder) as last:
             entry = self.entry(name)
@@ -377,11 +399,11 @@ class Store:
             yield folder, entry, last
 
 
-def check_name(name: str) -> None:
-    """Refuses what cannot be a model's name, and so whatever could leave the store's folder.
+def check_model_name(name: str) -> None:
+    """Refuses a text that is not a model name, and so every path that could leave the store's folder.
 
     Raises:
-        InvalidName: says what a name is.
+        InvalidName: The text is not a model name.
     """
     if not _NAME.fullmatch(name):
         raise InvalidName(
@@ -390,7 +412,7 @@ def check_name(name: str) -> None:
 
 
 def _foreign(path: Path) -> str | None:
-    """What is wrong with a model's folder that is a link out of the store."""
+    """Returns an error message if a model's folder is a link that leads out of the store, else None."""
     return f"{path.name} is a link that leads out of the store." if is_link_out(path, path.parent) else None
 
 
@@ -403,8 +425,8 @@ def _read_entry(folder: Path) -> StoreEntry:
             versions = _read_versions(folder)
         except OSError as error:
             return StoreEntry(folder.name, (), problem=f"{folder.name} cannot be read: {error.strerror}.")
-        # A writer may have published, moved an alias and deleted since the aliases were read. Where they have not
-        # changed meanwhile, an alias without its version is what is really there.
+        # Since the aliases were read, a writer may have published, moved an alias and deleted a version. If the aliases
+        # are unchanged, the store really has an alias without its version.
         if set(aliases.values()) <= set(versions) or (aliases, problem) == read_aliases(folder):
             return StoreEntry(folder.name, versions, aliases, problem)
 
@@ -419,12 +441,12 @@ def _read_versions(folder: Path) -> tuple[int, ...]:
 
 
 def _is_folder(place: os.DirEntry[str]) -> bool:
-    # What is no link costs no look at the disk; a link in circles is False to Path and an OSError to DirEntry.
+    # DirEntry needs no disk access for an entry that is not a link; for a circular link it raises, and Path does not.
     return Path(place).is_dir() if place.is_symlink() else place.is_dir()
 
 
 def _meanings(folder: Path, entry: StoreEntry, alias: str) -> list[int]:
-    """The versions that an alias named in turn, the present one last; for `default`, those that the name meant."""
+    """Returns the versions that an alias named, the present one last; for `default`, those of the bare name."""
     past = read_history(folder, alias)
     if alias in entry.aliases:
         return [*past, entry.aliases[alias]]
@@ -432,11 +454,11 @@ def _meanings(folder: Path, entry: StoreEntry, alias: str) -> list[int]:
         return past
     meant = [*past, *(version for version in entry.versions if not past or version > past[-1])]
     newest = entry.versions[-1]
-    return meant if meant[-1] == newest else [*meant, newest]  # what came after the newest may have been deleted
+    return meant if meant[-1] == newest else [*meant, newest]  # versions after the newest may have been deleted
 
 
 def _numbers(folder: Path) -> list[int]:
-    """The numbers that a new version cannot have, whatever it is that stands under them."""
+    """Returns the version numbers that already have an entry of any kind in the folder."""
     return [int(path.name) for path in folder.iterdir() if _VERSION.fullmatch(path.name)]
 
 

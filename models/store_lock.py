@@ -1,4 +1,4 @@
-"""The lock of one model's folder: one writer at a time, and the highest version number ever given."""
+"""The lock of one model's folder, for one writer at a time; the lock file holds the highest version number so far."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from pathlib import Path
 from models.alias_file import ALIASES_FILE
 from models.checkpoint import sync_folder
 
-STAGING_PREFIX = ".publish-"  # of folders that a writer has not finished
+STAGING_PREFIX = ".publish-"  # begins the names of folders that a writer has not finished
 
 _LOCK_FILE = ".lock"
 _VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
 class LastVersion:
-    """The highest number ever given, kept in the lock file."""
+    """The highest version number that was ever assigned, kept in the lock file."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
     def read(self) -> int:
-        """Reads the number; 0 where none was given yet."""
+        """Reads the number; 0 if none was assigned yet."""
         text = os.pread(self._descriptor, 32, 0).decode("ascii", "replace").strip()
         return int(text) if _VERSION.fullmatch(text) else 0
 
     def write(self, version: int) -> None:
-        """Writes the number and flushes it."""
+        """Writes and flushes the number."""
         os.ftruncate(self._descriptor, os.pwrite(self._descriptor, f"{version}\n".encode(), 0))
         os.fsync(self._descriptor)
 
 
 @contextlib.contextmanager
 def locked(folder: Path, *, make: bool = False) -> Iterator[LastVersion]:
-    """Holds the folder against other writers, and clears away what a killed one left.
+    """Locks the folder against other writers, and removes the unfinished files of a killed writer.
 
-    The kernel lets go of the lock when its holder dies, so nobody waits for the dead.
+    The kernel releases the lock when its holder dies, so nobody waits for a dead process.
     """
     if make:
         _make_folder(folder)
@@ -51,12 +51,12 @@ def locked(folder: Path, *, make: bool = False) -> Iterator[LastVersion]:
             remove(leftover)
         yield LastVersion(descriptor)
     finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing alone leaves it held by a child that was forked meanwhile
+        fcntl.flock(descriptor, fcntl.LOCK_UN)  # without this, a child that was forked meanwhile would keep the lock
         os.close(descriptor)
 
 
 def _make_folder(folder: Path) -> None:
-    """Makes the folder and its parents, and flushes their entries, so that a power cut cannot take them away."""
+    """Creates and flushes the folder and its parents, so that a power cut cannot remove any."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
@@ -64,7 +64,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a folder, a file or a link (not what it points to), as far as the disk allows."""
+    """Removes a folder, a file or a link (but not the link's target), as far as the disk allows."""
     with contextlib.suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""A trial of a folder: whether a file of some size could be written under it, found out before the work is done."""
+"""A trial write into a folder, which detects a full or read-only disk before long work."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ _LEAST_BYTES = 4096  # a file of a few bytes fits into the inode of some full di
 
 
 def try_writing(folder: Path, *, size: int = 0) -> None:
-    """Writes a file of `size` bytes in a new folder under `folder`, flushes it and removes both.
+    """Writes and flushes a file of `size` bytes in a new folder under `folder`, then removes both.
 
-    Where `folder` does not exist, its nearest parent that does is tried, so that nothing is left behind.
+    If `folder` does not exist, the nearest existing parent is used, so that nothing is left behind.
 
     Args:
         folder: folder that will be written to.
         size: number of bytes of the file that will be written.
 
     Raises:
-        OSError: the disk refuses, with what the later write would fail with.
+        OSError: The disk refuses the write, with the error that the later write would have.
     """
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        folder.lstat()  # refuses a path that no folder can have, such as one that is too long
+        folder.lstat()  # fails for a path that no folder can have, such as one that is too long
     place = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not place.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, f"{place} is not a folder", str(place))
     trial = place / f".try-{secrets.token_hex(8)}"
     trial.mkdir()
     try:
-        # The first bytes are written and flushed: some disks reserve what they then refuse to store.
+        # The first bytes are written and flushed: some disks reserve space that they then refuse to fill.
         with (trial / "file").open("xb", buffering=0) as file:
             file.write(bytes(_LEAST_BYTES))
             if size > _LEAST_BYTES:
@@ -44,7 +44,7 @@ def try_writing(folder: Path, *, size: int = 0) -> None:
 
 
 def _reserve(descriptor: int, size: int) -> None:
-    """Reserves the bytes of a file, where the file system can."""
+    """Reserves the bytes of a file, if the file system supports that."""
     try:
         os.posix_fallocate(descriptor, 0, size)
     except OSError as error:

@@ -1,1 +1,1 @@
-"""Checkpoint → answers: a LitServe host with Axon's own batching data path behind a validated REST API."""
+"""The service: a LitServe server with Axon's own batching data path behind a validated REST API."""

@@ -1,6 +1,6 @@
 """`python -m service` and `axon-serve`: serves the store; settings are environment variables.
 
-`keys new` makes an API key instead, and `health` asks a running server whether it is ready.
+The command `keys new` makes an API key instead, and `health` asks a running server whether it is ready.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import argparse
 import os
 import sys
 
-# Other modules are imported where they are needed: every spawned worker imports this one again, and needs none of them;
-# `health` is run every few seconds.
+# Functions import other modules themselves: every spawned worker imports this module again and needs none of the
+# others, and `health` runs every few seconds.
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serves until a signal, makes an API key, or asks for health; returns the exit code."""
+    """Runs the command: serves until a signal, makes an API key, or checks the health. Returns the exit code."""
     arguments = _parser().parse_args(argv)
     if arguments.command == "keys":
         return _new_key(arguments.name, arguments.scopes)
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _new_key(name: str, scopes: str) -> int:
-    from service.http.access import AccessError, new_key
+    from service.access import AccessError, new_key
 
     try:
         secret, line = new_key(name, scopes)
@@ -97,7 +97,7 @@ def _say(sentence: str) -> None:
 
 
 def run() -> int:
-    """The command itself: a signal ends it at once, too, while it imports what it needs."""
+    """Runs the command `axon-serve`. A signal ends it at once, even during imports."""
     from service.stop_signals import exit_at_once
 
     exit_at_once()

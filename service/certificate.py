@@ -1,4 +1,4 @@
-"""The TLS certificate that the server shows, and the look whether it has been renewed."""
+"""The TLS certificate of the server, which is read again after a renewal."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Identity = tuple[int, int, int, int]
 
 
 class CertificateError(Exception):
-    """A certificate or its key cannot be used; the message is one sentence for the person who starts the server."""
+    """An unusable certificate or key; the message is one sentence for the person who starts the server."""
 
 
 class Certificate:
-    """A certificate and its key, read from two files.
+    """A TLS certificate and the private key, read from two files.
 
     Args:
-        certificate: PEM file of the certificate, followed by the intermediate ones.
-        key: PEM file of its private key, without a passphrase; it may be the same file.
+        certificate: PEM file of the certificate, followed by the intermediate certificates.
+        key: PEM file of the private key, without a passphrase; it may be the same file.
 
     Attributes:
         context: TLS context of new connections.
@@ -42,7 +42,7 @@ class Certificate:
         return cls(settings.tls_certificate, settings.tls_key)
 
     def refresh(self) -> None:
-        """Reads the files again if they have changed. If they are not sound, the certificate of before stays."""
+        """Reads files that have changed. If they are not valid, the server keeps the previous certificate."""
         try:
             found = self._identities()
             if found == self._seen:
@@ -91,7 +91,7 @@ class Certificate:
 
 
 def _identity(path: Path) -> Identity | None:
-    """What changes when a file is replaced or written; None where it cannot be seen."""
+    """Returns inode, size and times of a file, which change with the file, or None if there is no such file."""
     try:
         found = path.stat()
     except OSError:

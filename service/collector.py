@@ -1,4 +1,4 @@
-"""The cyclic garbage collector, kept from long walks: a full one over the columns of wide models takes 200 ms."""
+"""Pauses of the cyclic garbage collector: a full collection with the columns of wide models takes 200 ms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _pauses = 0
 
 @contextlib.contextmanager
 def collector_paused() -> Iterator[None]:
-    """Pauses the collector; threads may do so side by side."""
+    """Pauses the collector; several threads may do so at the same time."""
     global _pauses
     with _lock:
         _pauses += 1
@@ -28,13 +28,13 @@ def collector_paused() -> Iterator[None]:
 
 
 class LongLived:
-    """Takes objects that live long out of the collector's walks, many at a time.
+    """Excludes long-lived objects from garbage collection, many at a time.
 
-    What is in a cycle and garbage at that moment stays for good, a hundred kilobytes at most: young objects are
-    collected again and again. Where a long-lived object is dropped, its memory is free at once, as always.
+    Cyclic garbage that exists at that moment is never freed: a hundred kilobytes at most, since young objects are
+    collected often. A long-lived object without cycles is still freed as soon as nothing refers to it.
 
     Args:
-        together: number of units from which on objects are taken out.
+        together: number of units after which all present objects are excluded.
     """
 
     def __init__(self, together: int) -> None:
@@ -42,7 +42,7 @@ class LongLived:
         self._units = 0
 
     def add(self, units: int) -> None:
-        """Counts what was made while the collector was paused."""
+        """Counts units of objects that were made while the collector was paused."""
         self._units += units
         if self._units >= self._together:
             self._units = 0

@@ -1,4 +1,4 @@
-"""The orderly end of the API processes, as the main process leads it."""
+"""The orderly shutdown of the API processes by the main process."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from service.settings import Settings
 from service.stop_signals import PipeEvent
 
 HURRY_SIGNAL = signal.SIGUSR1  # asks an API process to end its drain
-_HIDDEN_SECONDS = 0.5  # after a listener is hidden, API processes accept what has connected
-_STOP_SECONDS = 0.2  # for what takes no time by itself, on a busy machine
+_HIDDEN_SECONDS = 0.5  # after a listener is hidden, API processes accept the clients that have connected
+_STOP_SECONDS = 0.2  # for the rest of a stop, which takes time on a busy machine only
 _HURRIED_STOP_SECONDS = 1.0
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 log = get_logger(__name__)
 
 
 class Drain:
-    """Ends API processes side by side, so that nobody who has connected goes without an answer.
+    """Stops all API processes at the same time, so that every client that has connected gets an answer.
 
     Args:
         processes: API processes.
-        listeners: sockets that they accept from.
-        settings: seconds of the drain, and of the answers that are still due after it.
+        listeners: sockets from which the API processes accept.
+        settings: settings with the seconds of the drain, and of the answers that are still due after the drain.
         hurry: event that cuts both short.
     """
 
@@ -43,16 +43,16 @@ class Drain:
         self._hurry = hurry
 
     def run(self) -> None:
-        """Drains and ends all processes; one that does not end in time is killed."""
+        """Drains and ends all processes; kills a process that does not end in time."""
         for process in self._processes:
             process.terminate()
         self._wait(self._settings.drain_seconds)
-        self._listeners.hide()  # API processes do so themselves, but for one that hangs
+        self._listeners.hide()  # API processes do so themselves, except one that hangs
         deadline = time.monotonic() + self._settings.shutdown_seconds + _HIDDEN_SECONDS + _STOP_SECONDS
         self._wait(_HIDDEN_SECONDS)
-        while not self._listeners.all_accepted() and self._wait(min(_LOOK_SECONDS, deadline - time.monotonic())):
+        while not self._listeners.all_accepted() and self._wait(min(_POLL_SECONDS, deadline - time.monotonic())):
             pass
-        self._listeners.close()  # a successor may listen, while this server still answers
+        self._listeners.close()  # another server may listen now, while this server still answers
         self._wait(deadline - time.monotonic())
         if self._hurry.is_set() and self._alive():
             self._hurry_up()
@@ -61,7 +61,7 @@ class Drain:
             process.kill()
 
     def _wait(self, seconds: float) -> bool:
-        """Waits until all processes have ended or a signal hurries; returns True if the time was over before that."""
+        """Waits for the end of all processes or the `hurry` event; returns True if the time was over before."""
         deadline = time.monotonic() + seconds
         while alive := self._alive():
             left = deadline - time.monotonic()

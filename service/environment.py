@@ -1,4 +1,4 @@
-"""The settings as the environment has them: nothing misspelt, nothing that an orchestrator means for somebody else."""
+"""Reads the settings from the environment: refuses unknown names, and ignores variables of an orchestrator."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from service.settings import Settings
 
 _PREFIX = "AXON_"
 
-# Kubernetes sets these in every container for each Service of the namespace, and Docker for each legacy link. A Service
-# called `axon` or `axon-api` has names that begin as ours do.
+# Kubernetes sets these in every container for each Service of the namespace, and Docker for each legacy link. The
+# variables of a Service called `axon` or `axon-api` begin like our settings.
 _SERVICE_LINK = re.compile(
     r"AXON(_[A-Z0-9_]+)?_"
     r"(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?|ENV_[A-Za-z0-9_]+)"
 )
-_ADDRESS = re.compile(r"[a-z]+://.+")  # the value of AXON_PORT, AXON_API_PORT and the like, where they are links
-_LINK_NAME = re.compile(r"AXON(_[A-Z0-9_]+)?_NAME")  # whose value is a path, such as /web/axon
+_ADDRESS = re.compile(r"[a-z]+://.+")  # the value of AXON_PORT, AXON_API_PORT and the like, if they are links
+_LINK_NAME = re.compile(r"AXON(_[A-Z0-9_]+)?_NAME")  # a link if the value is a path, such as /web/axon
 
-# Variables of this repository that are no settings of the server: docker-compose.yml's, the tests' and the benchmarks'.
-_OF_OTHERS = re.compile(r"AXON_(PUBLISHED_PORT|SOAK_SECONDS|OVERLOAD_SECONDS|FUZZ_SECONDS|FUZZ_KEY|BENCH(_[A-Z_]+)?)")
+# Variables of docker-compose.yml, the tests and the benchmarks, which are not settings of the server.
+_NO_SETTINGS = re.compile(r"AXON_(PUBLISHED_PORT|SOAK_SECONDS|OVERLOAD_SECONDS|FUZZ_SECONDS|FUZZ_KEY|BENCH(_[A-Z_]+)?)")
 
 
 class SettingsError(Exception):
-    """Settings that cannot be used: one sentence for each fault. No sentence holds a value that may be a secret."""
+    """An error for unusable settings, with one sentence for each fault. No sentence has a value that may be secret."""
 
     def __init__(self, sentences: list[str]) -> None:
         super().__init__("\n".join(sentences))
@@ -37,10 +37,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """Reads the settings.
 
     Args:
-        environment: variables of the process, from which unknown ones are told.
+        environment: variables of the process, which are searched for unknown names.
 
     Raises:
-        SettingsError: a setting is wrong, or a variable that begins with `AXON_` is no setting.
+        SettingsError: a setting is wrong, or the name of a variable begins with `AXON_` and is not a setting.
     """
     sentences = _unknown(environment)
     settings = None
@@ -54,7 +54,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 
 def service_links(environment: Mapping[str, str]) -> list[str]:
-    """Returns the names of the variables that an orchestrator set, and that are passed over."""
+    """Returns the names of the variables that an orchestrator set, and that the server ignores."""
     return sorted(name for name, value in environment.items() if _is_service_link(name, value))
 
 
@@ -70,8 +70,8 @@ def _unknown(environment: Mapping[str, str]) -> list[str]:
     known = {f"{_PREFIX}{name.upper()}" for name in Settings.model_fields}
     sentences = []
     for name, value in sorted(environment.items()):
-        wanted = name.upper()  # as Settings reads them
-        if not wanted.startswith(_PREFIX) or wanted in known or _OF_OTHERS.fullmatch(wanted):
+        wanted = name.upper()  # Settings ignores the case of names
+        if not wanted.startswith(_PREFIX) or wanted in known or _NO_SETTINGS.fullmatch(wanted):
             continue
         if _is_service_link(name, value):
             continue
@@ -88,6 +88,6 @@ def _faults(error: ValidationError) -> list[str]:
         if fault["loc"]:
             name = "_".join([_PREFIX[:-1], *(str(part).upper() for part in fault["loc"])])
             sentences.append(f"{name}: {message} (got {fault['input']!r}).")
-        else:  # a fault in how settings fit together: its input is all of them, the keys too
+        else:  # a fault of several settings together: the input would be all settings, the API keys included
             sentences.append(f"settings: {message}.")
     return sentences

@@ -1,4 +1,4 @@
-"""The text that Prometheus scrapes, made in short pieces, so that it may be made between two predictions."""
+"""The text that Prometheus scrapes, written in short pieces between predictions."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from prometheus_client.utils import floatToGoString
 from service.series_file import Family, Labels, SeriesReader, Values
 from service.time_slices import TimeSlices
 
-SLICE_SECONDS = 100e-6  # a fraction of what a batch takes
-PAUSE_SECONDS = 1e-3  # so that most of the time is for predictions, and the processor for other processes
+SLICE_SECONDS = 100e-6  # a fraction of the time of a batch
+PAUSE_SECONDS = 1e-3  # so that predictions and other processes get most of the time
 CHUNK_BYTES = 1 << 15  # written to a socket at once
-_NO_LABELS = "\x00"  # stands for them in a template
+_LABELS = "\x00"  # the place of the labels in a template
 
 
 Slices = partial(TimeSlices, SLICE_SECONDS, PAUSE_SECONDS)
 
 
 async def in_chunks(pieces: Iterator[bytes]) -> list[bytes]:
-    """All pieces, in larger ones, made in slices of time."""
+    """Joins pieces to chunks of about `CHUNK_BYTES`, in slices of time."""
     chunks, chunk = [], bytearray()
     slices = Slices()
     for piece in pieces:
@@ -35,11 +35,11 @@ async def in_chunks(pieces: Iterator[bytes]) -> list[bytes]:
 
 
 class FamilyText:
-    """The text of one metric over all processes; of what has not changed it is kept from scrape to scrape.
+    """The text of one metric, summed over all processes. The text of unchanged series is kept between scrapes.
 
     Args:
         folder: folder of the metric files.
-        family: the metric.
+        family: family of the metric.
     """
 
     def __init__(self, folder: Path, family: Family) -> None:
@@ -49,12 +49,12 @@ class FamilyText:
         if family.bounds:
             self._kind, self._template = "histogram", _histogram_template(family)
         else:
-            self._kind, self._template = "counter", f"{family.name}{{{_NO_LABELS}}} %d\n"
+            self._kind, self._template = "counter", f"{family.name}{{{_LABELS}}} %d\n"
 
     def pieces(self) -> Iterator[bytes]:
-        """The text, piece by piece; an empty piece is a moment to pause."""
+        """Yields the text in pieces; an empty piece marks a moment to pause."""
         sums: dict[Labels, Values] = {}
-        for sums in self._reader.read():  # noqa: B007 -- the last is whole
+        for sums in self._reader.read():  # noqa: B007 -- the last value is complete
             yield b""
         yield _head(self._family.name, self._family.help, self._kind)
         before, self._texts = self._texts, {}
@@ -66,7 +66,7 @@ class FamilyText:
             yield known[1]
 
     def _text(self, labels: Labels, values: Values) -> bytes:
-        template = self._template.replace(_NO_LABELS, _label_text(self._family.labels, labels).replace("%", "%%"))
+        template = self._template.replace(_LABELS, _label_text(self._family.labels, labels).replace("%", "%%"))
         if not self._family.bounds:
             return (template % values).encode()
         *counts, total = values
@@ -77,7 +77,14 @@ class FamilyText:
 def gauge_text(
     name: str, help_: str, labels: Sequence[str], samples: Iterable[tuple[Labels, float]]
 ) -> Iterator[bytes]:
-    """A gauge's text."""
+    """Yields the text of a gauge.
+
+    Args:
+        name: name of the metric.
+        help_: one sentence about the metric.
+        labels: names of the labels.
+        samples: values of the labels, and the value of the gauge, for each series.
+    """
     yield _head(name, help_, "gauge")
     for values, value in samples:
         yield f"{name}{{{_label_text(labels, values)}}} {value!r}\n".encode()
@@ -88,12 +95,12 @@ def _head(name: str, help_: str, kind: str) -> bytes:
 
 
 def _histogram_template(family: Family) -> str:
-    """One series' lines, to be formatted with cumulative counts, their last again, and the sum."""
+    """Returns the template for the lines of one series: the cumulative counts, the last count again, and the sum."""
     lines = [
-        f'{family.name}_bucket{{le="{floatToGoString(bound)}",{_NO_LABELS}}} %d\n'  # type: ignore[no-untyped-call]
+        f'{family.name}_bucket{{le="{floatToGoString(bound)}",{_LABELS}}} %d\n'  # type: ignore[no-untyped-call]
         for bound in (*family.bounds, float("inf"))
     ]
-    return "".join((*lines, f"{family.name}_count{{{_NO_LABELS}}} %d\n", f"{family.name}_sum{{{_NO_LABELS}}} %r\n"))
+    return "".join((*lines, f"{family.name}_count{{{_LABELS}}} %d\n", f"{family.name}_sum{{{_LABELS}}} %r\n"))
 
 
 def _label_text(names: Sequence[str], values: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
-"""`axon-serve health`: asks a server on this machine whether it is ready, by the settings that it was started with.
+"""The command `axon-serve health`: asks the server on this machine with the same settings about readiness.
 
-It connects by itself: an `http_proxy` of the environment is for others, and certificates name the service and not the
-loopback. It imports little, since a container's health check runs it every few seconds.
+The command connects directly. A proxy of the environment (`http_proxy`) is not for this connection, and certificates
+are not verified, because they name the service and not the loopback address. The module imports little, because a
+container's health check runs it every few seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from service.settings import Settings
 
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- where a server that listens everywhere is asked
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- the address of a server that listens everywhere
 _MAX_ANSWER_BYTES = 1 << 16
 
 
@@ -34,15 +35,15 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 def ill_health(settings: Settings, *, probe: str = "ready", seconds: float = 2.0) -> str | None:
-    """Asks the server that has these settings.
+    """Sends a probe to the server that has these settings.
 
     Args:
         settings: settings of the server.
         probe: `ready` or `live`.
-        seconds: time that connecting, and each wait for the answer, may take.
+        seconds: time limit for connecting, and for each wait for the answer.
 
     Returns:
-        None where the probe says yes; else a sentence that says what it said, or why it could not be asked.
+        None if the answer is 200; otherwise a sentence with the answer's reason, or with the reason of no answer.
     """
     connection, place = _connection(settings, seconds)
     try:

@@ -1,6 +1,6 @@
-"""Where the server listens: TCP addresses or a Unix socket, opened once by the main process for all API processes.
+"""The listening sockets: TCP addresses or a Unix socket, opened once by the main process for all API processes.
 
-All API processes accept from one queue, so a process that hangs or dies holds up no connection that waits there.
+All API processes accept from one queue, so a process that hangs or dies does not delay the connections in the queue.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from service.settings import Settings
 
-BACKLOG = 4096  # connections that may wait to be accepted; the kernel cuts it to net.core.somaxconn
+BACKLOG = 4096  # connections that may wait to be accepted; the kernel limits it to net.core.somaxconn
 _SO_BINDTOIFINDEX = 62  # asm-generic/socket.h; Python has no name for it
 _NO_INTERFACE = 0x7FFF_FFFF
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
@@ -25,17 +25,17 @@ _MAX_SOCKET_PATH = 107  # bytes that a Unix socket's address holds on Linux
 
 
 class ListenError(Exception):
-    """The server cannot listen where the settings say; the message is one sentence for the person who starts it."""
+    """An address or socket that the server cannot listen on; the message is one sentence for the user."""
 
 
 class Listeners:
     """The listening sockets of a server.
 
-    TCP addresses are bound when this is made, so that a wrong one ends the start at once; nobody can connect before
-    `listen`. A Unix socket has a path only from `listen` on.
+    The constructor binds TCP addresses, so that a wrong address ends the start at once. Clients cannot connect before
+    `listen`. A Unix socket has no path before `listen`.
 
     Args:
-        settings: `host` and `port`, or `socket` and `socket_mode`.
+        settings: settings with `host` and `port`, or `socket` and `socket_mode`.
 
     Attributes:
         sockets: one socket for each address of the host, or the Unix socket.
@@ -56,7 +56,11 @@ class Listeners:
             self.url = f"unix:{self._path}"
 
     def listen(self) -> list[socket.socket]:
-        """Lets clients connect; returns the sockets. Raises ListenError where another server was faster."""
+        """Lets clients connect, and returns the sockets.
+
+        Raises:
+            ListenError: another server listens there meanwhile.
+        """
         if self._path is not None:
             self._bind_path(self._path)
         for listener in self.sockets:
@@ -69,17 +73,18 @@ class Listeners:
         return self.sockets
 
     def hide(self) -> None:
-        """Refuses new connections at once, while those that the kernel has taken stay in the queue.
+        """Refuses new connections from now on; connections that the kernel has accepted stay in the queue.
 
-        Closing a listening socket resets what waits in its queue. A TCP socket that is bound to an interface that does
-        not exist is found by no SYN, so newcomers are refused, and handshakes that have begun still end in the queue.
-        A Unix socket is hidden by removing its path. Repeating the call, also from another process, does no harm.
+        Closing a listening socket would reset all connections in its queue. Instead, a TCP socket is bound to an
+        interface that does not exist. Then no SYN reaches the socket, so that new clients are refused, and handshakes
+        that have begun still end in the queue. A Unix socket is hidden by removing its path. The call may be repeated,
+        also by another process.
         """
         if self._path is not None:
             self._remove_path()
             return
         for listener in self.sockets:
-            # EPERM: another process has hidden it. Other errors: a kernel before 5.7, which goes on until `close`.
+            # EPERM: another process has hidden it. Other errors: a kernel before 5.7; the socket listens until `close`.
             with contextlib.suppress(OSError):
                 listener.setsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX, _NO_INTERFACE)
 
@@ -91,10 +96,10 @@ class Listeners:
         return not poll.poll(0)
 
     def close(self) -> None:
-        """Closes the sockets for all processes; what still waits in their queues is reset."""
+        """Closes the sockets for all processes, which resets the connections in their queues."""
         self._remove_path()
         for listener in self.sockets:
-            # Closing alone would not do: children have copies, which would take connections that nobody answers.
+            # Closing is not enough: child processes have copies, which would take connections that nobody answers.
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
@@ -102,7 +107,7 @@ class Listeners:
 
     def _bind_path(self, path: Path) -> None:
         _remove_stale(path)
-        previous = os.umask(0o777)  # nobody may connect before the mode is set
+        previous = os.umask(0o777)  # no client may connect before the mode is set
         try:
             self.sockets[0].bind(str(path))
             path.chmod(self._mode)
@@ -114,7 +119,7 @@ class Listeners:
         self._identity = (found.st_dev, found.st_ino)
 
     def _remove_path(self) -> None:
-        """Removes the socket's path, unless another server has put its own there."""
+        """Removes the path of the socket, unless the path now belongs to another server's socket."""
         if self._path is None or self._identity is None:
             return
         with contextlib.suppress(OSError):
@@ -124,7 +129,7 @@ class Listeners:
 
 
 def is_loopback(settings: Settings) -> bool:
-    """Returns True if only this machine can connect: by a Unix socket or by a loopback address."""
+    """Returns True if only this machine can connect: through a Unix socket or a loopback address."""
     if settings.socket is not None or settings.host == "localhost":
         return True
     try:
@@ -134,7 +139,7 @@ def is_loopback(settings: Settings) -> bool:
 
 
 def _bind_tcp(host: str, port: int) -> list[socket.socket]:
-    """Binds every address that a host has, each once; raises ListenError."""
+    """Binds every address of a host once; raises ListenError."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
@@ -146,7 +151,7 @@ def _bind_tcp(host: str, port: int) -> list[socket.socket]:
             listeners.append(_bind_address(family, address))
         except OSError as error:
             faults.append(error)
-    # A name may have addresses that this machine lacks: `localhost` is `::1`, too, where there is no IPv6.
+    # A name may have addresses that this machine lacks: `localhost` includes `::1` even on a machine without IPv6.
     serious = [fault for fault in faults if fault.errno not in _NO_SUCH_ADDRESS]
     if serious or not listeners:
         for listener in listeners:
@@ -159,7 +164,7 @@ def _bind_address(family: int, address: Any) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:  # `::` takes IPv4 as well, whatever the kernel's default
+        if family == socket.AF_INET6:  # `::` accepts IPv4 as well, whatever the kernel's default
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
         listener.bind(address)
     except OSError:
@@ -187,7 +192,7 @@ def _tcp_fault(host: str, port: int, error: OSError) -> str:
 
 
 def _make_unix_socket(path: Path) -> socket.socket:
-    """Checks what can be checked of a path before it is needed; raises ListenError."""
+    """Makes a Unix socket, and checks the path before the socket is bound; raises ListenError."""
     if len(os.fsencode(path)) > _MAX_SOCKET_PATH:
         raise ListenError(
             f"AXON_SOCKET: {path} is longer than the {_MAX_SOCKET_PATH} bytes that a Unix socket may have."
@@ -201,7 +206,7 @@ def _make_unix_socket(path: Path) -> socket.socket:
 
 
 def _check_free(path: Path) -> bool:
-    """Returns True if a socket lies there that no server listens on; raises ListenError where a path is taken."""
+    """Returns True if the path is a socket on which no server listens; raises ListenError if the path is taken."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
@@ -223,7 +228,7 @@ def _check_free(path: Path) -> bool:
 
 
 def _remove_stale(path: Path) -> None:
-    """Removes the socket that a server left behind which was killed."""
+    """Removes a socket that a killed server left behind."""
     if _check_free(path):
         try:
             path.unlink()

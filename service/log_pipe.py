@@ -1,4 +1,4 @@
-"""The pipe between the server's processes and the log relay, as the main process holds it."""
+"""The pipe from the server's processes to the log relay, on the side of the main process."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from typing import Literal, Self
 from service import log_relay
 from service.logs import COLOURS_VARIABLE, LineHandler
 
-_PIPE_BYTES = 1 << 20  # what an ordinary user may ask for
-_END_SECONDS = 1.0  # for the relay to write what waits; longer than it takes itself
-_RESTART_SECONDS = 1.0  # at least between two starts of a relay that dies
+_PIPE_BYTES = 1 << 20  # the largest size that an ordinary user may set
+_END_SECONDS = 1.0  # for the relay to write the waiting lines; longer than its own limit
+_RESTART_SECONDS = 1.0  # the shortest time between two starts of a relay that dies
 
 _open_pipe: LogPipe | None = None
 
 
 class LogPipe:
-    """Puts a pipe in the place of this process's standard output and error, and starts the relay that empties it.
+    """A pipe in place of this process's standard output and error, and the log relay that reads the pipe.
 
-    Child processes inherit the pipe: their log lines, prints and crash reports come to the relay too. Writing never
-    waits: the pipe is non-blocking for those who write.
+    Child processes inherit the pipe, so their log lines, prints and crash reports reach the relay too. Writing never
+    blocks, because the write end of the pipe is non-blocking.
+
+    Args:
+        form: format of the log.
 
     Attributes:
         sentinel: descriptor that becomes readable when the relay ends.
@@ -65,14 +68,14 @@ class LogPipe:
         return int.from_bytes(self._counter[: log_relay.COUNTER_BYTES], sys.byteorder)
 
     def restart(self) -> None:
-        """Starts another relay where the last one has ended. What is in the pipe is not lost."""
+        """Starts another relay after the last one has ended. Lines in the pipe are not lost."""
         os.close(self.sentinel)
         self._relay.wait()
         time.sleep(max(0.0, self._started + _RESTART_SECONDS - time.monotonic()))
         self._start()
 
     def close(self) -> None:
-        """Gives standard output and error back, and waits for the relay to write what is left."""
+        """Restores standard output and error, and waits until the relay has written the remaining lines."""
         global _open_pipe
         _open_pipe = None
         for stream in (sys.stdout, sys.stderr):
@@ -93,7 +96,7 @@ class LogPipe:
 
     def _start(self) -> None:
         self._started = time.monotonic()
-        path = str(Path(log_relay.__file__))  # run by this interpreter: nothing of it is from outside
+        path = str(Path(log_relay.__file__))  # this interpreter runs it; no part of the command is a user's input
         self._relay = subprocess.Popen(  # noqa: S603  # nosec B603
             [sys.executable, "-I", "-S", path, self._form, str(self._counter_file)],
             stdin=self._read,
@@ -105,12 +108,12 @@ class LogPipe:
 
 
 def dropped_lines() -> int:
-    """Number of log lines dropped: by the relay, and by this process."""
+    """Returns the number of log lines that the relay and this process dropped."""
     return LineHandler.dropped + (_open_pipe.dropped if _open_pipe is not None else 0)
 
 
 def _duplicate(descriptor: int) -> int:
-    """Returns a copy that child programs do not inherit; of nothing, where the descriptor is closed."""
+    """Returns a copy of a descriptor that child programs do not inherit; of `/dev/null` for a closed descriptor."""
     try:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 3)
     except OSError:

@@ -1,11 +1,12 @@
-"""The log relay is a process that stands between the server's log and whoever reads it.
+"""The log relay, a process between the server's log and the reader of the log.
 
-The server's processes write their log into a pipe, and the relay copies it to the real standard error. So a reader that
-stops reading stops the relay's writer thread and nobody else: the relay goes on emptying the pipe, keeps some lines,
-and drops the rest and counts them. A process that crashes leaves its last lines in the pipe, and the relay writes them.
-Where the log is JSON, a line that is not (a native library's print, a crash report) is wrapped in an object.
+The server's processes write their log into a pipe, and the relay copies it to the real standard error. If the reader
+stops reading, it blocks only the relay's writer thread: the relay still empties the pipe, keeps some lines, drops the
+rest and counts the dropped lines. A process that crashes leaves its last lines in the pipe, and the relay writes them.
+If the log is JSON, a line that is not JSON (a native library's print, a crash report) is wrapped in an object.
 
-This file is run by its path, without site packages: it starts in milliseconds and imports the standard library alone.
+Python runs this file by its path, without site packages, so it starts in milliseconds and imports only the standard
+library.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import threading
 import time
 from collections import deque
 
-END_LINE = b"\0end of log"  # what the main process writes last
+END_LINE = b"\0end of log"  # the last line that the main process writes
 COUNTER_BYTES = 8  # lines dropped, as an unsigned number, in memory that is shared with the server
 
 _PIPE, _STDERR = 0, 2
@@ -29,8 +30,8 @@ _READ_BYTES = 1 << 18
 _MAX_WAITING_BYTES = 1 << 20  # lines kept for a reader that stopped reading
 _MAX_LINE_BYTES = 1 << 20  # of a line without an end
 _PARTIAL_SECONDS = 1.0  # a line without an end is written after this time
-_GATHER_SECONDS = 0.005  # after lines, for more to come: to be woken for each one costs more than the line
-_LAST_SECONDS = 0.5  # for writing what waits, once the server has ended
+_GATHER_SECONDS = 0.005  # pause after reading, so that lines gather: a wake-up costs more than a line
+_LAST_SECONDS = 0.5  # for writing the waiting lines after the server has ended
 _RETRY_SECONDS = 1.0  # after a write that failed: the disk may be full
 
 
@@ -46,15 +47,15 @@ class Writer:
         self._counter = counter
         self._is_json = is_json
         self._lines: deque[bytes] = deque()
-        self._waiting_bytes = 0  # of `_lines` and of what is being written
+        self._waiting_bytes = 0  # of `_lines` and of the lines that are being written
         self._dropped = 0
-        self._untold = 0
+        self._unreported = 0  # dropped lines that no note in the log has counted yet
         self._is_gone = False  # the reader has closed its end
         self._changed = threading.Condition()
         threading.Thread(target=self._run, daemon=True).start()
 
     def add(self, lines: bytes) -> None:
-        """Takes whole lines, or drops and counts them where too many bytes wait."""
+        """Queues whole lines; drops and counts the lines if too many bytes wait."""
         with self._changed:
             is_full = self._waiting_bytes + len(lines) > _MAX_WAITING_BYTES and self._waiting_bytes
             if is_full or self._is_gone:
@@ -65,20 +66,20 @@ class Writer:
             self._changed.notify_all()
 
     def drain(self, seconds: float) -> None:
-        """Waits until everything is written, for at most so long."""
+        """Waits until everything is written, for at most `seconds`."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_gone or not (self._waiting_bytes or self._untold), seconds)
+            self._changed.wait_for(lambda: self._is_gone or not (self._waiting_bytes or self._unreported), seconds)
 
     def _run(self) -> None:
         while not self._is_gone:
             with self._changed:
-                self._changed.wait_for(lambda: bool(self._lines or self._untold))
-                untold = 0 if self._lines else self._untold
+                self._changed.wait_for(lambda: bool(self._lines or self._unreported))
+                unreported = 0 if self._lines else self._unreported
                 chunk = self._lines.popleft() if self._lines else b""
-            is_written = self._write(self._note(untold) if untold else chunk)
+            is_written = self._write(self._note(unreported) if unreported else chunk)
             with self._changed:
                 self._waiting_bytes -= len(chunk)
-                self._untold -= untold if is_written else 0
+                self._unreported -= unreported if is_written else 0
                 if not is_written:
                     self._drop(chunk)
                 self._changed.notify_all()
@@ -86,12 +87,12 @@ class Writer:
                 time.sleep(_RETRY_SECONDS)
 
     def _write(self, data: bytes) -> bool:
-        """Writes all of it; returns False where that failed."""
+        """Writes all bytes; returns False if that failed."""
         view = memoryview(data)
         while view:
             try:
                 view = view[os.write(_STDERR, view) :]
-            except BlockingIOError:  # somebody who shares the file made it non-blocking
+            except BlockingIOError:  # another process that shares the file made it non-blocking
                 select.select([], [_STDERR], [])
             except BrokenPipeError:
                 self._is_gone = True
@@ -103,7 +104,7 @@ class Writer:
     def _drop(self, lines: bytes) -> None:
         count = lines.count(b"\n")
         self._dropped += count
-        self._untold += count
+        self._unreported += count
         if self._counter is not None:
             self._counter[:COUNTER_BYTES] = self._dropped.to_bytes(COUNTER_BYTES, sys.byteorder)
 
@@ -115,7 +116,10 @@ class Writer:
 
 
 class Lines:
-    """Cuts what comes through the pipe into lines, each a JSON object where that is asked for.
+    """Cuts the bytes of the pipe into lines.
+
+    Args:
+        is_json: True to make each line a JSON object.
 
     Attributes:
         has_ended: True once the main process has written its last line.
@@ -128,11 +132,11 @@ class Lines:
 
     @property
     def is_partial(self) -> bool:
-        """True if a line has begun and not ended."""
+        """True if the last line has no end yet."""
         return bool(self._partial)
 
     def feed(self, data: bytes) -> bytes:
-        """Returns the lines that have ended."""
+        """Adds bytes; returns the lines that are complete now."""
         ended, newline, self._partial = (self._partial + data).rpartition(b"\n")
         if END_LINE in ended:
             self.has_ended = True
@@ -142,7 +146,7 @@ class Lines:
         return self._formed(ended + newline)
 
     def end(self) -> bytes:
-        """Returns the line that has begun, ended here."""
+        """Returns the last line, which has no end yet, with an end."""
         partial, self._partial = self._partial, b""
         return self._formed(partial + b"\n") if partial else b""
 
@@ -153,14 +157,19 @@ class Lines:
 
 
 def wrapped(event: str, *, logger: str = "stderr", level: str = "warning", **fields: object) -> bytes:
-    """Returns a line of the log in the server's own form."""
+    """Returns a JSON line of the log, in the format of the server's own lines."""
     now = datetime.datetime.now(datetime.UTC).isoformat().replace("+00:00", "Z")
     line = {"event": event, **fields, "level": level, "logger": logger, "timestamp": now}
     return json.dumps(line).encode() + b"\n"
 
 
 def relay(is_json: bool, counter: mmap.mmap | None) -> None:
-    """Copies the pipe to standard error until the server has ended."""
+    """Copies the pipe to standard error until the server has ended.
+
+    Args:
+        is_json: True if each line has to be a JSON object.
+        counter: shared memory for the number of dropped lines.
+    """
     writer, lines = Writer(counter, is_json), Lines(is_json)
     ready = select.poll()
     ready.register(_PIPE, select.POLLIN)
@@ -193,21 +202,21 @@ def _as_object(line: bytes) -> bytes:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(constant)  # NaN and Infinity, which JSON has not
+    raise ValueError(constant)  # NaN and Infinity are not JSON
 
 
 def main(arguments: list[str]) -> None:
     """Runs the relay.
 
     Args:
-        arguments: the log's format, and the descriptor of the shared counter.
+        arguments: format of the log, and descriptor of the shared counter.
     """
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(signum, signal.SIG_IGN)  # a terminal's or a supervisor's: the log goes on until the server ends
+        signal.signal(signum, signal.SIG_IGN)  # a terminal or supervisor signals all processes; the relay ends last
     form, descriptor = arguments
     counter = mmap.mmap(int(descriptor), COUNTER_BYTES)
     relay(form == "json", counter)
-    os._exit(0)  # the writer's thread may be blocked for good
+    os._exit(0)  # the writer's thread may be blocked forever
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line, or text for people; LitServe's and uvicorn's own lines in the same form."""
+"""Structured logs: one JSON object per line, or text for people; LitServe and uvicorn log in the same format."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ from typing import Any, Literal, TextIO
 
 import structlog
 
-COLOURS_VARIABLE = "SERVICE_LOG_COLOURS"  # set for child processes where the console that they write to has colours
+COLOURS_VARIABLE = "SERVICE_LOG_COLOURS"  # set for child processes if the console that they write to has colours
 _SILENT_SECONDS = 60.0  # between two lines of one kind that clients can cause
 _MAX_KINDS = 1000
 _QUIET = {"litserve": logging.WARNING, "uvicorn.access": logging.CRITICAL, "asyncio": logging.WARNING}
 
 
 def configure_logs(level: str, form: Literal["json", "console"]) -> None:
-    """Sends every log line of this process to standard error; calling it again starts afresh."""
+    """Sends every log line of this process to standard error; a second call replaces the first.
+
+    Args:
+        level: least severity that is logged.
+        form: format of the lines.
+    """
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -57,7 +62,7 @@ def configure_logs(level: str, form: Literal["json", "console"]) -> None:
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(max(least, root.level))
-    for name in ("uvicorn", "uvicorn.error"):  # "Started server process" and the like are ours to tell
+    for name in ("uvicorn", "uvicorn.error"):  # "Started server process" and the like, which Axon logs itself
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     structlog.configure(
         processors=[
@@ -72,15 +77,15 @@ def configure_logs(level: str, form: Literal["json", "console"]) -> None:
 
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
-    """Not uvicorn's warning of each request that is no HTTP: whoever sends noise would fill the disk."""
+    """Returns False for uvicorn's warning about a request that is not HTTP: noise from clients would fill the disk."""
     return record.msg != "Invalid HTTP request received."
 
 
 class LineHandler(logging.Handler):
-    """Writes each line to standard error with one system call, so that lines of several processes do not mix.
+    """A handler that writes each line to standard error by one system call, so that processes' lines do not mix.
 
-    Where standard error is the pipe to the log relay, no write waits: a line for which the pipe has no room is dropped,
-    and the next one that is written is preceded by the count.
+    If standard error is the pipe to the log relay, no write blocks. A line is dropped if the pipe has no room for it,
+    and the number of dropped lines is written before the next line.
 
     Attributes:
         dropped: number of lines dropped by this process.
@@ -91,7 +96,7 @@ class LineHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self._descriptor = _descriptor_of(sys.stderr)
-        self._untold = 0
+        self._unreported = 0  # dropped lines that no line of the log has counted yet
         self._is_torn = False  # the last line was written in part
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -101,9 +106,9 @@ class LineHandler(logging.Handler):
         except Exception:
             self.handleError(record)
             return
-        if self._untold:
-            untold, self._untold = self._untold, 0
-            get_logger(__name__).warning("log lines were dropped: the log relay did not take them", dropped=untold)
+        if self._unreported:
+            dropped, self._unreported = self._unreported, 0
+            get_logger(__name__).warning("log lines were dropped: the log relay did not take them", dropped=dropped)
         self._write(f"{line}\n".encode(errors="backslashreplace"))
 
     def _write(self, data: bytes) -> None:
@@ -112,8 +117,8 @@ class LineHandler(logging.Handler):
             while view:
                 view = view[os.write(self._descriptor, view) :]
                 self._is_torn = bool(view)
-        except OSError:  # no room, or nobody at the other end
-            self._untold += 1
+        except OSError:  # no room, or no reader at the other end
+            self._unreported += 1
             LineHandler.dropped += 1
 
 
@@ -125,9 +130,9 @@ def _descriptor_of(stream: TextIO | None) -> int:
 
 
 class _ForeignLimit(logging.Filter):
-    """Lets one line a minute and kind through of what uvicorn, asyncio and other libraries log.
+    """A filter that passes one line per minute of each kind of line from uvicorn, asyncio and other libraries.
 
-    What makes them log is often a client, and they log without a limit.
+    Clients can often cause such lines, and the libraries log without a limit.
     """
 
     def __init__(self) -> None:
@@ -136,7 +141,7 @@ class _ForeignLimit(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Returns True if the record is to be written."""
-        if not isinstance(record.msg, str):  # structlog's: a line of ours
+        if not isinstance(record.msg, str):  # a line of Axon, from structlog
             return True
         kind = f"{record.name} {record.levelname} {record.msg[:100].partition(chr(10))[0]}"
         suppressed = self._kinds.take(kind)
@@ -147,7 +152,7 @@ class _ForeignLimit(logging.Filter):
 
 
 def report_the_unexpected() -> None:
-    """Sends warnings and uncaught exceptions of this process and of its forks to the log, one line each."""
+    """Logs each warning and uncaught exception of this process and its forks as one line."""
     warned = LimitedLog(get_logger("py.warnings"))
 
     def show_warning(
@@ -181,21 +186,21 @@ def report_the_unexpected() -> None:
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger that takes an event and named fields: `log.info("worker up", worker=0)`."""
+    """Returns a logger for an event and named fields: `log.info("worker up", worker=0)`."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
 
 
 class _Kinds:
-    """Counts how often each kind of line came since its last one was written."""
+    """The number of suppressed lines of each kind since the last written line of that kind."""
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
         self._seconds = seconds
         self._clock = clock
-        self._kinds: dict[str, list[float]] = {}  # silent until, lines suppressed
+        self._kinds: dict[str, list[float]] = {}  # by kind: end of the silence, number of suppressed lines
 
     def take(self, kind: str) -> int | None:
-        """Returns the number of lines suppressed before this one; None where this one is suppressed too."""
+        """Returns the number of lines suppressed before this line, or None if this line is suppressed too."""
         now = self._clock()
         known = self._kinds.get(kind)
         if known is not None and now < known[0]:
@@ -209,16 +214,16 @@ class _Kinds:
         return int(known[1]) if known is not None else 0
 
     def over(self) -> list[str]:
-        """Returns the kinds whose lines were suppressed and whose time is over."""
+        """Returns the kinds that have suppressed lines and may be written again."""
         now = self._clock()
         return [kind for kind, (until, suppressed) in list(self._kinds.items()) if suppressed and now >= until]
 
 
 class LimitedLog:
-    """A logger for what clients can cause: it writes at most one line a minute of each kind.
+    """A logger for events that clients can cause; writes at most one line per minute of each kind.
 
-    The first line of a kind is written at once. Later ones are counted, and the next line that is written has the
-    count as `suppressed`. `report_suppressed` writes the counts of kinds that have stopped coming.
+    The first line of a kind is written at once. Later lines are counted, and the next written line has the count as
+    `suppressed`. `report_suppressed` writes the counts of kinds that no longer come.
 
     Args:
         logger: logger that writes the lines.
@@ -235,11 +240,11 @@ class LimitedLog:
     ) -> None:
         self._logger = logger
         self._kinds = _Kinds(seconds, clock)
-        self._last: dict[str, tuple[str, str, str]] = {}  # level, event and kind of the last line of a kind
+        self._last: dict[str, tuple[str, str, str]] = {}  # level, event and kind of each kind's last line
         _limited_logs.add(self)
 
     def info(self, event: str, *, kind: str = "", **fields: Any) -> bool:
-        """Writes a line of severity info; see `write`."""
+        """Writes a line of severity `info`; see `write`."""
         return self.write("info", event, kind, fields)
 
     def warning(self, event: str, *, kind: str = "", **fields: Any) -> bool:
@@ -251,13 +256,13 @@ class LimitedLog:
         return self.write("error", event, kind, fields)
 
     def write(self, level: str, event: str, kind: str, fields: Mapping[str, Any]) -> bool:
-        """Writes a line, or counts it where a line of its kind was written less than `seconds` ago.
+        """Writes a line, or only counts the line if one of that kind was written less than `seconds` ago.
 
         Args:
             level: severity of the line: `info`, `warning` or `error`.
-            event: what happened; part of the kind.
-            kind: rest of the kind, for events that differ in their cause. It comes from the code and never from a
-                client, who could invent kinds.
+            event: short text for the event; part of the kind.
+            kind: rest of the kind, for events that differ in their cause. The text comes from the code and never from
+                a client, which could invent kinds.
             fields: named values of the line.
 
         Returns:
@@ -275,7 +280,7 @@ class LimitedLog:
         return True
 
     def report(self) -> None:
-        """Writes a line for each kind whose lines were suppressed and whose time is over."""
+        """Writes a line for each kind that has suppressed lines and may be written again."""
         for whole in self._kinds.over():
             level, event, kind = self._last.get(whole, ("warning", *whole.split("\0", 1)))
             self.write(level, event, kind, {"kind": kind} if kind else {})
@@ -285,6 +290,6 @@ _limited_logs: weakref.WeakSet[LimitedLog] = weakref.WeakSet()
 
 
 def report_suppressed() -> None:
-    """Writes the counts of lines that limited logs of this process suppressed, where their time is over."""
+    """Writes the counts of suppressed lines of all limited logs in this process, if a minute has passed."""
     for limited in list(_limited_logs):
         limited.report()

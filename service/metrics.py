@@ -1,13 +1,13 @@
-"""Prometheus metrics, correct across processes and across their restarts.
+"""Prometheus metrics, which stay correct across several processes and restarts.
 
-Each process keeps its values in memory-mapped files. Axon names the files by a process's role (`api-0`, `worker-1`) and
-not by its id: a restarted worker goes on counting where its predecessor was killed, and the number of files is bounded.
-What has a model version as a label is kept in a `SeriesFile`, from which it goes with its version; the few figures of a
-process as a whole are `prometheus_client`'s.
+Each process keeps its values in memory-mapped files. Axon names the files by the role of a process (`api-0`,
+`worker-1`) and not by the process id. So a restarted worker continues the counts of its killed predecessor, and the
+number of files is bounded. A metric with a model version as a label is kept in a `SeriesFile`, and its series end with
+the version; `prometheus_client` keeps the few metrics of a whole process.
 
-A request's own cost is kept to a few list increments: an API process gathers in plain integers and writes them
-through every `FLUSH_SECONDS` while it is busy. Labels are models and versions of the store, never a client's words;
-a request that reaches no model has them empty.
+A request costs only a few list increments: an API process counts in plain integers, and writes them to the files every
+`FLUSH_SECONDS` while it is busy. Labels are models and versions of the store, never a client's text; they are empty
+for a request that reaches no model.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from service.series_file import Family, Labels, SeriesFile
 FLUSH_SECONDS = 0.05
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
 
-# From 50 µs: an MLP's whole request takes less than the 5 ms at which prometheus_client's own buckets begin.
+# From 50 µs: a whole request to an MLP takes less than 5 ms, where prometheus_client's own buckets begin.
 SECONDS_BUCKETS = (
     50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
 )  # fmt: skip
@@ -58,26 +58,32 @@ _API_FAMILIES = (REQUESTS, ROWS, REQUEST_SECONDS, QUEUE_WAIT_SECONDS, UNKNOWN_CA
 FAMILIES = (*_API_FAMILIES, INFERENCE_SECONDS, BATCH_ROWS)
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_RESERVED_BYTES = 1 << 16  # of each of prometheus_client's files, whose series are few
+_RESERVED_BYTES = 1 << 16  # for each file of prometheus_client, which holds few series
 _KINDS = ("histogram", "counter", "gauge_livesum", "gauge_mostrecent")
-RESERVED_BYTES = len(_KINDS) * _RESERVED_BYTES + (1 << 20)  # in the metric files of one process
+RESERVED_BYTES = len(_KINDS) * _RESERVED_BYTES + (1 << 20)  # for all metric files of one process
 _role = "main"
 
 
 def set_role(role: str) -> None:
-    """Names this process in the metric files: one name a running process, the same name after a restart."""
+    """Sets the name of this process in the metric files.
+
+    Args:
+        role: name that no other running process has, and that stays the same after a restart, such as `worker-1`.
+    """
     global _role
     _role = role
 
 
 def _use_files(folder: Path) -> None:
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # where MmapedValue and MultiProcessCollector look for it
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)  # MmapedValue and MultiProcessCollector read it there
     values.ValueClass = values.MultiProcessValue(lambda: _role)  # type: ignore[no-untyped-call]
 
 
 def _reserve(folder: Path) -> None:
-    """Takes the disk's room for this process's files now. They are mapped into memory, where a page that a full disk
-    has no room for ends the process (SIGBUS).
+    """Allocates the disk space of this process's files now.
+
+    The files are mapped into memory, and the kernel ends a process (SIGBUS) that writes a page for which a full disk
+    has no space.
     """
     for kind in _KINDS:
         descriptor = os.open(folder / f"{kind}_{_role}.db", os.O_RDWR | os.O_CREAT, 0o644)
@@ -88,7 +94,7 @@ def _reserve(folder: Path) -> None:
 
 
 class _Memory:
-    """Resident memory of the process, by its role."""
+    """The gauge for the resident memory of this process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._gauge = Gauge(
@@ -105,7 +111,11 @@ class _Memory:
 
 
 class _Gathered:
-    """Observations of one histogram since the last flush."""
+    """The observations of one histogram since the last flush.
+
+    Args:
+        bounds: upper bounds of the buckets, ascending, without infinity.
+    """
 
     __slots__ = ("bounds", "counts", "total")
 
@@ -126,11 +136,12 @@ class _Gathered:
 
 
 class WorkerMetrics:
-    """What an inference worker measures: one observation a batch, gathered and written through in bulk.
+    """The metrics of an inference worker: one observation per batch, collected and written to the files in bulk.
 
     Args:
         folder: folder of the metric files.
-        served: tells `name@version` of what is served, None while that is not known; series of other versions end.
+        served: function that returns `name@version` of all served versions, or None while they are not known; series
+            of other versions end.
     """
 
     def __init__(self, folder: Path, served: Callable[[], Set[str] | None]) -> None:
@@ -149,12 +160,12 @@ class WorkerMetrics:
         self._flush_at: float | None = None
 
     def measure_memory(self) -> None:
-        """Now and then; series whose versions have ended go too."""
+        """Measures the resident memory, and ends the series of versions that are no longer served."""
         self._memory.measure()
-        self._look_for_ended()
+        self._end_series()
 
     def observe_batch(self, model: str, version: int, rows: int, seconds: float) -> None:
-        """One forward pass."""
+        """Counts one forward pass."""
         gathered = self._gathered.get((model, version))
         if gathered is None:
             gathered = self._gathered[(model, version)] = _Gathered(SECONDS_BUCKETS), _Gathered(ROWS_BUCKETS)
@@ -164,7 +175,11 @@ class WorkerMetrics:
             self._flush_at = time.monotonic() + FLUSH_SECONDS
 
     def flush_if_due(self) -> float | None:
-        """Writes through what was gathered, if it is time; else the seconds until it is. None: nothing is left."""
+        """Writes the observations to the files, if a flush is due.
+
+        Returns:
+            The time until the next flush, in seconds; None if no observations are left.
+        """
         if self._flush_at is None:
             return None
         left = self._flush_at - time.monotonic()
@@ -173,7 +188,7 @@ class WorkerMetrics:
         for (model, version), (seconds, rows) in self._gathered.items():
             labels = (model, str(version))
             if self._has_ended(labels):
-                self._look_for_ended()  # or it is so new that its list has not been read
+                self._end_series()  # the version may be so new that its list has not been read
                 if self._has_ended(labels):
                     continue
             seconds.flush(self._seconds, labels)
@@ -182,7 +197,8 @@ class WorkerMetrics:
         self._flush_at = None
         return None
 
-    def _look_for_ended(self) -> None:
+    def _end_series(self) -> None:
+        """Ends the series of versions that are no longer served, if the served versions have changed."""
         served = self._ask_served()
         if served is not self._served:
             self._served = served
@@ -194,9 +210,12 @@ class WorkerMetrics:
 
 
 class ModelMetrics:
-    """One model version's figures in an API process, gathered between flushes.
+    """The metrics of one model version in an API process, collected between flushes.
 
-    `mark` is called when there is something to flush.
+    Args:
+        model: name of the model.
+        version: number of the version, as text.
+        mark: function that is called when there is something to flush.
     """
 
     def __init__(self, model: str, version: str, mark: Callable[[ModelMetrics], None]) -> None:
@@ -210,7 +229,13 @@ class ModelMetrics:
         self.queue_wait = _Gathered(SECONDS_BUCKETS)
 
     def observe_request(self, status: int, seconds: float, rows: int = 0) -> None:
-        """One request, answered with `status` after `seconds`; `rows` of it were predicted."""
+        """Counts one request.
+
+        Args:
+            status: HTTP status of the answer.
+            seconds: time from the arrival of the request to the answer.
+            rows: number of predicted rows.
+        """
         self.statuses[status] += 1
         self.rows += rows
         self.latency.observe(seconds)
@@ -219,11 +244,11 @@ class ModelMetrics:
             self._mark(self)
 
     def observe_unknown(self, cells: int) -> None:
-        """Counts cells of unknown categories, before the request that they are of."""
+        """Counts cells with unknown categories; called before `observe_request` of the same request."""
         self.unknown += cells
 
     def flushed(self) -> None:
-        """Begins anew."""
+        """Resets the counts after a flush."""
         self.statuses.clear()
         self.rows = 0
         self.unknown = 0
@@ -231,7 +256,7 @@ class ModelMetrics:
 
 
 class ApiMetrics:
-    """What an API process measures, and the text that Prometheus scrapes, which covers all processes."""
+    """The metrics of an API process, and the text that Prometheus scrapes, which covers all processes."""
 
     def __init__(self, folder: Path) -> None:
         _use_files(folder)
@@ -261,7 +286,12 @@ class ApiMetrics:
         self.unrouted = self.for_model("", "")
 
     def start(self, role: str, queue_depth: Callable[[], int]) -> None:
-        """Called once in the API process, after the fork, with what tells how many rows wait."""
+        """Opens the files of this process, once after the fork.
+
+        Args:
+            role: name of the process, such as `api-0`.
+            queue_depth: function that returns the number of waiting rows.
+        """
         set_role(role)
         _reserve(self._folder)
         self._files = [SeriesFile(self._folder, role, family) for family in _API_FAMILIES]
@@ -270,20 +300,20 @@ class ApiMetrics:
         self._queue_rows.set(0)
 
     def measure_memory(self) -> None:
-        """Now and then."""
+        """Measures the resident memory."""
         self._memory.measure()
 
     def set_longest_hold(self, seconds: float) -> None:
-        """Tells how long the event loop was held of late, at most."""
+        """Sets the longest recent time for which a callback held the event loop."""
         self._longest_hold.labels(_role).set(seconds)
 
     @property
     def has_gathered(self) -> bool:
-        """Whether requests were answered since the last flush."""
+        """True if requests were answered since the last flush."""
         return bool(self._dirty)
 
     def for_model(self, model: str, version: str) -> ModelMetrics:
-        """A model version's figures."""
+        """Returns the metrics of a model version."""
         self._versions.add((model, version))
         return ModelMetrics(model, version, self._mark)
 
@@ -300,24 +330,24 @@ class ApiMetrics:
                 file.end(lambda labels: labels[:2] not in versions)
 
     def batch_resent(self) -> None:
-        """A worker died with a batch in hand, which was put back."""
+        """Counts a batch that is sent again because its worker died."""
         self._resent.inc()
 
     def connection_refused(self) -> None:
-        """A connection was one too many."""
+        """Counts a connection that was refused."""
         self._refused.inc()
 
     def flush(self) -> None:
-        """Writes everything gathered through to the files."""
+        """Writes all collected counts to the files."""
         self._timer = None
         dirty, self._dirty = self._dirty, []
         for gathered in dirty:
-            if (labels := gathered.labels) in self._versions:  # not one that has ended with a request under way
+            if (labels := gathered.labels) in self._versions:  # the version may have ended during a request
                 for status, n in gathered.statuses.items():
                     self._requests.add((*labels, str(status)), (n,))
                 if gathered.rows:
                     self._rows.add(labels, (gathered.rows,))
-                    # Also where it is 0, so that the first unknown cell is an increase and not a new series.
+                    # Written even if it is 0, so that the first unknown cell is an increase and not a new series.
                     self._unknown.add(labels, (gathered.unknown,))
                 gathered.latency.flush(self._latency, labels)
                 gathered.queue_wait.flush(self._queue_wait, labels)
@@ -325,7 +355,11 @@ class ApiMetrics:
         self._queue_rows.set(self._queue_depth())
 
     def exposition(self, state: Collector) -> Iterator[bytes]:
-        """The text format, in pieces: what all processes have counted, and `state`'s figures of this moment."""
+        """Yields the text that Prometheus scrapes, in pieces.
+
+        Args:
+            state: collector of the gauges that are measured now; the counts of all processes come from the files.
+        """
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
         registry.register(state)

@@ -1,4 +1,4 @@
-"""Processes that end as orphans: as PID 1, the main process inherits them, and the kernel keeps what nobody reaps."""
+"""Orphaned processes: as PID 1, the main process inherits orphans and has to reap ended ones."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import os
 import threading
 from pathlib import Path
 
-_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 1.0
 
 
 def reap_orphans(stop: threading.Event | None = None) -> None:
-    """Reaps, for ever, children that this process did not start: a killed host's worker, what an `exec` left behind.
+    """Reaps ended children that this process did not start: the worker of a killed host, leftovers of an `exec`.
 
-    A child of `multiprocessing` is its own to wait for: its exit code would be lost. One that has just been started may
-    not be known as such yet, so an unknown one has to be seen twice.
+    Children of `multiprocessing` are left to `multiprocessing`, which would otherwise lose their exit codes. A child
+    that has just started may not be known to `multiprocessing` yet, so an unknown child is reaped when it is seen for
+    the second time.
 
     Args:
-        stop: event that ends it; None runs until the process ends.
+        stop: event that ends the loop; None runs until the process ends.
     """
     stop = threading.Event() if stop is None else stop
     before: set[int] = set()
-    while not stop.wait(_LOOK_SECONDS):
+    while not stop.wait(_POLL_SECONDS):
         known = {child.pid for child in multiprocessing.active_children()}
         ended = {pid for pid in _children() if pid not in known and _is_zombie(pid)}
         for pid in ended & before:

@@ -1,4 +1,4 @@
-"""A process that ends when its parent does, however the parent came to its end: the kernel sees to it."""
+"""The parent-death watch: the kernel ends a process when the parent ends, for any reason."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _libc = ctypes.CDLL(None)
 
 
 def die_with_parent(parent: int, signum: signal.Signals) -> None:
-    """Asks the kernel to send this process `signum` when the thread that forked it ends.
+    """Asks the kernel to send this process `signum` when the parent thread that called `fork` ends.
 
     Args:
-        parent: the parent's process id, taken before the fork: it may have ended meanwhile.
-        signum: what to send.
+        parent: process id of the parent, read before the fork, because the parent may have ended meanwhile.
+        signum: signal to send.
     """
     _libc.prctl(_PR_SET_PDEATHSIG, signum)
     if os.getppid() != parent:

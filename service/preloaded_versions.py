@@ -1,7 +1,7 @@
-"""What of a store is served before anybody asks for it: each model's default, newest and aliased versions.
+"""The preloaded versions of a store, loaded before any request: each model's default, newest and aliased versions.
 
-The catalog and the workers go by the same rule, so that a worker that says that it is ready has loaded what the
-catalog asks for first.
+The catalog and the workers use the same rule. So a worker that reports that it is ready has loaded the versions that
+the catalog needs first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class VersionToLoad:
-    """A version that is served by default, with the digest that its header claims."""
+    """A version to preload.
+
+    Attributes:
+        name: name of the model.
+        version: number of the version.
+        digest: digest that the header of its checkpoint claims.
+    """
 
     name: str
     version: int
@@ -28,7 +34,7 @@ class VersionToLoad:
 
 
 def preloaded_versions(store: Store) -> Iterator[VersionToLoad]:
-    """What a worker loads before it says that it is ready: each model's default, newest and aliased versions."""
+    """Yields the versions that a worker loads before reporting that the worker is ready."""
     try:
         entries = store.entries()
     except StoreError as error:
@@ -46,9 +52,9 @@ def preloaded_versions(store: Store) -> Iterator[VersionToLoad]:
 
 
 def preloaded_ids(entry: StoreEntry) -> Iterator[tuple[str, Iterator[int]]]:
-    """Ids of one model that are served ahead, each with the versions that may answer to it, best first.
+    """Yields the ids of one model that refer to preloaded versions, each with candidate versions, the best first.
 
-    The newest stands back for the one before it where it cannot be loaded; an alias means its one version.
+    If the newest version cannot be loaded, the version before is the next candidate. An alias has one candidate.
     """
     if DEFAULT_ALIAS in entry.aliases:
         yield entry.name, iter([entry.aliases[DEFAULT_ALIAS]])

@@ -1,4 +1,4 @@
-"""The runtime folder: a private one for sockets and metric files, and the lock that says that it is in use."""
+"""The runtime folder: a private folder for sockets and metric files, locked while in use."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MAX_SOCKET_PATH = 100  # Linux takes 107 bytes
 
 
 def make_runtime_dir(parent: Path) -> tuple[Path, int]:
-    """Makes a runtime folder, and clears away those of servers that were killed: the kernel let go of their locks.
+    """Makes a runtime folder, and removes the folders of killed servers, whose locks the kernel has released.
 
     Args:
-        parent: folder that it is made in.
+        parent: folder in which the runtime folder is made.
 
     Returns:
         The folder, and the descriptor of its lock.
@@ -28,7 +28,7 @@ def make_runtime_dir(parent: Path) -> tuple[Path, int]:
         StartError: the path is too long for a Unix socket, or the folder cannot be made.
     """
     for old in parent.glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):  # none of ours, not ours to touch, or in use
+        with contextlib.suppress(OSError):  # not a runtime folder, no permission, or in use
             os.close(_lock(old, os.O_RDWR))
             shutil.rmtree(old, ignore_errors=True)
     try:
@@ -43,7 +43,7 @@ def make_runtime_dir(parent: Path) -> tuple[Path, int]:
 
 
 def _lock(runtime_dir: Path, flags: int) -> int:
-    """Takes a folder's lock; raises OSError where there is none or somebody holds it."""
+    """Locks a folder; raises OSError if the folder has no lock file or is locked."""
     descriptor = os.open(runtime_dir / "lock", flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

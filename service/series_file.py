@@ -1,11 +1,13 @@
-"""Figures by model version in a file: one file a process and metric, one record a version, bounded by what is served.
+"""Files of metrics by model version: one file for each process and metric, one record for each version.
 
-Each record is there twice, and each half has a checksum. A flush writes the older half, so that a reader finds a whole
-one at any moment, also where the writer was killed in the middle. A restarted process goes on from its file.
+Ended versions free their records, so the size of a file is bounded by the number of served versions.
+
+A record has two halves, each with a checksum. A flush writes the older half, so that a reader finds a complete half at
+any moment, even if the writer was killed during a write. A restarted process continues from its file.
 
     half = checksum u32 · sequence u32 · key, padded with zeros · values f64 …       (little-endian; free: all zeros)
 
-The room is taken from the disk before it is mapped: a page that a full disk has no room for would end the process.
+Disk space is allocated before it is mapped: writing a page for which a full disk has no space would end the process.
 """
 
 from __future__ import annotations
@@ -24,13 +26,13 @@ from service.logs import get_logger
 
 Labels = tuple[str, ...]
 Values = tuple[float, ...]
-_Parsed = tuple[bytes, Labels | None, Values]  # a record as it was read, and what it says; None: nothing
+_Parsed = tuple[bytes, Labels | None, Values]  # a record's bytes, and its content; None for a free record
 
 _SEPARATOR = "\x1f"
 _CHECKSUM = struct.Struct("<I")
 _HEAD = struct.Struct("<II")  # checksum, sequence
 _FIRST_RECORDS = 256
-_BREATH = 8  # records read in one step
+_STEP_RECORDS = 8  # records read in one step
 
 log = get_logger(__name__)
 
@@ -40,11 +42,11 @@ class Family:
     """One metric: a counter, or with `bounds` a histogram.
 
     Attributes:
-        name: name of the metric, as it is exposed.
-        help: one sentence about it.
-        labels: names of its labels.
+        name: name of the metric that Prometheus sees.
+        help: one sentence about the metric.
+        labels: names of the labels.
         bounds: upper bounds of a histogram's buckets, ascending, without infinity.
-        key_bytes: room for the labels' values; what is longer is cut.
+        key_bytes: number of bytes for the labels' values; longer values are cut.
     """
 
     name: str
@@ -55,26 +57,26 @@ class Family:
 
     @property
     def width(self) -> int:
-        """Values of one series: a count; or one for each bucket, one beyond the last bound, and the sum."""
+        """Number of values in one series: 1 for a counter; a count for each bucket, and the sum, for a histogram."""
         return len(self.bounds) + 2 if self.bounds else 1
 
     @property
     def half(self) -> struct.Struct:
-        """What a checksum is of: sequence, key, values."""
+        """The format of the bytes under a checksum: sequence, key, values."""
         return struct.Struct(f"<I{self.key_bytes}s{self.width}d")
 
     def files(self, folder: Path) -> list[Path]:
-        """All processes' files."""
+        """Returns the files of all processes."""
         return sorted(folder.glob(f"{self.name}.*.series"))
 
     def file(self, folder: Path, role: str) -> Path:
-        """One process's file."""
+        """Returns the file of one process."""
         return folder / f"{self.name}.{role}.series"
 
 
 @dataclass
 class _Series:
-    """One series as its writer knows it; `slot` is None while the file has no room for it."""
+    """One series in memory of the writer; `slot` is None while the file has no room for the series."""
 
     values: list[float]
     slot: int | None = None
@@ -83,7 +85,7 @@ class _Series:
 
 @dataclass
 class _Room:
-    """The mapped file: its records in use, and those that are free."""
+    """The mapped file: its number of records, and the free ones."""
 
     map: mmap.mmap
     records: int
@@ -96,7 +98,7 @@ class SeriesFile:
     Args:
         folder: folder of the metric files.
         role: name of the process.
-        family: the metric.
+        family: family of the metric.
     """
 
     def __init__(self, folder: Path, role: str, family: Family) -> None:
@@ -106,17 +108,17 @@ class SeriesFile:
         self._path = family.file(folder, role)
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         self._series: dict[Labels, _Series] = {}
-        self._full = False
+        self._is_disk_full = False
         records = os.fstat(self._descriptor).st_size // (2 * self._half_bytes)
-        self._room = self._take_room(max(records, _FIRST_RECORDS))
-        self._go_on()
+        self._room = self._allocate(max(records, _FIRST_RECORDS))
+        self._restore()
 
     def add(self, labels: Labels, values: Sequence[float]) -> None:
         """Adds to a series, which begins with its first addition.
 
         Args:
             labels: values of the labels.
-            values: what is added to each value, `family.width` of them.
+            values: `family.width` increments, one for each value of the series.
         """
         series = self._series.get(labels)
         if series is None:
@@ -127,7 +129,7 @@ class SeriesFile:
                 ours[at] += value
         if series.slot is None:
             series.slot = self._slot()
-            if series.slot is None:  # tried again with the next addition; the values are kept here
+            if series.slot is None:  # the next addition tries again; until then, the values stay in memory
                 return
         series.sequence += 1
         key = _SEPARATOR.join(labels).encode()
@@ -136,10 +138,10 @@ class SeriesFile:
         self._room.map[at : at + self._half_bytes] = _CHECKSUM.pack(crc32(body)) + body
 
     def end(self, has_ended: Callable[[Labels], bool]) -> None:
-        """Forgets series.
+        """Removes the series that have ended.
 
         Args:
-            has_ended: tells by its labels whether a series has ended.
+            has_ended: function that returns True for the labels of a series that has ended.
         """
         for labels in [labels for labels in self._series if has_ended(labels)]:
             slot = self._series.pop(labels).slot
@@ -149,33 +151,34 @@ class SeriesFile:
                 self._room.free.append(slot)
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file."""
         self._room.map.close()
         os.close(self._descriptor)
 
     def _slot(self) -> int | None:
-        """A free record; None where the disk has no room for more."""
+        """Takes a free record; returns None if the disk has no space for more records."""
         if not self._room.free:
             records = self._room.records
             try:
-                grown = self._take_room(2 * records)
+                grown = self._allocate(2 * records)
             except OSError as error:
-                if not self._full:
+                if not self._is_disk_full:
                     log.warning("no room for more metrics", path=str(self._path), reason=str(error))
-                self._full = True
+                self._is_disk_full = True
                 return None
             self._room.map.close()
-            self._room, self._full = grown, False
+            self._room, self._is_disk_full = grown, False
             self._room.free = list(range(records, grown.records))[::-1]
         return self._room.free.pop()
 
-    def _take_room(self, records: int) -> _Room:
+    def _allocate(self, records: int) -> _Room:
+        """Allocates disk space for records, and maps the file."""
         size = records * 2 * self._half_bytes
         os.posix_fallocate(self._descriptor, 0, size)
         return _Room(mmap.mmap(self._descriptor, size), records)
 
-    def _go_on(self) -> None:
-        """Takes over what a predecessor has written; what was not whole is cleared away."""
+    def _restore(self) -> None:
+        """Restores the series that a predecessor wrote, and clears incomplete records."""
         record = 2 * self._half_bytes
         for slot in range(self._room.records):
             found = _newest(self._room.map[slot * record : (slot + 1) * record], self._half)
@@ -189,11 +192,11 @@ class SeriesFile:
 
 
 class SeriesReader:
-    """Reads the series of one metric of all processes; what has not changed since the last time is not parsed again.
+    """A reader of one metric's series in all processes. Records that have not changed are not parsed again.
 
     Args:
         folder: folder of the metric files.
-        family: the metric.
+        family: family of the metric.
     """
 
     def __init__(self, folder: Path, family: Family) -> None:
@@ -204,10 +207,10 @@ class SeriesReader:
         self._seen: dict[Path, list[_Parsed]] = {}
 
     def read(self) -> Iterator[dict[Labels, Values]]:
-        """Reads all files, in short steps between which others may run.
+        """Reads all files in short steps, between which other work may run.
 
         Yields:
-            The sums over all processes, by labels: the same dictionary after each step, whole after the last.
+            The sums over all processes, by labels: the same dictionary after each step, complete after the last.
         """
         sums: dict[Labels, Values] = {}
         before, self._seen = self._seen, {}
@@ -215,13 +218,20 @@ class SeriesReader:
             known = before.get(path, [])
             parsed = self._seen[path] = []
             with contextlib.suppress(OSError), path.open("rb", buffering=0) as file:
-                while block := file.read(_BREATH * self._record):
+                while block := file.read(_STEP_RECORDS * self._record):
                     self._parse(block, known, parsed, sums)
                     yield sums
         yield sums
 
     def _parse(self, block: bytes, known: list[_Parsed], parsed: list[_Parsed], sums: dict[Labels, Values]) -> None:
-        """Appends a block's records to `parsed` and adds them to `sums`."""
+        """Parses the records of a block, appends the results to `parsed`, and adds the values to `sums`.
+
+        Args:
+            block: bytes of complete records.
+            known: records of the same file at the last reading, in order.
+            parsed: records of this file so far, in order.
+            sums: sums of the values, by labels.
+        """
         size = self._record
         for at in range(0, len(block) - size + 1, size):
             record = block[at : at + size]
@@ -237,7 +247,7 @@ class SeriesReader:
 
 
 def _newest(record: bytes, half: struct.Struct) -> tuple[int, bytes, Values] | None:
-    """Sequence, key and values of a record's newest whole half; None where the record is free."""
+    """Returns sequence, key and values of a record's newest complete half, or None for a free record."""
     size = len(record) // 2
     first, second = (_HEAD.unpack_from(record, at) for at in (0, size))
     for at in (0, size) if first[1] > second[1] else (size, 0):

@@ -1,4 +1,4 @@
-"""The composition root: settings → the LitServe server, its workers and its API processes."""
+"""The composition root: makes the LitServe server, the workers and the API processes from the settings."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ from litserve.connector import check_cuda_with_nvidia_smi
 from litserve.utils import WorkerSetupStatus
 
 from models.store import Store
+from service.api_process import ApiProcess
 from service.certificate import Certificate, CertificateError
 from service.drain import HURRY_SIGNAL, Drain
 from service.environment import service_links
-from service.http.front_door import FrontDoor
+from service.http.asgi import AsgiApplication, Routes
 from service.http.protocol import HttpProtocol
+from service.http.routes.predict import predict_routes
 from service.listeners import ListenError, Listeners, is_loopback
 from service.log_pipe import LogPipe
 from service.logs import configure_logs, get_logger, report_the_unexpected
@@ -35,23 +37,23 @@ from service.parent_watch import die_with_parent
 from service.runtime_dir import make_runtime_dir
 from service.settings import Settings
 from service.start_checks import CANNOT_RUN, StartError, check_start, runtime_parent
-from service.stop_signals import StopSignals, deaf_children, ignore_stop_signals
+from service.stop_signals import StopSignals, ignore_stop_signals, stop_signals_blocked
 from service.workers.worker import PredictAPI
 
 _WORKER_NAME = "inference-worker"  # LitServe's name for them
 _MONITOR_SECONDS = 0.1  # how often LitServe looks whether a worker has died
-_START_LOOK_SECONDS = 0.05
+_START_POLL_SECONDS = 0.05
 _FILES_BESIDE_CONNECTIONS = 500
 
 log = get_logger(__name__)
 
 
 class StoppedWhileStarting(Exception):
-    """A signal asked for the end before the server had started."""
+    """An exception for a stop signal before the server has started."""
 
 
 class Server(litserve.LitServer):
-    """LitServe's server with Axon's front door, and an eye on the API processes, which LitServe has not."""
+    """LitServe's server with Axon's application, and a watch over the API processes, which LitServe lacks."""
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class Server(litserve.LitServer):
         signals: StopSignals,
         certificate: Certificate | None,
         api: type[PredictAPI] = PredictAPI,
+        routes: Routes = predict_routes,
     ) -> None:
         device = _resolve_device(settings.device)
         super().__init__(
@@ -69,7 +72,7 @@ class Server(litserve.LitServer):
             accelerator=device,
             devices="auto" if device == "cuda" else 1,
             workers_per_device=settings.workers,
-            timeout=False,  # deadlines are the batcher's
+            timeout=False,  # the batcher watches the deadlines
             restart_workers=True,
             disable_openapi_url=True,
         )
@@ -77,7 +80,8 @@ class Server(litserve.LitServer):
         self._log_pipe = log_pipe
         self.listeners = listeners
         workers = len(self.devices) * settings.workers
-        self.app = FrontDoor(settings, runtime_dir, workers, listeners, certificate)
+        process = ApiProcess(settings, runtime_dir, workers)
+        self.app = AsgiApplication(process, listeners, certificate, routes)
         self.monitor_internal = _MONITOR_SECONDS
         self.uvicorn_graceful_timeout = settings.shutdown_seconds
         self.exit_code = 0
@@ -87,10 +91,10 @@ class Server(litserve.LitServer):
         self._forks_manager = False
 
     def serve(self) -> int:
-        """Serves until a signal ends it.
+        """Serves until a stop signal.
 
         Returns:
-            The exit code: 0 after an orderly stop, 1 where a part of the server was lost for good.
+            The exit code: 0 after an orderly stop, 1 after the loss of a part that is not replaced.
         """
         settings = self.settings
         os.register_at_fork(after_in_child=partial(self._after_fork, os.getpid()))
@@ -98,8 +102,8 @@ class Server(litserve.LitServer):
             threading.Thread(target=reap_orphans, name="reap-orphans", daemon=True).start()
         try:
             self.run(
-                # LitServe takes three addresses and no port below 1024, and has uvicorn bind one. Our sockets are bound
-                # already: it is handed a copy of one, and `_start_server` gives the API processes all of them.
+                # LitServe accepts three addresses and no port below 1024, and lets uvicorn bind one. Axon's sockets are
+                # bound already: LitServe gets a copy of one, and `_start_server` gives all to the API processes.
                 host="127.0.0.1",
                 port=1024,
                 fd=self.listeners.sockets[0].fileno(),
@@ -109,7 +113,7 @@ class Server(litserve.LitServer):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # nothing here asks for a client's address, and it costs each request
+                proxy_headers=False,  # uvicorn's reading of a client's address is not used, and costs each request time
                 loop="service.http.event_loop:EventLoop",
                 http=HttpProtocol,
                 ws="none",
@@ -133,16 +137,16 @@ class Server(litserve.LitServer):
         return self.exit_code
 
     def _after_fork(self, main: int) -> None:
-        """In each forked child, an API process or LitServe's manager.
+        """Sets the signals of a forked child: an API process or LitServe's manager.
 
-        The main process's handlers are not for it; and should the main process be killed, the kernel tells the child.
-        Workers are spawned and watch for it.
+        The child must not use the main process's handlers. If the main process is killed, the kernel signals the child.
+        Worker hosts are spawned, and watch the main process themselves.
         """
         if self._forks_manager:
-            ignore_stop_signals()  # the main process ends it, also where a terminal signals all processes
+            ignore_stop_signals()  # a terminal signals all processes, but only the main process ends the manager
             die_with_parent(main, signal.SIGKILL)
             return
-        # They wait until the API process takes them: neither are they lost, nor do they end it half started.
+        # Blocked signals stay pending until the API process unblocks them: none is lost, and none ends it half started.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, HURRY_SIGNAL))
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -150,7 +154,7 @@ class Server(litserve.LitServer):
         die_with_parent(main, signal.SIGTERM)
 
     def _init_manager(self, num_api_servers: int) -> Any:
-        """Waits for the end on an event of this process; LitServe's lives in the manager, and dies with it."""
+        """Replaces LitServe's shutdown event, which ends with the manager, by an event of this process."""
         self._forks_manager = True
         manager = super()._init_manager(num_api_servers)
         self._forks_manager = False
@@ -158,21 +162,26 @@ class Server(litserve.LitServer):
         return manager
 
     def launch_single_inference_worker(self, lit_api: Any, worker_id: int) -> Any:
-        """Spawns a host anew."""
-        with deaf_children():
+        """Spawns a worker host again."""
+        with stop_signals_blocked():
             return super().launch_single_inference_worker(lit_api, worker_id)
 
     def launch_inference_worker(self, lit_api: Any) -> Any:
-        """Spawns all hosts."""
-        with deaf_children():
+        """Spawns all worker hosts."""
+        with stop_signals_blocked():
             return super().launch_inference_worker(lit_api)
 
     def verify_worker_status(self) -> None:
-        """Waits until a host is up, or a signal asks for the end."""
+        """Waits until a worker host is up.
+
+        Raises:
+            RuntimeError: a worker host could not start.
+            StoppedWhileStarting: a stop signal came.
+        """
         while not any(status == WorkerSetupStatus.READY for status in self.workers_setup_status.values()):
             if any(status == WorkerSetupStatus.ERROR for status in self.workers_setup_status.values()):
                 raise RuntimeError("a worker could not start")
-            if self._stop.wait(_START_LOOK_SECONDS):
+            if self._stop.wait(_START_POLL_SECONDS):
                 raise StoppedWhileStarting
         if self._stop.is_set():
             raise StoppedWhileStarting
@@ -180,8 +189,8 @@ class Server(litserve.LitServer):
     def _start_server(
         self, port: int, count: int, log_level: str, sockets: list[socket.socket], kind: str, **kwargs: Any
     ) -> dict[int, BaseProcess]:
-        """Forks the API processes; LitServe never looks at them or at its manager again, so that is done from here."""
-        configure_logs(self.settings.log_level, self.settings.log_format)  # LitServe has set up its own
+        """Forks the API processes, and starts to watch all processes, which LitServe does not do."""
+        configure_logs(self.settings.log_level, self.settings.log_format)  # LitServe has replaced the handlers
         for copy in sockets:
             copy.close()
         listening = self.listeners.listen()
@@ -192,9 +201,9 @@ class Server(litserve.LitServer):
         return processes
 
     def _watch(self) -> None:
-        """Ends the server with exit code 1 when an API process or the manager dies on its own: never half alive.
+        """Ends the server with exit code 1 if an API process or the manager dies, and restarts the log relay.
 
-        Inference workers are LitServe's to restart.
+        A server never goes on without one of these processes. LitServe restarts worker hosts.
         """
         watched = {child.sentinel: child for child in multiprocessing.active_children() if child.name != _WORKER_NAME}
         while (ended := wait([*watched, self._log_pipe.sentinel])) == [self._log_pipe.sentinel]:
@@ -206,20 +215,21 @@ class Server(litserve.LitServer):
             self._stop.set()
 
     def _perform_graceful_shutdown(self, manager: Any, _: Any, shutdown_reason: str = "normal") -> None:
-        """Drains all API processes side by side, which LitServe would do one after the other.
+        """Drains all API processes at the same time; LitServe would drain one after the other.
 
-        `serve` ends the rest: hosts and LitServe's manager hold nothing.
+        Worker hosts and LitServe's manager need no drain; `serve` ends these processes.
         """
         self._stop.set()  # LitServe's monitor would restart the workers that are about to be stopped
         Drain(self._api_processes, self.listeners, self.settings, self._hurry).run()
 
 
-def serve(settings: Settings, api: type[PredictAPI] = PredictAPI) -> int:
-    """Serves a store; returns the exit code. Stop signals are ignored in this process from then on.
+def serve(settings: Settings, api: type[PredictAPI] = PredictAPI, routes: Routes = predict_routes) -> int:
+    """Serves a store; returns the exit code. Afterwards, this process ignores stop signals.
 
     Args:
-        settings: all of them.
-        api: what runs the models in the workers.
+        settings: settings of the server.
+        api: class that runs the models in the workers.
+        routes: function that returns the routes of predictions.
     """
     signals = StopSignals()
     signals.take()
@@ -231,7 +241,7 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI) -> int:
     except (StartError, CertificateError, ListenError) as error:
         print(f"axon-serve: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code if isinstance(error, StartError) else CANNOT_RUN
-    tempfile.tempdir = str(runtime_dir)  # where LitServe's manager puts its socket, and leaves it
+    tempfile.tempdir = str(runtime_dir)  # LitServe's manager makes its socket there, and does not remove it
     try:
         log_pipe = LogPipe(settings.log_format)
     except OSError as error:
@@ -243,16 +253,16 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI) -> int:
         with log_pipe:
             configure_logs(settings.log_level, settings.log_format)
             report_the_unexpected()
-            _note_what_may_surprise(settings)
+            _log_surprising_settings(settings)
             _allow_files(settings.max_connections + _FILES_BESIDE_CONNECTIONS)
-            return Server(settings, runtime_dir, log_pipe, listeners, signals, certificate, api).serve()
+            return Server(settings, runtime_dir, log_pipe, listeners, signals, certificate, api, routes).serve()
     finally:
         ignore_stop_signals()
         os.close(lock)
         shutil.rmtree(runtime_dir, ignore_errors=True)
 
 
-def _note_what_may_surprise(settings: Settings) -> None:
+def _log_surprising_settings(settings: Settings) -> None:
     if not Store(settings.store).names():
         log.warning(
             "the store is empty; train a model (python -m training fit iris), and it will be served at once",
@@ -265,7 +275,7 @@ def _note_what_may_surprise(settings: Settings) -> None:
 
 
 def _allow_files(count: int) -> None:
-    """Raises the soft limit of open files, which children take over, as far as the hard one allows."""
+    """Raises the soft limit of open files, which child processes inherit, as far as the hard limit allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count:
         log.warning("fewer files may be open than AXON_MAX_CONNECTIONS asks for", limit=hard, wanted=count)
@@ -281,7 +291,7 @@ def _resolve_device(device: str) -> str:
 
 
 def _end_children() -> None:
-    """Leaves no process behind, however the server came to its end. None of them has anything left to do."""
+    """Kills all child processes, which have no work left at this point."""
     children = multiprocessing.active_children()
     for child in children:
         child.kill()

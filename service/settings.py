@@ -1,6 +1,6 @@
-"""The service's settings: environment variables `AXON_…`, typed, checked once at start, frozen after.
+"""The settings of the service: typed environment variables `AXON_…`, checked once at start and frozen.
 
-The README's table of settings is held against this class by a test.
+A test compares the README's table of settings with this class.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-# The bounds are far above what a machine can use, and below what breaks it: a digit too many is told at the start.
+# The bounds are far above useful values, and below values that break a machine: the start refuses a digit too many.
 Processes = Annotated[int, Field(ge=1, le=256)]  # each takes 100 MB and more
 Threads = Annotated[int, Field(ge=1, le=512)]  # more CPUs than a matrix product of this kind can use
 Rows = Annotated[int, Field(ge=1, le=1 << 30)]  # 4 GiB of one column
@@ -30,7 +30,7 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,
 
 
 class Settings(BaseSettings):
-    """Everything that can be set; each field is `AXON_` and its name in capitals."""
+    """All settings; the variable of a field is `AXON_` followed by the field's name in capitals."""
 
     model_config = SettingsConfigDict(env_prefix="AXON_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     max_timeout_seconds: Seconds = Field(300.0, description="The longest deadline that a request may set.")
     reload_seconds: Interval = Field(2.0, description="How often the store is looked at for new versions and aliases.")
     hang_seconds: Interval = Field(
-        10.0, description="A worker that answers nothing for so long is taken for hung, killed and replaced."
+        10.0, description="A worker that answers nothing for so long counts as hung; it is killed and replaced."
     )
     header_seconds: Seconds = Field(10.0, description="How long a request's head may take to come.")
     body_seconds: Seconds = Field(30.0, description="How long a request's body may take to come.")
@@ -99,28 +99,30 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity logged.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
-    access_log: bool = Field(False, description="Whether each prediction is logged.")
+    access_log: bool = Field(False, description="Write a log line for each prediction.")
     trusted_hops: int = Field(
         0,
         ge=0,
         le=16,
-        description="Proxies before the server that are believed about the client's address, in the access log.",
+        description="Proxies before the server whose word on the client's address the access log trusts.",
     )
     forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
-        "x-forwarded-for", description="Header in which these proxies tell it."
+        "x-forwarded-for", description="Header in which these proxies state the client's address."
     )
     root_path: str = Field(
-        "", description="Path of a proxy under which the API is reached, such as `/axon`; it may strip it or not."
+        "", description="Path under which a proxy serves the API, such as `/axon`; the proxy may strip it or not."
     )
     cors_origins: str | None = Field(
         None,
-        description="Origins, blanks between, whose pages may read answers in a browser; `*` for all; unset, none.",
+        description="Origins, with blanks between, whose pages may read answers in browsers; `*` for all; unset, none.",
     )
     api_keys: SecretStr | None = Field(
-        None, description="API keys, `name:scopes:sha256` each, blanks between; with none and no file, all is open."
+        None,
+        description="API keys, each `name:scopes:sha256`, with blanks between; with no keys and no file, all is open.",
     )
     api_keys_file: Path | None = Field(
-        None, description="File of such keys, one a line; read again when it changes. `axon-serve keys new` makes one."
+        None,
+        description="File of API keys, one per line; read again when it changes. `axon-serve keys new` makes a key.",
     )
     runtime_dir: Path | None = Field(
         None,
@@ -131,7 +133,7 @@ class Settings(BaseSettings):
     @field_validator("port", mode="before")
     @classmethod
     def _no_service_link(cls, given: Any) -> Any:
-        """Kubernetes sets `AXON_PORT=tcp://10.0.0.1:8000` where a Service is called `axon`: that is no setting."""
+        """Ignores `AXON_PORT=tcp://10.0.0.1:8000`, which Kubernetes sets for a Service called `axon`."""
         return cls.model_fields["port"].default if isinstance(given, str) and "://" in given else given
 
     @field_validator("store", "runtime_dir", mode="before")

@@ -1,4 +1,4 @@
-"""What can be known to go wrong before anything is started: a sentence each, with the setting and the path."""
+"""Checks before the start: each fault is one sentence with the setting and the path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from litserve.connector import check_cuda_with_nvidia_smi
 
 from models.errors import AxonError, ModelNotFound
 from models.store import Store
-from service.http.access import Access, AccessError
+from service.access import Access, AccessError
 from service.metrics import RESERVED_BYTES
 from service.settings import Settings
 
@@ -19,10 +19,10 @@ WRONG_SETTING, CANNOT_RUN = 2, 1
 
 
 class StartError(Exception):
-    """The server cannot start; the text is a sentence for whoever starts it.
+    """An error that prevents the start; the message is one sentence for the user.
 
     Attributes:
-        exit_code: 2 where a setting is wrong, 1 where another moment may do.
+        exit_code: 2 for a wrong setting, 1 for a fault that may pass with time.
     """
 
     def __init__(self, sentence: str, exit_code: int = WRONG_SETTING) -> None:
@@ -31,10 +31,10 @@ class StartError(Exception):
 
 
 def check_start(settings: Settings) -> None:
-    """Looks at everything outside that the settings name.
+    """Checks the keys, the device and the store that the settings name.
 
     Raises:
-        StartError: something is not as the server needs it.
+        StartError: one of these cannot be used.
     """
     _check_keys(settings)
     if settings.device == "cuda" and not check_cuda_with_nvidia_smi():
@@ -43,10 +43,10 @@ def check_start(settings: Settings) -> None:
 
 
 def runtime_parent(settings: Settings) -> Path:
-    """Returns the folder for the runtime folder, which is there and takes what will be written to it.
+    """Returns the parent of the runtime folder, after a test for enough free space.
 
     Raises:
-        StartError: it is not there and cannot be made, is no folder, cannot be written to, or has no room.
+        StartError: the folder cannot be made, is not a folder, is not writable, or has not enough free space.
     """
     if settings.runtime_dir is None:
         try:
@@ -61,7 +61,16 @@ def runtime_parent(settings: Settings) -> Path:
 
 
 def _with_room(folder: Path, name: str, settings: Settings) -> Path:
-    """Returns the folder after writing to it as much as the processes' metric files will take."""
+    """Returns the folder, after a test that the metric files of all processes fit.
+
+    Args:
+        folder: folder to test; made if missing.
+        name: name of the setting, for messages.
+        settings: settings with the numbers of processes.
+
+    Raises:
+        StartError: the folder cannot be made or written to, or has not enough free space.
+    """
     wanted = RESERVED_BYTES * (settings.api_processes + settings.workers)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,14 +93,14 @@ def _with_room(folder: Path, name: str, settings: Settings) -> Path:
 
 def _check_keys(settings: Settings) -> None:
     try:
-        Access.from_settings(settings)  # each API process reads the keys again; what is wrong is told here
+        Access.from_settings(settings)  # each API process reads the keys again; a fault is reported here
     except AccessError as error:
         of_file = settings.api_keys_file is not None and str(settings.api_keys_file) in str(error)
         raise StartError(f"AXON_API_KEYS_FILE: {error}" if of_file else str(error)) from None
 
 
 def _check_store(settings: Settings) -> None:
-    """A store that is not there yet is none of the faults: training makes it."""
+    """Checks the store and the default model. A missing store is not a fault, because training makes one."""
     root = settings.store
     try:
         if root.exists() and not root.is_dir():

@@ -1,4 +1,4 @@
-"""The signals that stop the server, and the pipes by which they reach whoever waits for them."""
+"""The signals that stop the server, and events that wake waiting threads through pipes."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class PipeEvent:
-    """An event that a signal handler may set, since no lock is taken, and that `multiprocessing.connection.wait` takes.
+    """An event that a signal handler may set, and that `multiprocessing.connection.wait` accepts.
 
-    Its methods are those of `threading.Event` that LitServe calls.
+    A signal handler may set the event because no lock is involved. The class has the methods of `threading.Event` that
+    LitServe calls.
     """
 
     def __init__(self) -> None:
@@ -27,15 +28,15 @@ class PipeEvent:
     def set(self) -> None:
         """Sets the event."""
         self._set = True
-        with contextlib.suppress(OSError):  # full: there is enough in it to wake everybody
+        with contextlib.suppress(OSError):  # a full pipe holds enough to wake all waiting threads
             os.write(self._writer, b"\0")
 
     def is_set(self) -> bool:
-        """Returns True once the event was set."""
+        """Returns True if the event was set."""
         return self._set
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until the event is set, or the seconds are over; returns whether it is set."""
+        """Waits until the event is set or the timeout is over; returns True if the event is set."""
         select.select([self._reader], [], [], timeout)
         return self._set
 
@@ -45,13 +46,13 @@ class PipeEvent:
 
 
 class StopSignals:
-    """SIGTERM, SIGINT and SIGHUP in the main process: the first asks for an orderly stop, the second for a quick one.
+    """The stop signals of the main process: the first one asks for an orderly stop, the second one for a quick stop.
 
-    The handler raises nothing and takes no lock, so any number of signals may come at any moment.
+    The handler raises no exception and takes no lock, so any number of signals may come at any moment.
 
     Attributes:
-        stop: set by the first signal, or by whoever ends the server.
-        hurry: set by the second signal.
+        stop: event of the first signal; other code may set it to end the server.
+        hurry: event of the second signal.
     """
 
     def __init__(self) -> None:
@@ -60,7 +61,7 @@ class StopSignals:
         self._asked = False
 
     def take(self) -> None:
-        """Installs the handlers. SIGHUP stays ignored where it is (`nohup`)."""
+        """Installs the handlers. An ignored SIGHUP stays ignored (`nohup`)."""
         for signum in STOP_SIGNALS:
             if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:
                 signal.signal(signum, self._on_signal)
@@ -72,9 +73,9 @@ class StopSignals:
 
 
 def exit_at_once() -> None:
-    """Has stop signals end this process with exit code 0, while it has made nothing that would have to be undone.
+    """Makes stop signals end this process with exit code 0, for the time before there is anything to clean up.
 
-    As PID 1, a signal without a handler is ignored.
+    PID 1 would ignore a signal without a handler.
     """
     for signum in STOP_SIGNALS:
         if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:
@@ -82,21 +83,22 @@ def exit_at_once() -> None:
 
 
 def ignore_stop_signals() -> None:
-    """Has this process pass over stop signals, also while Python ends."""
+    """Makes this process ignore stop signals, also while Python ends."""
     for signum in STOP_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
 
 
 @contextmanager
-def deaf_children() -> Iterator[None]:
-    """Has processes that are spawned within the block pass over stop signals, from their first instruction on.
+def stop_signals_blocked() -> Iterator[None]:
+    """Blocks stop signals in child processes that the block spawns, from their first instruction on.
 
-    A terminal and a service manager signal all processes of a server at once, and the main process alone decides when
-    a worker ends. Blocked signals stay blocked in a new program, where handlers and exceptions to them do not.
+    A terminal and a service manager signal all processes of a server at once, but only the main process decides when a
+    worker ends. A new program inherits blocked signals, but no handlers.
     """
-    from multiprocessing import resource_tracker  # the health check does without it
+    from multiprocessing import resource_tracker  # imported here, because the health check does not need it
 
-    resource_tracker.ensure_running()  # `multiprocessing` starts it before the first child, and unblocks them then
+    # Otherwise `multiprocessing` would start the tracker together with the first child, and unblock the signals then.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Long work on an event loop, cut into slices of time, so that nobody else waits for all of it."""
+"""Slices of time for long work on an event loop, so that other work runs in between."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _T = TypeVar("_T")
 
 
 class TimeSlices:
-    """Gives everybody else a turn once a slice is over.
+    """A timer for slices, after each of which other work gets a turn.
 
     Args:
         slice_seconds: length of a slice, in seconds.
@@ -26,14 +26,14 @@ class TimeSlices:
         self._until = time.perf_counter() + slice_seconds
 
     async def pause(self) -> None:
-        """Returns at once within a slice, and after a pause at its end."""
+        """Returns at once within a slice; pauses at the end of a slice."""
         if time.perf_counter() >= self._until:
             await asyncio.sleep(self._pause_seconds)
             self._until = time.perf_counter() + self._slice_seconds
 
 
 async def in_slices(items: Iterable[_T]) -> AsyncIterator[_T]:
-    """Gives the items one by one, with a pause after each slice of time."""
+    """Yields the items one by one, with a pause after each slice of time."""
     slices = TimeSlices()
     for item in items:
         await slices.pause()

@@ -1,29 +1,36 @@
-"""A waiter of the batcher that can be awaited."""
+"""A ticket of the batcher that can be awaited."""
 
 from __future__ import annotations
 
 import asyncio
 
-from service.batching.ticket import Answer
+from service.batching.ticket import Answer, Ticket
 
 
-class Awaited:
-    """Whoever waits for one request's answer."""
+class Awaited(Ticket):
+    """A request whose answer is awaited.
+
+    Args:
+        disconnected: True if the client has gone.
+    """
+
+    disconnected = False  # type: ignore[assignment] -- a test sets it
 
     def __init__(self, *, disconnected: bool = False) -> None:
-        self.disconnected = disconnected
+        super().__init__()
+        self.disconnected = disconnected  # type: ignore[method-assign]
         self.outcome: asyncio.Future[tuple[Answer, int]] = asyncio.get_running_loop().create_future()
 
     def answered(self, answer: Answer, start: int) -> None:
-        """The answer is there."""
+        """Resolves the outcome."""
         self.outcome.set_result((answer, start))
 
     def failed(self, error: Exception) -> None:
-        """There will be none."""
+        """Resolves the outcome with an error."""
         self.outcome.set_exception(error)
 
     async def values(self, rows: int) -> list[float]:
-        """The first column of the request's answers."""
+        """Returns the first column of the answers to the request's rows."""
         answer, start = await self.outcome
         values: list[float] = answer.matrix[start : start + rows, 0].tolist()
         return values

@@ -13,9 +13,10 @@ from typing import Any
 import uvicorn
 import uvloop
 
-from service.errors import Problem
 from service.http.connection_watch import ConnectionWatch, HttpLimits
+from service.http.direct_routes import DirectRoutes
 from service.http.exchange import Exchange
+from service.http.problems import problem_of
 from service.http.protocol import HttpProtocol
 
 
@@ -40,7 +41,8 @@ class Echo:
         else:
             exchange.respond(200, b"text/plain", exchange.body * self.repeats)
 
-    def refuse(self, exchange: Exchange, problem: Problem) -> None:
+    def refuse(self, exchange: Exchange, error: Exception) -> None:
+        problem = problem_of(error)
         exchange.respond(problem.status, b"text/plain", problem.code.encode())
 
 
@@ -49,7 +51,8 @@ class App:
 
     def __init__(self) -> None:
         self.echo = Echo()
-        self.direct = {(b"POST", b"/echo"): self.echo}
+        self.direct = DirectRoutes()
+        self.direct.add("POST", "/echo", self.echo)
         self.watch: ConnectionWatch
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from models.columns.schema import Schema
 from training.config import TrainConfig
-from training.data.equal_rows import TOLD_ROWS, equal_rows_note, shown_share
+from training.data.equal_rows import UNNOTED_ROWS, equal_rows_note, shown_share
 from training.data.preprocessing import unseen_categories
 from training.data.split import Split
 from training.data.training_table import TrainingTable
@@ -81,7 +81,7 @@ def _known_rows(table: TrainingTable, split: Split) -> str | None:
     if table.equal_rows is None or is_told:
         return None
     known, identical = table.equal_rows.known(split.test, split.train)
-    if known <= TOLD_ROWS:
+    if known <= UNNOTED_ROWS:
         return None
     return (
         f"{shown_share(known, len(split.test))} of the test part have the same features as a row of the training part, "

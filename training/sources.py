@@ -10,7 +10,7 @@ from typing import Any
 
 from models.errors import ConfigError, DataError
 from models.network.config import Task
-from models.store import check_name
+from models.store import check_model_name
 from training.config import TrainConfig
 from training.data.column_choices import ColumnChoices
 from training.data.source import bare_stem, read_source
@@ -60,7 +60,7 @@ def read_table(
         own = {name: value for name, value in own.items() if name == "split"}
     config = TrainConfig(**{**own, **settings})
     called = name or model_name(source)
-    check_name(called)
+    check_model_name(called)
     text = TextFormat(delimiter=delimiter, encoding=encoding, skip_lines=skip_lines, comment=comment)
     reading = TextReading(decimal=decimal, thousands=thousands, missing_values=missing_values)
     raw, target, choices = read_raw(source, target=target, choices=choices, text_format=text, reading=reading)

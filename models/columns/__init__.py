@@ -1,1 +1,1 @@
-"""The columns of a table: their names and statistics, how a cell is read, and how rows become a float32 matrix."""
+"""The columns of a table: names and statistics, reading of cells, and encoding of rows as a float32 matrix."""

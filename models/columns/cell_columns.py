@@ -1,7 +1,7 @@
-"""Columns of cells as a JSON parser gives them → features: a few array operations a column, no Python call a cell.
+"""Encoding of JSON cells column by column: a few array operations per column, no Python call per cell.
 
-`models.columns.cells` decides what a cell means. This module asks it only about unusual cells, so that many rows take a
-fraction of the time and have the same bits.
+`models.columns.cells` defines the meaning of a cell. This module calls it only for unusual cells, so many rows take a
+fraction of the time and give the same bits.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ from models.errors import DataError
 
 ColumnWriter = Callable[[Sequence[Any], NDArray[np.float32]], int]
 
-_NO_CATEGORY, _UNREAD = -1, -2  # beside the positions of categories
+_NO_CATEGORY, _UNREAD = -1, -2  # instead of the position of a category
 _NUMBERS = frozenset({float, int})
 _NUMBERS_AND_GAPS = frozenset({float, int, type(None)})
 _TEXTS_AND_GAPS = frozenset({str, type(None)})
 
 
 def column_writer(column: Column) -> ColumnWriter:
-    """Prepares what writes a column's cells into `(rows, width)` zeros and gives the number of unknown ones.
+    """Makes a function that encodes a column's cells.
 
-    It raises `Refused`.
+    Returns:
+        Function of the cells and `(rows, width)` zeros, which are filled, to the number of unknown cells. The function
+        raises `Refused`.
     """
     if isinstance(column, NumericColumn):
         return _numeric_writer(column)
@@ -44,7 +46,7 @@ def column_writer(column: Column) -> ColumnWriter:
 def _numeric_writer(column: NumericColumn) -> ColumnWriter:
     def write(cells: Sequence[Any], block: NDArray[np.float32]) -> int:
         kinds = set(map(type, cells))
-        if str in kinds:  # one that says missing is a gap, and any other is refused
+        if str in kinds:  # a text for a missing value counts as None, and any other text is refused
             cells = [None if isinstance(cell, str) and is_missing(cell) else cell for cell in cells]
             kinds = set(map(type, cells))
         if not kinds <= _NUMBERS_AND_GAPS:
@@ -59,7 +61,7 @@ def _numeric_writer(column: NumericColumn) -> ColumnWriter:
             if np.count_nonzero(np.isnan(numbers)) != gaps:
                 raise Refused
             encode_numbers(column, numbers, block)
-        except (DataError, OverflowError):  # a whole number beyond what a float holds
+        except (DataError, OverflowError):  # OverflowError: a whole number too large for a float
             raise Refused from None
         return 0
 
@@ -79,7 +81,7 @@ def _date_writer(column: DateColumn) -> ColumnWriter:
                 raise Refused
             texts = cells if kinds == {str} else [cell if type(cell) is str else "" for cell in cells]
             moments, sound = parse_texts(texts, form)
-            # Numbers among texts, texts with blanks around them and those that say missing: few, and read one by one.
+            # Numbers among texts, texts with blanks at the ends and texts for a missing value are few: one by one.
             for row in np.flatnonzero(~sound).tolist():
                 if cells[row] is not None and (moment := read(cells[row])) is not None:
                     moments[row] = moment
@@ -95,7 +97,7 @@ def _date_writer(column: DateColumn) -> ColumnWriter:
 def _moments_of_numbers(cells: Sequence[Any], form: str) -> Moments:
     try:
         moments = moments_of_numbers(np.fromiter(cells, dtype=np.float64, count=len(cells)), form)
-    except OverflowError:  # a whole number beyond what a float holds
+    except OverflowError:  # a whole number too large for a float
         raise Refused from None
     if np.isnat(moments).any():
         raise Refused
@@ -106,7 +108,7 @@ def _category_writer(column: CategoricalColumn) -> ColumnWriter:
     find = category_finder(column)
     known = {category: i for i, category in enumerate(column.categories)}
     is_one_hot = column.encoding == "one_hot"
-    # The last one stands for no category, whose position is -1.
+    # The last number is for a cell without category, whose position is -1.
     numbers = None if is_one_hot else np.array([*category_numbers(column), 0.0], dtype=np.float32)
 
     def write(cells: Sequence[Any], block: NDArray[np.float32]) -> int:
@@ -115,7 +117,7 @@ def _category_writer(column: CategoricalColumn) -> ColumnWriter:
         except TypeError:  # a list or an object
             raise Refused from None
         unknown = 0
-        read: dict[str, int | None] = {}  # each other spelling, and each unknown category, is asked for once
+        read: dict[str, int | None] = {}  # position of each other spelling and unknown category, looked up once
         for row in np.flatnonzero(positions == _UNREAD).tolist():
             cell = cells[row]
             if type(cell) is not str:

@@ -1,8 +1,8 @@
-"""Cell text: what a cell of names or dates says, read in the same way from a training table and from a client's row.
+"""The text of a cell of names or dates, read in the same way from a training table and from a client's row.
 
-Two cells that a person would call the same become the same text here, whether they come from a CSV file, a Parquet
-file, a data frame or JSON: ` lead`, `lead` and `lead` with a zero-width space; é as one character and as two; `TRUE`,
-`True` and true; 10115, 10115.0 and `10115`.
+Two cells that a person would call the same get the same text, from a CSV file, a Parquet file, a data frame or JSON:
+` lead`, `lead` and `lead` with a zero-width space; é as one character and as two; `TRUE`, `True` and true; 10115,
+10115.0 and `10115`.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ import re
 import unicodedata
 from typing import Any
 
-# The texts that count as missing. pandas' longer list would turn categories such as "None" and "n/a" into gaps.
+# The texts that count as missing. pandas' longer list would make categories such as "None" and "n/a" missing.
 MISSING_TEXTS = ("", "NA", "NaN", "nan", "null", "NULL")
 
-# Unicode's white space, which is what `str.isspace` knows.
+# Unicode's white space, the characters for which `str.isspace` is true.
 WHITE_SPACE = (
     "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
     "\u2028\u2029\u202f\u205f\u3000"
 )
-# Characters that leave no trace on paper: soft hyphen, marks of direction, zero-width space, word joiner, byte order
-# mark. The zero-width joiners are not among them: Persian, Hindi and emoji are spelled with them.
+# Characters that print nothing: soft hyphen, marks of direction, zero-width space, word joiner, byte order mark. The
+# zero-width joiners are not in this list: Persian, Hindi and emoji need them.
 INVISIBLE = "\xad\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff"
 BLANKS = WHITE_SPACE + INVISIBLE
 
-# Beyond this many characters a text is only stripped: a hostile run of combining marks takes the square of its length
-# to normalise (200 take 0.07 ms, 2,000 take 6 ms).
+# Longer texts are only stripped: the time to normalise a hostile run of combining marks grows with the square of the
+# length (200 take 0.07 ms, 2,000 take 6 ms).
 MAX_NORMALISED = 256
-_MAX_NUMBER_BITS = 1_024  # every whole float64; Python refuses to write out thousands of digits
+_MAX_NUMBER_BITS = 1_024  # enough for each whole float64; Python refuses to write thousands of digits
 
 _WITHOUT_INVISIBLE = str.maketrans("", "", INVISIBLE)
 _WHOLE = re.compile(r"(-?[0-9]+)(\.0+)?", re.ASCII)
@@ -38,17 +38,17 @@ class NoCategory(Exception):
 
 
 def bare(text: str) -> str:
-    """A text without the blanks around it."""
+    """Removes the blanks at both ends of a text."""
     return text.strip(BLANKS)
 
 
 def is_missing(text: str) -> bool:
-    """Whether a text says that there is no value."""
+    """Returns True if a text stands for a missing value."""
     return bare(text) in MISSING_TEXTS
 
 
 def tidy(text: str) -> str:
-    """A name in its one spelling: NFC, without invisible characters, with one space for each run of white space."""
+    """Normalises a name: NFC, no invisible characters, one space for each run of white space, none at the ends."""
     text = text.strip(BLANKS)
     if not text.isascii():
         if len(text) > MAX_NORMALISED:
@@ -58,17 +58,17 @@ def tidy(text: str) -> str:
 
 
 def category_of(cell: Any) -> str | None:
-    """The category that a cell names, None for a missing one.
+    """Returns the category that a cell names, None for a missing cell.
 
-    Truth values are `true` and `false`, whole numbers are written without a decimal part, and other numbers as JSON
-    writes them. A text stays as it is written but for `tidy`, the case of true and false, and the zeros of `3.0`:
-    `1.10` is not `1.1`, nor `007` the number 7.
+    Booleans become `true` and `false`, whole numbers are written without a decimal part, and other numbers as in JSON.
+    A text is only changed by `tidy`, by lower case for true and false, and by removing the zeros of `3.0`: `1.10` stays
+    different from `1.1`, and `007` from the number 7.
 
     Args:
-        cell: what a JSON parser or a table's column gives: text, number, truth value or None.
+        cell: value from a JSON parser or a table's column: text, number, boolean or None.
 
     Raises:
-        NoCategory: a list, an object, an infinity or a number of hundreds of digits.
+        NoCategory: The cell is a list, an object, an infinity or a number of hundreds of digits.
     """
     if isinstance(cell, str):
         return _written(tidy(cell))
@@ -95,7 +95,7 @@ def _written(text: str) -> str | None:
 
 
 def _number(cell: float) -> str | None:
-    if cell != cell:  # NaN, which is what data frames have for missing
+    if cell != cell:  # NaN, a missing value in a data frame
         return None
     if cell in (float("inf"), float("-inf")):
         raise NoCategory

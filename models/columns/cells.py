@@ -1,6 +1,6 @@
-"""Cells: one value of a client's row → its features, and in words what is wrong with one that has none.
+"""Encoding of cells one by one: a value of a client's row becomes features, or gets a message that says what is wrong.
 
-A writer is prepared once a column, so that a cell costs a look-up or a comparison.
+A writer is prepared once per column, so that a cell costs one look-up or comparison.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from models.columns.date_numbers import moment_of_number
 from models.columns.dates import CIRCLES, PART_OF, days_since_1970, parse, written
 from models.columns.unknown_cells import UnknownCells
 
-MAX_ECHO = 60  # characters of one value or name repeated in a message
+MAX_ECHO = 60  # characters of a value or name quoted in a message
 _MAX_LISTED = 10  # columns or categories listed in a message
 
-_FEW_BITS = 64  # what a JSON parser gives as a whole number; one of thousands of digits is not worth writing out
+_FEW_BITS = 64  # largest size of a whole number that is written out for a look-up; thousands of digits would be slow
 UNKNOWN = -1  # the position of a category that training did not see
 
 CellWriter = Callable[[list[float], Any], None]
 
 
 class Refused(Exception):
-    """A cell or row that a prepared writer cannot take: a signal inside the encoders, which never leaves them."""
+    """A signal inside the encoders for a cell or row that is not valid; callers of an encoder never see this."""
 
 
 def cell_writer(column: Column, at: int, unknown: UnknownCells | None = None) -> CellWriter:
-    """Makes what writes one cell of a column into a row of zeros; it raises `Refused`.
+    """Makes a function that writes one cell of a column into a row of zeros, or raises `Refused`.
 
     Args:
-        column: the column.
-        at: position of its first feature in the row.
-        unknown: takes the count of unknown categories; None counts none.
+        column: column of the cells.
+        at: position of the column's first feature in the row.
+        unknown: counter of unknown categories; None for no counts.
     """
     unknown = UnknownCells() if unknown is None else unknown
     if isinstance(column, NumericColumn):
@@ -56,14 +56,14 @@ def _numeric_writer(column: NumericColumn, at: int) -> CellWriter:
         if type(cell) is float or type(cell) is int:
             try:
                 value = cell - origin
-            except OverflowError:  # a whole number beyond what a float holds
+            except OverflowError:  # a whole number too large for a float
                 raise Refused from None
-            if not -FLOAT32_LIMIT < value < FLOAT32_LIMIT:  # also where it is NaN
+            if not -FLOAT32_LIMIT < value < FLOAT32_LIMIT:  # also if the value is NaN
                 raise Refused
             features[at] = value
         elif cell is None:
             write_missing(features)
-        elif isinstance(cell, float):  # a subclass, such as NumPy's float64
+        elif isinstance(cell, float):  # a subclass of float, such as NumPy's float64
             write(features, float(cell))
         elif isinstance(cell, str) and is_missing(cell):
             write_missing(features)
@@ -92,7 +92,7 @@ def _date_writer(column: DateColumn, at: int) -> CellWriter:
 
 
 def moment_reader(column: DateColumn) -> Callable[[Any], datetime | None]:
-    """Makes what reads the moment of a cell, None where its text says missing; it raises `Refused`."""
+    """Makes a function that reads the moment of a cell, None for a missing one, or raises `Refused`."""
     form = column.form
     number_form = form if is_number_form(form) else None
 
@@ -106,7 +106,7 @@ def moment_reader(column: DateColumn) -> Callable[[Any], datetime | None]:
             raise Refused
         try:
             moment = moment_of_number(float(cell), number_form)
-        except OverflowError:  # a whole number beyond what a float holds
+        except OverflowError:  # a whole number too large for a float
             raise Refused from None
         if moment is None:
             raise Refused
@@ -116,7 +116,7 @@ def moment_reader(column: DateColumn) -> Callable[[Any], datetime | None]:
 
 
 def _missing_writer(column: NumericColumn | DateColumn, at: int) -> Callable[[list[float]], None]:
-    """What writes a missing number or date."""
+    """Makes a function that writes a missing number or date."""
     refused, fill = column.missing == "refuse", column.shift
     flag = at + column.width - 1 if column.missing == "indicator" else None
 
@@ -161,22 +161,22 @@ def _number_writer(column: CategoricalColumn, at: int, unknown: UnknownCells) ->
 
 
 def category_numbers(column: CategoricalColumn) -> list[float]:
-    """`(categories,)` the number that stands for each category in an encoding of one feature."""
+    """Returns the number for each category, `(categories,)`, in an encoding with one feature."""
     return [-1.0, 1.0] if column.encoding == "sign" else [float(i + 1) for i in range(len(column.categories))]
 
 
 def category_finder(column: CategoricalColumn) -> Callable[[Any], int | None]:
-    """Makes what finds the category of a cell.
+    """Makes a function that finds the category of a cell.
 
-    A cell that is written as the category is costs one look-up; any other is read as `category_of` reads it.
+    A cell with the exact spelling of a category costs one look-up; other cells are read by `category_of`.
 
     Returns:
-        A function from a cell to the position of its category, `UNKNOWN` for a category that training did not see,
-        or None for a missing one. The features of the last two stay 0. It raises `Refused` for what the column takes
-        neither as unknown nor as missing, and for what names no category.
+        Function from a cell to the position of the cell's category, `UNKNOWN` for a category that training did not
+        see, or None for a missing cell. The features of the last two stay 0. The function raises `Refused` for an
+        unknown category or a missing cell that the column refuses, and for a cell that names no category.
     """
     positions = {category: i for i, category in enumerate(column.categories)}
-    for i, category in enumerate(column.categories):  # training's are in their one spelling already
+    for i, category in enumerate(column.categories):  # categories from training are normalised already
         if (spelled := category_of(category)) is not None:
             positions.setdefault(spelled, i)
     by_text = positions.get
@@ -207,7 +207,7 @@ def category_finder(column: CategoricalColumn) -> Callable[[Any], int | None]:
 
 
 def reason(column: Column, cell: Any) -> str:
-    """Why this column refuses this cell."""
+    """Returns the reason why a column refuses a cell, for a message."""
     if _is_missing(column, cell):
         return "the value is missing, and training saw no missing value in this column"
     if isinstance(column, CategoricalColumn):
@@ -233,13 +233,13 @@ def _is_missing(column: Column, cell: Any) -> bool:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names in a message: the first few, and how many there are."""
+    """Lists names for a message: the first few names and, if there are more, the total number."""
     shown = ", ".join(repr(name[:MAX_ECHO]) for name in names[:_MAX_LISTED])
     return shown if len(names) <= _MAX_LISTED else f"{shown}, … ({len(names)} in all)"
 
 
 def shown(value: Any) -> str:
-    """A client's value in a message: its JSON form for scalars, its kind for the rest, bounded in length."""
+    """Writes a client's value for a message, with a bounded length: scalars as JSON, other values by type."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -256,5 +256,5 @@ def shown(value: Any) -> str:
 
 
 def sendable(text: str) -> str:
-    """Text that UTF-8 can carry: a lone surrogate, which JSON can write, becomes its escape."""
+    """Makes a text valid UTF-8: a lone surrogate, which JSON can write, becomes an escape."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""A feature column as data: what it is called, what training found in it, and the features that it becomes."""
+"""A feature column as data: name, statistics of the training part, and features of the encoded column."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import ClassVar, Literal
 
 from models.columns.date_forms import check_form
 from models.columns.dates import FIRST_DAY, LAST_DAY, PARTS, Part
-from models.columns.fields import check_choice, check_name, distinct_strings, finite, shown
+from models.columns.fields import check_choice, check_column_name, distinct_strings, finite, shown
 from models.errors import DataError
 
-# What is at or beyond this rounds to infinity in float32. A little above the largest float32, whose shortest decimal
-# form, 3.4028235e38, is above it too, and has to pass.
+# Numbers from this one on round to infinity in float32. The limit is a little above the largest float32, because that
+# number's shortest decimal form, 3.4028235e38, is above it too and has to pass.
 FLOAT32_LIMIT = 2.0**128 - 2.0**103
-# A category's number travels as a float32, which holds every whole number up to this one.
+# A category's number is sent as a float32, which is exact for whole numbers up to this one.
 MAX_INDEX = 2**24
 
 Missing = Literal["refuse", "mean", "indicator"]
@@ -24,10 +24,10 @@ class Feature:
     """One number of an encoded row.
 
     Attributes:
-        column: the name of the column that it comes from.
-        kind: `number` is standardised before the network takes it; `flag` is taken as it is, within -1 to 1; `index`
-            is a whole number from 0 to `categories`, to be looked up, where 0 stands for missing or unknown.
-        categories: how many an index can name beside 0; 0 for the other kinds.
+        column: name of the feature's column.
+        kind: `number` is standardised before the network; `flag`, within -1 to 1, stays as it is; `index` is a whole
+            number from 0 to `categories` for a look-up, where 0 stands for missing or unknown.
+        categories: number of categories of an index; 0 for the other kinds.
     """
 
     column: str
@@ -36,7 +36,7 @@ class Feature:
 
 
 class _Standardised:
-    """What columns of numbers and of dates have in common: an encoded number, and how it is standardised."""
+    """The common part of columns of numbers and of dates: the standardisation of an encoded number."""
 
     __slots__ = ()
     mean: float
@@ -47,17 +47,17 @@ class _Standardised:
 
     @property
     def fill(self) -> float:
-        """What a missing value is replaced by: the centre."""
+        """Replacement of a missing value: the centre."""
         return self.mean if self.center is None else self.center
 
     @property
     def shift(self) -> float:
-        """What is subtracted from the encoded number (which has lost `origin` already)."""
+        """Number to subtract from the encoded number, from which `origin` was subtracted before."""
         return self.fill - self.origin
 
     @property
     def divisor(self) -> float:
-        """What the encoded number is divided by after that."""
+        """Divisor of the encoded number after `shift`."""
         return self.std if self.scale is None else self.scale
 
 
@@ -66,14 +66,15 @@ class NumericColumn(_Standardised):
     """A column of numbers, one feature wide, or two with an indicator.
 
     Attributes:
-        name: the column's name in the training table.
-        mean, std: over the training part. `std` is above 0.
-        minimum, maximum: the range seen in the training part.
-        missing: what a missing value gets: `refuse` (an error), `mean` (the value of `fill`, so that the network
-            sees 0) or `indicator` (`fill` too, and a second feature is 1 where the value is missing, else 0).
-        origin: subtracted in float64 before the value is rounded to float32. It is 0 but for columns whose
-            mean is large against their spread (a timestamp): rounding those first would lose the spread.
-        center, scale: the network sees `(x - center) / scale`; None means `mean` and `std`. `scale` is above 0.
+        name: name of the column in the training table.
+        mean, std: mean and standard deviation of the training part. `std` is above 0.
+        minimum, maximum: range of the training part.
+        missing: treatment of a missing value: `refuse` (an error), `mean` (the value of `fill`, so that the network
+            sees 0) or `indicator` (also `fill`, and a second feature is 1 if the value is missing, else 0).
+        origin: number to subtract in float64 before the value is rounded to float32. It is 0 except for columns with a
+            mean much larger than the spread (a timestamp), where rounding first would lose the spread.
+        center, scale: numbers for the network's input `(x - center) / scale`; None for `mean` and `std`. `scale` is
+            above 0.
     """
 
     kind: ClassVar[Literal["numeric"]] = "numeric"
@@ -89,19 +90,19 @@ class NumericColumn(_Standardised):
 
     def __post_init__(self) -> None:
         _check_statistics(self)
-        # A missing value becomes fill - origin, so that has to be a float32 like any other cell.
+        # A missing value becomes fill - origin, which has to fit into float32 like any other cell.
         if not abs(self.fill - self.origin) < FLOAT32_LIMIT:
             field = "mean" if self.center is None else "center"
             raise DataError(f"column {self.name!r}: {field} - origin is too large for 32-bit floating point.")
 
     @property
     def width(self) -> int:
-        """Features that this column becomes."""
+        """Number of features of the encoded column."""
         return 2 if self.missing == "indicator" else 1
 
     @property
     def features(self) -> tuple[Feature, ...]:
-        """`(width,)` those features."""
+        """Features of the encoded column, `(width,)`."""
         flags = (Feature(column=self.name, kind="flag"),) * (self.width - 1)
         return (Feature(column=self.name, kind="number"), *flags)
 
@@ -111,13 +112,13 @@ class CategoricalColumn:
     """A column of names.
 
     Attributes:
-        name: the column's name in the training table.
-        categories: the names known from the training part, in the order of their features.
-        unknown: what a category outside them gets: `refuse` (an error) or `ignore` (all features 0, which training
-            shows the network by dropping categories at random).
-        missing: what a missing value gets, likewise.
-        encoding: `one_hot` (a feature a category, 1 where it is that one), `sign` (one feature: -1 for the first of
-            two categories, 1 for the second) or `index` (one feature: i + 1 for category i, to be looked up).
+        name: name of the column in the training table.
+        categories: categories of the training part, in the order of their features.
+        unknown: treatment of any other category: `refuse` (an error) or `ignore` (all features 0, a case that training
+            practises by dropping categories at random).
+        missing: treatment of a missing value, `refuse` or `ignore`, likewise.
+        encoding: `one_hot` (one feature per category, 1 for the cell's category), `sign` (one feature: -1 for the first
+            of two categories, 1 for the second) or `index` (one feature: i + 1 for category i, for a look-up).
     """
 
     kind: ClassVar[Literal["categorical"]] = "categorical"
@@ -128,7 +129,7 @@ class CategoricalColumn:
     encoding: Literal["one_hot", "sign", "index"] = "one_hot"
 
     def __post_init__(self) -> None:
-        check_name(self.name)
+        check_column_name(self.name)
         categories = distinct_strings(f"column {self.name!r}: categories", self.categories)
         object.__setattr__(self, "categories", categories)
         if not categories:
@@ -143,12 +144,12 @@ class CategoricalColumn:
 
     @property
     def width(self) -> int:
-        """Features that this column becomes."""
+        """Number of features of the encoded column."""
         return len(self.categories) if self.encoding == "one_hot" else 1
 
     @property
     def features(self) -> tuple[Feature, ...]:
-        """`(width,)` those features."""
+        """Features of the encoded column, `(width,)`."""
         if self.encoding == "index":
             return (Feature(column=self.name, kind="index", categories=len(self.categories)),)
         return (Feature(column=self.name, kind="flag"),) * self.width
@@ -156,18 +157,18 @@ class CategoricalColumn:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DateColumn(_Standardised):
-    """A column of dates or moments: the time elapsed as a number, and parts of the calendar as points on a circle.
+    """A column of dates or moments: the elapsed time as a number, and parts of the calendar as points on a circle.
 
     Attributes:
-        name: the column's name in the training table.
-        mean, std, minimum, maximum: of the training part, in days since 1970-01-01T00:00Z. `std` is above 0.
-        parts: the parts of the calendar that follow the elapsed time, two features each: the sine and the cosine of
-            the part's turn through its period (`month`, `day` of the month, `weekday`, `hour`; all in UTC).
-        missing: as in a numeric column. A missing date has elapsed time `fill` and 0 in both features of each part,
-            the middle of the circle.
-        origin, center, scale: as in a numeric column, in days.
-        form: form of the training table's dates (`models.columns.date_forms`), which a request may use beside ISO
-            8601; None if ISO 8601 is the only one.
+        name: name of the column in the training table.
+        mean, std, minimum, maximum: statistics of the training part, in days since 1970-01-01T00:00Z. `std` is above 0.
+        parts: parts of the calendar after the elapsed time (`month`, `day` of the month, `weekday`, `hour`; in UTC).
+            Each has two features: the sine and the cosine of the part's angle within its period.
+        missing: treatment of a missing date, as in a numeric column. A missing date has the elapsed time `fill`, and 0
+            in both features of each part, the centre of the circle.
+        origin, center, scale: numbers in days, with the meanings of a numeric column.
+        form: form of the training table's dates (`models.columns.date_forms`), which a request may use besides ISO
+            8601; None for ISO 8601 only.
     """
 
     kind: ClassVar[Literal["date"]] = "date"
@@ -185,7 +186,7 @@ class DateColumn(_Standardised):
 
     def __post_init__(self) -> None:
         _check_statistics(self)
-        # Then any date less origin is far within float32, and no request can overflow it.
+        # With these bounds, date - origin is far below the limit of float32 for each date that a request can have.
         for field in ("mean", "minimum", "maximum", "origin", "center"):
             value = getattr(self, field)
             if value is not None and not FIRST_DAY <= value <= LAST_DAY:
@@ -199,12 +200,12 @@ class DateColumn(_Standardised):
 
     @property
     def width(self) -> int:
-        """Features that this column becomes."""
+        """Number of features of the encoded column."""
         return 1 + 2 * len(self.parts) + (self.missing == "indicator")
 
     @property
     def features(self) -> tuple[Feature, ...]:
-        """`(width,)` those features: the elapsed time, the parts, the indicator."""
+        """Features of the encoded column, `(width,)`: the elapsed time, the parts, the indicator."""
         flags = (Feature(column=self.name, kind="flag"),) * (self.width - 1)
         return (Feature(column=self.name, kind="number"), *flags)
 
@@ -220,8 +221,8 @@ def _checked_form(name: str, form: object) -> str:
 
 
 def _check_statistics(column: NumericColumn | DateColumn) -> None:
-    """Checks the fields that numbers and dates share, and keeps them as floats."""
-    check_name(column.name)
+    """Checks the common fields of numbers and dates, and converts the values to floats."""
+    check_column_name(column.name)
     for field in ("mean", "std", "minimum", "maximum", "origin", "center", "scale"):
         value = getattr(column, field)
         if value is not None or field not in ("center", "scale"):

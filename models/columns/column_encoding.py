@@ -1,4 +1,4 @@
-"""Whole columns → the float32 matrix that a network takes, as training encodes them: arrays, no loop over rows."""
+"""Encoding of whole columns as the float32 matrix of a network's input, for training: arrays, no loop over rows."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from models.columns.dictionary_column import DictionaryColumn
 from models.columns.schema import Schema
 from models.errors import DataError
 
-_NO_CATEGORY, _REFUSED = -1, -2  # beside the positions of categories
+_NO_CATEGORY, _REFUSED = -1, -2  # instead of the position of a category
 
 
 def encode_columns(schema: Schema, columns: Mapping[str, NDArray[Any] | DictionaryColumn]) -> NDArray[np.float32]:
-    """Encodes whole columns, as training does; the same numbers as `RowEncoder` gives row by row.
+    """Encodes whole columns, with the same numbers as `RowEncoder` row by row.
 
     Args:
-        schema: the columns.
-        columns: `rows` values by column name: integers or floats, with NaN for missing, in a numeric column;
-            `DictionaryColumn`, or an array of strings, integers or booleans with None for missing, in a categorical
-            column; datetime64, with NaT for missing, in a column of dates.
+        schema: schema of the columns.
+        columns: `(rows,)` values by column name. A numeric column has integers or floats, NaN for missing; a
+            categorical column is a `DictionaryColumn` or an array of strings, integers or booleans, None for missing; a
+            column of dates has datetime64, NaT for missing.
 
     Returns:
         `(rows, width)` float32.
 
     Raises:
-        DataError: a column that is not there or holds what its schema refuses, by name.
+        DataError: A column is absent, or has a value that the schema refuses; the message names the column.
     """
     arrays: list[NDArray[Any] | DictionaryColumn] = []
     for column in schema.columns:
@@ -64,21 +64,21 @@ def encode_numbers(column: NumericColumn, values: NDArray[Any] | DictionaryColum
     """Encodes one column of numbers.
 
     Args:
-        column: the column.
-        values: `(rows,)` integers or floats, NaN where a value is missing.
-        block: `(rows, width)` zeros, written to.
+        column: description of the column.
+        values: `(rows,)` integers or floats, NaN for a missing value.
+        block: `(rows, width)` zeros to write to.
 
     Raises:
-        DataError: values that are no numbers, or one that the column refuses.
+        DataError: The values are not numbers, or the column refuses a value.
     """
-    # NumPy would turn strings and booleans into numbers, and a client's are refused.
+    # NumPy would convert strings and booleans to numbers, but those of a client are refused.
     if isinstance(values, DictionaryColumn) or values.dtype.kind not in "iuf":
         raise DataError(f"column {column.name!r} holds {_kind(values)}, not numbers.")
     numbers = values.astype(np.float64)
     missing = np.isnan(numbers)
     _take_missing(column, missing, block)
     numbers[missing] = column.fill
-    with np.errstate(over="ignore"):  # what overflows is infinite, and refused in the next line
+    with np.errstate(over="ignore"):  # an overflow gives infinity, which the next line refuses
         numbers -= column.origin
     refused = ~(np.abs(numbers) < FLOAT32_LIMIT)
     if refused.any():
@@ -91,12 +91,12 @@ def encode_dates(column: DateColumn, values: NDArray[Any] | DictionaryColumn, bl
     """Encodes one column of dates.
 
     Args:
-        column: the column.
-        values: `(rows,)` datetime64, NaT where a date is missing.
-        block: `(rows, width)` zeros, written to.
+        column: description of the column.
+        values: `(rows,)` datetime64, NaT for a missing date.
+        block: `(rows, width)` zeros to write to.
 
     Raises:
-        DataError: values that are no dates, or one that the column refuses.
+        DataError: The values are not dates, or the column refuses a value.
     """
     if isinstance(values, DictionaryColumn) or values.dtype.kind != "M":
         raise DataError(f"column {column.name!r} holds {_kind(values)}, not dates.")
@@ -111,7 +111,7 @@ def encode_dates(column: DateColumn, values: NDArray[Any] | DictionaryColumn, bl
 
 
 def _take_missing(column: NumericColumn | DateColumn, missing: NDArray[np.bool_], block: NDArray[np.float32]) -> None:
-    """Refuses missing values, or writes their indicator where the column has one."""
+    """Refuses missing values, or writes the indicator of missing values if the column has one."""
     if column.missing == "refuse" and missing.any():
         raise DataError(f"column {column.name!r}: row {int(missing.argmax())} has no value.")
     if column.missing == "indicator":
@@ -122,9 +122,9 @@ def _encode_categories(
     column: CategoricalColumn, values: NDArray[Any] | DictionaryColumn, block: NDArray[np.float32]
 ) -> None:
     cells: list[Any] = [*values.names, None] if isinstance(values, DictionaryColumn) else values.tolist()
-    positions = _positions(column, cells)  # of each name and, last, of a missing one; or of each row's cell
+    positions = _positions(column, cells)  # of each name and, last, of a missing name; or of each row's cell
     if isinstance(values, DictionaryColumn):
-        positions = positions[values.codes]  # a missing name's code, -1, is the last
+        positions = positions[values.codes]  # the code of a missing name, -1, is the last position
     refused = positions == _REFUSED
     if refused.any():
         row = int(refused.argmax())
@@ -138,7 +138,7 @@ def _encode_categories(
 
 
 def _positions(column: CategoricalColumn, cells: list[Any]) -> NDArray[np.int64]:
-    """`(cells,)` the position of each cell's category, or what stands for none or a refusal."""
+    """Returns the position of each cell's category, `(cells,)`, or `_NO_CATEGORY` or `_REFUSED`."""
     find = category_finder(column)
     positions = np.empty(len(cells), dtype=np.int64)
     for i, cell in enumerate(cells):

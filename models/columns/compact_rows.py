@@ -1,7 +1,7 @@
-"""Encoded rows held small: a one-hot column as one number a row, until the rows leave for a network.
+"""A compact form of encoded rows for waiting requests: a one-hot column takes one number per row.
 
-A category of three letters may become hundreds of features, so that a request of a few megabytes would become
-gigabytes while it waits.
+A category of three letters may become hundreds of features, so a request of a few megabytes would take gigabytes while
+it waits for a network.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ class CompactRows:
     """The compact form of a schema's rows.
 
     Args:
-        schema: the columns.
+        schema: schema of the rows.
 
     Attributes:
-        columns: the columns as the compact form encodes them: a one-hot column as an index, the others as they are.
-        width: features of a compact row.
-        row_width: features of a row.
+        columns: columns of the compact form: a one-hot column becomes an index, the others are unchanged.
+        width: number of features of a compact row.
+        row_width: number of features of a full row.
     """
 
     def __init__(self, schema: Schema) -> None:
         columns: list[Column] = []
         self._one_hots: list[tuple[int, int]] = []  # place in a compact row, first feature in a row
-        places: list[int] = []  # in a row, of each feature that both have
+        places: list[int] = []  # of the features that both forms have, in a full row and in a compact row
         compact_places: list[int] = []
         at = compact_at = 0
         for column in schema.columns:
@@ -57,7 +57,7 @@ class CompactRows:
         rows = np.zeros((len(compact), self.row_width), dtype="<f4")
         rows[:, self._places] = compact[:, self._compact_places]
         for place, first in self._one_hots:
-            codes = compact[:, place].astype(np.intp)  # 0 is none of the categories
+            codes = compact[:, place].astype(np.intp)  # 0 means no category
             known = np.flatnonzero(codes)
             rows[known, first + codes[known] - 1] = 1.0
         return rows

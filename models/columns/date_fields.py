@@ -1,6 +1,6 @@
-"""The fields of a date (year, month, …, offset from UTC) become a moment of UTC: of one text, and of many alike.
+"""Conversion of the fields of a date (year, month, …, offset from UTC) to a moment in UTC, for one text or for many.
 
-Both do the same arithmetic on whole numbers, so that both give the same moments.
+Both ways do the same integer arithmetic, so both give the same moments.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Moments = NDArray[np.datetime64]  # in microseconds, UTC
 Fields = Mapping[str, NDArray[np.int64]]
 
 _FIRST, _LAST = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31T23:59:59.999999", "us")
-_PIVOT = 69  # as POSIX and strptime have it: 69 to 99 are 1969 to 1999, 00 to 68 are 2000 to 2068
-_MICROSECONDS = 6  # digits of a fraction that count
+_PIVOT = 69  # as in POSIX and strptime: 69 to 99 are 1969 to 1999, 00 to 68 are 2000 to 2068
+_MICROSECONDS = 6  # digits of a fraction that are read
 _CLOCK = (("hour", 24), ("minute", 60), ("second", 60), ("off_hour", 24), ("off_minute", 60))
 
 
 def moment_in(found: re.Match[str]) -> datetime | None:
-    """Computes the moment of a match of a form's pattern; None where no calendar or clock has it."""
+    """Computes the moment of a match of a form's pattern; None for a date or time that does not exist."""
     written = found.groupdict()
 
     def number(name: str, default: int) -> int:
@@ -54,15 +54,15 @@ def moment_in(found: re.Match[str]) -> datetime | None:
 
 
 def moments_in(letters: NDArray[np.uint8], text: str, found: re.Match[str]) -> Moments:
-    """Computes the moments of texts that differ in their digits only.
+    """Computes the moments of texts that differ only in their digits.
 
     Args:
         letters: `(bytes, rows)` texts in UTF-8.
-        text: one of the texts, or the like with other digits.
-        found: what the form's pattern found in it.
+        text: one of the texts, with these or other digits.
+        found: match of the form's pattern in `text`.
 
     Returns:
-        `(rows,)` moments, NaT where no calendar or clock has it.
+        `(rows,)` moments, NaT for a date or time that does not exist.
     """
     written = found.groupdict()
 
@@ -101,12 +101,12 @@ def moments_of(fields: Fields, *, ahead: int = 1) -> Moments:
     """Computes moments from their fields.
 
     Args:
-        fields: `(rows,)` each, not negative: `year`, and of `month`, `day`, `hour`, `minute`, `second`, `microsecond`,
-            `off_hour` and `off_minute` those that there are.
-        ahead: 1 where the offset is ahead of UTC, -1 where it is behind.
+        fields: `(rows,)` non-negative numbers by field: `year`, and any of `month`, `day`, `hour`, `minute`, `second`,
+            `microsecond`, `off_hour` and `off_minute`.
+        ahead: 1 if the offset is ahead of UTC, -1 if it is behind.
 
     Returns:
-        `(rows,)` moments, NaT where no calendar or clock has it, or outside the years 1 to 9999.
+        `(rows,)` moments, NaT for a date or time that does not exist or is outside the years 1 to 9999.
     """
     year = fields["year"]
     zeros, ones = np.zeros_like(year), np.ones_like(year)

@@ -1,7 +1,7 @@
-"""A form of dates says how the texts or the numbers of a column stand for moments, in the codes of strptime.
+"""Forms of dates: the notation of the dates in a column, in the codes of strptime or as a unit of numbers.
 
-A form names the date alone, such as `%d/%m/%Y`; a time of day may follow it in any common way. Each form has one
-pattern, which one text and many texts are read by.
+A form describes only the date, such as `%d/%m/%Y`; a time of day may follow in any common notation. Each form has one
+pattern, with which both a single text and many texts are read.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ NumberForm = Literal[
 ]
 NUMBER_FORMS: tuple[NumberForm, ...] = get_args(NumberForm)
 
-ISO = "%Y-%m-%d"  # which every column of dates reads, whatever its form
+ISO = "%Y-%m-%d"  # every column of dates accepts this one, whatever its form
 
-# What a column is tried for.
+# The forms that are tried on the texts of a column.
 TEXT_FORMS = (
     *("%d/%m/%Y", "%m/%d/%Y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%Y", "%m-%d-%Y", "%d-%m-%y", "%m-%d-%y"),
     *("%d.%m.%Y", "%m.%d.%Y", "%d.%m.%y", "%m.%d.%y", "%Y/%m/%d", "%Y.%m.%d", "%Y:%m:%d"),
@@ -38,9 +38,9 @@ _MONTH = (
     r"(?P<month_name>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sep(?:t(?:ember)?)?"
     r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
-_BLANK = "[ \xa0\u2009\u202f]"  # the last stands before PM where a browser or a spreadsheet of today wrote it
+_BLANK = "[ \xa0\u2009\u202f]"  # present-day browsers and spreadsheets write the last one before PM
 _WEEKDAY = r"(?:mon|tues?|wed(?:nes)?|thu(?:r|rs)?|fri|sat(?:ur)?|sun)(?:day)?\.?"
-# UTC, or an offset from it, which names of a place may follow: +0100 CET, GMT+0100 (Central European Standard Time).
+# UTC or an offset from UTC, and perhaps the name of the zone: +0100 CET, GMT+0100 (Central European Standard Time).
 _ZONE = (
     rf"(?:{_BLANK}?(?:z|utc|gmt|(?:utc|gmt)?(?P<sign>[+\u2212-])(?P<off_hour>\d\d)(?::?(?P<off_minute>\d\d))?"
     rf"(?:{_BLANK}[a-z]{{3,5}}|{_BLANK}\([a-z ]{{1,40}}\))?)(?:\[[a-z0-9_/+-]{{1,40}}\])?)?"
@@ -70,17 +70,17 @@ _TIME_OF_FORM = re.compile(r"[T ,]+%[HI]:%M(:%S([.,]%f)?)?( ?%p)?( ?(%[zZ]|Z|UTC
 
 
 def check_form(form: object) -> str:
-    """Checks a form and writes it in its one spelling: without a time of day at its end, which is read anyway.
+    """Checks and normalises a form, without a time of day at the end, because a time is read in any case.
 
     Raises:
-        DataError: no such form.
+        DataError: The text is not a form.
     """
     if isinstance(form, str) and len(form) <= _MAX_FORM:
         if form in NUMBER_FORMS:
             return form
         parts = [_SAME.get(part, part) for part in _CODES_OR_MARKS.findall(_TIME_OF_FORM.sub("", form.strip()))]
         written = "".join(parts)
-        # What another order makes of 2024-05-31 could not be told from ISO 8601, which each column reads.
+        # A form that matches 2024-05-31 in another order would be confused with ISO 8601, which each column accepts.
         if _is_sound(parts) and (written == ISO or not pattern_of(written).fullmatch("2000-01-01")):
             return written
     raise DataError(
@@ -104,9 +104,9 @@ def _is_sound(parts: list[str]) -> bool:
 
 @functools.lru_cache(maxsize=256)
 def digits_of(form: str) -> int | None:
-    """Counts the digits of a form of nothing but digits, such as `%Y%m%d`; None for another form.
+    """Counts the digits of a form that consists only of digits, such as `%Y%m%d`; None for another form.
 
-    Its dates may be whole numbers in a table and in JSON.
+    Dates of such a form may be whole numbers in a table and in JSON.
     """
     parts = _CODES_OR_MARKS.findall(form)
     if form in NUMBER_FORMS or not all(map(_is_digits, parts)):
@@ -120,12 +120,12 @@ def is_number_form(form: str | None) -> bool:
 
 
 def digit_codes(form: str) -> list[str]:
-    """Lists the codes of a form of nothing but digits, in order."""
+    """Lists the codes of a form that consists only of digits, in order."""
     return _CODES_OR_MARKS.findall(form)
 
 
 def twin_of(form: str) -> str | None:
-    """Swaps day and month in a form; None where the form cannot be confused with another."""
+    """Swaps day and month in a form; None if the form cannot be confused with another."""
     if form.startswith("%Y") or not {"%d", "%m"} <= set(_CODES_OR_MARKS.findall(form)):
         return None
     return "".join({"%d": "%m", "%m": "%d"}.get(part, part) for part in _CODES_OR_MARKS.findall(form))
@@ -133,10 +133,10 @@ def twin_of(form: str) -> str | None:
 
 @functools.lru_cache(maxsize=256)
 def pattern_of(form: str) -> re.Pattern[str]:
-    """Compiles the pattern of a form's texts. The pattern matches a text whatever digits the text has.
+    """Compiles the pattern of a form's texts; the match does not depend on the values of a text's digits.
 
     Args:
-        form: form of texts, as `check_form` writes it.
+        form: form of texts, normalised by `check_form`.
     """
     has_name = "%b" in form
     parts = _CODES_OR_MARKS.findall(form.replace("%H:%M:%S", "\0"))
@@ -148,7 +148,7 @@ def pattern_of(form: str) -> re.Pattern[str]:
         elif piece is None:
             piece = {" ": rf"{_BLANK}{{1,3}}", ",": ",?"}.get(part, re.escape(part))
         elif part in ("%d", "%m") and not has_name and (_is_digits(before) or _is_digits(after)):
-            piece = piece.replace("{1,2}", "{2}")  # without a mark between them both digits have to be there
+            piece = piece.replace("{1,2}", "{2}")  # without a mark beside the number, both digits are required
         elif part == "%d" and has_name:
             piece += "(?:st|nd|rd|th)?"
         pieces.append(piece)

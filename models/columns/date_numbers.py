@@ -1,6 +1,6 @@
-"""Numbers that stand for moments (epoch seconds, serial days, 20240531) become moments of UTC.
+"""Conversion of numbers such as epoch seconds, serial days or 20240531 to moments in UTC.
 
-One number and an array of them go through the same float64 arithmetic, so that both give the same moments.
+One number and an array go through the same float64 arithmetic, so both give the same moments.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from models.columns.date_forms import digit_codes, digits_of, pattern_of
 
 _EPOCH = datetime(1970, 1, 1)
 _DAY = 86_400_000_000  # microseconds
-_FIRST, _LAST = -719_162 * _DAY, 2_932_897 * _DAY  # of the years 1 to 9999, in microseconds since 1970
+_FIRST, _LAST = -719_162 * _DAY, 2_932_897 * _DAY  # range of the years 1 to 9999, in microseconds since 1970
 
 _EXCEL_EPOCH = 25_569.0  # the serial day of 1970-01-01
-# Excel counts 1900-02-29 as day 60, which no calendar has: what comes before has another distance from 1970.
+# Excel counts 1900-02-29, which did not exist, as day 60. Earlier days have another distance from 1970.
 _FIRST_EXCEL_DAY = 61.0
 
-# Microseconds of a unit, and the unit in which they are rounded: a serial day of float64 is good to a microsecond, and
-# a spreadsheet shows milliseconds.
+# Factor from the unit to the step of rounding, and that step in microseconds. A serial day in float64 is exact to a
+# microsecond, and a spreadsheet shows milliseconds.
 _UNITS = {
     "epoch-seconds": (1e6, 1),
     "epoch-milliseconds": (1e3, 1),
@@ -35,11 +35,11 @@ _FIELDS = {"%m": "month", "%d": "day", "%H": "hour", "%M": "minute", "%S": "seco
 
 
 def moment_of_number(number: float, form: str) -> datetime | None:
-    """Computes the moment that a number stands for; None where it stands for none.
+    """Computes the moment that a number stands for; None for a number that is not a date of the form.
 
     Args:
         number: number, finite or not.
-        form: one of `NUMBER_FORMS`, or a form of nothing but digits.
+        form: one of `NUMBER_FORMS`, or a form that consists only of digits.
     """
     digits = digits_of(form)
     if digits is None:
@@ -47,7 +47,7 @@ def moment_of_number(number: float, form: str) -> datetime | None:
             return None
         factor, step = _UNITS[form]
         scaled = (number - (_EXCEL_EPOCH if form == "excel-days" else 0.0)) * factor
-        if not _FIRST <= scaled * step < _LAST - 1_000:  # also where it is NaN
+        if not _FIRST <= scaled * step < _LAST - 1_000:  # also if the number is NaN
             return None
         return _EPOCH + timedelta(microseconds=round(scaled) * step)
     if not 0 <= number < 10**digits or number != int(number):
@@ -57,7 +57,7 @@ def moment_of_number(number: float, form: str) -> datetime | None:
 
 
 def moments_of_numbers(numbers: NDArray[np.float64], form: str) -> Moments:
-    """Computes the `(rows,)` moments of numbers, NaT where a number is NaN or stands for none."""
+    """Computes the moments of numbers, `(rows,)`, NaT for a number that is NaN or not a date of the form."""
     digits = digits_of(form)
     if digits is not None:
         is_whole = (numbers >= 0) & (numbers < 10**digits) & (numbers == np.trunc(numbers))
@@ -68,7 +68,7 @@ def moments_of_numbers(numbers: NDArray[np.float64], form: str) -> Moments:
             fields[_FIELDS.get(code, "year")] = full_years(value) if code == "%y" else value
         return np.where(is_whole, moments_of(fields), np.datetime64("NaT", "us"))
     factor, step = _UNITS[form]
-    with np.errstate(over="ignore", invalid="ignore"):  # what is infinite or NaN is no moment
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN give NaT below
         scaled = (numbers - (_EXCEL_EPOCH if form == "excel-days" else 0.0)) * factor
         is_moment = (scaled * step >= _FIRST) & (scaled * step < _LAST - 1_000)
         if form == "excel-days":

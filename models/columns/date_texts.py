@@ -1,8 +1,8 @@
-"""Many texts at once → datetime64 moments: digits as arrays, and no Python object a text.
+"""Parsing of many date texts at once as datetime64 moments, with arrays of digits and no Python object per text.
 
-The common layouts of ISO 8601 are read by their places. Other texts are read by their shape, the text with its digits
-masked: the pattern of a form is asked once for each shape, as the digits do not matter to it.
-`models.columns.dates.parse` reads one text, and decides what a date is; all give the same moments.
+The common layouts of ISO 8601 are read by the positions of their digits. Other texts are grouped by shape, the text
+with all digits masked. A form's pattern is matched once per shape, because the match does not depend on the digits.
+`models.columns.dates.parse` reads a single text, and defines what a date is. All ways give the same moments.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from models.columns.dates import parse
 
 _Digits = NDArray[np.uint8]
 
-# Characters of a text → how many fields of its time are there: YYYY-MM-DD, then HH:MM, :SS and Z.
+# Length of a text → number of fields of the time of day: YYYY-MM-DD, then HH:MM, :SS and Z.
 _TIME_FIELDS = {10: 0, 16: 2, 17: 2, 19: 3, 20: 3}
 _WITH_ZONE = (17, 20)
-_DIGITS = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]  # places of digits
+_DIGITS = [0, 1, 2, 3, 5, 6, 8, 9, 11, 12, 14, 15, 17, 18]  # positions of digits
 _NO_MOMENT = np.datetime64("NaT", "us")
 _MICROSECONDS_A_SECOND, _SECONDS_A_DAY = 1_000_000, 86_400
 
-_MANY = 16  # texts from which on shapes take less than one text after the other
-_LEAST_LENGTH, _LEAST_DIGITS = 4, 2  # bytes and digits of a date in some form, such as 2/24 and feb24
-_MOST_BYTES = 3 * MAX_LENGTH  # of so many characters, of which the blanks may have three each
-_FEW_SHAPES = 32  # shapes that are compared one by one; what has others is sorted
-_BLOCK_ROWS = 1 << 16  # texts read at a time, so that their letters stay in the cache
+_MANY = 16  # from this number of texts on, shapes are faster than one text after the other
+_LEAST_LENGTH, _LEAST_DIGITS = 4, 2  # fewest bytes and digits of a date in any form, such as 2/24 and feb24
+_MOST_BYTES = 3 * MAX_LENGTH  # of MAX_LENGTH characters: a blank may have three bytes
+_FEW_SHAPES = 32  # shapes that are found by comparison; texts of further shapes are sorted
+_BLOCK_ROWS = 1 << 16  # texts that are read at a time, so that their bytes stay in the cache
 
-# Days since 1970-01-01 of the first of January of the years 0 to 10,000; days before each month of a common and of a
-# leap year, and its length.
+# Days from 1970-01-01 to the first of January of the years 0 to 10,000; for a common and for a leap year, the length of
+# each month and the days before it.
 _YEAR_STARTS = np.arange("0000", "10001", dtype="datetime64[Y]").astype("datetime64[D]").astype(np.int64)
 _IS_LEAP = np.diff(_YEAR_STARTS) == 366
 _MONTH_LENGTHS = np.array([[0, 31, 28 + leap, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] for leap in (0, 1)])
@@ -43,11 +43,11 @@ def parse_texts(texts: Sequence[str], form: str | None = None) -> tuple[Moments,
     """Parses dates as `models.columns.dates.parse` does.
 
     Args:
-        texts: texts, one a row.
-        form: form that is read beside ISO 8601; None for no other.
+        texts: one text per row.
+        form: form to accept besides ISO 8601; None for ISO 8601 only.
 
     Returns:
-        `(rows,)` moments in UTC, NaT where a text is no date, and `(rows,)` whether each text is one.
+        `(rows,)` moments in UTC, NaT for a text that is not a date, and a `(rows,)` mask of the texts that are dates.
     """
     moments = np.full(len(texts), _NO_MOMENT)
     lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
@@ -79,12 +79,12 @@ def parse_letters(data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: N
 
     Args:
         data: `(bytes,)` texts in UTF-8, one after the other.
-        starts: `(rows,)` first byte of each text.
-        lengths: `(rows,)` bytes of each text.
+        starts: `(rows,)` position of each text's first byte.
+        lengths: `(rows,)` number of bytes of each text.
         form: form of texts.
 
     Returns:
-        `(rows,)` moments in UTC, NaT where a text is no date of this form.
+        `(rows,)` moments in UTC, NaT for a text that is not a date of this form.
     """
     moments = np.full(len(starts), _NO_MOMENT)
     for length in np.unique(lengths).tolist():
@@ -93,16 +93,16 @@ def parse_letters(data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: N
         of_length = np.flatnonzero(lengths == length)
         for at in range(0, len(of_length), _BLOCK_ROWS):
             rows = of_length[at : at + _BLOCK_ROWS]
-            # (length, rows): each place of all texts lies together
+            # (length, rows): the bytes of all texts at one position are adjacent
             letters = data[starts[rows] + np.arange(length)[:, np.newaxis]]
             moments[rows] = _parse_shapes(letters, form)
     return moments
 
 
 def _parse_shapes(letters: NDArray[np.uint8], form: str) -> Moments:
-    """`(rows,)` moments of the texts `(length, rows)` of one form; NaT where a text is none."""
+    """Parses texts `(length, rows)` of one form to `(rows,)` moments, NaT for a text that is not a date."""
     moments = np.full(letters.shape[1], _NO_MOMENT)
-    is_digit = letters - np.uint8(ord("0")) <= 9  # what is below 0 wraps round
+    is_digit = letters - np.uint8(ord("0")) <= 9  # bytes below "0" wrap round to large numbers
     shapes = np.where(is_digit, np.uint8(ord("0")), letters)
     left = np.flatnonzero(is_digit.sum(axis=0) >= _LEAST_DIGITS)
     for _ in range(_FEW_SHAPES):
@@ -123,7 +123,7 @@ def _parse_shapes(letters: NDArray[np.uint8], form: str) -> Moments:
 def _parse_shape(
     letters: NDArray[np.uint8], shapes: NDArray[np.uint8], rows: NDArray[np.int64], form: str, moments: Moments
 ) -> None:
-    """Writes the moments of some rows, all of one shape."""
+    """Writes the moments of rows whose texts have one shape."""
     text = shapes[:, rows[0]].tobytes().decode("utf-8", "replace")
     found = pattern_of(form).fullmatch(text) if len(text) <= MAX_LENGTH else None
     if found is not None:
@@ -131,20 +131,20 @@ def _parse_shape(
 
 
 def _parse_layout(texts: Sequence[str], length: int) -> Moments:
-    """`(rows,)` moments of texts of one length; NaT where a text is not certainly a date."""
+    """Parses ISO 8601 texts of one length to `(rows,)` moments, NaT for a text of any other layout."""
     joined = "".join(texts)
     if not joined.isascii():
         return np.full(len(texts), _NO_MOMENT)
-    # (length, rows): each place of all texts lies together
+    # (length, rows): the bytes of all texts at one position are adjacent
     letters = np.ascontiguousarray(np.frombuffer(joined.encode(), dtype=np.uint8).reshape(len(texts), length).T)
-    values = letters - np.uint8(ord("0"))  # what is below 0 wraps round
+    values = letters - np.uint8(ord("0"))  # bytes below "0" wrap round to large numbers
     fields = _TIME_FIELDS[length]
     sound = (values[_DIGITS[: 8 + 2 * fields]] <= 9).all(axis=0)
     sound &= (letters[4] == ord("-")) & (letters[7] == ord("-"))
     century, year_of_it, month, day = (_two_digits(values, at) for at in (0, 2, 5, 8))
     sound &= (century + year_of_it >= 1) & (month >= 1) & (month <= 12) & (day >= 1)
     year = np.where(sound, century.astype(np.intp) * 100 + year_of_it, 1)
-    months = np.where(sound, month + 13 * _IS_LEAP[year], 1)  # places in the tables
+    months = np.where(sound, month + 13 * _IS_LEAP[year], 1)  # positions in the tables
     sound &= day <= _MONTH_LENGTHS.ravel()[months]
     seconds = (_YEAR_STARTS[year] + _MONTH_STARTS.ravel()[months] + day - 1) * _SECONDS_A_DAY
     if fields:
@@ -161,6 +161,6 @@ def _parse_layout(texts: Sequence[str], length: int) -> Moments:
 
 
 def _two_digits(values: NDArray[np.uint8], at: int) -> _Digits:
-    """`(rows,)` the number in two places of each text, where both are digits."""
+    """Computes the two-digit number at a position of each text, `(rows,)`, if both characters are digits."""
     number: _Digits = values[at] * np.uint8(10) + values[at + 1]
     return number

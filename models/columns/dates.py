@@ -1,6 +1,6 @@
-"""Dates as numbers: texts, numbers and datetime64 arrays → days since 1970 and parts of the calendar, all in UTC.
+"""Dates as numbers: texts, numbers and datetime64 arrays become days since 1970 and parts of the calendar, in UTC.
 
-Texts and arrays go through the same integers and the same tables, so that both give the same bits.
+Texts and arrays use the same integers and the same tables, so both give the same bits.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ Part = Literal["month", "day", "weekday", "hour"]
 PARTS: tuple[Part, ...] = ("month", "day", "weekday", "hour")
 _PERIODS: dict[Part, int] = {"month": 12, "day": 31, "weekday": 7, "hour": 24}
 
-# The days since 1970-01-01 between which dates lie: the years 1 to 9999, which Python's dates and ISO 8601 have.
+# Days since 1970-01-01 at the limits of the years 1 to 9999, the years of Python's dates and of ISO 8601.
 FIRST_DAY, LAST_DAY = -719_162.0, 2_932_897.0
 
-_LONG_UNITS = ("Y", "M", "W")  # of datetime64, of which some have more days than an integer holds
+_LONG_UNITS = ("Y", "M", "W")  # units of datetime64 in which a moment may have more days than an integer can hold
 
 _MICROSECONDS_A_DAY = 86_400_000_000
-_EPOCH, _LAST = datetime(1970, 1, 1), datetime(9999, 12, 31, 23, 59, 59)  # in UTC, as all moments here
+_EPOCH, _LAST = datetime(1970, 1, 1), datetime(9999, 12, 31, 23, 59, 59)  # in UTC, like all moments here
 _EXAMPLE = datetime(2024, 5, 31)
 _EPOCH_ORDINAL = _EPOCH.toordinal()
-# What Python's parser takes beyond this (week dates, no hyphens, any letter before the time) few readers agree on.
+# Python's parser accepts more (week dates, no hyphens, any letter before the time), but few other parsers do.
 _ISO = re.compile(
     r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-]\d\d(:?\d\d)?)?)?", re.ASCII | re.IGNORECASE
 )
@@ -40,18 +40,18 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORE
 
 
 def _circle(period: int) -> tuple[tuple[float, float], ...]:
-    # Rounded below float32's resolution, so that the last bit of a machine's sine does not tell.
+    # Rounded below the resolution of float32, so that the last bit of a machine's sine makes no difference.
     turns = [2 * math.pi * i / period for i in range(period)]
     return tuple((round(math.sin(turn), 9), round(math.cos(turn), 9)) for turn in turns)
 
 
-# By part and then by its value, counted from 0: sine and cosine.
+# Sine and cosine, by part and by the value of the part, counted from 0.
 CIRCLES: dict[Part, tuple[tuple[float, float], ...]] = {part: _circle(period) for part, period in _PERIODS.items()}
 
-# The same as arrays, and behind them the point of a moment that is missing.
+# The same as arrays, with the point of a missing moment at the end.
 _CIRCLE_POINTS = {part: np.array([*points, (0.0, 0.0)]) for part, points in CIRCLES.items()}
 
-# A moment's value of a part, counted from 0.
+# Functions from a moment to the value of a part, counted from 0.
 PART_OF: dict[Part, Callable[[datetime], int]] = {
     "month": lambda moment: moment.month - 1,
     "day": lambda moment: moment.day - 1,
@@ -61,16 +61,16 @@ PART_OF: dict[Part, Callable[[datetime], int]] = {
 
 
 def parse(text: str, form: str | None = None) -> datetime | None:
-    """Reads a date, with or without a time and an offset from UTC, as a moment of UTC without a time zone.
+    """Reads a date, with or without a time and an offset from UTC, as a datetime in UTC without a time zone.
 
-    Without an offset it is taken as UTC; without a time, as midnight. A date of ISO 8601 is read whatever the form.
+    A date without an offset is in UTC, a date without a time is at midnight. ISO 8601 is always accepted.
 
     Args:
-        text: text without blanks around it.
-        form: another form that is read too (`models.columns.date_forms`); None for no other.
+        text: text without blanks at the ends.
+        form: form to accept besides ISO 8601 (`models.columns.date_forms`); None for ISO 8601 only.
 
     Returns:
-        Moment; None where the text is no such date, or outside the years 1 to 9999.
+        Moment; None for a text that is not such a date, or is outside the years 1 to 9999.
     """
     if _ISO.fullmatch(text):
         try:
@@ -90,7 +90,7 @@ def parse(text: str, form: str | None = None) -> datetime | None:
 
 
 def written(form: str) -> str:
-    """Writes a day of 2024 in a form, for messages."""
+    """Writes an example date of 2024 in a form, for messages."""
     if form not in NUMBER_FORMS:
         return _EXAMPLE.strftime(form)
     days = _EXAMPLE.toordinal() - _EPOCH_ORDINAL
@@ -101,35 +101,35 @@ def written(form: str) -> str:
 
 
 def days_since_1970(moment: datetime) -> float:
-    """A moment of UTC in days since 1970-01-01T00:00Z."""
+    """Converts a moment in UTC to days since 1970-01-01T00:00Z."""
     seconds = (moment.hour * 60 + moment.minute) * 60 + moment.second
     days = moment.toordinal() - _EPOCH_ORDINAL
     return float(days * _MICROSECONDS_A_DAY + seconds * 1_000_000 + moment.microsecond) / _MICROSECONDS_A_DAY
 
 
 def iso(days: float) -> str:
-    """The moment so many days after 1970-01-01T00:00Z, to the second, as ISO 8601."""
+    """Writes days since 1970-01-01T00:00Z as an ISO 8601 moment, rounded to seconds."""
     seconds = min(round(days * 86_400), round((_LAST - _EPOCH).total_seconds()))
     return (_EPOCH + timedelta(seconds=seconds)).isoformat() + "Z"
 
 
 def are_dates(values: NDArray[np.datetime64]) -> NDArray[np.bool_]:
-    """`(rows,)` whether each moment is in the years 1 to 9999; False for NaT."""
+    """Returns a mask of the moments in the years 1 to 9999, `(rows,)`; False for NaT."""
     unit = "Y" if np.datetime_data(values.dtype)[0] in _LONG_UNITS else "D"  # microseconds could overflow
-    count = values.astype(f"datetime64[{unit}]").astype(np.int64)  # since 1970; the lowest of all for NaT
+    count = values.astype(f"datetime64[{unit}]").astype(np.int64)  # since 1970; the lowest integer for NaT
     if unit == "Y":
         return (count >= 1 - 1970) & (count <= 9999 - 1970)
     return (count >= FIRST_DAY) & (count < LAST_DAY)
 
 
 def elapsed_days(values: NDArray[np.datetime64]) -> NDArray[np.float64]:
-    """`(rows,)` moments of the years 1 to 9999 as days since 1970-01-01T00:00Z, NaN for NaT."""
+    """Converts moments of the years 1 to 9999 to days since 1970-01-01T00:00Z, `(rows,)`; NaN for NaT."""
     microseconds = values.astype("datetime64[us]").astype(np.int64)
     return np.where(np.isnat(values), np.nan, microseconds.astype(np.float64) / _MICROSECONDS_A_DAY)
 
 
 def part_values(part: Part, values: NDArray[np.datetime64]) -> NDArray[np.int64]:
-    """`(rows,)` a part of each moment, counted from 0; whatever for NaT."""
+    """Computes a part of each moment, `(rows,)`, counted from 0; undefined for NaT."""
     if part == "month":
         return np.remainder(values.astype("datetime64[M]").astype(np.int64), 12)
     if part == "day":
@@ -141,6 +141,6 @@ def part_values(part: Part, values: NDArray[np.datetime64]) -> NDArray[np.int64]
 
 
 def circle_points(part: Part, values: NDArray[np.datetime64]) -> NDArray[Any]:
-    """`(rows, 2)` sine and cosine of a part of each moment; 0 and 0 for NaT."""
+    """Computes sine and cosine of a part of each moment, `(rows, 2)`; 0 and 0 for NaT."""
     points = _CIRCLE_POINTS[part]
     return points[np.where(np.isnat(values), len(points) - 1, part_values(part, values))]

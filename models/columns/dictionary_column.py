@@ -1,6 +1,6 @@
-"""A column of names, each kept once: a whole number a row says which.
+"""A dictionary-encoded column: each distinct name is stored once, and each row has the code of its name.
 
-Millions of rows with a few hundred names take four bytes a row so, and what is asked of a name is asked once a name.
+Millions of rows with a few hundred names take four bytes per row, and work on names is done once per distinct name.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ MISSING = -1  # the code of a row without a name
 
 @dataclass(frozen=True, eq=False, slots=True)
 class DictionaryColumn:
-    """A column of names as codes.
+    """A dictionary-encoded column of names.
 
     Attributes:
-        codes: `(rows,)` int32: the place of each row's name in `names`, -1 where it is missing. Not to be written to.
-        names: the distinct names; some may occur in no row.
+        codes: `(rows,)` int32 index of each row's name in `names`, -1 for a missing name. Read-only.
+        names: distinct names; a name may occur in no row.
 
     Raises:
-        DataError: a name twice, or a code without a name.
+        DataError: A name occurs twice in `names`, or a code has no name.
     """
 
     codes: NDArray[np.int32]
@@ -47,10 +47,10 @@ class DictionaryColumn:
 
     @classmethod
     def from_strings(cls, cells: Sequence[str | None]) -> DictionaryColumn:
-        """A column out of its cells, None for missing; the names are in the order of their first row.
+        """Encodes cells, None for missing; the names get the order of their first rows.
 
         Raises:
-            DataError: a cell that is neither a string nor None.
+            DataError: A cell is neither a string nor None.
         """
         places: dict[str, int] = {}
         codes = np.empty(len(cells), dtype=np.int32)
@@ -67,26 +67,26 @@ class DictionaryColumn:
         return len(self.codes)
 
     def __getitem__(self, row: int) -> str | None:
-        """The name in one row, None where it is missing."""
+        """Returns the name in one row, None if the name is missing."""
         code = self.codes[row]
         return None if code == MISSING else self.names[code]
 
     def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> DictionaryColumn:
-        """The column at some rows, by their indices or a mask `(rows,)`; it keeps all names."""
+        """Selects rows by indices or by a mask `(rows,)`; all names stay in `names`."""
         return DictionaryColumn(self.codes[rows], self.names)
 
     def missing(self) -> NDArray[np.bool_]:
-        """`(rows,)` whether there is no name."""
+        """Returns a mask of the rows without a name, `(rows,)`."""
         return np.equal(self.codes, MISSING)
 
     def counts(self) -> NDArray[np.int64]:
-        """`(names,)` in how many rows each name occurs."""
+        """Counts the rows of each name, `(names,)`."""
         return np.bincount(self.codes[self.codes != MISSING], minlength=len(self.names))
 
     def distinct(self) -> tuple[str, ...]:
-        """The names that occur in some row, in the order of `names`."""
+        """Returns the names that occur in at least one row, in the order of `names`."""
         return tuple(self.names[code] for code in np.flatnonzero(self.counts()))
 
     def to_strings(self) -> NDArray[np.object_]:
-        """`(rows,)` the names themselves, None for missing."""
-        return np.array([*self.names, None], dtype=np.object_)[self.codes]  # code -1 is the last: None
+        """Decodes the column to names, `(rows,)`, None for missing."""
+        return np.array([*self.names, None], dtype=np.object_)[self.codes]  # code -1 selects the last: None

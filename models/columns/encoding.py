@@ -1,13 +1,13 @@
-"""Rows as clients and tables hold them → the float32 matrix that a network takes.
+"""Encoding of clients' rows as the float32 matrix of a network's input.
 
-Training encodes whole columns (`models.columns.column_encoding`); both give the same bits.
+Training encodes whole columns (`models.columns.column_encoding`), with the same bits.
 
-`RowEncoder` is built once a schema and used for every request. It has four gears, and each gives way to the next:
+`RowEncoder` is built once per schema and used for every request. It has four methods, and tries them in this order:
 
-1. rows that are plain numbers go through one `struct.pack`, which checks width, type and float32 range in C;
+1. rows of plain numbers go through one `struct.pack`, which checks width, type and float32 range in C;
 2. many rows with categories, dates, missing values or names go column by column (`models.columns.cell_columns`);
-3. few such rows go cell by cell through look-ups prepared at construction;
-4. whatever these refuse is read once more with the single aim of saying what is wrong, where.
+3. few such rows go cell by cell through look-ups that were prepared at construction;
+4. rows that these refuse are read once more, to report each error with its row and column.
 """
 
 from __future__ import annotations
@@ -34,19 +34,22 @@ from models.errors import Fault, RowError
 
 __all__ = ["MAX_FAULTS", "RowEncoder", "encode_columns"]
 
-_STEP_ROWS = 64  # whose cells are put in order in one step
-_STEP_CELLS = 500  # and at least so many cells are written in one, most often in a few microseconds
-_MANY_ROWS = 32  # from here on, the array operations of a column take less than its cells one by one
-MAX_FAULTS = 20  # faults listed for one request; enough to see a pattern, bounded against a hostile one
+_STEP_ROWS = 64  # rows whose cells are put into column order in one step
+_STEP_CELLS = 500  # least number of cells that are written in one step, usually in a few microseconds
+_MANY_ROWS = 32  # from this number of rows on, array operations per column are faster than cell by cell
+MAX_FAULTS = 20  # faults listed for one request: enough to see a pattern, bounded for hostile requests
 
 
 class RowEncoder:
-    """Encodes rows by a schema.
+    """An encoder for the rows of a schema.
 
     A row is a list of values in column order or a mapping by column name.
 
     Attributes:
-        unknown: the unknown categories among the rows encoded since its caller took the counts.
+        schema: schema of the rows.
+        width: number of features of an encoded row.
+        compact: compact form of the rows.
+        unknown: counts of unknown categories in the rows encoded since the counts were last taken.
     """
 
     def __init__(self, schema: Schema) -> None:
@@ -61,7 +64,7 @@ class RowEncoder:
         starts = list(accumulate((column.width for column in schema.columns), initial=0))
         numeric = [column for column in schema.columns if isinstance(column, NumericColumn)]
         self._origins = np.array([column.origin for column in numeric]) if len(numeric) == len(schema.columns) else None
-        # Where the numbers stand among the features; None where they are all of them, without an indicator.
+        # Positions of the numbers among the features; None if no column has an indicator, so all features are numbers.
         self._places = None if self.width == len(schema.columns) else np.array(starts[:-1])
         self.unknown = UnknownCells()
         self._writers = {
@@ -84,12 +87,12 @@ class RowEncoder:
         """Encodes rows to the bytes of a float32 matrix, little-endian, row-major, `(len(rows), width)`.
 
         Args:
-            rows: the rows; cells are what a JSON parser gives: numbers, strings, booleans, None, lists, objects.
-            may_hold_booleans: False where the caller knows that no cell is a boolean (a JSON text without
-                `true` and `false`), which saves looking: Python counts booleans among the numbers.
+            rows: rows with cells from a JSON parser: numbers, strings, booleans, None, lists, objects.
+            may_hold_booleans: False if the caller knows that no cell is a boolean (a JSON text without `true` and
+                `false`). This saves a check: Python treats booleans as numbers.
 
         Raises:
-            RowError: which rows and columns are wrong, and why.
+            RowError: Rows are not valid; the faults name rows, columns and reasons.
         """
         if self._plain and not may_hold_booleans:
             packed = self._pack_plain(rows)
@@ -102,33 +105,33 @@ class RowEncoder:
             return b"".join([self._encode_row(row) for row in rows])
         except Refused:
             diagnosis = self._diagnose(rows)
-            self.unknown.take()  # rows that are refused tell nothing of what was answered
+            self.unknown.take()  # refused rows are not answered, so their unknown cells do not count
             raise RowError(diagnosis) from None
 
     def find_name(self, name: str) -> str | None:
-        """Returns the column that a name spells, or None."""
+        """Returns the column that a name means, or None."""
         return self._row_names.find(name)
 
     @property
     def takes_numbers(self) -> bool:
-        """Whether all columns are numeric, so that `encode_numbers` may do."""
+        """True if all columns are numeric, so that `encode_numbers` can be tried."""
         return self._origins is not None
 
     def encode_numbers(self, numbers: NDArray[np.float64]) -> bytes | None:
-        """`encode` for rows that are known to be numbers, without a Python object each.
+        """Encodes rows of numbers without a Python object per number.
 
         Args:
-            numbers: `(rows, columns)`, in column order.
+            numbers: `(rows, columns)` cells in column order.
 
         Returns:
-            The same bytes as `encode`, or None where only `encode` can tell: not all columns are numeric, or float32
-            does not hold one of the numbers.
+            The same bytes as from `encode`; None if `encode` has to decide, because not all columns are numeric or a
+            number is too large for float32.
         """
         if self._origins is None or numbers.shape[1] != len(self._names):
             return None
         if self._origins.any():
             numbers = numbers - self._origins
-        # One pass tells infinite, NaN and too large: the largest magnitude is not below the limit then.
+        # One pass detects infinity, NaN and numbers that are too large: the largest magnitude is not below the limit.
         if not max(numbers.max(), -numbers.min()) < FLOAT32_LIMIT:
             return None
         if self._places is None:
@@ -138,15 +141,15 @@ class RowEncoder:
         return matrix.tobytes()
 
     def encode_matrix(self, rows: Sequence[Any]) -> NDArray[np.float32]:
-        """`encode` as a `(len(rows), width)` array."""
+        """Encodes rows as `encode` does, to a `(len(rows), width)` array."""
         return np.frombuffer(self.encode(rows), dtype="<f4").reshape(len(rows), self.width)
 
     def _pack_plain(self, rows: Sequence[Any]) -> bytes | None:
-        """The rows packed, or None where any of them is not a list of `width` finite numbers."""
+        """Packs rows of `width` finite numbers; returns None if any row is something else."""
         try:
             if len(rows) == 1:
                 row = rows[0] if type(rows[0]) is list else self._ordered(rows[0])
-                # A sum is finite only if every term is; one that overflows all the same goes the careful way.
+                # The sum is finite only if all terms are; if it overflows all the same, the next method is tried.
                 return self._row.pack(*row) if math.isfinite(sum(row)) else None
             lists = [row if type(row) is list else self._ordered(row) for row in rows]
             if set(map(len, lists)) != {self.width}:
@@ -157,7 +160,7 @@ class RowEncoder:
             return None
 
     def _ordered(self, row: Any) -> Sequence[Any]:
-        """A row's cells in column order, once its width and names are known to be right."""
+        """Returns the cells of a row in column order; refuses a row of the wrong width or with wrong names."""
         if isinstance(row, Mapping):
             if len(row) != len(self._names):
                 raise Refused
@@ -173,14 +176,14 @@ class RowEncoder:
         raise Refused
 
     def encode_compact(self, rows: Sequence[Any]) -> NDArray[np.float32] | None:
-        """Encodes rows column by column, in their compact form.
+        """Encodes rows column by column to the compact form.
 
         Args:
-            rows: as `encode` takes them.
+            rows: rows with cells from a JSON parser, as for `encode`.
 
         Returns:
-            `(rows, compact.width)`, which `compact.expand` makes the rows of `encode`; None where a row is refused or
-            is for the careful way.
+            `(rows, compact.width)`, which `compact.expand` turns into the rows of `encode`; None if a row is refused,
+            which `encode` then explains.
         """
         steps = self.encode_compact_in_steps(rows)
         while True:
@@ -190,7 +193,7 @@ class RowEncoder:
                 return cast(NDArray[np.float32] | None, end.value)
 
     def encode_compact_in_steps(self, rows: Sequence[Any]) -> Generator[None, None, NDArray[np.float32] | None]:
-        """Does the work of `encode_compact` a column or so at a time, and returns what it returns."""
+        """Does the work of `encode_compact` in short steps, about a column each, and returns the same."""
         matrix = np.zeros((len(rows), self.compact.width), dtype="<f4")
         unknown = {}
         written = 0
@@ -210,7 +213,7 @@ class RowEncoder:
         return matrix
 
     def _columns(self, rows: Sequence[Any]) -> Generator[None, None, Iterable[Sequence[Any]]]:
-        """Returns the cells of each column, once the rows' widths and names are known to be right."""
+        """Returns the cells of each column; refuses rows of the wrong width or with wrong names."""
         kinds = set(map(type, rows))
         if kinds == {dict}:
             if set(map(len, rows)) != {len(self._names)}:
@@ -218,7 +221,7 @@ class RowEncoder:
             try:
                 return [[row[name] for row in rows] for name in self._names]
             except KeyError:
-                pass  # other spellings of the names, or other names
+                pass  # a row spells names differently, or has other names
         if kinds != {list}:
             ordered: list[Sequence[Any]] = []
             for start in range(0, len(rows), _STEP_ROWS):

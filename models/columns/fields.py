@@ -1,4 +1,4 @@
-"""The fields of a header, checked: whatever a hostile file holds in one becomes a DataError of bounded length."""
+"""Checks for the fields of a header: any content of a hostile file gives a DataError of bounded length."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from models.errors import DataError
 MAX_NAME_LENGTH = 1_000
 
 
-def check_name(name: object) -> None:
-    """Refuses what is not a column's name: a Unicode string of 1 to `MAX_NAME_LENGTH` characters."""
+def check_column_name(name: object) -> None:
+    """Refuses a value that is not a column's name, a Unicode string of 1 to `MAX_NAME_LENGTH` characters."""
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME_LENGTH:
         raise DataError(f"a column's name must be a string of 1 to {MAX_NAME_LENGTH} characters, got {shown(name)}.")
     check_unicode("a column's name", name)
 
 
 def check_unicode(what: str, text: str) -> None:
-    """Refuses half of a surrogate pair, which JSON can write: no response that repeats it could be sent as UTF-8."""
+    """Refuses a lone surrogate, which JSON can write, but which a response in UTF-8 could not repeat."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -28,8 +28,8 @@ def check_unicode(what: str, text: str) -> None:
 
 
 def distinct_strings(what: str, values: object) -> tuple[str, ...]:
-    """A list of strings, each given once."""
-    # A lone string would pass for a sequence of letters, and a mapping for its keys.
+    """Returns a list of distinct strings as a tuple, and refuses any other value."""
+    # Without the check of types, a single string would pass as a sequence of letters, and a mapping as its keys.
     if not isinstance(values, list | tuple) or not all(isinstance(value, str) for value in values):
         raise DataError(f"{what} must be a list of strings, got {shown(values)}.")
     if len(set(values)) != len(values):
@@ -41,23 +41,23 @@ def distinct_strings(what: str, values: object) -> tuple[str, ...]:
 
 
 def finite(what: str, value: object) -> float:
-    """A finite number, as a float."""
+    """Returns a finite number as a float, and refuses any other value."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError):  # a whole number beyond what a float holds
+        with contextlib.suppress(OverflowError):  # a whole number too large for a float
             if math.isfinite(number := float(value)):
                 return number
     raise DataError(f"{what} must be a finite number, got {shown(value)}.")
 
 
 def check_choice(column: str, field: str, value: object, choices: tuple[str, ...]) -> None:
-    """Refuses what is not one of a field's choices."""
+    """Refuses a value that is not one of the choices of a field."""
     if value not in choices:
         raise DataError(f"column {column!r}: {field} must be one of {', '.join(choices)}; got {shown(value)}.")
 
 
 def shown(value: object) -> str:
-    """A value in a message, bounded: a hostile header may hold one of any size, depth or number of digits."""
+    """Writes a value for a message with a bounded length: a hostile header may have values of any size or depth."""
     try:
         return reprlib.repr(value)
-    except ValueError:  # Python refuses to write out more than 4,300 digits
+    except ValueError:  # Python refuses to write more than 4,300 digits
         return f"{type(value).__name__} of many digits"

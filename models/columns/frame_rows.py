@@ -1,8 +1,8 @@
-"""Rows of what people have in hand: a data frame, an Arrow table, an array or a list → rows as clients send them.
+"""Conversion of a data frame, an Arrow table, an array or a list to rows as clients send.
 
-A cell of a frame becomes the cell that a JSON request would have: gaps become None, moments become ISO 8601 texts. So a
-frame and a request have one reader, `models.columns.encoding`. This module imports neither pandas nor pyarrow: it
-recognises a frame by its methods.
+A cell of a frame becomes the cell of a JSON request: missing values become None, moments become ISO 8601 texts. So
+frames and requests are read by the same code, `models.columns.encoding`. This module imports neither pandas nor
+pyarrow: it recognises a frame by the frame's methods.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from models.columns.row_names import RowNames
 from models.errors import DataError
 
 _LISTED = 10  # columns named in a message
-# What pandas calls its gaps; they are told by name, since pandas need not be there.
+# Types of pandas' missing values, recognised by name, because pandas may not be installed.
 _GAPS = frozenset({"NAType", "NaTType"})
 
 
@@ -28,11 +28,11 @@ def rows_of(data: Any, names: Sequence[str]) -> Sequence[Any]:
 
     Args:
         data: pandas or polars DataFrame, Arrow table, pandas Series (one row), two-dimensional array, mapping (one
-            row), or a list of lists or mappings. Columns of a frame that the model does not know are passed over.
+            row), or a list of lists or mappings. Columns of a frame that the model does not know are ignored.
         names: names of the model's columns, in order.
 
     Raises:
-        DataError: something that holds no rows, or a frame that lacks one of the columns.
+        DataError: `data` has no rows, or is a frame that lacks one of the columns.
     """
     if isinstance(data, str | bytes):
         raise DataError("a text is no table: give a data frame, an Arrow table or a list of rows.")
@@ -87,9 +87,9 @@ def _row(row: Any) -> Any:
 
 
 def _cell(cell: Any) -> Any:
-    """A cell as a JSON request would have it; what has no such form stays, and is refused by name.
+    """Converts a cell to the cell of a JSON request; the encoder refuses cells of other types, which stay unchanged.
 
-    Durations and times of day are seconds, and periods the dates at which they begin, as training reads them.
+    As in training, durations and times of day become seconds, and periods become the dates of their beginnings.
     """
     kind = type(cell)
     if kind is str or kind is int or cell is None:
@@ -120,5 +120,5 @@ def _measured(cell: Any) -> Any:
         return cell.total_seconds()
     if isinstance(cell, datetime.time):
         return cell.hour * 3600 + cell.minute * 60 + cell.second + cell.microsecond / 1e6
-    # Periods of pandas, which need not be there.
+    # Periods of pandas, which may not be installed.
     return _cell(cell.to_timestamp()) if hasattr(cell, "to_timestamp") else cell

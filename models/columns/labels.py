@@ -1,4 +1,4 @@
-"""Labels: what the classes of a classifier are called, as JSON values of one type."""
+"""Labels: the names of a classifier's classes, as JSON values of one type."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from models.errors import DataError
 Label = bool | int | float | str
 LabelType = Literal["bool", "int", "float", "str"]
 
-# JSON knows no limits for whole numbers; the writers and readers of it do, and these are theirs.
+# JSON has no limits for whole numbers, but its parsers and writers have these.
 LEAST_INT, GREATEST_INT = -(2**63), 2**64 - 1
 
 _TYPES: dict[type[object], LabelType] = {bool: "bool", int: "int", float: "float", str: "str"}
 
 
 def label_type(labels: tuple[Label, ...]) -> LabelType:
-    """The type that checked labels share."""
+    """Returns the common type of checked labels."""
     return _TYPES[type(labels[0])]
 
 
 def checked_labels(what: str, values: object) -> tuple[Label, ...]:
-    """Two or more labels of one type, each given once.
+    """Returns labels as a tuple if there are two or more, distinct and of one type.
 
     Args:
         what: name of the field in messages.
         values: content of the field, of any type.
 
     Raises:
-        DataError: anything else; the message has a bounded length.
+        DataError: The content is anything else; the message has a bounded length.
     """
-    if not isinstance(values, list | tuple):  # a lone string would pass for a list of letters
+    if not isinstance(values, list | tuple):  # a single string would pass as a list of letters
         raise DataError(f"{what} must be a list, got {shown(values)}.")
     if len(values) < 2:
         raise DataError(f"{what} must be two or more, got {shown(values)}.")
@@ -62,10 +62,10 @@ def _check_label(what: str, label: Label) -> None:
 
 
 def typed_label(text: str, kind: LabelType) -> Label:
-    """The label that `label_text` wrote.
+    """Reads a label from the text that `label_text` wrote.
 
     Raises:
-        ValueError: the text is none of that type.
+        ValueError: The text is not a label of this type.
     """
     match kind:
         case "str":
@@ -79,7 +79,7 @@ def typed_label(text: str, kind: LabelType) -> Label:
 
 
 def label_text(label: Label) -> str:
-    """A label as people read it: `true`, `1` for 1.0 too, `1.5`, a text as it is."""
+    """Writes a label for people: `true`, `1` (also for 1.0), `1.5`, a text unchanged."""
     if isinstance(label, bool):
         return "true" if label else "false"
     return str(label).removesuffix(".0") if isinstance(label, float) else str(label)

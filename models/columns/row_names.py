@@ -1,7 +1,7 @@
-"""Row names: the keys of a client's row, read as the names of the columns that they spell.
+"""Matching of the keys of a client's row with the names of the columns.
 
-A key is a column's name where both have one spelling (`cell_text.tidy`): ` age ` is `age`, and é is é in one character
-or in two.
+A key matches a column's name if both are the same after `cell_text.tidy`: ` age ` matches `age`, and é as one character
+matches é as two.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from models.columns.cell_text import tidy
 
 
 class RowNames:
-    """The columns' names, for rows whose keys are not letter for letter these."""
+    """The names of columns, for rows whose keys may be spelled differently."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._columns = {name: name for name in names}
@@ -21,13 +21,13 @@ class RowNames:
             self._columns.setdefault(tidy(name), name)
 
     def find(self, key: Any) -> str | None:
-        """Returns the column that a key names, or None."""
+        """Returns the name of the column that a key matches, or None."""
         if not isinstance(key, str):
             return None
         return self._columns.get(key) or self._columns.get(tidy(key))
 
     def respelled(self, row: Mapping[Any, Any]) -> dict[str, Any] | None:
-        """Returns the row by the columns' own names, or None where a key names no column or two name the same."""
+        """Returns the row by the columns' own names; None if a key matches no column, or two keys the same column."""
         if len(row) > len(self._columns):
             return None
         cells = {}
@@ -38,7 +38,7 @@ class RowNames:
         return cells if len(cells) == len(row) else None
 
     def misfits(self, row: Mapping[Any, Any]) -> Iterator[tuple[Any, str | None]]:
-        """Yields each key that names no column, with None, or one that another key names too, with that column."""
+        """Yields each key that matches no column, with None, and each that repeats a column, with the column's name."""
         seen: set[str] = set()
         for key in row:
             name = self.find(key)

@@ -1,7 +1,7 @@
-"""The columns that a model was trained on, as data: features with their statistics, and the target.
+"""The schema of a model, as data: feature columns with statistics of the training part, and the target.
 
-The schema travels in the checkpoint, so that a client sends the raw columns that the training table had. Turning
-rows into the network's input is `models.columns.encoding`'s work.
+The schema is stored in the checkpoint, so a client can send the raw columns of the training table.
+`models.columns.encoding` encodes such rows for the network.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns.column import FLOAT32_LIMIT, CategoricalColumn, Column, DateColumn, Feature, NumericColumn
-from models.columns.fields import check_name, distinct_strings, finite, shown
+from models.columns.fields import check_column_name, distinct_strings, finite, shown
 from models.columns.labels import Label, checked_labels
 from models.errors import DataError
 
@@ -38,11 +38,11 @@ MAX_COLUMNS = 1_000_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassTarget:
-    """What a classifier predicts: one of several labels.
+    """The target of a classifier: one of several labels.
 
     Attributes:
         name: name of the target column in the training table.
-        labels: labels in the order of the network's outputs, all of the type that the training table has.
+        labels: labels in the order of the network's outputs, of the type in the training table.
     """
 
     kind: ClassVar[Literal["class"]] = "class"
@@ -50,20 +50,20 @@ class ClassTarget:
     labels: tuple[Label, ...]
 
     def __post_init__(self) -> None:
-        check_name(self.name)
+        check_column_name(self.name)
         object.__setattr__(self, "labels", checked_labels(f"target {self.name!r}: labels", self.labels))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NumericTarget:
-    """What a regressor predicts: a value; the network gives `(y - mean) / std`.
+    """The target of a regressor: a value y, for which the network's output is `(y - mean) / std`.
 
     Attributes:
         name: name of the target column in the training table.
         mean, std: mean and standard deviation of the training part. `std` is above 0.
         minimum, maximum: range of the training part.
-        origin: number that a served network leaves out of its float32 answers; the reader of the answers adds it in
-            float64. It is 0 but for targets whose mean is large against their spread (a timestamp), which float32
+        origin: number that is subtracted from a served network's float32 answers; the reader of the answers adds it in
+            float64. It is 0 except for targets with a mean much larger than the spread (a timestamp), which float32
             would round to a few values.
     """
 
@@ -76,7 +76,7 @@ class NumericTarget:
     origin: float = 0.0
 
     def __post_init__(self) -> None:
-        check_name(self.name)
+        check_column_name(self.name)
         for field in ("mean", "std", "minimum", "maximum", "origin"):
             object.__setattr__(self, field, finite(f"target {self.name!r}: {field}", getattr(self, field)))
         if self.std <= 0:
@@ -92,10 +92,14 @@ Target = ClassTarget | NumericTarget
 
 @dataclass(frozen=True, kw_only=True)
 class Schema:
-    """Feature columns in order, and the target.
+    """The schema of a model.
+
+    Attributes:
+        columns: feature columns, in order.
+        target: target column.
 
     Raises:
-        DataError: no column, or two of one name.
+        DataError: There is no column, or two columns have the same name.
     """
 
     columns: tuple[Column, ...]
@@ -109,51 +113,52 @@ class Schema:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """The feature columns' names, in order."""
+        """Names of the feature columns, in order."""
         return tuple(column.name for column in self.columns)
 
     @cached_property
     def width(self) -> int:
-        """Features after encoding."""
+        """Number of features of an encoded row."""
         return sum(column.width for column in self.columns)
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
-        """`(width,)` what each number of an encoded row is, in their order."""
+        """Features of an encoded row, `(width,)`, in order."""
         return tuple(chain.from_iterable(column.features for column in self.columns))
 
     def standardisation(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What is subtracted from each encoded feature and what it is then divided by, `(width,)` each.
+        """Returns shift and divisor of each encoded feature, `(width,)` each, for `(x - shift) / divisor`.
 
-        Only numbers are standardised: flags and indices get 0 and 1, which leaves them as they are.
+        Only numbers are standardised: flags and indices get 0 and 1, which leaves them unchanged.
         """
         shift, divisor = np.zeros(self.width), np.ones(self.width)
         at = 0
         for column in self.columns:
-            if not isinstance(column, CategoricalColumn):  # the number is the first of its column's features
+            if not isinstance(column, CategoricalColumn):  # the number is the first feature of its column
                 shift[at], divisor[at] = column.shift, column.divisor
             at += column.width
         return shift, divisor
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types; `from_dict` reads it back."""
+        """Returns the schema as plain JSON types, for `from_dict`."""
         return {"columns": list(self.plain_columns()), "target": self.plain_target()}
 
     def plain_columns(self) -> Iterator[dict[str, Any]]:
-        """The columns as plain JSON types, one after the other."""
+        """Yields the columns as plain JSON types, one by one."""
         return map(_plain, self.columns)
 
     def plain_target(self) -> dict[str, Any]:
-        """The target as plain JSON types."""
+        """Returns the target as plain JSON types."""
         return _plain(self.target)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Schema:
-        """Reads `to_dict`'s form. Keys beside `columns` and `target` are left to others: the schema is a part of
-        the checkpoint's header.
+        """Builds a schema from the result of `to_dict`.
+
+        Other keys than `columns` and `target` are ignored, because the schema is a part of the checkpoint's header.
 
         Raises:
-            DataError: a field that is missing, unknown or out of range.
+            DataError: A field is missing, unknown or out of range.
         """
         columns = raw.get("columns") if isinstance(raw, Mapping) else None
         if not isinstance(columns, list | tuple):
@@ -168,7 +173,7 @@ class Schema:
 
 def _plain(column: Column | Target) -> dict[str, Any]:
     plain: dict[str, Any] = {"kind": column.kind}
-    for name in column.__slots__:  # its fields; not `asdict`, whose deep copies take ten times as long
+    for name in column.__slots__:  # the fields; `asdict` makes deep copies and takes ten times as long
         value = getattr(column, name)
         plain[name] = list(value) if isinstance(value, tuple) else value
     return plain

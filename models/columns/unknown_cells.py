@@ -1,13 +1,13 @@
-"""Unknown cells: how many cells of a request name a category that training did not see, by column.
+"""Unknown cells: the number of cells of a request with a category that training did not see, by column.
 
-Only a cell that is unknown costs anything: a request without one asks once whether the counts are empty.
+Only unknown cells cost time; for a request without them, the counts are read once.
 """
 
 from __future__ import annotations
 
 
 class UnknownCells:
-    """Counts of unknown categories, filled while rows are encoded and taken when they are.
+    """A counter of unknown categories, filled while rows are encoded and read afterwards.
 
     Attributes:
         counts: number of unknown cells by column name; columns without one are absent.
@@ -23,17 +23,17 @@ class UnknownCells:
         self.counts[column] = self.counts.get(column, 0) + cells
 
     def take(self) -> dict[str, int]:
-        """Returns the counts and begins anew."""
+        """Returns and resets the counts."""
         counts, self.counts = self.counts, {}
         return counts
 
 
 def unknown_in_words(column: str, cells: int) -> str:
-    """Returns a sentence on a column's unknown cells, for whoever asked for answers.
+    """Returns a sentence on a column's unknown cells, for the user who asked for answers.
 
     Args:
-        column: column's name.
-        cells: number of its unknown cells.
+        column: name of the column.
+        cells: number of unknown cells in the column.
     """
     return (
         f"{cells:,} cell{'s' if cells > 1 else ''} of column {column!r} hold a category that training did not see: "

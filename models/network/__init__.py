@@ -1,1 +1,1 @@
-"""A network: its architecture, its functions in NumPy and PyTorch, its summary, and its form for inference."""
+"""Networks: architecture, functions in NumPy and PyTorch, summary, and the fused form for inference."""

@@ -1,10 +1,10 @@
-"""An MLP's architecture as data: what is built, how many parameters it has, how its tensors are shaped.
+"""An MLP's architecture as data: layers, number of parameters, shapes of tensors.
 
-One hidden block is `Linear → normalisation → activation → dropout`; the last Linear stands alone and feeds
-the output: `softmax` (one logit a class), `linear` (a value) or `step` (Rosenblatt's threshold unit). What comes
-before the first Linear, if anything, is `models.network.inputs`'. Several members of one architecture make an ensemble.
-Everything that needs to know the layers (the PyTorch module, the summary, the checkpoint's shape check)
-asks `MLPConfig.layers()`, so that they cannot disagree.
+One hidden block is `Linear → normalisation → activation → dropout`. The last Linear stands alone and feeds
+the output: `softmax` (one logit per class), `linear` (a value) or `step` (Rosenblatt's threshold unit). An optional
+input stage before the first Linear is described by `models.network.inputs`. Several members of one architecture form
+an ensemble. All code that needs the layers (the PyTorch module, training's network, the fused network, the summary,
+the checkpoint's shape check) reads `MLPConfig.layers()`, so that no two parts can disagree.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ Activation = Literal["relu", "leaky_relu", "gelu", "silu", "selu", "mish", "tanh
 Normalization = Literal["none", "batch", "layer"]
 Initialization = Literal["he", "xavier"]
 Output = Literal["softmax", "linear", "step"]
+LayerKind = Literal["inputs", "linear", "batch_norm", "layer_norm", "activation", "dropout"]
 Task = Literal["classification", "regression"]
 
-# Bounds on what a config may ask for: they stop a hostile or mistyped header from asking for terabytes.
+# Bounds on a config: without them, a hostile or mistyped header could ask for terabytes.
 MAX_LAYERS = 1_000
 MAX_FEATURES = 10_000_000
 MAX_PARAMETERS = 10_000_000_000
@@ -43,17 +44,29 @@ _ACTIVATION_TYPES: dict[Activation, str] = {
     "sigmoid": "Sigmoid",
     "identity": "Identity",
 }
-_NORMALIZATION_TYPES: dict[Normalization, str] = {"batch": "BatchNorm1d", "layer": "LayerNorm"}
+_NORMALIZATION_TYPES: dict[Normalization, tuple[LayerKind, str]] = {
+    "batch": ("batch_norm", "BatchNorm1d"),
+    "layer": ("layer_norm", "LayerNorm"),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class LayerSpec:
-    """One layer of an MLP: its name in the network, its type, its width in and out, and its tensors' shapes.
+    """One layer of an MLP.
 
-    The shapes are one member's; the counts are of all `members`.
+    Attributes:
+        name: prefix of the layer's tensor names, such as `layers.0`.
+        kind: role in the network; `inputs` for each part of the input stage.
+        type: name for people, such as `BatchNorm1d` or `ReLU`.
+        in_features: width of the layer's input.
+        out_features: width of the layer's output.
+        parameters: shape of each learned tensor of one member, by name.
+        buffers: shape of each tensor of one member that is kept but not learned, by name.
+        members: number of networks in the ensemble; the counts below are for all of them.
     """
 
     name: str
+    kind: LayerKind
     type: str
     in_features: int
     out_features: int
@@ -63,44 +76,44 @@ class LayerSpec:
 
     @property
     def parameter_count(self) -> int:
-        """Learned numbers in this layer."""
+        """Number of learned values in this layer."""
         return self.members * sum(_size(shape) for shape in self.parameters.values())
 
     @property
     def buffer_count(self) -> int:
-        """Numbers that are kept but not learned (BatchNorm's running statistics)."""
+        """Number of values that are kept but not learned (BatchNorm's running statistics)."""
         return self.members * sum(_size(shape) for shape in self.buffers.values())
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds for one row: those of matrix products; the rest is elementwise and counted as 0."""
-        if self.type == "Linear":
+        """Multiply-adds of the matrix products for one row; elementwise operations count as 0."""
+        if self.kind == "linear":
             return self.members * self.in_features * self.out_features
         return self.members * _size(self.parameters["weight"]) if self.type == "PeriodicEmbedding" else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MLPConfig:
-    """A multi-layer perceptron, described.
+    """The architecture of a multi-layer perceptron.
 
     Attributes:
         layer_sizes: widths from input to output, `(in_features, *hidden_sizes, out_features)`.
-        activation: the nonlinearity of each hidden layer.
+        activation: nonlinearity of each hidden layer.
         output: `softmax` for classification, `linear` for regression, `step` for a threshold unit (one
             output; predicts class 1 where z ≥ 0).
         dropout: probability with which a hidden unit is dropped in training, in [0, 1).
         normalization: `none`, `batch` (BatchNorm1d) or `layer` (LayerNorm), before each activation.
         initialization: `he` (variance 2/fan_in) or `xavier` (variance 2/(fan_in + fan_out)).
-        bias: whether the Linear layers have a bias.
-        inputs: what comes before the first Linear; nothing if None.
-        learned_activation: whether each hidden unit mixes its activation f with the identity, x + a·(f(x) - x), by
-            an a of its own (RealMLP's parametric activation, Holzmüller et al. 2024).
-        clamp: whether a regression's answers are kept within the range of values that training saw.
-        temperature: what the logits are divided by before the softmax (Guo et al. 2017, On calibration).
-        members: networks of this architecture; the answer is the mean of theirs.
+        bias: True to give the Linear layers a bias.
+        inputs: input stage before the first Linear; None for no input stage.
+        learned_activation: True to mix the activation f of each hidden unit with the identity, x + a·(f(x) - x), where
+            each unit learns its own a (RealMLP's parametric activation, Holzmüller et al. 2024).
+        clamp: True to keep a regression's answers within the range of target values in the training part.
+        temperature: divisor of the logits before the softmax (Guo et al. 2017, On calibration).
+        members: number of networks in the ensemble; the answer is the mean of the members' answers.
 
     Raises:
-        ConfigError: a value that cannot be built, named.
+        ConfigError: A field has a value that cannot be built; the message names the field.
     """
 
     layer_sizes: tuple[int, ...]
@@ -173,7 +186,10 @@ class MLPConfig:
 
     @property
     def linear_sizes(self) -> tuple[int, ...]:
-        """Widths from the first Linear's input, which is that of a row but where there are inputs, to the output."""
+        """Widths from the first Linear's input to the output.
+
+        With an input stage, the first of these widths is the stage's output width, else the width of a row.
+        """
         return self.layer_sizes if self.inputs is None else (self.inputs.width, *self.layer_sizes[1:])
 
     @property
@@ -188,59 +204,63 @@ class MLPConfig:
 
     @property
     def task(self) -> Task:
-        """What the output means: `classification` or `regression`."""
+        """Task of the network: `classification` or `regression`."""
         return "regression" if self.output == "linear" else "classification"
 
     @property
     def n_classes(self) -> int | None:
-        """Classes told apart; None for regression. A step unit tells two apart."""
+        """Number of classes; 2 for a step unit, None for regression."""
         if self.output == "linear":
             return None
         return 2 if self.output == "step" else self.out_features
 
     @property
     def parameter_count(self) -> int:
-        """Learned parameters in closed form: Σ (n_in + bias)·n_out, and for each hidden unit 2 of its normalisation and
-        1 of a learned activation; those of the inputs; all of it for each member.
+        """Number of learned parameters, in closed form.
+
+        Each member has Σ (n_in + bias)·n_out in the Linear layers, 2 for each hidden unit with normalisation, 1 for
+        each with a learned activation, and the parameters of the input stage.
         """
         linear = sum((n_in + self.bias) * n_out for n_in, n_out in itertools.pairwise(self.linear_sizes))
-        a_unit = 2 * (self.normalization != "none") + self.learned_activation
+        per_unit = 2 * (self.normalization != "none") + self.learned_activation
         inputs = 0
         if self.inputs is not None:
             shapes = (shape for *_, parameters in self.inputs.parts() for shape in parameters.values())
             inputs = sum(map(_size, shapes))
-        return self.members * (linear + a_unit * sum(self.hidden_sizes) + inputs)
+        return self.members * (linear + per_unit * sum(self.hidden_sizes) + inputs)
 
     def layers(self) -> Iterator[LayerSpec]:
-        """The layers in the order that a row passes them."""
+        """Returns the layers in the order in which a row passes through the network."""
         return (replace(layer, members=self.members) for layer in self._member_layers())
 
     def _member_layers(self) -> Iterator[LayerSpec]:
         if self.inputs is not None:
             for name, type_, n_in, n_out, shapes in self.inputs.parts():
-                yield LayerSpec(name, type_, n_in, n_out, shapes, {})
+                yield LayerSpec(name, "inputs", type_, n_in, n_out, shapes, {})
         last = len(self.layer_sizes) - 2
         for i, (n_in, n_out) in enumerate(itertools.pairwise(self.linear_sizes)):
             parameters: dict[str, tuple[int, ...]] = {"weight": (n_out, n_in)}
             if self.bias:
                 parameters["bias"] = (n_out,)
-            yield LayerSpec(f"layers.{i}", "Linear", n_in, n_out, parameters, {})
+            yield LayerSpec(f"layers.{i}", "linear", "Linear", n_in, n_out, parameters, {})
             if i == last:
                 return
             if self.normalization != "none":
                 affine: dict[str, tuple[int, ...]] = {"weight": (n_out,), "bias": (n_out,)}
                 running: dict[str, tuple[int, ...]] = {"running_mean": (n_out,), "running_var": (n_out,)}
                 buffers = running if self.normalization == "batch" else {}
-                yield LayerSpec(f"norms.{i}", _NORMALIZATION_TYPES[self.normalization], n_out, n_out, affine, buffers)
+                kind, type_ = _NORMALIZATION_TYPES[self.normalization]
+                yield LayerSpec(f"norms.{i}", kind, type_, n_out, n_out, affine, buffers)
             mix: dict[str, tuple[int, ...]] = {"mix": (n_out,)} if self.learned_activation else {}
-            yield LayerSpec(f"activations.{i}", _ACTIVATION_TYPES[self.activation], n_out, n_out, mix, {})
+            type_ = _ACTIVATION_TYPES[self.activation]
+            yield LayerSpec(f"activations.{i}", "activation", type_, n_out, n_out, mix, {})
             if self.dropout > 0:
-                yield LayerSpec(f"dropouts.{i}", "Dropout", n_out, n_out, {}, {})
+                yield LayerSpec(f"dropouts.{i}", "dropout", "Dropout", n_out, n_out, {}, {})
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Name and shape of every tensor of a checkpoint with this architecture, buffers included.
+        """Returns the shape of each tensor of a checkpoint with this architecture, by name, buffers included.
 
-        The members of an ensemble are stacked along a first dimension.
+        In an ensemble, the first dimension of each tensor is the member.
         """
         stacked = (self.members,) if self.members > 1 else ()
         return {
@@ -250,17 +270,17 @@ class MLPConfig:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types; `from_dict` reads it back."""
+        """Returns the config as plain JSON types, for `from_dict`."""
         inputs = None if self.inputs is None else self.inputs.to_dict()
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # `asdict` copies 10,000 positions
         return values | {"layer_sizes": list(self.layer_sizes), "inputs": inputs}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> MLPConfig:
-        """Reads `to_dict`'s form.
+        """Builds a config from the result of `to_dict`.
 
         Raises:
-            ConfigError: an unknown or missing field, or a value that cannot be built.
+            ConfigError: A field is unknown or missing, or has a value that cannot be built.
         """
         known = {field.name for field in fields(cls)}
         if unknown := sorted(set(raw) - known):
@@ -273,14 +293,14 @@ class MLPConfig:
 
 
 def check_tensors(config: MLPConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Checks that tensors are exactly those of an architecture, by name and shape.
+    """Checks tensors against the names and shapes of an architecture, which have to match exactly.
 
     Args:
-        config: the architecture.
-        shapes: name → shape of each tensor at hand.
+        config: architecture of the network.
+        shapes: shape of each tensor, by name.
 
     Raises:
-        ConfigError: a tensor that is missing, that does not belong, or whose shape is another; named.
+        ConfigError: A tensor is missing, unexpected or of another shape; the message names the tensor.
     """
     expected = config.tensor_shapes()
     for name, shape in expected.items():

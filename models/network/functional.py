@@ -1,8 +1,8 @@
-"""The functions an MLP is made of, in NumPy: the affine map, activations, output functions, losses, and derivatives.
+"""The functions of an MLP in NumPy: affine map, activations, output functions, losses, and derivatives.
 
-Every function of an array answers in the dtype it was given, so that a gradient can be checked in float64 and
-trained in float32 by the same code. Derivatives are with respect to the argument, evaluated at it; at a kink
-(relu and leaky_relu at 0) they take the left one, as torch does.
+Each function of an array returns the dtype of its argument, so that the same code can check a gradient in float64 and
+train in float32. Each derivative is taken with respect to the argument and evaluated there; at a kink (relu and
+leaky_relu at 0), the functions return the left derivative, as torch does.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 IntArray: TypeAlias = npt.NDArray[np.integer[Any]]
 Elementwise: TypeAlias = Callable[[FloatArray], FloatArray]
 
-# The fixed point of Klambauer et al.: with these, mean 0 and variance 1 map to themselves.
+# The fixed point of Klambauer et al.: with these constants, mean 0 and variance 1 map to mean 0 and variance 1.
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
 
-# NumPy has no erf, and SciPy is not worth a runtime dependency for one function. erfc rather than erf, because
-# 1 + erf(z) loses every digit to cancellation in the negative tail.
+# NumPy has no erf, and one function is not worth SciPy as a runtime dependency. erfc, not erf: 1 + erf(z) loses every
+# digit to cancellation in the negative tail.
 _erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
 
 def linear(x: FloatArray, weight: FloatArray, bias: FloatArray | None = None) -> FloatArray:
-    """The affine map `x Wᵀ + b` of a Linear layer.
+    """Computes the affine map `x Wᵀ + b` of a Linear layer.
 
     Args:
         x: (rows, in_features)
@@ -43,7 +43,7 @@ def linear(x: FloatArray, weight: FloatArray, bias: FloatArray | None = None) ->
         (rows, out_features)
 
     Raises:
-        DataError: `x` is not a matrix of in_features columns.
+        DataError: `x` is not a matrix with in_features columns.
     """
     if x.ndim != 2 or x.shape[1] != weight.shape[1]:
         raise DataError(f"x must have shape (rows, {weight.shape[1]}), got {x.shape}.")
@@ -52,102 +52,102 @@ def linear(x: FloatArray, weight: FloatArray, bias: FloatArray | None = None) ->
 
 
 def identity(z: FloatArray) -> FloatArray:
-    """The argument itself."""
+    """Returns z."""
     return z
 
 
 def relu(z: FloatArray) -> FloatArray:
-    """max(z, 0)."""
+    """Returns max(z, 0)."""
     return np.maximum(z, 0)
 
 
 def leaky_relu(z: FloatArray) -> FloatArray:
-    """max(z, LEAKY_RELU_SLOPE·z) (Maas, Hannun & Ng 2013, Rectifier nonlinearities improve acoustic models)."""
+    """Returns max(z, LEAKY_RELU_SLOPE·z) (Maas, Hannun & Ng 2013, Rectifier nonlinearities improve acoustic models)."""
     return np.where(z >= 0, z, LEAKY_RELU_SLOPE * z)
 
 
 def gelu(z: FloatArray) -> FloatArray:
-    """z·Φ(z) with the exact normal distribution Φ, not its tanh approximation (Hendrycks & Gimpel 2016, GELUs)."""
+    """Returns z·Φ(z) with the exact normal distribution Φ, not the tanh approximation (Hendrycks & Gimpel 2016)."""
     return (z * _normal_cdf(z)).astype(z.dtype)
 
 
 def silu(z: FloatArray) -> FloatArray:
-    """z·σ(z) (Elfwing et al. 2018, Sigmoid-weighted linear units); also called swish."""
+    """Returns z·σ(z) (Elfwing et al. 2018, Sigmoid-weighted linear units); also called swish."""
     return z * sigmoid(z)
 
 
 def selu(z: FloatArray) -> FloatArray:
-    """λ·z where z > 0, else λ·α·(eᶻ - 1) (Klambauer et al. 2017, Self-normalizing neural networks)."""
+    """Returns λ·z where z > 0, else λ·α·(eᶻ - 1) (Klambauer et al. 2017, Self-normalizing neural networks)."""
     return np.where(z > 0, SELU_SCALE * z, SELU_SCALE * SELU_ALPHA * np.expm1(np.minimum(z, 0))).astype(z.dtype)
 
 
 def mish(z: FloatArray) -> FloatArray:
-    """z·tanh(ln(1 + eᶻ)) (Misra 2019, Mish)."""
+    """Returns z·tanh(ln(1 + eᶻ)) (Misra 2019, Mish)."""
     return np.asarray(z * np.tanh(np.logaddexp(0, z, dtype=z.dtype)))
 
 
 def tanh(z: FloatArray) -> FloatArray:
-    """The hyperbolic tangent."""
+    """Returns the hyperbolic tangent of z."""
     return np.tanh(z)
 
 
 def sigmoid(z: FloatArray) -> FloatArray:
-    """σ(z) = 1 / (1 + e⁻ᶻ)."""
+    """Returns σ(z) = 1 / (1 + e⁻ᶻ)."""
     e = np.exp(-np.abs(z))  # the exponent is never positive, so exp cannot overflow
     return np.asarray(np.where(z >= 0, 1, e) / (1 + e))
 
 
 def step(z: FloatArray) -> FloatArray:
-    """Rosenblatt's threshold unit: 1 where z ≥ 0, else 0."""
+    """Returns the output of Rosenblatt's threshold unit: 1 where z ≥ 0, else 0."""
     return (z >= 0).astype(z.dtype)
 
 
 def identity_derivative(z: FloatArray) -> FloatArray:
-    """1 everywhere."""
+    """Returns 1 everywhere."""
     return np.ones_like(z)
 
 
 def relu_derivative(z: FloatArray) -> FloatArray:
-    """1 where z > 0, else 0."""
+    """Returns 1 where z > 0, else 0."""
     return (z > 0).astype(z.dtype)
 
 
 def leaky_relu_derivative(z: FloatArray) -> FloatArray:
-    """1 where z > 0, else LEAKY_RELU_SLOPE."""
+    """Returns 1 where z > 0, else LEAKY_RELU_SLOPE."""
     return np.where(z > 0, 1, LEAKY_RELU_SLOPE).astype(z.dtype)
 
 
 def gelu_derivative(z: FloatArray) -> FloatArray:
-    """Φ(z) + z·φ(z), with φ the normal density."""
+    """Returns Φ(z) + z·φ(z), where φ is the normal density."""
     tail = np.minimum(np.abs(z), 40)  # φ(40) is 0 in float64 already; the bound keeps z² from overflowing
     density = np.exp(-0.5 * tail * tail) / math.sqrt(2 * math.pi)
     return (_normal_cdf(z) + z * density).astype(z.dtype)
 
 
 def silu_derivative(z: FloatArray) -> FloatArray:
-    """σ(z)·(1 + z·(1 - σ(z)))."""
+    """Returns σ(z)·(1 + z·(1 - σ(z)))."""
     s = sigmoid(z)
     return s * (1 + z * (1 - s))
 
 
 def selu_derivative(z: FloatArray) -> FloatArray:
-    """λ where z > 0, else λ·α·eᶻ."""
+    """Returns λ where z > 0, else λ·α·eᶻ."""
     return np.where(z > 0, SELU_SCALE, SELU_SCALE * SELU_ALPHA * np.exp(np.minimum(z, 0))).astype(z.dtype)
 
 
 def mish_derivative(z: FloatArray) -> FloatArray:
-    """T + z·(1 - t²)·σ(z), with t = tanh(ln(1 + eᶻ))."""
+    """Returns t + z·(1 - t²)·σ(z), where t = tanh(ln(1 + eᶻ))."""
     t = np.tanh(np.logaddexp(0, z, dtype=z.dtype))
     return np.asarray(t + z * (1 - np.square(t)) * sigmoid(z))
 
 
 def tanh_derivative(z: FloatArray) -> FloatArray:
-    """1 - tanh²(z)."""
+    """Returns 1 - tanh²(z)."""
     return 1 - np.square(np.tanh(z))
 
 
 def sigmoid_derivative(z: FloatArray) -> FloatArray:
-    """σ(z)·(1 - σ(z))."""
+    """Returns σ(z)·(1 - σ(z))."""
     s = sigmoid(z)
     return s * (1 - s)
 
@@ -181,7 +181,7 @@ DERIVATIVES: Mapping[Activation, Elementwise] = MappingProxyType(
 
 
 def softmax(logits: FloatArray) -> FloatArray:
-    """Probabilities over the last axis: positive, and 1 in sum.
+    """Computes probabilities over the last axis: positive numbers with sum 1.
 
     Args:
         logits: (..., classes)
@@ -189,13 +189,13 @@ def softmax(logits: FloatArray) -> FloatArray:
     Returns:
         (..., classes)
     """
-    # Softmax is unchanged by a shift of the logits; with the largest at 0, exp cannot overflow.
+    # A shift of all logits does not change softmax; with the largest logit at 0, exp cannot overflow.
     e = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:
-    """The logarithm of `softmax`, finite where the softmax itself underflows to 0.
+    """Computes the logarithm of `softmax`, which stays finite where the softmax underflows to 0.
 
     Args:
         logits: (..., classes)
@@ -208,14 +208,14 @@ def log_softmax(logits: FloatArray) -> FloatArray:
 
 
 def cross_entropy(logits: FloatArray, targets: IntArray) -> float:
-    """Mean over rows of -log softmax(logits)[target].
+    """Computes the mean over rows of -log softmax(logits)[target].
 
     Args:
         logits: (rows, classes), at least one row.
         targets: (rows,) class indices.
 
     Raises:
-        DataError: targets that are not one class index a row.
+        DataError: `targets` is not one class index per row.
     """
     _check_targets(logits, targets)
     log_probabilities = log_softmax(logits)[np.arange(len(targets)), targets]  # (rows,)
@@ -223,7 +223,7 @@ def cross_entropy(logits: FloatArray, targets: IntArray) -> float:
 
 
 def cross_entropy_gradient(logits: FloatArray, targets: IntArray) -> FloatArray:
-    """∂ cross_entropy / ∂ logits = (softmax(logits) - onehot(targets)) / rows.
+    """Computes ∂ cross_entropy / ∂ logits = (softmax(logits) - onehot(targets)) / rows.
 
     Args:
         logits: (rows, classes), at least one row.
@@ -233,7 +233,7 @@ def cross_entropy_gradient(logits: FloatArray, targets: IntArray) -> FloatArray:
         (rows, classes)
 
     Raises:
-        DataError: targets that are not one class index a row.
+        DataError: `targets` is not one class index per row.
     """
     _check_targets(logits, targets)
     gradient = softmax(logits)
@@ -242,21 +242,21 @@ def cross_entropy_gradient(logits: FloatArray, targets: IntArray) -> FloatArray:
 
 
 def mse(values: FloatArray, targets: FloatArray) -> float:
-    """Mean squared error over every element.
+    """Computes the mean squared error over all elements.
 
     Args:
         values: (rows, out_features), at least one row.
         targets: (rows, out_features)
 
     Raises:
-        DataError: shapes that differ, or no rows.
+        DataError: The shapes differ, or there are no rows.
     """
     _check_same_shape(values, targets)
     return float(np.square(values - targets).mean(dtype=np.float64))
 
 
 def mse_gradient(values: FloatArray, targets: FloatArray) -> FloatArray:
-    """∂ mse / ∂ values = 2·(values - targets) / (rows·out_features).
+    """Computes ∂ mse / ∂ values = 2·(values - targets) / (rows·out_features).
 
     Args:
         values: (rows, out_features), at least one row.
@@ -266,7 +266,7 @@ def mse_gradient(values: FloatArray, targets: FloatArray) -> FloatArray:
         (rows, out_features)
 
     Raises:
-        DataError: shapes that differ, or no rows.
+        DataError: The shapes differ, or there are no rows.
     """
     _check_same_shape(values, targets)
     return 2 * (values - targets) / values.size
@@ -284,7 +284,7 @@ def _check_targets(logits: FloatArray, targets: IntArray) -> None:
         raise DataError(f"targets must have shape {logits.shape[:1]}, one class a row, got {targets.shape}.")
     if not np.issubdtype(targets.dtype, np.integer):
         raise DataError(f"targets must be class indices of an integer type, got {targets.dtype}.")
-    # NumPy would read -1 as the last class, silently.
+    # NumPy would silently read -1 as the last class.
     if targets.min() < 0 or targets.max() >= logits.shape[1]:
         raise DataError(
             f"targets must be classes from 0 to {logits.shape[1] - 1}, got {targets.min()} to {targets.max()}."
@@ -292,7 +292,7 @@ def _check_targets(logits: FloatArray, targets: IntArray) -> None:
 
 
 def _check_same_shape(values: FloatArray, targets: FloatArray) -> None:
-    # (rows, 1) - (rows,) would broadcast to (rows, rows) and give a loss of something else.
+    # (rows, 1) - (rows,) would broadcast to (rows, rows), and the loss would be wrong.
     if values.shape != targets.shape or values.size == 0:
         raise DataError(
             f"values and targets must have one shape and not be empty, got {values.shape}, {targets.shape}."

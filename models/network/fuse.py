@@ -1,13 +1,15 @@
-"""A checkpoint as an inference network: the same answers from fewer and cheaper operations.
+"""Layer fusion: a checkpoint becomes an inference network that gives the same answers with fewer operations.
 
-What is affine in inference is folded into the Linear beside it: the standardisation of the inputs, their learned
-scale, the Linear of a periodic embedding, BatchNorm with its running statistics, the scale of a regression's target, a
-softmax's temperature; Linears with nothing between them become one; dropout is gone. All of it is computed in float64
-and rounded once, to float32. What is not affine of the inputs (the clip, the waves, the look-up) is one stage before.
+Operations that are affine in inference are folded into the neighbouring Linear: the standardisation of the inputs, the
+learned input scale, the Linear of a periodic embedding, BatchNorm with its running statistics, the scale of a
+regression's target, and the temperature of a softmax. Consecutive Linears become one, and dropout is removed. The
+folding is done in float64 and rounded once, to float32. The parts of the input stage that are not affine (clip, waves,
+look-up) form one stage of their own before the first product.
 
-One thing is lost: a folded standardisation computes `Wx/σ - Wμ/σ` where the model computed `W((x - μ)/σ)`, so a column
-with |μ| much greater than σ loses |μ|/σ roundings (2⁻²⁴ each) to cancellation, as many as writing x itself as float32
-loses. A matrix product in less than float32 (TF32, bfloat16) magnifies that and does not suit the first stage.
+Folding costs some precision: a folded standardisation computes `Wx/σ - Wμ/σ` where the model computed `W((x - μ)/σ)`.
+A column with |μ| much greater than σ loses |μ|/σ roundings (2⁻²⁴ each) to cancellation, as many as rounding x to
+float32 loses. A matrix product in less than float32 (TF32, bfloat16) would magnify that loss, so the first product has
+to stay in float32.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -34,21 +36,31 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Affine:
-    """`x Wᵀ + b`: weight (out, in) and bias (out,), contiguous float32."""
+    """The affine map `x Wᵀ + b`.
+
+    Attributes:
+        weight: (out, in) contiguous float32.
+        bias: (out,) contiguous float32.
+    """
 
     weight: Float32Array
     bias: Float32Array
 
     def forward(self, x: Float32Array) -> Float32Array:
-        """(rows, in) → (rows, out)."""
+        """Maps (rows, in) to (rows, out)."""
         return functional.linear(x, self.weight, self.bias).astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerNorm:
-    """Each row standardised by its own mean and (biased) variance, then scaled: weight and bias (width,), float32.
+    """Layer normalisation (Ba, Kiros & Hinton 2016, Layer normalization).
 
-    Ba, Kiros & Hinton 2016, Layer normalization. Its statistics are the row's, so it cannot be folded away.
+    Each row is standardised with its own mean and biased variance, then multiplied by `weight` and shifted by `bias`.
+    The statistics differ from row to row, so the layer cannot be folded into a Linear.
+
+    Attributes:
+        weight, bias: (width,) float32 each.
+        eps: number added to the variance.
     """
 
     weight: Float32Array
@@ -56,7 +68,7 @@ class LayerNorm:
     eps: float = NORMALIZATION_EPS
 
     def forward(self, x: Float32Array) -> Float32Array:
-        """(rows, width) → (rows, width)."""
+        """Maps (rows, width) to (rows, width)."""
         centred = x - x.mean(axis=-1, keepdims=True)  # (rows, width)
         variance = np.square(centred).mean(axis=-1, keepdims=True)  # (rows, 1)
         return np.asarray(centred / np.sqrt(variance + np.float32(self.eps)) * self.weight + self.bias)
@@ -64,16 +76,18 @@ class LayerNorm:
 
 @dataclass(frozen=True, slots=True)
 class Activate:
-    """An elementwise nonlinearity f, by its name in the config; never `identity`.
+    """An elementwise nonlinearity f.
 
-    With a mix a, (width,) float32, it is x + a·(f(x) - x).
+    Attributes:
+        name: name of f in the config; not `identity`.
+        mix: (width,) float32 learned mix a, for x + a·(f(x) - x); None for f(x).
     """
 
     name: Activation
     mix: Float32Array | None = None
 
     def forward(self, x: Float32Array) -> Float32Array:
-        """(rows, width) → (rows, width)."""
+        """Maps (rows, width) to (rows, width)."""
         activated = functional.ACTIVATIONS[self.name](x).astype(np.float32, copy=False)
         return activated if self.mix is None else x + self.mix * (activated - x)
 
@@ -83,17 +97,17 @@ Stage: TypeAlias = InputStage | Affine | Activate | LayerNorm
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InferenceNetwork:
-    """What an engine runs: raw feature columns in, probabilities or values out.
+    """The fused network that an engine runs: encoded rows in, probabilities or values out.
 
     Attributes:
-        members: of each member of an ensemble, and of the one network where there is none, the stages in the order that
-            a row passes them: first an Affine, or an InputStage and an Affine; last an Affine. The answer is the
-            mean of the members' answers.
-        output: what is applied after a member's last stage: `softmax`, `linear` (nothing) or `step`.
-        in_features: columns of the input.
-        out_features: columns of the answer; 2 for step, which answers [1 - ŷ, ŷ].
-        clamp: the least and the largest answer of a regression, where they are bounded.
-        origin: number that the float32 answers of a regression leave out; `in_unit` adds it.
+        members: stages of each member of an ensemble, in the order of the forward pass; a single network is one member.
+            The first stage is an Affine, or an InputStage that an Affine follows; the last stage is an Affine. The
+            answer is the mean of the members' answers.
+        output: function after a member's last stage: `softmax`, `linear` (none) or `step`.
+        in_features: number of features of an encoded row.
+        out_features: number of columns of the answer; 2 for `step`, which answers [1 - ŷ, ŷ].
+        clamp: smallest and largest answer of a regression; None for no bounds.
+        origin: offset that is subtracted from the float32 answers of a regression; `in_unit` adds it again.
     """
 
     members: tuple[tuple[Stage, ...], ...]
@@ -110,45 +124,45 @@ class InferenceNetwork:
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds for one row: those of the matrix products; the elementwise rest is counted as 0."""
+        """Multiply-adds of the matrix products for one row; elementwise operations count as 0."""
         return sum(stage.weight.size for stage in self.stages if isinstance(stage, Affine))
 
     @property
     def widest(self) -> int:
-        """Numbers that a row becomes in the widest stage of a member."""
+        """Width of a row in the widest stage of a member."""
         widths = [stage.out_features for stage in self.stages if isinstance(stage, InputStage)]
         widths += [len(stage.bias) for stage in self.stages if isinstance(stage, Affine)]
         return max(self.in_features, *widths)
 
     @property
     def parameter_count(self) -> int:
-        """Numbers that the stages hold."""
+        """Number of values in the stages' tensors."""
         return sum(array.size for stage in self.stages for array in _arrays(stage))
 
     def forward(self, x: Float32Array) -> Float32Array:
-        """The reference for every engine.
+        """Computes the answers to encoded rows in NumPy, as the reference for every engine.
 
         Args:
             x: (rows, in_features) float32
 
         Returns:
-            (rows, out_features) float32: probabilities (softmax, step) or values less `origin` (linear).
+            (rows, out_features) float32: probabilities (softmax, step) or values minus `origin` (linear).
 
         Raises:
-            DataError: `x` is not a matrix of in_features columns.
+            DataError: `x` is not a matrix with in_features columns.
         """
         answers = self.forward_members(x)
         answer = answers[0] if len(answers) == 1 else np.asarray(answers.mean(axis=0, dtype=np.float32))
         return answer if self.clamp is None else np.clip(answer, *self.clamp, dtype=np.float32)
 
     def answer(self, x: Float32Array) -> Float32Array | Float64Array:
-        """The answers to rows in the target's unit.
+        """Computes the answers to encoded rows in the target's unit.
 
         Args:
             x: (rows, in_features) float32
 
         Returns:
-            (rows, out_features): what `forward` gives, and in float64 with the origin added where there is one.
+            (rows, out_features) float32 as from `forward`, or float64 if there is an origin to add.
 
         Raises:
             DataError: as `forward` does.
@@ -156,7 +170,7 @@ class InferenceNetwork:
         return in_unit(self.forward(x), self.origin)
 
     def forward_members(self, x: Float32Array) -> Float32Array:
-        """Each member's answers, not clamped: (members, rows, out_features) float32; the rest is `forward`'s."""
+        """Computes each member's answers, (members, rows, out_features) float32, without mean and clamp."""
         return np.stack([self._answer(stages, x) for stages in self.members])
 
     def _answer(self, stages: tuple[Stage, ...], x: Float32Array) -> Float32Array:
@@ -173,7 +187,12 @@ class InferenceNetwork:
 
 
 def in_unit(answers: Float32Array, origin: float) -> Float32Array | Float64Array:
-    """Answers of a network in the target's unit: `origin` is added in float64; without one they stay as they are."""
+    """Converts answers of a network to the target's unit.
+
+    Args:
+        answers: (rows, out_features) float32
+        origin: number to add in float64; 0 leaves the answers unchanged.
+    """
     return answers.astype(np.float64) + origin if origin else answers
 
 
@@ -188,21 +207,21 @@ def fuse(
     output_range: tuple[float, float] | None = None,
     output_origin: float = 0.0,
 ) -> InferenceNetwork:
-    """Turns an architecture and its tensors into the network that serves it.
+    """Fuses an architecture and its tensors into an inference network.
 
     Args:
-        config: the architecture.
-        tensors: those of `config.tensor_shapes()`.
-        input_mean: what training subtracted from the raw columns, a number or (in_features,); nothing if None.
-        input_std: what it then divided them by, a number or (in_features,); nothing if None.
-        output_mean: what is added to the values, after `output_std`, a number or (out_features,); regression only.
-        output_std: what the values are multiplied by, a number or (out_features,); regression only.
-        output_range: where a network that clamps its values does so; needed for one that does.
-        output_origin: number that the network leaves out of its values, a number near `output_mean`; regression only.
+        config: architecture of the network.
+        tensors: tensors with the names and shapes of `config.tensor_shapes()`.
+        input_mean: number or (in_features,) that training subtracted from the encoded row; 0 if None.
+        input_std: number or (in_features,) by which training then divided the row; 1 if None.
+        output_mean: number or (out_features,) to add to the values after `output_std`; regression only.
+        output_std: number or (out_features,) by which to multiply the values; regression only.
+        output_range: smallest and largest value; required if `config.clamp` is set.
+        output_origin: number near `output_mean` to subtract from the values; regression only.
 
     Raises:
-        ConfigError: tensors that do not fit the architecture or are not finite, statistics of the wrong shape or
-            sign, target statistics for a classifier, or folded weights too large for float32; named.
+        ConfigError: Tensors do not fit the architecture or are not finite, statistics have the wrong shape or sign,
+            a classifier has target statistics, or folded weights are too large for float32.
     """
     check_tensors(config, {name: tensor.shape for name, tensor in tensors.items()})
     mean = _statistic("input_mean", 0.0 if input_mean is None else input_mean, config.in_features)
@@ -239,13 +258,13 @@ def _fuse_member(
     output_shift: Float64Array,  # (out_features,)
 ) -> tuple[Stage, ...]:
     stages: list[Stage] = []
-    run: list[_AffineMap] = []  # the affine maps since the last stage that is something else
+    run: list[_AffineMap] = []  # the affine maps since the last stage of another type
     for layer in config.layers():
         own = {name: tensors[f"{layer.name}.{name}"] for name in (*layer.parameters, *layer.buffers)}
-        match layer.type:
-            case "SmoothClip" | "PeriodicEmbedding" | "Embedding" | "Scale":
-                pass  # the inputs' parts, taken together with the first Linear
-            case "Linear":
+        match layer.kind:
+            case "inputs" | "dropout":
+                pass  # the first Linear takes the input stage; torch's dropout is the identity in inference
+            case "linear":
                 affine = _AffineMap(own["weight"], own.get("bias", np.zeros(layer.out_features)))
                 if layer.name == "layers.0":
                     if config.inputs is None:
@@ -254,21 +273,23 @@ def _fuse_member(
                         stages.append(InputStage.from_tensors(config.inputs, tensors, mean=mean, std=std))
                         affine = affine.after_inputs(config.inputs, tensors)
                 run.append(affine)
-            case "BatchNorm1d":
+            case "batch_norm":
                 if (own["running_var"] < 0).any():
                     raise ConfigError(f"tensor '{layer.name}.running_var' holds a negative variance.")
                 scale = own["weight"] / np.sqrt(own["running_var"] + NORMALIZATION_EPS)  # (width,)
                 run[-1] = run[-1].then_scaled(scale, own["bias"] - own["running_mean"] * scale)
-            case "LayerNorm":
+            case "layer_norm":
                 stages += _collapse(run)
                 stages.append(LayerNorm(_round(own["weight"]), _round(own["bias"])))
                 run = []
-            case "Identity" | "Dropout":
-                pass  # torch's dropout rescales in training, so that it is the identity in inference
-            case _:
+            case "activation":
+                if config.activation == "identity":  # with any learned mix: x + a·(x - x)
+                    continue
                 stages += _collapse(run)
                 stages.append(Activate(config.activation, _round(own["mix"]) if "mix" in own else None))
                 run = []
+            case _:
+                assert_never(layer.kind)
     run[-1] = run[-1].then_scaled(output_scale, output_shift)
     stages += _collapse(run)
     return tuple(stages)
@@ -286,18 +307,18 @@ def _arrays(stage: Stage) -> tuple[Float32Array, ...]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _AffineMap:
-    """`x Wᵀ + b` while it is being folded: weight (out, in) and bias (out,) in float64."""
+    """An affine map `x Wᵀ + b` during folding: weight (out, in) and bias (out,) in float64."""
 
     weight: Float64Array
     bias: Float64Array
 
     def after_standardization(self, mean: Float64Array, std: Float64Array) -> _AffineMap:
-        """The map of (x - mean)/std, as a map of x; mean and std: (in,)."""
+        """Returns the map x → self((x - mean)/std); mean and std: (in,)."""
         weight = self.weight / std
         return _AffineMap(weight, self.bias - weight @ mean)
 
     def after_inputs(self, inputs: InputConfig, tensors: Mapping[str, Float64Array]) -> _AffineMap:
-        """The map of what the inputs give, as a map of what `InputStage` gives: scale and waves' Linear taken in."""
+        """Folds the learned scale and the Linear of the waves in, so that the map takes the output of `InputStage`."""
         weight, bias = self.weight, self.bias
         if inputs.scale:
             weight = weight * tensors["inputs.scale.weight"]
@@ -311,11 +332,11 @@ class _AffineMap:
         return _AffineMap(np.concatenate([numbers, waves.reshape(len(weight), -1), rest], axis=1), bias)
 
     def then_scaled(self, scale: Float64Array, shift: Float64Array) -> _AffineMap:
-        """The map with its outputs multiplied by scale and moved by shift; both: (out,)."""
+        """Multiplies the map's outputs by scale and adds shift; both: (out,)."""
         return _AffineMap(scale[:, None] * self.weight, scale * self.bias + shift)
 
     def then(self, later: _AffineMap) -> _AffineMap:
-        """The map and a later one as one: W₂(W₁x + b₁) + b₂."""
+        """Composes the map with a later one: W₂(W₁x + b₁) + b₂."""
         return _AffineMap(later.weight @ self.weight, later.weight @ self.bias + later.bias)
 
     def rounded(self) -> Affine:
@@ -323,16 +344,16 @@ class _AffineMap:
 
 
 def _collapse(run: Sequence[_AffineMap]) -> list[Affine]:
-    """A run of affine maps as the stages that compute it with the fewest multiply-adds.
+    """Multiplies a run of affine maps out to the stages with the fewest multiply-adds.
 
-    Any neighbours may be multiplied out, but not all should: a bottleneck such as 784-10-784 costs 15,680
-    multiply-adds a row in two stages and 614,656 in one. With widths n_0 … n_k, a stage from n_i to n_j costs
-    n_i·n_j, so the best cut is a shortest path from 0 to k; of equal ones, that with fewer stages.
+    Neighbours can always be multiplied out, but that does not always pay: a bottleneck such as 784-10-784 costs 15,680
+    multiply-adds per row in two stages and 614,656 in one. With widths n_0 … n_k, a stage from n_i to n_j costs
+    n_i·n_j, so the best partition is a shortest path from 0 to k; of equally short paths, the one with fewest stages.
     """
-    if not run:  # LayerNorm has just ended it, and an activation follows
+    if not run:  # an activation directly after LayerNorm, which ended the run
         return []
     widths = [run[0].weight.shape[1], *(affine.weight.shape[0] for affine in run)]
-    best = [(0, 0, 0)]  # for each j: multiply-adds up to n_j, stages up to n_j, where the last of them starts
+    best = [(0, 0, 0)]  # for each j: multiply-adds up to n_j, stages up to n_j, start of the last of these stages
     for j in range(1, len(widths)):
         best.append(min((best[i][0] + widths[i] * widths[j], best[i][1] + 1, i) for i in range(j)))
     stages: list[Affine] = []
@@ -345,7 +366,7 @@ def _collapse(run: Sequence[_AffineMap]) -> list[Affine]:
 
 
 def _round(array: Float64Array) -> Float32Array:
-    with np.errstate(over="ignore"):  # what overflows is refused here, not warned of
+    with np.errstate(over="ignore"):  # an overflow is refused below, so NumPy need not warn
         rounded = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(rounded).all():
         raise ConfigError("the folded weights are too large for float32.")
@@ -359,12 +380,12 @@ def _finite(name: str, array: Float64Array) -> Float64Array:
 
 
 def _float32_range(low: float, high: float) -> tuple[float, float]:
-    """A range within what float32 holds: torch refuses bounds beyond it, which would bound nothing."""
+    """Cuts a range down to that of float32: torch refuses larger bounds, which would bound nothing anyway."""
     return max(low, -_FLOAT32_MAX), min(high, _FLOAT32_MAX)
 
 
 def _statistic(name: str, value: npt.ArrayLike, width: int, *, positive: bool = False) -> Float64Array:
-    """A number or (width,) as (width,) float64."""
+    """Broadcasts a number or (width,) to (width,) float64."""
     array = np.asarray(value, dtype=np.float64)
     if array.shape not in {(), (width,)}:
         raise ConfigError(f"{name} must be a number or have shape {(width,)}, got {array.shape}.")

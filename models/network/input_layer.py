@@ -13,7 +13,7 @@ FREQUENCY_STD = 0.1  # RealMLP's σ of the initial frequencies
 
 
 class PeriodicEmbedding(nn.Module):
-    """Of each number x: W·cos(2π·f·x + φ) + b, with frequencies f, phases φ, W and b of its own."""
+    """Embeds each number x as W·cos(2π·f·x + φ) + b, with learned frequencies f, phases φ, W and b per number."""
 
     def __init__(self, numbers: int, frequencies: int, size: int, *, generator: torch.Generator | None) -> None:
         super().__init__()
@@ -24,31 +24,31 @@ class PeriodicEmbedding(nn.Module):
         self.bias = nn.Parameter(bound * _uniform(numbers, size, generator=generator))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(rows, numbers) → (rows, numbers·size)."""
+        """Maps (rows, numbers) to (rows, numbers·size)."""
         waves = torch.cos(2 * math.pi * x[..., None] * self.frequency + self.phase)  # (rows, numbers, frequencies)
         return (torch.einsum("rnf,nsf->rns", waves, self.weight) + self.bias).flatten(1)
 
 
 class Scale(nn.Module):
-    """A learned factor for each feature, which begins at 1."""
+    """A learned factor for each feature, initially 1."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(rows, width) → (rows, width)."""
+        """Maps (rows, width) to (rows, width)."""
         return x * self.weight
 
 
 class InputLayer(nn.Module):
-    """Encoded rows → what the first Linear takes.
+    """The input stage of a network: encoded rows in, the input of the first Linear out.
 
     Attributes:
-        config: what is done.
-        periodic: the numbers' embedding, or None.
-        embedding: the table of the indices' embeddings, `(table_rows, embedding_size)`, or None.
-        scale: a factor a feature, or None.
+        config: description of the input stage.
+        periodic: periodic embedding of the numbers, or None.
+        embedding: embedding table of the indices, `(table_rows, embedding_size)`, or None.
+        scale: learned factor for each feature, or None.
     """
 
     def __init__(self, config: InputConfig, *, generator: torch.Generator | None = None) -> None:
@@ -70,7 +70,7 @@ class InputLayer(nn.Module):
             self.scale = Scale(config.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(rows, row_width) → (rows, width)."""
+        """Maps (rows, row_width) to (rows, width)."""
         config = self.config
         numbers = smooth_clip(x[:, list(config.numbers)], config.clip)
         parts = [numbers]
@@ -85,11 +85,11 @@ class InputLayer(nn.Module):
 
 
 def smooth_clip(x: Tensor, bound: float | None) -> Tensor:
-    """x/√(1 + (x/bound)²): x near 0, ±bound far from it; x itself where there is no bound."""
+    """Returns x/√(1 + (x/bound)²), which is near x around 0 and near ±bound far from 0; x if there is no bound."""
     x = x.clamp(-FAR, FAR)
     return x if bound is None else x * torch.rsqrt(1 + torch.square(x / bound))
 
 
 def _uniform(*shape: int, generator: torch.Generator | None) -> Tensor:
-    """Uniform in [-1, 1)."""
+    """Draws uniformly from [-1, 1)."""
     return 2 * torch.rand(*shape, generator=generator) - 1

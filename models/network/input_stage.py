@@ -1,8 +1,10 @@
-"""The first stage of a network with inputs: what is not affine in them, so that the first Linear can take the rest.
+"""The input stage of an inference network: clip, waves and look-up, which no Linear can take over.
 
-A row (`models.columns.encoding`) becomes, in this order:
+An encoded row (`models.columns.encoding`) becomes, in this order:
 
     numbers, standardised and clipped | cos(2πfx + φ) of each number | flags | for each index its row of the table
+
+The affine rest of the network's inputs is folded into the first Linear (`models.network.fuse`).
 """
 
 from __future__ import annotations
@@ -24,16 +26,16 @@ Float64Array: TypeAlias = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InputStage:
-    """Clip, waves and look-up.
+    """The tensors and the forward pass of an input stage.
 
-    The standardisation is not folded into the Linear here, because the clip stands between: it is computed as it is
-    written, and nothing cancels.
+    The standardisation cannot be folded into the Linear, because the clip comes between. It is computed as
+    (x - shift)/divisor, so no digits cancel.
 
     Attributes:
-        inputs: what is done.
-        shift, divisor: (numbers,) each; a number becomes (x - shift)/divisor, and then is clipped.
-        frequency, phase: (numbers, frequencies) each, in radians; no columns where there are no waves.
-        table: (table_rows, embedding_size).
+        inputs: description of the input stage.
+        shift, divisor: (numbers,) each; a number becomes (x - shift)/divisor and is then clipped.
+        frequency, phase: (numbers, frequencies) each, in radians; no columns if there are no waves.
+        table: (table_rows, embedding_size) embeddings of the indices.
     """
 
     inputs: InputConfig
@@ -45,24 +47,24 @@ class InputStage:
 
     @property
     def out_features(self) -> int:
-        """Width of what it gives."""
+        """Width of the stage's output."""
         inputs = self.inputs
         return len(self.shift) + self.frequency.size + len(inputs.flags) + len(inputs.indices) * inputs.embedding_size
 
     def arrays(self) -> tuple[Float32Array, ...]:
-        """What it holds."""
+        """Returns the tensors of the stage."""
         return self.shift, self.divisor, self.frequency, self.phase, self.table
 
     def forward(self, x: Float32Array) -> Float32Array:
-        """(rows, row_width) → (rows, out_features).
+        """Maps (rows, row_width) to (rows, out_features).
 
         Raises:
-            DataError: `x` is not a matrix of row_width columns.
+            DataError: `x` is not a matrix with row_width columns.
         """
         inputs = self.inputs
         if x.ndim != 2 or x.shape[1] != inputs.row_width:
             raise DataError(f"x must have shape (rows, {inputs.row_width}), got {x.shape}.")
-        with np.errstate(over="ignore"):  # a value far out of the range of training; it is no further out than FAR
+        with np.errstate(over="ignore"):  # of a value far outside the range of training, which FAR then bounds
             numbers = (x[:, inputs.numbers] - self.shift) / self.divisor  # (rows, numbers)
         numbers = np.clip(numbers, -FAR, FAR)
         if inputs.clip is not None:
@@ -77,16 +79,16 @@ class InputStage:
     def from_tensors(
         cls, inputs: InputConfig, tensors: Mapping[str, Float64Array], *, mean: Float64Array, std: Float64Array
     ) -> InputStage:
-        """The stage of one member.
+        """Builds the stage of one member.
 
         Args:
-            inputs: what is done.
-            tensors: the member's, by name; those of the inputs are looked at.
-            mean: (row_width,) what is subtracted from the row's features.
-            std: (row_width,) what they are then divided by.
+            inputs: description of the input stage.
+            tensors: tensors of the member by name; only the input stage's are used.
+            mean: (row_width,) numbers to subtract from the row's features.
+            std: (row_width,) numbers by which to divide the features after that.
 
         Raises:
-            ConfigError: statistics of a feature that is no number, or numbers that float32 does not hold.
+            ConfigError: A flag or an index has statistics, or float32 cannot hold a number.
         """
         rest = [*inputs.flags, *inputs.indices]
         if mean[rest].any() or (std[rest] != 1).any():
@@ -104,7 +106,7 @@ class InputStage:
 
 
 def _round(array: Float64Array, *, least: float = -math.inf) -> Float32Array:
-    with np.errstate(over="ignore"):  # what overflows is refused here, not warned of
+    with np.errstate(over="ignore"):  # an overflow is refused below, so NumPy need not warn
         rounded = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(rounded).all() or (rounded < least).any():
         raise ConfigError("what the inputs hold is too large or too small for float32.")

@@ -1,13 +1,13 @@
-"""What a network does to an encoded row before its first Linear, as data: clip, embed, look up, scale.
+"""The input stage of a network, as data: clip, embed, look up and scale an encoded row before the first Linear.
 
 An encoded row (`models.columns.encoding`) has three kinds of features: standardised numbers; flags, which pass
 unchanged; and indices of categories, which are looked up. They become one row of `width` features, in this order:
 
     numbers, clipped | for each number its periodic embedding | flags | for each index its embedding
 
-Sources: the smooth clip and the learned scale are RealMLP's (Holzmüller et al. 2024, Better by default); the periodic
-embedding is Gorishniy et al.'s (2022, On embeddings for numerical features) as RealMLP has it: PBLD, which keeps the
-number itself beside `Wcos(2πfx + φ) + b`.
+Sources: the smooth clip and the learned scale are RealMLP's (Holzmüller et al. 2024, Better by default). The periodic
+embedding is Gorishniy et al.'s (2022, On embeddings for numerical features) in RealMLP's form, PBLD, which keeps the
+number beside `Wcos(2πfx + φ) + b`.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from models.errors import ConfigError
 
 MAX_CATEGORIES = 10_000_000
 MAX_SIZE = 10_000
-# A standardised number further out than this counts as this far: a clip's square or a wave's angle would overflow.
+# A standardised number is clamped to ±FAR: beyond that, the square of the clip or the angle of a wave would overflow.
 FAR = 1e15
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputConfig:
-    """The way from an encoded row to the first Linear.
+    """The input stage between an encoded row and the first Linear.
 
     Attributes:
-        numbers: positions in the encoded row of the numbers.
-        flags: positions of the flags.
-        indices: positions of the indices.
-        categories: of each index how many categories there are; 0 is none of them, i + 1 is category i.
+        numbers: positions of the numbers in the encoded row.
+        flags: positions of the flags in the encoded row.
+        indices: positions of the indices in the encoded row.
+        categories: number of categories of each index; an index of 0 means no category, i + 1 means category i.
         clip: bound of the smooth clip x/√(1 + (x/clip)²) on numbers; None for no clip.
-        frequencies: of each number's periodic embedding; 0 for none.
-        periodic_size: features that it becomes.
-        embedding_size: features that an index becomes.
-        scale: whether each feature has a learned scale.
+        frequencies: number of frequencies in a number's periodic embedding; 0 for no embedding.
+        periodic_size: number of features of a number's periodic embedding.
+        embedding_size: number of features of an index's embedding.
+        scale: True to give each feature a learned scale.
 
     Raises:
-        ConfigError: a value that cannot be built, named.
+        ConfigError: A field has a value that cannot be built; the message names the field.
     """
 
     numbers: tuple[int, ...]
@@ -79,26 +79,26 @@ class InputConfig:
 
     @property
     def row_width(self) -> int:
-        """Features of an encoded row."""
+        """Number of features of an encoded row."""
         return len(self.numbers) + len(self.flags) + len(self.indices)
 
     @property
     def periodic_width(self) -> int:
-        """Features that the numbers' periodic embeddings have together."""
+        """Number of features of all periodic embeddings together."""
         return len(self.numbers) * self.periodic_size if self.frequencies else 0
 
     @property
     def width(self) -> int:
-        """Features that the first Linear takes."""
+        """Number of input features of the first Linear."""
         return len(self.numbers) + self.periodic_width + len(self.flags) + len(self.indices) * self.embedding_size
 
     @property
     def table_rows(self) -> int:
-        """Rows of the embedding table: a category each, and for each index one of zeros for what is none of them."""
+        """Rows of the embedding table: one per category, and one of zeros per index for a cell without category."""
         return sum(self.categories) + len(self.categories)
 
     def table_offsets(self) -> tuple[int, ...]:
-        """Where each index's rows begin in the table; the first of them is the row of zeros."""
+        """Returns the first table row of each index, which is the row of zeros."""
         offsets, at = [], 0
         for count in self.categories:
             offsets.append(at)
@@ -106,7 +106,7 @@ class InputConfig:
         return tuple(offsets)
 
     def parts(self) -> Iterator[tuple[str, str, int, int, dict[str, tuple[int, ...]]]]:
-        """Name, type, width in, width out and parameters' shapes of each part, in the order that a row passes them."""
+        """Yields name, type, width in, width out and parameters' shapes of each part, in the order of the pass."""
         n = len(self.numbers)
         if self.clip is not None and n:
             yield "inputs.clip", "SmoothClip", n, n, {}
@@ -131,16 +131,16 @@ class InputConfig:
             yield "inputs.scale", "Scale", self.width, self.width, {"weight": (self.width,)}
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types; `from_dict` reads it back."""
+        """Returns the config as plain JSON types, for `from_dict`."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, raw: object) -> InputConfig:
-        """Reads `to_dict`'s form.
+        """Builds a config from the result of `to_dict`.
 
         Raises:
-            ConfigError: an unknown or missing field, or a value that cannot be built.
+            ConfigError: A field is unknown or missing, or has a value that cannot be built.
         """
         known = {field.name for field in fields(cls)}
         if not isinstance(raw, Mapping) or "numbers" not in raw:

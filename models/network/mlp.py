@@ -1,13 +1,17 @@
-"""The PyTorch MLP: the module that training fits, built from an `MLPConfig`.
+"""One MLP as a PyTorch module, built from an `MLPConfig`.
 
-Shapes: x (rows, in_features) → what the inputs ask for → Linear → normalisation → activation → dropout, for each
-hidden layer → Linear → logits or values (rows, out_features). It is one network: an ensemble is several of these.
+Training draws its initial weights with this module and fits them in a batched network of its own
+(`training.engines.network.network`), whose gradients the tests compare with this module's. Some studies train the
+module directly. An ensemble is several modules.
+
+Shapes: x (rows, in_features) → input stage → for each hidden layer: Linear → normalisation → activation → dropout →
+last Linear → logits or values (rows, out_features).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +47,7 @@ _NORMALIZATIONS: Mapping[Normalization, Callable[[int], nn.Module]] = {
 
 
 class LearnedActivation(nn.Module):
-    """x + a·(f(x) - x) with an a for each unit, which begins at 1: the activation itself."""
+    """The mix x + a·(f(x) - x) of an activation f with the identity, with a learned a for each unit, initially 1."""
 
     def __init__(self, activation: nn.Module, width: int) -> None:
         super().__init__()
@@ -51,31 +55,31 @@ class LearnedActivation(nn.Module):
         self.mix = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(rows, width) → (rows, width)."""
+        """Maps (rows, width) to (rows, width)."""
         return torch.lerp(x, self.activation(x), self.mix)
 
 
 class MLP(nn.Module):
-    """A multi-layer perceptron as a PyTorch module; its submodules are named as `config.layers()` names them.
+    """A multi-layer perceptron as a PyTorch module, with the submodule names of `config.layers()`.
 
     Attributes:
-        config: the architecture.
-        inputs: what comes before the first Linear, or None.
-        layers: the Linear layers, one more than there are hidden layers.
+        config: architecture of the network.
+        inputs: input stage before the first Linear, or None.
+        layers: Linear layers, one more than there are hidden layers.
         norms: BatchNorm1d or LayerNorm of each hidden layer; empty without normalisation.
-        activations: of each hidden layer its own module, so that a hook or a summary sees each by itself.
-        dropouts: of each hidden layer; empty without dropout.
+        activations: activation of each hidden layer; separate modules, so that a hook or a summary can address each.
+        dropouts: dropout of each hidden layer; empty without dropout.
     """
 
     def __init__(self, config: MLPConfig, *, generator: torch.Generator | None = None) -> None:
-        """Builds the module on the CPU: weights drawn as `config.initialization` says, biases zero.
+        """Builds the module on the CPU, with weights drawn as `config.initialization` says and biases of zero.
 
         Args:
-            config: the architecture.
-            generator: the source of the initial weights; torch's global one if None, and only then touched.
+            config: architecture of the network.
+            generator: random generator of the initial weights; torch's global generator if None, else that is not used.
 
         Raises:
-            ConfigError: an ensemble.
+            ConfigError: The architecture is an ensemble.
         """
         super().__init__()
         if config.members != 1:
@@ -87,22 +91,24 @@ class MLP(nn.Module):
         self.activations = nn.ModuleList()
         self.dropouts = nn.ModuleList()
         for spec in config.layers():
-            match spec.type:
-                case "Linear":
+            match spec.kind:
+                case "inputs":
+                    pass  # `self.inputs` holds all of them
+                case "linear":
                     self.layers.append(_linear(spec.in_features, spec.out_features, config, generator))
-                case "BatchNorm1d" | "LayerNorm":
+                case "batch_norm" | "layer_norm":
                     self.norms.append(_NORMALIZATIONS[config.normalization](spec.out_features))
-                case "Dropout":
-                    self.dropouts.append(nn.Dropout(config.dropout))
-                case "SmoothClip" | "PeriodicEmbedding" | "Embedding" | "Scale":
-                    pass  # the inputs'
-                case _:
+                case "activation":
                     activation = _ACTIVATIONS[config.activation]()
                     mixed = LearnedActivation(activation, spec.out_features) if config.learned_activation else None
                     self.activations.append(mixed or activation)
+                case "dropout":
+                    self.dropouts.append(nn.Dropout(config.dropout))
+                case _:
+                    assert_never(spec.kind)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (before the softmax or the step) or values.
+        """Computes logits (before the softmax or the step) or values.
 
         Args:
             x: (rows, in_features)
@@ -125,14 +131,14 @@ class MLP(nn.Module):
         return out
 
     def predict_probabilities(self, x: Tensor) -> Tensor:
-        """`forward` with the output function applied; in `eval()` mode, the model's answer.
+        """Computes `forward` and the output function; in `eval()` mode, the model's answer.
 
         Args:
             x: (rows, in_features)
 
         Returns:
-            softmax: class probabilities (rows, out_features); step: [1 - ŷ, ŷ] (rows, 2); linear: the values
-            themselves (rows, out_features), standardised as the network was trained and not clamped.
+            softmax: class probabilities (rows, out_features); step: [1 - ŷ, ŷ] (rows, 2); linear: values
+            (rows, out_features), in the standardised unit of training and not clamped.
         """
         out: Tensor = self(x)
         match self.config.output:
@@ -145,9 +151,9 @@ class MLP(nn.Module):
                 return out
 
     def to_tensors(self) -> dict[str, npt.NDArray[np.float32]]:
-        """Parameters and running statistics under the names of `config.tensor_shapes()`: contiguous copies on the CPU.
+        """Copies parameters and running statistics to contiguous CPU arrays, named as in `config.tensor_shapes()`.
 
-        BatchNorm's `num_batches_tracked` stays behind: nothing reads it, the running averages being exponential.
+        BatchNorm's `num_batches_tracked` is left out: nothing reads it, because the running averages are exponential.
         """
         state = self.state_dict()
         return {
@@ -156,10 +162,10 @@ class MLP(nn.Module):
         }
 
     def load_tensors(self, tensors: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Takes over what `to_tensors` gave, in place: dtype and device of the module stay as they are.
+        """Loads the tensors of `to_tensors` in place, without changing the module's dtype and device.
 
         Raises:
-            ConfigError: tensors that do not fit the architecture; named. Nothing has changed then.
+            ConfigError: A tensor does not fit the architecture; the message names the tensor. The module is unchanged.
         """
         check_tensors(self.config, {name: tensor.shape for name, tensor in tensors.items()})
         state = self.state_dict()  # detached, but the same memory as the parameters
@@ -168,19 +174,19 @@ class MLP(nn.Module):
 
     @classmethod
     def from_tensors(cls, config: MLPConfig, tensors: Mapping[str, npt.NDArray[Any]]) -> MLP:
-        """A module on the CPU with given weights.
+        """Builds a module on the CPU with given weights.
 
         Raises:
-            ConfigError: tensors that do not fit the architecture; named.
+            ConfigError: A tensor does not fit the architecture; the message names the tensor.
         """
-        check_tensors(config, {name: tensor.shape for name, tensor in tensors.items()})  # before memory is taken
-        mlp = cls(config, generator=torch.Generator())  # its own, so that torch's global one is not advanced
+        check_tensors(config, {name: tensor.shape for name, tensor in tensors.items()})  # before memory is allocated
+        mlp = cls(config, generator=torch.Generator())  # a new one, so that torch's global generator does not advance
         mlp.load_tensors(tensors)
         return mlp
 
 
 def _linear(in_features: int, out_features: int, config: MLPConfig, generator: torch.Generator | None) -> nn.Linear:
-    # Born without memory: nn.Linear would otherwise first draw weights of its own from torch's global generator.
+    # Created without memory: nn.Linear would otherwise draw initial weights from torch's global generator.
     with torch.device("meta"):
         layer = nn.Linear(in_features, out_features, bias=config.bias)
     layer.to_empty(device="cpu")

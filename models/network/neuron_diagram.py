@@ -1,4 +1,4 @@
-"""A network drawn neuron by neuron, as Mermaid: an arrow for each weight, and a dotted one for each bias."""
+"""A Mermaid diagram of a network, neuron by neuron: an arrow for each weight, a dotted arrow for each bias."""
 
 from __future__ import annotations
 
@@ -18,16 +18,15 @@ MAX_ARROWS = 500  # Mermaid's own limit, `maxEdges`
 def neuron_diagram(
     config: MLPConfig, *, title: str | None = None, tensors: Mapping[str, npt.NDArray[Any]] | None = None
 ) -> str:
-    """Draws a network as a Mermaid flowchart whose arrows are the network's parameters; no newline at the end.
+    """Draws a network as a Mermaid flowchart with one arrow for each parameter; no newline at the end.
 
     Args:
         config: architecture of Linear layers with activations between them.
-        title: heading of the drawing.
-        tensors: parameters by their checkpoint name, written on the arrows; none are written if None.
+        title: heading of the diagram.
+        tensors: parameters by checkpoint name, to write on the arrows; None for arrows without numbers.
 
     Raises:
-        ConfigError: The architecture has parameters that are no weight between two neurons and no bias, or too many
-            for a drawing.
+        ConfigError: The architecture has parameters other than weights and biases, or too many for a diagram.
     """
     _check(config)
     heading = [] if title is None else ["---", f"title: {json.dumps(title)}", "---"]
@@ -59,7 +58,7 @@ def _check(config: MLPConfig) -> None:
 
 
 def _neurons(config: MLPConfig) -> Iterator[str]:
-    """Yields a subgraph for each layer, its neurons, and the constant 1 that its biases multiply."""
+    """Yields a subgraph of neurons for each layer, and the constant 1 that the layer's biases multiply."""
     last = len(config.layer_sizes) - 1
     for layer, size in enumerate(config.layer_sizes):
         inner = f"output, {config.output}" if layer == last else f"hidden, {config.activation}"

@@ -1,8 +1,7 @@
 """The MLP from scratch: forward, backward by the chain rule and one step of gradient descent, in NumPy alone.
 
-It is the small, readable twin of the PyTorch module: the same architecture, the same tensor names, the same
-numbers. Backpropagation follows Rumelhart, Hinton & Williams 1986, Learning representations by back-propagating
-errors.
+A small, readable twin of the PyTorch module, with the same architecture, tensor names and numbers. Backpropagation
+follows Rumelhart, Hinton & Williams 1986, Learning representations by back-propagating errors.
 
 Shapes: `rows` samples; layer i maps n_i features to n_{i+1}; W_i is (n_{i+1}, n_i), b_i is (n_{i+1},).
 """
@@ -29,21 +28,20 @@ class NumpyMLP:
     """An MLP with a softmax output trained on cross-entropy, or a linear output trained on squared error.
 
     Attributes:
-        config: the architecture.
-        parameters: what is learned, by its checkpoint name: `layers.{i}.weight` (n_{i+1}, n_i), `layers.{i}.bias`
-            (n_{i+1},).
+        config: architecture of the network.
+        parameters: learned arrays by checkpoint name: `layers.{i}.weight` (n_{i+1}, n_i), `layers.{i}.bias` (n_{i+1},).
     """
 
     def __init__(self, config: MLPConfig, *, rng: np.random.Generator, dtype: npt.DTypeLike = np.float32) -> None:
-        """Builds the network: weights drawn from `rng` as `config.initialization` says, biases zero.
+        """Builds the network, with weights drawn from `rng` as `config.initialization` says and biases of zero.
 
         Args:
-            config: the architecture; its hidden layers may be Linear → relu, tanh, sigmoid or identity.
-            rng: the source of the initial weights.
-            dtype: of parameters, activations and gradients; float64 to check gradients.
+            config: architecture of the network; the hidden layers may be Linear → relu, tanh, sigmoid or identity.
+            rng: random generator of the initial weights.
+            dtype: element type of parameters, activations and gradients; float64 to check gradients.
 
         Raises:
-            ConfigError: the architecture asks for what only the PyTorch module has; named.
+            ConfigError: The architecture needs a feature that only the PyTorch module has; the message names it.
         """
         _check_supported(config)
         self.config = config
@@ -57,7 +55,7 @@ class NumpyMLP:
                 self.parameters[f"layers.{i}.bias"] = np.zeros(n_out, self._dtype)
 
     def forward(self, x: FloatArray) -> FloatArray:
-        """Logits (before the softmax) or values.
+        """Computes logits (before the softmax) or values.
 
         Args:
             x: (rows, in_features)
@@ -72,7 +70,7 @@ class NumpyMLP:
         return z[-1]
 
     def predict_probabilities(self, x: FloatArray) -> FloatArray:
-        """`forward` with the output function applied: class probabilities, or the values of a linear output.
+        """Computes class probabilities, or the values of a linear output.
 
         Args:
             x: (rows, in_features)
@@ -89,14 +87,14 @@ class NumpyMLP:
         return functional.softmax(out / out.dtype.type(self.config.temperature))
 
     def loss(self, x: FloatArray, y: npt.NDArray[Any]) -> float:
-        """Mean cross-entropy (softmax output) or mean squared error (linear output).
+        """Computes the mean cross-entropy (softmax output) or the mean squared error (linear output).
 
         Args:
             x: (rows, in_features), at least one row.
             y: (rows,) class indices, or (rows, out_features) values.
 
         Raises:
-            DataError: `x` or `y` does not have that shape, or `y` names a class that is not there.
+            DataError: `x` or `y` does not have that shape, or `y` has an index of no class.
         """
         out = self.forward(x)
         if self.config.output == "softmax":
@@ -104,17 +102,17 @@ class NumpyMLP:
         return functional.mse(out, y.astype(self._dtype))
 
     def loss_and_gradients(self, x: FloatArray, y: npt.NDArray[Any]) -> tuple[float, dict[str, FloatArray]]:
-        """The loss, and its gradient with respect to every parameter, under the parameter's name.
+        """Computes the loss and the gradient of the loss with respect to each parameter, by the parameter's name.
 
         Args:
             x: (rows, in_features), at least one row.
             y: (rows,) class indices, or (rows, out_features) values.
 
         Raises:
-            DataError: as `loss`.
+            DataError: The same cases as in `loss`.
         """
         h, z = self._forward(x)
-        # delta is ∂loss/∂z_i, (rows, n_{i+1}); it starts at the output and walks back to the input.
+        # delta is ∂loss/∂z_i, (rows, n_{i+1}), from the last layer back to the first.
         if self.config.output == "softmax":
             loss = functional.cross_entropy(z[-1], y)
             delta = functional.cross_entropy_gradient(z[-1], y)
@@ -126,12 +124,12 @@ class NumpyMLP:
         derivative = functional.DERIVATIVES[self.config.activation]
         gradients: dict[str, FloatArray] = {}
         for i in reversed(range(len(z))):
-            # z_i = h_i W_iᵀ + b_i, so a weight is felt through its own input in every row, a bias in every row alike.
+            # z_i = h_i W_iᵀ + b_i: each row adds delta times its input to a weight's gradient, and delta to a bias's.
             gradients[f"layers.{i}.weight"] = delta.T @ h[i]  # (n_{i+1}, rows) @ (rows, n_i)
             if self.config.bias:
                 gradients[f"layers.{i}.bias"] = delta.sum(axis=0)  # (n_{i+1},)
             if i > 0:
-                # h_i = f(z_{i-1}): back through W_i to h_i, then through the activation to z_{i-1}.
+                # h_i = f(z_{i-1}): first back through W_i to h_i, then through the activation to z_{i-1}.
                 upstream = delta @ self.parameters[f"layers.{i}.weight"]  # (rows, n_{i+1}) @ (n_{i+1}, n_i)
                 delta = upstream * derivative(z[i - 1])  # (rows, n_i)
         return loss, gradients
@@ -144,13 +142,13 @@ class NumpyMLP:
         weight_decay: float = 0.0,
         momentum: float = 0.0,
     ) -> None:
-        """One step of stochastic gradient descent, as `torch.optim.SGD` takes it: v ← μv + (g + λw), w ← w - ηv.
+        """Takes one step of stochastic gradient descent, as `torch.optim.SGD` does: v ← μv + (g + λw), w ← w - ηv.
 
         Args:
-            gradients: as `loss_and_gradients` gives them, one for each parameter.
-            learning_rate: η
-            weight_decay: λ, an L2 penalty on weights and biases.
-            momentum: μ, the share of the last step's velocity that is kept (Polyak 1964); the velocity starts at zero.
+            gradients: gradient of each parameter, from `loss_and_gradients`.
+            learning_rate: step size η.
+            weight_decay: L2 penalty λ on weights and biases.
+            momentum: share μ of the previous velocity that is kept (Polyak 1964); the velocity starts at zero.
         """
         for name, parameter in self.parameters.items():
             step = gradients[name] + weight_decay * parameter
@@ -159,25 +157,25 @@ class NumpyMLP:
             parameter -= learning_rate * step
 
     def to_tensors(self) -> dict[str, npt.NDArray[np.float32]]:
-        """The parameters under the names and in the shapes of `config.tensor_shapes()`, copied as float32."""
+        """Copies the parameters to float32, with the names and shapes of `config.tensor_shapes()`."""
         return {name: parameter.astype(np.float32) for name, parameter in self.parameters.items()}
 
     @classmethod
     def from_tensors(
         cls, config: MLPConfig, tensors: Mapping[str, npt.NDArray[Any]], *, dtype: npt.DTypeLike = np.float32
     ) -> NumpyMLP:
-        """A network with given weights, copied.
+        """Builds a network with copies of given weights.
 
         Raises:
-            ConfigError: an architecture that is not supported, or tensors that do not fit it; named.
+            ConfigError: The architecture is not supported, or a tensor does not fit it.
         """
         check_tensors(config, {name: tensor.shape for name, tensor in tensors.items()})
-        mlp = cls(config, rng=np.random.default_rng(0), dtype=dtype)  # its weights are replaced at once
+        mlp = cls(config, rng=np.random.default_rng(0), dtype=dtype)  # the next line replaces these weights
         mlp.parameters = {name: tensors[name].astype(mlp._dtype) for name in mlp.parameters}
         return mlp
 
     def _forward(self, x: FloatArray) -> tuple[list[FloatArray], list[FloatArray]]:
-        """Each layer's input h_i (rows, n_i) and its z_i = h_i W_iᵀ + b_i (rows, n_{i+1}); backward needs both."""
+        """Computes h_i (rows, n_i) and z_i = h_i W_iᵀ + b_i (rows, n_{i+1}) of each layer; backward needs both."""
         activation = functional.ACTIVATIONS[self.config.activation]
         h: list[FloatArray] = [np.asarray(x, dtype=self._dtype)]
         z: list[FloatArray] = []
@@ -190,7 +188,7 @@ class NumpyMLP:
 
 
 def _initial_std(initialization: Initialization, fan_in: int, fan_out: int) -> float:
-    """The standard deviation of a weight before training, so that signals keep their variance through the layers.
+    """Returns the standard deviation of the initial weights with which signals keep their variance through the layers.
 
     `he` is √(2/fan_in), for relu (He et al. 2015, Delving deep into rectifiers); `xavier` is √(2/(fan_in + fan_out)),
     for tanh (Glorot & Bengio 2010, Understanding the difficulty of training deep feedforward neural networks).

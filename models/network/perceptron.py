@@ -1,8 +1,9 @@
-"""Rosenblatt's perceptron: one threshold unit and the rule by which it learns from its mistakes.
+"""Rosenblatt's perceptron: one threshold unit and the perceptron learning rule.
 
 Rosenblatt 1958, The perceptron: a probabilistic model for information storage and organization in the brain.
-It converges if a hyperplane separates the classes (Novikoff 1962, On convergence proofs on perceptrons), so it
-learns AND and OR; on XOR it never does (Minsky & Papert 1969), and `fit` can show that in the run itself.
+The rule converges if a hyperplane separates the classes (Novikoff 1962, On convergence proofs on perceptrons), so a
+perceptron learns AND and OR. On XOR it never converges (Minsky & Papert 1969), and `fit` can detect that during the
+run.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from models.network.config import MLPConfig, check_tensors
 
 @dataclass(frozen=True, slots=True)
 class PerceptronHistory:
-    """How a run of the learning rule went.
+    """The result of a run of the learning rule.
 
     Attributes:
-        mistakes: rows that were answered wrongly in each epoch, at least one epoch.
-        cycle_length: epochs after which the weights had returned to an earlier value, the order of rows being
-            fixed; None where they were not seen to. What follows such a return repeats for ever.
+        mistakes: number of rows that were classified wrongly in each epoch, at least one epoch.
+        cycle_length: number of epochs after which the weights returned to an earlier value, with a fixed order of rows;
+            None if no return was detected. From a return on, the run repeats for ever.
     """
 
     mistakes: tuple[int, ...]
@@ -34,22 +35,22 @@ class PerceptronHistory:
 
     @property
     def epochs(self) -> int:
-        """Epochs run."""
+        """Number of epochs that were run."""
         return len(self.mistakes)
 
     @property
     def converged(self) -> bool:
-        """Whether the last epoch was without mistake."""
+        """True if the last epoch had no mistake."""
         return self.mistakes[-1] == 0
 
     @property
     def cycled(self) -> bool:
-        """Whether the run was caught in a cycle, hence can never converge."""
+        """True if the run entered a cycle, and so can never converge."""
         return self.cycle_length is not None
 
     @property
     def verdict(self) -> str:
-        """One sentence that says how the run ended and what follows from it."""
+        """Sentence about the end of the run and the conclusion, for people."""
         after = _count(self.epochs, "epoch")
         if self.converged:
             return f"converged in {after}: no mistake in the last one."
@@ -69,20 +70,20 @@ class PerceptronHistory:
 class Perceptron:
     """A threshold unit, `ŷ = 1 if w·x + b ≥ 0 else 0`, that starts from zero weights.
 
-    Weights, rows and sums are float32: what the rule learned is, bit for bit, what `to_tensors` writes and what a
-    server is sent. Were the weights float64, rounding them on export could move a row that lies on the boundary
-    (0.1 + 0.2 - 0.3 is not 0 in either precision, and not on the same side) to the other class.
+    Weights, rows and sums are float32, so `to_tensors` and a server have exactly the weights that were learned. With
+    float64 weights, the rounding on export could move a row on the boundary to the other class (0.1 + 0.2 - 0.3 is not
+    0 in either precision, and has another sign in each).
 
     Attributes:
         weight: (in_features,) float32
-        bias: the threshold, negated.
+        bias: negative of the threshold.
     """
 
     def __init__(self, in_features: int) -> None:
         """Builds the unit.
 
         Raises:
-            ConfigError: `in_features` is not a width.
+            ConfigError: `in_features` is not a valid width.
         """
         self._config = MLPConfig(layer_sizes=(in_features, 1), output="step")
         self.weight: npt.NDArray[np.float32] = np.zeros(in_features, dtype=np.float32)
@@ -90,11 +91,11 @@ class Perceptron:
 
     @property
     def config(self) -> MLPConfig:
-        """The same unit as an architecture: one Linear with a step output."""
+        """Architecture of the unit: one Linear with a step output."""
         return self._config
 
     def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """The class of each row.
+        """Predicts the class of each row.
 
         Args:
             x: (rows, in_features)
@@ -103,7 +104,7 @@ class Perceptron:
             (rows,) of 0 and 1.
 
         Raises:
-            DataError: `x` is not a matrix of in_features columns of finite float32 numbers.
+            DataError: `x` is not a matrix with in_features columns of finite float32 numbers.
         """
         return self._answer(self._as_rows(x)).astype(np.int64)
 
@@ -117,24 +118,24 @@ class Perceptron:
         rng: np.random.Generator | None = None,
         on_epoch: Callable[[int, int], None] | None = None,
     ) -> PerceptronHistory:
-        """Learns row by row, `w += η(y-ŷ)x` and `b += η(y-ŷ)`, from the present weights on.
+        """Learns row by row from the present weights on: `w += η(y-ŷ)x` and `b += η(y-ŷ)`.
 
-        It stops after the first epoch without a mistake, at `max_epochs`, or, in a fixed order, once the weights at
-        an epoch's end are what they were at an earlier one's: an epoch is a function of the weights it starts
-        from, so the run would go round for ever. In exact arithmetic that proves that the classes cannot be
-        separated, since the rule makes finitely many mistakes on separable ones.
+        The run ends after the first epoch without a mistake, after `max_epochs`, or, with a fixed order of rows, when
+        the weights at the end of an epoch equal those at the end of an earlier epoch. An epoch depends only on the
+        weights at its start, so the run would repeat for ever. In exact arithmetic that proves that the classes cannot
+        be separated, because the rule makes finitely many mistakes on separable classes.
 
         Args:
             x: (rows, in_features), at least one row.
             y: (rows,) of 0 and 1.
-            learning_rate: η. From zero weights it scales them and changes no answer.
-            max_epochs: passes over the rows to make at most.
-            rng: draws a new order of the rows each epoch; without it the order is as given.
-            on_epoch: called after each epoch with its number, from 1, and its mistakes.
+            learning_rate: step size η. If the run starts from zero weights, η scales them and changes no answer.
+            max_epochs: largest number of passes over the rows.
+            rng: random generator of a new order of rows in each epoch; None for the given order.
+            on_epoch: function to call after each epoch with the epoch's number, from 1, and its number of mistakes.
 
         Raises:
-            ConfigError: a learning rate that is not positive and finite, or less than one epoch.
-            DataError: rows or classes that do not have the shapes and values above.
+            ConfigError: The learning rate is not positive and finite, or `max_epochs` is below 1.
+            DataError: Rows or classes do not have the shapes and values above.
         """
         if not 0 < learning_rate < math.inf:
             raise ConfigError(f"learning_rate must be positive and finite, got {learning_rate!r}.")
@@ -143,8 +144,8 @@ class Perceptron:
         rows = self._as_rows(x)  # (rows, in_features)
         classes = _as_classes(y, len(rows))  # (rows,)
         rate = np.float32(learning_rate)
-        # Brent's algorithm (Brent 1980, An improved Monte Carlo factorization algorithm): keep one state, replaced
-        # at epochs 1, 2, 4, 8, …; any cycle is met within a small multiple of its length, in constant memory.
+        # Brent's algorithm (Brent 1980, An improved Monte Carlo factorization algorithm): keep one state and replace it
+        # at epochs 1, 2, 4, 8, …. That detects any cycle within a small multiple of its length, in constant memory.
         landmark, landmark_epoch = self._state(), 0
         mistakes: list[int] = []
         for epoch in range(1, max_epochs + 1):
@@ -162,15 +163,15 @@ class Perceptron:
         return PerceptronHistory(tuple(mistakes))
 
     def to_tensors(self) -> dict[str, npt.NDArray[np.float32]]:
-        """The weights under the names and in the shapes of `config.tensor_shapes()`, copied."""
+        """Copies the weights, with the names and shapes of `config.tensor_shapes()`."""
         return {"layers.0.weight": self.weight[None, :].copy(), "layers.0.bias": np.array([self.bias])}
 
     @classmethod
     def from_tensors(cls, config: MLPConfig, tensors: Mapping[str, npt.NDArray[Any]]) -> Perceptron:
-        """A perceptron with the weights that `to_tensors` gave.
+        """Builds a perceptron with the weights of `to_tensors`.
 
         Raises:
-            ConfigError: the architecture is not one threshold unit with a bias, or the tensors do not fit it.
+            ConfigError: The architecture is not one threshold unit with a bias, or the tensors do not fit it.
         """
         perceptron = cls(config.in_features)
         if config.hidden_sizes or config.output != "step" or not config.bias:
@@ -181,14 +182,14 @@ class Perceptron:
         return perceptron
 
     def _answer(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-        """ŷ for x of shape (..., in_features): the leading axes remain."""
-        # Not `x @ w`: BLAS may sum one row and a matrix in different orders, and a row on the boundary would then
-        # be right while learning and wrong in `predict`.
+        """Computes ŷ (...) for x (..., in_features)."""
+        # Not `x @ w`: BLAS may add up one row and a matrix in different orders, and a row on the boundary would then
+        # be right during learning and wrong in `predict`.
         z = (x * self.weight).sum(axis=-1) + self.bias
         return np.asarray(z >= 0)
 
     def _learn(self, x: npt.NDArray[np.float32], y: np.bool_, learning_rate: np.float32) -> bool:
-        """One step of the rule on one row, x: (in_features,); whether it had been answered wrongly."""
+        """Applies the rule to one row, x: (in_features,), and returns True if the row was classified wrongly."""
         if self._answer(x) == y:
             return False
         error = learning_rate if y else -learning_rate  # η(y-ŷ), for y ≠ ŷ
@@ -197,7 +198,7 @@ class Perceptron:
         return True
 
     def _state(self) -> tuple[bytes, float]:
-        # Adding 0 turns -0.0 into 0.0, which answers alike but has other bytes.
+        # Adding 0 turns -0.0 into 0.0: both give the same answers, but their bytes differ.
         return (self.weight + np.float32(0)).tobytes(), float(self.bias)
 
     def _as_rows(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -214,8 +215,8 @@ def _as_classes(y: npt.ArrayLike, rows: int) -> npt.NDArray[np.bool_]:
     classes = np.asarray(y)
     if rows == 0 or classes.shape != (rows,):
         raise DataError(f"y must have one class for each of at least one row, got {classes.shape} for {rows} rows.")
-    if strangers := sorted(set(classes.tolist()) - {0, 1}):
-        raise DataError(f"y must hold the classes 0 and 1, got {strangers[0]!r}.")
+    if others := sorted(set(classes.tolist()) - {0, 1}):
+        raise DataError(f"y must hold the classes 0 and 1, got {others[0]!r}.")
     return np.asarray(classes == 1)
 
 

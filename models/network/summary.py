@@ -1,4 +1,4 @@
-"""What a model is made of: layers, shapes, parameter counts and multiply-adds; data first, then text, JSON, diagram."""
+"""A model's summary: layers, shapes, parameter counts and multiply-adds, as data, text, JSON and Mermaid diagram."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ ANY_BATCH = -1  # the batch dimension of a shape that holds for every batch size
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LayerSummary:
-    """One layer.
+    """The summary of one layer.
 
     Attributes:
-        name: as in the checkpoint's tensor names, `layers.0`.
-        type: `Linear`, `BatchNorm1d`, `ReLU`, …
-        input_shape: (batch, in_features); the batch is -1 where any will do.
+        name: prefix of the layer's tensor names in a checkpoint, such as `layers.0`.
+        type: name for people: `Linear`, `BatchNorm1d`, `ReLU`, …
+        input_shape: (batch, in_features); a batch of -1 stands for any batch size.
         output_shape: (batch, out_features)
-        params: learned numbers.
-        trainable_params: those of them that training changes: all.
-        buffers: numbers kept but not learned (BatchNorm's running statistics).
-        multiply_adds: of the matrix product, for one row.
+        params: number of learned values.
+        trainable_params: number of learned values that training changes; today all of them.
+        buffers: number of values that are kept but not learned (BatchNorm's running statistics).
+        multiply_adds: multiply-adds of the matrix product for one row.
     """
 
     name: str
@@ -41,7 +41,7 @@ class LayerSummary:
     multiply_adds: int
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """Returns the summary as plain JSON types."""
         return {
             "name": self.name,
             "type": self.type,
@@ -56,14 +56,14 @@ class LayerSummary:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """A model's layers in the order that a row passes them; the totals are their sums.
+    """The summary of a model: one entry per layer, in the order of the forward pass, and the totals.
 
     Attributes:
-        layers: one entry a layer.
-        output: what is applied after the last layer: `softmax`, `linear` (nothing) or `step`.
-        title: the model's name, where it has one.
-        members: networks whose mean is the answer; a layer's figures are those of all of them.
-        temperature: what a softmax's logits are divided by.
+        layers: one entry per layer.
+        output: function after the last layer: `softmax`, `linear` (none) or `step`.
+        title: name of the model, or None.
+        members: number of networks in the ensemble; the figures of a layer are totals over all members.
+        temperature: divisor of the logits before a softmax.
     """
 
     layers: tuple[LayerSummary, ...]
@@ -74,41 +74,41 @@ class Summary:
 
     @property
     def total_params(self) -> int:
-        """Learned numbers of the model."""
+        """Number of learned values."""
         return sum(layer.params for layer in self.layers)
 
     @property
     def trainable_params(self) -> int:
-        """Those that training changes."""
+        """Number of learned values that training changes."""
         return sum(layer.trainable_params for layer in self.layers)
 
     @property
     def non_trainable_params(self) -> int:
-        """Those that training leaves as they are; buffers are no parameters and not among them."""
+        """Number of learned values that training does not change; buffers do not count."""
         return self.total_params - self.trainable_params
 
     @property
     def buffers(self) -> int:
-        """Numbers kept but not learned."""
+        """Number of values that are kept but not learned."""
         return sum(layer.buffers for layer in self.layers)
 
     @property
     def multiply_adds(self) -> int:
-        """Multiply-adds for one row, of the matrix products; the elementwise rest is counted as 0."""
+        """Multiply-adds of the matrix products for one row; elementwise operations count as 0."""
         return sum(layer.multiply_adds for layer in self.layers)
 
     @property
     def parameter_bytes(self) -> int:
-        """Bytes of the parameters in float32."""
+        """Size of the parameters in float32, in bytes."""
         return BYTES_PER_NUMBER * self.total_params
 
     @property
     def total_bytes(self) -> int:
-        """Bytes of parameters and buffers in float32: the tensors of a checkpoint."""
+        """Size of parameters and buffers in float32, the tensors of a checkpoint, in bytes."""
         return BYTES_PER_NUMBER * (self.total_params + self.buffers)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """Returns the summary as plain JSON types."""
         return {
             "title": self.title,
             "layers": [layer.to_dict() for layer in self.layers],
@@ -125,10 +125,11 @@ class Summary:
         }
 
     def to_text(self, width: int | None = None) -> str:
-        """Returns an aligned table for a terminal, the totals below it; no newline at the end.
+        """Returns an aligned table and the totals, for a terminal; no newline at the end.
 
         Args:
-            width: characters of a line. Where they are too few, each layer's shapes go below its name; None for a file.
+            width: characters of a line, or None for a file. If the table is wider, each layer's shapes get a line of
+                their own.
         """
         header = ("Layer", "Type", "Input shape", "Output shape", "Params", "Multiply-adds")
         rows = [
@@ -171,10 +172,10 @@ class Summary:
         return [head, *(line for pair in zip(lines, shapes, strict=True) for line in pair)]
 
     def to_mermaid(self) -> str:
-        """As a Mermaid flowchart from input to output; no newline at the end."""
-        # A JSON string is a YAML string too, so that no name can end the title early or add a line.
+        """Returns a Mermaid flowchart from input to output; no newline at the end."""
+        # A JSON string is also a YAML string, so no model name can end the title early or add a line.
         title = [] if self.title is None else ["---", f"title: {json.dumps(self.title)}", "---"]
-        # The prefix keeps a node's id clear of Mermaid's own words.
+        # With the prefix, no node's id can be one of Mermaid's keywords.
         ids = ["node_input", *("node_" + layer.name.replace(".", "_") for layer in self.layers), "node_output"]
         first, last = self.layers[0].input_shape, self.layers[-1].output_shape
         labels = [
@@ -188,15 +189,15 @@ class Summary:
 
 
 def summarize(config: MLPConfig, *, batch_size: int | None = None, title: str | None = None) -> Summary:
-    """What an architecture is made of.
+    """Summarizes an architecture.
 
     Args:
-        config: the architecture.
-        batch_size: the first dimension of each shape; -1, any, if None.
-        title: the model's name.
+        config: architecture of the model.
+        batch_size: first dimension of each shape; -1, for any size, if None.
+        title: name of the model.
 
     Raises:
-        ConfigError: a batch size below 1.
+        ConfigError: The batch size is below 1.
     """
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"batch_size must be at least 1, got {batch_size!r}.")
@@ -224,7 +225,7 @@ def _shape(shape: tuple[int, int]) -> str:
 
 
 def _label(layer: LayerSummary) -> str:
-    """A node's text: what the layer is, what it does to the width, and what it learns, if anything."""
+    """Returns the text of a node: the layer's type, widths and number of parameters, if any."""
     (_, n_in), (_, n_out) = layer.input_shape, layer.output_shape
     width = f"{n_in} → {n_out}" if layer.type == "Linear" else str(n_out)
     params = f"<br/>{layer.params:,} params" if layer.params else ""
@@ -232,7 +233,7 @@ def _label(layer: LayerSummary) -> str:
 
 
 def _aligned(rows: Sequence[Sequence[str]], *, right: Sequence[int]) -> list[str]:
-    """The rows as lines of padded columns, two spaces between; the columns in `right` end where the others begin."""
+    """Pads the cells of rows to columns with two spaces between; the columns in `right` are right-aligned."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

@@ -110,4 +110,6 @@ class Batch:
                 ticket.fail(ModelFault(text))
             else:
                 features = np.stack([encoded_row(ticket.data, ticket.rows, row) for row in bad])
-                ticket.fail(error_of(ticket.served.schema, features, bad))
+                served = ticket.served
+                assert served is not None  # noqa: S101 -- the ticket was submitted for it
+                ticket.fail(error_of(served.schema, features, bad))

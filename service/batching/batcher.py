@@ -23,7 +23,7 @@ from service.batching.deadlines import DeadlineWheel
 from service.batching.encoded_rows import EncodedRows
 from service.batching.link import WorkerPool
 from service.batching.service_time import ServiceTimeEstimate
-from service.batching.ticket import Span, Ticket, Waiter
+from service.batching.ticket import Span, Ticket
 from service.batching.version_queue import VersionQueue
 from service.errors import ClientGone, ModelFault, ModelUnavailable, QueueFull
 from service.stream import frames
@@ -56,7 +56,7 @@ class Batcher:
         self._max_queue_rows = max_queue_rows
         self._on_resent = on_resent
         self._queues: dict[str, VersionQueue] = {}
-        self._paces: dict[str, ServiceTimeEstimate] = {}
+        self._estimates: dict[str, ServiceTimeEstimate] = {}
         self._loop = asyncio.get_running_loop()
         self._deadlines = DeadlineWheel(self._loop)
         self._lone = False  # the last batch was one request, with nobody behind it
@@ -77,23 +77,23 @@ class Batcher:
         if queue is None or not queue.rows:
             return
         ahead = queue.turn_rows if rows <= self._turn_rows else queue.rows
-        wait = self._paces.get(served.key, _UNKNOWN).seconds_for(ahead)
+        wait = self._estimates.get(served.key, _UNKNOWN).seconds_for(ahead)
         if wait > MOST_OF_DEADLINE * timeout:
             wait /= max(1, self._pool.up)
         if queue.rows + rows > self._max_queue_rows or wait > MOST_OF_DEADLINE * timeout:
             raise QueueFull(served.name, retry_after=min(max(1, math.ceil(wait / 2)), MAX_RETRY_AFTER))
 
     def submit(
-        self, served: ServedVersion, data: frames.Buffer | EncodedRows, rows: int, timeout: float, waiter: Waiter
-    ) -> Ticket:
-        """Puts a request's rows into the queue of its model version.
+        self, ticket: Ticket, served: ServedVersion, data: frames.Buffer | EncodedRows, rows: int, timeout: float
+    ) -> None:
+        """Puts a request's rows into the queue of a model version.
 
         Args:
-            served: the model version.
+            ticket: request, which is told of the answer.
+            served: model version.
             data: float32 rows.
-            rows: how many.
-            timeout: seconds that queue and execution may take.
-            waiter: who is told.
+            rows: number of rows.
+            timeout: time that queue and execution may take, in seconds.
 
         Raises:
             QueueFull: too many rows wait already, or those that do would take too long.
@@ -105,7 +105,7 @@ class Batcher:
             self.admit(served, rows, timeout)
         if rows > self._max_queue_rows:
             raise QueueFull(served.name, retry_after=1)
-        ticket = Ticket(self, served, data, rows, self._loop.time() + timeout, waiter)
+        ticket.submit(self, served, data, rows, self._loop.time() + timeout)
         queue.append((ticket, 0, rows))
         self.waiting_requests += 1
         self._deadlines.add(ticket)
@@ -115,14 +115,13 @@ class Batcher:
             else:
                 # Not at once: whatever else the event loop has just read from its sockets comes along.
                 self._schedule(served.key, queue)
-        return ticket
 
     def forget(self, ticket: Ticket) -> None:
-        """A ticket has ended."""
+        """Takes note that a ticket has ended."""
         self.waiting_requests -= 1
         self._deadlines.remove(ticket)
         if ticket.queued:
-            self._queues[ticket.served.key].end(ticket)
+            self._queues[ticket.key].end(ticket)
 
     def waiting_rows(self) -> int:
         """Rows that are in no batch yet."""
@@ -133,17 +132,17 @@ class Batcher:
         for key in list(self._queues):
             self._dispatch(key)
 
-    def forget_paces(self, served_keys: set[str]) -> None:
-        """Drops what was measured of versions that are not served any more."""
-        self._paces = {key: pace for key, pace in self._paces.items() if key in served_keys}
+    def forget_estimates(self, served_keys: set[str]) -> None:
+        """Drops the estimates of versions that are not served any more."""
+        self._estimates = {key: estimate for key, estimate in self._estimates.items() if key in served_keys}
 
     def batch_done(self, key: str, rows: int, seconds: float) -> None:
         """A worker is free for this model version again, after `rows` rows took it `seconds`."""
-        pace = self._paces.get(key)
-        if pace is None:
-            pace = self._paces[key] = ServiceTimeEstimate()
+        estimate = self._estimates.get(key)
+        if estimate is None:
+            estimate = self._estimates[key] = ServiceTimeEstimate()
         queue = self._queues.get(key)
-        pace.observe(rows, seconds)
+        estimate.observe(rows, seconds)
         if queue is not None and not queue.scheduled:
             # Also later: a client that has its answer now may have sent its next request already.
             self._schedule(key, queue)
@@ -201,12 +200,12 @@ class Batcher:
 
     def _full_rows(self, key: str) -> float:
         """Rows that make a full batch, where that is known."""
-        return self._room(key) if self._paces.get(key, _UNKNOWN).known else math.inf
+        return self._room(key) if self._estimates.get(key, _UNKNOWN).known else math.inf
 
     def _room(self, key: str) -> int:
         """Rows of the next batch at most."""
         most = max(1, _MAX_BATCH_BYTES // self._queues[key].spans[0][0].row_bytes)
-        return min(self._max_batch_rows, self._paces.get(key, _UNKNOWN).batch_rows, most)
+        return min(self._max_batch_rows, self._estimates.get(key, _UNKNOWN).batch_rows, most)
 
     def _next_spans(self, key: str, queue: VersionQueue) -> list[Span]:
         """Takes the next batch's spans from the queue, oldest first."""
@@ -223,14 +222,16 @@ class Batcher:
             queue.pop_first()
             if ticket.done:
                 continue
-            if ticket.waiter.disconnected:
+            if ticket.disconnected:
                 ticket.fail(ClientGone("the client hung up before its rows were sent."))
                 continue
             large = stop - start > self._turn_rows
             share = share_of_large if large and (queue.spans or spans) and not alone else room
             taken = min(stop - start, room, share)
             if start == 0:
-                ticket.served.metrics.queue_wait.observe(now - ticket.arrived)
+                served = ticket.served
+                assert served is not None  # noqa: S101 -- the ticket was submitted for it
+                served.metrics.queue_wait.observe(now - ticket.arrived)
             spans.append((ticket, start, start + taken))
             room -= taken
             if start + taken < stop:

@@ -1,4 +1,4 @@
-"""One request's rows in the batcher, and the answer that they wait for."""
+"""A ticket: one request on its way through the batcher, and the answer that it gets."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Answer:
     Attributes:
         numbers: number of values of all rows.
         rows: number of rows.
-        memo: what a front door made of the whole answer for its first request, and keeps for the others of the batch.
+        memos: whole answer in the format of each answer writer, made for its first request of the batch.
     """
 
-    __slots__ = ("_matrices", "memo", "numbers", "rows")
+    __slots__ = ("_matrices", "memos", "numbers", "rows")
 
     def __init__(self, *matrices: NDArray[np.float32]) -> None:
         self._matrices = matrices
@@ -34,7 +34,7 @@ class Answer:
         for matrix in matrices[1:]:
             self.rows += len(matrix)
             self.numbers += matrix.size
-        self.memo: Any = None
+        self.memos: dict[object, Any] = {}
 
     @property
     def matrix(self) -> NDArray[np.float32]:
@@ -51,29 +51,32 @@ class Answer:
         return self._matrices if len(self._matrices) > 1 else (self._matrices[0][start : start + rows],)
 
 
-class Waiter(Protocol):
-    """Whoever wants a request's answer. One of the two methods is called, once; neither may raise."""
-
-    @property
-    def disconnected(self) -> bool:
-        """Whether the answer is not wanted any more; asked just before rows would be sent."""
-
-    def answered(self, answer: Answer, start: int) -> None:
-        """The answer is there; the request's rows begin at row `start` of it."""
-
-    def failed(self, error: Exception) -> None:
-        """There will be none: `DeadlineExceeded`, `ModelFault`, `RowError` or `ClientGone`."""
-
-
 class TicketHolder(Protocol):
-    """Whoever holds tickets until they end."""
+    """The batcher, which holds tickets until they end."""
 
     def forget(self, ticket: Ticket) -> None:
-        """A ticket has ended."""
+        """Takes note that a ticket has ended."""
 
 
 class Ticket:
-    """One request's rows in the batcher."""
+    """One request for answers to rows. A door subclasses it, and is told of the end by `answered` or `failed`.
+
+    A ticket ends once, by `finish`, `fail` or `expire`, whether or not it has been submitted to the batcher.
+
+    Attributes:
+        served: model version that answers; None before it is known.
+        key: key of the model version, from the submission on.
+        data: float32 rows, from the submission on.
+        rows: number of rows; 0 before the submission.
+        deadline: end of the request's time on the event loop's clock, in seconds, from the submission on.
+        arrived: time of the submission on `time.perf_counter`'s clock, in seconds.
+        done: True once the ticket has ended.
+        queued: number of rows that are in the queue now.
+        queued_turn: number of these that stand before a small request.
+        losses: number of workers that died with the ticket's rows in hand.
+        answered_rows: number of rows whose answers have come, of a request that was cut.
+        pieces: answers to spans of a request that was cut, by first row.
+    """
 
     __slots__ = (
         "_holder",
@@ -82,63 +85,91 @@ class Ticket:
         "data",
         "deadline",
         "done",
+        "key",
         "losses",
         "pieces",
         "queued",
         "queued_turn",
         "rows",
         "served",
-        "waiter",
     )
 
-    def __init__(
-        self,
-        holder: TicketHolder,
-        served: ServedVersion,
-        data: Buffer | EncodedRows,
-        rows: int,
-        deadline: float,
-        waiter: Waiter,
-    ) -> None:
-        self._holder = holder
-        self.served = served
-        self.data = data
-        self.rows = rows
-        self.deadline = deadline
-        self.waiter = waiter
-        self.arrived = time.perf_counter()
+    data: Buffer | EncodedRows
+    deadline: float
+    arrived: float
+    key: str
+
+    def __init__(self) -> None:
+        self._holder: TicketHolder | None = None
+        self.served: ServedVersion | None = None
+        self.rows = 0
         self.done = False
-        self.queued = 0  # rows of it that are in the queue now
-        self.queued_turn = 0  # of these, those that stand before a small request
+        self.queued = 0
+        self.queued_turn = 0
         self.losses = 0
-        self.answered_rows = 0  # of the spans whose answers are there
+        self.answered_rows = 0
         self.pieces: dict[int, NDArray[np.float32]] | None = None
 
     @property
+    def disconnected(self) -> bool:
+        """True if the client has gone; asked just before rows would be sent."""
+        return False
+
+    def answered(self, answer: Answer, start: int) -> None:
+        """Takes the answer, in which the request's rows begin at row `start`. May not raise."""
+        raise NotImplementedError
+
+    def failed(self, error: Exception) -> None:
+        """Takes the error that stands in place of an answer. May not raise."""
+        raise NotImplementedError
+
+    def submit(
+        self, holder: TicketHolder, served: ServedVersion, data: Buffer | EncodedRows, rows: int, deadline: float
+    ) -> None:
+        """Gives the ticket its rows; the batcher calls this.
+
+        Args:
+            holder: batcher that holds the ticket from now on.
+            served: model version that answers.
+            data: float32 rows.
+            rows: number of rows.
+            deadline: end of the request's time on the event loop's clock, in seconds.
+        """
+        self._holder = holder
+        self.served = served
+        self.key = served.key
+        self.data = data
+        self.rows = rows
+        self.deadline = deadline
+        self.arrived = time.perf_counter()
+
+    @property
     def row_bytes(self) -> int:
-        """Bytes of one row."""
+        """Number of bytes of one row."""
         return self.data.row_bytes if isinstance(self.data, EncodedRows) else len(self.data) // self.rows
 
     def expire(self) -> None:
-        """The deadline has passed: whoever waits is told now, and rows not yet sent never will be."""
+        """Ends the ticket since its deadline has passed; rows that were not sent never will be."""
         self.fail(DeadlineExceeded("the deadline passed before the answer was there."))
 
     def finish(self, answer: Answer, start: int) -> None:
-        """Ends it with its answer, unless it has ended."""
+        """Ends the ticket with its answer, unless it has ended."""
         if not self.done:
             self.done = True
-            self._holder.forget(self)
-            self.waiter.answered(answer, start)
+            if self._holder is not None:
+                self._holder.forget(self)
+            self.answered(answer, start)
 
     def fail(self, error: Exception) -> None:
-        """Ends it with an error, unless it has ended."""
+        """Ends the ticket with an error, unless it has ended."""
         if not self.done:
             self.done = True
-            self._holder.forget(self)
-            self.waiter.failed(error)
+            if self._holder is not None:
+                self._holder.forget(self)
+            self.failed(error)
 
     def add_piece(self, start: int, piece: NDArray[np.float32]) -> None:
-        """Takes the answer to a span of rows, and ends when all spans are there."""
+        """Takes the answer to a span of rows, and ends the ticket with the last one."""
         pieces = self.pieces = {} if self.pieces is None else self.pieces
         pieces[start] = piece
         self.answered_rows += len(piece)
@@ -146,4 +177,4 @@ class Ticket:
             self.finish(Answer(*(pieces[at] for at in sorted(pieces))), 0)
 
 
-Span = tuple[Ticket, int, int]  # a ticket's rows from … up to …
+Span = tuple[Ticket, int, int]  # a ticket, and its rows from the second to before the third

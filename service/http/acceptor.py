@@ -1,7 +1,7 @@
-"""Accepts connections on one listening socket, many in a turn of the event loop, and fairly among API processes.
+"""Accepts connections on a listening socket: many in one turn of the event loop, and fairly among API processes.
 
-libuv accepts one connection a turn, so beside a thousand busy connections newcomers wait for seconds; and where
-several processes accept from one queue, whichever wakes first takes them all.
+libuv accepts one connection per turn, so new clients wait for seconds beside a thousand busy connections. If several
+processes accept from one queue, the process that wakes first takes all connections.
 """
 
 from __future__ import annotations
@@ -18,37 +18,37 @@ from service.http.connection_shares import Share
 from service.http.connection_watch import HttpLimits
 from service.logs import LimitedLog, get_logger
 
-HANDSHAKES_SECONDS = 0.25  # after a listener is hidden, TCP handshakes that have begun may end in its queue
-_TLS_SECONDS = 1.0  # and TLS handshakes have this much longer
-_YIELDS = 20  # turns of the loop in which a process leaves what waits to others, before it stands back from the queue
-_STAND_BACK_SECONDS = 0.002
-_STAND_BACKS = 50  # so often in a row: 100 ms, once for each process that hangs, and it is no longer waited for
+HANDSHAKES_SECONDS = 0.25  # after a listener is hidden, time for TCP handshakes that have begun to reach its queue
+_TLS_SECONDS = 1.0  # the additional time for TLS handshakes
+_YIELDS = 20  # turns of the loop in which a process leaves the queue to others, before it waits
+_WAIT_SECONDS = 0.002
+_MAX_WAITS = 50  # in a row, 100 ms; then processes that have not come count as hung, and are not waited for again
 _PAUSE_SECONDS = 0.2
-_LEAST_PENDING = 1024  # of connections whose protocol is not connected yet, also where few connections are allowed
+_LEAST_PENDING = 1024  # connections whose protocol may be unconnected, even if fewer connections are allowed
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 limited_log = LimitedLog(get_logger(__name__))
 
 
 class Connection(asyncio.Protocol):
-    """What an acceptor asks of its connections' protocol.
+    """The protocol of a connection; the acceptor learns when the connection ends.
 
     Attributes:
-        on_lost: callable for the end of the connection.
+        on_lost: function that is called at the end of the connection.
     """
 
     on_lost: Callable[[], None] | None
 
 
 class Acceptor:
-    """A server over one listening socket that other processes accept from, too: what uvicorn asks of asyncio's.
+    """A server on a listening socket that other processes share, with the methods of asyncio's that uvicorn calls.
 
     Args:
         loop: event loop of this process.
         make_protocol: factory of the connections' protocols.
         listener: listening socket, non-blocking.
-        share: connections of this process, among those of all.
-        limits: time limit of a head, which is a TLS handshake's, too; number of connections.
+        share: share of this process in all connections.
+        limits: limits with the time for a head, which also holds for a TLS handshake, and the number of connections.
         certificate: TLS certificate; None serves plain HTTP.
     """
 
@@ -68,17 +68,17 @@ class Acceptor:
         self._limits = limits
         self._certificate = certificate
         self._pending: set[asyncio.Task[Any]] = set()  # connections whose protocol is not connected yet
-        self._yielded = 0
-        self._stood_back = 0
+        self._yielded = 0  # turns in a row that left the queue to others
+        self._waited = 0  # waits in a row
         self._timer: asyncio.TimerHandle | None = None
         self._open = True
         self._finishing = False
         loop.add_reader(listener, self._accept_some)
 
     async def finish(self) -> None:
-        """Accepts all that waits, and what was about to, while nobody new can connect; then stops.
+        """Accepts all connections that wait or whose handshake has begun, and then stops.
 
-        The listener was hidden before (`Listeners.hide`).
+        The listener was hidden before (`Listeners.hide`), so no new client can connect.
         """
         self._finishing = True
         self._resume()
@@ -89,7 +89,7 @@ class Acceptor:
             await asyncio.wait(self._pending, timeout=_TLS_SECONDS)
 
     def close(self) -> None:
-        """Stops accepting. The socket stays open: it belongs to other processes, too."""
+        """Stops accepting. The socket stays open, because other processes share it."""
         if self._open:
             self._open = False
             if self._timer is not None:
@@ -97,39 +97,39 @@ class Acceptor:
             self._loop.remove_reader(self._listener)
 
     def is_serving(self) -> bool:
-        """Returns True while connections are accepted."""
+        """Returns True until the acceptor is closed."""
         return self._open
 
     async def wait_closed(self) -> None:
-        """Ends the connections that are not complete yet."""
+        """Cancels the connections that are not complete yet."""
         for task in self._pending:
             task.cancel()
 
     def _accept_some(self) -> None:
-        """Accepts this process's share of what waits, or leaves it to the others."""
+        """Accepts this process's share of the waiting connections, or leaves the queue to other processes."""
         if self._finishing:
             self._accept(None)
             return
         room = self._share.room()
-        if not room and self._stood_back >= _STAND_BACKS:
+        if not room and self._waited >= _MAX_WAITS:
             self._share.pass_over_absent()
-            self._yielded = self._stood_back = 0
+            self._yielded = self._waited = 0
             room = self._share.room()
         if room:
-            self._yielded = self._stood_back = 0
+            self._yielded = self._waited = 0
             self._accept(room)
             return
         if not self._yielded:
             self._share.leave_to_others()
         self._yielded += 1
         if self._yielded <= _YIELDS:
-            os.sched_yield()  # the others were woken, too, and take it in a moment; the loop comes back at once
+            os.sched_yield()  # the others were woken too, and will soon accept; the loop comes back at once
             return
-        self._stood_back += 1
-        self._pause(_STAND_BACK_SECONDS)
+        self._waited += 1
+        self._pause(_WAIT_SECONDS)
 
     def _accept(self, most: int | None) -> None:
-        """Accepts up to so many connections, or all that wait."""
+        """Accepts up to `most` connections, or all that wait if `most` is None."""
         while most is None or most > 0:
             try:
                 stream, _ = self._listener.accept()
@@ -145,7 +145,7 @@ class Acceptor:
                 if error.errno in (errno.EINVAL, errno.EBADF):  # the main process has closed it
                     self.close()
                     return
-                # The client, or the network below it, is gone already.
+                # Otherwise, the client or its network is gone already.
             else:
                 self._take(stream)
             most = None if most is None else most - 1
@@ -153,7 +153,7 @@ class Acceptor:
     def _take(self, stream: socket.socket) -> None:
         """Makes a connection's protocol and transport."""
         if len(self._pending) >= max(self._limits.max_connections, _LEAST_PENDING):
-            stream.close()  # a flood of clients that connect and begin no TLS
+            stream.close()  # too many clients have connected and begun no TLS handshake
             return
         self._share.opened()
         if self._certificate is None:
@@ -175,13 +175,16 @@ class Acceptor:
         return protocol
 
     def _lost(self) -> None:
-        """A connection has ended: there may be room for the next."""
+        """Counts the end of a connection, and accepts again if this process was waiting."""
         self._share.closed()
-        if self._stood_back and self._timer is not None:
+        if self._waited and self._timer is not None:
             self._resume()
 
     def _connected(self, task: asyncio.Task[Any]) -> None:
-        """The connection is complete, or its client spoke no TLS: then its protocol never had a connection to lose."""
+        """Ends the pending state of a connection, and counts the end of one whose TLS handshake failed.
+
+        After a failed handshake, the protocol has no connection, and never calls `on_lost`.
+        """
         self._pending.discard(task)
         if (task.cancelled() or task.exception() is not None) and self._certificate is not None:
             self._lost()

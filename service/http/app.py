@@ -14,16 +14,16 @@ from starlette.routing import Match
 from starlette.types import Scope as RequestScope
 
 from models.errors import AxonError
-from service.errors import MEDIA_TYPE, Problem, invalid_request, problem_of
-from service.http.access import Access, Scope
+from service.access import Access, Scope
+from service.errors import InvalidRequest
 from service.http.openapi import DocumentedApp, Responses, problems
+from service.http.problems import MEDIA_TYPE, Problem, problem_of
 from service.http.request_ids import REQUEST_ID_HEADER, accepted_request_id
 from service.http.routes.docs import docs_router
 from service.http.routes.guard import Guard
+from service.http.routes.predict import PREDICT_PATH
 from service.http.schemas import PredictRequest, PredictResponse
 from service.logs import LimitedLog, get_logger
-
-PREDICT_PATH = "/predict"
 
 _DESCRIPTION = """Multi-layer perceptrons, served in batches.
 
@@ -111,7 +111,7 @@ _PREDICT_LINKS: Responses = {
 failures = LimitedLog(get_logger(__name__))  # what a client can cause again and again
 
 
-class PredictRoute(APIRoute):
+class DocumentedPredictRoute(APIRoute):
     """`POST /predict` as the documentation shows it, and what refuses its other methods.
 
     The requests themselves never come here: `HttpProtocol` hands them to the endpoint, ahead of the framework.
@@ -166,7 +166,7 @@ def create_app(routers: list[APIRouter], access: Access | None = None, root_path
         responses=problems(_COMMON_PROBLEMS),
         generate_unique_id_function=lambda route: route.name,
     )
-    app.router.routes.append(PredictRoute(Guard(access, Scope.PREDICT)))
+    app.router.routes.append(DocumentedPredictRoute(Guard(access, Scope.PREDICT)))
     docs = docs_router(app.title, app.openapi, Guard(access, Scope.READ))
     for router in (*routers, docs):
         app.include_router(router)
@@ -185,7 +185,8 @@ def create_app(routers: list[APIRouter], access: Access | None = None, root_path
     @app.exception_handler(RequestValidationError)
     async def on_invalid_parameter(request: Request, error: RequestValidationError) -> Response:
         faults = [{"location": ".".join(map(str, fault["loc"])), "message": fault["msg"]} for fault in error.errors()]
-        return _respond(request, invalid_request(f"{faults[0]['location']}: {faults[0]['message']}.", faults))
+        invalid = InvalidRequest(f"{faults[0]['location']}: {faults[0]['message']}.", faults)
+        return _respond(request, problem_of(invalid))
 
     @app.exception_handler(Problem)
     @app.exception_handler(AxonError)

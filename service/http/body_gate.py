@@ -1,8 +1,9 @@
-"""Lets large bodies come a few at a time, the oldest first.
+"""The gate for large bodies: receives a few bodies at a time, the oldest first.
 
-What an API process has not room or time for stays with its client, whose sending the kernel stops: a thousand bodies of
-a megabyte would fill the memory, push each other out of the caches, and be read too late, all of them. A client that
-sends slowly, or not at all, keeps nobody waiting: after a quarter of a second its body counts only once it is there.
+If an API process has no room or time for a body, the process does not read it, and the kernel makes the client wait.
+Otherwise a thousand bodies of a megabyte would fill the memory, push each other out of the caches, and all be read too
+late. A client that sends slowly or not at all does not delay others: after a quarter of a second, its body counts only
+when it is complete.
 """
 
 from __future__ import annotations
@@ -16,24 +17,24 @@ from service.batching.deadlines import DeadlineWheel
 from service.http.exchange import Exchange
 
 LARGE_BYTES = 1 << 16
-_MOST_BYTES = 32 << 20  # of bodies that come or wait to be read, at a time; one may be larger by itself
+_MOST_BYTES = 32 << 20  # of all bodies that are arriving or wait to be parsed; a single body may be larger
 _SLOW_SECONDS = 0.25
-_MOST_COMING = _MOST_BYTES // 8  # what one body counts for before it is there: a head costs its client nothing
+_MOST_COMING = _MOST_BYTES // 8  # the most that an incomplete body counts for: a client can claim any size for free
 
 
 class _State(Enum):
-    HELD = auto()
-    COMING = auto()
-    SLOW = auto()
-    THERE = auto()
-    LEFT = auto()
+    HELD = auto()  # not read; the bytes stay with the client
+    COMING = auto()  # arriving
+    SLOW = auto()  # arriving, and no longer counted
+    THERE = auto()  # complete, waits to be parsed
+    LEFT = auto()  # parsed or given up
 
 
 class Entry:
-    """One large body.
+    """One large body in the gate.
 
     Attributes:
-        deadline: end of its present state on the event loop's clock, in seconds.
+        deadline: end of the present state on the event loop's clock, in seconds.
     """
 
     __slots__ = ("_expired", "_gate", "deadline", "exchange", "size", "state")
@@ -48,11 +49,11 @@ class Entry:
 
     @property
     def is_held(self) -> bool:
-        """Whether the rest of the body is left with its client."""
+        """True while the rest of the body stays with the client."""
         return self.state is _State.HELD
 
     def expire(self) -> None:
-        """Ends its state: one that is held back is refused, and one that comes is slow."""
+        """Ends the present state: refuses a held body, and marks an arriving body as slow."""
         if self.is_held:
             self._gate.leave(self, release=False)
             self._expired()
@@ -61,27 +62,27 @@ class Entry:
 
 
 class BodyGate:
-    """Holds large bodies back while others come or wait to be read."""
+    """A gate that holds large bodies back while others arrive or wait to be parsed."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._deadlines = DeadlineWheel(loop)
-        self._held: deque[Entry] = deque()  # and those that ended, or came, while they were held back
-        self._bytes = 0  # of the bodies that count
+        self._held: deque[Entry] = deque()  # held bodies, and those that left or arrived in the meantime
+        self._bytes = 0  # sum of the weights of all bodies
         self._loop = loop
 
     @property
     def bytes(self) -> int:
-        """Bytes for which the bodies count that come or wait to be read."""
+        """Number of bytes that count for the bodies that arrive or wait to be parsed."""
         return self._bytes
 
     def enter(self, exchange: Exchange, size: int, seconds: float, expired: Callable[[], None]) -> Entry:
-        """Takes a body, whose head has come.
+        """Adds a body after the request's head has arrived.
 
         Args:
-            exchange: its request.
-            size: number of its bytes.
-            seconds: time that it may be held back.
-            expired: function that is called when it was held back for so long; the body stays with its client.
+            exchange: request of the body.
+            size: number of bytes in the body.
+            seconds: longest time for which the body may be held, in seconds.
+            expired: function that is called after this time; the body stays with the client.
         """
         entry = Entry(self, exchange, size, expired)
         self._let_in()
@@ -94,23 +95,23 @@ class BodyGate:
         return entry
 
     def has_come(self, entry: Entry) -> None:
-        """Takes note that a body is there."""
+        """Marks a body as complete."""
         was_held = entry.is_held
         self._set(entry, _State.THERE)
-        if was_held:  # it was short, and came with its head
+        if was_held:  # the body was short, and arrived together with the head
             entry.exchange.release_body()
 
     def is_slow(self, entry: Entry) -> None:
-        """Takes note that a body is long in coming: others need not wait for it."""
+        """Marks a body as slow, so that other bodies can enter."""
         self._set(entry, _State.SLOW)
         self._let_in()
 
     def leave(self, entry: Entry, *, release: bool = True) -> None:
-        """Forgets a body that was read, or will not be, and lets others in.
+        """Removes a body that was parsed or given up, and lets other bodies in.
 
         Args:
-            entry: the body.
-            release: False leaves a body that is held back with its client.
+            entry: entry of the body.
+            release: False to leave a held body with the client.
         """
         was_held = entry.is_held
         self._set(entry, _State.LEFT)
@@ -129,7 +130,7 @@ class BodyGate:
         return not self._bytes or self._bytes + min(size, _MOST_COMING) <= _MOST_BYTES
 
     def _set(self, entry: Entry, state: _State, seconds: float | None = None) -> None:
-        """Changes an entry's state, for at most so many seconds."""
+        """Sets the state of an entry, for at most `seconds`."""
         if entry.deadline:
             self._deadlines.remove(entry)
         self._bytes += _weight(entry.size, state) - _weight(entry.size, entry.state)
@@ -141,7 +142,7 @@ class BodyGate:
 
 
 def _weight(size: int, state: _State) -> int:
-    """Returns the number of bytes for which a body of some size counts."""
+    """Returns the number of bytes for which a body of this size counts in a state."""
     if state is _State.THERE:
         return size
     return min(size, _MOST_COMING) if state is _State.COMING else 0

@@ -1,11 +1,10 @@
-"""What a request's headers say of its body: whether it is JSON or CSV, and how it is compressed."""
+"""The headers of a request's body: the media type, JSON or CSV, and the content coding."""
 
 from __future__ import annotations
 
 import re
-from http import HTTPStatus
 
-from service.errors import Problem
+from service.errors import UnsupportedBody
 from service.http.inflater import CODINGS
 from service.http.request_head import list_items
 
@@ -14,22 +13,22 @@ _MAX_SHOWN = 100
 _MEDIA_TYPE = re.compile(r"([\w!#$&^.+*'`|~%-]+)/([\w!#$&^.+*'`|~%-]+)", re.ASCII)
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)"?', re.ASCII | re.IGNORECASE)
 _UTF8 = {"utf-8", "utf8", "us-ascii", "ascii"}
-# curl sends the second with `-d` where it is told nothing else, as the README's examples do.
+# curl sends the last one with `-d` by default, as in the README's examples.
 _JSON_TYPES = {"application/json", "text/json", "application/x-www-form-urlencoded"}
 _CSV_TYPES = {"text/csv", "text/tab-separated-values"}
 
-#: Values of `Content-Type` that are known to mean JSON: one look-up is all that a request pays.
+#: Values of `Content-Type` that are known to mean JSON, so that most requests need only one look-up.
 json_types: set[bytes] = {b"application/json"}
 
 
 def is_csv(content_type: bytes) -> bool:
-    """Returns True if a body is CSV by its `Content-Type`, False if it is JSON.
+    """Returns True for the `Content-Type` of CSV, and False for that of JSON.
 
     Args:
-        content_type: header's value; several lines are joined by a line feed.
+        content_type: value of the header; several lines are joined by a line feed.
 
     Raises:
-        Problem: 415 `unsupported-media-type` for another type, or another charset than UTF-8.
+        UnsupportedBody: another type, or another charset than UTF-8.
     """
     if content_type in json_types:
         return False
@@ -49,13 +48,13 @@ def is_csv(content_type: bytes) -> bool:
 
 
 def body_coding(content_encoding: bytes) -> str | None:
-    """Returns the content coding of a body, None for a body that is sent as it is.
+    """Returns the content coding of a body, or None for a body without compression.
 
     Args:
-        content_encoding: header's value; several lines are joined by a line feed.
+        content_encoding: value of the header; several lines are joined by a line feed.
 
     Raises:
-        Problem: 415 `unsupported-media-type` for a coding that the server does not read, or for more than one.
+        UnsupportedBody: a coding that the server does not read, or more than one coding.
     """
     names = [name.decode("latin-1") for name in list_items(content_encoding) if name != b"identity"]
     if not names:
@@ -71,7 +70,7 @@ def body_coding(content_encoding: bytes) -> str | None:
 
 
 def _media_type(text: str) -> str:
-    """Returns the media type that a `Content-Type` names, empty where it is none or its charset is not UTF-8."""
+    """Returns the media type of a `Content-Type`, or an empty text if the value is invalid or not in UTF-8."""
     media_type, semicolon, parameters = text.partition(";")
     found = _MEDIA_TYPE.fullmatch(media_type.strip().lower())
     if found is None or any(charset.lower() not in _UTF8 for charset in _CHARSET.findall(semicolon + parameters)):
@@ -79,5 +78,5 @@ def _media_type(text: str) -> str:
     return found[0]
 
 
-def _unsupported(detail: str, headers: dict[str, str]) -> Problem:
-    return Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail, headers=headers)
+def _unsupported(detail: str, headers: dict[str, str]) -> UnsupportedBody:
+    return UnsupportedBody(detail, headers)

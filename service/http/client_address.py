@@ -1,7 +1,7 @@
-"""Whose request it is, where proxies stand between: the address that the outermost trusted one of them saw.
+"""The client's address behind proxies: the address from which the outermost trusted proxy got the request.
 
-Each proxy appends the address of whoever connected to it to `X-Forwarded-For` (or `Forwarded`, RFC 7239). What stands
-before the entries of the trusted proxies came with the request, and anybody can write anything there.
+Each proxy appends the address of the peer that connected to the proxy to `X-Forwarded-For` (or `Forwarded`, RFC 7239).
+Entries before those of the trusted proxies came with the request, and a client can write anything there.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Literal
 _MAX_ENTRY_LENGTH = 512
 _FOR = re.compile(r'(?:^|;)\s*for\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]+)', re.IGNORECASE)
 _PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d{1,5})?")
-_HIDDEN = re.compile(r"unknown|_[A-Za-z0-9._-]{1,64}", re.ASCII)  # what a proxy says in place of an address
+_HIDDEN = re.compile(r"unknown|_[A-Za-z0-9._-]{1,64}", re.ASCII)  # names that a proxy writes in place of an address
 
 
 class ClientAddresses:
-    """Tells the client's address of a request.
+    """A finder of the client's address of a request.
 
     Args:
-        trusted_hops: number of proxies, counted from this server, whose entries are believed; 0 to believe nobody.
-        header: the header that these proxies write.
+        trusted_hops: number of proxies, counted from this server, whose entries are trusted; 0 to trust no proxy.
+        header: header that these proxies write.
     """
 
     def __init__(self, *, trusted_hops: int, header: Literal["x-forwarded-for", "forwarded"]) -> None:
@@ -30,29 +30,29 @@ class ClientAddresses:
         self._header = header.encode()
 
     def of(self, peer: str | None, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-        """Returns the address; the peer's own where proxies are not trusted, or did not say.
+        """Returns the client's address, or the peer's if no proxy is trusted or has written an address.
 
         Args:
-            peer: address of whoever connected to this server; None over a Unix socket.
-            headers: headers of the request, their names in lower case.
+            peer: address of the peer that connected to this server; None over a Unix socket.
+            headers: headers of the request, with names in lower case.
         """
         if not self._hops:
             return peer
         text = b",".join(value for name, value in headers if name == self._header).decode("latin-1")
-        told = _entry(text, self._hops)
-        if told is None:  # it did not come through all of them
+        stated = _entry(text, self._hops)
+        if stated is None:  # the request did not pass through all proxies
             return peer
         if self._header == b"forwarded":
-            found = _FOR.search(told)
-            told = found[1].strip('"') if found is not None else ""
-        return _address(told) or peer
+            found = _FOR.search(stated)
+            stated = found[1].strip('"') if found is not None else ""
+        return _address(stated) or peer
 
 
 def _entry(text: str, number: int) -> str | None:
-    """Returns an entry of a list with commas, counted from its end; None where there are fewer.
+    """Returns the entry with this number, counted from the end, or None if there are fewer entries.
 
-    It is read from the end: what trusted proxies wrote is well-formed, and what stands before it is not looked at. An
-    open quote there could swallow their entries.
+    The list is read from its end, because only the entries of trusted proxies are known to be well-formed. An open
+    quote in an earlier entry could otherwise hide these entries.
     """
     end, found, is_quoted = len(text), 0, False
     for at in range(len(text) - 1, max(0, len(text) - number * _MAX_ENTRY_LENGTH) - 1, -1):

@@ -1,7 +1,7 @@
-"""Answers compressed with gzip or deflate, where the client asks for it and it is worth it.
+"""Compression of answers with gzip or deflate, for clients that ask for compression and answers of a worthwhile size.
 
-Level 1, by measurement: of an answer with probabilities it leaves 33 %, level 6 leaves 30 % and takes six times as
-long (docs/decisions/0019).
+The level is 1, by measurement: it reduces an answer with probabilities to 33 % of the size. Level 6 reduces the answer
+to 30 % and takes six times as long (docs/decisions/0019).
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Protocol
 
 from service.http.request_head import list_items
 
-#: Least size of a prediction that is compressed: below it, the client saves no round trip and the server pays.
+#: Smallest prediction that is compressed: below this size, compression saves no round trip and costs time.
 WORTH_BYTES = 8 * 1024
-#: Size from which compression is left to a thread; up to here it takes 0.6 ms.
+#: Size from which a thread compresses; below it, compression takes at most 0.6 ms.
 THREAD_BYTES = 64 * 1024
-#: Bytes of all answers that are compressed in one turn of the event loop; it takes about a millisecond.
+#: Bytes of all answers that one turn of the event loop compresses, in about a millisecond.
 TURN_BYTES = 128 * 1024
 
 VARY = (b"vary", b"accept-encoding")
@@ -28,10 +28,10 @@ _known: dict[bytes, bytes | None] = {}
 
 
 def accepted_coding(accept_encoding: bytes) -> bytes | None:
-    """Returns the coding in which an answer may be sent: `gzip`, `deflate`, or None for as it is.
+    """Returns the coding of the answer, `gzip` or `deflate`, or None for no compression.
 
     Args:
-        accept_encoding: header's value; several lines are joined by a line feed.
+        accept_encoding: value of the header; several lines are joined by a line feed.
     """
     try:
         return _known[accept_encoding]
@@ -43,28 +43,28 @@ def accepted_coding(accept_encoding: bytes) -> bytes | None:
 
 
 class Compressor(Protocol):
-    """Compresses a text piece by piece."""
+    """A compressor that takes a text piece by piece."""
 
     def compress(self, data: bytes | bytearray) -> bytes:
-        """Returns what is ready after these bytes."""
+        """Returns the output that is ready after these bytes."""
 
     def flush(self) -> bytes:
-        """Returns the rest."""
+        """Returns the rest of the output."""
 
 
 def compressor(coding: bytes) -> Compressor:
-    """Returns what compresses to a coding."""
+    """Returns a compressor for a coding."""
     return zlib.compressobj(_LEVEL, zlib.DEFLATED, _WINDOW_BITS[coding])
 
 
 class CompressionBudget:
-    """Bytes that an API process may still compress in this turn of its event loop; a thread compresses the rest."""
+    """The bytes that an API process may still compress in this turn of the event loop; a thread does the rest."""
 
     def __init__(self) -> None:
         self._left = TURN_BYTES
 
     def take(self, size: int) -> bool:
-        """Returns True if so many bytes are to be compressed at once."""
+        """Returns True if the event loop is to compress `size` bytes now, and False to use a thread."""
         if size >= THREAD_BYTES or size > self._left:
             return False
         if self._left == TURN_BYTES:
@@ -77,9 +77,9 @@ class CompressionBudget:
 
 
 def compress(body: bytes | bytearray | tuple[bytes, ...], coding: bytes) -> bytes:
-    """Returns the body, or its parts together, in a coding.
+    """Returns the compressed body; the parts of a body in several parts are joined.
 
-    The interpreter's lock is released meanwhile, so a thread holds up nobody.
+    The interpreter's lock is released meanwhile, so a thread that compresses does not block others.
     """
     stream = compressor(coding)
     parts = body if isinstance(body, tuple) else (body,)

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from service.errors import MEDIA_TYPE, Problem
+from service.http.problems import MEDIA_TYPE, Problem
 from service.http.response_headers import NOSNIFF
 
 

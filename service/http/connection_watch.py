@@ -1,4 +1,4 @@
-"""Time limits of all connections of a process by one timer, and the count of bytes that their bodies hold."""
+"""The watch over all connections of a process: time limits by one timer, and the bytes of buffered bodies."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from service.http.compression import CompressionBudget
 from service.http.inflater import InflationQueue
 
 _SWEEP_SECONDS = 0.5
-_LINGER_SECONDS = 2.0  # a refused body is read and dropped this long, so that the refusal is not lost to a reset
-# Beyond the limit so many more wait for their first request, so many linger, and so many probes are answered.
+_LINGER_SECONDS = 2.0  # a refused body is read and dropped for this time; a reset could destroy the refusal
+# Beyond the limit, this many connections may wait for their first request, linger, or be probes that are answered.
 _RESERVE = 64
-_RESERVE_SECONDS = 1.0  # for a first request to come, as a probe's does at once
+_RESERVE_SECONDS = 1.0  # time for a first request; a probe's arrives at once
 
 
 class Phase(IntEnum):
-    """What a connection is doing, as far as time limits go."""
+    """The phases of a connection, each with a time limit."""
 
     HEAD = 0
     BODY = 1
@@ -30,26 +30,38 @@ class Phase(IntEnum):
 
 
 class Watched(Protocol):
-    """A connection, as the watch sees it: what it does, and from when on, by the watch's clock."""
+    """A connection under the watch.
+
+    Attributes:
+        phase: present phase of the connection.
+        since: start of this phase on the watch's clock, in seconds.
+    """
 
     phase: Phase
     since: float
 
     def reads(self) -> bool:
-        """Returns True if the client takes its answers, as far as can be seen."""
+        """Returns True if the client reads the answers fast enough."""
 
     def turn_away(self) -> None:
-        """Refuses the connection: there are too many, and it is waiting in the reserve."""
+        """Refuses a connection in the reserve, because there are too many connections."""
 
     def timed_out(self) -> None:
-        """It takes too long."""
+        """Ends a connection whose time is over."""
 
 
 @dataclass(frozen=True)
 class HttpLimits:
-    """Seconds for a request's head and body and between requests; connections; bytes of one body and of all.
+    """The limits of the connections.
 
-    `root_path` is a path of a proxy that may stand before ours: probes are known by their paths.
+    Attributes:
+        header_seconds: time limit of a request's head.
+        body_seconds: time limit of a request's body.
+        idle_seconds: time limit between two requests.
+        max_connections: largest number of connections of one API process.
+        max_body_bytes: largest size of a body.
+        max_buffered_bytes: largest size of all bodies that one API process holds.
+        root_path: path under which a proxy serves the API; probes are recognized by their paths.
     """
 
     header_seconds: float
@@ -62,7 +74,12 @@ class HttpLimits:
 
 
 class ConnectionWatch:
-    """Closes connections that take too long, by one timer for all of them; and counts the bytes that bodies hold."""
+    """A watch that closes connections that take too long, by one timer, and counts the bytes of buffered bodies.
+
+    Args:
+        limits: limits of the connections.
+        on_refused: function that is called for each refused connection.
+    """
 
     def __init__(self, limits: HttpLimits, on_refused: Callable[[], None] = lambda: None) -> None:
         self.limits = limits
@@ -71,48 +88,48 @@ class ConnectionWatch:
         self.inflations = InflationQueue()
         self.compressions = CompressionBudget()
         self._on_refused = on_refused
-        self.draining = False  # the server is about to stop: each connection's next answer is its last
+        self.draining = False  # True if the server is about to stop: each connection's next answer is the last
         self._allowed = (limits.header_seconds, limits.body_seconds, None, limits.idle_seconds, _LINGER_SECONDS)
         self._connections: set[Watched] = set()
-        self._reserve: dict[Watched, float] = {}  # by when they came, oldest first
+        self._reserve: dict[Watched, float] = {}  # by connection, the time of its arrival; oldest first
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, connection: Watched) -> None:
-        """Watches a connection until it is removed."""
+        """Watches a connection until `remove`."""
         self._reserve.pop(connection, None)
         self._connections.add(connection)
         self._start_timer()
 
     def add_to_reserve(self, connection: Watched) -> None:
-        """Lets a connection beyond the limit wait for its first request; the one that waited longest makes room."""
+        """Lets a connection beyond the limit wait for a first request; refuses the oldest if too many wait."""
         self._reserve[connection] = self.now
         self._start_timer()
         if len(self._reserve) > _RESERVE:
             next(iter(self._reserve)).turn_away()
 
     def refuse(self, connection: Watched) -> None:
-        """Counts a connection that is turned away, and forgets it."""
+        """Counts and removes a refused connection."""
         self.remove(connection)
         self._on_refused()
 
     def remove(self, connection: Watched) -> None:
-        """Forgets a connection."""
+        """Removes a connection."""
         self._reserve.pop(connection, None)
         self._connections.discard(connection)
 
     @property
     def full(self) -> bool:
-        """Whether there are as many connections as there may be."""
+        """True if no more connections are allowed."""
         return len(self._connections) >= self.limits.max_connections
 
     @property
     def may_linger(self) -> bool:
-        """Whether a connection that was refused may stay until its client has read that."""
+        """True if a refused connection may stay until the client has read the refusal."""
         return len(self._connections) < self.limits.max_connections + _RESERVE
 
     @property
     def takes_probes(self) -> bool:
-        """Whether one more probe is answered. Those that linger leave room for them."""
+        """True if one more probe is answered. The limit leaves room for probes beside lingering connections."""
         return len(self._connections) < self.limits.max_connections + 2 * _RESERVE
 
     def _start_timer(self) -> None:
@@ -121,8 +138,8 @@ class ConnectionWatch:
             self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
 
     def _sweep(self) -> None:
-        # Its own clock, which stands while the event loop is held up: the bytes of a client that is punctual lie in its
-        # socket then.
+        # The watch has its own clock, which stops while the event loop is blocked: the bytes of a punctual client are
+        # in the socket's buffer then.
         now = time.monotonic()
         self.now += min(now - self._swept, 2 * _SWEEP_SECONDS)
         self._swept = now

@@ -1,4 +1,4 @@
-"""Cross-origin requests: pages of which sites may read the API's answers in a browser."""
+"""Cross-origin requests: the sites whose pages may read the API's answers in a browser."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 Header = tuple[bytes, bytes]
 
 _PREFLIGHT_SECONDS = 600
-# No cookie opens anything here, so that answers to requests without credentials may show a page all their headers.
+# No cookie gives access to anything here, so answers to requests without credentials may show all headers to a page.
 _EXPOSED: Header = (b"access-control-expose-headers", b"*")
 _VARIES: Header = (b"vary", b"Origin")
 
@@ -19,7 +19,7 @@ class Cors:
     """The sites whose pages may read answers.
 
     Args:
-        origins: origins such as `https://app.example.org`, or `*` alone for any.
+        origins: origins such as `https://app.example.org`, or only `*` for all.
     """
 
     def __init__(self, origins: Sequence[str]) -> None:
@@ -28,7 +28,7 @@ class Cors:
         self._is_open = b"*" in self._allowed
 
     def around(self, app: ASGIApp) -> ASGIApp:
-        """Returns the application with its answers' headers, and with answers to preflight requests."""
+        """Returns the application with CORS headers on all answers, and with answers to preflight requests."""
         return CORSMiddleware(
             app,
             allow_origins=self._origins,
@@ -39,10 +39,10 @@ class Cors:
         )
 
     def headers(self, request_headers: Iterable[Header]) -> list[Header]:
-        """Returns the headers of an answer that does not come from the application.
+        """Returns the CORS headers of an answer that does not come from the application.
 
         Args:
-            request_headers: headers of the request, their names in lower case.
+            request_headers: headers of the request, with names in lower case.
         """
         origin = next((value for name, value in request_headers if name == b"origin"), None)
         if origin is None:

@@ -1,6 +1,7 @@
-"""The event loop of an API process: uvloop's, with servers that accept as `Acceptor` does.
+"""The event loop of an API process: a uvloop loop whose servers are acceptors.
 
-uvicorn has no seam for its listening sockets but the loop's `create_server`, and takes a loop class as a setting.
+uvicorn takes a loop class as a setting. The loop's `create_server` is the only place to replace uvicorn's listening
+sockets.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from service.http.connection_watch import HttpLimits
 
 
 class EventLoop(uvloop.Loop):
-    """uvloop's loop with Axon's way to accept. `prepare` comes before `create_server`."""
+    """A uvloop loop that accepts by `Acceptor`. Call `prepare` before `create_server`."""
 
     def prepare(self, share: Share, limits: HttpLimits, certificate: Certificate | None) -> None:
-        """Sets what all acceptors of this process have in common.
+        """Sets the arguments of all acceptors of this process.
 
         Args:
-            share: connections of this process, among those of all.
-            limits: limits of a connection.
+            share: share of this process in all connections.
+            limits: limits of the connections.
             certificate: TLS certificate; None serves plain HTTP.
         """
         self._share = share
@@ -33,11 +34,11 @@ class EventLoop(uvloop.Loop):
         self._acceptors: list[Acceptor] = []
 
     async def create_server(self, protocol_factory: Any, *_: Any, sock: Any = None, **__: Any) -> Any:
-        """Accepts on a listening socket."""
+        """Starts to accept on a listening socket; returns the acceptor."""
         acceptor = Acceptor(self, protocol_factory, sock, self._share, self._limits, self._certificate)
         self._acceptors.append(acceptor)
         return acceptor
 
     async def finish_accepting(self) -> None:
-        """Accepts all that waits on listeners that were hidden, and then stops."""
+        """Accepts all waiting connections of hidden listeners, and then stops."""
         await asyncio.gather(*(acceptor.finish() for acceptor in self._acceptors))

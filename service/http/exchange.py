@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
-from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, Protocol
 
-from service.errors import CLIENT_CLOSED_REQUEST, ClientGone, Problem, problem_of, too_large
+from service.errors import BodiesCongested, ClientGone, TooLarge
 from service.http.compression import WORTH_BYTES, accepted_coding, compress
 from service.http.connection_watch import ConnectionWatch
+from service.http.problems import CLIENT_CLOSED_REQUEST
 from service.http.request_head import Fields
 
 # Bodies up to here are read even where large ones fill the room for all: their senders are not whom it is against.
 _SMALL_BODY_BYTES = 16 * 1024
+
+NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
 
 Headers = Iterable[tuple[bytes, bytes]]
 Content = bytes | bytearray | tuple[bytes, ...]  # an answer's body, a large one in parts
@@ -30,8 +33,8 @@ class DirectEndpoint(Protocol):
     def handle(self, exchange: Exchange) -> None:
         """The body has come: `exchange.respond` has to be called, now or later."""
 
-    def refuse(self, exchange: Exchange, problem: Problem) -> None:
-        """The body is too large, too slow or cannot be read, or its client hung up: answers with the problem."""
+    def refuse(self, exchange: Exchange, error: Exception) -> None:
+        """Answers with an error: the body is too large, too slow or unreadable, or the client hung up."""
 
 
 class Answering(Protocol):
@@ -68,7 +71,8 @@ class Exchange:
 
     Attributes:
         headers: names in lower case, and values.
-        query: request target's query, without the question mark.
+        query: query of the request target, without the question mark.
+        parameters: values of the parameters in the route's path, percent-decoded.
         fields: values by name; those of a repeated header are joined by a line feed.
         body: what has come of it; all of it once `handle` is called.
         started: when its head had come, on `time.perf_counter`'s clock.
@@ -96,6 +100,7 @@ class Exchange:
         "headers",
         "keep_alive",
         "opened",
+        "parameters",
         "query",
         "request_id",
         "response_complete",
@@ -116,12 +121,13 @@ class Exchange:
         self._protocol = protocol
         self._endpoint = endpoint
         self._chunks: bytearray | None = None  # not a list: a chunk of one byte would take fifty there
-        self._refusal: Problem | None = None
+        self._refusal: Exception | None = None
         self._size = 0
         self._is_answered = False  # `response_complete` follows when the answer has been compressed
         self.headers = headers
         self.fields = fields
         self.query = b""
+        self.parameters = NO_PARAMETERS
         self.body: bytes | bytearray = b""
         self.started = time.perf_counter()
         self.keep_alive = keep_alive
@@ -178,9 +184,9 @@ class Exchange:
         self._size += len(data)
         watch.buffered_bytes += len(data)
         if self._size > watch.limits.max_body_bytes:  # it came in chunks, without a length
-            self.refuse(too_large(f"a body of more than {watch.limits.max_body_bytes:,} bytes."))
+            self.refuse(TooLarge(f"a body of more than {watch.limits.max_body_bytes:,} bytes."))
         elif watch.buffered_bytes > watch.limits.max_buffered_bytes and self._size > _SMALL_BODY_BYTES:
-            self.refuse(_busy_with_bodies())
+            self.refuse(BodiesCongested())
         elif self._size == len(data):
             self.body = data
         elif self._chunks is None:
@@ -197,12 +203,12 @@ class Exchange:
         if self.opened and not self._is_answered:
             self._endpoint.handle(self)
 
-    def refuse(self, problem: Problem) -> None:
-        """Ends it while its body is being read; what is left of that is not worth reading."""
+    def refuse(self, error: Exception) -> None:
+        """Ends the request while its body is being read; the rest of the body is not worth reading."""
         self.keep_alive = False
-        self._refusal = problem
+        self._refusal = error
         if self.opened and not self._is_answered:
-            self._endpoint.refuse(self, problem)
+            self._endpoint.refuse(self, error)
 
     def respond(self, status: int, content_type: bytes, body: Content, headers: Headers = ()) -> None:
         """Sends the answer, in one write where it is not in parts. After a disconnect it is dropped."""
@@ -227,7 +233,7 @@ class Exchange:
         if not self.opened:
             self.respond(CLIENT_CLOSED_REQUEST, b"", b"")
         elif not self.complete:  # nobody will answer it
-            self._endpoint.refuse(self, problem_of(ClientGone("the client hung up before its request had come.")))
+            self._endpoint.refuse(self, ClientGone("the client hung up before its request had come."))
 
     def _send(self, status: int, content_type: bytes, headers: Headers, body: Content) -> None:
         self.response_complete = True
@@ -250,8 +256,3 @@ class Exchange:
                 self._send(status, content_type, headers, body)
 
         asyncio.get_running_loop().run_in_executor(None, compress, body, coding).add_done_callback(finish)
-
-
-def _busy_with_bodies() -> Problem:
-    detail = "This process is reading as many bytes of request bodies as it takes; try again in a moment."
-    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", detail, headers={"Retry-After": "1"})

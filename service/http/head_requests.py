@@ -1,4 +1,4 @@
-"""HEAD: what GET would answer, without the body. Balancers and monitors ask so, and frameworks leave it out."""
+"""HEAD requests: the answer to GET without the body, as load balancers and monitors need; frameworks omit HEAD."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class WithHead:
-    """An ASGI application that takes HEAD for GET. The server below it sends no body to a HEAD."""
+    """An ASGI application that handles HEAD as GET. The server sends no body in answer to a HEAD."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Handles one request."""
         await self._app({**scope, "method": "GET"} if scope["method"] == "HEAD" else scope, receive, send)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.errors import Problem, invalid_request, too_large
+from service.errors import InvalidRequest, TooLarge, UnsupportedBody
 from service.http.body_headers import body_coding
 from service.http.exchange import Answering, DirectEndpoint, Exchange
 from service.http.inflater import Inflater
@@ -39,7 +39,7 @@ class InflatedExchange(Exchange):
         self._sent_bytes += len(data)
         limit = self._protocol.watch.limits.max_body_bytes
         if self._sent_bytes > limit:
-            self.refuse(too_large(f"a body of more than {limit:,} bytes."))
+            self.refuse(TooLarge(f"a body of more than {limit:,} bytes."))
             return
         self._inflater.feed(data)
         if not self._is_queued:
@@ -88,7 +88,7 @@ class InflatedExchange(Exchange):
         try:
             data, more = self._inflater.step()
         except ValueError as error:
-            self.refuse(invalid_request(f"The body cannot be read: {error}."))
+            self.refuse(InvalidRequest(f"The body cannot be read: {error}."))
             return False
         if data:
             super().add_body(data)
@@ -110,9 +110,9 @@ def exchange_for_coded(
     """Returns an exchange for a request with `Content-Encoding`; one that is refused where it cannot be read."""
     try:
         coding = body_coding(fields[b"content-encoding"])
-    except Problem as problem:
+    except UnsupportedBody as error:
         exchange = Exchange(protocol, endpoint, headers, fields, keep_alive)
-        exchange.refuse(problem)  # once it is opened, and let in
+        exchange.refuse(error)  # once it is opened, and let in
         return exchange
     if coding is None:
         return Exchange(protocol, endpoint, headers, fields, keep_alive)

@@ -1,7 +1,7 @@
-"""Request bodies that come compressed, inflated step by step.
+"""Decompression of request bodies, step by step.
 
-A step's output is bounded, so that neither a large body nor one made to swell holds the event loop. What a client sent
-beyond a step waits in a queue of the process, which takes one step after another between its other work.
+The output of a step is bounded, so neither a large body nor a decompression bomb blocks the event loop. Bodies with
+more than one step wait in a queue of the process, which runs step after step between other work.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ CODINGS = ("gzip", "deflate")
 
 STEP_BYTES = 128 * 1024  # of output, 0.3 to 0.6 ms
 _TURN_SECONDS = 0.001
-_MEMBER_COST = 4096  # what beginning a gzip member costs, in bytes of output: a body may be nothing but empty members
+_MEMBER_COST = 4096  # the cost of a new gzip member in bytes of output: a body may consist of empty members only
 _GZIP_BITS, _ZLIB_BITS, _RAW_BITS = 31, 15, -15
 
 
 class Inflater:
-    """Inflates one body.
+    """The decompressor of one body.
 
     Args:
-        coding: `gzip`, of one member or several, or `deflate`: a zlib stream, or the bare deflate stream that some
-            clients send in its place.
+        coding: `gzip`, with one or more members, or `deflate`: a zlib stream, or the raw deflate stream that some
+            clients send instead.
     """
 
     __slots__ = ("_coding", "_is_last", "_pending", "_stream")
@@ -42,21 +42,21 @@ class Inflater:
         return len(self._pending)
 
     def feed(self, data: bytes) -> None:
-        """Takes compressed bytes."""
+        """Adds compressed bytes."""
         self._pending += data
 
     def end(self) -> None:
-        """Takes note that no more bytes will come."""
+        """Marks the end of the compressed bytes."""
         self._is_last = True
 
     def step(self) -> tuple[bytes, bool]:
-        """Inflates up to `STEP_BYTES`.
+        """Decompresses up to `STEP_BYTES` of output.
 
         Returns:
-            The output, and True if there is more to do with the bytes that have come.
+            The output, and True if the bytes so far need another step.
 
         Raises:
-            ValueError: the bytes are not of the coding, or they end too early.
+            ValueError: the bytes are not valid in the coding, or they end too early.
         """
         output: list[bytes] = []
         room = STEP_BYTES
@@ -80,7 +80,7 @@ class Inflater:
         return b"".join(output), more
 
     def _begin(self) -> bool:
-        """Returns True if a stream is there that goes on; makes the first `deflate` stream, and gzip's next member."""
+        """Returns True if a stream can take bytes; makes the first `deflate` stream, or the next gzip member."""
         stream = self._stream
         if stream is None:  # deflate, by its first two bytes: RFC 1950, 2.2
             if len(self._pending) < 2 and not self._is_last:
@@ -100,28 +100,28 @@ class Inflater:
 
 
 class Stepping(Protocol):
-    """A body with more steps to do."""
+    """A body that needs more steps."""
 
     def step(self) -> bool:
-        """Does one; returns True if there are more."""
+        """Runs one step; returns True if the body needs another."""
 
 
 class InflationQueue:
-    """Bodies of all connections of a process that have more steps to do, one step each in turn."""
+    """A queue of all bodies of a process that need more steps; the bodies take turns, step by step."""
 
     def __init__(self) -> None:
         self._waiting: deque[Stepping] = deque()
         self._is_scheduled = False
 
     def add(self, body: Stepping) -> None:
-        """Puts a body in the queue."""
+        """Adds a body."""
         self._waiting.append(body)
         if not self._is_scheduled:
             self._is_scheduled = True
             asyncio.get_running_loop().call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Does what fits into `_TURN_SECONDS`, and leaves the loop to others."""
+        """Runs steps for `_TURN_SECONDS`, and then gives the event loop to other work."""
         end = time.perf_counter() + _TURN_SECONDS
         try:
             while self._waiting and time.perf_counter() < end:

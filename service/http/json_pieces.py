@@ -1,4 +1,4 @@
-"""JSON in pieces, each of which takes some microseconds to write, so that a large document holds up nobody."""
+"""A JSON writer in pieces of some microseconds, so that a large document does not block the event loop."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 import orjson
 
-from service.http.step_queue import StepQueue
+from service.step_queue import StepQueue
 
 _PIECE_VALUES = 256  # values that are written at once: about 10 µs
 _PIECE_BYTES = 4096
-_NUMBERS = frozenset((float, int, bool, type(None)))  # most values are some of these
+_NUMBERS = frozenset((float, int, bool, type(None)))  # the types of most values
 _CHARACTERS_A_VALUE = 64  # a long text counts for several values
 
 
 class Members:
-    """An object whose members are made while it is written.
+    """A JSON object whose members are made during writing.
 
     Args:
         items: names and values of the members.
@@ -29,12 +29,12 @@ class Members:
 
 
 async def write_in_steps(queue: StepQueue, document: Any, size: int) -> bytes:
-    """Writes a document as JSON between the event loop's turns.
+    """Writes a document as JSON, in steps between the turns of the event loop.
 
     Args:
-        queue: queue of the process's long work.
-        document: value as `json_pieces` takes it.
-        size: estimate of the JSON's length in bytes.
+        queue: queue for the long work of this process.
+        document: value that `json_pieces` accepts.
+        size: estimated length of the JSON text in bytes.
     """
     done: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
@@ -44,7 +44,7 @@ async def write_in_steps(queue: StepQueue, document: Any, size: int) -> bytes:
             for piece in json_pieces(document):
                 pieces.append(piece)
                 yield len(piece)
-                if done.done():  # whoever asked is gone
+                if done.done():  # the caller was cancelled
                     return
         except Exception as error:
             done.set_exception(error)
@@ -56,10 +56,10 @@ async def write_in_steps(queue: StepQueue, document: Any, size: int) -> bytes:
 
 
 def json_pieces(value: Any) -> Iterator[bytes]:
-    """Writes a value as JSON, piece by piece.
+    """Yields the JSON text of a value, piece by piece.
 
     Args:
-        value: value of JSON's types, in which an iterator stands for a list, and `Members` for an object.
+        value: value of JSON's types; an iterator is written as a list, and `Members` as an object.
     """
     if isinstance(value, str) or _weight(value, _PIECE_VALUES) < _PIECE_VALUES:
         yield _dump(value)
@@ -84,7 +84,10 @@ def json_pieces(value: Any) -> Iterator[bytes]:
 
 
 def _weight(value: Any, most: int) -> int:
-    """How many values a value holds, itself included; `most` or more where it is not worth counting on."""
+    """Returns an estimate of the number of values in a value; counting stops at `most`.
+
+    A long text counts as several values, and an iterator or `Members` as many.
+    """
     if isinstance(value, str):
         return 1 + len(value) // _CHARACTERS_A_VALUE
     if isinstance(value, Mapping | list | tuple):
@@ -101,5 +104,5 @@ def _weight(value: Any, most: int) -> int:
 def _dump(value: Any) -> bytes:
     try:
         return orjson.dumps(value)
-    except TypeError:  # a whole number of more than 64 bits, or half of a surrogate pair: JSON knows both
+    except TypeError:  # an integer of more than 64 bits, or half of a surrogate pair; JSON allows both
         return json.dumps(value, separators=(",", ":")).encode()

@@ -1,6 +1,6 @@
-"""The OpenAPI document: what FastAPI derives from the routes, and what it cannot know of their errors and headers.
+"""The OpenAPI document: derived by FastAPI from the routes, and completed with the errors and headers.
 
-A route declares its errors as `problems({404: "…"})`; their media type and headers are filled in here, once for all.
+A route declares its errors as `problems({404: "…"})`. This module adds the media type and the headers of all errors.
 """
 
 from __future__ import annotations
@@ -10,19 +10,23 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from service.errors import MEDIA_TYPE
 from service.http.problem_examples import problem_examples
+from service.http.problems import MEDIA_TYPE
 from service.http.schemas import ProblemDocument
 
 Responses = dict[int | str, dict[str, Any]]
 
-_REQUEST_ID = {"description": "The client's id where it sent one, else one made up.", "schema": {"type": "string"}}
+_REQUEST_ID = {"description": "The client's id if it sent one, else a new one.", "schema": {"type": "string"}}
 _RETRY_AFTER = {"description": "Seconds after which to try again.", "schema": {"type": "integer", "minimum": 0}}
 _PROBLEM_REFERENCE = f"/{ProblemDocument.__name__}"
 
 
 def problems(descriptions: Mapping[int, str]) -> Responses:
-    """A route's `responses`: problem documents, with when each status is given."""
+    """Returns the `responses` of a route: problem documents.
+
+    Args:
+        descriptions: description of the cause, by HTTP status.
+    """
     return {
         int(status): {"model": ProblemDocument, "description": description}
         for status, description in descriptions.items()
@@ -30,10 +34,10 @@ def problems(descriptions: Mapping[int, str]) -> Responses:
 
 
 class DocumentedApp(FastAPI):
-    """A FastAPI application whose document says what is true of its errors, and names its operations as we do."""
+    """A FastAPI application whose OpenAPI document describes the errors that Axon sends."""
 
     def openapi(self) -> dict[str, Any]:
-        """The document; it is made at the first call."""
+        """Returns the OpenAPI document, made at the first call."""
         if self.openapi_schema is None:
             document = super().openapi()
             for path in document["paths"].values():
@@ -45,10 +49,10 @@ class DocumentedApp(FastAPI):
 
 
 def _complete(operation: str, responses: dict[str, Any]) -> None:
-    """Completes one operation's responses.
+    """Completes the responses of one operation.
 
-    FastAPI gives problem documents the media type of the route, and adds an error of its own form to every route with
-    parameters, even where any value of these will do.
+    FastAPI gives problem documents the media type of the route. For every route with parameters, FastAPI also adds an
+    error in its own format, even if all values of the parameters are valid.
     """
     for status, response in list(responses.items()):
         schema: dict[str, Any] = next(

@@ -14,15 +14,17 @@ import orjson
 from models.errors import Fault, ModelNotFound, RowError
 from service.errors import (
     DeadlineExceeded,
+    Forbidden,
+    InvalidRequest,
     ModelFault,
     ModelUnavailable,
-    Problem,
     QueueFull,
-    invalid_request,
-    problem_of,
-    too_large,
+    TooLarge,
+    Unauthenticated,
+    UnsupportedBody,
 )
 from service.http.connection_problems import bad_request, head_too_large, too_many_connections, too_slow
+from service.http.problems import Problem, problem_of
 
 _REQUEST_ID = "6f1c7e0a9b2d-1"
 
@@ -40,33 +42,25 @@ _OF_CONNECTIONS: dict[int, dict[str, Problem]] = {
 }
 
 _OF_REQUESTS: dict[int, dict[str, Problem]] = {
-    401: {
-        "no key": Problem(
-            HTTPStatus.UNAUTHORIZED,
-            "unauthenticated",
-            "An API key is needed: Authorization: Bearer …, or X-API-Key: ….",
-        )
-    },
-    403: {
-        "another scope": Problem(
-            HTTPStatus.FORBIDDEN, "forbidden", "The API key is not for this: it lacks the scope read."
-        )
-    },
+    401: {"no key": problem_of(Unauthenticated())},
+    403: {"another scope": problem_of(Forbidden("read"))},
     404: {"no model": problem_of(ModelNotFound("there is no model 'iriss'."))},
     408: {"too slow": too_slow("body", 30)},
-    413: {"too many rows": too_large("200,000 rows in one request; the limit is 100,000.")},
+    413: {"too many rows": problem_of(TooLarge("200,000 rows in one request; the limit is 100,000."))},
     415: {
-        "not JSON": Problem(
-            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-            "unsupported-media-type",
-            "The body has to be JSON in UTF-8 (Content-Type: application/json), not 'text/csv'.",
+        "not JSON": problem_of(
+            UnsupportedBody(
+                "The body has to be JSON in UTF-8 (Content-Type: application/json), not 'text/csv'.", accepted={}
+            )
         )
     },
     422: {
         "wrong row": problem_of(RowError([Fault(0, "petal_width", '"0.2" is not a number')])),
-        "wrong body": invalid_request(
-            "The body is not a prediction request: instances: Field required.",
-            [{"location": "instances", "message": "Field required"}],
+        "wrong body": problem_of(
+            InvalidRequest(
+                "The body is not a prediction request: instances: Field required.",
+                [{"location": "instances", "message": "Field required"}],
+            )
         ),
     },
     429: {"queue full": problem_of(QueueFull("iris", retry_after=1))},
@@ -80,24 +74,18 @@ _OF_REQUESTS: dict[int, dict[str, Problem]] = {
 
 # Where an operation has other errors of a status than the table above.
 _OF_OPERATIONS: dict[tuple[str, int], dict[str, Problem]] = {
-    ("predict", 403): {
-        "another scope": Problem(
-            HTTPStatus.FORBIDDEN, "forbidden", "The API key is not for this: it lacks the scope predict."
-        )
-    },
-    ("refresh_models", 403): {
-        "another scope": Problem(
-            HTTPStatus.FORBIDDEN, "forbidden", "The API key is not for this: it lacks the scope manage."
-        )
-    },
+    ("predict", 403): {"another scope": problem_of(Forbidden("predict"))},
+    ("refresh_models", 403): {"another scope": problem_of(Forbidden("manage"))},
     ("predict", 500): {
         "model at fault": problem_of(ModelFault("the model's answer to row 0 is not finite.")),
         "a bug": problem_of(AssertionError()),
     },
     ("show_summary", 422): {
-        "no such format": invalid_request(
-            "query.format: Input should be 'json', 'text' or 'mermaid'.",
-            [{"location": "query.format", "message": "Input should be 'json', 'text' or 'mermaid'"}],
+        "no such format": problem_of(
+            InvalidRequest(
+                "query.format: Input should be 'json', 'text' or 'mermaid'.",
+                [{"location": "query.format", "message": "Input should be 'json', 'text' or 'mermaid'"}],
+            )
         )
     },
     **{

@@ -12,21 +12,21 @@ bodies together, and the time that each of these may take.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.errors import Problem
+from service.http.answer_heads import AnswerHeads
 from service.http.client_progress import ClientProgress
-from service.http.compression import VARY
 from service.http.connection_problems import bad_request, head_too_large, too_many_connections, too_slow, written
 from service.http.connection_watch import ConnectionWatch, Phase
-from service.http.exchange import Content, DirectEndpoint, Exchange, Headers
+from service.http.direct_routes import DirectRoutes
+from service.http.exchange import NO_PARAMETERS, Content, Exchange, Headers
 from service.http.inflated_exchange import exchange_for_coded
-from service.http.request_head import Fields, head_fault, is_probe, joined_fields, known_hosts, plain_path, query_of
-from service.http.response_headers import NOSNIFF
+from service.http.problems import Problem
+from service.http.request_head import Fields, head_fault, is_probe, joined_fields, known_hosts
 
 MAX_HEAD_BYTES = 64 * 1024
 _FAIR_READ_BYTES = 64 * 1024
@@ -43,7 +43,7 @@ class _Refused(Exception):
 class Application(Protocol):
     """What the protocol asks of the ASGI application that uvicorn hands it."""
 
-    direct: Mapping[tuple[bytes, bytes], DirectEndpoint]  # by method and path
+    direct: DirectRoutes
     watch: ConnectionWatch
 
 
@@ -68,8 +68,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._exchange: Exchange | None = None  # the direct request that is being read
         self._unanswered: set[Exchange] = set()
         self._head_bytes = 0
-        self._date_headers: list[tuple[bytes, bytes]] = []
-        self._default_headers = b""
+        self._heads = AnswerHeads()
         self._reads_next = False  # the next exchange of the pipeline is scheduled
         self._draining = self.watch.draining
         self._held_since = 0.0  # while reading is held, by the watch's clock
@@ -224,22 +223,22 @@ class HttpProtocol(HttpToolsProtocol):
         if b"expect" in fields and self.parser.get_http_version() == "1.1":
             self.expect_100_continue = fields[b"expect"].lower() == b"100-continue"
         method = self.parser.get_method()
-        query = b""
-        endpoint = self._direct.get((method, self.url))
+        query, parameters = b"", NO_PARAMETERS
+        endpoint = self._direct.exact.get((method, self.url))
         if endpoint is None:
-            endpoint = self._direct.get((method, plain_path(self.url)))
-            query = query_of(self.url)
-        if endpoint is None:
-            self._begin_asgi()
-            return
+            found = self._direct.find(method, self.url)
+            if found is None:
+                self._begin_asgi()
+                return
+            endpoint, query, parameters = found
         # The parser keeps a connection alive by itself with 1.1 alone.
         keep_alive = not self._draining and self.parser.should_keep_alive()
         if keep_alive and b"connection" in fields:
             keep_alive = self.parser.get_http_version() == "1.1"
         new = exchange_for_coded if b"content-encoding" in fields else Exchange
         exchange = self._exchange = new(self, endpoint, self.headers, fields, keep_alive)
-        if query:
-            exchange.query = query
+        if query or parameters:
+            exchange.query, exchange.parameters = query, parameters
         busy = (self.cycle is not None and not self.cycle.response_complete) or self.pipeline
         self.cycle = exchange  # type: ignore[assignment]
         self._unanswered.add(exchange)
@@ -315,27 +314,17 @@ class HttpProtocol(HttpToolsProtocol):
         transport = self.transport
         if transport.is_closing():
             return
-        if self.server_state.default_headers is not self._date_headers:
-            self._date_headers = self.server_state.default_headers
-            self._default_headers = b"".join(b"%b: %b\r\n" % header for header in (*self._date_headers, NOSNIFF, VARY))
-        parts: list[bytes | bytearray] = [
-            STATUS_LINE[status],
-            self._default_headers,
-            b"content-type: ",
-            content_type,
-            b"\r\nx-request-id: ",
-            exchange.request_id,
-            b"\r\ncontent-length: %d\r\n" % (sum(map(len, body)) if isinstance(body, tuple) else len(body)),
-        ]
-        parts += [b"%b: %b\r\n" % header for header in headers]
-        parts.append(b"\r\n" if exchange.keep_alive else b"connection: close\r\n\r\n")
+        length = sum(map(len, body)) if isinstance(body, tuple) else len(body)
+        default = self.server_state.default_headers
+        keep_alive = exchange.keep_alive
+        parts = self._heads.head(default, status, content_type, exchange.request_id, length, headers, keep_alive)
         if isinstance(body, tuple):  # not copied: putting tens of megabytes together takes as many milliseconds
             transport.writelines([b"".join(parts), *body])
         else:
             parts.append(body)
             transport.write(b"".join(parts))
         self.server_state.total_requests += 1
-        if not exchange.keep_alive:
+        if not keep_alive:
             self._close(drained=exchange.complete)
         elif self.pipeline:
             self._reads_next = True

@@ -1,7 +1,7 @@
-"""A request's head as a table of fields, and what is wrong with it before anybody asks what it wants.
+"""The head of a request: header fields by name, and checks that do not depend on the route.
 
-A field that came in several lines has them joined by a line feed, which no line holds: a field that may come once is
-not valid then, and one that is a list is split at it.
+The lines of a repeated field are joined by a line feed, which no line contains. So a field that may come only once is
+not valid with a line feed, and a field that is a list is split at the line feeds.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from service.errors import Problem
+from service.http.problems import Problem
 
 Fields = Mapping[bytes, bytes]
 
-# RFC 3986, 3.2.2: an address in brackets or a name, which may be empty; then perhaps a port.
+# RFC 3986, 3.2.2: an address in brackets or a name, which may be empty; then an optional port.
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|\[[vV][0-9A-Fa-f]+\.[\w.~!$&'()*+,;=:-]+\]|[\w.~!$&'()*+,;=%-]*)(?::\d*)?")
 _MAX_KNOWN_HOSTS = 256
 _OLD_VERSIONS = ("1.0", "0.9")
 _PROBES = (b"/health/live", b"/health/ready", b"/metrics")
 
-#: Values of `Host` that are known to be valid. Nearly every request of a client brings the same one.
+#: Values of `Host` that are known to be valid. Nearly every request of a client has the same value.
 known_hosts: set[bytes] = set()
 
 
 def joined_fields(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """Returns the fields by name, the lines of a repeated field joined by a line feed."""
+    """Returns the fields by name, with the lines of a repeated field joined by a line feed."""
     fields: dict[bytes, bytes] = {}
     for name, value in headers:
         fields[name] = b"%b\n%b" % (fields[name], value) if name in fields else value
@@ -36,34 +36,29 @@ def joined_fields(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 def list_items(value: bytes) -> list[bytes]:
-    """Returns the members of a field that is a list, in lower case and without empty ones."""
+    """Returns the items of a field that is a list, in lower case and without empty items."""
     items = (item.strip().lower() for line in value.split(b"\n") for item in line.split(b","))
     return [item for item in items if item]
 
 
 def plain_path(url: bytes) -> bytes:
-    """Returns the path of a request target that has a query, a host or escapes in it."""
+    """Returns the path of a request target, without query and host, and with escapes decoded."""
     return unquote_to_bytes(httptools.parse_url(url).path)
 
 
-def query_of(url: bytes) -> bytes:
-    """Returns the query of a request target, empty where there is none."""
-    return httptools.parse_url(url).query or b""
-
-
 def is_probe(method: bytes, url: bytes, root_path: bytes) -> bool:
-    """Returns True if a request asks how the process is, which has to be answered above all when it is full.
+    """Returns True for a request to a health or metrics endpoint, which a full process must still answer.
 
     Args:
-        method: request's method.
-        url: request's target.
-        root_path: path of a proxy that may stand before ours, such as `/axon`; empty where there is none.
+        method: method of the request.
+        url: target of the request.
+        root_path: path under which a proxy serves the API, such as `/axon`; empty without such a proxy.
     """
     return method in (b"GET", b"HEAD") and plain_path(url).removeprefix(root_path) in _PROBES
 
 
 def head_fault(fields: Fields, version: str) -> Problem | None:
-    """Returns what makes a request's head invalid, or None.
+    """Returns the fault of a request's head, or None for a valid head.
 
     Args:
         fields: fields by name in lower case.
@@ -85,7 +80,10 @@ def head_fault(fields: Fields, version: str) -> Problem | None:
 
 
 def _coding_fault(fields: Fields, version: str) -> Problem | None:
-    """RFC 9112, 6.1 and 6.3. The parser reads each body whose last coding is `chunked`, whatever was applied before."""
+    """Returns the fault of a `Transfer-Encoding`, by RFC 9112, 6.1 and 6.3, or None.
+
+    The HTTP parser reads any body whose last coding is `chunked`, and ignores the codings before.
+    """
     if version in _OLD_VERSIONS:
         return _bad("HTTP/1.0 has no Transfer-Encoding.")
     *others, last = list_items(fields[b"transfer-encoding"]) or [b""]

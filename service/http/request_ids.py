@@ -1,4 +1,4 @@
-"""Request ids: the client's own where it sends one that can be kept, else one of this process's."""
+"""Request ids: a valid id from the client, or else a new id of this process."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _count = itertools.count(1)
 
 
 def renew_request_ids() -> None:
-    """A prefix of this process's own, after a fork."""
+    """Makes a new prefix for the ids of this process, after a fork."""
     global _prefix
     _prefix = secrets.token_hex(6).encode()
 
 
 def accepted_request_id(given: bytes | None) -> bytes:
-    """The client's request id where it is one (printable ASCII of at most 128 characters), else a new one."""
+    """Returns the client's request id if valid (printable ASCII of at most 128 characters), else a new id."""
     if given and len(given) <= _MAX_LENGTH and given.isascii() and given.decode().isprintable():
         return given
     return b"%b-%x" % (_prefix, next(_count))

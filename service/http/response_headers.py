@@ -1,7 +1,7 @@
-"""The headers that every answer carries, so that a browser does no more with it than it was meant for.
+"""The security headers of every answer, which limit the use that a browser makes of an answer.
 
-`POST /predict` answers with `X-Content-Type-Options` alone: the others are for what a browser fetches by itself, and
-it fetches nothing by POST without a page that asks for it.
+`POST /predict` sends only `X-Content-Type-Options`. The other headers are for answers that a browser fetches by itself,
+and a browser sends a POST only for a page.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 Header = tuple[bytes, bytes]
 
-# An error repeats words of the request; no browser shall guess that they are HTML or a script.
+# An error repeats text of the request; a browser must not guess that it is HTML or a script.
 NOSNIFF: Header = (b"x-content-type-options", b"nosniff")
 
-# Where an answer is opened as a page all the same, it runs nothing, fetches nothing, and stands in no other site's
-# frame (so X-Frame-Options has nothing to add). The documentation page has a policy of its own.
+# If a browser opens an answer as a page, the page runs no script, fetches nothing, and appears in no other site's frame
+# (so X-Frame-Options is not needed). The documentation page has its own policy.
 _CONTENT_POLICY: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 SECURITY_HEADERS: tuple[Header, ...] = (
     NOSNIFF,
     _CONTENT_POLICY,
-    # Names of models are nobody's business whose link is followed from here.
+    # Sites whose link is followed from an answer do not learn the names of models.
     (b"referrer-policy", b"no-referrer"),
-    # What a key has opened must not wait in a cache for those without one; a cache knows Authorization, not X-API-Key.
+    # A cache must not give an answer to clients without a key; caches know Authorization, but not X-API-Key.
     (b"cache-control", b"no-store"),
 )
 
 
 class WithSecurityHeaders:
-    """An ASGI application whose answers carry `SECURITY_HEADERS`, where they do not set these themselves."""
+    """An ASGI application that adds the missing `SECURITY_HEADERS` to the answers of another application."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,4 +1,4 @@
-"""A path of a proxy before ours: the proxy may take it away before it passes a request on, or leave it."""
+"""The root path under which a proxy serves the API; the proxy may strip the path from requests or not."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 
 class WithRootPath:
-    """An ASGI application that is reached under a root path as well as without it.
+    """An ASGI application that accepts paths with and without a root path.
 
     Args:
-        app: application below, which knows nothing of the root path.
-        root_path: path without a slash at its end, such as `/axon`; empty where there is none.
+        app: inner application, which gets paths without the root path.
+        root_path: path without a final slash, such as `/axon`; empty for no root path.
     """
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:

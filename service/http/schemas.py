@@ -1,4 +1,4 @@
-"""The REST API's bodies as Pydantic models: what `/docs` shows and what is accepted."""
+"""The bodies of the REST API as Pydantic models, for validation and for `/docs`."""
 
 from __future__ import annotations
 
@@ -29,65 +29,66 @@ class PredictRequest(BaseModel):
 
 
 class PredictResponse(BaseModel):
-    """Answers, row for row in the order of the request."""
+    """Answers in the order of the request's rows."""
 
     model: str = Field(description="Name of the model that answered.", examples=["iris"])
-    version: int = Field(description="Its version.", examples=[1])
+    version: int = Field(description="Version of this model.", examples=[1])
     predictions: list[Label] = Field(
-        description="A classifier's most probable label, as in the training data and of its type there; a regressor's "
-        "value in the target's unit.",
+        description="Classifiers: the most probable label of each row, with its type in the training data. Regressors: "
+        "the value for each row, in the target's unit.",
         examples=[["setosa"]],
     )
     probabilities: list[list[float]] | None = Field(
-        None, description="Classifiers: a row's probability of each class, in the order of the model's `classes`."
+        None,
+        description="Classifiers: for each row, the probability of each class, in the order of the model's `classes`.",
     )
 
 
 class RowFault(BaseModel):
-    """What is wrong with a cell or a row."""
+    """A fault of a cell or a row."""
 
-    row: int = Field(description="From 0, within the request.")
-    column: str | None = Field(description="Null where the whole row is at fault.")
+    row: int = Field(description="Number of the row in the request, from 0.")
+    column: str | None = Field(description="Name of the column; null if the whole row is at fault.")
     message: str
 
 
 class BodyFault(BaseModel):
-    """What is wrong with a body or a parameter."""
+    """A fault of a body or a parameter."""
 
-    location: str = Field(description="Names and positions, joined by dots; empty for the whole.")
+    location: str = Field(description="Names and positions, joined by dots; empty for the whole body.")
     message: str
 
 
 class ProblemDocument(BaseModel):
-    """An error, as RFC 9457 has it (`application/problem+json`)."""
+    """An error document by RFC 9457 (`application/problem+json`)."""
 
     type: str = Field(description="A stable name of the kind of error.", examples=["urn:axon:problem:invalid-rows"])
     title: str
     status: int
     detail: str
-    errors: list[RowFault | BodyFault] | None = Field(None, description="The faults one by one, where they are told.")
+    errors: list[RowFault | BodyFault] | None = Field(None, description="The single faults, if known.")
     request_id: str | None = Field(
-        None, description="As in the header `X-Request-ID`, and in the log; none where the request could not be read."
+        None, description="As in the header `X-Request-ID` and in the log; missing if the request could not be read."
     )
 
 
 class ModelEntry(BaseModel):
-    """One model in the list: the version that its bare name means, and what else there is."""
+    """One model in the list: the version to which the name alone refers, and all versions and aliases."""
 
     name: str
     version: int
     versions: list[int]
     aliases: dict[str, int]
     task: str = Field(description="`classification` or `regression`.")
-    columns: int = Field(description="How many columns a row has; their names are in `GET /models/{id}`.")
+    columns: int = Field(description="Number of columns in a row; their names are in `GET /models/{id}`.")
     total_params: int
 
 
 class ModelList(BaseModel):
-    """The models that are served, and what in the store cannot be."""
+    """The served models, and the entries of the store that cannot be served."""
 
     models: list[ModelEntry]
-    problems: dict[str, str] = Field(description="By id: why it is not served.")
+    problems: dict[str, str] = Field(description="By id: the reason why it is not served.")
 
 
 class ModelDetail(BaseModel):
@@ -99,7 +100,7 @@ class ModelDetail(BaseModel):
     aliases: dict[str, int]
     task: str
     classes: list[Label] | None = Field(description="Classifiers: labels in the order of the probabilities.")
-    columns: list[dict[str, Any]] = Field(description="The columns that a row has, in order, with their statistics.")
+    columns: list[dict[str, Any]] = Field(description="The columns of a row, in order, with their statistics.")
     target: dict[str, Any]
     architecture: dict[str, Any]
     total_params: int
@@ -108,15 +109,15 @@ class ModelDetail(BaseModel):
     metrics: dict[str, Any]
     data: dict[str, Any]
     batch_invariant: bool = Field(
-        description="Whether a row's answer was found, when the version was loaded, to be the same to the last bit "
-        "whoever else is in its batch."
+        description="True if a test at loading found that a row's answer is the same to the last bit, whatever other "
+        "rows are in its batch."
     )
-    digest: str = Field(description="SHA-256 over header and tensors.")
+    digest: str = Field(description="SHA-256 of header and tensors.")
     example: PredictRequest = Field(description="A request that this model answers.")
 
 
 class LayerSummary(BaseModel):
-    """One layer; -1 in a shape stands for any number of rows."""
+    """One layer. A dimension of -1 is any number of rows."""
 
     name: str
     type: str
@@ -128,7 +129,7 @@ class LayerSummary(BaseModel):
 
 
 class SummaryResponse(BaseModel):
-    """Layers, shapes and parameter counts."""
+    """The layers, shapes and parameter counts of a model."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -142,7 +143,7 @@ class SummaryResponse(BaseModel):
 
 
 class Health(BaseModel):
-    """A probe's answer."""
+    """The answer to a probe."""
 
     status: str
-    reason: str | None = Field(default=None, description="Why not, where it is not.")
+    reason: str | None = Field(default=None, description="The reason, if the server is not ready.")

@@ -1,6 +1,6 @@
-"""Headers that tell of unknown categories: how many cells of a request, and in which columns.
+"""The headers for unknown categories: the number of such cells in a request, and their columns.
 
-The names are the model's own, percent-encoded, and the list is bounded however long they are.
+The names of columns are percent-encoded, and the length of the list is bounded.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ _MAX_BYTES = 1_000  # of the list of columns
 
 
 def unknown_headers(counts: Mapping[str, int]) -> list[tuple[bytes, bytes]]:
-    """Tells of unknown categories.
+    """Returns the headers for unknown categories.
 
     Args:
-        counts: number of unknown cells by column name; not empty.
+        counts: number of cells with unknown categories, by column name; not empty.
 
     Returns:
-        The number of cells, and the columns as `city=2, zip%20code=1`, those with most cells first.
+        The number of cells, and the columns as `city=2, zip%20code=1`, with most cells first.
     """
     columns = b""
     for name, cells in sorted(counts.items(), key=lambda item: -item[1])[:_MAX_COLUMNS]:

@@ -1,1 +1,1 @@
-"""What an API process and a worker have in common: the frames between them, where they meet, how long one waits."""
+"""The part that API processes and workers share: frames, sockets, the heartbeat policy, and the lists of versions."""

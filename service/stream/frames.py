@@ -1,24 +1,24 @@
-"""The frames that an API process and an inference worker exchange over a Unix stream: bytes, and nothing but.
+"""The frames that an API process and an inference worker exchange over a Unix stream, as raw bytes.
 
     frame     = length u32 · kind u8 · padding · id u64 · payload        (little-endian; length is the payload's)
     PREDICT   = segments u32 · key length u16 · padding · deadline f64 ·
                 key · rows u32 × segments · float32 × rows × width
     ANSWER    = rows u32 · width u32 · faults u32 · padding · finished f64 ·
                 (segment u32 · length u16 · text) × faults · float32 × rows × width
-    LOAD      = key: asks for a model version to be made ready
-    LOADED    = JSON: what was loaded, or the reason why not
-    HELLO     = JSON: who the worker is; its first frame on every connection
-    PING      = nothing: asks whether the worker still takes frames
-    PONG      = nothing: it does
-    RETRY     = as PREDICT, of rows that a worker died with: to be run by themselves, and STARTED said before
-    STARTED   = nothing: the forward pass of a RETRY is about to begin
-    RESTORE   = key: as LOAD, for a version that was served before: from memory or the copy that was kept of it
-    REFUSED   = JSON: instead of an ANSWER, why this worker cannot load the model version
+    LOAD      = key: asks the worker to load a model version from the store
+    LOADED    = JSON: facts about the loaded version, or the reason why it was not loaded
+    HELLO     = JSON: facts about the worker; the first frame that it sends on every connection
+    PING      = empty: asks whether the worker still handles frames
+    PONG      = empty: the answer to a PING
+    RETRY     = as PREDICT, for rows that a dead worker had; they run by themselves, and STARTED is sent before
+    STARTED   = empty: the forward pass of a RETRY is about to begin
+    RESTORE   = key: as LOAD, for a version that was served before: from memory or from its kept copy
+    REFUSED   = JSON: sent in place of an ANSWER, the reason why this worker cannot load the model version
 
-The values that a regression answers with lack its target's origin, which the API process adds in float64.
-A segment is the rows of one request: when a model fails on a batch, the fault is told for the segments that caused it.
-After `deadline`, on the monotonic clock, nobody waits for the batch any more, and it needs no forward pass.
-A key is `name@version#digest`, so that a version whose file was replaced is another key. Ids are the API process's own.
+Answers of a regression do not include the target's origin, which the API process adds in float64.
+A segment is the rows of one request. If a model fails on a batch, faults are sent for the segments that caused it.
+After `deadline`, on the monotonic clock, no client waits for the batch, and the worker skips its forward pass.
+A key is `name@version#digest`, so a version whose file was replaced has another key. API processes choose the ids.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ Buffer = bytes | bytearray | memoryview
 _HEAD = struct.Struct("<IB3xQ")
 _PREDICT = struct.Struct("<IH2xd")
 _ANSWER = struct.Struct("<III4xd")
-_FAULT = struct.Struct("<IH")  # heads are padded so that an answer's floats are aligned where they arrive
-MAX_PAYLOAD = 1 << 31  # far above any batch; a length beyond it means that the stream is out of step
+_FAULT = struct.Struct("<IH")  # heads are padded so that an answer's floats are aligned in the received bytes
+MAX_PAYLOAD = 1 << 31  # far above any batch; a larger length means that the stream is out of step
 _MAX_FAULT_TEXT = 2_000
 
 
 class Kind(IntEnum):
-    """What a frame is."""
+    """The kinds of frames."""
 
     PREDICT = 1
     ANSWER = 2
@@ -62,15 +62,15 @@ _KINDS = frozenset(Kind)
 
 
 class FrameError(Exception):
-    """Bytes that are not a frame: the connection is given up."""
+    """An error for bytes that are not a frame; the connection cannot be used any more."""
 
 
-# These are not frozen: one is made for each batch, and a frozen one takes four times as long.
+# These classes are not frozen. One object is made for each batch, and making a frozen one takes four times as long.
 
 
 @dataclass(slots=True)
 class Frame:
-    """One frame as received."""
+    """One received frame."""
 
     kind: Kind
     id: int
@@ -79,9 +79,13 @@ class Frame:
 
 @dataclass(slots=True)
 class PredictFrame:
-    """A batch: the rows of several requests for one model version, one after the other.
+    """The decoded payload of a PREDICT frame: the rows of several requests for one model version.
 
-    `data` holds float32 rows; `segments` holds how many belong to each request; nobody waits beyond `deadline`.
+    Attributes:
+        key: key of the model version.
+        segments: number of rows of each request.
+        data: float32 rows of all requests, one after the other.
+        deadline: time on the monotonic clock after which no client waits, in seconds.
     """
 
     key: str
@@ -91,22 +95,22 @@ class PredictFrame:
 
     @property
     def rows(self) -> int:
-        """Rows of all segments."""
+        """Number of rows in all segments."""
         return sum(self.segments)
 
     def matrix(self) -> NDArray[np.float32]:
-        """The rows as a `(rows, width)` array over the received bytes."""
+        """Returns the rows as a `(rows, width)` array over the received bytes."""
         return np.frombuffer(self.data, dtype="<f4").reshape(self.rows, -1)
 
 
 @dataclass(slots=True)
 class AnswerFrame:
-    """A batch's answers.
+    """The decoded payload of an ANSWER frame: the answers to a batch.
 
     Attributes:
         matrix: `(rows, width)` answers, row for row.
-        faults: what went wrong, by segment.
-        finished: when the worker had them, on the monotonic clock, which all processes of a machine share.
+        faults: reasons of faults, by the index of the segment.
+        finished: end of the forward pass on the monotonic clock, which all processes of a machine share, in seconds.
     """
 
     matrix: NDArray[np.float32]
@@ -115,7 +119,7 @@ class AnswerFrame:
 
 
 def encode(kind: Kind, id_: int, payload: Buffer = b"") -> bytes:
-    """A frame around a payload."""
+    """Returns a frame with a payload."""
     return _HEAD.pack(len(payload), kind, id_) + payload
 
 
@@ -128,7 +132,16 @@ def encode_predict(
     *,
     kind: Kind = Kind.PREDICT,
 ) -> bytes:
-    """A PREDICT frame, or a RETRY; `data` holds each segment's float32 rows."""
+    """Returns a PREDICT frame, or a RETRY.
+
+    Args:
+        id_: id of the batch, which the answer repeats.
+        key: key of the model version.
+        segments: number of rows of each request.
+        data: blocks of float32 rows, whose concatenation holds the rows of all segments.
+        deadline: time on the monotonic clock after which no client waits, in seconds.
+        kind: `Kind.PREDICT` or `Kind.RETRY`.
+    """
     name = key.encode()
     head = _PREDICT.pack(len(segments), len(name), deadline) + name + struct.pack(f"<{len(segments)}I", *segments)
     size = len(head) + sum(map(_nbytes, data))
@@ -136,10 +149,10 @@ def encode_predict(
 
 
 def decode_predict(payload: Buffer) -> PredictFrame:
-    """Reads a PREDICT payload.
+    """Decodes the payload of a PREDICT or RETRY frame.
 
     Raises:
-        FrameError: it is not one.
+        FrameError: the bytes are not such a payload.
     """
     try:
         count, name_length, deadline = _PREDICT.unpack_from(payload)
@@ -155,7 +168,14 @@ def decode_predict(payload: Buffer) -> PredictFrame:
 
 
 def encode_answer(id_: int, matrix: NDArray[np.float32], faults: dict[int, str], finished: float) -> bytes:
-    """An ANSWER frame."""
+    """Returns an ANSWER frame.
+
+    Args:
+        id_: id of the batch.
+        matrix: `(rows, width)` float32 answers.
+        faults: reasons of faults, by the index of the segment.
+        finished: end of the forward pass on the monotonic clock, in seconds.
+    """
     rows, width = matrix.shape
     parts = [_ANSWER.pack(rows, width, len(faults), finished)]
     for segment, text in faults.items():
@@ -166,10 +186,10 @@ def encode_answer(id_: int, matrix: NDArray[np.float32], faults: dict[int, str],
 
 
 def decode_answer(payload: Buffer) -> AnswerFrame:
-    """Reads an ANSWER payload.
+    """Decodes the payload of an ANSWER frame.
 
     Raises:
-        FrameError: it is not one.
+        FrameError: the bytes are not such a payload.
     """
     faults = {}
     try:
@@ -193,13 +213,13 @@ class FrameReader:
 
     def __init__(self) -> None:
         self._rest = bytearray()
-        self._wanted = _HEAD.size  # bytes without which nothing more can be cut
+        self._wanted = _HEAD.size  # number of bytes that the next frame needs, as far as known
 
     def feed(self, data: Buffer) -> list[Frame]:
-        """The frames that are complete once `data` has come; what is left waits for the rest.
+        """Returns the frames that `data` completes; keeps the bytes of an incomplete frame for the next call.
 
         Raises:
-            FrameError: the bytes are no frame.
+            FrameError: the bytes are not a frame.
         """
         if self._rest:
             self._rest += data

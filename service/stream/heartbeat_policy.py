@@ -1,4 +1,4 @@
-"""The heartbeat policy: how often a worker is probed, and after how many missed heartbeats it counts as hung.
+"""The heartbeat policy: time between two probes, and missed heartbeats after which a worker counts as hung.
 
 API processes and a worker's host use the same policy, so that both find a hung worker at about the same time.
 """

@@ -1,7 +1,8 @@
-"""Copies of the checkpoints that are served, by key, in the runtime folder: a worker's successor loads from them.
+"""Copies of the served checkpoints, by key, in the runtime folder, for workers that restart.
 
-What the store holds may be altered, replaced or gone by the time a worker restarts. Workers write a copy of the bytes
-that they verified; all workers share it, and it outlives each of them. API processes remove what nobody serves.
+When a worker restarts, a file of the store may be altered, replaced or gone. So workers write a copy of the bytes that
+they verified. All workers share these copies, which outlive every worker. API processes remove copies that are no
+longer served.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from pathlib import Path
 from models.checkpoint import open_file
 from service.logs import get_logger
 
-_LEAST_FREE_BYTES = 64 << 20  # left to others on the file system …
-_LEAST_FREE_SHARE = 1 / 8  # … or so much of a small one
+_LEAST_FREE_BYTES = 64 << 20  # bytes of the file system that stay free for others
+_LEAST_FREE_SHARE = 1 / 8  # on a small file system, the share that stays free
 
 log = get_logger(__name__)
 
 
 class KeptCheckpoints:
-    """A folder of verified checkpoints, one file a key.
+    """A folder of verified checkpoints, with one file for each key.
 
     Args:
         runtime_dir: folder that the server's processes share.
@@ -31,17 +32,17 @@ class KeptCheckpoints:
 
     def __init__(self, runtime_dir: Path) -> None:
         self._folder = runtime_dir / "kept"
-        self._doomed: set[str] = set()
+        self._unneeded: set[str] = set()  # names of the files that the last `keep_only` found to be unneeded
         self._keys: Collection[str] = ()
-        self._needed: frozenset[str] = frozenset()  # names of their files
+        self._needed: frozenset[str] = frozenset()  # names of the files of `_keys`
         self._folder.mkdir(exist_ok=True)
 
     def path(self, key: str) -> Path:
-        """Where the copy of a version is, whether or not it is there."""
+        """Returns the path of a version's copy, which need not exist."""
         return self._folder / _file_name(key)
 
     def read(self, key: str) -> bytes | None:
-        """The bytes of a version's checkpoint; None where no copy can be read."""
+        """Returns the bytes of a version's checkpoint, or None if no copy can be read."""
         try:
             with open_file(self.path(key)) as file:
                 return file.read()
@@ -54,7 +55,7 @@ class KeptCheckpoints:
             self.path(key).unlink(missing_ok=True)
 
     def keep(self, key: str, payload: bytes) -> None:
-        """Writes a copy, unless there is one. Where there is no room, the log says so and no copy is kept.
+        """Writes a copy, unless there is one. Without enough free space, writes a warning to the log instead.
 
         Args:
             key: key of the version.
@@ -76,26 +77,28 @@ class KeptCheckpoints:
             )
 
     def names(self) -> set[str]:
-        """Names of the files that are there."""
+        """Returns the names of the files in the folder."""
         try:
-            return set(os.listdir(self._folder))  # noqa: PTH208 -- ten times as fast, and asked for at each look
+            return set(os.listdir(self._folder))  # noqa: PTH208 -- ten times as fast, and called again and again
         except OSError:
             return set()
 
     def keep_only(self, keys: Collection[str], names: set[str]) -> None:
-        """Removes what is for none of the keys, if the last call found it so too: batches may still be under way.
+        """Removes files that belong to none of the keys, in this call and in the last one.
+
+        A file stays for one more call, because workers may still have batches of a version that has just ended.
 
         Args:
             keys: keys that are served; the same object while they have not changed.
-            names: names of the files that were there before the keys were asked for.
+            names: names of the files that were in the folder before the keys were read.
         """
         if keys is not self._keys:
             self._keys, self._needed = keys, frozenset(map(_file_name, keys))
         unneeded = names - self._needed
-        for name in unneeded & self._doomed:
+        for name in unneeded & self._unneeded:
             with contextlib.suppress(OSError):
                 (self._folder / name).unlink()
-        self._doomed = unneeded
+        self._unneeded = unneeded
 
     def _check_room(self, size: int) -> None:
         disk = os.statvfs(self._folder)
@@ -105,5 +108,5 @@ class KeptCheckpoints:
 
 
 def _file_name(key: str) -> str:
-    # A key ends in what a file's header claims as its digest, which may be any text.
+    # A key ends with the digest that a file's header claims, which may be any text.
     return sha256(key.encode()).hexdigest()

@@ -1,10 +1,13 @@
-"""What each API process serves, in a file of its own: workers read what to load when they start, and what has ended.
+"""The list of versions that an API process serves: one file for each process, which workers read.
 
-    key iris@1#sha256:…     ready to be asked for, or about to be
-    ahead iris@1#sha256:…   the same, and what some id means: loaded before a worker says that it is ready
-    version iris@1          in the store, whether or not anybody has asked for it
+From the lists, a worker learns which versions to load when it starts, and which versions have ended.
 
-A file is replaced as a whole. Between, lines are appended: a key is written down before a worker is asked to load it.
+    key iris@1#sha256:…     served, or about to be loaded
+    ahead iris@1#sha256:…   the same, and an id refers to it: a worker loads it before it reports that it is ready
+    version iris@1          in the store, loaded or not
+
+A file is replaced as a whole. Between two replacements, lines are appended: a key is written down before a worker is
+asked to load it.
 """
 
 from __future__ import annotations
@@ -22,12 +25,12 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Served:
-    """What some API processes serve.
+    """The versions that all API processes together serve.
 
     Attributes:
-        ahead: keys of what ids mean, in order.
-        keys: keys of all versions that can be asked for.
-        versions: `name@version` of what the store holds or an API process serves.
+        ahead: keys of the versions to which ids refer, in order.
+        keys: keys of all versions that clients can request.
+        versions: `name@version` of each version that the store holds or an API process serves.
     """
 
     ahead: tuple[str, ...]
@@ -36,7 +39,7 @@ class Served:
 
 
 class ServedList:
-    """The file of one API process.
+    """The list of one API process, as the process writes the file.
 
     Args:
         runtime_dir: folder that the server's processes share.
@@ -50,23 +53,28 @@ class ServedList:
         self._failed = False
         self._written: str | None = None
         self._keys: set[str] = set()
-        self._intended: set[str] = set()  # since the last `write`
+        self._intended: set[str] = set()  # keys of `intend` since the last `write`
 
     def intend(self, key: str) -> None:
-        """Writes down a key that workers are about to be asked to load."""
+        """Appends a key, before workers are asked to load the version."""
         if key not in self._keys and key not in self._intended:
             self._intended.add(key)
             self._append([key])
 
     @property
     def is_behind(self) -> bool:
-        """Whether the file has more keys than the last `write` gave it, or could not be written."""
+        """True if the file has more keys than the last `write` gave, or could not be written."""
         return bool(self._intended) or self._written is None
 
     def write(self, ahead: Iterable[str], keys: Collection[str], versions: Iterable[str]) -> None:
-        """Writes down all that is served. Where the disk refuses, there is no list, which readers take for unknown.
+        """Replaces the list. If it cannot be written, removes it, and readers know that the versions are unknown.
 
-        May run in a thread beside `intend`: what is intended meanwhile is in the new list too.
+        May run in a thread beside `intend`: the new list includes keys that `intend` adds meanwhile.
+
+        Args:
+            ahead: keys of the versions to which ids refer.
+            keys: keys of all versions that clients can request.
+            versions: `name@version` of all versions that the store holds or this process serves.
         """
         intended = set(self._intended)
         lines = [f"ahead {key}\n" for key in ahead]
@@ -95,7 +103,7 @@ class ServedList:
 
     def _append(self, keys: Iterable[str]) -> None:
         text = "".join(f"key {key}\nversion {key.partition('#')[0]}\n" for key in keys)
-        # Where there is no list yet, none is made: it would not be whole. `write` comes soon, and says what is wrong.
+        # A missing file is not created here: it would be incomplete. `write` soon creates it, or logs the reason.
         with contextlib.suppress(OSError):
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)
             try:
@@ -105,7 +113,7 @@ class ServedList:
 
 
 class ServedLists:
-    """All API processes' files, as their readers see them.
+    """The lists of all API processes, for readers.
 
     Args:
         runtime_dir: folder that the server's processes share.
@@ -114,29 +122,29 @@ class ServedLists:
 
     def __init__(self, runtime_dir: Path, processes: int) -> None:
         self._paths = [runtime_dir / "served" / f"api-{number}" for number in range(processes)]
-        self._seen: tuple[tuple[int, int, int], ...] | None = None
+        self._identity: tuple[tuple[int, int, int], ...] | None = None  # of the files when they were read
         self._served: Served | None = None
 
     def versions(self) -> frozenset[str] | None:
-        """`name@version` of all that is served; the same object while no file has changed."""
+        """Returns `name@version` of all served versions, or None; the same object while no file has changed."""
         served = self.served()
         return None if served is None else served.versions
 
     def served(self) -> Served | None:
-        """What `read` gives; the same object while no file has changed."""
-        if self._look() != self._seen:
+        """Returns the result of `read`; the same object while no file has changed."""
+        if self._current_identity() != self._identity:
             self._served = self.read()
         return self._served
 
     def read(self) -> Served | None:
-        """What the API processes serve; None while one of them has not said so."""
-        self._seen = self._look()
+        """Reads the lists of all API processes; returns None while a list is missing."""
+        self._identity = self._current_identity()
         ahead: dict[str, None] = {}
         keys: set[str] = set()
         versions: set[str] = set()
         for path in self._paths:
             try:
-                *lines, _ = path.read_text(encoding="utf-8").split("\n")  # the last has no end yet, or is empty
+                *lines, _ = path.read_text(encoding="utf-8").split("\n")  # the last line is incomplete or empty
             except OSError:
                 return None
             for line in lines:
@@ -149,7 +157,7 @@ class ServedLists:
                         ahead[value] = None
         return Served(tuple(ahead), frozenset(keys), frozenset(versions))
 
-    def _look(self) -> tuple[tuple[int, int, int], ...] | None:
+    def _current_identity(self) -> tuple[tuple[int, int, int], ...] | None:
         try:
             stats = [path.stat() for path in self._paths]
         except OSError:

@@ -1,4 +1,4 @@
-"""The workers' sockets: where each listens, and an API process or its host finds it."""
+"""The paths of the workers' Unix sockets."""
 
 from __future__ import annotations
 
@@ -6,5 +6,10 @@ from pathlib import Path
 
 
 def socket_path(runtime_dir: Path, worker: int) -> Path:
-    """Where a worker listens."""
+    """Returns the path of the socket on which a worker listens.
+
+    Args:
+        runtime_dir: folder that the server's processes share.
+        worker: number of the worker.
+    """
     return runtime_dir / f"worker-{worker}.sock"

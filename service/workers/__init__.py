@@ -1,1 +1,1 @@
-"""The worker's processes: a host that watches and forks, and a server of frames that merges what is waiting."""
+"""The worker side: a host that forks and watches workers, and a frame server that merges waiting batches."""

@@ -1,7 +1,7 @@
-"""The process that predicts: takes frames from the API processes, merges them, runs the engine, answers.
+"""The frame server of a worker: receives frames from API processes, runs merged batches, and sends the answers.
 
-The next batches of one model version from all API processes become one forward pass; there is no timer. Models are
-loaded in a thread of their own, so that the others are served meanwhile.
+The waiting batches of one model version, from all API processes, become one forward pass; there is no timer. A thread
+of its own loads models, so that other models are served meanwhile.
 """
 
 from __future__ import annotations
@@ -27,46 +27,37 @@ from service.logs import LimitedLog, get_logger, report_suppressed
 from service.metrics import WorkerMetrics
 from service.stream import frames
 from service.stream.frames import Frame, FrameError, FrameReader, Kind, PredictFrame
+from service.workers.fault_isolation import FaultIsolation, MergedBatch
 
 _READ_BYTES = 1 << 20
 _BACKLOG = 128
-_MAX_UNREAD_BYTES = 1 << 28  # answers that an API process has not taken; beyond it, it is as good as dead
-# How long to look for the next batch before going to sleep, where the last one came that soon. To be put to sleep and
-# woken costs a lone client's request more than its forward does: docs/decisions/0011.
-_LOOK_SECONDS = 300e-6
+_MAX_UNREAD_BYTES = 1 << 28  # answers that an API process has not read; beyond this, it counts as dead
+# How long the worker polls for the next batch before it sleeps, if the last batch came that soon. For a lone client's
+# request, going to sleep and waking up takes longer than the forward pass: docs/decisions/0011.
+_SPIN_SECONDS = 300e-6
 _EXPIRED = "the deadline passed before a worker came to it."
-_MOST_REMEMBERED = 1_000  # keys whose failure is remembered, so that it is logged once
+_MAX_LOAD_ERRORS = 1_000  # keys whose load error is remembered, so that it is logged once
 DEVICE_FAULT_EXIT_CODE = 3
 
 log = get_logger(__name__)
-failures = LimitedLog(log)  # what a client can cause again and again
-
-
-class Batch:
-    """What `Predictor.predict` gets: frames of one model version, to be run as one."""
-
-    __slots__ = ("key", "parts")
-
-    def __init__(self, key: str, parts: list[PredictFrame]) -> None:
-        self.key = key
-        self.parts = parts
+failures = LimitedLog(log)  # for failures that a client can cause again and again
 
 
 class Predictor(Protocol):
-    """The models, as the server of frames sees them."""
+    """The interface of the frame server to the worker's models."""
 
-    def predict(self, batch: Batch) -> NDArray[np.float32]:
-        """`(rows, out_features)` answers for the rows of all parts."""
+    def predict(self, batch: MergedBatch) -> NDArray[np.float32]:
+        """Returns `(rows, out_features)` answers for the rows of all parts."""
 
     def load(self, key: str) -> dict[str, Any]:
-        """Takes a model version in from the store; facts about it. Called from another thread than `predict`."""
+        """Loads a model version from the store; returns facts about the version. Runs in the loader's thread."""
 
     def restore(self, key: str) -> dict[str, Any]:
-        """Makes a model version ready that was served before; facts about it. Called from that thread too."""
+        """Loads a model version that was served before; returns the same facts. Runs in the loader's thread."""
 
 
 class Connection:
-    """One API process's stream."""
+    """The stream to one API process."""
 
     __slots__ = ("reader", "stream", "unsent")
 
@@ -77,22 +68,22 @@ class Connection:
         self.unsent = bytearray()
 
     def fileno(self) -> int:
-        """What a selector asks for."""
+        """Returns the descriptor of the stream; a selector calls this."""
         return self.stream.fileno()
 
 
-Waiting = tuple[Connection, Frame, PredictFrame]  # whose batch, as it came and as it was read
+WaitingBatch = tuple[Connection, Frame, PredictFrame]  # the sender, the frame, and its decoded payload
 
 
 class FrameServer:
-    """Accepts API processes, gathers their batches by model version, and runs the one that has waited longest.
+    """Accepts API processes, groups their batches by model version, and runs the version that has waited longest.
 
     Args:
-        predictor: the models.
-        metrics: where batches are counted.
-        path: the Unix socket to listen on.
-        max_batch_rows: rows in one forward pass at most.
-        about: what each API process is told of this worker when it connects.
+        predictor: models of the worker.
+        metrics: counters of the worker's batches.
+        path: path of the Unix socket to listen on.
+        max_batch_rows: largest number of rows in one forward pass.
+        about: facts about this worker that each API process gets when it connects.
     """
 
     def __init__(
@@ -108,12 +99,13 @@ class FrameServer:
         self._metrics = metrics
         self._about = about | {"pid": os.getpid()}
         self._max_batch_rows = max_batch_rows
-        self._waiting: dict[str, deque[Waiting]] = {}  # in the order of their first batch
+        self._isolation = FaultIsolation(predictor.predict, failures)
+        self._waiting: dict[str, deque[WaitingBatch]] = {}  # by key, in the order of each key's first batch
         self._ended = 0.0  # when the last batch was done
-        self._is_brisk = False  # the next one is likely to come within `_LOOK_SECONDS`
+        self._spins = False  # True if the next batch is likely to come within `_SPIN_SECONDS`
         self._received = memoryview(bytearray(_READ_BYTES))
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
-        self._failed: dict[str, str] = {}  # by key, why it could not be loaded when it was last asked for
+        self._load_errors: dict[str, str] = {}  # by key, the reason why the last attempt to load it failed
         self._loaded: deque[tuple[Connection, int, bytes]] = deque()
         self._wake, self._woken = socket.socketpair()
         self._woken.setblocking(False)
@@ -124,13 +116,13 @@ class FrameServer:
         self._listener.listen(_BACKLOG)
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(self._woken, selectors.EVENT_READ, self._tell_loaded)
+        self._selector.register(self._woken, selectors.EVENT_READ, self._send_loaded)
 
     def serve_forever(self) -> None:
         """Runs until the process ends."""
         log.info("worker ready", **self._about)
         while True:
-            # Look at the sockets between any two batches: what came meanwhile may join the next one.
+            # Poll the sockets between any two batches: a frame that came meanwhile may join the next batch.
             until_flush = self._metrics.flush_if_due()
             for selected, events in self._select(until_flush):
                 handle: Connection | Callable[[], None] = selected.data
@@ -143,20 +135,20 @@ class FrameServer:
                 self._ended = time.perf_counter()
 
     def _select(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
-        """The sockets on which there is something to do; where no batch waits, after waiting for it."""
+        """Returns the sockets that are ready; blocks until one is ready only if no batch waits."""
         if self._waiting:
             return self._selector.select(0)
-        if self._is_brisk:
-            while time.perf_counter() - self._ended < _LOOK_SECONDS:
+        if self._spins:
+            while time.perf_counter() - self._ended < _SPIN_SECONDS:
                 if found := self._selector.select(0):
                     return found
-                os.sched_yield()  # who has work goes first
+                os.sched_yield()  # processes that have work go first
         found = self._selector.select(timeout)
-        self._is_brisk = time.perf_counter() - self._ended < _LOOK_SECONDS
+        self._spins = time.perf_counter() - self._ended < _SPIN_SECONDS
         return found
 
     def close(self) -> None:
-        """Lets go of its sockets."""
+        """Closes all sockets and ends the loader's thread."""
         for key in list(self._selector.get_map().values()):
             if isinstance(key.data, Connection):
                 key.data.stream.close()
@@ -180,12 +172,12 @@ class FrameServer:
         if not events & selectors.EVENT_READ:
             return
         try:
-            # Into a buffer that is kept: a fresh one of this size would cost a small batch more than the rest of it.
+            # The buffer is reused: allocating one of this size would take longer than all other work on a small batch.
             size = connection.stream.recv_into(self._received)
             if not size:
                 raise ConnectionResetError
             for frame in connection.reader.feed(bytes(self._received[:size])):
-                self._take(connection, frame)
+                self._handle(connection, frame)
         except BlockingIOError:
             return
         except (OSError, FrameError) as error:
@@ -193,7 +185,7 @@ class FrameServer:
                 log.error("connection out of step", reason=str(error))
             self._drop(connection)
 
-    def _take(self, connection: Connection, frame: Frame) -> None:
+    def _handle(self, connection: Connection, frame: Frame) -> None:
         match frame.kind:
             case Kind.PREDICT | Kind.RETRY:
                 batch = frames.decode_predict(frame.payload)
@@ -211,29 +203,29 @@ class FrameServer:
                 raise FrameError(f"a worker takes no {frame.kind.name}")
 
     def _load(self, key: str, load: Callable[[str], dict[str, Any]]) -> bytes:
-        """In the loader's thread: what LOADED says."""
+        """Loads a model version in the loader's thread, and returns the payload of LOADED."""
         try:
             facts = load(key)
         except DeviceFault as error:
             _end(key, error)
         except Exception as error:
             ours = isinstance(error, AxonError)
-            if self._failed.get(key) != str(error):  # an API process asks again and again
-                if len(self._failed) >= _MOST_REMEMBERED:
-                    self._failed.clear()
-                self._failed[key] = str(error)
+            if self._load_errors.get(key) != str(error):  # an API process asks again and again
+                if len(self._load_errors) >= _MAX_LOAD_ERRORS:
+                    self._load_errors.clear()
+                self._load_errors[key] = str(error)
                 log.error("checkpoint not loaded", key=key, reason=str(error), exc_info=None if ours else error)
             reason = reason_of(error) if ours else f"the model cannot be loaded: {type(error).__name__}."
             return json.dumps({"key": key, "error": reason}).encode()
-        self._failed.pop(key, None)
+        self._load_errors.pop(key, None)
         return json.dumps({"key": key, "error": None, **facts}).encode()
 
     def _loading_done(self, connection: Connection, id_: int, loading: Future[bytes]) -> None:
-        """In the loader's thread: hands the result to the main loop."""
+        """Hands the result from the loader's thread to the main loop."""
         self._loaded.append((connection, id_, loading.result()))
         self._wake.send(b"\0")
 
-    def _tell_loaded(self) -> None:
+    def _send_loaded(self) -> None:
         self._woken.recv(_READ_BYTES)
         while self._loaded:
             connection, id_, payload = self._loaded.popleft()
@@ -241,18 +233,18 @@ class FrameServer:
                 self._send(connection, frames.encode(Kind.LOADED, id_, payload))
 
     def _run_oldest(self) -> None:
-        """One forward pass for the model version whose first batch has waited longest."""
+        """Runs one forward pass for the model version whose first batch has waited longest."""
         key = next(iter(self._waiting))
         queue = self._waiting.pop(key)
         now = time.monotonic()
-        taken: list[Waiting] = []
+        taken: list[WaitingBatch] = []
         rows = 0
         while queue and (not taken or rows + queue[0][2].rows <= self._max_batch_rows):
             connection, frame, part = queue[0]
             if taken and Kind.RETRY in (frame.kind, taken[0][1].kind):
                 break
             if any(other is connection for other, _, _ in taken):
-                break  # its API process has cut this batch from that one, so that others get their turn between them
+                break  # the API process divided its rows into these batches, so that other models run between them
             queue.popleft()
             if part.deadline < now:
                 faults = dict.fromkeys(range(len(part.segments)), _EXPIRED)
@@ -262,16 +254,18 @@ class FrameServer:
             taken.append((connection, frame, part))
             rows += part.rows
         if queue:
-            self._waiting[key] = queue  # behind the other models: one model's flood holds up nobody
+            self._waiting[key] = queue  # behind the other models, so that one model's load does not delay them
         if not taken:
             return
         connection, frame, _ = taken[0]
-        if frame.kind is Kind.RETRY:  # should this process end now, it is known what it had in hand
+        if frame.kind is Kind.RETRY:  # if this process dies now, the API process knows which batch it was running
             self._send(connection, frames.encode(Kind.STARTED, frame.id))
         started = time.perf_counter()
         try:
-            answers, faults_of_parts = self._predict(key, [part for _, _, part in taken])
-        except NetworkUnavailable as error:
+            answers, faults_of_parts = self._isolation.run(key, [part for _, _, part in taken])
+        except DeviceFault as error:
+            _end(key, error)
+        except NetworkUnavailable as error:  # another worker may be able to load the model
             refusal = json.dumps({"key": key, "error": str(error)}).encode()
             for connection, frame, _ in taken:
                 self._send(connection, frames.encode(Kind.REFUSED, frame.id, refusal))
@@ -283,57 +277,12 @@ class FrameServer:
             answer = answers[at : at + part.rows]
             at += part.rows
             self._send(connection, frames.encode_answer(frame.id, answer, part_faults, finished))
-        # Only now: nobody waits for it any more.
+        # Only after the answers are sent, so that no client waits for it.
         name, version, _ = parse_key(key)
         self._metrics.observe_batch(name, version, rows, seconds)
 
-    def _predict(self, key: str, parts: list[PredictFrame]) -> tuple[NDArray[np.float32], list[dict[int, str]]]:
-        """Answers for all rows, and for each part the faults of its segments.
-
-        Rows of a faulty segment are zero. When the batch fails as a whole, it is halved until the fault is alone. A
-        fault of the device is no fault of the batch: this process ends, is replaced, and the batch is sent again.
-        """
-        try:
-            answers = self._predictor.predict(Batch(key, parts))
-        except DeviceFault as error:
-            _end(key, error)
-        except NetworkUnavailable:  # no fault of the batch: another worker may have the model
-            raise
-        except Exception as error:
-            return self._isolate(key, parts, error)
-        faults: list[dict[int, str]] = [{} for _ in parts]
-        # A sum is finite only if every term is; where it is not, a look at each row tells which.
-        if not np.isfinite(answers.sum()):
-            finite = np.asarray(np.isfinite(answers).all(axis=1))
-            at = 0
-            for part, part_faults in zip(parts, faults, strict=True):
-                for segment, rows in enumerate(part.segments):
-                    if not finite[at : at + rows].all():
-                        row = int(finite[at : at + rows].argmin())
-                        part_faults[segment] = f"the model's answer to row {row} is not finite."
-                    at += rows
-        return answers, faults
-
-    def _isolate(
-        self, key: str, parts: list[PredictFrame], error: Exception
-    ) -> tuple[NDArray[np.float32], list[dict[int, str]]]:
-        if len(parts) == 1 and len(parts[0].segments) == 1:
-            reason = reason_of(error) if isinstance(error, AxonError) else f"the model failed: {type(error).__name__}."
-            kind = type(error).__name__
-            failures.error("forward pass failed", kind=kind, key=key, rows=parts[0].rows, error=repr(error))
-            return np.zeros((parts[0].rows, 1), dtype=np.float32), [{0: reason}]
-        if len(parts) > 1:
-            halves = [parts[: len(parts) // 2], parts[len(parts) // 2 :]]
-            done = [self._predict(key, half) for half in halves]
-            return _stack([answers for answers, _ in done]), [fault for _, faults in done for fault in faults]
-        done = [self._predict(key, [half]) for half in _halves(parts[0])]
-        merged: dict[int, str] = {}
-        for offset, (_, [faults]) in zip((0, len(parts[0].segments) // 2), done, strict=True):
-            merged |= {segment + offset: text for segment, text in faults.items()}
-        return _stack([answers for answers, _ in done]), [merged]
-
     def _send(self, connection: Connection, data: bytes) -> None:
-        """Sends what the socket takes; the rest waits for it to be writable, so that a slow reader holds up nobody."""
+        """Sends as much as the socket takes, and the rest later, so that a slow reader does not block the worker."""
         unsent = connection.unsent
         unsent_before = bool(unsent)
         if unsent_before:
@@ -372,23 +321,6 @@ class FrameServer:
 
 
 def _end(key: str, fault: DeviceFault) -> NoReturn:
+    """Ends this process. A successor replaces it, and the API processes send its batches again."""
     log.error("the device failed; this worker ends", key=key, reason=str(fault))
-    os._exit(DEVICE_FAULT_EXIT_CODE)  # the device's driver may hang in an orderly exit
-
-
-def _halves(part: PredictFrame) -> list[PredictFrame]:
-    middle = len(part.segments) // 2
-    row_bytes = len(part.data) // part.rows
-    cut = sum(part.segments[:middle]) * row_bytes
-    return [
-        PredictFrame(part.key, part.segments[:middle], part.data[:cut], part.deadline),
-        PredictFrame(part.key, part.segments[middle:], part.data[cut:], part.deadline),
-    ]
-
-
-def _stack(blocks: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Blocks of answers on top of each other; a faulty one may be narrower, and its zeros are widened."""
-    width = max(block.shape[1] for block in blocks)
-    return np.concatenate(
-        [block if block.shape[1] == width else np.zeros((len(block), width), dtype=np.float32) for block in blocks]
-    )
+    os._exit(DEVICE_FAULT_EXIT_CODE)  # in an orderly exit, the device's driver may hang

@@ -1,9 +1,9 @@
-"""An inference worker as LitServe sees it: a LitAPI that holds the engine, and a LitLoop that serves frames.
+"""An inference worker for LitServe: a LitAPI that holds the engine, and a LitLoop that serves frames.
 
 LitServe's own request path (three queues in a manager process) is not used: API processes connect to the worker's
 Unix socket and send batches.
 
-`from __future__ import annotations` stays out of this file: LitServe reads the types of a LitAPI's hooks at run time.
+This file does without `from __future__ import annotations`: LitServe reads the types of a LitAPI's hooks at run time.
 """
 
 import os
@@ -25,14 +25,15 @@ from service.settings import Settings
 from service.stream.kept_checkpoints import KeptCheckpoints
 from service.stream.served_list import ServedLists
 from service.stream.sockets import socket_path
-from service.workers.frame_server import Batch, FrameServer
+from service.workers.fault_isolation import MergedBatch
+from service.workers.frame_server import FrameServer
 from service.workers.worker_host import WorkerHost
 
 log = get_logger(__name__)
 
 
 class PredictAPI(litserve.LitAPI):
-    """The model side of the server, as LitServe sees it."""
+    """The models of a worker, as a LitAPI."""
 
     def __init__(self, settings: Settings, runtime_dir: Path) -> None:
         super().__init__(max_batch_size=settings.max_batch_rows, api_path="/predict", loop=FrameLoop(runtime_dir))
@@ -40,19 +41,19 @@ class PredictAPI(litserve.LitAPI):
         self.runtime_dir = runtime_dir
 
     def setup(self, device: str) -> None:
-        """Runs in the host, before the loop. Nothing is loaded: a device has to stay untouched until the fork."""
-        # Ctrl-C goes to every process of a terminal; the main process alone decides when a worker ends.
+        """Prepares the host, before the loop. Loads nothing: no device may be used before the fork."""
+        # Ctrl-C sends SIGINT to every process of a terminal; only the main process decides when a worker ends.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         configure_logs(self.settings.log_level, self.settings.log_format)
         report_the_unexpected()
 
     def open(self, device: str) -> None:
-        """Runs in the process that predicts: loads and warms what is served.
+        """Loads and warms the served versions, in the worker's own process.
 
-        The first worker goes by the store, a later one by what the API processes serve, whatever has become of the
-        store. A bad checkpoint is reported and passed over.
+        The first worker loads the preloaded versions of the store. A successor loads the versions that the API
+        processes serve, even if the store has changed. A bad checkpoint is logged and skipped.
         """
-        from inference.engine import Engine  # imports torch, which the API processes do without
+        from inference.engine import Engine  # imports torch, which the API processes do not need
 
         settings = self.settings
         engine_log = get_logger(Engine.__module__)
@@ -82,32 +83,32 @@ class PredictAPI(litserve.LitAPI):
                 log.error("checkpoint not loaded", key=key, reason=str(error))
 
     def load(self, key: str) -> dict[str, Any]:
-        """Takes a model version in from the store; facts about it that only a worker knows."""
+        """Loads a model version from the store; returns the facts that only a worker knows."""
         return self._facts(self.engine.take_in(key))
 
     def restore(self, key: str) -> dict[str, Any]:
-        """Makes a model version ready that was served before, whatever has become of the store; the same facts."""
+        """Loads a model version that was served before, even if the store has changed; returns the same facts."""
         return self._facts(self.engine.load(key))
 
     @staticmethod
     def _facts(network: Any) -> dict[str, Any]:
         return {"inference_parameters": network.parameter_count, "batch_invariant": network.batch_invariant}
 
-    def predict(self, batch: Batch) -> NDArray[np.float32]:
-        """One forward pass: `(rows, out_features)` answers for the rows of all parts."""
+    def predict(self, batch: MergedBatch) -> NDArray[np.float32]:
+        """Runs one forward pass; returns `(rows, out_features)` answers for the rows of all parts."""
         return self.engine.run(batch.key, list(batch.parts))
 
 
 class FrameLoop(litserve.loops.LitLoop):
-    """The worker's main loop: hosts the process that predicts."""
+    """The main loop of a host, as a LitLoop: keeps one worker running."""
 
     def __init__(self, runtime_dir: Path) -> None:
         super().__init__()
         self._runtime_dir = runtime_dir
 
     def __call__(self, lit_api: PredictAPI, device: str, worker_id: int, *_: Any) -> None:
-        """Runs until the main process ends or kills this one."""
-        import inference.engine  # noqa: F401 -- imports torch, once for all processes that will be forked
+        """Runs until the main process ends or kills this process."""
+        import inference.engine  # noqa: F401 -- imports torch once, for all workers that this host will fork
 
         settings = lit_api.settings
         path = socket_path(self._runtime_dir, worker_id)

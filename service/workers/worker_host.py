@@ -1,8 +1,9 @@
-"""The host of an inference worker: forks the process that predicts, watches it, and forks the next one at once.
+"""The host of an inference worker: forks and watches the worker, and forks a successor as soon as the worker ends.
 
-The host has imported torch and loaded nothing, and has touched no device. So a successor needs no second for imports:
-it is there as soon as it has loaded its models. A process that answers no PING for too long is taken for hung and
-killed: whatever stopped it, a forward that does not return or a device that does not answer, its successor starts anew.
+The host has imported torch, but has loaded no model and used no device. So a successor spends no time on imports: it
+is ready as soon as it has loaded its models. A worker that answers no PING for too long counts as hung, and the host
+kills it. The cause does not matter, a forward pass that does not return or a device that does not answer: the successor
+starts afresh.
 """
 
 from __future__ import annotations
@@ -25,27 +26,30 @@ from service.stream import frames
 from service.stream.frames import Kind
 from service.stream.heartbeat_policy import HeartbeatPolicy
 
-_START_SECONDS = 300.0  # loading and warming all models may take long, and answers nothing meanwhile
+_START_SECONDS = 300.0  # loading and warming all models may take long; meanwhile the worker answers no probe
 _LONGEST_BACKOFF_SECONDS = 5.0
 
 log = get_logger(__name__)
 
 
-class Probe:
-    """Asks the process whether it still takes frames, as an API process would: over its socket.
+class Heartbeat:
+    """The heartbeat of a worker, probed over the worker's socket, as an API process does.
+
+    Args:
+        path: path of the worker's socket.
 
     Attributes:
-        misses: how often in a row it was looked at without having answered. One that does not listen yet is loading
-            its models, and misses nothing.
+        missed: number of missed heartbeats in a row. A worker that does not listen yet is loading its models, and
+            misses none.
     """
 
     def __init__(self, path: Path) -> None:
-        self.misses = 0
+        self.missed = 0
         self._path = path
         self._stream: socket.socket | None = None
 
-    def look(self) -> None:
-        """Reads what has come since the last look, and asks again if the last question was answered."""
+    def probe(self) -> None:
+        """Reads what has come since the last probe, and sends a new PING if the last one was answered."""
         if self._stream is None and not self._connect():
             return
         assert self._stream is not None  # noqa: S101
@@ -55,18 +59,18 @@ class Probe:
                 heard = bool(self._stream.recv(1 << 16))
             except ConnectionError:
                 heard = False
-            if not heard:  # it has hung up: the next look connects anew
+            if not heard:  # the worker closed the connection: the next probe connects again
                 self.close()
                 self._stream = None
         if self._stream is not None and heard:
-            self.misses = 0
+            self.missed = 0
             with contextlib.suppress(OSError):
                 self._stream.send(frames.encode(Kind.PING, 0))
         else:
-            self.misses += 1
+            self.missed += 1
 
     def close(self) -> None:
-        """Hangs up."""
+        """Closes the connection."""
         if self._stream is not None:
             self._stream.close()
 
@@ -83,27 +87,27 @@ class Probe:
 
 
 class WorkerHost:
-    """Keeps one process predicting.
+    """Keeps one worker running.
 
     Args:
-        serve: what that process does, for ever.
-        path: the socket on which it listens.
-        hang_seconds: without an answer for so long, it is killed.
+        serve: function that the worker runs; it does not return.
+        path: path of the socket on which the worker listens.
+        hang_seconds: time without an answer after which a worker is killed, in seconds.
     """
 
     def __init__(self, serve: Callable[[], None], path: Path, *, hang_seconds: float) -> None:
         self._serve = serve
         self._path = path
-        self._patience = HeartbeatPolicy.of(hang_seconds)
-        self._failures = 0
+        self._policy = HeartbeatPolicy.of(hang_seconds)
+        self._failures = 0  # workers in a row that ended before they listened
 
     def run_forever(self) -> None:
-        """Runs until the main process is gone."""
+        """Runs until the main process has ended."""
         gc.collect()
-        gc.freeze()  # shared with every fork, and none of them need walk it
+        gc.freeze()  # every fork shares these objects, and no fork's collector needs to walk them
         while True:
             self._path.unlink(missing_ok=True)
-            self._attend(self._fork())
+            self._watch(self._fork())
             if self._failures:
                 time.sleep(_backoff_seconds(self._failures))
 
@@ -120,35 +124,35 @@ class WorkerHost:
                 os._exit(1)
         return pid
 
-    def _attend(self, pid: int) -> None:
-        """Watches a process until it has ended."""
+    def _watch(self, pid: int) -> None:
+        """Watches a worker until its end."""
         parent = parent_process()
         sentinels = [] if parent is None else [parent.sentinel]
         handle = os.pidfd_open(pid)
-        probe = Probe(self._path)
+        heartbeat = Heartbeat(self._path)
         started = time.monotonic()
         try:
-            while handle not in (ended := wait([handle, *sentinels], self._patience.probe_seconds)):
+            while handle not in (ended := wait([handle, *sentinels], self._policy.probe_seconds)):
                 if ended:
                     log.error("the main process is gone; this worker ends")
                     raise SystemExit(1)
-                probe.look()
+                heartbeat.probe()
                 late = not self._path.exists() and time.monotonic() - started > _START_SECONDS
-                if late or probe.misses >= self._patience.max_missed:
+                if late or heartbeat.missed >= self._policy.max_missed:
                     log.error("worker hung; killed", pid=pid)
                     os.kill(pid, signal.SIGKILL)
                     wait([handle])
         finally:
-            probe.close()
+            heartbeat.close()
             os.close(handle)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
             _, status = os.waitpid(pid, 0)
         log.error("worker ended", pid=pid, exit_code=os.waitstatus_to_exitcode(status))
-        # One that listened had loaded its models: what ended it then is no reason to be slow with the next.
+        # A worker that listened had loaded its models. Its end is no reason to wait before the next start.
         self._failures = 0 if self._path.exists() else self._failures + 1
 
 
 def _backoff_seconds(failures: int) -> float:
-    """How long to wait after so many starts in a row that failed."""
+    """Returns the time to wait after this many failed starts in a row, in seconds."""
     return min(math.ldexp(0.1, min(failures, 10)), _LONGEST_BACKOFF_SECONDS)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from service.server import serve
 from service.settings import Settings
-from service.workers.worker import Batch, PredictAPI
+from service.workers.fault_isolation import MergedBatch
+from service.workers.worker import PredictAPI
 
 WARNS, PRINTS, RAISES, RAISES_IN_THREAD, CRASHES = 5001.0, 5002.0, 5003.0, 5004.0, 5005.0
 
@@ -28,7 +29,7 @@ def _fail() -> None:
 class NoisyPredictAPI(PredictAPI):
     """The model side, with noise."""
 
-    def predict(self, batch: Batch) -> NDArray[np.float32]:
+    def predict(self, batch: MergedBatch) -> NDArray[np.float32]:
         """One forward pass, with the noise that its rows ask for."""
         cells = np.concatenate([part.matrix()[:, 0] for part in batch.parts])
         if WARNS in cells:

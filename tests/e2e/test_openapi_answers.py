@@ -17,7 +17,7 @@ import pytest
 from provoked import OPERATIONS, SECRETS, Answers, provoke, provoking
 from serving import Server, http_get
 
-from service.errors import MEDIA_TYPE
+from service.http.problems import MEDIA_TYPE
 from service.http.schemas import ProblemDocument
 
 # What no client can bring about: a bug; and a server that is not ready is tried in tests of its own.

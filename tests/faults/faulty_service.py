@@ -29,7 +29,8 @@ from poison import (
 from inference.errors import DeviceFault
 from service.server import serve
 from service.settings import Settings
-from service.workers.worker import Batch, PredictAPI
+from service.workers.fault_isolation import MergedBatch
+from service.workers.worker import PredictAPI
 
 
 class CrampedNetwork:
@@ -60,7 +61,7 @@ class FaultyPredictAPI(PredictAPI):
         load = self.engine.load
         self.engine.load = lambda key: CrampedNetwork(load(key))
 
-    def predict(self, batch: Batch) -> NDArray[np.float32]:
+    def predict(self, batch: MergedBatch) -> NDArray[np.float32]:
         """One forward pass, or what a row of it asks for."""
         cells = np.concatenate([part.matrix()[:, 0] for part in batch.parts])
         if RAISES in cells:

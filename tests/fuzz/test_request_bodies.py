@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 from serving import Oracle, Server
 
 from models.columns.schema import CategoricalColumn, ClassTarget, NumericTarget
-from service.errors import Problem
-from service.http.bulk_json import NumberReader
-from service.http.json_slices import RequestShape, RowTooWide, SlicedRequest
+from service.errors import RequestError
+from service.http.wire.bulk_json import NumberReader
+from service.http.wire.json_slices import RequestShape, RowTooWide, SlicedRequest
 
 pytestmark = pytest.mark.faults
 PATIENCE_SECONDS = 10
@@ -298,7 +298,7 @@ def test_what_is_read_in_slices_reads_the_same_in_python(body: bytes) -> None:
         for some in request.slices():
             if some is not None:
                 rows += some.tolist() if isinstance(some, np.ndarray) else some
-    except (Problem, RequestShape, RowTooWide):
+    except (RequestError, RequestShape, RowTooWide):
         return
     expected = orjson.loads(body)
     assert (request.model, rows) == (expected.get("model"), expected["instances"])

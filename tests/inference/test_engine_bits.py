@@ -1,4 +1,4 @@
-"""The same row, the same bits: in any company, at any place, and the check at warm-up sees where it is not so."""
+"""Batch invariance: a row has the same bits in any batch, and the test at warm-up detects a network without it."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def random_network(
     return fuse(config, tensors, input_mean=rng.normal(0, 3, sizes[0]), input_std=rng.uniform(0.1, 9, sizes[0]))
 
 
-def in_company(network: DeviceNetwork, rows: Float32Array, batch: int, rng: np.random.Generator) -> Float32Array:
-    """The rows' answers when each stands at a random place of a batch."""
+def in_a_batch(network: DeviceNetwork, rows: Float32Array, batch: int, rng: np.random.Generator) -> Float32Array:
+    """Returns the answers to rows at random places of a batch."""
     x = rng.normal(0, 3, (batch, network.in_features)).astype(np.float32)
     places = rng.permutation(batch)[: len(rows)]
     x[places] = rows[: len(places)]
@@ -73,7 +73,7 @@ def in_company(network: DeviceNetwork, rows: Float32Array, batch: int, rng: np.r
     batches=st.lists(st.integers(1, 64) | st.integers(1, 2600), min_size=4, max_size=8),
     seed=st.integers(0, 10_000),
 )
-def test_a_row_has_the_same_bits_in_any_company(
+def test_answers_are_batch_invariant(
     sizes: tuple[int, ...],
     activation: Activation,
     normalization: Normalization,
@@ -95,7 +95,7 @@ def assert_same_bits(network: InferenceNetwork, batches: list[int], seed: int) -
     rows = rng.normal(0, 3, (12, network.in_features)).astype(np.float32)
     alone = np.concatenate([on_device.forward(row[None]) for row in rows])
     for batch in batches:
-        answers = in_company(on_device, rows, batch, rng)
+        answers = in_a_batch(on_device, rows, batch, rng)
         assert answers.tobytes() == alone[: len(answers)].tobytes(), f"{batch=}"
 
 
@@ -134,7 +134,7 @@ def test_where_row_counts_matter_one_count_is_used_for_all() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(3, 5)).astype(np.float32)
     alone = np.concatenate([network.forward(row[None]) for row in rows])
-    assert in_company(network, rows, 200, rng).tobytes() == alone.tobytes()
+    assert in_a_batch(network, rows, 200, rng).tobytes() == alone.tobytes()
 
 
 def test_where_nothing_helps_it_says_so_and_takes_the_fastest() -> None:

@@ -117,7 +117,7 @@ def test_a_gpu_answers_as_the_reference_does_from_captured_graphs(precision: Pre
 
 @needs_gpu
 @pytest.mark.parametrize("sizes", [(30, 128, 64, 2), (784, 512, 256, 10), (54, 10)])
-def test_a_row_has_the_same_bits_in_any_company_on_a_gpu(sizes: tuple[int, ...]) -> None:
+def test_answers_are_batch_invariant_on_a_gpu(sizes: tuple[int, ...]) -> None:
     network = DeviceNetwork(network_of(*sizes), torch.device("cuda:0"), max_batch_rows=1024)
     network.warm_up()
     assert network.batch_invariant

@@ -1,4 +1,4 @@
-"""What the training tests share: a file written in one line, and one that is read as a table to learn from."""
+"""Fixtures of the training tests: one writes a file in one line, the other reads a CSV text as a training table."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ from training.data.understanding import read_training_table
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Writes text or bytes to a file and gives its path."""
+    """Writes text or bytes to a file and returns the path."""
 
     def write_file(content: str | bytes, name: str = "flowers.csv") -> Path:
         path = tmp_path / name
@@ -26,7 +26,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def read_text(write: Callable[..., Path]) -> Callable[..., TrainingTable]:
-    """Writes lines of CSV to a file and reads them as a table to learn from."""
+    """Writes lines of CSV to a file and reads the file as a training table."""
 
     def read_file(text: str, *, target: str = "y", task: Any = None, **choices: Any) -> TrainingTable:
         return read_training_table(

@@ -1,4 +1,4 @@
-"""Every type of Arrow is read, or refused by name in a sentence: as a feature, a target, a weight, a group, a time."""
+"""Arrow's types, as feature, target, weight, group and time: each is read, or refused with its name."""
 
 import contextlib
 import datetime as dt
@@ -116,7 +116,7 @@ def test_no_type_ends_in_anything_but_a_table_or_a_sentence(name):
 
 
 def written(tmp_path, cells):
-    """The table through a Parquet file where Parquet has the type, else as it is."""
+    """Returns the table, written to Parquet and read back if Parquet has the type."""
     table = table_of(cells)
     try:
         pq.write_table(table, tmp_path / "t.parquet")

@@ -1,4 +1,4 @@
-"""Categories that read as unknown in training: drawn evenly, by the seed, and worth it."""
+"""Category dropout: in training, categories are read as unknown evenly and by the seed, and predictions improve."""
 
 import numpy as np
 import pandas as pd
@@ -17,13 +17,13 @@ from training.resume import ResumeFile
 
 CPU = torch.device("cpu")
 QUICK = {"hidden_sizes": (16, 16), "epochs": 12}
-# An encoded row: a number, three one-hot, an index of 5, a sign, an index of 7, a flag of a number's.
+# An encoded row: a number, three one-hot inputs, an index of 5, a sign, an index of 7, a missing flag of the number.
 INPUTS = InputConfig(numbers=(0,), flags=(1, 2, 3, 5, 7), indices=(4, 6), categories=(5, 7))
 COLUMNS = ((1, 2, 3), (4,), (5,), (6,))
 
 
 def houses(rows=1200, hoods=60, seed=0):
-    """Prices of houses in neighbourhoods, most of which are rare."""
+    """Makes prices of houses in neighbourhoods, most of which are rare."""
     rng = np.random.default_rng(seed)
     weight = 1 / np.arange(1, hoods + 1)
     hood = rng.choice(hoods, size=rows, p=weight / weight.sum())
@@ -51,7 +51,7 @@ def test_a_column_is_dropped_as_a_whole_and_nothing_else_is(kind):
     config = MLPConfig(layer_sizes=(8, 4, 1), output="linear", inputs=INPUTS, members=2)
     drop = CategoryDropout(config, COLUMNS, masks=masks_of(kind), probability=0.1, device=CPU)
     rows = 5000
-    dense = torch.ones(2, rows, 6)  # the number, then the flags
+    dense = torch.ones(2, rows, 6)  # number and flags
     places = torch.tensor([3, 6 + 2]).repeat(2, rows, 1)
     drop(dense, places)
     assert (dense[..., 0] == 1).all(), "a number is no category"
@@ -150,7 +150,7 @@ def test_a_held_out_tenth_is_scored_and_its_unknown_rows_are_not_far_off():
     unseen = [row | {"style": "never seen"} for row in rows]
     as_unknown = np.array(model.predict(unseen)) - held_out["price"].to_numpy()
     styles = held_out["style"].map(frame.groupby("style")["price"].mean()) - frame["price"].mean()
-    # What is not known cannot be used: about the spread that the styles make, and not more.
+    # An unknown category has no information: the error is about the spread that the styles cause, and not more.
     assert np.sqrt(np.mean(as_unknown**2)) < 1.3 * styles.std()
 
 

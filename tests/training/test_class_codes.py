@@ -1,4 +1,4 @@
-"""Codes of classes that are read as numbers, and a name whose task changes, are told with options that work."""
+"""A note warns if class codes are read as numbers, or if a name's task changes, and names options that work."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def codes(counts: dict[float, int]) -> pd.DataFrame:
     return pd.DataFrame({"a": rng.normal(size=len(target)), "b": rng.normal(size=len(target)), "y": target})
 
 
-NINE = {1: 245, 10: 50, 2: 44, 3: 15, 4: 9, 5: 3, 6: 25, 7: 7, 8: 2}  # as in the table that was silently a regression
+NINE = {1: 245, 10: 50, 2: 44, 3: 15, 4: 9, 5: 3, 6: 25, 7: 7, 8: 2}  # from a table once silently read as a regression
 TWO_RARE = {1: 40, 2: 40, 3: 1, 4: 2}
 
 
@@ -109,7 +109,7 @@ def test_rare_classes_are_left_out_with_a_note_where_that_is_said() -> None:
     )
     assert inspection.problems == ()
     assert inspection.rows == 398
-    # Beside a test file, two rows of a class are enough.
+    # With a test file, two rows of a class are enough.
     test = codes({1: 3, 8: 2, 3: 1})
     assert read(frame, "classification", test, drop_rare_classes=True).rows == 406
     apart = read(codes(TWO_RARE), "classification", codes({1: 2, 3: 2}), drop_rare_classes=True)
@@ -142,7 +142,7 @@ def test_a_name_whose_task_changes_is_told_with_the_option_that_keeps_it(
     told = fit(path, capsys=capsys)
     assert told["notes"][0].endswith("To have a regression again, say --task regression.")
     assert fit(path, "--task", "regression", capsys=capsys)["task"] == "regression"
-    # The alias says which version a name means.
+    # The alias decides the version that a name stands for.
     Store(tmp_path / "store").set_alias("codes", "default", 2)
     assert "codes@2 is a regression" in fit(path, capsys=capsys)["notes"][0]
 

@@ -1,4 +1,4 @@
-"""What a report says class by class is what scikit-learn says of the same answers."""
+"""A report's metrics for each class equal those of scikit-learn on the same predictions."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from training.reporting.html import html_report
 
 
 def drawn(rows=2000, seed=0):
-    """Honest probabilities of a rare yes, with ties among them, and labels that fall as they say."""
+    """Draws calibrated probabilities of a rare positive class, with ties, and labels to match."""
     rng = np.random.default_rng(seed)
     p = (1 / (1 + np.exp(3.5 - 1.5 * rng.normal(size=rows)))).round(3)
     return p, rng.random(rows) < p
@@ -39,8 +39,8 @@ def test_small_probabilities_are_seen_in_groups_of_equal_size():
     assert {b.count for b in bins} == {2000}
     assert bins[0].predicted < 0.01
     assert sum(b.count * b.happened for b in bins) == pytest.approx(is_yes.sum())
-    assert sum(b.low <= b.predicted <= b.high for b in bins) >= 8  # honest: about 19 of 20
-    # A floor of 2 % is seen, where the confidence in the likelier class hardly moves.
+    assert sum(b.low <= b.predicted <= b.high for b in bins) >= 8  # calibrated: about 19 of 20 on average
+    # A floor of 2 % shows here, although it hardly moves the confidence in the likelier class.
     floored = curves_of("yes", np.maximum(p, 0.02), is_yes).calibration
     assert sum(b.low <= b.predicted <= b.high for b in floored) <= 7
 
@@ -101,7 +101,7 @@ def test_the_report_and_the_card_have_it_all_and_begin_with_the_constant_answer(
     assert page.index("The constant answer") < page.index("<td", page.index("<h2>Metrics</h2>"))
     card = model_card(rare, "rare@1", evaluation)
     assert card.index("The constant answer") < card.index("| constant answer, test |")
-    assert "yes \\<b\\> (" in card  # few training rows have it
+    assert "yes \\<b\\> (" in card  # the class has few training rows
     constant = rare.constant_metrics()["log_loss"]
     assert f"log loss {constant:.4f}" in card
     assert f"log loss {constant:.4f}" in page
@@ -110,6 +110,6 @@ def test_the_report_and_the_card_have_it_all_and_begin_with_the_constant_answer(
 def test_the_report_explains_losses_and_the_epoch_in_plain_words(rare):
     page = html_report(rare, "rare@1", evaluation_of(rare))
     assert "learns the training rows by heart (overfitting)" in page
-    assert f"least validation loss of {rare.trained.epochs_run}" in page  # nine tenths are no: judged by the loss
+    assert f"least validation loss of {rare.trained.epochs_run}" in page  # 90 % of rows are "no": selected by the loss
     assert "kept, of" not in page
     assert "Not for rows from elsewhere" in model_card(rare, "rare@1", evaluation_of(rare))

@@ -1,4 +1,4 @@
-"""Labels are given back as they stand in the training data, with their type: pandas is the oracle."""
+"""Labels are returned with the spelling and the type of the training data, as in pandas."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_decimal_commas_are_numbers_too(tmp_path: Path) -> None:
 
 
 def test_very_many_labels_of_a_csv_are_whole_numbers_all_the_same(tmp_path: Path) -> None:
-    """Above a thousand different texts a column is held as numbers, which does not make floats of them."""
+    """Stores a column of more than a thousand distinct texts as numbers: labels must not become floats by that."""
     path = tmp_path / "many.csv"
     path.write_text("x,y\n" + "".join(f"{i},{i % 1_500}\n" for i in range(4_500)), encoding="utf-8")
     assert typed(classes_of(read_csv(path))) == typed(range(1_500))

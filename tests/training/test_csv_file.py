@@ -1,4 +1,4 @@
-"""CSV files as people have them are read, and what cannot be read is refused with the line at fault."""
+"""CSV files of many kinds are read; a file that cannot be read is refused with the line at fault."""
 
 import gzip
 import subprocess
@@ -121,11 +121,11 @@ def test_a_file_that_is_not_there_and_a_folder_are_refused(tmp_path):
         read_csv(tmp_path)
 
 
-ROWS = 5_000  # enough for a column to let go of its texts
+ROWS = 5_000  # enough rows for a column to drop its texts
 
 
 def long_file(write, **columns):
-    """Many rows; y has two classes."""
+    """Writes a CSV file of many rows, in which y has two classes."""
     lines = [
         ",".join((*columns, "y")),
         *(",".join(map(str, row)) + f",{i % 2}" for i, row in enumerate(zip(*columns.values(), strict=True))),
@@ -211,7 +211,7 @@ def test_a_large_file_takes_little_more_memory_than_its_columns_as_numbers(tmp_p
     values = np.random.default_rng(0).normal(size=(rows, width)).round(6)
     path = tmp_path / "large.csv"
     np.savetxt(path, values, delimiter=",", fmt="%.6f", header=",".join("abcdefghij"), comments="")
-    if is_packed:  # the content tells it, not the name
+    if is_packed:  # the content decides, not the name
         path.write_bytes(gzip.compress(path.read_bytes(), compresslevel=1))
     script = (
         "import resource, pathlib, pyarrow.csv\n"
@@ -223,5 +223,5 @@ def test_a_large_file_takes_little_more_memory_than_its_columns_as_numbers(tmp_p
         "print(peak() - before)\n"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    # What does not grow with the file: blocks being parsed, and Arrow's own threads and pools.
+    # Memory that does not grow with the file: blocks being parsed, and Arrow's own threads and pools.
     assert int(run.stdout) < 3 * values.nbytes + 100 * 2**20

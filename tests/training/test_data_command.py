@@ -1,4 +1,4 @@
-"""`data`: built-in datasets as CSV, against scikit-learn's own, and a reader that has had enough."""
+"""`data` writes built-in datasets as CSV, equal to scikit-learn's own, and ends well if the reader stops reading."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def test_an_unknown_dataset_is_refused_by_name(capsys):
 
 
 def test_a_reader_that_has_had_enough_is_no_fault():
-    # digits is larger than a pipe: the rest cannot be written.
+    # digits is larger than a pipe's buffer: the rest cannot be written.
     command = [sys.executable, "-m", "training", "data", "digits"]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         assert run.stdout.readline().startswith(b"pixel_0_0,")

@@ -1,4 +1,4 @@
-"""Each built-in dataset has sensible names, and `fit NAME` makes a strong model of it with every engine that can."""
+"""Each built-in dataset has sensible names, and `fit NAME` trains a good model with every engine."""
 
 import re
 
@@ -8,7 +8,7 @@ from models.errors import DataError
 from training.datasets import DATASETS, DEMO, dataset
 from training.fit import fit
 
-# The lowest test figure to accept at the default seed.
+# The least test metric to accept at the default seed.
 BARS = {
     "xor": 1.0,
     "and": 1.0,

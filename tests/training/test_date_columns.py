@@ -1,4 +1,4 @@
-"""Dates are read where their order is certain, to the moment that serving reads, and otherwise not."""
+"""Dates are read as serving reads dates if the order of day and month is certain; otherwise the column is refused."""
 
 import datetime
 

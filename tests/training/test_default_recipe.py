@@ -1,5 +1,6 @@
-"""The default recipe on real tables: what is served is what was trained, it learns them well, it is honest, and rows
-count as they are weighed."""
+"""The default recipe on real tables: serving agrees with training, models are accurate and calibrated, and weights of
+rows count.
+"""
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,7 @@ from training.sources import read_table
 
 
 def mixed(rows=400, seed=0):
-    """Numbers with gaps, two categories, a few, and many; the classes depend on all of them."""
+    """Makes numbers with gaps and columns of two, few and many categories; the classes depend on all of these."""
     rng = np.random.default_rng(seed)
     number, other = rng.normal(size=rows), rng.exponential(size=rows)
     many = rng.integers(0, 20, rows)
@@ -109,7 +110,7 @@ def test_it_learns_a_real_table_better_than_chance_would_have_it():
 
 class TestTemperature:
     def drawn(self, rows, temperature, seed=0):
-        """Probabilities of a network that is too sure by a factor, and labels as they really fall."""
+        """Draws probabilities of a network that is overconfident by a factor, and labels of the true distribution."""
         rng = np.random.default_rng(seed)
         honest = rng.normal(0, 2, (rows, 3))
         truth = np.array([rng.choice(3, p=np.exp(z) / np.exp(z).sum()) for z in honest])
@@ -129,7 +130,7 @@ class TestTemperature:
         probabilities, truth = self.drawn(300, 2.0)
         weight = np.random.default_rng(1).integers(0, 3, 300)
         repeated = np.repeat(np.arange(300), weight)
-        # The same evidence, but that weights have a mean of 1: the prior counts for as many rows as there are.
+        # The same evidence, except that weights have a mean of 1: the prior counts for as many rows as there are.
         weighed = fit_temperature(probabilities, truth, weight.astype(np.float64))
         assert weighed == pytest.approx(fit_temperature(probabilities[:, repeated], truth[repeated]), rel=0.02)
 
@@ -142,7 +143,7 @@ class TestTemperature:
         mean, std = checkpoint.schema.standardisation()
         raw = fuse(plain, checkpoint.tensors, input_mean=mean, input_std=std).forward(x)
         cool = checkpoint.inference_network().forward(x)
-        # What is divided are the logits with the shift of the classes' shares in their bias.
+        # The logits that are divided include the shift for the classes' shares in their bias.
         logs = np.log(raw.astype(np.float64)) / checkpoint.config.temperature
         expected = np.exp(logs) / np.exp(logs).sum(axis=1, keepdims=True)
         np.testing.assert_allclose(cool, expected, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Steps whose amounts are on the device: the same training as with numbers; as CUDA graphs where there is a GPU."""
+"""Steps whose hyperparameters are on the device train as with Python numbers, also as CUDA graphs if there is a GPU."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 
 
 def config_of(**settings):
-    # 150 rows in batches of 40: the last one of an epoch is of another size.
+    # 150 rows in batches of 40: the last batch of an epoch has another size.
     plain = {"hidden_sizes": (16,), "epochs": 5, "batch_size": 40, "drop_last": False, "dropout": 0.0}
     return TrainConfig(**{**plain, **settings})
 

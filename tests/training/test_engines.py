@@ -1,4 +1,4 @@
-"""The engines learn, keep the best epoch by validation, clip at the norm, stop when asked, and repeat themselves."""
+"""The engines learn, keep the best epoch by validation, clip gradients by norm, stop on request, and are repeatable."""
 
 import math
 
@@ -30,7 +30,7 @@ def data(rows=60, *, regression=False, noise=0.0, seed=0):
 
 
 def train(engine, matrices, *, regression=False, **settings):
-    # Small and plain; what the default recipe adds is tested where it is built.
+    # Small and plain; additions of the default recipe have tests of their own.
     plain = {"hidden_sizes": (8,), "epochs": 20}
     if engine == "torch":
         plain |= {"recipe": "classic", "normalization": "none", "dropout": 0.0, "learning_rate": 0.003}
@@ -43,7 +43,7 @@ def train(engine, matrices, *, regression=False, **settings):
 
 
 def validation_loss(architecture, tensors, matrices):
-    """By torch, whatever trained it."""
+    """Computes the validation loss with torch, whichever engine trained the network."""
     with torch.no_grad():
         out = MLP.from_tensors(architecture, tensors).eval()(torch.from_numpy(matrices.validation_x))
         y = torch.from_numpy(matrices.validation_y)
@@ -55,7 +55,7 @@ def validation_loss(architecture, tensors, matrices):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("regression", [False, True])
 def test_the_kept_tensors_are_those_of_the_best_epoch_by_validation(engine, regression):
-    # Noise and a high rate: the validation loss goes up and down, and the last epoch is not the best.
+    # Noise and a high rate: the validation loss goes up and down, so the last epoch is not the best.
     matrices = data(regression=regression, noise=2.0)
     _, architecture, run = train(
         engine, matrices, regression=regression, epochs=60, patience=None, learning_rate=0.1, hidden_sizes=(32,)
@@ -77,7 +77,7 @@ def test_an_epoch_tells_the_learning_rate_of_its_last_step(engine):
     _, _, run = train(engine, data(), epochs=4, batch_size=10, learning_rate=0.008)  # 40 rows: four steps an epoch
     epochs = []
     run(on_epoch=epochs.append)
-    shift = {"torch": 0.5, "numpy": 0.0}[engine]  # where in a step its time is taken
+    shift = {"torch": 0.5, "numpy": 0.0}[engine]  # fraction of a step at which its time is taken
     assert [epoch.learning_rate for epoch in epochs] == pytest.approx(
         [0.004 * (1 + math.cos(math.pi * (4 * number - 1 + shift) / 16)) for number in (1, 2, 3, 4)]
     )
@@ -125,7 +125,7 @@ def test_torchs_global_generator_is_the_callers():
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_gradients_are_clipped_at_the_norm(engine):
-    """One step of plain descent cannot be longer than rate × norm; Adam is seen through its gradients."""
+    """Checks the length of one step of plain descent, at most rate × norm; for Adam, checks the gradients."""
     matrices = data(regression=True)
     matrices = Matrices(x=100 * matrices.x, y=100 * matrices.y, validation_x=matrices.x, validation_y=matrices.y)
     config, architecture, run = train(
@@ -266,7 +266,7 @@ def test_an_architecture_may_come_from_anywhere():
 
 
 def test_patience_counts_from_the_last_epoch_that_was_better_and_not_just_as_good():
-    """By error the later of equal epochs is kept, but a run that gets no better has an end."""
+    """Keeps the later of epochs with equal error, but ends a run that does not improve."""
     matrices = data(60)
     _, _, run = train(
         "torch", matrices, select_by="error", patience=4, epochs=300, learning_rate=0.02, hidden_sizes=(16,)

@@ -1,4 +1,4 @@
-"""Rows that are equal are told with their share, and a split by chance keeps copies of a row in one part."""
+"""Equal rows are reported with their share, and a random split keeps copies of a row in one part."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ TINY = {"recipe": "classic", "hidden_sizes": (4,), "epochs": 2}
 
 
 def coins(rows: int = 120, columns: int = 3, times: int = 4, seed: int = 0) -> pd.DataFrame:
-    """Coin flips that no column knows, each row so many times, in an order of chance."""
+    """Makes coin flips that no column predicts, each row several times, in random order."""
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame(rng.normal(size=(rows, columns)).round(4), columns=list("abcdefgh")[:columns])
     frame["y"] = rng.choice(["heads", "tails"], rows)
@@ -52,7 +52,7 @@ def features_in(table: TrainingTable, rows: np.ndarray) -> set[str]:
 
 
 def shared(table: TrainingTable, seed: int = 0) -> int:
-    """Different rows, by pandas-like comparison of their cells, that are in more than one part."""
+    """Counts the different rows, compared cell by cell with pandas, that are in more than one part."""
     split = split_rows(table, SHARES, rng=np.random.default_rng(seed))
     assert sorted(np.concatenate([getattr(split, part) for part in PARTS])) == list(range(table.rows))
     train, validation, test = (features_in(table, getattr(split, part)) for part in PARTS)
@@ -75,7 +75,7 @@ def test_copies_are_told_with_their_share_and_are_in_one_part(times: int, column
 
 
 def test_a_copy_of_a_row_is_no_answer_to_it() -> None:
-    """The nearest training row knows a copy's coin, and of a row that it does not know nothing."""
+    """Compares copies, whose nearest training row has the answer, with new rows, whose nearest one has not."""
     frame = coins(rows=300)
     x, y = frame.drop(columns="y").to_numpy(), frame["y"].to_numpy()
     scores = {}
@@ -136,7 +136,7 @@ def test_a_regression_with_gaps_names_and_dates_is_held_alike() -> None:
 
 
 def test_the_groups_do_not_depend_on_how_names_are_held() -> None:
-    """CSV numbers names by their first rows, Parquet by its dictionary; the same data have the same split."""
+    """Splits the same data from CSV, where names are numbered by first rows, and Parquet, by its dictionary: equal."""
     table = table_of(coins())
     codes = np.array([ord(label[0]) % 3 for label in np.array(table.labels)[table.target]], dtype=np.int32)
     number = np.array([2, 0, 1], dtype=np.int32)
@@ -158,7 +158,7 @@ def test_a_row_number_does_not_hide_copies() -> None:
     split = split_rows(table, SHARES, rng=np.random.default_rng(0))
     of_row = [tuple(row) for row in frame.drop(columns="id").to_numpy()]
     assert not {of_row[i] for i in split.train} & {of_row[i] for i in split.test}
-    # A count that is a feature like any other: what is left beside it is equal by nature.
+    # A column of counts that is a real feature: without it, the other rows are equal by nature.
     days = pd.DataFrame({"day": np.arange(200), "weekday": np.arange(200) % 7 + 0.5, "y": np.arange(200) % 3 * 1.5})
     assert not [note for note in table_of(days, numeric=("day",)).notes if "same features" in note]
 
@@ -178,7 +178,7 @@ def test_a_row_number_does_not_hide_copies() -> None:
     ids=["a truth table", "two columns of six values", "towns in counties"],
 )
 def test_rows_of_few_different_values_are_divided_by_chance_and_told(columns: dict[str, list[object]]) -> None:
-    """What is to be predicted will be equal to known rows too, and a part without them could not be learned."""
+    """Splits rows that new rows will equal too; a part without equal rows could not be learned from."""
     table = read(columns)
     assert "400 of 400 rows (100.0%)" in table.notes[-1]
     assert "different rows only. They are divided by chance" in table.notes[-1]

@@ -1,4 +1,4 @@
-"""A value that stands apart neither moves robust statistics nor goes unnoted; a heavy tail is not one."""
+"""An extreme value does not move robust statistics and gets a note; values of a heavy tail are not extreme."""
 
 import numpy as np
 import pyarrow as pa
@@ -6,7 +6,7 @@ import pytest
 from raw_tables import read
 
 from models.errors import DataError
-from training.data.extremes import filled_with, standing_apart
+from training.data.extremes import find_extremes, find_fill_value
 from training.data.preprocessing import fit_schema
 from training.data.training_table import TrainingTable
 
@@ -38,20 +38,20 @@ def test_robust_statistics_are_those_of_the_other_values(value, count):
     column = robust(values)
     assert (column.center, column.scale) == (center, high - low)
     assert value in (column.minimum, column.maximum)
-    assert standing_apart(values).values == (value,)
+    assert find_extremes(values).values == (value,)
 
 
 @pytest.mark.parametrize("apart", [(-9999.0, 9999.0), (-9999.0, -9998.0), (1e20, -9999.0), (1e20, 9.96921e36)])
 def test_two_values_apart_do_not_hide_each_other(apart):
     values = bulk()
     values[:3], values[3:6] = apart
-    assert set(standing_apart(values).values) == set(apart)
+    assert set(find_extremes(values).values) == set(apart)
     assert robust(values).scale < 10
 
 
 @pytest.mark.parametrize("value", [12_187.0, -5_000.0])
 def test_a_slip_of_the_decimal_point_is_found(value):
-    assert standing_apart(with_value(value, 1)).values == (value,)
+    assert find_extremes(with_value(value, 1)).values == (value,)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_slip_of_the_decimal_point_is_found(value):
 )
 def test_ordinary_columns_have_no_value_apart(draw):
     for seed in range(10):
-        assert standing_apart(draw(np.random.default_rng(seed))) is None
+        assert find_extremes(draw(np.random.default_rng(seed))) is None
 
 
 @pytest.mark.parametrize(
@@ -92,19 +92,19 @@ def test_ordinary_columns_have_no_value_apart(draw):
     ],
 )
 def test_a_fill_value_among_others_is_told_where_it_shows(values, fill):
-    assert standing_apart(values) is None
-    assert filled_with(values) == fill
+    assert find_extremes(values) is None
+    assert find_fill_value(values) == fill
     table = read({"x": values, "y": ["a", "b"] * (len(values) // 2) + ["a"] * (len(values) % 2)})
     assert any("--missing-values" in note for note in table.notes) == (fill is not None)
 
 
 def test_a_long_column_is_told_by_a_sample_and_its_ends():
     values = bulk(50_000)
-    assert standing_apart(values) is None
+    assert find_extremes(values) is None
     values[49_123] = 1e20
-    assert standing_apart(values).values == (1e20,)
+    assert find_extremes(values).values == (1e20,)
     values[[3, 77, 30_000]] = -9999
-    assert standing_apart(values).values == (-9999, 1e20)
+    assert find_extremes(values).values == (-9999, 1e20)
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -128,7 +128,7 @@ def test_a_target_in_which_one_value_makes_the_others_equal_is_refused():
 
 
 def test_a_steep_spread_of_sizes_keeps_its_quartiles():
-    """No single value stands apart of ever larger ones, and the range is none of most values'."""
+    """Checks ever larger values: no single one is far from all others, and their range is not that of most values."""
     values = np.concatenate((bulk(), 10.0 ** np.arange(4, 25)))
     low, high = np.quantile(bulk(), (0.25, 0.75))
     assert robust(values).scale == pytest.approx(high - low, rel=0.05)

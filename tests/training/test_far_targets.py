@@ -1,4 +1,4 @@
-"""A target far from 0 is learned and answered as well as the same target near 0, whatever float32 holds of it."""
+"""A target far from 0 is learned and predicted as well as one near 0, although float32 rounds its values."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SETTINGS = {
 
 
 def table(offset: float, rows: int = 300) -> pd.DataFrame:
-    """Three columns, and a target `offset` above a function of them with a standard deviation near 1."""
+    """Makes three columns, and a target `offset` above a function of these with a standard deviation near 1."""
     x = np.random.default_rng(0).normal(size=(rows, 3))
     # Halves, quarters, … down to 2⁻¹⁰: the sum with any of the offsets is exact.
     y = np.round((np.sin(x[:, 0]) + 0.5 * x[:, 1] - 0.3 * x[:, 2]) * 1024) / 1024
@@ -58,8 +58,8 @@ def answers(model: FittedModel) -> np.ndarray:
 def test_an_offset_changes_no_figure_and_no_difference_between_answers(kind: str) -> None:
     plain = fitted(0.0, kind)
     assert plain.metrics["test"]["r2"] > 0.3, "it learns something"
-    # A mean that is rounded in its last bit becomes a difference in the third digit under Adam, whose first steps are
-    # as long for a gradient of 1e-9 as for one of 1. Plain gradient descent keeps it small.
+    # Adam's first steps are as long for a gradient of 1e-9 as for one of 1, so a mean rounded in its last bit becomes a
+    # difference in the third digit. With plain gradient descent the difference stays small.
     room = 1e-3 if kind == "numpy" else 0.05
     for offset in OFFSETS if kind == "numpy" else (1.7e9,):
         model = fitted(offset, kind)
@@ -146,7 +146,7 @@ def test_what_floating_point_does_not_hold_is_refused_in_one_sentence(y: object,
 
 
 def test_an_importance_is_of_the_answers_that_it_is_given() -> None:
-    """The scale that the rest rests on: float64 answers are scored in float64."""
+    """Scores float64 predictions in float64, which the other checks rely on."""
     truth = 1.7e9 + np.arange(100.0)
     x = np.arange(100.0, dtype=np.float32)[:, None]
     [found] = permutation_importance(
@@ -212,7 +212,7 @@ def test_an_interrupted_run_goes_on_to_the_same_answers(tmp_path: Path) -> None:
 
 
 def test_weights_and_a_test_file_leave_a_far_target_as_it_is() -> None:
-    """With both, the origin is the weighted mean of the training rows alone."""
+    """Expects the weighted mean of the training rows alone as the origin, with weights and a test file."""
     frame = table(1e12, 200).assign(w=np.arange(200) % 3 + 1.0)
     later = table(1e12, 60).assign(w=1.0)
     later["y"] += 3

@@ -1,4 +1,4 @@
-"""From a table to a checkpoint: what is published answers as what was trained, and knows only the training part."""
+"""From a table to a checkpoint: the published model predicts as the trained one, and knows only the training part."""
 
 import dataclasses
 import json
@@ -26,7 +26,7 @@ QUICK = {"hidden_sizes": (8,), "epochs": 5}
 
 
 def flowers(rows=90):
-    """Both kinds of columns, gaps in each, and a target that they tell."""
+    """Makes numeric and categorical columns with gaps, and a target that depends on both."""
     rng = np.random.default_rng(0)
     length = rng.normal(5, 1, rows).round(2)
     colour = rng.choice(["red", "white", "blue"], rows).astype(object)
@@ -49,7 +49,7 @@ def all_files(folder):
 
 
 def served(model, rows):
-    """What the service would answer: (rows, outputs)."""
+    """Returns the answers of the service: (rows, outputs)."""
     checkpoint = model.checkpoint
     return checkpoint.inference_network().forward(RowEncoder(checkpoint.schema).encode_matrix(rows))
 

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only, or fill up while a model is trained: refused at once, or the model is kept."""
+"""Full and read-only disks are refused at once; if a disk fills up during training, the model is kept."""
 
 import pytest
 from tiny_disk import on_a_tiny_disk

@@ -1,4 +1,4 @@
-"""Probabilities are honest where one class is rare: against known probabilities, autograd and scikit-learn."""
+"""Probabilities are calibrated if one class is rare: against known probabilities, autograd and scikit-learn."""
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ def softmax(z):
 
 
 def rare_table(score, *, rows=3000, share=0.03, seed=0):
-    """A table in which P(yes) = σ(c + score(x)) is known, with c such that its mean is `share`."""
+    """Makes a table in which P(yes) = σ(c + score(x)) is known, with c such that the mean of P(yes) is `share`."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows, 4))
     spread, low, high = score(x), -30.0, 30.0
@@ -32,7 +32,7 @@ def rare_table(score, *, rows=3000, share=0.03, seed=0):
 
 
 def expected_loss(p, q):
-    """The log loss of answers q where P(yes) is p, over all labels that could have been drawn."""
+    """Computes the log loss of answers q if P(yes) is p, over all labels that could have been drawn."""
     return -(p * np.log(q) + (1 - p) * np.log1p(-q)).mean()
 
 
@@ -55,9 +55,9 @@ def test_a_rare_class_is_as_likely_as_it_is(score, is_linear):
     assert ours.min() < 0.003
     constant = np.full(len(test), (frame.y[train] == "yes").mean())
     loss, best = expected_loss(truth, ours), expected_loss(truth, truth)
-    if is_linear:  # logistic regression then has the truth's own form
+    if is_linear:  # the true function is a logistic regression then
         least = truth < np.quantile(truth, 0.3)
-        assert ours[least].mean() < truth[least].mean() + 0.003  # smoothed labels had 0.016 where it is 0.001
+        assert ours[least].mean() < truth[least].mean() + 0.003  # smoothed labels gave 0.016, not 0.001
         assert loss < expected_loss(truth, linear) + 0.006
         assert loss - best < 0.25 * (expected_loss(truth, constant) - best)
     else:
@@ -107,7 +107,7 @@ class TestCalibration:
     SHARES = np.array([0.9, 0.07, 0.03])
 
     def drawn(self, rows, *, temperature=1.0, shift=(0.0, 0.0, 0.0), seed=0):
-        """A network's probabilities, and labels that fall as its calibrated ones say."""
+        """Draws a network's probabilities, and labels from these probabilities after calibration."""
         rng = np.random.default_rng(seed)
         honest = np.log(self.SHARES) + rng.normal(0, 1.5, (rows, 3))
         truth = (softmax(honest).cumsum(axis=1) < rng.random((rows, 1))).sum(axis=1)
@@ -128,7 +128,7 @@ class TestCalibration:
         found = fit_calibration(raw, truth, shares=self.SHARES)
         assert found.by_class
         served = softmax(np.log(raw[0].astype(np.float64)) / found.temperature + found.shift)
-        # The likeliest shifts make the mean probabilities those that were seen.
+        # With the most likely shifts, mean probabilities equal the observed shares.
         np.testing.assert_allclose(served.mean(axis=0), np.bincount(truth) / len(truth), atol=0.001)
 
     def test_a_few_rows_shift_no_class(self):

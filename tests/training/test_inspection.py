@@ -1,4 +1,4 @@
-"""An inspection says of each column what `fit` would make of it, and what a careful reader would have noticed."""
+"""An inspection reports the use that `fit` would make of each column, and remarks that a user needs."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in a running `fit`: what is trained is kept, and nothing goes live by surprise."""
+"""Ctrl-C and SIGTERM in a running `fit`: the trained model is kept, and nothing goes live unexpectedly."""
 
 import os
 import signal
@@ -13,11 +13,11 @@ from models.store import Store
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-# So many epochs that the run can only end by the signal.
+# So many epochs that only the signal can end the run.
 ENDLESS = ("fit", "xor", "--engine", "numpy", "--epochs", "100000000", "--store", "store", "--no-report")
 
 PLAIN = "import sys; from training.cli import main; sys.exit(main())"
-# The second epoch never ends, as one on a vast table would not for a long time.
+# The second epoch never ends, like a very long epoch on a huge table.
 SLOW_EPOCHS = """
 import sys, threading
 from training.engines import numpy_engine
@@ -31,7 +31,7 @@ def add(self, **measures):
 numpy_engine.EpochLog.add = add
 sys.exit(main())
 """
-# A Ctrl-C in the second epoch.
+# Ctrl-C in the second epoch.
 STOPPED_AFTER_TWO = """
 import os, signal, sys
 from training.engines import numpy_engine

@@ -1,4 +1,4 @@
-"""A feature that was made from the target is told by `inspect` and `fit`, in whatever scale; an honest one is not."""
+"""`inspect` and `fit` report a feature that was made from the target, in any scale, and no honest feature."""
 
 import argparse
 import shlex
@@ -31,7 +31,7 @@ KIND = rng.choice(["a", "b", "c"], ROWS)
 
 
 def told(frame: pd.DataFrame, target: str = "y", **choices: object) -> list[str]:
-    """What `fit` tells of leaks; `inspect` tells the same."""
+    """Returns the notes of `fit` on leaks, and checks that `inspect` says the same."""
     raw, chosen = Table.from_pandas(frame), ColumnChoices(**choices)  # type: ignore[arg-type]
     notes = [note for note in read_training_table(raw, name="t", target=target, choices=chosen).notes if is_leak(note)]
     inspection = inspect_table(raw, target=target, choices=chosen)
@@ -133,7 +133,7 @@ def test_no_column_of_a_built_in_dataset_is_told(name: str) -> None:
 
 @pytest.mark.parametrize("load", [load_iris, load_wine, load_breast_cancer])
 def test_no_column_of_measures_is_told_of_another(load: object) -> None:
-    """Each column in turn as the target. A tumour's radius, perimeter and area are one measure in three units."""
+    """Takes each column in turn as the target; a tumour's radius, perimeter and area are one measure in three units."""
     frame = load(as_frame=True).frame.drop(columns="target")  # type: ignore[operator]
     for target in frame.columns[::4]:
         columns = {note.split("'")[1] for note in told(frame, target) if "more columns" not in note}
@@ -141,7 +141,7 @@ def test_no_column_of_measures_is_told_of_another(load: object) -> None:
 
 
 def test_the_lifeboats_of_the_titanic_know_who_was_saved() -> None:
-    """477 of 500 survivors, and 9 of the dead, have one; which of the boats it was is of no account here."""
+    """Reports a column by its gaps: 477 of 500 survivors have a boat, and 9 of the dead; which boat does not matter."""
     saved = np.repeat(["yes", "no", "yes", "no"], [477, 9, 23, 800])
     boat = [f"boat {i % 20}" if i < 486 else None for i in range(1309)]
     frame = pd.DataFrame({"age": np.random.default_rng(0).normal(size=1309), "boat": boat, "y": saved})
@@ -150,7 +150,7 @@ def test_the_lifeboats_of_the_titanic_know_who_was_saved() -> None:
 
 
 def test_few_rows_and_rare_classes_prove_nothing() -> None:
-    """Among many columns some know three rows of thirty by chance."""
+    """Reports no column among many that predicts three rows of thirty by chance."""
     noise = np.random.default_rng(0).normal(size=(40, 300))
     frame = pd.DataFrame(noise, columns=[f"c{i}" for i in range(300)])
     frame["y"] = np.where(np.arange(40) < 3, "rare", "common")
@@ -191,7 +191,7 @@ def test_the_only_feature_is_told_without_an_option_that_leaves_none() -> None:
 
 
 def test_wide_and_long_tables_take_a_few_seconds() -> None:
-    """CPU time, of this process alone; both were seen to take about a second."""
+    """Measures CPU time of this process alone; each case took about a second."""
     wide = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 1_000)), columns=[f"c{i}" for i in range(1_000)])
     wide["y"] = np.exp(wide["c7"])
     long = pd.DataFrame(np.random.default_rng(0).normal(size=(250_000, 3)), columns=list("abc"))

@@ -1,4 +1,4 @@
-"""The linear model is one option away from the advice, and the trees are kept by the code that is printed."""
+"""The advice for a linear model works with one option, and the code that the report prints saves the trees."""
 
 import re
 import shlex
@@ -22,7 +22,7 @@ from training.reporting.comparison import CONSTANT, LINEAR, OURS, TREES
 
 @pytest.fixture
 def additive(tmp_path):
-    """A table that a linear model knows best, with names and dates among its columns."""
+    """A table that a linear model fits best, with categories and dates among its columns."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(600, 2))
     kind = rng.choice(["u", "v", "w w"], 600)
@@ -74,7 +74,7 @@ def test_it_takes_weights_of_classes():
 def test_the_command_that_the_advice_prints_publishes_the_linear_model(additive, tmp_path, capsys):
     store = tmp_path / "store"
     line = ["fit", str(additive), "--target", "y", "--store", str(store), "--baselines", "--no-report"]
-    line += ["--publish", "always"]  # it is behind the linear model
+    line += ["--publish", "always"]  # the network is worse than the linear model
     assert main([*line, "--epochs", "2", "--hidden=4", "--learning-rate", "0.01", "--seed", "3"]) == 0
     told = capsys.readouterr().out
     command = shlex.split(re.search(r"serve the linear model:\n\s+(.+)", told)[1])

@@ -1,4 +1,4 @@
-"""Texts that stand for missing among numbers are gaps; a user can say more of them."""
+"""Texts that stand for missing among numbers become gaps, and a user can declare more such texts."""
 
 import io
 import re
@@ -25,7 +25,7 @@ ROWS = 60
 
 
 def among_numbers(*texts, share=0.5):
-    """Numbers, and the texts in turn in a share of the rows."""
+    """Makes a column of numbers in which a share of the rows have the texts in turn."""
     every = round(1 / share)
     return [texts[i // every % len(texts)] if i % every == 0 else f"{i / 8}" for i in range(ROWS)]
 

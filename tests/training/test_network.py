@@ -1,4 +1,4 @@
-"""The hand-written backward passes against autograd, for every combination of parts; and what they are made of."""
+"""The hand-written backward passes equal autograd for every combination of parts; further tests of each part."""
 
 import itertools
 from typing import get_args
@@ -46,7 +46,7 @@ def modules(config, members):
 
 
 def rows_of(config, members):
-    """The rows as a module takes them, and as a network does."""
+    """Makes rows as a module takes rows, and as a network does."""
     rng = np.random.default_rng(1)
     x = rng.normal(size=(ROWS, config.in_features))
     y = rng.integers(0, 3, ROWS) if config.output == "softmax" else rng.normal(size=ROWS)
@@ -113,9 +113,9 @@ def _loss(out, batch, output):
 
 
 def _compare(network, name, member, members, expected):
-    """By what it is the gradient of: θ' with θ = factor·rate·θ', and of a weight also θ/√n."""
+    """Compares gradients, scaled by parameter: θ' with θ = factor·rate·θ', and for a weight also θ/√n."""
     if name == "inputs.embedding.weight":
-        expected[list(INPUTS.table_offsets())] = 0  # what is no category is not learned
+        expected[list(INPUTS.table_offsets())] = 0  # the embedding of "no category" is not trained
     scale = factor(name) * (MEMBER_RATES[member] if members > 1 else 1.0)
     if name.startswith("layers.") and name.endswith("weight"):
         scale /= np.sqrt(expected.shape[1])
@@ -163,7 +163,7 @@ def trainer_of(members, **settings):
 
 
 def test_members_learn_as_if_each_were_alone():
-    """Given the same first weights and order; dropout off, since a member's masks depend on how many there are."""
+    """Trains members with equal initial weights and order; without dropout, whose masks depend on the member count."""
     rates = np.array([1.0, 0.3, 3.0])
     together = Trainer(
         (config := TrainConfig(hidden_sizes=(16,), epochs=5, batch_size=30, members=3, dropout=0.0)),
@@ -206,7 +206,7 @@ def test_the_data_driven_start_gives_every_unit_a_spread_of_one_and_a_bias_among
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 def test_weight_decay_is_torchs(optimizer):
-    """Against torch's own optimiser on torch's own module."""
+    """Compares the weights with those of torch's own optimiser on torch's own module."""
     config = TrainConfig(
         recipe="classic", normalization="none", dropout=0.0, hidden_sizes=(8,), batch_size=150, clip_norm=None,
         optimizer=optimizer, weight_decay=0.1, learning_rate=0.01, schedule="constant", epochs=5,
@@ -245,7 +245,7 @@ def test_narrow_products_learn_much_the_same_and_are_served_wide():
         trainer.step(order, rate=0.0)
     for name, gradient in wide.network.parameters.gradients.items():
         difference = (narrow.network.parameters.gradients[name] - gradient).norm() / gradient.norm()
-        assert 0 < difference < 0.05, name  # bfloat16 has 8 bits
+        assert 0 < difference < 0.05, name  # bfloat16 has 8 bits of precision
     for _ in range(5):
         losses = [float(trainer.epoch()) for trainer in (wide, narrow)]
         assert losses[1] == pytest.approx(losses[0], rel=0.02)

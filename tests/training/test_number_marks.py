@@ -1,4 +1,4 @@
-"""Which mark between digits is the decimal one is told by the file, or refused with both readings."""
+"""The file shows which mark is the decimal mark, or the column is refused with both readings."""
 
 import io
 import tempfile
@@ -25,7 +25,7 @@ DOT, COMMA = Marks(decimal=".", thousands=","), Marks(decimal=",", thousands="."
 
 
 def file_of(cells, delimiter=";", **others):
-    """CSV text of a column x, other columns, and a target y of two classes."""
+    """Returns CSV text of a column x, other columns, and a target y of two classes."""
     rows = len(cells)
     columns = {"x": cells, **others, "z": [i % 7 for i in range(rows)], "y": ["ab"[i % 2] for i in range(rows)]}
     return pd.DataFrame(columns).to_csv(sep=delimiter, index=False)
@@ -229,7 +229,7 @@ def test_a_test_file_is_read_with_the_marks_of_the_training_file(understood):
 
 @st.composite
 def number_columns(draw):
-    """Columns of numbers, each with the way in which a program of one country writes them."""
+    """Draws columns of numbers, each in the format of one country."""
     rows = draw(st.integers(4, 12))
     columns = []
     for _ in range(draw(st.integers(1, 3))):
@@ -245,7 +245,7 @@ def number_columns(draw):
 @settings(max_examples=60, deadline=None)
 @given(number_columns(), st.sampled_from([",", ";", "\t"]), st.sampled_from([".,", ",.", ", ", ".'", ",\u202f"]))
 def test_what_is_read_without_a_word_is_what_was_written(columns, delimiter, marks):
-    """Whatever a file holds, a column that is read wrongly is refused or named in a note."""
+    """Expects any column that is read wrongly to be refused or named in a note."""
 
     def written(value, form):
         text = format(value, form) if form else repr(value)
@@ -274,7 +274,7 @@ def test_what_is_read_without_a_word_is_what_was_written(columns, delimiter, mar
 
 
 class TestLongFiles:
-    """Texts of a long column are let go, before all of the file is known."""
+    """Long columns, whose texts are dropped before the whole file is read."""
 
     ROWS = 3_000
 

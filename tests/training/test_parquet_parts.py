@@ -1,4 +1,4 @@
-"""Folders of Parquet files, as Spark, Dask, Hive and pyarrow write them, are the table that pandas makes of them."""
+"""Folders of Parquet files of Spark, Dask, Hive and pyarrow are read as the same table as in pandas."""
 
 import datetime as dt
 from decimal import Decimal
@@ -26,7 +26,7 @@ FRAME = pd.DataFrame(
 
 
 def spark(folder, frame=FRAME, parts=3):
-    """Spark's parts, with its empty part, its marks and its check sums."""
+    """Writes the files of Spark: parts, an empty part, marker files and check sums."""
     folder.mkdir(parents=True)
     for i, rows in enumerate(np.array_split(np.arange(len(frame)), parts)):
         name = f"part-{i:05d}-c0ffee-c000.snappy.parquet"

@@ -1,4 +1,4 @@
-"""`predict`: a table in a file, with a model's answers beside its rows."""
+"""`predict` reads a table from a file and writes a model's predictions beside the rows."""
 
 from __future__ import annotations
 

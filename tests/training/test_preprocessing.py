@@ -1,4 +1,4 @@
-"""Statistics and categories come from the training part alone, and what training sees is what serving will see."""
+"""Statistics and categories come from the training part alone, and training encodes rows as serving does."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def test_the_gaps_beside_one_value_reach_the_network(scaling, values):
     rows = np.arange(4)
     schema = fit_schema(data, rows, scaling=scaling)
     np.testing.assert_array_equal(standardise(schema, encode(schema, data, rows)), [[0, 0], [0, 1], [0, 0], [0, 1]])
-    # Another value, whose weights were never trained, is answered as the one that was seen.
+    # Another value, on which no weights were trained, is answered like the value of the training part.
     cell = 7 if isinstance(values, list) else "2031-01-01"
     other = RowEncoder(schema).encode_matrix([[cell]])
     np.testing.assert_allclose(standardise(schema, other), [[0, 0]], atol=1e-20)

@@ -1,4 +1,4 @@
-"""What a run and a table look like: on terminals of several widths, and where no bar can be drawn."""
+"""The output of a run and of a table, on terminals of several widths, and where no progress bar can be drawn."""
 
 import fcntl
 import os
@@ -27,11 +27,11 @@ from training.studies.steps import following, steps
 ROOT = Path(__file__).parents[2]
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
-NUMPY = ("fit", "xor", "--engine", "numpy", "--no-report")  # torch takes longer to import than this to train
+NUMPY = ("fit", "xor", "--engine", "numpy", "--no-report")  # importing torch takes longer than this training
 
 
 def on_a_terminal(tmp_path, *arguments, columns=80, **variables):
-    """What a command writes to a terminal, as lines without colours; each state of a bar is a line."""
+    """Returns the output of a command on a terminal, as lines without colours; each state of a bar is a line."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "AXON_STORE": str(tmp_path), **variables}
     for name in ("NO_COLOR", "CI"):
         if name not in variables:
@@ -45,7 +45,7 @@ def on_a_terminal(tmp_path, *arguments, columns=80, **variables):
         while True:
             try:
                 piece = os.read(ours, 65536)
-            except OSError:  # Linux says so at the end of a terminal
+            except OSError:  # Linux raises it at the end of a terminal
                 break
             if not piece:
                 break
@@ -116,7 +116,7 @@ def test_columns_without_room_go_below_their_row(width):
         assert cell in text, cell
     first, second = (i for i, line in enumerate(lines) if "0.1234" in line or "0.2" in line.split())
     assert first < second
-    assert any("139,267" in line for line in lines[first:second])  # under its own row
+    assert any("139,267" in line for line in lines[first:second])  # below its own row
     if width < 80:
         assert "parameters: 139,267" in text
     assert "a long sentence" in text
@@ -160,7 +160,7 @@ def test_a_pipe_gets_a_line_every_few_seconds():
 def test_the_time_left_is_the_pace_of_this_run():
     now = [0.0]
     left = TimeLeft(lambda: now[0])
-    assert left.after(41, 101) == ""  # a run that goes on after epoch 40
+    assert left.after(41, 101) == ""  # a run that is resumed after epoch 40
     now[0] = 10.0
     assert left.after(51, 101) == "50 s left"
     assert left.after(101, 101) == ""
@@ -180,7 +180,7 @@ def test_who_gets_a_bar():
     assert not draws_bars(terminal, {"NO_COLOR": "1"})
     assert not draws_bars(terminal, {"CI": "true"})
     assert draws_bars(terminal, {"CI": "false"})
-    assert draws_bars(terminal, {"NO_COLOR": ""})  # https://no-color.org: not an empty string
+    assert draws_bars(terminal, {"NO_COLOR": ""})  # https://no-color.org: an empty string does not count
     assert not draws_bars(Console(file=StringIO()), {})
 
 
@@ -194,5 +194,5 @@ def test_steps_tell_how_far_a_study_is_and_change_nothing():
     assert len(told) == 4
     out = StringIO()
     with study_progress(Console(file=out), "xor") as on_step:
-        on_step(0, 3)  # over before a line is due
+        on_step(0, 3)  # ends before a line is due
     assert out.getvalue() == ""

@@ -1,4 +1,4 @@
-"""Publishing is a decision: what goes live, what is kept, what is compared, and what the exit code tells."""
+"""Publishing: which model goes live, which is kept, what the comparison says, and the exit code."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ POOR = {**GOOD, "epochs": 1}
 
 @pytest.fixture
 def command(tmp_path, capsys, monkeypatch):
-    """Runs a command in this process on a store of its own: (exit code, last line of stdout, stderr)."""
+    """Runs a command in this process on a store of its own; returns (exit code, last line of stdout, stderr)."""
     monkeypatch.setenv("AXON_STORE", "store")
     monkeypatch.chdir(tmp_path)
 
@@ -109,11 +109,11 @@ def test_if_better_publishes_what_is_better_and_keeps_what_is_not(command, store
     assert command(*run, "--epochs", 60)[:2] == (0, "published t@2")
     code, last, err = command(*run, "--epochs", 1)
     assert (code, last) == (0, "kept store/.unpublished/t-2/model.safetensors")
-    # What the name means is what counts, not the newest.
+    # The version that the alias names counts, not the newest one.
     command("promote", "t@1")
     code, last, err = command(*run, "--epochs", 60)
     assert (code, last) == (0, "published t@3")
-    # What cannot be compared is kept, and a script sees it.
+    # A model that cannot be compared is kept, and the exit code says so.
     table().assign(y=lambda t: t.a).to_csv(tmp_path / "t.csv", index=False)
     code, last, err = command(*run, "--epochs", 1)
     assert code == 3

@@ -15,7 +15,7 @@ from training.reporting.comparison import LINEAR, OURS, TREES, Difference, advic
 
 
 def differences(**leads):
-    """Leads with a standard error of 1: `linear` and `trees` over ours, `between` of linear over trees."""
+    """Makes leads with a standard error of 1: `linear` and `trees` over ours, `between` of linear over trees."""
     pairs = {"linear": (LINEAR, OURS), "trees": (TREES, OURS), "between": (LINEAR, TREES)}
     return [
         Difference(of=of, over=over, measure="r2", lead=leads.get(name, 0.0), error=1.0)
@@ -60,7 +60,7 @@ def test_a_difference_is_the_mean_and_its_standard_error():
     leads = np.random.default_rng(0).normal(0.1, 2.0, 400)
     found = difference_of(LINEAR, OURS, "r2", leads)
     assert found.lead == pytest.approx(leads.mean())
-    # What the mean does when the rows are drawn again (Efron 1979).
+    # The mean's distribution if rows are resampled (Efron 1979).
     draws = np.random.default_rng(1).choice(leads, (4000, 400)).mean(axis=1)
     assert found.error == pytest.approx(draws.std(), rel=0.05)
     assert found.verdict == 0
@@ -128,7 +128,7 @@ def test_weights_reach_the_baselines():
     truth = np.where(x > 0, "up", "down")
     table = pa.table({"x": x, "y": np.where(rng.random(400) < 0.5, truth, "down")})
     model = fit(table, target="y", name="weighted", epochs=1)
-    heavy = np.where(model.table.target == 1, 1000.0, 1.0)  # "up" counts for a thousand
+    heavy = np.where(model.table.target == 1, 1000.0, 1.0)  # a row of "up" weighs a thousand
     weighted = compare(model.__class__(**{**vars(model), "table": replace_weight(model.table, heavy)}))
     plain = compare(model)
     for before, after in zip(plain.baselines, weighted.baselines, strict=True):

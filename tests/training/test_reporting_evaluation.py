@@ -1,4 +1,4 @@
-"""An evaluation is what scikit-learn and arithmetic say of the same answers."""
+"""An evaluation equals the results of scikit-learn and arithmetic for the same predictions."""
 
 import json
 
@@ -82,7 +82,7 @@ def test_residuals_and_the_largest_errors_are_those_of_the_answers(houses):
 def test_columns_that_matter_come_first_and_one_that_does_not_is_near_nothing(houses):
     importances = evaluation_of(houses).importances
     assert [importance.column for importance in importances] == ["size", "area", "rooms"]
-    # y = b·size + …: dealt out anew, size adds twice its share of the variance to the error: 2·b²·var(size)/var(y).
+    # y = b·size + …: permuting size adds twice its share of the variance to the error: 2·b²·var(size)/var(y).
     rows = houses.split.test
     size, price = houses.table.features["size"][rows], houses.table.target[rows]
     assert importances[0].mean == pytest.approx(2 * 9 * size.var() / price.var(), rel=0.2)
@@ -102,7 +102,7 @@ def test_a_column_that_the_answers_do_not_depend_on_loses_exactly_nothing():
         answer, x, score=score_of("accuracy", truth), blocks=blocks, repeats=20, rng=rng
     )
     assert (unused.column, unused.mean, unused.std) == ("unused", 0, 0)
-    assert used.mean == pytest.approx(0.5, abs=0.03)  # a coin's accuracy is left
+    assert used.mean == pytest.approx(0.5, abs=0.03)  # what remains is the accuracy of a coin flip
     with pytest.raises(ConfigError, match="repeats"):
         permutation_importance(answer, x, score=score_of("accuracy", truth), blocks=blocks, repeats=0, rng=rng)
 

@@ -1,4 +1,4 @@
-"""Report and card as a user meets them: beside the checkpoint, gone with it, and never in its way."""
+"""A report and a card are files beside the checkpoint: deleted together, and never an obstacle to a model."""
 
 import json
 import os

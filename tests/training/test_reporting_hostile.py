@@ -1,4 +1,4 @@
-"""Names that come from data never become markup: read back by an HTML parser, a YAML parser, CommonMark and a shell."""
+"""Names from data never become markup, as read back by an HTML parser, a YAML parser, CommonMark and a shell."""
 
 import json
 import shlex

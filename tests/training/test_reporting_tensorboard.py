@@ -1,4 +1,4 @@
-"""TensorBoard reads from a log what the epochs reported."""
+"""TensorBoard's log holds the values that the epochs reported."""
 
 import sys
 

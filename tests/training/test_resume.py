@@ -1,4 +1,4 @@
-"""An interrupted run goes on to the very same weights; a file of another run, or a damaged one, is refused."""
+"""A resumed run ends with exactly the same weights; a file of another run, or a damaged one, is refused."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Weights, groups, times and a test file say how rows are used; what they cannot be is refused with its row."""
+"""Weights, groups, times and a test file decide the use of rows; an invalid value is refused with its row."""
 
 import numpy as np
 import pyarrow as pa

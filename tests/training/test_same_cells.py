@@ -1,4 +1,4 @@
-"""What training reads, serving reads: CSV text, typed value and JSON give the same bits of the encoded row."""
+"""Training and serving read the same: CSV text, typed value and JSON give the same bits of the encoded row."""
 
 import csv
 import json
@@ -25,7 +25,7 @@ from training.data.source import read_source
 from training.data.table import Table
 from training.data.understanding import read_training_table
 
-# An independent list of what people call the same, with what each has as a typed value.
+# An independent list of spellings that people consider equal, each with its typed value.
 TRUTH = [["true", "True", "TRUE", " true"], ["false", "False", "FALSE\u200b"]]
 CODES = [["10115", " 10115 ", "10115.0"], ["7", "7.0", "7\xa0"], ["-3", "-3.0"]]
 NAMES = [
@@ -75,7 +75,7 @@ def fitted(table):
 
 @st.composite
 def the_same_cells(draw):
-    """A column's cells in two spellings and, where the kind has one, as typed values; two rows have two categories."""
+    """Draws cells in two spellings and, for some kinds, as typed values; two rows have two categories."""
     same, typed = KINDS[draw(st.sampled_from(sorted(KINDS)))]
     has_gaps = draw(st.booleans())
     rows = [0, 1, 0, 1, *draw(st.lists(st.integers(-1 if has_gaps else 0, len(same) - 1), max_size=5))]
@@ -83,7 +83,7 @@ def the_same_cells(draw):
     def spelled():
         return [draw(st.sampled_from(GAPS if row < 0 else same[row])) for row in rows]
 
-    # JSON has null and the typed value too.
+    # A missing cell is null in JSON and as a typed value.
     in_json = [
         draw(st.sampled_from([*GAPS, None] if row < 0 else [*same[row], *([] if typed[row] is None else [typed[row]])]))
         for row in rows
@@ -117,7 +117,7 @@ def test_csv_text_parquet_text_typed_value_and_json_give_the_same_bits(case):
 def test_any_text_is_the_same_category_in_a_csv_file_and_in_json(cells):
     if len({category_of(cell) for cell in cells} - {None}) == 0:
         return
-    cells = cells * 2  # a name that never repeats would be left out
+    cells = cells * 2  # a column whose categories never repeat would be left out
     schema, matrix = fitted(csv_table(cells))
     assert RowEncoder(schema).encode(json_rows(cells)) == matrix.tobytes()
 

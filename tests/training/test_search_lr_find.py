@@ -1,4 +1,4 @@
-"""The learning-rate finder, against a bowl whose limit is known, and against a network that must not change."""
+"""The learning-rate finder on a quadratic with a known limit, and on a network that must not change."""
 
 import json
 
@@ -17,7 +17,7 @@ from training.search.learning_rate.trainer_stepper import TrainerStepper
 
 
 class Bowl:
-    """Gradient descent on curvature·w²/2, which diverges from a rate of 2/curvature on."""
+    """Gradient descent on curvature·w²/2, which diverges if the rate is 2/curvature or more."""
 
     def __init__(self, curvature):
         self.curvature = curvature
@@ -47,7 +47,7 @@ def test_the_suggestion_is_below_the_limit_and_the_sweep_ends_beyond_it(curvatur
 
 
 def test_the_suggestion_does_not_depend_on_the_unit_of_the_loss():
-    # With the curvature the loss grows as the limit falls: suggestions are in the same ratio.
+    # With a larger curvature the loss grows as the limit falls: the suggestions have the same ratio.
     first, second = (sweep(Bowl(c), low=1e-5 / c, high=1e3 / c).suggested for c in (1.0, 50.0))
     assert first == pytest.approx(50 * second)
 

@@ -1,4 +1,4 @@
-"""A search leaves a page with its trials and its winner's report, and a report beside what it publishes."""
+"""A search writes a page with its trials and the report of the best one, and a report beside the published model."""
 
 import re
 
@@ -31,7 +31,7 @@ def test_the_page_has_the_trials_and_the_winners_report(searched):
     assert "<script" not in page
     published = store / "iris" / "1"
     assert {path.name for path in published.iterdir()} == {"model.safetensors", "report.html", "README.md"}
-    # The figures of the report are those of the checkpoint: the parts were drawn again as they were.
+    # The report's metrics are those of the checkpoint: the split was drawn again with the same result.
     accuracy = Store(store).load("iris@1").checkpoint.metrics["test"]["accuracy"]
     assert f"{accuracy:.4f}" in page or f"{accuracy:.3f}" in page
 

@@ -1,4 +1,4 @@
-"""Population-based training: members that evolve keep what they know, good ones spread, and one becomes a model."""
+"""Population-based training: members keep trained weights when settings change, good ones are copied, one is saved."""
 
 import dataclasses
 import json
@@ -22,7 +22,14 @@ from training.engines.trainer import MemberRates, Trainer
 from training.errors import TrainingError
 from training.fit import fit_table
 from training.prepared_rows import prepare
-from training.search.population.members import MAX_DROPOUT, STEPS, Population, drawn, next_generation, order
+from training.search.population.members import (
+    MAX_DROPOUT,
+    STEPS,
+    Population,
+    initial_population,
+    next_generation,
+    rank_members,
+)
 from training.search.population.search import search_population, train_population
 from training.sources import read_table
 
@@ -57,7 +64,7 @@ def table_of(name, **settings):
     return read_table(name, target=None, name=None, settings=settings)
 
 
-@pytest.mark.parametrize("recipe", ["default", "classic"])  # the classic one has BatchNorm's statistics besides
+@pytest.mark.parametrize("recipe", ["default", "classic"])  # the classic recipe also has BatchNorm statistics
 def test_members_that_keep_their_place_answer_the_same_whatever_their_new_rates(recipe):
     trainer = trainer_of(recipe=recipe, dropout=0.2)
     before, judged = trainer.network.tensors(), trainer.judge()
@@ -79,7 +86,7 @@ def test_members_that_keep_place_and_rates_keep_every_bit():
 
 
 def test_the_next_step_goes_as_far_as_the_new_rate_says():
-    """Against a trainer that goes on as it is: Adam's step in θ is the same, but for the ratio of the rates."""
+    """Compares a step with an unchanged trainer's: Adam's step in θ is the same, except for the ratio of the rates."""
     settings = {"dropouts": np.zeros(4), "weight_decay": 0.0}
     evolved, untouched = trainer_of(**settings), trainer_of(**settings)
     ratios = np.array([0.8, 1.25, 1e-3, 10.0])
@@ -100,7 +107,7 @@ def test_the_next_step_goes_as_far_as_the_new_rate_says():
 @pytest.mark.parametrize("optimizer", ["adamw", "adam"])
 @pytest.mark.parametrize("normalization", ["none", "batch"])
 def test_a_copy_learns_on_as_its_parent_does(optimizer, normalization):
-    """Parent and child at one rate, on one order of rows: weights, moments, statistics and decay have all gone over."""
+    """Trains parent and copy at one rate, on one order of rows: weights, moments, statistics and decay are copied."""
     trainer = trainer_of(**PLAIN | {"normalization": normalization}, dropouts=np.zeros(4), optimizer=optimizer)
     rates = RATES[[3, 1, 1, 3]].copy()
     trainer.evolve(np.array([0, 1, 1, 0]), learning_rates=rates, dropouts=np.zeros(4))
@@ -111,7 +118,7 @@ def test_a_copy_learns_on_as_its_parent_does(optimizer, normalization):
     assert loss[3] == pytest.approx(loss[0].item(), rel=1e-4)
     for name, tensor in trainer.network.tensors().items():
         if name in ("layers.0.bias", "norms.0.running_mean") and normalization == "batch":
-            continue  # a bias before BatchNorm has a gradient of rounding alone, which Adam's step blows up
+            continue  # the gradient of a bias before BatchNorm is rounding error, which Adam's step magnifies
         for child, parent in ((2, 1), (3, 0)):
             np.testing.assert_allclose(tensor[child], tensor[parent], rtol=1e-3, atol=1e-5, err_msg=name)
         assert tensor.ndim < 3 or np.abs(tensor[0] - tensor[1]).max() > 1e-2
@@ -134,7 +141,7 @@ def test_weight_decay_goes_with_a_members_rate_as_if_it_were_alone(optimizer):
 
 @pytest.mark.parametrize("regularization", ["constant", "flat_cosine"])
 def test_dropout_is_the_members_own_from_then_on(regularization):
-    """A member that no longer drops has the loss of the same network without dropout; one that drops more, another."""
+    """Checks the loss of a member that no longer drops (as without dropout), and of one that drops more (different)."""
     trainer = trainer_of(regularization=regularization, dropouts=np.full(4, 0.3))
     plain = trainer_of(regularization=regularization, dropouts=np.zeros(4), epochs=0)
     plain.network.load(trainer.network.tensors())
@@ -175,7 +182,7 @@ def test_one_member_comes_out_as_a_network_of_its_own():
 
 
 def test_the_first_population_lies_around_the_recipe_which_is_its_first_member():
-    population = drawn(400, dropout=0.2, generator=np.random.default_rng(0))
+    population = initial_population(400, dropout=0.2, generator=np.random.default_rng(0))
     assert (population.rates[0], population.dropouts[0]) == (1.0, 0.2)
     for values, middle, spread in ((population.rates, 1.0, 4.0), (population.dropouts, 0.2, 3.0)):
         assert values.min() >= middle / spread
@@ -183,9 +190,9 @@ def test_the_first_population_lies_around_the_recipe_which_is_its_first_member()
         shares = np.log(values / middle) / np.log(spread)  # uniform in [-1, 1]: mean 0, variance 1/3
         assert shares.mean() == pytest.approx(0, abs=0.12)
         assert shares.var() == pytest.approx(1 / 3, abs=0.06)
-    assert drawn(9, dropout=0.8, generator=np.random.default_rng(0)).dropouts.max() <= MAX_DROPOUT
+    assert initial_population(9, dropout=0.8, generator=np.random.default_rng(0)).dropouts.max() <= MAX_DROPOUT
     with pytest.raises(ConfigError, match="got 1"):
-        drawn(1, dropout=0.2, generator=np.random.default_rng(0))
+        initial_population(1, dropout=0.2, generator=np.random.default_rng(0))
     with pytest.raises(ConfigError, match="-1"):
         Population(rates=np.array([1.0, -1.0]), dropouts=np.zeros(2))
 
@@ -198,7 +205,7 @@ def test_the_worst_quarter_and_all_who_went_astray_go_on_from_the_best_quarter()
             losses[generator.random(members) < 0.3] = np.nan
             if np.isnan(losses).all():
                 continue
-            population = drawn(members, dropout=0.5, generator=generator)
+            population = initial_population(members, dropout=0.5, generator=generator)
             next_one = next_generation(population, figures=losses, losses=losses, generator=generator)
             quarter, sound = max(members // 4, 1), np.flatnonzero(np.isfinite(losses))
             best = sound[np.argsort(losses[sound])][:quarter]
@@ -218,7 +225,7 @@ def test_the_worst_quarter_and_all_who_went_astray_go_on_from_the_best_quarter()
 def test_members_are_ordered_by_figure_then_loss_and_last_without_one():
     figures = np.array([0.2, 0.1, 0.1, 0.0, 0.1])
     losses = np.array([1.0, 3.0, 2.0, np.nan, 2.0])
-    assert order(figures, losses).tolist() == [2, 4, 1, 0, 3]
+    assert rank_members(figures, losses).tolist() == [2, 4, 1, 0, 3]
 
 
 @pytest.fixture(scope="module")
@@ -231,20 +238,20 @@ def test_the_winner_is_no_worse_than_the_median_of_the_same_members_left_alone(d
     table, config = diabetes
     config = config.for_task(table.task)
     rows = prepare(table, config)
-    first = drawn(8, dropout=0.15, generator=np.random.default_rng(3))
+    initial = initial_population(8, dropout=0.15, generator=np.random.default_rng(3))
     runs = [
         train_population(
-            config, rows.architecture, rows.matrices(), first=first, every=every, metric="rmse",
+            config, rows.architecture, rows.matrices(), initial=initial, every=every, metric="rmse",
             generator=np.random.default_rng(4),
         )
         for every in (3, config.epochs)
     ]  # fmt: skip
     evolved, alone = runs
-    assert evolved.takeovers
-    assert not alone.takeovers
+    assert evolved.exploits
+    assert not alone.exploits
     np.testing.assert_array_equal(evolved.values[:3], alone.values[:3])  # the same members, up to the first selection
     assert evolved.best_value <= np.median(alone.values.min(axis=0))
-    # As a whole it ends better too, and not only in the member that was picked.
+    # The whole population ends better too, not only the member that was selected.
     assert np.median(evolved.values[-1]) <= np.median(alone.values[-1])
 
 
@@ -252,7 +259,7 @@ def test_the_winners_line_leads_through_those_whom_it_goes_back_to(diabetes):
     table, config = diabetes
     result = search_population(table, config, members=8, every=3, device="cpu")
     run = result.run
-    line, places = run.line(), dict.fromkeys(range(1, run.best_epoch + 1))
+    line, places = run.lineage(), dict.fromkeys(range(1, run.best_epoch + 1))
     assert len(line) == run.best_epoch
     assert line[-1] == run.best_member
     assert run.values[run.best_epoch - 1, run.best_member] == np.nanmin(run.values) == run.best_value
@@ -260,13 +267,13 @@ def test_the_winners_line_leads_through_those_whom_it_goes_back_to(diabetes):
         if epoch == run.best_epoch:
             break
         before, after = line[epoch - 1], line[epoch]
-        [*replaced] = [t for t in run.takeovers if (t.epoch, t.member) == (epoch, after)]
+        [*replaced] = [t for t in run.exploits if (t.epoch, t.member) == (epoch, after)]
         assert before == (replaced[0].parent if replaced else after)
-    for takeover in run.takeovers:
-        assert takeover.epoch % 3 == 0
-        before = run.learning_rates[takeover.epoch - 1, takeover.parent]
-        assert run.learning_rates[takeover.epoch, takeover.member] == takeover.learning_rate
-        assert np.isclose(takeover.learning_rate / before, STEPS).any()
+    for exploit in run.exploits:
+        assert exploit.epoch % 3 == 0
+        before = run.learning_rates[exploit.epoch - 1, exploit.parent]
+        assert run.learning_rates[exploit.epoch, exploit.member] == exploit.learning_rate
+        assert np.isclose(exploit.learning_rate / before, STEPS).any()
     training = result.model.checkpoint.training
     assert training["population"]["members"] == 8
     assert training["population"]["stages"][0]["epoch"] == 1
@@ -284,16 +291,16 @@ def test_the_model_is_made_as_fit_makes_one(diabetes):
     assert one.data == other.data
     assert set(one.training) == {*other.training, "population"}
     assert {name: t.shape for name, t in one.tensors.items()} == {name: t.shape for name, t in other.tensors.items()}
-    # RMSE as it was ranked by and as it is served differ by what clamping does and by rounding.
+    # The ranked RMSE and the served one differ by clamping and rounding.
     assert one.metrics["validation"]["rmse"] == pytest.approx(result.run.best_value, rel=0.02)
     assert set(one.metrics) == {"train", "validation", "test"}
 
 
 def test_a_learning_rate_far_off_is_replaced_and_the_run_goes_on():
     table, config = table_of("breast_cancer", hidden_sizes=(16,), epochs=12)
-    first = Population(rates=np.array([1.0, 0.5, 1e3, 2.0]), dropouts=np.zeros(4))
-    run = search_population(table, config, first=first, every=3, device="cpu").run
-    assert [takeover.member for takeover in run.takeovers if takeover.epoch == 3] == [2]
+    initial = Population(rates=np.array([1.0, 0.5, 1e3, 2.0]), dropouts=np.zeros(4))
+    run = search_population(table, config, initial=initial, every=3, device="cpu").run
+    assert [exploit.member for exploit in run.exploits if exploit.epoch == 3] == [2]
     assert run.learning_rates[2, 2] == 1e3 * config.for_task("classification").learning_rate
     assert run.learning_rates[3, 2] <= 2.5 * config.for_task("classification").learning_rate
     assert run.values[2, 2] > 1 > 0.2 > run.values[-1, 2]
@@ -301,22 +308,22 @@ def test_a_learning_rate_far_off_is_replaced_and_the_run_goes_on():
 
 def test_members_whose_loss_is_no_number_touch_nobody_and_are_replaced():
     table, config = table_of("diabetes", hidden_sizes=(16,), epochs=6)
-    first = Population(rates=np.array([1.0, 1e30, 0.5, 1e30]), dropouts=np.zeros(4))
-    run = search_population(table, config, first=first, every=2, device="cpu").run
+    initial = Population(rates=np.array([1.0, 1e30, 0.5, 1e30]), dropouts=np.zeros(4))
+    run = search_population(table, config, initial=initial, every=2, device="cpu").run
     assert not np.isfinite(run.values[0, [1, 3]]).any()
     assert np.isfinite(run.values[:, [0, 2]]).all()
     assert np.isfinite(run.values[2:]).all()
-    assert {takeover.member for takeover in run.takeovers if takeover.epoch == 2} == {1, 3}
+    assert {exploit.member for exploit in run.exploits if exploit.epoch == 2} == {1, 3}
     with pytest.raises(TrainingError, match="every member"):
         search_population(
-            table, config, first=Population(rates=np.full(2, 1e30), dropouts=np.zeros(2)), every=2, device="cpu"
+            table, config, initial=Population(rates=np.full(2, 1e30), dropouts=np.zeros(2)), every=2, device="cpu"
         )
 
 
 def test_a_population_that_diverges_as_a_whole_keeps_what_was_best_before():
     table, config = table_of("diabetes", hidden_sizes=(16,), epochs=6, schedule="constant", batch_size=1024)
-    first = Population(rates=np.array([1e8, 2e8]), dropouts=np.zeros(2))
-    result = search_population(table, config, first=first, every=5, device="cpu")
+    initial = Population(rates=np.array([1e8, 2e8]), dropouts=np.zeros(2))
+    result = search_population(table, config, initial=initial, every=5, device="cpu")
     assert result.run.ended == "diverged"
     assert result.run.epochs < 6
     assert any("finite" in note for note in result.model.notes)

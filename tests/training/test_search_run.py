@@ -1,4 +1,4 @@
-"""A search from end to end: in this process, in workers, cut off by time, by a person and by a kill."""
+"""A search from end to end: in this process and in workers; stopped by a time limit, a person and a kill."""
 
 import dataclasses
 import json
@@ -50,7 +50,7 @@ def figures(result):
 
 def test_a_search_never_ends_worse_than_the_defaults_and_says_what_won():
     told = []
-    listener = Listener(on_trial=lambda trial, standing: told.append((trial.number, standing.done, standing.of)))
+    listener = Listener(on_trial=lambda trial, progress: told.append((trial.number, progress.done, progress.of)))
     result = search("iris", trials=8, settings=QUICK, space=SPACE, pruner="none", listener=listener)
     first = result.trials[0]
     assert first.is_default
@@ -79,7 +79,7 @@ def test_the_test_part_has_no_say():
     how = {"config": config, "space": SPACE, "trials": 6}
     result = search_table(table, **how)
     assert result.metric == "rmse"
-    # Which rows are tested is known from the split, which for numbers depends on their count alone.
+    # The split decides which rows are tested; for numbers, it depends on their count alone.
     from training.data.split import split_rows
 
     test_rows = split_rows(table, config.split, rng=np.random.default_rng(config.seed)).test
@@ -95,7 +95,7 @@ def test_the_standard_error_is_that_of_the_rows():
     result = search("iris", trials=1, settings=QUICK, space=SPACE, metric="accuracy")
     share, rows = result.winner.value, result.winner.metrics["rows"]
     assert result.winner.error == pytest.approx(np.sqrt(share * (1 - share) / rows))
-    # And RMSE's, against resampling of the rows.
+    # RMSE's standard error against resampling of the rows.
     table = regression_table(np.random.default_rng(3).standard_normal(80))
     one = search_table(table, TrainConfig(**QUICK, split=None), space=SPACE, trials=1)
     rows = [table.example(row) for row in range(table.rows)]
@@ -184,7 +184,7 @@ def test_workers_come_to_the_same_trials():
 VARIED = ("--vary", "learning_rate=1e-3..0.5:log", "--vary", "hidden_sizes=4|16")
 OPTIONS = ("search", "iris", "--engine", "numpy", *VARIED)
 SCRIPT = "import sys; from training.cli import main; sys.exit(main(sys.argv[1:]))"
-# The fourth trial begins and never ends.
+# The fourth trial starts and never ends.
 HANGS = """
 import sys
 from training.cli import main
@@ -282,7 +282,7 @@ def test_a_worker_that_dies_fails_its_trial_only_and_none_outlives_its_parent(tm
 
 
 def _are_busy(folder, count):
-    """Whether so many trials have begun, by the record."""
+    """Returns True if the record shows that `count` trials have started."""
     import sqlite3
 
     if not (folder / "searches/iris/study.db").exists():
@@ -290,7 +290,7 @@ def _are_busy(folder, count):
     connection = sqlite3.connect(folder / "searches/iris/study.db")
     try:
         (running,) = connection.execute("select count(*) from trials where state = 'RUNNING'").fetchone()
-    except sqlite3.OperationalError:  # not made yet
+    except sqlite3.OperationalError:  # the record does not exist yet
         return False
     finally:
         connection.close()
@@ -298,7 +298,7 @@ def _are_busy(folder, count):
 
 
 def _trial_line(process):
-    """The next line that tells of a trial's end; a trial that takes long tells of its epochs meanwhile."""
+    """Returns the next line on a trial's end; a long trial reports epochs in between."""
     while not re.match(r"\d+/\d+ trial", line := process.stderr.readline()):
         assert line, "the process ended"
     return line
@@ -329,7 +329,7 @@ def test_a_signal_to_all_processes_ends_them_and_keeps_the_best_so_far(tmp_path,
 
 @pytest.fixture
 def command(tmp_path, capsys, monkeypatch):
-    """Runs a command in this process on a folder of its own: (exit code, stdout, stderr)."""
+    """Runs a command in this process on a folder of its own; returns (exit code, stdout, stderr)."""
     monkeypatch.setenv("AXON_STORE", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
 
@@ -358,7 +358,7 @@ def test_the_command_tells_ranks_draws_and_publishes_once(command, tmp_path):
     checkpoint = Store(tmp_path / "store").load("flowers").checkpoint
     assert checkpoint.metrics["validation"]["log_loss"] == record["winner"]["value"]
     assert checkpoint.metrics["test"] == record["metrics"]["test"]
-    # Again: nothing is left to train, and the same model is not published twice.
+    # A second run has nothing left to train, and the same model is not published twice.
     code, out, err = command(*arguments, "--json")
     assert (code, json.loads(out)["model"]) == (0, "flowers@1")
     assert "9 of 9 trials are there already" in err
@@ -403,16 +403,16 @@ def test_the_space_can_be_a_file_and_the_recipes_own_with_more(command, tmp_path
 
 
 def test_an_outcome_that_was_cut_counts_only_where_there_is_no_other():
-    from training.search.trials.folder import MemoryKeeper
+    from training.search.trials.folder import MemoryCheckpoints
+    from training.search.trials.search_record import SearchRecord
     from training.search.trials.session import Session
-    from training.search.trials.study import Study
 
     first = {"hidden_sizes": (4,), "learning_rate": 0.05}
-    study = Study(space=SPACE, metric="log_loss", first=first, sampler="random")
-    session = Session(study=study, keeper=MemoryKeeper(), metric="log_loss", trials=3, jobs=2)
+    record = SearchRecord(space=SPACE, metric="log_loss", first_point=first, sampler="random")
+    session = Session(record=record, checkpoints=MemoryCheckpoints(), metric="log_loss", trials=3, jobs=2)
     one, two = session.next(), session.next()
     cut = Outcome(seconds=1.0, was_ended=True, value=0.5, epochs=1)
     session.done(one.number, cut)
     session.done(two.number, dataclasses.replace(cut, value=0.1))
-    assert [trial.state for trial in study.trials()] == ["finished", "interrupted"]
+    assert [trial.state for trial in record.trials()] == ["finished", "interrupted"]
     assert session.best().number == one.number

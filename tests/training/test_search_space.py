@@ -1,4 +1,4 @@
-"""Search spaces: what they hold, how they are written, and what they refuse."""
+"""Search spaces: parameters, notation, and the values that are refused."""
 
 import json
 

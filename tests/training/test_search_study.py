@@ -1,4 +1,4 @@
-"""The record of a search: what is asked, pruned, resumed, refused, and what is said to matter."""
+"""The record of a search: trials asked for, pruned, resumed and refused, and the importance of parameters."""
 
 import sqlite3
 
@@ -8,7 +8,7 @@ from models.errors import ConfigError
 from training.errors import SearchError
 from training.search.space import Choices, FloatRange, IntRange, SearchSpace
 from training.search.trials.folder import StudyFolder
-from training.search.trials.study import Study
+from training.search.trials.search_record import SearchRecord
 from training.search.trials.trial import Trial
 
 SPACE = SearchSpace(
@@ -24,7 +24,7 @@ SAMPLERS = ("tpe", "gp", "random", "qmc", "grid")
 
 
 def study(**how):
-    return Study(**({"space": SPACE, "metric": "log_loss", "first": FIRST, "epochs": 50} | how))
+    return SearchRecord(**({"space": SPACE, "metric": "log_loss", "first_point": FIRST, "epochs": 50} | how))
 
 
 def finish(opened, point, value):
@@ -57,12 +57,12 @@ def test_a_study_that_was_cut_off_goes_on_as_if_it_had_not_been(sampler, tmp_pat
     file = tmp_path / "study.db"
     first = study(sampler=sampler, seed=4, file=file)
     points = made(first, 12)
-    lost = first.ask().settings  # and no word of what came of it
+    lost = first.ask().settings  # a trial that never reports a result
     first.close()
     second = study(sampler=sampler, seed=4, file=file)
     points += made(second, 2)
     assert points[12] == lost
-    if sampler != "qmc":  # whose place in the sequence moved on with the lost trial
+    if sampler != "qmc":  # QMC's place in the sequence moved on with the lost trial
         assert points == whole
     assert [trial.state for trial in second.trials()].count("interrupted") == 1
     second.close()
@@ -70,7 +70,7 @@ def test_a_study_that_was_cut_off_goes_on_as_if_it_had_not_been(sampler, tmp_pat
 
 def test_nothing_is_asked_again_twice(tmp_path):
     file = tmp_path / "study.db"
-    for _ in range(3):  # each opens it, begins the defaults and dies
+    for _ in range(3):  # each process opens the record, starts the defaults and dies
         opened = study(file=file)
         assert opened.ask().settings == FIRST
         opened.close()
@@ -98,7 +98,7 @@ def test_a_grid_ends_when_every_point_was_tried():
     space = SearchSpace(
         parameters={"dropout": FloatRange(low=0, high=0.4), "activation": Choices(values=("relu", "tanh"))}
     )
-    opened = study(space=space, first={"dropout": 0.2, "activation": "relu"}, sampler="grid", grid_points=3)
+    opened = study(space=space, first_point={"dropout": 0.2, "activation": "relu"}, sampler="grid", grid_points=3)
     points = made(opened, 6)
     assert sorted(map(str, points)) == sorted(map(str, space.grid(3)))
     assert opened.ask() is None
@@ -123,10 +123,10 @@ def test_a_trial_that_lags_is_pruned_and_one_that_leads_is_not(pruner, metric):
         finish(opened, point, 1 - loss if metric == "accuracy" else loss)
         return 50
 
-    assert train(9.0) == 50  # the defaults, whatever they are worth
+    assert train(9.0) == 50  # the defaults are trained to the end, however bad
     for loss in (0.5, 0.6, 0.55, 0.52, 0.58):
         train(loss)
-    # Hyperband's brackets differ in how early they prune; among a few, some do.
+    # Hyperband's brackets prune at different times; among a few, some prune.
     lagging = [train(5.0) for _ in range(6)]
     assert min(lagging) < 50
     assert train(0.1) == 50
@@ -208,7 +208,7 @@ def test_the_record_is_plain_sqlite(tmp_path):
 def test_a_folder_is_one_search_at_a_time(tmp_path):
     with StudyFolder(tmp_path, "one"), pytest.raises(SearchError, match="another search"):
         StudyFolder(tmp_path, "one")
-    with StudyFolder(tmp_path, "one"):  # the lock went with the first
+    with StudyFolder(tmp_path, "one"):  # the first one released the lock
         pass
     with pytest.raises(ConfigError, match="name"):
         StudyFolder(tmp_path, "../out")

@@ -1,4 +1,4 @@
-"""A split divides the rows without loss, keeps the classes' shares, and is the same for the same seed."""
+"""A split assigns each row once, keeps the classes' shares, and is the same for the same seed."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ def values(rows):
 
 
 def grouped(groups, target=None, **more):
-    """Rows of these groups, a regression unless there is a target of classes."""
+    """Makes rows of these groups, for a regression unless a target of classes is given."""
     target = np.linspace(0, 1, len(groups)) if target is None else np.asarray(target)
     labels = tuple(f"c{i}" for i in range(target.max() + 1)) if target.dtype.kind == "i" else ()
     return TrainingTable(
@@ -152,7 +152,7 @@ class TestGroups:
     def test_too_few_groups_and_a_class_that_training_lacks_are_refused(self):
         with pytest.raises(DataError, match="column 'g' has 2 groups, and a split needs 3"):
             split_rows(grouped([0] * 10 + [1] * 10), SHARES, rng=rng())
-        # Three groups, one for each part, and each with a class of its own: two of the classes cannot be learned.
+        # Three groups, one for each part, and each with its own class: two of the classes cannot be learned.
         with pytest.raises(DataError, match=r"split by group gives to train with have no row of class 'c\d', 'c\d'"):
             split_rows(grouped(np.repeat([0, 1, 2], 10), np.repeat([0, 1, 2], 10)), SHARES, rng=rng())
 
@@ -174,7 +174,7 @@ class TestTimes:
         assert split_rows(timed(days), SHARES, rng=rng()).sizes() == {"train": 140, "validation": 30, "test": 30}
 
     def test_a_boundary_moves_to_the_nearer_end_of_rows_of_one_moment(self):
-        times = np.repeat([1.0, 2.0, 3.0, 4.0], [60, 20, 10, 10])  # 70 rows lie within the moment 2
+        times = np.repeat([1.0, 2.0, 3.0, 4.0], [60, 20, 10, 10])  # the boundary at 70 rows is inside time 2
         assert split_rows(timed(times), (0.7, 0.2, 0.1), rng=rng()).sizes() == {
             "train": 60,
             "validation": 30,

@@ -1,6 +1,6 @@
-"""Text files as people have them: packed, in other encodings, with other delimiters, comments, lines before the header.
+"""Text files of many kinds: compressed, in other encodings, with other delimiters, comments, lines before the header.
 
-What pandas reads with the right arguments is read here without them, or refused with the option that decides.
+A file that pandas reads with the right arguments is read here without these, or refused with the option to set.
 """
 
 import bz2
@@ -52,7 +52,7 @@ def test_a_packed_file_is_the_table_that_it_holds(tmp_path, ending, packing):
     content = FRAME.to_csv(index=False, sep=delimiter).encode()
     path.write_bytes(
         PACKERS[packing](content[:20]) + PACKERS[packing](content[20:])
-    )  # two members, as `cat` makes them
+    )  # two gzip members, as `cat` makes
     assert columns(read_source(path)) == texts_of(FRAME)
 
 
@@ -145,7 +145,7 @@ def test_two_readings_are_refused_and_either_is_taken_when_named(write):
 
 
 def typed(options):
-    """What the command line makes of options as a message has them."""
+    """Parses options as a message prints these, with the command line's parser."""
     parsed = build_parser({}).parse_args(["inspect", "t.csv", *shlex.split(options)])
     given = table_of(parsed)
     return TextFormat(**{name: given[name] for name in ("delimiter", "encoding", "skip_lines", "comment")})
@@ -252,7 +252,7 @@ def test_a_long_cell_does_not_hide_a_fault_behind_it(write):
         read_csv(write(f'a,b\n1,"{long}"\n2,3\n2,3,4\n'))
     table = read_csv(write(f'a,b\n1,"{long}"\n2,word\n'))
     assert table.locate(1) == "line 3"
-    assert csv.field_size_limit() == 131_072  # what other code of the process relies on
+    assert csv.field_size_limit() == 131_072  # other code of the process relies on it
 
 
 @pytest.mark.parametrize("hint", ["sep=;", '"sep=;"', "sep=;;;"])

@@ -1,4 +1,4 @@
-"""Threads: what is free on a machine, what a run takes of it, and that it says so."""
+"""Threads: how many CPUs are free on a machine, how many threads a run takes, and the note on that."""
 
 import json
 import multiprocessing
@@ -18,14 +18,14 @@ from training.resume import ResumeFile
 from training.threads import SHARED_FROM, choose_threads, fastest, limited_threads, step_multiply_adds
 
 ROOT = Path(__file__).parents[2]
-SMALL = MLPConfig(layer_sizes=(10, 256, 256, 256, 2))  # the default recipe's
+SMALL = MLPConfig(layer_sizes=(10, 256, 256, 256, 2))  # the network of the default recipe
 LARGE = MLPConfig(layer_sizes=(784, 512, 256, 10))
 
 
 def machine(tmp_path, *, busy, cgroup="0::/\n", limits=(), load="0.00 0.00 0.00 1/100 1\n"):
-    """A folder with what the kernel tells in `proc` and `sys`, and a `sleep` that lets 20 ticks pass on each CPU.
+    """Makes a folder with the kernel's files in `proc` and `sys`, and a `sleep` that advances each CPU by 20 ticks.
 
-    `busy` is the share of each CPU that is taken meanwhile; None for a kernel whose counters stand still.
+    `busy` is the share of each CPU that is taken meanwhile; None for a kernel whose counters do not move.
     """
     proc = tmp_path / "proc"
     (proc / "self").mkdir(parents=True)
@@ -52,10 +52,10 @@ def machine(tmp_path, *, busy, cgroup="0::/\n", limits=(), load="0.00 0.00 0.00 
     ("busy", "expected"),
     [
         ([0, 0, 0, 0], 4),
-        ([0.05, 0.05, 0, 0.1], 4),  # what a machine does by itself
+        ([0.05, 0.05, 0, 0.1], 4),  # the load of an idle machine
         ([1, 0, 0, 0], 3),
         ([0.5, 0.5, 0.5, 0.5], 2),
-        ([1, 1, 0.9, 1], 1),  # never none
+        ([1, 1, 0.9, 1], 1),  # at least one
         ([0], 1),
     ],
 )
@@ -73,7 +73,7 @@ def test_cpus_that_the_process_may_not_use_do_not_count(tmp_path):
     [
         ("0::/\n", [("cpu.max", "250000 100000\n")], 2),
         ("0::/\n", [("cpu.max", "max 100000\n")], 8),
-        ("0::/a/b\n", [("a/b/cpu.max", "max 100000\n"), ("a/cpu.max", "300000 100000\n")], 3),  # a parent's holds too
+        ("0::/a/b\n", [("a/b/cpu.max", "max 100000\n"), ("a/cpu.max", "300000 100000\n")], 3),  # a parent's limit
         ("4:cpu,cpuacct:/docker/x\n", [("cpu,cpuacct/cpu.cfs_quota_us", "150000"),
                                        ("cpu,cpuacct/cpu.cfs_period_us", "50000")], 3),  # the container's own mount
         ("4:cpu,cpuacct:/\n", [("cpu,cpuacct/cpu.cfs_quota_us", "-1"), ("cpu,cpuacct/cpu.cfs_period_us", "50000")], 8),
@@ -187,7 +187,7 @@ def test_the_command_tells_what_it_chose(tmp_path, capsys):
     assert json.loads(told.out)["threads"] == 1
     assert "\nTraining with 1 CPU thread: its steps are too small" in told.err
     assert main(["fit", "xor", "--epochs", "2", "--store", str(tmp_path), "--no-report", "--threads", "1"]) == 0
-    assert "Training with" not in capsys.readouterr().err  # the user said it
+    assert "Training with" not in capsys.readouterr().err  # the user chose the number
 
 
 def test_a_library_that_is_loaded_within_the_limit_keeps_to_it():

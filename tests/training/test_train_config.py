@@ -1,4 +1,4 @@
-"""A run's description fills itself in, refuses what cannot be, and survives as JSON."""
+"""A training configuration fills in its defaults, refuses invalid values, and survives a round trip as JSON."""
 
 import json
 

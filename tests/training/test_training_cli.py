@@ -1,4 +1,4 @@
-"""The command line as a person and a script meet it: real processes for the main paths, `main` for the rest."""
+"""The command line: real processes for the main paths, calls of `main` for the rest."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def run(*arguments, cwd, **environment):
 
 @pytest.fixture
 def command(tmp_path, capsys, monkeypatch):
-    """Runs a command in this process on a store of its own: (exit code, stdout, stderr)."""
+    """Runs a command in this process on a store of its own; returns (exit code, stdout, stderr)."""
     monkeypatch.setenv("AXON_STORE", str(tmp_path / "store"))
     monkeypatch.chdir(tmp_path)
 

@@ -1,4 +1,4 @@
-"""The metrics are scikit-learn's, on any answers and truth."""
+"""The metrics equal scikit-learn's for any predictions and labels."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_classification(classes, rows, seed):
     assert found["rows"] == rows
     assert found["accuracy"] == pytest.approx(oracle.accuracy_score(truth, guessed))
     assert found["f1_macro"] == pytest.approx(oracle.f1_score(truth, guessed, average="macro"))
-    # scikit-learn renormalises float32 rows; in float64 there is nothing to renormalise beyond rounding.
+    # scikit-learn renormalises float32 rows; in float64, renormalising changes only rounding.
     normalised = probabilities.astype(np.float64)
     normalised /= normalised.sum(axis=1, keepdims=True)
     assert found["log_loss"] == pytest.approx(
@@ -32,7 +32,7 @@ def test_classification(classes, rows, seed):
 @given(st.integers(2, 5), st.integers(2, 60), st.integers(1, 4), st.integers(0, 1000))
 def test_probabilities(classes, rows, decimals, seed):
     rng = np.random.default_rng(seed)
-    # Whole multiples of a share, so that there are ties and confidences on the edges of bins.
+    # Whole multiples of a share, so that there are ties, and confidences on the edges of bins.
     probabilities = rng.multinomial(10**decimals, rng.dirichlet(np.ones(classes), rows)) / 10**decimals
     truth = rng.integers(0, classes, rows)
     found = evaluate("softmax", probabilities.astype(np.float32), truth)

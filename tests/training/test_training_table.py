@@ -1,4 +1,4 @@
-"""What a column is, is found out from its cells; what cannot be learned from is refused, with column and row named."""
+"""Cells decide the kind of a column; data that cannot be learned from are refused, with column and row."""
 
 import math
 

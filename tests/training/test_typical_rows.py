@@ -1,4 +1,4 @@
-"""Typical rows: made up of medians and commonest names, taken by the served model, and no row of the table."""
+"""Typical rows are made of medians and most common categories, accepted by the served model, and equal no row."""
 
 import datetime as dt
 import json
@@ -102,7 +102,7 @@ def test_report_and_card_follow_the_same_option(tmp_path, monkeypatch, rows):
     assert main(["fit", "t.csv", "--target", "y", *options, *(("--examples", "rows") if rows else ())]) == 0
     version = Store("store").resolve("t")
     pages = [(version.path.parent / name).read_text() for name in ("report.html", "README.md")]
-    # Salaries have two decimals, so that each tells a row. The least and the greatest are the column's range.
+    # Salaries have two decimals, so that each one identifies a row. The least and the greatest are the column's range.
     column = version.load().checkpoint.schema.columns[0]
     told = set(frame.salary.dropna()) - {column.minimum, column.maximum}
     shown = [[salary for salary in told if f"{salary:.2f}" in page or f"{salary:g}" in page] for page in pages]

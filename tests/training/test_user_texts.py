@@ -1,4 +1,4 @@
-"""Names of columns, cells and files are shown as they are, whatever they hold; what a message offers can be typed."""
+"""Names of columns, cells and files are shown unchanged, whatever the text; options in messages can be typed."""
 
 import json
 import os
@@ -74,7 +74,7 @@ def test_every_command_shows_names_as_they_are(table, capsys, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bar_on_a_terminal_shows_a_title_as_it_is(name, monkeypatch):
-    for variable in ("CI", "NO_COLOR"):  # which ask for lines in place of a bar
+    for variable in ("CI", "NO_COLOR"):  # these ask for lines instead of a bar
         monkeypatch.delenv(variable, raising=False)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123  # a device, not a file
         console = Console(file=nowhere, force_terminal=True, width=200, markup=False, emoji=False, record=True)
@@ -99,7 +99,7 @@ def test_a_run_on_a_terminal_shows_the_name_of_the_file(table):
 def read_some(terminal):
     try:
         return os.read(terminal, 1 << 16)
-    except OSError:  # the other end is closed
+    except OSError:  # the other end closed
         return b""
 
 
@@ -162,7 +162,7 @@ def test_a_file_of_another_type_is_refused_with_a_command_that_makes_it_parquet(
     with pytest.raises(DataError) as refused:
         read_source(tmp_path / name)
     (code,) = shlex.split(str(refused.value).split("python -c ")[1])
-    exec(code)  # what a user would type
+    exec(code)  # the code that a user would type
     made = read_source((tmp_path / name).with_suffix(".parquet"))
     assert {column: cells.to_pylist() for column, cells in made.columns.items()} == frame.to_dict("list")
 

@@ -1,4 +1,4 @@
-"""Columns of dates in the forms that databases and spreadsheets write: read, asked about, and served alike."""
+"""Columns of dates in the forms that databases and spreadsheets write: read, questioned, and served the same."""
 
 import json
 import tempfile

@@ -1,1 +1,1 @@
-"""The commands of `python -m training`, a module each: its options, and what it does."""
+"""The commands of `python -m training`: one module for each command, with the options and the action."""

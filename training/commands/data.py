@@ -1,4 +1,4 @@
-"""`data`: a built-in dataset as CSV, to see what a table looks like and to have one to try."""
+"""`data`: writes a built-in dataset as CSV, as an example of a table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`demo`: the models that the README's examples ask."""
+"""`demo`: trains the models that the README's examples use."""
 
 from __future__ import annotations
 

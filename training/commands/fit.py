@@ -1,4 +1,4 @@
-"""`fit`: a table → a model, published as the next version of its name."""
+"""`fit`: trains a model on a table and publishes the model as the next version of its name."""
 
 from __future__ import annotations
 
@@ -94,23 +94,25 @@ def add(line: CommandLine) -> None:
     line.add_device(run)
     line.add_threads(run)
     run.add_argument("--resume", action="store_true", help="go on with the interrupted run of this name")
-    _add_told(parser)
+    _add_reporting(parser)
 
 
-def _add_told(parser: argparse.ArgumentParser) -> None:
-    told = parser.add_argument_group("what is told of it")
-    told.add_argument(
+def _add_reporting(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("reports about the model")
+    group.add_argument(
         "--report",
         action=argparse.BooleanOptionalAction,
         default=True,
         help=f"write {REPORT_FILE} and {CARD_FILE}, a model card, beside the checkpoint (default: yes)",
     )
-    told.add_argument(
+    group.add_argument(
         "--baselines",
         action="store_true",
         help="train a linear model and gradient-boosted trees on the same rows, and say which to use",
     )
-    told.add_argument("--tensorboard", metavar="FOLDER", help="log each epoch for TensorBoard, in FOLDER/NAME-1, -2, …")
+    group.add_argument(
+        "--tensorboard", metavar="FOLDER", help="log each epoch for TensorBoard, in FOLDER/NAME-1, -2, …"
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -162,11 +164,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _print_json(model: FittedModel, outcome: Outcome, comparison: Comparison | None, files: dict[str, Path]) -> None:
-    told = {
+    extra_fields = {
         "files": {what: str(path) for what, path in files.items()},
         "baselines": None if comparison is None else comparison.to_dict(),
     }
-    record = result(model, outcome.published) | outcome.to_dict() | told
+    record = result(model, outcome.published) | outcome.to_dict() | extra_fields
     print(json.dumps(record, indent=2, allow_nan=False))
 
 
@@ -181,10 +183,10 @@ def _warn(errors: Console, sentence: str) -> None:
 
 
 class _Findings:
-    """What was found of a model: its figures, and the baselines beside it where they are asked for.
+    """The findings about a model: its metrics, and a comparison with baselines if asked for.
 
     Attributes:
-        comparison: the model beside the baselines, once they are trained.
+        comparison: comparison of the model with the baselines; None until these are trained.
     """
 
     def __init__(self, arguments: argparse.Namespace, errors: Console, model: FittedModel) -> None:
@@ -209,17 +211,17 @@ class _Findings:
             _tell_how_to_keep(self._arguments, self._model, self.comparison)
 
     def doubts(self) -> list[str]:
-        """Trains the baselines; a sentence where one is to be used instead, or where they could not be trained."""
+        """Trains the baselines if asked for; returns a sentence if a baseline is better or if the training failed."""
         if not self._wants_baselines:
             return []
-        # Imported here: scikit-learn takes a second to import, and most runs do without.
+        # Imported here: importing scikit-learn takes a second, and most runs do not need it.
         from training.reporting.baselines import compare
 
         self._errors.print("training the baselines …")
         try:
             self.comparison = compare(self._model)
         except Exception as error:
-            # Whatever it is: the model is trained, and is kept.
+            # Any error: the model is trained, so it is kept.
             return [f"The baselines could not be trained: {type(error).__name__}: {error}."]
         other = self.comparison.preferred
         is_linear_itself = other == LINEAR and len(self._model.checkpoint.config.layer_sizes) == 2
@@ -238,7 +240,7 @@ def _report(
         with limited_threads(threads):
             return write_report(model, place, comparison)
     except (Exception, KeyboardInterrupt) as error:
-        # Whatever it is: the model is on the disk, and a page about it is not worth failing for.
+        # Any error: the model is on the disk, so a missing page is no reason to fail.
         reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         _warn(errors, f"{place} has no report: {reason}.")
         return {}
@@ -255,7 +257,7 @@ def _comparison_table(comparison: Comparison) -> Table:
 
 
 def _tell_stopping(errors: Console) -> None:
-    # Not through the console: the signal may have come in the midst of its own printing.
+    # Not through the console: the signal may have interrupted its printing.
     if not errors.quiet:
         os.write(2, b"\nStopping after this epoch and keeping the best so far; press Ctrl-C again to end at once.\n")
 
@@ -271,7 +273,7 @@ def _tell_how_to_keep(arguments: argparse.Namespace, model: FittedModel, compari
 
 
 def _linear_command(line: Sequence[str]) -> str:
-    """The command that was typed, with the linear model in place of the network's options."""
+    """Returns the typed command with `--linear` in place of the network's options."""
     settings = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add_settings(settings)
     settings.add_argument("--publish")
@@ -303,7 +305,7 @@ def _fit_with_progress(
             stop.has_result()
             for listen in listeners:
                 listen(epoch)
-            # Once the run is seen to go on: what is refused before its first epoch has no threads to tell of.
+            # After the first epoch: a run that is refused before has no threads to report.
             if chosen and arguments["threads"] is None:
                 errors.print(str(chosen.pop()), markup=False, highlight=False, soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""`inspect`: what a table is understood as, before anything is trained on it."""
+"""`inspect`: shows how `fit` would read a table, before any training."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from training.reporting.figures import apart
 from training.sources import read_raw
 from training.terminal import plain_console
 
-# Columns in a table that a person reads; beyond, only those with something to say are shown, and the first few.
+# A longer table is shortened to the first columns and those with a problem or a remark.
 _READABLE, _FIRST = 60, 20
-_UNLIMITED = 200  # characters a line, where the table goes to a file or a pipe
+_UNLIMITED = 200  # characters a line, if the output is a file or a pipe
 _CLASSES = 20
-_ROLES = {"feature": "features"}  # of which there are many
+_ROLES = {"feature": "features"}  # the plural of the only role with many columns
 
 _DESCRIPTION = f"""\
 Reads a table as `fit` would and shows what it makes of it: the kind of each column, what is missing (empty cells and
@@ -106,7 +106,7 @@ def _table(inspection: Inspection, columns: list[ColumnFacts]) -> Table:
 
 
 def _hidden(inspection: Inspection, shown: list[ColumnFacts]) -> list[str]:
-    """What to say of the columns that the table leaves out."""
+    """Returns a sentence about the columns that the table leaves out, if any."""
     names = {column.name for column in shown}
     hidden = [column for column in inspection.columns if column.name not in names]
     if not hidden:
@@ -134,7 +134,7 @@ def _target(inspection: Inspection) -> list[str]:
 
 
 def _remarks(inspection: Inspection) -> list[str]:
-    """Refusals first, then the rest; of hundreds that are alike, the first of them."""
+    """Returns the refusals and then the other remarks, at most `_READABLE` lines."""
     remarks = [*inspection.notes, *(remark for column in inspection.columns for remark in column.remarks)]
     lines = [f"refused: {problem}" for problem in inspection.problems] + [f"note: {remark}" for remark in remarks]
     more = len(lines) - _READABLE
@@ -154,7 +154,7 @@ def _values(column: ColumnFacts, rows: int) -> str:
 
 
 def _share(count: int, rows: int) -> str:
-    """A share in percent: empty for none, and never 0 % of something or 100 % of less than all."""
+    """Formats a share in percent: empty for zero; a share above 0 is never 0 %, and a share below 1 never 100 %."""
     if count == 0:
         return ""
     percent = 100 * count / rows

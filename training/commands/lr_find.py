@@ -1,4 +1,4 @@
-"""`lr-find`: which learning rate a network takes on a table, found by a sweep over all of them."""
+"""`lr-find`: suggests a learning rate for a network on a table, by a sweep over learning rates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from training.search.learning_rate.plot import draw_sweep
 from training.sources import read_table
 from training.threads import limited_threads
 
-_LINES = 16  # of the table
+_LINES = 16  # approximate number of rows of the table
 
 _DESCRIPTION = """\
 Trains the network for some steps at learning rates that grow from --low to --high, and suggests one: that at which
@@ -60,7 +60,7 @@ def _run(arguments: argparse.Namespace) -> None:
         check_plot_path(arguments.plot)
     given = settings_of(arguments)
     table, config = read_table(arguments.source, settings=given, **table_of(arguments))
-    # Imported here: torch takes seconds.
+    # Imported here: importing torch takes seconds.
     from training.search.learning_rate.trainer_stepper import stepper_of
 
     stepper = stepper_of(table, config, device=arguments.device, threads=arguments.threads)

@@ -1,4 +1,4 @@
-"""What the options of several commands have in common: parents, readers of values, and where defaults come from."""
+"""The shared parts of the commands' options: common options, parsers of values, and sources of defaults."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ DEFAULT_STORE = "checkpoints"
 
 
 class Runner(Protocol):
-    """What a command does with its parsed options."""
+    """A function that runs a command with its parsed options."""
 
     def __call__(self, arguments: argparse.Namespace) -> int | None:
-        """Runs and gives an exit code, None for 0; raises an `AxonError` where something is refused."""
+        """Runs the command and returns the exit code, None for 0; raises an `AxonError` for what is refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommandLine:
-    """The command line while it is being built.
+    """The command line under construction.
 
     Attributes:
-        commands: argparse's collection of commands.
-        environment: where AXON_STORE and AXON_DEVICE are looked up, for options that are not given.
+        commands: collection of commands of the argparse parser.
+        environment: variables of the process; AXON_STORE and AXON_DEVICE are the defaults of two options.
     """
 
     commands: Any
@@ -38,14 +38,14 @@ class CommandLine:
     def add(
         self, name: str, about: str, run: Runner, *, description: str | None = None, epilog: str | None = None
     ) -> argparse.ArgumentParser:
-        """A command's parser.
+        """Adds a command and returns its parser.
 
         Args:
-            name: as it is typed.
-            about: its line in the list of commands.
-            run: what it does.
-            description: what its help begins with; `about` as a sentence if None.
-            epilog: what its help ends with.
+            name: name of the command.
+            about: line in the list of commands.
+            run: function that runs the command.
+            description: first paragraph of the command's help; `about` as a sentence if None.
+            epilog: last paragraph of the command's help.
         """
         parser: argparse.ArgumentParser = self.commands.add_parser(
             name,
@@ -59,7 +59,7 @@ class CommandLine:
         return parser
 
     def add_store(self, parser: argparse.ArgumentParser) -> None:
-        """`--store`."""
+        """Adds the option `--store`."""
         parser.add_argument(
             "--store",
             metavar="FOLDER",
@@ -68,7 +68,7 @@ class CommandLine:
         )
 
     def add_device(self, parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
-        """`--device`."""
+        """Adds the option `--device`."""
         parser.add_argument(
             "--device",
             default=self.environment.get("AXON_DEVICE") or "auto",
@@ -81,12 +81,12 @@ class CommandLine:
         *,
         about: str = "CPU threads (default: 1 for small networks; for large ones what is fastest of the free CPUs)",
     ) -> None:
-        """`--threads`."""
+        """Adds the option `--threads`."""
         parser.add_argument("--threads", type=threads, metavar="N", help=about)
 
 
 def filled(text: str) -> str:
-    """Fills paragraphs to the terminal's width; lists and examples, which have indented lines, stay as they are."""
+    """Wraps paragraphs to the terminal's width; lists and examples, which have indented lines, stay unchanged."""
     width = min(shutil.get_terminal_size().columns, 120) - 2
     paragraphs = text.strip("\n").split("\n\n")
     return "\n\n".join(
@@ -96,17 +96,17 @@ def filled(text: str) -> str:
 
 
 def shown_shares(shares: Shares) -> str:
-    """Shares as a person writes them: 70/15/15."""
+    """Formats shares in percent: 70/15/15."""
     return "/".join(f"{100 * share:g}" for share in shares)
 
 
 def shown_figure(name: str, value: float) -> str:
-    """A figure in words: `accuracy 0.9565`, `30 rows`."""
+    """Formats a figure with its name: `accuracy 0.9565`, `30 rows`."""
     return f"{value:,} {name}" if isinstance(value, int) else f"{name} {value:.4f}"
 
 
 def whole_or_none(text: str) -> int | None:
-    """A whole number, or `none`."""
+    """Parses a whole number, or `none`."""
     try:
         return None if text == "none" else int(text)
     except ValueError:
@@ -114,7 +114,7 @@ def whole_or_none(text: str) -> int | None:
 
 
 def number_or_none(text: str) -> float | None:
-    """A number, or `none`."""
+    """Parses a number, or `none`."""
     try:
         return None if text == "none" else float(text)
     except ValueError:
@@ -122,7 +122,7 @@ def number_or_none(text: str) -> float | None:
 
 
 def widths(text: str) -> tuple[int, ...]:
-    """Widths of layers, or `none`."""
+    """Parses the widths of layers, or `none`."""
     try:
         return () if text == "none" else tuple(int(width) for width in text.split(","))
     except ValueError:
@@ -130,7 +130,7 @@ def widths(text: str) -> tuple[int, ...]:
 
 
 def shares(text: str) -> Shares | None:
-    """Shares of train, validation and test, as parts of 1 or of 100, or `none`."""
+    """Parses the shares of train, validation and test, as fractions or in percent, or `none`."""
     if text == "none":
         return None
     try:
@@ -142,7 +142,7 @@ def shares(text: str) -> Shares | None:
 
 
 def date_format(text: str) -> tuple[str, str]:
-    """Reads a column and the form of its dates."""
+    """Parses a column and the form of its dates."""
     column, _, form = text.rpartition("=")
     if not column:
         raise argparse.ArgumentTypeError(f"a column and its form are expected, such as when=%d/%m/%Y; got {text!r}")
@@ -150,29 +150,29 @@ def date_format(text: str) -> tuple[str, str]:
 
 
 def delimiter(text: str) -> str:
-    r"""A delimiter; `tab`, `\t`, `blank` and `space` are names of one."""
+    r"""Parses a delimiter; `tab`, `\t`, `blank` and `space` are names of delimiters."""
     return {"tab": "\t", "\\t": "\t", "blank": " ", "blanks": " ", "space": " "}.get(text, text)
 
 
 def whole(text: str) -> int:
-    """A whole number of at least 0."""
+    """Parses a whole number of at least 0."""
     if not text.isascii() or not text.isdecimal() or len(text) > 9:
         raise argparse.ArgumentTypeError(f"a whole number of at least 0 is expected, got {text!r}")
     return int(text)
 
 
 def version(text: str) -> int:
-    """A version of a model."""
+    """Parses the version of a model."""
     return _counted(text, "a version (1, 2, 3, …)")
 
 
 def threads(text: str) -> int:
-    """A number of threads."""
+    """Parses a number of threads."""
     return _counted(text, "a number of threads")
 
 
 def counted(text: str) -> int:
-    """A number of something."""
+    """Parses a count, a whole number of at least 1."""
     return _counted(text, "a whole number of at least 1")
 
 

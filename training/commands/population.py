@@ -1,4 +1,4 @@
-"""`search --population`: one population trained on one table, the winner published."""
+"""`search --population`: trains a population on a table and publishes the winner."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from training.reporting.files import write_report
 from training.reporting.served import compare_with_served
 from training.search.population.plot import draw_population
 from training.search.population.result import PopulationResult
-from training.search.population.tables import sentences, standings_table
+from training.search.population.tables import final_ranking_table, sentences
 from training.search.trials.folder import StudyFolder
 from training.sources import read_table
 from training.task_change import with_task_change
@@ -35,15 +35,15 @@ from training.terminal import plain_console
 
 PLOT, RECORD = "population.svg", "population.json"
 
-# Options of a search by trials that a population has no use for, by their names among the parsed ones.
+# Options that only a search by trials has, by their names among the parsed options.
 _OF_TRIALS = ("trials", "sampler", "pruner", "vary", "space", "grid_points", "jobs")
 
 
 def check_alone(arguments: argparse.Namespace) -> None:
-    """Refuses what does not go with the other.
+    """Refuses options that cannot be combined.
 
     Raises:
-        ConfigError: options of trials with a population, or of a population without one.
+        ConfigError: options of a search by trials are given with a population, or --every without a population.
     """
     if arguments.population is None:
         if arguments.every is not None:
@@ -58,14 +58,14 @@ def check_alone(arguments: argparse.Namespace) -> None:
 
 
 def run_population(arguments: argparse.Namespace) -> int:
-    """Does what `search --population` asks for, and gives the exit code."""
+    """Runs `search --population` and returns the exit code."""
     errors = plain_console(stderr=True, quiet=arguments.quiet)
     publication = Publication.of(arguments, errors)
     publication.try_out()
     table, config = read_table(
         arguments.source, name=arguments.name, settings=settings_of(arguments), **table_of(arguments)
     )
-    # Imported here: torch takes seconds.
+    # Imported here: importing torch takes seconds.
     from training.search.population.search import search_population
 
     with StudyFolder(arguments.folder, arguments.study or table.name) as folder:
@@ -92,12 +92,12 @@ def run_population(arguments: argparse.Namespace) -> int:
             result = replace(result, model=with_task_change(result.model, Store(arguments.store)))
             outcome = publication.conclude(_candidate(result), stop)
         record = result.to_json() | {"model": outcome.published and str(outcome.published)} | outcome.to_dict()
-        told = json.dumps(record, indent=2, allow_nan=False)
-        _write_record(errors, result, told, folder.path)
+        text = json.dumps(record, indent=2, allow_nan=False)
+        _write_record(errors, result, text, folder.path)
         if outcome.published is not None:
             _report(errors, result, outcome.published)
     if arguments.json:
-        print(told)
+        print(text)
     elif not arguments.quiet:
         _tell(result, folder.path)
     publication.tell(outcome)
@@ -107,7 +107,7 @@ def run_population(arguments: argparse.Namespace) -> int:
 
 
 def _tell_stopping(errors: Console) -> None:
-    # Not through the console: the signal may have come in the midst of its own printing.
+    # Not through the console: the signal may have interrupted its printing.
     if not errors.quiet:
         os.write(2, b"\nEnding after this epoch and keeping the best so far; press Ctrl-C again to end at once.\n")
 
@@ -121,9 +121,9 @@ def _candidate(result: PopulationResult) -> Candidate:
     )
 
 
-def _write_record(errors: Console, result: PopulationResult, told: str, path: Path) -> None:
+def _write_record(errors: Console, result: PopulationResult, text: str, path: Path) -> None:
     try:
-        (path / RECORD).write_text(told + "\n", encoding="utf-8")
+        (path / RECORD).write_text(text + "\n", encoding="utf-8")
         write_plot(partial(draw_population, result), path / PLOT, size=(11.0, 4.4))
     except (OSError, PlotError) as error:
         errors.print(f"warning: the record in {path} is incomplete: {error}.", markup=False, soft_wrap=True)
@@ -134,13 +134,13 @@ def _report(errors: Console, result: PopulationResult, published: ModelVersion) 
     try:
         write_report(result.model, published)
     except Exception as error:
-        # Whatever it is: the model is published, and a page about it is not worth failing for.
+        # Any error: the model is published, so a missing page is no reason to fail.
         reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         errors.print(f"warning: {published} has no report: {reason}.", markup=False, soft_wrap=True)
 
 
 def _tell(result: PopulationResult, path: Path) -> None:
-    print_table(standings_table(result))
+    print_table(final_ranking_table(result))
     if result.model.threads is not None:
         print(result.model.threads)
     for sentence in sentences(result):

@@ -1,4 +1,4 @@
-"""`predict`: a table in a file → the same table with a model's answers beside its rows."""
+"""`predict`: answers the rows of a table in a file, and writes the table with the answers as new columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`publish`, `promote` and `rollback`: which versions there are, and which of them a name means."""
+"""`publish`, `promote` and `rollback`: publish a kept model, and change the version that a name stands for."""
 
 from __future__ import annotations
 

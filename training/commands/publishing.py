@@ -1,4 +1,4 @@
-"""What becomes of a trained model: it is published as the next version, or kept on the disk."""
+"""The publication of a trained model: as the next version in the store, or else kept on the disk."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ class Candidate:
     """A trained model that may be published.
 
     Attributes:
-        checkpoint: the model.
-        interrupted: moment at which the run was interrupted, in case it was: `after epoch 3`.
-        doubts: gives reasons not to publish, as sentences; it may take its time, to train baselines.
-        takes_time: whether `doubts` does.
-        show: shows the model's figures, before the user is asked.
-        compare: compares the model with a served version.
-        kept: place where the model lies already; None for a model in memory only.
+        checkpoint: checkpoint of the model.
+        interrupted: time of a possible interruption, in words: `after epoch 3`.
+        doubts: function that returns reasons not to publish, as sentences; can be slow, since it may train baselines.
+        takes_time: True if `doubts` is slow.
+        show: function that shows the model's metrics before the user is asked.
+        compare: function that compares the model with a served version.
+        kept: place of a model that is already on the disk; None for a model in memory only.
     """
 
     checkpoint: Checkpoint
@@ -84,11 +84,11 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of a trained model.
+    """The outcome of a publication.
 
     Attributes:
-        place: version that it became, or where it is kept.
-        why: sentences on why it was not published, or on why it was, where there is something to say.
+        place: published version, or place of the kept model.
+        why: sentences on the reasons for publishing or not publishing; may be empty.
         exit_code: exit code of the command.
     """
 
@@ -98,33 +98,33 @@ class Outcome:
 
     @property
     def published(self) -> ModelVersion | None:
-        """The version that it became; None where it was not published."""
+        """The published version; None if the model was kept."""
         return self.place if isinstance(self.place, ModelVersion) else None
 
     @property
     def kept(self) -> KeptModel | None:
-        """Where it is kept; None where it was published."""
+        """The place of the kept model; None if the model was published."""
         return self.place if isinstance(self.place, KeptModel) else None
 
     def to_dict(self) -> dict[str, str | None]:
-        """Where a model is that was not published, and why, as JSON types."""
+        """Returns the path of a kept model and the reasons, as JSON types."""
         return {"kept": None if self.kept is None else str(self.kept.path), "why": self.why or None}
 
     def last_line(self) -> str:
-        """The last line on standard output: `published NAME@VERSION` or `kept PATH`."""
+        """Returns the last line for standard output: `published NAME@VERSION` or `kept PATH`."""
         return f"published {self.published}" if self.kept is None else f"kept {self.kept.path}"
 
 
 class Publication:
-    """The way of one model from training into the store."""
+    """The publication of one model, from the check before the training to the final outcome."""
 
     def __init__(self, *, name: str, store: Path, policy: Policy | None, errors: Console) -> None:
-        """Touches nothing.
+        """Stores the arguments; touches no file.
 
         Args:
-            name: model's name.
+            name: name of the model.
             store: folder of the store.
-            policy: what the user says about publishing; None for a clean run only.
+            policy: choice of the user about publishing; None publishes clean runs only.
             errors: console on standard error.
         """
         self._name = name
@@ -134,7 +134,7 @@ class Publication:
 
     @classmethod
     def of(cls, arguments: argparse.Namespace, errors: Console) -> Publication:
-        """The publication that the options of a command ask for."""
+        """Makes the publication that the options of a command ask for."""
         return cls(
             name=arguments.name or model_name(arguments.source),
             store=Path(arguments.store),
@@ -143,13 +143,13 @@ class Publication:
         )
 
     def try_out(self, size: int = 0) -> None:
-        """Tries whether the store takes a version, before anything is trained.
+        """Checks before the training that the store accepts a new version.
 
         Args:
-            size: number of bytes of the checkpoint, as far as it is known.
+            size: size of the checkpoint in bytes, as far as known.
 
         Raises:
-            StoreError: it does not.
+            StoreError: the store does not accept a version.
         """
         if self._policy == "never":
             return
@@ -164,18 +164,18 @@ class Publication:
             ) from error
 
     def try_room(self, rows: PreparedRows) -> None:
-        """Tries whether the store has room for the model that is going to be trained.
+        """Checks before the training that the store has room for the model.
 
         Raises:
-            StoreError: it has none.
+            StoreError: the store has too little room.
         """
         self.try_out(_least_size(rows.architecture, rows.schema))
 
     def conclude(self, candidate: Candidate, stop: StopRequest) -> Outcome:
-        """Publishes a model or keeps it. It is on the disk before anything that takes time.
+        """Publishes or keeps a model. The model is written to the disk before any slow step.
 
         Raises:
-            StoreError: no folder at all takes the model.
+            StoreError: the model cannot be written to any folder.
         """
         kept = candidate.kept
         try:
@@ -188,15 +188,15 @@ class Publication:
             return Outcome(place=kept, why="It was interrupted.", exit_code=interrupted.exit_code)
 
     def keep_for(self, checkpoint: Checkpoint, why: str) -> Outcome:
-        """Keeps a model whose run broke off.
+        """Keeps a model whose run failed.
 
         Raises:
-            StoreError: no folder at all takes the model.
+            StoreError: the model cannot be written to any folder.
         """
         return Outcome(place=keep(self._name, checkpoint, self._store.root), why=why, exit_code=EXIT_KEPT)
 
     def tell(self, outcome: Outcome) -> None:
-        """Says on standard error what there is to say of it beside the last line."""
+        """Prints to standard error why a model was published or kept, and which command changes that."""
         if outcome.kept is not None:
             then = f"It is kept, and this publishes it: {outcome.kept.publish_command(self._store.root)}"
             if outcome.exit_code or not self._errors.quiet:
@@ -209,7 +209,7 @@ class Publication:
     def _decided(self, candidate: Candidate, stop: StopRequest, kept: KeptModel | None) -> Outcome:
         doubts = [f"It was interrupted {candidate.interrupted}."] if stop() else []
         doubts += candidate.doubts()
-        told = ""
+        compared = ""
         if self._policy == "never":
             return Outcome(place=kept or self._keep(candidate, stop), exit_code=stop.exit_code)
         if self._policy == "if-better":
@@ -218,15 +218,15 @@ class Publication:
             except AxonError as error:
                 doubts.append(f"It cannot be compared with what is served: {error}")
             else:
-                told = "" if comparison is None else comparison.sentence()
+                compared = "" if comparison is None else comparison.sentence()
                 if comparison is not None and not comparison.is_better and not doubts:
-                    return Outcome(place=kept or self._keep(candidate, stop), why=told)
+                    return Outcome(place=kept or self._keep(candidate, stop), why=compared)
         if doubts and self._policy != "always" and not self._is_wanted(doubts, candidate.show):
             kept = kept or self._keep(candidate, stop)
-            return Outcome(place=kept, why=" ".join((*doubts, told)).strip(), exit_code=stop.exit_code or EXIT_KEPT)
-        return self._published(candidate, stop, kept, told)
+            return Outcome(place=kept, why=" ".join((*doubts, compared)).strip(), exit_code=stop.exit_code or EXIT_KEPT)
+        return self._published(candidate, stop, kept, compared)
 
-    def _published(self, candidate: Candidate, stop: StopRequest, kept: KeptModel | None, told: str) -> Outcome:
+    def _published(self, candidate: Candidate, stop: StopRequest, kept: KeptModel | None, why: str) -> Outcome:
         try:
             with stop.held():
                 published = self._store.publish(self._name, candidate.checkpoint)
@@ -235,7 +235,7 @@ class Publication:
             return Outcome(place=kept, why=f"The store failed: {error}", exit_code=EXIT_KEPT)
         if kept is not None and kept is not candidate.kept:
             kept.remove()
-        return Outcome(place=published, why=told)
+        return Outcome(place=published, why=why)
 
     def _beside_served(self, candidate: Candidate) -> ServedComparison | None:
         try:
@@ -245,7 +245,7 @@ class Publication:
         return candidate.compare(served)
 
     def _is_wanted(self, doubts: list[str], show: Callable[[], None]) -> bool:
-        """Asks on a terminal whether to publish all the same; no where there is nobody to ask."""
+        """Asks on a terminal if the model is to be published all the same; returns False without a terminal."""
         if not _is_terminal():
             return False
         show()
@@ -255,7 +255,7 @@ class Publication:
         )
 
     def _keep(self, candidate: Candidate, stop: StopRequest) -> KeptModel:
-        """Writes the model to the first place that takes it; on a terminal, the user may make room."""
+        """Writes the model to the first possible place; on a terminal, the user may make room and try again."""
         with stop.held():
             while True:
                 try:
@@ -272,20 +272,20 @@ def _is_terminal() -> bool:
 
 
 def _answer(question: str) -> str | None:
-    """What the user types; None where the terminal has gone."""
+    """Asks a question and returns the user's answer; None if the terminal is gone."""
     print(question, end="", file=sys.stderr, flush=True)
     line = sys.stdin.readline()
     return line.strip().casefold() if line else None
 
 
 def _least_size(architecture: MLPConfig, schema: Schema) -> int:
-    """Bytes that a checkpoint has at least: its tensors and its columns."""
+    """Returns the least size of a checkpoint in bytes: the tensors and the columns."""
     values = sum(math.prod(shape) for shape in architecture.tensor_shapes().values())
     return 4 * values + len(json.dumps(schema.to_dict()))
 
 
 def still_means(store: Store, published: ModelVersion) -> str:
-    """Returns a sentence where the name means another version than the one just published; else nothing."""
+    """Returns a sentence if the name means another version than the one just published; else an empty text."""
     name = published.name
     try:
         now = store.resolve(name)

@@ -1,4 +1,4 @@
-"""`search`: many settings tried on one table, the best published."""
+"""`search`: tries many settings on one table and publishes the best model."""
 
 from __future__ import annotations
 
@@ -45,8 +45,7 @@ from training.search.trials.plots import draw_search
 from training.search.trials.result import SearchResult
 from training.search.trials.run import search_table
 from training.search.trials.search_page import search_page
-from training.search.trials.session import Listener
-from training.search.trials.session import Standing as Progress
+from training.search.trials.session import Listener, Progress
 from training.search.trials.strategies import Pruner, Sampler
 from training.search.trials.tables import importance_table, ranking_table, sentences
 from training.search.trials.trial import Metric, choose_metric
@@ -56,7 +55,7 @@ from training.terminal import plain_console, say
 
 DEFAULT_FOLDER = "searches"
 PAGE = "search.html"
-# Not argparse's, so that one can tell what was asked for: a population has none of them.
+# Not set by argparse, so that explicit options can be told from defaults: a population takes none of these.
 _DEFAULTS: dict[str, Any] = {"trials": 50, "sampler": "tpe", "pruner": "median", "grid_points": 5, "jobs": 1}
 
 _DESCRIPTION = """\
@@ -213,9 +212,9 @@ def _search(
 
 
 def _keep_best(publication: Publication, latest: tuple[int, Checkpoint], error: BaseException, *, as_json: bool) -> int:
-    """Keeps the best model of a search that broke off: its record's disk is full, say."""
+    """Keeps the best model of a search that failed, for example because the disk of its record is full."""
     number, checkpoint = latest
-    while error.__cause__ is not None:  # Optuna's own sentence says less than SQLite's
+    while error.__cause__ is not None:  # SQLite's message says more than Optuna's
         error = error.__cause__
     reason = str(error).partition("\n")[0].removesuffix(".") or type(error).__name__
     outcome = publication.keep_for(checkpoint, f"The search broke off ({reason}); trial {number} was its best.")
@@ -225,18 +224,18 @@ def _keep_best(publication: Publication, latest: tuple[int, Checkpoint], error: 
 
 
 def _tell_stopping(errors: Console) -> None:
-    # Not through the console: the signal may have come in the midst of its own printing.
+    # Not through the console: the signal may have interrupted its printing.
     if not errors.quiet:
         os.write(2, b"\nEnding the search and keeping the best so far; press Ctrl-C again to end at once.\n")
 
 
 def _marking(listener: Listener, stop: StopRequest) -> Listener:
-    """A listener that also tells the stop request from when on there is something to keep."""
+    """Returns a listener that also tells the stop request as soon as the search has a model to keep."""
 
-    def on_start(standing: Progress) -> None:
-        if standing.best is not None:  # of an earlier search that this one goes on from
+    def on_start(progress: Progress) -> None:
+        if progress.best is not None:  # from an earlier session that this one resumes
             stop.has_result()
-        listener.on_start(standing)
+        listener.on_start(progress)
 
     def on_epoch(number: int, epoch: Epoch) -> None:
         stop.has_result()
@@ -255,7 +254,7 @@ def _conclude(
     table: TrainingTable,
     config: TrainConfig,
 ) -> Outcome:
-    """Publishes the winner, unless this study has published the same into the same store before."""
+    """Publishes the winner, unless this study has already published the same trial to the same store and name."""
     note = folder.path / "published.json"
     place = {"trial": result.winner.number, "store": str(Path(arguments.store).resolve()), "name": result.name}
     if arguments.publish != "never" and (before := _published_before(note, place)) is not None:
@@ -271,7 +270,7 @@ def _conclude(
         stop,
     )
     if outcome.published is not None:
-        with contextlib.suppress(OSError):  # the same search would publish it again
+        with contextlib.suppress(OSError):  # without the note, the same search publishes the winner again
             note.write_text(json.dumps({**place, "version": outcome.published.version}) + "\n", encoding="utf-8")
     return outcome
 
@@ -280,7 +279,7 @@ def _published_before(note: Path, place: dict[str, Any]) -> ModelVersion | None:
     with contextlib.suppress(OSError, ValueError, KeyError, StoreError):
         before = json.loads(note.read_text(encoding="utf-8"))
         if all(before[name] == value for name, value in place.items()):
-            # It may have been deleted since.
+            # Raises a StoreError if the version has been deleted since.
             return Store(place["store"]).resolve(f"{place['name']}@{before['version']}")
     return None
 
@@ -295,7 +294,7 @@ def _write_record(errors: Console, result: SearchResult, record: dict[str, Any],
 
 
 def _space(arguments: argparse.Namespace, config: TrainConfig, task: Task, *, fixed: tuple[str, ...]) -> SearchSpace:
-    """What varies, by the options."""
+    """Returns the search space that the options describe."""
     if not arguments.vary and arguments.space is None:
         return default_space(config, task=task, fixed=fixed)
     parameters: dict[str, Parameter] = {}
@@ -316,7 +315,7 @@ def _write_pages(
     folder: StudyFolder,
     published: ModelVersion | None,
 ) -> None:
-    """Writes the search's page, and the winner's report and card beside what is published."""
+    """Writes the page of the search and, if published, the winner's report and card beside the checkpoint."""
     try:
         model = restored(result.checkpoint, table)
         evaluation = evaluation_of(model)
@@ -327,7 +326,7 @@ def _write_pages(
         if published is not None:
             write_report(model, published, evaluation=evaluation)
     except Exception as error:
-        # Whatever it is: the search is over and its winner is kept, and a page is not worth failing for.
+        # Any error: the search is over and its winner is kept, so a missing page is no reason to fail.
         reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         errors.print(f"warning: the search has no page: {reason}.", markup=False, soft_wrap=True)
 

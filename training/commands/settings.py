@@ -1,6 +1,6 @@
 """The options that set a field of `TrainConfig`.
 
-Options that are not given leave no trace, so that a dataset's own settings and the recipe's hold.
+An option that is not given sets no field, so that the settings of the dataset and of the recipe apply.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from training.recipes import (
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Adds them, in groups."""
+    """Adds the options, in groups."""
     _add_network(parser)
     _add_inputs(parser)
     _add_learning(parser)
 
 
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The fields that were given on the command line."""
+    """Returns the fields that were given on the command line."""
     return {name: getattr(arguments, name) for name in TrainConfig.setting_names() if hasattr(arguments, name)}
 
 

@@ -1,4 +1,4 @@
-"""`list`, `summary`, `alias` and `delete`: what the store holds, and what its names mean."""
+"""`list`, `summary`, `alias` and `delete`: show and change the models and aliases of a store."""
 
 from __future__ import annotations
 

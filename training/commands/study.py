@@ -1,4 +1,4 @@
-"""`study`: the ideas that an MLP stands on, each run and checked, as a table and a plot."""
+"""`study`: runs and checks the ideas that an MLP is built on, each with a table and a plot."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _run_all(arguments: argparse.Namespace) -> None:
 
 
 def _result(arguments: argparse.Namespace, study: Study, **own: Any) -> StudyResult:
-    """Runs a study: its claim first, then a bar while it takes its time."""
+    """Prints the claim of a study, runs the study with a progress bar, and returns the result."""
     with ExitStack() as stack:
         shown: list[OnStep] = []
 
@@ -135,12 +135,12 @@ def _result(arguments: argparse.Namespace, study: Study, **own: Any) -> StudyRes
                 shown.append(stack.enter_context(study_progress(plain_console(stderr=True), study.name)))
             return shown[0]
 
-        if not study.options:  # nothing of it can be refused
+        if not study.options:  # no option can be refused, so the claim is shown at once
             begin()
         stack.enter_context(following(lambda done, of: begin()(done, of)))
         stack.enter_context(limited_threads(arguments.threads))
         result = study.run(seed=arguments.seed, quick=arguments.quick, **own)
-        begin()  # where no step told of itself
+        begin()  # for a study that reported no step
         return result
 
 

@@ -1,4 +1,4 @@
-"""The options on how a table is read: its target, what its columns are, which rows are kept apart."""
+"""The options on how to read a table: the target, the kinds of columns, the division of the rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SOURCE_HELP = "a built-in dataset, a .csv, .tsv or .parquet file, packed (.csv.g
 
 
 def add_table(parser: argparse.ArgumentParser) -> None:
-    """Adds them; `table_of` reads them."""
+    """Adds the options that `table_of` reads."""
     table = parser.add_argument_group("the table")
     table.add_argument("--target", metavar="COLUMN", help="the column to predict; a built-in dataset has its own")
     table.add_argument("--task", choices=("classification", "regression"), help="default: by the target")
@@ -77,7 +77,7 @@ def add_table(parser: argparse.ArgumentParser) -> None:
 
 
 def add_text(table: argparse._ArgumentGroup) -> None:
-    """Adds the options on how a text file is written; `text_format_of` and `reading_of` read them."""
+    """Adds the options on the format of a text file, which `text_format_of` and `reading_of` read."""
     table.add_argument(
         "--delimiter",
         type=options.delimiter,
@@ -108,7 +108,7 @@ def add_text(table: argparse._ArgumentGroup) -> None:
 
 
 def text_format_of(arguments: argparse.Namespace) -> TextFormat:
-    """The format of a text file, as it was given on the command line."""
+    """Returns the format of a text file that was given on the command line."""
     return TextFormat(
         delimiter=arguments.delimiter,
         encoding=arguments.encoding,
@@ -118,14 +118,14 @@ def text_format_of(arguments: argparse.Namespace) -> TextFormat:
 
 
 def reading_of(arguments: argparse.Namespace) -> TextReading:
-    """How texts are read, as it was given on the command line."""
+    """Returns the rules for reading texts that were given on the command line."""
     return TextReading(
         decimal=arguments.decimal, thousands=arguments.thousands, missing_values=tuple(arguments.missing_values)
     )
 
 
 def table_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The arguments of `fit` that say how a table is read, as they were given on the command line."""
+    """Returns the arguments of `fit` on reading the table that were given on the command line."""
     table = {
         "target": arguments.target,
         "task": arguments.task,

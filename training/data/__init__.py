@@ -1,1 +1,1 @@
-"""Data: a file or a DataFrame becomes typed columns, parts, and the matrices that are learned from."""
+"""Training data: turns a file or a DataFrame into typed columns, then into a split and into network inputs."""

@@ -1,7 +1,7 @@
-"""Arrow's many column types → the few that the rest of the reader knows: numbers, truth values, dates and texts.
+"""Converts Arrow's many column types to the few that the rest of the reader knows: numbers, booleans, dates and texts.
 
-What has a plain meaning is read, with a note where a client has to know it; what has none keeps its type, and is
-refused by name where it is used.
+Types with a plain meaning are converted, with a note where a client has to know about it. Other types stay as they are,
+and a column of such a type is refused by name where it is used.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _NANOSECONDS = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 
 
 def plain_column(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedArray, str | None]:
-    """Turns a column into one of a plain type.
+    """Converts a column to a plain type, where its type has a plain meaning.
 
     Args:
         column: cells of any type.
-        field: the column's field, whose metadata may tell an extension type that is not registered here.
+        field: Arrow field of the column, whose metadata may name an extension type that is not registered here.
 
     Returns:
-        The cells, and how they are read, as the rest of a sentence that begins with the column's name; None where
-        there is nothing to tell.
+        The cells, and a remark on how they are read, as the rest of a sentence that begins with the column's name;
+        None if there is nothing to say.
     """
     column, extension = _storage(column, field)
     kind = column.type
@@ -46,7 +46,7 @@ def plain_column(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedAr
         return column.cast(pa.large_string()), None
     if pa.types.is_float16(kind):
         return column.cast(pa.float32()), None
-    if pa.types.is_decimal(kind) and kind.bit_width < 128:  # of which Arrow makes no dictionary
+    if pa.types.is_decimal(kind) and kind.bit_width < 128:  # Arrow cannot dictionary-encode these
         return column.cast(pa.decimal128(kind.precision, kind.scale)), None
     if pa.types.is_duration(kind) or pa.types.is_time(kind):
         what = "durations" if pa.types.is_duration(kind) else "times of day"
@@ -58,7 +58,7 @@ def plain_column(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedAr
 
 
 def is_plain(kind: pa.DataType) -> bool:
-    """Returns True if cells of a type are numbers, truth values, dates or texts, so that each has a name."""
+    """Returns True if the cells of a type are numbers, booleans, dates or texts, so that each can be named."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(
@@ -74,7 +74,7 @@ def is_plain(kind: pa.DataType) -> bool:
 
 
 def _storage(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedArray, str | None]:
-    """Returns a column as it is stored, and the name of its extension type; None for no extension."""
+    """Returns the stored cells of a column, and the name of its extension type; None for no extension."""
     if isinstance(column.type, pa.BaseExtensionType):
         kind = column.type.storage_type
         return pa.chunked_array([chunk.storage for chunk in column.chunks], kind), column.type.extension_name
@@ -83,7 +83,7 @@ def _storage(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedArray,
 
 
 def _uuid_texts(cells: pa.Array) -> pa.Array:
-    """Writes UUIDs of 16 bytes as texts, 8-4-4-4-12."""
+    """Formats UUIDs of 16 bytes as texts with 8-4-4-4-12 digits."""
     missing = pc.is_null(cells).to_numpy(zero_copy_only=False)
     digits = pc.fill_null(cells, bytes(16)).cast(pa.binary()).to_pylist()
     texts = [text.hex() for text in digits]
@@ -92,7 +92,7 @@ def _uuid_texts(cells: pa.Array) -> pa.Array:
 
 
 def _periods(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedArray, str | None]:
-    """Turns periods of pandas into the moments at which they begin."""
+    """Converts each of pandas' periods to the time at which the period begins."""
     # Imported here: pandas takes half a second, and few tables have periods.
     import pandas as pd
 
@@ -100,7 +100,7 @@ def _periods(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedArray,
     if frequency is None:
         return column, "has pandas' periods of an unknown length, and is read as their numbers."
     whole = pc.fill_null(column, 0).to_numpy()
-    periods: Any = pd.PeriodIndex  # whose stubs lack this constructor
+    periods: Any = pd.PeriodIndex  # pandas' stubs lack the constructor `from_ordinals`
     begins = periods.from_ordinals(whole, freq=frequency).to_timestamp().to_numpy()
     missing = pc.is_null(column).to_numpy()
     moments = pa.array(begins.astype("datetime64[us]"), mask=np.asarray(missing))
@@ -108,7 +108,7 @@ def _periods(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedArray,
 
 
 def _frequency(field: pa.Field) -> str | None:
-    """Returns the length of a column's periods in pandas' words; None where it is not known."""
+    """Returns pandas' name of the length of a column's periods; None if the length is not known."""
     if isinstance(field.type, pa.BaseExtensionType):
         serialized: Any = field.type.__arrow_ext_serialize__()
     else:
@@ -120,7 +120,7 @@ def _frequency(field: pa.Field) -> str | None:
 
 
 def _seconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Turns durations and times of day into float64 seconds."""
+    """Converts durations and times of day to float64 seconds."""
     unit = column.type.unit
     whole = column.cast(pa.int32()).cast(pa.int64()) if column.type.bit_width == 32 else column.cast(pa.int64())
     return pc.divide(whole.cast(pa.float64(), safe=False), pa.scalar(10.0**9 / _NANOSECONDS[unit]))

@@ -1,7 +1,7 @@
-"""Cells: what a column's texts and values mean, as numbers, as dates or as names.
+"""Reads a column's cells as numbers, dates or categories.
 
-Columns have millions of cells, so there is no Python object a cell: texts are read by Arrow and NumPy, and names, which
-are few, are looked at one by one.
+A column has millions of cells, so no Python object is made for each cell: Arrow and NumPy read the texts. Distinct
+names are few, so those are handled one by one.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from models.columns.dictionary_column import MISSING, DictionaryColumn
 
 _MAX_DIGITS = 1_000
 _WHOLE = re.compile(r"-?[0-9]+(\.0+)?")
-_ISO_BEGINS = r"^\d{4}-\d{1,2}-\d"  # which spares a column of names the rest
-# A date as people write it, in whichever order or with the name of a month in whichever language.
+_ISO_BEGINS = r"^\d{4}-\d{1,2}-\d"  # a quick test, so that a column of names is not parsed
+# A date as people write it: numbers in any order, or the name of a month in any language.
 _LOCAL_DATE = re.compile(
     r"(\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{1,2}(st|nd|rd|th)?[ .-]+[^\W\d_]{3,10}[ .,-]+\d{2,4}"
     r"|[^\W\d_]{3,10}[ .-]+\d{1,2}(st|nd|rd|th)?,? \d{4})([ T,]+\d{1,2}[:.]\d{2}.*)?"
 )
 
 
-def encoded(array: pa.Array) -> tuple[NDArray[np.int32], pa.Array]:
-    """A column as the places of its cells in its distinct values.
+def dictionary_encoded(array: pa.Array) -> tuple[NDArray[np.int32], pa.Array]:
+    """Dictionary-encodes a column.
 
     Returns:
-        `(rows,)` places, -1 for missing, and the values, each of which occurs, none of them null.
+        `(rows,)` index of each cell's value, -1 for missing, and the distinct values: each occurs, and none is null.
     """
     if not pa.types.is_dictionary(array.type):
         array = pc.dictionary_encode(array)
     codes = _numpy(pc.fill_null(pc.cast(array.indices, pa.int32()), MISSING))
     values = array.dictionary
     occurs = np.zeros(len(values) + 1, dtype=np.bool_)
-    occurs[codes] = True  # code -1 marks the last, which is no value's
+    occurs[codes] = True  # code -1 marks the last element, which belongs to no value
     keep = occurs[:-1] & _numpy(pc.is_valid(values))
     if keep.all():
         return codes, values
@@ -55,10 +55,10 @@ def dates_in(texts: pa.Array, form: str = ISO) -> tuple[NDArray[np.datetime64], 
 
     Args:
         texts: `(rows,)` strings, null for missing.
-        form: form of texts; that of ISO 8601 unless said otherwise.
+        form: form of the dates; ISO 8601 by default.
 
     Returns:
-        `(rows,)` datetime64[us] of UTC, NaT where a cell is missing or no date, and `(rows,)` whether it is a date.
+        `(rows,)` datetime64[us] in UTC, NaT where a cell is missing or not a date, and `(rows,)` True for a date.
     """
     dates = np.full(len(texts), np.datetime64("NaT"), dtype="datetime64[us]")
     letters = pc.cast(texts, pa.large_binary())
@@ -73,12 +73,12 @@ def dates_in(texts: pa.Array, form: str = ISO) -> tuple[NDArray[np.datetime64], 
 
 
 def looks_like_a_date(text: str) -> bool:
-    """Whether a person would take a text for a date, although it is not written in an order that is known."""
+    """Returns True if a person would take a text for a date, although its form is not known."""
     return _LOCAL_DATE.fullmatch(text) is not None
 
 
 def iso_text(moment: np.datetime64) -> str:
-    """A moment of UTC as ISO 8601, and no longer than it has to be."""
+    """Formats a time in UTC as ISO 8601, without a time of day or fractions of a second that are zero."""
     text = str(moment.astype("datetime64[us]"))
     date, _, time = text.partition("T")
     if time == "00:00:00.000000":
@@ -87,17 +87,18 @@ def iso_text(moment: np.datetime64) -> str:
 
 
 def values_of(array: pa.Array) -> NDArray[np.float64]:
-    """`(rows,)` numbers or truth values as float64, NaN for missing."""
+    """Returns `(rows,)` numbers or booleans as float64, NaN for missing."""
     numbers = pc.cast(array, pa.int8()) if pa.types.is_boolean(array.type) else array
-    # Whole numbers above 2⁵³ are rounded: float64 is what columns hold.
+    # Columns hold float64, so whole numbers above 2⁵³ are rounded.
     return _numpy(pc.cast(numbers, pa.float64(), safe=False)).astype(np.float64, copy=False)
 
 
 def moments_of(array: pa.Array) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
-    """Dates and timestamps, those with a time zone as UTC.
+    """Returns dates and timestamps, those with a time zone in UTC.
 
     Returns:
-        `(rows,)` datetime64[us], NaT for missing, and `(rows,)` whether the year is outside 1 to 9999; such are NaT.
+        `(rows,)` datetime64[us], NaT for missing, and `(rows,)` True if the year is outside 1 to 9999; such cells are
+        NaT too.
     """
     moments = _numpy(array)
     is_outside = ~np.isnat(moments) & ~are_dates(moments)
@@ -107,14 +108,14 @@ def moments_of(array: pa.Array) -> tuple[NDArray[np.datetime64], NDArray[np.bool
 
 
 def bare_texts(texts: pa.Array) -> pa.Array:
-    """Strips texts of the blanks around them; null for those that count as missing."""
+    """Strips the blanks around texts, and makes texts that count as missing null."""
     stripped = pc.utf8_trim(texts, characters=BLANKS)
     missing = pc.is_in(stripped, value_set=pa.array(MISSING_TEXTS, stripped.type))
     return pc.if_else(missing, pa.scalar(None, stripped.type), stripped)
 
 
 def bare_cells(array: pa.DictionaryArray) -> pa.DictionaryArray:
-    """The cells of a dictionary of texts, each text as `bare_texts` gives it; null where it counts as missing."""
+    """Applies `bare_texts` to the texts of a dictionary array; cells that count as missing become null."""
     texts = bare_texts(array.dictionary)
     if texts.equals(array.dictionary):
         return array
@@ -125,37 +126,37 @@ def bare_cells(array: pa.DictionaryArray) -> pa.DictionaryArray:
 
 
 def names_of(array: pa.Array) -> DictionaryColumn:
-    """`(rows,)` names in their order (`in_order`), each of which occurs, as a target has them.
+    """Reads a column's cells as class names: `(rows,)` names in the order of `in_order`, each of which occurs.
 
-    Truth values are `true` and `false`, however they were written, and whole numbers are written without a decimal
-    part where all of the column are whole (a table with gaps turns 3 into 3.0): a client can then send JSON's own
-    true and 3.
+    Booleans become `true` and `false`, however they are written. Whole numbers are written without a decimal part if
+    all numbers of the column are whole (a table with gaps turns 3 into 3.0). A client can then send JSON's own true
+    and 3.
     """
-    codes, values = encoded(_present(array))
-    return _named(codes, _as_json_writes_them(pc.cast(values, pa.large_string()).to_pylist()))
+    codes, values = dictionary_encoded(_present(array))
+    return _column_of_names(codes, _json_spellings(pc.cast(values, pa.large_string()).to_pylist()))
 
 
 def categories_of(array: pa.Array) -> tuple[DictionaryColumn, tuple[str, ...]]:
-    """Reads a column's cells as categories, each as serving reads it (`models.columns.cell_text.category_of`).
+    """Reads a column's cells as categories by the rule of serving (`models.columns.cell_text.category_of`).
 
     Returns:
-        `(rows,)` names in their order (`in_order`), each of which occurs, and the cells of one category that is
-        written in more than one way; none where there is no such category.
+        `(rows,)` categories in the order of `in_order`, each of which occurs, and two spellings of one category; empty
+        if each category has one spelling.
     """
-    codes, values = encoded(_present(array))
-    cells = _as_python_has_them(values)
+    codes, values = dictionary_encoded(_present(array))
+    cells = _json_values(values)
     categories = [category_of(cell) for cell in cells]
     spellings: dict[str | None, Any] = {}
-    twice: tuple[str, ...] = ()
+    two_spellings: tuple[str, ...] = ()
     for cell, category in zip(cells, categories, strict=True):
         first = spellings.setdefault(category, cell)
-        if first is not cell and category is not None and not twice:
-            twice = (str(first), str(cell))
-    return _named(codes, categories), twice
+        if first is not cell and category is not None and not two_spellings:
+            two_spellings = (str(first), str(cell))
+    return _column_of_names(codes, categories), two_spellings
 
 
 def _present(array: pa.Array) -> pa.Array:
-    """The array with truth values as texts and with NaN as null."""
+    """Returns the array with booleans as texts and with NaN as null."""
     if pa.types.is_boolean(array.type):
         return pc.if_else(array, "true", "false")
     if pa.types.is_floating(array.type):
@@ -163,20 +164,20 @@ def _present(array: pa.Array) -> pa.Array:
     return array
 
 
-def _as_python_has_them(values: pa.Array) -> list[Any]:
-    """Numbers as int or float, the rest as texts, dates in ISO 8601: what JSON would carry."""
+def _json_values(values: pa.Array) -> list[Any]:
+    """Returns the values as JSON would carry each: numbers as int or float, dates in ISO 8601, the rest as texts."""
     kind = values.type
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return [None if np.isnat(moment) else iso_text(moment) for moment in moments_of(values)[0]]
     if pa.types.is_float32(kind) or pa.types.is_float16(kind):
-        return [float(str(value)) for value in _numpy(values)]  # 0.1, and not the float64 that is nearest to its bits
+        return [float(str(value)) for value in _numpy(values)]  # 0.1, not the float64 that is nearest to the float32
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         return list(values.to_pylist())
     return list(pc.cast(values, pa.large_string()).to_pylist())
 
 
-def _named(codes: NDArray[np.int32], written: list[str | None]) -> DictionaryColumn:
-    """Names of rows, from the places of their cells and what the cell of each place is called."""
+def _column_of_names(codes: NDArray[np.int32], written: list[str | None]) -> DictionaryColumn:
+    """Returns the names of rows, given each row's index among the distinct values, and each value's name."""
     names = in_order({name for name in written if name is not None})
     place: dict[str | None, int] = {name: i for i, name in enumerate(names)}
     places = np.array([*(place.get(name, MISSING) for name in written), MISSING], dtype=np.int32)
@@ -184,14 +185,14 @@ def _named(codes: NDArray[np.int32], written: list[str | None]) -> DictionaryCol
 
 
 def in_order(names: set[str]) -> tuple[str, ...]:
-    """Names sorted, by value where all of them are whole numbers: 2 before 10."""
-    # Python reads whole numbers of up to 4,300 digits.
+    """Returns the names sorted; by value if all are whole numbers, so that 2 comes before 10."""
+    # Python refuses to read whole numbers of more than 4,300 digits.
     if all(len(name) <= _MAX_DIGITS and name.removeprefix("-").isdecimal() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
 
 
-def _as_json_writes_them(names: list[str]) -> list[str | None]:
+def _json_spellings(names: list[str]) -> list[str | None]:
     folded = [name.lower() for name in names]
     if all(name in ("true", "false") for name in folded):
         return [*folded]

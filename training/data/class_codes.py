@@ -1,4 +1,4 @@
-"""Class codes: numbers that may stand for classes, read as such or as values, and what is told of them."""
+"""Class codes: targets of numbers that may stand for classes, and the note about a target that is ambiguous."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from numpy.typing import NDArray
 
 from training.data.split import MIN_CLASS_ROWS
 
-# A target of whole numbers with at most this many different ones, none of them rare, is read as classes: a count may
-# have few values too, but then some are.
+# A target of at most this many different whole numbers, none of them rare, is read as classes. A count may have few
+# values too, but then some of them are rare.
 MAX_NUMBERED_CLASSES = 20
 
-# Beyond, numbers are hardly codes: nobody numbers so many classes, and each value is a value.
+# A target with more different values is hardly one of codes, because nobody numbers so many classes.
 _MAX_CODES = 50
-_ROWS_A_VALUE = 3  # on average; with fewer, values are few because rows are
-_ROWS_A_CODE = 10  # of each of many codes, or of codes with decimals: of counts and measures, some are rare
+_ROWS_A_VALUE = 3  # on average; with fewer rows, there are few different values because there are few rows
+_ROWS_A_CODE = 10  # least rows of each code, if codes are many or have decimals: counts and measures have rare values
 _LISTED = 3  # codes named in a note
 
 
 def is_numbered_classes(numbers: NDArray[np.float64]) -> bool:
-    """Whether a target of numbers is read as classes where nobody says what it is."""
+    """Returns True if a target of numbers is read as classes where the user does not name the task."""
     if (numbers != np.round(numbers)).any():
         return False
     counts = np.unique(numbers, return_counts=True)[1]
@@ -27,11 +27,11 @@ def is_numbered_classes(numbers: NDArray[np.float64]) -> bool:
 
 
 def class_codes_note(name: str, numbers: NDArray[np.float64]) -> str | None:
-    """A sentence on a target of numbers that is read as values and may be codes of classes; None where it is neither.
+    """Returns a sentence on a target that is read as values but may hold class codes; None for other targets.
 
     Args:
-        name: the target.
-        numbers: `(rows,)` its values.
+        name: name of the target.
+        numbers: `(rows,)` values of the target.
     """
     values, counts = np.unique(numbers, return_counts=True)
     is_whole = not (values != np.round(values)).any()
@@ -47,7 +47,7 @@ def class_codes_note(name: str, numbers: NDArray[np.float64]) -> str | None:
 
 
 def classes_option(values: NDArray[np.float64], counts: NDArray[np.int64]) -> str:
-    """The options with which numbers are read as classes, in words: rare ones have to be left out."""
+    """Returns the options with which numbers are read as classes, in words; rare classes have to be left out."""
     rare = counts < MIN_CLASS_ROWS
     if not rare.any():
         return "--task classification"

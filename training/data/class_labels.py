@@ -1,8 +1,8 @@
-"""The classes of a target: what they are called in the table, and of which type these labels are.
+"""The classes of a target: their labels as written in the table, and the type of these labels.
 
-How cells are told apart is `names_of`'s work, here as for features. A label is a cell as it stands in the table: `True`
-in a column of strings stays that string, 1 in a column of whole numbers the number 1. Cells of a text table have no
-type, and get the one that all of the column can be read as.
+`names_of` decides which cells are equal, here as for features. A label is a cell as written in the table: `True` in a
+column of strings stays a string, and 1 in a column of whole numbers stays the number 1. Cells of a text table have no
+type; they get the type with which all cells of the column can be read.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from models.columns.dictionary_column import DictionaryColumn
 from models.columns.labels import GREATEST_INT, LEAST_INT, LabelType, label_text, typed_label
 from models.errors import DataError
-from training.data.cells import encoded, in_order
+from training.data.cells import dictionary_encoded, in_order
 from training.data.raw_column import RawColumn
 
-# 007 is a name, although it could be read as a number: its zeros would be lost.
+# 007 is a name although it can be read as a number: a number would lose the zeros.
 _INT = re.compile(r"[+-]?(0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[+-]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
-_DIGITS = 21  # of a whole number of 64 bits and its sign, at most
+_DIGITS = 21  # the most characters of a whole number of 64 bits with a sign
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,7 +46,7 @@ def read_classes(column: RawColumn) -> Classes:
     """Reads a complete column as classes.
 
     Raises:
-        DataError: the column has one class only, or a type of which no name can be made.
+        DataError: the column has one class only, or a type that cannot be written as names.
     """
     names = column.names()
     kind = _type_of(column, names)
@@ -62,15 +62,15 @@ def read_classes(column: RawColumn) -> Classes:
 
 
 def read_same_classes(column: RawColumn, labels: tuple[str, ...], kind: LabelType) -> NDArray[np.int64]:
-    """`(rows,)` index of each row's label among those of another table.
+    """Returns `(rows,)` the index of each row's label among the labels of another table.
 
     Raises:
-        DataError: a row has none of these labels.
+        DataError: a row has another label.
     """
     names = column.names()
     texts = _spellings(column, names) if kind == "str" else _canonical(names.names, kind, _decimal(column))
     codes = _places(names, texts, labels)
-    if kind == "str" and (codes < 0).any():  # a spelling that one table folds and the other does not
+    if kind == "str" and (codes < 0).any():  # one table folds spellings to one label, and the other does not
         codes = np.where(codes < 0, _places(names, names.names, labels), codes)
     if (codes < 0).any():
         row = int((codes < 0).argmax())
@@ -79,7 +79,7 @@ def read_same_classes(column: RawColumn, labels: tuple[str, ...], kind: LabelTyp
 
 
 def _places(names: DictionaryColumn, texts: tuple[str, ...], labels: tuple[str, ...]) -> NDArray[np.int64]:
-    """`(rows,)` place of each row's text among the labels, -1 where it is none; `texts` has one for each name."""
+    """Returns `(rows,)` the index of each row's text among the labels, -1 if missing there; one text for each name."""
     place = {label: i for i, label in enumerate(labels)}
     return np.array([place.get(text, -1) for text in texts], dtype=np.int64)[names.codes]
 
@@ -87,9 +87,9 @@ def _places(names: DictionaryColumn, texts: tuple[str, ...], labels: tuple[str, 
 def _type_of(column: RawColumn, names: DictionaryColumn) -> LabelType:
     if column.is_text:
         texts = column.texts()
-        spelled = () if texts is None else tuple(encoded(texts)[1].to_pylist())
+        spelled = () if texts is None else tuple(dictionary_encoded(texts)[1].to_pylist())
         marks = column.marks
-        # A label whose marks divide thousands, or may do so, stays the text that it is.
+        # A text with a mark that divides thousands, or may do so, stays a text.
         other = ".," if marks is None else marks.thousands
         if any(mark in text for text in spelled for mark in other):
             return "str"
@@ -100,7 +100,7 @@ def _type_of(column: RawColumn, names: DictionaryColumn) -> LabelType:
     if pa.types.is_integer(kind):
         return "int"
     if pa.types.is_floating(kind):
-        return "float" if all(_FLOAT.fullmatch(name) for name in names.names) else "str"  # infinity is no JSON
+        return "float" if all(_FLOAT.fullmatch(name) for name in names.names) else "str"  # JSON has no infinity
     return _type_in(names.names) if pa.types.is_decimal(kind) else "str"
 
 
@@ -109,7 +109,7 @@ def _decimal(column: RawColumn) -> str:
 
 
 def _type_in(texts: tuple[str, ...]) -> LabelType:
-    """The type that all texts can be read as."""
+    """Returns the type with which all texts can be read."""
     if all(text.lower() in ("true", "false") for text in texts):
         return "bool"
     if all(_INT.fullmatch(text) for text in texts):
@@ -120,7 +120,7 @@ def _type_in(texts: tuple[str, ...]) -> LabelType:
 
 
 def _canonical(texts: tuple[str, ...], kind: LabelType, decimal: str) -> tuple[str, ...]:
-    """Texts as `label_text` writes their values, so that 1.5 and 1.50 are one; what has no such value stays."""
+    """Rewrites texts as `label_text` writes their values, so that 1.5 and 1.50 are equal; others stay unchanged."""
     return tuple(_rewritten(text.replace(decimal, "."), kind) for text in texts)
 
 
@@ -133,11 +133,11 @@ def _rewritten(text: str, kind: LabelType) -> str:
 
 
 def _spellings(column: RawColumn, names: DictionaryColumn) -> tuple[str, ...]:
-    """How each name stands in the table; a name that stands in several spellings is as it is."""
+    """Returns the spelling of each name in the table; a name with several spellings is returned unchanged."""
     cells = column.texts()
     if cells is None:
         return names.names
-    codes, texts = encoded(cells)
+    codes, texts = dictionary_encoded(cells)
     present, rows = np.unique(codes, return_index=True)
     spelled: dict[int, list[str]] = {}
     for code, row in zip(present.tolist(), rows.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""What the user decides about columns, where the table alone does not."""
+"""The user's decisions about columns, where the table alone does not decide."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ _ROLES = ("weight", "group", "time")
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnChoices:
-    """What each column is to be taken for.
+    """The user's decisions about columns.
 
-    A column that has a role (`weight`, `group`, `time`) is not a feature: none of these is known of a row that is still
-    to be predicted, or it says more of where the row comes from than a model should learn.
+    A column that has a role (`weight`, `group`, `time`) is not a feature: its value is not known for a row that is to
+    be predicted, or it tells where the row comes from, which a model should not learn.
 
     Attributes:
-        categorical: columns to read as names, although they look like numbers (a postcode) or dates.
+        categorical: columns to read as categories, although they look like numbers (a postcode) or dates.
         numeric: columns to read as numbers, although most cells are not.
         date: columns to read as dates, although most cells are not.
-        date_formats: form of the dates of some columns (`models.columns.date_forms`), such as `%d/%m/%Y` or
+        date_formats: form of the dates by column (`models.columns.date_forms`), such as `%d/%m/%Y` or
             `epoch-seconds`, where the cells alone do not tell.
         drop: columns to leave out.
-        weight: a column of how much each row counts: finite, not negative, not all 0.
-        group: a column whose equal values belong together: their rows go to one part of a split.
-        time: a column of numbers or dates by which rows are split: the oldest to train with, the newest to test.
-        keep_time: whether the `time` column is a feature too, for the season and the hour that are in a date.
-        unknown: what serving does with a category that training did not see: `ignore` it, which reads it as unknown
-            and counts it, or `refuse` the row.
-        keep_constant: whether features of one value are kept, and features that equal another: a table of pixels
-            keeps its black border so.
-        drop_missing_target: whether rows without a target are left out rather than refused.
+        weight: column with the weight of each row: finite, not negative, not all 0.
+        group: column whose equal values belong together: the rows of a group go to one part of a split.
+        time: column of numbers or dates by which rows are split: training gets the oldest, the test part the newest.
+        keep_time: True to use the `time` column as a feature too, for the season and the hour that are in a date.
+        unknown: treatment in serving of a category that training did not see: `ignore` reads it as unknown and counts
+            it, `refuse` refuses the row.
+        keep_constant: True to keep features of one value, and features that equal another: a table of pixels keeps
+            its black border this way.
+        drop_missing_target: True to leave out rows without a target, False to refuse them.
         examples: example rows that the model and its report show: `typical` ones, which are made up, or `rows` of the
             table.
-        drop_rare_classes: whether rows of classes that have too few to be split are left out rather than refused.
-        equal_rows: what a split by chance does with rows of equal features: `together` keeps them in one part, and
-            leaves out of training those of a test file; `scatter` does not look at them; `auto` keeps them together
-            unless they are likely to be equal by chance, and leaves none out.
+        drop_rare_classes: True to leave out rows of classes that are too small to be split, False to refuse them.
+        equal_rows: treatment of rows of equal features in a random split: `together` keeps them in one part, and
+            leaves training rows out that equal a row of a test file; `scatter` does not look at them; `auto` keeps
+            them together unless they are likely to be equal by chance, and leaves none out.
 
     Raises:
-        DataError: choices that are none, or that contradict each other.
+        DataError: a choice is not valid, or choices contradict each other.
     """
 
     categorical: tuple[str, ...] = ()
@@ -86,16 +86,16 @@ class ColumnChoices:
 
     @property
     def roles(self) -> dict[str, str]:
-        """The roles that are given: column by role."""
+        """The roles that are given, as columns by role."""
         return {role: name for role in _ROLES if (name := getattr(self, role)) is not None}
 
     @property
     def named(self) -> tuple[str, ...]:
-        """All columns that are spoken of."""
+        """All columns that a choice names."""
         return (*self.drop, *self.categorical, *self.numeric, *self.date, *self.date_formats, *self.roles.values())
 
     def is_feature(self, name: str) -> bool:
-        """Whether a column is a feature, as far as the choices go."""
+        """Returns True if the choices leave a column as a feature."""
         if name == self.time and self.keep_time and name not in (self.weight, self.group):
             return name not in self.drop
         return name not in self.drop and name not in self.roles.values()

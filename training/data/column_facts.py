@@ -1,4 +1,4 @@
-"""Facts of a column: what it was understood as, what it will be used for, and what to look at."""
+"""Facts about a column: how its cells are read, its role, and remarks for the user."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.columns.dictionary_column import DictionaryColumn
 from models.errors import DataError
 from training.data.column_choices import ColumnChoices
 from training.data.equal_rows import RowHashes
-from training.data.features import add_feature, remark_on, useless
+from training.data.features import add_feature, reason_to_drop, remark_on
 from training.data.leaks import LeakSearch
 from training.data.preprocessing import Scaling, fit_schema
 from training.data.raw_column import RawColumn
@@ -21,7 +21,7 @@ from training.data.row_roles import read_group, read_time, read_weight
 from training.data.training_table import TrainingTable, as_json
 from training.data.values import Kind, Values, content_of, kind_of, missing_of
 
-TOP = 3  # categories shown of a column
+TOP = 3  # categories shown for a column
 MANY_NAMES = 1_000
 MUCH_MISSING = 0.5
 
@@ -30,19 +30,19 @@ Role = Literal["feature", "target", "weight", "group", "time", "left out", "refu
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnFacts:
-    """What a column was understood as.
+    """Facts about one column of a table.
 
     Attributes:
-        name: the column.
-        role: what it will be used for.
-        kind: what its cells are; None where that could not be told.
-        missing: rows without a value.
-        distinct: different values among the others; None where they could not be read.
-        minimum, maximum: of numbers, or of dates as ISO 8601; None for names.
-        top: the most frequent names and their rows.
-        becomes: how the default recipe encodes it; empty for what is no feature.
-        remarks: what to look at, as sentences.
-        problem: why `fit` would refuse the column.
+        name: name of the column.
+        role: use of the column.
+        kind: kind of the cells; None if they cannot be read.
+        missing: number of rows without a value.
+        distinct: number of different values, missing ones aside; None if they cannot be read.
+        minimum, maximum: least and greatest number, or date as ISO 8601; None for categories.
+        top: most frequent categories, and the number of rows of each.
+        becomes: encoding by the default recipe, in words; empty for a column that is not a feature.
+        remarks: sentences on what the user should look at.
+        problem: reason for which `fit` would refuse the column.
     """
 
     name: str
@@ -63,20 +63,20 @@ def facts_of(
     choices: ColumnChoices,
     leaks: LeakSearch | None,
     hashes: RowHashes,
-    seen: dict[tuple[str, bytes], str],
+    first_with_content: dict[tuple[str, bytes], str],
     scaling: Scaling,
     max_one_hot: int | None,
 ) -> ColumnFacts:
-    """Describes a column that is not the target.
+    """Returns the facts about a column that is not the target.
 
     Args:
-        column: the column.
+        column: column to describe.
         choices: the user's decisions.
-        leaks: search for features that know the target, which takes this one; None where there is no target.
-        hashes: rows of the features so far; takes this one.
-        seen: the features so far by their content; takes this one.
-        scaling: as for `inspect_table`.
-        max_one_hot: as for `inspect_table`.
+        leaks: search for features that leak the target, to which a feature is added; None without a target.
+        hashes: hashes of the rows over the features so far, to which a feature is added.
+        first_with_content: name of the first feature so far with each content, to which a feature is added.
+        scaling: scaling of numbers, as for `inspect_table`.
+        max_one_hot: greatest number of categories that are one-hot encoded, as for `inspect_table`.
     """
     name, missing = column.name, column.count_missing()
     role = next((role for role, of in choices.roles.items() if of == name and not choices.is_feature(name)), None)
@@ -91,7 +91,7 @@ def facts_of(
     try:
         values = _values(column, choices, role)
     except DataError as error:
-        # What was chosen to be left out cannot be at fault.
+        # A column that the user leaves out is never refused.
         is_dropped = name in choices.drop
         return ColumnFacts(
             name=name,
@@ -102,9 +102,9 @@ def facts_of(
     counted = described(values)
     if role is not None or name in choices.drop:
         return ColumnFacts(name=name, role=role or "left out", **counted)  # type: ignore[arg-type]  # a key of roles
-    reason = useless(values)
+    reason = reason_to_drop(values)
     if reason is None or choices.keep_constant:
-        twin = seen.setdefault(content_of(values), name)
+        twin = first_with_content.setdefault(content_of(values), name)
         reason = f"equals {twin!r} in every row" if twin != name and not choices.keep_constant else None
     if reason is not None:
         remark = f"Column {name!r} {reason.rstrip(',')}: it is left out."
@@ -130,7 +130,7 @@ def _values(column: RawColumn, choices: ColumnChoices, role: str | None) -> Valu
 
 
 def described(values: Values) -> dict[str, Any]:
-    """Kind, gaps, distinct values and their range or the most frequent, as fields of `ColumnFacts`."""
+    """Returns the kind, gaps, distinct values, and range or top categories, as fields of `ColumnFacts`."""
     kind, missing = kind_of(values), int(missing_of(values).sum())
     if isinstance(values, DictionaryColumn):
         counts = values.counts()
@@ -165,7 +165,7 @@ def _fitted(name: str, values: Values, scaling: Scaling, max_one_hot: int | None
 
 
 def _becomes(column: Column) -> str:
-    """The features of a column in words."""
+    """Returns the network inputs that a column becomes, in words."""
     if isinstance(column, CategoricalColumn):
         return {
             "one_hot": f"{len(column.categories)} one-hot",

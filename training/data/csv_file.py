@@ -1,7 +1,7 @@
-"""A CSV file → a table of texts: compressed or not, in any encoding, with any delimiter.
+"""Reads a CSV file as a table of texts: compressed or not, in any encoding, with any delimiter.
 
-Arrow reads it block by block, at the speed of C and without ever holding the file. Where Arrow refuses, the file is
-read once more by the slow `csv` module with the single aim of naming the line at fault.
+Arrow reads the file block by block, at the speed of C and without holding the whole file. If Arrow refuses the file,
+the slow `csv` module reads it again, only to name the line at fault.
 """
 
 from __future__ import annotations
@@ -18,49 +18,51 @@ import pyarrow.csv
 
 from models.columns.cell_text import tidy
 from models.errors import DataError
-from training.data.delimiters import comment_hint, divided, long_cells
+from training.data.delimiters import comment_hint, detect_delimiter, long_cells
 from training.data.mark_evidence import MarkEvidence
 from training.data.table import Table, check_names
 from training.data.text_column import TextColumn
 from training.data.text_file import TextFile, open_text_file
 from training.data.text_format import TextFormat
 
-# Bytes that Arrow parses as one piece: a share for each column, so that a block of a wide table still has many rows.
+# Bytes that Arrow parses at once: a share for each column, so that a block of a wide table still has many rows.
 _COLUMN_BLOCK, _MIN_BLOCK, _LARGE_BLOCK = 1 << 17, 1 << 21, 1 << 24
-_MAX_BLOCK = 1 << 30  # the same where a record is longer than that; Arrow's own limit is 2³¹
+_MAX_BLOCK = 1 << 30  # bytes parsed at once if a record is longer than that; Arrow's own limit is 2³¹
 _SHOWN = 60  # characters of a line in a message
 _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def read_csv(path: Path, *, delimiter: str | None = None, text_format: TextFormat | None = None) -> Table:
-    """Reads a CSV file. The first line names the columns; every cell stays a text, or what it says (`TextColumn`).
+    """Reads a CSV file whose first line names the columns.
 
-    A first column without a name, in which pandas and R write the names of the rows, is passed over, and so is a last
-    one with neither name nor values, which a delimiter at the ends of the lines makes; a note says so.
+    Cells stay texts, or become numbers or dates where no text has to be kept (`TextColumn`).
 
-    Which mark is the decimal one is told by all cells of the file together (`mark_evidence`).
+    A first column without a name is left out: pandas and R write the names of the rows there. A last column with
+    neither name nor values is left out too: a delimiter at the ends of the lines makes one. A note says so.
+
+    All cells of the file together decide which mark is the decimal mark (`mark_evidence`).
 
     Args:
-        path: the file.
-        delimiter: what divides cells, where `text_format` is not given; None finds out from the first lines.
-        text_format: what the user says of the file.
+        path: path of the file.
+        delimiter: delimiter of the cells, where `text_format` is not given; None to detect it from the first lines.
+        text_format: the user's description of the file.
 
     Raises:
-        DataError: no readable table; the message names the file, and the line where there is one at fault.
+        DataError: the file is not a readable table; the message names the file, and the line at fault if there is one.
     """
-    text, mark = divided(open_text_file(path, text_format or TextFormat(delimiter=delimiter)))
+    text, mark = detect_delimiter(open_text_file(path, text_format or TextFormat(delimiter=delimiter)))
     if text.format.comment is not None and mark in text.format.comment:
         raise DataError(f"{path.name} is divided by {mark!r}, so no comment can begin with {text.format.comment!r}.")
     file = _CsvFile(text=text, delimiter=mark)
     names = [tidy(name) for name in next(file.records())[1]]
-    nameless = _row_names(names) | file.empty_end(names)
+    nameless = _row_name_column(names) | file.empty_end(names)
     _check_header(names, nameless, path.name)
     place = {name: i for i, name in enumerate(names) if i not in nameless}
     shown: dict[int, MarkEvidence] = {}
     columns = file.columns(list(place.values()), width=len(names), shown=shown)
-    if lost := [i for i, cells in columns.items() if cells is None]:
-        columns |= file.columns(lost, width=len(names), keep_texts=True)
-    rows = len(next(iter(columns.values()))) if columns else 0  # type: ignore[arg-type]  # lost ones were read again
+    if unreadable := [i for i, cells in columns.items() if cells is None]:
+        columns |= file.columns(unreadable, width=len(names), keep_texts=True)
+    rows = len(next(iter(columns.values()))) if columns else 0  # type: ignore[arg-type]  # all are read by now
     if rows + 1 != text.text_lines:
         file.check_quotes()
     return Table(
@@ -80,7 +82,7 @@ def read_csv(path: Path, *, delimiter: str | None = None, text_format: TextForma
 
 
 def _numbers_for_names(names: list[str], source: str) -> list[str]:
-    """Returns a note where the first line seems to be a row; columns may be counted from 0 or 1."""
+    """Returns a note if the first line seems to be a row; columns may be numbered from 0 or 1."""
     counted = [list(map(str, range(first, first + len(names)))) for first in (0, 1)]
     if len(names) < 2 or names in counted or not all(_NUMBER.fullmatch(name) for name in names):
         return []
@@ -104,8 +106,8 @@ def _check_header(names: list[str], nameless: dict[int, str], source: str) -> No
         ) from None
 
 
-def _row_names(names: list[str]) -> dict[int, str]:
-    """The place of a column of row names, and what it is; none where there is none."""
+def _row_name_column(names: list[str]) -> dict[int, str]:
+    """Returns the index of a column of row names, with the reason to leave the column out; empty if there is none."""
     return {0: "pandas and R write the names of rows so"} if len(names) > 1 and not names[0] else {}
 
 
@@ -119,7 +121,7 @@ class _CsvFile:
         return self.text.path
 
     def empty_end(self, names: list[str]) -> dict[int, str]:
-        """Likewise a last column with neither name nor values."""
+        """Returns the index of a last column with neither name nor values, with the reason; empty if there is none."""
         last = len(names) - 1
         if last < 1 or names[last]:
             return {}
@@ -135,16 +137,16 @@ class _CsvFile:
         keep_texts: bool = False,
         shown: dict[int, MarkEvidence] | None = None,
     ) -> dict[int, pa.Array | None]:
-        """The cells under the header of some columns, None for those that have to be read with their texts kept.
+        """Reads the cells below the header of some columns; None for a column that has to be read with texts kept.
 
         Args:
-            wanted: places of the columns.
-            width: cells of a record.
-            keep_texts: whether texts are kept whatever they hold.
-            shown: takes what texts that were let go show about their marks, by column.
+            wanted: indices of the columns.
+            width: number of cells of a record.
+            keep_texts: True to keep the texts of all columns.
+            shown: dictionary to which the evidence of decimal marks is added, by column, for texts that are not kept.
 
         Raises:
-            DataError: the file is no table.
+            DataError: the file is not a table.
         """
         longest = min(self.text.size + 1, _MAX_BLOCK)
         for block in (min(max(_COLUMN_BLOCK * width, _MIN_BLOCK), _LARGE_BLOCK), longest):
@@ -165,7 +167,7 @@ class _CsvFile:
         raise AssertionError("the last block size returns or raises")
 
     def records(self) -> Iterator[tuple[int, list[str]]]:
-        """Each record and the line on which it begins, counted from 1; empty lines are passed over, as Arrow does."""
+        """Yields each record and the number of its first line, from 1; empty lines are skipped, as in Arrow."""
         lines = _Lines(self.text.lines())
         reader = csv.reader(lines, delimiter=self.delimiter)
         while True:
@@ -181,10 +183,10 @@ class _CsvFile:
                 yield lines.begins, record
 
     def check_quotes(self) -> None:
-        """Refuses a cell that a stray quote opened, and in which the rows behind it are lost.
+        """Refuses a cell that a stray quote opens, because that cell swallows the rows that follow.
 
         Raises:
-            DataError: names the lines from the quote to where it is closed, if it is.
+            DataError: a quote is not closed where it should be; the message names the lines.
         """
         lines = _Lines(self.text.lines())
         reader = csv.reader(lines, delimiter=self.delimiter)
@@ -210,10 +212,10 @@ class _CsvFile:
         return None
 
     def where(self, row: int) -> str:
-        """The line on which a row begins; the header is the record before row 0."""
+        """Returns the line on which a row begins; the header is the record before row 0."""
         try:
             return f"line {next(itertools.islice(self.records(), row + 1, None))[0]}"
-        except (OSError, StopIteration):  # the file is not there any more
+        except (OSError, StopIteration):  # the file was removed or changed meanwhile
             return f"row {row} (counting from 0)"
 
     def _batches(self, wanted: list[int], width: int, block: int) -> Iterator[pa.RecordBatch]:
@@ -222,7 +224,7 @@ class _CsvFile:
             column_types={f"f{i}": pa.string() for i in range(width)}, include_columns=[f"f{i}" for i in wanted]
         )
         with self.text.stream() as (stream, encoding):
-            # The header is read as a row like any other, so that Arrow need not agree with us where it ends.
+            # Arrow reads the header as a row, so that Arrow and the csv module need not agree on where it ends.
             read = pyarrow.csv.ReadOptions(autogenerate_column_names=True, block_size=block, encoding=encoding)
             with pyarrow.csv.open_csv(
                 stream, read_options=read, parse_options=parse, convert_options=convert
@@ -241,10 +243,10 @@ class _CsvFile:
 
 
 class _Lines:
-    """Lines for the csv module; the object remembers those of the present record.
+    """An iterator over lines for the csv module that keeps the lines of the current record.
 
     Attributes:
-        taken: number and text of each line since it was last emptied.
+        taken: number and text of each line since the list was last emptied.
     """
 
     def __init__(self, lines: Iterator[tuple[int, str]]) -> None:
@@ -253,7 +255,7 @@ class _Lines:
 
     @property
     def begins(self) -> int:
-        """Returns the line on which the present record begins."""
+        """The number of the line on which the current record begins."""
         return self.taken[0][0] if self.taken else 1
 
     def __iter__(self) -> Iterator[str]:

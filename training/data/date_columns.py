@@ -1,4 +1,4 @@
-"""The form of a column's dates is found by trying, where all cells agree on one."""
+"""Finds the form of a column's dates: tries all known forms, and takes the one with which all cells agree."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from models.errors import DataError
 from training.data.cells import dates_in, iso_text
 from training.data.typed_options import typed
 
-_SAMPLE = 64  # texts by which a form is tried before all are
+_SAMPLE = 64  # texts with which a form is tried before all texts are
 _FULL = re.compile(r"\d\d[.-]\d\d[.-]\d\d\b")  # 1.2.10 is a version rather than a date
-_LEAST_DIGITS = 2  # of a text that is worth a try, such as Feb-24
+_LEAST_DIGITS = 2  # digits of a text that may be a date, such as Feb-24
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TriedForm:
-    """A form and what it reads of a column.
+    """A form of dates, and the cells of a column that this form reads.
 
     Attributes:
-        form: form of texts.
-        dates: `(texts,)` datetime64[us], NaT where a text is no date of the form.
-        rows: number of rows whose text the form reads.
+        form: form of the dates.
+        dates: `(texts,)` datetime64[us], NaT where a text is not a date of the form.
+        rows: number of rows whose text is a date of the form.
     """
 
     form: str
@@ -40,10 +40,10 @@ class TriedForm:
 
 @dataclass(frozen=True, kw_only=True)
 class FoundForm:
-    """The form of a column's dates, and what to say of it.
+    """The form of a column's dates, and a remark for the user.
 
     Attributes:
-        form: form of texts.
+        form: form of the dates.
         remark: remark on the column, as the rest of a sentence that begins with the column's name.
     """
 
@@ -57,11 +57,12 @@ class DateTexts:
 
     Attributes:
         name: name of the column.
-        called: the column in a message.
-        codes: `(rows,)` place of each row's text, -1 for missing.
+        called: name of the column in messages.
+        codes: `(rows,)` index of each row's text, -1 for missing.
         texts: distinct texts.
-        at: a row, counted from 0 → where it stands, in words.
-        other_columns: reads the other columns of the table, by name, where this one does not tell day and month.
+        at: function from a row, counted from 0, to its place in the file in words.
+        other_columns: function that returns the table's other columns by name, for columns whose own cells do not show
+            the order of day and month.
     """
 
     name: str
@@ -75,13 +76,13 @@ class DateTexts:
         """Finds the form of the dates.
 
         Args:
-            share: least share of the rows with a text that are dates of the form; the others are slips.
+            share: least share of the rows with a text that must be dates of the form; the others count as errors.
 
         Returns:
-            Form, or None where no form reads so many.
+            The form, or None if no form reads so many rows.
 
         Raises:
-            DataError: cells that show neither, or both, of day and month coming first.
+            DataError: the cells do not show if the day or the month comes first, or show both.
         """
         tried = forms_in(self.codes, self.texts, share)
         if not tried:
@@ -95,8 +96,8 @@ class DateTexts:
         if best.rows > twin.rows or is_constant:
             return self._found(best)
         if "." in best.form:
-            return self._found_by_points(*sorted((best, twin), key=lambda one: one.form))
-        return self._found_elsewhere(best, twin)
+            return self._with_day_first(*sorted((best, twin), key=lambda one: one.form))
+        return self._as_other_columns(best, twin)
 
     def _found(self, tried: TriedForm, because: str = "") -> FoundForm:
         place = int(np.flatnonzero(~np.isnat(tried.dates))[0])
@@ -106,14 +107,14 @@ class DateTexts:
             remark += " Years of two digits are 1969 to 2068."
         return FoundForm(form=tried.form, remark=remark)
 
-    def _found_by_points(self, day_first: TriedForm, month_first: TriedForm) -> FoundForm:
-        """Takes the day as the first number, as is usual where points divide a date."""
+    def _with_day_first(self, day_first: TriedForm, month_first: TriedForm) -> FoundForm:
+        """Takes the day as the first number, which is usual in dates with points."""
         found = self._found(day_first)
         otherwise = f"should it not: {option(self.name, month_first.form)}."
         return replace(found, remark=f"{found.remark} Where points divide a date, the day comes first; {otherwise}")
 
-    def _found_elsewhere(self, best: TriedForm, twin: TriedForm) -> FoundForm:
-        """Takes the order of day and month that the table's other columns have."""
+    def _as_other_columns(self, best: TriedForm, twin: TriedForm) -> FoundForm:
+        """Takes the order of day and month from the table's other columns."""
         shown: dict[str, str] = {}
         for name, cells in self.other_columns().items():
             if order := day_or_month_first(forms_of_all(cells)):
@@ -122,9 +123,9 @@ class DateTexts:
             ((order, name),) = shown.items()
             by_order = {day_or_month_first([one.form]): one for one in (best, twin)}
             return self._found(by_order[order], f", with the {order} first as in column {name!r}")
-        raise self._cannot_tell(*sorted((best, twin), key=lambda one: one.form))
+        raise self._ambiguous(*sorted((best, twin), key=lambda one: one.form))
 
-    def _cannot_tell(self, day_first: TriedForm, month_first: TriedForm) -> DataError:
+    def _ambiguous(self, day_first: TriedForm, month_first: TriedForm) -> DataError:
         differ = (day_first.dates != month_first.dates) & ~np.isnat(day_first.dates)
         place = int(np.argmax(differ if differ.any() else ~np.isnat(day_first.dates)))
         cell = f"{self.texts[place].as_py()!r} at {self.at(int(np.argmax(self.codes == place)))}"
@@ -157,10 +158,10 @@ class DateTexts:
 
 
 def forms_in(codes: NDArray[np.int32], texts: pa.Array, share: float) -> list[TriedForm]:
-    """Finds the forms that read most of a column, the best first.
+    """Finds the forms that read most rows of a column, the best first.
 
     Args:
-        codes: `(rows,)` place of each row's text, -1 for missing.
+        codes: `(rows,)` index of each row's text, -1 for missing.
         texts: distinct texts.
         share: least share of the rows with a text that a form has to read.
     """
@@ -193,9 +194,9 @@ def forms_of_all(cells: pa.Array) -> list[str]:
 
 
 def day_or_month_first(forms: list[str]) -> str | None:
-    """Tells whether the `day` or the `month` comes first by the forms that read a column; None where they do not tell.
+    """Returns `day` or `month`, the one that comes first in the forms of a column; None if these do not decide.
 
-    Forms with points show nothing of forms with other marks.
+    Forms with points are ignored: they say nothing about forms with other marks.
     """
     orders = [form for form in forms if twin_of(form) is not None and "." not in form]
     if len(orders) != 1:
@@ -204,5 +205,5 @@ def day_or_month_first(forms: list[str]) -> str | None:
 
 
 def option(name: str, form: str) -> str:
-    """Writes the option that says a column's form, as it is typed."""
+    """Returns the command-line option that sets a column's date form."""
     return f"--date-format {shlex.quote(f'{name}={form}')}"

@@ -1,4 +1,4 @@
-"""The reading of a column's cells as dates: texts in the form that is found or said, and numbers in the form said."""
+"""Reads a column's cells as dates: texts in a given form or one that is found, and numbers in a given form."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.columns.date_forms import NUMBER_FORMS, is_number_form
 from models.columns.date_numbers import moments_of_numbers
 from models.errors import DataError
-from training.data.cells import dates_in, encoded, iso_text, values_of
+from training.data.cells import dates_in, dictionary_encoded, iso_text, values_of
 from training.data.date_columns import DateTexts, FoundForm, option
 from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps
 from training.data.number_dates import form_of_numbers, forms_for
@@ -27,11 +27,11 @@ class DateReading:
 
     Attributes:
         name: name of the column.
-        called: the column in a message.
-        table: table as read.
+        called: name of the column in messages.
+        table: table as read from its source.
         cells: `(rows,)` Arrow array.
-        marks: marks of numbers that are texts; None where they have two readings.
-        at: a row, counted from 0 → where it stands, in words.
+        marks: decimal and thousands marks of numbers in texts; None if the texts have two readings.
+        at: function from a row, counted from 0, to its place in the file in words.
     """
 
     name: str
@@ -42,16 +42,16 @@ class DateReading:
     at: Callable[[int], str]
 
     def find_form(self, *, forced: bool, share: float) -> FoundForm | None:
-        """Finds a form other than ISO 8601 for texts, where they have one.
+        """Finds the form of texts that are dates, but not in ISO 8601; None if there is no such form.
 
         Args:
-            forced: whether the column must be dates.
-            share: least share of the cells that have the form, in a table of texts.
+            forced: True if the user says that the column holds dates.
+            share: least share of the cells that must have the form, in a table of texts.
 
         Raises:
-            DataError: cells that show neither, or both, of day and month coming first.
+            DataError: the cells do not show if the day or the month comes first, or show both.
         """
-        codes, texts = encoded(self.cells)
+        codes, texts = dictionary_encoded(self.cells)
         is_word = ~pc.match_substring_regex(texts, "[0-9]").to_numpy(zero_copy_only=False).astype(np.bool_)
         words = texts.filter(pa.array(is_word)).slice(0, 10 * MAX_MISSING_TEXTS).to_pylist()
         if words and len(words) < len(texts) and are_gaps(words, forced=forced):
@@ -72,7 +72,7 @@ class DateReading:
         return None if form is None else FoundForm(form=form, remark=remark or "")
 
     def read_texts(self, texts: pa.Array, form: str) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
-        """Reads texts as serving does: those of ISO 8601, those of the form, and its numbers."""
+        """Reads texts as serving does: dates in ISO 8601, dates of the form, and numbers if the form is of numbers."""
         dates, _ = dates_in(texts)
         if form not in NUMBER_FORMS:
             dates = np.where(np.isnat(dates), dates_in(texts, form)[0], dates)
@@ -82,10 +82,10 @@ class DateReading:
         return dates, ~np.isnat(dates)
 
     def numbers(self) -> NDArray[np.float64] | None:
-        """Reads the column as numbers where each cell is one, or missing; None elsewhere."""
+        """Reads the column as numbers; returns None unless each cell is a number or missing."""
         kind = self.cells.type
         if pa.types.is_dictionary(kind) or not self.table.fits(self.name):
-            codes, texts = encoded(self.table.with_texts(self.name))
+            codes, texts = dictionary_encoded(self.table.with_texts(self.name))
             numbers, is_number = numbers_in(texts, self.marks or PLAIN)
             return np.append(numbers, np.nan)[codes] if is_number.all() and len(texts) else None
         is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
@@ -94,23 +94,23 @@ class DateReading:
     def read_numbers(
         self, numbers: NDArray[np.float64], form: str | None
     ) -> tuple[NDArray[np.datetime64], FoundForm | None, str]:
-        """Reads numbers as the dates that the user says they are.
+        """Reads numbers as dates, where the user says that the column holds dates.
 
         Args:
             numbers: `(rows,)` numbers, NaN for missing.
-            form: form that the user says; None where it is to be found.
+            form: form that the user gives; None to find it.
 
         Returns:
-            `(rows,)` moments, the form that was found (None where the user says it), and the form.
+            `(rows,)` datetime64[us], the form that was found (None if the user gives it), and the form.
 
         Raises:
-            DataError: numbers of no form, or of several.
+            DataError: the numbers fit no form, or several.
         """
         found: FoundForm | None = None
         if form is None:
             forms = forms_for(numbers)
             if len(forms) != 1:
-                raise self.of_no_date()
+                raise self.not_dates()
             form = forms[0]
             first = int(np.flatnonzero(~np.isnan(numbers))[0])
             moment = iso_text(moments_of_numbers(numbers[first : first + 1], form)[0])
@@ -125,8 +125,8 @@ class DateReading:
             raise DataError(f"{self.called}: {numbers[row]:.15g} at {self.at(row)} is not a date of the form {form}.")
         return dates, found, form
 
-    def of_no_date(self) -> DataError:
-        """Returns the refusal of a column that has to be dates and is not."""
+    def not_dates(self) -> DataError:
+        """Returns the error for a column that has to hold dates and does not."""
         held = "numbers" if pa.types.is_dictionary(self.cells.type) else self.cells.type
         return DataError(
             f"{self.called} holds {held}, not dates: those are written as in ISO 8601, 2024-05-31 or "

@@ -1,4 +1,4 @@
-"""The delimiter of a text table, found out from its first lines: that by which all of them have as many cells."""
+"""Detects the delimiter of a text table from its first lines: the one that gives each line the same number of cells."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from models.errors import DataError
-from training.data.text_file import BLANK, DIVIDED, TextFile
+from training.data.text_file import BLANK, TAB, TextFile
 from training.data.typed_options import typed
 
 DELIMITERS = (",", ";", "\t", "|")
 
-_LINES, _CHARACTERS = 200, 1 << 20  # of a file, at most, but never less than its first two lines
-_MOST_CELL = 2**31 - 1  # characters; csv's own limit of 131,072 would hide what stands behind a long cell
+_LINES, _CHARACTERS = 200, 1 << 20  # most lines and characters of a sample, which has at least the first two lines
+_MOST_CELL = 2**31 - 1  # characters; csv's own limit of 131,072 would hide errors after a long cell
 _EXCEL_HINT = re.compile(r'"?sep=([,;|\t])"?[,;|\t]*[\r\n]*')  # a first line that tells Excel the delimiter
-_RARE = (":", "~", "^", "!", "&", "\x01", "\x1f")  # what divides cells in some programs' files; \x01 in Hive's
-_COMMENTS = ("#", "%", "//", "--")  # what lines begin with that are no rows
+_RARE = (":", "~", "^", "!", "&", "\x01", "\x1f")  # delimiters of a few programs; \x01 is Hive's
+_COMMENTS = ("#", "%", "//", "--")  # marks with which lines of comments begin
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class _Sample:
     Attributes:
         numbers: number of each line in the file.
         lines: lines with text.
-        is_cut: whether the file goes on.
+        is_cut: True if the file has more lines.
     """
 
     numbers: tuple[int, ...]
@@ -38,7 +38,7 @@ class _Sample:
     is_cut: bool
 
     def widths(self, delimiter: str) -> list[int]:
-        """Returns the number of cells of each record, less a last one that the sample cuts."""
+        """Returns the number of cells of each record, without a last record that the sample may cut."""
         with long_cells():
             reader = csv.reader(self.lines, delimiter=delimiter, skipinitialspace=True)
             found = [len(record) for record in reader if record]
@@ -48,26 +48,27 @@ class _Sample:
         """Returns True if blanks stand between a delimiter and a quote."""
         return any(re.search(rf'(?:^|{re.escape(delimiter)}) +"', line) for line in self.lines)
 
-    def shows(self, delimiter: str) -> int:
-        """Returns how often the first line has a delimiter outside quotes."""
-        return "".join(self.lines[0].split('"')[::2]).count(delimiter)  # every other piece is within quotes
+    def count_in_header(self, delimiter: str) -> int:
+        """Returns the number of times that the first line has a delimiter outside quotes."""
+        return "".join(self.lines[0].split('"')[::2]).count(delimiter)  # every other piece is inside quotes
 
 
-def divided(file: TextFile) -> tuple[TextFile, str]:
-    """Finds the delimiter of a file where the user names none.
+def detect_delimiter(file: TextFile) -> tuple[TextFile, str]:
+    """Finds the delimiter of a file, unless the user gives one.
 
-    It is the one by which the first lines all have the same number of cells, and more than one. Where the first line
-    has none, runs of blanks are tried. Else the reader names the line at fault.
+    The delimiter is the one that divides each of the first lines into the same number of cells, more than one. If the
+    first line has no known delimiter, runs of blanks are tried. If nothing fits, the best guess is returned, and the
+    reader then names the line at fault.
 
     Returns:
-        The file as it is to be read, and the delimiter of its lines then.
+        The file as it has to be read, and the delimiter of its lines.
 
     Raises:
-        DataError: two delimiters divide all lines alike, or the header seems to stand further below.
+        DataError: two delimiters divide all lines equally well, or the header seems to be further below.
     """
     given = file.format.delimiter
     if given == BLANK:
-        return _with_blanks(file) or file.with_blanks_divided(), DIVIDED
+        return _with_blanks(file) or file.with_blanks_divided(), TAB
     sample = _sample_of(file)
     if given is not None:
         return _unpadded(file, sample, given)
@@ -81,14 +82,16 @@ def divided(file: TextFile) -> tuple[TextFile, str]:
         shown = " or ".join(f"by {_shown(one)} into {widths[one][0]} cells" for one in alike)
         options = " or ".join(_option(one) for one in alike)
         raise DataError(f"{file.path.name}: all lines can be divided {shown}: say which it is ({options}).")
-    # A tab may be one of the blanks.
-    if not any(map(sample.shows, set(DELIMITERS) - {DIVIDED})) and (with_blanks := _with_blanks(file)):
-        return with_blanks, DIVIDED
-    if not any(_commonest(found)[1] for found in widths.values()):
-        widths[BLANK] = _sample_of(file.with_blanks_divided()).widths(DIVIDED)
+    # A tab may be one of the blanks, so it does not count here.
+    if not any(map(sample.count_in_header, set(DELIMITERS) - {TAB})) and (with_blanks := _with_blanks(file)):
+        return with_blanks, TAB
+    if not any(_most_common(found)[1] for found in widths.values()):
+        widths[BLANK] = _sample_of(file.with_blanks_divided()).widths(TAB)
     _check_first_line(file, sample, widths)
     _check_rare_delimiters(file, sample)
-    return _unpadded(file, sample, max(DELIMITERS, key=lambda one: (_agreeing(widths[one]), sample.shows(one))))
+    return _unpadded(
+        file, sample, max(DELIMITERS, key=lambda one: (_count_agreeing(widths[one]), sample.count_in_header(one)))
+    )
 
 
 @contextmanager
@@ -102,16 +105,16 @@ def long_cells() -> Iterator[None]:
 
 
 def comment_hint(line: str) -> str:
-    """Returns the rest of a sentence with advice on a line that looks like a comment; empty for other lines."""
+    """Returns the end of a sentence with advice on a line that looks like a comment; empty for other lines."""
     mark = next((mark for mark in _COMMENTS if line.lstrip().startswith(mark)), None)
     return "" if mark is None else f"; if it is a comment, say so ({typed('--comment', mark)})"
 
 
 def _with_blanks(file: TextFile) -> TextFile | None:
-    """Returns the file divided by blanks; None where they do not divide all lines alike."""
+    """Returns the file divided by blanks; None if these do not divide all lines alike."""
     by_blanks = file.with_blanks_divided()
     sample = _sample_of(by_blanks)
-    widths = sample.widths(DIVIDED)
+    widths = sample.widths(TAB)
     others = set(widths[1:])
     if widths[0] > 1 and others == {widths[0] + 1} and not sample.lines[0].startswith(_COMMENTS):
         return file.with_blanks_divided(lacks_name=True)  # R gives the column of row names no name
@@ -123,12 +126,12 @@ def _unpadded(file: TextFile, sample: _Sample, delimiter: str) -> tuple[TextFile
 
 
 def _check_rare_delimiters(file: TextFile, sample: _Sample) -> None:
-    """Refuses a file of one column whose lines a character divides that seldom is a delimiter.
+    """Refuses a file of one column if a rarely used delimiter divides all lines alike.
 
     Raises:
-        DataError: names the character and the option.
+        DataError: such a delimiter is found; the message names the character and the option.
     """
-    if len(sample.lines) < 2 or any(map(sample.shows, DELIMITERS)):
+    if len(sample.lines) < 2 or any(map(sample.count_in_header, DELIMITERS)):
         return
     for rare in _RARE:
         widths = set(sample.widths(rare))
@@ -140,15 +143,15 @@ def _check_rare_delimiters(file: TextFile, sample: _Sample) -> None:
 
 
 def _check_first_line(file: TextFile, sample: _Sample, widths: dict[str, list[int]]) -> None:
-    """Refuses a file that begins with lines of another kind than those that follow.
+    """Refuses a file whose first lines differ in width from the lines that follow.
 
     Raises:
-        DataError: names the line on which the header seems to stand, and the option that passes over the others.
+        DataError: the header seems to be further below; the message names the line and the option to skip lines.
     """
-    for delimiter in sorted(widths, key=lambda one: -_commonest(widths[one])[1]):
-        found, (usual, _) = widths[delimiter], _commonest(widths[delimiter])
+    for delimiter in sorted(widths, key=lambda one: -_most_common(widths[one])[1]):
+        found, (usual, _) = widths[delimiter], _most_common(widths[delimiter])
         begins = next((i for i in range(len(found)) if set(found[i:]) == {usual}), len(found))
-        # A quoted line end would make more lines than records: then the line of the header is not known.
+        # A line end in quotes makes more lines than records: then the line number of the header is not known.
         if usual < 2 or not 0 < begins < len(found) - 1 or len(found) < len(sample.lines) - 1:
             continue
         first, line = sample.lines[0].strip()[:60], sample.numbers[begins]
@@ -184,22 +187,22 @@ def _sample_of(file: TextFile) -> _Sample:
     return _Sample(numbers=tuple(numbers), lines=tuple(lines), is_cut=is_cut)
 
 
-def _commonest(widths: Sequence[int]) -> tuple[int, int]:
-    """Returns the commonest width above 1, and the number of records that have it."""
+def _most_common(widths: Sequence[int]) -> tuple[int, int]:
+    """Returns the most common width above 1, and the number of records with this width."""
     return max(Counter(width for width in widths if width > 1).items(), key=lambda pair: pair[1], default=(0, 0))
 
 
-def _agreeing(widths: Sequence[int]) -> int:
-    """Returns the number of records as wide as the first; 0 where that has one cell."""
+def _count_agreeing(widths: Sequence[int]) -> int:
+    """Returns the number of records that are as wide as the first; 0 if the first has one cell."""
     return widths.count(widths[0]) if widths[0] > 1 else 0
 
 
 def _shown(delimiter: str) -> str:
-    return {DIVIDED: "tab", BLANK: "blanks"}.get(delimiter, repr(delimiter))
+    return {TAB: "tab", BLANK: "blanks"}.get(delimiter, repr(delimiter))
 
 
 def _option(delimiter: str) -> str:
-    """Returns the option that names a delimiter, as a shell takes it."""
-    if delimiter == DIVIDED:
+    """Returns the command-line option that sets a delimiter, quoted for a shell."""
+    if delimiter == TAB:
         return "--delimiter tab"
     return f"--delimiter {shlex.quote(delimiter) if delimiter.isprintable() else f'${delimiter!r}'}"

@@ -1,4 +1,4 @@
-"""Features: the columns that are learned from, less those that tell nothing, each of which is left out with a note."""
+"""Features: the columns to learn from; columns without information are left out, each with a note."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from training.data.raw_column import RawColumn
 from training.data.typed_options import typed
 from training.data.values import Values, content_of, kind_of, missing_of
 
-# Below this many rows, whole numbers that count on from row to row are no sign of a row number.
+# With fewer rows than this, whole numbers that increase from row to row are not taken for a row number.
 MIN_NUMBERED_ROWS = 20
-# A value that fewer rows have, where all others have none, is no feature.
+# A column of one value and gaps is a feature only if at least this many rows have the value.
 MIN_MARKED_ROWS = 2
 
 _WHOLE = re.compile(r"-?[0-9]+", re.ASCII)
@@ -29,19 +29,19 @@ _IDENTIFIERS = ("id", "uuid", "guid", "key", "index", "rownum", "row_number")
 def read_features(
     columns: Sequence[RawColumn], choices: ColumnChoices, notes: list[str], date_forms: dict[str, str]
 ) -> dict[str, Values]:
-    """The columns' values, less those that tell nothing.
+    """Reads the features of a table, and leaves out columns without information.
 
     Args:
-        columns: not the target, and none that was chosen to be left out.
+        columns: candidates, without the target and without columns that the user left out.
         choices: the user's decisions.
-        notes: takes what the user should read.
-        date_forms: takes the form of dates by column, where it is another than ISO 8601.
+        notes: list to which notes for the user are appended.
+        date_forms: dictionary to which forms of dates other than ISO 8601 are added, by column.
 
     Raises:
-        DataError: a column that cannot be used; the message names it, and the row where it is one's fault.
+        DataError: a column cannot be used; the message names the column, and the row if one is at fault.
     """
     features: dict[str, Values] = {}
-    seen: dict[tuple[str, bytes], str] = {}
+    first_with_content: dict[tuple[str, bytes], str] = {}
     for column in columns:
         if column.count_missing() == len(column):
             notes.append(f"Column {column.name!r} has no value at all and was left out.")
@@ -51,15 +51,15 @@ def read_features(
             notes.append(f"Column {column.name!r} {spellings}")
         notes += [f"Column {column.name!r} {remark}" for remark in column.remarks]
         if not choices.keep_constant:
-            if reason := useless(values):
+            if reason := reason_to_drop(values):
                 notes.append(f"Column {column.name!r} {reason} and was left out.")
                 continue
-            twin = seen.setdefault(content_of(values), column.name)
+            twin = first_with_content.setdefault(content_of(values), column.name)
             if twin != column.name:
                 notes.append(f"Column {column.name!r} equals {twin!r} in every row and was left out.")
                 continue
-        elif is_another_name_in_each_row(values):
-            notes.append(f"Column {column.name!r} {_ANOTHER_NAME} and was left out.")
+        elif never_repeats(values):
+            notes.append(f"Column {column.name!r} {_NEVER_REPEATS} and was left out.")
             continue
         if column.date_form is not None:
             date_forms[column.name] = column.date_form
@@ -72,16 +72,16 @@ def read_features(
 def read_same_features(
     columns: Sequence[RawColumn], like: Mapping[str, Values], choices: ColumnChoices, date_forms: Mapping[str, str]
 ) -> dict[str, Values]:
-    """The values of another table's columns, of the kind that each has in the first table.
+    """Reads another table's columns, each with the kind of the first table's column of the same name.
 
     Args:
         columns: columns of the other table.
         like: values of the first table's columns by name.
         choices: the user's decisions.
-        date_forms: form of the first table's dates by column, where it is another than ISO 8601.
+        date_forms: forms of the first table's dates by column, if other than ISO 8601.
 
     Raises:
-        DataError: cells that are not of that kind.
+        DataError: cells are of another kind.
     """
     read: dict[str, Values] = {}
     for column in columns:
@@ -99,7 +99,7 @@ def read_same_features(
 
 
 def as_kind(choices: ColumnChoices, name: str, kind: str, date_forms: Mapping[str, str]) -> ColumnChoices:
-    """Choices that say of a column that it is of a kind, and of which form its dates are."""
+    """Returns choices that set the kind of one column, and the form of its dates."""
     return ColumnChoices(
         categorical=(name,) if kind == "categorical" else (),
         numeric=(name,) if kind == "numeric" else (),
@@ -109,17 +109,17 @@ def as_kind(choices: ColumnChoices, name: str, kind: str, date_forms: Mapping[st
     )
 
 
-_ANOTHER_NAME = "has another name in each row, as an identifier has,"
+_NEVER_REPEATS = "has another name in each row, as an identifier has,"
 _NO_FORM = (
     "its cells are not all of one form that is read, such as 2024-05-31, 31/05/2024 or 31 May 2024, with a time of day "
     "and UTC or an offset (+02:00) after it."
 )
 
 
-def useless(values: Values) -> str | None:
-    """Why a column tells nothing, as the rest of a sentence that begins with its name; None where it may."""
-    if is_another_name_in_each_row(values):
-        return f"looks like dates, but {_NO_FORM.rstrip('.')}," if look_like_dates(values) else _ANOTHER_NAME
+def reason_to_drop(values: Values) -> str | None:
+    """Returns why a column has no information, as the rest of a sentence after its name; None for other columns."""
+    if never_repeats(values):
+        return f"looks like dates, but {_NO_FORM.rstrip('.')}," if look_like_dates(values) else _NEVER_REPEATS
     if isinstance(values, DictionaryColumn):
         distinct = values.distinct()
         if len(distinct) > 1:
@@ -136,28 +136,28 @@ def useless(values: Values) -> str | None:
 
 
 def _too_rare(rows: int, shown: str) -> str | None:
-    """Says why a column of one value and gaps tells nothing; None where the gaps are worth learning from.
+    """Returns why a column of one value and gaps has no information; None if its gaps have some.
 
-    A value that some rows have and others lack tells them apart. Of a single row nothing can be learned.
+    Gaps distinguish rows, but nothing can be learned from a single row.
     """
     return None if rows >= MIN_MARKED_ROWS else f"has one value only, {shown}, in one row only,"
 
 
 def look_like_dates(values: Values) -> bool:
-    """Returns True if names look like dates that were not read as such."""
+    """Returns True if the categories of a column look like dates of a form that is not known."""
     if not isinstance(values, DictionaryColumn):
         return False
     names = values.distinct()
     return len(names) > 1 and all(looks_like_a_date(text) for text in names[:1000])
 
 
-def is_another_name_in_each_row(values: Values) -> bool:
-    """Whether names never repeat: nothing that is learned of one would be of use for another row."""
+def never_repeats(values: Values) -> bool:
+    """Returns True for categories that never repeat: no other row could profit from what is learned about one."""
     return isinstance(values, DictionaryColumn) and len(values) > 1 and len(values.distinct()) == len(values)
 
 
 def remark_on(name: str, values: Values, choices: ColumnChoices) -> str | None:
-    """What to warn of in a column that is kept, as the rest of a sentence that begins with its name."""
+    """Returns a warning about a column that is kept, as the rest of a sentence after its name; None for no warning."""
     if isinstance(values, DictionaryColumn):
         names = values.distinct()
         if name not in choices.categorical and look_like_dates(values):
@@ -170,7 +170,11 @@ def remark_on(name: str, values: Values, choices: ColumnChoices) -> str | None:
 
 
 def is_row_number(name: str, values: NDArray[np.float64]) -> bool:
-    """Whether numbers look as if they only tell rows apart: whole, all different, and without a gap or so named."""
+    """Returns True if numbers look like a row number or an identifier.
+
+    Such numbers are whole and all different. In addition they have no gap between least and greatest, or the column's
+    name says so.
+    """
     if len(values) < MIN_NUMBERED_ROWS or np.isnan(values).any() or not (np.trunc(values) == values).all():
         return False
     low, high = float(values.min()), float(values.max())
@@ -183,7 +187,7 @@ def is_row_number(name: str, values: NDArray[np.float64]) -> bool:
 
 
 def _is_one_number(values: Values) -> bool:
-    """Returns True if a column holds one whole number and gaps, read as a category."""
+    """Returns True if a column holds categories that are one whole number and gaps."""
     return (
         isinstance(values, DictionaryColumn)
         and len(names := values.distinct()) == 1
@@ -192,11 +196,11 @@ def _is_one_number(values: Values) -> bool:
 
 
 def equal_rows_of(features: Mapping[str, Values], target: Values) -> EqualRows:
-    """The rows that are equal in all features.
+    """Finds the rows that are equal in all features.
 
     Args:
         features: `(rows,)` values by column name.
-        target: `(rows,)` names or float64.
+        target: `(rows,)` categories or float64.
     """
     hashes = RowHashes(len(target))
     for name, values in features.items():
@@ -205,15 +209,15 @@ def equal_rows_of(features: Mapping[str, Values], target: Values) -> EqualRows:
 
 
 def add_feature(hashes: RowHashes, name: str, values: Values) -> None:
-    """Adds a feature to the rows' hashes."""
+    """Adds a feature to the hashes of the rows."""
     if not isinstance(values, DictionaryColumn) and values.dtype.kind == "f" and is_row_number(name, values):
-        hashes.leave_aside(name)
+        hashes.skip_row_number(name)
     else:
         hashes.add(values)
 
 
 def gaps(rows: int, kind: str) -> Values:
-    """A column of a kind in which every value is missing."""
+    """Returns a column of a kind in which every value is missing."""
     if kind == "categorical":
         return DictionaryColumn(np.full(rows, -1, dtype=np.int32), ())
     return np.full(rows, np.nan) if kind == "numeric" else np.full(rows, "NaT", dtype="datetime64[us]")

@@ -1,4 +1,4 @@
-"""Sources that are not read: addresses and the files of other programs, each with what to do."""
+"""Sources that cannot be read: URLs and files of other programs, each with a message on what to do instead."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 _SHEET = "save the sheet as CSV in the program that wrote it"
-# The pandas call that reads a type, and the ending and the call of what pandas is to write.
+# By suffix: the name of the file type, and the pandas call that reads such a file.
 _BY_PANDAS = {
     ".json": ("a JSON file", "read_json({})"),
     ".jsonl": ("a file of JSON lines", "read_json({}, lines=True)"),
@@ -60,7 +60,7 @@ _FETCH = {
 
 
 def address_refusal(source: str | Path) -> str | None:
-    """Returns why an address is not read, and what to do; None for a source that is not an address."""
+    """Returns a message that a URL is not read, and what to do; None for a source that is not a URL."""
     text = str(source)
     match = _ADDRESS.match(text)
     if match is None:
@@ -68,7 +68,7 @@ def address_refusal(source: str | Path) -> str | None:
     scheme = match[1].lower()
     if scheme == "file":
         return f"{text!r} is an address: name the file by its path, {'/' + text[match.end() :]}."
-    if isinstance(source, Path):  # which has taken one of two slashes for too many
+    if isinstance(source, Path):  # Path replaces the two slashes by one
         text = f"{match[1]}://{text[match.end() :]}"
     remedy = f" ({_FETCH[scheme].format(shlex.quote(text))})" if scheme in _FETCH else ""
     return (
@@ -77,11 +77,11 @@ def address_refusal(source: str | Path) -> str | None:
 
 
 def format_refusal(path: Path, bare: Path) -> str | None:
-    """Returns why a file of another program is not read, and what to do; None for an ending that is not known.
+    """Returns a message that a file of another program is not read, and what to do; None for an unknown suffix.
 
     Args:
-        path: place of the file.
-        bare: the same without the ending of a compression.
+        path: path of the file.
+        bare: the same path without the suffix of a compression.
     """
     suffix = bare.suffix.lower()
     if suffix in _BY_PANDAS:

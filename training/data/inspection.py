@@ -1,6 +1,6 @@
-"""An inspection: what a table was understood as, column by column, before anything is trained.
+"""Inspects a table: reports how each column is read, before anything is trained.
 
-A column that `fit` would refuse is listed with the refusal instead of ending the inspection.
+A column that `fit` would refuse is listed with the reason; the inspection goes on.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ SKEWED = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What a table was understood as.
+    """The result of an inspection.
 
     Attributes:
-        source: what was read.
-        rows: of the table, less those that were left out for want of a target.
-        target: the column to predict; None where none was named.
-        task: None where there is no target, or none that can be used.
-        classes: the rows of each class, in the order of the classes; empty for a regression.
-        columns: in the order of the table.
+        source: name of the table's source.
+        rows: number of rows of the table, without rows left out because their target is missing.
+        target: name of the column to predict; None if none is given.
+        task: task for the target; None if there is no target, or the target cannot be used.
+        classes: label and number of rows of each class, in the order of the classes; empty for a regression.
+        columns: facts about the columns, in the order of the table.
         notes: sentences on the table as a whole.
-        problem: why `fit` would refuse the table although each of its columns is sound: its test part is not.
+        problem: reason for which `fit` would refuse the table although each column is valid: the test part is not.
     """
 
     source: str
@@ -63,12 +63,12 @@ class Inspection:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Why `fit` would refuse the table; empty where it would not."""
+        """The reasons for which `fit` would refuse the table; empty for none."""
         problems = (*(column.problem for column in self.columns), self.problem)
         return tuple(problem for problem in problems if problem is not None)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """Returns the inspection as plain JSON types."""
         plain = asdict(self)
         return {
             **plain,
@@ -94,16 +94,16 @@ def inspect_table(
     """Reads every column as `fit` would.
 
     Args:
-        table: as read.
-        target: the column to predict; None leaves it open.
-        task: as for `fit`.
+        table: table as read from its source.
+        target: name of the column to predict; None for no target.
+        task: task of the target, as for `fit`.
         choices: the user's decisions about columns.
-        test: a second table, whose rows are to be the test part.
-        scaling: how columns would be scaled, as for `fit_schema`.
-        max_one_hot: up to how many categories are one-hot, likewise.
+        test: second table, whose rows are the test part.
+        scaling: scaling of numbers, as for `fit_schema`.
+        max_one_hot: greatest number of categories that are one-hot encoded, as for `fit_schema`.
 
     Raises:
-        DataError: a column that was named and is not there, or choices that do not go with the table.
+        DataError: a named column is not in the table, or the choices do not fit the table.
     """
     choices = choices or ColumnChoices()
     notes = list(table.notes)
@@ -115,31 +115,32 @@ def inspect_table(
         check_choices(table, target, choices)
         table = with_target(table, target, choices, notes)
         table = _without_rare_classes(table, target, task, choices, notes, has_test_part=test is not None)
-    goal: Values | None = None
+    values: Values | None = None
     facts: dict[str, ColumnFacts] = {}
     if target is not None:
-        goal, facts[target] = _target_facts(RawColumn(table, target, "target"), task)
+        values, facts[target] = _target_facts(RawColumn(table, target, "target"), task)
     seen: dict[tuple[str, bytes], str] = {}
     candidates = sum(name != target and choices.is_feature(name) for name in table.columns)
-    leaks = None if goal is None else LeakSearch(goal, columns=candidates)
+    leaks = None if values is None else LeakSearch(values, columns=candidates)
     hashes = RowHashes(table.rows)
     for name in table.columns:
         if name != target:
             facts[name] = facts_of(RawColumn(table, name), choices, leaks, hashes, seen, scaling, max_one_hot)
-    if goal is not None and leaks is not None:
-        equal = hashes.equal_rows(goal)
+    if values is not None and leaks is not None:
+        equal = hashes.equal_rows(values)
         _add_leaks(facts, leaks, equal)
         notes += filter(None, [equal_rows_note(equal, choices)])
-    if target is not None and goal is not None and not any(column.role == "feature" for column in facts.values()):
+    if target is not None and values is not None and not any(column.role == "feature" for column in facts.values()):
         notes.append(f"There is no column to learn from beside the target {target!r}.")
-    task_found, classes = None if goal is None else "regression", ()
-    if isinstance(goal, DictionaryColumn):
-        task_found, classes = "classification", tuple(zip(goal.names, goal.counts().tolist(), strict=True))
+    found: Task | None = None if values is None else "regression"
+    classes: tuple[tuple[str, int], ...] = ()
+    if isinstance(values, DictionaryColumn):
+        found, classes = "classification", tuple(zip(values.names, values.counts().tolist(), strict=True))
     inspection = Inspection(
         source=table.source,
         rows=table.rows,
         target=target,
-        task=task_found,
+        task=found,
         classes=classes,
         columns=tuple(facts[name] for name in table.columns),
         notes=tuple(notes),
@@ -157,7 +158,7 @@ def inspect_table(
 
 
 def _add_leaks(facts: dict[str, ColumnFacts], leaks: LeakSearch, equal: EqualRows) -> None:
-    """Adds a remark to the columns that know the target."""
+    """Adds a remark to each column that leaks the target."""
     for name, leak in leaks.found(equal).items():
         remark = leak_remark(name, leak, can_drop=leaks.columns > 1)
         facts[name] = replace(facts[name], remarks=(*facts[name].remarks, remark))
@@ -166,7 +167,7 @@ def _add_leaks(facts: dict[str, ColumnFacts], leaks: LeakSearch, equal: EqualRow
 def _without_rare_classes(
     table: Table, target: str, task: Task | None, choices: ColumnChoices, notes: list[str], *, has_test_part: bool
 ) -> Table:
-    """The rows that `fit` would take; all of them where it would refuse the target, which is listed then."""
+    """Returns the rows that `fit` would use; all rows if `fit` would refuse the target, which is reported elsewhere."""
     least = MIN_CLASS_ROWS - 1 if has_test_part else MIN_CLASS_ROWS
     try:
         return without_rare_classes(table, target, task, choices, notes, least=least)[0]
@@ -175,7 +176,7 @@ def _without_rare_classes(
 
 
 def _target_facts(column: RawColumn, task: Task | None) -> tuple[Values | None, ColumnFacts]:
-    """The target as a column (None where it cannot be one), and what there is to say of it."""
+    """Returns the target's values (None if the column cannot be a target), and the facts about the column."""
     missing = column.count_missing()
     try:
         classes, target = read_target(column, task)
@@ -185,34 +186,34 @@ def _target_facts(column: RawColumn, task: Task | None) -> tuple[Values | None, 
         codes = class_codes_note(column.name, target) if task is None else None
         remarks = (*_as_sentences(column), *_skew(target), *([] if codes is None else [codes]))
         return target, ColumnFacts(name=column.name, role="target", **described(target), remarks=remarks)
-    goal = DictionaryColumn(target.astype(np.int32), classes.labels)
-    counts = goal.counts()
-    few = [label for label, count in zip(goal.names, counts, strict=True) if count < MIN_CLASS_ROWS]
+    values = DictionaryColumn(target.astype(np.int32), classes.labels)
+    counts = values.counts()
+    few = [label for label, count in zip(values.names, counts, strict=True) if count < MIN_CLASS_ROWS]
     problem = None
     if few:
-        problem = rare_class(few[0], column.called, int(counts[goal.names.index(few[0])]), parts=MIN_CLASS_ROWS)
+        problem = rare_class(few[0], column.called, int(counts[values.names.index(few[0])]), parts=MIN_CLASS_ROWS)
     facts = ColumnFacts(
         name=column.name,
         role="target",
-        **described(goal),
-        remarks=(*_as_sentences(column), *_imbalance(goal)),
+        **described(values),
+        remarks=(*_as_sentences(column), *_imbalance(values)),
         problem=problem,
     )
-    return goal, facts
+    return values, facts
 
 
 def _as_sentences(column: RawColumn) -> tuple[str, ...]:
     return tuple(f"The target {column.name!r} {remark}" for remark in column.remarks)
 
 
-def _imbalance(goal: DictionaryColumn) -> tuple[str, ...]:
-    counts = goal.counts()
+def _imbalance(target: DictionaryColumn) -> tuple[str, ...]:
+    counts = target.counts()
     rarest = int(counts.argmin())
-    share = counts[rarest] / len(goal)
-    if share >= RARE_CLASS or share >= 0.5 / len(goal.names):
+    share = counts[rarest] / len(target)
+    if share >= RARE_CLASS or share >= 0.5 / len(target.names):
         return ()
     return (
-        f"Class {goal.names[rarest]!r} of the target has {share:.2%} of the rows: look at more than accuracy, and "
+        f"Class {target.names[rarest]!r} of the target has {share:.2%} of the rows: look at more than accuracy, and "
         "consider --class-weight balanced.",
     )
 

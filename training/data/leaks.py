@@ -1,4 +1,4 @@
-"""Leaks: features that know the target too well to be known before it."""
+"""Leaks: features that predict the target so well that their values were hardly known before the target."""
 
 from __future__ import annotations
 
@@ -16,46 +16,47 @@ from training.data.rank_measures import (
     agreement_of_order,
     agreement_of_values,
     are_cuts,
-    arrangements,
     correlation,
     dependence,
     explained_share,
+    log_arrangements,
     ranks_of,
 )
 from training.data.typed_options import typed
 from training.data.values import Values, missing_of
 
-# Below this many rows chance alone ties columns together.
+# With fewer rows than this, columns are related by chance alone.
 MIN_ROWS = 30
-# A correlation with the target beyond which one number is a rewriting of the other.
+# A correlation with the target above this means that one column is computed from the other.
 MAX_CORRELATION = 0.999
-# A rank correlation likewise: a copy with noise of 5 % of its spread has 0.9986, one with 10 % has 0.9945.
+# The same for a rank correlation: a copy with noise of 5 % of its spread has 0.9986, one with 10 % has 0.9945.
 MAX_RANK_CORRELATION = 0.998
-# Where a few rows are not copied rightly, of the others: they are the best ones, and have to be better.
+# The same if a few rows are wrongly copied and left out: the other rows fit best, so the limit is higher.
 MAX_INNER_CORRELATION = 0.9985
-# Cohen's kappa of the classes and what one column makes of them: the petals of irises, which are honest, have 0.94.
+# Cohen's kappa of the classes and a guess from one column. An honest column, the petals of irises, has 0.94.
 MAX_AGREEMENT = 0.97
-# The same of where a column is missing, which hardly goes with a class so well by itself: the lifeboats of the Titanic,
-# which know who was saved, have 0.95.
+# The same for a guess from a column's gaps, which rarely agree with a class so well by chance. The lifeboats of the
+# Titanic, which tell who was saved, have 0.95.
 MAX_GAP_AGREEMENT = 0.9
 
-_ROWS_A_VALUE = 10  # fewer rows of each value than this, and values determine a target by being so many
-_CELLS = 2_000_000  # looked at in a table, so that it takes a second or two, however wide and long it is
-_LEAST_SAMPLE, _MOST_SAMPLE = 500, 20_000  # rows that are looked at of each column
-_CONFIRMED = 200_000  # rows that are looked at where the sample shows a leak
-_LUCK = math.log(1e6)  # chance has to be rarer than one in so many tables
-_ORDERED = 0.99  # rank correlation with the row number of a column that goes on from row to row
-_SAME_STEPS = 0.5  # rank correlation of the steps from row to row of two columns of which one was made from the other
-_MOST_ROWS, _MAYBE = 0.97, 0.9  # rows that have to be copied rightly; rank correlation that others may leave
-_TOLD = 5  # leaks that are told one by one
+_ROWS_A_VALUE = 10  # with fewer rows of each value, so many values determine any target
+_CELLS = 2_000_000  # cells to check in a table, so that the search takes a second or two for any shape
+_LEAST_SAMPLE, _MOST_SAMPLE = 500, 20_000  # rows to check of each column
+_CONFIRMING_ROWS = 200_000  # rows to check of a column whose sample shows a leak
+_LEAST_LOG_ODDS = math.log(1e6)  # by chance, a leak may be reported in one of a million tables
+_TREND_CORRELATION = 0.99  # rank correlation with the row number of a column that increases from row to row
+_SAME_STEPS = 0.5  # rank correlation of the row-to-row steps of two columns of which one was made from the other
+_MOST_ROWS = 0.97  # share of rows that must be copied correctly
+_LEAST_RAW_CORRELATION = 0.9  # rank correlation of all rows that wrongly copied ones may leave
+_MAX_LISTED = 5  # most leaks that are listed one by one
 
 
 class LeakSearch:
-    """Looks for features that were made from a target, or know it as if they were.
+    """A search for features that seem to be made from the target.
 
     Args:
-        target: `(rows,)` the target: names, or float64.
-        columns: number of features; the more, the smaller is the sample of the rows.
+        target: `(rows,)` target, categories or float64.
+        columns: number of features; with more features, fewer rows are sampled.
 
     Attributes:
         columns: number of features.
@@ -65,79 +66,81 @@ class LeakSearch:
         self.columns = columns
         self._target = target
         sample = min(max(_CELLS // max(columns, 1), _LEAST_SAMPLE), _MOST_SAMPLE)
-        self._look = _Look(target, _sample(np.arange(len(target)), sample), columns=columns)
+        self._target_sample = _TargetSample(target, _sample(np.arange(len(target)), sample), columns=columns)
         self._suspects: dict[str, Values] = {}
 
     def add(self, name: str, values: Values) -> None:
-        """Takes a feature, `(rows,)`, and keeps it where a sample of the rows makes it suspect."""
-        if len(values) >= MIN_ROWS and not _is_counter(values) and self._look.leak_of(values) is not None:
+        """Adds a feature, `(rows,)`, and keeps its values if a sample of the rows shows a leak."""
+        if len(values) >= MIN_ROWS and not _is_counter(values) and self._target_sample.leak_of(values) is not None:
             self._suspects[name] = values
 
     def found(self, equal: EqualRows) -> dict[str, str]:
-        """Why each feature that knows the target does, as the rest of a sentence that begins with its name.
+        """Returns, by feature, why the feature leaks the target, as the rest of a sentence after its name.
 
         Args:
-            equal: equal rows of the table. Copies of a row count once: a value that comes with one row and its copies
-                only tells their target, and says nothing of others.
+            equal: equal rows of the table. Copies of a row count once: a value that occurs only in one row and its
+                copies tells the target of these rows, and nothing about other rows.
         """
-        rows = _sample(equal.different(), _CONFIRMED)
+        rows = _sample(equal.different(), _CONFIRMING_ROWS)
         if not self._suspects or len(rows) < MIN_ROWS:
             return {}
-        look = _Look(self._target, rows, columns=self.columns)
-        leaks = {name: look.leak_of(values) for name, values in self._suspects.items()}
+        full_sample = _TargetSample(self._target, rows, columns=self.columns)
+        leaks = {name: full_sample.leak_of(values) for name, values in self._suspects.items()}
         return {name: leak for name, leak in leaks.items() if leak is not None}
 
 
 def leak_notes(features: Mapping[str, Values], target: Values, equal: EqualRows) -> list[str]:
-    """Sentences on the features that look as if they were made from the target; the first few one by one.
+    """Returns sentences on the features that leak the target; the first few features get one each.
 
     Args:
         features: `(rows,)` values by column name.
-        target: `(rows,)` names or float64.
-        equal: equal rows among them.
+        target: `(rows,)` categories or float64.
+        equal: equal rows of the table.
     """
     search = LeakSearch(target, columns=len(features))
     for name, values in features.items():
         search.add(name, values)
     found = search.found(equal)
-    told = [leak_remark(name, leak, can_drop=len(features) > len(found)) for name, leak in found.items()]
-    if len(told) > _TOLD:
-        others = list(found)[_TOLD:]
-        shown = ", ".join(map(repr, others[:_TOLD])) + (", …" if len(others) > _TOLD else "")
-        told[_TOLD:] = [f"{len(others):,} more columns know the target as well ({shown}): inspect says of each why."]
-    return told
+    sentences = [leak_remark(name, leak, can_drop=len(features) > len(found)) for name, leak in found.items()]
+    if len(sentences) > _MAX_LISTED:
+        others = list(found)[_MAX_LISTED:]
+        shown = ", ".join(map(repr, others[:_MAX_LISTED])) + (", …" if len(others) > _MAX_LISTED else "")
+        sentences[_MAX_LISTED:] = [
+            f"{len(others):,} more columns know the target as well ({shown}): inspect says of each why."
+        ]
+    return sentences
 
 
 def leak_remark(name: str, leak: str, *, can_drop: bool = True) -> str:
-    """A sentence on a feature that looks as if it was made from the target.
+    """Returns a sentence on a feature that leaks the target.
 
     Args:
-        name: the feature.
-        leak: why it looks so.
-        can_drop: whether there is something left to learn from without it.
+        name: name of the feature.
+        leak: reason to suspect the feature, as the rest of a sentence after its name.
+        can_drop: True if other features are left to learn from.
     """
     remedy = f" If not, leave it out ({typed('--drop', name)})." if can_drop else ""
     return f"Column {name!r} {leak}: is it known before the target is?{remedy}"
 
 
 def _sample(rows: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """At most so many of some rows, in order."""
+    """Draws at most `size` of the rows, in order."""
     return rows if len(rows) <= size else np.sort(np.random.default_rng(0).choice(rows, size, replace=False))
 
 
-class _Look:
-    """The target at some rows, and what is told of a feature there."""
+class _TargetSample:
+    """The target at some rows, to which features are compared."""
 
     def __init__(self, target: Values, rows: NDArray[np.int64], *, columns: int) -> None:
         self._rows = rows
-        self._is_sample = len(rows) >= _CONFIRMED
+        self._is_sample = len(rows) >= _CONFIRMING_ROWS
         self._target = _at(target, rows)
-        self._classes = _places(self._target)  # (rows,)
-        self._luck = _LUCK + math.log(max(columns, 1))
+        self._classes = _codes_of(self._target)  # (rows,)
+        self._least_log_odds = _LEAST_LOG_ODDS + math.log(max(columns, 1))
 
     def leak_of(self, values: Values) -> str | None:
         values = _at(values, self._rows)
-        known, gaps = _places(values), missing_of(values)
+        known, gaps = _codes_of(values), missing_of(values)
         if leak := self._value_leak(known, self._classes):
             return leak
         if gaps.any():
@@ -146,7 +149,7 @@ class _Look:
             values = _at(values, np.flatnonzero(~gaps))
             if len(values) < MIN_ROWS:
                 return None
-            known, classes = _places(values), np.unique(self._classes[~gaps], return_inverse=True)[1]
+            known, classes = _codes_of(values), np.unique(self._classes[~gaps], return_inverse=True)[1]
             if leak := self._value_leak(known, classes):
                 return f"{leak}, where it has a value"
         if isinstance(values, DictionaryColumn):
@@ -156,9 +159,9 @@ class _Look:
         return self._number_leak(_as_numbers(values), self._target[~gaps])
 
     def _value_leak(self, known: NDArray[np.int64], classes: NDArray[np.int64]) -> str | None:
-        """Whether rows that are equal in a feature are equal in the target, all or nearly all of them."""
+        """Reports a leak if rows with equal values have equal targets, in all or nearly all rows."""
         different = int(known.max()) + 1
-        if different == 1 or len(known) < _ROWS_A_VALUE * different or not self._is_no_luck(classes, different):
+        if different == 1 or len(known) < _ROWS_A_VALUE * different or not self._is_beyond_chance(classes, different):
             return None
         if _determines(known, classes):
             if _determines(classes, known):
@@ -171,14 +174,14 @@ class _Look:
         return f"determines the target in {found.share:.1%} of the rows" if found.kappa >= MAX_AGREEMENT else None
 
     def _gap_leak(self, gaps: NDArray[np.bool_]) -> str | None:
-        """Whether a feature is missing by the target."""
+        """Reports a leak if the gaps of a feature depend on the target."""
         is_missing = gaps.astype(np.int64)
-        if not self._is_no_luck(is_missing, 1) or gaps.all():
+        if not self._is_beyond_chance(is_missing, 1) or gaps.all():
             return None
         if not isinstance(self._target, DictionaryColumn):
-            is_range = self._coarse_leak(is_missing, self._target) is not None
+            is_range = self._range_leak(is_missing, self._target) is not None
             return "is missing in one range of the target, and not in the other" if is_range else None
-        if not self._is_no_luck(self._classes, 2):
+        if not self._is_beyond_chance(self._classes, 2):
             return None
         if _determines(is_missing, self._classes):
             return "is missing in all rows of one class, and in no other"
@@ -188,27 +191,27 @@ class _Look:
         return f"tells the classes apart in {found.share:.1%} of the rows by whether it is missing"
 
     def _order_leak(self, values: NDArray[np.float64], classes: NDArray[np.int64]) -> str | None:
-        """Whether each class has a range of values to itself."""
+        """Reports a leak if each class has its own range of values."""
         counts = np.bincount(classes, minlength=int(self._classes.max()) + 1)
-        if len(values) < MIN_ROWS or not counts.all() or not self._is_no_luck(classes, 1):
+        if len(values) < MIN_ROWS or not counts.all() or not self._is_beyond_chance(classes, 1):
             return None
         if _is_ordered_by(values, classes):
             return "tells the classes apart by itself"
         found = agreement_of_order(values, classes)
         return f"tells the classes apart in {found.share:.1%} of the rows" if found.kappa >= MAX_AGREEMENT else None
 
-    def _is_no_luck(self, classes: NDArray[np.int64], choices: int) -> bool:
-        """Whether classes hardly fall by chance as they do, where each of so many values may have any class."""
+    def _is_beyond_chance(self, classes: NDArray[np.int64], choices: int) -> bool:
+        """Returns True if the classes are hardly an accident, given `choices` values that may each have any class."""
         counts = np.bincount(classes)
         free = max(choices * math.log(len(counts)), math.lgamma(len(counts) + 1))
-        return arrangements(counts) - free > self._luck
+        return log_arrangements(counts) - free > self._least_log_odds
 
     def _name_leak(self, known: NDArray[np.int64], target: NDArray[np.float64]) -> str | None:
-        """What a column of names tells of a target of numbers, over the rows that have both."""
+        """Reports a leak of a numeric target in a categorical feature, over the rows that have both."""
         codes = np.unique(known, return_inverse=True)[1]
         if len(codes) < max(MIN_ROWS, _ROWS_A_VALUE * (codes.max(initial=0) + 1)) or codes.max() == 0:
             return None
-        if leak := self._coarse_leak(codes, target):
+        if leak := self._range_leak(codes, target):
             return leak
         share = explained_share(codes, ranks_of(target))
         if share >= MAX_RANK_CORRELATION**2:
@@ -216,7 +219,7 @@ class _Look:
         return None
 
     def _number_leak(self, values: NDArray[np.float64], target: NDArray[np.float64]) -> str | None:
-        """What a column of numbers tells of a target of numbers, over the rows that have both."""
+        """Reports a leak of a numeric target in a numeric feature, over the rows that have both."""
         if len(values) < MIN_ROWS or (values == values[0]).all():
             return None
         found = correlation(values, target)
@@ -225,7 +228,7 @@ class _Look:
         ranks, of_target = ranks_of(values), ranks_of(target)
         found = correlation(ranks, of_target)
         most = "" if abs(found) >= MAX_RANK_CORRELATION else f" in {_MOST_ROWS:.0%} of the rows"
-        if most and abs(found) > _MAYBE:
+        if most and abs(found) > _LEAST_RAW_CORRELATION:
             found = _correlation_of_most(values, target, np.sign(found) * ranks - of_target)
         if abs(found) >= (MAX_INNER_CORRELATION if most else MAX_RANK_CORRELATION):
             if _is_common_trend(values, target):
@@ -233,18 +236,18 @@ class _Look:
             return f"has a rank correlation of {found:.4f} with the target{most}, as a copy in another scale has"
         codes = np.unique(values, return_inverse=True)[1]
         if len(codes) >= _ROWS_A_VALUE * (codes.max() + 1):
-            return self._coarse_leak(codes, target)
+            return self._range_leak(codes, target)
         if len(np.unique(target)) < 0.9 * len(target) or codes.max() + 1 < 0.9 * len(codes):
             return None
-        least = 1 - 6 / len(codes) - 0.01  # a jump or two, and a little noise
+        least = 1 - 6 / len(codes) - 0.01  # allows for one or two jumps and a little noise
         if dependence(values, of_target) >= least and dependence(target, ranks) >= least:
             return "and the target determine each other, as a copy in another scale does"
         return None
 
-    def _coarse_leak(self, codes: NDArray[np.int64], target: NDArray[np.float64]) -> str | None:
-        """Whether each value of a column has a range of the target to itself, cut out of it."""
+    def _range_leak(self, codes: NDArray[np.int64], target: NDArray[np.float64]) -> str | None:
+        """Reports a leak if each value of a column covers its own range of the target, next to the other ranges."""
         counts = np.bincount(codes)
-        if not self._is_no_luck(codes, 1):
+        if not self._is_beyond_chance(codes, 1):
             return None
         if agreement_of_order(target, codes).kappa < MAX_AGREEMENT or not are_cuts(target, codes):
             return None
@@ -255,14 +258,14 @@ def _at(values: Values, rows: NDArray[np.int64]) -> Values:
     return values.take(rows) if isinstance(values, DictionaryColumn) else values[rows]
 
 
-def _places(values: Values) -> NDArray[np.int64]:
-    """`(rows,)` equal whole numbers, from 0, for equal values; a gap is a value of its own."""
+def _codes_of(values: Values) -> NDArray[np.int64]:
+    """Returns `(rows,)` codes from 0, the same for equal values; gaps have a code of their own."""
     cells = values.codes if isinstance(values, DictionaryColumn) else values
     return np.unique(cells, return_inverse=True)[1].astype(np.int64)
 
 
 def _determines(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
-    """Whether rows that are equal in one are equal in the other."""
+    """Returns True if rows that are equal in one column are equal in the other."""
     low = np.full(one.max() + 1, np.iinfo(np.int64).max)
     high = np.full(one.max() + 1, -1)
     np.minimum.at(low, one, other)
@@ -271,23 +274,23 @@ def _determines(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
 
 
 def _is_ordered_by(values: NDArray[np.float64], classes: NDArray[np.int64]) -> bool:
-    """Whether each class has a range of values to itself."""
+    """Returns True if each class has its own range of values."""
     ranges = sorted((values[classes == i].min(), values[classes == i].max()) for i in range(classes.max() + 1))
     return all(high < low for (_, high), (low, _) in itertools.pairwise(ranges))
 
 
 def _is_counter(values: Values) -> bool:
-    """Whether values go on from row to row in even steps, as a row number or a year does that is known beforehand."""
+    """Returns True if values grow in even steps, as row numbers and years do, which are known before the target."""
     if isinstance(values, DictionaryColumn):
         return False
     values = _as_numbers(values)
     step = values[1] - values[0]
-    # Most columns show in their first rows that they are none.
+    # The first rows of most columns already show that the steps differ.
     return all(step != 0 and np.allclose(np.diff(some), step, rtol=0.02, atol=0) for some in (values[:100], values))
 
 
 def _inner_correlation(values: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-    """The correlation without the outermost hundredth of the rows, so that no single row makes it."""
+    """Returns the correlation without the outermost hundredth of the rows, so that no single row can cause a leak."""
     far = np.abs(target - np.median(target))
     inner = far <= np.quantile(far, 0.99)
     return correlation(values[inner], target[inner]) if inner.sum() >= MIN_ROWS // 2 else 0.0
@@ -296,8 +299,8 @@ def _inner_correlation(values: NDArray[np.float64], target: NDArray[np.float64])
 def _correlation_of_most(
     values: NDArray[np.float64], target: NDArray[np.float64], distances: NDArray[np.float64]
 ) -> float:
-    """The rank correlation without the few rows whose `distances` between the two ranks are unlike those of others."""
-    middle = np.abs(distances - np.median(distances))  # a few misplaced rows move the ranks of all others
+    """Returns the rank correlation without the rows of the most unusual `distances` between the two ranks."""
+    middle = np.abs(distances - np.median(distances))  # a few misplaced rows shift the ranks of all others
     kept = middle <= np.quantile(middle, _MOST_ROWS)
     return correlation(ranks_of(values[kept]), ranks_of(target[kept]))
 
@@ -307,8 +310,8 @@ def _as_numbers(values: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _is_common_trend(values: NDArray[np.float64], target: NDArray[np.float64]) -> bool:
-    """Whether two columns are alike only in that both grow from row to row, as two series over the same years do."""
+    """Returns True if two columns only share a trend over the rows, as two series over the same years do."""
     ranks = ranks_of(values)
-    if abs(correlation(ranks, np.arange(len(ranks), dtype=np.float64))) < _ORDERED:
+    if abs(correlation(ranks, np.arange(len(ranks), dtype=np.float64))) < _TREND_CORRELATION:
         return False
     return abs(correlation(ranks_of(np.diff(values)), ranks_of(np.diff(target)))) < _SAME_STEPS

@@ -1,7 +1,7 @@
-"""Evidence of marks: what a column's texts show about which mark is the decimal one, and the decision that follows.
+"""Decides which mark of a column's numbers is the decimal mark, from the evidence in its texts.
 
-`4,06` shows a decimal comma, and so does `1.234.567`, whose dots can only divide thousands. `8.180` shows nothing: it
-is 8.18 or 8180. A column's own evidence decides first, then that of the file's other columns.
+`4,06` shows a decimal comma, and so does `1.234.567`, because its dots can only divide thousands. `8.180` shows
+nothing: it is 8.18 or 8180. A column's own evidence decides first, then the evidence of the file's other columns.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from training.data.missing_texts import stands_for_missing
 from training.data.number_texts import Marks, bodies_in, plain_numbers_in
 
-# From this share of distinct texts on, the numbers among them count as evidence: addresses have dots too.
+# Numbers count as evidence if at least this share of the distinct texts are numbers: addresses have dots too.
 _LEAST_SHARE = 0.9
 _SAMPLE = 200
-MAX_WORDS = 1_000  # distinct texts that are no numbers; with more, none of them is looked at
+MAX_WORDS = 1_000  # distinct texts that are not numbers; if there are more, none of them is examined
 
 _OPEN = r"^[1-9]\d{{0,2}}{mark}\d{{3}}$"
 _ONE_MARK = r"^(?:\d+{mark}\d*|{mark}\d+)$"
@@ -31,13 +31,13 @@ _LAKH = r"^[1-9]\d?(?:,\d\d)+,\d{3}(?:\.\d*)?$"
 
 @dataclass(frozen=True, kw_only=True)
 class MarkEvidence:
-    """Examples of what a column's texts show; None where no text shows it.
+    """Examples of texts that are evidence of a column's marks; None for a kind of evidence that no text gives.
 
     Attributes:
-        dot: text in which the dot is the decimal mark, or the comma divides thousands, for certain.
-        comma: text in which the comma is the decimal mark, or the dot divides thousands, for certain.
-        open_dot: text of one dot and three digits after it, which can be read in both ways.
-        open_comma: text of one comma and three digits after it, likewise.
+        dot: text in which the dot is surely the decimal mark, or the comma surely divides thousands.
+        comma: text in which the comma is surely the decimal mark, or the dot surely divides thousands.
+        open_dot: text with one dot and three digits after it, which can be read in both ways.
+        open_comma: text with one comma and three digits after it, which can be read in both ways.
         short_whole: whole number of one to three digits, without a mark.
         long_whole: whole number of four digits or more, without a mark between its thousands.
     """
@@ -50,26 +50,26 @@ class MarkEvidence:
     long_whole: str | None = None
 
     def __or__(self, other: MarkEvidence) -> MarkEvidence:
-        """What both show together."""
+        """Returns the evidence of both together."""
         return MarkEvidence(**{f.name: getattr(self, f.name) or getattr(other, f.name) for f in fields(self)})
 
     @property
     def is_open(self) -> bool:
-        """Whether there are texts of two readings, and none that decides."""
+        """True if there are texts with two readings, and none that decides."""
         return bool((self.open_dot or self.open_comma) and not (self.dot or self.comma))
 
 
-NOTHING = MarkEvidence()
+NO_EVIDENCE = MarkEvidence()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """The marks of a column.
+    """The marks of a column, and the reason.
 
     Attributes:
-        marks: marks to read it with; None where its texts have two readings.
-        because: what decides where the column itself does not, as the rest of a sentence.
-        conflict: two texts of the column of which one has a decimal dot and the other a decimal comma.
+        marks: decimal and thousands marks; None if the column's texts have two readings.
+        because: reason, as the rest of a sentence; empty if the column itself decides.
+        conflict: two texts of the column, one with a decimal dot and one with a decimal comma.
     """
 
     marks: Marks | None
@@ -78,10 +78,10 @@ class Decision:
 
 
 def evidence_of(texts: pa.Array) -> MarkEvidence:
-    """What distinct texts of a column show, null for missing; nothing where most of them are no numbers."""
+    """Returns the evidence in a column's distinct texts, null for missing; none if most texts are not numbers."""
     texts = texts.drop_null()
     if _share_of_numbers(texts[:_SAMPLE]) < _LEAST_SHARE / 2:
-        return NOTHING
+        return NO_EVIDENCE
     if plain_numbers_in(texts, ".")[1].all():
         return plain_evidence_of(texts, mark=".")
     bodies, exponents = bodies_in(texts)
@@ -90,18 +90,18 @@ def evidence_of(texts: pa.Array) -> MarkEvidence:
     rest = texts.filter(pa.array(~is_number)).to_pylist()
     words = len(rest) if len(rest) > MAX_WORDS else sum(not stands_for_missing(text) for text in rest)
     if words > (1 - _LEAST_SHARE) * (is_number.sum() + words):
-        return NOTHING
+        return NO_EVIDENCE
     first = {name: texts[int(rows.argmax())].as_py() for name, rows in shown.items() if rows.any()}
     return MarkEvidence(**first)
 
 
 def plain_evidence_of(texts: pa.Array, *, mark: str) -> MarkEvidence:
-    """What texts show that are known to be numbers with at most one mark, `.` or `,`, as `evidence_of` has it."""
+    """Returns the evidence in texts that are known to be numbers with at most one mark, `.` or `,`."""
     has_mark = pc.match_substring(texts, mark)
     marked = texts.filter(has_mark).drop_null()
     certain, is_open = ("dot", "open_dot") if mark == "." else ("comma", "open_comma")
     shown: dict[str, str] = {}
-    for piece in (marked[:_SAMPLE], marked[_SAMPLE:]):  # the first few tell as a rule
+    for piece in (marked[:_SAMPLE], marked[_SAMPLE:]):  # the first texts usually suffice
         bare = pc.replace_substring_regex(piece, "^[+-]", "")
         is_two = pc.match_substring_regex(bare, _OPEN.format(mark=_escaped(mark)))
         for name, rows in ((certain, pc.invert(is_two)), (is_open, is_two)):
@@ -121,9 +121,9 @@ def decide(own: MarkEvidence, others: Iterable[tuple[str, MarkEvidence]], *, del
     """Decides the marks of a column.
 
     Args:
-        own: what the column shows.
-        others: the name of each other column of the file, and what it shows.
-        delimiter: what divides the file's cells; None for a table that is no CSV file.
+        own: evidence of the column.
+        others: name and evidence of each other column of the file.
+        delimiter: delimiter of the file's cells; None for a table that is not a CSV file.
     """
     if own.dot and own.comma:
         return Decision(marks=None, conflict=(own.dot, own.comma))
@@ -143,14 +143,14 @@ def decide(own: MarkEvidence, others: Iterable[tuple[str, MarkEvidence]], *, del
         if own.long_whole:
             because = f"since {own.long_whole!r} has no mark between its thousands"
             return Decision(marks=_marks(mark), because=because)
-        # A file whose delimiter is no semicolon is rarely of a country that divides thousands by dots.
+        # Countries that divide thousands by dots use the semicolon as the delimiter.
         if mark == "." and delimiter not in (None, ";") and not own.short_whole:
             return Decision(marks=_marks("."), because="since nothing in the file says otherwise")
     return Decision(marks=None)
 
 
 def given_marks(decimal: str | None, thousands: str | None) -> Marks | None:
-    """The marks that a user gives; None where none are given.
+    """Returns the marks that a user gives; None if none are given.
 
     Args:
         decimal: `.`, `,` or None.
@@ -175,7 +175,7 @@ def _share_of_numbers(texts: pa.Array) -> float:
 
 
 def _classified(bodies: pa.Array, exponents: pa.Array) -> dict[str, NDArray[np.bool_]]:
-    """`(texts,)` by field of `MarkEvidence`: whether a text shows it."""
+    """Returns, by field of `MarkEvidence`, `(texts,)` True for a text that gives this evidence."""
 
     def is_like(pattern: str, **marks: str) -> NDArray[np.bool_]:
         pattern = pattern.format(**{name: _escaped(mark) for name, mark in marks.items()}) if marks else pattern

@@ -1,4 +1,4 @@
-"""Remarks on values and names of a column that may stand for missing, each with the option that makes them missing."""
+"""Remarks on values and categories that may stand for missing, each with the option that makes these missing."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import DataError
-from training.data.extremes import filled_with, standing_apart
+from training.data.extremes import find_extremes, find_fill_value
 from training.data.missing_texts import is_fill_text, stands_for_missing
 
-# A target's range, as a part of an extreme beside it, that float32 still divides into some steps.
+# Least range of a target, relative to its greatest extreme value, that float32 still resolves into some steps.
 _LEAST_PART = 1e-6
 
 
 def missing_option(name: str, values: Iterable[float | str], *, is_target: bool) -> str:
-    """The option by which values of a column are missing, as it is typed in."""
+    """Returns the command-line option that declares values of a column missing."""
     written = [value if isinstance(value, str) else repr(value).removesuffix(".0") for value in values]
     texts = " ".join(shlex.quote(f"{name}={value}") for value in written)
     return f"--missing-values {texts}{' --drop-missing-target' if is_target else ''}"
@@ -26,28 +26,28 @@ def missing_option(name: str, values: Iterable[float | str], *, is_target: bool)
 def extreme_values(
     values: NDArray[np.float64], name: str, *, called: str, is_target: bool, at: Callable[[int], str]
 ) -> str | None:
-    """What to say of numbers that stand apart or are written as fill values, as the rest of a sentence; None for none.
+    """Returns a remark on extreme values or fill values, as the rest of a sentence; None if there are none.
 
     Args:
         values: `(rows,)` numbers, NaN for missing.
         name: name of the column.
-        called: the column in a message.
-        is_target: whether the column is what is to be predicted.
-        at: row → where it stands, in words.
+        called: name of the column in messages.
+        is_target: True for the target.
+        at: function from a row to its place in the file in words.
 
     Raises:
-        DataError: numbers of the target beside which the others are equal in 32-bit floating point.
+        DataError: the target has extreme values so large that the others are equal in 32-bit floating point.
     """
-    apart = standing_apart(values)
-    if apart is None:
-        fill = filled_with(values)
+    extremes = find_extremes(values)
+    if extremes is None:
+        fill = find_fill_value(values)
         return None if fill is None else _fill(fill, int((values == fill).sum()), name, is_target)
-    rows = np.flatnonzero(np.isin(values, apart.values))
+    rows = np.flatnonzero(np.isin(values, extremes.values))
     where = f"at {at(int(rows[0]))}" if len(rows) == 1 else f"in {len(rows):,} cells"
-    held = f"holds {', '.join(f'{value:.15g}' for value in apart.values)} {where}"
-    others = f"{apart.low:.6g} to {apart.high:.6g}"
-    option = missing_option(name, apart.values, is_target=is_target)
-    if is_target and apart.high - apart.low < _LEAST_PART * max(map(abs, apart.values)):
+    held = f"holds {', '.join(f'{value:.15g}' for value in extremes.values)} {where}"
+    others = f"{extremes.low:.6g} to {extremes.high:.6g}"
+    option = missing_option(name, extremes.values, is_target=is_target)
+    if is_target and extremes.high - extremes.low < _LEAST_PART * max(map(abs, extremes.values)):
         raise DataError(
             f"{called} {held}, beside which its other values, {others}, are one number in 32-bit floating point: if "
             f"that stands for missing or is a slip, leave it out ({option}), or predict the logarithm."
@@ -59,16 +59,16 @@ def extreme_values(
 
 
 def gap_names(names: Sequence[str], counts: NDArray[np.int64], name: str, *, is_target: bool) -> str | None:
-    """What to say of names that people write where a value is missing, as the rest of a sentence; None for none.
+    """Returns a remark on categories that people write for a missing value, as the rest of a sentence; None for none.
 
     Args:
-        names: different names.
-        counts: `(names,)` cells of each.
+        names: distinct categories.
+        counts: `(names,)` number of cells of each category.
         name: name of the column.
-        is_target: whether the column is what is to be predicted.
+        is_target: True for the target.
     """
     gaps = [i for i, text in enumerate(names) if stands_for_missing(text) or is_fill_text(text)]
-    if not 0 < len(gaps) < len(names):  # where all are such, as + and -, they are names
+    if not 0 < len(gaps) < len(names):  # if all categories are such texts, as + and - are, none stands for missing
         return None
     listed, count = ", ".join(repr(names[i]) for i in gaps), int(counts[gaps].sum())
     option = missing_option(name, (names[i] for i in gaps), is_target=is_target)

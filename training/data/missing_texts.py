@@ -1,7 +1,7 @@
-"""Missing texts: what people write where a number is missing, and the values that a user says are missing.
+"""Missing texts: texts that people write for a missing number, and values that a user declares missing.
 
-`models.columns.cell_text.MISSING_TEXTS` are missing in every column. The texts here are missing only in a column
-that holds numbers otherwise: `None` or `-` may well be a category.
+`models.columns.cell_text.MISSING_TEXTS` are missing in every column. The texts here are missing only in a column whose
+other cells are numbers or dates: `None` or `-` may well be a category.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from models.columns.cell_text import tidy
 from models.errors import DataError
 
-# At most so many different texts that stand for missing are taken for gaps unless the user says more.
+# Up to this many different texts count as gaps, unless the user says the kind of the column.
 MAX_MISSING_TEXTS = 3
 
 _WORDS = (
@@ -49,22 +49,22 @@ _KNOWN = frozenset(_WORDS.split()) | frozenset(
 
 
 def stands_for_missing(text: str) -> bool:
-    """Whether a text among numbers says that there is none: a known one, or one without a letter or digit."""
+    """Returns True if a text among numbers means missing: a known text, or one without letters and digits."""
     text = text.strip().casefold()
     return text in _KNOWN or not any(character.isalnum() for character in text)
 
 
 def is_fill_text(text: str) -> bool:
-    """Whether a text is a number that tables have in place of a missing value, such as -999."""
+    """Returns True if a text is a number that tables use for a missing value, such as -999."""
     return _FILL.fullmatch(text) is not None
 
 
 def are_gaps(words: Sequence[str], *, forced: bool) -> bool:
-    """Whether the different texts of a column that are not of its kind all stand for missing.
+    """Returns True if all texts of a column that are not of its kind stand for missing.
 
     Args:
-        words: texts.
-        forced: whether a user says of which kind the column is: then there may be any number of them.
+        words: texts that are not of the column's kind.
+        forced: True if the user says the kind of the column: then there may be any number of such texts.
     """
     if not forced and len({word.casefold() for word in words[: 10 * MAX_MISSING_TEXTS]}) > MAX_MISSING_TEXTS:
         return False
@@ -73,7 +73,7 @@ def are_gaps(words: Sequence[str], *, forced: bool) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class MissingValues:
-    """The values that a user says are missing.
+    """The values that a user declares missing.
 
     Attributes:
         everywhere: texts of values that are missing in every column.
@@ -84,24 +84,24 @@ class MissingValues:
     by_column: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of(self, column: str) -> tuple[str, ...]:
-        """The values that are missing in a column."""
+        """Returns the values that are missing in a column."""
         return (*self.everywhere, *self.by_column.get(column, ()))
 
     def __bool__(self) -> bool:
-        """Whether there are any."""
+        """Returns True if any value is declared missing."""
         return bool(self.everywhere or self.by_column)
 
 
 def missing_values(given: object, columns: Iterable[str]) -> MissingValues:
-    """Reads what a user says is missing.
+    """Reads the values that a user declares missing.
 
     Args:
-        given: one value, a sequence of values, each a text, a number, or a text `COLUMN=VALUE`; or a mapping of columns
-            to values.
+        given: one value, or a sequence of values, each a text, a number, or a text `COLUMN=VALUE`; or a mapping of
+            columns to values.
         columns: names of the table's columns.
 
     Raises:
-        DataError: something else, or a mapping's column that is not there.
+        DataError: `given` is something else, or names a column that the table does not have.
     """
     known = set(columns)
     if isinstance(given, Mapping):
@@ -113,7 +113,7 @@ def missing_values(given: object, columns: Iterable[str]) -> MissingValues:
     by_column: dict[str, tuple[str, ...]] = {}
     for value in map(_text, _listed(given)):
         parts = value.split("=")
-        # The longest name, since a column may be called `a=b`.
+        # The longest name that fits, because a column may be called `a=b`.
         for i in range(len(parts) - 1, 0, -1):
             if (name := tidy("=".join(parts[:i]))) in known:
                 by_column[name] = (*by_column.get(name, ()), "=".join(parts[i:]).strip())

@@ -1,4 +1,4 @@
-"""Numbers of a column are told to stand for moments: epoch seconds, a spreadsheet's serial days, 20240531."""
+"""Detects numbers that stand for dates: epoch seconds, a spreadsheet's serial days, 20240531."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from training.data.cells import iso_text
 from training.data.date_columns import option
 from training.data.typed_options import typed
 
-# So many distinct whole numbers of more than one month (of `%Y%m`: year) that the calendar has are dates, whatever
-# their column is called: a run of numbers leaves the calendar with the month.
-_PLAIN = 8
+# This many distinct whole numbers are dates under any column name, if all are calendar dates and span more than one
+# month (for `%Y%m`, one year): a run of counting numbers would leave the calendar at the end of a month.
+_LEAST_DATES = 8
 _DIGIT_FORMS = ("%Y%m", "%Y%m%d", "%Y%m%d%H%M", "%Y%m%d%H%M%S")
 _DIGIT_LIMITS = ("19000101000000", "21001231235959")
 _EPOCHS = (
@@ -24,10 +24,10 @@ _EPOCHS = (
     ("epoch-microseconds", "epoch microseconds", 10**6),
     ("epoch-nanoseconds", "epoch nanoseconds", 10**9),
 )
-_EPOCH_SECONDS = (631_152_000, 2_208_988_800)  # of 1990 and of 2040
-_EPOCH_DAYS = (7_305, 25_567)  # likewise
-_EXCEL_DAYS = (27_395, 54_789)  # of 1975 and of 2050; what is lower may be days since 1970
-_EXCEL_DAYS_OF_NOW = (36_526, 47_849)  # of 2000 and of 2031
+_EPOCH_SECONDS = (631_152_000, 2_208_988_800)  # 1990 to 2040
+_EPOCH_DAYS = (7_305, 25_567)  # 1990 to 2040
+_EXCEL_DAYS = (27_395, 54_789)  # 1975 to 2050; lower numbers may be days since 1970
+_EXCEL_DAYS_OF_NOW = (36_526, 47_849)  # 2000 to 2031
 
 _MOMENTS = frozenset({"t", "ts", "epoch", "unix", "when", "dt", "at", "utc", "created", "updated", "modified", "dob"})
 _NO_MOMENTS = frozenset(
@@ -37,25 +37,25 @@ _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 def form_of_numbers(name: str, numbers: NDArray[np.float64]) -> tuple[str | None, str | None]:
-    """Tells whether numbers stand for moments.
+    """Detects dates in a column of numbers.
 
     Args:
         name: name of the column.
         numbers: `(rows,)` numbers, NaN for missing.
 
     Returns:
-        Form by which they are read, None where they stay numbers; and what is to be said of it, None for nothing, as
-        the rest of a sentence that begins with the column's name.
+        The form with which the numbers are read as dates, None if they stay numbers; and a remark, as the rest of a
+        sentence that begins with the column's name, None for none.
     """
     present = numbers[~np.isnan(numbers)]
     if not len(present) or not np.isfinite(present).all():
         return None, None
     low, high = float(present.min()), float(present.max())
     form, called, is_plain = _candidate(name, present, low, high)
-    if form is None and low <= 0 < high:  # 0 and -1 often stand for none
+    if form is None and low <= 0 < high:  # 0 and -1 often stand for missing
         above = present[present > 0]
         form, called, _ = _candidate(name, above, float(above.min()), high)
-        form = form if form is not None and form.startswith("epoch") else None  # 0 is a day of no other form
+        form = form if form is not None and form.startswith("epoch") else None  # in other forms, 0 is not a date
         is_plain, present = False, above
         called = f"{called} but for those that are 0 or less"
     if form is None:
@@ -70,7 +70,7 @@ def form_of_numbers(name: str, numbers: NDArray[np.float64]) -> tuple[str | None
 
 
 def forms_for(numbers: NDArray[np.float64]) -> list[str]:
-    """Lists the forms by which numbers, NaN for missing, are moments of our time, whatever their column is called."""
+    """Lists the forms in which numbers, NaN for missing, are dates of our time; the column's name does not count."""
     present = numbers[~np.isnan(numbers)]
     if not len(present) or not np.isfinite(present).all():
         return []
@@ -82,17 +82,17 @@ def forms_for(numbers: NDArray[np.float64]) -> list[str]:
 
 
 def _candidate(name: str, present: NDArray[np.float64], low: float, high: float) -> tuple[str | None, str, bool]:
-    """Finds a form of numbers, what to call it, and whether it is beyond doubt."""
+    """Finds a form of dates, returns its name in words, and True if the numbers are dates beyond doubt."""
     for form in _DIGIT_FORMS:
         if _is_calendar(present, low, high, form):
             distinct = np.unique(present)
-            is_spread = len(distinct) >= _PLAIN and distinct[0] // 100 != distinct[-1] // 100
+            is_spread = len(distinct) >= _LEAST_DATES and distinct[0] // 100 != distinct[-1] // 100
             is_plain = is_spread or (_is_named(name) and form != "%Y%m")
             return (form if len(distinct) > 1 else None), f"dates of the form {form}", is_plain
     for form, called, unit in _EPOCHS:
         if low < high and _within(low, high, _EPOCH_SECONDS, unit):
             is_named = _is_named(name)
-            # Whole numbers of 18 digits are identifiers more often than nanoseconds.
+            # Whole numbers of 18 digits are more often identifiers than nanoseconds.
             return (form if is_named or unit < 10**9 else None), called, is_named
     if low < high and _is_named(name):
         if _within(low, high, _EXCEL_DAYS):
@@ -120,14 +120,14 @@ def _are_whole(numbers: NDArray[np.float64]) -> bool:
 
 
 def _are_times_of_day(days: NDArray[np.float64]) -> bool:
-    """Returns True if most days have a fraction and all are whole seconds, as other units are not."""
+    """Returns True if most days have a fraction and all are whole seconds: numbers in other units hardly are."""
     seconds = days * 86_400
     has_fraction = np.trunc(days) != days
     return bool(2 * has_fraction.sum() > len(days) and (np.abs(seconds - np.rint(seconds)) < 1e-2).all())
 
 
 def _is_named(name: str) -> bool:
-    """Returns True if a column is named as moments are: created_at, saleDate, ts."""
+    """Returns True if a column has a name that suggests dates: created_at, saleDate, ts."""
     words = [word.casefold() for word in _WORDS.findall(name)]
     return any(
         word in _MOMENTS or (word.endswith(("date", "time", "timestamp", "day")) and word not in _NO_MOMENTS)

@@ -1,7 +1,7 @@
-"""Number texts: what a text such as `1.234,56 €` or `(12)` is as a number, given the marks between its digits.
+"""Reads texts such as `1.234,56 €` or `(12)` as numbers, given the decimal and thousands marks.
 
-Columns have millions of cells, so Arrow reads the texts. Only the signs around the digits, of which a column has few
-different ones, are looked at one by one.
+Columns have millions of cells, so Arrow reads the texts. Only the signs around the digits are handled one by one,
+because a column has few different ones.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-# As JSON and spreadsheets write them: not Python's 1_000, and infinities so that they can be refused by their name.
+# Numbers as JSON and spreadsheets write them, without Python's 1_000. Infinities match, to be refused by name later.
 _NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|(?i:inf|infinity))$"
 
-# Marks that divide thousands and are no decimal mark anywhere: blanks of several widths, and apostrophes.
+# Marks that divide thousands and are nowhere a decimal mark: blanks of several widths, and apostrophes.
 NEUTRAL = " \u00a0\u2007\u2009\u202f'\u2019"
 _BLANK = " \u00a0\u2007\u2009\u202f"
 _MINUS = "-\u2212\u2013\ufe63\uff0d"  # hyphen, minus sign, en dash, small hyphen, full-width hyphen
@@ -37,13 +37,13 @@ _AROUND = re.compile(rf"[(){_BLANK}{re.escape(_MINUS)}+]")
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """The marks between the digits of numbers that are texts.
+    """The marks between the digits of numbers in texts.
 
     Attributes:
-        decimal: the decimal mark, `.` or `,`.
-        thousands: the mark that may divide thousands beside blanks and apostrophes, `.`, `,` or empty; with empty and
-            `neutral` False thousands are not divided.
-        neutral: whether blanks and apostrophes may divide thousands.
+        decimal: decimal mark, `.` or `,`.
+        thousands: mark that may divide thousands in addition to blanks and apostrophes, `.`, `,` or empty. If empty and
+            `neutral` is False, no mark divides thousands.
+        neutral: True if blanks and apostrophes may divide thousands.
     """
 
     decimal: str = "."
@@ -56,14 +56,13 @@ PLAIN = Marks()
 
 @dataclass(frozen=True, kw_only=True)
 class Adornments:
-    """What stands around the digits of some texts.
+    """The signs around the digits of some texts.
 
     Attributes:
-        units: each currency or per cent sign, with the place of a text that has it; the empty one for none, where the
-            number is not 0.
-        bracketed: place of a text in brackets; None where there is none.
-        is_all_bracketed: whether all texts are.
-        sign: place of a text with a minus sign that is not the hyphen; None where there is none.
+        units: index of a text by currency or per cent sign; the empty sign stands for numbers other than 0 without one.
+        bracketed: index of a text in brackets; None if there is none.
+        is_all_bracketed: True if all texts are in brackets.
+        sign: index of a text with a minus sign that is not the hyphen; None if there is none.
     """
 
     units: dict[str, int]
@@ -77,10 +76,10 @@ def numbers_in(texts: pa.Array, marks: Marks = PLAIN) -> tuple[NDArray[np.float6
 
     Args:
         texts: `(rows,)` strings, null for missing.
-        marks: the marks between digits.
+        marks: decimal and thousands marks.
 
     Returns:
-        `(rows,)` values, NaN where a cell is missing or no number, and `(rows,)` whether it is a number.
+        `(rows,)` values, NaN where a cell is missing or not a number, and `(rows,)` True for a number.
     """
     values, is_number = plain_numbers_in(texts, marks.decimal)
     rest = pc.is_valid(texts).to_numpy(zero_copy_only=False) & ~is_number
@@ -90,16 +89,16 @@ def numbers_in(texts: pa.Array, marks: Marks = PLAIN) -> tuple[NDArray[np.float6
 
 
 def bodies_in(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """The digits and marks of texts that may be numbers under some reading, without what stands around them.
+    """Returns the digits and marks of texts that may be numbers with some marks, without the signs around the digits.
 
-    Thousands that a blank or an apostrophe divides are joined: what follows them is a decimal mark.
+    Thousands that a blank or an apostrophe divides are joined: a mark that follows them is the decimal mark.
 
     Returns:
-        `(rows,)` digits with `.` and `,`, null where a text is no number under any reading, and `(rows,)` exponents.
+        `(rows,)` digits with `.` and `,`, null where a text is not a number with any marks, and `(rows,)` exponents.
     """
     found = pc.extract_regex(texts, rf"^{_LEAD}(?P<body>[\d.,{NEUTRAL}]*\d[\d.,]*){_EXPONENT}{_TRAIL}$")
     body, exponent = found.field("body"), found.field("exponent")
-    if found.null_count:  # the fields of a null struct are not null themselves
+    if found.null_count:  # the fields of a null struct are not null
         is_found = pc.is_valid(found)
         body = pc.if_else(is_found, body, pa.scalar(None, body.type))
     neutral = pc.match_substring_regex(body, rf"^\d{{1,3}}(?:[{NEUTRAL}]\d{{3}})+(?:[.,]\d*)?$")
@@ -110,11 +109,11 @@ def bodies_in(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
 
 
 def adornments_of(texts: pa.Array, values: NDArray[np.float64]) -> Adornments:
-    """What stands around the digits of texts that are numbers.
+    """Returns the signs around the digits of texts that are numbers.
 
     Args:
         texts: `(texts,)` strings, none of them null.
-        values: `(texts,)` what they say.
+        values: `(texts,)` values of the texts.
     """
     found = pc.extract_regex(texts, rf"^{_LEAD}(?P<body>[\d.,{NEUTRAL}]*\d[\d.,]*){_EXPONENT}{_TRAIL}$")
     leads, trails = found.field("lead").to_pylist(), found.field("trail").to_pylist()
@@ -133,16 +132,16 @@ def adornments_of(texts: pa.Array, values: NDArray[np.float64]) -> Adornments:
 
 
 def plain_numbers_in(texts: pa.Array, decimal: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Reads texts as numbers of digits, one decimal mark and an exponent, as `numbers_in` does."""
+    """Reads texts as numbers without thousands marks and signs of units; arguments and results as `numbers_in`."""
     if decimal == ",":
-        # A dot in such a column does not stand before decimals.
+        # In a column with decimal commas, a text with a dot is not a plain number.
         has_dot = pc.fill_null(pc.match_substring(texts, "."), False)
         if pc.any(has_dot).as_py():
             texts = pc.if_else(has_dot, pa.scalar("?", texts.type), texts)
         texts = pc.replace_substring(texts, ",", ".")
     is_present = _numpy(pc.is_valid(texts))
     try:
-        # Arrow takes the same texts for numbers as the pattern does, and "nan" beside.
+        # Arrow reads the same texts as the pattern does, and "nan" in addition.
         values = _numpy(pc.cast(texts, pa.float64())).astype(np.float64)
     except pa.ArrowInvalid:
         pass
@@ -155,7 +154,7 @@ def plain_numbers_in(texts: pa.Array, decimal: str) -> tuple[NDArray[np.float64]
 
 
 def _adorned_numbers(texts: pa.Array, marks: Marks) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Numbers with divided thousands, signs of currency, per cent, brackets, or a minus sign beside the hyphen."""
+    """Reads numbers with divided thousands, a currency or per cent sign, brackets, or another minus sign."""
     values = np.full(len(texts), np.nan)
     found = pc.extract_regex(texts, rf"^{_LEAD}(?P<body>{_body(marks)}){_EXPONENT}{_TRAIL}$")
     is_number = _numpy(pc.is_valid(found)).astype(np.bool_)
@@ -173,7 +172,7 @@ def _adorned_numbers(texts: pa.Array, marks: Marks) -> tuple[NDArray[np.float64]
                 found.field("lead").to_pylist(), found.field("trail").to_pylist(), is_blank_divided, strict=True
             )
         ]
-    )  # (found,) 1, -1, or 0 for what is no number
+    )  # (found,) 1, -1, or 0 for a text that is not a number
     rows = np.flatnonzero(is_number)
     values[rows] = np.where(signs == 0, np.nan, signs * sizes)
     is_number[rows] = signs != 0
@@ -182,7 +181,7 @@ def _adorned_numbers(texts: pa.Array, marks: Marks) -> tuple[NDArray[np.float64]
 
 @cache
 def _body(marks: Marks) -> str:
-    """The pattern of digits and marks."""
+    """Returns the pattern of a number's digits and marks."""
     decimal = re.escape(marks.decimal)
     forms = [rf"\d+(?:{decimal}\d*)?", rf"{decimal}\d+"]
     dividing = marks.thousands + (NEUTRAL if marks.neutral else "")
@@ -194,7 +193,7 @@ def _body(marks: Marks) -> str:
 
 @cache
 def _sign(lead: str, trail: str, is_blank_divided: bool) -> int:
-    """The sign that stands before and after digits: 1, -1, or 0 where these are no signs of a number."""
+    """Returns the sign of a number, 1 or -1, from the signs around its digits; 0 if the text is not a number."""
     minus, plus = sum(lead.count(mark) for mark in _MINUS), lead.count("+")
     opened, closed = lead.count("("), trail.count(")")
     units = [unit for unit in (_AROUND.sub("", lead), _AROUND.sub("", trail)) if unit]
@@ -202,7 +201,7 @@ def _sign(lead: str, trail: str, is_blank_divided: bool) -> int:
         return 0
     if len(units) > 1 or any(len(unit) > 1 and unit[0] in _PER_CENT for unit in units):
         return 0
-    if plus and is_blank_divided:  # +49 123 456 is a telephone's
+    if plus and is_blank_divided:  # +49 123 456 is a telephone number
         return 0
     return -1 if minus or opened else 1
 

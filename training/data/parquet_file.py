@@ -1,4 +1,4 @@
-"""A Parquet file → a table with types."""
+"""Reads a Parquet file as a table with types."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ def read_parquet(path: Path) -> Table:
     """Reads a Parquet file.
 
     Raises:
-        DataError: no readable table; the message names the file.
+        DataError: the file cannot be read as a table; the message names the file.
     """
     return Table.from_arrow(read_columns(path, called=path.name), source=path.name)
 
 
 def read_columns(path: Path, *, called: str) -> pa.Table:
-    """Reads the columns of a Parquet file, with texts as dictionaries, which is how the file has them.
+    """Reads the columns of a Parquet file; texts stay dictionary-encoded, as in the file.
 
     Args:
-        path: place of the file.
+        path: path of the file.
         called: name of the file in messages.
 
     Raises:
-        DataError: no readable file.
+        DataError: the file cannot be read.
     """
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{called} is empty.")
         with path.open("rb") as opened:
-            # Arrow opens no file whose name is not Unicode.
+            # Arrow cannot open a file whose name is not Unicode.
             place = path if is_unicode(str(path)) else opened
-            # ParquetFile rather than read_table, which would take part of the path for a partition's name.
+            # Not read_table, which would read a partition's name from the path.
             with pyarrow.parquet.ParquetFile(place) as file:
                 texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
             with pyarrow.parquet.ParquetFile(place, read_dictionary=texts) as file:

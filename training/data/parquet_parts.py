@@ -1,6 +1,6 @@
-"""A folder or a pattern of Parquet files, as Spark, Dask and Hive write them → one table.
+"""Reads a folder or a pattern of Parquet files, as Spark, Dask and Hive write, as one table.
 
-Folders of the name KEY=VALUE between the root and a file are a column of it. What begins with `_` or a dot is no part.
+A folder named KEY=VALUE between the root and a file becomes a column. Names that begin with `_` or a dot are ignored.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PARQUET_SUFFIXES = (".parquet", ".pq", ".parq")
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-# What keeps old rows beside those that count, and a list of which do.
+# Folders that mark formats which keep deleted rows in their files, and list separately which rows are valid.
 _LAKES = {"_delta_log": "a Delta Lake table", ".hoodie": "a Hudi table"}
 _SHOWN = 3  # files in a message
 
@@ -37,9 +37,9 @@ class _Part:
     """One file of a table.
 
     Attributes:
-        path: place of the file.
-        called: path below the root.
-        keys: value by key of the folders between, None where there is none.
+        path: path of the file.
+        called: path of the file below the root.
+        keys: value of each key in the names of the folders between root and file, None for no value.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class _Part:
 
 
 def is_pattern(source: str) -> bool:
-    """Returns True if a source is a pattern of names rather than the name of a file."""
+    """Returns True if a source is a pattern of file names rather than a file's name."""
     return glob.has_magic(source) and not Path(source).exists()
 
 
@@ -56,10 +56,10 @@ def read_parts(source: str | Path) -> Table:
     """Reads all Parquet files of a folder, or of a pattern, as one table.
 
     Args:
-        source: a folder, with all that lies below it, or a pattern such as `parts/*.parquet`.
+        source: folder, whose subfolders are read too, or a pattern such as `parts/*.parquet`.
 
     Raises:
-        DataError: no Parquet file, files that do not go together, or a table that a list of its files belongs to.
+        DataError: there is no Parquet file, the files do not fit together, or the folder's format keeps deleted rows.
     """
     called = Path(source).name or str(source)
     if is_pattern(str(source)):
@@ -71,7 +71,7 @@ def read_parts(source: str | Path) -> Table:
     parts = _parts(root, sorted(found, key=_natural), called, notes)
     tables = [_with_keys(part, read_columns(part.path, called=f"{part.called} of {called}")) for part in parts]
     _check_keys(parts, called)
-    table = Table.from_arrow(_typed_keys(_together(parts, tables, called, notes), parts), source=called)
+    table = Table.from_arrow(_typed_keys(_concatenated(parts, tables, called, notes), parts), source=called)
     notes.append(f"{called} was read as one table of {len(parts)} file{'s' if len(parts) > 1 else ''}.")
     ends: list[int] = []
     for one in tables:
@@ -86,7 +86,7 @@ def _place(row: int, ends: Sequence[int], parts: Sequence[_Part]) -> str:
 
 
 def _matching(pattern: str) -> tuple[Path, list[Path]]:
-    """Returns the folder before the first wildcard of a pattern, and the files that match."""
+    """Returns the folder before the first wildcard of a pattern, and the files that match the pattern."""
     found: list[Path] = []
     for match in glob.iglob(pattern, recursive=True):  # noqa: PTH207  # Path.glob takes no absolute pattern
         path = Path(match)
@@ -100,7 +100,7 @@ def _files(folder: Path) -> Iterable[Path]:
     """Yields all files below a folder that are not hidden.
 
     Raises:
-        DataError: the folder cannot be read, or has old rows among its files.
+        DataError: the folder cannot be read, or keeps deleted rows among its files.
     """
 
     def refuse(error: OSError) -> None:
@@ -128,10 +128,10 @@ def _is_hidden(name: str) -> bool:
 
 
 def _parts(root: Path, found: Sequence[Path], called: str, notes: list[str]) -> list[_Part]:
-    """Returns the Parquet files among those that were found.
+    """Returns the Parquet files among the files found.
 
     Raises:
-        DataError: there are none.
+        DataError: no file is Parquet.
     """
     parts = [path for path in found if is_parquet(path)]
     others = [str(path.relative_to(root)) for path in found if path not in set(parts)]
@@ -151,7 +151,7 @@ def _parts(root: Path, found: Sequence[Path], called: str, notes: list[str]) -> 
 
 
 def is_parquet(path: Path) -> bool:
-    """Returns True if a file is Parquet by its name or by its first bytes."""
+    """Returns True if a file's suffix or first bytes are those of Parquet."""
     if path.suffix.lower() in PARQUET_SUFFIXES:
         return True
     try:
@@ -176,10 +176,10 @@ def _check_keys(parts: Sequence[_Part], called: str) -> None:
 
 
 def _with_keys(part: _Part, table: pa.Table) -> pa.Table:
-    """Returns a part with a column of texts for each of its keys.
+    """Adds a column of texts to a part's table for each of the part's keys.
 
     Raises:
-        DataError: the file has a column of this name that says something else.
+        DataError: the file has a column of this name with other values.
     """
     for key, value in part.keys.items():
         if key not in table.column_names:
@@ -196,7 +196,7 @@ def _with_keys(part: _Part, table: pa.Table) -> pa.Table:
 
 
 def _typed_keys(table: pa.Table, parts: Sequence[_Part]) -> pa.Table:
-    """Turns the columns of keys into numbers where all values are numbers."""
+    """Converts the columns of keys to numbers if all values are numbers."""
     for key in parts[0].keys:
         values = [value for part in parts if (value := part.keys[key]) is not None]
         kind = None
@@ -210,18 +210,18 @@ def _typed_keys(table: pa.Table, parts: Sequence[_Part]) -> pa.Table:
     return table
 
 
-def _together(parts: Sequence[_Part], tables: Sequence[pa.Table], called: str, notes: list[str]) -> pa.Table:
+def _concatenated(parts: Sequence[_Part], tables: Sequence[pa.Table], called: str, notes: list[str]) -> pa.Table:
     """Joins the parts to one table; a column that some parts lack has gaps there, and a note says so.
 
     Raises:
-        DataError: a column has types that do not go together.
+        DataError: a column has types that cannot be joined.
     """
     first: dict[str, tuple[_Part, pa.DataType]] = {}
     for part, table in zip(parts, tables, strict=True):
         for field in table.schema:
             kind = _plain(field.type)
             other, known = first.setdefault(field.name, (part, kind))
-            if not _go_together(kind, known):
+            if not _are_joinable(kind, known):
                 raise DataError(
                     f"{called}: column {field.name!r} holds {kind} in {part.called} and {known} in {other.called}: "
                     "convert one of them."
@@ -234,13 +234,14 @@ def _together(parts: Sequence[_Part], tables: Sequence[pa.Table], called: str, n
             more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
             notes.append(f"Column {name!r} of {called} is not in {lacking[0]}{more}: its rows have gaps there.")
     kinds = {
-        name: _joint([field.type for table in tables for field in table.schema if field.name == name]) for name in first
+        name: _common_type([field.type for table in tables for field in table.schema if field.name == name])
+        for name in first
     }
     return pa.concat_tables([_cast(table, kinds) for table in tables], promote_options="default")
 
 
-def _joint(kinds: Sequence[pa.DataType]) -> pa.DataType:
-    """Returns the type that holds the cells of all these types, which go together."""
+def _common_type(kinds: Sequence[pa.DataType]) -> pa.DataType:
+    """Returns a type that holds the cells of all given types, which can be joined."""
     known = [kind for kind in kinds if not pa.types.is_null(_plain(kind))] or list(kinds)
     if all(kind.equals(known[0]) for kind in known):
         return known[0]
@@ -258,15 +259,15 @@ def _cast(table: pa.Table, kinds: dict[str, pa.DataType]) -> pa.Table:
     for i, field in enumerate(table.schema):
         if not field.type.equals(kinds[field.name]):
             cells = table[i].cast(_plain(field.type)) if pa.types.is_dictionary(field.type) else table[i]
-            kind = _plain(kinds[field.name])  # no cell is a dictionary of nulls
+            kind = _plain(kinds[field.name])  # encoded below: a column of nulls has no dictionary
             table = table.set_column(i, pa.field(field.name, kind), cells.cast(kind, safe=False))
             if kind != kinds[field.name]:
                 table = table.set_column(i, field.name, table[i].dictionary_encode().cast(kinds[field.name]))
     return table
 
 
-def _go_together(one: pa.DataType, other: pa.DataType) -> bool:
-    """Returns True if cells of two types make one column in which no cell changes its meaning."""
+def _are_joinable(one: pa.DataType, other: pa.DataType) -> bool:
+    """Returns True if two types can be joined in one column without a change in a cell's meaning."""
     if one.equals(other) or pa.types.is_null(one) or pa.types.is_null(other):
         return True
     if _is_text(one):
@@ -290,7 +291,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """Returns a key that sorts part.2 before part.10."""
+    """Returns a sort key that puts part.2 before part.10."""
     return [
         (int(piece), "") if piece.isdecimal() and piece.isascii() else (-1, piece)
         for piece in re.split(r"([0-9]+)", str(path))

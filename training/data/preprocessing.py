@@ -1,4 +1,4 @@
-"""Preprocessing: the columns' statistics, fitted on the training part alone, and the matrices they lead to."""
+"""Preprocessing: fits statistics of the columns on the training part alone, and computes network inputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from models.columns.schema import (
 )
 from models.errors import ConfigError, DataError
 from training.data.cells import in_order
-from training.data.extremes import without_extremes
+from training.data.extremes import is_ordinary
 from training.data.split import Rows
 from training.data.training_table import TrainingTable
 from training.data.typed_options import typed
@@ -32,15 +32,15 @@ Scaling = Literal["standard", "robust"]
 Values = NDArray[Any] | DictionaryColumn
 _Measured = TypeVar("_Measured", NumericColumn, DateColumn)
 
-# Beyond this many standard deviations from 0, float32's 24 bits would leave less than 14 of them for the spread.
+# A mean beyond this many standard deviations leaves less than 14 of float32's 24 bits for the spread.
 _FAR_FROM_ZERO = 1_000
-# Below it a weight divided by the spread leaves float32, and beyond its reciprocal one multiplied by the spread does.
+# With a smaller spread, a weight divided by the spread overflows float32; beyond the reciprocal, a product does.
 _LEAST_SPREAD = 1e-30
 _GREATEST_SPREAD = 1e30
-# An inter-quartile range smaller than this part of the whole range is a rounding; dividing by it could overflow.
+# An inter-quartile range below this share of the whole range is rounding error; dividing by it could overflow.
 _NO_SPREAD = 1e-12
-_FEW = 0.01  # up to this share, values beyond that are extremes
-_BLOCK_ROWS = 65_536  # standardised at a time, so that float64 copies stay small
+_FEW = 0.01  # up to this share, values far outside the inter-quartile range are extremes
+_BLOCK_ROWS = 65_536  # rows standardised at a time, so that float64 copies stay small
 
 
 def fit_schema(
@@ -51,25 +51,26 @@ def fit_schema(
     max_one_hot: int | None = None,
     weights: NDArray[np.float64] | None = None,
 ) -> Schema:
-    """The table's columns with the statistics of its training part.
+    """Fits the schema of a table: the columns with the statistics of the training part.
 
-    Whether a missing value is accepted is not a statistic but a property of the column, and so is asked of the whole
-    table: a gap that fell into the test part must not be an error.
+    Whether a column accepts missing values is a property of the column and not a statistic, so the whole table decides:
+    a gap that is only in the test part must not be an error.
 
     Args:
         table: typed features and a target.
-        train: the rows to fit on.
+        train: indices of the rows to fit on.
         scaling: `standard` centres numbers and dates at their mean and divides by their standard deviation; a missing
-            one becomes the mean. `robust` takes the median and the inter-quartile range (where that is 0, half the
-            range), marks a missing one by a feature of its own, and makes one feature of two categories; the way of
-            RealMLP (Holzmüller et al. 2024, Better by default).
-        max_one_hot: a column of more categories is encoded as an index to look up; None for no such limit.
-        weights: `(rows,)` of the table, not negative: how much each row counts in a mean, a quantile and a deviation.
-            What no row of weight is there for is taken without weights.
+            one becomes the mean. `robust` takes the median and the inter-quartile range (half the range if that is 0),
+            marks a missing one by an input of its own, and makes one input of two categories, as RealMLP does
+            (Holzmüller et al. 2024, Better by default).
+        max_one_hot: greatest number of categories that are one-hot encoded, others become an embedding index; None for
+            no limit.
+        weights: `(rows,)` weights of all rows of the table in means, quantiles and deviations, not negative. Statistics
+            of values whose rows all have weight 0 are computed without weights.
 
     Raises:
-        DataError: a column without any value in the training part.
-        ConfigError: no such scaling.
+        DataError: a column has no value in the training part.
+        ConfigError: there is no such scaling.
     """
     if scaling not in ("standard", "robust"):
         raise ConfigError(f"scaling must be standard or robust, got {scaling!r}.")
@@ -81,22 +82,22 @@ def fit_schema(
         weights=None if weights is None else weights[train],
     )
     return Schema(
-        columns=tuple(_in_form(fit.column(name, values), table) for name, values in table.features.items()),
+        columns=tuple(_with_date_form(fit.column(name, values), table) for name, values in table.features.items()),
         target=fit.target(table),
     )
 
 
 def encode(schema: Schema, table: TrainingTable, rows: Rows) -> NDArray[np.float32]:
-    """Rows as the serving encoder gives them: `(len(rows), schema.width)` float32.
+    """Encodes rows as serving does: `(len(rows), schema.width)` float32.
 
-    A category that the training part does not have is encoded as none of those known, whatever serving will do.
+    A category that is not in the training part is encoded as unknown, even if serving will refuse such a category.
     """
-    lenient = Schema(columns=tuple(_lenient(column) for column in schema.columns), target=schema.target)
+    lenient = Schema(columns=tuple(_ignoring_unknown(column) for column in schema.columns), target=schema.target)
     return encode_columns(lenient, {name: _at(values, rows) for name, values in table.features.items()})
 
 
 def standardise(schema: Schema, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Encoded rows as the network sees them in training: `(rows, width)` float32."""
+    """Standardises encoded rows as the network does: `(rows, width)` float32."""
     shift, divisor = schema.standardisation()
     standardised = np.empty(x.shape, dtype=np.float32)
     for at in range(0, len(x), _BLOCK_ROWS):
@@ -105,13 +106,13 @@ def standardise(schema: Schema, x: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def scale_target(schema: Schema, y: NDArray[Any]) -> NDArray[Any]:
-    """What the network learns: `(rows,)` class indices as they are, values standardised and float32."""
+    """Scales a target for training: `(rows,)` class indices unchanged, values standardised to float32."""
     target = schema.target
     return ((y - target.mean) / target.std).astype(np.float32) if isinstance(target, NumericTarget) else y
 
 
 def unseen_categories(schema: Schema, table: TrainingTable) -> dict[str, int]:
-    """How many categories of each column are outside the training part, where there are any."""
+    """Counts, by column, the categories that are not in the training part; columns without any are left out."""
     counts = {
         column.name: len(set(_names(table.features[column.name]).distinct()).difference(column.categories))
         for column in schema.columns
@@ -134,11 +135,14 @@ class _Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class _Fit:
-    """One fitting: what is fitted on, and how.
+    """The settings with which the columns of a table are fitted.
 
     Attributes:
-        train: the rows to fit on.
-        weights: `(len(train),)` what each of them counts; None: all the same.
+        train: indices of the rows to fit on.
+        robust: True for `robust` scaling.
+        max_one_hot: greatest number of categories that are one-hot encoded; None for no limit.
+        unknown: treatment of unknown categories in serving.
+        weights: `(len(train),)` weights of the rows to fit on; None for equal weights.
     """
 
     train: Rows
@@ -209,16 +213,16 @@ class _Fit:
             **vars(spread),
         )
         column = _without_effect(column)
-        return replace(column, origin=column.fill)  # a subtraction of float64 more, and no precision to worry about
+        return replace(column, origin=column.fill)  # dates always have an origin: one more float64 subtraction
 
     def _missing(self, has_gaps: bool, spread: _Spread) -> Literal["refuse", "mean", "indicator"]:
         if not has_gaps:
             return "refuse"
-        # Beside one value only, the gaps are all that the column tells.
+        # In a column of one value and gaps, the gaps are the only information.
         return "indicator" if self.robust or spread.minimum == spread.maximum else "mean"
 
     def _spread(self, name: str, values: NDArray[np.float64]) -> _Spread:
-        """Of `(len(train),)` values, NaN for missing."""
+        """Returns the statistics of `(len(train),)` values, NaN for missing."""
         is_present = ~np.isnan(values)
         present = values[is_present]
         _check_any(name, len(present))
@@ -227,16 +231,16 @@ class _Fit:
         low, high = float(present.min()), float(present.max())
         if not self.robust:
             return _Spread(mean=mean, std=std, minimum=low, maximum=high)
-        # What stands apart (a fill value, a slip) is no measure of the others, however many there are of it.
-        is_near = without_extremes(present)
-        counted = weights is None or weights[is_near].any()
-        if not is_near.all() and counted:
-            present, weights = present[is_near], None if weights is None else weights[is_near]
+        # Extreme values (fill values, typing errors) do not count in the scale, however many there are.
+        is_kept = is_ordinary(present)
+        counted = weights is None or weights[is_kept].any()
+        if not is_kept.all() and counted:
+            present, weights = present[is_kept], None if weights is None else weights[is_kept]
         center, scale = _center_and_scale(present, weights)
         return _Spread(mean=mean, std=std, minimum=low, maximum=high, center=center, scale=scale)
 
     def _weights_of(self, rows: NDArray[np.bool_]) -> NDArray[np.float64] | None:
-        """What each of some training rows counts, given as a mask; None where all the same, or none anything."""
+        """Returns the weights of training rows given as a mask; None if weights are equal or all 0."""
         weights = None if self.weights is None else self.weights[rows]
         return weights if weights is not None and weights.any() else None
 
@@ -244,7 +248,7 @@ class _Fit:
 def _without_effect(column: _Measured) -> _Measured:
     """Scales a column of one value and gaps so that the network sees 0 for any value.
 
-    Its weights are never trained beside 0, so that another value would be answered by chance.
+    Training never sees another value of such a column, so a network's answer to another value would be arbitrary.
     """
     if column.missing != "indicator" or column.minimum < column.maximum:
         return column
@@ -252,12 +256,12 @@ def _without_effect(column: _Measured) -> _Measured:
 
 
 def _is_far(center: float, spread: float) -> bool:
-    """Whether float32 would round values about `center` to steps that are wide beside their spread."""
+    """Returns True if float32 would round values around `center` to steps that are large relative to the spread."""
     return abs(center) > _FAR_FROM_ZERO * spread
 
 
-def _in_form(column: Column, table: TrainingTable) -> Column:
-    """Gives a column of dates the form that they have in the table."""
+def _with_date_form(column: Column, table: TrainingTable) -> Column:
+    """Returns the column, with the form of the table's dates if the column holds dates."""
     return replace(column, form=table.date_forms.get(column.name)) if isinstance(column, DateColumn) else column
 
 
@@ -275,9 +279,10 @@ def _check_any(name: str, values: int) -> None:
 
 
 def _mean_and_std(values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> tuple[float, float]:
-    """Mean and standard deviation; 1 for the latter where the values have no spread, so that it divides nothing.
+    """Returns the mean and the standard deviation; 1 for the latter if the values have no spread, to divide by.
 
-    The mean of equal values can miss them by a rounding, which would make their spread look like more than none.
+    The computed mean of equal values can differ from them by a rounding error, so equal values are handled apart: their
+    spread would not be 0 otherwise.
     """
     counted = values if weights is None else values[weights > 0]
     if (counted == counted[0]).all():
@@ -289,19 +294,19 @@ def _mean_and_std(values: NDArray[np.float64], weights: NDArray[np.float64] | No
 
 
 def _center_and_scale(values: NDArray[np.float64], weights: NDArray[np.float64] | None) -> tuple[float, float]:
-    """Median and inter-quartile range; half the range where that is 0, and 1 where there is no range."""
+    """Returns the median and the inter-quartile range; half the range if that is 0, and 1 if there is no range."""
     if weights is None:
         low, center, high = np.quantile(values, (0.25, 0.5, 0.75))
-    else:  # NumPy has the weighted quantile without interpolation only: the first value that its share reaches
+    else:  # NumPy has weighted quantiles only without interpolation: the first value that reaches the share
         low, center, high = np.quantile(values, (0.25, 0.5, 0.75), weights=weights, method="inverted_cdf")
     whole, middle = float(values.max() - values.min()), float(high - low)
     if middle > _NO_SPREAD * whole:
         return float(center), middle
-    # Beside a few extremes a range is what it is; where many values lie so far off, it is a rounding.
+    # With few extremes the small range is real; if many values are that far away, it is rounding error.
     beyond = np.abs(values - center) > middle / _NO_SPREAD
     scale = middle if middle > 0 and beyond.mean() < _FEW else whole / 2
     return float(center), scale or 1.0
 
 
-def _lenient(column: Column) -> Column:
+def _ignoring_unknown(column: Column) -> Column:
     return replace(column, unknown="ignore") if isinstance(column, CategoricalColumn) else column

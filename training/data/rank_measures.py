@@ -1,4 +1,4 @@
-"""Rank measures: how well one column tells another, whatever the unit, the scale or the names of its values."""
+"""Rank measures of how well one column predicts another, independent of units, scales and category names."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_NEIGHBOURS = 10  # values on each side of a boundary that say how wide a gap is usual there
-_WIDE = 10.0  # so many usual gaps are a hole between clusters, no cut through values
-_MAX_CELLS = 4_000_000  # of a contingency table
+_NEIGHBOURS = 10  # values on each side of a boundary from which the usual gap is computed
+_WIDE = 10.0  # a gap of this many usual gaps separates clusters, and does not cut through values
+_MAX_CELLS = 4_000_000  # most cells of a contingency table
 
 
 def ranks_of(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """`(rows,)` ranks from 1; equal values have the mean of theirs."""
+    """Returns `(rows,)` ranks from 1; equal values get their mean rank."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 def correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Pearson's correlation; 0 where one of the two has no spread. Of ranks it is Spearman's."""
+    """Returns Pearson's correlation, or Spearman's if given ranks; 0 if a column has no spread."""
     x, y = x - x.mean(), y - y.mean()
     spread = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / spread if spread > 0 else 0.0
@@ -28,10 +28,10 @@ def correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How well classes agree with what was guessed of them.
+    """The agreement of classes and a guess.
 
     Attributes:
-        kappa: Cohen's, 0 for what chance would do and 1 for all rows (1960, "A coefficient of agreement").
+        kappa: Cohen's kappa, 0 for chance and 1 if all rows agree (1960, "A coefficient of agreement").
         share: share of the rows in which the guess is right.
     """
 
@@ -40,9 +40,9 @@ class Agreement:
 
 
 def agreement_of_order(values: NDArray[np.float64], classes: NDArray[np.int64]) -> Agreement:
-    """The agreement of the classes and of ranges of the values, one range for each class.
+    """Returns the agreement of the classes and of a guess from ranges of the values, one range for each class.
 
-    The ranges follow one another as the classes' mean ranks do, and have as many rows as the classes.
+    The ranges are in the order of the classes' mean ranks, and have as many rows as the classes.
 
     Args:
         values: `(rows,)` numbers.
@@ -56,7 +56,7 @@ def agreement_of_order(values: NDArray[np.float64], classes: NDArray[np.int64]) 
 
 
 def agreement_of_values(values: NDArray[np.int64], classes: NDArray[np.int64]) -> Agreement:
-    """The agreement of the classes and of each value's most frequent class.
+    """Returns the agreement of the classes and of each value's most frequent class.
 
     Args:
         values: `(rows,)` codes from 0.
@@ -70,7 +70,7 @@ def agreement_of_values(values: NDArray[np.int64], classes: NDArray[np.int64]) -
 
 
 def explained_share(codes: NDArray[np.int64], ranks: NDArray[np.float64]) -> float:
-    """The share of the ranks' variance that lies between the codes' means (correlation ratio η²)."""
+    """Returns the share of the ranks' variance between the means of the codes (the correlation ratio η²)."""
     counts = np.maximum(np.bincount(codes), 1)
     means = np.bincount(codes, ranks) / counts
     total = float(np.square(ranks - ranks.mean()).sum())
@@ -78,7 +78,7 @@ def explained_share(codes: NDArray[np.int64], ranks: NDArray[np.float64]) -> flo
 
 
 def dependence(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    """Chatterjee's ξ (2021): near 1 where y is a function of x, of whatever form, and near 0 where it is not.
+    """Returns Chatterjee's ξ (2021): near 1 if y is a function of x, of any form; near 0 if both are independent.
 
     Args:
         x: `(rows,)` numbers, nearly all of them different.
@@ -89,15 +89,15 @@ def dependence(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
 
 
 def are_cuts(values: NDArray[np.float64], classes: NDArray[np.int64]) -> bool:
-    """Whether the ranges of values that classes have were cut out of them, and are no clusters with holes between.
+    """Returns True if the classes' ranges of values are cuts of one distribution, and not clusters with gaps between.
 
     Args:
         values: `(rows,)` numbers.
-        classes: `(rows,)` codes from 0, each of which occurs; they have ranges that follow one another.
+        classes: `(rows,)` codes from 0, each of which occurs; their ranges do not overlap.
     """
     counts = np.bincount(classes)
     order = np.argsort(np.bincount(classes, ranks_of(values)) / counts, kind="stable")
-    first = np.cumsum(counts[order])[:-1]  # (classes - 1,) place of the first value beyond each cut
+    first = np.cumsum(counts[order])[:-1]  # (classes - 1,) index of the first value after each cut
     in_order = np.sort(values)
     present = np.unique(values)
     gaps = np.diff(present)
@@ -112,8 +112,8 @@ def are_cuts(values: NDArray[np.float64], classes: NDArray[np.int64]) -> bool:
     return float(np.median(ratios)) <= _WIDE
 
 
-def arrangements(counts: NDArray[np.int64]) -> float:
-    """The logarithm of the number of orders in which rows of so many classes can stand."""
+def log_arrangements(counts: NDArray[np.int64]) -> float:
+    """Returns the logarithm of the number of distinct orders of rows with these class counts."""
     return math.lgamma(counts.sum() + 1) - sum(math.lgamma(count + 1) for count in counts.tolist())
 
 

@@ -1,4 +1,4 @@
-"""A raw column and how to speak of it: what its cells are, read one way or refused in a sentence that names the row."""
+"""A raw column: reads the cells as one kind of values, or refuses a cell in a message that names the row."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.columns.date_numbers import moments_of_numbers
 from models.columns.dictionary_column import MISSING, DictionaryColumn
 from models.errors import DataError
 from training.data.arrow_types import is_plain
-from training.data.cells import categories_of, dates_in, encoded, moments_of, names_of, values_of
+from training.data.cells import categories_of, dates_in, dictionary_encoded, moments_of, names_of, values_of
 from training.data.column_choices import ColumnChoices
 from training.data.date_reading import DateReading
 from training.data.missing_remarks import extreme_values, gap_names, missing_option
@@ -28,9 +28,9 @@ from training.data.text_numbers import SHARE_OF_A_KIND, TextNumbers, reading_rem
 from training.data.typed_options import typed
 from training.data.values import Values
 
-# A standard deviation of so many steps loses 0.03 % of the variance to rounding.
+# A standard deviation of this many steps of float64 loses 0.03 % of the variance to rounding.
 _LEAST_STEPS = 16
-# From this share of numbers on, words in a typed table's column of texts are worth a remark.
+# In a typed table, a column of texts with at least this share of numbers gets a remark on its other texts.
 _MANY_NUMBERS = 0.5
 
 _Reader = Callable[[pa.Array, str], tuple[NDArray[np.datetime64], NDArray[np.bool_]]]
@@ -42,20 +42,20 @@ class RawColumn:
     """One column of a table.
 
     Args:
-        table: as read.
-        name: the column.
-        role: what messages call it: `column`, `target`, ….
+        table: table as read from its source.
+        name: name of the column.
+        role: role of the column in messages: `column`, `target`, ….
 
     Attributes:
         name: name of the column.
         role: `column`, `target`, `weight`, `group` or `time`.
-        called: the column in a message.
+        called: name of the column in messages.
         cells: `(rows,)` Arrow array.
-        spellings: what `categories` found that is written in two ways, as the rest of a sentence; None for nothing.
-        date_form: form of the dates that were read; None for ISO 8601, typed dates, and other kinds.
-        remark: what is to be said of dates, or of numbers that look like them, likewise.
-        remarks: what the user should read of how cells were read as numbers, likewise.
-        looks_numeric: text of a typed table's column that `numbers` found to hold numbers as texts; None for none.
+        spellings: remark by `categories` on a category with two spellings, as the rest of a sentence; None for none.
+        date_form: form of the dates read; None for ISO 8601, typed dates, and other kinds.
+        remark: remark on dates, or on numbers that look like dates, as the rest of a sentence; None for none.
+        remarks: remarks on how cells were read as numbers, as rests of sentences.
+        looks_numeric: example, set by `numbers`, from a typed table's texts that all look like numbers; None for none.
     """
 
     def __init__(self, table: Table, name: str, role: str = "column") -> None:
@@ -75,34 +75,34 @@ class RawColumn:
 
     @property
     def is_text(self) -> bool:
-        """Returns True if cells are texts that may stand for numbers (CSV)."""
+        """True if cells are texts that may stand for numbers (CSV)."""
         return self._table.text
 
     @property
     def is_string(self) -> bool:
-        """Returns True if cells are texts, of whatever table."""
+        """True if cells are texts, in any kind of table."""
         return bool(pa.types.is_dictionary(self.cells.type))
 
     @property
     def marks(self) -> Marks | None:
-        """The marks of numbers that are texts; None where they have two readings."""
+        """The decimal and thousands marks of numbers in texts; None if the texts have two readings."""
         return self._table.decision(self.name).marks
 
     def texts(self) -> pa.Array | None:
-        """The cells as dictionary-encoded texts as they stand; None where they have another type."""
+        """Returns the cells as dictionary-encoded texts, unchanged; None for cells of another type."""
         cells = self._table.with_texts(self.name)
         return cells if pa.types.is_dictionary(cells.type) else None
 
     def read(self, choices: ColumnChoices) -> Values:
-        """The column as the user chose, or else as what it looks like: numbers, dates or names.
+        """Reads the column as the kind that the user chose, or else the kind that its cells look like.
 
         Raises:
-            DataError: a cell that the kind does not have, or a type that is none of these.
+            DataError: a cell does not fit the kind, or the type is none of numbers, dates and texts.
         """
         if self.name in choices.categorical:
             return self.categories()
         form = choices.date_formats.get(self.name)
-        # Where another kind is forced, a column is not asked whether it is this one.
+        # A kind is not tried if the user chose another one.
         if self.name not in choices.date and form is None:
             numbers = self.numbers(
                 forced=self.name in choices.numeric,
@@ -115,7 +115,7 @@ class RawColumn:
                     return moments_of_numbers(numbers, self.date_form)
                 self.check_range(numbers)
                 self.remark_on_extremes(numbers)
-                # Where some rows have a 1 and the others nothing, a 0 that a client sends is unknown, and is told so.
+                # In a column of 1 and gaps, serving has to read a 0 as an unknown category, not as a number.
                 is_mark = self.name not in choices.numeric and _is_whole_beside_gaps(numbers)
                 return _categories_of(numbers) if is_mark else numbers
         dates = self.dates(
@@ -133,10 +133,10 @@ class RawColumn:
         return self.categories()
 
     def numbered_categories(self) -> DictionaryColumn:
-        """Reads the column as categories, and cells that are numbers as JSON's numbers are, whatever their marks.
+        """Reads the column as categories; cells that are numbers are named as JSON writes numbers, with any marks.
 
         Raises:
-            DataError: a type, or a number, that no category can be made of.
+            DataError: a category cannot be made of the type, or of a number.
         """
         numbers = self.numbers(forced=False, remedy="read the column as names") if self._may_be_numbers() else None
         if numbers is None or np.isinf(numbers).any():
@@ -147,53 +147,53 @@ class RawColumn:
         return self._table.text or not pa.types.is_dictionary(self.cells.type)
 
     def names(self) -> DictionaryColumn:
-        """The column as names, as a target or a group has them.
+        """Reads the column as names of classes or groups.
 
         Raises:
-            DataError: a type that no name can be made of.
+            DataError: a name cannot be made of the type.
         """
         return names_of(self._nameable())
 
     def categories(self) -> DictionaryColumn:
-        """The column as categories, each cell as serving reads it.
+        """Reads the column as categories, by the rule of serving.
 
         Raises:
-            DataError: a type, or a number, that no category can be made of.
+            DataError: a category cannot be made of the type, or of a number.
         """
         try:
-            names, twice = categories_of(self._nameable())
+            names, pair = categories_of(self._nameable())
         except NoCategory:
             raise DataError(f"{self.called} holds an infinite number, which is no category.") from None
-        if twice:
-            self.spellings = f"writes a category in two ways, such as {twice[0]!a} and {twice[1]!a}: it is one."
+        if pair:
+            self.spellings = f"writes a category in two ways, such as {pair[0]!a} and {pair[1]!a}: it is one."
         self.remark_on_gap_names(names.names, names.counts())
         return names
 
     def remark_on_gap_names(self, names: Sequence[str], counts: NDArray[np.int64]) -> None:
-        """Remarks on names that people write where a value is missing, but for what is told already.
+        """Adds a remark on categories that people write for a missing value, unless another remark says so already.
 
         Args:
-            names: different names.
-            counts: `(names,)` cells of each.
+            names: distinct categories.
+            counts: `(names,)` number of cells of each category.
         """
         if not self.remarks and (remark := gap_names(names, counts, self.name, is_target=self.role == "target")):
             self.remarks.append(remark)
 
     def _nameable(self) -> pa.Array:
         if not is_plain(self.cells.type):
-            raise self._of_no_kind()
+            raise self._unsupported_type()
         return self._table.with_texts(self.name)
 
     def numbers(self, *, forced: bool, remedy: str, allow_gaps: bool = True) -> NDArray[np.float64] | None:
-        """The column as numbers, or None where it is one of names or dates.
+        """Reads the column as numbers; returns None for categories or dates.
 
         Args:
-            forced: whether it must be numbers.
-            remedy: what to advise where a few cells are words.
-            allow_gaps: whether texts among numbers may stand for missing.
+            forced: True if the column must hold numbers.
+            remedy: advice in the message if a few cells are words.
+            allow_gaps: True if texts among numbers may stand for missing.
 
         Raises:
-            DataError: cells that are no numbers where they should be, or a type that is of no kind.
+            DataError: a cell is not a number where it has to be, or the type is none of numbers, dates and texts.
         """
         kind = self.cells.type
         if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
@@ -210,45 +210,44 @@ class RawColumn:
                 raise DataError(f"{self.called} holds dates, not numbers: {remedy}, or leave them dates.")
             return None
         if not pa.types.is_dictionary(kind):
-            raise self._of_no_kind()
+            raise self._unsupported_type()
         return self._numbers_in_texts(self.cells, forced=forced, allow_gaps=allow_gaps, remedy=remedy)
 
     def share_of_numbers(self) -> float:
-        """The share of a text column's cells, but for gaps, that are numbers."""
-        codes, texts = encoded(self._table.with_texts(self.name))
+        """Returns the share of a text column's cells, gaps aside, that are numbers."""
+        codes, texts = dictionary_encoded(self._table.with_texts(self.name))
         is_number = np.append(numbers_in(texts, self.marks or PLAIN)[1], False)[codes]
         return float(is_number.sum() / max((codes >= 0).sum(), 1))
 
     def words(self) -> tuple[list[str], int]:
-        """The different texts of a text column that are no numbers, and how many different ones are."""
-        texts = encoded(self._table.with_texts(self.name))[1]
+        """Returns the distinct texts of a text column that are not numbers, and counts the distinct ones that are."""
+        texts = dictionary_encoded(self._table.with_texts(self.name))[1]
         is_number = numbers_in(texts, self.marks or PLAIN)[1]
         return list(texts.filter(pa.array(~is_number)).to_pylist()), int(is_number.sum())
 
     def as_numbers(self, remedy: str) -> NDArray[np.float64]:
-        """The column as numbers without gaps, whatever it looks like.
+        """Reads the column as numbers without gaps, or refuses the column.
 
         Raises:
-            DataError: cells that are no numbers.
+            DataError: a cell is not a number.
         """
         numbers = self.numbers(forced=True, remedy=remedy, allow_gaps=False)
         if numbers is None:
-            raise self._of_no_kind()
+            raise self._unsupported_type()
         return numbers
 
     def dates(self, *, forced: bool, remedy: str, form: str | None = None) -> NDArray[np.datetime64] | None:
-        """The column as `(rows,)` datetime64[us] of UTC, or None where it is one of names or numbers.
+        """Reads the column as `(rows,)` datetime64[us] in UTC; returns None for categories or numbers.
 
-        Texts are dates where all are ISO 8601, or all of one other form that leaves no doubt about day and month.
+        Texts are dates if all are in ISO 8601, or all in one other form with a certain order of day and month.
 
         Args:
-            forced: whether it must be dates.
-            remedy: what to advise where a few cells are none.
-            form: form of the dates as the user says it; None where it is to be found.
+            forced: True if the column must hold dates.
+            remedy: advice in the message if a few cells are not dates.
+            form: form of the dates that the user gives; None to find it.
 
         Raises:
-            DataError: cells that are no dates where they should be, that could be two dates, or are outside the years
-                1 to 9999.
+            DataError: a cell is not a date where it has to be, could be two dates, or is outside the years 1 to 9999.
         """
         if _is_temporal(self.cells.type):
             dates, is_outside = moments_of(self.cells)
@@ -265,7 +264,7 @@ class RawColumn:
             return dates
         if not pa.types.is_dictionary(self.cells.type):
             if forced:
-                raise reading.of_no_date()
+                raise reading.not_dates()
             return None
         read: _Reader = dates_in
         if form is None and (found := reading.find_form(forced=forced, share=SHARE_OF_A_KIND)) is not None:
@@ -280,7 +279,7 @@ class RawColumn:
         return self._read(lambda texts: read(texts, form), kind=kind, forced=forced, remedy=remedy)
 
     def check_has_values(self) -> None:
-        """Refuses a column that is all gaps."""
+        """Refuses a column without any value."""
         if self.count_missing() == len(self):
             raise DataError(f"{self.called} has no value at all: drop it ({typed('--drop', self.name)}).")
 
@@ -291,7 +290,7 @@ class RawColumn:
             raise DataError(f"{self.called} has no value at {self.at(int(self.missing().argmax()))}{others}: {remedy}.")
 
     def check_range(self, values: NDArray[np.float64]) -> None:
-        """Refuses numbers that float32 has not."""
+        """Refuses numbers that float32 cannot hold."""
         beyond = np.abs(values) > _FLOAT32_MAX  # False for NaN
         if beyond.any():
             row = int(beyond.argmax())
@@ -302,16 +301,16 @@ class RawColumn:
             )
 
     def remark_on_extremes(self, values: NDArray[np.float64]) -> None:
-        """Remarks on `(rows,)` numbers that stand apart from all others of the column.
+        """Adds a remark on extreme values among `(rows,)` numbers.
 
         Raises:
-            DataError: numbers of the target beside which the others are equal in 32-bit floating point.
+            DataError: the target has extreme values so large that the others are equal in 32-bit floating point.
         """
         if remark := extreme_values(values, self.name, called=self.called, is_target=self.role == "target", at=self.at):
             self.remarks.append(remark)
 
     def check_resolution(self, values: NDArray[np.float64]) -> None:
-        """Refuses numbers that differ by a few of float64's steps only: most of what they say was rounded away."""
+        """Refuses numbers that differ by only a few steps of float64: rounding has lost most of their information."""
         step, spread = float(np.spacing(np.abs(values).max())), float(values.std())
         if (values == values[0]).all():
             is_rounded = step > 1 and len(pc.unique(self.cells)) > 1
@@ -324,23 +323,23 @@ class RawColumn:
             )
 
     def at(self, row: int) -> str:
-        """Where a row stands, in words."""
+        """Returns the place of a row in the file, in words."""
         return self._table.locate(row)
 
     def missing(self) -> NDArray[np.bool_]:
-        """`(rows,)` whether there is no value."""
+        """Returns `(rows,)` True for a missing value."""
         gaps: NDArray[np.bool_] = pc.is_null(self.cells, nan_is_null=True).to_numpy(zero_copy_only=False)
         return gaps
 
     def count_missing(self) -> int:
-        """Rows without a value."""
+        """Returns the number of rows without a value."""
         return int(self.missing().sum())
 
     def _numbers_in_texts(
         self, cells: pa.Array, *, forced: bool, allow_gaps: bool, remedy: str
     ) -> NDArray[np.float64] | None:
-        """The numbers of texts, each text read once."""
-        codes, texts = encoded(cells)
+        """Returns the numbers in texts, reading each distinct text once; None if the column does not hold numbers."""
+        codes, texts = dictionary_encoded(cells)
         if not len(texts):
             return np.full(len(codes), np.nan) if forced else None
         numbers = TextNumbers(
@@ -356,16 +355,16 @@ class RawColumn:
             remarks=self.remarks,
         )
         if not self._table.text and not forced:
-            # Strings of a typed table are names unless the user says otherwise.
+            # Texts of a typed table are categories unless the user says otherwise.
             self.looks_numeric = numbers.example_of_numbers()
             if self.looks_numeric is None and self.share_of_numbers() >= _MANY_NUMBERS:
                 numbers.remark_on_names()
             return None
         values = numbers.read(forced=forced, allow_gaps=allow_gaps, remedy=remedy)
-        return None if values is None else np.append(values, np.nan)[codes]  # code -1, a gap, is the last
+        return None if values is None else np.append(values, np.nan)[codes]  # code -1, a gap, takes the last element
 
     def _remark_on_marks(self) -> None:
-        """Remarks on numbers whose texts were let go and had two readings."""
+        """Adds a remark on numbers with two readings whose texts were not kept."""
         shown, decision = self._table.evidence(self.name), self._table.decision(self.name)
         text = shown.open_dot or shown.open_comma
         if text and shown.is_open and decision.marks is not None and decision.because:
@@ -379,36 +378,36 @@ class RawColumn:
         forced: bool,
         remedy: str,
     ) -> NDArray[Any] | None:
-        """The texts as `read` takes them, each text once; None where they are of another kind."""
-        codes, texts = encoded(self.cells)
+        """Reads each distinct text with `read`; returns None if the texts are of another kind."""
+        codes, texts = dictionary_encoded(self.cells)
         values, is_read = read(texts)
-        self._take_gaps(texts, is_read, forced=forced)
-        # Code -1, a gap, is the last of each of these.
+        self._accept_gaps(texts, is_read, forced=forced)
+        # Code -1, a gap, takes the last element.
         gap = np.full(1, "NaT" if values.dtype.kind == "M" else np.nan, dtype=values.dtype)
         if is_read.all():
             return np.concatenate((values, gap))[codes] if len(texts) or forced else None
-        is_astray = np.append(~is_read, False)[codes]  # (rows,)
+        is_wrong = np.append(~is_read, False)[codes]  # (rows,)
         present = int((codes >= 0).sum())
-        count = present - int(is_astray.sum())
-        # Strings of a typed table are names unless they are dates throughout, and no cell of them can be a slip.
+        count = present - int(is_wrong.sum())
+        # Texts of a typed table are categories unless all are dates: such a table has no typing errors to point out.
         if not forced and (count < SHARE_OF_A_KIND * present or not self._table.text):
             return None
-        row = int(is_astray.argmax())
+        row = int(is_wrong.argmax())
         form = " of ISO 8601 (2024-05-31, 2024-05-31T13:45:00Z)" if kind == "date" else ""
         raise DataError(
             f"{self.called}: {self.cells[row].as_py()[:60]!r} at {self.at(row)} is not a {kind}{form}, while "
             f"{count} of {present} cells are; correct it, or {remedy}."
         )
 
-    def _take_gaps(self, texts: pa.Array, is_read: NDArray[np.bool_], *, forced: bool) -> None:
-        """Takes the texts that were not read for missing, with a remark, where they stand for that."""
+    def _accept_gaps(self, texts: pa.Array, is_read: NDArray[np.bool_], *, forced: bool) -> None:
+        """Counts texts that are not dates as missing, with a remark, if all of these stand for missing."""
         words = texts.filter(pa.array(~is_read)).to_pylist()
         if words and is_read.any() and are_gaps(words, forced=forced):
             listed = ", ".join(map(repr, words[: MAX_MISSING_TEXTS + 1]))
             self.remarks.append(f"is read as dates, and {listed} as missing.")
             is_read[:] = True
 
-    def _of_no_kind(self) -> DataError:
+    def _unsupported_type(self) -> DataError:
         if self.role == "column":
             remedy = f"drop it ({typed('--drop', self.name)})"
         else:
@@ -420,14 +419,14 @@ class RawColumn:
 
 
 def _is_whole_beside_gaps(numbers: NDArray[np.float64]) -> bool:
-    """Returns True if numbers are one whole number, and NaN for missing in some rows."""
+    """Returns True if numbers are one whole number in some rows, and NaN in the others."""
     present = numbers[~np.isnan(numbers)]
     return 0 < len(present) < len(numbers) and bool((present == np.trunc(present[0])).all())
 
 
 def _categories_of(numbers: NDArray[np.float64]) -> DictionaryColumn:
-    """Reads finite numbers, NaN for missing, as categories, written as JSON writes them."""
-    distinct, places = np.unique(numbers, return_inverse=True)  # NaN is the last, where there is one
+    """Reads finite numbers, NaN for missing, as categories with names as JSON writes numbers."""
+    distinct, places = np.unique(numbers, return_inverse=True)  # NaN comes last, if there is any
     names = [name for number in distinct if (name := category_of(float(number))) is not None]
     return DictionaryColumn(np.where(places < len(names), places, MISSING).astype(np.int32), tuple(names))
 

@@ -1,4 +1,4 @@
-"""Columns that are no features but say how a row is used: its weight, its group, its time."""
+"""Columns that are not features, but say how a row is used: its weight, its group, its time."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from training.data.values import missing_of
 
 
 def read_weight(column: RawColumn) -> NDArray[np.float64]:
-    """`(rows,)` how much each row counts.
+    """Returns `(rows,)` the weights of the rows.
 
     Raises:
-        DataError: a weight that is missing, no number, infinite or negative, or weights that are all 0.
+        DataError: a weight is missing, not a number, infinite or negative, or all weights are 0.
     """
     column.check_complete("give every row a weight")
     weight = column.as_numbers("name another column as the weight")
@@ -31,20 +31,20 @@ def read_weight(column: RawColumn) -> NDArray[np.float64]:
 
 
 def read_group(column: RawColumn) -> DictionaryColumn:
-    """`(rows,)` which rows belong together.
+    """Returns `(rows,)` the group of each row.
 
     Raises:
-        DataError: a row without a group.
+        DataError: a row has no group.
     """
     column.check_complete("give every row a group")
     return column.names()
 
 
 def read_time(column: RawColumn, choices: ColumnChoices) -> NDArray[Any]:
-    """`(rows,)` float64 or datetime64[us] by which rows follow one another.
+    """Returns `(rows,)` the times of the rows, float64 or datetime64[us].
 
     Raises:
-        DataError: a row without a time, or names, which have no order.
+        DataError: a row has no time, or the column holds categories, which have no order.
     """
     column.check_complete("give every row a time")
     time = column.read(choices)
@@ -60,15 +60,15 @@ def read_time(column: RawColumn, choices: ColumnChoices) -> NDArray[Any]:
 
 
 def check_groups_apart(train: DictionaryColumn, test: DictionaryColumn, column: RawColumn) -> None:
-    """Refuses a test file with groups that the training file has too.
+    """Refuses a test file that shares groups with the training file.
 
     Args:
-        train: the groups of the training rows.
-        test: those of the test file's.
-        column: the test file's.
+        train: groups of the training rows.
+        test: groups of the test file's rows.
+        column: group column of the test file.
 
     Raises:
-        DataError: there is one; named, with the first of its rows.
+        DataError: both files have a group; the message names it and the first of its rows.
     """
     if both := set(train.distinct()) & set(test.distinct()):
         shared = np.isin(test.codes, [i for i, name in enumerate(test.names) if name in both])
@@ -83,12 +83,12 @@ def check_times_apart(train: NDArray[Any], test: NDArray[Any], column: RawColumn
     """Refuses a test file with rows that are not newer than all training rows.
 
     Args:
-        train: the times of the training rows.
-        test: those of the test file's.
-        column: the test file's.
+        train: times of the training rows.
+        test: times of the test file's rows.
+        column: time column of the test file.
 
     Raises:
-        DataError: there is one, or one file has dates and the other numbers.
+        DataError: a row is not newer, or one file has dates and the other numbers.
     """
     if train.dtype.kind != test.dtype.kind:
         kinds = {"M": "dates", "f": "numbers"}

@@ -1,4 +1,4 @@
-"""A source: a path, a pattern of paths, a DataFrame or an Arrow table → a raw table."""
+"""Reads a source, which is a path, a pattern of paths, a DataFrame or an Arrow table, as a raw table."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ COMPRESSED_SUFFIXES = (".gz", ".zst", ".bz2", ".xz", ".lz4")
 
 
 def read_source(source: Any, *, text_format: TextFormat | None = None, builtin: Iterable[str] = ()) -> Table:
-    """Reads a table, by the ending of its name where it is a file.
+    """Reads a table; the suffix of a file decides how.
 
     Args:
-        source: a path to a CSV or Parquet file, a folder or pattern of Parquet files, an Arrow table or a pandas
-            DataFrame.
-        text_format: what the user says of a CSV file.
-        builtin: names that would have been understood too, for the message.
+        source: path of a CSV or Parquet file, folder or pattern of Parquet files, Arrow table or pandas DataFrame.
+        text_format: the user's description of a CSV file.
+        builtin: names of built-in datasets, for the message.
 
     Raises:
-        DataError: it is none of these, or cannot be read.
+        DataError: the source is none of these, or cannot be read.
     """
     if not isinstance(source, str | Path):
         if hasattr(source, "set_axis") and hasattr(source, "columns"):  # a DataFrame, without importing pandas to ask
@@ -47,14 +46,14 @@ def read_source(source: Any, *, text_format: TextFormat | None = None, builtin: 
 
 
 def bare_stem(path: Path) -> str:
-    """Returns a file's name without its endings, that of a compression too: flowers for flowers.csv.gz."""
+    """Returns a file's name without its suffixes, that of a compression included: flowers for flowers.csv.gz."""
     if path.suffix.lower() in COMPRESSED_SUFFIXES:
         path = path.with_suffix("")
     return path.stem
 
 
 def _check_path(source: str | Path) -> None:
-    """Refuses a name that no file can have, and a file that may not be looked at."""
+    """Refuses a name that no file can have, and a file that must not be accessed."""
     try:
         Path(source).stat()
     except (FileNotFoundError, NotADirectoryError):

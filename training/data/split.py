@@ -1,4 +1,4 @@
-"""A split: which rows are learned from, which choose the best epoch, and which are kept for the final figures."""
+"""Splits the rows of a table into training, validation (which selects the best epoch) and test (for final metrics)."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ Shares = tuple[float, float, float]
 SplitBy = Literal["chance", "group", "time"]
 
 PARTS = ("train", "validation", "test")
-# One row of each class goes to each part, and a test part of one value has no spread to explain.
+# Each part needs a row of each class; a test part with a single value has no variance to explain.
 MIN_CLASS_ROWS = 3
 MIN_REGRESSION_ROWS = 10
 
 _LISTED = 3  # classes named in a message
-_USES = {2: "train and validate with", 3: "train, validate and test with"}  # by parts
+_USES = {2: "train and validate with", 3: "train, validate and test with"}  # by number of parts
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Row numbers of the three parts, shuffled within each.
+    """Row indices of the three parts, shuffled within each part.
 
     Attributes:
         train, validation, test: `(rows of the part,)` int64.
-        by: what divides the parts: `chance` (each class in the same shares; copies of a row in one part), `group`
-            (the rows of a group are in one part) or `time` (older rows train, newer ones test).
-        has_test_file: whether the test part is a file of its own.
+        by: rule of the split: `chance` (each class in the same shares; copies of a row in one part), `group` (the rows
+            of a group are in one part) or `time` (older rows train, newer ones test).
+        has_test_file: True if the test part is a file of its own.
     """
 
     train: Rows
@@ -44,20 +44,20 @@ class Split:
 
     @classmethod
     def whole(cls, rows: int) -> Split:
-        """Every row in every part: for a truth table, which is all there is to know."""
+        """Puts every row in every part: for a truth table, which lists all possible rows."""
         everything = np.arange(rows, dtype=np.int64)
         return cls(train=everything, validation=everything, test=everything)
 
     def sizes(self) -> dict[str, int]:
-        """Rows by part."""
+        """Returns the number of rows by part."""
         return {part: len(getattr(self, part)) for part in PARTS}
 
 
 def check_shares(shares: Shares) -> Shares:
-    """The shares of train, validation and test as floats.
+    """Returns the shares of training, validation and test as floats.
 
     Raises:
-        ConfigError: not three shares above 0 that make up the whole.
+        ConfigError: there are not three shares above 0 that add up to 1.
     """
     if isinstance(shares, str) or len(shares) != 3 or any(isinstance(s, bool) or not s > 0 for s in shares):
         raise ConfigError(f"split needs three shares above 0 for train, validation and test, got {shares!r}.")
@@ -67,23 +67,22 @@ def check_shares(shares: Shares) -> Shares:
 
 
 def split_rows(table: TrainingTable, shares: Shares, *, rng: np.random.Generator) -> Split:
-    """Divides the rows into the three parts: by the table's groups or times where it has them, else by chance.
+    """Splits the rows into the three parts: by the table's groups or times, if any, otherwise at random.
 
-    By chance, each class of a classification is divided in the same shares; rows that are copies of one another stay
-    together (`equal_rows`). Groups are dealt out whole, so that the parts and the classes in them come as near to the
-    shares as groups allow. By time, rows of one moment stay together. Where the table has a test part of its own
-    (`test_rows`), that is the test part, and the other rows are divided between training and validation in the
-    proportion of their shares. Rows that are equal to one of it are in no part where the choices keep equal rows
-    together.
+    A random split is stratified: each class of a classification is divided in the same shares. Rows that are copies of
+    one another stay together (`equal_rows`). A split by group keeps whole groups, with parts and their classes as close
+    to the shares as groups allow. A split by time keeps rows of one time together. If the table has its own test part
+    (`test_rows`), the other rows are split between training and validation in the proportion of their shares. Rows that
+    equal a row of this test part are then in no part if the choices keep equal rows together.
 
     Args:
-        table: the rows to split.
-        shares: of train, validation and test; they make up 1.
-        rng: the source of the shuffle.
+        table: rows to split.
+        shares: shares of training, validation and test; they add up to 1.
+        rng: random generator of the shuffle.
 
     Raises:
-        DataError: too few rows, of a class or in all; too few groups, moments or different rows; a class that the
-            training part lacks.
+        DataError: there are too few rows, of a class or in all; or too few groups, times or different rows; or the
+            training part lacks a class.
     """
     rows = _divided_rows(table)
     given = np.array(shares if not table.test_rows else (shares[0], shares[1]))
@@ -107,7 +106,7 @@ def split_rows(table: TrainingTable, shares: Shares, *, rng: np.random.Generator
 
 
 def _divided_rows(table: TrainingTable) -> Rows:
-    """Numbers of the rows that are not the test part already, nor may be in another for its sake."""
+    """Returns the indices of the rows to split: not the test part, and no row that is left out for equalling one."""
     count = table.rows - table.test_rows
     rows = np.arange(count, dtype=np.int64)
     if table.equal_rows is None or not table.test_rows or table.choices.equal_rows != "together":
@@ -123,7 +122,7 @@ def _divided_rows(table: TrainingTable) -> Rows:
 
 
 def _some_rows(table: TrainingTable, rows: Rows) -> TrainingTable:
-    """What a split looks at of some rows of a table; its features are those of all."""
+    """Returns the columns that a split needs at some rows of a table; the features stay those of all rows."""
     equal = table.equal_rows
     return replace(
         table,
@@ -136,7 +135,7 @@ def _some_rows(table: TrainingTable, rows: Rows) -> TrainingTable:
 
 
 def rare_class(label: str, called: str, rows: int, *, parts: int) -> str:
-    """What is said of a class with fewer rows than there are parts; `called` is the target."""
+    """Returns the message on a class with fewer rows than parts; `called` is the target's name in messages."""
     count = "1 row" if rows == 1 else f"{rows} rows"
     return (
         f"class {label!r} of {called} has {count}, and needs {parts}: one each to {_USES[parts]}. "
@@ -145,7 +144,7 @@ def rare_class(label: str, called: str, rows: int, *, parts: int) -> str:
 
 
 def _by_chance(table: TrainingTable, rows: Rows, shares: NDArray[np.float64], rng: np.random.Generator) -> list[Rows]:
-    """As many parts as shares, from each class in the same shares."""
+    """Splits rows at random into as many parts as shares, each class in the same shares."""
     uses = _USES[len(shares)]
     if table.labels:
         strata = [np.flatnonzero(table.target[rows] == i) for i in range(len(table.labels))]
@@ -159,14 +158,14 @@ def _by_chance(table: TrainingTable, rows: Rows, shares: NDArray[np.float64], rn
     if table.equal_rows is not None and table.equal_rows.are_kept_together(table.choices):
         return _with_copies_together(table, table.equal_rows.code[rows], shares, rng)
     parts: list[list[Rows]] = [[] for _ in shares]
-    owed = np.zeros(len(shares) - 1)  # what rounding has kept from the later parts: carried on, so that totals come out
+    carried = np.zeros(len(shares) - 1)  # rounding errors of the later parts, carried over so that the totals are right
     for stratum in strata:
-        owed += shares[1:] * len(stratum)
-        counts = [int(count) for count in np.clip(np.rint(owed), 1, None)]
+        carried += shares[1:] * len(stratum)
+        counts = [int(count) for count in np.clip(np.rint(carried), 1, None)]
         while sum(counts) >= len(stratum):
-            largest = len(counts) - 1 - int(np.argmax(counts[::-1]))  # of equal ones the last
+            largest = len(counts) - 1 - int(np.argmax(counts[::-1]))  # the last one of equal counts
             counts[largest] -= 1
-        owed -= counts
+        carried -= counts
         for part, rows_of_stratum in zip(parts, _cut(rng.permutation(stratum), counts), strict=True):
             part.append(rows_of_stratum)
     return [np.concatenate(part) for part in parts]
@@ -175,10 +174,10 @@ def _by_chance(table: TrainingTable, rows: Rows, shares: NDArray[np.float64], rn
 def _with_copies_together(
     table: TrainingTable, code: NDArray[np.int64], shares: NDArray[np.float64], rng: np.random.Generator
 ) -> list[Rows]:
-    """As many parts as shares, of whole groups of equal rows, from each class in about the same shares.
+    """Splits whole groups of equal rows into as many parts as shares, each class in about the same shares.
 
-    Groups of one class and one size are divided as single rows are, the large ones first: what rounding keeps from a
-    part is made good by smaller ones. A group of several classes counts as its first row's.
+    Groups of one class and one size are divided as single rows are, large groups first, so that smaller ones make up
+    for rounding errors. A group with several classes counts as the class of its first row.
     """
     if code.max(initial=-1) + 1 < len(shares) or len(np.unique(code)) < len(shares):
         raise DataError(
@@ -186,18 +185,18 @@ def _with_copies_together(
             f"{len(shares)}: one for each part (--equal-rows scatter divides them by chance)."
         )
     parts: list[list[Rows]] = [[] for _ in shares]
-    owed = np.zeros(len(shares) - 1)  # rows
-    trained: set[int] = set()  # classes that the training part has
+    carried = np.zeros(len(shares) - 1)  # rows
+    trained: set[int] = set()  # classes in the training part so far
     for label, units in _groups_of_a_kind(table, code):
         count, size = units.shape
-        owed += shares[1:] * count * size
+        carried += shares[1:] * count * size
         is_first = label not in trained
         least = 1 if is_first and count >= len(shares) else 0
-        counts = [int(wanted) for wanted in np.clip(np.rint(owed / size), least, None)]
+        counts = [int(wanted) for wanted in np.clip(np.rint(carried / size), least, None)]
         while sum(counts) > count - is_first:
             largest = len(counts) - 1 - int(np.argmax(counts[::-1]))
             counts[largest] -= 1
-        owed -= np.array(counts) * size
+        carried -= np.array(counts) * size
         trained.add(label)
         for part, chosen in zip(parts, _cut(rng.permutation(units), counts), strict=True):
             part.append(chosen.ravel())
@@ -205,7 +204,7 @@ def _with_copies_together(
 
 
 def _groups_of_a_kind(table: TrainingTable, code: NDArray[np.int64]) -> Iterator[tuple[int, Rows]]:
-    """Groups of equal rows by the class of their first row and by size: the class, and `(groups, size)` row numbers."""
+    """Yields the groups of equal rows of each class (of the first row) and size: `(groups, size)` row indices."""
     order = np.argsort(code, kind="stable")
     _, first, sizes = np.unique(code[order], return_index=True, return_counts=True)
     classes = table.target[order[first]] if table.labels else np.zeros(len(first), dtype=np.int64)
@@ -217,7 +216,7 @@ def _groups_of_a_kind(table: TrainingTable, code: NDArray[np.int64]) -> Iterator
 
 
 def _with_every_class(parts: list[Rows], table: TrainingTable, code: NDArray[np.int64]) -> list[Rows]:
-    """The parts, with a group moved to the training part for each class that it lacks, and no part empty."""
+    """Moves a group to the training part for each class missing there, and a group to each empty part."""
     train, *others = parts
     for label in np.setdiff1d(np.arange(len(table.labels)), table.target[train]):
         for i, part in enumerate(others):
@@ -227,7 +226,7 @@ def _with_every_class(parts: list[Rows], table: TrainingTable, code: NDArray[np.
                 train, others[i] = np.concatenate((train, part[is_moved])), part[~is_moved]
                 break
     for i, part in enumerate(others):
-        if not len(part):  # a few large groups have left it nothing: it gets the smallest group of training's
+        if not len(part):  # large groups went to other parts: this part gets the smallest group of the training part
             counts = np.bincount(code[train])
             smallest = int(np.where(counts > 0, counts, len(code) + 1).argmin())
             is_moved = code[train] == smallest
@@ -236,17 +235,17 @@ def _with_every_class(parts: list[Rows], table: TrainingTable, code: NDArray[np.
 
 
 def _cut(units: NDArray[np.int64], counts: list[int]) -> list[NDArray[np.int64]]:
-    """Units in parts: the last so many each, and the rest as the first part."""
+    """Cuts units into parts: the last `counts` units each, and the rest as the first part."""
     return np.split(units, len(units) - np.cumsum(counts[::-1])[::-1])
 
 
 def _by_group(
     table: TrainingTable, group: NDArray[np.int32], shares: NDArray[np.float64], rng: np.random.Generator
 ) -> list[Rows]:
-    """As many parts as shares, of whole groups.
+    """Splits whole groups into as many parts as shares.
 
-    Groups are dealt out the largest first, equal ones in an order of chance, each to the part that lacks most of what
-    the group has: of its classes, or of rows. Small groups so even out what large ones left askew.
+    Groups are assigned the largest first, and groups of equal size in random order. Each goes to the part that lacks
+    most of the group's classes, or rows. Small groups thus even out what large ones left uneven.
     """
     names, member = np.unique(group, return_inverse=True)
     if len(names) < len(shares):
@@ -259,33 +258,33 @@ def _by_group(
     counts = np.bincount(member * width + classes, minlength=len(names) * width).reshape(len(names), width)
     sizes = counts.sum(axis=1)
     total = np.maximum(counts.sum(axis=0), 1)
-    lacks = np.outer(shares, np.ones(width))  # (parts, classes): the share of each class that a part is still to get
+    missing_share = np.outer(shares, np.ones(width))  # (parts, classes): share of each class that a part still lacks
     chosen = np.empty(len(names), dtype=np.int64)
     shuffled = rng.permutation(len(names))
     order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]
     empty = list(range(len(shares)))
     for left, at in zip(range(len(order), 0, -1), order, strict=True):
-        wanted = lacks @ (counts[at] / len(group))
-        open_to_it = empty if left <= len(empty) else range(len(shares))  # each part has to get one
-        part = max(open_to_it, key=lambda part: wanted[part])
+        wanted = missing_share @ (counts[at] / len(group))
+        candidate_parts = empty if left <= len(empty) else range(len(shares))  # each part must get at least one group
+        part = max(candidate_parts, key=lambda part: wanted[part])
         if part in empty:
             empty.remove(part)
-        lacks[part] -= counts[at] / total
+        missing_share[part] -= counts[at] / total
         chosen[at] = part
     part_of_row = chosen[member]
     return [np.flatnonzero(part_of_row == part) for part in range(len(shares))]
 
 
 def _by_time(time: NDArray[Any], shares: NDArray[np.float64]) -> list[Rows]:
-    """As many parts as shares, the oldest rows first; rows of one moment are in one part."""
+    """Splits rows into as many parts as shares, the oldest rows first; rows of one time are in one part."""
     moments, member, counts = np.unique(time, return_inverse=True, return_counts=True)
     if len(moments) < len(shares):
         raise DataError(
             f"the rows have {len(moments)} different time{'s' if len(moments) > 1 else ''}, and a split by time needs "
             f"{len(shares)}: one for each part."
         )
-    until = np.cumsum(counts)  # rows up to each moment
-    cuts: list[int] = []  # moments before each boundary
+    until = np.cumsum(counts)  # number of rows up to each time
+    cuts: list[int] = []  # number of different times before each boundary
     for i, wanted in enumerate(np.cumsum(shares)[:-1] * len(time)):
         first = cuts[-1] + 1 if cuts else 1
         last = len(moments) - (len(shares) - 1 - i)

@@ -1,8 +1,8 @@
-"""A table as it was read: columns of raw cells by name, and where each row stands in its file.
+"""A table as read from its source: columns of raw cells by name, and the place of each row in its file.
 
-Nothing is known yet of what a column means. In a table read from text every cell is a text, and telling numbers from
-words is still to be done; in one that came with types, the types are taken at their word. Texts are kept once each, and
-a long column of a text table that is nothing but numbers, or dates, is held as what its texts say (`text_column`).
+The meaning of the columns is not known yet. In a table read from text every cell is a text, and numbers have still to
+be told from words. In a table that came with types, the types are trusted. Texts are dictionary-encoded. A long column
+of a text table that holds only numbers, or only dates, is stored as numbers or dates instead (`text_column`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from models.columns.cell_text import is_missing, tidy
 from models.errors import DataError
 from training.data.arrow_types import plain_column
-from training.data.cells import bare_cells, encoded
-from training.data.mark_evidence import NOTHING, Decision, MarkEvidence, decide, evidence_of
+from training.data.cells import bare_cells, dictionary_encoded
+from training.data.mark_evidence import NO_EVIDENCE, Decision, MarkEvidence, decide, evidence_of
 from training.data.number_texts import Marks
 
-# What pandas calls an index that it stored as a column: no column of the user's.
+# Name of an index that pandas stored as a column; not a column of the user's.
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 
 
@@ -34,16 +34,16 @@ class Table:
     """Columns of equal length, by name, in order.
 
     Attributes:
-        source: what messages call the table: a file's name, or what it is.
-        columns: an Arrow array by column name; null, or NaN, where a cell is missing. Strings are dictionary-encoded.
-        notes: sentences on what of the source is not here.
-        text: whether cells are texts that may stand for numbers (CSV).
-        delimiter: what divides the cells of a CSV file; None for other tables.
-        marks: marks of numbers that are texts, where the user says them.
-        shown: what texts that were let go show about their marks, by column.
-        precedent: table whose columns decide the marks of this one's where its own texts do not.
-        locate: a row, counted from 0 → where it stands, in words ("line 7").
-        read_texts: a column whose texts were let go → them, read again.
+        source: name of the table in messages, such as a file's name.
+        columns: Arrow array by column name, null or NaN where a cell is missing. Strings are dictionary-encoded.
+        notes: sentences on parts of the source that were left out or changed.
+        text: True if cells are texts that may stand for numbers (CSV).
+        delimiter: delimiter of a CSV file; None for other tables.
+        marks: decimal and thousands marks that the user gives for numbers in texts.
+        shown: evidence of the marks, by column, for columns whose texts are not kept.
+        precedent: table whose columns decide the marks of this table's if its own texts do not.
+        locate: function from a row, counted from 0, to its place in words ("line 7").
+        read_texts: function that reads the texts of a column again, for columns whose texts are not kept.
     """
 
     source: str
@@ -69,28 +69,28 @@ class Table:
 
     @property
     def rows(self) -> int:
-        """Rows of the table."""
+        """The number of rows of the table."""
         return len(next(iter(self.columns.values())))
 
     def column(self, name: str) -> pa.Array:
-        """A column by name.
+        """Returns a column by name.
 
         Raises:
-            DataError: there is none; close names are suggested.
+            DataError: the table has no such column; the message suggests close names.
         """
         if name not in self.columns:
             raise DataError(f"{self.source} has no column {name!r}; {self._suggestion(name)}")
         return self.columns[name]
 
     def with_texts(self, name: str) -> pa.Array:
-        """A column of a text table with its texts, read again where they were let go; of another table as it is."""
+        """Returns a column with its texts, read again if a text table did not keep these."""
         cells = self.column(name)
         if self.read_texts is None or pa.types.is_dictionary(cells.type):
             return cells
         return self.read_texts(name)
 
     def decision(self, name: str) -> Decision:
-        """The marks of a column's numbers, by what the user says, by its texts, or by those of the whole table."""
+        """Decides the marks of a column's numbers: by the user's choice, the column's texts, or those of the table."""
         if self.marks is not None:
             return Decision(marks=self.marks)
         own = self.evidence(name)
@@ -100,17 +100,17 @@ class Table:
         return decide(own, others, delimiter=self.delimiter)
 
     def evidence(self, name: str) -> MarkEvidence:
-        """What a column's texts show about their marks."""
-        return self._evidence.get(name, NOTHING)
+        """Returns the evidence of marks in a column's texts."""
+        return self._evidence.get(name, NO_EVIDENCE)
 
     def most_likely_decimal(self) -> str:
-        """The decimal mark of most columns."""
+        """Returns the decimal mark of most columns."""
         shown = list(self._evidence.values())
         commas = sum(bool(one.comma or one.open_comma) for one in shown)
         return "," if commas > sum(bool(one.dot or one.open_dot) for one in shown) else "."
 
     def fits(self, name: str) -> bool:
-        """Whether numbers that stand for texts were read with the marks that the whole table shows."""
+        """Returns True if numbers of a column whose texts are not kept were read with the marks finally decided."""
         shown = self.shown.get(name)
         if shown is None:
             return True
@@ -125,11 +125,11 @@ class Table:
         found = dict(self.shown)
         for name, cells in self.columns.items():
             if pa.types.is_dictionary(cells.type):
-                found[name] = evidence_of(encoded(cells)[1])
+                found[name] = evidence_of(dictionary_encoded(cells)[1])
         return found
 
     def select(self, keep: NDArray[np.bool_]) -> Table:
-        """The table of some rows, `keep` `(rows,)`; they are located where they stood."""
+        """Returns the rows at which `keep`, `(rows,)`, is True; messages locate each row at its original place."""
         mask, places = pa.array(keep), np.flatnonzero(keep)
         locate, read_texts = self.locate, self.read_texts
         return replace(
@@ -148,10 +148,10 @@ class Table:
 
     @classmethod
     def from_arrow(cls, table: pa.Table, *, source: str) -> Table:
-        """A table that came with types.
+        """Makes a table from an Arrow table, whose columns have types.
 
         Raises:
-            DataError: two columns of one name, a column without name, no columns or no rows.
+            DataError: two columns have one name, a column has no name, or there are no columns or no rows.
         """
         names = [tidy(name) for name in table.column_names]
         check_names(names, source=source)
@@ -168,10 +168,10 @@ class Table:
 
     @classmethod
     def from_pandas(cls, frame: Any, *, source: str = "the data frame") -> Table:
-        """A pandas DataFrame; its index is not a column.
+        """Makes a table from a pandas DataFrame, without the index.
 
         Raises:
-            DataError: as `from_arrow`, or a column that mixes types.
+            DataError: a reason of `from_arrow`, or a column that mixes types.
         """
         names = [str(name) for name in frame.columns]
         check_names(names, source=source)
@@ -189,7 +189,7 @@ class Table:
 
 
 def _is_held(column: Any) -> bool:
-    """Whether Arrow can hold a column of pandas."""
+    """Returns True if Arrow can convert a column of pandas."""
     try:
         pa.Array.from_pandas(column)
     except (pa.ArrowException, OverflowError, TypeError, ValueError):
@@ -198,15 +198,15 @@ def _is_held(column: Any) -> bool:
 
 
 def check_names(names: Iterable[str], *, source: str, passed_over: Container[int] = ()) -> None:
-    """Refuses names that do not tell columns apart.
+    """Refuses column names that are empty or not unique.
 
     Args:
-        names: of all columns.
-        source: what the table is called.
-        passed_over: places, from 0, of columns that need no name.
+        names: names of all columns.
+        source: name of the table in messages.
+        passed_over: indices of columns that need no name.
 
     Raises:
-        DataError: a name that is empty or stands twice.
+        DataError: a name is empty or occurs twice.
     """
     seen: dict[str, int] = {}
     for position, name in enumerate(names, start=1):
@@ -220,18 +220,18 @@ def check_names(names: Iterable[str], *, source: str, passed_over: Container[int
 
 
 def _typed(column: pa.ChunkedArray, field: pa.Field, called: str, notes: list[str]) -> pa.Array:
-    column, told = plain_column(column, field)
-    if told is not None:
-        notes.append(f"{called} {told}")
+    column, remark = plain_column(column, field)
+    if remark is not None:
+        notes.append(f"{called} {remark}")
     return _bare(_array(column), called, notes)
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:
-    """One array of a column's chunks; dictionaries of anything but strings resolved."""
+    """Joins the chunks of a column to one array; dictionaries of other types than strings are decoded."""
     if pa.types.is_dictionary(column.type):
         kind = column.type.value_type
         column = column.unify_dictionaries() if _is_string(kind) else column.cast(kind)
-    elif _is_string(column.type):  # before they are joined: one array holds no more than 2 GB of text
+    elif _is_string(column.type):  # before the chunks are joined: one array holds at most 2 GB of text
         column = column.dictionary_encode()
     if column.num_chunks == 1:
         return column.chunk(0)
@@ -239,7 +239,7 @@ def _array(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _bare(cells: pa.Array, called: str, notes: list[str]) -> pa.Array:
-    """A typed column as a CSV file's would be read: texts without blanks around them, `NA` and its like missing."""
+    """Reads the texts of a typed column as those of a CSV file: no blanks around texts, `NA` and the like missing."""
     if not (pa.types.is_dictionary(cells.type) or _is_string(cells.type)):
         return cells
     texts = cells if pa.types.is_dictionary(cells.type) else cells.dictionary_encode()

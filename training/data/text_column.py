@@ -1,8 +1,8 @@
-"""A column of texts as it comes in block by block, kept in as little memory as what it holds allows.
+"""A column of texts that is read block by block and stored in little memory.
 
-Texts that repeat are kept once each. Where most of a block's cells differ and all are numbers, or all are dates, what
-they say is kept in eight bytes a cell and the texts are let go; should a later block make words of the column after
-all, it has to be read once more, with its texts.
+Texts are dictionary-encoded. If most cells of a block differ and all are numbers, or all are dates, their values are
+stored in eight bytes a cell, and the texts are dropped. If a later block then holds other texts, the column has to be
+read again with its texts kept.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from training.data.cells import bare_texts, dates_in, encoded
-from training.data.mark_evidence import NOTHING, MarkEvidence, plain_evidence_of
+from training.data.cells import bare_texts, dates_in, dictionary_encoded
+from training.data.mark_evidence import NO_EVIDENCE, MarkEvidence, plain_evidence_of
 from training.data.number_texts import plain_numbers_in
 
-_FEW = 1_000  # distinct texts of a block that are no burden
+_FEW = 1_000  # distinct texts of a block that are always worth keeping
 
 _Reader = Callable[[pa.Array], tuple[NDArray[Any], NDArray[np.bool_]]]
 
-# What reads cells, and the decimal mark that it reads; None for dates.
+# Functions that read cells, each with the decimal mark of its numbers; None for dates.
 _READERS: tuple[tuple[_Reader, str | None], ...] = (
     (lambda texts: plain_numbers_in(texts, "."), "."),
     (lambda texts: plain_numbers_in(texts, ","), ","),
@@ -35,24 +35,24 @@ class TextColumn:
     """The cells of one column so far.
 
     Args:
-        keep_texts: whether texts are kept whatever they hold.
+        keep_texts: True to keep the texts in any case.
 
     Attributes:
-        evidence: what numbers whose texts were let go show about their marks; None where texts are kept.
+        evidence: evidence of the marks in numbers whose texts were dropped; None if texts are kept.
     """
 
     def __init__(self, *, keep_texts: bool = False) -> None:
         self.evidence: MarkEvidence | None = None
-        self._mark: str | None = None  # decimal mark of the numbers, once their texts are let go
+        self._mark: str | None = None  # decimal mark of the numbers, once the texts are dropped
         self._keep_texts = keep_texts
-        self._read: _Reader | None = None  # what reads cells, once texts are let go
-        self._texts: list[tuple[NDArray[np.int32], pa.Array]] = []  # of each block: (rows,) places in its texts
+        self._read: _Reader | None = None  # function that reads cells, once the texts are dropped
+        self._texts: list[tuple[NDArray[np.int32], pa.Array]] = []  # of each block: (rows,) codes, and distinct texts
         self._values: list[NDArray[Any]] = []  # of each block: (rows,) float64 or datetime64[us]
-        self._is_lost = False
+        self._must_be_read_again = False
 
     def add(self, block: pa.Array) -> None:
-        """Takes the next cells, as they stand in the file."""
-        if self._is_lost or len(block) == 0:
+        """Adds the next cells, unchanged from the file."""
+        if self._must_be_read_again or len(block) == 0:
             return
         if self._read is not None:
             texts = bare_texts(block)
@@ -60,26 +60,26 @@ class TextColumn:
             self._values.append(values)
             self._take_evidence(texts)
             if is_read.sum() + texts.null_count < len(texts):
-                self._values, self._is_lost, self.evidence = [], True, None
+                self._values, self._must_be_read_again, self.evidence = [], True, None
             return
-        codes, texts = encoded(block)
+        codes, texts = dictionary_encoded(block)
         self._texts.append((codes, bare_texts(texts)))
         if not self._keep_texts and len(texts) > max(_FEW, len(block) // 4):
-            self._let_go_of_texts()
+            self._drop_texts()
 
     def finish(self) -> pa.Array | None:
-        """All cells: texts as a dictionary array, float64 with NaN for missing, or timestamps.
+        """Returns all cells: texts as a dictionary array, float64 with NaN for missing, or timestamps.
 
-        None where the column must be read again with its texts kept.
+        Returns None if the column must be read again with its texts kept.
         """
-        if self._is_lost:
+        if self._must_be_read_again:
             return None
         if self._read is not None:
             values, self._values = np.concatenate(self._values), []
             return pa.array(values)
         if not self._texts:
             return pa.array([], pa.string()).dictionary_encode()
-        # One dictionary for all blocks, and the place of every block's texts in it.
+        # One dictionary for all blocks, and the index of each block's texts there.
         together = pa.chunked_array([texts for _, texts in self._texts]).dictionary_encode()
         places = [pc.fill_null(chunk.indices, -1).to_numpy() for chunk in together.chunks]
         codes = [np.append(place, -1)[local] for place, (local, _) in zip(places, self._texts, strict=True)]
@@ -87,7 +87,7 @@ class TextColumn:
         whole = np.concatenate(codes).astype(np.int32)
         return pa.DictionaryArray.from_arrays(pa.array(whole, mask=whole < 0), together.chunk(0).dictionary)
 
-    def _let_go_of_texts(self) -> None:
+    def _drop_texts(self) -> None:
         for read, mark in _READERS:
             of_blocks = []
             for codes, texts in self._texts:
@@ -95,7 +95,7 @@ class TextColumn:
                 if is_read.sum() + texts.null_count < len(texts):
                     break
                 gap = np.full(1, "NaT" if values.dtype.kind == "M" else np.nan, dtype=values.dtype)
-                of_blocks.append(np.concatenate((values, gap))[codes])  # code -1 is the last
+                of_blocks.append(np.concatenate((values, gap))[codes])  # code -1 takes the last element, the gap
             else:
                 self._read, self._mark = read, mark
                 for _, texts in self._texts:
@@ -106,4 +106,4 @@ class TextColumn:
 
     def _take_evidence(self, texts: pa.Array) -> None:
         if self._mark is not None:
-            self.evidence = plain_evidence_of(texts, mark=self._mark) | (self.evidence or NOTHING)
+            self.evidence = plain_evidence_of(texts, mark=self._mark) | (self.evidence or NO_EVIDENCE)

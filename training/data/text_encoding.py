@@ -1,4 +1,4 @@
-"""The encoding of a text file: what its first bytes or the user tell, and how a file that has another is refused."""
+"""The encoding of a text file, from its first bytes or the user, and errors for files in another encoding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.data.text_format import TextFormat
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16's, with which it begins
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark is the beginning of this one
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
@@ -35,7 +35,7 @@ _MARKUPS = (
 
 
 def is_unicode(text: str) -> bool:
-    """Returns True if a text has no lone surrogate; the names of some files have."""
+    """Returns True if a text has no lone surrogate, as the names of some files have."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -44,10 +44,10 @@ def is_unicode(text: str) -> bool:
 
 
 def check_is_no_markup(path: Path, text: str) -> None:
-    """Refuses a text that begins as JSON or a web page does.
+    """Refuses a text that begins like JSON or a web page.
 
     Raises:
-        DataError: it is one of these; says what to do.
+        DataError: the text is one of these; the message says what to do.
     """
     begins = text[:1_024].lstrip().lower()
     what = next((what for signs, what in _MARKUPS if begins.startswith(signs)), None)
@@ -56,20 +56,20 @@ def check_is_no_markup(path: Path, text: str) -> None:
 
 
 def encoding_of(path: Path, head: bytes, text_format: TextFormat) -> str:
-    """Returns the encoding that the first bytes of a file or the user tell; UTF-8 where neither does.
+    """Returns the encoding that the first bytes of a file show or the user gives; UTF-8 by default.
 
     Raises:
-        DataError: the two contradict each other, or the file looks like UTF-16 without a mark.
+        DataError: the two contradict each other, or the file looks like UTF-16 without a byte order mark.
     """
     marked = next((encoding for bom, encoding in _BOMS if head.startswith(bom)), None)
     given = text_format.encoding
     if given is None:
-        if marked is None and (wide := _wide(head)):
-            raise DataError(f"{path.name} is not UTF-8, but looks like {wide}: say so (--encoding {wide}).")
+        if marked is None and (unmarked := _unmarked_utf16(head)):
+            raise DataError(f"{path.name} is not UTF-8, but looks like {unmarked}: say so (--encoding {unmarked}).")
         return marked or "utf-8"
     name = codecs.lookup(given).name
     if marked is None:
-        return (_wide(head) or name) if name == "utf-16" else name
+        return (_unmarked_utf16(head) or name) if name == "utf-16" else name
     family = marked.removesuffix("-sig")
     if not name.startswith(family):
         raise DataError(
@@ -79,8 +79,8 @@ def encoding_of(path: Path, head: bytes, text_format: TextFormat) -> str:
     return marked
 
 
-def _wide(head: bytes) -> str | None:
-    """Returns the name of UTF-16 where bytes look like it without a mark; texts that are mostly ASCII show it."""
+def _unmarked_utf16(head: bytes) -> str | None:
+    """Returns the name of UTF-16 if bytes look like that without a mark, as mostly ASCII texts do; otherwise None."""
     some = head[:1_024]
     zeros = (some[0::2].count(0), some[1::2].count(0))
     if len(some) < 4 or max(zeros) < len(some) // 2 * 0.8 or min(zeros) > 0:
@@ -89,12 +89,12 @@ def _wide(head: bytes) -> str | None:
 
 
 def not_text(path: Path, chunk: bytes, line: int = 1) -> DataError:
-    """Returns the refusal of a file that is not a text.
+    """Returns the error for a file that is not a text.
 
     Args:
-        path: place of the file.
-        chunk: bytes of it, the first of them where it is one of another kind.
-        line: line of the first zero byte.
+        path: path of the file.
+        chunk: bytes of the file; its first bytes where these show another type of file.
+        line: number of the line with the first zero byte.
     """
     begins = next((what for magic, what in _BINARIES if chunk.startswith(magic)), None)
     if begins is None and line > 1:
@@ -105,11 +105,11 @@ def not_text(path: Path, chunk: bytes, line: int = 1) -> DataError:
 def not_encoded(
     path: Path, chunk: bytes, error: UnicodeDecodeError, lines: int, encoding: str, text_format: TextFormat
 ) -> DataError:
-    """Returns the refusal of a byte that an encoding does not have, with the word as Windows' encoding reads it."""
+    """Returns the error for a byte that is not valid in an encoding, with the word around the byte in cp1252."""
     if b"\0" in chunk and not encoding.startswith(("utf-16", "utf-32")):
         return not_text(path, chunk)
     line = lines + error.object.count(b"\n", 0, error.start)
-    if error.start >= len(error.object):  # at the end, in the midst of a character
+    if error.start >= len(error.object):  # the file ends in the middle of a character
         return DataError(f"{path.name} is not {encoding}: it ends within a character.")
     byte = f"line {line} holds the byte 0x{error.object[error.start]:02x}"
     if text_format.encoding is not None:
@@ -126,7 +126,7 @@ def not_encoded(
 
 
 def _word_around(data: bytes, at: int) -> str:
-    """Returns the word around a byte as cp1252 reads it."""
+    """Returns the word around a byte, decoded as cp1252."""
     before = re.split(rb"[\s,;|\"]", data[max(at - 20, 0) : at])[-1]
     after = re.split(rb"[\s,;|\"]", data[at : at + 20])[0]
     return (before + after).decode("cp1252", errors="replace")

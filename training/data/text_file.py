@@ -1,7 +1,7 @@
-"""A text file: compressed or not, in any encoding, read as lines with their numbers or as a stream of bytes for Arrow.
+"""Reads a text file, compressed or not, in any encoding, as numbered lines or as a stream of bytes for Arrow.
 
-The compression is told by the first bytes, not by the name. Lines that the user passes over are left out here, so that
-every reader of the file sees the same lines.
+The first bytes decide the compression, not the file's name. Lines that the user skips are left out here, so that every
+reader of the file sees the same lines.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from models.errors import DataError
 from training.data.text_encoding import check_is_no_markup, encoding_of, is_unicode, not_encoded, not_text
 from training.data.text_format import TextFormat
 
-BLANK = " "  # as a delimiter: any run of blanks
-DIVIDED = "\t"  # what stands for a run of blanks once it is read
+BLANK = " "  # delimiter of the user's that stands for any run of blanks
+TAB = "\t"  # delimiter that replaces a run of blanks in the lines read
 
 _CHUNK = 1 << 22  # bytes
-_LINES = 4_096  # lines that are encoded at a time
+_LINES = 4_096  # lines encoded at a time
 _COMPRESSIONS = (
     (b"\x1f\x8b", "gzip"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
@@ -37,10 +37,10 @@ _COMPRESSIONS = (
 )
 _ENDS = re.compile(r"\r\n|\n|\r")
 _REST_OF_QUOTED = re.compile(r'(?:[^"]|"")*"?')
-# A run of blanks, or a quoted cell, within which blanks are text. A quote within a cell is a character like others.
+# A run of blanks, or a quoted cell, in which blanks are text. A quote inside a cell is an ordinary character.
 _BLANK_RUN = re.compile(r'(?<![^ \t])"(?:[^"]|"")*"|[ \t]+')
-# What stands before a quote that begins a cell; of a doubled quote, the second opens the cell again.
 _CONTROLS = re.compile("[\x80-\x9f]")
+# Characters before a quote that begins a cell. In a doubled quote, the second one opens the cell again.
 _OPENS = frozenset(',;|\t "')
 
 
@@ -49,15 +49,15 @@ class TextFile:
     """A readable text file.
 
     Attributes:
-        path: place of the file.
-        compression: gzip, zstd, bz2, lz4 or xz; None where the file is not compressed.
+        path: path of the file.
+        compression: gzip, zstd, bz2, lz4 or xz; None if the file is not compressed.
         encoding: character encoding.
-        size: bytes of the text, unpacked.
+        size: number of bytes of the uncompressed text.
         text_lines: number of lines that are not empty.
-        format: what the user says of the file.
-        divides_blanks: whether a run of blanks becomes one tab, and blanks at both ends of a line go.
-        lacks_name: whether the header, so divided, lacks the name of the first column, which then becomes empty.
-        padded_after: delimiter behind which blanks before a quote go; None where they do not.
+        format: the user's description of the file.
+        divides_blanks: True to replace each run of blanks by a tab, and to strip blanks at both ends of lines.
+        lacks_name: True if the header, divided by blanks, lacks the name of the first column; an empty name is added.
+        padded_after: delimiter after which blanks before a quote are removed; None to keep blanks.
         notes: sentences on the encoding for the user.
     """
 
@@ -73,7 +73,7 @@ class TextFile:
     notes: tuple[str, ...] = ()
 
     def with_blanks_divided(self, *, lacks_name: bool = False) -> TextFile:
-        """Returns the same file with tabs in the place of runs of blanks."""
+        """Returns the same file with a tab instead of each run of blanks."""
         return replace(self, divides_blanks=True, lacks_name=lacks_name)
 
     def with_blanks_before_quotes_cut(self, delimiter: str) -> TextFile:
@@ -81,11 +81,11 @@ class TextFile:
         return replace(self, padded_after=delimiter)
 
     def without_lines(self, count: int) -> TextFile:
-        """Returns the same file without its first lines."""
+        """Returns the same file without its first `count` lines."""
         return replace(self, format=replace(self.format, skip_lines=count))
 
     def lines(self) -> Iterator[tuple[int, str]]:
-        """Yields each line that is not passed over: its number in the file, from 1, and its text with the line end."""
+        """Yields each line that is not skipped: its number in the file, from 1, and its text with the line end."""
         comment, lacks_name = self.format.comment, self.lacks_name
         padded = re.compile(rf'(?:^|(?<={re.escape(self.padded_after or ",")})) *"(?:[^"]|"")*"?')
         is_quoted = False
@@ -101,7 +101,7 @@ class TextFile:
                 if self.divides_blanks:
                     line = _divided(line)
                     if lacks_name and line.strip():
-                        line, lacks_name = DIVIDED + line, False
+                        line, lacks_name = TAB + line, False
                 elif self.padded_after is not None:
                     line = _unpadded(line, padded, was_quoted)
                 yield number, line
@@ -110,7 +110,7 @@ class TextFile:
     def stream(self) -> Iterator[tuple[Any, str]]:
         """Opens the file for Arrow: a stream of bytes, and the encoding of the stream."""
         if self._is_rewritten:
-            # Arrow may still read ahead in a thread when it is let go, so the lines are closed by who drops them last.
+            # Arrow may still read ahead in a thread after it is closed, so the last owner of the lines closes them.
             yield pa.PythonFile(_Utf8Stream(self.lines()), mode="r"), "utf-8"
             return
         with self._opened() as file:
@@ -126,10 +126,10 @@ class TextFile:
 
 
 def open_text_file(path: Path, text_format: TextFormat) -> TextFile:
-    """Reads a file through once and finds out its compression, encoding and size.
+    """Reads a file once to the end, to determine its compression, encoding and size.
 
     Raises:
-        DataError: the file cannot be read, is empty, is no text, or is no text in its encoding.
+        DataError: the file cannot be read, is empty, is not a text, or is not valid in its encoding.
     """
     try:
         if path.is_dir():
@@ -154,7 +154,7 @@ def ends_quoted(line: str, is_quoted: bool) -> bool:
 
     Args:
         line: one line of a file.
-        is_quoted: whether a quoted cell is open at its beginning.
+        is_quoted: True if a quoted cell is open at the beginning of the line.
     """
     at = line.find('"')
     while at >= 0:
@@ -166,7 +166,7 @@ def ends_quoted(line: str, is_quoted: bool) -> bool:
 def _opened(path: Path, compression: str | None) -> Any:
     if compression == "xz":
         return lzma.open(path)
-    # Arrow opens no file whose name is not Unicode.
+    # Arrow cannot open a file whose name is not Unicode.
     file = pa.OSFile(str(path)) if is_unicode(str(path)) else path.open("rb")
     return file if compression is None else pa.CompressedInputStream(file, compression)
 
@@ -177,14 +177,14 @@ def _text(file: Any, encoding: str) -> Iterator[io.TextIOWrapper]:
     try:
         yield text
     finally:
-        text.detach()  # the file is its opener's to close
+        text.detach()  # the caller closes the file
 
 
 def _checked(path: Path, text_format: TextFormat) -> TextFile:
     compression = compression_of(path)
     counted = _Counted()
-    has_controls = False  # whether an ISO encoding finds control characters, where Windows has € and quotes
-    is_other = False  # whether the text is sound UTF-8 beyond ASCII, although it is read in another encoding
+    has_controls = False  # True if an ISO encoding yields control characters, where Windows has € and quotes
+    is_other = False  # True if the text is valid UTF-8 beyond ASCII, although another encoding is used
     with _opened(path, compression) as file:
         chunk = file.read(_CHUNK)
         encoding = encoding_of(path, chunk, text_format)
@@ -195,7 +195,7 @@ def _checked(path: Path, text_format: TextFormat) -> TextFile:
                 text = decoder.decode(chunk, final=not chunk)
             except UnicodeDecodeError as error:
                 raise not_encoded(path, chunk, error, counted.lines, encoding, text_format) from None
-            except UnicodeError as error:  # of a codec as a whole, such as one that wants a byte order mark
+            except UnicodeError as error:  # raised by a whole codec, such as one that requires a byte order mark
                 reason = f"{error}; name another encoding (--encoding)."
                 raise DataError(f"{path.name} is not {encoding}: {reason}") from None
             if "\0" in text:
@@ -245,24 +245,24 @@ class _Counted:
 
     Attributes:
         lines: number of the line that is being read, from 1.
-        size: bytes in UTF-8 at most.
-        is_blank: whether there is white space only.
+        size: upper limit of the number of bytes in UTF-8.
+        is_blank: True if the text so far is white space only.
     """
 
     def __init__(self) -> None:
         self.lines = 1
         self.size = 0
         self.is_blank = True
-        self._ended = 0  # lines that are not empty, less the one that is being read
-        self._is_begun = False  # whether the line that is being read is not empty
+        self._ended = 0  # complete lines that are not empty
+        self._is_begun = False  # True if the line that is being read is not empty
 
     @property
     def text_lines(self) -> int:
-        """Returns the number of lines that are not empty."""
+        """The number of lines that are not empty."""
         return self._ended + self._is_begun
 
     def add(self, text: str) -> None:
-        """Takes the next piece of the text."""
+        """Counts the next piece of the text."""
         self.size += len(text) if text.isascii() else 4 * len(text)
         self.is_blank = self.is_blank and not text.strip()
         first, *others = _ENDS.split(text) if "\r" in text else text.split("\n")
@@ -274,14 +274,14 @@ class _Counted:
 
 
 class _Utf8Stream(io.RawIOBase):
-    """Lines as a stream of bytes, a few thousand of them at a time."""
+    """Lines as a stream of bytes, encoded a few thousand at a time."""
 
     def __init__(self, lines: Iterator[tuple[int, str]]) -> None:
         self._lines = lines
         self._left = b""
 
     def readable(self) -> bool:
-        """Returns True: the stream is read from."""
+        """Returns True: the stream can be read."""
         return True
 
     def read(self, size: int = -1) -> bytes:
@@ -300,12 +300,12 @@ class _Utf8Stream(io.RawIOBase):
 
 
 def _unpadded(line: str, padded: re.Pattern[str], is_quoted: bool) -> str:
-    """Returns a line without the blanks before its quoted cells; blanks within cells stay.
+    """Removes the blanks before the quoted cells of a line; blanks inside cells stay.
 
     Args:
         line: one line of a file.
         padded: pattern of a quoted cell with the blanks before it.
-        is_quoted: whether the line begins within a quoted cell.
+        is_quoted: True if the line begins inside a quoted cell.
     """
     inside = _REST_OF_QUOTED.match(line) if is_quoted else None
     begins = 0 if inside is None else inside.end()
@@ -313,7 +313,7 @@ def _unpadded(line: str, padded: re.Pattern[str], is_quoted: bool) -> str:
 
 
 def _divided(line: str) -> str:
-    """Returns a line with one tab for each run of blanks outside quotes, and without blanks at both ends."""
+    """Replaces each run of blanks outside quotes by one tab, and strips the blanks at both ends of a line."""
     text = line.rstrip("\r\n")
     end = line[len(text) :]
-    return _BLANK_RUN.sub(lambda run: run[0] if run[0][0] == '"' else DIVIDED, text.strip(" \t")) + end
+    return _BLANK_RUN.sub(lambda run: run[0] if run[0][0] == '"' else TAB, text.strip(" \t")) + end

@@ -1,4 +1,4 @@
-"""The text format: how the user says that a text file is divided, encoded and begun."""
+"""The text format: the user's description of a text file's delimiter, encoding and first lines."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from models.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class TextFormat:
-    """Options of a text file as the user gives them; the reader finds out what is None.
+    """Options of a text file that the user gives; the reader determines those that are None.
 
     Attributes:
         delimiter: character between two cells; a space stands for any run of blanks.
-        encoding: name of a character encoding, as Python knows it.
+        encoding: name of a character encoding that Python knows.
         skip_lines: number of lines before the header.
-        comment: text at the beginning of lines that are passed over.
+        comment: text at the beginning of lines that are skipped.
 
     Raises:
-        DataError: an impossible value.
+        DataError: a value is not valid.
     """
 
     delimiter: str | None = None
@@ -43,7 +43,7 @@ def _check_delimiter(delimiter: str | None) -> None:
     if not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n':
         raise DataError(f"the delimiter must be one character other than a quote or a line end, got {delimiter!r}.")
     if not delimiter.isascii():
-        # Arrow divides UTF-8 bytes.
+        # Arrow splits UTF-8 bytes at a single byte.
         raise DataError(f"the delimiter must be an ASCII character, got {delimiter!r}.")
 
 
@@ -51,7 +51,7 @@ def _check_encoding(encoding: str | None) -> None:
     if encoding is None:
         return
     try:
-        b"a".decode(encoding, errors="ignore")  # refuses codecs that do not give texts, such as base64
+        b"a".decode(encoding, errors="ignore")  # raises for codecs that do not return texts, such as base64
         codecs.getincrementaldecoder(encoding)()
     except (LookupError, UnicodeError, ValueError, TypeError):
         raise DataError(

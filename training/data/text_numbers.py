@@ -1,4 +1,4 @@
-"""Numbers of a column of texts: the column read as numbers and gaps, or refused, or why it looks like numbers."""
+"""Reads a column of texts as numbers and gaps, or refuses a cell, or remarks that the column looks like numbers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps, stands_for_
 from training.data.number_texts import PLAIN, Adornments, Marks, adornments_of, numbers_in, plain_numbers_in
 from training.data.typed_options import typed
 
-# From this share of numbers on, a column of texts is a numeric one in which a few words went astray; so with dates.
+# A column of texts with at least this share of numbers is numeric, and its few words are errors; the same for dates.
 SHARE_OF_A_KIND = 0.9
 
-_SOME = 0.1  # from this share of cells on, numbers in a column of names are worth a remark
-_ASKED = 10  # words at most in an option that is offered
+_SOME = 0.1  # least share of numbers in a categorical column that is worth a remark
+_MAX_SUGGESTED = 10  # most words in an option that a message suggests
 _SHOWN = 60  # characters of a cell in a message
 _UNIT = r"^[+-]?\d+(?:[.,]\d+)?\s?(?P<unit>[\p{L}°µ²³/]{1,6})$"
 _MARKS = {".": "dot", ",": "comma"}
@@ -30,19 +30,19 @@ _MARKS = {".": "dot", ",": "comma"}
 
 @dataclass(kw_only=True)
 class TextNumbers:
-    """A column's distinct texts, read as numbers.
+    """A column's distinct texts, to be read as numbers.
 
     Attributes:
-        called: the column in a message.
+        called: name of the column in messages.
         name: name of the column.
         texts: `(texts,)` distinct texts, none of them null.
-        counts: `(texts,)` cells of each.
-        where: place of a text → where it stands first, in words.
-        evidence: what the texts show about their marks.
-        decision: marks to read them with.
-        delimiter: what divides the cells of the file; None where it is no CSV file.
-        is_target: whether the column is what is to be predicted.
-        remarks: what the user should read of the column, as rests of sentences that begin with its name.
+        counts: `(texts,)` number of cells of each text.
+        where: function from a text's index to the place of its first cell in words.
+        evidence: evidence of the marks in the texts.
+        decision: decimal and thousands marks, and the reason for these.
+        delimiter: delimiter of the file's cells; None for a table that is not a CSV file.
+        is_target: True for the target.
+        remarks: list to which remarks are appended, as rests of sentences that begin with the column's name.
     """
 
     called: str
@@ -57,18 +57,18 @@ class TextNumbers:
     remarks: list[str] = field(default_factory=list)
 
     def read(self, *, forced: bool, allow_gaps: bool, remedy: str) -> NDArray[np.float64] | None:
-        """`(texts,)` values, NaN for a text that stands for missing; None where the column is none of numbers.
+        """Returns `(texts,)` values, NaN for a text that stands for missing; None if the column is not numeric.
 
         Args:
-            forced: whether it must be numbers.
-            allow_gaps: whether texts may stand for missing.
-            remedy: what to advise where a few texts are words.
+            forced: True if the column must hold numbers.
+            allow_gaps: True if texts may stand for missing.
+            remedy: advice in the message if a few texts are words.
 
         Raises:
-            DataError: texts of two readings, of several units, or a few words among numbers.
+            DataError: texts have two readings, or several units, or are a few words among numbers.
         """
         if self.decision.marks is None:
-            raise self._of_two_readings(remedy)
+            raise self._ambiguous(remedy)
         values, is_number = numbers_in(self.texts, self.decision.marks)
         words = np.flatnonzero(~is_number)
         numbers, present = int(self.counts[is_number].sum()), int(self.counts.sum())
@@ -77,7 +77,7 @@ class TextNumbers:
             self.remark_on_names()
             return None
         if len(words) and not gaps:
-            raise self._astray(int(words[0]), numbers, present, remedy)
+            raise self._not_a_number(int(words[0]), numbers, present, remedy)
         if not forced and self._are_all_bracketed(is_number):
             return None
         self._remark_on_reading(values, is_number, remedy)
@@ -91,7 +91,7 @@ class TextNumbers:
         return np.where(is_number, values, np.nan)
 
     def example_of_numbers(self) -> str | None:
-        """A text, where all texts could be read as numbers or gaps; None where not, or where some are codes (`007`)."""
+        """Returns a text if all texts look like numbers or gaps; None if not, or if some are codes (`007`)."""
         is_number = numbers_in(self.texts, self.decision.marks or PLAIN)[1]
         numbers, rest = (self.texts.filter(pa.array(rows)) for rows in (is_number, ~is_number))
         if not len(numbers) or not all(stands_for_missing(text) for text in rest.to_pylist()):
@@ -101,7 +101,7 @@ class TextNumbers:
         return str(numbers[0].as_py())
 
     def _are_all_bracketed(self, is_number: NDArray[np.bool_]) -> bool:
-        """Whether brackets stand around every number, with a remark: they are no minus sign then."""
+        """Returns True, and adds a remark, if all numbers are in brackets, which then do not mean a minus sign."""
         numbers = self.texts.filter(pa.array(is_number))
         if len(numbers) < 2 or not pc.all(pc.match_substring(numbers, "(")).as_py():
             return False
@@ -112,14 +112,14 @@ class TextNumbers:
         return True
 
     def _remark_on_reading(self, values: NDArray[np.float64], is_number: NDArray[np.bool_], remedy: str) -> None:
-        """Remarks on what was read beyond plain digits."""
+        """Adds remarks on numbers that are written with more than plain digits."""
         marks = self.decision.marks or PLAIN
         adorned = is_number & ~plain_numbers_in(self.texts, marks.decimal)[1]
         places = np.flatnonzero(adorned)
         if not len(places):
             is_found_out = self.evidence.is_open and self.decision.because
             text = self.evidence.open_dot or self.evidence.open_comma if is_found_out else None
-            if marks.decimal == "," == self.delimiter:  # where lists of numbers are more likely than decimal commas
+            if marks.decimal == "," == self.delimiter:  # lists of numbers are more likely here than decimal commas
                 text = text or self.evidence.comma
             if text is not None:
                 self.remarks.append(reading_remark(text, marks, self.decision.because))
@@ -159,7 +159,7 @@ class TextNumbers:
         self.remarks.append(f"is read as numbers: {self._text(shown)!r} is {values[shown]:.15g}{why}.")
 
     def remark_on_names(self) -> None:
-        """Remarks on texts that are read as names although some of them, or all but for a unit, are numbers."""
+        """Adds a remark on texts that are read as categories although some, or all but for a unit, are numbers."""
         is_number = numbers_in(self.texts, self.decision.marks or PLAIN)[1]
         numbers, present = int(self.counts[is_number].sum()), int(self.counts.sum())
         words = self.texts.filter(pa.array(~is_number))
@@ -167,7 +167,7 @@ class TextNumbers:
             listed = ", ".join(repr(text[:_SHOWN]) for text in words[:3].to_pylist())
             self.remarks.append(
                 f"holds numbers in {numbers} of {present} cells and is read as names, because of {listed}"
-                f"{', …' if len(words) > 3 else ''}{self._ask(words)}."
+                f"{', …' if len(words) > 3 else ''}{self._advice(words)}."
             )
             return
         if other := self.evidence.dot or self.evidence.comma:
@@ -182,9 +182,9 @@ class TextNumbers:
                 "without the unit."
             )
 
-    def _ask(self, words: pa.Array) -> str:
-        """How to say that words among numbers stand for missing."""
-        if len(words) > _ASKED:
+    def _advice(self, words: pa.Array) -> str:
+        """Returns the advice on how to declare words among numbers missing."""
+        if len(words) > _MAX_SUGGESTED:
             return ""
         named = [text for text in words.to_pylist() if self.is_target or not stands_for_missing(text)]
         missing = " ".join(shlex.quote(f"{self.name}={text}") for text in named)
@@ -193,7 +193,7 @@ class TextNumbers:
             return f": if these stand for missing, say so (--task regression{options} --drop-missing-target)"
         return f": if these stand for missing, say so ({typed('--numeric', self.name)}{options})"
 
-    def _of_two_readings(self, remedy: str) -> DataError:
+    def _ambiguous(self, remedy: str) -> DataError:
         if self.decision.conflict:
             dot, comma = (self._place(text) for text in self.decision.conflict)
             return DataError(
@@ -210,7 +210,7 @@ class TextNumbers:
             f"and nothing in the file tells which: say it, or {remedy}."
         )
 
-    def _astray(self, place: int, numbers: int, present: int, remedy: str) -> DataError:
+    def _not_a_number(self, place: int, numbers: int, present: int, remedy: str) -> DataError:
         text = self._text(place)
         value = shlex.quote(f"{self.name}={text}")
         return DataError(
@@ -227,7 +227,7 @@ class TextNumbers:
 
 
 def reading_remark(text: str, marks: Marks, because: str) -> str:
-    """How a text of two readings is read, as the rest of a sentence that begins with the column's name."""
+    """Returns how a text of two readings is read, as the rest of a sentence that begins with the column's name."""
     value = numbers_in(pa.array([text]), marks)[0][0]
     mark = "." if "." in text else ","
     is_decimal = marks.decimal == mark
@@ -240,6 +240,6 @@ def reading_remark(text: str, marks: Marks, because: str) -> str:
 
 
 def _both(mark: str) -> tuple[Marks, Marks]:
-    """The marks under which a mark is the decimal one, and those under which it divides thousands."""
+    """Returns the marks with which a mark is the decimal mark, and those with which the mark divides thousands."""
     other = "," if mark == "." else "."
     return Marks(decimal=mark, thousands=other), Marks(decimal=other, thousands=mark)

@@ -1,4 +1,4 @@
-"""A text reading: what a user says of the texts of a table, its marks and what stands for missing, and its effect."""
+"""A text reading: the user's choice of marks and missing values for the texts of a table, and its application."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from training.data.table import Table
 
 DECIMALS = (".", ",")
 THOUSANDS = (".", ",", "'", "space", "none")
-_EXACT = 2.0**53  # from here on float64 has not every whole number
+_EXACT = 2.0**53  # from here on, float64 cannot hold every whole number
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextReading:
-    """How the texts of a table are read.
+    """The user's choices of how the texts of a table are read.
 
     Attributes:
-        decimal: decimal mark of numbers that are texts, `.` or `,`; None finds out from the table.
-        thousands: mark that divides their thousands, `.`, `,`, `'`, `space` or `none`; None finds out.
+        decimal: decimal mark of numbers in texts, `.` or `,`; None to decide from the table.
+        thousands: mark that divides thousands, `.`, `,`, `'`, `space` or `none`; None to decide from the table.
         missing_values: values that stand for missing: texts, numbers or `COLUMN=VALUE`, or a mapping of columns to
-            values. A number is missing however it is written.
+            values. A number is missing in any spelling.
 
     Raises:
-        DataError: a mark that is none of these, or one mark for both.
+        DataError: a mark is none of these, or the same mark is given for both.
     """
 
     decimal: str | None = None
@@ -53,10 +53,10 @@ class TextReading:
 
 
 def read_as(table: Table, reading: TextReading) -> Table:
-    """A table with a user's marks, and without the values that the user says are missing.
+    """Returns a table with the user's marks, in which the values that the user declares missing are null.
 
     Raises:
-        DataError: missing values of a column that is not there.
+        DataError: missing values are given for a column that the table does not have.
     """
     marks = given_marks(reading.decimal, reading.thousands)
     if reading.thousands == "none" and marks is None:
@@ -85,7 +85,7 @@ def _texts_without(table: Table, name: str, missing: MissingValues) -> pa.Array:
 
 
 def _without(cells: pa.Array, values: tuple[str, ...], marks: Marks, found: set[str]) -> pa.Array:
-    """A column's cells, null where they are one of some values; `found` takes the values that a cell is."""
+    """Returns a column's cells with null for some values; values that occur are added to `found`."""
     for value in values:
         if pa.types.is_dictionary(cells.type):
             hit = _equal_texts(cells.dictionary, value, marks)
@@ -109,7 +109,7 @@ def _blanked(cells: pa.Array, rows: NDArray[np.bool_]) -> pa.Array:
 
 
 def _equal_texts(texts: pa.Array, value: str, marks: Marks) -> NDArray[np.bool_]:
-    """`(texts,)` whether a text is a value, or the same number."""
+    """Returns `(texts,)` True for a text that equals a value, or is the same number."""
     bare = pc.utf8_trim(pc.cast(texts, pa.string()), characters=BLANKS)
     hits = pc.fill_null(pc.equal(bare, value), False).to_numpy(zero_copy_only=False)
     equal: NDArray[np.bool_] = hits.astype(np.bool_)
@@ -118,7 +118,7 @@ def _equal_texts(texts: pa.Array, value: str, marks: Marks) -> NDArray[np.bool_]
 
 
 def _equal_cells(cells: pa.Array, value: str, marks: Marks) -> NDArray[np.bool_]:
-    """`(rows,)` whether a cell that is no text is a value."""
+    """Returns `(rows,)` True for a cell, not a text, that equals a value."""
     kind, number = cells.type, _number(value, marks)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         moments, is_date = dates_in(pa.array([value]))
@@ -131,7 +131,7 @@ def _equal_cells(cells: pa.Array, value: str, marks: Marks) -> NDArray[np.bool_]
 
 
 def _equal_numbers(values: NDArray[np.float64], number: float) -> NDArray[np.bool_]:
-    """`(rows,)` whether a number is another, or both are one float32: a fill value may have been rounded to that."""
+    """Returns `(rows,)` True for a value that equals a number, or rounds to the same float32, as a fill value may."""
     equal: NDArray[np.bool_] = values == number
     if not (float(number).is_integer() and abs(number) < _EXACT):
         with np.errstate(over="ignore"):
@@ -140,7 +140,7 @@ def _equal_numbers(values: NDArray[np.float64], number: float) -> NDArray[np.boo
 
 
 def _number(value: str, marks: Marks) -> float | None:
-    for way in (PLAIN, marks):  # as a note writes it, or as the file does
+    for way in (PLAIN, marks):  # with the marks of notes, then with those of the file
         numbers, is_number = numbers_in(pa.array([value]), way)
         if is_number[0]:
             return float(numbers[0])

@@ -1,6 +1,6 @@
-"""A table fit to learn from: feature columns of known kind, a target of known task, nothing in them that is refused.
+"""A table ready for training: feature columns of known kind, a target of known task, and no invalid cells.
 
-`understanding` makes one of a raw table. Nothing is fitted yet: that takes the training part.
+`understanding` makes such a table from a raw one. No statistics are fitted here: that needs the training part.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ class TrainingTable:
     """Typed features and a target.
 
     Attributes:
-        name: what the data are called.
+        name: name of the data set.
         features: `(rows,)` values by column name: float64 with NaN for missing in a numeric column,
-            `DictionaryColumn` in a categorical one, datetime64[us] of UTC with NaT for missing in one of dates.
-        target_name: the target column.
-        labels: the classes in order, as texts; empty for regression.
+            `DictionaryColumn` in a categorical one, datetime64[us] in UTC with NaT for missing in one of dates.
+        target_name: name of the target column.
+        labels: class labels in order, as texts; empty for regression.
         target: `(rows,)` int64 class indices, or float64 values for regression.
-        choices: the user's decisions that the schema takes over.
-        weight: `(rows,)` float64, how much each row counts; None for all the same.
+        choices: the user's decisions, some of which the schema needs.
+        weight: `(rows,)` float64 weight of each row; None for equal weights.
         group: `(rows,)` int32, equal for rows that have to be in one part of a split; None for no groups.
-        time: `(rows,)` float64 or datetime64[us], by which rows are split; None for a split by chance.
-        test_rows: how many rows, the last ones, are the test part (a file of its own); 0 for a test part to be drawn.
+        time: `(rows,)` float64 or datetime64[us], by which rows are split; None for no split by time.
+        test_rows: number of rows at the end that come from a test file; 0 if a test part is to be split off.
         notes: sentences on columns and rows that the user should read.
-        label_type: type that the labels have in the table that was read.
-        date_forms: form of the dates of those columns that have another than ISO 8601 (`models.columns.date_forms`).
-        equal_rows: which rows are equal; None where that was not asked.
+        label_type: type of the labels in the table that was read.
+        date_forms: form of the dates by column, if other than ISO 8601 (`models.columns.date_forms`).
+        equal_rows: rows that are equal; None if not searched.
     """
 
     name: str
@@ -64,12 +64,12 @@ class TrainingTable:
 
     @property
     def classes(self) -> tuple[Label, ...]:
-        """The labels in order, of the type that they have in the table; empty for regression."""
+        """The labels in order, in the type that the source has; empty for regression."""
         return tuple(typed_label(text, self.label_type) for text in self.labels)
 
     @property
     def rows(self) -> int:
-        """Rows of the table."""
+        """The number of rows of the table."""
         return len(self.target)
 
     @property
@@ -79,7 +79,7 @@ class TrainingTable:
 
     @property
     def class_shares(self) -> tuple[float, ...]:
-        """Shares of the classes in the rows' weight, without the rows of a test file; none for regression."""
+        """The shares of the classes in the rows' weight, without the rows of a test file; empty for regression."""
         if not self.labels:
             return ()
         known = slice(0, self.rows - self.test_rows)
@@ -87,44 +87,44 @@ class TrainingTable:
         return tuple(class_shares(self.target[known], len(self.labels), weight).tolist())
 
     def kind(self, name: str) -> Kind:
-        """What a feature column holds: `numeric`, `categorical` or `date`."""
+        """Returns the kind of a feature column: `numeric`, `categorical` or `date`."""
         return kind_of(self.features[name])
 
     def is_numeric(self, name: str) -> bool:
-        """Whether a feature column holds numbers."""
+        """Returns True if a feature column holds numbers."""
         return self.kind(name) == "numeric"
 
     def missing(self, name: str) -> NDArray[np.bool_]:
-        """`(rows,)` whether a feature column lacks a value."""
+        """Returns `(rows,)` True for a missing value of a feature column."""
         return missing_of(self.features[name])
 
     def take(self, rows: NDArray[np.int64]) -> dict[str, Values]:
-        """The feature columns at some rows."""
+        """Returns the feature columns at some rows."""
         return {
             name: values.take(rows) if isinstance(values, DictionaryColumn) else values[rows]
             for name, values in self.features.items()
         }
 
     def example(self, row: int) -> dict[str, Any]:
-        """One row's features as a client would send them: JSON types by column name."""
+        """Returns one row's features as a client would send the row: JSON types by column name."""
         return {name: self._as_json(name, row) for name in self.features}
 
     def fingerprint(self) -> str:
-        """SHA-256 over names, kinds and values: the same data in CSV and in Parquet have the same.
+        """Returns the SHA-256 of names, kinds and values: the same data in CSV and in Parquet have the same.
 
-        Weights, groups and times count too, as what is learned depends on them.
+        Weights, groups and times count too, because training depends on them.
         """
         sha = hashlib.sha256()
         for name, values in self.features.items():
-            sha.update(_titled(name, content_of(values)))
+            sha.update(_with_name(name, content_of(values)))
         target = DictionaryColumn(self.target.astype(np.int32), self.labels) if self.labels else self.target
-        sha.update(_titled(self.target_name, content_of(target)))
+        sha.update(_with_name(self.target_name, content_of(target)))
         for role in ("weight", "group", "time"):
             if (values := getattr(self, role)) is not None:
-                sha.update(_titled(role, content_of(values)))
+                sha.update(_with_name(role, content_of(values)))
         if self.test_rows:
             sha.update(f"test:{self.test_rows}".encode())
-        if self.choices.equal_rows != "auto":  # it decides which rows are learned from
+        if self.choices.equal_rows != "auto":  # decides which rows are trained on
             sha.update(f"equal rows:{self.choices.equal_rows}".encode())
         return f"sha256:{sha.hexdigest()}"
 
@@ -137,7 +137,7 @@ class TrainingTable:
 
 
 def as_json(value: np.float64 | np.datetime64) -> float | int | str | None:
-    """A number or a date as a client would send it: whole numbers whole, dates as ISO 8601, None for missing."""
+    """Returns a number or a date as JSON has one: whole numbers as int, dates in ISO 8601, None for missing."""
     if np.isnan(value):
         return None
     if isinstance(value, np.datetime64):
@@ -145,11 +145,11 @@ def as_json(value: np.float64 | np.datetime64) -> float | int | str | None:
     return int(value) if float(value).is_integer() else float(value)
 
 
-def _titled(name: str, content: tuple[str, bytes]) -> bytes:
+def _with_name(name: str, content: tuple[str, bytes]) -> bytes:
     kind, digest = content
     return f"{len(name)}:{name}:{kind}\n".encode() + digest
 
 
 def _are_whole(values: NDArray[np.float64]) -> bool:
-    first = values[:1000]  # enough to tell, and an example is no contract
+    first = values[:1000]  # enough for an example, which promises nothing
     return bool((np.trunc(first) == first)[~np.isnan(first)].all())

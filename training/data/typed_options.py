@@ -1,4 +1,4 @@
-"""Options in messages, written so that a shell and the command line take them as they stand."""
+"""Command-line options in messages, quoted so that the user can copy an option into a shell."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import shlex
 
 
 def typed(option: str, value: str) -> str:
-    """Returns an option and its value as they are typed: `--drop 'price [/kg]'`, or `--drop=-x` before a hyphen."""
+    """Formats an option and a value for a shell: `--drop 'price [/kg]'`, or `--drop=-x` before a hyphen."""
     return f"{option}={shlex.quote(value)}" if value.startswith("-") else f"{option} {shlex.quote(value)}"

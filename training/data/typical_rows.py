@@ -1,7 +1,7 @@
-"""Typical rows: made-up rows that show what a table's columns look like, and that no row of the table has to equal.
+"""Typical rows: made-up rows that show what a table's columns hold, without copying a row of the table.
 
-A number is the column's median and a date its middle one, both rounded; a category is the commonest. Where half the
-rows share a value there is nothing to round: it tells of no single row.
+A number is the column's median and a date the middle one, both rounded; a category is the most common one. If half the
+rows share a value, that value is not rounded, because it reveals no single row.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from models.columns.dictionary_column import DictionaryColumn
 from training.data.training_table import TrainingTable, as_json
 from training.data.values import Values, missing_of
 
-_LEAST_ROWS = 20  # of a class with a typical row of its own; the medians of fewer rows are close to those rows
-_STEPS = 10  # in the inter-quartile range, to one of which a median is rounded
+_LEAST_ROWS = 20  # rows of a class that gets a typical row: the medians of fewer rows are close to these rows
+_STEPS = 10  # steps in the inter-quartile range; a median is rounded to a multiple of one
 
-# What a typical moment is rounded down to, by the inter-quartile range from which on it is.
+# Units to which a typical date is rounded down, each with the least inter-quartile range for this unit.
 _DATE_STEPS = (("D", np.timedelta64(20, "D")), ("h", np.timedelta64(20, "h")), ("m", np.timedelta64(20, "m")))
 
 
 def typical_rows(table: TrainingTable, rows: NDArray[np.int64], *, most: int) -> list[dict[str, Any]]:
-    """Makes up rows as a client would send them: one of all rows, then one of each class that is not rare.
+    """Makes up rows as JSON objects: one for all rows, then one for each class that is not rare.
 
     Args:
-        table: the data.
-        rows: rows that are summed up, those of the training part.
-        most: number of rows to make at most.
+        table: table to describe.
+        rows: indices of the rows to summarise, those of the training part.
+        most: greatest number of rows to make.
 
     Returns:
         One to `most` rows without gaps, all different.
@@ -45,7 +45,7 @@ def typical_rows(table: TrainingTable, rows: NDArray[np.int64], *, most: int) ->
 
 
 def _typical_row(table: TrainingTable, rows: NDArray[np.int64], *, all_rows: NDArray[np.int64]) -> dict[str, Any]:
-    """A row of the cells that are typical of `rows`; of `all_rows` where these have gaps only."""
+    """Makes a row of the typical cells of `rows`; of `all_rows` for a column that has only gaps there."""
     row = {}
     for name, values in table.features.items():
         is_missing = missing_of(values)
@@ -66,7 +66,7 @@ def _typical_cell(values: Values, rows: NDArray[np.int64]) -> Any:
 
 
 def _typical_number(present: NDArray[np.float64]) -> float:
-    """The median of `(rows,)` numbers, rounded to a tenth of their inter-quartile range, or to whole numbers."""
+    """Returns the median of `(rows,)` numbers, rounded to a tenth of their inter-quartile range, or a whole number."""
     low, center, high = np.quantile(present, (0.25, 0.5, 0.75), method="inverted_cdf")
     are_whole = bool((np.trunc(present) == present).all())
     if not high > low:
@@ -77,7 +77,7 @@ def _typical_number(present: NDArray[np.float64]) -> float:
 
 
 def _typical_moment(present: NDArray[np.datetime64]) -> np.datetime64:
-    """The middle of `(rows,)` moments, rounded down to the day, hour or minute where they spread over many."""
+    """Returns the middle of `(rows,)` dates, rounded down to the day, hour or minute if these spread over many."""
     ordered = np.sort(present)
     low, center, high = (ordered[int(share * (len(ordered) - 1))] for share in (0.25, 0.5, 0.75))
     units = (unit for unit, spread in _DATE_STEPS if high - low >= spread)

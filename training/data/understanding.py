@@ -1,6 +1,6 @@
-"""What a raw table is understood as: the kind of each column, the task, and what each row is used for.
+"""Turns a raw table into a training table: decides the kind of each column, the task, and the use of each row.
 
-What cannot be learned from is refused, in one sentence that names the column, and the row where it is one row's fault.
+Data that cannot be learned from are refused, in one sentence that names the column, and the row if one is at fault.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from training.data.values import Values, joined, joined_names, kind_of
 __all__ = ["MAX_NUMBERED_CLASSES", "read_training_table"]
 
 _LISTED = 3  # classes named in a note
-# From this share of numbers on, a target that is said to be a regression's has a few words astray; below, it is names.
+# The words in a regression target with at least this share of numbers are errors; with a smaller one it is categorical.
 LEAST_SHARE_OF_NUMBERS = 0.5
 
 
@@ -47,23 +47,23 @@ def read_training_table(
     choices: ColumnChoices | None = None,
     test: Table | None = None,
 ) -> TrainingTable:
-    """Decides what each column is and refuses what cannot be learned from.
+    """Decides the kind of each column, and refuses data that cannot be learned from.
 
-    Numbers are numeric, ISO 8601 dates dates, strings and truth values categorical. A target of strings, truth values,
-    two whole numbers, or at most `MAX_NUMBERED_CLASSES` of which each stands in enough rows to be a class, is classes;
-    other numbers are values. Columns that tell nothing (one value, those of another column, another name in each row)
-    are left out, with a note.
+    Numbers are numeric, ISO 8601 dates are dates, strings and booleans are categorical. A target is read as classes if
+    it holds strings, booleans, two whole numbers, or at most `MAX_NUMBERED_CLASSES` whole numbers that each occur in
+    enough rows for a class; other numbers are values. Columns without information (one value, a copy of another column,
+    a different category in each row) are left out, with a note.
 
     Args:
-        table: as read.
-        name: what the data are called.
-        target: the column to predict.
+        table: table as read from its source.
+        name: name of the data set.
+        target: name of the column to predict.
         task: `classification` or `regression`; None infers it from the target.
         choices: the user's decisions about columns.
-        test: a second table of the same columns, whose rows are the test part.
+        test: second table of the same columns, whose rows are the test part.
 
     Raises:
-        DataError: one sentence that names the column at fault, the row where it is one, and the remedy.
+        DataError: the data cannot be used; the message names the column at fault, the row if any, and a remedy.
     """
     choices, target = choices or ColumnChoices(), tidy(target)
     check_choices(table, target, choices)
@@ -83,7 +83,9 @@ def read_training_table(
         raise DataError(f"{table.source} has no column to learn from beside the target {target!r}: {' '.join(notes)}")
     if classes is None and task is None:
         notes += filter(None, [class_codes_note(target, values)])
-    equal = _look_for_copies(features, _goal(values, () if classes is None else classes.labels), choices, notes)
+    equal = _find_equal_rows(
+        features, _target_column(values, () if classes is None else classes.labels), choices, notes
+    )
     roles = {role: RawColumn(table, column, role) for role, column in choices.roles.items()}
     time = _read_time(roles["time"], choices, date_forms, notes) if "time" in roles else None
     read = TrainingTable(
@@ -105,7 +107,7 @@ def read_training_table(
 
 
 def _read_time(column: RawColumn, choices: ColumnChoices, date_forms: dict[str, str], notes: list[str]) -> NDArray[Any]:
-    """Reads the times of the rows; the form of dates and its note go where those of features are."""
+    """Reads the times of the rows; adds the form of dates and a note, as for features."""
     time = read_time(column, choices)
     if column.date_form is not None and column.name not in date_forms:
         date_forms[column.name] = column.date_form
@@ -113,26 +115,26 @@ def _read_time(column: RawColumn, choices: ColumnChoices, date_forms: dict[str, 
     return time
 
 
-def _goal(values: NDArray[Any], labels: tuple[str, ...]) -> Values:
-    """The target as a column: names where it has classes."""
+def _target_column(values: NDArray[Any], labels: tuple[str, ...]) -> Values:
+    """Returns the target as a column, categorical for a classification."""
     return DictionaryColumn(values.astype(np.int32), labels) if labels else values
 
 
-def _look_for_copies(
-    features: Mapping[str, Values], goal: Values, choices: ColumnChoices, notes: list[str]
+def _find_equal_rows(
+    features: Mapping[str, Values], target_values: Values, choices: ColumnChoices, notes: list[str]
 ) -> EqualRows:
-    """The equal rows; what there is to say of them, and of features that were made from the target, goes to `notes`."""
-    equal = equal_rows_of(features, goal)
-    notes += leak_notes(features, goal, equal)
+    """Finds the equal rows; adds notes on these, and on features that leak the target."""
+    equal = equal_rows_of(features, target_values)
+    notes += leak_notes(features, target_values, equal)
     notes += filter(None, [equal_rows_note(equal, choices)])
     return equal
 
 
 def check_choices(table: Table, target: str, choices: ColumnChoices) -> None:
-    """Refuses choices that do not go with a table.
+    """Refuses choices that do not fit a table.
 
     Raises:
-        DataError: a column that is not there, or a target that is to be something else as well.
+        DataError: a column is not in the table, or the target has another role as well.
     """
     for chosen in (target, *choices.named):
         table.column(chosen)
@@ -144,7 +146,7 @@ def check_choices(table: Table, target: str, choices: ColumnChoices) -> None:
 
 
 def with_target(table: Table, target: str, choices: ColumnChoices, notes: list[str]) -> Table:
-    """The rows that have a target, where the choices leave out those without."""
+    """Leaves out the rows without a target if the choices say so."""
     if not choices.drop_missing_target:
         return table
     missing = RawColumn(table, target).missing()
@@ -159,10 +161,18 @@ def with_target(table: Table, target: str, choices: ColumnChoices, notes: list[s
 def without_rare_classes(
     table: Table, target: str, task: Task | None, choices: ColumnChoices, notes: list[str], *, least: int
 ) -> tuple[Table, tuple[str, ...]]:
-    """The rows whose class has at least `least` rows, where the choices leave out the others, and the rare classes.
+    """Leaves out the rows of rare classes if the choices say so, and returns these classes too.
+
+    Args:
+        table: table as read from its source.
+        target: name of the target column.
+        task: `classification` or `regression`; None infers it from the target.
+        choices: the user's decisions about columns.
+        notes: list to which a note is appended.
+        least: least number of rows of a class that stays.
 
     Raises:
-        DataError: the target is no classes, or no two classes have so many rows.
+        DataError: the target does not hold classes, or fewer than two classes have enough rows.
     """
     if not choices.drop_rare_classes:
         return table, ()
@@ -184,10 +194,10 @@ def without_rare_classes(
 
 
 def read_target(column: RawColumn, task: Task | None) -> tuple[Classes | None, NDArray[Any]]:
-    """The classes and `(rows,)` int64 indices of their labels, or None and `(rows,)` float64 values.
+    """Reads the target as classes with `(rows,)` int64 indices of their labels, or as None with `(rows,)` float64.
 
     Raises:
-        DataError: a gap, one value only, or cells that the task does not go with.
+        DataError: the target has a gap or one value only, or does not fit the task.
     """
     if task not in (None, "classification", "regression"):
         raise DataError(f"task must be classification or regression, got {task!r}.")
@@ -208,11 +218,11 @@ def read_target(column: RawColumn, task: Task | None) -> tuple[Classes | None, N
 
 
 def _target_numbers(column: RawColumn, task: Task | None) -> NDArray[np.float64] | None:
-    """The target as numbers; None where it is one of names.
+    """Returns the target as numbers; None for a categorical one.
 
     Raises:
-        DataError: names where the task is a regression, texts that stand for missing, or numbers that are texts of a
-            typed table and too many to be classes.
+        DataError: a regression target holds categories, texts stand for missing, or a typed table holds numbers as
+            texts, too many to be classes.
     """
     remedy = "read the target as classes (--task classification)"
     numbers = column.numbers(forced=False, remedy=remedy)
@@ -248,7 +258,7 @@ def _target_numbers(column: RawColumn, task: Task | None) -> NDArray[np.float64]
 
 
 def _check_is_of_names(column: RawColumn, remedy: str) -> None:
-    """Refuses a target of many different numbers among which there are words: as classes none could be learned."""
+    """Refuses a target of words and many different numbers, which are too many to be classes."""
     words, numbers = column.words()
     if numbers <= MAX_NUMBERED_CLASSES or column.share_of_numbers() < LEAST_SHARE_OF_NUMBERS:
         return
@@ -267,12 +277,12 @@ def _left_out(rare: tuple[str, ...], rows: int, table: Table) -> str:
 
 
 def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: tuple[str, ...]) -> TrainingTable:
-    """The rows of `train`, and after them those of a test part, read the way that `train` was.
+    """Appends the rows of a test part to those of `train`, read in the same way.
 
     Args:
         train: rows to train with.
-        train_raw: their table as read.
-        test: table of the test part as read.
+        train_raw: table of the training rows as read from its source.
+        test: table of the test part as read from its source.
         rare: classes whose rows are left out.
     """
     choices = train.choices
@@ -282,7 +292,7 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
     extra = [name for name in test.columns if name not in train_raw.columns]
     notes = list(train.notes)
     notes += [f"Column {name!r} of {test.source} is not in {train_raw.source} and was passed over." for name in extra]
-    # Marks that the test file itself leaves open are those of the training file.
+    # If the test file does not show its marks, the marks of the training file are used.
     test = replace(with_target(test, train.target_name, choices, notes), precedent=train_raw)
     if rare:
         names = RawColumn(test, train.target_name, "target").names()
@@ -299,7 +309,7 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
         target=np.concatenate((train.target, _same_target(RawColumn(test, train.target_name, "target"), train))),
         test_rows=test.rows,
     )
-    equal = equal_rows_of(joint.features, _goal(joint.target, joint.labels))
+    equal = equal_rows_of(joint.features, _target_column(joint.target, joint.labels))
     notes += filter(None, [equal_rows_note(equal, choices, test_rows=test.rows, test=test.source)])
     joint = replace(joint, equal_rows=equal, notes=tuple(notes))
     if train.weight is not None and choices.weight is not None:
@@ -320,7 +330,7 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
 
 
 def _same_target(column: RawColumn, train: TrainingTable) -> NDArray[Any]:
-    """The target of a test part: `(rows,)` indices of the training part's labels, or values."""
+    """Returns the target of a test part: `(rows,)` indices of the training part's labels, or values."""
     column.check_complete("fill it in, remove the row, or leave such rows out (--drop-missing-target)")
     if train.labels:
         return read_same_classes(column, train.labels, train.label_type)

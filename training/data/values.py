@@ -1,4 +1,4 @@
-"""A column's values once it is understood: numbers, dates or names."""
+"""A column's values after reading: numbers, dates or categories."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from models.columns.dictionary_column import MISSING, DictionaryColumn
 
 Kind = Literal["numeric", "categorical", "date"]
 
-# `(rows,)` float64 with NaN for missing, datetime64[us] of UTC with NaT for missing, or names.
+# `(rows,)` float64 with NaN for missing, datetime64[us] in UTC with NaT for missing, or categories.
 Values = NDArray[Any] | DictionaryColumn
 
 
 def kind_of(values: Values) -> Kind:
-    """What a column's values are."""
+    """Returns the kind of a column's values."""
     if isinstance(values, DictionaryColumn):
         return "categorical"
     return "date" if values.dtype.kind == "M" else "numeric"
 
 
 def missing_of(values: Values) -> NDArray[np.bool_]:
-    """`(rows,)` whether there is no value."""
+    """Returns `(rows,)` True for a missing value."""
     if isinstance(values, DictionaryColumn):
         return values.missing()
     return np.isnat(values) if values.dtype.kind == "M" else np.isnan(values)
 
 
 def joined(first: Values, second: Values) -> Values:
-    """One column of the rows of two columns of one kind.
+    """Concatenates the rows of two columns of one kind.
 
     Raises:
-        TypeError: they are not of one kind.
+        TypeError: the columns are of different kinds.
     """
     if isinstance(first, DictionaryColumn) and isinstance(second, DictionaryColumn):
         return joined_names(first, second)
@@ -44,17 +44,17 @@ def joined(first: Values, second: Values) -> Values:
 
 
 def joined_names(first: DictionaryColumn, second: DictionaryColumn) -> DictionaryColumn:
-    """One column of the rows of two; the codes of the first stay as they are."""
+    """Concatenates the rows of two categorical columns; the codes of the first do not change."""
     place = {name: i for i, name in enumerate(first.names)}
     places = [place.setdefault(name, len(place)) for name in second.names]
-    codes = np.array([*places, MISSING], dtype=np.int32)[second.codes]  # code -1 is the last
+    codes = np.array([*places, MISSING], dtype=np.int32)[second.codes]  # code -1 takes the last element
     return DictionaryColumn(np.concatenate((first.codes, codes)), tuple(place))
 
 
 def content_of(values: Values) -> tuple[str, bytes]:
-    """A column's kind and a SHA-256 over its cells: equal for equal columns, however they are held in memory."""
+    """Returns a column's kind and the SHA-256 of its cells, equal for equal columns in any memory layout."""
     if isinstance(values, DictionaryColumn):
-        # Names in their own order and only those that occur, so that the order in which they were found does not tell.
+        # Only categories that occur, sorted: the order in which they were found must not matter.
         names = sorted(values.distinct())
         place = {name: i for i, name in enumerate(names)}
         places = np.array([*(place.get(name, -1) for name in values.names), -1], dtype="<i4")
@@ -64,5 +64,5 @@ def content_of(values: Values) -> tuple[str, bytes]:
         return "M", hashlib.sha256(values.astype("datetime64[us]").astype("<i8").tobytes()).digest()
     if values.dtype.kind != "f":
         return "i", hashlib.sha256(values.astype("<i8").tobytes()).digest()
-    # One bit pattern for NaN and one for zero, whatever the file had.
+    # All NaN get one bit pattern, and so do 0.0 and -0.0.
     return "f", hashlib.sha256(np.where(np.isnan(values), np.nan, values + 0.0).astype("<f8").tobytes()).digest()

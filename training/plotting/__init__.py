@@ -1,1 +1,1 @@
-"""Plots: one look for all of them, and one way to write them."""
+"""Plots: one style for all plots, and one function that writes a plot to a file."""

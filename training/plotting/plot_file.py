@@ -1,4 +1,4 @@
-"""A plot as a file, SVG or PNG, drawn without a display."""
+"""A writer of plots to SVG or PNG files; needs no display."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from training.errors import PlotError
 from training.plotting.style import SETTINGS
 
-if TYPE_CHECKING:  # heavy, and most commands draw nothing
+if TYPE_CHECKING:  # slow to import, and most commands draw nothing
     from matplotlib.figure import Figure
 
 SUFFIXES = (".svg", ".png")
@@ -18,10 +18,10 @@ _DOTS_PER_INCH = 150  # of a PNG
 
 
 def check_plot_path(path: Path) -> None:
-    """Checks where a plot is to go, before the work that it shows.
+    """Checks the path of a plot, before the work that the plot shows.
 
     Raises:
-        PlotError: not a kind of file that is written, or no folder to write it to; named.
+        PlotError: the file type is not supported, or the folder does not exist; the message names the path.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise PlotError(f"a plot is written as {' or '.join(SUFFIXES)}, which {str(path)!r} does not end with.")
@@ -30,23 +30,23 @@ def check_plot_path(path: Path) -> None:
 
 
 def write_plot(draw: Callable[[Figure], None], path: Path, *, size: tuple[float, float] = _SIZE) -> None:
-    """Draws on an empty figure and writes it; the same drawing gives the same bytes.
+    """Draws on an empty figure and writes the figure to a file; the same drawing gives the same bytes.
 
     Args:
-        draw: what draws.
-        path: where to; its ending says as what.
+        draw: function that draws on the figure.
+        path: path of the file; the suffix determines the format.
         size: width and height in inches.
 
     Raises:
-        PlotError: as `check_plot_path`, or the disk refuses.
+        PlotError: same errors as `check_plot_path`, or the disk refuses the write.
     """
-    # Figure draws by Agg or SVG by itself; pyplot would look for a display.
+    # A Figure by itself draws with Agg or SVG; pyplot would look for a display.
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     check_plot_path(path)
     is_svg = path.suffix.lower() == ".svg"
-    settings: Any = dict(SETTINGS)  # matplotlib's own type for it is a literal of every name
+    settings: Any = dict(SETTINGS)  # matplotlib's own type is a literal of all names
     with rc_context(settings):
         figure = Figure(figsize=size, layout="constrained")
         draw(figure)

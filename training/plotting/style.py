@@ -1,4 +1,4 @@
-"""How plots look: restrained axes, and colours that are told apart by eyes that confuse red and green."""
+"""The style of plots: restrained axes, and colours that readers with red-green colour blindness can tell apart."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe & Ito 2008, Color universal design; without its yellow, which is lost on white.
+# Okabe & Ito 2008, Color universal design; without the yellow, which is hard to see on white.
 BLUE, ORANGE, GREEN, PINK, AMBER, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
 COLOURS = (BLUE, ORANGE, GREEN, PINK, AMBER, SKY)
 INK, GREY, PALE = "#222222", "#767676", "#D9D9D9"
-# For regions of the plane, behind points in BLUE, ORANGE and GREEN.
+# Fill colours of regions behind points in BLUE, ORANGE and GREEN.
 TINTS = ("#CFE3F1", "#F7DCCB", "#CBE9DF")
 
 # Matplotlib's own settings, in force while a figure is drawn and written.
 SETTINGS: Mapping[str, Any] = MappingProxyType(
     {
         "figure.facecolor": "white",
-        "font.family": "DejaVu Sans",  # it comes with matplotlib, so a plot is the same everywhere
+        "font.family": "DejaVu Sans",  # included in matplotlib, so a plot looks the same everywhere
         "font.size": 9.5,
         "text.color": INK,
         "axes.edgecolor": GREY,
@@ -51,19 +51,26 @@ SETTINGS: Mapping[str, Any] = MappingProxyType(
 
 
 def label(ax: Axes, *, title: str, x: str, y: str) -> None:
-    """Says what a plot and its axes show."""
+    """Sets the title of a plot and the labels of its axes."""
     ax.set_title(title)
     ax.set_xlabel(x)
     ax.set_ylabel(y)
 
 
 def border(ax: Axes, side: NDArray[np.float64], values: NDArray[np.float64], level: float) -> None:
-    """The line where values (n, n) over a square pass a level, where they do; side: (n,), of both axes."""
-    if values.min() < level < values.max():  # matplotlib warns of a line that is nowhere
+    """Draws the contour line of a level, if the values cross the level.
+
+    Args:
+        ax: axes to draw on.
+        side: (n,) coordinates along both axes of a square.
+        values: (n, n) values over the square.
+        level: level of the contour.
+    """
+    if values.min() < level < values.max():  # matplotlib warns of an empty contour
         ax.contour(side, side, values, levels=[level], colors=INK, linewidths=1.1)
 
 
 def whole_ticks(ax: Axes, values: tuple[int, ...]) -> None:
-    """Ticks at these x alone, written as whole numbers; for logarithmic axes, which would write powers of ten."""
+    """Sets ticks at these x only, written as integers; a logarithmic axis would write powers of ten."""
     ax.set_xticks(values, [f"{value:,}" for value in values])
     ax.set_xticks([], minor=True)

@@ -1,1 +1,1 @@
-"""What a fitted model is like, measured and told: an HTML report, a model card, TensorBoard logs, baselines."""
+"""Evaluations and reports of a fitted model: an HTML report, a model card, TensorBoard logs, baselines."""

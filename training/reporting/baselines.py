@@ -42,25 +42,25 @@ from training.threads import limited_threads
 
 _LINEAR_STEPS = 500
 _PAIRS = ((LINEAR, OURS), (TREES, OURS), (LINEAR, TREES), (OURS, CONSTANT), (LINEAR, CONSTANT), (TREES, CONSTANT))
-_SHARED_FROM = 500_000  # cells of a table whose trees take more than one thread
-_MAX_CATEGORIES = 254  # of a column, the most frequent; the trees take up to 255 with the missing value
+_SHARED_FROM = 500_000  # cells; for larger tables, the trees use more than one thread
+_MAX_CATEGORIES = 254  # the most frequent ones of a column; with the missing value, the trees take at most 255
 
 
 def compare(model: FittedModel, *, seed: int = 0) -> Comparison:
     """Trains both baselines, at scikit-learn's defaults, on the model's training part.
 
-    The trees end by scikit-learn's own rule, which holds back a tenth of more than 10,000 rows; neither sees the
-    validation part.
+    Neither baseline sees the validation part. The trees stop by scikit-learn's own rule: above 10,000 rows, a tenth of
+    the rows is held back for early stopping.
 
     Args:
-        model: what was fitted.
-        seed: of what the baselines draw.
+        model: fitted model to compare with.
+        seed: seed of the baselines' random numbers.
     """
     table, split = model.table, model.split
     x = raw_matrix(table, split.train)  # (all rows, columns)
     is_name = np.array([isinstance(values, DictionaryColumn) for values in table.features.values()])
     output: Output = "softmax" if table.labels else "linear"
-    # Answers to the test part: (rows, classes) probabilities, or (rows, 1) values.
+    # Answers for the test part: (rows, classes) probabilities, or (rows, 1) values.
     network = model.checkpoint.inference_network()
     weight = None if table.weight is None else table.weight[split.train]
     seen = table.target[split.train]
@@ -68,12 +68,12 @@ def compare(model: FittedModel, *, seed: int = 0) -> Comparison:
         CONSTANT: constant_answers(seen, len(split.test), classes=len(table.labels), weight=weight)
     }
     answers[OURS] = answers_of(network, encode(model.checkpoint.schema, table, split.test))
-    # Trees share small tables out among threads that wait for each other: 1,200 rows take nine times the CPU time.
+    # On a small table, the trees' threads mostly wait for each other: 1,200 rows take nine times the CPU time.
     threads = 1 if x.size < _SHARED_FROM else free_cpus()
     baselines = []
     for name, estimator in ((LINEAR, _linear(table, is_name)), (TREES, _trees(table, is_name, seed))):
         with warnings.catch_warnings(), limited_threads(threads):
-            warnings.simplefilter("ignore", ConvergenceWarning)  # as good as that many steps make it
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the result after this many steps is good enough
             _fit(estimator, table, x, split.train)
         found = {part: _answers(estimator, x[getattr(split, part)], len(table.labels)) for part in PARTS}
         answers[name] = found["test"]
@@ -103,17 +103,18 @@ def compare(model: FittedModel, *, seed: int = 0) -> Comparison:
 
 
 def _advised(model: FittedModel, differences: tuple[Difference, ...]) -> tuple[str, str | None]:
-    """The advice, and the model that it prefers."""
+    """Returns the advice and the preferred model."""
     rows = len(model.split.test)
-    if model.checkpoint.training.get("engine") == "linear":  # it is one of the baselines: the trees are the question
+    if model.checkpoint.training.get("engine") == "linear":  # one of the baselines itself: only the trees are compared
         return advice_for_linear(differences, rows=rows)
     return advice(differences, rows=rows), preferred(differences)
 
 
 def raw_matrix(table: TrainingTable, train: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The feature columns before any encoding of ours: `(rows, columns)` float64, NaN for missing.
+    """Returns the feature columns without our encoding: `(rows, columns)` float64, NaN for missing.
 
-    A date is its days; a category its number among the training part's, by frequency, and NaN where it is none of them.
+    A date becomes a number of days. A category becomes its rank by frequency in the training part; NaN if too rare or
+    absent there.
     """
     return np.column_stack(
         [
@@ -133,7 +134,7 @@ def _numbered(values: DictionaryColumn, train: NDArray[np.int64]) -> NDArray[np.
     counts = values.take(train).counts()  # (names,)
     frequent = np.argsort(-counts, kind="stable")[:_MAX_CATEGORIES]
     frequent = frequent[counts[frequent] > 0]
-    number = np.full(len(counts) + 1, np.nan)  # the last is that of code -1, missing
+    number = np.full(len(counts) + 1, np.nan)  # the last entry belongs to code -1, missing
     number[frequent] = np.arange(len(frequent))
     return number[values.codes]
 
@@ -169,7 +170,7 @@ def _estimator_name(estimator: Any) -> str:
 
 
 def _answers(estimator: Any, x: NDArray[np.float64], classes: int) -> NDArray[np.floating[Any]]:
-    """(rows, classes) probabilities, with 0 for a class that the training part lacks, or (rows, 1) values."""
+    """Returns (rows, classes) probabilities, 0 for a class that the training part lacks; or (rows, 1) values."""
     if not classes:
         return np.asarray(estimator.predict(x), dtype=np.float64)[:, None]
     probabilities = np.zeros((len(x), classes), dtype=np.float32)
@@ -180,7 +181,7 @@ def _answers(estimator: Any, x: NDArray[np.float64], classes: int) -> NDArray[np
 def _gains(
     model: FittedModel, truth: NDArray[Any], answers: Mapping[str, NDArray[np.floating[Any]]]
 ) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """By measure and model, `(rows,)` what each row adds to the mean that is the measure; more is better."""
+    """Returns by measure and model the `(rows,)` contributions of the rows to the measure; more is better."""
     if not model.table.labels:
         spread = float(np.square(truth - truth.mean()).mean())
         if spread == 0:
@@ -193,6 +194,6 @@ def _gains(
 
 
 def _log_losses(probabilities: NDArray[np.floating[Any]], truth: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(rows,) -log p(true class), bounded as `training.metrics` bounds it."""
+    """Returns (rows,) -log p(true class), with the bound of `training.metrics`."""
     of_truth = probabilities[np.arange(len(truth)), truth].astype(np.float64)
     return -np.log(np.maximum(of_truth, np.finfo(np.float32).tiny))

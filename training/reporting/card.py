@@ -1,4 +1,4 @@
-"""The model card (Mitchell et al. 2019): a Markdown page with a YAML head as Hugging Face's hub reads it."""
+"""The model card (Mitchell et al. 2019): a Markdown page with a YAML head for Hugging Face's hub."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from training.reporting.evaluation import Evaluation
 from training.reporting.figures import columns_table, figure, metric_name, plainly
 from training.reporting.sentences import beside_constant, keeping, rare_class_limit, training_in_words, uses
 
-_COLUMNS = 100  # that are listed
-_EXAMPLE_COLUMNS = 200  # beyond, the example's request would fill the page
+_COLUMNS = 100  # number of listed columns
+_EXAMPLE_COLUMNS = 200  # with more columns, the example request would fill the page
 
-# What Markdown or HTML in it could take for markup; an underscore only where it does not stand inside a word.
+# Characters that Markdown or its HTML may read as markup; an underscore only outside words.
 _MARKUP = re.compile(r"[\\`*{}\[\]<>|~&$#!^]|(?<![^\W_])_|_(?![^\W_])")
-# What YAML does not allow in a quoted text as it is, beside what JSON escapes.
+# Characters that YAML does not allow unescaped in a quoted text, beside those that JSON escapes.
 _UNPRINTABLE = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def model_card(model: FittedModel, reference: str, evaluation: Evaluation, comparison: Comparison | None = None) -> str:
-    """The card as Markdown.
+    """Returns the card as Markdown.
 
     Args:
-        model: what was fitted.
-        reference: what it is published as, `NAME@VERSION`.
-        evaluation: of its test part.
-        comparison: with the baselines, where they were trained.
+        model: fitted model.
+        reference: published version, `NAME@VERSION`.
+        evaluation: evaluation of the model on the test part.
+        comparison: comparison with the baselines; None if these were not trained.
     """
     parts = [
         _head(model, reference),
@@ -49,7 +49,7 @@ def model_card(model: FittedModel, reference: str, evaluation: Evaluation, compa
 
 
 def _head(model: FittedModel, reference: str) -> str:
-    """The YAML head. A text in it is quoted as JSON quotes it, which is YAML too."""
+    """Returns the YAML head. Texts are quoted as in JSON, which is also valid YAML."""
     task = f"tabular-{model.table.task}"
     measures = {name: value for name, value in model.metrics["test"].items() if name != "rows"}
     lines = [
@@ -174,24 +174,24 @@ def _asking(model: FittedModel, reference: str) -> str:
 
 
 def _example(model: FittedModel) -> dict[str, Any]:
-    """A row that the model takes: the checkpoint's first example, made up unless the user asked for rows."""
+    """Returns a valid row: the checkpoint's first example, which is made up unless the user asked for real rows."""
     example: dict[str, Any] = model.checkpoint.data["examples"][0]
     return example
 
 
 def _number(value: float) -> str:
-    """A number as YAML 1.1 and 1.2 both read it: the older takes 1e-05, without a point, for a text."""
+    """Formats a number for YAML 1.1 and 1.2: YAML 1.1 reads 1e-05, without a point, as a text."""
     return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
 
 
 def _quoted(text: str) -> str:
-    """A text as a double-quoted YAML scalar."""
+    """Formats a text as a double-quoted YAML scalar."""
     quoted = json.dumps(text, ensure_ascii=False)
     return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found.group()):04x}", quoted)
 
 
 def _text(text: str) -> str:
-    """A text on one line as Markdown that shows it and nothing else."""
+    """Escapes a text for Markdown, on one line."""
     return _MARKUP.sub(r"\\\g<0>", " ".join(text.split()))
 
 
@@ -201,7 +201,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _fenced(code: str) -> str:
-    """Code in a fence that is longer than any in it."""
+    """Puts code into a Markdown fence that is longer than any fence inside."""
     longest = max((len(run) for run in re.findall("`+", code)), default=0)
     fence = "`" * max(longest + 1, 3)
     return f"{fence}sh\n{code}\n{fence}"

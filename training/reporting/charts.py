@@ -1,4 +1,4 @@
-"""Charts as inline SVG: lines, points, bars. Their colours are the page's CSS, and so follow light and dark."""
+"""Charts as inline SVG: lines, points, bars. The colours come from the page's CSS, for light and dark mode."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 12, 44
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Axis:
-    """One direction of a chart: its label and the range that it shows; `log` needs a range above 0."""
+    """An axis of a chart: the label and the shown range; `log` needs a range above 0."""
 
     label: str
     low: float
@@ -21,12 +21,12 @@ class Axis:
     log: bool = False
 
     def place(self, value: float) -> float:
-        """Where a value lies, 0 at the low end and 1 at the high end; what is outside is put on the edge."""
+        """Returns the position of a value, from 0 at the low end to 1 at the high end; values outside are clipped."""
         low, high, at = (self._scaled(number) for number in (self.low, self.high, min(max(value, self.low), self.high)))
         return (at - low) / (high - low) if high > low else 0.5
 
     def ticks(self) -> list[float]:
-        """Round numbers along it, about five."""
+        """Returns about five round numbers along the axis."""
         if self.log:
             decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             factors = (1, 2, 5) if len(decades) <= 3 else (1,)
@@ -43,11 +43,12 @@ class Axis:
 
 @dataclass(kw_only=True)
 class Chart:
-    """A chart while it is being drawn.
+    """A chart under construction.
 
     Attributes:
-        title: what it shows, for those who do not see it; `about` says the same with its main figures.
-        x, y: its axes.
+        title: caption of the chart.
+        about: description with the main figures, for readers who do not see the chart.
+        x, y: axes of the chart.
     """
 
     title: str
@@ -58,20 +59,20 @@ class Chart:
     _legend: list[tuple[str, str]] = field(default_factory=list)
 
     def line(self, points: Sequence[tuple[float, float]], *, colour: str, name: str | None = None) -> None:
-        """Joins points; `colour` is a class of the page's CSS."""
+        """Draws a line through points; `colour` is a class of the page's CSS."""
         path = " ".join(f"{x},{y}" for x, y in map(self._at, points))
         self._marks.append(f'<polyline class="line {colour}" points="{path}"/>')
         if name is not None:
             self._legend.append((colour, name))
 
     def point(self, x: float, y: float, *, colour: str, radius: float = 3, label: str | None = None) -> None:
-        """A disc, with a label that shows where a pointer rests on it."""
+        """Draws a disc, with a label that is shown under the pointer."""
         at_x, at_y = self._at((x, y))
         title = "" if label is None else f"<title>{escape(label)}</title>"
         self._marks.append(f'<circle class="dot {colour}" cx="{at_x}" cy="{at_y}" r="{radius:.1f}">{title}</circle>')
 
     def bar(self, low: float, high: float, value: float, *, colour: str, label: str) -> None:
-        """An upright bar from the bottom to `value`."""
+        """Draws an upright bar from the bottom to `value`."""
         (left, top), (right, bottom) = self._at((low, value)), self._at((high, self.y.low))
         width = max(right - left - 1, 0.5)
         self._marks.append(
@@ -80,7 +81,7 @@ class Chart:
         )
 
     def to_svg(self) -> str:
-        """The chart as an element that needs nothing outside it but the page's colours."""
+        """Returns the chart as an HTML element that needs only the page's CSS."""
         grid = []
         for tick in self.x.ticks():
             x, _ = self._at((tick, self.y.low))
@@ -112,7 +113,7 @@ class Chart:
 
 
 def axis_over(label: str, values: Sequence[float], *, may_log: bool = False, margin: float = 0.04) -> Axis:
-    """An axis that shows all values; logarithmic where that is allowed and they span more than a factor of 30."""
+    """Returns an axis that shows all values; logarithmic if allowed and if the values span more than a factor of 30."""
     low, high = min(values), max(values)
     if may_log and low > 0 and high / low > 30:
         return Axis(label=label, low=low, high=high, log=True)
@@ -121,7 +122,7 @@ def axis_over(label: str, values: Sequence[float], *, may_log: bool = False, mar
 
 
 def tick_text(value: float) -> str:
-    """A round number, short."""
+    """Formats a round number briefly."""
     if value == 0 or abs(value) < 1e-12:
         return "0"
     for limit, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
@@ -132,6 +133,6 @@ def tick_text(value: float) -> str:
 
 
 def _round_step(step: float) -> float:
-    """The next 1, 2 or 5 times a power of ten that is no smaller."""
+    """Returns the smallest 1, 2 or 5 times a power of ten that is at least `step`."""
     power = 10.0 ** math.floor(math.log10(step))
     return next((factor * power for factor in (1, 2, 5) if factor * power >= step * (1 - 1e-9)), 10 * power)

@@ -1,4 +1,4 @@
-"""An evaluation by class: how often each is found and rightly named, how honest its probabilities are, as data."""
+"""An evaluation by class: precision, recall, curves, calibration and threshold costs of each class. Data only."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_LISTED = 50  # classes with a line of their own
-MAX_DRAWN = 4  # classes with curves; the rarest are drawn, where probabilities are hardest
+MAX_DRAWN = 4  # classes with curves: the rarest ones, whose probabilities are hardest to predict
 _BINS = 10
-_MIN_BIN = 10  # rows: fewer say nothing of a share
-_POINTS = 120  # of a curve
+_MIN_BIN = 10  # rows; with fewer, the share is too uncertain
+_POINTS = 120  # maximum number of points of a curve
 COST_RATIOS = (1, 2, 5, 10, 20, 50, 100)
 Z = 1.959963984540054  # standard deviations to each side that hold 95 % of a normal distribution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassBin:
-    """Rows whose probabilities of a class are neighbours, and how often they were of it.
+    """A bin of rows with similar probabilities of a class, and the share of rows that belong to the class.
 
     Attributes:
         count: number of rows.
         predicted: mean probability of the class.
-        happened: share of rows that are of the class.
+        happened: share of rows that belong to the class.
         low, high: 95 % confidence interval of the share (Wilson 1927).
     """
 
@@ -38,13 +38,13 @@ class ClassBin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassCurves:
-    """What the probabilities of one class are worth.
+    """The calibration and the ranking quality of one class's probabilities.
 
     Attributes:
         label: the class.
-        calibration: bins of about equally many rows, by rising probability.
-        roc: (share of other rows named, share of the class's rows named), by falling threshold.
-        precision_recall: (recall, precision), by falling threshold.
+        calibration: bins with about the same number of rows, by rising probability.
+        roc: points (false positive rate, recall), by falling threshold.
+        precision_recall: points (recall, precision), by falling threshold.
         roc_auc: area under the ROC curve.
         average_precision: mean precision over the class's rows as the threshold falls.
     """
@@ -59,15 +59,15 @@ class ClassCurves:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassFigures:
-    """One class's figures; None where nothing can be divided.
+    """The metrics of one class; a ratio whose denominator is 0 is None.
 
     Attributes:
         label: the class.
-        rows: rows of the test part that are of it.
-        named: rows that the model names so.
-        precision: share of the named rows that are of it.
-        recall: share of its rows that are named so.
-        f1: harmonic mean of the two.
+        rows: number of rows of the test part that belong to the class.
+        named: number of rows that the model assigns to the class.
+        precision: share of the assigned rows that belong to the class.
+        recall: share of the class's rows that the model assigns to the class.
+        f1: harmonic mean of precision and recall.
         predicted: mean probability of the class over all rows; None without probabilities.
     """
 
@@ -82,16 +82,16 @@ class ClassFigures:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ThresholdCost:
-    """What it costs to name the rarer of two classes above the threshold that fits the costs.
+    """The cost of assigning rows to the rarer of two classes above the threshold that fits a cost ratio.
 
     Attributes:
         ratio: cost of a missed row, in false alarms.
-        threshold: probability from which on the class is named, 1/(1 + ratio).
-        named: rows that are named so.
-        missed: rows of the class that are not.
-        false_alarms: rows that are named so and are of the other class.
-        cost: of both, in false alarms.
-        constant: cost of the better of naming all rows so and none.
+        threshold: least probability at which a row is assigned to the class, 1/(1 + ratio).
+        named: number of rows assigned to the class.
+        missed: number of rows of the class that are not assigned to the class.
+        false_alarms: number of rows of the other class that are assigned to the class.
+        cost: total cost of missed rows and false alarms, in false alarms.
+        constant: cost of the better constant answer, all rows or none, in false alarms.
     """
 
     ratio: int
@@ -105,13 +105,14 @@ class ThresholdCost:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClassEvaluation:
-    """A classifier's test part, class by class.
+    """An evaluation of a classifier on the test part, class by class.
 
     Attributes:
-        figures: of the classes, at most `MAX_LISTED`, the rarest of the test part first.
-        curves: of the rarest classes, at most `MAX_DRAWN`; of two classes of the rarer one; none without probabilities.
-        costs: of thresholds for the rarer of two classes; none for more classes.
-        rare: label of the class that `costs` are of.
+        figures: metrics of at most `MAX_LISTED` classes, those with the fewest test rows first.
+        curves: curves of at most `MAX_DRAWN` rarest classes; with two classes, only of the rarer one; empty without
+            probabilities.
+        costs: costs of thresholds for the rarer of two classes; empty with more classes.
+        rare: label of the class of `costs`.
     """
 
     figures: tuple[ClassFigures, ...]
@@ -126,10 +127,10 @@ def class_evaluation(
     """Evaluates answers class by class.
 
     Args:
-        labels: the classes in order.
-        answers: `(rows, classes)` probabilities, or 1 for the class that is named.
-        truth: `(rows,)` class indices.
-        has_probabilities: whether the answers are probabilities.
+        labels: labels of the classes, by index.
+        answers: `(rows, classes)` probabilities, or 1 for the assigned class.
+        truth: `(rows,)` true class indices.
+        has_probabilities: True if the answers are probabilities.
     """
     counts = np.bincount(truth, minlength=len(labels))  # (classes,)
     order = np.argsort(counts, kind="stable")
@@ -148,7 +149,13 @@ def class_evaluation(
 
 
 def curves_of(label: str, scores: NDArray[np.float64], is_class: NDArray[np.bool_]) -> ClassCurves:
-    """The curves of one class; `scores` and `is_class` are `(rows,)`, with rows of the class and others."""
+    """Computes the curves of one class.
+
+    Args:
+        label: label of the class.
+        scores: `(rows,)` probabilities of the class.
+        is_class: `(rows,)` True for rows of the class; both values occur.
+    """
     order = np.argsort(-scores, kind="stable")
     sorted_scores = scores[order]
     ends = np.flatnonzero(np.append(np.diff(sorted_scores) != 0, True))  # last row of each threshold
@@ -170,7 +177,7 @@ def curves_of(label: str, scores: NDArray[np.float64], is_class: NDArray[np.bool
 
 
 def wilson(successes: int, rows: int) -> tuple[float, float]:
-    """The interval in which a share lies that was seen in so many rows; it has a width even at 0 and at 1."""
+    """Returns the 95 % Wilson interval of a share; with a positive width even for shares of 0 and 1."""
     share = successes / rows
     centre = (share + Z**2 / (2 * rows)) / (1 + Z**2 / rows)
     half = Z * math.sqrt(share * (1 - share) / rows + Z**2 / (4 * rows**2)) / (1 + Z**2 / rows)

@@ -1,4 +1,4 @@
-"""The parts of a report that go by class: figures, curves, calibration, what a threshold costs."""
+"""The sections of a report about classes: metrics, curves, calibration, costs of thresholds."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from training.reporting.class_evaluation import ClassBin, ClassCurves, ClassEval
 from training.reporting.figures import figure, plainly
 
 _COLOURS = ("first", "second", "third", "fourth")
-_RARE = 0.15  # mean probability below which a logarithmic axis shows more
+_RARE = 0.15  # share of a class's rows below which the calibration chart has logarithmic axes
 _LEAST = 1e-4
 
 
 def figures_section(found: ClassEvaluation) -> Iterable[str]:
-    """A table of the classes and what its columns mean."""
+    """Yields a table of the classes, with explanations of its columns, and the curves."""
     rows = [
         (
             plainly(each.label),
@@ -46,7 +46,7 @@ def figures_section(found: ClassEvaluation) -> Iterable[str]:
 
 
 def calibration_section(found: ClassEvaluation) -> Iterable[str]:
-    """For each class that is drawn, how often it happened by how probable it was said to be."""
+    """Yields for each drawn class a chart and a table of its share by predicted probability."""
     if not found.curves:
         return
     yield page.charts([class_calibration_chart(curves).to_svg() for curves in found.curves])
@@ -68,7 +68,7 @@ def calibration_section(found: ClassEvaluation) -> Iterable[str]:
 
 
 def costs_section(found: ClassEvaluation) -> Iterable[str]:
-    """What thresholds cost, by how much worse a miss is than a false alarm."""
+    """Yields a table of the costs of thresholds, by the cost ratio of a missed row to a false alarm."""
     if not found.costs:
         return
     rows = [
@@ -95,7 +95,7 @@ def costs_section(found: ClassEvaluation) -> Iterable[str]:
 
 
 def class_calibration_chart(curves: ClassCurves) -> Chart:
-    """How often a class happened, by its probability; on logarithmic axes where it is rare."""
+    """Draws the share of a class's rows by predicted probability; on logarithmic axes for a rare class."""
     bins = curves.calibration
     total = sum(b.count for b in bins)
     is_rare = sum(b.count * b.happened for b in bins) < _RARE * total
@@ -112,12 +112,12 @@ def class_calibration_chart(curves: ClassCurves) -> Chart:
         chart.line([(b.predicted, max(b.low, low)), (b.predicted, b.high)], colour="first soft")
     chart.line([(b.predicted, max(b.happened, low)) for b in bins], colour="first soft", name="this model")
     for b in bins:
-        chart.point(b.predicted, max(b.happened, low), colour="first", radius=3.5, label=_told(b))
+        chart.point(b.predicted, max(b.happened, low), colour="first", radius=3.5, label=_bin_in_words(b))
     return chart
 
 
 def roc_chart(curves: Iterable[ClassCurves]) -> Chart:
-    """Share of a class's rows that are named, by the share of other rows that are."""
+    """Draws the ROC curves: recall by the share of other rows that are assigned to the class."""
     shown = list(curves)
     chart = Chart(
         title="ROC curve: rows of the class that are named, by others that are",
@@ -132,7 +132,7 @@ def roc_chart(curves: Iterable[ClassCurves]) -> Chart:
 
 
 def precision_recall_chart(curves: Iterable[ClassCurves]) -> Chart:
-    """Precision by recall, as the threshold falls."""
+    """Draws precision by recall, as the threshold falls."""
     shown = list(curves)
     chart = Chart(
         title="Precision by recall",
@@ -145,7 +145,7 @@ def precision_recall_chart(curves: Iterable[ClassCurves]) -> Chart:
     return chart
 
 
-def _told(b: ClassBin) -> str:
+def _bin_in_words(b: ClassBin) -> str:
     return f"probability {figure(b.predicted)}, happened {figure(b.happened)} of {b.count:,} rows"
 
 

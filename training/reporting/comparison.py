@@ -1,7 +1,7 @@
-"""A comparison: a fitted model beside its baselines, as data, and a sentence on which of them to use.
+"""A comparison of a fitted model with baselines, as data, with a sentence that recommends one of the models.
 
-All models answer the same test rows, so a difference between two is judged row by row: its standard error is that of
-the mean of paired differences, and a difference within two of them is none.
+All models answer the same test rows, so two models are compared row by row: the standard error of a difference is that
+of the mean of paired differences. A difference within two standard errors does not count.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ CONSTANT = "constant answer"
 OURS, LINEAR, TREES = "this model", "the linear model", "gradient boosting"
 PARTS = ("validation", "test")
 
-# Beyond so many standard errors, a difference is taken for one: about 95 % of a normal distribution lie within.
+# A difference counts beyond this many standard errors, within which about 95 % of a normal distribution lie.
 CLEAR = 2.0
-# With fewer rows than these in the test part, that none was found says little.
+# With fewer test rows, a missing difference proves little.
 FEW_ROWS = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Difference:
-    """By how much one model is ahead of another on the test part, in one measure.
+    """The lead of one model over another on the test part, in one measure.
 
     Attributes:
-        of, over: the two models' names.
+        of, over: names of the two models.
         measure: `accuracy`, `log_loss` or `r2`.
-        lead: above 0 where `of` is ahead; of log loss, how much lower it is.
-        error: the standard error of the lead, over the rows.
+        lead: difference in the measure, above 0 if `of` is better; for log loss, the lower value is better.
+        error: standard error of the lead over the rows.
     """
 
     of: str
@@ -46,7 +46,7 @@ class Difference:
 
     @property
     def verdict(self) -> int:
-        """1 where `of` is clearly ahead, -1 where it is clearly behind, 0 where that cannot be told."""
+        """The sign of a clear lead: 1 if `of` is clearly ahead, -1 if clearly behind, 0 if neither."""
         return 0 if abs(self.lead) <= CLEAR * self.error else int(math.copysign(1, self.lead))
 
     @property
@@ -57,12 +57,12 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Baseline:
-    """One other model, trained on the same rows.
+    """A baseline: another model, trained on the same rows.
 
     Attributes:
-        name: what sentences call it.
-        estimator: what it is in scikit-learn.
-        metrics: by part: `validation` and `test`.
+        name: name of the model in sentences.
+        estimator: name of the scikit-learn class.
+        metrics: metrics by part, `validation` and `test`.
     """
 
     name: str
@@ -72,16 +72,16 @@ class Baseline:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """A model beside its baselines.
+    """The comparison of a model with its baselines.
 
     Attributes:
         constant: metrics of the constant answer by part.
-        ours: this model's metrics by part.
+        ours: metrics of this model by part.
         baselines: the linear model, then the trees.
-        differences: between each two of the three, and of each over the constant answer; none where the test part is
-            not apart from the training part.
-        advice: a sentence on which to use.
-        preferred: model that the advice names, `OURS`, `LINEAR` or `TREES`; None where it names none or two.
+        differences: differences between the three models, and of each to the constant answer; empty if the test part
+            overlaps the training part.
+        advice: sentence that recommends a model.
+        preferred: recommended model, `OURS`, `LINEAR` or `TREES`; None if the advice names none or two.
     """
 
     constant: Mapping[str, Metrics]
@@ -92,7 +92,7 @@ class Comparison:
     preferred: str | None = None
 
     def side_by_side(self, parts: Sequence[str] = PARTS) -> tuple[list[str], list[list[str]]]:
-        """A table's head and its rows, a metric of a part each."""
+        """Returns the head and the rows of a table with one row for each metric of each part."""
         models = [(CONSTANT, self.constant), (OURS, self.ours)]
         models += [(baseline.estimator, baseline.metrics) for baseline in self.baselines]
         names = [name for name in dict.fromkeys(self.ours["test"]) if name != "rows"]
@@ -107,7 +107,7 @@ class Comparison:
         return ["", *(name for name, _ in models)], rows
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """Converts to JSON types."""
         return {
             "constant": {part: dict(metrics) for part, metrics in self.constant.items()},
             "ours": {part: dict(metrics) for part, metrics in self.ours.items()},
@@ -119,26 +119,26 @@ class Comparison:
 
 
 def difference_of(of: str, over: str, measure: str, leads: NDArray[np.float64]) -> Difference:
-    """The difference whose lead is the mean of `leads`, `(rows,)`: by how much `of` is ahead in each row."""
+    """Computes a difference from `leads`, `(rows,)` float64: the lead of `of` over `over` in each row."""
     error = float(leads.std(ddof=1)) / math.sqrt(len(leads)) if len(leads) > 1 else 0.0
     return Difference(of=of, over=over, measure=measure, lead=float(leads.mean()), error=error)
 
 
 def preferred(differences: Sequence[Difference]) -> str | None:
-    """The model that `advice` says to use; None where it names none, or two."""
+    """Returns the model that `advice` recommends; None if the advice names none or two."""
     sentence = advice(differences, rows=FEW_ROWS)
     named = {"Use the linear model:": LINEAR, "Use gradient boosting:": TREES, "Use this model:": OURS}
     return next((model for begin, model in named.items() if sentence.startswith(begin)), None)
 
 
 def advice(differences: Sequence[Difference], *, rows: int) -> str:
-    """Which of the three models to use, in a sentence with its figures; none where the constant answer does as well.
+    """Returns a sentence that recommends one of the three models, or none if the constant answer is as good.
 
-    The linear model is preferred where it is clearly behind neither of the others, being the simplest.
+    The linear model is the simplest one, so it is recommended if clearly behind neither of the others.
 
     Args:
-        differences: between each two, and of each over the constant answer.
-        rows: of the test part.
+        differences: differences between the three models, and of each to the constant answer.
+        rows: number of rows of the test part.
     """
     if not differences:
         return "No rows are kept apart to test on, so these figures do not tell which model to use."
@@ -150,24 +150,24 @@ def advice(differences: Sequence[Difference], *, rows: int) -> str:
     caution = f" With {rows} test rows, only a large difference would show." if rows < FEW_ROWS else ""
     if _verdict(linear) >= 0 and _verdict(between) >= 0 and not _is_mixed(linear) and not _is_mixed(between):
         if _verdict(linear) > 0:
-            return f"Use the linear model: it is better than this one ({_told(linear)})."
-        return f"Use the linear model: it is as good as this one ({_told(linear)}), and simpler.{caution}"
+            return f"Use the linear model: it is better than this one ({_in_words(linear)})."
+        return f"Use the linear model: it is as good as this one ({_in_words(linear)}), and simpler.{caution}"
     if _verdict(trees) > 0:
-        return f"Use gradient boosting: it is better than this model ({_told(trees)})."
+        return f"Use gradient boosting: it is better than this model ({_in_words(trees)})."
     if _verdict(trees) < 0:
-        too = f", and so is the linear model ({_told(linear)})" if _verdict(linear) < 0 else ""
-        return f"Use this model: gradient boosting is behind it ({_told(trees)}){too}."
+        too = f", and so is the linear model ({_in_words(linear)})" if _verdict(linear) < 0 else ""
+        return f"Use this model: gradient boosting is behind it ({_in_words(trees)}){too}."
     if _is_mixed(trees):
-        return f"Choose by the measure that counts: of this model, gradient boosting has {_told(trees)}."
-    return f"Use either this model or gradient boosting: they cannot be told apart ({_told(trees)}).{caution}"
+        return f"Choose by the measure that counts: of this model, gradient boosting has {_in_words(trees)}."
+    return f"Use either this model or gradient boosting: they cannot be told apart ({_in_words(trees)}).{caution}"
 
 
 def advice_for_linear(differences: Sequence[Difference], *, rows: int) -> tuple[str, str | None]:
-    """Returns a sentence on which to use, this linear model or the trees, and the preferred one of them, if any.
+    """Returns a sentence that recommends this linear model or the trees, and the recommended one, if any.
 
     Args:
-        differences: as `advice` takes them.
-        rows: of the test part.
+        differences: differences as in `advice`.
+        rows: number of rows of the test part.
     """
     trees = [d for d in differences if (d.of, d.over) == (TREES, OURS)]
     if not trees:
@@ -175,38 +175,41 @@ def advice_for_linear(differences: Sequence[Difference], *, rows: int) -> tuple[
     if none := _none_is_ahead(differences, rows=rows):
         return none, None
     if _is_mixed(trees):
-        return f"Choose by the measure that counts: of this linear model, gradient boosting has {_told(trees)}.", None
+        return (
+            f"Choose by the measure that counts: of this linear model, gradient boosting has {_in_words(trees)}.",
+            None,
+        )
     if _verdict(trees) > 0:
-        return f"Use gradient boosting: it is better than this linear model ({_told(trees)}).", TREES
+        return f"Use gradient boosting: it is better than this linear model ({_in_words(trees)}).", TREES
     caution = f" With {rows} test rows, only a large difference would show." if rows < FEW_ROWS else ""
-    return f"Use this model: it is linear, and gradient boosting is no better ({_told(trees)}).{caution}", OURS
+    return f"Use this model: it is linear, and gradient boosting is no better ({_in_words(trees)}).{caution}", OURS
 
 
 def _none_is_ahead(differences: Sequence[Difference], *, rows: int) -> str:
-    """A sentence where no model is clearly ahead of the constant answer in any measure; else nothing."""
+    """Returns a sentence if no model is clearly better than the constant answer in any measure; else an empty text."""
     over = [d for d in differences if d.over == CONSTANT]
     if not over or any(d.verdict > 0 for d in over):
         return ""
     ours = [d for d in over if d.of == OURS]
     return (
-        f"No model is clearly better than the constant answer, which looks at no column (this one: {_told(ours)}): "
+        f"No model is clearly better than the constant answer, which looks at no column (this one: {_in_words(ours)}): "
         f"the columns do not tell the target, or {rows} test rows are too few to show it."
     )
 
 
 def _verdict(differences: Sequence[Difference]) -> int:
-    """1 where the first model is clearly ahead in a measure and clearly behind in none, -1 the other way, else 0."""
+    """Returns 1 if the first model is clearly ahead in a measure and clearly behind in none, -1 vice versa, else 0."""
     verdicts = {difference.verdict for difference in differences} - {0}
     return verdicts.pop() if len(verdicts) == 1 else 0
 
 
 def _is_mixed(differences: Sequence[Difference]) -> bool:
-    """Whether the first model is clearly ahead in one measure and clearly behind in another."""
+    """Returns True if the first model is clearly ahead in one measure and clearly behind in another."""
     return {difference.verdict for difference in differences} >= {1, -1}
 
 
-def _told(differences: Sequence[Difference]) -> str:
-    """The differences in figures, `accuracy 1.2 points higher, standard error 0.8`."""
+def _in_words(differences: Sequence[Difference]) -> str:
+    """Formats differences: `accuracy 1.2 points higher, standard error 0.8`."""
     return "; ".join(map(_figures, differences))
 
 
@@ -216,7 +219,7 @@ def _figures(difference: Difference) -> str:
     lead, error = (
         f"{100 * value:.1f}" if is_points else f"{value:.3f}" for value in (abs(difference.lead), difference.error)
     )
-    # Of log loss, a lead is a lower one.
+    # A lead in log loss is a lower log loss.
     higher = (difference.lead > 0) != (difference.measure == "log_loss")
     word = (
         "the same"

@@ -1,4 +1,4 @@
-"""An evaluation: what a fitted model does on the rows of its test part, as data. `html` and `card` format it."""
+"""An evaluation of a fitted model on its test part, as data, which `html` and `card` format."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from training.reporting import importance
 from training.reporting.class_evaluation import ClassEvaluation, class_evaluation, wilson
 from training.reporting.importance import Importance
 
-MAX_ROWS = 50_000  # of the test part that are looked at
-MAX_CLASSES = 20  # that have a line of their own in the confusion matrix
+MAX_ROWS = 50_000  # rows of the test part that are evaluated
+MAX_CLASSES = 20  # rows of the confusion matrix
 LARGEST_ERRORS = 6
-_POINTS = 800  # of a scatter plot
-_BARS = 31  # of a histogram
-_CHUNK = 8_192  # rows of one forward
+_POINTS = 800  # points of a scatter plot
+_BARS = 31  # bars of a histogram
+_CHUNK = 8_192  # rows of one forward pass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Confusion:
-    """How often each class was answered for each true one.
+    """The confusion matrix.
 
     Attributes:
-        labels: the classes; where there are many, the most frequent, and a last entry for all others.
-        counts: `counts[truth][answer]`
-        merged: how many classes the last entry holds; 0 where each has its own.
+        labels: labels of the classes; with many classes, the most frequent ones and a last entry for all others.
+        counts: number of rows, `counts[truth][answer]`.
+        merged: number of classes in the last entry; 0 if each class has its own entry.
     """
 
     labels: tuple[str, ...]
@@ -42,7 +42,7 @@ class Confusion:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CalibrationBin:
-    """The answers whose confidence lies above `low` and at most at `high`."""
+    """A bin of the answers whose confidence is above `low` and at most `high`."""
 
     low: float
     high: float
@@ -53,7 +53,7 @@ class CalibrationBin:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Calibration:
-    """The reliability curve in bins of equal width over the confidence, and its expected calibration error."""
+    """The reliability curve in bins of equal width over the confidence, and the expected calibration error."""
 
     bins: tuple[CalibrationBin, ...]
     expected_error: float
@@ -61,14 +61,14 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Residuals:
-    """A regression's errors, predicted minus true, in the target's unit.
+    """The errors of a regression, predicted minus true, in the target's unit.
 
     Attributes:
-        points: (true, predicted) of some rows.
-        edges: of the histogram's bars; the outermost bars also hold what lies beyond them.
-        counts: errors in each bar.
-        median_absolute, p90_absolute: half, and nine tenths, of the errors are no larger.
-        bias: their mean.
+        points: (true, predicted) values of some rows.
+        edges: edges of the histogram's bars; the outermost bars also contain all errors beyond them.
+        counts: number of errors in each bar.
+        median_absolute, p90_absolute: median and 90th percentile of the absolute errors.
+        bias: mean of the errors.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -81,13 +81,13 @@ class Residuals:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LargestError:
-    """One row that the model got wrong.
+    """A row with a wrong answer.
 
     Attributes:
-        row: its place in the table, from 1.
-        truth, answer: labels or values.
-        probability: of the true class, where there are probabilities.
-        features: the row as a client would send it.
+        row: number of the row in the table, from 1.
+        truth, answer: true and predicted label or value.
+        probability: predicted probability of the true class; None without probabilities.
+        features: features by column name, in the form of a request.
     """
 
     row: int
@@ -102,14 +102,16 @@ class Evaluation:
     """Holds the measurements of a model on its test part.
 
     Attributes:
-        rows: of the test part that were looked at.
-        of: rows that it has.
-        trivial: what the headline metric would be for the answer that fits the training part best without looking
-            at any column: its most frequent class, or its mean.
-        interval: 95 % confidence interval of an accuracy (Wilson 1927); None for a regression.
-        importances: of the columns, the greatest first; empty where `importance_note` says why.
-        importance_rows: rows that they were measured on.
-        confusion, classes, calibration, residuals, largest_errors: as their classes say; None where they do not apply.
+        headline: name of the main metric, accuracy or R².
+        rows: number of evaluated rows of the test part.
+        of: number of rows of the test part.
+        trivial: main metric of the best constant answer: the most frequent class, or the mean, of the training part.
+        interval: 95 % confidence interval of the accuracy (Wilson 1927); None for a regression.
+        confusion, classes, calibration, residuals: parts of the evaluation; None if not applicable to the model.
+        importances: importances of the columns, the greatest first.
+        importance_rows: number of rows that the importances were measured on.
+        importance_note: reason for missing importances; None if these were measured.
+        largest_errors: rows with the largest errors.
     """
 
     headline: str
@@ -127,17 +129,17 @@ class Evaluation:
     largest_errors: tuple[LargestError, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON types."""
+        """Converts to JSON types."""
         plain: dict[str, Any] = _listed(asdict(self))
         return plain
 
 
 def evaluation_of(model: FittedModel, *, seed: int = 0) -> Evaluation:
-    """Measures a model on its test part, or on a sample of it where it is large.
+    """Evaluates a model on its test part, or on a random sample of a large test part.
 
     Args:
-        model: what was fitted.
-        seed: of the sample and of the permutations.
+        model: fitted model.
+        seed: seed of the sample and of the permutations.
     """
     rng = np.random.default_rng(seed)
     table, schema, test = model.table, model.checkpoint.schema, model.split.test
@@ -171,14 +173,22 @@ def evaluation_of(model: FittedModel, *, seed: int = 0) -> Evaluation:
 
 
 def answers_of(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[Any]:
-    """(rows, in_features) → (rows, out_features) in the target's unit, in pieces that bound the layers' memory."""
+    """Answers rows in chunks, which bound the memory of the layers.
+
+    Args:
+        network: network that answers.
+        x: (rows, in_features) float32 encoded rows.
+
+    Returns:
+        (rows, out_features) answers in the target's unit.
+    """
     return np.concatenate([network.answer(x[at : at + _CHUNK]) for at in range(0, len(x), _CHUNK)])
 
 
 def _importances(
     model: FittedModel, network: InferenceNetwork, x: NDArray[np.float32], truth: NDArray[Any], rng: np.random.Generator
 ) -> tuple[tuple[Importance, ...], int, str | None]:
-    """The importances, the rows that they are from, and why there are none, if so."""
+    """Returns the importances, the number of rows measured, and a reason if nothing was measured."""
     blocks = importance.blocks_of(model.checkpoint.schema)
     rows = importance.affordable_rows(summarize(model.checkpoint.config), columns=len(blocks), available=len(x))
     if rows == 0:
@@ -241,7 +251,7 @@ def _calibration(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -
 def _residuals(truth: NDArray[np.float64], values: NDArray[np.float64], rng: np.random.Generator) -> Residuals:
     errors = values - truth
     shown = np.arange(len(truth)) if len(truth) <= _POINTS else rng.choice(len(truth), _POINTS, replace=False)
-    # A single row that is far off would leave one bar for all others.
+    # Clipped, since a single very large error would leave one bar for all others.
     reach = float(np.quantile(np.abs(errors), 0.99)) or 1.0
     counts, edges = np.histogram(np.clip(errors, -reach, reach), bins=_BARS, range=(-reach, reach))
     return Residuals(
@@ -278,7 +288,7 @@ def _largest_errors(
 
 
 def _listed(value: Any) -> Any:
-    """Tuples as lists, all the way down."""
+    """Converts tuples to lists, recursively."""
     if isinstance(value, dict):
         return {key: _listed(inner) for key, inner in value.items()}
     return [_listed(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""Figures as text: numbers, shares, dates and what a column was found to hold, for people to read."""
+"""Formats figures as text for people: numbers, shares, dates and the contents of columns."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ METRIC_NAMES = {
 }
 
 _SHOWN_CATEGORIES = 6
-_DIGITS = 7  # of a number that came from data
-_LONGEST = 60  # characters of one value
+_DIGITS = 7  # significant digits of a number from data
+_LONGEST = 60  # maximum number of characters of a value
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def metric_name(name: str) -> str:
-    """A metric as a person calls it."""
+    """Returns the name of a metric in words."""
     return METRIC_NAMES.get(name, name.replace("_", " "))
 
 
 def figure(value: object) -> str:
-    """A figure in a table: whole ones with separators, others with four digits that tell something; text as it is."""
+    """Formats a cell: an integer with thousands separators, another number with four significant digits, text as is."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int):
@@ -47,14 +47,14 @@ def figure(value: object) -> str:
 
 
 def plainly(value: object) -> str:
-    """A value that came from data, on one line and bounded in length."""
+    """Formats a value from data on one line, with a limited length."""
     text = f"{value:.{_DIGITS}g}" if isinstance(value, float) else str(value)
     text = " ".join(text.split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
 def apart(value: float, step: float) -> str:
-    """A value with enough digits to tell it from another that is `step` away, and with seven at least."""
+    """Formats a value with enough digits to show a difference of `step`, and with at least seven."""
     digits = _DIGITS
     if value and step:
         digits = min(max(math.ceil(math.log10(abs(value)) - math.log10(abs(step))) + 3, digits), 17)
@@ -62,7 +62,7 @@ def apart(value: float, step: float) -> str:
 
 
 def columns_table(schema: Schema) -> list[tuple[str, str, str, str]]:
-    """Each column's name, kind, what training saw in it and what serving does with what it did not see."""
+    """Returns for each column: name, kind, contents in training, and treatment of missing and unknown cells."""
     return [
         (column["name"], _kind(column), _seen(column), _elsewhere(column)) for column in schema.to_dict()["columns"]
     ]
@@ -91,7 +91,7 @@ def _at(value: float) -> str:
 
 
 def _elsewhere(column: Mapping[str, Any]) -> str:
-    """What becomes of a missing value, and of a category that training did not see."""
+    """Describes the treatment of missing values and of categories that are unknown from training."""
     missing = "missing refused" if column["missing"] == "refuse" else "may be missing"
     if "unknown" not in column:
         return missing

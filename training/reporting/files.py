@@ -1,7 +1,7 @@
 """The files beside a published or kept checkpoint: `report.html` and `README.md`, the model card.
 
-They lie in the version's folder, so that they go with it when it is copied or deleted; the store and the service read
-`model.safetensors` there and nothing else.
+Both lie in the version's folder and are copied or deleted with it; the store and the service read only
+`model.safetensors` there.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ def write_report(
     *,
     evaluation: Evaluation | None = None,
 ) -> dict[str, Path]:
-    """Evaluates a model and writes what came of it beside its checkpoint, whole files or none.
+    """Evaluates a model and writes the report and the card beside the checkpoint, each file whole or not at all.
 
     Args:
-        model: what was fitted.
-        published: version that it became, or where it is kept.
-        comparison: with the baselines, where they were trained.
-        evaluation: of the model's test part, where it was made already.
+        model: fitted model.
+        published: published version, or place of the kept model.
+        comparison: comparison with the baselines; None if these were not trained.
+        evaluation: evaluation of the model on the test part; computed if None.
 
     Returns:
-        The paths by what they are: `report` and `card`.
+        The paths of `report` and `card` by these names.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the disk refuses the write.
     """
     evaluation = evaluation or evaluation_of(model)
     folder = published.path.parent
@@ -58,12 +58,12 @@ def write_report(
 
 
 def copy_pages(checkpoint: Path, published: ModelVersion) -> None:
-    """Copies the pages beside a checkpoint to a version that was published from it.
+    """Copies the pages beside a checkpoint to the version that was published from the checkpoint.
 
-    Files of these names that are no pages of a model are left alone: any folder may have a README.md.
+    Files with these names that are not pages about a model are not copied: any folder may have a README.md.
 
     Raises:
-        OSError: the disk refuses.
+        OSError: the disk refuses the write.
     """
     card = checkpoint.with_name(CARD_FILE)
     if checkpoint.name != CHECKPOINT_FILE or not card.is_file():
@@ -76,11 +76,11 @@ def copy_pages(checkpoint: Path, published: ModelVersion) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes to a temporary name beside it, then renames: nobody sees half a file."""
+    """Writes a file whole or not at all: to a temporary name first, then renamed."""
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
         temporary.replace(path)
     finally:
-        with contextlib.suppress(OSError):  # it is gone where all went well
+        with contextlib.suppress(OSError):  # after a success, the file is renamed already
             temporary.unlink()

@@ -1,4 +1,4 @@
-"""The HTML report: one file about one model, that needs nothing beside it: no script, no network."""
+"""The HTML report: one file about one model, without scripts and without other files."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from training.reporting.sentences import beside_constant, epoch_in_words, keepin
 from training.run_parts import hyperparameters_of, outcome_of, parameters_of
 
 _BARS = 25  # columns whose importance is shown
-_ERROR_COLUMNS = 6  # columns shown of a row that was answered wrongly
-_COLUMNS = 200  # that are listed
+_ERROR_COLUMNS = 6  # columns that are shown of a row with a wrong answer
+_COLUMNS = 200  # number of listed columns
 
 
 def html_report(
     model: FittedModel, reference: str, evaluation: Evaluation, comparison: Comparison | None = None
 ) -> str:
-    """The report as a document.
+    """Returns the report as an HTML document.
 
     Args:
-        model: what was fitted.
-        reference: what it is published as, `NAME@VERSION`.
-        evaluation: of its test part.
-        comparison: with the baselines, where they were trained.
+        model: fitted model.
+        reference: published version, `NAME@VERSION`.
+        evaluation: evaluation of the model on the test part.
+        comparison: comparison with the baselines; None if these were not trained.
     """
     table = model.table
     about = f"{table.task.capitalize()} of {table.target_name}, learned from {table.rows:,} rows."
@@ -42,7 +42,7 @@ def html_report(
 
 
 def report_sections(model: FittedModel, evaluation: Evaluation, comparison: Comparison | None) -> list[str]:
-    """The report below its heading, section by section; the arguments are `html_report`'s."""
+    """Returns the sections of the report; the arguments are those of `html_report`."""
     classes = evaluation.classes
     sections = [
         _tiles(model, evaluation),
@@ -152,7 +152,7 @@ def _confusion_cells(confusion: Confusion, truth: int) -> str:
 
 
 def _shade(share: float) -> float:
-    """How dark a cell is: even one row in many can be seen."""
+    """Returns the darkness of a cell, such that even one row among many is visible."""
     return 0.15 + 0.85 * share if share else 0.0
 
 
@@ -257,7 +257,7 @@ def _layers(model: FittedModel) -> str:
 
 
 def _settings(model: FittedModel) -> str:
-    """Shows what training learned, what was chosen before it, and what else is recorded, each as a table."""
+    """Returns three tables: learned parameters, hyperparameters, and other records of the run."""
     learned = [
         (t.name, " × ".join(map(str, t.shape)), f"{t.parameters:,}", *map(figure, (t.mean, t.least, t.most)))
         for t in parameters_of(model.checkpoint)

@@ -1,7 +1,7 @@
-"""Permutation importance: how much worse a model answers when a column's values are dealt out to other rows.
+"""Permutation importance: the loss in score when the values of a column are shuffled among the rows.
 
-A column that the model makes no use of loses nothing. One that is copied in another column may look unimportant,
-since the copy still tells what was lost.
+A column that the model does not use has no loss. A column with a copy in another column may look unimportant, since
+the copy still has the same information.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ Score = Callable[[NDArray[Any]], float]
 
 ROWS = 2_000
 REPEATS = 5
-# So few rows tell a column that matters from one that does not, and hardly more than that.
+# With fewer rows, a column that matters can hardly be told from one that does not.
 MIN_ROWS = 100
-# Multiply-adds that may go into all of it: a few seconds of one core.
+# Multiply-adds of the whole measurement: a few seconds on one core.
 BUDGET = 100e9
-# What one output of one layer costs beside the matrix product (an activation, a bias), in multiply-adds.
+# Cost of one output of a layer beside the matrix product (activation, bias), in multiply-adds.
 _ELEMENTWISE = 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Importance:
-    """One column's.
+    """The importance of a column.
 
     Attributes:
-        column: its name.
-        mean: by how much the score falls, over the repeats.
-        std: the standard deviation of that.
+        column: name of the column.
+        mean: mean loss in score over the repeats.
+        std: standard deviation of the loss over the repeats.
     """
 
     column: str
@@ -55,21 +55,21 @@ def permutation_importance(
     repeats: int,
     rng: np.random.Generator,
 ) -> tuple[Importance, ...]:
-    """The importance of each column, the greatest first (Breiman 2001, "Random Forests", section 10).
+    """Returns the importance of each column, the greatest first (Breiman 2001, "Random Forests", section 10).
 
-    A column's encoded features are moved together, which is the same as moving its raw values before they are
-    encoded: each column is encoded by itself.
+    All encoded features of a column are shuffled together. Since each column is encoded by itself, this equals
+    shuffling the raw values before the encoding.
 
     Args:
-        answer: `(rows, width)` encoded rows → `(rows, out_features)`.
-        x: `(rows, width)` float32.
-        score: of answers to those rows; higher is better.
-        blocks: each column's name and the features that are its.
-        repeats: permutations of each column.
-        rng: the source of the permutations.
+        answer: function from `(rows, width)` encoded rows to `(rows, out_features)` answers.
+        x: `(rows, width)` float32 encoded rows.
+        score: function from answers for these rows to a score; higher is better.
+        blocks: name of each column and slice of its encoded features.
+        repeats: number of permutations of each column.
+        rng: source of the permutations.
 
     Raises:
-        ConfigError: no repeats.
+        ConfigError: `repeats` is below 1.
     """
     if repeats < 1:
         raise ConfigError(f"repeats must be at least 1, got {repeats!r}.")
@@ -87,13 +87,13 @@ def permutation_importance(
 
 
 def blocks_of(schema: Schema) -> list[tuple[str, slice]]:
-    """Each column's name and the features of an encoded row that are its."""
+    """Returns the name of each column and the slice of its features in an encoded row."""
     edges = accumulate((column.width for column in schema.columns), initial=0)
     return [(name, slice(*edge)) for name, edge in zip(schema.names, pairwise(edges), strict=True)]
 
 
 def affordable_rows(summary: Summary, *, columns: int, available: int) -> int:
-    """How many rows `BUDGET` allows, at most `ROWS`; 0 where it does not allow enough to tell anything."""
+    """Returns the number of rows that `BUDGET` allows, at most `ROWS`; 0 if too few to be meaningful."""
     outputs = sum(int(np.prod(layer.output_shape[1:])) for layer in summary.layers)
     per_row = max(summary.multiply_adds + _ELEMENTWISE * outputs, 1)
     rows = int(BUDGET / (per_row * columns * REPEATS))
@@ -102,7 +102,7 @@ def affordable_rows(summary: Summary, *, columns: int, available: int) -> int:
 
 
 def score_of(headline: str, truth: NDArray[Any]) -> Score:
-    """The headline metric as a score of answers to rows whose truth is `(rows,)`."""
+    """Returns the main metric as a score of answers; `truth` is `(rows,)` class indices or values."""
     if headline == "accuracy":
         return lambda answers: float((answers.argmax(axis=1) == truth).mean())
     spread = float(np.square(truth - truth.mean()).sum())

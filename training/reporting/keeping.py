@@ -1,4 +1,4 @@
-"""How a baseline is kept that is preferred to the network: an option for the linear model, code for the trees."""
+"""Instructions for keeping a better baseline: an option for the linear model, Python code for the trees."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from models.columns.dictionary_column import DictionaryColumn
 from training.data.training_table import TrainingTable
 
 KEEP_LINEAR = "`fit` with --linear trains that linear model, publishes it, and it is served like any other."
-_MAX_CATEGORIES = 254  # of a column, that the trees take beside the missing value
+_MAX_CATEGORIES = 254  # categories that the trees take in a column, beside the missing value
 
 
 def trees_code(table: TrainingTable, source: str | Path | None) -> str:
-    """Python code that trains the baseline's trees on a file, keeps them, and uses them without Axon.
+    """Returns Python code that trains, saves and uses the baseline's trees without Axon.
 
     Args:
-        table: the data, whose columns the code names.
-        source: path of the CSV or Parquet file; None for a DataFrame that the reader has.
+        table: table with the columns that the code names.
+        source: path of the CSV or Parquet file; None for a DataFrame of the reader.
     """
     numbers, names, dates, wide = _by_kind(table)
     kind = "Classifier" if table.labels else "Regressor"
@@ -50,7 +50,7 @@ def trees_code(table: TrainingTable, source: str | Path | None) -> str:
 
 
 def _by_kind(table: TrainingTable) -> tuple[list[str], list[str], list[str], list[str]]:
-    """Names of the numeric, the categorical, the date and the too wide columns."""
+    """Returns the names of numeric, of categorical, of date and of too wide columns."""
     numbers: list[str] = []
     names: list[str] = []
     dates: list[str] = []

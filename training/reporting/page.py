@@ -1,14 +1,14 @@
-"""A page: HTML elements that escape what they are given, and the document around them, with its styles in it."""
+"""HTML pages: functions that escape texts and make elements, and the document with its styles."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
 
-# A report needs nothing from anywhere, and so may load nothing: not even what a hostile column name might ask for.
+# A report loads nothing, so the policy forbids all loads: a hostile column name might ask for one.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
-# The tags of a table's headings, and what marks a cell of figures.
+# The tags of a table's headings, and the attribute of a cell with a number.
 _ROW, _COLUMN, _NUMBER = 'th scope="row"', 'th scope="col"', ' class="number"'
 
 _STYLE = """
@@ -67,11 +67,11 @@ pre { background: var(--panel); border-radius: 8px; padding: 12px; overflow-x: a
 
 
 def document(title: str, body: Iterable[str]) -> str:
-    """A whole page.
+    """Returns a complete HTML document.
 
     Args:
-        title: as text.
-        body: as HTML.
+        title: title as text.
+        body: elements of the body as HTML.
     """
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -84,40 +84,40 @@ def document(title: str, body: Iterable[str]) -> str:
 
 
 def fragment(body: Iterable[str]) -> str:
-    """Returns a part of somebody else's page, a notebook's: the styles hold inside it alone.
+    """Returns a part of another page, such as a notebook; the styles apply only inside.
 
     Args:
-        body: as HTML.
+        body: elements as HTML.
     """
     styles = _STYLE.replace(":root {", "& {").replace("body {", "& {")
     return f'<div class="axon"><style>.axon {{ padding: 12px; {styles} }}</style>' + "\n".join(body) + "</div>"
 
 
 def section(heading: str, *content: str) -> str:
-    """A heading, as text, and what stands under it, as HTML; nothing where nothing does."""
+    """Returns a section with a heading as text and content as HTML; empty without content."""
     inner = "\n".join(part for part in content if part)
     return f"<section>\n<h2>{escape(heading)}</h2>\n{inner}\n</section>" if inner else ""
 
 
 def charts(svgs: Iterable[str]) -> str:
-    """Charts side by side, as many as there is room for; nothing where there are none."""
+    """Returns charts side by side, as many as fit in a row; empty without charts."""
     inner = "".join(svgs)
     return f'<div class="charts">{inner}</div>' if inner else ""
 
 
 def paragraph(text: str, *, faint: bool = False) -> str:
-    """A paragraph of text."""
+    """Returns a paragraph of text."""
     return f"{'<p class=faint>' if faint else '<p>'}{escape(text)}</p>"
 
 
 def notes(sentences: Iterable[str]) -> str:
-    """A list of sentences."""
+    """Returns a list of sentences; empty without sentences."""
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
     return f'<ul class="notes">{items}</ul>' if items else ""
 
 
 def tiles(figures: Iterable[tuple[str, str, str]]) -> str:
-    """A few large figures: what each is, the figure, and a line below it."""
+    """Returns a row of large figures; each has a name, a value and a line below."""
     shown = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(below)}</small></dd></div>"
         for name, value, below in figures
@@ -128,13 +128,13 @@ def tiles(figures: Iterable[tuple[str, str, str]]) -> str:
 def table(
     head: Sequence[str], rows: Iterable[Sequence[str]], *, caption: str | None = None, numbers: Iterable[int] = ()
 ) -> str:
-    """A table of text whose first column names its rows.
+    """Returns a table of texts; the first column holds the row headings.
 
     Args:
-        head: the columns' headings.
-        rows: their cells.
-        caption: what it shows, where the heading above does not say it.
-        numbers: columns that hold figures, which are aligned to the right.
+        head: headings of the columns.
+        rows: cells of the rows.
+        caption: caption of the table; None if the heading above is enough.
+        numbers: indices of the columns with numbers, which are aligned to the right.
     """
     right = set(numbers)
 

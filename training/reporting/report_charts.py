@@ -10,20 +10,20 @@ from training.reporting.charts import Axis, Chart, axis_over
 from training.reporting.evaluation import Calibration, Residuals
 from training.reporting.figures import figure, metric_name
 
-_FAR = 1e4  # spreads from 0: five ticks of five digits no longer differ
+_FAR = 1e4  # spreads; if values are farther from 0, five ticks with five digits no longer differ
 _COLOURS = ("first", "second", "third", "fourth")
 
 
 def learning_curves(trained: Trained) -> list[Chart]:
-    """Losses in one chart, every other measure in one of its own."""
+    """Returns the learning curves of a run: one chart of all losses, and one chart of each other measure."""
     return history_charts(trained.history, trained.best_epoch)
 
 
 def history_charts(measures: Mapping[str, Sequence[float]], best: int) -> list[Chart]:
-    """Returns charts of a run's measures by epoch: losses in one, every other measure in one of its own.
+    """Returns charts of a run's measures by epoch: one chart of all losses, and one chart of each other measure.
 
     Args:
-        measures: values of each epoch, by name.
+        measures: values of the epochs by name of the measure.
         best: number of the epoch that was kept.
     """
     history = {name: list(values) for name, values in measures.items() if len(values) > 1}
@@ -52,7 +52,7 @@ def history_charts(measures: Mapping[str, Sequence[float]], best: int) -> list[C
 
 
 def residual_charts(found: Residuals) -> list[Chart]:
-    """Predicted against true values, and the histogram of their difference."""
+    """Returns a scatter plot of predicted against true values, and a histogram of the errors."""
     both = [value for point in found.points for value in point]
     base = _base_of(min(both), max(both))
     less = f" − {base:,.17g}" if base else ""
@@ -78,7 +78,7 @@ def residual_charts(found: Residuals) -> list[Chart]:
 
 
 def _base_of(low: float, high: float) -> float:
-    """A round number to subtract from values so far from 0 that all ticks of an axis would show the same text."""
+    """Returns a round number to subtract from values that are far from 0, so that the axis ticks differ; else 0."""
     spread = high - low
     if spread == 0 or max(abs(low), abs(high)) < _FAR * spread:
         return 0.0
@@ -87,7 +87,7 @@ def _base_of(low: float, high: float) -> float:
 
 
 def residuals_in_words(found: Residuals) -> str:
-    """How large the errors are."""
+    """Returns a sentence on the size of the errors."""
     return (
         f"Half of the errors are within {figure(found.median_absolute)}, nine tenths within "
         f"{figure(found.p90_absolute)}; their mean is {figure(found.bias)}."
@@ -95,7 +95,7 @@ def residuals_in_words(found: Residuals) -> str:
 
 
 def reliability_chart(calibration: Calibration) -> Chart:
-    """How often answers are right, by how sure they are."""
+    """Returns the reliability curve: accuracy by confidence."""
     filled = [place for place in calibration.bins if place.count]
     most = max(place.count for place in filled)
     chart = Chart(

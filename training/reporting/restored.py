@@ -1,4 +1,4 @@
-"""A fitted model made again of its checkpoint and the table that it was trained on, to be reported on."""
+"""A fitted model, restored from a checkpoint and the training table for a report."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from training.fit import FittedModel
 
 
 def restored(checkpoint: Checkpoint, table: TrainingTable) -> FittedModel:
-    """Gives the model with its parts drawn again, as its seed drew them.
+    """Restores the fitted model of a checkpoint; repeats the split of the rows from the seed.
 
     Args:
-        checkpoint: the model, with the settings of its run.
-        table: the same data, read the same way.
+        checkpoint: checkpoint of the model, with the settings of its run.
+        table: same table as in training, read in the same way.
     """
-    told = checkpoint.training
-    config = TrainConfig(**{name: told[name] for name in TrainConfig.setting_names() if name in told})
+    record = checkpoint.training
+    config = TrainConfig(**{name: record[name] for name in TrainConfig.setting_names() if name in record})
     rng = np.random.default_rng(config.seed)
     split = Split.whole(table.rows) if config.split is None else split_rows(table, config.split, rng=rng)
     trained = Trained(
         architecture=checkpoint.config,
         tensors=checkpoint.tensors,
-        epochs_run=told["epochs_run"],
-        best_epoch=told["best_epoch"],
-        stopped=told["stopped"],
-        history=told["history"],
-        verdict=told.get("verdict"),
+        epochs_run=record["epochs_run"],
+        best_epoch=record["best_epoch"],
+        stopped=record["stopped"],
+        history=record["history"],
+        verdict=record.get("verdict"),
     )
     return FittedModel(
         name=table.name,

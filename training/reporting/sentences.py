@@ -1,4 +1,4 @@
-"""Sentences about a fitted model that its report and its card share."""
+"""Sentences about a fitted model, for the report and the model card."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from training.reporting.comparison import LINEAR, TREES, Comparison
 from training.reporting.figures import figure, plainly
 from training.reporting.keeping import KEEP_LINEAR
 
-_RARE_ROWS = 50  # training rows of a class, below which its figures rest on little
+_RARE_ROWS = 50  # training rows of a class; with fewer, the metrics of the class are uncertain
 _STOPPED = {
     "epochs": "all of them were made",
     "patience": "no later epoch was better for so long that the run ended",
@@ -21,7 +21,7 @@ _STOPPED = {
 
 
 def beside_constant(model: FittedModel) -> str:
-    """How the model does on the test part beside the answer that looks at no column."""
+    """Returns a sentence that compares the model's test metrics with those of the constant answer."""
     constant, ours = model.constant_metrics(), model.metrics["test"]
     if not model.table.labels:
         return (
@@ -43,7 +43,7 @@ def beside_constant(model: FittedModel) -> str:
 
 
 def keeping(comparison: Comparison) -> str:
-    """What to do where the advice prefers a baseline; nothing where it prefers the model."""
+    """Returns how to keep a baseline that the advice prefers; empty if the advice prefers the model."""
     if comparison.preferred == LINEAR:
         return KEEP_LINEAR
     if comparison.preferred == TREES:
@@ -52,7 +52,7 @@ def keeping(comparison: Comparison) -> str:
 
 
 def training_in_words(model: FittedModel) -> str:
-    """Which epoch is kept and why, or that the weights were solved for."""
+    """Returns a sentence on the origin of the weights: the kept epoch with the reason, or a direct solution."""
     trained, engine = model.trained, model.checkpoint.training.get("engine")
     if engine == "linear":
         return "A linear model: its weights are the solution of a convex problem, not of steps."
@@ -66,7 +66,7 @@ def training_in_words(model: FittedModel) -> str:
 
 
 def epoch_in_words(model: FittedModel) -> str:
-    """What stands below the number of the epoch that is kept."""
+    """Returns the line below the number of the kept epoch."""
     trained = model.trained
     if model.checkpoint.training.get("engine") == "perceptron":
         return f"the last of {trained.epochs_run:,}: {_STOPPED[trained.stopped]}"
@@ -74,7 +74,7 @@ def epoch_in_words(model: FittedModel) -> str:
 
 
 def losses_explained(model: FittedModel) -> str:
-    """What training and validation loss mean beside each other."""
+    """Returns an explanation of training and validation loss, with their values at the kept epoch."""
     history = model.trained.history
     if "validation_loss" not in history:
         return "Mistakes are training rows that the perceptron got wrong in an epoch; at none, it has learned them all."
@@ -102,7 +102,7 @@ def losses_explained(model: FittedModel) -> str:
 
 
 def uses(model: FittedModel) -> list[str]:
-    """What the model is for, and what it is not for."""
+    """Returns paragraphs on the intended uses of the model and on the unsuitable ones."""
     table = model.table
     said = (
         f"To say which {plainly(table.target_name)} a row has, and how probable each is"
@@ -126,7 +126,7 @@ def uses(model: FittedModel) -> list[str]:
 
 
 def rare_class_limit(model: FittedModel) -> str:
-    """A sentence on classes that few training rows have; nothing where there are none."""
+    """Returns a sentence on classes with few training rows; empty if no such class exists."""
     table = model.table
     if not table.labels:
         return ""

@@ -1,8 +1,8 @@
-"""A new model beside the one that is served under its name: both answer the new run's test rows.
+"""A comparison of a new model with the version that is served under the same name, on the new run's test rows.
 
-The test rows are apart from what the new model learned from. Whether they are apart from what the served one learned
-from is known only where it was trained on the same table with the same split; a note says so elsewhere. A served model
-that has seen test rows looks better than it is, so the new one has to be better all the more.
+The new model was not trained on the test rows. The served model was certainly not trained on them only if it had the
+same table with the same split; otherwise a note says so. A served model that has seen test rows looks better than it
+is, so the comparison is then stricter for the new model.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _KINDS = {"numeric": "numbers", "categorical": "names", "date": "dates"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServedComparison:
-    """A new model beside the served one.
+    """The comparison of a new model with the served one.
 
     Attributes:
         served: the served version, `NAME@VERSION`.
-        differences: the new model over the served one, one a measure.
-        rows: test rows that both answered.
-        notes: sentences on how far the comparison is fair.
+        differences: leads of the new model over the served one, one for each measure.
+        rows: number of test rows that both answered.
+        notes: sentences on the fairness of the comparison.
     """
 
     served: str
@@ -46,11 +46,11 @@ class ServedComparison:
 
     @property
     def is_better(self) -> bool:
-        """Whether the new model is clearly ahead in a measure and clearly behind in none."""
+        """True if the new model is clearly ahead in a measure and clearly behind in none."""
         return {difference.verdict for difference in self.differences} - {0} == {1}
 
     def sentence(self) -> str:
-        """What was found, with its figures."""
+        """Returns the result in words, with the figures."""
         figures = "; ".join(difference.in_words for difference in self.differences)
         how = "better" if self.is_better else "not clearly better"
         return " ".join((f"It is {how} than {self.served} on {self.rows:,} test rows ({figures}).", *self.notes))
@@ -59,17 +59,17 @@ class ServedComparison:
 def compare_with_served(
     checkpoint: Checkpoint, table: TrainingTable, split: Split, served: ModelVersion
 ) -> ServedComparison:
-    """Has a new model and the served one answer the new run's test rows.
+    """Compares a new model with the served one on the new run's test rows.
 
     Args:
-        checkpoint: new model.
-        table: data that it was trained on.
-        split: parts of these data.
-        served: version that is served under its name.
+        checkpoint: checkpoint of the new model.
+        table: table that the new model was trained on.
+        split: split of the table's rows.
+        served: version that is served under the same name.
 
     Raises:
-        DataError: the two cannot be compared; the sentence says why.
-        CheckpointError: the served checkpoint is not sound.
+        DataError: the models cannot be compared; the message gives the reason.
+        CheckpointError: the served checkpoint is damaged.
     """
     old = served.load().checkpoint
     if np.isin(split.test, split.train).any():
@@ -119,7 +119,7 @@ def _check_columns(served: str, old: Checkpoint, table: TrainingTable) -> None:
 
 
 def _answered(old: Checkpoint, table: TrainingTable, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """`(rows,)` whether the served model answers a row rather than refuse it."""
+    """Returns `(rows,)` True for the rows that the served model answers, False for the refused ones."""
     answered, cells = np.ones(len(rows), dtype=np.bool_), table.take(rows)
     for column in old.schema.columns:
         answered &= ~_refused(column, cells[column.name])
@@ -127,7 +127,7 @@ def _answered(old: Checkpoint, table: TrainingTable, rows: NDArray[np.int64]) ->
 
 
 def _refused(column: Column, values: Values) -> NDArray[np.bool_]:
-    """`(rows,)` whether a column's cell is refused."""
+    """Returns `(rows,)` True for rows whose cell in this column is refused."""
     is_missing = missing_of(values)
     refused = is_missing if column.missing == "refuse" else np.zeros(len(is_missing), dtype=np.bool_)
     if isinstance(column, CategoricalColumn) and column.unknown == "refuse":
@@ -142,7 +142,7 @@ def _gains(
     table: TrainingTable,
     rows: NDArray[np.int64],
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """By measure, `(rows,)` of both models: what each row adds to the mean that is the measure; more is better."""
+    """Returns by measure the `(rows,)` contributions of the rows to the measure, of both models; more is better."""
     truth = table.target[rows]
     if not table.labels:
         spread = float(np.square(truth - truth.mean()).mean())
@@ -151,7 +151,7 @@ def _gains(
         new, old = (-np.square(values[:, 0].astype(np.float64) - truth) / spread for values in answers)
         return {"r2": (new, old)}
     labels = [_class_labels(model) for model in models]
-    # Where each of the table's classes is among a model's outputs; -1 for a class that the model does not know.
+    # Index of each of the table's classes among a model's outputs; -1 for a class that the model does not know.
     places = [np.array([known.index(name) if name in known else -1 for name in table.classes]) for known in labels]
     new, old = (
         (values.argmax(axis=1) == place[truth]).astype(np.float64)
@@ -170,14 +170,14 @@ def _class_labels(model: Checkpoint) -> tuple[Label, ...]:
 
 
 def _log_gain(probabilities: NDArray[Any], of_truth: NDArray[np.int64]) -> NDArray[np.float64]:
-    """`(rows,)` log p(true class), bounded as `training.metrics` bounds it; of an unknown class p is 0."""
+    """Returns `(rows,)` log p(true class), with the bound of `training.metrics`; for an unknown class, p is 0."""
     chosen = probabilities[np.arange(len(of_truth)), of_truth].astype(np.float64)
     found: NDArray[np.float64] = np.log(np.maximum(np.where(of_truth < 0, 0.0, chosen), np.finfo(np.float32).tiny))
     return found
 
 
 def _learned_from_the_same_part(old: Checkpoint, new: Checkpoint) -> bool:
-    """Whether both were trained on the same table with the same split, and so on the same rows."""
+    """Returns True if both were trained on the same table with the same split, and so on the same rows."""
     return all(old.data.get(name) == new.data.get(name) for name in ("fingerprint", "split")) and all(
         old.training.get(name) == new.training.get(name) for name in ("seed", "split")
     )

@@ -1,4 +1,4 @@
-"""TensorBoard logs: the measures and the learning rate of each epoch as scalars, a folder a run."""
+"""TensorBoard logs: the measures and the learning rate of each epoch as scalars, one folder for each run."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def tensorboard_log(
     clock: Callable[[], float] = time.time,
     on_failure: Callable[[str], None] = lambda reason: warnings.warn(reason, stacklevel=2),
 ) -> Iterator[OnEpoch]:
-    """Within it, gives what takes each epoch and logs it; the log is complete on leaving.
+    """Opens a log and yields a callback that logs an epoch; leaving the context completes the log.
 
-    A disk that refuses a later epoch ends the log, and not the run.
+    If the disk refuses a later epoch, the log ends early, but the run continues.
 
     Args:
-        folder: of all runs, what `tensorboard --logdir` is given.
-        run: the run's name; its folder is the first of `RUN-1`, `RUN-2`, … that is not there yet.
-        clock: seconds since 1970.
-        on_failure: told once why the log ends early; a Python warning by default.
+        folder: folder of all runs, the argument of `tensorboard --logdir`.
+        run: name of the run; its folder is the first of `RUN-1`, `RUN-2`, … that does not exist.
+        clock: clock in seconds since 1970.
+        on_failure: callback for the reason if the log ends early, called once; a Python warning by default.
 
     Raises:
-        TrainingError: TensorBoard is not installed, or the folder cannot be made.
+        TrainingError: TensorBoard is not installed, or the folder cannot be created.
     """
-    # Imported here: it is an extra of its own, for those who ask for it.
+    # Imported here: TensorBoard is an optional extra.
     try:
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
@@ -67,7 +67,7 @@ def tensorboard_log(
         values = [Summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
         try:
             writer.add_event(Event(wall_time=clock(), step=epoch.number, summary=Summary(value=values)))
-        except OSError as error:  # of an earlier event: a thread of the writer's own writes them
+        except OSError as error:  # caused by an earlier event: the writer has a thread that writes the events
             fail(error)
 
     try:
@@ -82,9 +82,9 @@ def tensorboard_log(
 
 @contextmanager
 def _quiet_threads_of(module: str) -> Iterator[None]:
-    """Within it, a thread of a module's class that dies of a full disk prints no traceback.
+    """Suppresses the traceback of a thread that ends with an OSError, for thread classes of one module.
 
-    TensorBoard's writer has a thread that writes; `add_event` then raises the same error, which is told once.
+    TensorBoard's writer has such a thread; `add_event` then raises the same error, which is reported once.
     """
     hook = threading.excepthook
 
@@ -105,8 +105,8 @@ def _new_folder(folder: Path, run: str) -> Path:
         try:
             path.mkdir(parents=True)
         except FileExistsError:
-            if not path.exists():  # it is a parent that is no folder
+            if not path.exists():  # a parent is not a folder
                 raise
         else:
             return path
-    raise AssertionError  # count has no end
+    raise AssertionError  # not reached: count has no end

@@ -1,4 +1,4 @@
-"""Searching for settings: spaces as data, trials judged on the validation part, one winner tested once.
+"""A search for settings: trials vary settings, the validation part ranks the trials, and the winner is tested once.
 
 In a notebook:
 

@@ -1,4 +1,4 @@
-"""The spaces that are searched where the user names none: one for each recipe."""
+"""The default search spaces, one for each recipe, for searches whose user names no space."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from models.network.config import Task
 from training.config import TrainConfig
 from training.search.space import Choices, FloatRange, Parameter, SearchSpace
 
-# What a plain network is usually tuned in (Gorishniy et al. 2021, Revisiting deep learning models for tabular data),
-# cut to what trains in minutes.
+# The usual search space of a plain network (Gorishniy et al. 2021, Revisiting deep learning models for tabular data),
+# without the networks that take longer than minutes to train.
 _CLASSIC: Mapping[str, Parameter] = {
     "hidden_sizes": Choices(values=((64, 64), (128,), (128, 128), (256, 256), (128, 128, 128), (256, 256, 256))),
     "activation": Choices(values=("relu", "gelu", "silu", "tanh")),
@@ -21,7 +21,7 @@ _CLASSIC: Mapping[str, Parameter] = {
     "batch_size": Choices(values=(None, 32, 128, 512)),
 }
 
-# About defaults that were tuned over many tables (Holzmüller et al. 2024, Better by default), not far from them.
+# Values near the defaults, which were tuned over many tables (Holzmüller et al. 2024, Better by default).
 _DEFAULT: Mapping[str, Parameter] = {
     "hidden_sizes": Choices(values=((256, 256, 256), (64, 64, 64), (512, 512, 512), (256, 256), (512,))),
     "activation": Choices(values=("selu", "mish", "relu")),
@@ -44,15 +44,15 @@ _NUMPY: Mapping[str, Parameter] = {
 
 
 def default_space(config: TrainConfig, *, task: Task, fixed: Collection[str] = ()) -> SearchSpace:
-    """The space of a config's recipe; the config's own choices are always in it.
+    """Returns the search space of a configuration's recipe; each choice contains the configuration's own value.
 
     Args:
-        config: what the first trial trains.
-        task: of the table.
-        fixed: settings that the user gave, and that therefore do not vary.
+        config: settings of the first trial.
+        task: task of the table.
+        fixed: names of the settings that the user gave, and that therefore do not vary.
 
     Raises:
-        ConfigError: nothing is left to vary.
+        ConfigError: no setting is left to vary.
     """
     if config.engine == "linear":
         return SearchSpace(parameters={"weight_decay": FloatRange(low=1e-3, high=1e3, log=True)})
@@ -68,7 +68,7 @@ def default_space(config: TrainConfig, *, task: Task, fixed: Collection[str] = (
 
 
 def _with(parameter: Parameter, value: object) -> Parameter:
-    """A choice with the config's own value among its values, first; a range as it is."""
+    """Returns a choice with the configuration's own value added as the first one if missing; a range unchanged."""
     if not isinstance(parameter, Choices) or parameter.nearest(value) == value:
         return parameter
     return Choices(values=(value, *parameter.values))

@@ -1,4 +1,4 @@
-"""A search space: which fields of `TrainConfig` vary, and between which values. Data; nothing is drawn here."""
+"""A search space: the fields of `TrainConfig` that vary, with the possible values. Data only; no sampling."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NEVER_VARY = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FloatRange:
-    """Numbers from `low` to `high`, both included; `log` spreads them evenly by their logarithm."""
+    """A range of numbers from `low` to `high`, both included; `log` spreads points evenly by the logarithm."""
 
     low: float
     high: float
@@ -33,11 +33,11 @@ class FloatRange:
         _check_range(self.low, self.high, log=self.log)
 
     def nearest(self, value: Any) -> Any:
-        """The value itself where it lies in the range, else the end next to it."""
+        """Returns the value if in the range, else the nearer end."""
         return min(max(float(value), self.low), self.high) if _is_number(value) else self.low
 
     def grid(self, points: int) -> tuple[Any, ...]:
-        """Evenly spread points, both ends among them."""
+        """Returns evenly spread points that include both ends."""
         if self.low == self.high:
             return (self.low,)
         spread = np.geomspace if self.log else np.linspace
@@ -45,13 +45,13 @@ class FloatRange:
         return (self.low, *(float(f"{value:.6g}") for value in inner), self.high)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Converts to JSON types."""
         return {"kind": "float", "low": self.low, "high": self.high, "log": self.log}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IntRange:
-    """Whole numbers from `low` to `high`, both included; `log` spreads them evenly by their logarithm."""
+    """A range of integers from `low` to `high`, both included; `log` spreads points evenly by the logarithm."""
 
     low: int
     high: int
@@ -63,22 +63,22 @@ class IntRange:
         _check_range(self.low, self.high, log=self.log)
 
     def nearest(self, value: Any) -> Any:
-        """The value itself where it lies in the range, else the end next to it."""
+        """Returns the value if in the range, else the nearer end."""
         return min(max(int(value), self.low), self.high) if _is_number(value) else self.low
 
     def grid(self, points: int) -> tuple[Any, ...]:
-        """Evenly spread points, both ends among them; fewer where the range has fewer numbers."""
+        """Returns evenly spread points that include both ends; fewer if the range has fewer numbers."""
         spread = np.geomspace if self.log else np.linspace
         return tuple(sorted({round(float(value)) for value in spread(self.low, self.high, max(points, 2))}))
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Converts to JSON types."""
         return {"kind": "int", "low": self.low, "high": self.high, "log": self.log}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choices:
-    """Some values, in no order; widths of layers are one value."""
+    """A set of values without an order; the widths of all layers count as one value."""
 
     values: tuple[Any, ...]
 
@@ -92,19 +92,19 @@ class Choices:
             raise ConfigError(f"{twice[0]} is there twice among the choices {', '.join(labels)}.")
 
     def nearest(self, value: Any) -> Any:
-        """The value itself where it is among the choices, else the first of them."""
+        """Returns the value if among the choices, else the first choice."""
         return value if label(value) in map(label, self.values) else self.values[0]
 
     def grid(self, points: int) -> tuple[Any, ...]:
-        """All of them."""
+        """Returns all choices."""
         return self.values
 
     def of_label(self, text: str) -> Any:
-        """The value that is shown so."""
+        """Returns the value whose label is `text`."""
         return next(value for value in self.values if label(value) == text)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Converts to JSON types."""
         return {
             "kind": "choices",
             "values": [list(value) if isinstance(value, tuple) else value for value in self.values],
@@ -116,10 +116,10 @@ Parameter = FloatRange | IntRange | Choices
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchSpace:
-    """Parameters by the field of `TrainConfig` that they set.
+    """A search space: a parameter for each field of `TrainConfig` that varies.
 
     Raises:
-        ConfigError: a name that is no field, or one whose trials could not be compared; or nothing that varies.
+        ConfigError: there is no parameter, a name is not a field, or trials that differ in a field cannot be compared.
     """
 
     parameters: Mapping[str, Parameter]
@@ -128,36 +128,36 @@ class SearchSpace:
         if not self.parameters:
             raise ConfigError("the search space is empty: name what is to vary (--vary NAME=LOW..HIGH).")
         for name in self.parameters:
-            check_name(name)
+            check_field_name(name)
 
     def nearest(self, config: TrainConfig) -> dict[str, Any]:
-        """A config's values of what varies, each moved into the space where it lies outside."""
+        """Returns a configuration's values of the varying fields, each moved to the nearest value of the space."""
         return {name: parameter.nearest(getattr(config, name)) for name, parameter in self.parameters.items()}
 
     def grid(self, points: int) -> Iterator[dict[str, Any]]:
-        """Every combination; the last parameter changes fastest.
+        """Yields every combination of values; the last parameter changes fastest.
 
         Args:
-            points: of each range.
+            points: number of points of each range.
         """
         axes = [parameter.grid(points) for parameter in self.parameters.values()]
         for values in itertools.product(*axes):
             yield dict(zip(self.parameters, values, strict=True))
 
     def grid_size(self, points: int) -> int:
-        """How many combinations `grid` gives."""
+        """Returns the number of combinations that `grid` yields."""
         return math.prod(len(parameter.grid(points)) for parameter in self.parameters.values())
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Converts to JSON types."""
         return {name: parameter.to_json() for name, parameter in self.parameters.items()}
 
 
-def check_name(name: str) -> None:
-    """Refuses what cannot vary.
+def check_field_name(name: str) -> None:
+    """Refuses the name of a setting that cannot vary.
 
     Raises:
-        ConfigError: no field of `TrainConfig`, or one whose trials could not be compared.
+        ConfigError: `name` is not a field of `TrainConfig`, or trials that differ in this field cannot be compared.
     """
     known = TrainConfig.setting_names()
     if name not in known:
@@ -167,7 +167,7 @@ def check_name(name: str) -> None:
 
 
 def label(value: Any) -> str:
-    """A value as it is shown, typed and stored: `64,64`, `none`, `true`, `0.15`, `relu`."""
+    """Returns a value as the text that is shown, typed and stored: `64,64`, `none`, `true`, `0.15`, `relu`."""
     if value is None or value == ():
         return "none"
     if isinstance(value, bool):

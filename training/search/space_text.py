@@ -1,4 +1,4 @@
-"""A search space as a person writes it: `learning_rate=1e-4..1e-1:log`, `hidden_sizes=64,64|128,128`, JSON or TOML."""
+"""A parser of search spaces: `learning_rate=1e-4..1e-1:log`, `hidden_sizes=64,64|128,128`, a JSON or TOML file."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, get_args, get_type_hints
 
 from models.errors import ConfigError
 from training.config import TrainConfig
-from training.search.space import Choices, FloatRange, IntRange, Parameter, check_name
+from training.search.space import Choices, FloatRange, IntRange, Parameter, check_field_name
 
 _FORMS = "write NAME=LOW..HIGH, NAME=LOW..HIGH:log or NAME=A|B|C"
 
 
 def read_variation(text: str) -> tuple[str, Parameter]:
-    """A name and its parameter from `NAME=LOW..HIGH`, `NAME=LOW..HIGH:log` or `NAME=A|B|C`.
+    """Parses `NAME=LOW..HIGH`, `NAME=LOW..HIGH:log` or `NAME=A|B|C` into a name and a parameter.
 
     Raises:
-        ConfigError: another form, a name that cannot vary, or values that cannot be.
+        ConfigError: the text has another form, the setting cannot vary, or a value is not valid.
     """
     name, equals, values = text.partition("=")
     if not equals or not values:
@@ -28,13 +28,13 @@ def read_variation(text: str) -> tuple[str, Parameter]:
 
 
 def read_space_file(path: Path) -> dict[str, Parameter]:
-    """Parameters by name from a JSON or TOML file.
+    """Reads parameters by name from a JSON or TOML file.
 
-    A parameter is a list of choices, a text as `read_variation` takes it after the `=`, or an object with `low`,
-    `high` and perhaps `log`, or with `choices`.
+    A parameter is a list of choices, a text in the form that `read_variation` takes after the `=`, an object with
+    `low`, `high` and optionally `log`, or an object with `choices`.
 
     Raises:
-        ConfigError: the file cannot be read, or something in it; named.
+        ConfigError: the file cannot be read, or an entry is not valid; the message names the file or the entry.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def _of_value(name: str, value: Any) -> Parameter:
     if isinstance(value, str):
         return _read_parameter(name, value)
     if isinstance(value, list):
-        check_name(name)
+        check_field_name(name)
         return Choices(values=tuple(value))
     if isinstance(value, Mapping):
         if set(value) == {"choices"} and isinstance(value["choices"], list):
@@ -63,7 +63,7 @@ def _of_value(name: str, value: Any) -> Parameter:
 
 
 def _read_parameter(name: str, text: str) -> Parameter:
-    check_name(name)
+    check_field_name(name)
     if ".." not in text:
         return Choices(values=tuple(_read(name, part.strip()) for part in text.split("|")))
     ends, _, how = text.partition(":")
@@ -92,7 +92,7 @@ def _number(text: str) -> float:
 
 
 def _read(name: str, text: str) -> Any:
-    """One value, by the field's type; what fits none stays a text, which TrainConfig judges."""
+    """Converts a text to the field's type; returns a text that fits no type unchanged, for `TrainConfig` to refuse."""
     kinds = _kinds(name)
     if any(getattr(kind, "__origin__", None) is tuple for kind in kinds):
         try:
@@ -111,7 +111,7 @@ def _read(name: str, text: str) -> Any:
 
 
 def _kinds(name: str) -> tuple[Any, ...]:
-    """The types that a field takes."""
+    """Returns the types of the values that a field takes."""
     hint = get_type_hints(TrainConfig)[name]
-    # tuple[int, ...] and Literal[...] have arguments too, but are one type each.
+    # tuple[int, ...] and Literal[...] have arguments too, but each is a single type.
     return (hint,) if getattr(hint, "__origin__", None) is not None else get_args(hint) or (hint,)

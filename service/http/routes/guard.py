@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 from fastapi.params import Depends as Dependency
 from fastapi.security import APIKeyHeader, HTTPBearer
 
-from service.http.access import Access, Scope
+from service.access import Access, Scope
 from service.http.openapi import Responses, problems
 
 # For the document alone: the check reads the headers itself, as it does for requests that do not come by FastAPI.

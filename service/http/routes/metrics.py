@@ -13,10 +13,10 @@ from prometheus_client.registry import Collector
 from starlette.types import Receive, Send
 from starlette.types import Scope as RequestScope
 
+from service.access import Access, Scope
 from service.batching.catalog import Catalog
 from service.batching.link import WorkerPool
 from service.exposition import Slices, gauge_text, in_chunks
-from service.http.access import Access, Scope
 from service.http.openapi import Responses
 from service.http.routes.guard import Guard
 from service.log_pipe import dropped_lines

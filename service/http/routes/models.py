@@ -13,14 +13,14 @@ from fastapi.responses import PlainTextResponse
 
 from models.columns.dates import iso
 from models.columns.schema import CategoricalColumn, Column, DateColumn
+from service.access import Access, Scope
 from service.batching.catalog import Catalog, ServedModel, ServedVersion
-from service.http.access import Access, Scope
 from service.http.json_pieces import Members, write_in_steps
 from service.http.openapi import Responses, problems
 from service.http.routes.guard import Guard
 from service.http.schemas import ModelDetail, ModelList, SummaryResponse
-from service.http.step_queue import StepQueue
 from service.logs import LimitedLog, get_logger
+from service.step_queue import StepQueue
 
 _NOT_FOUND = problems({404: "No such model, version or alias.", 503: "It is there, and cannot be loaded."})
 _FIRST = {"id": "$response.body#/models/0/name"}

@@ -1,19 +1,22 @@
-"""The batcher: what it takes for the time of a row, and what it therefore accepts."""
+"""The batcher: which requests travel together, in which order, and how each of them ends, once."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import pytest
 
 from service.batching.batch import Batch
-from service.batching.batcher import Batcher
+from service.batching.batcher import MAX_RETRY_AFTER, Batcher
 from service.batching.link import WorkerPool
-from service.errors import QueueFull
+from service.batching.ticket import Ticket
+from service.errors import ClientGone, DeadlineExceeded, ModelFault, ModelUnavailable, QueueFull
 from service.stream.frames import AnswerFrame
 
 KEY = "double@1#sha256:00"
@@ -22,10 +25,8 @@ SERVED: Any = SimpleNamespace(key=KEY, name="double", metrics=METRICS)
 ROWS = 64
 
 
-class Silent:
-    """A waiter whom nobody asks."""
-
-    disconnected = False
+class Silent(Ticket):
+    """A request whose answer nobody reads."""
 
     def answered(self, answer: object, start: int) -> None:
         """Takes the answer."""
@@ -51,13 +52,14 @@ def refuses_after_one_batch(folder: Path, *, worker_seconds: float, unread_secon
     async def run() -> bool:
         pool = WorkerPool([folder / "worker.sock"], lambda: None)
         batcher = Batcher(pool, max_batch_rows=4096, max_queue_rows=100_000, on_resent=lambda: None)
-        first = batcher.submit(SERVED, bytes(4 * ROWS), ROWS, 100.0, Silent())
+        first = Silent()
+        batcher.submit(first, SERVED, bytes(4 * ROWS), ROWS, 100.0)
         batch = Batch(batcher, KEY, [(first, 0, ROWS)])
         batch.encode(1)
         sent = time.monotonic()
         time.sleep(unread_seconds)
         batch.answered(answer(sent + worker_seconds))
-        batcher.submit(SERVED, bytes(4 * 500), 500, 100.0, Silent())
+        batcher.submit(Silent(), SERVED, bytes(4 * 500), 500, 100.0)
         try:
             batcher.admit(SERVED, 1000, 0.1)
         except QueueFull:
@@ -73,3 +75,257 @@ def test_an_answer_that_lies_unread_does_not_make_the_model_slow(tmp_path: Path)
 
 def test_a_worker_that_is_slow_is_taken_for_slow(tmp_path: Path) -> None:
     assert refuses_after_one_batch(tmp_path, worker_seconds=1.0, unread_seconds=0.0)
+
+
+class Link:
+    """A link to a worker that answers when a test says so.
+
+    Attributes:
+        batches: batches that the worker has in hand, oldest first.
+        in_hand: the same, by key.
+    """
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.in_hand: dict[str, list[Batch]] = {}
+
+    def send(self, batch: Batch) -> None:
+        """Takes a batch."""
+        batch.encode(len(self.batches))
+        self.batches.append(batch)
+        self.in_hand.setdefault(batch.key, []).append(batch)
+
+    def take(self) -> Batch:
+        """Returns the oldest batch, which is in hand no longer."""
+        batch = self.batches.pop(0)
+        self.in_hand[batch.key].remove(batch)
+        return batch
+
+    def answer(self) -> list[int]:
+        """Answers the oldest batch with each row's first number; returns the numbers of rows of its requests."""
+        batch = self.take()
+        rows = np.frombuffer(batch.encode(0)[-4 * batch.rows :], dtype=np.float32).reshape(-1, 1)
+        sizes = [stop - start for _, start, stop in batch.spans]
+        batch.answered(AnswerFrame(rows, {}, time.monotonic()))
+        return sizes
+
+
+class Pool:
+    """A pool of one worker whose link is `link`.
+
+    Attributes:
+        up: number of workers that are up.
+        link: link to the worker.
+        lacked: keys of versions that no worker can load.
+    """
+
+    def __init__(self) -> None:
+        self.up = 1
+        self.link = Link()
+        self.lacked: set[str] = set()
+
+    def free_link(self, key: str, at_most: int = 0) -> Any:
+        """Returns the link if it has at most so many batches of the version in hand."""
+        if not self.up or key in self.lacked:
+            return None
+        return self.link if len(self.link.in_hand.get(key, ())) <= at_most else None
+
+    def is_lacked(self, key: str) -> bool:
+        """Returns True if no worker can load the version."""
+        return key in self.lacked
+
+
+class Watched(Ticket):
+    """A request that notes how it ended.
+
+    Attributes:
+        values: answers to its rows.
+        error: error that ended it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values: list[float] | None = None
+        self.error: Exception | None = None
+        self.gone = False
+
+    @property
+    def disconnected(self) -> bool:
+        """True if the client has gone."""
+        return self.gone
+
+    def answered(self, answer: Any, start: int) -> None:
+        """Notes the answer."""
+        assert self.values is None
+        assert self.error is None
+        self.values = answer.matrix[start : start + self.rows, 0].tolist()
+
+    def failed(self, error: Exception) -> None:
+        """Notes the error."""
+        assert self.values is None
+        assert self.error is None
+        self.error = error
+
+
+def with_pool(scenario: Callable[[Batcher, Pool], Coroutine[Any, Any, None]], **limits: int) -> None:
+    """Runs a scenario with a batcher over a pool that a test leads by hand."""
+
+    async def run() -> None:
+        pool = Pool()
+        bounds = {"max_batch_rows": 8, "max_queue_rows": 40} | limits
+        await scenario(Batcher(cast(WorkerPool, pool), on_resent=lambda: None, **bounds), pool)
+
+    asyncio.run(run())
+
+
+def ask(batcher: Batcher, *values: float, timeout: float = 60) -> Watched:
+    """Submits a request of one row a value."""
+    ticket = Watched()
+    batcher.submit(ticket, SERVED, np.float32(values).tobytes(), len(values), timeout)
+    return ticket
+
+
+async def turn() -> None:
+    """Lets the event loop run what has been scheduled."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def test_requests_of_one_turn_are_one_batch_and_each_gets_its_own_rows() -> None:
+    async def scenario(batcher: Batcher, pool: Pool) -> None:
+        tickets = [ask(batcher, 1), ask(batcher, 2, 3), ask(batcher, 4)]
+        await turn()
+        assert pool.link.answer() == [1, 2, 1]
+        assert [ticket.values for ticket in tickets] == [[1], [2, 3], [4]]
+        assert batcher.waiting_rows() == batcher.waiting_requests == 0
+
+    with_pool(scenario)
+
+
+def test_what_gathers_while_a_batch_is_out_is_the_next_batch_up_to_its_limit() -> None:
+    async def scenario(batcher: Batcher, pool: Pool) -> None:
+        ask(batcher, 0)
+        await turn()
+        tickets = [ask(batcher, row, row + 0.5) for row in range(5)]
+        await turn()
+        assert len(pool.link.batches) == 1, "the others wait for it"
+        pool.link.answer()
+        await turn()
+        assert pool.link.answer() == [2, 2, 2, 2]
+        await turn()
+        assert pool.link.answer() == [2]
+        assert [ticket.values for ticket in tickets] == [[row, row + 0.5] for row in range(5)]
+
+    with_pool(scenario)
+
+
+def test_a_request_larger_than_a_batch_takes_half_of_one_in_which_others_want_a_place() -> None:
+    async def scenario(batcher: Batcher, pool: Pool) -> None:
+        large, small = ask(batcher, *range(20)), ask(batcher, 100)
+        await turn()
+        sizes = []
+        while pool.link.batches:
+            sizes.append(pool.link.answer())
+            await turn()
+        assert sizes[0] == [4, 1]
+        assert sum(map(sum, sizes)) == 21
+        assert (large.values, small.values) == (list(range(20)), [100])
+
+    with_pool(scenario)
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_again() -> None:
+    async def scenario(batcher: Batcher, pool: Pool) -> None:
+        pool.up = 0
+        for _ in range(4):
+            ask(batcher, *range(10))
+        with pytest.raises(QueueFull) as caught:
+            ask(batcher, 1)
+        assert 1 <= caught.value.retry_after <= MAX_RETRY_AFTER
+        assert batcher.waiting_rows() == 40, "what was refused holds no place"
+
+    with_pool(scenario)
+
+
+def test_a_deadline_ends_a_request_once_and_its_rows_are_never_sent() -> None:
+    async def scenario(batcher: Batcher, pool: Pool) -> None:
+        pool.up = 0
+        late, patient = ask(batcher, 1, timeout=0.02), ask(batcher, 2)
+        async with asyncio.timeout(20):
+            while late.error is None:
+                await asyncio.sleep(0.005)
+        assert isinstance(late.error, DeadlineExceeded)
+        assert batcher.waiting_rows() == 1
+        pool.up = 1
+        batcher.dispatch_all()
+        assert pool.link.answer() == [1]
+        assert patient.values == [2]
+
+    with_pool(scenario)
+
+
+def test_a_client_that_has_gone_costs_no_forward() -> None:
+    async def scenario(batcher: Batcher, pool: Pool) -> None:
+        gone, other = ask(batcher, 1), ask(batcher, 2)
+        gone.gone = True
+        await turn()
+        assert pool.link.answer() == [1]
+        assert isinstance(gone.error, ClientGone)
+        assert other.values == [2]
+
+    with_pool(scenario)
+
+
+def test_a_request_that_kills_workers_harms_no_other_and_is_given_up_the_third_time() -> None:
+    async def scenario(batcher: Batcher, pool: Pool) -> None:
+        killer, innocent = ask(batcher, 666), ask(batcher, 1)
+        await turn()
+        pool.link.take().lost()  # together: both are suspects
+        await turn()
+        retry = pool.link.take()
+        assert len(retry.spans) == 2
+        retry.started()
+        retry.lost()
+        await turn()
+        for _ in range(2):  # alone now, one after the other
+            batch = pool.link.batches[0]
+            assert len(batch.spans) == 1
+            if batch.spans[0][0] is killer:
+                pool.link.take()
+                batch.started()
+                batch.lost()
+            else:
+                pool.link.answer()
+            await turn()
+        assert isinstance(killer.error, ModelFault)
+        assert innocent.values == [1]
+        assert not pool.link.batches
+        assert batcher.waiting_requests == 0
+
+    with_pool(scenario)
+
+
+def test_a_batch_that_waited_at_a_dead_worker_is_no_suspect() -> None:
+    async def scenario(batcher: Batcher, pool: Pool) -> None:
+        ticket = ask(batcher, 1)
+        await turn()
+        pool.link.take().lost()
+        for _ in range(5):  # sent as a RETRY that never starts
+            await turn()
+            pool.link.take().lost()
+        await turn()
+        assert pool.link.answer() == [1]
+        assert ticket.values == [1]
+
+    with_pool(scenario)
+
+
+def test_a_version_that_no_worker_can_load_any_more_ends_its_requests() -> None:
+    async def scenario(batcher: Batcher, pool: Pool) -> None:
+        pool.lacked.add(KEY)
+        ticket = ask(batcher, 1)
+        await turn()
+        assert isinstance(ticket.error, ModelUnavailable)
+        assert batcher.waiting_rows() == 0
+
+    with_pool(scenario)

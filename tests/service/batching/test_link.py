@@ -115,7 +115,7 @@ OTHER: Any = SimpleNamespace(key="other@1#sha256:11", name="other", metrics=METR
 
 async def ask(batcher: Batcher, values: list[float], served: Any = SERVED) -> list[float]:
     waiter = Awaited()
-    batcher.submit(served, np.float32(values).tobytes(), len(values), 15.0, waiter)
+    batcher.submit(waiter, served, np.float32(values).tobytes(), len(values), 15.0)
     return await waiter.values(len(values))
 
 
@@ -217,7 +217,7 @@ def test_a_client_that_left_takes_both_the_rows_that_came_back_and_those_that_wa
 
     async def scenario(batcher: Batcher, pool: WorkerPool) -> list[float]:
         waiter = Awaited()
-        batcher.submit(SERVED, np.zeros(12, np.float32).tobytes(), 12, 15.0, waiter)
+        batcher.submit(waiter, SERVED, np.zeros(12, np.float32).tobytes(), 12, 15.0)
         while not pool.links[0].in_flight:
             await asyncio.sleep(0.001)
         assert batcher.waiting_rows() > 0

@@ -16,8 +16,9 @@ from models.network.numpy_mlp import NumpyMLP
 from models.store import Store
 from service.batching.catalog import ServedVersion
 from service.batching.ticket import Answer
-from service.http.answers import STEP_NUMBERS, AnswerWriter
 from service.http.schemas import PredictResponse
+from service.http.wire.json_answers import JsonWriter
+from service.http.wire.wire_format import STEP_NUMBERS
 from service.metrics import ModelMetrics
 
 TARGETS: dict[str, Target] = {
@@ -53,7 +54,7 @@ def test_written_answers_are_the_rows_own(kind: str, start: int, rows: int, tmp_
     matrix = np.random.default_rng(1).normal(size=(100, width_of(target))).astype(np.float32)
     matrix[3] = np.float32(1e-30)
     answer = Answer(matrix)
-    writer = AnswerWriter(served(target, tmp_path))
+    writer = JsonWriter(served(target, tmp_path))
     written = writer.write(answer, start, rows)
     response = PredictResponse.model_validate_json(written, strict=True)
     own = matrix[start : start + rows]
@@ -79,7 +80,7 @@ def test_a_large_answer_in_steps_is_what_it_is_at_once(kind: str, tmp_path: Path
     target = TARGETS[kind]
     rows = 3 * STEP_NUMBERS // width_of(target) + 7
     matrix = np.random.default_rng(2).normal(size=(rows, width_of(target))).astype(np.float32)
-    writer = AnswerWriter(served(target, tmp_path))
+    writer = JsonWriter(served(target, tmp_path))
     steps = writer.write_in_steps([matrix[:5], matrix[5:]])
     sizes = []
     try:
@@ -99,7 +100,7 @@ class Requester:
         self.payloads: list[bytes] = []
         self.errors: list[Exception] = []
 
-    def send(self, _: ServedVersion, payload: bytes) -> None:
+    def send(self, payload: bytes) -> None:
         self.payloads.append(payload)
 
     def failed(self, error: Exception) -> None:
@@ -108,7 +109,7 @@ class Requester:
 
 @pytest.mark.parametrize(("width", "sizes"), [(1000, [1] * 256), (3, [1] * 1000), (500, [1, 40, 7, 31, 32, 20] * 4)])
 def test_a_long_batch_is_written_a_few_answers_at_a_time(width: int, sizes: list[int], tmp_path: Path) -> None:
-    writer = AnswerWriter(served(ClassTarget(name="y", labels=tuple(range(width))), tmp_path))
+    writer = JsonWriter(served(ClassTarget(name="y", labels=tuple(range(width))), tmp_path))
     matrix = np.random.default_rng(3).random((sum(sizes), width), dtype=np.float32)
     starts = np.cumsum([0, *sizes[:-1]]).tolist()
     requests = [(Requester(rows), start) for rows, start in zip(sizes, starts, strict=True)]
@@ -126,7 +127,7 @@ def test_a_long_batch_is_written_a_few_answers_at_a_time(width: int, sizes: list
 
 def test_a_row_of_many_numbers_takes_several_steps(tmp_path: Path) -> None:
     width = 3 * STEP_NUMBERS + 5
-    writer = AnswerWriter(served(ClassTarget(name="y", labels=tuple(range(width))), tmp_path))
+    writer = JsonWriter(served(ClassTarget(name="y", labels=tuple(range(width))), tmp_path))
     matrix = np.random.default_rng(3).random((2, width), dtype=np.float32)
     steps, sizes = writer.write_in_steps([matrix]), []
     try:

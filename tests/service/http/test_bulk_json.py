@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from models.columns.encoding import RowEncoder
 from models.columns.schema import ClassTarget, NumericColumn, Schema
 from models.errors import RowError
-from service.http.bulk_json import NumberReader, model_first
+from service.http.wire.bulk_json import NumberReader, model_first
 
 READER = NumberReader()
 numbers = st.one_of(

@@ -7,11 +7,12 @@ import select
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from echo_service import Echo, Service, get, post, read, wait_until
 
-from service.errors import ReadingCongested, problem_of
+from service.errors import ReadingCongested
 from service.http.body_gate import BodyGate, Entry
 from service.http.exchange import Exchange
 
@@ -55,8 +56,9 @@ class GatedEcho(Echo):
         super().begin(exchange)
         size = int(exchange.fields[b"content-length"])
         if size > 10:
-            problem = problem_of(ReadingCongested(retry_after=1))
-            self.entries.append(self.gate.enter(exchange, size, self.seconds, lambda: exchange.refuse(problem)))
+            expired = partial(exchange.refuse, ReadingCongested(retry_after=1))
+            expired = partial(exchange.refuse, ReadingCongested(retry_after=1))
+            self.entries.append(self.gate.enter(exchange, size, self.seconds, expired))
 
     def handle(self, exchange: Exchange) -> None:
         exchange.respond(200, b"text/plain", exchange.body)
@@ -65,7 +67,7 @@ class GatedEcho(Echo):
 @pytest.fixture
 def gated(service: Service) -> Service:
     echo = service.app.echo = GatedEcho()
-    service.app.direct[(b"POST", b"/echo")] = echo
+    service.app.direct.add("POST", "/echo", echo)
     in_loop(service, lambda: echo.fill(service))
     return service
 

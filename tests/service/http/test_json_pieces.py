@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.http.json_pieces import Members, json_pieces, write_in_steps
-from service.http.step_queue import StepQueue
+from service.step_queue import StepQueue
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(

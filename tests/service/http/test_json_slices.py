@@ -10,10 +10,10 @@ import numpy as np
 import orjson
 import pytest
 
-from service.errors import Problem
-from service.http import json_slices
-from service.http.bulk_json import NumberReader
-from service.http.json_slices import RequestShape, RowTooWide, SlicedRequest, model_last
+from service.errors import InvalidRequest
+from service.http.wire import json_slices
+from service.http.wire.bulk_json import NumberReader
+from service.http.wire.json_slices import RequestShape, RowTooWide, SlicedRequest, model_last
 
 TRAPS = ["a", "],[", "},{", '"', "\\", "é]", "]", "x,y", "{", "[1]", "]]}", '"}', "\\]", ",", ""]
 NOISE = b'[]{},:"\\ 1ax'
@@ -82,7 +82,7 @@ def test_damaged_json_is_refused_where_the_parser_refuses_it() -> None:
         expected = valid_request(bytes(body))
         try:
             found = read(bytes(body))
-        except (Problem, RequestShape):
+        except (InvalidRequest, RequestShape):
             assert expected is None, bytes(body)
             continue
         assert found == expected, bytes(body)
@@ -119,9 +119,9 @@ def valid_request(body: bytes) -> tuple[str | None, list[Any]] | None:
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(body: bytes, reason: str) -> None:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(InvalidRequest) as caught:
         read(body)
-    assert reason in caught.value.detail
+    assert reason in str(caught.value)
 
 
 def test_a_row_is_not_read_on_once_it_has_more_cells_than_it_may() -> None:

@@ -11,9 +11,10 @@ import pytest
 from models.columns.encoding import RowEncoder
 from models.columns.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
 from models.errors import RowError
-from service.http.bulk_json import NumberReader
-from service.http.json_slices import names_no_model
-from service.http.large_reading import LargeReading, json_request
+from service.http.wire.bulk_json import NumberReader
+from service.http.wire.json_format import JsonReader
+from service.http.wire.json_slices import names_no_model
+from service.large_reading import LargeReading
 
 ROWS = 6000
 COLOURS = ("red", "green", "blue")
@@ -51,7 +52,7 @@ def rows_of(encoder: RowEncoder) -> list[Any]:
 
 
 def read(encoder: RowEncoder, document: dict[str, Any]) -> LargeReading:
-    request = json_request(orjson.dumps(document), encoder, NumberReader())
+    request = JsonReader(orjson.dumps(document), encoder, NumberReader())
     reading = LargeReading(request, encoder, most_rows=10**6)
     for done in reading.steps():
         assert (done or 0) < 150_000, "a step is a slice"
@@ -90,7 +91,7 @@ def test_rows_with_many_wide_columns_are_held_small_too() -> None:
     dice = random.Random(2)
     rows = [[dice.choice(categories) for _ in columns] for _ in range(40)]
     body = orjson.dumps({"instances": rows})
-    reading = LargeReading(json_request(body, encoder, NumberReader()), encoder, most_rows=10**6)
+    reading = LargeReading(JsonReader(body, encoder, NumberReader()), encoder, most_rows=10**6)
     for _ in reading.steps():
         pass
     assert reading.rows is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from service.http.loop_watch import LoopWatch
+from service.loop_watch import LoopWatch
 
 
 def longest_of(holds: list[float]) -> float:

@@ -25,7 +25,8 @@ from service.batching.link import WorkerPool
 from service.errors import ClientGone, DeadlineExceeded, ModelFault, QueueFull
 from service.stream import frames
 from service.stream.frames import FrameReader, Kind
-from service.workers.frame_server import Batch, FrameServer
+from service.workers.fault_isolation import MergedBatch
+from service.workers.frame_server import FrameServer
 
 KEY = "double@1#sha256:00"
 
@@ -39,7 +40,7 @@ class DoublingAPI:
         self.go.set()
         self.loading, self.load_on = threading.Event(), threading.Event()
 
-    def predict(self, batch: Batch) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def predict(self, batch: MergedBatch) -> np.ndarray[Any, np.dtype[np.float32]]:
         self.go.wait(10)
         x = np.concatenate([part.matrix() for part in batch.parts])
         self.batches.append(len(x))
@@ -103,7 +104,7 @@ class RecordingSelector(selectors.DefaultSelector):
 def test_a_worker_stays_awake_for_a_moment_only_where_batches_follow_each_other_closely(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.workers.frame_server._LOOK_SECONDS", 0.3)
+    monkeypatch.setattr("service.workers.frame_server._SPIN_SECONDS", 0.3)
     server = FrameServer(DoublingAPI(), SimpleNamespace(), tmp_path / "w", max_batch_rows=64, about={})  # type: ignore[arg-type]
     server._selector.close()
     server._selector = recorded = RecordingSelector()
@@ -196,7 +197,7 @@ def submit(
 ) -> Coroutine[Any, Any, list[float]]:
     data = np.float32(values).tobytes()
     waiter = Awaited(disconnected=gone)
-    batcher.submit(Served(), data, len(values), timeout, waiter)  # type: ignore[arg-type]
+    batcher.submit(waiter, Served(), data, len(values), timeout)  # type: ignore[arg-type]
     return waiter.values(len(values))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import assert_never
 
 import numpy as np
 import torch
@@ -82,25 +83,27 @@ class Network:
         self._norms: dict[str, BatchNorm] = {}
         self._gains: dict[str, float] = {}
         for layer in layers:
-            match layer.type:
-                case "SmoothClip" | "PeriodicEmbedding" | "Embedding" | "Scale":
-                    pass  # the inputs'
-                case "Linear":
+            match layer.kind:
+                case "inputs":
+                    pass  # `self._inputs` holds all of them
+                case "linear":
                     gain = 1 / math.sqrt(layer.in_features) if ntk else 1.0
                     self._gains[f"{layer.name}.weight"] = gain
                     is_first = layer.name == "layers.0" and (self._inputs is None or not _learns(config))
                     make = NarrowLinear if narrow else Linear
                     self._layers.append(make(layer.name, self.parameters, work, gain=gain, is_first=is_first))
-                case "BatchNorm1d":
+                case "batch_norm":
                     norm = BatchNorm(layer.name, self.parameters, work)
                     self._layers.append(norm)
                     self._norms[layer.name] = norm
-                case "LayerNorm":
+                case "layer_norm":
                     self._layers.append(LayerNorm(layer.name, self.parameters, work))
-                case "Dropout":
+                case "dropout":
                     self._layers.append(Dropout(masks, work))
-                case _:
+                case "activation":
                     self._layers.append(Activated(layer.name, config.activation, self.parameters, work))
+                case _:
+                    assert_never(layer.kind)
 
     def forward(self, batch: Batch, *, training: bool = False) -> Tensor:
         """Logits or values (k, b, out_features), in memory that the next call uses again."""

@@ -1,1 +1,1 @@
-"""The learning-rate finder: a sweep over learning rates, its plot, and the rate that it suggests."""
+"""The learning-rate finder: a sweep over learning rates, its plot, and the suggested rate."""

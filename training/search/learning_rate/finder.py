@@ -1,7 +1,7 @@
-"""The learning-rate finder: the rate grows from step to step until the loss breaks away, and a good one is read off.
+"""The learning-rate finder: raises the rate from step to step until the loss diverges, and suggests a good rate.
 
-After Smith 2017, "Cyclical Learning Rates for Training Neural Networks". Nothing of it remains: the weights and the
-optimiser are afterwards what they were.
+After Smith 2017, "Cyclical Learning Rates for Training Neural Networks". The sweep restores the weights and the
+optimiser's state afterwards.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ import numpy as np
 
 from models.errors import ConfigError
 
-SMOOTHING = 0.9  # of the running mean: about the last ten steps
-DIVERGENCE = 4.0  # times the best smoothed loss, at which there is nothing more to see
-_ROUNDING = 1e-9  # of the loss: a slope as flat as that is none
-_SKIPPED = 10  # first steps, in which the running mean knows too little to have a slope
+SMOOTHING = 0.9  # decay of the running mean, which averages about the last ten steps
+DIVERGENCE = 4.0  # the sweep ends when the smoothed loss is more than this many times its minimum
+_ROUNDING = 1e-9  # fraction of the loss; a flatter slope counts as zero
+_SKIPPED = 10  # number of first steps whose running mean averages too few losses for a slope
 
 State = TypeVar("State")
 
 
 class Stepper(Protocol[State]):
-    """A model in training, one step at a time."""
+    """A model that trains one step at a time."""
 
     def step(self, learning_rate: float) -> float:
-        """One step of the optimiser on the next batch; the batch's loss before it."""
+        """Makes one optimiser step on the next batch and returns the batch's loss before the step."""
 
     def state(self) -> State:
-        """Everything that a step changes, as a copy."""
+        """Returns a copy of all state that a step changes."""
 
     def restore(self, state: State) -> None:
-        """Puts back what `state` gave."""
+        """Restores a copy that `state` returned."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sweep:
-    """What a sweep saw.
+    """The measurements of a sweep over learning rates.
 
     Attributes:
-        rates: `(steps,)` ascending; those that were tried.
-        losses: `(steps,)` each batch's.
-        smoothed: `(steps,)` their running mean.
-        suggested: the rate at which the smoothed loss falls fastest over the logarithm of the rate; None where it
-            never falls.
-        diverged: whether it ended early, because the loss had broken away.
+        rates: `(steps,)` learning rates of the steps, ascending.
+        losses: `(steps,)` loss of each step's batch.
+        smoothed: `(steps,)` running mean of the losses.
+        suggested: learning rate at which the smoothed loss falls fastest over the logarithm of the rate; None if the
+            loss never falls.
+        diverged: True if the sweep ended early because the loss diverged.
     """
 
     rates: tuple[float, ...]
@@ -59,13 +59,14 @@ def sweep(stepper: Stepper[State], *, low: float = 1e-6, high: float = 10.0, ste
     """Makes steps at rates from `low` to `high`, evenly spread by their logarithm, and restores the stepper.
 
     Args:
-        stepper: what is stepped.
-        low: the first rate.
-        high: the last.
-        steps: how many at most; it ends where the smoothed loss is four times its best, or no finite number.
+        stepper: model in training.
+        low: first learning rate.
+        high: last learning rate.
+        steps: maximum number of steps; the sweep ends early if the smoothed loss exceeds four times its minimum, or
+            if a loss is not finite.
 
     Raises:
-        ConfigError: rates that do not ascend from above 0, or too few steps to see a slope.
+        ConfigError: the rates do not ascend from above 0, or the steps are too few for a slope.
     """
     if not 0 < low < high < math.inf:
         raise ConfigError(f"the rates must ascend from above 0, got {low!r} to {high!r}.")
@@ -85,7 +86,7 @@ def sweep(stepper: Stepper[State], *, low: float = 1e-6, high: float = 10.0, ste
             mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
             rates.append(rate)
             losses.append(loss)
-            smoothed.append(mean / (1 - SMOOTHING ** len(losses)))  # the mean began at 0
+            smoothed.append(mean / (1 - SMOOTHING ** len(losses)))  # corrects the bias of a mean that starts at 0
             if len(smoothed) > _SKIPPED and smoothed[-1] > DIVERGENCE * min(smoothed):
                 diverged = True
                 break
@@ -101,7 +102,7 @@ def sweep(stepper: Stepper[State], *, low: float = 1e-6, high: float = 10.0, ste
 
 
 def steepest(rates: list[float], smoothed: list[float]) -> float | None:
-    """The rate at which the smoothed loss falls fastest over log(rate); None where it never falls."""
+    """Returns the rate at which the smoothed loss falls fastest over log(rate); None if the loss never falls."""
     if len(rates) < _SKIPPED + 2:
         return None
     slopes = np.gradient(np.array(smoothed), np.log(rates))[_SKIPPED:-1]

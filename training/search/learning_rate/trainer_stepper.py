@@ -1,4 +1,4 @@
-"""A stepper for the learning-rate finder: the networks and the rows that `fit` would train, one step at a time."""
+"""A stepper for the learning-rate finder: trains the network of `fit` on the rows of `fit`, one step at a time."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from training.threads import ThreadChoice
 
 
 class TrainerStepper:
-    """A trainer, stepped at any learning rate on batches drawn at random.
+    """A trainer that makes steps at any learning rate, on batches drawn at random.
 
     Attributes:
-        trainer: what is stepped.
-        threads: number of CPU threads that `fit` would train with, and why.
+        trainer: trainer that makes the steps.
+        threads: number of CPU threads that `fit` would train with, and the reason.
     """
 
     def __init__(self, trainer: Trainer, *, threads: ThreadChoice | None = None) -> None:
@@ -30,31 +30,31 @@ class TrainerStepper:
         self.threads = threads or ThreadChoice(number=1, reason="")
 
     def step(self, learning_rate: float) -> float:
-        """One step; the mean over the members of their loss on the batch, before it."""
+        """Makes one step; returns the batch's loss before the step, as the mean over the members."""
         return float(self.trainer.step(self.trainer.random_batch(), rate=learning_rate).mean())
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Everything that a step changes, as copies."""
+        """Returns copies of all arrays that a step changes."""
         return self.trainer.state()
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Puts back what `state` gave."""
+        """Restores the copies that `state` returned."""
         self.trainer.restore(state)
 
 
 def stepper_of(
     table: TrainingTable, config: TrainConfig, *, device: str = "cpu", threads: int | None = None
 ) -> TrainerStepper:
-    """Makes a stepper for the network that `fit` would train, on the rows that it would train it on.
+    """Makes a stepper for the network and the training rows that `fit` would use.
 
     Args:
-        table: the data.
-        config: how to train.
-        device: where to train.
-        threads: number of CPU threads that the user asks for; None takes what `fit` would.
+        table: table to train on.
+        config: settings of the training.
+        device: name of the torch device to train on.
+        threads: number of CPU threads that the user asks for; None for the number that `fit` would choose.
 
     Raises:
-        ConfigError: an engine that is not torch, or no such device.
+        ConfigError: the engine is not torch, or the device does not exist.
         DataError: the table cannot be split or encoded.
     """
     if config.engine != "torch":

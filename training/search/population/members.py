@@ -1,8 +1,8 @@
-"""A population: the hyperparameters of networks that train side by side, and who takes over from whom.
+"""A population: the hyperparameters of networks that train side by side, and the selection among the networks.
 
 Population-based training after Jaderberg et al. 2017, "Population Based Training of Neural Networks", with truncation
-selection: the worst quarter goes on from copies of the best (exploit), with hyperparameters a step away (explore).
-Nothing here trains; all chance is the generator's that is given.
+selection: the worst quarter continues from copies of the best quarter (exploit), with hyperparameters that are one step
+larger or smaller (explore). This module trains nothing; all random numbers come from the caller's generator.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from numpy.typing import NDArray
 from models.errors import ConfigError
 from models.network.config import MAX_MEMBERS
 
-RATE_SPREAD = 4.0  # a first learning rate is between a quarter of the recipe's and four times it
+RATE_SPREAD = 4.0  # an initial learning rate lies between a quarter of the recipe's and four times the recipe's
 DROPOUT_SPREAD = 3.0
 MAX_DROPOUT = 0.89
-STEPS = (0.8, 1.25)  # by one of which an explored hyperparameter is multiplied; each undoes the other
-_SHARE = 4  # a quarter is replaced, by a quarter
+STEPS = (0.8, 1.25)  # explore multiplies a hyperparameter by one of these; their product is 1
+_SHARE = 4  # the worst quarter is replaced by copies of the best quarter
 
 
 @dataclass(frozen=True, kw_only=True)
 class Population:
-    """The hyperparameters in which members differ.
+    """The hyperparameters in which the members of a population differ.
 
     Attributes:
         rates: (members,) factors on the recipe's learning rate.
-        dropouts: (members,) probabilities.
+        dropouts: (members,) dropout probabilities.
 
     Raises:
-        ConfigError: fewer than two members, more than can be, or a value that cannot be.
+        ConfigError: the number of members is below 2 or above `MAX_MEMBERS`, or a value is not valid.
     """
 
     rates: NDArray[np.float64]
@@ -56,47 +56,51 @@ class Population:
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
-    """What a round of selection came to.
+    """The result of one selection.
 
     Attributes:
-        parents: (members,) int64, from whom each member goes on: itself, or the one that it is replaced by.
-        population: the hyperparameters from then on.
+        parents: (members,) int64 index of the member whose weights each member continues with: the member itself, or
+            the better one that replaces the member.
+        population: hyperparameters after the selection.
     """
 
     parents: NDArray[np.int64]
     population: Population
 
 
-def drawn(members: int, *, dropout: float, generator: np.random.Generator) -> Population:
-    """A first population: the recipe's own hyperparameters, and others around them, evenly spread by their logarithm.
+def initial_population(members: int, *, dropout: float, generator: np.random.Generator) -> Population:
+    """Draws an initial population: the recipe's own hyperparameters, and others log-uniformly around these.
 
     Args:
-        members: how many.
-        dropout: the recipe's; where it is 0 it is everybody's.
-        generator: of all chance.
+        members: number of members.
+        dropout: dropout probability of the recipe; if 0, the probability of every member is 0.
+        generator: source of all random numbers.
 
     Raises:
-        ConfigError: not a number of members that can be.
+        ConfigError: the number of members is not valid.
     """
     if isinstance(members, bool) or not isinstance(members, int) or not 2 <= members <= MAX_MEMBERS:
         raise ConfigError(f"a population has 2 to {MAX_MEMBERS} members, got {members!r}.")
-    exponents = generator.uniform(-1, 1, size=(2, members))  # of the spreads
+    exponents = generator.uniform(-1, 1, size=(2, members))  # exponents of the spreads
     exponents[:, 0] = 0
     rates, dropouts = RATE_SPREAD ** exponents[0], dropout * DROPOUT_SPREAD ** exponents[1]
     dropouts[1:] = np.minimum(dropouts[1:], MAX_DROPOUT)
     return Population(rates=rates, dropouts=dropouts)
 
 
-def order(figures: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.int64]:
-    """(members,) the members, the best first: least figure, then least loss, then first; without a finite loss, last.
+def rank_members(figures: NDArray[np.float64], losses: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Sorts the members by figure, ties by loss, then by index; members without a finite loss come last.
 
     Args:
-        figures: (members,) of which less is better.
-        losses: (members,)
+        figures: (members,) figures to rank by; less is better.
+        losses: (members,) validation losses.
+
+    Returns:
+        (members,) int64 indices of the members, the best first.
     """
-    astray = ~np.isfinite(losses)
-    places = np.arange(len(losses))
-    return np.lexsort((places, np.where(astray, np.inf, losses), np.where(astray, np.inf, figures), astray))
+    diverged = ~np.isfinite(losses)
+    indices = np.arange(len(losses))
+    return np.lexsort((indices, np.where(diverged, np.inf, losses), np.where(diverged, np.inf, figures), diverged))
 
 
 def next_generation(
@@ -106,20 +110,22 @@ def next_generation(
     losses: NDArray[np.float64],
     generator: np.random.Generator,
 ) -> Generation:
-    """Exploit and explore. Who is neither among the worst quarter nor astray stays as it is.
+    """Replaces members by copies of better ones (exploit) and changes the copies' hyperparameters (explore).
+
+    The worst quarter and all members without a finite loss are replaced; the others stay unchanged.
 
     Args:
-        population: as it is.
-        figures: (members,) of which less is better.
-        losses: (members,); one that is not finite makes its member one of the worst. One at least is.
-        generator: of all chance.
+        population: hyperparameters before the selection.
+        figures: (members,) figures to rank by; less is better.
+        losses: (members,) validation losses; at least one is finite.
+        generator: source of all random numbers.
     """
-    ranking = order(figures, losses)
-    sound = [int(member) for member in ranking if math.isfinite(losses[member])]
+    ranking = rank_members(figures, losses)
+    finite = [int(member) for member in ranking if math.isfinite(losses[member])]
     quarter = max(len(population) // _SHARE, 1)
-    best = sound[:quarter]
-    left = set(sound[: len(population) - quarter])  # none of them is among the best: a quarter is at most a half
-    worst = [int(member) for member in ranking if int(member) not in left]
+    best = finite[:quarter]
+    survivors = set(finite[: len(population) - quarter])  # all of the best survive: a quarter is at most a half
+    worst = [int(member) for member in ranking if int(member) not in survivors]
     parents = np.arange(len(population))
     rates, dropouts = population.rates.copy(), population.dropouts.copy()
     for member in worst:

@@ -1,4 +1,4 @@
-"""What a population came to: every member in every epoch, who took over from whom, the winner's line. Data only."""
+"""The result of a population: all members in all epochs, the replacements and the winner's lineage. Data only."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ Ended = Literal["epochs", "patience", "time", "asked", "diverged"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Takeover:
-    """A member that was replaced.
+class Exploit:
+    """An exploit step: a selection replaced a member by a copy of a better one.
 
     Attributes:
-        epoch: after which, from 1.
-        member: which.
-        parent: whose weights and optimiser it went on with.
-        learning_rate: at its highest, that it then had.
-        dropout: that it then had.
+        epoch: number of the epoch before the step, from 1.
+        member: index of the replaced member.
+        parent: index of the member whose weights and optimiser state were copied.
+        learning_rate: peak learning rate of the replaced member after the step.
+        dropout: dropout probability of the replaced member after the step.
     """
 
     epoch: int
@@ -39,13 +39,13 @@ class Takeover:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stage:
-    """A stretch of the winner's line with the same hyperparameters.
+    """A run of epochs in the winner's lineage with the same hyperparameters.
 
     Attributes:
-        epoch: its first, from 1.
-        member: whose place it was in.
-        learning_rate: at its highest.
-        dropout: at its highest.
+        epoch: number of the first epoch, from 1.
+        member: index of the member that the winner descends from in these epochs.
+        learning_rate: peak learning rate of the schedule.
+        dropout: peak dropout probability of the schedule.
     """
 
     epoch: int
@@ -55,15 +55,15 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
-    """A member at the end.
+class RankedMember:
+    """A member of the final ranking.
 
     Attributes:
-        member: which, from 0; the first began with the recipe's own hyperparameters.
-        value: the metric on the validation part; None where it is no finite number.
-        learning_rate: at its highest.
-        dropout: at its highest.
-        replaced: after which epochs it was.
+        member: index of the member, from 0; member 0 began with the recipe's own hyperparameters.
+        value: metric on the validation part; None if not finite.
+        learning_rate: peak learning rate of the schedule.
+        dropout: peak dropout probability of the schedule.
+        replaced: numbers of the epochs after which the member was replaced.
     """
 
     member: int
@@ -75,19 +75,21 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class PopulationRun:
-    """A population's training, epoch by epoch.
+    """The training of a population, epoch by epoch.
 
     Attributes:
-        values: (epochs, members) the metric on the validation part.
-        measures: (epochs, members) by name, `train_loss` and `validation_loss` and of a classifier `validation_error`.
-        learning_rates: (epochs, members) at their highest, as each epoch was trained with.
-        dropouts: (epochs, members) likewise.
-        ranking: (members,) after the last epoch, the best first.
-        takeovers: in order.
-        best_epoch: from 1, after which the winner was as it is kept.
-        best_member: whose place the winner was in.
-        tensors: the winner's.
-        ended: why: all `epochs` were made, `patience` or `time` ran out, somebody `asked`, or every member `diverged`.
+        values: (epochs, members) metric on the validation part.
+        measures: (epochs, members) arrays by name: `train_loss`, `validation_loss` and, for a classifier,
+            `validation_error`.
+        learning_rates: (epochs, members) peak learning rates that each epoch was trained with.
+        dropouts: (epochs, members) peak dropout probabilities that each epoch was trained with.
+        ranking: (members,) indices of the members after the last epoch, the best first.
+        exploits: exploit steps in the order of their epochs.
+        best_epoch: number of the epoch after which the winner was kept, from 1.
+        best_member: index of the member that the winner was in this epoch.
+        tensors: tensors of the winner by name.
+        ended: reason for the end: all `epochs` were trained, `patience` or `time` ran out, the user `asked` for it, or
+            every member `diverged`.
     """
 
     values: NDArray[np.float64]
@@ -95,7 +97,7 @@ class PopulationRun:
     learning_rates: NDArray[np.float64]
     dropouts: NDArray[np.float64]
     ranking: tuple[int, ...]
-    takeovers: tuple[Takeover, ...]
+    exploits: tuple[Exploit, ...]
     best_epoch: int
     best_member: int
     tensors: Mapping[str, NDArray[np.float32]]
@@ -103,54 +105,55 @@ class PopulationRun:
 
     @property
     def epochs(self) -> int:
-        """That were made."""
+        """The number of epochs trained."""
         return len(self.values)
 
     @property
     def members(self) -> int:
-        """How many there are."""
+        """The number of members."""
         return len(self.ranking)
 
     @property
     def best_value(self) -> float:
-        """The winner's figure."""
+        """The winner's metric on the validation part."""
         return float(self.values[self.best_epoch - 1, self.best_member])
 
-    def line(self) -> list[int]:
-        """In whose place the winner, or whom it goes back to, was in each epoch up to its best."""
-        parents = {(takeover.epoch, takeover.member): takeover.parent for takeover in self.takeovers}
-        places = [self.best_member]
+    def lineage(self) -> list[int]:
+        """Returns the member that the winner descends from, for each epoch up to the best one."""
+        parents = {(exploit.epoch, exploit.member): exploit.parent for exploit in self.exploits}
+        members = [self.best_member]
         for epoch in range(self.best_epoch - 1, 0, -1):
-            places.append(parents.get((epoch, places[-1]), places[-1]))
-        return places[::-1]
+            members.append(parents.get((epoch, members[-1]), members[-1]))
+        return members[::-1]
 
     def stages(self) -> list[Stage]:
-        """The winner's hyperparameters over time."""
+        """Returns the winner's hyperparameters over time."""
         stages: list[Stage] = []
-        for row, member in enumerate(self.line()):
+        for row, member in enumerate(self.lineage()):
             rate, dropout = float(self.learning_rates[row, member]), float(self.dropouts[row, member])
             if not stages or (stages[-1].learning_rate, stages[-1].dropout) != (rate, dropout):
                 stages.append(Stage(epoch=row + 1, member=member, learning_rate=rate, dropout=dropout))
         return stages
 
     def history(self) -> dict[str, list[float]]:
-        """The measures of the winner's line, up to its best epoch."""
+        """Returns the measures of the winner's lineage, up to the best epoch."""
         rows = np.arange(self.best_epoch)
-        most = float(np.finfo(np.float32).max)  # an overflow that was outlived; a checkpoint's header has no infinity
+        # In place of an overflow that the lineage recovered from: a checkpoint's header has no infinity.
+        most = float(np.finfo(np.float32).max)
         return {
-            name: np.nan_to_num(values[rows, self.line()], nan=most, posinf=most).tolist()
+            name: np.nan_to_num(values[rows, self.lineage()], nan=most, posinf=most).tolist()
             for name, values in self.measures.items()
         }
 
-    def standings(self) -> list[Standing]:
-        """The members after the last epoch, the best first."""
+    def final_ranking(self) -> list[RankedMember]:
+        """Returns the members after the last epoch, the best first."""
         return [
-            Standing(
+            RankedMember(
                 member=member,
                 value=float(self.values[-1, member]) if math.isfinite(self.values[-1, member]) else None,
                 learning_rate=float(self.learning_rates[-1, member]),
                 dropout=float(self.dropouts[-1, member]),
-                replaced=tuple(takeover.epoch for takeover in self.takeovers if takeover.member == member),
+                replaced=tuple(exploit.epoch for exploit in self.exploits if exploit.member == member),
             )
             for member in self.ranking
         ]
@@ -158,14 +161,14 @@ class PopulationRun:
 
 @dataclass(frozen=True, kw_only=True)
 class PopulationResult:
-    """A population that has ended.
+    """The result of a search by population.
 
     Attributes:
-        metric: what members were ranked by, on the validation part.
-        every: epochs from one selection to the next.
-        run: how it went.
-        model: the winner, with its figures on the test part.
-        seconds: that it took.
+        metric: metric on the validation part that ranked the members.
+        every: number of epochs from one selection to the next.
+        run: training of the population.
+        model: the winner, with its metrics on the test part.
+        seconds: duration of the search.
     """
 
     metric: Metric
@@ -176,24 +179,24 @@ class PopulationResult:
 
     @property
     def name(self) -> str:
-        """Under which the winner is published."""
+        """The name that the winner is published under."""
         return self.model.name
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether of the metric more is better."""
+        """True if a higher value of the metric is better."""
         return self.metric in HIGHER_IS_BETTER
 
     def publish(self, store: Store | Path | str, name: str | None = None) -> ModelVersion:
-        """Writes the winner to a store as the next version.
+        """Publishes the winner to a store as the next version.
 
         Raises:
-            StoreError: the name is none, or the disk refuses.
+            StoreError: the name is not valid, or the disk refuses the write.
         """
         return self.model.publish(store, name)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but tensors and the single epochs, as JSON types."""
+        """Converts to JSON types, without the tensors and the single epochs."""
         run = self.run
         return {
             "name": self.name,
@@ -210,7 +213,7 @@ class PopulationResult:
                 "stages": [asdict(stage) for stage in run.stages()],
             },
             "metrics": self.model.metrics,
-            "ranking": [asdict(standing) for standing in run.standings()],
-            "takeovers": [asdict(takeover) for takeover in run.takeovers],
+            "ranking": [asdict(member) for member in run.final_ranking()],
+            "takeovers": [asdict(exploit) for exploit in run.exploits],
             "notes": list(self.model.notes),
         }

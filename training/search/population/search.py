@@ -1,4 +1,4 @@
-"""A search by population: networks trained side by side as one batched matrix product, the winner made a model."""
+"""A search by population: trains networks side by side as one batched matrix product; the winner becomes a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.columns.schema import NumericTarget
 from models.errors import ConfigError
 from models.network.config import MLPConfig
-from models.store import check_name
+from models.store import check_model_name
 from training.config import TrainConfig
 from training.data.training_table import TrainingTable
 from training.engines.device import choose_device
@@ -22,13 +22,13 @@ from training.engines.trainer import MemberRates, Trainer
 from training.errors import TrainingError
 from training.fit import fitted_model, thread_choice
 from training.prepared_rows import PreparedRows, prepare
-from training.search.population.members import Population, drawn, next_generation, order
-from training.search.population.result import Ended, PopulationResult, PopulationRun, Takeover
+from training.search.population.members import Population, initial_population, next_generation, rank_members
+from training.search.population.result import Ended, Exploit, PopulationResult, PopulationRun
 from training.search.trials.trial import Metric, choose_metric
 from training.threads import limited_threads
 
-_SELECTIONS = 10  # of a run, by default
-_STREAM = 1  # beside the seed, so that members are not drawn from the numbers that split the rows
+_SELECTIONS = 10  # default number of selections in a run
+_STREAM = 1  # added to the seed, so that members do not share random numbers with the split of the rows
 
 
 def search_population(
@@ -36,7 +36,7 @@ def search_population(
     config: TrainConfig | None = None,
     *,
     members: int = 16,
-    first: Population | None = None,
+    initial: Population | None = None,
     every: int | None = None,
     metric: str | None = None,
     timeout: float | None = None,
@@ -46,32 +46,31 @@ def search_population(
     should_stop: ShouldStop = lambda: False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> PopulationResult:
-    """Trains a population on a table that was read and checked; the winner is one network. Writes nothing.
+    """Trains a population on a table; the winner is one network. Writes no file.
 
-    Of the test part nothing is read but the winner's figures, once it has won. On a CPU the same arguments give the
-    same bytes.
+    The test part is used only to evaluate the winner after the search. On a CPU the same arguments give the same bytes.
 
     Args:
-        table: the data.
-        config: the recipe, whose learning rate and dropout the first population lies around.
-        members: how many.
-        first: the first population, in place of one that is drawn.
-        every: epochs from one selection to the next; a tenth of the run if None.
+        table: table to train on, read and checked.
+        config: recipe; the initial population varies its learning rate and dropout.
+        members: number of members.
+        initial: initial population; drawn at random if None.
+        every: number of epochs from one selection to the next; a tenth of the run if None.
         metric: `log_loss`, `accuracy` or `rmse`; log loss or RMSE if None.
-        timeout: seconds, after which the best so far is kept.
-        device: where to train.
-        threads: CPU threads; as `fit` chooses if None.
-        on_epoch: told of each epoch: the best member's figure, and the best so far.
-        should_stop: asked after each epoch; True ends the run with the best so far.
-        clock: seconds.
+        timeout: time limit in seconds, after which the best network so far is kept.
+        device: name of the torch device to train on.
+        threads: number of CPU threads; as `fit` chooses if None.
+        on_epoch: callback for each epoch, with the best member's metric and the best metric so far.
+        should_stop: callback after each epoch; True ends the run with the best network so far.
+        clock: monotonic clock in seconds.
 
     Raises:
-        ConfigError: something asked for that cannot be.
+        ConfigError: an argument is not valid.
         DataError: the table cannot be learned from.
-        TrainingError: every member diverged before there was anything to keep.
+        TrainingError: every member diverged before there was a network to keep.
     """
     begin = clock()
-    check_name(table.name)
+    check_model_name(table.name)
     config = (config or TrainConfig()).for_table(table)
     every = max(config.epochs // _SELECTIONS, 1) if every is None else every
     _check(config, every=every, timeout=timeout)
@@ -79,16 +78,16 @@ def search_population(
     if chosen == "r2":
         raise ConfigError("a population is not ranked by r2: rmse ranks its members alike.")
     generator = np.random.default_rng([config.seed, _STREAM])
-    first = first or drawn(members, dropout=config.dropout, generator=generator)
+    initial = initial or initial_population(members, dropout=config.dropout, generator=generator)
     rows = prepare(table, config)
-    side_by_side = replace(rows, architecture=replace(rows.architecture, members=len(first)))
+    side_by_side = replace(rows, architecture=replace(rows.architecture, members=len(initial)))
     choice = thread_choice(side_by_side, config, device=choose_device(device), asked=threads)
     with limited_threads(choice.number):
         run = train_population(
             config,
             rows.architecture,
             rows.matrices(),
-            first=first,
+            initial=initial,
             every=every,
             metric=chosen,
             spread=rows.schema.target.std if isinstance(rows.schema.target, NumericTarget) else 1.0,
@@ -98,7 +97,7 @@ def search_population(
             should_stop=should_stop,
             is_time_up=lambda: timeout is not None and clock() - begin >= timeout,
         )
-    told = {
+    extra_fields = {
         "members": run.members,
         "every": every,
         "metric": chosen,
@@ -107,7 +106,7 @@ def search_population(
             for stage in run.stages()
         ],
     }
-    model = fitted_model(table, config, rows, _trained(run, rows), told={"population": told})
+    model = fitted_model(table, config, rows, _trained(run, rows), told={"population": extra_fields})
     model = replace(model, threads=choice)
     return PopulationResult(metric=chosen, every=every, run=run, model=model, seconds=clock() - begin)
 
@@ -117,7 +116,7 @@ def train_population(
     architecture: MLPConfig,
     data: Matrices,
     *,
-    first: Population,
+    initial: Population,
     every: int,
     metric: Metric,
     spread: float = 1.0,
@@ -130,34 +129,34 @@ def train_population(
     """Trains a population.
 
     Args:
-        config: how to train; the schedule is over the whole run, whoever takes over.
-        architecture: of one member.
-        data: rows and targets.
-        first: hyperparameters to begin with.
-        every: epochs from one selection to the next; there is none after the last epoch.
-        metric: what members are ranked by.
-        spread: of a regression's target, by which RMSE is scaled back.
-        generator: of the chance in selections.
-        device: where, as torch names it, or `auto`.
-        on_epoch: told of each epoch.
-        should_stop: asked after each epoch.
-        is_time_up: asked after each epoch.
+        config: settings of the training; the schedule covers the whole run and ignores replacements.
+        architecture: architecture of one member.
+        data: encoded rows and targets.
+        initial: initial hyperparameters.
+        every: number of epochs from one selection to the next; no selection follows the last epoch.
+        metric: metric that ranks the members.
+        spread: standard deviation of a regression's target, which converts RMSE to the target's unit.
+        generator: source of random numbers for the selections.
+        device: name of the torch device, or `auto`.
+        on_epoch: callback for each epoch.
+        should_stop: callback after each epoch; True ends the run.
+        is_time_up: callback after each epoch; True ends the run.
 
     Raises:
-        TrainingError: every member diverged before there was anything to keep.
+        TrainingError: every member diverged before there was a network to keep.
     """
-    count, has_classes = len(first), architecture.output != "linear"
-    # There are dropout layers where any member drops.
-    several = replace(architecture, members=count, dropout=float(first.dropouts.max()))
-    rates = MemberRates(learning_rates=first.rates, dropouts=first.dropouts)
+    count, has_classes = len(initial), architecture.output != "linear"
+    # The network needs dropout layers if any member uses dropout.
+    several = replace(architecture, members=count, dropout=float(initial.dropouts.max()))
+    rates = MemberRates(learning_rates=initial.rates, dropouts=initial.dropouts)
     trainer = Trainer(config, several, data, device=torch.device(choose_device(device)), rates=rates)
-    log, best, population = _Log(), _Best(), first
+    log, best, population = _Log(), _Best(), initial
     ended: Ended = "epochs"
     for epoch in range(1, config.epochs + 1):
         train_loss = trainer.epoch()
         judged = trainer.judge()
         train, losses, errors = torch.stack([train_loss, judged.loss, judged.error]).double().cpu().numpy()
-        figures = errors if metric == "accuracy" else losses  # (members,) of which less is better
+        figures = errors if metric == "accuracy" else losses  # (members,) less is better
         values = _values(metric, figures, spread)
         measures = {
             "train_loss": train,
@@ -165,8 +164,8 @@ def train_population(
             **({"validation_error": errors} if has_classes else {}),
         }
         log.add(values, measures, config.learning_rate * population.rates, population.dropouts)
-        leader = int(order(figures, losses)[0])
-        is_best = best.take(epoch, leader, (float(figures[leader]), float(losses[leader])))
+        leader = int(rank_members(figures, losses)[0])
+        is_best = best.update(epoch, leader, (float(figures[leader]), float(losses[leader])))
         if is_best:
             best.tensors = trainer.network.tensors(leader)
         if best.epoch == 0:
@@ -188,11 +187,11 @@ def train_population(
             next_one = next_generation(population, figures=figures, losses=losses, generator=generator)
             population = next_one.population
             trainer.evolve(next_one.parents, learning_rates=population.rates, dropouts=population.dropouts)
-            log.took_over(epoch, next_one.parents, config.learning_rate * population.rates, population.dropouts)
+            log.add_exploits(epoch, next_one.parents, config.learning_rate * population.rates, population.dropouts)
             continue
         if ended != "epochs":
             break
-    return log.run(best, ranking=order(figures, losses), ended=ended)
+    return log.run(best, ranking=rank_members(figures, losses), ended=ended)
 
 
 @dataclass
@@ -204,8 +203,8 @@ class _Best:
     key: tuple[float, float] = (np.inf, np.inf)
     tensors: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
-    def take(self, epoch: int, member: int, key: tuple[float, float]) -> bool:
-        """Whether an epoch's leader, with its (figure, loss), is better than any before."""
+    def update(self, epoch: int, member: int, key: tuple[float, float]) -> bool:
+        """Records the leader of an epoch if `key`, its (figure, loss), is the best so far; returns True if recorded."""
         if not (np.isfinite(key).all() and key < self.key):
             return False
         self.epoch, self.member, self.key = epoch, member, key
@@ -214,13 +213,13 @@ class _Best:
 
 @dataclass
 class _Log:
-    """A run while it is made: (members,) of each epoch."""
+    """The log of a run in progress; each list holds one (members,) array for each epoch."""
 
     values: list[NDArray[np.float64]] = field(default_factory=list)
     measures: list[dict[str, NDArray[np.float64]]] = field(default_factory=list)
     rates: list[NDArray[np.float64]] = field(default_factory=list)
     dropouts: list[NDArray[np.float64]] = field(default_factory=list)
-    takeovers: list[Takeover] = field(default_factory=list)
+    exploits: list[Exploit] = field(default_factory=list)
 
     def add(
         self,
@@ -229,18 +228,18 @@ class _Log:
         rates: NDArray[np.float64],
         dropouts: NDArray[np.float64],
     ) -> None:
-        """Takes an epoch."""
+        """Adds the arrays of an epoch."""
         self.values.append(values)
         self.measures.append(measures)
         self.rates.append(rates)
         self.dropouts.append(dropouts)
 
-    def took_over(
+    def add_exploits(
         self, epoch: int, parents: NDArray[np.int64], rates: NDArray[np.float64], dropouts: NDArray[np.float64]
     ) -> None:
-        """Takes what a selection after an epoch came to."""
-        self.takeovers += [
-            Takeover(
+        """Adds the replacements of a selection after an epoch."""
+        self.exploits += [
+            Exploit(
                 epoch=epoch,
                 member=member,
                 parent=int(parent),
@@ -252,14 +251,14 @@ class _Log:
         ]
 
     def run(self, best: _Best, *, ranking: NDArray[np.int64], ended: Ended) -> PopulationRun:
-        """All of it."""
+        """Converts the log to the record of a run that has ended."""
         return PopulationRun(
             values=np.stack(self.values),
             measures={name: np.stack([epoch[name] for epoch in self.measures]) for name in self.measures[0]},
             learning_rates=np.stack(self.rates),
             dropouts=np.stack(self.dropouts),
             ranking=tuple(int(member) for member in ranking),
-            takeovers=tuple(self.takeovers),
+            exploits=tuple(self.exploits),
             best_epoch=best.epoch,
             best_member=best.member,
             tensors=best.tensors,
@@ -281,14 +280,14 @@ def _check(config: TrainConfig, *, every: int, timeout: float | None) -> None:
 
 
 def _values(metric: Metric, figures: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
-    """(members,) figures of which less is better → the metric's own."""
+    """Converts (members,) figures, of which less is better, to values of the metric."""
     if metric == "accuracy":
         return 1 - figures
     return np.sqrt(figures) * spread if metric == "rmse" else figures
 
 
 def _trained(run: PopulationRun, rows: PreparedRows) -> Trained:
-    """The winner as an engine would give it."""
+    """Returns the winner in the form that an engine returns."""
     stopped: Stopped = "asked" if run.ended == "time" else run.ended
     verdict = None
     if run.ended == "diverged":

@@ -1,4 +1,4 @@
-"""A population's end as a table and sentences: the members, the winner's line, and how it went."""
+"""The result of a population as a table and sentences: the final ranking, the course of the run, the winner."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.table import Table
 from training.live import duration
 from training.search.population.result import PopulationResult, Stage
 
-_SHOWN = 16  # members of the table
+_SHOWN = 16  # rows of the table
 _ENDED = {
     "epochs": "",
     "patience": "; no new best for as long as patience lasts",
@@ -18,8 +18,8 @@ _ENDED = {
 }
 
 
-def standings_table(result: PopulationResult) -> Table:
-    """The members after the last epoch, a line each."""
+def final_ranking_table(result: PopulationResult) -> Table:
+    """Returns a table of the members after the last epoch, one row each."""
     table = Table(
         box=box.SIMPLE_HEAD,
         title=f"{result.name}: the members after epoch {result.run.epochs} by {result.metric} on the validation part",
@@ -30,23 +30,23 @@ def standings_table(result: PopulationResult) -> Table:
     table.add_column("learning rate", justify="right")
     table.add_column("dropout", justify="right")
     table.add_column("replaced after epochs")
-    for place, standing in enumerate(result.run.standings()[:_SHOWN], 1):
+    for place, member in enumerate(result.run.final_ranking()[:_SHOWN], 1):
         table.add_row(
             str(place),
-            str(standing.member),
-            "no number" if standing.value is None else f"{standing.value:.4g}",
-            f"{standing.learning_rate:.4g}",
-            f"{standing.dropout:.3g}",
-            ", ".join(map(str, standing.replaced)),
+            str(member.member),
+            "no number" if member.value is None else f"{member.value:.4g}",
+            f"{member.learning_rate:.4g}",
+            f"{member.dropout:.3g}",
+            ", ".join(map(str, member.replaced)),
         )
     return table
 
 
 def sentences(result: PopulationResult) -> list[str]:
-    """What a person should know of how it went."""
+    """Returns sentences on the course of the run, the winner and its lineage."""
     run = result.run
-    replaced = len(run.takeovers)
-    first = (
+    replaced = len(run.exploits)
+    ran = (
         f"{run.members} members, {run.epochs} epochs in {duration(result.seconds)}{_ENDED[run.ended]}: "
         f"{replaced} times one was replaced by a copy of a better."
     )
@@ -54,7 +54,7 @@ def sentences(result: PopulationResult) -> list[str]:
         f"Member {run.best_member} won, as it was after epoch {run.best_epoch}: {result.metric} {run.best_value:.4g} "
         "on the validation part."
     )
-    return [first, won, f"Its line: {'; '.join(map(_stage, run.stages()))}.", *result.model.notes]
+    return [ran, won, f"Its line: {'; '.join(map(_stage, run.stages()))}.", *result.model.notes]
 
 
 def _stage(stage: Stage) -> str:

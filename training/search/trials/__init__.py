@@ -1,1 +1,1 @@
-"""A search by trials: a sampler proposes settings, worker processes train them, and the best trial is tested once."""
+"""A search by trials: a sampler proposes settings, worker processes train, and the best trial is tested once."""

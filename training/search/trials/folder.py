@@ -1,4 +1,4 @@
-"""A study's folder: its record, the checkpoint of its best trial, and a lock that only one search holds."""
+"""The folder of a study: the search record, the best trial's checkpoint, and a lock that only one search can hold."""
 
 from __future__ import annotations
 
@@ -17,56 +17,56 @@ from training.errors import SearchError
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
-class Keeper(Protocol):
-    """Where the best trial's checkpoint is kept until a better one comes."""
+class CheckpointStore(Protocol):
+    """A store for the checkpoint of the best trial so far."""
 
-    def keep(self, number: int, checkpoint: Checkpoint) -> None:
-        """Takes a checkpoint; those that are there stay."""
+    def save(self, number: int, checkpoint: Checkpoint) -> None:
+        """Saves a trial's checkpoint; earlier checkpoints stay."""
 
-    def drop_all_but(self, number: int) -> None:
-        """Forgets all others."""
+    def delete_all_but(self, number: int) -> None:
+        """Deletes the checkpoints of all other trials."""
 
-    def kept(self, number: int) -> Checkpoint | None:
-        """A trial's checkpoint; None where there is none, or none that is sound."""
+    def load(self, number: int) -> Checkpoint | None:
+        """Returns a trial's checkpoint; None if missing or damaged."""
 
 
-class MemoryKeeper:
-    """A keeper that ends with the process."""
+class MemoryCheckpoints:
+    """A checkpoint store in memory, which is lost when the process ends."""
 
     def __init__(self) -> None:
         self._checkpoints: dict[int, Checkpoint] = {}
 
-    def keep(self, number: int, checkpoint: Checkpoint) -> None:
-        """Takes a checkpoint."""
+    def save(self, number: int, checkpoint: Checkpoint) -> None:
+        """Saves a trial's checkpoint."""
         self._checkpoints[number] = checkpoint
 
-    def drop_all_but(self, number: int) -> None:
-        """Forgets all others."""
+    def delete_all_but(self, number: int) -> None:
+        """Deletes the checkpoints of all other trials."""
         self._checkpoints = {number: self._checkpoints[number]} if number in self._checkpoints else {}
 
-    def kept(self, number: int) -> Checkpoint | None:
-        """A trial's checkpoint, or None."""
+    def load(self, number: int) -> Checkpoint | None:
+        """Returns a trial's checkpoint; None if missing."""
         return self._checkpoints.get(number)
 
 
 class StudyFolder:
-    """A folder on the disk that this process alone works in, until it is closed.
+    """A folder of a study on disk, locked for this process until the folder is closed; also a checkpoint store.
 
     Attributes:
-        path: of the folder.
-        record: of the SQLite file in it.
-        latest: number and checkpoint of the trial that was kept last, in memory too: the disk may fail.
+        path: path of the folder.
+        record_file: path of the SQLite file with the search record.
+        latest: number and checkpoint of the trial that was saved last; kept in memory because the disk may fail.
 
     Raises:
-        ConfigError: a name that is none.
-        SearchError: another search works in it, or the disk refuses.
+        ConfigError: the name is not valid.
+        SearchError: another search holds the lock, or the folder cannot be created.
     """
 
     def __init__(self, parent: Path | str, name: str) -> None:
         if not _NAME.fullmatch(name):
             raise ConfigError(f"{name!r} is no name for a study: letters, digits, dot, hyphen and underscore make one.")
         self.path = Path(parent) / name
-        self.record = self.path / "study.db"
+        self.record_file = self.path / "study.db"
         self.latest: tuple[int, Checkpoint] | None = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -85,22 +85,22 @@ class StudyFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._lock)  # and with it goes the lock, as it does when the process is killed
+        os.close(self._lock)  # this releases the lock; so does a kill of the process
 
-    def keep(self, number: int, checkpoint: Checkpoint) -> None:
-        """Writes a checkpoint; one that the disk refuses stays in memory."""
+    def save(self, number: int, checkpoint: Checkpoint) -> None:
+        """Writes a checkpoint to the folder; if the disk refuses, the checkpoint stays in memory."""
         self.latest = number, checkpoint
         with contextlib.suppress(CheckpointError):
             save_checkpoint(checkpoint, self.file_of(number))
 
-    def drop_all_but(self, number: int) -> None:
-        """Deletes all others."""
+    def delete_all_but(self, number: int) -> None:
+        """Deletes the files of all other trials."""
         for file in self.path.glob("trial-*.safetensors"):
             if file != self.file_of(number):
                 file.unlink(missing_ok=True)
 
-    def kept(self, number: int) -> Checkpoint | None:
-        """A trial's checkpoint, or None where the file is missing or damaged."""
+    def load(self, number: int) -> Checkpoint | None:
+        """Returns a trial's checkpoint; None if the file is missing or damaged."""
         if self.latest is not None and self.latest[0] == number:
             return self.latest[1]
         with contextlib.suppress(CheckpointError):
@@ -108,5 +108,5 @@ class StudyFolder:
         return None
 
     def file_of(self, number: int) -> Path:
-        """The place of a trial's checkpoint."""
+        """Returns the path of a trial's checkpoint."""
         return self.path / f"trial-{number}.safetensors"

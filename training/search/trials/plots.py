@@ -1,4 +1,4 @@
-"""A search drawn: the best figure so far over the trials, and what mattered."""
+"""A plot of a search: the best figure so far by trial, and the importances of the settings."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from training.plotting.style import BLUE, GREY, ORANGE, label
 from training.search.trials.result import SearchResult
 from training.search.trials.trial import HIGHER_IS_BETTER
 
-if TYPE_CHECKING:  # heavy, and most commands draw nothing
+if TYPE_CHECKING:  # slow to import, and most commands draw nothing
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
 def draw_search(result: SearchResult, figure: Figure) -> None:
-    """The history, and the importances beside it where they are known."""
+    """Draws the history of a search and, if known, the importances of the settings."""
     if result.importances is None:
         draw_history(result, figure.subplots())
     else:
@@ -24,11 +24,11 @@ def draw_search(result: SearchResult, figure: Figure) -> None:
 
 
 def draw_history(result: SearchResult, ax: Axes) -> None:
-    """A dot for each finished trial, a line for the best so far, a tick at the foot for each pruned or failed one."""
+    """Draws a dot for each finished trial, a line for the best so far, and a tick for each pruned or failed trial."""
     points = result.history()
     numbers, values = [point[0] for point in points], [point[1] for point in points]
     ax.locator_params(axis="x", integer=True)
-    # One trial that went astray would leave no room for the others.
+    # On a linear axis, one trial with a far larger figure would leave no room for the others.
     if min(values) > 0 and max(values) > 20 * min(values):
         ax.set_yscale("log")
     ax.plot(numbers, values, "o", color=BLUE, alpha=0.7, label="finished")
@@ -43,7 +43,7 @@ def draw_history(result: SearchResult, ax: Axes) -> None:
 
 
 def draw_importances(result: SearchResult, ax: Axes) -> None:
-    """A bar for each parameter, the most important at the top."""
+    """Draws a bar for each setting, the most important at the top."""
     found = list((result.importances or {}).items())[::-1]
     ax.barh([name for name, _ in found], [share for _, share in found], color=BLUE)
     ax.grid(visible=False, axis="y")

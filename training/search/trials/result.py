@@ -1,4 +1,4 @@
-"""What a search came to: every trial, the winner with its checkpoint, and what can be said of them. Data only."""
+"""The result of a search: all trials, the winner with its checkpoint, and statistics of the trials. Data only."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from training.search.trials.trial import HIGHER_IS_BETTER, Metric, Trial
 
 Ended = Literal["trials", "grid", "time", "asked"]
 
-_NEAR_SHARE = 0.01  # of the figure, where no standard error is known
+_NEAR_SHARE = 0.01  # fraction of the winner's figure, used if no standard error is known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchResult:
-    """A search that has ended.
+    """The result of a search that has ended.
 
     Attributes:
-        name: under which the winner is published.
-        metric: what trials were judged by, on the validation part.
-        space: what varied.
-        trials: all that ended, in order.
-        winner: the best of the finished ones.
-        checkpoint: the winner's, with its figures on the test part.
-        importances: by parameter, the share of the metric's variance that it explains; None with too few trials.
-        ended: why: all `trials` were made, the `grid` had no more, `time` was up, or somebody `asked`.
-        seconds: that this search took, without what earlier ones took that it went on from.
-        notes: sentences that the user should read.
+        name: name that the winner is published under.
+        metric: metric on the validation part that ranked the trials.
+        space: search space.
+        trials: all trials that ended, by number.
+        winner: best of the finished trials.
+        checkpoint: checkpoint of the winner, with its metrics on the test part.
+        importances: fraction of the metric's variance that each parameter explains, by name; None with too few trials.
+        ended: reason for the end: all `trials` were trained, the `grid` had no more points, `time` was up, or the user
+            `asked` for it.
+        seconds: wall-clock time of this session; resumed sessions do not count.
+        notes: sentences for the user.
     """
 
     name: str
@@ -47,11 +48,11 @@ class SearchResult:
     notes: tuple[str, ...]
 
     def ranking(self) -> list[Trial]:
-        """Finished trials, the best first."""
+        """Returns the finished trials, the best first."""
         return ranked(self.trials, self.metric)
 
     def history(self) -> list[tuple[int, float, float]]:
-        """(number, value, best value so far) of each finished trial, in order."""
+        """Returns (number, value, best value so far) of each finished trial, by number."""
         points: list[tuple[int, float, float]] = []
         choose = max if self.metric in HIGHER_IS_BETTER else min
         for trial in self.trials:
@@ -61,29 +62,30 @@ class SearchResult:
         return points
 
     def near(self) -> list[Trial]:
-        """Finished trials that the validation part cannot tell from the winner, the best first.
+        """Returns the finished trials that the validation part cannot tell from the winner, the best first.
 
-        Their figure differs from the winner's by no more than the standard error of two independent figures, or by
-        no more than 1 % where no error is known. Figures on the same rows are not independent, so this is generous.
+        The figure of such a trial differs from the winner's by at most the standard error of the difference of two
+        independent figures, or by at most 1 % if no standard error is known. Figures on the same rows are not
+        independent, so this includes rather too many trials than too few.
         """
         return [trial for trial in self.ranking() if trial.number != self.winner.number and self._is_near(trial)]
 
     def counts(self) -> dict[str, int]:
-        """Trials by state."""
+        """Returns the number of trials in each state."""
         states = [trial.state for trial in self.trials]
         return {state: states.count(state) for state in ("finished", "pruned", "failed", "interrupted")}
 
     def publish(self, store: Store | Path | str, name: str | None = None) -> ModelVersion:
-        """Writes the winner to a store as the next version.
+        """Publishes the winner to a store as the next version.
 
         Raises:
-            StoreError: the name is none, or the disk refuses.
+            StoreError: the name is not valid, or the disk refuses the write.
         """
         target = store if isinstance(store, Store) else Store(store)
         return target.publish(name or self.name, self.checkpoint)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the checkpoint's tensors, as JSON types."""
+        """Converts to JSON types, without the checkpoint's tensors."""
         return {
             "name": self.name,
             "metric": self.metric,
@@ -110,7 +112,7 @@ class SearchResult:
 
 
 def ranked(trials: Sequence[Trial], metric: Metric) -> list[Trial]:
-    """Finished trials, the best first; of equal ones the earlier."""
+    """Returns the finished trials, the best first; equal trials stay in the order of their numbers."""
     sign = -1 if metric in HIGHER_IS_BETTER else 1
     finished = [trial for trial in trials if trial.state == "finished" and trial.value is not None]
     return sorted(finished, key=lambda trial: (sign * (trial.value or 0.0), trial.number))

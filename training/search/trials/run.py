@@ -1,4 +1,4 @@
-"""A search from its beginning to its winner."""
+"""A search by trials, from the table to the winner."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from models.checkpoint import Checkpoint
 from models.errors import ConfigError
 from models.network.config import Task
-from models.store import check_name
+from models.store import check_model_name
 from training.config import TrainConfig
 from training.data.training_table import TrainingTable
 from training.engines.engine import ShouldStop
@@ -20,12 +20,12 @@ from training.errors import SearchError
 from training.free_cpus import free_cpus
 from training.search.default_spaces import default_space
 from training.search.space import SearchSpace, label
-from training.search.trials.crew import Crew
-from training.search.trials.folder import Keeper, MemoryKeeper, StudyFolder
+from training.search.trials.folder import CheckpointStore, MemoryCheckpoints, StudyFolder
 from training.search.trials.result import SearchResult
 from training.search.trials.session import Listener, Session
 from training.search.trials.trial import Metric, Trial, choose_metric, run_trial
-from training.search.trials.worker import Work
+from training.search.trials.worker import TrialSetup
+from training.search.trials.worker_pool import WorkerPool
 from training.sources import read_table
 
 if TYPE_CHECKING:
@@ -51,28 +51,28 @@ def search(
     settings: Mapping[str, Any] | None = None,
     **how: Any,
 ) -> SearchResult:
-    """Searches for the settings that fit a table best. Writes nothing, unless it is given a folder.
+    """Searches for the settings that fit a table best. Writes files only if `folder` is given.
 
     Args:
-        source: a built-in dataset's name, a file, an Arrow table or a DataFrame, as in `fit`.
-        target: the column to predict, as in `fit`.
-        name: of the model, as in `fit`.
+        source: name of a built-in dataset, a file, an Arrow table or a DataFrame, as in `fit`.
+        target: column to predict, as in `fit`.
+        name: name of the model, as in `fit`.
         task: `classification` or `regression`, as in `fit`.
-        choices: the user's decisions about columns.
-        delimiter: of a CSV file, as in `fit`.
-        decimal: decimal mark of numbers that are texts, as in `fit`.
-        thousands: mark between their thousands, as in `fit`.
+        choices: decisions of the user about columns.
+        delimiter: delimiter of a CSV file, as in `fit`.
+        decimal: decimal mark of numbers in texts, as in `fit`.
+        thousands: thousands mark of numbers in texts, as in `fit`.
         missing_values: values that stand for missing, as in `fit`.
-        encoding: of a CSV file, as in `fit`.
+        encoding: encoding of a CSV file, as in `fit`.
         skip_lines: number of lines before a CSV file's header, as in `fit`.
-        comment: beginning of a CSV file's lines that are passed over, as in `fit`.
-        test: a second table, whose rows are the test part, as in `fit`.
-        space: what varies; the recipe's own space if None, without what `settings` fix.
-        settings: fields of `TrainConfig` that do not vary; for a built-in dataset, over its own.
-        how: the other arguments of `search_table`.
+        comment: beginning of comment lines in a CSV file, as in `fit`.
+        test: second table, whose rows are the test part, as in `fit`.
+        space: search space; the recipe's own space without the fields of `settings` if None.
+        settings: values of fields of `TrainConfig` that do not vary; they override a built-in dataset's own settings.
+        how: other arguments of `search_table`.
 
     Raises:
-        AxonError: as `fit` and `search_table` do.
+        AxonError: same errors as `fit` and `search_table`.
     """
     table, config = read_table(
         source,
@@ -112,31 +112,32 @@ def search_table(
     listener: Listener | None = None,
     should_stop: ShouldStop = lambda: False,
 ) -> SearchResult:
-    """Searches on a table that was read and checked.
+    """Searches for the settings that fit a table best, by training and ranking trials.
 
-    The first trial trains the settings as they are, so that no winner is worse than they. All trials have the same
-    rows to learn from and to be judged on. Of the test part's figures none is read but the winner's, once it has won.
+    The first trial trains the settings of `config`, so the winner is never worse than these. All trials train on the
+    same rows and are evaluated on the same rows. The test part is used only to evaluate the winner after the search.
 
     Args:
-        table: the data.
-        config: what the first trial trains, and what is the same in all.
-        space: what varies; the recipe's own if None.
-        fixed: fields that the recipe's own space leaves out.
-        trials: in all, those of the folder's record counted.
-        timeout: seconds; trials that run by then are cut off, and count only where there is no other.
+        table: table to train on, read and checked.
+        config: settings of the first trial; the fields that do not vary apply to every trial.
+        space: search space; the recipe's own space if None.
+        fixed: names of fields that the recipe's own space leaves out.
+        trials: total number of trials, those on the folder's record included.
+        timeout: time limit in seconds; trials that still run then are ended, and count only if no other has finished.
         sampler: `tpe`, `gp`, `random`, `qmc` or `grid`.
         pruner: `median`, `hyperband` or `none`.
         metric: `log_loss`, `accuracy`, `rmse` or `r2`; log loss or RMSE if None.
-        grid_points: of each range, in a grid.
-        jobs: trials at a time; more than one are trained in processes of their own.
-        threads: CPU threads of each trial; what `fit` would take of a job's share of the free CPUs if None.
-        device: where to train.
-        folder: keeps the record and the best checkpoint, and an earlier search goes on from it.
-        listener: told how it goes.
-        should_stop: asked after each epoch; True ends the search as a timeout does.
+        grid_points: number of points of each range in a grid.
+        jobs: number of trials at the same time; if above 1, each runs in its own process.
+        threads: number of CPU threads of each trial; if None, the number that `fit` would choose, at most a job's share
+            of the free CPUs.
+        device: name of the torch device to train on.
+        folder: folder for the record and the best checkpoint; an earlier search on its record is resumed.
+        listener: callbacks for the progress of the search.
+        should_stop: callback after each epoch; True ends the search like the time limit.
 
     Raises:
-        ConfigError: something asked for that cannot be, or a folder whose study is of another table or space.
+        ConfigError: an argument is not valid, or the folder's study is about another table or space.
         SearchError: every trial failed, or workers cannot be started.
     """
     for what, count in (("trials", trials), ("jobs", jobs), ("grid_points", grid_points)):
@@ -144,32 +145,32 @@ def search_table(
             raise ConfigError(f"{what} must be a whole number of at least 1, got {count!r}.")
     if timeout is not None and not timeout > 0:
         raise ConfigError(f"timeout must be more than 0 seconds, got {timeout!r}.")
-    check_name(table.name)
+    check_model_name(table.name)
     config = (config or TrainConfig()).for_table(table)
     space = space or default_space(config, task=table.task, fixed=fixed)
     chosen = choose_metric(table, config, metric)
     first = space.nearest(config)
     with contextlib.ExitStack() as stack:
-        # Imported here: with Optuna come SQLAlchemy and more, and most commands need none of them.
-        from training.search.trials.study import Study
+        # Imported here: Optuna imports SQLAlchemy and more, which most commands do not need.
+        from training.search.trials.search_record import SearchRecord
 
-        study = Study(
+        record = SearchRecord(
             space=space,
             metric=chosen,
-            first=first,
-            sampler=sampler,  # type: ignore[arg-type]  # refused there where it is none
+            first_point=first,
+            sampler=sampler,  # type: ignore[arg-type]  # `SearchRecord` refuses unknown names
             pruner=pruner,  # type: ignore[arg-type]
             epochs=config.epochs,
             grid_points=grid_points,
             seed=config.seed,
-            file=folder.record if folder is not None else None,
+            file=folder.record_file if folder is not None else None,
             identity=_identity(table, config, space, chosen),
         )
-        stack.callback(study.close)
-        keeper: Keeper = folder if folder is not None else MemoryKeeper()
+        stack.callback(record.close)
+        checkpoints: CheckpointStore = folder if folder is not None else MemoryCheckpoints()
         session = Session(
-            study=study,
-            keeper=keeper,
+            record=record,
+            checkpoints=checkpoints,
             metric=chosen,
             trials=trials,
             jobs=jobs,
@@ -177,7 +178,7 @@ def search_table(
             should_stop=should_stop,
             listener=listener or Listener(),
         )
-        given = Work(
+        setup = TrialSetup(
             table=table,
             config=config,
             metric=chosen,
@@ -186,41 +187,41 @@ def search_table(
             most_threads=_share(jobs) if threads is None else None,
         )
         if jobs == 1:
-            _run_here(session, given)
+            _run_in_this_process(session, setup)
         elif not session.is_over():
-            stack.enter_context(crew := Crew(given, jobs=jobs))
-            crew.run(session)
-        notes = [*_first_notes(space, config, first), *table.notes]
-        winner = _winner(session, study.trials())
-        checkpoint = keeper.kept(winner.number)
+            stack.enter_context(pool := WorkerPool(setup, jobs=jobs))
+            pool.run(session)
+        notes = [*_moved_defaults_notes(space, config, first), *table.notes]
+        winner = _winner(session, record.trials())
+        checkpoint = checkpoints.load(winner.number)
         if checkpoint is None:
-            checkpoint = _trained_again(given, winner)
+            checkpoint = _trained_again(setup, winner)
             notes.append(f"Trial {winner.number}'s checkpoint was not there any more: it was trained again.")
         return SearchResult(
             name=table.name,
             metric=chosen,
             space=space,
-            trials=tuple(study.trials()),
+            trials=tuple(record.trials()),
             winner=winner,
             checkpoint=checkpoint,
-            importances=study.importances(),
+            importances=record.importances(),
             ended=session.ended,
             seconds=session.seconds,
             notes=tuple(notes),
         )
 
 
-def _run_here(session: Session, given: Work) -> None:
+def _run_in_this_process(session: Session, setup: TrialSetup) -> None:
     while (point := session.next()) is not None:
         number = point.number
         outcome = run_trial(
-            given.table,
-            replace(given.config, **point.settings),
-            metric=given.metric,
-            device=given.device,
+            setup.table,
+            replace(setup.config, **point.settings),
+            metric=setup.metric,
+            device=setup.device,
             on_epoch=lambda epoch, number=number: session.epoch(number, epoch),  # type: ignore[misc]
             should_stop=lambda number=number: session.must_end(number),  # type: ignore[misc]
-            threads=given.threads,
+            threads=setup.threads,
         )
         session.done(number, outcome)
 
@@ -234,15 +235,15 @@ def _winner(session: Session, trials: list[Trial]) -> Trial:
     raise SearchError("the search ended before its first trial did: there is no model.")
 
 
-def _trained_again(given: Work, winner: Trial) -> Checkpoint:
+def _trained_again(setup: TrialSetup, winner: Trial) -> Checkpoint:
     outcome = run_trial(
-        given.table,
-        replace(given.config, **winner.settings),
-        metric=given.metric,
-        device=given.device,
+        setup.table,
+        replace(setup.config, **winner.settings),
+        metric=setup.metric,
+        device=setup.device,
         on_epoch=lambda epoch: None,
         should_stop=lambda: False,
-        threads=given.threads,
+        threads=setup.threads,
     )
     if outcome.checkpoint is None:
         raise SearchError(f"trial {winner.number} won, but trained again it came to nothing: {outcome.reason}")
@@ -250,7 +251,7 @@ def _trained_again(given: Work, winner: Trial) -> Checkpoint:
 
 
 def _identity(table: TrainingTable, config: TrainConfig, space: SearchSpace, metric: Metric) -> dict[str, str]:
-    """What trials have in common that are to be compared, by the name that a refusal gives it."""
+    """Returns fingerprints of everything that comparable trials share, by the name used in an error message."""
     common = {name: value for name, value in config.to_dict().items() if name not in space.parameters}
     return {
         "table": table.fingerprint(),
@@ -264,7 +265,7 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _first_notes(space: SearchSpace, config: TrainConfig, first: Mapping[str, Any]) -> list[str]:
+def _moved_defaults_notes(space: SearchSpace, config: TrainConfig, first: Mapping[str, Any]) -> list[str]:
     moved = [name for name, value in first.items() if label(value) != label(getattr(config, name))]
     if not moved:
         return []

@@ -1,4 +1,4 @@
-"""The page about a search: what was tried and what mattered, and below it the winner's report. One file, no script."""
+"""The HTML page about a search: trials, importances and the winner's report. One file without scripts."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from training.search.trials.result import SearchResult
 from training.search.trials.tables import figure, sentences
 from training.search.trials.trial import HIGHER_IS_BETTER
 
-_SHOWN = 50  # trials of the ranking
+_SHOWN = 50  # rows of the ranking
 
 
 def search_page(result: SearchResult, model: FittedModel, evaluation: Evaluation, *, reference: str | None) -> str:
-    """The page as a document.
+    """Returns the page as an HTML document.
 
     Args:
-        result: the search.
-        model: its winner.
-        evaluation: of the winner's test part.
-        reference: what the winner is published as, `NAME@VERSION`; None where it is not.
+        result: result of the search.
+        model: winner of the search.
+        evaluation: evaluation of the winner on the test part.
+        reference: version that the winner is published as, `NAME@VERSION`; None if not published.
     """
     about = (
         f"{len(result.trials):,} trials to find the settings that predict {model.table.target_name} best, judged by "
@@ -50,7 +50,7 @@ _FLATTERY = (
 
 
 def history_chart(result: SearchResult) -> Chart:
-    """Each finished trial's figure, and the best so far."""
+    """Returns a chart of each finished trial's figure and the best figure so far."""
     points = result.history()
     values = [value for _, value, _ in points]
     better = "higher" if result.metric in HIGHER_IS_BETTER else "lower"

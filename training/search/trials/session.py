@@ -1,4 +1,4 @@
-"""A session: one search while it goes on. It decides what is trained next, what ends early, and what is kept."""
+"""A search session: decides which point is trained next, which trials end early, and which checkpoint is kept."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from training.engines.engine import Epoch, ShouldStop
-from training.search.trials.folder import Keeper
+from training.search.trials.folder import CheckpointStore
 from training.search.trials.result import Ended, ranked
-from training.search.trials.study import Point, Study
+from training.search.trials.search_record import Point, SearchRecord
 from training.search.trials.trial import Metric, Outcome, State, Trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
-    """How far a search is.
+class Progress:
+    """The progress of a search.
 
     Attributes:
-        done: trials that count, those of earlier searches among them.
-        of: trials asked for.
-        running: trials that are being trained.
-        best: the best finished one; None before there is one.
-        seconds_left: by what trials have taken so far, and by the time limit; None before anything is known.
+        done: number of trials that count, those of earlier sessions included.
+        of: number of trials asked for.
+        running: number of trials in training.
+        best: best finished trial; None before the first one.
+        seconds_left: estimated remaining time, from the duration of the trials so far and the time limit; None if
+            neither is known.
     """
 
     done: int
@@ -34,37 +35,38 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class Listener:
-    """Who is told how a search goes.
+    """Callbacks for the progress of a search.
 
     Attributes:
-        on_start: of the standing before the first trial.
-        on_epoch: of a trial's number and its epoch.
-        on_trial: of each trial that ended, and of the standing then.
+        on_start: callback before the first trial, with the progress.
+        on_epoch: callback for each epoch of a trial, with the trial's number and the epoch.
+        on_trial: callback for each trial that ended, with the trial and the progress.
     """
 
-    on_start: Callable[[Standing], None] = lambda standing: None
+    on_start: Callable[[Progress], None] = lambda progress: None
     on_epoch: Callable[[int, Epoch], None] = lambda number, epoch: None
-    on_trial: Callable[[Trial, Standing], None] = lambda trial, standing: None
+    on_trial: Callable[[Trial, Progress], None] = lambda trial, progress: None
 
 
 @dataclass(kw_only=True)
 class Session:
-    """A search in the course of it; it trains nothing itself.
+    """A search in progress; the caller trains the points.
 
     Attributes:
-        study: the record.
-        keeper: of the best trial's checkpoint.
-        metric: what trials are judged by.
-        trials: asked for, earlier ones counted.
-        jobs: trials at a time.
-        timeout: seconds after which no trial begins and those that run end.
-        should_stop: whether somebody wants it to end.
-        listener: who is told.
-        clock: seconds.
+        record: record of the search.
+        checkpoints: store of the best trial's checkpoint.
+        metric: metric that ranks the trials.
+        trials: total number of trials asked for, earlier ones included.
+        jobs: number of trials at the same time.
+        timeout: time limit in seconds; then no trial begins, and the running trials end.
+        should_stop: callback that returns True if the search is to end.
+        listener: callbacks for the progress.
+        clock: monotonic clock in seconds.
+        ended: reason for the end, as in `SearchResult`.
     """
 
-    study: Study
-    keeper: Keeper
+    record: SearchRecord
+    checkpoints: CheckpointStore
     metric: Metric
     trials: int
     jobs: int = 1
@@ -79,40 +81,40 @@ class Session:
         self._running: dict[int, Point] = {}
         self._to_prune: set[int] = set()
         self._is_exhausted = False
-        self._known = self.study.trials()
-        self.listener.on_start(self.standing())
+        self._known = self.record.trials()
+        self.listener.on_start(self.progress())
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """The wall-clock time since this session began."""
         return self.clock() - self._begin
 
     def next(self) -> Point | None:
-        """What to train next; None where nothing more is to begin, and `ended` says why."""
+        """Returns the point to train next; None if no trial is to begin any more, for the reason in `ended`."""
         if self.is_over():
             return None
-        if (point := self.study.ask()) is None:
+        if (point := self.record.ask()) is None:
             self.ended, self._is_exhausted = "grid", True
             return None
         self._running[point.number] = point
         return point
 
     def is_over(self) -> bool:
-        """Whether nothing more is to begin."""
+        """Returns True if no trial is to begin any more."""
         return self._is_exhausted or self._must_end() or self._count() + len(self._running) >= self.trials
 
     def epoch(self, number: int, epoch: Epoch) -> None:
-        """Takes an epoch of a trial that runs."""
+        """Records an epoch of a running trial."""
         self.listener.on_epoch(number, epoch)
-        if "validation_loss" in epoch.measures and self.study.report(number, epoch.number, epoch.measures):
+        if "validation_loss" in epoch.measures and self.record.report(number, epoch.number, epoch.measures):
             self._to_prune.add(number)
 
     def must_end(self, number: int) -> bool:
-        """Whether a trial that runs is to end after its epoch."""
+        """Returns True if a running trial is to end after the current epoch."""
         return number in self._to_prune or self._must_end()
 
     def done(self, number: int, outcome: Outcome) -> None:
-        """Takes what came of a trial."""
+        """Records the outcome of a trial."""
         point = self._running.pop(number)
         state = self._state(number, outcome)
         self._to_prune.discard(number)
@@ -132,21 +134,21 @@ class Session:
         )
         self._known.append(trial)
         is_best = (best := self.best()) is not None and best.number == number
-        # The checkpoint first: a record that names a winner without one would have it trained again.
+        # The checkpoint is saved first: if the record named a winner without a checkpoint, it would be trained again.
         if is_best and outcome.checkpoint is not None:
-            self.keeper.keep(number, outcome.checkpoint)
-        self.study.end(trial)
+            self.checkpoints.save(number, outcome.checkpoint)
+        self.record.end(trial)
         if is_best:
-            self.keeper.drop_all_but(number)
-        self.listener.on_trial(trial, self.standing())
+            self.checkpoints.delete_all_but(number)
+        self.listener.on_trial(trial, self.progress())
 
     def best(self) -> Trial | None:
-        """The best finished trial so far."""
+        """Returns the best finished trial so far; None before the first one."""
         return next(iter(ranked(self._known, self.metric)), None)
 
-    def standing(self) -> Standing:
-        """How far it is."""
-        return Standing(
+    def progress(self) -> Progress:
+        """Returns the progress of the search."""
+        return Progress(
             done=self._count(),
             of=max(self.trials, self._count()),
             running=len(self._running),
@@ -161,7 +163,7 @@ class Session:
             return "finished"
         if number in self._to_prune:
             return "pruned"
-        # Cut off by time or by a person: no fair figure to go on from, but better than no model at all.
+        # Ended by the time limit or by the user: its figure is not comparable, but it is better than no model at all.
         return "interrupted" if self.best() is not None else "finished"
 
     def _must_end(self) -> bool:

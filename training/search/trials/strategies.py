@@ -1,4 +1,4 @@
-"""Samplers and pruners: what chooses a search's next point, and what ends a trial that lags behind."""
+"""Samplers and pruners: a sampler chooses the next point of a search, a pruner ends trials that lag behind."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-if TYPE_CHECKING:  # heavy, and the command line needs the names alone
+if TYPE_CHECKING:  # slow to import, and the command line needs only the names
     import optuna
 
 Sampler = Literal["tpe", "gp", "random", "qmc", "grid"]
 Pruner = Literal["median", "hyperband", "none"]
 
-_STARTUP = 10  # trials at random before TPE and GP believe that they know something
-_UNPRUNED = 4  # finished trials before the median of them means something
-_WARMUP_SHARE = 4  # a quarter of the epochs in which no trial is judged by the median
+_STARTUP = 10  # number of random trials before TPE and GP use their model
+_UNPRUNED = 4  # number of finished trials before their median is used for pruning
+_WARMUP_SHARE = 4  # the median pruner ends no trial in the first quarter of the epochs
 
 
 def make_sampler(kind: Sampler, seed: int, count: int) -> optuna.samplers.BaseSampler:
-    """A sampler.
+    """Returns a sampler for the next point.
 
     Args:
-        kind: which; a grid draws nothing, since its points are queued.
-        seed: of the search.
-        count: trials before the one that is drawn: with the seed it decides what is drawn.
+        kind: name of the sampler; a grid needs none, since the search record queues its points.
+        seed: seed of the search.
+        count: number of earlier trials; seed and count together determine the random numbers.
     """
     import optuna
 
@@ -33,7 +33,7 @@ def make_sampler(kind: Sampler, seed: int, count: int) -> optuna.samplers.BaseSa
             return optuna.samplers.TPESampler(seed=drawn, n_startup_trials=_STARTUP)
         case "gp":
             return optuna.samplers.GPSampler(seed=drawn, n_startup_trials=_STARTUP)
-        case "qmc":  # its place in the sequence is in the record; the sequence's own seed stays
+        case "qmc":  # the record holds the position in the sequence, so the sequence's seed must not change
             return optuna.samplers.QMCSampler(
                 seed=seed % 2**32,
                 scramble=True,
@@ -45,12 +45,12 @@ def make_sampler(kind: Sampler, seed: int, count: int) -> optuna.samplers.BaseSa
 
 
 def make_pruner(kind: Pruner, epochs: int, report_every: int) -> optuna.pruners.BasePruner:
-    """A pruner.
+    """Returns a pruner.
 
     Args:
-        kind: which.
-        epochs: that a trial makes at most.
-        report_every: epochs from one report to the next.
+        kind: name of the pruner.
+        epochs: maximum number of epochs of a trial.
+        report_every: number of epochs from one report to the next.
     """
     import optuna
 

@@ -1,4 +1,4 @@
-"""A search's end as tables and sentences: the ranking, the importances, and how sure one can be of the winner."""
+"""The result of a search as tables and sentences: the ranking, the importances, and the winner's certainty."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.search.space import label
 from training.search.trials.result import SearchResult
 from training.search.trials.trial import Trial
 
-_SHOWN = 10  # trials of the ranking
+_SHOWN = 10  # rows of the ranking
 _ENDED = {
     "trials": "",
     "grid": "; the grid has no more points",
@@ -20,7 +20,7 @@ _ENDED = {
 
 
 def ranking_table(result: SearchResult) -> Table:
-    """The best trials, a line each: place, figure on the validation part, what varied."""
+    """Returns a table of the best trials, one row each: place, figure on the validation part, settings that varied."""
     table = Table(
         box=box.SIMPLE_HEAD, title=f"{result.name}: the best trials by {result.metric} on the validation part"
     )
@@ -46,7 +46,7 @@ def ranking_table(result: SearchResult) -> Table:
 
 
 def importance_table(result: SearchResult) -> Table | None:
-    """Which parameters mattered; None where there are too few trials to tell."""
+    """Returns a table of the parameters' importances; None if the trials are too few."""
     if result.importances is None:
         return None
     table = Table(box=box.SIMPLE_HEAD, title="what mattered: shares of the variance over finished trials (fANOVA)")
@@ -59,7 +59,7 @@ def importance_table(result: SearchResult) -> Table | None:
 
 
 def sentences(result: SearchResult) -> list[str]:
-    """What a person should know of how the search went and how far its winner can be trusted."""
+    """Returns sentences on the course of the search and on the certainty of the winner."""
     counts = result.counts()
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     lines = [f"{len(result.trials)} trials in {duration(result.seconds)}: {states}{_ENDED[result.ended]}."]
@@ -83,7 +83,7 @@ def sentences(result: SearchResult) -> list[str]:
 
 
 def figure(trial: Trial) -> str:
-    """A trial's figure, with its standard error where that is known."""
+    """Returns a trial's figure as text, with the standard error if known."""
     if trial.value is None:
         return ""
     return f"{trial.value:.4g}" if trial.error is None else f"{trial.value:.4g} ± {trial.error:.2g}"

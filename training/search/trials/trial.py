@@ -1,4 +1,4 @@
-"""A trial: one point of the space, trained and judged on the validation part."""
+"""A trial: trains a network at one point of the search space and evaluates the network on the validation part."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ class Trial:
     """Holds the settings and the result of a trial that has ended.
 
     Attributes:
-        number: in the study, from 0.
-        state: `finished`; `pruned`, ended early because others did better by then; `failed`; or `interrupted`, which is
-            trained again when the study goes on, and does not count.
-        settings: what varied, by field of `TrainConfig`.
-        value: the metric on the validation part, of a finished trial.
-        error: the standard error of `value` over the rows of the validation part; None where it is not known.
-        metrics: every figure on the validation part.
-        parameters: of the network.
-        epochs: made.
-        seconds: that it took.
-        is_default: whether it trained the defaults, as the first trial does.
-        is_cut: whether it was ended early, and counts because there was no other.
-        reason: why it failed.
+        number: number of the trial in the study, from 0.
+        state: `finished`; `pruned`, if others were better at the same epoch; `failed`; or `interrupted`: such a trial
+            does not count, and is trained again when the study is resumed.
+        settings: values of the fields of `TrainConfig` that vary.
+        value: metric on the validation part; None unless the trial finished.
+        error: standard error of `value` over the rows of the validation part; None if unknown.
+        metrics: all metrics on the validation part.
+        parameters: number of parameters of the network.
+        epochs: number of epochs trained.
+        seconds: duration of the trial.
+        is_default: True for the trial of the defaults, which is the first one.
+        is_cut: True if the trial was ended early and counts as finished because no other trial had finished.
+        reason: reason of a failure.
     """
 
     number: int
@@ -62,12 +62,12 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What training at one point came to.
+    """The outcome of training at one point.
 
     Attributes:
-        was_ended: whether it was told to stop before its end.
-        value, error, metrics, parameters, epochs, seconds, reason: as of `Trial`; `reason` tells of a failure.
-        checkpoint: the model; None where it failed.
+        was_ended: True if the training was told to stop before its last epoch.
+        value, error, metrics, parameters, epochs, seconds, reason: same as in `Trial`; only a failure has a `reason`.
+        checkpoint: trained model; None after a failure.
     """
 
     seconds: float
@@ -82,14 +82,14 @@ class Outcome:
 
 
 def choose_metric(table: TrainingTable, config: TrainConfig, asked: str | None) -> Metric:
-    """The figure that trials are judged by: log loss or RMSE unless another is asked for.
+    """Returns the metric that ranks the trials: the one that the user asked for, else log loss or RMSE.
 
     Raises:
-        ConfigError: a metric that the task or the engine does not have.
+        ConfigError: the task or the engine does not have the metric.
     """
     there_are = _METRICS[table.task]
     if config.engine == "perceptron":
-        there_are = ("accuracy",)  # a step has no probabilities
+        there_are = ("accuracy",)  # a step function gives no probabilities
     for metric in there_are:
         if metric == (asked or there_are[0]):
             return metric
@@ -107,17 +107,17 @@ def run_trial(
     threads: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Outcome:
-    """Trains one point of the space. A run that diverges or cannot be is an outcome too: it has a reason.
+    """Trains one point of the space. A failure raises nothing: the outcome has its reason.
 
     Args:
-        table: the data.
-        config: the point.
-        metric: what it is judged by.
-        device: where to train.
-        on_epoch: told of each epoch.
-        should_stop: asked after each epoch.
-        threads: CPU threads; what `fit` would take if None.
-        clock: seconds, for how long it took.
+        table: table to train on.
+        config: settings of the point.
+        metric: metric that ranks the trials.
+        device: name of the torch device to train on.
+        on_epoch: callback for each epoch.
+        should_stop: callback after each epoch; True ends the training.
+        threads: number of CPU threads; the number that `fit` would choose if None.
+        clock: monotonic clock in seconds.
     """
     begin = clock()
     try:
@@ -128,7 +128,7 @@ def run_trial(
         return Outcome(seconds=clock() - begin, reason=str(refused))
     except KeyError:  # R² of a validation part whose values are all equal
         return Outcome(seconds=clock() - begin, reason=f"the validation part has no {metric}.")
-    except (MemoryError, RuntimeError) as failed:  # of this point perhaps, such as a network too wide for the device
+    except (MemoryError, RuntimeError) as failed:  # perhaps for this point only: a network too wide for the device
         first_line = str(failed).partition("\n")[0]
         return Outcome(seconds=clock() - begin, reason=f"{type(failed).__name__}: {first_line}")
     if not math.isfinite(value):
@@ -146,7 +146,7 @@ def run_trial(
 
 
 def _standard_error(model: FittedModel, metric: Metric) -> float | None:
-    """The standard error of the validation figure over the part's rows; for RMSE by the delta method."""
+    """Returns the standard error of the validation metric over the part's rows; for RMSE by the delta method."""
     rows = model.split.validation
     if metric == "r2" or len(rows) < 2:
         return None

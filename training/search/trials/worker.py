@@ -1,4 +1,4 @@
-"""A worker: a process that trains trials one after the other, and ends when its parent does."""
+"""The worker process: trains one trial after another, and ends when the parent process ends."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from training.search.trials.trial import Metric, Outcome, run_trial
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """What is the same for every trial of a search.
+class TrialSetup:
+    """The arguments that all trials of a search share.
 
     Attributes:
-        table: the data.
-        config: of the first trial; what does not vary is every trial's.
-        metric: what trials are judged by.
-        device: where to train.
-        threads: CPU threads of one trial; None takes what `fit` would.
-        most_threads: CPU threads that one trial may take at most where `threads` is None.
+        table: table to train on.
+        config: settings of the first trial; the fields that do not vary apply to every trial.
+        metric: metric on the validation part that ranks the trials.
+        device: name of the torch device to train on.
+        threads: number of CPU threads of one trial; None for the number that `fit` would choose.
+        most_threads: maximum number of CPU threads of one trial if `threads` is None.
     """
 
     table: TrainingTable
@@ -40,12 +40,12 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A worker's first word: it takes trials from now on."""
+    """The first message from a worker: ready for trials."""
 
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """To a worker: train this."""
+    """A message to a worker: train this trial."""
 
     number: int
     settings: Mapping[str, Any]
@@ -53,14 +53,14 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """To a worker: end this trial after its epoch."""
+    """A message to a worker: end this trial after the current epoch."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """From a worker: an epoch is over."""
+    """A message from a worker: an epoch has ended."""
 
     number: int
     epoch: Epoch
@@ -68,16 +68,16 @@ class Progressed:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """From a worker: a trial has ended."""
+    """A message from a worker: a trial has ended."""
 
     number: int
     outcome: Outcome
 
 
-def work(pipe: Connection, given: Work) -> None:
-    """Trains what it is told to until the pipe is closed."""
-    # A Ctrl-C reaches every process of the terminal, and a service manager's SIGTERM every process of the service; it
-    # is the parent that decides what ends.
+def run_worker(pipe: Connection, setup: TrialSetup) -> None:
+    """Trains the trials that arrive through the pipe until the pipe is closed."""
+    # Ctrl-C reaches every process of the terminal, and a service manager's SIGTERM every process of the service. The
+    # parent alone decides which trials end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -85,13 +85,13 @@ def work(pipe: Connection, given: Work) -> None:
         pipe.send(Ready())
         while True:
             message = pipe.recv()
-            if isinstance(message, Begin):  # a Stop between trials came too late for the last one
-                pipe.send(Done(message.number, _train(pipe, given, message)))
+            if isinstance(message, Begin):  # a Stop that arrives between trials came too late for the last trial
+                pipe.send(Done(message.number, _train(pipe, setup, message)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
 
-def _train(pipe: Connection, given: Work, begin: Begin) -> Outcome:
+def _train(pipe: Connection, setup: TrialSetup, begin: Begin) -> Outcome:
     stopped = False
 
     def should_stop() -> bool:
@@ -102,18 +102,18 @@ def _train(pipe: Connection, given: Work, begin: Begin) -> Outcome:
         return stopped
 
     return run_trial(
-        given.table,
-        replace(given.config, **begin.settings),
-        metric=given.metric,
-        device=given.device,
+        setup.table,
+        replace(setup.config, **begin.settings),
+        metric=setup.metric,
+        device=setup.device,
         on_epoch=lambda epoch: pipe.send(Progressed(begin.number, epoch)),
         should_stop=should_stop,
-        threads=given.threads,
+        threads=setup.threads,
     )
 
 
 def _end_with_parent() -> None:
-    """Ends the process when the parent is gone, even in the midst of an epoch: nobody would hear of it any more."""
+    """Ends this process as soon as the parent has ended, even during an epoch: no process would receive the outcome."""
     if (parent := parent_process()) is not None:
         connection.wait([parent.sentinel])
         os._exit(1)

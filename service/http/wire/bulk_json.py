@@ -1,8 +1,8 @@
-"""Rows that are lists of numbers: JSON text → a matrix, without a Python object a number.
+"""The fast reader for rows of numbers: makes a matrix from JSON text, without a Python object for each number.
 
-simdjson writes a text's numbers into one buffer. It flattens while it does, so that rows of other lengths and nested
-lists would pass unseen; both are looked for. Whatever is not plainly rows of numbers is left to the careful reader,
-which accepts it or says what is wrong with it.
+simdjson writes the numbers of a text into one buffer and flattens all lists. So rows of different lengths and nested
+lists would not be noticed, and this module checks for both. Any text that is not plainly rows of numbers is left to the
+general reader, which accepts it or reports the fault.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import numpy as np
 import simdjson
 from numpy.typing import NDArray
 
-HINT_BYTES = 4096  # of a body that are looked at before it is read in steps
+HINT_BYTES = 4096  # bytes of a body that are searched before it is read in steps
 _MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*"([A-Za-z0-9._@-]{1,300})"\s*,')
 
 
 def model_first(body: bytes | bytearray) -> str | None:
-    """Finds the model's id where a request begins with it, which it does as a rule, before anything is parsed."""
+    """Returns the model's id without parsing if a request begins with the id, as most do, or None."""
     found = _MODEL_FIRST.match(body, 0, HINT_BYTES)
     return None if found is None else found[1].decode()
 
 
 class NumberReader:
-    """Reads lists of rows of numbers, keeping the parser's memory from one to the next."""
+    """A reader of rows of numbers, which reuses the parser's memory."""
 
     def __init__(self) -> None:
         self._parser = simdjson.Parser()
@@ -36,14 +36,14 @@ class NumberReader:
             text: JSON text of a list of rows.
 
         Returns:
-            `(rows, columns)` numbers; None where the text is for the careful reader.
+            `(rows, columns)` numbers; None if the text is left to the general reader.
         """
         try:
             rows = self._parser.parse(text)
             if not isinstance(rows, simdjson.Array):
                 return None
             widths = {len(row) for row in rows}  # type: ignore[arg-type]
-            # As many brackets as rows and one: none of the rows has a list in it.
+            # One bracket more than rows: no row contains a list.
             if len(widths) != 1 or text.count(b"[") != len(rows) + 1:
                 return None
             [width] = widths

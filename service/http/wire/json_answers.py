@@ -1,14 +1,13 @@
-"""Answers as JSON: what `POST /predict` sends back for the rows of one request.
+"""Answers as JSON: the bodies that `POST /predict` sends.
 
-The rows of many small requests share a batch, so the batch's numbers are written to JSON once and cut into the
-requests' shares; a large request's own are written for it alone. What would hold the event loop is written in steps: a
-large answer, and the answers of a batch that has many numbers or many requests.
+The rows of many small requests share a batch, so the numbers of the batch are written to JSON once and cut into the
+requests' shares; those of a large request are written for it alone. A large answer is written in steps, and so are the
+answers of a batch with many numbers or many requests: they would hold the event loop otherwise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Generator, Sequence
 
 import numpy as np
 import orjson
@@ -16,31 +15,16 @@ from numpy.typing import NDArray
 
 from service.batching.catalog import ServedVersion
 from service.batching.ticket import Answer
+from service.http.wire.wire_format import STEP_NUMBERS, AnswerWriter
 
-# From here on, an answer is written in steps of so many numbers, each of which takes about a millisecond.
-STEP_NUMBERS = 16_384
-MOST_AT_ONCE = 256  # rows of a batch that are written at once: to write and send a small answer takes 15 µs
-_ANSWER_NUMBERS = 256  # that take as long to write as a small answer takes to send
-_LARGE_ROWS = 32  # from here on, writing a request's own rows costs less than cutting and joining texts
+_LARGE_ROWS = 32  # from here on, writing the rows of one request costs less than cutting and joining texts
 
 
-class Receiver(Protocol):
-    """Whoever gets the answer to one request of a batch; no method may raise."""
-
-    rows: int
-
-    def send(self, served: ServedVersion, payload: bytes, /) -> None:
-        """Takes the body."""
-
-    def failed(self, error: Exception, /) -> None:
-        """Takes the reason why there is none."""
-
-
-class AnswerWriter:
-    """Writes one model version's answers as JSON."""
+class JsonWriter(AnswerWriter):
+    """Writes the answers of one model version as JSON."""
 
     def __init__(self, served: ServedVersion) -> None:
-        self._served = served
+        super().__init__(served)
         self._head = b'{"model":%b,"version":%d,"predictions":[' % (orjson.dumps(served.name), served.version)
         self._origin = served.origin
         self._labels = None if served.labels is None else [orjson.dumps(label) for label in served.labels]
@@ -49,12 +33,13 @@ class AnswerWriter:
             self._before = [self._head + b'%b],"probabilities":[[' % label for label in self._labels]
 
     def write(self, answer: Answer, start: int, rows: int) -> bytes:
-        """The body for `rows` rows of the answer, from `start` on."""
+        """Writes the answer to `rows` rows, from row `start` of a batch's answer on."""
         if rows >= _LARGE_ROWS:
             return self._write_large(answer.matrix[start : start + rows])
-        if answer.memo is None:
-            answer.memo = self._prepare(answer.matrix)
-        texts, classes = answer.memo
+        memo = answer.memos.get(self)
+        if memo is None:
+            memo = answer.memos[self] = self._prepare(answer.matrix)
+        texts, classes = memo
         if self._labels is None:
             return self._head + b",".join(texts[start : start + rows]) + b"]}"
         if rows == 1:
@@ -94,31 +79,6 @@ class AnswerWriter:
             return (self._head, *predictions[1:], b"]}")
         return (self._head, *predictions[1:], b'],"probabilities":[[', *probabilities[1:], b"]]}")
 
-    def write_batch_in_steps(
-        self, matrix: NDArray[np.float32], requests: Sequence[tuple[Receiver, int]]
-    ) -> Iterator[int]:
-        """Writes a batch's answers and sends each as soon as it is written.
-
-        Args:
-            matrix: `(rows, width)` answers of the batch.
-            requests: receivers and their first rows, in ascending order.
-
-        Yields:
-            The number of bytes that a step wrote.
-        """
-        for block in _blocks(requests, matrix.shape[1]):
-            first = block[0][1]
-            answer, written = Answer(matrix[first : block[-1][1] + block[-1][0].rows]), 0
-            for receiver, start in block:
-                try:
-                    payload = self.write(answer, start - first, receiver.rows)
-                except Exception as error:
-                    receiver.failed(error)
-                else:
-                    receiver.send(self._served, payload)
-                    written += len(payload)
-            yield written
-
     def _write_large(self, matrix: NDArray[np.float32]) -> bytes:
         if self._labels is None:
             return self._head + self._values(matrix)[1:] + b"}"
@@ -144,17 +104,6 @@ class AnswerWriter:
         """
         values = matrix[:, 0]
         return _dump(values.astype(np.float64) + self._origin if self._origin else values)
-
-
-def _blocks(requests: Sequence[tuple[Receiver, int]], width: int) -> Iterator[Sequence[tuple[Receiver, int]]]:
-    """Divides a batch's requests so that the answers of each part take about a millisecond."""
-    begin, first = 0, requests[0][1]
-    for at, (receiver, start) in enumerate(requests):
-        numbers = (start + receiver.rows - first) * width + (at - begin) * _ANSWER_NUMBERS
-        if at > begin and numbers > STEP_NUMBERS:
-            yield requests[begin:at]
-            begin, first = at, start
-    yield requests[begin:]
 
 
 def _dump(array: NDArray[np.generic]) -> bytes:

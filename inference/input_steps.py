@@ -1,4 +1,4 @@
-"""The calls of an `InputStage`: what comes before a network's first Linear, written piece by piece into one matrix."""
+"""The steps of an input stage: each part writes its columns of one matrix, the input of the first Linear."""
 
 from __future__ import annotations
 
@@ -15,40 +15,43 @@ from models.network.inputs import FAR
 Step = Callable[[], object]
 
 
-class ExpandTensors(NamedTuple):
-    """What an `InputStage` holds, on the device; see there for the shapes."""
+class InputTensors(NamedTuple):
+    """The tensors of an `InputStage` on the device; the class documents the shapes."""
 
     shift: torch.Tensor
     divisor: torch.Tensor
     frequency: torch.Tensor
     phase: torch.Tensor
     table: torch.Tensor
-    offsets: torch.Tensor  # (indices,) int64: where each index's rows begin in the table
+    offsets: torch.Tensor  # (indices,) int64: first table row of each index
     one: torch.Tensor  # ()
 
     @classmethod
     def of(cls, stage: InputStage, device: torch.device) -> Self:
-        """Copies on the device."""
+        """Copies the tensors of a stage to the device."""
         shift, divisor, frequency, phase, table = (torch.tensor(array, device=device) for array in stage.arrays())
         offsets = torch.tensor(stage.inputs.table_offsets(), dtype=torch.int64, device=device)
         return cls(shift, divisor, frequency, phase, table, offsets, torch.ones((), device=device))
 
 
-def expand(
-    steps: list[Step], scratch: Scratch, rows: int, x: torch.Tensor, stage: InputStage, tensors: ExpandTensors
+def add_input_stage(
+    steps: list[Step], scratch: Scratch, rows: int, x: torch.Tensor, stage: InputStage, tensors: InputTensors
 ) -> torch.Tensor:
-    """Adds the calls to `steps`; the matrix that they fill: (rows, stage.out_features).
+    """Adds the calls of an input stage to a plan.
 
     Args:
-        steps: where to add them.
-        scratch: the memory to write to.
-        rows: of the pass.
+        steps: calls of the plan, to which this function appends.
+        scratch: memory to write to.
+        rows: number of rows of the pass.
         x: (rows, row_width) encoded rows.
-        stage: what to compute.
-        tensors: of the stage.
+        stage: input stage to compute.
+        tensors: tensors of the stage on the device.
+
+    Returns:
+        (rows, stage.out_features) matrix that the calls fill.
     """
     inputs = stage.inputs
-    out = scratch.matrix("expanded", rows, stage.out_features)
+    out = scratch.matrix("input stage", rows, stage.out_features)
     n, waves, flags = len(inputs.numbers), tensors.frequency.numel(), len(inputs.flags)
     if n:
         numbers = out[:, :n]
@@ -72,7 +75,7 @@ def expand(
 def _clip(
     steps: list[Step], scratch: Scratch, rows: int, numbers: torch.Tensor, bound: float, one: torch.Tensor
 ) -> None:
-    """x/√(1 + (x/bound)²), in place."""
+    """Adds the smooth clip x/√(1 + (x/bound)²), in place."""
     root = scratch.matrix("clip", rows, numbers.shape[1])
     steps.append(partial(torch.div, numbers, bound, out=root))
     steps.append(partial(torch.addcmul, one, root, root, out=root))
@@ -86,7 +89,7 @@ def _look_up(
     rows: int,
     x: torch.Tensor,
     stage: InputStage,
-    tensors: ExpandTensors,
+    tensors: InputTensors,
     out: torch.Tensor,  # (rows, indices·size)
 ) -> None:
     inputs = stage.inputs
@@ -100,10 +103,10 @@ def _look_up(
 
 
 def _columns(steps: list[Step], scratch: Scratch, rows: int, x: torch.Tensor, places: tuple[int, ...]) -> torch.Tensor:
-    """Some columns of the rows: a view where they stand together, else a copy."""
-    first, count = places[0], len(places)
-    if places == tuple(range(first, first + count)):
-        return x[:, first : first + count]
+    """Selects columns of the rows: a view if the columns are adjacent, else a copy."""
+    start, count = places[0], len(places)
+    if places == tuple(range(start, start + count)):
+        return x[:, start : start + count]
     columns = scratch.matrix("columns", rows, count, packed=True)
     chosen = torch.tensor(places, device=x.device)
     steps.append(partial(torch.index_select, x, 1, chosen, out=columns))

@@ -1,11 +1,11 @@
-"""Long work in short steps between the event loop's turns: reading large requests and writing large answers.
+"""A queue for long work in short steps between the turns of the event loop, such as reading large requests.
 
-Whoever has work hands in a generator, which yields after each step how many bytes of its work are done. Short work and
-long work take turns, so that a small request does not wait for the whole of a large one. Of long work only a few pieces
-are under way at a time, the oldest first: were all of it, all of it would be done late.
+Work is a generator that yields the number of bytes done after each step. Short work and long work take turns, so a
+small request does not wait for all of a large one. Only a few pieces of long work are in progress at a time, the oldest
+first: if all were in progress, all would be done late.
 
-The queue knows how long it would take for what is in it, by the clock on the wall: what else the process does meanwhile
-counts. So a request that could not be read within its deadline is refused before it costs anything.
+The queue estimates the time for all its work in wall-clock seconds, which include other work of the process. So a
+request that could not be read before its deadline is refused at once, before it costs any work.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from service.batching.deadlines import DeadlineWheel
 from service.collector import collector_paused
 from service.logs import get_logger
 
-# The work's part of a turn of the event loop: as long as the rest of the turn took, so that neither a crowd of small
-# requests stops the work nor the work the crowd; within bounds. A step begun before takes a millisecond or two more.
+# In each turn of the event loop, the queue works as long as the rest of the turn took, within these bounds. So neither
+# many small requests stop the work, nor does the work stop small requests. The last step may take a millisecond or two
+# more.
 _SHORTEST_TURN_SECONDS = 0.002
 _LONGEST_TURN_SECONDS = 0.004
-_SHORT_BYTES = 1 << 17  # work of so many bytes takes a step or two
-_MOST_UNDER_WAY = 4  # pieces of long work
-_TELLING_BYTES = 1 << 18  # from so many on, the seconds that they took say something
-_WEIGHT = 0.3  # of the newest of these
+_SHORT_BYTES = 1 << 17  # work of up to this size takes one or two steps
+_MOST_UNDER_WAY = 4  # pieces of long work in progress
+_MEASURE_BYTES = 1 << 18  # bytes per measurement of the speed; fewer would be too noisy
+_WEIGHT = 0.3  # of the newest measurement
 
 log = get_logger(__name__)
 
@@ -38,7 +39,9 @@ class Work:
     """One piece of work in a `StepQueue`.
 
     Attributes:
-        deadline: end of its time on the event loop's clock, in seconds.
+        deadline: time on the event loop's clock after which the work is dropped, in seconds.
+        left: number of bytes that are not done yet.
+        steps: generator of the work; None after the end.
     """
 
     __slots__ = ("_expired", "_queue", "deadline", "left", "steps")
@@ -53,23 +56,23 @@ class Work:
         self.deadline = deadline
 
     def expire(self) -> None:
-        """Ends it, since its time is over."""
+        """Ends work whose deadline has passed."""
         self._queue.end(self)
         if self._expired is not None:
             self._expired()
 
 
 class StepQueue:
-    """Runs long work in short steps."""
+    """A queue that runs long work in short steps."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._deadlines = DeadlineWheel(loop)
         self._short: deque[Work] = deque()
-        self._long: deque[Work] = deque()  # the first few are under way
-        self._place = 0  # of the one whose turn it is, among these
+        self._long: deque[Work] = deque()  # the first few are in progress
+        self._place = 0  # of the long work whose turn it is
         self._short_is_next = False
-        self._bytes = 0  # that are left of all work
+        self._bytes = 0  # bytes of all work that are not done yet
         self._seconds_a_byte = 0.0
         self._measured_bytes = 0
         self._measured_seconds = 0.0
@@ -78,11 +81,11 @@ class StepQueue:
 
     @property
     def is_busy(self) -> bool:
-        """Whether there is work."""
+        """True if there is work."""
         return bool(self._short or self._long)
 
     def wait_seconds(self) -> float:
-        """Estimates the time until all work of now is done; 0 where nothing is known."""
+        """Estimates the time until all present work is done, in seconds; 0 before the first measurement."""
         return self._bytes * self._seconds_a_byte
 
     def add(
@@ -94,14 +97,14 @@ class StepQueue:
         expired: Callable[[], None] | None = None,
         urgent: bool = False,
     ) -> None:
-        """Takes work.
+        """Adds work.
 
         Args:
-            steps: generator that does a step and yields how many bytes it did, if any.
+            steps: generator that runs one step at a time, and yields the number of bytes done, or None.
             size: number of bytes of the whole work.
-            deadline: time on the event loop's clock, in seconds, after which the work is dropped.
-            expired: function that is called when it is.
-            urgent: whether long work takes turns with short work, as answers do that others' reading must not hold up.
+            deadline: time on the event loop's clock after which the work is dropped, in seconds.
+            expired: function that is called when the deadline has passed.
+            urgent: True to treat long work as short work, as for answers, which must not wait for reading.
         """
         work = Work(self, steps, size, deadline, expired)
         self._bytes += size
@@ -116,7 +119,7 @@ class StepQueue:
             self._loop.call_soon(self._turn)
 
     def end(self, work: Work) -> None:
-        """Forgets work, done or not."""
+        """Removes work, done or not."""
         if work.steps is None:
             return
         steps, work.steps = work.steps, None
@@ -132,8 +135,8 @@ class StepQueue:
         began = time.perf_counter()
         turn_seconds = min(max(began - self._turned, _SHORTEST_TURN_SECONDS), _LONGEST_TURN_SECONDS)
         done = 0
-        self._place += 1  # one piece of long work a turn: what it has in the caches serves its next step
-        # Rows are made and dropped by the thousand: none of them is in a cycle, and looking for some would take long.
+        self._place += 1  # one piece of long work in each turn, because its next step finds its data in the caches
+        # Steps make and drop thousands of rows. No row is in a cycle, and a search for cycles would take long.
         with collector_paused():
             while self.is_busy and time.perf_counter() - began < turn_seconds:
                 done += self._step_next()
@@ -145,7 +148,7 @@ class StepQueue:
             self._loop.call_soon(self._turn)
 
     def _step_next(self) -> int:
-        """Does one step of the work whose turn it is, and gives the number of bytes that it did."""
+        """Runs one step of the work whose turn has come; returns the number of bytes done."""
         self._short_is_next = not self._short_is_next
         if self._short and (self._short_is_next or not self._long):
             work = self._short.popleft()
@@ -168,7 +171,7 @@ class StepQueue:
             done = work.left
             self.end(work)
             return done
-        except Exception:  # whoever hands in work has others waiting behind it
+        except Exception:  # a failure must not stop the other work in the queue
             log.exception("work failed")
             self.end(work)
             return 0
@@ -179,7 +182,7 @@ class StepQueue:
     def _observe(self, done: int, seconds: float) -> None:
         self._measured_bytes += done
         self._measured_seconds += seconds
-        if self._measured_bytes >= _TELLING_BYTES:
+        if self._measured_bytes >= _MEASURE_BYTES:
             newest, known = self._measured_seconds / self._measured_bytes, self._seconds_a_byte
             self._seconds_a_byte = newest if not known else known + _WEIGHT * (newest - known)
             self._measured_bytes, self._measured_seconds = 0, 0.0

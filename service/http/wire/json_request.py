@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from service.errors import Problem, invalid_request
+from service.errors import InvalidRequest
 from service.http.schemas import PredictRequest
 
 _MAX_VALIDATION_ERRORS = 20
@@ -21,12 +21,12 @@ def parse_request(body: bytes | bytearray) -> tuple[str | None, list[Any]]:
         The model's id, and the rows, whose cells are not looked at yet.
 
     Raises:
-        Problem: the body is no prediction request.
+        InvalidRequest: the body is no prediction request.
     """
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise invalid_request(f"The body is not JSON: {error}.") from error
+        raise InvalidRequest(f"The body is not JSON: {error}.") from error
     if type(document) is dict:
         instances, model = document.get("instances"), document.get("model")
         known = ("instances" in document) + ("model" in document)
@@ -42,7 +42,7 @@ def check_shape(document: object) -> PredictRequest:
     """Validates a document, or a small one with the same faults.
 
     Raises:
-        Problem: the document is no prediction request.
+        InvalidRequest: the document is no prediction request.
     """
     try:
         return PredictRequest.model_validate(document)
@@ -54,9 +54,9 @@ def check_shape(document: object) -> PredictRequest:
         raise _refusal(errors) from error
 
 
-def _refusal(errors: list[dict[str, str]]) -> Problem:
+def _refusal(errors: list[dict[str, str]]) -> InvalidRequest:
     first = f"{errors[0]['location']}: {errors[0]['message']}" if errors[0]["location"] else errors[0]["message"]
-    return invalid_request(f"The body is not a prediction request: {first}.", errors[:_MAX_VALIDATION_ERRORS])
+    return InvalidRequest(f"The body is not a prediction request: {first}.", errors[:_MAX_VALIDATION_ERRORS])
 
 
 def _shell(document: dict[str, Any]) -> dict[str, Any]:

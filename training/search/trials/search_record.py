@@ -1,7 +1,7 @@
-"""A study: the record of a search in Optuna's terms. The one place that knows Optuna, and the record's only writer.
+"""The record of a search: an Optuna study. Besides the strategies, the only module that uses Optuna.
 
-Trials are trained elsewhere, perhaps in other processes: this asks for points and is told what came of them. So one
-process writes, a killed one leaves a sound record, and a sampler sees every trial in the order in which they ended.
+Trials are trained elsewhere, possibly in other processes: `ask` gives a point, `end` records the outcome. So only one
+process writes, a kill leaves a sound record, and a sampler sees all trials in the order in which they ended.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from training.search.trials.strategies import Pruner, Sampler, make_pruner, make
 from training.search.trials.trial import HIGHER_IS_BETTER, Metric, Trial
 
 _ENDED, _IDENTITY, _IS_DEFAULT = "axon_trial", "axon_identity", "axon_is_default"
-_MAX_GRID = 100_000  # points; each is looked through whenever one is chosen
-_MIN_FOR_IMPORTANCE = 8  # finished trials under which a forest over them tells of noise
+_MAX_GRID = 100_000  # points; choosing a point goes through all of them
+_MIN_FOR_IMPORTANCE = 8  # finished trials; with fewer, the importances of a forest are noise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Point:
-    """What to train next.
+    """A point of the search space, to be trained next.
 
     Attributes:
-        number: of the trial.
-        settings: fields of `TrainConfig` that vary.
-        is_default: whether these are the defaults.
+        number: number of the trial.
+        settings: values of the fields of `TrainConfig` that vary.
+        is_default: True if the settings are the defaults.
     """
 
     number: int
@@ -46,12 +46,12 @@ class Point:
     is_default: bool
 
 
-class Study:
-    """A study that is open; `close` it.
+class SearchRecord:
+    """The open record of a search; the caller has to `close` the record.
 
     Raises:
-        ConfigError: a sampler or pruner that is none, or a record made for another table, space or set of settings.
-        SearchError: a file that is no record of a study.
+        ConfigError: the sampler or pruner is unknown, or the record belongs to another table, space or set of settings.
+        SearchError: the file is not a search record.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Study:
         *,
         space: SearchSpace,
         metric: Metric,
-        first: Mapping[str, Any],
+        first_point: Mapping[str, Any],
         sampler: Sampler = "tpe",
         pruner: Pruner = "median",
         epochs: int = 200,
@@ -68,33 +68,34 @@ class Study:
         file: Path | None = None,
         identity: Mapping[str, str] | None = None,
     ) -> None:
-        """Opens or begins a study.
+        """Opens a record or creates a new one.
 
         Args:
-            space: what varies.
-            metric: what trials are judged by.
-            first: the point that is trained first, in the space.
-            sampler: what chooses the next point.
-            pruner: what ends a trial early.
-            epochs: that a trial makes at most.
-            grid_points: of each range, in a grid.
-            seed: of the sampler.
-            file: the SQLite file; None keeps the record in memory.
-            identity: what the record belongs to, by name: a resumed one must have the same.
+            space: search space.
+            metric: metric that ranks the trials.
+            first_point: point of the space that is trained first.
+            sampler: name of the method that chooses the next point.
+            pruner: name of the method that ends trials early.
+            epochs: maximum number of epochs of a trial.
+            grid_points: number of points of each range in a grid.
+            seed: seed of the sampler.
+            file: path of the SQLite file; None for a record in memory.
+            identity: fingerprints by name of what the record belongs to; a resumed record must have the same ones.
         """
         for name, value, there_are in (("sampler", sampler, Sampler), ("pruner", pruner, Pruner)):
             if value not in get_args(there_are):
                 raise ConfigError(f"{name} must be one of {', '.join(get_args(there_are))}; got {value!r}.")
         self._space, self._metric, self._sampler, self._seed = space, metric, sampler, seed
         self._grid = _grid(space, grid_points) if sampler == "grid" else []
-        np.random.default_rng(seed).shuffle(self._grid)  # so that the part of a grid that was tried covers it
+        # Shuffled so that the points tried so far are spread over the whole grid.
+        np.random.default_rng(seed).shuffle(self._grid)
         self._distributions = {name: _distribution(parameter) for name, parameter in space.parameters.items()}
         self._open: dict[int, optuna.Trial] = {}
         self._lowest: dict[int, float] = {}
-        # A report is a write to the disk: as many as a pruner can use, whatever the number of epochs.
+        # Each report writes to the disk. About 32 a trial are enough for a pruner, whatever the number of epochs.
         self._report_every = max(epochs // 32, 1)
         self._storage: optuna.storages.BaseStorage | None = None
-        with _quiet(), _readable(file):
+        with _optuna_silenced(), _storage_errors(file):
             self._storage = optuna.storages.InMemoryStorage() if file is None else _in_file(file)
             self._study = optuna.create_study(
                 study_name="search",
@@ -105,61 +106,61 @@ class Study:
             )
         try:
             self._check_identity(file, dict(identity or {}))
-            self._take_up(first)
+            self._queue_open_points(first_point)
         except BaseException:
             self.close()
             raise
 
     @property
     def is_higher_better(self) -> bool:
-        """Whether the metric is one of which more is better."""
+        """True if a higher value of the metric is better."""
         return self._metric in HIGHER_IS_BETTER
 
     def close(self) -> None:
-        """Lets go of the file."""
+        """Closes the file."""
         if isinstance(self._storage, optuna.storages.RDBStorage):
             self._storage.remove_session()
             self._storage.engine.dispose()
 
     def ask(self) -> Point | None:
-        """The next point, whose trial is open from now on; None where a grid has no more."""
-        with _quiet():
+        """Opens a trial and returns the point to train; None if the grid has no more points."""
+        with _optuna_silenced():
             counted = [trial for trial in self._study.get_trials(deepcopy=False) if not _is_interrupted(trial)]
             if self._sampler == "grid" and not any(trial.state == TrialState.WAITING for trial in counted):
                 tried = [trial.params for trial in counted]
-                left = (point for point in map(self._stored, self._grid) if point not in tried)
+                left = (point for point in map(self._to_optuna, self._grid) if point not in tried)
                 if (point := next(left, None)) is None:
                     return None
                 self._study.enqueue_trial(point)
-            # Seeded by how many came before, so that a search that was interrupted goes on as if it had not been.
+            # Seeded by the number of earlier trials, so that a resumed search continues as if not interrupted.
             self._study.sampler = make_sampler(self._sampler, self._seed, len(counted))
             trial = self._study.ask(fixed_distributions=self._distributions)
         self._open[trial.number] = trial
         is_default = bool(trial.user_attrs.get(_IS_DEFAULT, False))
-        return Point(number=trial.number, settings=self._settings(trial.params), is_default=is_default)
+        return Point(number=trial.number, settings=self._from_optuna(trial.params), is_default=is_default)
 
     def report(self, number: int, epoch: int, measures: Mapping[str, float]) -> bool:
-        """Takes an open trial's epoch; whether it should end, because others did better by then.
+        """Records an epoch of an open trial; returns True if the trial should end because others were better by then.
 
-        What is compared is the best validation loss up to the epoch, since the best epoch is what a trial keeps; of
-        trials that are judged by accuracy the validation error, where the engine measures it: a loss may already
-        rise while more and more rows come out right.
+        The pruner compares the best validation loss up to the epoch, since a trial keeps its best epoch. If accuracy
+        ranks the trials, the pruner compares the validation error instead, if the engine measures it: the loss can
+        already rise while the accuracy still improves.
         """
         loss = measures["validation_loss"]
         figure = measures.get("validation_error", loss) if self._metric == "accuracy" else loss
         best = self._lowest[number] = min(self._lowest.get(number, figure), figure)
         trial = self._open[number]
         if epoch % self._report_every or trial.user_attrs.get(_IS_DEFAULT, False):
-            return False  # the defaults are what all others are measured by
-        with _quiet():
+            return False  # the defaults are never pruned: they are the reference for all others
+        with _optuna_silenced():
             trial.report(-best if self.is_higher_better else best, epoch)
             return trial.should_prune()
 
     def end(self, ended: Trial) -> None:
-        """Takes what came of an open trial."""
+        """Records the outcome of an open trial and closes the trial."""
         trial = self._open.pop(ended.number)
         self._lowest.pop(ended.number, None)
-        with _quiet():
+        with _optuna_silenced():
             record = {name: value for name, value in asdict(ended).items() if name not in ("number", "settings")}
             trial.set_user_attr(_ENDED, record)
             match ended.state:
@@ -171,30 +172,30 @@ class Study:
                     self._study.tell(trial, state=TrialState.FAIL)
 
     def trials(self) -> list[Trial]:
-        """Those that have ended, in order."""
+        """Returns the trials that have ended, by number."""
         ended = (trial for trial in self._study.get_trials(deepcopy=False) if trial.state.is_finished())
         return [self._trial(trial) for trial in ended]
 
     def importances(self) -> dict[str, float] | None:
-        """How much of the metric's variance over finished trials each parameter explains, the largest first.
+        """Returns the fraction of the metric's variance that each parameter explains, by name, the largest first.
 
-        Functional ANOVA over a random forest (Hutter, Hoos & Leyton-Brown 2014). None where there are too few trials,
-        or where all came to the same.
+        Functional ANOVA over a random forest of the finished trials (Hutter, Hoos & Leyton-Brown 2014). None if the
+        finished trials are too few or all have the same value.
         """
         finished = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if len(finished) < _MIN_FOR_IMPORTANCE or len({trial.value for trial in finished}) < 2:
             return None
-        with _quiet():
+        with _optuna_silenced():
             evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self._seed % 2**32)
             found = optuna.importance.get_param_importances(self._study, evaluator=evaluator)
         return {name: float(share) for name, share in sorted(found.items(), key=lambda item: -item[1])}
 
     def note(self, name: str, value: Any) -> None:
-        """Keeps something beside the trials, as JSON."""
+        """Stores a JSON value beside the trials."""
         self._study.set_user_attr(f"axon_{name}", value)
 
     def noted(self, name: str) -> Any:
-        """What was kept; None where nothing was."""
+        """Returns a value that `note` stored; None if missing."""
         return self._study.user_attrs.get(f"axon_{name}")
 
     def _check_identity(self, file: Path | None, identity: dict[str, str]) -> None:
@@ -209,24 +210,24 @@ class Study:
                     "ones: give the same, name another study (--study NAME), or delete that one's folder."
                 )
 
-    def _take_up(self, first: Mapping[str, Any]) -> None:
-        """Queues the first point in a new study, and in an old one the points whose training was cut off."""
+    def _queue_open_points(self, first_point: Mapping[str, Any]) -> None:
+        """Queues the first point of a new record, or the points of an old record whose training was interrupted."""
         trials = self._study.get_trials(deepcopy=False)
         if not trials:
-            self._study.enqueue_trial(self._stored(first), user_attrs={_IS_DEFAULT: True})
+            self._study.enqueue_trial(self._to_optuna(first_point), user_attrs={_IS_DEFAULT: True})
         for trial in trials:
-            if trial.state == TrialState.RUNNING:  # by a process that is no more
-                self._settle(trial)
+            if trial.state == TrialState.RUNNING:  # in a process that has ended
+                self._close_trial(trial)
         trials = self._study.get_trials(deepcopy=False)
-        taken = [_fixed_or_drawn(trial) for trial in trials if not _is_interrupted(trial)]
+        taken = [_point_of(trial) for trial in trials if not _is_interrupted(trial)]
         for trial in trials:
-            if _is_interrupted(trial) and (point := _fixed_or_drawn(trial)) and point not in taken:
+            if _is_interrupted(trial) and (point := _point_of(trial)) and point not in taken:
                 attributes = {_IS_DEFAULT: True} if trial.user_attrs.get(_IS_DEFAULT) else None
                 self._study.enqueue_trial(point, user_attrs=attributes)
                 taken.append(point)
 
-    def _settle(self, trial: FrozenTrial) -> None:
-        """Ends a trial that was left open: as what was recorded, or as interrupted where nothing was."""
+    def _close_trial(self, trial: FrozenTrial) -> None:
+        """Closes a trial that was left open, with the recorded outcome; as interrupted if none was recorded."""
         record = trial.user_attrs.get(_ENDED, {})
         match record.get("state"):
             case "finished":
@@ -236,14 +237,14 @@ class Study:
             case _:
                 self._study.tell(trial.number, state=TrialState.FAIL)
 
-    def _stored(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings as Optuna keeps them: a choice by its label, since it knows no tuples."""
+    def _to_optuna(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Converts settings to the form that Optuna stores: choices as labels, since Optuna does not store tuples."""
         return {
             name: label(settings[name]) if isinstance(parameter, Choices) else settings[name]
             for name, parameter in self._space.parameters.items()
         }
 
-    def _settings(self, stored: Mapping[str, Any]) -> dict[str, Any]:
+    def _from_optuna(self, stored: Mapping[str, Any]) -> dict[str, Any]:
         return {
             name: parameter.of_label(stored[name]) if isinstance(parameter, Choices) else stored[name]
             for name, parameter in self._space.parameters.items()
@@ -252,13 +253,13 @@ class Study:
 
     def _trial(self, trial: FrozenTrial) -> Trial:
         record = trial.user_attrs.get(_ENDED, {"state": "interrupted"})
-        return replace(Trial(number=trial.number, settings=self._settings(trial.params), state="failed"), **record)
+        return replace(Trial(number=trial.number, settings=self._from_optuna(trial.params), state="failed"), **record)
 
 
 class _Connection(sqlite3.Connection):
-    """A connection that does not wait for the disk at each of a trial's dozen small writes.
+    """A SQLite connection that does not wait for the disk at each of a trial's dozen small writes.
 
-    With a write-ahead log the file is sound after a kill and after a power cut; a power cut may cost the last trials.
+    With a write-ahead log the file stays sound after a kill and a power cut; a power cut may lose the last trials.
     """
 
     def __init__(self, *arguments: Any, **how: Any) -> None:
@@ -278,8 +279,8 @@ def _grid(space: SearchSpace, points: int) -> list[dict[str, Any]]:
     return list(space.grid(points))
 
 
-def _fixed_or_drawn(trial: FrozenTrial) -> dict[str, Any]:
-    """A trial's point; in one that was cut off while it was drawn, what was to be in it."""
+def _point_of(trial: FrozenTrial) -> dict[str, Any]:
+    """Returns the parameters of a trial; after an interrupted sampling also those that were fixed beforehand."""
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
@@ -298,8 +299,8 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Within it Optuna neither logs what the search itself tells nor warns of what is new in it."""
+def _optuna_silenced() -> Iterator[None]:
+    """Silences Optuna's logs, which repeat the search's own output, and its warnings about experimental features."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -311,8 +312,8 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _readable(file: Path | None) -> Iterator[None]:
-    """Within it, a file that is no record becomes a sentence."""
+def _storage_errors(file: Path | None) -> Iterator[None]:
+    """Converts errors of a file that is not a search record to a `SearchError`."""
     try:
         yield
     except (SQLAlchemyError, RuntimeError, ValueError, optuna.exceptions.StorageInternalError) as error:

@@ -1,5 +1,4 @@
-"""Networks with inputs, learned activations and several members on a device: the reference's answers, and one row's
-the same to the last bit in any company."""
+"""Networks with input stages, learned activations and members on a device: the reference's answers, batch-invariant."""
 
 from __future__ import annotations
 
@@ -82,7 +81,7 @@ def test_a_device_answers_as_the_reference_does(network: InferenceNetwork, n: in
 @pytest.mark.skipif(not X86, reason="what a processor's kernels do is known for x86")
 @settings(max_examples=25, deadline=None)
 @given(networks, st.lists(st.integers(1, 700), min_size=3, max_size=5), st.integers(0, 1000))
-def test_a_row_has_the_same_bits_in_any_company(network: InferenceNetwork, batches: list[int], seed: int) -> None:
+def test_answers_are_batch_invariant(network: InferenceNetwork, batches: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     on_device = DeviceNetwork(network, CPU, max_batch_rows=max(batches))
     on_device.warm_up()

@@ -1,8 +1,8 @@
-"""A prediction request whose body is CSV, as slices: its rows, some at a time, as the JSON reader gives them.
+"""The reader of a prediction request in CSV; yields slices of rows in the same form as the JSON reader.
 
-The first line names the columns, in any order. Columns that the model does not have are passed over, so that a table
-can be sent with its target and its identifiers. A numeric column's texts become numbers as training reads them; what is
-none stays a text, which the encoder refuses by row and column, or takes for missing.
+The first line names the columns, in any order. Columns that the model lacks are ignored, so that a table can be sent
+with its target and its identifiers. Cells of a numeric column become numbers by the rules of training. A cell that is
+not a number stays a text, which the encoder refuses by row and column, or treats as missing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from models.columns.cells import listed, shown
 from models.columns.column import NumericColumn
 from models.columns.encoding import RowEncoder
 from models.errors import Fault, RowError
-from service.errors import Problem, invalid_request
+from service.errors import InvalidRequest
 
 _Body = bytes | bytearray
 
@@ -26,25 +26,26 @@ _BOM = b"\xef\xbb\xbf"
 _LONGEST_LINE = 1 << 18  # 256 KiB, in bytes
 _STEP_BYTES = 1 << 15
 _STEP_CELLS = 4096
-_SPACE_STEP = 1 << 14  # lines that hold nothing, passed over in one step
+_SPACE_STEP = 1 << 14  # blank lines that are skipped in one step
 
 _PLAIN = frozenset("0123456789+-.eE")
-# The numbers that training reads in a CSV file: Python's own parser takes `1_000` and `nan`, too.
-# Where semicolons divide cells, a point may divide thousands: 8.180 is 8180 in one country and 8.18 in another.
-_DOUBTFUL = re.compile(r"\s*[+-]?[1-9]\d{0,2}(\.\d{3})+\s*", re.ASCII)
+# The numbers that training reads in a CSV file; Python's own parser would also accept `1_000` and `nan`.
+# In a file with semicolons between cells, a point may be a thousands mark: 8.180 is 8180 in one country and 8.18 in
+# another.
+_AMBIGUOUS = re.compile(r"\s*[+-]?[1-9]\d{0,2}(\.\d{3})+\s*", re.ASCII)
 _NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|inf|infinity)", re.ASCII | re.IGNORECASE)
 
 
 class CsvRequest:
-    """Reads one request.
+    """A reader of one request.
 
     Args:
-        body: request's body, UTF-8 text.
-        model: model's id as the request names it; None for the default model.
+        body: body of the request, as UTF-8 text.
+        model: id of the model in the request; None for the default model.
         encoder: encoder of the model's rows.
 
     Attributes:
-        model: the same id.
+        model: id of the model in the request; None for the default model.
         at: number of bytes read so far.
     """
 
@@ -52,25 +53,25 @@ class CsvRequest:
         self.model = model
         self.at = len(_BOM) if body.startswith(_BOM) else 0
         self._body = body
-        self._line = 0  # number of the line that was read last, counted from 1
+        self._line = 0  # number of the last line read, counted from 1
         self._encoder = encoder
         self._is_numeric = [isinstance(column, NumericColumn) for column in encoder.schema.columns]
         self._row = 0  # rows read so far
         self._header_names: Sequence[str] = ()
-        self._doubts_points = False
-        self._with_points: set[int] = set()  # places of columns whose cells have shown a decimal point
+        self._points_are_ambiguous = False
+        self._with_points: set[int] = set()  # positions of columns in which a cell has a certain decimal point
 
     def slices(self) -> Iterator[list[Any] | None]:
-        """Gives the rows in their order; None where time was spent on something else.
+        """Yields slices of rows in order, and None after a step that gave no rows.
 
         Raises:
-            Problem: the body is not CSV, or lacks columns of the model.
-            RowError: rows that have another number of cells than the first line.
+            InvalidRequest: the body is not CSV, or lacks columns of the model.
+            RowError: a row has another number of cells than the first line, or a number may be read in two ways.
         """
         delimiter, names = yield from self._header()
         self._header_names = names
         places = self._places(names)
-        self._doubts_points = delimiter == ";"
+        self._points_are_ambiguous = delimiter == ";"
         rows: list[list[str]] = []
         begun = self.at
         try:
@@ -89,17 +90,17 @@ class CsvRequest:
             yield self._taken(rows, places)
             self._row += len(rows)
         if not self._row:
-            raise invalid_request("The body has a line with the columns' names, and no rows.")
+            raise InvalidRequest("The body has a line with the columns' names, and no rows.")
 
     def _header(self) -> Generator[None, None, tuple[str, list[str]]]:
-        """Returns the delimiter and the names of the columns, of the first line that holds anything."""
+        """Reads the first line that is not blank; returns the delimiter and the names of the columns."""
         text = ""
         for text in self._lines():
             if text.strip():
                 break
             if self._line % _SPACE_STEP == 0:
                 yield
-        unquoted = "".join(text.split('"')[::2])  # every other piece is within quotes
+        unquoted = "".join(text.split('"')[::2])  # every second piece is inside quotes
         delimiter = max(_DELIMITERS, key=unquoted.count)
         try:
             return delimiter, next(csv.reader([text], delimiter=delimiter, strict=True), [])
@@ -107,24 +108,24 @@ class CsvRequest:
             raise self._not_csv(str(error)) from None
 
     def _places(self, names: Sequence[str]) -> list[int]:
-        """Returns the place in a record of each column of the model."""
+        """Returns the position of each of the model's columns in a record."""
         wanted = self._encoder.schema.names
         found: dict[str, int] = {}
         for place, name in enumerate(names):
             column = self._encoder.find_name(name)
             if column is not None and found.setdefault(column, place) != place:
-                raise invalid_request(f"Column {column!r} stands twice in the first line.")
+                raise InvalidRequest(f"Column {column!r} stands twice in the first line.")
         if missing := [name for name in wanted if name not in found]:
-            raise invalid_request(
+            raise InvalidRequest(
                 f"The first line has to name the columns of the model, and lacks {listed(missing)}; "
                 f"it is read as {listed(names)}."
             )
         return [found[name] for name in wanted]
 
     def _taken(self, rows: list[list[str]], places: Sequence[int]) -> list[Any]:
-        """Returns rows in the model's order, their numbers read."""
+        """Returns the rows with cells in the order of the model's columns, and with numbers parsed."""
         columns = list(zip(*rows, strict=True))
-        if self._doubts_points:
+        if self._points_are_ambiguous:
             self._check_points(
                 [place for place, is_numeric in zip(places, self._is_numeric, strict=True) if is_numeric], columns
             )
@@ -135,19 +136,19 @@ class CsvRequest:
         return list(map(list, zip(*cells, strict=True)))
 
     def _check_points(self, places: Sequence[int], columns: Sequence[Sequence[str]]) -> None:
-        """Refuses numbers whose point may divide thousands, in columns that have shown no decimal point so far."""
+        """Refuses numbers whose point may be a thousands mark, in columns without a certain decimal point so far."""
         for place in places:
             if place in self._with_points:
                 continue
             dotted = [cell for cell in columns[place] if "." in cell]
-            if any(not _DOUBTFUL.fullmatch(cell) for cell in dotted):
+            if any(not _AMBIGUOUS.fullmatch(cell) for cell in dotted):
                 self._with_points.add(place)
             elif dotted:
                 row, name = columns[place].index(dotted[0]), self._encoder.find_name(self._header_names[place])
-                raise RowError([Fault(self._row + row, name, _doubt(dotted[0]))])
+                raise RowError([Fault(self._row + row, name, _two_readings(dotted[0]))])
 
     def _lines(self) -> Iterator[str]:
-        """Gives the lines from here on, with their ends."""
+        """Yields the remaining lines, with their line ends."""
         body, end = self._body, len(self._body)
         while self.at < end:
             stop = body.find(b"\n", self.at, self.at + _LONGEST_LINE) + 1
@@ -167,12 +168,12 @@ class CsvRequest:
         count = "1 cell" if cells == 1 else f"{cells} cells"
         return RowError([Fault(row, None, f"line {self._line} has {count} where the first line has {wanted}")])
 
-    def _not_csv(self, reason: str) -> Problem:
-        return invalid_request(f"The body is not CSV: line {max(self._line, 1)}: {reason}.")
+    def _not_csv(self, reason: str) -> InvalidRequest:
+        return InvalidRequest(f"The body is not CSV: line {max(self._line, 1)}: {reason}.")
 
 
-def _doubt(cell: str) -> str:
-    """Says what a number with points may mean."""
+def _two_readings(cell: str) -> str:
+    """Returns the message for a number whose points have two readings."""
     whole = bare(cell).replace(".", "")
     other = f" or {float(cell):g}" if cell.count(".") == 1 else ""
     return (
@@ -182,10 +183,10 @@ def _doubt(cell: str) -> str:
 
 
 def _numbers(cells: Sequence[str]) -> Sequence[float | str]:
-    """Returns a column's numbers; a cell that is none stays as it is."""
+    """Returns the cells of a column as numbers; leaves a cell that is not a number unchanged."""
     if set("".join(cells)) <= _PLAIN:
         try:
             return list(map(float, cells))
-        except ValueError:  # an empty one, for instance
+        except ValueError:  # an empty cell, for instance
             pass
     return [float(text) if _NUMBER.fullmatch(text := bare(cell)) else cell for cell in cells]

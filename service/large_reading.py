@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns.cells import listed
 from models.columns.encoding import MAX_FAULTS, RowEncoder
-from models.columns.schema import MAX_COLUMNS
 from models.columns.unknown_cells import UnknownCells
 from models.errors import Fault, RowError
+from service.admission import Rows, too_many_rows
 from service.batching.encoded_rows import EncodedRows
-from service.errors import Problem, too_large
-from service.http.bulk_json import NumberReader
-from service.http.csv_slices import CsvRequest
-from service.http.json_slices import Body, RequestShape, Rows, RowTooWide, SlicedRequest
-from service.http.request_body import check_shape
 
 _CAREFUL_ROWS = 64  # that one step reads cell by cell, where something unusual is among them
 # Rows that are read column by column at a time. The more of them, the less a column's array operations cost for each;
@@ -28,40 +22,41 @@ _FIRST_ROWS, _FEWEST_ROWS, _MOST_ROWS = 1024, 128, 2048
 _LONG_SECONDS = 0.003  # of a step
 
 
-def too_many_rows(most: int) -> Problem:
-    """Makes the problem of a request with more rows than it may have."""
-    return too_large(f"more than {most:,} rows in one request.")
+class RowReader(Protocol):
+    """A reader of a request's body, which gives the rows slice by slice."""
 
+    @property
+    def model(self) -> str | None:
+        """Reference of the model, once all rows are read; None for the default model."""
 
-def json_request(body: Body, encoder: RowEncoder | None, numbers: NumberReader) -> SlicedRequest:
-    """Prepares the reading of a JSON body.
+    @property
+    def at(self) -> int:
+        """Number of bytes read so far."""
 
-    Args:
-        body: request's JSON text.
-        encoder: encoder of the model's rows; None where the model is to be found out first.
-        numbers: reader of plain numbers.
-    """
-    if encoder is None:
-        return SlicedRequest(body, most_cells=MAX_COLUMNS, numbers=None)
-    most_cells = len(encoder.schema.columns)
-    return SlicedRequest(body, most_cells=most_cells, numbers=numbers if encoder.takes_numbers else None)
+    def slices(self) -> Iterator[Rows | None]:
+        """Yields rows in their order, and None after a step that read none.
+
+        Raises:
+            InvalidRequest: the body is no prediction request.
+            RowError: rows that the model does not take.
+        """
 
 
 class LargeReading:
-    """Reads one request.
+    """Reads a request in steps, and encodes its rows.
 
     Args:
-        request: request's body, which gives its rows slice by slice.
-        encoder: encoder of the model's rows; None where the model is to be found out first.
+        request: reader of the body.
+        encoder: encoder of the model's rows; None if the body has to name its model first.
         most_rows: number of rows that a request may have.
 
     Attributes:
-        model: the model's id, once all steps are done.
-        rows: the encoded rows; None without an encoder.
-        unknown: the unknown categories among them.
+        model: reference of the model, once all steps are done.
+        rows: encoded rows; None without an encoder.
+        unknown: unknown categories among them.
     """
 
-    def __init__(self, request: SlicedRequest | CsvRequest, encoder: RowEncoder | None, *, most_rows: int) -> None:
+    def __init__(self, request: RowReader, encoder: RowEncoder | None, *, most_rows: int) -> None:
         self.model: str | None = None
         self.rows = None if encoder is None else EncodedRows(encoder.compact)
         self.unknown = UnknownCells()
@@ -74,25 +69,20 @@ class LargeReading:
         """Reads a slice in a few steps, the last of which gives the number of bytes that it was.
 
         Raises:
-            Problem: the body is no prediction request, or is too large.
+            InvalidRequest: the body is no prediction request.
+            TooLarge: the body has too many rows.
             RowError: rows that the model does not take.
         """
         request, read, rows = self._request, 0, 0
-        try:
-            for some in request.slices():
-                if some is not None:
-                    if rows + len(some) > self._most_rows:
-                        raise too_many_rows(self._most_rows)
-                    if self._encoder is not None and self.rows is not None:
-                        yield from self._encode(self._encoder, self.rows, some, rows)
-                    rows += len(some)
-                yield request.at - read
-                read = request.at
-        except RequestShape as shape:
-            check_shape(shape.document)
-            raise AssertionError(f"{shape.document!r} is a request") from None
-        except RowTooWide as wide:
-            raise RowError([self._too_wide(wide)]) from None
+        for some in request.slices():
+            if some is not None:
+                if rows + len(some) > self._most_rows:
+                    raise too_many_rows(self._most_rows)
+                if self._encoder is not None and self.rows is not None:
+                    yield from self._encode(self._encoder, self.rows, some, rows)
+                rows += len(some)
+            yield request.at - read
+            read = request.at
         self.model = request.model
 
     def _encode(self, encoder: RowEncoder, encoded: EncodedRows, rows: Rows, first: int) -> Iterator[None]:
@@ -162,11 +152,3 @@ class LargeReading:
         """Takes what was counted in this step, before another request's step counts with the same encoder."""
         for column, cells in encoder.unknown.take().items() if encoder.unknown.counts else ():
             self.unknown.add(column, cells)
-
-    def _too_wide(self, wide: RowTooWide) -> Fault:
-        if self._encoder is None:
-            return Fault(wide.row, None, f"more than {wide.cells:,} values")
-        names = self._encoder.schema.names
-        return Fault(
-            wide.row, None, f"more than {wide.cells} values where the model takes {len(names)}: {listed(names)}"
-        )

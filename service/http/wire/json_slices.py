@@ -1,8 +1,9 @@
-"""A large prediction request as slices: its rows, some at a time, so that none of it takes the event loop for long.
+"""The reader of a large prediction request in JSON; yields slices of rows, so that no step blocks the event loop.
 
-A slice is cut where a row seems to end, and parsed. That the parser accepts it proves the cut: JSON is read from left
-to right, so a text that begins with a row and parses as whole rows ends with one. Where it is refused at its very end,
-the cut lay inside a text, and the slice is made longer; where it is refused before, the body is not JSON.
+A slice ends where a row seems to end, and is then parsed. If the parser accepts the slice, the cut was right: JSON is
+read from left to right, so a text that begins with a row and parses as complete rows ends with a row. If the parser
+fails at the very end of the slice, the cut was inside a text, and the slice is made longer. If the parser fails
+earlier, the body is not JSON.
 
 Rows longer than a slice are read in the same way, some of their cells at a time.
 """
@@ -18,12 +19,12 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service.errors import Problem, invalid_request
-from service.http.bulk_json import HINT_BYTES, NumberReader
+from service.errors import InvalidRequest
+from service.http.wire.bulk_json import HINT_BYTES, NumberReader
 
 SLICE_BYTES = 128 * 1024
-_LONGEST_ROW_SLICE = 2 * SLICE_BYTES  # a row that does not end within it is read some cells at a time
-_LONGEST_VALUE = 2 * SLICE_BYTES  # of one text, which cannot be cut
+_LONGEST_ROW_SLICE = 2 * SLICE_BYTES  # a longer row is read some cells at a time
+_LONGEST_VALUE = 2 * SLICE_BYTES  # of one text, because a text is not divided
 _SHORTEST_SLICE = SLICE_BYTES // 1024
 _LONGEST_KEY = 4096
 _SPACE_STEP = 1 << 20
@@ -43,7 +44,11 @@ Steps = Iterator[None]
 
 
 class RequestShape(Exception):
-    """JSON that is no prediction request: `document` has the same fault in a few bytes."""
+    """An error for JSON that is not a prediction request.
+
+    Attributes:
+        document: short document with the same fault.
+    """
 
     def __init__(self, document: object) -> None:
         self.document = document
@@ -51,7 +56,12 @@ class RequestShape(Exception):
 
 
 class RowTooWide(Exception):
-    """Row `row` has more than `cells` cells."""
+    """An error for a row with too many cells.
+
+    Attributes:
+        row: number of the row, counted from 0.
+        cells: largest number of cells.
+    """
 
     def __init__(self, row: int, cells: int) -> None:
         self.row, self.cells = row, cells
@@ -59,30 +69,30 @@ class RowTooWide(Exception):
 
 
 def model_last(body: Body) -> str | None:
-    """Finds the model's id where a request ends with it; the reader says for certain."""
+    """Returns the model's id if a request seems to end with the id, or None; only the reader is certain."""
     found = _TAIL.search(body[-_TAIL_BYTES:])
     return None if found is None else found[1].decode()
 
 
 def names_no_model(body: Body) -> bool:
-    """Returns True where a request certainly names no model: its rows come first, and nothing comes behind them."""
+    """Returns True if a request certainly names no model: the rows come first, and no other key follows."""
     end = body.rfind(b"]")
-    if end < 0 or len(body) - end > HINT_BYTES:  # megabytes of blanks, say: the reader tells, in steps
+    if end < 0 or len(body) - end > HINT_BYTES:  # for example megabytes of blanks: the reader finds out, in steps
         return False
     return _ROWS_FIRST.match(body, 0, HINT_BYTES) is not None and _NOTHING_BEHIND_ROWS.fullmatch(body, end) is not None
 
 
 class SlicedRequest:
-    """Reads one request.
+    """A reader of one request.
 
     Args:
-        body: the request's JSON text.
-        most_cells: number of cells beyond which a row is not read on.
-        numbers: reader of slices that are plain numbers; None where they cannot be.
+        body: JSON text of the request.
+        most_cells: largest number of cells in a row.
+        numbers: fast reader for slices of numbers; None if the model's rows cannot be plain numbers.
 
     Attributes:
-        model: the model's id, once it was read; None before, and where there is none.
-        at: bytes read so far.
+        model: id of the model; None before the id was read, and for a request without an id.
+        at: number of bytes read so far.
     """
 
     def __init__(self, body: Body, *, most_cells: int, numbers: NumberReader | None) -> None:
@@ -95,12 +105,12 @@ class SlicedRequest:
         self._row = 0  # rows read so far
 
     def slices(self) -> Iterator[Rows | None]:
-        """Gives the rows in their order; None where time was spent on something else.
+        """Yields slices of rows in order, and None after a step that gave no rows.
 
         Raises:
-            Problem: the body is not JSON, or holds a value that is too long.
-            RequestShape: the body is JSON and no prediction request.
-            RowTooWide: a row has more cells than it may.
+            InvalidRequest: the body is not JSON, or a value is too long.
+            RequestShape: the body is JSON, but not a prediction request.
+            RowTooWide: a row has too many cells.
         """
         yield from self._skip_space()
         if self._byte() != b"{":
@@ -114,7 +124,7 @@ class SlicedRequest:
             self._expect(b":")
             yield from self._skip_space()
             if key in keys:
-                raise invalid_request(f"The body is not a prediction request: {key!r} stands twice.")
+                raise InvalidRequest(f"The body is not a prediction request: {key!r} stands twice.")
             keys.add(key)
             if key == "instances":
                 yield from self._rows()
@@ -155,7 +165,7 @@ class SlicedRequest:
             yield from self._skip_space()
 
     def _cut(self) -> Rows | None:
-        """Takes whole rows from here on; None where the first is longer than a slice."""
+        """Reads a slice of complete rows; returns None if the first row is longer than a slice."""
         for stop in self._stops(_LONGEST_ROW_SLICE):
             for end in self._row_ends(stop):
                 text = b"".join((b"[", self._body[self.at : end], b"]"))
@@ -168,12 +178,12 @@ class SlicedRequest:
         return None
 
     def _row_ends(self, stop: int) -> Iterator[int]:
-        """Gives places before `stop` where a row may end, the likeliest first."""
+        """Yields positions before `stop` where a row may end, the most likely first."""
         body, at = self._body, self.at
         last = body.rfind(b"]", at, stop)
         if stop == self._end and last > at:
-            yield last  # the bracket behind the last row: no request has one after that
-        kinds = (b"},", b"],") if body[at : at + 1] == b"{" else (b"],", b"},")  # the first is most often found at once
+            yield last  # the bracket that closes the list of rows; no bracket follows it in a request
+        kinds = (b"},", b"],") if body[at : at + 1] == b"{" else (b"],", b"},")  # the first kind matches most often
         for kind in kinds:
             end = body.rfind(kind, at, stop)
             if end > at:
@@ -197,7 +207,7 @@ class SlicedRequest:
         self.at += 1
         while True:
             yield from self._skip_space()
-            if self._byte() in (b",", closing):  # an empty row is not long
+            if self._byte() in (b",", closing):  # a long row is not empty
                 raise self._not_json("a value is expected")
             some = self._cut_cells(opening, closing)
             if isinstance(some, dict):
@@ -214,10 +224,10 @@ class SlicedRequest:
             yield
 
     def _cut_cells(self, opening: bytes, closing: bytes) -> list[Any] | dict[str, Any]:
-        """Takes whole cells from here on."""
+        """Reads a slice of complete cells."""
         for stop in self._stops(_LONGEST_VALUE):
             body, at = self._body, self.at
-            # The first closing bracket ends the row where it is in no text; the last one is at its end or beyond.
+            # The first closing bracket ends the row, unless it is inside a text. The last one is at its end or beyond.
             ends = body.find(closing, at, stop), body.rfind(b",", at, stop), body.rfind(closing, at, stop) + 1
             for end in ends:
                 if end > at:
@@ -232,9 +242,9 @@ class SlicedRequest:
         raise self._not_json("unexpected end", self._end)
 
     def _stops(self, longest: int) -> Iterator[int]:
-        """Gives places up to which to look for the end of a slice, of the usual length first.
+        """Yields positions before which a slice may end, starting with the usual length of a slice.
 
-        The last comma or bracket before one may lie inside a text; before another lies another.
+        The last comma or bracket before one position may be inside a text. Another position leads to another comma.
         """
         window = SLICE_BYTES
         while window >= _SHORTEST_SLICE:
@@ -248,18 +258,18 @@ class SlicedRequest:
         """Parses a slice.
 
         Args:
-            text: the slice between an opening and a closing bracket.
-            closing: the closing one.
-            end: place in the body behind the slice.
+            text: slice between an opening and a closing bracket.
+            closing: closing bracket.
+            end: position in the body after the slice.
 
         Returns:
-            What is in the slice, or None where it was cut in the middle of something; and where in the body it ends,
-            which is before `end` where the slice went beyond the bracket that closes it there.
+            The content of the slice, or None if the slice ends inside a value; and the position in the body where the
+            content ends. The position is before `end` if the slice includes the bracket that closes the content.
         """
         try:
             return orjson.loads(text), end
         except orjson.JSONDecodeError as error:
-            if not error.doc:  # orjson has none of what is not UTF-8
+            if not error.doc:  # orjson keeps no document that is not UTF-8
                 raise self._not_json(error.msg) from None
             if error.pos >= len(error.doc) - 1:
                 return None, end
@@ -284,7 +294,7 @@ class SlicedRequest:
         found = _STRING.match(self._body[self.at : self.at + _LONGEST_KEY])
         if found is None:
             if self._byte() == b'"' and self._end - self.at > _LONGEST_KEY:
-                raise invalid_request(f"The body is not a prediction request: {what} has over {_LONGEST_KEY:,} bytes.")
+                raise InvalidRequest(f"The body is not a prediction request: {what} has over {_LONGEST_KEY:,} bytes.")
             raise self._not_json("a text is expected")
         try:
             text: str = orjson.loads(found[0])
@@ -296,7 +306,7 @@ class SlicedRequest:
     def _skip_space(self) -> Steps:
         while True:
             found = _SPACE.match(self._body, self.at, self.at + _SPACE_STEP)
-            assert found is not None  # noqa: S101 -- it matches nothing, too
+            assert found is not None  # noqa: S101 -- the pattern also matches an empty text
             self.at = found.end()
             if found.end() - found.start() < _SPACE_STEP:
                 return
@@ -311,9 +321,9 @@ class SlicedRequest:
             raise self._not_json("unexpected end" if at_end else f"{mark.decode()!r} is expected")
         self.at += 1
 
-    def _too_long(self) -> Problem:
+    def _too_long(self) -> InvalidRequest:
         detail = f"Row {self._row}: a value of more than {_LONGEST_VALUE:,} bytes begins at byte {self.at}."
-        return invalid_request(detail)
+        return InvalidRequest(detail)
 
-    def _not_json(self, reason: str, at: int | None = None) -> Problem:
-        return invalid_request(f"The body is not JSON: {reason} at byte {self.at if at is None else at}.")
+    def _not_json(self, reason: str, at: int | None = None) -> InvalidRequest:
+        return InvalidRequest(f"The body is not JSON: {reason} at byte {self.at if at is None else at}.")

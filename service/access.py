@@ -20,12 +20,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
-from http import HTTPStatus
 from pathlib import Path
 from typing import Self
 
 from models.checkpoint import open_file
-from service.errors import Problem, ServiceError
+from service.errors import Forbidden, RepeatedKey, ServiceError, Unauthenticated
 from service.logs import get_logger
 from service.settings import Settings
 
@@ -128,27 +127,22 @@ class Access:
             The key's name.
 
         Raises:
-            Problem: 400 `bad-request` where a header is there more than once, 401 `unauthenticated` without a key that
-                is known, 403 `forbidden` where it is not for this.
+            RepeatedKey: a header is there more than once.
+            Unauthenticated: there is no key, or an unknown one.
+            Forbidden: the key lacks the scope.
         """
         if b"\n" in (api_key or b"") or b"\n" in (authorization or b""):
-            raise _repeated()
+            raise RepeatedKey
         secret = api_key
         if secret is None:
             if authorization is None or authorization[:7].lower() != _BEARER:
-                raise _unauthenticated("An API key is needed: Authorization: Bearer …, or X-API-Key: ….", "")
+                raise Unauthenticated
             secret = authorization[7:].strip()
         key = self._keys.get(sha256(secret).digest()) if len(secret) <= _MAX_SECRET_BYTES else None
         if key is None:
-            raise _unauthenticated("The API key is not known.", ', error="invalid_token"')
+            raise Unauthenticated(has_key=True)
         if scope not in key.scopes:
-            challenge = f'Bearer realm="axon", error="insufficient_scope", scope="{scope}"'
-            raise Problem(
-                HTTPStatus.FORBIDDEN,
-                "forbidden",
-                f"The API key is not for this: it lacks the scope {scope}.",
-                headers={"WWW-Authenticate": challenge},
-            )
+            raise Forbidden(scope)
         return key.name
 
     def refresh(self) -> None:
@@ -253,18 +247,6 @@ def _read(file: Path) -> bytes:
     if len(text) > _MAX_FILE_BYTES:
         raise AccessError(f"{file} has more than {_MAX_FILE_BYTES:,} bytes.")
     return text
-
-
-def _repeated() -> Problem:
-    """RFC 6750, 3.1: which of the keys is meant would be for each program on the way to guess."""
-    headers = {"WWW-Authenticate": 'Bearer realm="axon", error="invalid_request"'}
-    detail = "Authorization or X-API-Key was sent more than once."
-    return Problem(HTTPStatus.BAD_REQUEST, "bad-request", detail, headers=headers)
-
-
-def _unauthenticated(detail: str, error: str) -> Problem:
-    headers = {"WWW-Authenticate": f'Bearer realm="axon"{error}'}
-    return Problem(HTTPStatus.UNAUTHORIZED, "unauthenticated", detail, headers=headers)
 
 
 def _listed(words: Iterable[str]) -> str:

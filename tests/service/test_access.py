@@ -17,8 +17,9 @@ from starlette.types import Scope as AsgiScope
 from structlog.testing import capture_logs
 
 from service.__main__ import main
-from service.errors import Problem
-from service.http.access import Access, AccessError, Key, Scope, new_key, parse_keys
+from service.access import Access, AccessError, Key, Scope, new_key, parse_keys
+from service.errors import AccessDenied
+from service.http.problems import Problem, problem_of
 from service.http.response_headers import SECURITY_HEADERS, WithSecurityHeaders
 from service.http.routes.docs import content_policy, docs_router
 from service.http.routes.guard import Guard
@@ -33,9 +34,9 @@ def access_of(*lines: str) -> Access:
 
 
 def refused(access: Access, authorization: bytes | None, api_key: bytes | None, scope: Scope) -> Problem:
-    with pytest.raises(Problem) as caught:
+    with pytest.raises(AccessDenied) as caught:
         access.check(authorization, api_key, scope)
-    return caught.value
+    return problem_of(caught.value)
 
 
 def test_entries_are_names_scopes_and_digests() -> None:

@@ -1,0 +1,184 @@
+"""The HTTP door of an API process: the ASGI application that uvicorn runs in it.
+
+Routes of predictions are answered by the HTTP protocol itself, which finds their endpoints in `direct`: ASGI, routing,
+dependencies and middleware would cost several times what the request does. All else goes to the FastAPI application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.api_process import ApiProcess
+from service.certificate import Certificate
+from service.errors import ServiceError
+from service.http.app import create_app
+from service.http.body_gate import BodyGate
+from service.http.client_address import ClientAddresses
+from service.http.compressed_answers import WithCompression
+from service.http.connection_shares import ConnectionShares
+from service.http.connection_watch import ConnectionWatch, HttpLimits
+from service.http.cors import Cors
+from service.http.direct_routes import DirectRoutes
+from service.http.event_loop import EventLoop
+from service.http.head_requests import WithHead
+from service.http.predict_endpoint import PredictEndpoint
+from service.http.request_ids import renew_request_ids
+from service.http.response_headers import WithSecurityHeaders
+from service.http.root_path import WithRootPath
+from service.http.routes.health import health_router
+from service.http.routes.metrics import metrics_router
+from service.http.routes.models import models_router
+from service.http.routes.predict import PredictRoute, predict_routes
+from service.listeners import Listeners
+from service.logs import LimitedLog, configure_logs, get_logger
+
+log = get_logger(__name__)
+limited_log = LimitedLog(log)
+
+Routes = Callable[[], Sequence[PredictRoute]]
+
+
+class AsgiApplication:
+    """The ASGI application of an API process, and its HTTP door.
+
+    It is made before the processes fork; on ASGI's startup event each process starts its own `ApiProcess`.
+
+    Args:
+        process: API process, which has not started.
+        listeners: sockets that all API processes accept from.
+        certificate: TLS certificate; None serves plain HTTP.
+        routes: function that returns the routes of predictions.
+
+    Attributes:
+        response_queue_id: position of this API process among the server's; LitServe sets it before each fork.
+        direct: routes that the HTTP protocol answers itself, from the start on.
+        watch: watch over the connections of the process, from the start on.
+    """
+
+    direct: DirectRoutes
+    watch: ConnectionWatch
+
+    def __init__(
+        self,
+        process: ApiProcess,
+        listeners: Listeners,
+        certificate: Certificate | None,
+        routes: Routes = predict_routes,
+    ) -> None:
+        self.response_queue_id = 0
+        self._process = process
+        self._listeners = listeners
+        self._certificate = certificate
+        self._routes = routes
+        settings = process.settings
+        self._shares = ConnectionShares(settings.api_processes)
+        self._limits = HttpLimits(
+            header_seconds=settings.header_seconds,
+            body_seconds=settings.body_seconds,
+            idle_seconds=settings.idle_seconds,
+            max_connections=settings.max_connections,
+            max_body_bytes=settings.max_body_bytes,
+            max_buffered_bytes=settings.max_buffered_bytes,
+            root_path=settings.root_path.encode(),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request, or runs the lifespan of the process."""
+        if scope["type"] == "http":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:  # a WebSocket: there is none here
+            await send({"type": "websocket.close"})
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            self._start()
+        except Exception as error:
+            known = isinstance(error, (OSError, ServiceError))  # a disk, or a key file, that changed since the start
+            process = self.response_queue_id
+            log.error("API process could not start", api_process=process, reason=str(error), exc_info=not known)
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._process.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _start(self) -> None:
+        process, settings = self._process, self._process.settings
+        configure_logs(settings.log_level, settings.log_format)
+        renew_request_ids()
+        self._loop = cast(EventLoop, asyncio.get_running_loop())
+        self._loop.prepare(self._shares.of(self.response_queue_id), self._limits, self._certificate)
+        process.start(self.response_queue_id)
+        self.watch = ConnectionWatch(self._limits, self._on_refused_connection)
+        cors = Cors(settings.cors_origins.split()) if settings.cors_origins is not None else None
+        self._endpoints = self._predict_endpoints(cors)
+        self._app = self._application(cors)
+        process.open(self)
+
+    def _predict_endpoints(self, cors: Cors | None) -> list[PredictEndpoint]:
+        """Makes an endpoint for each route of predictions, and fills the table of direct routes."""
+        process, settings = self._process, self._process.settings
+        clients = ClientAddresses(trusted_hops=settings.trusted_hops, header=settings.forwarded_header)
+        gate = BodyGate(self._loop)
+        self.direct = DirectRoutes()
+        endpoints = []
+        for route in self._routes():
+            endpoint = PredictEndpoint(
+                route,
+                process.admission,
+                process.catalog,
+                gate,
+                max_body_bytes=settings.max_body_bytes,
+                cors=cors,
+                clients=clients,
+            )
+            endpoints.append(endpoint)
+            for root in {"", settings.root_path}:
+                self.direct.add("POST", f"{root}{route.path}", endpoint)
+        return endpoints
+
+    def _application(self, cors: Cors | None) -> ASGIApp:
+        """Puts the FastAPI application together with what stands around it."""
+        process, root_path = self._process, self._process.settings.root_path
+        access, catalog = process.access, process.catalog
+        routers = [
+            models_router(catalog, process.steps, access),
+            health_router(process.not_ready),
+            metrics_router(process.metrics, catalog, process.pool, access),
+        ]
+        application = create_app(routers, access, root_path)
+        application.openapi()  # made once, here, where it holds up nobody for 30 ms
+        app: ASGIApp = WithHead(application)
+        if cors is not None:
+            app = cors.around(app)
+        return WithCompression(WithSecurityHeaders(WithRootPath(app, root_path)), self.watch.compressions)
+
+    def refresh(self) -> None:
+        """Takes in a certificate that has changed."""
+        if self._certificate is not None:
+            self._certificate.refresh()
+
+    def close_connections(self) -> None:
+        """Closes each connection with its next answer from now on."""
+        self.watch.draining = True
+        for endpoint in self._endpoints:
+            endpoint.close_connections()
+
+    async def finish_accepting(self) -> None:
+        """Hides the listeners, so that newcomers are refused, and accepts who has connected."""
+        self._listeners.hide()
+        await self._loop.finish_accepting()
+
+    def _on_refused_connection(self) -> None:
+        self._process.metrics.connection_refused()
+        limited_log.warning(
+            "a connection was refused: there are too many", limit=self._process.settings.max_connections
+        )

@@ -1,0 +1,352 @@
+"""The endpoint of predictions: exchanges in, answers out, in any wire format. This is the hot path.
+
+What a small request needs is done on bytes and plain Python types, in one call after the other. A large body is read in
+steps (`LargeReading`), between which other requests have their turn.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from http import HTTPStatus
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.admission import Admission, Prediction, failures
+from service.batching.batcher import MOST_OF_DEADLINE
+from service.batching.catalog import Catalog, ServedVersion
+from service.batching.ticket import Answer
+from service.errors import BodiesCongested, InvalidRequest, ReadingCongested, TooLarge
+from service.http.body_gate import LARGE_BYTES, BodyGate, Entry
+from service.http.client_address import ClientAddresses
+from service.http.cors import Cors
+from service.http.exchange import Content, Exchange, Headers
+from service.http.problems import CLIENT_CLOSED_REQUEST, Problem
+from service.http.request_ids import REQUEST_ID_HEADER, accepted_request_id
+from service.http.routes.predict import PredictRoute
+from service.http.unknown_headers import unknown_headers
+from service.http.wire.wire_format import STEP_NUMBERS, AnswerWriter, Body, Untold, WireFormat
+from service.large_reading import LargeReading
+
+TIMEOUT_HEADER = b"x-request-timeout-seconds"
+
+_REST_SECONDS = 1.0  # the shortest time that `Retry-After` names
+_CONGESTED = ReadingCongested(retry_after=1)
+_LARGE_BODY_DIGITS = len(str(LARGE_BYTES))
+_MOST_AT_ONCE = 256  # rows of a batch that are written at once: to write and send a small answer takes 15 µs
+
+
+class PredictEndpoint:
+    """The endpoint of one route.
+
+    Args:
+        route: path and wire formats.
+        admission: admission of the API process.
+        catalog: model versions that are served; answer writers are kept for these.
+        gate: gate of large bodies.
+        max_body_bytes: number of bytes that a body may have.
+        cors: origins of browsers that may read answers; None if none may.
+        clients: finder of clients' addresses behind proxies.
+    """
+
+    def __init__(
+        self,
+        route: PredictRoute,
+        admission: Admission,
+        catalog: Catalog,
+        gate: BodyGate,
+        *,
+        max_body_bytes: int,
+        cors: Cors | None,
+        clients: ClientAddresses,
+    ) -> None:
+        self.cors = cors
+        self.clients = clients
+        self.gate = gate
+        self._route = route
+        self._default = route.default
+        self._admission = admission
+        self._catalog = catalog
+        self._max_body_bytes = max_body_bytes
+        self._writers: dict[tuple[WireFormat, str], AnswerWriter] = {}
+        self._closing = False
+
+    def close_connections(self) -> None:
+        """Closes each connection with its next answer from now on, since the server is about to stop."""
+        self._closing = True
+
+    def begin(self, exchange: Exchange) -> None:
+        """Accepts or refuses a request by its head."""
+        field = exchange.fields.get
+        exchange.request_id = accepted_request_id(field(REQUEST_ID_HEADER))
+        if self._closing:
+            exchange.keep_alive = False
+        prediction = exchange.context = HttpPrediction(self, exchange, self._admission, self._default)
+        try:
+            self._admission.check_key(field(b"authorization"), field(b"x-api-key"))
+            timeout = field(TIMEOUT_HEADER)
+            if timeout is not None:
+                prediction.seconds = min(_seconds_in(timeout), self._admission.max_seconds)
+            content_type = field(b"content-type")
+            if content_type is not None:
+                prediction.format = self._route.choose(content_type)
+            prediction.named = prediction.format.model_in_head(exchange)
+        except Exception as error:
+            prediction.fail(error)
+            return
+        length = field(b"content-length", b"")
+        if len(length) >= _LARGE_BODY_DIGITS:
+            self._begin_large(prediction, int(length))
+
+    def _begin_large(self, prediction: HttpPrediction, size: int) -> None:
+        """Refuses a large body before it comes, holds it back, or lets it come."""
+        exchange = prediction.exchange
+        if size > self._max_body_bytes:
+            exchange.refuse(TooLarge(f"a body of {size:,} bytes; the limit is {self._max_body_bytes:,}."))
+        elif size >= LARGE_BYTES:
+            prediction.entry = self.gate.enter(
+                exchange, size, MOST_OF_DEADLINE * prediction.seconds, lambda: exchange.refuse(_CONGESTED)
+            )
+
+    def handle(self, exchange: Exchange) -> None:
+        """Reads the body of a request and submits its rows."""
+        prediction: HttpPrediction = exchange.context
+        if prediction.entry is not None:
+            self.gate.has_come(prediction.entry)
+        body, wire = exchange.body, prediction.format
+        admission = self._admission
+        try:
+            if len(body) >= wire.in_steps_from:
+                self._handle_large(prediction, body)
+                return
+            reference, rows, may_hold_booleans = wire.read(body, prediction.named, exchange)
+            served = admission.find(reference)
+            if served is not None:
+                admission.submit_cells(
+                    prediction, served, rows, prediction.seconds, may_hold_booleans=may_hold_booleans
+                )
+                return
+
+            def submit(served: ServedVersion) -> None:
+                left = prediction.seconds_left()
+                admission.submit_cells(prediction, served, rows, left, may_hold_booleans=may_hold_booleans)
+
+            admission.load_first(prediction, reference, submit)
+        except Exception as error:
+            prediction.fail(error)
+
+    def refuse(self, exchange: Exchange, error: Exception) -> None:
+        """Answers with an error of the connection."""
+        exchange.context.fail(error)
+
+    def writer(self, wire: WireFormat, served: ServedVersion) -> AnswerWriter:
+        """Returns the writer of a version's answers in a format."""
+        writer = self._writers.get((wire, served.key))
+        if writer is None:
+            ready = {version.key for version in self._catalog.ready_versions()}
+            self._writers = {place: kept for place, kept in self._writers.items() if place[1] in ready}
+            writer = self._writers[wire, served.key] = wire.writer(served)
+        return writer
+
+    def _handle_large(self, prediction: HttpPrediction, body: Body) -> None:
+        """Reads a large body in steps, once its model is ready."""
+        wire = prediction.format
+        reference = wire.find_model(body, prediction.named)
+        if isinstance(reference, Untold):  # the whole body is read for its model, and then again for its rows
+            self._start_reading(prediction, body, None, None)
+            return
+        served = self._admission.find(reference)
+        if served is None and (reference is not None or wire.names_columns):
+            self._load_and_read(prediction, body, reference)
+        else:
+            self._start_reading(prediction, body, reference, served)
+
+    def _load_and_read(self, prediction: HttpPrediction, body: Body, reference: str | None) -> None:
+        self._admission.load_first(
+            prediction, reference, lambda served: self._start_reading(prediction, body, reference, served)
+        )
+
+    def _start_reading(
+        self, prediction: HttpPrediction, body: Body, reference: str | None, served: ServedVersion | None
+    ) -> None:
+        steps = self._read(prediction, body, reference, served)
+        try:
+            self._admission.read_in_steps(prediction, served, steps, len(body))
+        except ReadingCongested:
+            # A client that asks again before `Retry-After` would cost what others' requests are to be read with.
+            prediction.exchange.rest_seconds = _REST_SECONDS
+            raise
+
+    def _read(
+        self, prediction: HttpPrediction, body: Body, reference: str | None, served: ServedVersion | None
+    ) -> Iterator[int | None]:
+        """Reads a large body and submits its rows; yields the number of bytes that each step read.
+
+        Args:
+            prediction: request.
+            body: body of the request, inflated.
+            reference: reference of the model, as far as it is known; the body says for certain.
+            served: version of that reference; None if it is not known, or not in memory.
+        """
+        admission = self._admission
+        try:
+            encoder = None if served is None else served.encoder
+            request = prediction.format.reader(body, reference, encoder)
+            reading = LargeReading(request, encoder, most_rows=admission.max_rows)
+            for done in reading.steps():
+                if prediction.is_over():
+                    return
+                yield done
+            rows = reading.rows
+            if reading.model != reference or served is None or rows is None:
+                self._read_again(prediction, body, reading.model)
+                return
+            prediction.exchange.body = b""  # its rows are all that is needed from here on
+            prediction.end_body()
+            admission.submit_encoded(prediction, served, rows, reading.unknown.counts)
+        except Exception as error:
+            prediction.fail(error)
+
+    def _read_again(self, prediction: HttpPrediction, body: Body, reference: str | None) -> None:
+        """Reads a body once more, of which the model is known now."""
+        served = self._admission.find(reference)
+        if served is not None:
+            self._start_reading(prediction, body, reference, served)
+        else:
+            self._load_and_read(prediction, body, reference)
+
+
+class HttpPrediction(Prediction):
+    """A request for predictions over HTTP.
+
+    Attributes:
+        exchange: exchange that takes the answer.
+        format: wire format of the request and its answer.
+        named: reference of the model that the head names.
+        entry: large body at the gate, until it was read.
+    """
+
+    __slots__ = ("_endpoint", "entry", "exchange", "format", "named")
+
+    def __init__(
+        self,
+        endpoint: PredictEndpoint,
+        exchange: Exchange,
+        admission: Admission,
+        format: WireFormat,  # noqa: A002
+    ) -> None:
+        super().__init__(admission, exchange.started)
+        self._endpoint = endpoint
+        self.exchange = exchange
+        self.format = format
+        self.named: str | None = None
+        self.entry: Entry | None = None
+
+    @property
+    def disconnected(self) -> bool:
+        """True if the client has hung up."""
+        return self.exchange.disconnected
+
+    @property
+    def request_id(self) -> str:
+        """Identifier of the request in answers and in the log."""
+        return self.exchange.request_id.decode("latin-1")
+
+    @property
+    def client(self) -> str | None:
+        """Address of the client, as far as trusted proxies tell it."""
+        return self._endpoint.clients.of(self.exchange.peer, self.exchange.headers)
+
+    def end_body(self) -> None:
+        """Tells the gate that the body is not needed any more."""
+        if self.entry is not None:
+            entry, self.entry = self.entry, None
+            self._endpoint.gate.leave(entry)
+
+    def answered(self, answer: Answer, start: int) -> None:
+        """Writes the answer and sends it."""
+        served = self.served
+        assert served is not None  # noqa: S101 -- rows were submitted for it
+        try:
+            writer = self._endpoint.writer(self.format, served)
+            if answer.numbers > STEP_NUMBERS or answer.rows > _MOST_AT_ONCE:
+                if self.rows * answer.width > STEP_NUMBERS:
+                    matrices = answer.cut(start, self.rows)
+                    self.admission.write_in_steps(self._write(writer, matrices), sum(m.size for m in matrices))
+                    return
+                if self.rows < answer.rows:
+                    self._write_with_batch(writer, answer, start)
+                    return
+            payload = writer.write(answer, start, self.rows)
+        except Exception as error:
+            self.failed(error)
+            return
+        self.send(payload)
+
+    def _write(self, writer: AnswerWriter, matrices: Sequence[NDArray[np.float32]]) -> Iterator[int]:
+        """Writes a large answer in steps, and sends it."""
+        try:
+            payload = yield from writer.write_in_steps(matrices)
+        except Exception as error:
+            self.failed(error)
+        else:
+            self.send(payload)
+
+    def _write_with_batch(self, writer: AnswerWriter, answer: Answer, start: int) -> None:
+        """Writes one of the answers of a long batch with the others, in steps, and sends it."""
+        requests = answer.memos.get(writer)
+        if requests is None:
+            requests = answer.memos[writer] = []  # the other requests of the batch follow before the first step
+            self.admission.write_in_steps(writer.write_batch_in_steps(answer.matrix, requests), answer.numbers)
+        requests.append((self, start))
+
+    def send(self, payload: Content) -> None:
+        """Sends an answer that is written."""
+        headers: Headers = ()
+        served = self.served
+        if self.unknown and served is not None:
+            served.metrics.observe_unknown(sum(self.unknown.values()))
+            headers = unknown_headers(self.unknown)
+        self._end(HTTPStatus.OK, self.format.content_type, payload, headers, self.rows)
+
+    def failed(self, error: Exception) -> None:
+        """Answers with an error."""
+        written = self.format.write_error(error, self.request_id)
+        if not isinstance(error, (BodiesCongested, Problem)):
+            self.admission.log_failure(self, error, written.status, written.code, written.detail)
+        self._end(written.status, written.content_type, written.body, written.headers, 0)
+
+    def _end(self, status: int, content_type: bytes, body: Content, headers: Headers, rows: int) -> None:
+        exchange = self.exchange
+        seconds = time.perf_counter() - self.started
+        if exchange.disconnected:
+            status = CLIENT_CLOSED_REQUEST
+        if self.entry is not None:
+            self.end_body()
+        try:
+            self.admission.count(self, int(status), seconds, rows)
+            if self._endpoint.cors is not None:
+                headers = [*headers, *self._endpoint.cors.headers(exchange.headers)]
+            exchange.context = None  # the two know each other no longer: nothing is left to the cyclic collector
+            exchange.respond(status, content_type, body, headers)
+            self.admission.log_end(self, int(status), seconds, rows)
+        except Exception:  # whoever calls has other requests to tell
+            failures.error("answer not sent", request_id=self.request_id, exc_info=True)
+
+
+def _seconds_in(timeout: bytes) -> float:
+    """Returns the seconds that a client's header names.
+
+    Raises:
+        InvalidRequest: the header is not a number above 0.
+    """
+    try:
+        seconds = float(timeout)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        shown = timeout[:40].decode("latin-1")
+        raise InvalidRequest(f"X-Request-Timeout-Seconds must be a number above 0, got {shown!r}.")
+    return seconds

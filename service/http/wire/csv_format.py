@@ -1,0 +1,45 @@
+"""CSV in, Axon's own JSON out: a table whose first line names the columns, for the model that the query names."""
+
+from __future__ import annotations
+
+from models.columns.encoding import RowEncoder
+from service.admission import Rows
+from service.batching.catalog import ServedVersion
+from service.http.wire.csv_slices import CsvRequest
+from service.http.wire.json_answers import JsonWriter
+from service.http.wire.json_format import written_problem
+from service.http.wire.model_query import model_in_query
+from service.http.wire.wire_format import AnswerWriter, Body, Head, WireFormat, WrittenError
+
+
+class CsvFormat(WireFormat):
+    """CSV requests with JSON answers."""
+
+    content_type = b"application/json"
+    in_steps_from = 0
+    names_columns = True
+
+    def model_in_head(self, head: Head) -> str | None:
+        """Returns the reference in the query, None if there is none.
+
+        Raises:
+            InvalidRequest: the query has another parameter, or names the model twice.
+        """
+        return model_in_query(head.query) if head.query else None
+
+    def read(self, body: Body, named: str | None, head: Head) -> tuple[str | None, Rows, bool]:
+        """Refuses to read at once: every CSV body is read in steps."""
+        raise NotImplementedError
+
+    def reader(self, body: Body, reference: str | None, encoder: RowEncoder | None) -> CsvRequest:
+        """Returns a reader of a body, by the columns of the model."""
+        assert encoder is not None  # noqa: S101 -- `names_columns`
+        return CsvRequest(body, reference, encoder)
+
+    def writer(self, served: ServedVersion) -> AnswerWriter:
+        """Returns a writer of a model version's answers."""
+        return JsonWriter(served)
+
+    def write_error(self, error: Exception, request_id: str) -> WrittenError:
+        """Writes a problem document."""
+        return written_problem(error, request_id)

@@ -1,0 +1,237 @@
+"""A wire format: how a protocol over HTTP writes requests for predictions, answers and errors.
+
+A format is a few functions over bytes. Keys, deadlines, limits, loading, counting and logging are the same for all
+formats, and stand in `service.admission`. A new format is one file beside this one and a line in the table of routes.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.columns.encoding import RowEncoder
+from service.admission import Rows
+from service.batching.catalog import ServedVersion
+from service.batching.ticket import Answer
+from service.http.exchange import Content, Headers
+from service.http.request_head import Fields
+from service.large_reading import RowReader
+
+Body = bytes | bytearray
+
+STEP_NUMBERS = 16_384  # numbers of an answer that are written in one step, which takes about a millisecond
+_ANSWER_NUMBERS = 256  # numbers that take as long to write as a small answer takes to send
+
+
+class Untold(Enum):
+    """Stands in place of a model's reference that only the whole body tells."""
+
+    UNTOLD = auto()
+
+
+class Head(Protocol):
+    """The head of a request.
+
+    Attributes:
+        fields: values of headers by name in lower case; those of a repeated header are joined by a line feed.
+        query: query of the request's target, without the question mark.
+        parameters: values of the parameters in the route's path, percent-decoded.
+    """
+
+    fields: Fields
+    query: bytes
+    parameters: Mapping[str, str]
+
+
+class Receiver(Protocol):
+    """The receiver of one answer of a batch. No method may raise.
+
+    Attributes:
+        rows: number of rows of the request.
+    """
+
+    rows: int
+
+    def send(self, payload: Content, /) -> None:
+        """Takes the body of the answer."""
+
+    def failed(self, error: Exception, /) -> None:
+        """Takes the error that stands in place of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenError:
+    """An error in a format.
+
+    Attributes:
+        status: HTTP status.
+        code: stable code of the error for logs; `internal` if the error was not foreseen.
+        detail: sentence that the client gets.
+        content_type: media type of the body.
+        body: error document.
+        headers: names in lower case, and values.
+    """
+
+    status: int
+    code: str
+    detail: str
+    content_type: bytes
+    body: bytes
+    headers: Headers = ()
+
+
+class AnswerWriter(ABC):
+    """Writes the answers of one model version in one format.
+
+    Args:
+        served: model version.
+    """
+
+    def __init__(self, served: ServedVersion) -> None:
+        self._served = served
+
+    @abstractmethod
+    def write(self, answer: Answer, start: int, rows: int) -> Content:
+        """Writes the answer to one request of a batch.
+
+        Args:
+            answer: answers to the rows of the batch; `answer.memos` keeps what a writer made of the whole answer.
+            start: first row of the request.
+            rows: number of rows of the request.
+        """
+
+    def write_in_steps(self, matrices: Sequence[NDArray[np.float32]]) -> Generator[int, None, Content]:
+        """Writes a large answer; a writer that does not do so in steps takes one.
+
+        Args:
+            matrices: `(rows, width)` answers each, one after the other.
+
+        Yields:
+            The number of bytes that a step wrote.
+
+        Returns:
+            The body of the answer, as the generator's value.
+        """
+        answer = Answer(*matrices)
+        payload = self.write(answer, 0, answer.rows)
+        yield _size(payload)
+        return payload
+
+    def write_batch_in_steps(
+        self, matrix: NDArray[np.float32], requests: Sequence[tuple[Receiver, int]]
+    ) -> Iterator[int]:
+        """Writes the answers of a batch, and sends each as soon as it is written.
+
+        Args:
+            matrix: `(rows, width)` answers of the batch.
+            requests: receivers and their first rows, in ascending order.
+
+        Yields:
+            The number of bytes that a step wrote.
+        """
+        for block in _blocks(requests, matrix.shape[1]):
+            first = block[0][1]
+            answer, written = Answer(matrix[first : block[-1][1] + block[-1][0].rows]), 0
+            for receiver, start in block:
+                try:
+                    payload = self.write(answer, start - first, receiver.rows)
+                except Exception as error:
+                    receiver.failed(error)
+                else:
+                    receiver.send(payload)
+                    written += _size(payload)
+            yield written
+
+
+class WireFormat(ABC):
+    """A wire format. All methods are pure: they look at what they are given and at nothing else.
+
+    Attributes:
+        content_type: media type of answers.
+        in_steps_from: number of bytes from which a body is read in steps by `reader`.
+        names_columns: True if a body cannot be read before its model is known.
+    """
+
+    content_type: bytes
+    in_steps_from: float = math.inf
+    names_columns = False
+
+    def model_in_head(self, head: Head) -> str | None:
+        """Returns the reference of the model that the head names, None if the head names none.
+
+        Raises:
+            InvalidRequest: the path or the query is not what the format takes.
+        """
+        return None
+
+    @abstractmethod
+    def read(self, body: Body, named: str | None, head: Head) -> tuple[str | None, Rows, bool]:
+        """Reads a body at once.
+
+        Args:
+            body: body of the request, inflated.
+            named: reference of the model that the head names.
+            head: head of the request.
+
+        Returns:
+            The reference of the model, None for the default model; the rows, of which only the shape has been checked;
+            and False if certainly no cell is a boolean.
+
+        Raises:
+            InvalidRequest: the body is no request of this format.
+        """
+
+    def find_model(self, body: Body, named: str | None) -> str | Untold | None:
+        """Returns the reference of the model of a large body, as far as a glance at the body tells.
+
+        Args:
+            body: body of the request, inflated.
+            named: reference of the model that the head names.
+        """
+        return named
+
+    def reader(self, body: Body, reference: str | None, encoder: RowEncoder | None) -> RowReader:
+        """Returns a reader of a body of `in_steps_from` bytes or more.
+
+        Args:
+            body: body of the request, inflated.
+            reference: reference of the model, as far as it is known.
+            encoder: encoder of the model's rows; None if the body has to name its model first.
+        """
+        raise NotImplementedError
+
+    @abstractmethod
+    def writer(self, served: ServedVersion) -> AnswerWriter:
+        """Returns a writer of a model version's answers."""
+
+    @abstractmethod
+    def write_error(self, error: Exception, request_id: str) -> WrittenError:
+        """Writes an error.
+
+        Args:
+            error: error that stands in place of an answer.
+            request_id: identifier of the request.
+        """
+
+
+def _size(payload: Content) -> int:
+    """Returns the number of bytes of a body."""
+    return sum(map(len, payload)) if isinstance(payload, tuple) else len(payload)
+
+
+def _blocks(requests: Sequence[tuple[Receiver, int]], width: int) -> Iterator[Sequence[tuple[Receiver, int]]]:
+    """Divides the requests of a batch so that the answers of each part take about a millisecond."""
+    begin, first = 0, requests[0][1]
+    for at, (receiver, start) in enumerate(requests):
+        numbers = (start + receiver.rows - first) * width + (at - begin) * _ANSWER_NUMBERS
+        if at > begin and numbers > STEP_NUMBERS:
+            yield requests[begin:at]
+            begin, first = at, start
+    yield requests[begin:]
