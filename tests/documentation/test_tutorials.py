@@ -55,6 +55,7 @@ class Typist:
             "LC_ALL": "C",
             "PATH": f"{commands}:{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(folder),
         }
 
     def type(self, command: str) -> str:
