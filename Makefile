@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 TORCH  := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test faults check lint types imports bandit audit format bench bench-field bench-accuracy bench-training clean
+.PHONY: help install demo serve test faults check lint types imports bandit audit format bench bench-field bench-accuracy bench-training docs clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -40,9 +40,10 @@ faults: install  ## the server under fire: kills, hangs, overload, hostile clien
 
 check: lint types imports bandit audit test ## lint, types, import contracts, security and every test
 
-lint: install    ## style and likely bugs
+lint: install    ## style, likely bugs, and the words of docstrings and commits
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/words.py
 
 types: install   ## static types
 	$(BIN)/mypy
@@ -73,5 +74,13 @@ bench-accuracy: install ## Axon's recipes beside linear, scikit-learn's and Real
 bench-training: install ## training speed beside a DataLoader loop, scikit-learn, pytabkit and the matrix products' limit
 	$(BIN)/python -m benchmarks.training $(BENCH)
 
+docs: $(VENV)/.docs ## the documentation as a site in site/, built strictly; no page loads anything from another host
+	$(BIN)/zensical build --clean --strict
+	$(BIN)/python .ci/site.py site
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
 clean:           ## removes the environment and what tools left; keeps the store
-	rm -rf .venv* *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv* site .cache *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,6 +1,6 @@
 """The settings of the service: typed environment variables `AXON_…`, checked once at start and frozen.
 
-A test compares the README's table of settings with this class.
+A test compares the table of docs/settings.md with this class.
 """
 
 from __future__ import annotations

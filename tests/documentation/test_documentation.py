@@ -14,10 +14,10 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
+from closeness import is_close
 
 from service.settings import Settings
 
@@ -25,11 +25,12 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 API = (ROOT / "docs/api.md").read_text(encoding="utf-8")
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
+SETTINGS = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
 START_SECONDS = 60
 
 
-def test_every_setting_is_in_the_readme_with_its_default() -> None:
-    rows = dict(re.findall(r"^\| `AXON_(\w+)` \| ?`?([^`| ]*)`? ?\|", README, re.MULTILINE))
+def test_every_setting_is_described_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `AXON_(\w+)` \| ?`?([^`| ]*)`? ?\|", SETTINGS, re.MULTILINE))
     defaults = {name.upper(): field.default for name, field in Settings.model_fields.items()}
     assert rows.keys() == defaults.keys()
     for name, default in defaults.items():
@@ -42,6 +43,19 @@ def test_every_link_in_the_documents_leads_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
             if not target.startswith("http"):
                 assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_decision_is_listed_with_its_title() -> None:
+    folder = ROOT / "docs/decisions"
+    listed = re.findall(r"^\| (\d+) \| \[(.*)\]\((.*)\) \|$", (folder / "README.md").read_text("utf-8"), re.MULTILINE)
+    titles = {path.name: path.read_text("utf-8").partition("\n")[0] for path in folder.glob("0*.md")}
+    assert {name: f"# {number}. {title}" for number, title, name in listed} == titles
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    named = re.findall(r"^ +- .*: (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+    pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").glob("**/*.md")}
+    assert sorted(named) == sorted(page for page in pages if not page.startswith("decisions/0"))
 
 
 def test_what_the_images_copy_is_sent_to_their_build() -> None:
@@ -140,25 +154,14 @@ def test_the_readmes_program_runs(own_table: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="pastes the README's curl lines")
 def test_the_readmes_curl_lines_answer_as_printed(served_demo: str, own_table: Path) -> None:
     curls = _readme_curls()
-    assert len(curls) == 5
+    assert len(curls) == 4
     for command, printed in curls:
         arguments = shlex.split(command.replace("localhost:8000", served_demo))
         answer = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=30).stdout.rstrip("\n")
         if printed.startswith("{"):
-            assert _close(json.loads(answer), json.loads(printed)), f"{command}\n{answer}"
+            assert is_close(json.loads(answer), json.loads(printed)), f"{command}\n{answer}"
         else:
             assert answer == printed
-
-
-def _close(a: Any, b: Any) -> bool:
-    """Equal, but for what another processor's rounding does to a trained model's probabilities."""
-    if isinstance(a, float) and isinstance(b, float):
-        return a == pytest.approx(b, abs=0.02)
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_close(a[key], b[key]) for key in a)
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(_close, a, b))
-    return bool(a == b)
 
 
 def test_every_route_is_described(served_demo: str) -> None:

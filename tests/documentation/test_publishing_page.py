@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from training.cli import main
+from axon.cli import main
 
 PAGE = (Path(__file__).parents[2] / "docs/publishing.md").read_text(encoding="utf-8")
 
@@ -19,7 +19,7 @@ def test_the_commands_print_what_the_page_shows(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AXON_STORE", raising=False)
     blocks = "".join(re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL))
-    shown = re.findall(r"^\$ python -m training (.*)\n([^$].*)$", blocks, re.MULTILINE)
+    shown = re.findall(r"^\$ axon (.*)\n([^$].*)$", blocks, re.MULTILINE)
     assert len(shown) == blocks.count("$ ") == 10
     for command, expected in shown:
         # Without report and GPU, which would take their time and are not what the page is about.
