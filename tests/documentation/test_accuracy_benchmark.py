@@ -254,13 +254,13 @@ def test_a_table_marks_the_best_and_those_within_its_deviation() -> None:
 def test_an_unstable_method_is_not_near_the_first_for_its_own_deviation() -> None:
     spreads = {"steady": scores.Spread(0.83, 0.01, 3), "wild": scores.Spread(-1.1, 3.0, 3)}
     spreads["close"] = scores.Spread(0.825, 0.001, 3)
-    assert report.standing(spreads, scores.MEASURES["regression"][0]) == ({"steady"}, {"close"})
+    assert report.leaders(spreads, scores.MEASURES["regression"][0]) == ({"steady"}, {"close"})
 
 
-def test_the_standing_counts_first_places_and_near_ones() -> None:
+def test_the_ranking_counts_first_places_and_near_ones() -> None:
     found = report.scores_of(_results(_MADE_UP))
     methods = [METHODS[name] for name in ("linear", "axon", "realmlp")]
-    _, linear, axon, realmlp = _cells(report.standing_table(found, [DATASETS["wine"], DATASETS["auto"]], methods))
+    _, linear, axon, realmlp = _cells(report.ranking_table(found, [DATASETS["wine"], DATASETS["auto"]], methods))
     assert linear == ["linear", "0 of 2", "0 of 2", "0 of 2", "0 of 2"]
     assert axon == ["Axon, default", "2 of 2", "2 of 2", "2 of 2", "2 of 2"]
     # 0.005 below 0.955 ± 0.0071; but 0.15 is not near 0.11 ± 0.014, however much RealMLP-TD's own two losses differ.
