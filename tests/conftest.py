@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Settings and fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 
 from hypothesis import settings
 
-# How long an example takes says more of what else the machine does than of the code.
+# The time of an example depends more on other work of the machine than on the code.
 settings.register_profile("axon", deadline=None)
 settings.load_profile("axon")
 
-# Before a test imports NumPy or torch, and for the processes that tests start. Tests run one a core, so more threads
-# would wait for each other, and OpenMP's wait at full speed: trees for 1,200 rows take 0.7 s of CPU with two threads,
-# 0.08 s with one. A test of threads sets their number itself.
+# Set before a test imports NumPy or torch, and for the processes that tests start. Tests run one per core, so more
+# threads would only wait for each other, and OpenMP's threads wait at full speed: trees for 1,200 rows take 0.7 s of
+# CPU with two threads, 0.08 s with one. A test of threads sets their number itself.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")

@@ -1,4 +1,4 @@
-"""`import axon`: fit, ask, look at, publish, load; each against what scikit-learn, pandas or the checkpoint says."""
+"""`import axon`: fit, predict, inspect, publish and load, each against scikit-learn, pandas or the checkpoint."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def people(rows=240):
-    """A frame of every kind of column, with gaps in each that may have some."""
+    """Makes a frame with every kind of column, with gaps wherever gaps are allowed."""
     rng = np.random.default_rng(3)
     age = rng.integers(18, 90, rows).astype(float)
     height = rng.normal(170, 9, rows)
@@ -108,7 +108,7 @@ def test_values_and_arrays():
         (lambda frame: frame.drop(columns=["age", "town"]), DataError, r"lacks columns 'age', 'town', which"),
         (lambda frame: frame.assign(**{" age": 1.0}), DataError, "has column 'age' twice"),
         (lambda frame: frame.assign(height="tall"), RowError, "column 'height': \"tall\" is not a number"),
-        (lambda frame: frame.assign(height=np.nan), RowError, "column 'height'"),  # training saw none missing
+        (lambda frame: frame.assign(height=np.nan), RowError, "column 'height'"),  # training saw no missing value there
         (lambda frame: "people.csv", DataError, "a text is no table"),
         (lambda frame: 5, DataError, "a int is no table"),
         (lambda frame: np.zeros(3), DataError, r"an array of shape \(3,\) is no table"),
@@ -126,11 +126,11 @@ def test_categories_that_training_did_not_see_are_told(model, frame):
         model.predict(strange)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model.predict(frame[:4])  # the count begins anew
+        model.predict(frame[:4])  # the count starts again
 
 
 class Tags(HTMLParser):
-    """Counts elements, and minds that each is closed."""
+    """Counts a page's elements and checks that each is closed."""
 
     void = frozenset({"br", "meta", "img"})
 
@@ -170,12 +170,12 @@ def test_markup_in_names_is_shown_and_not_obeyed(tmp_path):
     assert "<b>x</b>" not in model._repr_html_()
     assert "&lt;b&gt;x" in model._repr_html_()
     assert model.notes
-    assert model.notes[0][:20] in model._repr_html_().replace("&#x27;", "'")  # the card tells what `fit` prints
+    assert model.notes[0][:20] in model._repr_html_().replace("&#x27;", "'")  # the card shows what `fit` prints
     assert "<b>x</b>" not in model.report().html
     model.publish(tmp_path)
     loaded = axon.load("kilo", tmp_path)
     assert loaded.target == name
-    line = loaded._next()[0]  # what the card offers works as it is typed, also outside the default store
+    line = loaded._next()[0]  # the line that the card shows works as typed, also with a store that is not the default
     assert eval(line, {"axon": axon, "frame": frame}) == model.predict(frame)
 
 
@@ -198,7 +198,7 @@ def test_publishing_writes_report_and_card_and_loading_answers_alike(model, fram
         assert loaded.metrics == model.metrics
         assert repr(loaded).startswith("<Model people@1: classification of buys, test accuracy 0.")
     html = loaded._repr_html_()
-    assert Tags(html).seen.count("svg") == 1  # a loaded model knows how it learned
+    assert Tags(html).seen.count("svg") == 1  # a loaded model has its learning curve
     assert "people@1" in html
     assert "Learning curves" in loaded.report().html
     assert loaded.report().save(tmp_path / "out.html").read_text(encoding="utf-8") == loaded.report().html
@@ -230,7 +230,7 @@ def test_a_notebooks_bar_is_replaced_now_and_then_and_ends_with_the_last_epoch()
         for number in range(1, 101):
             now[0] += 0.05
             on_epoch(Epoch(number=number, of=100, measures={"validation_loss": 1 / number}, is_best=True))
-    assert 20 <= len(shown) <= 30  # five a second
+    assert 20 <= len(shown) <= 30  # five per second
     assert all(Tags(html).seen == ["div", "progress"] for html in shown)
     assert 'value="100" max="100"' in shown[-1]
     assert "epoch 100 of 100, validation loss 0.01, 5 s" in shown[-1]
@@ -254,6 +254,6 @@ def test_progress_is_shown_where_it_is_asked_for(capsys):
     axon.fit("xor", epochs=2, progress=True)
     assert "xor: epoch 1 of 2" in capsys.readouterr().err
     told = []
-    axon.fit("xor", epochs=2, on_epoch=told.append)  # nobody looks: a pipe
+    axon.fit("xor", epochs=2, on_epoch=told.append)  # no progress bar, because standard error is a pipe
     assert capsys.readouterr() == ("", "")
     assert [epoch.number for epoch in told] == [1, 2]

@@ -1,4 +1,4 @@
-"""The command `axon`: training's commands and `serve`, as a person types them."""
+"""The command `axon`: training's commands and `serve`, as typed by a person."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""`make bench` runs: short rounds against the handler that a team would write, with nothing left behind."""
+"""`make bench` runs: short rounds against the handler that a team would write, without leftover files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _tables(markdown: str) -> list[list[list[str]]]:
-    """The cells of each Markdown table, without its heading and its rule."""
+    """Returns the cells of each Markdown table, without the separator line."""
     blocks = re.findall(r"(?:^\|.*\|$\n?)+", markdown, re.MULTILINE)
     return [[[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()] for block in blocks]
 

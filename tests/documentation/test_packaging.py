@@ -1,4 +1,4 @@
-"""What a package imports is what its extra installs: an image holds the package and its extra, and nothing else."""
+"""Each package imports only what its extra installs, because an image has only the package and its extra."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-# Distributions whose module has another name, or that bring modules of their own dependencies that are used here.
+# Distributions whose module has another name, or whose dependencies are also imported here.
 MODULES = {
     "fastapi-offline": {"fastapi_offline", "fastapi", "starlette"},
     "scikit-learn": {"sklearn"},
@@ -23,7 +23,7 @@ MODULES = {
 
 
 def installed(*extras: str) -> set[str]:
-    """The modules that the project's own dependencies and some extras install."""
+    """Returns the modules that the project's own dependencies and the given extras install."""
     requirements = list(PROJECT["dependencies"])
     for extra in extras:
         requirements += PROJECT["optional-dependencies"][extra]
@@ -32,7 +32,7 @@ def installed(*extras: str) -> set[str]:
 
 
 def imported(package: str) -> dict[str, str]:
-    """The modules from elsewhere that a package's files import, each with one of these files."""
+    """Returns the third-party modules that a package imports, each with one of the importing files."""
     found: dict[str, str] = {}
     for path in (ROOT / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,4 +1,4 @@
-"""`make bench-training`: its arithmetic against torch's count, its ratios and goals, and its contestants in small."""
+"""`make bench-training`: operation counts against torch's, ratios and goals, and small runs of the contestants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was served stays served over a worker's restart, whatever has become of the store meanwhile."""
+"""Served models stay served over a worker's restart, whatever happens to the store meanwhile."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ROW = [0.4, -1.1, 2.0, 0.3]
 
 @dataclass(frozen=True)
 class Served:
-    """A running server, its store, and where a copy of the store lies."""
+    """A running server, its store, and the path of a copy of the store."""
 
     server: Server
     store: Store
@@ -55,9 +55,10 @@ class Served:
         wait_until(lambda: figure(self.server, "axon_worker_up") == before, self.server.log)
 
     def damage(self, how: Callable[[Store], None]) -> None:
-        """Damages the store at once, as far as the server sees.
+        """Damages the store at once, as far as the server can see.
 
-        Seen in the middle, a store of which one model is gone and another is there is one from which it was deleted.
+        The API processes are stopped meanwhile. In the middle of the damage, one model is gone and another is not, and
+        that would look like a deletion.
         """
         pids = self.server.api_pids()
         for pid in pids:
@@ -69,7 +70,7 @@ class Served:
                 os.kill(pid, signal.SIGCONT)
 
     def repair(self) -> None:
-        """Puts the store back as it was, and waits until it is taken in."""
+        """Restores the store, and waits until the server has loaded the restored models."""
 
         def put_back(store: Store) -> None:
             shutil.rmtree(store.root, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Each start that cannot succeed ends with one sentence that names the setting and the path, and never a traceback."""
+"""Each start that cannot succeed ends with one sentence that names the setting and the path, without a traceback."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def short() -> Iterator[Path]:
 
 
 def refused(*prefix: str, code: int = 2, **settings: object) -> str:
-    """The sentence with which a server ends that cannot start."""
+    """Starts a server with settings that do not work; returns the sentence of its error."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -116,7 +116,7 @@ def test_a_runtime_folder_without_room(tmp_path: Path, short: Path) -> None:
 
 
 def test_no_temporary_folder_at_all(tmp_path: Path) -> None:
-    # Nobody may write a byte to any file, so that no folder passes for a temporary one.
+    # No file may have any content, so no folder can be used as a temporary one.
     said = refused("prlimit", "--fsize=0", store=tmp_path, TMPDIR="/nowhere")
     assert "no temporary folder" in said
     assert "TMPDIR" in said

@@ -1,4 +1,4 @@
-"""Cells that training did not see are answered, counted and told; where the model refuses them they are 422."""
+"""Categories that training did not see are answered, counted and reported, or refused with 422 by the model."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
