@@ -1,4 +1,4 @@
-"""Congestion: more clients than an API process can read for. What it does answer, it answers as fast as ever."""
+"""Congestion: more clients than an API process can read from; accepted requests are still answered at full speed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHECKPOINT = make_checkpoint(
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server over a small network, for which reading a request costs far more than answering it."""
+    """A server over a small network, for which reading a request costs far more than inference."""
     folder = tmp_path_factory.mktemp("congestion")
     store = Store(folder / "store")
     store.publish("narrow", CHECKPOINT)
@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def make_shot(rows: int) -> Shot:
-    """A request, whose answer is checked whole the first time and byte for byte from then on."""
+    """Makes a request; its answer is checked in full the first time, then byte for byte."""
     dice = random.Random(rows)
     table = [[round(dice.gauss(0, 1), 6) for _ in range(COLUMNS)] for _ in range(rows)]
     oracle = Oracle(CHECKPOINT)
@@ -58,7 +58,7 @@ def make_shot(rows: int) -> Shot:
 
 
 def measure(server: Server, shot: Shot, *, clients: int, deadline_seconds: float) -> Outcome:
-    """What so many clients get that each ask again as soon as they are answered, refused or not."""
+    """Runs clients that send again immediately after each answer or refusal."""
     outcome = closed_loop(server, [shot], clients=clients, seconds=SECONDS, deadline_seconds=deadline_seconds)
     assert not outcome.wrong, outcome.wrong
     assert set(outcome.statuses) <= {200, 429, 503, 504}, outcome
@@ -68,9 +68,16 @@ def measure(server: Server, shot: Shot, *, clients: int, deadline_seconds: float
 def share_of(
     server: Server, shot: Shot, hurried: tuple[int, float], patient: tuple[int, float], wanted: float
 ) -> float:
-    """Returns the share of the patient clients' goodput that the hurried ones get, each as (clients, deadline).
+    """Returns the ratio of the goodput under one load to that under another.
 
-    Three seconds of a shared machine differ by a tenth or two, so a share that is too low is measured again.
+    Three seconds on a shared machine vary by a tenth or two, so a ratio that is too low is measured again.
+
+    Args:
+        server: server to load.
+        shot: request that all clients send.
+        load: number of clients and their deadline in seconds.
+        reference: load to compare with.
+        wanted: ratio at which the measurement ends.
     """
     share = 0.0
     for _ in range(ATTEMPTS):
@@ -82,11 +89,11 @@ def share_of(
     return share
 
 
-# Of the goodput that 64 clients get: a thousand sockets cost both sides more than 64 do, so that this much is lost
-# without a request being refused. At 1,000 rows the reading is all that counts.
+# Relative to the goodput of 64 clients. A thousand sockets cost both sides more than 64 do, so this much is lost even
+# without refusals. At 1,000 rows only the reading matters.
 SHARE_OF_FEW = {1: 0.5, 20: 0.6, 1000: GOODPUT_SHARE}
-# Where clients need several times their deadline to be read once, most of what is sent is sent in vain, by clients that
-# send it again at once: of the goodput with a deadline of 30 s, this much is left.
+# Relative to the goodput with a deadline of 30 s. Where it takes several deadlines to read every client once, most
+# requests are sent in vain, and the clients send them again at once.
 CORNERS = {
     (20, 2000, 0.2): 0.5,
     (1000, 1000, 1.0): 0.3,
@@ -99,7 +106,7 @@ CORNERS = {
 @pytest.mark.parametrize("rows", [1, 20, 1000])
 def test_neither_clients_nor_deadlines_cost_goodput(server: Server, rows: int) -> None:
     shot = make_shot(rows)
-    measure(server, shot, clients=64, deadline_seconds=30)  # warm
+    measure(server, shot, clients=64, deadline_seconds=30)  # warm-up
     missed = []
     for clients in (64, 1000, 2000):
         for deadline_seconds in (30.0, 1.0, 0.2):

@@ -1,4 +1,4 @@
-"""A worker that hangs: a watchdog finds it, readiness tells the truth, it is replaced, and nobody waits too long."""
+"""A worker that hangs: a watchdog detects the hang, readiness changes, and a new worker answers in time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from models.store import Store
 pytestmark = pytest.mark.faults
 
 HANG_SECONDS = 1.0
-RESTART_SECONDS = 4.0  # for a fork, and for the models to be there
+RESTART_SECONDS = 4.0  # for a fork and for loading the models
 
 Tell = Callable[[object], None]
 
@@ -49,7 +49,7 @@ def test_a_stopped_worker_is_found_and_replaced_and_every_request_is_answered(
         report.check()
         assert HANG_SECONDS <= found < HANG_SECONDS + 2
         if workers == 1:
-            # A successor is there in about 50 ms, which a probe may miss; the next test holds that moment open.
+            # A successor starts in about 50 ms, which a probe may miss; the next test prolongs that moment.
             assert probe.statuses in ([200, 503, 200], [200])
             assert report.outage < HANG_SECONDS + RESTART_SECONDS
         else:
@@ -132,7 +132,7 @@ def test_what_hangs_keeps_its_own_deadline(store: Store, tmp_path: Path) -> None
         answer = http_post(f"{server.url}/predict", json=body, headers={"X-Request-Timeout-Seconds": "0.4"})
         assert answer.status_code == 504, answer.text
         assert answer.elapsed.total_seconds() < 0.9
-        body["instances"] = [[100, 3]]  # it waits for the next worker, and not for its predecessor's batch
+        body["instances"] = [[100, 3]]  # this request waits for the next worker, not for the old worker's batch
         assert http_post(f"{server.url}/predict", json=body, timeout=60).status_code == 200
 
 

@@ -1,4 +1,4 @@
-"""`kill -9` of each of a server's processes under load: a worker costs time and no answer; nothing stays half alive."""
+"""`kill -9` of each server process under load: a worker's death costs time but no answer; no server stays half dead."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from models.store import Store
 
 pytestmark = pytest.mark.faults
 
-HEAL_SECONDS = 5.0  # or as long as the whole server takes to start, on a machine where that is more
+HEAL_SECONDS = 5.0  # or the start time of the whole server, if that is longer on this machine
 
 Tell = Callable[[object], None]
 
 
 def kill_mid_batch(crowd: Crowd, worker: int) -> None:
-    """Kills a worker that has batches in hand for certain: stopped, it is sent some and answers none."""
+    """Kills a worker that certainly has batches: while stopped, the worker receives some and answers none."""
     os.kill(worker, signal.SIGSTOP)
     crowd.run_for(0.02)
     kill(worker)
@@ -52,7 +52,7 @@ def test_workers_killed_mid_batch_cost_time_and_no_answer(
         report.check()
         if workers > 1:
             assert report.percentile(99) < 1
-        else:  # only the restart's length is added, and that is short
+        else:  # a short restart is all that is added
             assert report.percentile(100) < report.outage + 0.5
             assert report.outage < 2
         totals_agree(server, report, since=since)
@@ -69,12 +69,12 @@ def test_a_killed_worker_host_is_replaced_and_every_request_is_answered(
     with running(store.root, tmp_path, workers=workers) as server:
         limit = max(HEAL_SECONDS, time.monotonic() - began)
         family = Family.of(server)
-        for host in family.hosts:  # the first time, LitServe opens what it then keeps: a connection and a handle
+        for host in family.hosts:  # the first time, LitServe opens a connection and a handle, which stay open
             kill(host)
             wait_until(lambda gone=host: is_gone(gone), server.log)  # type: ignore[misc]
             complete(server, family)
         before, family, since = warm_up(server), Family.of(server), counted(server)
-        # Not at full load: it imports torch, which takes all the longer the fewer cores are left to it.
+        # Not at full load: a new host imports torch, which takes longer the fewer cores are free.
         with Crowd(server, deadline_seconds=20, pause_seconds=0.05) as crowd:
             crowd.warm()
             [victim, *_] = sorted(family.hosts)
@@ -108,14 +108,17 @@ def test_what_else_is_killed_heals_or_ends_the_server_with_a_code_and_no_orphan(
         if healed:
             complete(server, family)
             server.stop()
-        if victim == "manager":  # no request was in its hands
+        if victim == "manager":  # the manager holds no requests
             report.check(503, may_refuse=True)
     finally:
         server.kill()
 
 
 def healed_or_ended(server: Server, before: Family, crowd: Crowd, victim: int, limit: float) -> bool:
-    """Whether the server is whole again and answers, False where it ended with a code and no orphan; either in time."""
+    """Returns True if the server answers again with all processes, False after an end with an error code.
+
+    Fails if neither happens in time, or if processes are left after the end.
+    """
     assert server.process is not None
     deadline = time.monotonic() + limit
     answers = crowd.report.answers

@@ -1,5 +1,8 @@
-"""Overload: ten times what the worker can do. What is too much is refused early and cheaply, what is accepted is
-answered in time, and nobody starves: no other model, and no small request beside large ones."""
+"""Overload: ten times the worker's capacity.
+
+Excess requests are refused early and cheaply, accepted ones are answered in time, and nobody starves: neither other
+models, nor small requests beside large ones.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +32,13 @@ OVERLOAD = 10
 GOODPUT_SHARE = 0.85
 DEADLINE_SECONDS = 1.0
 LATE_SECONDS = 0.25  # generator and server share two cores
-MISSED_SHARE = 0.02  # of what was accepted
+MISSED_SHARE = 0.02  # of the accepted requests
 REFUSAL_MEDIAN_SECONDS = 0.1
 SMALL_P99_SECONDS = 1.0
 MIB = 1 << 20
 ROWS, COLUMNS, TOLERANCE = 64, 16, 2e-5
 
-# 4.3 million weights: a row costs a worker about 0.1 ms, and the API process next to nothing.
+# 4.3 million weights: a row costs a worker about 0.1 ms, and the API process almost nothing.
 WIDE = make_checkpoint(
     Schema(
         columns=tuple(numeric(f"x{i}") for i in range(COLUMNS)),
@@ -66,7 +69,7 @@ def shots() -> list[Shot]:
 
 
 def make_shot(oracle: Oracle, rng: random.Random, rows: int) -> Shot:
-    """Random rows for the wide model; many rows are few that are repeated."""
+    """Makes a request of random rows for the wide model; large requests repeat a few rows."""
     some = [[round(rng.gauss(0, 2), 2) for _ in range(COLUMNS)] for _ in range(min(rows, ROWS))]
     told = [oracle(row) for row in some]
     repeats = -(-rows // len(some))
@@ -78,7 +81,7 @@ def make_shot(oracle: Oracle, rng: random.Random, rows: int) -> Shot:
 
 
 class _Check:
-    """Holds answers against torch's, `(rows, 10)`; one that is known byte for byte is not read again."""
+    """Compares answers with torch's, `(rows, 10)`; an answer equal to a checked one is not parsed again."""
 
     def __init__(self, expected: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:
         self._expected = expected
@@ -95,7 +98,7 @@ class _Check:
 
 
 def capacity(server: Server, shots: list[Shot]) -> float:
-    """Requests a second that the worker can answer."""
+    """Returns the requests per second that the worker can answer."""
     outcome = closed_loop(server, shots, clients=16, seconds=CAPACITY_SECONDS, deadline_seconds=30)
     assert not outcome.wrong, outcome.wrong
     assert set(outcome.statuses) == {200}, outcome
@@ -103,7 +106,7 @@ def capacity(server: Server, shots: list[Shot]) -> float:
 
 
 def cpu_seconds(pids: list[int]) -> float:
-    """What some processes have used of the processors."""
+    """Returns the CPU seconds that processes have used."""
     ticks = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -112,7 +115,7 @@ def cpu_seconds(pids: list[int]) -> float:
 
 
 def check_flood(flood: Outcome) -> None:
-    """Refused early, or answered in time and right."""
+    """Fails unless all requests were refused early, or answered in time and correctly."""
     assert not flood.wrong, flood.wrong
     assert not flood.unanswered, flood.unanswered
     assert set(flood.statuses) <= {200, 429, 504}, flood
@@ -132,7 +135,7 @@ def test_ten_times_the_capacity_costs_no_goodput(server: Server, shots: list[Sho
         outcome = flood.start().wait()
         grown = peak.growth()
     cpu = cpu_seconds(apis) - cpu
-    # What the machine gives varies with its other tenants: the flood lay between these two.
+    # The machine's speed varies with its other tenants: the flood took place between these two measurements.
     last = capacity(server, shots)
     print(  # noqa: T201
         f"capacity {first:.1f} and {last:.1f} requests/s; flood: {outcome}; grown by {grown / MIB:.0f} MiB; "

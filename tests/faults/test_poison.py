@@ -1,4 +1,4 @@
-"""Rows that a model fails on: only the requests that hold them get an error, which says so; all others are answered."""
+"""Rows on which a model fails: only requests with such rows get an error, which names the reason."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ Tell = Callable[[object], None]
 
 
 def price(cell: float, rows: int = 1) -> dict[str, Any]:
-    """A request for `price`, its last row's first cell as given."""
+    """Makes a request for `price` with the given first cell in the last row."""
     return {"model": "price", "instances": [[100, 3]] * (rows - 1) + [[cell, 3]]}
 
 
 def is_told(answer: httpx.Response, *words: str) -> None:
-    """It is an error of the model's, and says what happened."""
+    """Fails unless the answer is a model error with the given words."""
     assert answer.status_code == 500, answer.text
     document = answer.json()
     assert document["type"] == "urn:axon:problem:model-fault"
@@ -45,7 +45,7 @@ def is_told(answer: httpx.Response, *words: str) -> None:
 
 
 def repeat(server: Server, body: dict[str, Any], times: int) -> list[httpx.Response]:
-    """The same request again and again, on one connection."""
+    """Sends the same request repeatedly on one connection."""
     with http_client(base_url=server.url, timeout=60) as client:
         return [client.post("/predict", json=body) for _ in range(times)]
 
@@ -54,14 +54,14 @@ def repeat(server: Server, body: dict[str, Any], times: int) -> list[httpx.Respo
 def crowded(
     server: Server, body: dict[str, Any], times: int, clients: int = 4
 ) -> Iterator[tuple[Crowd, list[Future[list[httpx.Response]]]]]:
-    """A crowd, and beside it clients that send one request again and again."""
+    """Runs a crowd, and beside the crowd clients that repeat one request."""
     with Crowd(server, deadline_seconds=20) as crowd, ThreadPoolExecutor(clients) as pool:
         crowd.warm()
         yield crowd, [pool.submit(repeat, server, body, times) for _ in range(clients)]
 
 
 def overflowing() -> Checkpoint:
-    """A model whose answer is NaN once `x` is as large as 1: inf − inf between its two hidden units."""
+    """Makes a model whose answer is NaN for `x` from about 1: inf − inf between two hidden units."""
     schema = Schema(
         columns=(numeric("x", 0, 1), numeric("y", 0, 1)), target=ClassTarget(name="kind", labels=("low", "high"))
     )
@@ -93,7 +93,7 @@ def test_an_answer_that_is_not_a_number_is_an_error_of_its_own_request_alone(
                     rows[at][0] = rng.choice([1, 50])
                 answer = http.post("/predict", json={"model": "fragile", "instances": rows})
                 if at is not None:
-                    if rows[at][0] == 1:  # as training saw them
+                    if rows[at][0] == 1:  # rows like those of training
                         is_told(answer, f"row {at} is not finite")
                     else:
                         assert answer.status_code == 422, answer.text
@@ -186,7 +186,7 @@ def test_a_request_that_breaks_the_device_each_time_gets_an_error_and_the_others
 
 
 def add(report: Report, status: str = "500", **more: int) -> Report:
-    """A crowd's report, with what other clients saw."""
+    """Adds answers that other clients got to a crowd's report."""
     for model, n in more.items():
         report.statuses[model, status] += n
     return report

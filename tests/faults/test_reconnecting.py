@@ -1,6 +1,6 @@
-"""Clients that connect anew while the server stops, bare and behind proxies; newcomers beside a thousand busy clients.
+"""Clients that reconnect while the server stops, with and without proxies; new clients beside a thousand busy ones.
 
-Who has connected is answered, and who comes too late is refused: nothing is accepted and then dropped.
+A connected client is answered, and a late one is refused: no accepted request is dropped.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ proxies = pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs(kind))
 
 
 def stop_under_load(server: Server, port: int, *, keep_alive: bool) -> Outcome:
-    """Stops a server while clients reconnect to a port, its own or a proxy's."""
+    """Stops a server while clients reconnect to a port, which is the server's own or a proxy's."""
     with ReconnectingClients(port, keep_alive=keep_alive) as clients:
         assert server.process is not None
         server.process.send_signal(signal.SIGTERM)
         server.ended(0)
         gone = clients.outcome.refused + clients.outcome.statuses.total()
         deadline = time.monotonic() + 5
-        while clients.outcome.refused + clients.outcome.statuses.total() < gone + 16:  # each has tried once more
+        while clients.outcome.refused + clients.outcome.statuses.total() < gone + 16:  # one more try each
             assert time.monotonic() < deadline
             time.sleep(0.01)
     return clients.outcome
@@ -80,8 +80,8 @@ def test_a_second_api_process_does_not_slow_clients_that_reconnect(store: Store,
                 rates.append((clients.outcome.statuses[200] - before) / (time.monotonic() - began))
             assert not clients.outcome.lost
     tell(f"{rates[0]:.0f} answers/s with one API process, {rates[1]:.0f} with two")
-    # On two cores that the clients and a worker use, too, two are a little slower. Whoever leaves connections to others
-    # for too long is five times slower.
+    # On two cores, which the clients and a worker also use, two processes are a little slower than one. A process that
+    # leaves connections to others for too long is five times slower.
     assert rates[1] > rates[0] / 2
 
 
@@ -96,7 +96,7 @@ def test_behind_a_proxy_nothing_fails_that_was_accepted(store: Store, tmp_path: 
         tell(outcome)
         assert not outcome.lost, outcome
         assert not broken, "the proxy was refused a connection, and nothing else"
-        # A proxy that is refused by its only server has nobody to ask: 502 of nginx, 503 of HAProxy.
+        # A proxy whose only server refuses has no other to ask: nginx answers 502, HAProxy 503.
         assert outcome.statuses.keys() == {200, 502 if kind == "nginx" else 503}, outcome
     finally:
         server.kill()
@@ -121,7 +121,7 @@ def test_behind_a_proxy_that_has_a_second_server_no_client_notices(
 
 @contextlib.contextmanager
 def busy_clients(port: int) -> Iterator[None]:
-    """Connections that each send their next request as soon as anything of an answer has come."""
+    """Opens connections that each send the next request as soon as a part of an answer arrives."""
     body = orjson.dumps({"model": "price", "instances": [[100, 3]] * 20})
     request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 

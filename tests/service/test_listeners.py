@@ -1,4 +1,4 @@
-"""Where the server listens: addresses, ports, a Unix socket; and how a listener is hidden before it closes."""
+"""The server's listeners: addresses, ports, a Unix socket; and hiding a listener before closing."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_what_a_killed_server_left_is_replaced_and_a_live_servers_socket_is_not(
     listeners.listen()
     with pytest.raises(ListenError, match="another process listens on"):
         Listeners(Settings(socket=path))
-    # A successor takes the path over; the end of the first server leaves the successor's alone.
+    # A successor replaces the path; the end of the first server leaves the successor's socket alone.
     path.unlink()
     successor = Listeners(Settings(socket=path))
     successor.listen()

@@ -1,4 +1,4 @@
-"""Columns as data: they survive JSON, and what is not a schema is refused by DataError alone."""
+"""Columns as data: JSON keeps every field, and an invalid schema raises only DataError."""
 
 import copy
 import json
@@ -101,7 +101,7 @@ def arrival(**changes):
 
 
 def version_1():
-    """A header's columns as format version 1 has them."""
+    """Returns a header's columns in format version 1."""
     return {
         "columns": [
             {"kind": "numeric", "name": "a", "mean": 1.0, "std": 2.0, "minimum": -1.0, "maximum": 5.0}
@@ -181,7 +181,7 @@ def test_what_is_no_schema_is_a_data_error(hostile):
 
 
 def spots(value, path=()):
-    """Every path into a nested value."""
+    """Yields every path into a nested value."""
     yield path
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:

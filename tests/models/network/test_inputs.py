@@ -1,4 +1,4 @@
-"""What comes before the first Linear: the closed form, the module, the folded network; each against another."""
+"""The stages before the first Linear: closed form, module and folded network, each against another."""
 
 import math
 
@@ -47,7 +47,7 @@ def rows_of(config, n=50, seed=0):
 
 
 def moved(config, seed=0):
-    """Tensors that no initialisation gives."""
+    """Makes tensors with noise added to the initial values."""
     rng = np.random.default_rng(seed)
     mlp = MLP(config, generator=torch.Generator().manual_seed(seed))
     return {name: (t + rng.normal(0, 0.1, t.shape)).astype(np.float32) for name, t in mlp.to_tensors().items()}

@@ -36,17 +36,17 @@ class Silent(Ticket):
 
 
 def answer(finished: float) -> AnswerFrame:
-    """An answer to a batch of `ROWS` rows that the worker had at `finished`."""
+    """Makes the answer to a batch of `ROWS` rows that the worker finished at `finished`."""
     return AnswerFrame(np.zeros((ROWS, 1), dtype=np.float32), {}, finished)
 
 
 def refuses_after_one_batch(folder: Path, *, worker_seconds: float, unread_seconds: float) -> bool:
-    """Whether a row is refused with 500 rows before it and 100 ms to go, after one batch.
+    """Returns True if, after one batch, a row with a deadline in 100 ms behind 500 rows is refused.
 
     Args:
-        folder: place of the worker's socket, on which nobody listens.
+        folder: folder of the worker's socket, on which nobody listens.
         worker_seconds: time that the worker took for the batch.
-        unread_seconds: time that its answer lay unread, since this process was busy.
+        unread_seconds: time that the answer stayed unread, because this process was busy.
     """
 
     async def run() -> bool:
