@@ -243,7 +243,7 @@ CHECKPOINTS = {
 }
 
 
-def figure(server: Server, name: str) -> float:
+def metric_sum(server: Server, name: str) -> float:
     """Returns the sum of a metric's samples."""
     text = http_get(f"{server.url}/metrics").text
     return sum(map(float, re.findall(rf"^{re.escape(name)}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)))

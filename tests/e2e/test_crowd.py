@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from serving import CHECKPOINTS, Oracle, Server, figure, http_client, http_get, running, wait_until
+from serving import CHECKPOINTS, Oracle, Server, http_client, http_get, metric_sum, running, wait_until
 
 from models.columns.schema import ClassTarget, NumericTarget
 from models.store import Store
@@ -139,9 +139,9 @@ def test_64_clients_each_get_their_own_answer_and_the_figures_add_up(
         assert sum(seen.values()) == CLIENTS * 20
         wait_until(lambda: counted(server) == seen, lambda: f"{counted(server)} is not {seen}")
         # Each process flushes its metrics by itself, after a short time.
-        wait_until(lambda: figure(server, "axon_rows_total") == figure(server, "axon_batch_rows_sum"))
+        wait_until(lambda: metric_sum(server, "axon_rows_total") == metric_sum(server, "axon_batch_rows_sum"))
         answered = sum(n for (_, status), n in seen.items() if status == "200")
-        assert figure(server, "axon_batch_rows_count") < answered, "nothing was batched"
+        assert metric_sum(server, "axon_batch_rows_count") < answered, "nothing was batched"
 
 
 @pytest.mark.parametrize("workers", [1, 2])

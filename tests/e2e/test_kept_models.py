@@ -15,11 +15,11 @@ from serving import (
     CHECKPOINTS,
     Oracle,
     Server,
-    figure,
     http_get,
     http_post,
     make_checkpoint,
     make_store,
+    metric_sum,
     running,
     wait_until,
 )
@@ -52,7 +52,7 @@ class Served:
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not {*pids} & {*self.server.host_pids(), *self.server.worker_pids()}, self.server.log)
         wait_until(lambda: len(self.server.worker_pids()) == before, self.server.log)
-        wait_until(lambda: figure(self.server, "axon_worker_up") == before, self.server.log)
+        wait_until(lambda: metric_sum(self.server, "axon_worker_up") == before, self.server.log)
 
     def damage(self, how: Callable[[Store], None]) -> None:
         """Damages the store at once, as far as the server can see.
@@ -167,7 +167,7 @@ def test_what_was_served_is_served_by_successors_and_the_store_is_told_as_a_prob
                 assert answer.json()["probabilities"][0] == expected
         assert served.server.ready(), "every prediction is answered"
         assert list(served.problems()) == [DAMAGES[damage]]
-        assert figure(served.server, "axon_store_problems") == 1
+        assert metric_sum(served.server, "axon_store_problems") == 1
         said = http_get(f"{served.server.url}/models").text
         assert str(served.store.root.parent) not in said, "clients are shown no path"
     finally:
@@ -197,7 +197,7 @@ def test_what_no_worker_can_load_is_told_everywhere_and_comes_back_with_the_stor
         assert ready.status_code == 503
         assert "no worker can load 3 of 3 model versions" in ready.json()["reason"]
         assert "no worker can load it" in served.problems()["colours@1"]
-        assert figure(served.server, "axon_store_problems") == 4
+        assert metric_sum(served.server, "axon_store_problems") == 4
         answer = served.predict()
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:axon:problem:unavailable")
         assert '"id": "colours@1"' in served.server.log()

@@ -24,11 +24,11 @@ from serving import (
     ROOT,
     Oracle,
     Server,
-    figure,
     http_client,
     http_get,
     http_post,
     make_checkpoint,
+    metric_sum,
     numeric,
     running,
     wait_until,
@@ -102,7 +102,7 @@ def test_a_stopped_worker_that_goes_on_answers_what_waited(store: Store, tmp_pat
         os.kill(worker, signal.SIGCONT)
         for future in held:
             assert future.result().json()["probabilities"][0] == pytest.approx(expected, abs=2e-5)
-        wait_until(lambda: figure(server, "axon_queue_rows") == 0, server.log)
+        wait_until(lambda: metric_sum(server, "axon_queue_rows") == 0, server.log)
 
 
 def test_a_worker_killed_again_and_again_costs_time_and_no_answer(store: Store, tmp_path: Path) -> None:
@@ -130,12 +130,12 @@ def test_a_worker_killed_again_and_again_costs_time_and_no_answer(store: Store, 
                 threading.Event().wait(0.2)
                 os.kill(before[victim], signal.SIGKILL)
                 wait_until(lambda b=before: len(set(server.worker_pids()) - set(b)) == 1, server.log)  # type: ignore[misc]
-                wait_until(lambda: figure(server, "axon_worker_up") == 2, server.log)
+                wait_until(lambda: metric_sum(server, "axon_worker_up") == 2, server.log)
         finally:
             done.set()
         answered = sum(future.result() for future in clients)
-        assert figure(server, "axon_rows_total") == answered
-        wait_until(lambda: figure(server, "axon_batches_resent_total") >= 1, server.log)
+        assert metric_sum(server, "axon_rows_total") == answered
+        wait_until(lambda: metric_sum(server, "axon_batches_resent_total") >= 1, server.log)
 
 
 def test_sigterm_waits_for_a_body_that_trickles_in(store: Store, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import noisy_service
 import pytest
-from serving import ROOT, Server, figure, http_get, http_post, parent_of, running, wait_until
+from serving import ROOT, Server, http_get, http_post, metric_sum, parent_of, running, wait_until
 
 from models.store import Store
 
@@ -76,7 +76,7 @@ def test_a_reader_that_stops_reading_the_log_stops_nothing_and_holds_up_no_stop(
         ask_often(server, LINES_BEYOND_ALL_BUFFERS)
         for path in ("live", "ready"):
             assert http_get(f"{server.url}/health/{path}", timeout=SOON_SECONDS).status_code == 200
-        dropped = figure(server, "axon_log_lines_dropped_total")
+        dropped = metric_sum(server, "axon_log_lines_dropped_total")
         assert dropped > 0
         read = b""
         while b"were dropped" not in read:  # the message that follows when reading resumes

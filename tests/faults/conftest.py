@@ -20,7 +20,7 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Callable[[object], None]:
+def record(request: pytest.FixtureRequest) -> Callable[[object], None]:
     """A function that keeps a line of measurements for the end of the run."""
     lines = request.config.stash.setdefault(_measured, [])
     return lambda figures: lines.append(f"{request.node.name}: {figures}")

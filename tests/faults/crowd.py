@@ -156,7 +156,7 @@ class Report:
         return "  ".join(filter(None, (f"{self.answers} answers {dict(statuses)}", figures, outage, lost)))
 
 
-class Reply(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """One connection: sends a request; returns the status, whether the server will close, and the body."""
 
     def __init__(self) -> None:
@@ -293,7 +293,7 @@ class Crowd:
         timeout = b"" if self._deadline is None else b"X-Request-Timeout-Seconds: %g\r\n" % self._deadline
         head = b"POST /predict HTTP/1.1\r\nHost: axon\r\nContent-Type: application/json\r\n" + timeout
         requests = [(query, head + b"Content-Length: %d\r\n\r\n" % len(query.body) + query.body) for query in plan]
-        connection = Reply()
+        connection = Connection()
         turn = 0
         try:
             while not self._stop.is_set():
@@ -309,17 +309,17 @@ class Crowd:
         finally:
             connection.close()
 
-    async def _connect(self) -> Reply:
+    async def _connect(self) -> Connection:
         """Returns a connection, which is closed if the server accepts none now."""
-        reply = Reply()
+        connection = Connection()
         try:
-            await asyncio.get_running_loop().create_connection(lambda: reply, "127.0.0.1", self._port)
+            await asyncio.get_running_loop().create_connection(lambda: connection, "127.0.0.1", self._port)
         except OSError:
             self.report.refused += 1
             await asyncio.sleep(_RETRY_SECONDS)
-        return reply
+        return connection
 
-    async def _ask(self, connection: Reply, query: Query, request: bytes) -> bool:
+    async def _ask(self, connection: Connection, query: Query, request: bytes) -> bool:
         """Sends one request and records the result; returns True if the server closes the connection."""
         report = self.report
         began = time.perf_counter()

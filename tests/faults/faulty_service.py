@@ -33,7 +33,7 @@ from service.workers.fault_isolation import MergedBatch
 from service.workers.worker import PredictAPI
 
 
-class CrampedNetwork:
+class SmallMemoryNetwork:
     """A network on a device with memory for few rows, with torch's error for more."""
 
     def __init__(self, network: Any) -> None:
@@ -59,7 +59,7 @@ class FaultyPredictAPI(PredictAPI):
         """Opens the engine as usual, on a device with little memory."""
         super().open(device)
         load = self.engine.load
-        self.engine.load = lambda key: CrampedNetwork(load(key))
+        self.engine.load = lambda key: SmallMemoryNetwork(load(key))
 
     def predict(self, batch: MergedBatch) -> NDArray[np.float32]:
         """Computes one forward pass, or causes the fault that a row selects."""

@@ -56,7 +56,7 @@ class Footprint:
         return f"{self.processes} processes, {self.memory >> 20} MiB, {self.descriptors} descriptors"
 
 
-def comes_back(server: Server, before: Footprint) -> None:
+def wait_for_footprint(server: Server, before: Footprint) -> None:
     """Waits until a server without clients uses no more than before."""
     wait_until(
         lambda: Footprint.of(server).is_back_at(before),

@@ -23,7 +23,7 @@ _MAX_NOTES = 20
 
 
 @dataclass(frozen=True)
-class Shot:
+class CheckedQuery:
     """A request's body, and a function that returns the fault in an answer or None."""
 
     body: bytes
@@ -127,17 +127,23 @@ class OpenLoop:
 
     Args:
         server: server to load.
-        shots: requests, sent in turn and repeated.
+        queries: requests, sent in turn and repeated.
         rate: requests per second.
         seconds: length of the load.
         deadline_seconds: deadline that each request sends.
     """
 
     def __init__(
-        self, server: Server, shots: Sequence[Shot], *, rate: float, seconds: float, deadline_seconds: float
+        self,
+        server: Server,
+        queries: Sequence[CheckedQuery],
+        *,
+        rate: float,
+        seconds: float,
+        deadline_seconds: float,
     ) -> None:
         self._port = server.port
-        self._shots = shots
+        self._queries = queries
         self._rate = rate
         self._seconds = seconds
         self._deadline = deadline_seconds
@@ -161,12 +167,12 @@ class OpenLoop:
     def _run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(self._shoot())
+                runner.run(self._send_all())
         except BaseException as failure:  # raised again in the thread that waits
             self._failure = failure
 
-    async def _shoot(self) -> None:
-        requests = [(shot, _request(shot.body, self._deadline)) for shot in self._shots]
+    async def _send_all(self) -> None:
+        requests = [(query, _request(query.body, self._deadline)) for query in self._queries]
         began = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for n in range(int(self._rate * self._seconds)):
@@ -177,13 +183,13 @@ class OpenLoop:
                     self.outcome.lag = max(self.outcome.lag, -ahead)
                     if n % 16 == 0:
                         await asyncio.sleep(0)  # lets the loop receive answers
-                shot, request = requests[n % len(requests)]
-                group.create_task(self._ask(shot, request))
+                query, request = requests[n % len(requests)]
+                group.create_task(self._ask(query, request))
             self.outcome.seconds = time.perf_counter() - began
         for connection in self._idle:
             await connection.close()
 
-    async def _ask(self, shot: Shot, request: bytes) -> None:
+    async def _ask(self, query: CheckedQuery, request: bytes) -> None:
         outcome = self.outcome
         try:
             connection = await self._connection()
@@ -198,7 +204,7 @@ class OpenLoop:
         outcome.statuses[status] += 1
         outcome.latencies.setdefault(status, []).append(took)
         if status == 200:
-            fault = shot.fault_in(body)
+            fault = query.fault_in(body)
             if fault is not None:
                 _note(outcome.wrong, fault)
         elif status == 429:
@@ -220,14 +226,14 @@ class OpenLoop:
 
 
 def closed_loop(
-    server: Server, shots: Sequence[Shot], *, clients: int, seconds: float, deadline_seconds: float
+    server: Server, queries: Sequence[CheckedQuery], *, clients: int, seconds: float, deadline_seconds: float
 ) -> Outcome:
     """Runs clients that each wait for an answer before the next request; `Outcome.goodput` is the capacity."""
 
     async def run() -> Outcome:
         outcome = Outcome()
         began = time.perf_counter()
-        requests = [(shot, _request(shot.body, deadline_seconds)) for shot in shots]
+        requests = [(query, _request(query.body, deadline_seconds)) for query in queries]
 
         async def connect() -> _Connection:
             _, connection = await asyncio.get_running_loop().create_connection(_Connection, "127.0.0.1", server.port)
@@ -237,7 +243,7 @@ def closed_loop(
             connection = await connect()
             n = first
             while time.perf_counter() - began < seconds:
-                shot, request = requests[n % len(requests)]
+                query, request = requests[n % len(requests)]
                 n += 1
                 asked = time.perf_counter()
                 try:
@@ -248,7 +254,7 @@ def closed_loop(
                     continue
                 outcome.statuses[status] += 1
                 outcome.latencies.setdefault(status, []).append(time.perf_counter() - asked)
-                fault = shot.fault_in(body) if status == 200 else None
+                fault = query.fault_in(body) if status == 200 else None
                 if fault is not None:
                     _note(outcome.wrong, fault)
                 if not connection.open or b"\r\nconnection: close" in head:

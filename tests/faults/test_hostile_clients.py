@@ -19,10 +19,10 @@ from typing import Any, TypeVar
 
 import pytest
 from crowd import Crowd, Query, counted, make_query
-from footprint import Footprint, comes_back
+from footprint import Footprint, wait_for_footprint
 from peak_memory import PeakMemory
 from raw_http import RawAnswer, RawStream, chunk, chunked, get, post
-from serving import CHECKPOINTS, Server, figure, http_client, http_get, make_store, running, wait_until
+from serving import CHECKPOINTS, Server, http_client, http_get, make_store, metric_sum, running, wait_until
 from warm_server import warm_up
 
 from models.store import Store
@@ -85,7 +85,7 @@ def unharmed(server: Server, *, memory: int = 64 * MIB, p99: float = CROWD_P99_S
     assert grown < memory, f"an API process grew by {grown / MIB:.0f} MiB"
     assert "Traceback" not in server.log(), server.log()
     assert len(server.log()) < logged + MAX_LOG_BYTES, server.log()[-MAX_LOG_BYTES:]
-    comes_back(server, before)
+    wait_for_footprint(server, before)
     predicted = Counter({model: n for (model, status), n in report.statuses.items() if status == "200"}) + others
 
     def ours() -> Counter[str]:
@@ -442,7 +442,7 @@ def test_clients_that_do_not_read_hold_little_memory(server: Server) -> None:
     with PeakMemory(server.api_pids()) as peak:
         at_once(100, greedy)
         assert peak.growth() < 100 * MIB / 4 + 64 * MIB
-    comes_back(server, before)
+    wait_for_footprint(server, before)
 
 
 async def _feed(stream: RawStream, request: bytes, times: int) -> None:
@@ -469,15 +469,15 @@ def test_clients_that_reset_their_connections_leave_nothing(server: Server) -> N
             await stream.send(pieces[n % len(pieces)])
             await asyncio.sleep(n % 5 / 100)  # before, during and after the work on the request
 
-    before, counts = Footprint.of(server), figure(server, "axon_queue_rows")
+    before, counts = Footprint.of(server), metric_sum(server, "axon_queue_rows")
     with Crowd(server, pause_seconds=0.05) as crowd:
         for _ in range(5):
             at_once(400, leave)
         report = crowd.stop()
     report.check()
     assert report.percentile(99) < CROWD_P99_SECONDS, str(report)
-    comes_back(server, before)
-    wait_until(lambda: figure(server, "axon_queue_rows") == counts)
+    wait_for_footprint(server, before)
+    wait_until(lambda: metric_sum(server, "axon_queue_rows") == counts)
     assert "Traceback" not in server.log(), server.log()
 
 
@@ -512,7 +512,7 @@ def test_10000_idle_connections_and_those_beyond_get_503(store: Store, tmp_path:
         assert refused == MAX_CONNECTIONS + 500 - open_
         assert grown < MAX_CONNECTIONS * 32 * 1024
         wait_until(lambda: http_get(f"{server.url}/health/live").status_code == 200)
-        comes_back(server, before)
+        wait_for_footprint(server, before)
 
 
 async def _idle(server: Server, n: int, crowd: Crowd) -> tuple[int, int]:
@@ -571,7 +571,7 @@ def test_a_server_out_of_descriptors_serves_those_it_has(store: Store, tmp_path:
             report = crowd.stop()
         report.check()
         wait_until(server.ready, server.log)
-        comes_back(server, before)
+        wait_for_footprint(server, before)
         wait_until(lambda: not http_get(f"{server.url}/models").json()["problems"])
         assert len(server.log()) < 100_000
         server.stop()

@@ -57,7 +57,7 @@ def longest_hold(server: Server) -> float:
 )
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
 def test_many_answers_hold_up_nobody(
-    clients: int, rows: int, width: int, coding: str, server: Server, tell: Callable[[object], None]
+    clients: int, rows: int, width: int, coding: str, server: Server, record: Callable[[object], None]
 ) -> None:
     values = [[i % 7 - 3] for i in range(rows)]  # short rows, since only the answers matter here
     request = post(orjson.dumps({"model": f"m{width}", "instances": values}), f"Accept-Encoding: {coding}")
@@ -84,5 +84,5 @@ def test_many_answers_hold_up_nobody(
     asyncio.run(crowd())
     wait_until(lambda: longest_hold(server) > 0)
     hold = longest_hold(server)
-    tell(f"hold {hold * 1e3:.1f} ms")
+    record(f"hold {hold * 1e3:.1f} ms")
     assert hold < HOLD_SECONDS

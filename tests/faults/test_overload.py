@@ -16,8 +16,8 @@ import numpy as np
 import orjson
 import pytest
 from crowd import Crowd, counted
-from footprint import Footprint, comes_back
-from open_loop import OpenLoop, Outcome, Shot, closed_loop
+from footprint import Footprint, wait_for_footprint
+from open_loop import CheckedQuery, OpenLoop, Outcome, closed_loop
 from peak_memory import PeakMemory
 from serving import CHECKPOINTS, Oracle, Server, make_checkpoint, numeric, running, wait_until
 
@@ -61,19 +61,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def shots() -> list[Shot]:
+def queries() -> list[CheckedQuery]:
     """Requests of 64 rows for the wide model."""
     rng = random.Random(0)
     oracle = Oracle(WIDE)
-    return [make_shot(oracle, rng, ROWS) for _ in range(10)]
+    return [make_checked_query(oracle, rng, ROWS) for _ in range(10)]
 
 
-def make_shot(oracle: Oracle, rng: random.Random, rows: int) -> Shot:
+def make_checked_query(oracle: Oracle, rng: random.Random, rows: int) -> CheckedQuery:
     """Makes a request of random rows for the wide model; large requests repeat a few rows."""
     some = [[round(rng.gauss(0, 2), 2) for _ in range(COLUMNS)] for _ in range(min(rows, ROWS))]
     told = [oracle(row) for row in some]
     repeats = -(-rows // len(some))
-    return Shot(
+    return CheckedQuery(
         orjson.dumps({"model": "wide", "instances": (some * repeats)[:rows]}),
         rows,
         _Check(np.array((told * repeats)[:rows])),
@@ -97,9 +97,9 @@ class _Check:
         return None
 
 
-def capacity(server: Server, shots: list[Shot]) -> float:
+def capacity(server: Server, queries: list[CheckedQuery]) -> float:
     """Returns the requests per second that the worker can answer."""
-    outcome = closed_loop(server, shots, clients=16, seconds=CAPACITY_SECONDS, deadline_seconds=30)
+    outcome = closed_loop(server, queries, clients=16, seconds=CAPACITY_SECONDS, deadline_seconds=30)
     assert not outcome.wrong, outcome.wrong
     assert set(outcome.statuses) == {200}, outcome
     return outcome.goodput
@@ -124,19 +124,21 @@ def check_flood(flood: Outcome) -> None:
     assert flood.percentile(429, 50) < REFUSAL_MEDIAN_SECONDS, flood
 
 
-def test_ten_times_the_capacity_costs_no_goodput(server: Server, shots: list[Shot]) -> None:
-    closed_loop(server, shots, clients=16, seconds=2, deadline_seconds=30)
+def test_ten_times_the_capacity_costs_no_goodput(server: Server, queries: list[CheckedQuery]) -> None:
+    closed_loop(server, queries, clients=16, seconds=2, deadline_seconds=30)
     before, totals = Footprint.of(server), counted(server)
-    first = capacity(server, shots)
+    first = capacity(server, queries)
     apis = server.api_pids()
     counts, cpu = counted(server), cpu_seconds(apis)
     with PeakMemory([*apis, *server.worker_pids()]) as peak:
-        flood = OpenLoop(server, shots, rate=OVERLOAD * first, seconds=FLOOD_SECONDS, deadline_seconds=DEADLINE_SECONDS)
+        flood = OpenLoop(
+            server, queries, rate=OVERLOAD * first, seconds=FLOOD_SECONDS, deadline_seconds=DEADLINE_SECONDS
+        )
         outcome = flood.start().wait()
         grown = peak.growth()
     cpu = cpu_seconds(apis) - cpu
     # The machine's speed varies with its other tenants: the flood took place between these two measurements.
-    last = capacity(server, shots)
+    last = capacity(server, queries)
     print(  # noqa: T201
         f"capacity {first:.1f} and {last:.1f} requests/s; flood: {outcome}; grown by {grown / MIB:.0f} MiB; "
         f"{cpu / outcome.statuses.total() * 1e6:.0f} µs of the API process a request"
@@ -145,7 +147,7 @@ def test_ten_times_the_capacity_costs_no_goodput(server: Server, shots: list[Sho
     assert outcome.statuses[429] > outcome.statuses.total() * (1 - 2 / OVERLOAD), outcome
     assert outcome.goodput >= GOODPUT_SHARE * min(first, last), (outcome.goodput, first, last)
     assert grown < 128 * MIB
-    comes_back(server, before)
+    wait_for_footprint(server, before)
     assert totals["wide", "200"] < counts["wide", "200"]
     now = counted(server)
     for status in (429, 504):
@@ -155,9 +157,9 @@ def test_ten_times_the_capacity_costs_no_goodput(server: Server, shots: list[Sho
         )
 
 
-def test_one_models_flood_starves_no_other(server: Server, shots: list[Shot]) -> None:
-    rate = OVERLOAD * capacity(server, shots)
-    flood = OpenLoop(server, shots, rate=rate, seconds=FLOOD_SECONDS / 2, deadline_seconds=DEADLINE_SECONDS).start()
+def test_one_models_flood_starves_no_other(server: Server, queries: list[CheckedQuery]) -> None:
+    rate = OVERLOAD * capacity(server, queries)
+    flood = OpenLoop(server, queries, rate=rate, seconds=FLOOD_SECONDS / 2, deadline_seconds=DEADLINE_SECONDS).start()
     with Crowd(server, clients=16, pause_seconds=0.05, deadline_seconds=5) as crowd:
         wait_until(lambda: flood.outcome.statuses[429] > 0)
         outcome = flood.wait()
@@ -170,8 +172,8 @@ def test_one_models_flood_starves_no_other(server: Server, shots: list[Shot]) ->
 
 def test_small_requests_beside_those_of_10000_rows(server: Server) -> None:
     rng, oracle = random.Random(1), Oracle(WIDE)
-    large = [make_shot(oracle, rng, 10_000) for _ in range(2)]
-    small = [make_shot(oracle, rng, 1) for _ in range(20)]
+    large = [make_checked_query(oracle, rng, 10_000) for _ in range(2)]
+    small = [make_checked_query(oracle, rng, 1) for _ in range(20)]
     seconds = min(20.0, FLOOD_SECONDS)
     with ThreadPoolExecutor(2) as pool, Crowd(server, clients=8, pause_seconds=0.05) as crowd:
         heavy = pool.submit(closed_loop, server, large, clients=3, seconds=seconds, deadline_seconds=60)

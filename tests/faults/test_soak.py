@@ -25,7 +25,7 @@ import numpy as np
 import pytest
 from crowd import Crowd, counted
 from raw_http import post
-from serving import CHECKPOINTS, Server, figure, http_client, http_get, make_checkpoint, running, wait_until
+from serving import CHECKPOINTS, Server, http_client, http_get, make_checkpoint, metric_sum, running, wait_until
 
 from models.store import Store
 
@@ -180,8 +180,8 @@ def test_a_soak_leaves_everything_flat(store: Store, tmp_path: Path) -> None:
         assert report.percentile(99) < P99_SECONDS, str(report)
         seen = report.statuses + trouble.seen + asked
         wait_until(lambda: seen_of(server) == seen, lambda: f"{seen_of(server)} is not {seen}")
-        wait_until(lambda: figure(server, "axon_worker_up") == 2, server.log)
-        assert figure(server, "axon_queue_rows") == 0
+        wait_until(lambda: metric_sum(server, "axon_worker_up") == 2, server.log)
+        assert metric_sum(server, "axon_queue_rows") == 0
         log = server.log()
     assert "Traceback" not in log
     assert len(log) < 20_000 + LOG_BYTES_PER_EVENT * (events[0].times + events[1].times), log[-5_000:]

@@ -24,17 +24,17 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from crowd import Crowd, Report, queries_of, totals_agree
-from footprint import Footprint, comes_back
+from footprint import Footprint, wait_for_footprint
 from peak_memory import PeakMemory
 from serving import (
     CHECKPOINTS,
     Oracle,
     Server,
-    figure,
     http_client,
     http_get,
     http_post,
     make_checkpoint,
+    metric_sum,
     running,
     wait_until,
 )
@@ -216,7 +216,7 @@ def test_bad_versions_are_named_and_what_was_served_stays_served(store: Store, t
                 assert f'"id": "{id_}"' in server.log()
                 answer = http_post(f"{server.url}/predict", json={"model": id_, "instances": [[100, 3]]})
                 assert answer.status_code == 503, answer.text
-            assert figure(server, "axon_store_problems") == len(expected)
+            assert metric_sum(server, "axon_store_problems") == len(expected)
             [price] = [model for model in document["models"] if model["name"] == "price"]
             assert price["version"] == 1
             # Each is logged once, and not again whenever the server looks at the store.
@@ -226,10 +226,10 @@ def test_bad_versions_are_named_and_what_was_served_stays_served(store: Store, t
             assert server.log().count('"event": "store problem"') == logged
             for version in range(2, len(expected) + 2):
                 shutil.rmtree(store.root / "price" / str(version))
-            wait_until(lambda: figure(server, "axon_store_problems") == 0, lambda: str(listing(server)))
+            wait_until(lambda: metric_sum(server, "axon_store_problems") == 0, lambda: str(listing(server)))
             good = store.publish("price", CHECKPOINTS["price"]).version
             wait_until(lambda: any(model["version"] == good for model in listing(server)["models"]))
-        comes_back(server, before)
+        wait_for_footprint(server, before)
 
 
 def test_what_is_no_file_in_a_checkpoints_place_is_named(store: Store, tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_new_versions_go_live_one_after_the_other_and_no_request_fails(
                 seen.saw(200, which)
                 if which > 2:
                     store.delete("colours", which - 2)
-        comes_back(server, before)
+        wait_for_footprint(server, before)
 
 
 def test_a_model_that_is_deleted_or_renamed_is_gone_for_its_clients_alone(store: Store, tmp_path: Path) -> None:
@@ -397,7 +397,7 @@ def test_a_store_that_cannot_be_read_any_more_leaves_all_served(store: Store, tm
             store.root.rename(tmp_path / "elsewhere")
             problem = ""
         wait_until(lambda: problem in listing(server)["problems"], lambda: str(listing(server)))
-        assert figure(server, "axon_store_problems") >= 1
+        assert metric_sum(server, "axon_store_problems") >= 1
         answers = report.answers
         wait_until(lambda: report.answers > answers + 2_000)
         assert len(listing(server)["models"]) == 3

@@ -109,16 +109,16 @@ def test_shapes_that_are_known_to_be_hard_hold(number: int, sizes: tuple[int, ..
         assert_same_bits(random_network(sizes, "gelu", "none", "linear", 0), [2, 17, 33, 100, 257, 1100], 0)
 
 
-class RestlessNetwork(DeviceNetwork):
-    """A network that answers by how many rows it computes, as if its device had a kernel for each count."""
+class CountDependentNetwork(DeviceNetwork):
+    """A network whose answers depend on the number of rows, as if its device had a kernel for each number."""
 
     def plan(self, rows: int) -> ForwardPlan:
         plan = super().plan(rows)
         return ForwardPlan(plan.x, plan.y, (*plan.steps, lambda: plan.y.mul_(1 + rows * 1e-6)))
 
 
-class PlaceMindedNetwork(DeviceNetwork):
-    """A network whose answer depends on where a row stands."""
+class PlaceDependentNetwork(DeviceNetwork):
+    """A network whose answers depend on a row's place."""
 
     def plan(self, rows: int) -> ForwardPlan:
         plan = super().plan(rows)
@@ -127,7 +127,7 @@ class PlaceMindedNetwork(DeviceNetwork):
 
 
 def test_where_row_counts_matter_one_count_is_used_for_all() -> None:
-    network = RestlessNetwork(random_network((5, 8, 3), "tanh", "none", "softmax", 0), CPU, max_batch_rows=500)
+    network = CountDependentNetwork(random_network((5, 8, 3), "tanh", "none", "softmax", 0), CPU, max_batch_rows=500)
     network.warm_up()
     assert network.batch_invariant
     assert list(network.blocks.sizes) == [64]
@@ -138,7 +138,7 @@ def test_where_row_counts_matter_one_count_is_used_for_all() -> None:
 
 
 def test_where_nothing_helps_it_says_so_and_takes_the_fastest() -> None:
-    network = PlaceMindedNetwork(random_network((5, 8, 3), "tanh", "none", "softmax", 0), CPU, max_batch_rows=500)
+    network = PlaceDependentNetwork(random_network((5, 8, 3), "tanh", "none", "softmax", 0), CPU, max_batch_rows=500)
     network.warm_up()
     assert not network.batch_invariant
     assert network.blocks.sizes == range(16, 513, 16)

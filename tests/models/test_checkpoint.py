@@ -250,11 +250,11 @@ def nested(depth: int) -> list[Any]:
     return value
 
 
-def spots(value: object, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def paths_in(value: object, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yields every path into a nested value."""
     yield path
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from spots(inner, (*path, key))
+        yield from paths_in(inner, (*path, key))
 
 
 def test_any_value_in_any_place_of_a_signed_header_is_read_or_refused_in_a_bounded_sentence(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_any_value_in_any_place_of_a_signed_header_is_read_or_refused_in_a_bound
     header = json.loads(json.dumps(make().header()))
     tensors = dict(make().tensors)
     read = 0
-    for place in spots(header):
+    for place in paths_in(header):
         for value in values if place else ():
             changed = copy.deepcopy(header)
             inner = changed

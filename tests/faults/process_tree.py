@@ -13,7 +13,7 @@ from serving import Server, wait_until
 
 
 @dataclass(frozen=True)
-class Family:
+class ProcessTree:
     """Process ids by role. LitServe spawns and restarts hosts; a worker is a host's child."""
 
     main: int
@@ -44,7 +44,7 @@ class Family:
             apis=frozenset(apis),
         )
 
-    def is_like(self, other: Family) -> bool:
+    def has_roles_of(self, other: ProcessTree) -> bool:
         """Returns True if both have the same number of processes in each role."""
         return (
             len(self.hosts) == len(other.hosts)
@@ -66,12 +66,13 @@ def is_gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
-def complete(server: Server, before: Family) -> Family:
+def wait_for_roles(server: Server, before: ProcessTree) -> ProcessTree:
     """Waits until each role has as many processes as before, and the server is ready."""
     wait_until(
-        lambda: Family.of(server).is_like(before) and server.ready(), lambda: f"{Family.of(server)}\n{server.log()}"
+        lambda: ProcessTree.of(server).has_roles_of(before) and server.ready(),
+        lambda: f"{ProcessTree.of(server)}\n{server.log()}",
     )
-    return Family.of(server)
+    return ProcessTree.of(server)
 
 
 def _parent(pid: int) -> int:
