@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # The time of an example depends more on other work of the machine than on the code.
@@ -15,3 +20,11 @@ settings.load_profile("axon")
 # CPU with two threads, 0.08 s with one. A test of threads sets their number itself.
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder for one test with a path that is short enough for Unix sockets, unlike `tmp_path`."""
+    folder = Path(tempfile.mkdtemp(prefix="axon-"))
+    yield folder
+    shutil.rmtree(folder)

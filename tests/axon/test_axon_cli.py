@@ -49,7 +49,7 @@ def test_what_is_not_installed_is_a_sentence():
     assert ran.stderr.startswith("error: this needs the part 'training' of Axon")
 
 
-def test_fit_and_serve_from_one_command(tmp_path):
+def test_fit_and_serve_from_one_command(tmp_path, short_folder):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -69,7 +69,9 @@ def test_fit_and_serve_from_one_command(tmp_path):
     assert ran.stdout.splitlines()[-1] == "published xor@1"
     serve = [sys.executable, "-m", "axon", "serve", "--store", str(tmp_path / "store"), "--port", str(port)]
     with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen([*serve, "--host", "127.0.0.1"], env=ENVIRONMENT, cwd=tmp_path, stderr=log)
+        # A server removes what killed servers left in its temporary folder: not in one that others use.
+        environment = ENVIRONMENT | {"TMPDIR": str(short_folder)}
+        server = subprocess.Popen([*serve, "--host", "127.0.0.1"], env=environment, cwd=tmp_path, stderr=log)
     try:
         deadline = time.monotonic() + 60
         while True:

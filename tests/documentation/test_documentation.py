@@ -66,6 +66,7 @@ def served_demo(folder: Path) -> Iterator[str]:
         **os.environ,
         "AXON_STORE": str(folder / "store"),
         "AXON_RUNTIME_DIR": str(folder),
+        "TMPDIR": str(folder),
         "AXON_PORT": str(port),
         "OMP_NUM_THREADS": "1",
     }
@@ -103,7 +104,13 @@ def _readme_curls() -> list[tuple[str, str]]:
 
 def _typed(command: str, folder: Path) -> str:
     """Types a command of the README in the folder; returns its standard output."""
-    here = {**os.environ, "AXON_STORE": str(folder / "store"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    here = {
+        **os.environ,
+        "AXON_STORE": str(folder / "store"),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "TMPDIR": str(folder),
+    }
     return subprocess.run(
         command, shell=True, cwd=folder, env=here, capture_output=True, text=True, check=True, timeout=300
     ).stdout
