@@ -1,4 +1,4 @@
-"""The batcher: which requests travel together, in which order, and how each of them ends, once."""
+"""The batcher: the requests of a batch, their order, and the end of each request, exactly once."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Link:
     """A link to a worker that answers when a test says so.
 
     Attributes:
-        batches: batches that the worker has in hand, oldest first.
+        batches: unanswered batches of the worker, oldest first.
         in_hand: the same, by key.
     """
 
@@ -96,7 +96,7 @@ class Link:
         self.in_hand.setdefault(batch.key, []).append(batch)
 
     def take(self) -> Batch:
-        """Returns the oldest batch, which is in hand no longer."""
+        """Removes and returns the oldest batch."""
         batch = self.batches.pop(0)
         self.in_hand[batch.key].remove(batch)
         return batch
@@ -125,7 +125,7 @@ class Pool:
         self.lacked: set[str] = set()
 
     def free_link(self, key: str, at_most: int = 0) -> Any:
-        """Returns the link if it has at most so many batches of the version in hand."""
+        """Returns the link if the worker has at most `at_most` batches of the version."""
         if not self.up or key in self.lacked:
             return None
         return self.link if len(self.link.in_hand.get(key, ())) <= at_most else None
@@ -136,11 +136,11 @@ class Pool:
 
 
 class Watched(Ticket):
-    """A request that notes how it ended.
+    """A request that records its end.
 
     Attributes:
-        values: answers to its rows.
-        error: error that ended it.
+        values: answers to the rows, or None before the end.
+        error: error of a failed request, or None.
     """
 
     def __init__(self) -> None:
@@ -168,7 +168,7 @@ class Watched(Ticket):
 
 
 def with_pool(scenario: Callable[[Batcher, Pool], Coroutine[Any, Any, None]], **limits: int) -> None:
-    """Runs a scenario with a batcher over a pool that a test leads by hand."""
+    """Runs a scenario with a batcher over a pool that the test controls."""
 
     async def run() -> None:
         pool = Pool()
@@ -179,7 +179,7 @@ def with_pool(scenario: Callable[[Batcher, Pool], Coroutine[Any, Any, None]], **
 
 
 def ask(batcher: Batcher, *values: float, timeout: float = 60) -> Watched:
-    """Submits a request of one row a value."""
+    """Submits a request with one row for each value."""
     ticket = Watched()
     batcher.submit(ticket, SERVED, np.float32(values).tobytes(), len(values), timeout)
     return ticket
@@ -280,14 +280,14 @@ def test_a_request_that_kills_workers_harms_no_other_and_is_given_up_the_third_t
     async def scenario(batcher: Batcher, pool: Pool) -> None:
         killer, innocent = ask(batcher, 666), ask(batcher, 1)
         await turn()
-        pool.link.take().lost()  # together: both are suspects
+        pool.link.take().lost()  # in one batch, so both are suspects
         await turn()
         retry = pool.link.take()
         assert len(retry.spans) == 2
         retry.started()
         retry.lost()
         await turn()
-        for _ in range(2):  # alone now, one after the other
+        for _ in range(2):  # now each alone, in turn
             batch = pool.link.batches[0]
             assert len(batch.spans) == 1
             if batch.spans[0][0] is killer:
