@@ -13,6 +13,7 @@ import pytest
 from benchmarks import profile
 
 ROOT = Path(__file__).parents[2]
+PROFILES = 5
 
 
 def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -86,13 +87,17 @@ def test_a_sample_counts_for_its_innermost_part_and_a_wait_for_none() -> None:
 
 @pytest.mark.slow
 def test_a_profile_divides_each_process_s_time_into_its_parts(temporary_folder: Path) -> None:
-    done = _run("benchmarks.profile", "--seconds", "0.3", "--driver", "python")
-    if "Operation not permitted" in done.stderr or "Permission" in done.stderr:
-        pytest.skip("py-spy may not look into other processes here")
-    assert done.returncode == 0, done.stderr
-    api, *_ = processes = re.findall(r"^## (\S+): ([\d.]+) µs a request$", done.stdout, re.MULTILINE)
-    assert any(role.startswith("api-") for role, _ in processes)
-    parts = _tables(done.stdout)[0][2:]
+    # Beside other work, the profiler may get too little of the processors for samples of every part.
+    for _ in range(PROFILES):
+        done = _run("benchmarks.profile", "--seconds", "1", "--driver", "python")
+        if "Operation not permitted" in done.stderr or "Permission" in done.stderr:
+            pytest.skip("py-spy may not look into other processes here")
+        assert done.returncode == 0, done.stderr
+        api, *_ = processes = re.findall(r"^## (\S+): ([\d.]+) µs a request$", done.stdout, re.MULTILINE)
+        assert any(role.startswith("api-") for role, _ in processes)
+        parts = _tables(done.stdout)[0][2:]
+        if any(name.startswith("kernel: ") for name, *_ in parts):
+            break
     assert sum(float(row[1]) for row in parts) == pytest.approx(float(api[1]), abs=0.01 * len(parts) + 0.1)
     assert any(name.startswith("kernel: ") for name, *_ in parts)
     assert not list(temporary_folder.iterdir())

@@ -599,6 +599,19 @@ def best_of_three(action):
     return min(took)
 
 
+def relative_cost(action, reference, limit):
+    """Returns the ratio of two actions' CPU seconds.
+
+    Other work on the machine slows the actions unevenly, so a ratio above the limit is measured up to six times.
+    """
+    ratio = math.inf
+    for _ in range(6):
+        ratio = min(ratio, best_of_three(action) / best_of_three(reference))
+        if ratio < limit:
+            break
+    return ratio
+
+
 HOSTILE = {
     "bad cells": [["x", "y"]] * 100_000,
     "bad rows": [None] * 100_000,
@@ -614,9 +627,12 @@ def test_a_hostile_request_costs_little_more_than_an_honest_one_and_its_answer_i
     for booleans in (True, False):
         found = faults(encoder, rows, may_hold_booleans=booleans)
         assert sum(len(str(fault)) for fault in found) < 10_000
-    honest = best_of_three(lambda: encoder.encode([[1.0, 2.0]] * 100_000))
+
+    def honest():
+        encoder.encode([[1.0, 2.0]] * 100_000)
+
     # The most expensive takes 1.3 times as long.
-    assert best_of_three(lambda: refused(encoder, rows)) < 10 * honest
+    assert relative_cost(lambda: refused(encoder, rows), honest, limit=10) < 10
 
 
 def test_a_wide_model_names_the_first_faults_of_rows_that_lack_everything():
@@ -624,9 +640,12 @@ def test_a_wide_model_names_the_first_faults_of_rows_that_lack_everything():
     rows = [{}] * 1_000
     assert len(faults(encoder, rows)) == MAX_FAULTS
     strangers = [{f"d{i}": 1 for i in range(5_000)}]
-    twenty_honest_rows = best_of_three(lambda: encoder.encode([[1.0] * 5_000] * 20))
-    assert best_of_three(lambda: refused(encoder, rows)) < twenty_honest_rows  # 0.3 ms, against 13 ms
-    assert best_of_three(lambda: refused(encoder, strangers)) < twenty_honest_rows  # 0.8 ms
+
+    def twenty_honest_rows():
+        encoder.encode([[1.0] * 5_000] * 20)
+
+    assert relative_cost(lambda: refused(encoder, rows), twenty_honest_rows, limit=1) < 1  # 0.3 ms, against 13 ms
+    assert relative_cost(lambda: refused(encoder, strangers), twenty_honest_rows, limit=1) < 1  # 0.8 ms
 
 
 def test_ten_thousand_categories_cost_little_more_than_their_matrix():
