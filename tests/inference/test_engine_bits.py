@@ -1,4 +1,4 @@
-"""Batch invariance: a row has the same bits in any batch, and the test at warm-up detects a network without it."""
+"""Batch invariance: a row has the same bits in any batch, and the test at warm-up detects a network without that."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def threads(number: int) -> Iterator[None]:
 def random_network(
     sizes: tuple[int, ...], activation: Activation, normalization: Normalization, output: Any, seed: int
 ) -> InferenceNetwork:
-    """As a checkpoint would give it; where that needs BatchNorm's statistics, with random ones."""
+    """Makes a random network as from a checkpoint, with random BatchNorm statistics if needed."""
     rng = np.random.default_rng(seed)
     if output == "step":
         sizes, activation, normalization = (sizes[0], 1), "identity", "none"
@@ -99,8 +99,8 @@ def assert_same_bits(network: InferenceNetwork, batches: list[int], seed: int) -
         assert answers.tobytes() == alone[: len(answers)].tobytes(), f"{batch=}"
 
 
-# The narrow ones fail with one thread where rows do not lie on 64-byte boundaries, the wide ones with two where rows
-# are not padded.
+# The narrow shapes fail with one thread unless rows lie on 64-byte boundaries, the wide ones with two threads unless
+# rows are padded.
 @pytest.mark.skipif(not X86, reason="what a processor's kernels do is known for x86")
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("sizes", [(1000, 1000, 3), (784, 512, 256, 10), (54, 10), (403, 6), (31, 7, 5), (377, 22)])
