@@ -1,7 +1,8 @@
-"""Holds what constraints.txt pins against the database of known vulnerabilities (pip-audit): `make audit`.
+"""Checks the pins of constraints.txt for known vulnerabilities with pip-audit: `make audit`.
 
-It fails where one is known. Where the database cannot be reached, as on a machine without a network, nothing is
-checked; it says so in a sentence and passes, for that is no fault of the code. Arguments go on to pip-audit.
+The audit fails if a vulnerability is known. If the database cannot be reached, as on a machine without a network, the
+audit checks nothing, says so in a sentence and passes, since the code is not at fault. Arguments are passed on to
+pip-audit.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 PINS = Path(__file__).resolve().parents[1] / "constraints.txt"
-PROBE = "pip==26.0"  # a package that the database surely has
+PROBE = "pip==26.0"  # a package that the database certainly contains
 
-# Vulnerabilities that are known and do not touch us: the id, and why.
+# Known vulnerabilities that do not affect Axon: the identifier, and the reason.
 ACCEPTED: dict[str, str] = {}
 
 _SOCKET_SECONDS = 10
@@ -26,13 +27,13 @@ _UNREACHABLE = re.compile(r"ConnectionError|ServiceError|[Cc]ould not connect|re
 
 
 class Unreachable(Exception):
-    """The database cannot be asked."""
+    """The vulnerability database cannot be queried."""
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the audit; returns the exit code."""
+    """Runs the audit and returns the exit code."""
     try:
-        # One package first: a mirror without the database says of each that it does not know it, and takes its time.
+        # One package first: a mirror without the database reports each package as unknown, and is slow at it.
         if "skip_reason" in _ask(PROBE, arguments)[0]:
             raise Unreachable("the vulnerability database is not where it should be")
         dependencies = _ask(PINS.read_text(encoding="utf-8"), arguments)
@@ -43,7 +44,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _ask(requirements: str, arguments: list[str]) -> list[dict[str, Any]]:
-    """What pip-audit finds for each pinned package; ends the program where it cannot be run."""
+    """Returns pip-audit's record of each pinned package; ends the program if pip-audit fails.
+
+    Raises:
+        Unreachable: the database cannot be reached, or does not answer in time.
+    """
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
         file.write(requirements)
         file.flush()

@@ -1,1 +1,1 @@
-"""Measures Axon beside what a team would write or take instead, in one run on one machine."""
+"""Benchmarks of Axon and its alternatives, all measured in one run on one machine."""

@@ -1,10 +1,10 @@
 """`make bench`: Axon beside FastAPI, LitServe and two ceilings, in one run: same model, same payload, checked answers.
 
-Each round starts every server afresh, in another order, checks its answers against torch, and loads it. A ratio is
-the median over rounds of the ratio within a round, since the speed of a shared machine drifts. CPU seconds are those
-of a server's whole process tree.
+Each round starts every server anew, in another order, checks its answers against torch, and loads it. A ratio is the
+median over rounds of the ratio within a round, because the speed of a shared machine drifts. CPU seconds are those of a
+server's whole process tree.
 
-`--scaling` measures Axon alone, with one and two API processes and workers; `--before TREE` adds the Axon of another
+`--scaling` measures Axon alone, with one and two API processes and workers. `--before TREE` adds the Axon of another
 working tree (`git worktree add`) to the run.
 """
 
@@ -23,7 +23,7 @@ SCALING_WORKLOADS = ("tab-64", "mnist-64", "bulk-8")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measures and prints; the exit code is 1 where a server failed or answered wrongly."""
+    """Measures and prints the report; returns 1 if a server failed or answered wrongly, else 0."""
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

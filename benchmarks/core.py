@@ -1,4 +1,4 @@
-"""The core: Axon, the handler that a team would write, its own host as documented, and two ceilings."""
+"""The core peers: Axon, a handler that a team would write, LitServe as documented, and two ceilings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def _module(name: str, *arguments: str) -> tuple[str, ...]:
 
 
 def axon(name: str = "axon", *, api_processes: int = 1, workers: int = 1, tree: Path = ROOT) -> Peer:
-    """Axon from a working tree, all settings as delivered but for the number of processes and the level of the log."""
+    """Returns Axon from a working tree, with default settings except the number of processes and the log level."""
     return Peer(
         name,
         f"{api_processes} API process(es), {workers} worker(s); metrics, limits, deadlines and request ids on",

@@ -1,4 +1,4 @@
-"""A goal: a figure that a run gives, the limit it is held against, and whether it was met."""
+"""A goal: a figure of a run, and the limit that the figure has to meet."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Goal:
     """One row of the table of goals.
 
     Attributes:
-        claim: what the figure is.
-        figure: it, or None where the run has not measured it.
-        limit: at least that, or at most.
+        claim: name of the figure.
+        figure: function that returns the figure, or None if the run has not measured it.
+        limit: lower or upper limit of the figure.
         unit: `×`, `s` or `cores`.
-        at_least: which of the two.
+        at_least: True for a lower limit, False for an upper one.
     """
 
     claim: str
@@ -27,12 +27,12 @@ class Goal:
     at_least: bool = True
 
     def met(self, figure: float) -> bool:
-        """Whether a figure is on the right side of the limit."""
+        """Returns True if a figure is within the limit."""
         return figure >= self.limit if self.at_least else figure <= self.limit
 
 
 def faster(workload: str, base: str, limit: float, *, server: str = "axon") -> Goal:
-    """Requests a second over a peer's."""
+    """Returns a goal for Axon's requests per second, as a multiple of another server's."""
     return Goal(f"{workload}: requests/s over {base}", lambda found: found.ratio(workload, server, base), limit)
 
 
@@ -81,7 +81,7 @@ FIELD_GOALS = tuple(
 
 
 def goals_table(goals: Sequence[Goal], results: Results) -> list[str]:
-    """Markdown lines: those goals that this run can judge."""
+    """Returns Markdown lines with the goals whose figures this run has measured."""
     lines = []
     for goal in goals:
         figure = goal.figure(results)

@@ -1,10 +1,10 @@
-"""One forward pass on a GPU against eager PyTorch and against what the device can do at most, as a Markdown table.
+"""One forward pass on a GPU beside eager PyTorch and the device's limits, as a Markdown table.
 
     python -m benchmarks.gpu --device cuda:0 --precision fp32
 
-Every figure includes the copies of rows to the device and of answers back. `limit` is the least time that the pass
-could take by the device's measured speeds: of its matrix products, of its memory, and of the copies, whichever is
-the slowest, as these overlap at best; what a launch and a wait cost is not in it.
+Every figure includes the copies of rows to the device and of answers back. `limit` is the shortest time that the pass
+could take at the device's measured speeds. It is the longest of three times, which overlap at best: matrix products,
+memory traffic, and copies. The costs of a launch and of a wait are not included.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ ARCHITECTURES = ((30, 128, 64, 2), (784, 512, 256, 10), (1024, 4096, 4096, 100))
 BATCHES = (1, 16, 64, 256, 1024, 4096)
 WARM_UP_RUNS = 20
 RUNS = 200
-MATRIX = 8192  # of the product that measures a device's speed
-BLOCK_BYTES = 1 << 30  # copied to measure its memory's
+MATRIX = 8192  # width of the product that measures a device's speed
+BLOCK_BYTES = 1 << 30  # copied to measure the speed of its memory
 FLOAT_BYTES = 4
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """A device's measured speeds: multiply-adds, bytes of its memory, and bytes over its bus, each per second."""
+    """A device's measured speeds: multiply-adds, bytes of memory, and bytes over the bus, each per second."""
 
-    first_multiply_adds: float  # float32, which the first product always is
-    multiply_adds: float  # of the others, in the precision asked for
+    first_multiply_adds: float  # of the first product, which is always in float32
+    multiply_adds: float  # of the other products, in the requested precision
     memory_bytes: float
     bus_bytes: float
 
     def seconds(self, sizes: tuple[int, ...], rows: int) -> float:
-        """The least time of one pass."""
+        """Returns the shortest time of one pass."""
         first, *later = [n_in * n_out for n_in, n_out in itertools.pairwise(sizes)]
         products = rows * (first / self.first_multiply_adds + sum(later) / self.multiply_adds)
         weights = first + sum(later) + sum(sizes[1:])
-        # Every matrix between two layers is written once and read once; fusing can only save the activations' passes.
+        # Each matrix between two layers is written once and read once; fusing can only save the passes of activations.
         memory = FLOAT_BYTES * (weights + rows * (sizes[0] + sizes[-1] + 2 * sum(sizes[1:-1]))) / self.memory_bytes
-        bus = FLOAT_BYTES * rows * max(sizes[0], sizes[-1]) / self.bus_bytes  # its two directions overlap
+        bus = FLOAT_BYTES * rows * max(sizes[0], sizes[-1]) / self.bus_bytes  # both directions overlap
         return max(products, memory, bus)
 
 
 def measure_limits(device: torch.device, precision: Precision) -> Limits:
-    """Times a large product, a large copy within the device, and one to it."""
+    """Times a large product, a large copy within the device, and a large copy to the device."""
     products = {}
     for kind in {"fp32", precision}:
         torch.backends.cuda.matmul.allow_tf32 = kind == "tf32"
@@ -72,7 +72,7 @@ def measure_limits(device: torch.device, precision: Precision) -> Limits:
 
 
 def make_network(sizes: tuple[int, ...]) -> tuple[InferenceNetwork, nn.Sequential]:
-    """The same random ReLU network for the engine and for eager PyTorch."""
+    """Makes the same random ReLU network for the engine and for eager PyTorch."""
     torch.manual_seed(0)
     layers: list[nn.Module] = []
     stages: list[Affine | Activate] = []
@@ -85,7 +85,7 @@ def make_network(sizes: tuple[int, ...]) -> tuple[InferenceNetwork, nn.Sequentia
 
 
 def measure(sizes: tuple[int, ...], device: torch.device, precision: Precision, limits: Limits) -> str:
-    """Prints one architecture's rows of the table; a sentence on its bits."""
+    """Prints one architecture's rows of the table; returns a sentence about whether its answers are batch-invariant."""
     inference, eager = make_network(sizes)
     network = DeviceNetwork(inference, device, precision=precision, max_batch_rows=max(BATCHES))
     network.warm_up()
@@ -112,7 +112,7 @@ def measure(sizes: tuple[int, ...], device: torch.device, precision: Precision, 
 
 
 def main() -> int:
-    """Measures and prints; 2 where there is no GPU."""
+    """Measures and prints the table; returns 2 if there is no GPU."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--precision", choices=list(DTYPES), default="fp32")
@@ -136,7 +136,7 @@ def main() -> int:
 
 
 def _seconds(call: Callable[[], object], device: torch.device, runs: int = RUNS) -> float:
-    """The median time of a call and of what it queued on the device."""
+    """Returns the median time of a call, including the work that the call queues on the device."""
     for _ in range(WARM_UP_RUNS if runs == RUNS else 2):
         call()
     torch.cuda.synchronize(device)

@@ -1,8 +1,8 @@
-"""Load: many connections that each send the same request again and again, and what came of it.
+"""Load generators: many connections that each repeat one request, and the results.
 
-Three drivers that have nothing in common, so that a ratio can be checked: `wrk`, `h2load` (nghttp2's, here over
-HTTP/1.1), and one in Python, a process of its own: `python -m benchmarks.load URL BODY_FILE CONNECTIONS SECONDS`.
-On few cores the last takes more from a fast server than the others do, so its ratios are lower bounds.
+Three drivers that share no code, so that a ratio can be checked: `wrk`, `h2load` (of nghttp2, used over HTTP/1.1), and
+one in Python, which is a process of its own: `python -m benchmarks.load URL BODY_FILE CONNECTIONS SECONDS`. On few
+cores the Python driver takes more CPU time from a fast server than the others do, so its ratios are lower bounds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ end
 
 @dataclass(frozen=True)
 class LoadResult:
-    """One load run: its length, answers of any status, failures among them or without one, latencies in seconds."""
+    """The result of one load run: its length, the number of answers and of failures, and the latencies in seconds."""
 
     seconds: float
     answers: int
@@ -52,7 +52,7 @@ class LoadResult:
 
 
 def available_drivers() -> list[str]:
-    """Those that are installed, the best first."""
+    """Returns the drivers that are installed, the best first."""
     return [driver for driver in DRIVERS if driver == "python" or shutil.which(driver)]
 
 
@@ -61,11 +61,11 @@ def drive(driver: str, url: str, body: bytes, connections: int, seconds: float, 
 
     Args:
         driver: one of `DRIVERS`.
-        url: where requests are posted.
-        body: JSON, the same in each request.
-        connections: kept open, one request at a time on each.
-        seconds: how long; `wrk` takes whole seconds, and rounds up.
-        folder: for the driver's files.
+        url: URL to which requests are posted.
+        body: JSON body of every request.
+        connections: number of connections that are kept open, with one request at a time on each.
+        seconds: length of the load; `wrk` rounds up to whole seconds.
+        folder: folder for the driver's files.
 
     Raises:
         RuntimeError: the driver failed, or nothing was answered.
@@ -98,7 +98,7 @@ def _wrk_command(url: str, body_file: Path, connections: int, seconds: float) ->
 
 def _h2load_command(url: str, body_file: Path, connections: int, seconds: float) -> list[str]:
     log = body_file.with_suffix(".log")
-    log.unlink(missing_ok=True)  # it appends
+    log.unlink(missing_ok=True)  # h2load appends to the file
     command = ["h2load", "--h1", "-t1", f"-c{connections}", "-D", f"{1000 * seconds:.0f}ms", "-d", str(body_file)]
     return [*command, "-H", "content-type: application/json", "--log-file", str(log), url]
 
@@ -108,7 +108,7 @@ def _python_command(url: str, body_file: Path, connections: int, seconds: float)
 
 
 def _read_h2load_log(log: Path) -> LoadResult:
-    """One line an answer: its start in microseconds since the epoch, its status, and the microseconds it took."""
+    """Reads one line per answer: start in microseconds since the epoch, status, and duration in microseconds."""
     answers = [tuple(map(int, line.split("\t")[:3])) for line in log.read_text().splitlines()]
     if not answers:
         raise ValueError("nothing was answered")
@@ -131,9 +131,9 @@ _LAST_CHUNK = b"0\r\n\r\n"
 
 
 class _Client(asyncio.Protocol):
-    """One connection: the next request leaves when the last answer is complete.
+    """One connection, which sends the next request when the last answer is complete.
 
-    It looks at no more of an answer than it must, since what it costs is taken from the server on the same cores.
+    The client parses as little of an answer as possible, because it shares the server's cores.
     """
 
     def __init__(self, run: _Run) -> None:
@@ -176,7 +176,7 @@ class _Client(asyncio.Protocol):
 
 
 class _Run:
-    """A run of the Python driver: all its connections and what they saw."""
+    """A run of the Python driver: all connections and their results."""
 
     def __init__(self, url: str, body: bytes, seconds: float) -> None:
         parts = urlsplit(url)

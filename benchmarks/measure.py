@@ -1,4 +1,4 @@
-"""A measurement: one server under one workload in one round, its answers checked against torch before."""
+"""A measurement: one server under one workload in one round, after a check of its answers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from benchmarks.table_model import TABLE, expected_answers, make_table
 from benchmarks.wire import Rows
 
 ANSWER_TOLERANCE = 1e-5
-SETTLE_SECONDS = 1.0  # after the load, before a server is called idle
+SETTLE_SECONDS = 1.0  # between the end of the load and the measurement of the idle server
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What is sent: rows of a model's width in one request, over so many connections."""
+    """The load of a measurement: the model, the number of rows per request, and the number of connections."""
 
     model: str
     rows: int
@@ -48,7 +48,7 @@ WORKLOADS = {
 
 @dataclass(frozen=True)
 class Measurement:
-    """One server under one workload in one round; CPU seconds are those of its whole process tree."""
+    """One server under one workload in one round; CPU seconds are those of the whole process tree."""
 
     server: str
     workload: str
@@ -58,27 +58,27 @@ class Measurement:
 
     @property
     def per_second(self) -> float:
-        """Requests answered a second."""
+        """Number of requests answered per second."""
         return (self.load.answers - self.load.failed) / self.load.seconds
 
     @property
     def cpu_per_1000(self) -> float:
-        """CPU seconds for 1,000 requests."""
+        """CPU seconds per 1,000 requests."""
         return 1000 * self.cpu_seconds / max(self.load.answers, 1)
 
     @property
     def tail(self) -> float:
-        """p99 over p50."""
+        """Ratio of p99 to p50."""
         return self.load.p99 / self.load.p50
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Holds the start time, idle CPU and memory of one server with one model in one round.
+    """The start time, idle CPU use and memory of one server with one model in one round.
 
     Attributes:
-        start_seconds: from the start of the process to the first 2xx.
-        idle_cores: CPU seconds a second, of the whole tree, after the load.
+        start_seconds: time from the start of the process to the first 2xx.
+        idle_cores: CPU seconds per second of the whole process tree, after the load.
         memory_mb: proportional set size after the load, by role.
     """
 
@@ -92,7 +92,7 @@ class Footprint:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long and with what a server is measured."""
+    """The length of a measurement and its load driver."""
 
     driver: str
     seconds: float
@@ -102,7 +102,7 @@ class Effort:
 
 @dataclass
 class Results:
-    """Everything measured in one run."""
+    """All measurements of one run."""
 
     measurements: list[Measurement] = field(default_factory=list)
     footprints: list[Footprint] = field(default_factory=list)
@@ -110,7 +110,7 @@ class Results:
     def ratio(
         self, workload: str, server: str, base: str, of: Callable[[Measurement], float] = lambda m: m.per_second
     ) -> float | None:
-        """`server` over `base`: the median of the rounds' ratios; None where no round has both."""
+        """Returns the median over the rounds of the ratio of `server` to `base`; None if no round has both."""
         by_round: dict[int, dict[str, float]] = {}
         for m in self.measurements:
             if m.workload == workload:
@@ -119,21 +119,21 @@ class Results:
         return statistics.median(ratios) if ratios else None
 
     def median(self, workload: str, server: str, of: Callable[[Measurement], float]) -> float | None:
-        """A figure's median over the rounds."""
+        """Returns the median of a figure over the rounds."""
         found = [of(m) for m in self.measurements if m.workload == workload and m.server == server]
         return statistics.median(found) if found else None
 
     def footprint(self, server: str, model: str, of: Callable[[Footprint], float]) -> float | None:
-        """A footprint's median over the rounds."""
+        """Returns the median of a footprint's figure over the rounds."""
         found = [of(f) for f in self.footprints if f.server == server and f.model == model]
         return statistics.median(found) if found else None
 
 
 def measure(peer: Peer, workloads: Sequence[str], round_: int, effort: Effort, folder: Path, results: Results) -> None:
-    """Adds one server's measurements of one round, each model on a fresh process.
+    """Adds one server's measurements of one round, with a new process for each model.
 
     Raises:
-        RuntimeError: it did not start, an answer is not torch's, or the load driver failed.
+        RuntimeError: the server did not start, an answer differs from torch's, or the load driver failed.
     """
     for model in dict.fromkeys(WORKLOADS[name].model for name in workloads):
         if model == TABLE and not peer.tables:
@@ -160,10 +160,10 @@ def measure(peer: Peer, workloads: Sequence[str], round_: int, effort: Effort, f
 
 
 def check_answers(server: MeasuredServer, model: str, connections: int = 64, requests: int = 192) -> None:
-    """Distinct rows, one to three a request, all at once; each answer must be torch's for those rows.
+    """Sends distinct rows, one to three per request, all at once, and compares the answers with torch's.
 
     Raises:
-        RuntimeError: one is not.
+        RuntimeError: an answer differs from torch's.
     """
     rows = make_request_rows(model, 3 * requests)
     expected = _expected(model, rows)

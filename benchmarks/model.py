@@ -1,4 +1,4 @@
-"""The one model that every server serves: a ReLU MLP whose weights come from a seed, and rows to ask it about."""
+"""The model that every server serves: a ReLU MLP whose weights come from a seed, and rows for requests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LAYER_SIZES = {"tab": (30, 128, 64, 2), "mnist": (784, 512, 256, 10), "table": (
 
 
 def make_model(name: str) -> nn.Sequential:
-    """The network in evaluation mode: logits for (rows, in_features)."""
+    """Returns the network in evaluation mode: logits for (rows, in_features)."""
     torch.manual_seed(0)
     sizes = LAYER_SIZES[name]
     layers: list[nn.Module] = []
@@ -22,14 +22,14 @@ def make_model(name: str) -> nn.Sequential:
 
 
 def make_rows(name: str, rows: int) -> list[list[float]]:
-    """Rows of standard normal numbers with four decimals."""
+    """Makes rows of standard normal numbers with four decimals."""
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(rows, LAYER_SIZES[name][0], generator=generator, dtype=torch.float64)
     return [[round(value, 4) for value in row] for row in x.tolist()]
 
 
 def server_arguments() -> argparse.Namespace:
-    """What each server is started with."""
+    """Parses the arguments that each server is started with."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", choices=LAYER_SIZES, required=True)

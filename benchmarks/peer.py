@@ -1,4 +1,4 @@
-"""A peer: a server that can be measured, as data: how it is started, where it answers, and in which wire format."""
+"""A peer: a server to measure, described as data: its command, path and wire format."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ ROOT = Path(__file__).resolve().parents[1]
 class Peer:
     """One server with one set of settings.
 
-    In commands and in the environment's values `{bin}`, `{port}`, `{model}` and `{folder}` are filled in: its Python's
-    folder of commands, a free port, the model's name, and a folder of this start's own.
+    In commands and in the values of the environment, `{bin}`, `{port}`, `{model}` and `{folder}` are replaced by the
+    folder of commands, a free port, the model's name, and a new folder for each start.
 
     Attributes:
-        name: as in the tables.
-        settings: what was chosen for it, in a few words.
-        command: starts it.
-        prepare: run to its end before that, and not counted: archives, settings files, saved models.
-        environment: beside the benchmark's own.
-        path: where it predicts.
-        wire: its wire format.
-        bin: the folder of its Python and its commands.
-        tree: the working folder of both commands, first in its import path.
-        tables: whether it takes rows with categories, dates and gaps as they are.
-        answers: whether its answers are the model's; the fixed bytes of a ceiling are not.
+        name: name in the tables.
+        settings: chosen settings, in a few words.
+        command: command that starts the server.
+        prepare: command that is run before, outside the measured time: archives, settings files, saved models.
+        environment: environment variables in addition to the benchmark's own.
+        path: path of the prediction endpoint.
+        wire: wire format of requests and answers.
+        bin: folder of the server's Python and its commands.
+        tree: working folder of both commands, first in their import path.
+        tables: True if the server takes rows with categories, dates and gaps.
+        answers: True if the answers are the model's; False for a ceiling with fixed bytes.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A measured server: started on a free port, its whole process tree found by a mark in the environment."""
+"""A measured server: started on a free port, with its process tree found by a mark in the environment."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class MeasuredServer:
-    """One server process and all that it starts; a context manager that leaves none of them behind."""
+    """One server process and its descendants; a context manager that ends every process."""
 
     def __init__(self, peer: Peer, model: str) -> None:
         self.peer = peer
@@ -65,7 +65,7 @@ class MeasuredServer:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    start_new_session=True,  # Ctrl-C is for the benchmark, which then stops it
+                    start_new_session=True,  # Ctrl-C reaches the benchmark alone, which then stops the server
                 )
         except BaseException:
             self._stop()
@@ -100,7 +100,7 @@ class MeasuredServer:
             self._process.send_signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(STOP_SECONDS)
-        while pids := self.pids():  # some leave their children behind; each is ours, by its mark
+        while pids := self.pids():  # some servers leave child processes behind; the mark tells which are ours
             for pid in pids:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -118,7 +118,7 @@ class MeasuredServer:
             Seconds from the start of the process to the answer.
 
         Raises:
-            RuntimeError: it ended, or did not answer in time; with what it logged.
+            RuntimeError: the server ended, or did not answer in time; the message has the end of its log.
         """
         assert self._process is not None, "inside `with` only"
         deadline = self._started + START_SECONDS
@@ -130,10 +130,10 @@ class MeasuredServer:
         raise RuntimeError(f"{self.peer.name} does not answer:\n{self._log_tail()}")
 
     def ask(self, body: bytes) -> bytes:
-        """One request on a connection of its own; the body of a 2xx answer.
+        """Sends one request on a new connection and returns the body of a 2xx answer.
 
         Raises:
-            urllib.error.HTTPError: another status.
+            urllib.error.HTTPError: the answer has another status.
         """
         request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=30) as answer:
@@ -143,7 +143,7 @@ class MeasuredServer:
         return self._log.read_text(errors="replace")[-3000:]
 
     def pids(self) -> list[int]:
-        """Its processes: those that carry the mark."""
+        """Returns the ids of the server's processes: those that carry the mark."""
         mark = f"{_MARK}={self._mark}".encode()
         found = []
         for folder in Path("/proc").iterdir():
@@ -153,15 +153,15 @@ class MeasuredServer:
         return sorted(found)
 
     def cpu_seconds(self) -> float:
-        """User and system seconds of the whole tree so far, to the microsecond; children that ended included."""
+        """Returns user and system seconds of the whole tree so far, to the microsecond, including ended children."""
         return sum(cpu_seconds(pid) + _ended_children_seconds(pid) for pid in self.pids())
 
     def role(self, pid: int) -> str:
-        """What a process is: by the metric file that an Axon process writes, else by how it was started."""
+        """Returns a process's role: the name in its Axon metric file, else a part of its command line."""
         assert self._process is not None, "inside `with` only"
         try:
             for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-                with contextlib.suppress(OSError):  # closed since
+                with contextlib.suppress(OSError):  # it was closed meanwhile
                     found = _METRIC_FILE.search(str(descriptor.readlink()))
                     if found is not None:
                         return found[1]
@@ -177,7 +177,7 @@ class MeasuredServer:
         return "resource tracker" if "resource_tracker" in command else Path(command.split(" ")[0]).name
 
     def memory_mb(self) -> dict[str, float]:
-        """Proportional set size of its processes in MB, by role: shared pages count once over all of them."""
+        """Returns the proportional set size of the processes in MB, by role; a shared page counts once in total."""
         found: dict[str, float] = {}
         for pid in self.pids():
             with contextlib.suppress(OSError):
@@ -188,7 +188,7 @@ class MeasuredServer:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
+    """Returns a port that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -199,15 +199,15 @@ def _command(pid: int) -> str:
 
 
 def cpu_seconds(pid: int) -> float:
-    """User and system seconds of one process so far; 0 where it is gone."""
+    """Returns user and system seconds of one process so far; 0 if the process has ended."""
     try:
-        return time.clock_gettime((~pid << 3) | 2)  # clock_getcpuclockid(3): nanoseconds, where /proc has 10 ms
+        return time.clock_gettime((~pid << 3) | 2)  # as clock_getcpuclockid(3) does: nanoseconds, where /proc has 10 ms
     except OSError:
         return 0.0
 
 
 def system_seconds(pid: int) -> float:
-    """The kernel's part of them, to 10 ms."""
+    """Returns the system seconds of one process so far, to 10 ms."""
     return _stat_seconds(pid, slice(12, 13))
 
 

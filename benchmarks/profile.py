@@ -1,10 +1,11 @@
-"""Where a request's time goes: `python -m benchmarks.profile`, in µs a request, for each busy process of a server.
+"""A profile of a request: `python -m benchmarks.profile`, in CPU µs per request, for each busy process of a server.
 
-First the server is loaded without a profiler: CPU seconds of each process over answered requests. Then py-spy samples
-the stacks, native frames included, of those that were busy, under the same load: its shares divide the first figure.
-A stack counts for the innermost of its frames that a part claims (`PARTS`); waiting is left out. A process that is
-moved off its core inside a call is sampled there all the same: on a busy machine `send` looks longer than it is, and
-the kernel's own account tells. `--tree` profiles another working tree, for a table before and after.
+First the server is loaded without a profiler, which gives the CPU seconds of each process over answered requests. Then
+py-spy samples the stacks of the busy processes, with native frames, under the same load. The shares of the samples
+divide the first figure. A stack counts for its innermost frame that belongs to a part (`PARTS`); waiting is left out.
+py-spy also samples a process that the scheduler has moved off its core inside a call, so on a busy machine `send` looks
+longer than it is; the kernel's own account shows the truth. `--tree` profiles another working tree, for a comparison of
+before and after.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from benchmarks.measure import WORKLOADS, check_answers, make_request_rows
 from benchmarks.peer import ROOT, Peer
 from benchmarks.process import MeasuredServer, cpu_seconds, system_seconds
 
-BUSY_CORES = 0.02  # a process that uses less of a core under load is left out
+BUSY_CORES = 0.02  # processes that use less of a core under load are left out
 FUNCTIONS_SHOWN = 12
 
-_SERVICE = r"service/(?:\w+/)*"  # `--tree` may be from before the service had packages
+_SERVICE = r"service/(?:\w+/)*"  # `--tree` may be older than the packages of the service
 
-# A frame of py-spy's is "name (file:line)"; the first pattern that fits decides. Modules of Axon that are not named
-# here are parts under their own names.
+# A py-spy frame is "name (file:line)"; the first pattern that matches decides. Modules of Axon without a pattern here
+# are parts under their own names.
 PARTS = tuple(
     (re.compile(pattern), part)
     for pattern, part in (
@@ -81,14 +82,14 @@ _WAITS = re.compile(
 
 @dataclass(frozen=True)
 class ProcessProfile:
-    """One process: microseconds of CPU a request, and its samples by part and by innermost Python function.
+    """One process: CPU time per request, and its samples by part and by innermost Python function.
 
     Attributes:
-        role: which process.
-        microseconds: user and system.
-        system_microseconds: of these the kernel's, by its own account, to check the samples against.
-        parts: samples.
-        functions: the same.
+        role: role of the process.
+        microseconds: user and system time per request.
+        system_microseconds: system time per request by the kernel's own account, to check the samples.
+        parts: number of samples by part.
+        functions: number of samples by function.
     """
 
     role: str
@@ -99,7 +100,7 @@ class ProcessProfile:
 
 
 def part_of(stack: list[str]) -> str | None:
-    """The part that a stack (innermost frame last) counts for; None where it waits."""
+    """Returns the part that a stack (innermost frame last) counts for; None if the stack waits."""
     for frame in reversed(stack):
         if _WAITS.match(frame):
             return None
@@ -114,7 +115,7 @@ def part_of(stack: list[str]) -> str | None:
 
 
 def function_of(stack: list[str]) -> str:
-    """The innermost Python function, with its file."""
+    """Returns the innermost Python function of a stack, with its file."""
     for frame in reversed(stack):
         found = _PYTHON.match(frame)
         if found is not None:
@@ -123,7 +124,7 @@ def function_of(stack: list[str]) -> str:
 
 
 def count(raw: Iterable[str]) -> tuple[Counter[str], Counter[str]]:
-    """Samples by part and by function, of py-spy's raw lines: frames joined by semicolons, a space, a count."""
+    """Counts samples by part and by function in py-spy's raw lines: frames joined by semicolons, a space, a count."""
     parts: Counter[str] = Counter()
     functions: Counter[str] = Counter()
     for line in raw:
@@ -139,7 +140,7 @@ def count(raw: Iterable[str]) -> tuple[Counter[str], Counter[str]]:
 def profile(
     peer: Peer, workload_name: str, driver: str, seconds: float, rate: int
 ) -> tuple[float, list[ProcessProfile]]:
-    """Requests a second without the profiler, and each busy process.
+    """Returns the requests per second without the profiler, and the profile of each busy process.
 
     Raises:
         RuntimeError: the server, the load or py-spy failed.
@@ -188,7 +189,7 @@ def profile(
 
 
 def _sample(pids: list[int], seconds: float, rate: int, folder: Path) -> dict[int, list[str]]:
-    """py-spy on all processes at once; its raw lines for each."""
+    """Runs py-spy on all processes at once; returns its raw lines for each process."""
     py_spy = shutil.which("py-spy", path=sysconfig.get_path("scripts"))
     if py_spy is None:
         raise RuntimeError("py-spy is not installed in this environment")
@@ -205,7 +206,7 @@ def _sample(pids: list[int], seconds: float, rate: int, folder: Path) -> dict[in
 
 
 def table(profile: ProcessProfile) -> list[str]:
-    """Markdown lines for one process; the parts add up to its total."""
+    """Returns Markdown lines for one process; the parts add up to its total."""
     lines = [
         f"## {profile.role}: {profile.microseconds:.1f} µs a request",
         "",
@@ -229,7 +230,7 @@ def _rows(profile: ProcessProfile, counted: list[tuple[str, int]]) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Profiles and prints."""
+    """Profiles a server and prints the tables."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.profile", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,4 +1,4 @@
-"""The report of a run, in Markdown: a table for each workload, what the servers cost beside, and the goals."""
+"""The report of a run, in Markdown: a table for each workload, the servers' costs, and the goals."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from benchmarks.peer import Peer
 def report(
     results: Results, peers: Sequence[Peer], goals: Sequence[Goal], effort: Effort, rounds: int, baseline: str
 ) -> str:
-    """All of it.
+    """Returns the whole report.
 
     Args:
-        results: what was measured.
-        peers: whose settings are told.
-        goals: those that the run cannot judge are left out.
-        effort: how it was measured.
-        rounds: how often.
-        baseline: the server that the × columns are over.
+        results: measurements of the run.
+        peers: servers whose settings the report lists.
+        goals: goals to judge; those without a figure are left out.
+        effort: length of the measurements and their driver.
+        rounds: number of rounds.
+        baseline: name of the server that the × columns are relative to.
     """
     lines = [
         f"{rounds} round(s), {effort.seconds:g} s a load run by `{effort.driver}`; medians over the rounds, × being "

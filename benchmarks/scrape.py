@@ -1,8 +1,8 @@
-"""What a scrape of `/metrics` costs: its own time, and predictions' latency while it is under way and otherwise.
+"""The cost of a scrape of `/metrics`: its own time, and the latency of predictions during a scrape and otherwise.
 
     python -m benchmarks.scrape --models 500 --rounds 3
 
-Predictions and scrapes alternate in one run on one server, so that noise of the machine falls on both.
+Predictions and scrapes alternate in one run on one server, so that noise of the machine affects both.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ while time.perf_counter() < end:
 
 
 def fill(store: Store, models: int) -> None:
-    """Publishes so many small models."""
+    """Publishes the given number of small models."""
     columns = tuple(NumericColumn(name=f"x{i}", mean=0.0, std=1.0, minimum=-1.0, maximum=1.0) for i in range(FEATURES))
     schema = Schema(columns=columns, target=ClassTarget(name="y", labels=("no", "yes")))
     config = MLPConfig(layer_sizes=(FEATURES, 8, 2))
@@ -56,7 +56,7 @@ def fill(store: Store, models: int) -> None:
 
 
 class Client:
-    """Connections that each send a prediction, wait for the answer, pause, and send the next to another model."""
+    """Connections that repeat: send a prediction, wait for the answer, pause, and go on to another model."""
 
     def __init__(self, port: int, models: int, pause: float) -> None:
         self._port, self._models, self._pause = port, models, pause
@@ -72,14 +72,14 @@ class Client:
             raise RuntimeError(answer.decode())
 
     async def touch_all(self) -> None:
-        """One prediction of each model, so that each has its series."""
+        """Sends one prediction to each model, so that each has its series."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
         for model in range(self._models):
             await self._ask(reader, writer, model)
         writer.close()
 
     async def run(self, connections: int, seconds: float) -> None:
-        """Predicts for so long; `spans` has each request's start and end."""
+        """Sends predictions for a time; `spans` gets each request's start and end."""
         await asyncio.gather(*(self._run(number, time.perf_counter() + seconds) for number in range(connections)))
 
     async def _run(self, number: int, end: float) -> None:
@@ -95,12 +95,12 @@ class Client:
 
 
 def percentile(seconds: list[float], share: float) -> float:
-    """A percentile in milliseconds."""
+    """Returns a percentile in milliseconds."""
     return 1000 * sorted(seconds)[int(len(seconds) * share)]
 
 
 def report(spans: list[tuple[float, float]], scrapes: list[tuple[float, float]]) -> float:
-    """Prints the latencies of the requests that a scrape overlapped, and of the others; the ratio of their p99."""
+    """Prints the latencies of requests that overlapped a scrape and of the others; returns the ratio of p99."""
     begins = [began for began, _ in scrapes]
     during: list[float] = []
     apart: list[float] = []
@@ -116,7 +116,7 @@ def report(spans: list[tuple[float, float]], scrapes: list[tuple[float, float]])
 
 
 def measure(url: str, port: int, arguments: argparse.Namespace) -> float:
-    """Loads a server that is ready, scrapes it meanwhile, and reports; the ratio of p99 with and without a scrape."""
+    """Loads and scrapes a ready server at the same time and prints the latencies; returns the ratio of p99."""
     client = Client(port, arguments.models, arguments.pause)
     asyncio.run(client.touch_all())
     command = [sys.executable, "-c", _SCRAPER, f"{url}/metrics", str(arguments.every), str(arguments.seconds)]
@@ -133,7 +133,7 @@ def measure(url: str, port: int, arguments: argparse.Namespace) -> float:
 
 
 def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
-    """Waits until readiness says yes."""
+    """Waits until the server is ready."""
     deadline = time.monotonic() + START_SECONDS
     while server.poll() is None and time.monotonic() < deadline:
         try:
@@ -166,7 +166,7 @@ def main() -> None:
             "AXON_DEVICE": "cpu",
             "AXON_MODEL_CACHE": str(2 * arguments.models),
             "AXON_LOG_LEVEL": "error",
-            "AXON_RELOAD_SECONDS": "3600",  # a look at 500 models is another matter
+            "AXON_RELOAD_SECONDS": "3600",  # looking for new versions of 500 models is not measured here
         }
         server = subprocess.Popen([sys.executable, "-m", "service"], cwd=ROOT, env=environment)
         try:

@@ -1,6 +1,6 @@
-"""The model of the table workload: nine columns with categories, dates and gaps, as tables have them.
+"""The model of the table workload: nine columns with categories, dates and gaps, as in real tables.
 
-Only Axon takes such rows as they are; the other servers' models take matrices.
+Only Axon takes such rows; the other servers' models take matrices.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks.model import LAYER_SIZES
 
-if TYPE_CHECKING:  # the store is written by the code of the tree that serves it
+if TYPE_CHECKING:  # imported only when the model is made, by the tree that serves it
     from models.checkpoint import Checkpoint
 
 TABLE = "table"
@@ -44,7 +44,7 @@ def make_table(rows: int) -> list[dict[str, Any]]:
 
 
 def expected_answers(rows: list[dict[str, Any]]) -> NDArray[np.float32]:
-    """Computes `(rows, classes)` probabilities one row at a time, by the reference of all engines."""
+    """Computes `(rows, classes)` probabilities one row at a time, by the reference implementation."""
     from models.columns.encoding import RowEncoder
 
     checkpoint = make_checkpoint()
@@ -53,7 +53,7 @@ def expected_answers(rows: list[dict[str, Any]]) -> NDArray[np.float32]:
 
 
 def make_checkpoint() -> Checkpoint:
-    """Makes the model, its weights from a seed."""
+    """Makes the model with weights from a seed."""
     from models.checkpoint import Checkpoint
     from models.columns.schema import CategoricalColumn, ClassTarget, DateColumn, NumericColumn, Schema
     from models.network.config import MLPConfig

@@ -1,8 +1,8 @@
-"""Threads: how long a training run takes with each number of them, on an idle machine and beside other work.
+"""The time of a training run by number of threads, on an idle machine and beside other work.
 
     python -m benchmarks.threads [--rows 2000] [--epochs 20]
 
-Each run is a process of its own, since torch's threads outlive their use. docs/decisions/0036 rests on it.
+Each run is a process of its own, because torch's threads outlive their use. docs/decisions/0036 is based on it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ print(json.dumps({"seconds": time.perf_counter() - begin, "cpu": used, "threads"
 
 
 def main() -> None:
-    """Runs each network with each number of threads, idle and busy, and prints a line for each."""
+    """Trains each network with each number of threads, idle and busy, and prints a line for each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=20)

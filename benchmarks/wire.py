@@ -1,4 +1,4 @@
-"""A wire format: how rows are asked about, and where the probabilities are in the answer."""
+"""A wire format: the form of a request, and the place of the probabilities in an answer."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ Rows = list[list[float]]
 
 @dataclass(frozen=True)
 class Wire:
-    """JSON both ways.
+    """JSON in both directions.
 
     Attributes:
-        question: rows as the server wants them, before they become JSON.
-        probabilities: (rows, classes) out of its answer.
+        request: function that puts rows into the form that the server takes, before it becomes JSON.
+        probabilities: function that takes the (rows, classes) out of an answer.
     """
 
-    question: Callable[[Rows], Any]
+    request: Callable[[Rows], Any]
     probabilities: Callable[[Any], Rows]
 
     def encode(self, rows: Rows) -> bytes:
-        """A request body."""
-        return json.dumps(self.question(rows)).encode()
+        """Returns the body of a request."""
+        return json.dumps(self.request(rows)).encode()
 
     def decode(self, body: bytes) -> Rows:
-        """The probabilities in an answer's body."""
+        """Returns the probabilities in an answer's body."""
         return self.probabilities(json.loads(body))
 
 
-def _open_inference_question(rows: Rows) -> Any:
+def _open_inference_request(rows: Rows) -> Any:
     data = list(itertools.chain.from_iterable(rows))
     return {"inputs": [{"name": "x", "shape": [len(rows), len(rows[0])], "datatype": "FP32", "data": data}]}
 
@@ -44,6 +44,6 @@ def _open_inference_probabilities(answer: Any) -> Rows:
 
 
 INSTANCES = Wire(lambda rows: {"instances": rows}, lambda answer: answer["probabilities"])
-OPEN_INFERENCE = Wire(_open_inference_question, _open_inference_probabilities)
+OPEN_INFERENCE = Wire(_open_inference_request, _open_inference_probabilities)
 MLFLOW = Wire(lambda rows: {"inputs": rows}, lambda answer: answer["predictions"]["probabilities"])
 BENTOML = Wire(lambda rows: {"instances": rows}, lambda answer: [row[1:] for row in answer])  # [class, probability, …]

@@ -1,4 +1,4 @@
-"""A real server over `HttpProtocol` whose one direct path echoes, and clients of it that send bytes by hand."""
+"""A real server over `HttpProtocol` with one direct path that echoes, and clients that send bytes by hand."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from service.http.protocol import HttpProtocol
 
 
 class Echo:
-    """Answers a direct request with its body, at once or when told to; refuses what says so in its head."""
+    """A direct path that answers with the request's body, now or on `release`, and refuses `X-Refuse: 1`."""
 
     def __init__(self) -> None:
         self.held: list[Exchange] = []
         self.holds = False
-        self.repeats = 1  # an answer may be longer than its request
+        self.repeats = 1  # makes an answer longer than its request
         self.begun = 0
 
     def begin(self, exchange: Exchange) -> None:
@@ -47,7 +47,7 @@ class Echo:
 
 
 class App:
-    """An ASGI application that answers with the path, and a direct way for POST /echo."""
+    """An ASGI application that answers with the request's path, and the direct path POST /echo."""
 
     def __init__(self) -> None:
         self.echo = Echo()
@@ -63,7 +63,7 @@ class App:
 
 
 class Service:
-    """A real server in a thread, and clients of it."""
+    """A real server in a thread, and its clients."""
 
     def __init__(self, **limits: float | bytes) -> None:
         defaults: dict[str, Any] = {
@@ -103,13 +103,13 @@ class Service:
         return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
     def exchange(self, data: bytes, until: Callable[[bytes], bool] | None = None) -> bytes:
-        """What comes back for these bytes: until the server closes, or the condition holds."""
+        """Sends bytes on a new connection; returns the answer until the server closes or the condition holds."""
         with self.connect() as stream:
             stream.sendall(data)
             return read(stream, until)
 
     def release(self) -> None:
-        """Answers what is held, and returns once that is done."""
+        """Answers the held requests and returns when that is done."""
         released = threading.Event()
 
         def answer() -> None:

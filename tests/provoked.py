@@ -1,5 +1,4 @@
-"""One real answer of each status that a server gives to each operation of its OpenAPI document, as far as a client can
-bring it about."""
+"""Provokes one real answer for each operation of the OpenAPI document and each status that a client can cause."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ SECRETS = {scope: f"axon_provoked-{scope}" for scope in ("predict", "read", "man
 ROW = [0.1, 0.2, 0.3, 0.4]
 MAX_CONNECTIONS = 20
 
-# By operation: how it is asked for, and the scope that it takes.
+# By operation: method, path, and required scope.
 OPERATIONS = {
     "predict": ("POST", "/predict", "predict"),
     "list_models": ("GET", "/models", "read"),
@@ -43,7 +42,7 @@ Answers = dict[tuple[str, int], list[httpx.Response]]
 
 @contextmanager
 def provoking(folder: Path) -> Iterator[Server]:
-    """A server whose limits are near, with a model that fails on a sane row and one that cannot be loaded."""
+    """Runs a server with low limits, with a model that fails on a valid row and one that cannot be loaded."""
     store = make_store(folder)
     schema = Schema(columns=(numeric("x", 0, 1),), target=NumericTarget(name="y", mean=0, std=1, minimum=0, maximum=1))
     tensors = {
@@ -63,7 +62,7 @@ def provoking(folder: Path) -> Iterator[Server]:
 
 
 def provoke(server: Server) -> Answers:
-    """The answers, by operation and status."""
+    """Returns the answers, by operation and status."""
     answers: Answers = {}
 
     def keep(operation: str, answer: httpx.Response) -> httpx.Response:
@@ -92,7 +91,7 @@ def _of_any_operation(client: httpx.Client, port: int, operation: str, keep) -> 
     body = {"model": "colours", "instances": [ROW]} if operation == "predict" else None
     keep(operation, client.request(method, path.format(id="colours"), json=body, headers=_key(scope)))
     if "{id}" in path:
-        for id_ in ("nobody", "price@2"):  # the second cannot be loaded
+        for id_ in ("nobody", "price@2"):  # the second model cannot be loaded
             keep(operation, client.request(method, path.format(id=id_), headers=_key(scope)))
     keep(operation, _raw(port, f"{method} {path.format(id='colours')} HTTP/1.1\r\n\r\n".encode()))
     if scope is not None:
@@ -122,7 +121,7 @@ def _predictions() -> list[tuple[bytes, dict[str, str]]]:
 
 
 def _with_a_stopped_worker(server: Server, keep) -> None:  # type: ignore[no-untyped-def]
-    """The deadline passes, and the queue is full."""
+    """Provokes a passed deadline and a full queue."""
     [worker] = server.worker_pids()
     os.kill(worker, signal.SIGSTOP)
     try:
@@ -155,7 +154,7 @@ def _raw_key() -> bytes:
 
 
 def _raw(port: int, request: bytes) -> httpx.Response:
-    """The answer to bytes that no client library sends, until the server closes."""
+    """Sends bytes that no client library sends; returns the answer when the server closes the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as stream:
         stream.sendall(request)
         received = b"".join(iter(lambda: stream.recv(1 << 16), b""))

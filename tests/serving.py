@@ -1,4 +1,4 @@
-"""What tests of the running service share: the server as a process, and models whose answers torch tells row by row."""
+"""Helpers for tests of the running service: the server as a process, and models with torch as their oracle."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from models.store import Store
 
 ROOT = Path(__file__).parents[1]
 PATIENCE_SECONDS = 60
-_MARK = "TESTED_SERVER"  # an environment variable of the server's processes; not AXON_…, of which each is a setting
+_MARK = "TESTED_SERVER"  # an environment variable of the server's processes; AXON_… would be a setting
 
-# Plain HTTP alone: no certificates are read, which takes 70 ms a client.
+# No certificates are loaded, since plain HTTP needs none; loading them takes 70 ms per client.
 http_get = partial(httpx.get, verify=False)
 http_post = partial(httpx.post, verify=False)
 http_client = partial(httpx.Client, verify=False)
 
 
 def wait_until(condition: Callable[[], bool], what: Callable[[], str] = lambda: "") -> None:
-    """Waits for a condition, and fails with what is known when it does not come."""
+    """Waits for a condition; fails with the text of `what` after `PATIENCE_SECONDS`."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, what()
@@ -49,7 +49,7 @@ def wait_until(condition: Callable[[], bool], what: Callable[[], str] = lambda: 
 
 
 def parent_of(pid: int) -> int | None:
-    """The process id of a process's parent; None where there is no such process any more."""
+    """Returns the id of a process's parent; None if the process has ended."""
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
     except OSError:
@@ -66,7 +66,7 @@ class Server:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        # Not in pytest's folder: the paths of Unix sockets have to be short.
+        # Not in pytest's folder, because the paths of Unix sockets have to be short.
         self.runtime_dir = Path(tempfile.mkdtemp(prefix="axon-e2e-"))
         self._log = folder / "server.log"
         self.environment = {
@@ -82,7 +82,7 @@ class Server:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, prefix: tuple[str, ...] = ()) -> None:
-        """Starts it and waits until it is ready."""
+        """Starts the server and waits for readiness."""
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*prefix, sys.executable, *self.command], cwd=ROOT, env=self.environment, stderr=log
@@ -90,10 +90,10 @@ class Server:
         wait_until(self.ready, self.log)
 
     def ready(self) -> bool:
-        """Whether readiness says yes.
+        """Returns True if the server is ready.
 
-        Asked every 20 ms while a server starts, so by the plain client: with httpx's, a start costs this process 0.5 s
-        of CPU, and 0.1 s with this one.
+        A server is asked every 20 ms while it starts, so this uses the standard library's client. With httpx, the
+        polling of one start costs this process 0.5 s of CPU, with this client 0.1 s.
         """
         assert self.process is None or self.process.poll() is None, self.log()
         with closing(HTTPConnection(urlsplit(self.url).netloc, timeout=5)) as client:
@@ -104,11 +104,11 @@ class Server:
                 return False
 
     def log(self) -> str:
-        """What it has logged."""
+        """Returns the server's log so far."""
         return self._log.read_text()
 
     def processes(self) -> dict[int, str]:
-        """Its processes, by id: what they are."""
+        """Returns the command lines of the server's processes, by process id."""
         marked = {}
         for folder in Path("/proc").iterdir():
             try:
@@ -121,12 +121,12 @@ class Server:
         return {pid: command for pid, command in marked.items() if command}
 
     def host_pids(self) -> list[int]:
-        """The workers' hosts, which LitServe spawns."""
+        """Returns the ids of the workers' hosts, which LitServe spawns."""
         assert self.process is not None
         return [pid for pid in self._spawned() if parent_of(pid) == self.process.pid]
 
     def worker_pids(self) -> list[int]:
-        """The processes that predict, which the hosts fork."""
+        """Returns the ids of the workers, which the hosts fork."""
         hosts = self.host_pids()
         return [pid for pid in self._spawned() if parent_of(pid) in hosts]
 
@@ -134,7 +134,7 @@ class Server:
         return [pid for pid, command in self.processes().items() if "spawn_main" in command]
 
     def api_pids(self) -> list[int]:
-        """The API processes: those of the forked children that listen."""
+        """Returns the ids of the API processes: the forked children with an event loop."""
         assert self.process is not None
         forked = [pid for pid, command in self.processes().items() if "\0".join(self.command) in command]
         return [pid for pid in forked if pid != self.process.pid and self._has_tcp(pid)]
@@ -143,21 +143,21 @@ class Server:
         return any("anon_inode:[eventpoll]" in str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir())
 
     def stop(self, expected: int = 0) -> None:
-        """SIGTERM; it must end with the exit code, without orphans and without files left behind."""
+        """Sends SIGTERM and checks the exit code, and that neither processes nor files are left."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         self.ended(expected)
 
     def ended(self, expected: int) -> None:
-        """It has ended by itself."""
+        """Waits until the server has ended; checks the exit code, and that neither processes nor files are left."""
         assert self.process is not None
         assert (code := self.process.wait(timeout=PATIENCE_SECONDS)) == expected, f"exit code {code}\n{self.log()}"
         wait_until(lambda: not self.processes(), lambda: f"{self.processes()}\n{self.log()}")
         assert not list(self.runtime_dir.glob("*"))
 
     def kill(self) -> None:
-        """Ends whatever is left."""
+        """Kills all processes that are left."""
         for pid in self.processes():
             try:
                 os.kill(pid, signal.SIGKILL)
@@ -170,7 +170,7 @@ class Server:
 
 @contextmanager
 def running(store: Path, folder: Path, kind: type[Server] = Server, **settings: object) -> Iterator[Server]:
-    """A server for the length of a block, stopped in order at its end."""
+    """Runs a server for the length of a block, with an orderly stop at the end."""
     server = kind(store, folder, **settings)
     try:
         server.start()
@@ -182,7 +182,7 @@ def running(store: Path, folder: Path, kind: type[Server] = Server, **settings: 
 
 
 class Oracle:
-    """A model as torch sees it: each row alone, standardised, through the module that training fits."""
+    """A model evaluated by torch: each row alone, standardised, through the module that training fits."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
@@ -191,7 +191,7 @@ class Oracle:
 
     @torch.inference_mode()
     def __call__(self, row: Any) -> list[float]:
-        """Probabilities, or a value in the target's unit."""
+        """Returns a row's probabilities, or its value in the target's unit."""
         mean, std = self._checkpoint.schema.standardisation()
         x = (self._encoder.encode_matrix([row]).astype(np.float64) - mean) / std
         answer = self._module.predict_probabilities(torch.from_numpy(x.astype(np.float32)))[0].tolist()
@@ -204,7 +204,7 @@ def numeric(name: str, mean: float = 0.3, std: float = 1.7) -> NumericColumn:
 
 
 def make_checkpoint(schema: Schema, *hidden: int, seed: int = 0, **architecture: Any) -> Checkpoint:
-    """An MLP for a schema, its weights and running statistics drawn by a seed."""
+    """Makes an MLP for a schema, with weights and running statistics drawn from a seed."""
     target = schema.target
     out = len(target.labels) if isinstance(target, ClassTarget) else 1
     output = "softmax" if isinstance(target, ClassTarget) else "linear"
@@ -243,14 +243,14 @@ CHECKPOINTS = {
 }
 
 
-def figure(server: Server, name: str) -> float:
-    """The sum of a metric's samples."""
+def metric_sum(server: Server, name: str) -> float:
+    """Returns the sum of a metric's samples."""
     text = http_get(f"{server.url}/metrics").text
     return sum(map(float, re.findall(rf"^{re.escape(name)}(?:\{{.*\}})? (\S+)$", text, re.MULTILINE)))
 
 
 def make_store(folder: Path) -> Store:
-    """A store in a folder, with the three models of `CHECKPOINTS`."""
+    """Makes a store in a folder, with the three models of `CHECKPOINTS`."""
     store = Store(folder / "store")
     for name, checkpoint in CHECKPOINTS.items():
         store.publish(name, checkpoint)

@@ -1,4 +1,4 @@
-"""Rows whose class is the sign of a product, which no plane tells apart."""
+"""Rows whose class is the sign of a product, so that no plane separates the classes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from training.engines.engine import Matrices
 
 
 def matrices(rows: int = 200) -> Matrices:
-    """150 of the rows to learn from, and the others to validate with."""
+    """Returns matrices with 150 of the rows for training and the others for validation."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows, 4)).astype(np.float32)
     y = (x[:, 0] * x[:, 1] > 0).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Disks of a few kilobytes, full or read-only, in a mount namespace of their own: nobody else sees them."""
+"""Disks of a few kilobytes, full or read-only, each in a mount namespace of its own that no other process sees."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def has_namespaces() -> bool:
-    """Whether this machine lets a process have a mount namespace."""
+    """Returns True if a process may have its own mount namespace on this machine."""
     unshare = shutil.which("unshare")
     return (
         unshare is not None
@@ -26,14 +26,14 @@ def has_namespaces() -> bool:
 def on_a_tiny_disk(
     folder: Path, mount_options: str, code: str, *arguments: str, before: str = "true"
 ) -> subprocess.CompletedProcess[str]:
-    """Runs Python code where `folder` is a disk of its own.
+    """Runs Python code with a disk of its own at `folder`.
 
     Args:
-        folder: the mount point.
+        folder: mount point of the disk.
         mount_options: options of the tmpfs, such as `size=8k,ro`.
-        code: the program.
-        arguments: its arguments.
-        before: shell command that is run in the mount point's parent first.
+        code: Python program to run.
+        arguments: arguments of the program.
+        before: shell command that runs first, in the mount point's parent.
     """
     if not has_namespaces():
         pytest.skip("needs unshare and mount namespaces")

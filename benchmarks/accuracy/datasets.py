@@ -1,7 +1,7 @@
-"""The data sets: real tables that packages of the registry carry, so that nothing else has to be fetched.
+"""The data sets: real tables from packages of the registry, so that nothing else has to be downloaded.
 
-`load` runs in the environment that has those packages. They are read as files: importing them would want all that
-they need to run. Categories are strings, everything else numbers, and what is missing stays missing.
+`load` runs in the environment that has these packages. The tables are read as files: importing the packages would
+require all their dependencies. Categories are strings, all other columns are numbers, and missing values stay missing.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ Task = Literal["classification", "regression"]
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """One table and what is to be predicted.
+    """One table and its prediction task.
 
     Attributes:
-        name: in the tables and on the command line.
+        name: name in the report and on the command line.
         task: `classification` or `regression`.
-        target: the column to predict.
-        package: that carries it.
-        about: what a row is, and what was left out.
-        load: the table, with the target: categories as strings, the rest as numbers.
+        target: name of the column to predict.
+        package: name of the package that contains the table.
+        about: meaning of a row, and columns that were left out.
+        load: function that returns the table with its target, categories as strings and the rest as numbers.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Dataset:
 
 
 def _file(package: str, path: str) -> Path:
-    """A file of an installed package, without importing it."""
+    """Returns the path of a file of an installed package, without importing the package."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(f"the package {package} is not installed here.")
@@ -71,7 +71,7 @@ def _mnist() -> pd.DataFrame:
 
 
 def _bikeshare() -> pd.DataFrame:
-    frame = _csv("ISLP", "data/Bikeshare.csv")().drop(columns=["casual", "registered"])  # they add up to the target
+    frame = _csv("ISLP", "data/Bikeshare.csv")().drop(columns=["casual", "registered"])  # their sum is the target
     return frame.astype({"season": str, "weekday": str})
 
 
@@ -84,7 +84,7 @@ def _oj() -> pd.DataFrame:
 
 
 def _wage() -> pd.DataFrame:
-    return _csv("ISLP", "data/Wage.csv")().drop(columns=["logwage", "region"])  # the target again; one value
+    return _csv("ISLP", "data/Wage.csv")().drop(columns=["logwage", "region"])  # the target again; a constant
 
 
 def _auto() -> pd.DataFrame:

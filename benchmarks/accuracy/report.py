@@ -1,4 +1,4 @@
-"""The report: a table for each measure, who is first or near it, paired differences, and what it cost."""
+"""The report: a table for each measure, the ranking, paired differences, and the costs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from benchmarks.accuracy.scores import MEASURES, Measure, Spread
 BEGIN, END = "<!-- accuracy: begin -->", "<!-- accuracy: end -->"
 _PAIRS = ((AXON_DEFAULT, REALMLP), (AXON_DEFAULT, REALMLP_CE), (AXON_ENSEMBLE, AXON_DEFAULT))
 
-Scores = Mapping[tuple[str, str], Mapping[int, tuple[float, float]]]  # (data set, method) → seed → its two measures
+Scores = Mapping[tuple[str, str], Mapping[int, tuple[float, float]]]  # (data set, method) → seed → two measures
 
 
 def scores_of(results: Sequence[Result]) -> Scores:
-    """The measures by data set and method, then by seed."""
+    """Returns the measures by data set and method, then by seed."""
     found: dict[tuple[str, str], dict[int, tuple[float, float]]] = {}
     for result in results:
         run = result.run
@@ -28,13 +28,13 @@ def scores_of(results: Sequence[Result]) -> Scores:
 
 
 def report(results: Sequence[Result], data: Mapping[str, Extracted], methods: Sequence[Method], max_rows: int) -> str:
-    """All of it, in Markdown.
+    """Returns the whole report in Markdown.
 
     Args:
-        results: of the runs.
-        data: the data sets, by name.
-        methods: in the order of the columns; those without a result are left out.
-        max_rows: where large tables were cut.
+        results: results of the runs.
+        data: extracted data sets by name.
+        methods: methods in the order of the columns; those without a result are left out.
+        max_rows: number of rows to which large tables were cut.
     """
     made = {result.run.method.name for result in results}
     methods = [method for method in methods if method.name in made]
@@ -55,7 +55,7 @@ def report(results: Sequence[Result], data: Mapping[str, Extracted], methods: Se
         for index, measure in enumerate(MEASURES[task]):
             if of_task and columns:
                 lines += [f"### {measure.title}", "", *score_table(scores, of_task, columns, measure, index), ""]
-    lines += standing_table(scores, datasets, methods)
+    lines += ranking_table(scores, datasets, methods)
     lines += paired_table(scores, datasets, methods)
     lines += _cost_table(results, datasets, methods)
     lines += ["### Data sets", "", *_dataset_table(datasets, data, max_rows), "", "### Methods", ""]
@@ -65,11 +65,11 @@ def report(results: Sequence[Result], data: Mapping[str, Extracted], methods: Se
     return "\n".join([*lines, ""])
 
 
-def standing(spreads: Mapping[str, Spread], measure: Measure) -> tuple[set[str], set[str]]:
-    """The methods with the best mean, and those within one standard deviation of it.
+def leaders(spreads: Mapping[str, Spread], measure: Measure) -> tuple[set[str], set[str]]:
+    """Returns the methods with the best mean, and those within one standard deviation of that mean.
 
-    The deviation is that of the first. A method's own would do it a favour for being unstable: a linear model that is
-    far off on one seed would be near the best.
+    The deviation is that of the best method. A method's own would favour unstable methods: a linear model that fails
+    on one seed would count as near the best.
     """
     sign = 1 if measure.more_is_better else -1
     best = max(spreads.values(), key=lambda spread: sign * spread.mean)
@@ -82,21 +82,21 @@ def standing(spreads: Mapping[str, Spread], measure: Measure) -> tuple[set[str],
 def score_table(
     scores: Scores, datasets: Sequence[Dataset], methods: Sequence[Method], measure: Measure, index: int
 ) -> list[str]:
-    """Markdown lines: a row for each data set, a column for each method.
+    """Returns Markdown lines with a row for each data set and a column for each method.
 
     Args:
-        scores: what was measured.
-        datasets: the rows.
-        methods: the columns.
-        measure: how it is shown.
-        index: which of a task's two measures it is.
+        scores: measured scores.
+        datasets: data sets of the rows.
+        methods: methods of the columns.
+        measure: measure of the table, with its format.
+        index: index of the measure among the task's two.
     """
     lines = _heading(["data set", *(method.title for method in methods)])
     for dataset in datasets:
         spreads = _spreads(scores, dataset.name, methods, index)
         if not spreads:
             continue
-        first, near = standing(spreads, measure)
+        first, near = leaders(spreads, measure)
         seeds = max(spread.seeds for spread in spreads.values())
         cells = [dataset.name]
         for method in methods:
@@ -109,8 +109,11 @@ def score_table(
     return lines
 
 
-def standing_table(scores: Scores, datasets: Sequence[Dataset], methods: Sequence[Method]) -> list[str]:
-    """Markdown lines: on how many data sets a method is first, or within one standard deviation of the first."""
+def ranking_table(scores: Scores, datasets: Sequence[Dataset], methods: Sequence[Method]) -> list[str]:
+    """Returns Markdown lines with the number of data sets on which a method is first, or near the first.
+
+    Near is within one standard deviation of the first.
+    """
     titles = ("accuracy or R²", "log-loss or RMSE")
     lines = [
         "### Standing",
@@ -124,19 +127,20 @@ def standing_table(scores: Scores, datasets: Sequence[Dataset], methods: Sequenc
             for dataset in datasets:
                 spreads = _spreads(scores, dataset.name, methods, index)
                 if method.name in spreads:
-                    leaders, close = standing(spreads, MEASURES[dataset.task][index])
+                    best, near_best = leaders(spreads, MEASURES[dataset.task][index])
                     entered += 1
-                    first += method.name in leaders
-                    near += method.name in close
+                    first += method.name in best
+                    near += method.name in near_best
             cells += [f"{first} of {entered}", f"{first + near} of {entered}"]
         lines.append(_row(cells))
     return [*lines, ""]
 
 
 def paired_table(scores: Scores, datasets: Sequence[Dataset], methods: Sequence[Method]) -> list[str]:
-    """Markdown lines: differences within a seed, which do not see how hard its split was; none without two that differ.
+    """Returns Markdown lines with paired differences of methods; an empty list if there are no two to compare.
 
-    A difference is positive where the first of the two is better.
+    Differences are taken within a seed, which cancels the difficulty of the split. A positive difference means that the
+    first method of the pair is better.
     """
     titles = {method.name: method.title for method in methods}
     lines = []
@@ -153,7 +157,7 @@ def paired_table(scores: Scores, datasets: Sequence[Dataset], methods: Sequence[
             if both := sorted(ours.keys() & theirs.keys()):
                 main = MEASURES[dataset.task][0]
                 gain = Spread.of([main.factor * (ours[seed][0] - theirs[seed][0]) for seed in both])
-                is_classes = dataset.task == "classification"  # a log-loss near 0 makes any ratio immense
+                is_classes = dataset.task == "classification"  # no ratios: a log-loss near 0 makes any ratio huge
                 saving = Spread.of(
                     [theirs[s][1] - ours[s][1] if is_classes else 100 * (1 - ours[s][1] / theirs[s][1]) for s in both]
                 )
@@ -172,10 +176,10 @@ def paired_table(scores: Scores, datasets: Sequence[Dataset], methods: Sequence[
 
 
 def write_between_markers(text: str, report_text: str) -> str:
-    """A document with the report in place of what stood between its markers.
+    """Returns a document in which the report replaces the text between the markers.
 
     Raises:
-        ValueError: it has no such markers.
+        ValueError: the document has no such markers.
     """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)

@@ -1,4 +1,4 @@
-"""The runs: every method on every data set with every seed, each in its own process, and none of them twice."""
+"""The runs: every method on every data set with every seed, each once and in its own process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from benchmarks.accuracy.roster import Method
 from benchmarks.accuracy.scores import score
 from benchmarks.peer import ROOT
 
-# What of Axon cannot change a network's answers.
+# Parts of Axon that do not affect a network's answers.
 _WITHOUT_BEARING = {"commands", "reporting", "search", "studies", "cli.py", "__main__.py", "progress.py", "report.py"}
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -42,17 +42,17 @@ class Run:
 
     @property
     def called(self) -> str:
-        """In messages."""
+        """The run's name in messages."""
         return f"{self.dataset.name}, {self.method.name}, seed {self.seed}"
 
     @property
     def rows(self) -> int:
-        """Rows of the table after the cut."""
+        """Number of rows of the table after the cut."""
         return min(self.data.rows, self.max_rows)
 
     @property
     def out(self) -> Path:
-        """Where its result is, or will be: the name has the hash of all that it depends on."""
+        """Path of the result without its suffix; the name contains a hash of all inputs of the run."""
         method = self.method
         depends = {
             "data": self.data.fingerprint,
@@ -68,7 +68,7 @@ class Run:
         return cache_folder() / "results" / self.dataset.name / f"{method.name}-{self.seed}-{key}"
 
     def problem(self) -> Problem:
-        """The problem that it is given."""
+        """Returns the problem of the run."""
         return load_problem(self.data.path, **self._problem_arguments())
 
     def _problem_arguments(self) -> dict[str, Any]:
@@ -82,10 +82,10 @@ class Run:
         }
 
     def execute(self) -> None:
-        """Runs it in a process of its own.
+        """Executes the run in a process of its own.
 
         Raises:
-            RuntimeError: it failed; with the end of what it said.
+            RuntimeError: the process failed (with the end of its output), or Axon's sources changed meanwhile.
         """
         self.out.parent.mkdir(parents=True, exist_ok=True)
         job = {
@@ -112,12 +112,12 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What came of a run.
+    """The result of a run.
 
     Attributes:
-        run: which one.
-        scores: the two measures of its task, on the test part.
-        cpu_seconds: of learning and answering.
+        run: the run itself.
+        scores: the two measures of the task, on the test part.
+        cpu_seconds: CPU time of learning and predicting.
     """
 
     run: Run
@@ -126,10 +126,10 @@ class Result:
 
 
 def read(run: Run, truth: NDArray[Any]) -> Result | None:
-    """The result of a run, or None where it was not made yet.
+    """Returns the result of a run, or None if there is none yet.
 
     Args:
-        run: which one.
+        run: the run to look up.
         truth: `(test rows,)` class indices or values.
     """
     described = run.out.with_suffix(".json")
@@ -141,12 +141,12 @@ def read(run: Run, truth: NDArray[Any]) -> Result | None:
 
 
 def execute_all(runs: Iterable[Run], *, jobs: int, fresh: bool) -> Iterator[tuple[Run, str | None]]:
-    """Makes those that are not in the cache; yields each with its failure, as they end.
+    """Executes the runs that are not in the cache; yields each finished run, with an error message or None.
 
     Args:
-        runs: which.
-        jobs: how many processes at a time.
-        fresh: whether to make those in the cache anew.
+        runs: the runs to execute.
+        jobs: number of processes at a time.
+        fresh: True to execute cached runs again.
     """
     wanted = [run for run in runs if fresh or not run.out.with_suffix(".json").exists()]
     print(f"{len(wanted)} run(s) to make", file=sys.stderr, flush=True)
@@ -165,7 +165,7 @@ def execute_all(runs: Iterable[Run], *, jobs: int, fresh: bool) -> Iterator[tupl
 
 @cache
 def axon_sources() -> str:
-    """SHA-256 over those sources of Axon that a network's answers come from, as they were at the start."""
+    """Returns the SHA-256, computed once, of those sources of Axon that can affect a network's answers."""
     return _sources_hash()
 
 
@@ -185,5 +185,5 @@ def _versions(environment: str | None, packages: tuple[str, ...]) -> dict[str, s
 
 
 def versions_of(method: Method) -> dict[str, str]:
-    """The versions that a method's results depend on."""
+    """Returns the versions of the packages that a method's results depend on."""
     return _versions(method.environment, method.packages)

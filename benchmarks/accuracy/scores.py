@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from benchmarks.accuracy.datasets import Task
 
-SMALLEST = 1e-15  # a probability of 0 would make one wrong answer infinitely bad
+SMALLEST = 1e-15  # a probability of 0 would make one wrong answer cost infinitely much
 
 
 @dataclass(frozen=True)
 class Measure:
-    """What a score is called, whether more of it is better, and how it is shown."""
+    """A score's name, direction and format."""
 
     title: str
     more_is_better: bool
     factor: float = 1.0
-    digits: int | None = None  # after the point; None: four significant digits
+    digits: int | None = None  # digits after the point; None: four significant digits
 
 
 MEASURES: dict[Task, tuple[Measure, Measure]] = {
@@ -31,7 +31,7 @@ MEASURES: dict[Task, tuple[Measure, Measure]] = {
 
 
 def score(task: Task, answers: NDArray[np.float64], truth: NDArray[Any]) -> tuple[float, float]:
-    """The two measures of a task, in the order of `MEASURES`.
+    """Returns the two measures of a task, in the order of `MEASURES`.
 
     Args:
         task: `classification` or `regression`.
@@ -44,30 +44,30 @@ def score(task: Task, answers: NDArray[np.float64], truth: NDArray[Any]) -> tupl
 
 
 def accuracy(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-    """The share of rows whose likeliest class is the true one."""
+    """Returns the share of rows whose most probable class is the true one."""
     return float((probabilities.argmax(axis=1) == truth).mean())
 
 
 def log_loss(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
-    """The mean of -ln p(true class), with p kept in [1e-15, 1] and then made to add up to 1."""
+    """Returns the mean of -ln p(true class), with p clipped to [1e-15, 1] and then normalised to the sum 1."""
     p = np.clip(probabilities, SMALLEST, 1.0)
     p /= p.sum(axis=1, keepdims=True)
     return float(-np.log(p[np.arange(len(truth)), truth]).mean())
 
 
 def rmse(values: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
-    """The root of the mean squared error, in the target's unit."""
+    """Returns the root mean squared error, in the target's unit."""
     return float(np.sqrt(np.square(values - truth).mean()))
 
 
 def r_squared(values: NDArray[np.float64], truth: NDArray[np.float64]) -> float:
-    """1 - residual over total sum of squares, of these rows."""
+    """Returns 1 - residual sum of squares / total sum of squares, over the given rows."""
     return float(1 - np.square(values - truth).sum() / np.square(truth - truth.mean()).sum())
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and standard deviation (of a sample) over the seeds."""
+    """Mean and sample standard deviation over the seeds."""
 
     mean: float
     deviation: float
@@ -75,5 +75,5 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of one value a seed; a single one has no deviation."""
+        """Returns the spread of one value per seed; a single value has the deviation 0."""
         return cls(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0, len(values))

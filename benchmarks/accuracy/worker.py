@@ -1,6 +1,6 @@
 """One method on one problem, in a process of its own: `python -m benchmarks.accuracy.worker '{…}'`.
 
-Writes the answers as `OUT.npy` and, when they are whole, `OUT.json` with the CPU seconds of learning and answering.
+Writes the answers to `OUT.npy`, and then the CPU seconds of learning and predicting to `OUT.json`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.accuracy.problem import load_problem
 
 
 def work(job: dict[str, Any]) -> None:
-    """Does a job and writes what came of it.
+    """Runs a job and writes the result.
 
     Args:
         job: `module` of `benchmarks.accuracy.methods`, its `settings`, the `problem` (the arguments of `load_problem`)
@@ -44,4 +44,4 @@ def work(job: dict[str, Any]) -> None:
 if __name__ == "__main__":
     work(json.loads(sys.argv[1]))
     sys.stdout.flush()
-    os._exit(0)  # some libraries wait for threads at the end that nobody needs
+    os._exit(0)  # some libraries wait at exit for threads that are not needed

@@ -1,1 +1,1 @@
-"""The field: other model servers, each in an environment of its own and with the best settings known, beside Axon."""
+"""The field: other model servers beside Axon, each in its own environment and with the best settings known."""

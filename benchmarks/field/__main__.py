@@ -1,9 +1,9 @@
 """`make bench-field`: Axon beside TorchServe, Ray Serve, KServe, Triton, MLServer, BentoML and MLflow.
 
 `setup` makes their virtual environments, several GB, in `$AXON_BENCH_ENVIRONMENTS` (by default
-`$XDG_CACHE_HOME/axon-bench/environments`); `run` measures those that are there: same model, same payload, checked
-answers, as `make bench` does. TorchServe needs Java 17. Run as root, the servers get a network of their own with
-nothing but its loopback.
+`$XDG_CACHE_HOME/axon-bench/environments`). `run` measures those that exist: same model, same payload, checked answers,
+as in `make bench`. TorchServe needs Java 17. If run as root, the servers get a network namespace with only a loopback
+interface.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.rounds import add_options, run
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Sets up or measures; the exit code is 1 where a server failed or answered wrongly."""
+    """Makes the environments or measures; returns 1 if a server failed or answered wrongly, else 0."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.field", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     setup = commands.add_parser("setup", help="makes the environments")
     setup.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PACKAGES)} [all]")
     measuring = commands.add_parser("run", help="measures")
-    add_options(measuring, [AXON.name, FASTAPI.name, *FIELD], ["tab-64"], warm_up=3.0)  # Java compiles as it goes
+    add_options(measuring, [AXON.name, FASTAPI.name, *FIELD], ["tab-64"], warm_up=3.0)  # Java compiles while it runs
     arguments = parser.parse_args(argv)
     if arguments.command == "setup":
         return _set_up(parser, arguments.names)

@@ -1,4 +1,4 @@
-"""The field's environments: one virtual environment a server, since no two agree on their dependencies."""
+"""The field's environments: one virtual environment per server, since their dependencies conflict."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.peer import ROOT
 
-# What a handler needs, beside what the server brings.
+# Packages that a handler needs in addition to the server's dependencies.
 _HANDLER_PACKAGES = ("numpy", "orjson", "uvloop", "httptools")
 PACKAGES = {
     "bentoml": ("bentoml==1.4.40",),
@@ -21,7 +21,7 @@ PACKAGES = {
     "mlserver": ("mlserver==1.7.1",),
     "pytriton": ("nvidia-pytriton==0.7.0",),
     "ray": ("ray[serve]==2.60.0",),
-    # torchserve looks for pkg_resources, which later setuptools have not; its other needs it does not declare.
+    # torchserve needs pkg_resources, which later versions of setuptools lack; it does not declare the other packages.
     "torchserve": (
         "torchserve==0.12.0",
         "torch-model-archiver==0.12.0",
@@ -31,11 +31,11 @@ PACKAGES = {
         "packaging",
     ),
 }
-_DONE = ".ok"  # in an environment that is complete
+_DONE = ".ok"  # file that marks an environment as complete
 
 
 def environments_folder() -> Path:
-    """Where they are: `AXON_BENCH_ENVIRONMENTS`, or `axon-bench` under the user's cache."""
+    """Returns the environments' folder: `AXON_BENCH_ENVIRONMENTS`, or one below `axon-bench` in the user's cache."""
     given = os.environ.get("AXON_BENCH_ENVIRONMENTS")
     if given:
         return Path(given)
@@ -43,23 +43,23 @@ def environments_folder() -> Path:
 
 
 def bin_folder(name: str) -> Path:
-    """An environment's folder of commands."""
+    """Returns the folder of an environment's commands."""
     return environments_folder() / name / "bin"
 
 
 def is_set_up(name: str) -> bool:
-    """Whether an environment is complete."""
+    """Returns True if an environment is complete."""
     return (environments_folder() / name / _DONE).exists()
 
 
 def set_up(names: Iterable[str]) -> list[str]:
-    """Makes those environments that are not there yet; returns the names of those that could not be made."""
+    """Makes those environments that do not exist yet; returns the names of those that could not be made."""
     return [name for name in names if not is_set_up(name) and not _make(name)]
 
 
 def _make(name: str) -> bool:
     folder = environments_folder() / name
-    shutil.rmtree(folder, ignore_errors=True)  # of an attempt that failed
+    shutil.rmtree(folder, ignore_errors=True)  # left by an attempt that failed
     folder.parent.mkdir(parents=True, exist_ok=True)
     install = [str(folder / "bin/pip"), "install", "--quiet", "--find-links", str(ROOT / "wheels")]
     torch = _pinned_torch()

@@ -1,4 +1,4 @@
-"""A network of our own: nothing but its loopback, so that no server of the field can be reached, or can reach out."""
+"""A network namespace with only a loopback interface, which isolates the servers of the field from the network."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _IFF_UP = 0x1
 
 
 def isolate() -> bool:
-    """Moves this process, and all that it starts from now on, there; False where it may not (it takes root).
+    """Moves this process and its later child processes into a new namespace; returns False without root's rights.
 
-    Ray, for one, listens on every interface.
+    Some servers need that: Ray, for example, listens on every interface.
     """
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNET) != 0:
         return False

@@ -1,6 +1,6 @@
-"""The field's peers: one model, one worker, adaptive batching where the server has it, and no log of each request.
+"""The field's peers: one model, one worker, adaptive batching where supported, and no access log.
 
-The settings are the fastest that were found for each; the comments say what the obvious ones cost.
+The settings of each are the fastest that were found; the comments say how much slower the obvious ones are.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _RAY = Peer(
     "@serve.batch(64, 2 ms), 1 replica, throughput settings and gRPC to the replica; through its HTTP proxy",
     ("{bin}/python", "-m", f"{_SERVERS}.ray_app", "{port}"),
     environment={
-        # The first turns gRPC on, but too late for the proxy: hence the next two.
+        # The first setting enables gRPC, but too late for the proxy; hence the next two.
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1",
         "RAY_SERVE_PROXY_USE_GRPC": "1",
@@ -75,7 +75,7 @@ _RAY_DIRECT = Peer(
     environment={
         **_RAY.environment,
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": "{port}",
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": "65535",  # above the port; it takes the lowest
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": "65535",  # above the port, since the proxy takes the lowest one
     },
     bin=bin_folder("ray"),
 )
@@ -101,7 +101,7 @@ _TRITON = Peer(
     bin=bin_folder("pytriton"),
 )
 
-# By name: the peer, and the environment that it runs in.
+# By name: the peer, and its environment.
 FIELD = {
     peer.name: (peer, environment)
     for peer, environment in (

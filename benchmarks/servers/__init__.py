@@ -1,1 +1,1 @@
-"""The servers that are measured, each a process of its own: `python -m benchmarks.servers.NAME --port …`."""
+"""The measured servers, each a process of its own: `python -m benchmarks.servers.NAME --port …`."""

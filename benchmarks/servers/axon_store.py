@@ -1,6 +1,6 @@
 """Axon's store for a run: the benchmark's weights as a checkpoint whose columns need no standardisation.
 
-It is written by the code of the working folder, which is the tree that will serve it.
+The code of the working folder writes the store, since that tree will serve it.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def publish(name: str, folder: Path) -> None:
         for part in ("weight", "bias")
     }
     columns = tuple(NumericColumn(name=f"x{i}", mean=0.0, std=1.0, minimum=-4.0, maximum=4.0) for i in range(sizes[0]))
-    labels = tuple(range(sizes[-1]))  # the other servers answer with the place of a class
+    labels = tuple(range(sizes[-1]))  # the other servers answer with the index of a class
     try:
         target = ClassTarget(name="y", labels=labels)
-    except DataError:  # a tree from before labels had types
+    except DataError:  # a tree that is older than typed labels
         target = ClassTarget(name="y", labels=tuple(map(str, labels)))  # type: ignore[arg-type]
     Store(folder).publish(
         "mlp",

@@ -1,6 +1,7 @@
 """Two ceilings on bare uvicorn: `--fixed` reads the body and sends fixed bytes; else the model is in the handler.
 
-The second checks with Pydantic, predicts with torch and writes with orjson, with no framework, isolation or batches.
+The second validates with Pydantic, predicts with torch and encodes with orjson, without framework, isolation or
+batches.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-class Question(BaseModel):
-    """Rows."""
+class PredictRequest(BaseModel):
+    """The body of a request."""
 
     instances: list[list[float]]
 
@@ -36,14 +37,14 @@ if __name__ == "__main__":
     answer = orjson.dumps({"predictions": [0], "probabilities": [[0.5, 0.5]]})
 
     def predict(body: bytes) -> bytes:
-        """The answer to one request."""
-        question = Question.model_validate_json(body)
+        """Returns the body of the answer to one request."""
+        request = PredictRequest.model_validate_json(body)
         with torch.inference_mode():
-            probabilities = model(torch.tensor(question.instances)).softmax(-1)
+            probabilities = model(torch.tensor(request.instances)).softmax(-1)
         return orjson.dumps({"predictions": probabilities.argmax(-1).tolist(), "probabilities": probabilities.tolist()})
 
     async def app(scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """ASGI."""
+        """Handles one request: the ASGI application."""
         body = b""
         while True:
             message = await receive()

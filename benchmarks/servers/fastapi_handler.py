@@ -1,4 +1,4 @@
-"""FastAPI with the model in the handler: what a team writes by hand in an afternoon."""
+"""FastAPI with the model in the handler: the server that a team writes by hand in an afternoon."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pydantic import BaseModel
 from benchmarks.model import make_model, server_arguments
 
 
-class Question(BaseModel):
-    """Rows."""
+class PredictRequest(BaseModel):
+    """The body of a request."""
 
     instances: list[list[float]]
 
 
-class Answers(BaseModel):
-    """Classes and their probabilities."""
+class PredictResponse(BaseModel):
+    """The body of an answer: classes and their probabilities."""
 
     predictions: list[int]
     probabilities: list[list[float]]
@@ -30,11 +30,11 @@ if __name__ == "__main__":
     app = FastAPI()
 
     @app.post("/predict")
-    async def predict(question: Question) -> Answers:
-        """Rows in, classes and probabilities out."""
+    async def predict(request: PredictRequest) -> PredictResponse:
+        """Computes the classes and probabilities of the rows."""
         with torch.inference_mode():
-            probabilities = model(torch.tensor(question.instances)).softmax(-1)
-        return Answers(predictions=probabilities.argmax(-1).tolist(), probabilities=probabilities.tolist())
+            probabilities = model(torch.tensor(request.instances)).softmax(-1)
+        return PredictResponse(predictions=probabilities.argmax(-1).tolist(), probabilities=probabilities.tolist())
 
     uvicorn.run(
         app,

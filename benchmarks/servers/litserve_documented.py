@@ -1,4 +1,4 @@
-"""LitServe as its documentation shows it: a typed request, and batches of up to 64 gathered for 2 ms."""
+"""LitServe as documented: a typed request, and batches of up to 64 gathered for 2 ms."""
 
 import litserve
 import torch
@@ -7,40 +7,40 @@ from pydantic import BaseModel
 from benchmarks.model import make_model, server_arguments
 
 
-class Question(BaseModel):
-    """Rows."""
+class PredictRequest(BaseModel):
+    """The body of a request."""
 
     instances: list[list[float]]
 
 
 class MLPAPI(litserve.LitAPI):
-    """The hooks."""
+    """LitServe's hooks."""
 
     def setup(self, device: str) -> None:
         """Loads the model."""
         torch.set_num_threads(1)
         self.model = make_model(self.model_name)
 
-    def decode_request(self, request: Question) -> torch.Tensor:
-        """Rows as a tensor."""
+    def decode_request(self, request: PredictRequest) -> torch.Tensor:
+        """Returns the rows as a tensor."""
         return torch.tensor(request.instances)
 
     def batch(self, inputs: list[torch.Tensor]) -> torch.Tensor:
-        """Requests joined."""
+        """Joins the rows of several requests."""
         self.rows = [len(x) for x in inputs]
         return torch.cat(inputs)
 
     @torch.inference_mode()
     def predict(self, x: torch.Tensor) -> torch.Tensor:
-        """Probabilities."""
+        """Computes probabilities."""
         return self.model(x).softmax(-1)
 
     def unbatch(self, output: torch.Tensor) -> list[torch.Tensor]:
-        """Requests apart again."""
+        """Splits a batch's answers by request."""
         return list(output.split(self.rows))
 
     def encode_response(self, output: torch.Tensor) -> dict:
-        """Classes and their probabilities."""
+        """Returns the classes and their probabilities."""
         return {"predictions": output.argmax(-1).tolist(), "probabilities": output.tolist()}
 
 

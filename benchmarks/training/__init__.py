@@ -1,1 +1,1 @@
-"""The speed of training: Axon's engine beside other loops, pytabkit, and the matrix products' limit."""
+"""The speed of training: Axon's engine, other training loops, pytabkit, and the limit set by the matrix products."""

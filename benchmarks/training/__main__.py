@@ -1,10 +1,11 @@
-"""`make bench-training`: Axon's engine beside a DataLoader loop, scikit-learn and the matrix products' own limit.
+"""`make bench-training`: Axon's engine beside a DataLoader loop, scikit-learn and the limit set by the matrix products.
 
-One thread; the contestants take turns in several rounds, and a ratio is the median of the rounds' ratios. The default
-recipe runs beside pytabkit's RealMLP-TD, in the environment that `make bench-accuracy` makes, where it is there.
+One thread. The contestants take turns in several rounds, and a ratio is the median of the rounds' ratios. The default
+recipe runs beside pytabkit's RealMLP-TD if the environment of `make bench-accuracy` exists.
 
-`--device cuda` measures on a GPU: Axon's steps as CUDA graphs over rows that stay there, beside the loop, which moves
-each batch, and the products; without what is for CPUs alone (scikit-learn, pytabkit's recipe), and without goals.
+`--device cuda` measures on a GPU: Axon's steps as CUDA graphs over rows that stay on the device, the DataLoader loop,
+which copies each batch, and the products. It leaves out the goals and what runs only on CPUs: scikit-learn and
+pytabkit's recipe.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from benchmarks.training.clock import Clock
 from benchmarks.training.networks import RECIPE_BATCH, RECIPE_FEATURES, RECIPE_HIDDEN, WORKLOADS
 from benchmarks.training.report import (
     AXON,
+    BF16,
     LIMIT,
     LOOP,
-    NARROW,
     PYTABKIT,
     RECIPE,
     SKLEARN,
@@ -36,7 +37,7 @@ from benchmarks.training.report import (
 
 _CONTESTANTS = {
     AXON: contestants.axon,
-    NARROW: contestants.narrow_axon,
+    BF16: contestants.bf16_axon,
     LOOP: contestants.loop,
     SKLEARN: contestants.scikit_learn,
     LIMIT: contestants.matrix_products,
@@ -45,7 +46,7 @@ _RECIPES = {AXON: recipe.axon, PYTABKIT: recipe.pytabkit}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measures and reports."""
+    """Measures and prints the report."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

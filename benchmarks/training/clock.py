@@ -1,4 +1,4 @@
-"""What time a contestant is charged: CPU seconds of its process, or on a GPU the seconds until it has done its work."""
+"""The time that a contestant is charged: CPU seconds of its process, or on a GPU the seconds until its work is done."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import torch
 
 @dataclass(frozen=True)
 class Clock:
-    """A clock of what runs on a device.
+    """A clock of the work on a device.
 
-    CPU time, of all threads of this process, is what a shared machine leaves comparable; a GPU has none of its own.
+    CPU time of all threads of this process can be compared even on a shared machine; a GPU has no such clock.
 
     Attributes:
-        device: as torch names it.
+        device: name of the torch device.
     """
 
     device: str = "cpu"
 
     @property
     def unit(self) -> str:
-        """What a rate of it is a rate of."""
+        """The unit of time."""
         return "CPU second" if self.device == "cpu" else "second"
 
     def seconds(self) -> float:
-        """Now."""
+        """Returns the present reading, in seconds."""
         if self.device == "cpu":
             return time.process_time()
         torch.cuda.synchronize(self.device)

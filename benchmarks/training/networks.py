@@ -1,4 +1,4 @@
-"""The networks whose training is measured, as data, and random rows to train them on."""
+"""The networks whose training is measured, as data, and random rows to train on."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """A network, a batch size, and how many rows make an epoch.
+    """A network to train, with a batch size and a number of rows.
 
     Attributes:
-        name: in the tables.
-        sizes: widths from input to output.
-        batch_size: rows a step; `rows` is a multiple of it.
-        rows: of an epoch.
-        epochs: that are timed a round, after one to warm up.
-        is_normalised: whether each hidden layer has BatchNorm and dropout.
+        name: name in the tables.
+        sizes: layer widths from input to output.
+        batch_size: rows per step; `rows` is a multiple of it.
+        rows: rows per epoch.
+        epochs: number of epochs that are timed in each round, after one that warms up.
+        is_normalised: True if each hidden layer has BatchNorm and dropout.
     """
 
     name: str
@@ -31,17 +31,17 @@ class Workload:
 
     @property
     def steps(self) -> int:
-        """Of one epoch."""
+        """Number of steps of one epoch."""
         return self.rows // self.batch_size
 
     @property
     def flop_per_row(self) -> int:
-        """Of one row's matrix products: forward, weight gradients, and input gradients of all layers but the first."""
+        """Floating-point operations of one row's products: forward, and all gradients but that of the input."""
         weights = [n_in * n_out for n_in, n_out in itertools.pairwise(self.sizes)]
         return 2 * (3 * sum(weights) - weights[0])
 
     def data(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """`(rows, in)` numbers and `(rows,)` classes, drawn."""
+        """Returns random numbers `(rows, in)` and random classes `(rows,)`."""
         rng = np.random.default_rng(0)
         x = rng.standard_normal((self.rows, self.sizes[0]), dtype=np.float32)
         return x, rng.integers(self.sizes[-1], size=self.rows)
@@ -59,4 +59,4 @@ LEARNING_RATE = 1e-3
 # The default recipe against pytabkit's: five numbers, two classes, the same rows, batches and widths for both.
 RECIPE_FEATURES, RECIPE_BATCH, RECIPE_STEPS = 5, 256, 30
 RECIPE_HIDDEN = (256, 256, 256)
-RECIPE_ROWS = RECIPE_BATCH * RECIPE_STEPS * 10 // 8  # 80 % are trained on, 10 % validate
+RECIPE_ROWS = RECIPE_BATCH * RECIPE_STEPS * 10 // 8  # 80 % for training, 10 % for validation

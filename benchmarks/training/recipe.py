@@ -1,6 +1,6 @@
-"""The default recipe's step rate, Axon's and pytabkit's, at the same settings, in steps a CPU second.
+"""The default recipe's step rate, Axon's and pytabkit's, at the same settings, in steps per CPU second.
 
-As a module in pytabkit's environment it prints pytabkit's: `python -m benchmarks.training.recipe`.
+Run as a module in pytabkit's environment, this file prints pytabkit's: `python -m benchmarks.training.recipe`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _EPOCHS = 6
 
 
 def frame() -> pd.DataFrame:
-    """`RECIPE_ROWS` rows of five numbers and a class that they decide, up to noise."""
+    """Makes `RECIPE_ROWS` rows of five numbers and a class that depends on the numbers, with noise."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((RECIPE_ROWS, RECIPE_FEATURES))
     y = np.where(x[:, 0] * x[:, 1] + 0.5 * rng.standard_normal(RECIPE_ROWS) > 0, "yes", "no")
@@ -26,7 +26,7 @@ def frame() -> pd.DataFrame:
 
 
 def axon() -> float | None:
-    """The rate of Axon's default recipe; None where this Axon has no recipes yet."""
+    """Returns the rate of Axon's default recipe; None if this Axon has no recipes yet."""
     from training.config import TrainConfig
     from training.fit import fit
 
@@ -50,7 +50,7 @@ def axon() -> float | None:
 
 
 def pytabkit() -> float | None:
-    """The rate of pytabkit's RealMLP-TD, in its environment; None where that is not set up."""
+    """Returns the rate of pytabkit's RealMLP-TD, measured in its environment; None if that is not set up."""
     from benchmarks.accuracy.environments import PYTABKIT, is_set_up, python_of
     from benchmarks.peer import ROOT
 
@@ -71,7 +71,7 @@ def pytabkit() -> float | None:
 
 
 def _pytabkit_here() -> float:
-    """Two fits that differ in their epochs only: what they share, from imports to preprocessing, drops out."""
+    """Returns pytabkit's rate from two fits with different numbers of epochs, so that their common costs cancel."""
     from pytabkit import RealMLP_TD_Classifier
 
     data = frame().sample(frac=1, random_state=0, ignore_index=True)
@@ -91,7 +91,7 @@ def _pytabkit_here() -> float:
         model.fit(features[:trained], y[:trained], features[trained:validation], y[trained:validation])
         return time.process_time() - begun
 
-    seconds(1)  # the first fit of a process imports and sets up
+    seconds(1)  # the first fit of a process also imports and sets up
     return _EPOCHS * RECIPE_STEPS / (seconds(_EPOCHS + 1) - seconds(1))
 
 

@@ -1,4 +1,4 @@
-"""`make bench-accuracy`: its scores against scikit-learn's, its splits, cache and tables, and its methods in small."""
+"""`make bench-accuracy`: scores against scikit-learn's; splits, cache, tables, and small runs of the methods."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _cells(lines: list[str]) -> list[list[str]]:
 
 
 def _problem(path: Path, *, task: str = "classification", rows: int = 240) -> Problem:
-    """A table with gaps, a category that is rare, and labels whose order as numbers is another than as words."""
+    """Makes a table with gaps, a rare category, and labels that sort differently as numbers and as words."""
     x, kind = _RNG.standard_normal(rows), _RNG.choice(["a", "b", "c"], size=rows, p=[0.6, 0.395, 0.005]).astype(object)
     signal = x + 2.0 * (kind == "b")
     x[::17], kind[::23] = np.nan, None
@@ -124,7 +124,7 @@ def test_each_method_learns_from_a_table_with_gaps_and_rare_categories(
         assert problem.labels == ("10", "9")
         assert answers.shape == (len(truth), 2)
         assert answers.sum(axis=1) == pytest.approx(1)
-        assert scores.accuracy(answers, truth) > 0.75  # 0.6 for the larger class, and mixed-up classes are below 0.25
+        assert scores.accuracy(answers, truth) > 0.75  # the larger class alone: 0.6; mixed-up classes: below 0.25
     else:
         assert scores.r_squared(answers, truth) > 0.4
     assert all(value > 0 for value in notes.values())
@@ -243,10 +243,10 @@ def test_a_table_marks_the_best_and_those_within_its_deviation() -> None:
         "**95.50 ± 0.71 (2 of 3)**",
         "–",
     ]
-    # Less is better of a loss: 0.11 ± 0.014 leads, and 0.20 is further off than either deviates.
+    # A smaller loss is better: 0.11 ± 0.014 leads, and 0.20 is further off than either deviation.
     assert _table_of(1, DATASETS["wine"], methods)[3] == "**0.1100 ± 0.0141 (2 of 3)**"
     assert _table_of(1, DATASETS["auto"], methods) == ["auto", "3.000 ± 0.000", "–", "**2.500 ± 0.000**", "–"]
-    assert _table_of(0, DATASETS["auto"], methods[:1] * 2) == ["auto", *["**0.8000 ± 0.0000**"] * 2]  # both of a tie
+    assert _table_of(0, DATASETS["auto"], methods[:1] * 2) == ["auto", *["**0.8000 ± 0.0000**"] * 2]  # a tie
     near = _table_of(0, DATASETS["wine"], [METHODS[name] for name in ("axon", "realmlp")])
     assert near == ["wine", "**95.50 ± 0.71**", "95.00 ± 0.00 ·"]
 
@@ -254,16 +254,16 @@ def test_a_table_marks_the_best_and_those_within_its_deviation() -> None:
 def test_an_unstable_method_is_not_near_the_first_for_its_own_deviation() -> None:
     spreads = {"steady": scores.Spread(0.83, 0.01, 3), "wild": scores.Spread(-1.1, 3.0, 3)}
     spreads["close"] = scores.Spread(0.825, 0.001, 3)
-    assert report.standing(spreads, scores.MEASURES["regression"][0]) == ({"steady"}, {"close"})
+    assert report.leaders(spreads, scores.MEASURES["regression"][0]) == ({"steady"}, {"close"})
 
 
-def test_the_standing_counts_first_places_and_near_ones() -> None:
+def test_the_ranking_counts_first_places_and_near_ones() -> None:
     found = report.scores_of(_results(_MADE_UP))
     methods = [METHODS[name] for name in ("linear", "axon", "realmlp")]
-    _, linear, axon, realmlp = _cells(report.standing_table(found, [DATASETS["wine"], DATASETS["auto"]], methods))
+    _, linear, axon, realmlp = _cells(report.ranking_table(found, [DATASETS["wine"], DATASETS["auto"]], methods))
     assert linear == ["linear", "0 of 2", "0 of 2", "0 of 2", "0 of 2"]
     assert axon == ["Axon, default", "2 of 2", "2 of 2", "2 of 2", "2 of 2"]
-    # 0.005 below 0.955 ± 0.0071; but 0.15 is not near 0.11 ± 0.014, however much RealMLP-TD's own two losses differ.
+    # 0.005 below 0.955 ± 0.0071 is near. 0.15 is not near 0.11 ± 0.014, though RealMLP-TD's own two losses differ more.
     assert realmlp == ["RealMLP-TD", "0 of 1", "1 of 1", "0 of 1", "0 of 1"]
 
 
@@ -281,7 +281,7 @@ def test_the_report_replaces_what_stood_between_the_markers_and_nothing_else() -
     results = _results(_MADE_UP)
     data = {result.run.dataset.name: result.run.data for result in results}
     text = report.report(results, data, list(METHODS.values()), 20_000)
-    assert "scikit-learn MLP" not in text  # not run, so no column
+    assert "scikit-learn MLP" not in text  # it did not run, so it has no column
     for table in re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE):
         assert _cells(table.splitlines())
     document = f"before\n{report.BEGIN}\nwhat stood there\n{report.END}\nafter\n"

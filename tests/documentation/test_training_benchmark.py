@@ -1,4 +1,4 @@
-"""`make bench-training`: its arithmetic against torch's count, its ratios and goals, and its contestants in small."""
+"""`make bench-training`: operation counts against torch's, ratios and goals, and small runs of the contestants."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_products_that_are_timed_are_those_of_the_arithmetic(monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    "contestant", [contestants.axon, contestants.narrow_axon, contestants.loop, contestants.scikit_learn]
+    "contestant", [contestants.axon, contestants.bf16_axon, contestants.loop, contestants.scikit_learn]
 )
 def test_each_contestant_trains_and_tells_a_rate(contestant: contestants.Contestant) -> None:
     assert 0 < contestant(_TINY) < math.inf

@@ -1,4 +1,4 @@
-"""Fixtures: a store with three models, and a server over them; what is no fixture is in `tests/serving.py`."""
+"""Fixtures: a store with three models, and a server over that store; other helpers are in `tests/serving.py`."""
 
 from __future__ import annotations
 

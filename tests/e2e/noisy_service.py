@@ -1,6 +1,6 @@
-"""`python -m service` whose worker does what libraries do to a log: it warns, prints, raises in threads, and crashes.
+"""`python -m service` with a worker as noisy as libraries: warnings, prints, errors in threads, and crashes.
 
-What a row of `price` makes it do is told by its first cell.
+The first cell of a row of `price` selects the noise.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class NoisyPredictAPI(PredictAPI):
     """The model side, with noise."""
 
     def predict(self, batch: MergedBatch) -> NDArray[np.float32]:
-        """One forward pass, with the noise that its rows ask for."""
+        """Computes one forward pass, with the noise that the rows select."""
         cells = np.concatenate([part.matrix()[:, 0] for part in batch.parts])
         if WARNS in cells:
             np.float32(3e38) * np.float32(10)  # RuntimeWarning: overflow encountered

@@ -1,6 +1,6 @@
 """The real server with one more wire format: rows and answers as plain text, the model in the path.
 
-The format is all that stands here: keys, deadlines, limits, loading, counting and logging come with the server.
+Only the format is here: keys, deadlines, limits, loading, counting and logging come from the server.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class PlainTextWriter(AnswerWriter):
 
 
 class PlainTextFormat(WireFormat):
-    """A row on each line, cells apart by blanks."""
+    """One row per line, with blanks between cells."""
 
     content_type = b"text/plain"
 

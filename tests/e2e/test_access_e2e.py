@@ -39,7 +39,7 @@ def publish_all(store: Store) -> None:
 
 @pytest.fixture(scope="module")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with a key for each scope; it logs all that it can."""
+    """A server with a key for each scope and the fullest log."""
     folder = tmp_path_factory.mktemp("locked")
     publish_all(Store(folder / "store"))
     (folder / "keys").write_text("# a key for each scope\n" + entry("read", KEYS["read"]))
@@ -150,7 +150,7 @@ def test_secrets_and_digests_are_never_logged(locked: Server) -> None:
             ask(locked, method, path, bearer(secret))
     ask(locked, "POST", "/predict", bearer("axon_a-guess-that-is-nearly-right"))
     ask(locked, "POST", "/models/refresh", bearer(KEYS["manage"]))
-    wait_until(lambda: "manage-only" in locked.log(), locked.log)  # the key's name is what is logged
+    wait_until(lambda: "manage-only" in locked.log(), locked.log)  # the log has the key's name
     for secret in (*KEYS.values(), "a-guess"):
         assert secret not in locked.log()
         assert hashlib.sha256(secret.encode()).hexdigest() not in locked.log()
@@ -163,7 +163,7 @@ def test_keys_come_and_go_with_their_file(tmp_path: Path) -> None:
     with running(tmp_path / "store", tmp_path, api_keys_file=keys, api_processes=2) as server:
 
         def statuses(secret: str) -> set[int]:
-            # Each on a new connection, so that both API processes are asked.
+            # Each request on a new connection, so that both API processes are asked.
             return {ask(server, "GET", "/models", bearer(secret)).status_code for _ in range(20)}
 
         assert statuses("old-secret") == {200}
@@ -171,7 +171,7 @@ def test_keys_come_and_go_with_their_file(tmp_path: Path) -> None:
         (tmp_path / "new").replace(keys)
         wait_until(lambda: statuses("new-secret") == {200}, server.log)
         wait_until(lambda: statuses("old-secret") == {401}, server.log)
-        keys.write_text("read-only:read:new-secret")  # the secret where its digest belongs
+        keys.write_text("read-only:read:new-secret")  # the secret instead of its digest
         wait_until(lambda: "API keys not taken in" in server.log(), server.log)
         assert statuses("new-secret") == {200}
         assert "new-secret" not in server.log()
@@ -258,7 +258,7 @@ def test_predictions_and_their_errors_are_not_for_browsers_to_guess_at(server: S
 
 
 def raw(server: Server, request: bytes) -> bytes:
-    """The answer to bytes that no client library would send."""
+    """Sends bytes that no client library would send; returns the answer."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
         client.sendall(request)
         client.shutdown(socket.SHUT_WR)
@@ -323,7 +323,7 @@ HOSTILE = [
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose store holds links to a sound checkpoint outside, to a file that is none, and a named pipe."""
+    """A server whose store has links to a valid checkpoint outside and to another file, and a named pipe."""
     folder = tmp_path_factory.mktemp("planted")
     store = Store(folder / "store")
     publish_all(store)
@@ -358,7 +358,7 @@ def test_an_id_never_leaves_the_store(planted: Server, id_: str) -> None:
         answer = raw(planted, b"GET /models/%b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % path.encode())
         head, _, body = answer.partition(b"\r\n\r\n")
         status = int(head.split(b" ", 2)[1])
-        if id_ and status == 200:  # an empty segment is the list, or the summary of none
+        if id_ and status == 200:  # an empty segment gives the list, or an empty summary
             assert json.loads(body)["name"] == "colours"
         assert b"x-evil" not in head.lower()
         answers.append(httpx.Response(status, content=body))

@@ -1,4 +1,4 @@
-"""What a client gets is what `predict` gives in a notebook: values in the target's unit, labels as in the table."""
+"""A client gets the same answers as `predict` in a notebook: values in the target's unit, labels as in the table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SETTINGS: dict[str, Any] = {
 
 def far_frame(offset: float) -> pd.DataFrame:
     x = np.random.default_rng(0).normal(size=(300, 2))
-    y = np.round((np.sin(x[:, 0]) + 0.5 * x[:, 1]) * 1024) / 1024  # exact with any offset
+    y = np.round((np.sin(x[:, 0]) + 0.5 * x[:, 1]) * 1024) / 1024  # multiples of 1/1024, exact with any offset
     return pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "y": offset + y})
 
 
@@ -88,7 +88,7 @@ def test_a_target_far_from_zero_is_served_as_well_as_near_zero(
         served[offset] = np.array(values) - offset
         assert r2_score(truth, served[offset]) > 0.7
         np.testing.assert_allclose(served[offset], served[0.0], atol=1e-3 + 10 * np.spacing(offset))
-        # One forward of NumPy's and one of torch's differ by roundings of float32, at the spread's size.
+        # One forward pass of NumPy and one of torch differ by float32 roundings, relative to the target's spread.
         np.testing.assert_allclose(values, model.predict(rows[: len(values)]), rtol=1e-15, atol=1e-5)
 
 

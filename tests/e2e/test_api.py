@@ -1,4 +1,4 @@
-"""The REST API of a real server: what is refused and how, what a model says of itself, and new versions under load."""
+"""The REST API of a real server: refusals, the description of a model, and new versions under load."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_a_model_says_what_it_is(server: Server) -> None:
     assert http_get(url, headers={"Accept": "application/json, text/plain"}).json()["model"] == "colours"
 
 
-TEXTBOOK = {(3, 4, 2): 26, (3, 4, 4, 2): 46, (784, 512, 256, 10): 535_818}  # parameters, by layer sizes
+TEXTBOOK = {(3, 4, 2): 26, (3, 4, 4, 2): 46, (784, 512, 256, 10): 535_818}  # number of parameters, by layer sizes
 
 
 @pytest.fixture(scope="module")

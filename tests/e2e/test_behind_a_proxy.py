@@ -1,4 +1,4 @@
-"""A server under a prefix of a proxy, asked by pages of other sites, with the client's address from the proxy."""
+"""A server under a proxy's path prefix: requests from pages of other sites, and the client's address from the proxy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BODY: dict[str, Any] = {"model": "colours", "instances": [[0.1, 0.2, 0.3, 0.4]]}
 
 @contextmanager
 def proxy(server: Server, *, strips: bool) -> Iterator[str]:
-    """A reverse proxy that has the server under `/axon/`; its address, with the prefix."""
+    """Runs a reverse proxy with the server under `/axon/`; yields the address with the prefix."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -56,7 +56,7 @@ def proxy(server: Server, *, strips: bool) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def rooted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that knows of its prefix, of a site, and of one proxy."""
+    """A server configured with its prefix, one allowed site, and one trusted proxy."""
     folder = tmp_path_factory.mktemp("rooted")
     settings = {"root_path": "/axon/", "cors_origins": ORIGIN, "trusted_hops": 1, "access_log": True}
     with running(make_store(folder).root, folder, **settings) as server:
@@ -142,7 +142,7 @@ def test_no_site_may_read_answers_by_default(server: Server) -> None:
 
 
 def logged(server: Server, request_id: str) -> list[str]:
-    """The client's address in each line of the access log about a request."""
+    """Returns the client's address from each access log line about a request."""
     lines = [json.loads(line) for line in server.log().splitlines()]
     return [line["client"] for line in lines if line.get("request_id") == request_id and "client" in line]
 

@@ -1,4 +1,4 @@
-"""Many clients at once: each gets its own answer, and the figures add up, whatever dies."""
+"""Many clients at once: each gets its own answer, and the metrics add up, whatever process dies."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from serving import CHECKPOINTS, Oracle, Server, figure, http_client, http_get, running, wait_until
+from serving import CHECKPOINTS, Oracle, Server, http_client, http_get, metric_sum, running, wait_until
 
 from models.columns.schema import ClassTarget, NumericTarget
 from models.store import Store
 
 CLIENTS = 64
-MOST_REQUESTS = 30  # of a client
-TOLERANCE = 4e-5  # float32, in a network whose standardisation is folded
+MOST_REQUESTS = 30  # per client
+TOLERANCE = 4e-5  # float32, in a network with folded standardisation
 
-Request = tuple[dict[str, Any] | bytes, int, Any]  # body, expected status, what the answer must hold
+Request = tuple[dict[str, Any] | bytes, int, Any]  # body, expected status, and the oracle's answer or a required text
 
 
 def good(rng: random.Random, model: str, oracles: dict[str, Oracle]) -> Request:
@@ -67,7 +67,7 @@ def check(answer: httpx.Response, expected: Request) -> None:
     if status == 200:
         values = document.get("probabilities") or [[value] for value in document["predictions"]]
         assert len(values) == len(content)
-        # A value near 0 is a difference of numbers as large as the target's spread, and rounded as they are.
+        # A value near 0 is a difference of numbers as large as the target's spread, and has their rounding error.
         target = CHECKPOINTS[document["model"]].schema.target
         scale = target.std if isinstance(target, NumericTarget) else 1.0
         for ours, theirs in zip(values, content, strict=True):
@@ -80,7 +80,7 @@ def check(answer: httpx.Response, expected: Request) -> None:
 
 @cache
 def plan_of(client: int) -> list[Request]:
-    """The requests of a client in their order, which are the same for each server."""
+    """Returns the requests of a client in their order, which is the same for each server."""
     rng = random.Random(client)
     oracles = oracles_of_models()
     return [
@@ -95,7 +95,11 @@ def oracles_of_models() -> dict[str, Oracle]:
 
 
 def crowd(server: Server, requests: int, clients: int = CLIENTS) -> Counter[tuple[str, str]]:
-    """Clients send mixed good and bad requests and check each answer; how many of each model and status they saw."""
+    """Sends mixed good and bad requests from many clients and checks each answer.
+
+    Returns:
+        The number of answers by model and status.
+    """
     seen: Counter[tuple[str, str]] = Counter()
     lock = threading.Lock()
 
@@ -109,7 +113,7 @@ def crowd(server: Server, requests: int, clients: int = CLIENTS) -> Counter[tupl
                     else client.post("/predict", json=body)
                 )
                 check(sent, expected)
-                # A request is counted under its model once that is known: not before its JSON could be read.
+                # A request counts under its model only if its JSON could be read.
                 known = isinstance(body, dict) and body["model"] in CHECKPOINTS
                 with lock:
                     seen[(body["model"] if known else "", str(sent.status_code))] += 1  # type: ignore[index]
@@ -120,7 +124,7 @@ def crowd(server: Server, requests: int, clients: int = CLIENTS) -> Counter[tupl
 
 
 def counted(server: Server) -> Counter[tuple[str, str]]:
-    """What the service says it answered, by model and status."""
+    """Returns the service's own counts of answers, by model and status."""
     text = http_get(f"{server.url}/metrics").text
     found = re.findall(r'^axon_requests_total\{model="(.*?)",status="(.*?)",version=".*?"\} (\S+)$', text, re.MULTILINE)
     return Counter({(model, status): int(float(n)) for model, status, n in found})
@@ -134,10 +138,10 @@ def test_64_clients_each_get_their_own_answer_and_the_figures_add_up(
         seen = crowd(server, requests=20)
         assert sum(seen.values()) == CLIENTS * 20
         wait_until(lambda: counted(server) == seen, lambda: f"{counted(server)} is not {seen}")
-        # Each process writes its figures through by itself, within moments.
-        wait_until(lambda: figure(server, "axon_rows_total") == figure(server, "axon_batch_rows_sum"))
+        # Each process flushes its metrics by itself, after a short time.
+        wait_until(lambda: metric_sum(server, "axon_rows_total") == metric_sum(server, "axon_batch_rows_sum"))
         answered = sum(n for (_, status), n in seen.items() if status == "200")
-        assert figure(server, "axon_batch_rows_count") < answered, "nothing was batched"
+        assert metric_sum(server, "axon_batch_rows_count") < answered, "nothing was batched"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -177,7 +181,7 @@ def test_sigterm_under_load_answers_what_was_accepted_and_exits_0(store: Store, 
                 assert answer.json()["predictions"][0] == pytest.approx(expected, rel=TOLERANCE)
                 answered += 1
                 if answer.headers.get("connection") == "close":
-                    return answered  # the server asks to go elsewhere, as readiness asks a load balancer
+                    return answered  # the server asks the client to go elsewhere, as readiness asks a load balancer
                 if answered == 5:
                     stopping.set()
 

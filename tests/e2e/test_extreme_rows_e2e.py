@@ -1,4 +1,4 @@
-"""Values that a client sent give 4xx: a finite number as large as float32 holds is its row's fault, told by column."""
+"""Extreme values give 4xx: a finite number as large as float32 allows is the row's fault, named by column."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def answer(server: Server, model: str, rows: object) -> tuple[int, dict]:  # typ
 
 
 def test_a_finite_number_is_answered_or_422_for_its_row(server: Server) -> None:
-    """On one row, in a crowd of sound rows, and in a request that is read as a buffer."""
+    """Sends the value alone, among normal rows, and in a request that is read as a buffer."""
     refused = 0
     for value, before in itertools.product(EXTREMES, (0, 3, 200)):
         for model, sane, columns in (
@@ -57,7 +57,7 @@ def test_others_in_the_batch_are_answered(server: Server) -> None:
 
 
 def overflowing() -> Checkpoint:
-    """A regression whose answer is infinite once `x` is 1, as training saw it."""
+    """Makes a regression whose answer is infinite for `x` = 1, a value that occurs in training."""
     tensors = {
         "layers.0.weight": np.array([[3e30]], dtype=np.float32),
         "layers.0.bias": np.zeros(1, dtype=np.float32),

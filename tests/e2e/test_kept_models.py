@@ -1,4 +1,4 @@
-"""What was served stays served over a worker's restart, whatever has become of the store meanwhile."""
+"""Served models stay served over a worker's restart, whatever happens to the store meanwhile."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from serving import (
     CHECKPOINTS,
     Oracle,
     Server,
-    figure,
     http_get,
     http_post,
     make_checkpoint,
     make_store,
+    metric_sum,
     running,
     wait_until,
 )
@@ -32,7 +32,7 @@ ROW = [0.4, -1.1, 2.0, 0.3]
 
 @dataclass(frozen=True)
 class Served:
-    """A running server, its store, and where a copy of the store lies."""
+    """A running server, its store, and the path of a copy of the store."""
 
     server: Server
     store: Store
@@ -52,12 +52,13 @@ class Served:
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not {*pids} & {*self.server.host_pids(), *self.server.worker_pids()}, self.server.log)
         wait_until(lambda: len(self.server.worker_pids()) == before, self.server.log)
-        wait_until(lambda: figure(self.server, "axon_worker_up") == before, self.server.log)
+        wait_until(lambda: metric_sum(self.server, "axon_worker_up") == before, self.server.log)
 
     def damage(self, how: Callable[[Store], None]) -> None:
-        """Damages the store at once, as far as the server sees.
+        """Damages the store at once, as far as the server can see.
 
-        Seen in the middle, a store of which one model is gone and another is there is one from which it was deleted.
+        The API processes are stopped meanwhile. In the middle of the damage, one model is gone and another is not, and
+        that would look like a deletion.
         """
         pids = self.server.api_pids()
         for pid in pids:
@@ -69,7 +70,7 @@ class Served:
                 os.kill(pid, signal.SIGCONT)
 
     def repair(self) -> None:
-        """Puts the store back as it was, and waits until it is taken in."""
+        """Restores the store, and waits until the server has loaded the restored models."""
 
         def put_back(store: Store) -> None:
             shutil.rmtree(store.root, ignore_errors=True)
@@ -166,7 +167,7 @@ def test_what_was_served_is_served_by_successors_and_the_store_is_told_as_a_prob
                 assert answer.json()["probabilities"][0] == expected
         assert served.server.ready(), "every prediction is answered"
         assert list(served.problems()) == [DAMAGES[damage]]
-        assert figure(served.server, "axon_store_problems") == 1
+        assert metric_sum(served.server, "axon_store_problems") == 1
         said = http_get(f"{served.server.url}/models").text
         assert str(served.store.root.parent) not in said, "clients are shown no path"
     finally:
@@ -196,7 +197,7 @@ def test_what_no_worker_can_load_is_told_everywhere_and_comes_back_with_the_stor
         assert ready.status_code == 503
         assert "no worker can load 3 of 3 model versions" in ready.json()["reason"]
         assert "no worker can load it" in served.problems()["colours@1"]
-        assert figure(served.server, "axon_store_problems") == 4
+        assert metric_sum(served.server, "axon_store_problems") == 4
         answer = served.predict()
         assert (answer.status_code, answer.json()["type"]) == (503, "urn:axon:problem:unavailable")
         assert '"id": "colours@1"' in served.server.log()

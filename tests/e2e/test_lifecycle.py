@@ -1,4 +1,4 @@
-"""A server's bad days: workers that hang, clients that leave or trickle, signals at awkward moments, a taken port."""
+"""Server failures: workers that hang, clients that leave or send slowly, signals at awkward moments, a port in use."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from serving import (
     ROOT,
     Oracle,
     Server,
-    figure,
     http_client,
     http_get,
     http_post,
     make_checkpoint,
+    metric_sum,
     numeric,
     running,
     wait_until,
@@ -52,7 +52,7 @@ def raw(body: bytes, *headers: bytes) -> bytes:
 
 
 def answer_to(server: Server, request: bytes) -> tuple[int, dict[bytes, bytes], bytes]:
-    """Status, headers and body of the answer to bytes that a well-behaved client library would not send."""
+    """Sends bytes that no good client library sends; returns status, headers and body of the answer."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as stream:
         stream.sendall(request)
         received = b""
@@ -75,7 +75,7 @@ def test_a_hung_worker_holds_no_request_beyond_its_deadline_and_no_stop(tmp_path
         server.start()
         [worker] = server.worker_pids()
         os.kill(worker, signal.SIGSTOP)
-        for model in ("colours", "colours@1"):  # the second is not loaded yet, and nobody is there to load it
+        for model in ("colours", "colours@1"):  # the second is not loaded yet, and no worker can load it
             headers = {"X-Request-Timeout-Seconds": "0.2"}
             answer = http_post(f"{server.url}/predict", json=BODY | {"model": model}, headers=headers)
             assert answer.status_code == 504, answer.text
@@ -90,19 +90,19 @@ def test_a_stopped_worker_that_goes_on_answers_what_waited(store: Store, tmp_pat
         expected = Oracle(CHECKPOINTS["colours"])(ROW)
         [worker] = server.worker_pids()
         os.kill(worker, signal.SIGSTOP)
-        # Those that leave: their rows are not sent, once there is somebody to send them to.
+        # These clients leave, so their rows are not sent when a worker is available again.
         gone = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(5)]
         held = [pool.submit(http_post, f"{server.url}/predict", json=BODY, timeout=30) for _ in range(10)]
         for stream in gone:
             stream.sendall(raw(json.dumps(BODY | {"instances": [ROW] * 100}).encode()))
-        # The first batch is on its way to the worker, and what waits is at least all but one of the requests.
+        # The first batch is on its way to the worker; all requests but at most one are still waiting.
         http_get(f"{server.url}/health/live")
         for stream in gone:
             stream.close()
         os.kill(worker, signal.SIGCONT)
         for future in held:
             assert future.result().json()["probabilities"][0] == pytest.approx(expected, abs=2e-5)
-        wait_until(lambda: figure(server, "axon_queue_rows") == 0, server.log)
+        wait_until(lambda: metric_sum(server, "axon_queue_rows") == 0, server.log)
 
 
 def test_a_worker_killed_again_and_again_costs_time_and_no_answer(store: Store, tmp_path: Path) -> None:
@@ -126,16 +126,16 @@ def test_a_worker_killed_again_and_again_costs_time_and_no_answer(store: Store, 
         try:
             for victim in range(2):
                 before = server.worker_pids()
-                os.kill(before[victim], signal.SIGSTOP)  # so that it has a batch in hand for certain when it dies
+                os.kill(before[victim], signal.SIGSTOP)  # so that it certainly has a batch when it dies
                 threading.Event().wait(0.2)
                 os.kill(before[victim], signal.SIGKILL)
                 wait_until(lambda b=before: len(set(server.worker_pids()) - set(b)) == 1, server.log)  # type: ignore[misc]
-                wait_until(lambda: figure(server, "axon_worker_up") == 2, server.log)
+                wait_until(lambda: metric_sum(server, "axon_worker_up") == 2, server.log)
         finally:
             done.set()
         answered = sum(future.result() for future in clients)
-        assert figure(server, "axon_rows_total") == answered
-        wait_until(lambda: figure(server, "axon_batches_resent_total") >= 1, server.log)
+        assert metric_sum(server, "axon_rows_total") == answered
+        wait_until(lambda: metric_sum(server, "axon_batches_resent_total") >= 1, server.log)
 
 
 def test_sigterm_waits_for_a_body_that_trickles_in(store: Store, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_sigterm_waits_for_a_body_that_trickles_in(store: Store, tmp_path: Path)
         body = json.dumps(BODY).encode()
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as stream:
             stream.sendall(raw(body)[:-10])
-            wait_until(lambda: http_get(f"{server.url}/health/ready").status_code == 200)  # it has been read by now
+            wait_until(lambda: http_get(f"{server.url}/health/ready").status_code == 200)  # the request is read by now
             assert server.process is not None
             server.process.send_signal(signal.SIGTERM)
             wait_until(lambda: "draining" in server.log(), server.log)
@@ -304,7 +304,7 @@ def test_the_documentation_is_there(server: Server) -> None:
 
 def test_head_is_get_without_the_body(server: Server) -> None:
     for path, status in (("/health/ready", 200), ("/models", 200), ("/models/nobody", 404), ("/predict", 405)):
-        with httpx.Client() as client:  # on one connection: bytes of a body would be taken for the next answer
+        with httpx.Client() as client:  # on one connection, where a body would be taken for the next answer
             head, got = client.head(f"{server.url}{path}"), client.get(f"{server.url}{path}")
         assert head.status_code == got.status_code == status
         assert head.content == b""

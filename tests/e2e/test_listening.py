@@ -28,7 +28,7 @@ needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="take
 
 
 class ClientOf(Server):
-    """A server that is asked by a client of its own kind."""
+    """A server with a client of its own kind."""
 
     client: httpx.Client
 
@@ -79,7 +79,7 @@ def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def shown(port: int) -> str:
-    """The certificate that a server shows."""
+    """Returns the certificate that a server presents."""
     return ssl.get_server_certificate(("127.0.0.1", port))
 
 
@@ -170,7 +170,7 @@ def test_a_wrong_certificate_ends_the_start_with_one_sentence(
 
 
 def connections_of(pid: int, port: int) -> int:
-    """How many connections to a port a process has, as the kernel counts them."""
+    """Returns the number of connections to a port that a process has, by the kernel's count."""
     established = {
         fields[9]
         for fields in map(str.split, Path("/proc/net/tcp").read_text().splitlines()[1:])
@@ -185,7 +185,7 @@ def connections_of(pid: int, port: int) -> int:
 
 
 def spread(server: Server, clients: int) -> list[int]:
-    """Opens so many connections, has each answered once, and returns how many each API process has."""
+    """Opens connections, sends a request on each, and returns the number of connections of each API process."""
     body = json.dumps(BODY).encode()
     request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     with contextlib.ExitStack() as stack:
@@ -203,13 +203,13 @@ def spread(server: Server, clients: int) -> list[int]:
 
 
 def assert_spread(server: Server, processes: int) -> None:
-    """Connections are spread evenly over so many API processes."""
+    """Checks the even spread of connections over the API processes."""
     for clients in (16, 64, 200):
         for _ in range(3):
             found = spread(server, clients)
             assert sum(found) == clients
             fair = clients / processes
-            # Ahead by one, and one more for each sixteen; and processes that wake at one moment may both accept.
+            # One connection ahead, and one more for each sixteen; two processes that wake together may both accept.
             assert max(found) <= fair + 3 + clients / 8, found
             assert min(found) >= 1, found
 

@@ -1,4 +1,4 @@
-"""The log: each line is a JSON object whatever writes it, and no reader of it can stop the server."""
+"""The log: each line is a JSON object whatever writes to the log, and no reader of the log can stop the server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import noisy_service
 import pytest
-from serving import ROOT, Server, figure, http_get, http_post, parent_of, running, wait_until
+from serving import ROOT, Server, http_get, http_post, metric_sum, parent_of, running, wait_until
 
 from models.store import Store
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 BODY: dict[str, Any] = {"model": "colours", "instances": [[0.1, 0.2, 0.3, 0.4]]}
 SOON_SECONDS = 5.0
-LINES_BEYOND_ALL_BUFFERS = 4500  # of more than 350 bytes; a pipe of 64 KiB and 1 MiB in the relay are less
+LINES_BEYOND_ALL_BUFFERS = 4500  # of more than 350 bytes each; the buffers are a pipe of 64 KiB and 1 MiB in the relay
 
 
 class NoisyServer(Server):
@@ -34,7 +34,7 @@ class NoisyServer(Server):
 
 
 def log_lines(server: Server) -> list[dict[str, Any]]:
-    """The log's lines, of which each has to be an object."""
+    """Returns the log's lines, and checks that each is an object."""
     lines = [json.loads(line) for line in server.log().splitlines()]
     assert all(isinstance(line, dict) and {"event", "level", "timestamp"} <= line.keys() for line in lines)
     return lines
@@ -42,7 +42,7 @@ def log_lines(server: Server) -> list[dict[str, Any]]:
 
 @contextmanager
 def with_unread_log(store: Store, folder: Path, **settings: object) -> Iterator[tuple[Server, int]]:
-    """A server, and the end of its standard error that nobody reads."""
+    """Runs a server whose log nobody reads; yields the server and the read end of its standard error."""
     server = Server(store.root, folder, **settings)
     (folder / "server.log").touch()
     ours, theirs = os.pipe()
@@ -59,7 +59,7 @@ def with_unread_log(store: Store, folder: Path, **settings: object) -> Iterator[
 
 
 def ask_often(server: Server, count: int) -> None:
-    """Requests that each write a long line of the access log, each answered soon."""
+    """Sends requests that each write a long access log line; each has to be answered soon."""
     body = json.dumps(BODY).encode()
     head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nX-Request-ID: %0128d\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=SOON_SECONDS) as stream:
@@ -76,17 +76,17 @@ def test_a_reader_that_stops_reading_the_log_stops_nothing_and_holds_up_no_stop(
         ask_often(server, LINES_BEYOND_ALL_BUFFERS)
         for path in ("live", "ready"):
             assert http_get(f"{server.url}/health/{path}", timeout=SOON_SECONDS).status_code == 200
-        dropped = figure(server, "axon_log_lines_dropped_total")
+        dropped = metric_sum(server, "axon_log_lines_dropped_total")
         assert dropped > 0
         read = b""
-        while b"were dropped" not in read:  # the reader is back
+        while b"were dropped" not in read:  # the message that follows when reading resumes
             read += os.read(unread, 1 << 16)
         lines = read[: read.rindex(b"\n")].splitlines()
         if form == "json":
             told = [line["dropped"] for line in map(json.loads, lines) if "were dropped" in line["event"]]
             assert sum(told) == dropped
         ask_often(server, 1)
-        while f"{0:0128}".encode() not in read[-2000:]:  # and has what comes now
+        while f"{0:0128}".encode() not in read[-2000:]:  # new lines are written again
             read += os.read(unread, 1 << 16)
         ask_often(server, LINES_BEYOND_ALL_BUFFERS)
         began = time.monotonic()
@@ -98,7 +98,7 @@ def test_a_reader_that_is_gone_stops_nothing(store: Store, tmp_path: Path) -> No
     with with_unread_log(store, tmp_path, access_log=True) as (server, unread):
         os.close(os.dup(unread))
         null = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(null, unread)  # the pipe's last reader goes
+        os.dup2(null, unread)  # the pipe's last reader closes
         os.close(null)
         ask_often(server, 100)
         server.stop()
@@ -129,7 +129,7 @@ def test_each_line_of_the_log_is_an_object_whatever_writes_it(store: Store, tmp_
     [raised] = [line for line in lines if line["event"] == "uncaught exception"]
     assert raised["exception"][0]["exc_type"] == "ZeroDivisionError"
     assert any("Segmentation fault" in event for event in events), "the crash of a worker is told"
-    # One line a minute of what a client caused twenty times: in the worker, and in the API process.
+    # A client causes the message twenty times; one line per minute is logged, in the worker and in the API process.
     assert events.count("forward pass failed") == 1
     assert events.count("request failed") <= 2, "the model's fault, and the crash"
     assert events[-1] == "stopped"
@@ -144,7 +144,7 @@ def test_another_relay_takes_over_where_one_dies(store: Store, tmp_path: Path) -
             return [pid for pid in found if parent_of(pid) == server.process.pid]
 
         [relay] = relays()
-        os.kill(relay, signal.SIGSTOP)  # as good as dead, and its pipe fills
+        os.kill(relay, signal.SIGSTOP)  # the relay is as good as dead, so its pipe fills
         ask_often(server, LINES_BEYOND_ALL_BUFFERS)
         os.kill(relay, signal.SIGKILL)
         wait_until(lambda: bool(relays()) and relays() != [relay], server.log)

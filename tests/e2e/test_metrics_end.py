@@ -1,4 +1,4 @@
-"""Metrics of a running server: series end with their version, and what lives only ever counts up."""
+"""Metrics of a running server: series end with their version, and counters of live versions never decrease."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COUNTED = {
 
 
 def counts(server: Server) -> dict[tuple[str, str, str], float]:
-    """Counters by name, model and version."""
+    """Returns the counters by name, model and version."""
     return {
         (sample.name, sample.labels["model"], sample.labels["version"]): sample.value
         for family in text_string_to_metric_families(http_get(f"{server.url}/metrics").text)
@@ -34,7 +34,7 @@ def counts(server: Server) -> dict[tuple[str, str, str], float]:
 
 
 def publish_and_ask(server: Server, store: Store, times: int) -> Iterator[int]:
-    """Publishes versions of `colours`, asks each, and deletes the one before: yields their numbers."""
+    """Publishes versions of `colours`, sends each a request, deletes the previous one, and yields the version."""
     body = {"model": "colours", "instances": [ROW]}
     with http_client(base_url=server.url, timeout=60) as client:
         for seed in range(times):
@@ -50,7 +50,7 @@ def test_series_end_with_their_version_and_the_others_never_count_down(store: St
         before: dict[tuple[str, str, str], float] = {}
         newest = 0
         for newest in publish_and_ask(server, store, 12):
-            for _ in range(8):  # each on a connection of its own, for both API processes
+            for _ in range(8):  # each on a new connection, to reach both API processes
                 with http_client(base_url=server.url, timeout=60) as client:
                     assert client.post("/predict", json=body).status_code == 200
             if newest % 4 == 0:
@@ -67,7 +67,7 @@ def test_series_end_with_their_version_and_the_others_never_count_down(store: St
             lambda: {(model, version) for _, model, version in counts(server)} <= alive, lambda: str(counts(server))
         )
         assert {name for name, model, _ in counts(server) if model == "price"} == COUNTED
-        # Nothing of what was deleted is left on the disk either: neither its figures nor its copy.
+        # Nothing of the deleted versions is left on the disk: neither their metrics nor their copies.
         wait_until(lambda: len(list(server.runtime_dir.glob("*/kept/*"))) == 3)
         for file in server.runtime_dir.glob("*/metrics/*.series"):
             assert f"colours\x1f{newest - 1}".encode() not in file.read_bytes()

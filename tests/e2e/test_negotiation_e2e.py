@@ -1,4 +1,4 @@
-"""What a request's headers say of its body and of its answer, held by a real server on both of its ways."""
+"""Content negotiation by request headers, with a real server, on the direct path and through ASGI."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def post(server: Server, body: bytes = BODY, *headers: tuple[str, str]) -> httpx
 
 
 def raw(server: Server, request: bytes) -> tuple[dict[bytes, bytes], bytes]:
-    """Header fields and the body as it was sent, of a request that closes its connection."""
+    """Sends a request that closes its connection; returns header fields and the body without decoding."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as stream:
         stream.sendall(request)
         received = b"".join(iter(lambda: stream.recv(1 << 16), b""))
@@ -55,7 +55,7 @@ def ask(server: Server, path: str, *headers: str, body: bytes = b"") -> tuple[di
         "application/json; profile=x",
         "application/vnd.api+json",
         "text/json",
-        "application/x-www-form-urlencoded",  # what curl -d says
+        "application/x-www-form-urlencoded",  # what curl -d sends
         "",
     ],
 )
@@ -151,7 +151,7 @@ def test_answers_are_compressed_when_asked_for(server: Server, path: str) -> Non
         assert fields.get(b"content-encoding") == coding, wanted
         assert fields[b"vary"].lower() == b"accept-encoding"
         text = decoded(fields, packed)
-        if path != "/metrics":  # which moves on
+        if path != "/metrics":  # whose content changes
             assert text == plain
         if coding is not None:
             assert len(packed) < 0.5 * len(text), wanted
@@ -254,20 +254,20 @@ def test_probes_get_through_at_the_limit_and_refused_connections_are_counted(loc
 
 
 def reset(stream: socket.socket) -> None:
-    """Hangs up so that the server hears of it at once."""
+    """Closes a connection with a reset, so that the server notices at once."""
     linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     stream.close()
 
 
 def test_a_client_that_hung_up_is_499(tmp_path: Path) -> None:
-    """While its body came, while its rows waited, and while they were with a worker."""
+    """Hangs up during the body, while the rows wait in the queue, and while a worker has the rows."""
     with running(make_store(tmp_path).root, tmp_path) as server:
         head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BODY)
         for sent in (head, head + BODY[:-1]):
             stream = socket.create_connection(("127.0.0.1", server.port), timeout=60)
             stream.sendall(sent)
-            http_get(f"{server.url}/health/live")  # by then it has been read
+            http_get(f"{server.url}/health/live")  # by then the server has read the request
             reset(stream)
         wait_until(lambda: counted(server)["", "499"] == 2, lambda: str(counted(server)))
         [worker] = server.worker_pids()
@@ -292,7 +292,7 @@ def test_a_client_that_hung_up_is_499(tmp_path: Path) -> None:
 
 
 def counted(server: Server) -> Counter[tuple[str, str]]:
-    """Requests by model and status, as the server counts them."""
+    """Returns the server's counts of requests, by model and status."""
     text = http_get(f"{server.url}/metrics").text
     found = re.findall(r'^axon_requests_total\{model="(.*?)",status="(.*?)",version=".*?"\} (\S+)$', text, re.MULTILINE)
     return Counter({(model, status): int(float(n)) for model, status, n in found})

@@ -1,5 +1,4 @@
-"""What the OpenAPI document says of answers is so: its examples are like real answers, and a generated client reads
-every one of them."""
+"""The OpenAPI document is true: the examples match real answers, and a generated client reads every answer."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from serving import Server, http_get
 from service.http.problems import MEDIA_TYPE
 from service.http.schemas import ProblemDocument
 
-# What no client can bring about: a bug; and a server that is not ready is tried in tests of its own.
+# No client can cause these: a bug, and a server that is not ready, which has tests of its own.
 NOT_PROVOKED = {(operation, 500) for operation in OPERATIONS if operation != "predict"} | {
     ("ready", 503),
     ("live", 503),

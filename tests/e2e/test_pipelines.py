@@ -1,4 +1,4 @@
-"""Several requests on one connection, and bytes that are none: every answer belongs to its request, and in order."""
+"""Several requests on one connection, valid and invalid: every answer belongs to its request, in order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PROBE = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def statuses(server: Server, sent: bytes) -> list[int]:
-    """The statuses of what comes back until the server closes the connection."""
+    """Returns the statuses of all answers until the server closes the connection."""
     received = b""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as stream:
         stream.sendall(sent)
@@ -37,6 +37,6 @@ def test_it_harms_nobody_else(server: Server) -> None:
 
 
 def test_a_deadline_that_has_passed_on_arrival_is_told_as_that(server: Server) -> None:
-    for _ in range(50):  # sometimes the worker sees it first
+    for _ in range(50):  # repeated, since sometimes the worker is the first to notice
         answer = http_post(f"{server.url}/predict", content=BODY, headers={"X-Request-Timeout-Seconds": "1e-9"})
         assert answer.status_code == 504, answer.text

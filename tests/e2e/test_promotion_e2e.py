@@ -1,4 +1,4 @@
-"""What `rollback` and `promote` do to a running server, and what it shows of the table that a model learned from."""
+"""`rollback` and `promote` on a running server, and the server's description of a model's training table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each start that cannot succeed ends with one sentence that names the setting and the path, and never a traceback."""
+"""Each start that cannot succeed ends with one sentence that names the setting and the path, without a traceback."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,16 +22,8 @@ pytestmark = pytest.mark.slow
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace takes root")
 
 
-@pytest.fixture
-def short() -> Iterator[Path]:
-    """A folder with a short path, for sockets."""
-    folder = Path(tempfile.mkdtemp(prefix="axon-"))
-    yield folder
-    shutil.rmtree(folder)
-
-
 def refused(*prefix: str, code: int = 2, **settings: object) -> str:
-    """The sentence with which a server ends that cannot start."""
+    """Starts a server with settings that do not work; returns the sentence of its error."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -70,15 +61,14 @@ def test_a_store_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 @as_root
-def test_folders_that_another_user_may_not_touch(tmp_path: Path, short: Path) -> None:
-    closed, store, runtime_dir = tmp_path / "closed", tmp_path / "store", short / "run"
+def test_folders_that_another_user_may_not_touch(short_folder: Path) -> None:
+    closed, store, runtime_dir = short_folder / "closed", short_folder / "store", short_folder / "run"
     for folder, mode in ((closed, 0o700), (store, 0o755), (runtime_dir, 0o700)):
         folder.mkdir()
         folder.chmod(mode)
-    for parent in (tmp_path, *tmp_path.parents[:-2], short):
-        parent.chmod(0o755)
-    if not all(folder.stat().st_mode & 0o005 for folder in (ROOT, *ROOT.parents)):
-        pytest.skip("nobody can read the code")
+    short_folder.chmod(0o755)
+    if not all(folder.stat().st_mode & 0o005 for folder in (ROOT, *ROOT.parents, *short_folder.parents)):
+        pytest.skip("nobody can read the code or the temporary folder")
     as_nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
     said = refused(*as_nobody, store=closed)
     assert said == f"axon-serve: AXON_STORE: the store {closed} cannot be read: Permission denied."
@@ -108,15 +98,17 @@ def test_a_runtime_folder_that_is_a_file_or_too_deep(tmp_path: Path) -> None:
 
 
 @as_root
-def test_a_runtime_folder_without_room(tmp_path: Path, short: Path) -> None:
+def test_a_runtime_folder_without_room(tmp_path: Path, short_folder: Path) -> None:
     script = 'mount -t tmpfs -o size=1m none "$0" && exec "$@"'
-    said = refused("unshare", "--mount", "sh", "-c", script, str(short), store=tmp_path, runtime_dir=short)
-    assert f"AXON_RUNTIME_DIR: {short} has no room for" in said
+    said = refused(
+        "unshare", "--mount", "sh", "-c", script, str(short_folder), store=tmp_path, runtime_dir=short_folder
+    )
+    assert f"AXON_RUNTIME_DIR: {short_folder} has no room for" in said
     assert "No space left" in said
 
 
 def test_no_temporary_folder_at_all(tmp_path: Path) -> None:
-    # Nobody may write a byte to any file, so that no folder passes for a temporary one.
+    # No file may have any content, so no folder can be used as a temporary one.
     said = refused("prlimit", "--fsize=0", store=tmp_path, TMPDIR="/nowhere")
     assert "no temporary folder" in said
     assert "TMPDIR" in said

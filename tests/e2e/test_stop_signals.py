@@ -1,4 +1,4 @@
-"""Signals that stop the server, at every moment of its life, to one of its processes or to all, and as PID 1."""
+"""Signals that stop the server: at every moment of its life, to one process or to all, and as PID 1."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ prefixes = pytest.mark.parametrize(
 
 
 def launch(server: Server, folder: Path, prefix: tuple[str, ...] = ()) -> None:
-    """Starts a server in a process group of its own, and waits for nothing."""
+    """Starts a server in a process group of its own, without waiting."""
     with (folder / "server.log").open("wb") as log:
         server.process = subprocess.Popen(
             [*prefix, sys.executable, *server.command],
@@ -48,7 +48,7 @@ def launch(server: Server, folder: Path, prefix: tuple[str, ...] = ()) -> None:
 
 
 def main_pid(server: Server) -> int:
-    """The main process, which is a child of `unshare` where that started it."""
+    """Returns the id of the main process, which may be a child of `unshare`."""
     assert server.process is not None
     commands = server.processes()
     if "unshare" not in commands.get(server.process.pid, ""):
@@ -64,7 +64,7 @@ def test_a_signal_while_it_imports_is_obeyed_at_once(
 ) -> None:
     modules = tmp_path / "modules"
     modules.mkdir()
-    # Stands before the real one in the path, and takes its time.
+    # This executable comes before the real one in the path, and is slow.
     (modules / "litserve.py").write_text(
         "import pathlib, time\npathlib.Path(__file__).with_name('imported').touch()\ntime.sleep(3600)\n"
     )
@@ -114,7 +114,7 @@ def test_sighup_stops_nothing_that_nohup_started(store: Store, tmp_path: Path) -
 def test_a_signal_to_all_processes_drains_as_one_to_the_main_process_does(
     store: Store, tmp_path: Path, signum: signal.Signals
 ) -> None:
-    """A terminal signals all processes of its foreground, and systemd all of a service."""
+    """Sends the signal to all processes, as a terminal does for its foreground and systemd for a service."""
     server = Server(store.root, tmp_path, drain_seconds=1, api_processes=2)
     try:
         launch(server, tmp_path)
@@ -153,7 +153,7 @@ def test_a_storm_of_signals_ends_it_with_0_or_1(
                 wait_until(server.ready, server.log)
         main = main_pid(server)
         try:
-            for _ in range(300):  # of which the first begins the draining, and the rest come meanwhile
+            for _ in range(300):  # the first begins the draining, and the rest come during the draining
                 os.kill(main, rng.choice(STOP_SIGNALS))
                 time.sleep(rng.uniform(0, 0.005))
         except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""Cells that training did not see are answered, counted and told; where the model refuses them they are 422."""
+"""Categories that training did not see are answered, counted and reported, or refused with 422 by the model."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from models.store import Store
-from tests.serving import Server, figure, running, wait_until
+from tests.serving import Server, metric_sum, running, wait_until
 from training.data.column_choices import ColumnChoices
 from training.fit import FittedModel, fit
 
@@ -68,13 +68,13 @@ def test_unknown_cells_are_answered_counted_and_told(
     server: Server, fitted: dict[str, FittedModel], times: int
 ) -> None:
     rows = [row("Atlantis"), row("Ulm"), row("Atlantis", "maybe"), row(7)] * times
-    before = figure(server, "axon_unknown_categories_total")
+    before = metric_sum(server, "axon_unknown_categories_total")
     answer = ask(server, "open", *rows)
     assert answer.status_code == 200
     assert answer.json()["predictions"] == pytest.approx(fitted["open"].predict(rows), rel=1e-5)
     assert answer.headers[CELLS] == str(4 * times)
     assert answer.headers[COLUMNS] == f"city={3 * times}, Stra%C3%9Fe%2C%201={times}"
-    wait_until(lambda: figure(server, "axon_unknown_categories_total") == before + 4 * times)
+    wait_until(lambda: metric_sum(server, "axon_unknown_categories_total") == before + 4 * times)
     text = httpx.get(f"{server.url}/metrics").text
     assert 'axon_unknown_categories_total{model="open",version="1"}' in text
     assert "Atlantis" not in text
@@ -83,12 +83,12 @@ def test_unknown_cells_are_answered_counted_and_told(
 
 @pytest.mark.parametrize("times", [1, 100])
 def test_rows_that_are_refused_are_not_counted(server: Server, times: int) -> None:
-    before = figure(server, "axon_unknown_categories_total")
+    before = metric_sum(server, "axon_unknown_categories_total")
     answer = ask(server, "open", *[row("Atlantis")] * times, row([]))
     assert answer.status_code == 422
     assert CELLS not in answer.headers
     assert CELLS not in ask(server, "open", row("Ulm")).headers
-    assert figure(server, "axon_unknown_categories_total") == before
+    assert metric_sum(server, "axon_unknown_categories_total") == before
 
 
 def test_requests_that_are_read_side_by_side_are_told_their_own_cells(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""Fixtures: a store with three models, and a way to tell what was measured, which is shown after the tests."""
+"""Fixtures: a store with three models, and a recorder of measurements, which are printed after the tests."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Callable[[object], None]:
-    """Keeps a line of figures for the end of the run."""
+def record(request: pytest.FixtureRequest) -> Callable[[object], None]:
+    """A function that keeps a line of measurements for the end of the run."""
     lines = request.config.stash.setdefault(_measured, [])
     return lambda figures: lines.append(f"{request.node.name}: {figures}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """What was measured."""
+    """Prints the measurements."""
     lines = config.stash.get(_measured, [])
     if lines:
         terminalreporter.section("measured")

@@ -1,7 +1,7 @@
-"""A crowd: 64 clients in a closed loop, each with rows of its own for three models, every answer held against torch.
+"""A crowd: 64 clients in a closed loop, each with rows of its own for three models; torch checks every answer.
 
-It runs beside a fault and costs the server's cores little: one thread, one event loop, bare sockets, and an answer
-that is byte for byte one that was checked before is not checked again.
+The crowd runs beside a fault and uses little of the server's cores: one thread, one event loop and bare sockets. An
+answer that equals a checked one byte for byte is not checked again.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from serving import CHECKPOINTS, Oracle, Server, http_get, wait_until
 from models.columns.schema import ClassTarget, NumericTarget
 
 CLIENTS = 64
-# Of a value and its spread. Rows of different clients are far further apart; a row whose hidden units are nearly alike
-# is rounded that coarsely by its layer normalisation.
+# Relative to a value and the target's spread. Rows of different clients are much further apart. Layer normalisation of
+# a row whose hidden units are nearly equal has rounding errors of this size.
 TOLERANCE = 1e-4
-LATE_SECONDS = 0.5  # this process's and the server's wait for their share of two busy cores
-PATIENCE_SECONDS = 10.0  # beyond its deadline, how long a client waits before it calls a request unanswered
+LATE_SECONDS = 0.5  # the wait of this process and of the server for their share of two busy cores
+PATIENCE_SECONDS = 10.0  # a request without an answer this long after its deadline counts as unanswered
 _RETRY_SECONDS = 0.02  # between two attempts to connect
 _ROWS = (1, 1, 1, 2, 5, 33)
-_MAX_NOTES = 20  # of a fault that every client sees
+_MAX_NOTES = 20  # enough for a fault that every client sees
 
 
 class Query:
-    """A request for one model, and what torch answers to it: `(rows, width)`."""
+    """A request for one model, and torch's answer: `(rows, width)`."""
 
     def __init__(self, model: str, rows: Sequence[Any], expected: NDArray[np.float64]) -> None:
         self.model = model
@@ -46,14 +46,14 @@ class Query:
         self.body = orjson.dumps({"model": model, "instances": rows})
         target = CHECKPOINTS[model].schema.target
         self._labels = target.labels if isinstance(target, ClassTarget) else None
-        # A value near 0 is a difference of numbers as large as the target's spread, and rounded as they are.
+        # A value near 0 is a difference of numbers as large as the target's spread, and has their rounding error.
         scale = target.std if isinstance(target, NumericTarget) else 1.0
         self._expected = expected
         self._room = TOLERANCE * (scale + np.abs(expected))
-        self._known = b""  # an answer that was right
+        self._known = b""  # the last correct answer
 
     def fault_in(self, answer: bytes) -> str | None:
-        """What is wrong with an answer's body; None where nothing is."""
+        """Returns the fault in an answer's body, or None for a correct answer."""
         if answer == self._known:
             return None
         document = orjson.loads(answer)
@@ -72,7 +72,7 @@ class Query:
 
 
 def random_row(rng: random.Random, model: str) -> list[Any]:
-    """A row that a model takes."""
+    """Returns a random row for a model."""
     match model:
         case "colours":
             return [round(rng.gauss(0, 2), 4) for _ in range(4)]
@@ -84,37 +84,37 @@ def random_row(rng: random.Random, model: str) -> list[Any]:
 
 @functools.cache
 def oracle_of(model: str) -> Oracle:
-    """Torch's view of one of the three models."""
+    """Returns torch's view of one of the three models."""
     return Oracle(CHECKPOINTS[model])
 
 
 def make_query(rng: random.Random, model: str, rows: int) -> Query:
-    """A request of random rows."""
+    """Makes a request of random rows."""
     drawn = [random_row(rng, model) for _ in range(rows)]
     return Query(model, drawn, np.array([oracle_of(model)(row) for row in drawn], dtype=np.float64))
 
 
 @functools.cache
 def queries_of(client: int) -> tuple[Query, ...]:
-    """A client's requests: one for each model, of rows that no other client has."""
+    """Returns a client's requests: one for each model, of rows that no other client has."""
     rng = random.Random(client)
     return tuple(make_query(rng, model, rng.choice(_ROWS)) for model in CHECKPOINTS)
 
 
 @dataclass
 class Report:
-    """What the clients of a crowd saw.
+    """The results of a crowd's clients.
 
     Attributes:
-        statuses: answers by model and status.
+        statuses: number of answers by model and status.
         latencies: seconds from sending to the whole answer, of each answer with status 200.
-        rows: rows of these answers.
-        wrong: answers that torch does not give, or statuses that nobody expected.
-        unanswered: requests that were sent and had no answer: their connection broke, or nothing came.
+        rows: number of rows in these answers.
+        wrong: answers that differ from torch's, or have an unexpected status.
+        unanswered: requests that were sent and got no answer, because the connection broke or nothing came.
         late: answers that came after the request's deadline.
-        refused: attempts to connect, or to send the first request of a connection, that came to nothing. A server
-            that stops closes its door, and a connection that nobody has accepted by then is reset.
-        outage: the longest time in which no client had an answer with status 200.
+        refused: number of failed attempts to connect, or to send the first request of a connection. A server that stops
+            closes its listener, and a connection that nobody has accepted by then is reset.
+        outage: longest time in which no client had an answer with status 200, in seconds.
     """
 
     statuses: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -128,15 +128,18 @@ class Report:
 
     @property
     def answers(self) -> int:
-        """How many answers of any status."""
+        """The number of answers of any status."""
         return self.statuses.total()
 
     def percentile(self, percent: float) -> float:
-        """A latency in seconds."""
+        """Returns a percentile of the latencies in seconds."""
         return float(np.percentile(self.latencies, percent)) if self.latencies else float("nan")
 
     def check(self, *statuses: int, may_refuse: bool = False) -> None:
-        """Nothing unanswered, wrong or late, no status but 200 and those named, and the door was open throughout."""
+        """Fails if a request was unanswered, wrong or late.
+
+        Also fails on a status other than 200 and those given, and, unless `may_refuse`, on a refused connection.
+        """
         assert not self.wrong, self.wrong
         assert may_refuse or not self.refused, f"{self.refused} connections were refused"
         assert not self.unanswered, self.unanswered
@@ -153,33 +156,33 @@ class Report:
         return "  ".join(filter(None, (f"{self.answers} answers {dict(statuses)}", figures, outage, lost)))
 
 
-class Reply(asyncio.Protocol):
-    """One connection: sends a request, and gives its status, whether the server will close, and the body."""
+class Connection(asyncio.Protocol):
+    """One connection: sends a request; returns the status, whether the server will close, and the body."""
 
     def __init__(self) -> None:
-        self.carried = 0  # answers
+        self.carried = 0  # number of answers
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._awaited: asyncio.Future[tuple[int, bool, bytes]] | None = None
 
     @property
     def open(self) -> bool:
-        """Whether a request can be sent."""
+        """True if a request can be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The server's kernel has taken it."""
+        """Keeps the transport of the new connection."""
         self._transport = cast(asyncio.Transport, transport)
 
     def exchange(self, request: bytes) -> asyncio.Future[tuple[int, bool, bytes]]:
-        """Sends a request; awaits its answer, or raises ConnectionError."""
+        """Sends a request; the future holds the answer or a ConnectionError."""
         assert self._transport is not None
         self._awaited = asyncio.get_running_loop().create_future()
         self._transport.write(request)
         return self._awaited
 
     def data_received(self, data: bytes) -> None:
-        """A part of the answer."""
+        """Takes a part of the answer."""
         self._received += data
         end = self._received.find(b"\r\n\r\n")
         if end < 0:
@@ -196,13 +199,13 @@ class Reply(asyncio.Protocol):
             self._awaited.set_result((int(head[9:12]), b"\r\nconnection: close" in head, body))
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The server has closed it, or died."""
+        """Drops the transport: the server has closed the connection or died."""
         self._transport = None
         if self._awaited is not None and not self._awaited.done():
             self._awaited.set_exception(ConnectionResetError(repr(error)))
 
     def close(self) -> None:
-        """Ends it from this side."""
+        """Closes the connection from this side."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -211,13 +214,13 @@ class Crowd:
     """Clients that send, check and send again, from `start` (or `with`) until `stop`.
 
     Args:
-        server: whom they ask.
-        clients: how many there are.
-        pause_seconds: what each waits between an answer and its next request.
-        deadline_seconds: sent with each request; what comes later than that is `late`. None sends none, and takes the
-            server's default as given.
-        leave_when_asked: a client that is told `Connection: close` goes for good, as it would behind a load balancer
-            that readiness has told; else it connects anew.
+        server: server to load.
+        clients: number of clients.
+        pause_seconds: pause of each client between an answer and the next request.
+        deadline_seconds: deadline that each request sends; later answers count as `late`. None sends no deadline and
+            assumes the server's default.
+        leave_when_asked: True if a client that gets `Connection: close` leaves for good, as behind a load balancer that
+            follows readiness; False if the client connects again.
     """
 
     def __init__(
@@ -242,31 +245,31 @@ class Crowd:
         self.report = Report()
 
     def start(self) -> Self:
-        """Lets them in."""
+        """Starts the clients."""
         self._last_good = time.perf_counter()
         self._thread.start()
         return self
 
     def stop(self) -> Report:
-        """Each client has the answer that it waits for and goes; what they saw."""
+        """Stops the clients, each after the answer to its last request; returns their report."""
         self._stop.set()
         return self.wait()
 
     def wait(self) -> Report:
-        """Waits until every client has gone by itself (see `leave_when_asked`); what they saw."""
+        """Waits until every client has left (see `leave_when_asked`); returns the report."""
         self._thread.join()
         if self._failure is not None:
             raise self._failure
         return self.report
 
     def warm(self, answers: int = 10 * CLIENTS) -> Self:
-        """Waits for so many more answers."""
+        """Waits for the given number of further answers."""
         wanted = self.report.answers + answers
         wait_until(lambda: self.report.answers >= wanted or not self._thread.is_alive(), lambda: str(self.report))
         return self
 
     def run_for(self, seconds: float) -> None:
-        """Lets them work for a time."""
+        """Sleeps while the clients work."""
         self._stop.wait(seconds)
 
     def __enter__(self) -> Self:
@@ -280,7 +283,7 @@ class Crowd:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._clients())
-        except BaseException as failure:  # told to whoever waits for the report
+        except BaseException as failure:  # raised again in the thread that waits for the report
             self._failure = failure
 
     async def _clients(self) -> None:
@@ -290,7 +293,7 @@ class Crowd:
         timeout = b"" if self._deadline is None else b"X-Request-Timeout-Seconds: %g\r\n" % self._deadline
         head = b"POST /predict HTTP/1.1\r\nHost: axon\r\nContent-Type: application/json\r\n" + timeout
         requests = [(query, head + b"Content-Length: %d\r\n\r\n" % len(query.body) + query.body) for query in plan]
-        connection = Reply()
+        connection = Connection()
         turn = 0
         try:
             while not self._stop.is_set():
@@ -306,18 +309,18 @@ class Crowd:
         finally:
             connection.close()
 
-    async def _connect(self) -> Reply:
-        """A connection; closed, where the server takes none now."""
-        reply = Reply()
+    async def _connect(self) -> Connection:
+        """Returns a connection, which is closed if the server accepts none now."""
+        connection = Connection()
         try:
-            await asyncio.get_running_loop().create_connection(lambda: reply, "127.0.0.1", self._port)
+            await asyncio.get_running_loop().create_connection(lambda: connection, "127.0.0.1", self._port)
         except OSError:
             self.report.refused += 1
             await asyncio.sleep(_RETRY_SECONDS)
-        return reply
+        return connection
 
-    async def _ask(self, connection: Reply, query: Query, request: bytes) -> bool:
-        """One request and what came of it; whether the server asks to go."""
+    async def _ask(self, connection: Connection, query: Query, request: bytes) -> bool:
+        """Sends one request and records the result; returns True if the server closes the connection."""
         report = self.report
         began = time.perf_counter()
         try:
@@ -356,7 +359,7 @@ def _note(notes: list[str], text: str) -> None:
 
 
 def counted(server: Server) -> Counter[tuple[str, str]]:
-    """What the service says it answered, by model and status."""
+    """Returns the service's own counts of answers, by model and status."""
     text = http_get(f"{server.url}/metrics").text
     found = re.findall(r'^axon_requests_total\{model="(.*?)",status="(.*?)",version=".*?"\} (\S+)$', text, re.MULTILINE)
     totals: Counter[tuple[str, str]] = Counter()
@@ -366,7 +369,10 @@ def counted(server: Server) -> Counter[tuple[str, str]]:
 
 
 def totals_agree(server: Server, *reports: Report, since: Counter[tuple[str, str]] | None = None) -> None:
-    """Prometheus counts what the clients did, on top of what it had counted before; it is a flush behind at most."""
+    """Waits until the server's request counts equal the clients' reports plus the earlier counts.
+
+    The metrics are at most one flush behind.
+    """
     seen: Counter[tuple[str, str]] = Counter(since)
     for report in reports:
         seen += report.statuses

@@ -1,4 +1,4 @@
-"""A server, as tests run it, whose model side fails on certain rows: `faulty_service.py` as a process."""
+"""The server whose model side fails on certain rows: `faulty_service.py` as a process."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The real server with a model side that fails on certain rows of `price`: by raising, hanging, running out of memory.
+"""The real server with a model side that fails on certain rows of `price`: errors, hangs, no memory.
 
-Run as a program it is `python -m service` but for that. What a row does is told by its first cell: see `poison.py`.
+Otherwise this program is `python -m service`. The first cell of a row selects the fault: see `poison.py`.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from service.workers.fault_isolation import MergedBatch
 from service.workers.worker import PredictAPI
 
 
-class CrampedNetwork:
-    """A network on a device that has memory for few rows: it fails as torch does there."""
+class SmallMemoryNetwork:
+    """A network on a device with memory for few rows, with torch's error for more."""
 
     def __init__(self, network: Any) -> None:
         self._network = network
@@ -43,7 +43,7 @@ class CrampedNetwork:
         return getattr(self._network, name)
 
     def forward(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Answers, for rows that fit."""
+        """Answers rows that fit into the memory."""
         if OUT_OF_MEMORY in x[:, 0] and len(x) > ROOM:
             import torch
 
@@ -56,13 +56,13 @@ class FaultyPredictAPI(PredictAPI):
     """The model side, with faults."""
 
     def open(self, device: str) -> None:
-        """Loads the models as ever, on a device with little memory."""
+        """Opens the engine as usual, on a device with little memory."""
         super().open(device)
         load = self.engine.load
-        self.engine.load = lambda key: CrampedNetwork(load(key))
+        self.engine.load = lambda key: SmallMemoryNetwork(load(key))
 
     def predict(self, batch: MergedBatch) -> NDArray[np.float32]:
-        """One forward pass, or what a row of it asks for."""
+        """Computes one forward pass, or causes the fault that a row selects."""
         cells = np.concatenate([part.matrix()[:, 0] for part in batch.parts])
         if RAISES in cells:
             raise ZeroDivisionError("a fault in the model's own code")
@@ -79,7 +79,7 @@ class FaultyPredictAPI(PredictAPI):
         return super().predict(batch)
 
     def _first(self, fault: str) -> bool:
-        """Whether this fault has not been before, in any worker of this server."""
+        """Returns True if this fault has not occurred before, in any worker of this server."""
         try:
             Path(self.runtime_dir, f"{fault}-was-here").touch(exist_ok=False)
         except FileExistsError:

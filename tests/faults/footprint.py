@@ -1,4 +1,4 @@
-"""What a server holds of its machine: processes, memory and file descriptors; after a fault, as much as before."""
+"""A server's use of its machine: processes, memory and file descriptors; after a fault, as much as before."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Self
 
 from serving import Server, wait_until
 
-# Allocators keep what was freed, and a worker that is forked anew fills its own pages: a share and a constant.
+# Allocators keep freed memory, and a newly forked worker fills its own pages: hence a share and a constant.
 MEMORY_SHARE = 0.25
 MEMORY_BYTES = 48 << 20
 
@@ -19,9 +19,9 @@ class Footprint:
     """The sums over a server's processes.
 
     Attributes:
-        processes: how many there are.
-        memory: bytes, each page that several processes share counted once (PSS).
-        descriptors: open file descriptors.
+        processes: number of processes.
+        memory: proportional set size (PSS) in bytes, in which shared pages are divided among the processes.
+        descriptors: number of open file descriptors.
     """
 
     processes: int
@@ -30,7 +30,7 @@ class Footprint:
 
     @classmethod
     def of(cls, server: Server) -> Self:
-        """Now; a process that ends while it is looked at counts for nothing."""
+        """Measures the processes now; a process that ends meanwhile does not count."""
         processes = memory = descriptors = 0
         for pid in server.processes():
             try:
@@ -45,7 +45,7 @@ class Footprint:
         return cls(processes, memory, descriptors)
 
     def is_back_at(self, before: Footprint) -> bool:
-        """Whether this is no more than it was before, and no process is missing either."""
+        """Returns True if no process is missing, and memory and descriptors are within the limits of `before`."""
         return (
             self.processes == before.processes
             and self.descriptors <= before.descriptors
@@ -56,8 +56,8 @@ class Footprint:
         return f"{self.processes} processes, {self.memory >> 20} MiB, {self.descriptors} descriptors"
 
 
-def comes_back(server: Server, before: Footprint) -> None:
-    """Waits until a server whose clients have gone holds what it held before."""
+def wait_for_footprint(server: Server, before: Footprint) -> None:
+    """Waits until a server without clients uses no more than before."""
     wait_until(
         lambda: Footprint.of(server).is_back_at(before),
         lambda: f"before: {before}; now: {Footprint.of(server)}\n{server.processes()}",

@@ -1,7 +1,7 @@
-"""An open loop: requests leave when their time has come, whether or not the ones before were answered.
+"""An open loop: requests are sent at their scheduled times, independently of earlier answers.
 
-Clients of a closed loop wait for an overloaded server and so spare it; the world does not. Like the crowd, it is one
-thread with one event loop and bare sockets, so that it can offer ten times what a worker can do.
+Clients in a closed loop wait for an overloaded server and so reduce its load; real clients do not. Like the crowd, the
+open loop is one thread with one event loop and bare sockets, so that it can offer ten times a worker's capacity.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _MAX_NOTES = 20
 
 
 @dataclass(frozen=True)
-class Shot:
-    """A request's body, and what finds the fault in its answer (None where there is none)."""
+class CheckedQuery:
+    """A request's body, and a function that returns the fault in an answer or None."""
 
     body: bytes
     rows: int
@@ -33,15 +33,15 @@ class Shot:
 
 @dataclass
 class Outcome:
-    """What became of the requests.
+    """The results of the requests.
 
     Attributes:
-        statuses: answers by status.
+        statuses: number of answers by status.
         latencies: seconds to the whole answer, by status.
-        wrong: answers that are not right, and 429 without a good `Retry-After`.
-        unanswered: requests whose connection broke or that were never answered.
-        seconds: from the first request to the last.
-        lag: the longest time by which a request left late: what the generator could not do.
+        wrong: incorrect answers, and answers with 429 and no valid `Retry-After`.
+        unanswered: requests that got no answer, because the connection broke or nothing came.
+        seconds: time from the first request to the last.
+        lag: longest delay of a request after its scheduled time, which the generator itself caused.
     """
 
     statuses: Counter[int] = field(default_factory=Counter)
@@ -53,11 +53,11 @@ class Outcome:
 
     @property
     def goodput(self) -> float:
-        """Answers with status 200 a second."""
+        """The number of answers with status 200 per second."""
         return self.statuses[200] / self.seconds
 
     def percentile(self, status: int, percent: float) -> float:
-        """Of the latencies of one status, in seconds."""
+        """Returns a percentile of the latencies of one status, in seconds."""
         found = self.latencies.get(status)
         return float(np.percentile(found, percent)) if found else float("nan")
 
@@ -72,7 +72,7 @@ class Outcome:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection: a request at a time, and its answer's status, head and body."""
+    """One connection: one request at a time; returns status, head and body of the answer."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -85,11 +85,11 @@ class _Connection(asyncio.Protocol):
 
     @property
     def open(self) -> bool:
-        """Whether a request can be sent."""
+        """True if a request can be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
     def exchange(self, request: bytes) -> asyncio.Future[tuple[int, bytes, bytes]]:
-        """Sends a request; raises ConnectionError where no answer comes."""
+        """Sends a request; the future holds the answer or a ConnectionError."""
         self._awaited = asyncio.get_running_loop().create_future()
         if self._transport is None:
             self._awaited.set_exception(ConnectionResetError("closed"))
@@ -116,28 +116,34 @@ class _Connection(asyncio.Protocol):
             self._awaited.set_exception(ConnectionResetError(repr(error)))
 
     async def close(self) -> None:
-        """Ends it from this side."""
+        """Closes the connection from this side."""
         if self._transport is not None:
             self._transport.abort()
             await self._lost.wait()
 
 
 class OpenLoop:
-    """Requests at a steady rate for a time, in a thread of its own.
+    """Requests at a steady rate for a time, in a thread of their own.
 
     Args:
-        server: who is asked.
-        shots: what is sent, one after the other, again and again.
-        rate: requests a second.
-        seconds: for how long.
-        deadline_seconds: what each request sends as its deadline.
+        server: server to load.
+        queries: requests, sent in turn and repeated.
+        rate: requests per second.
+        seconds: length of the load.
+        deadline_seconds: deadline that each request sends.
     """
 
     def __init__(
-        self, server: Server, shots: Sequence[Shot], *, rate: float, seconds: float, deadline_seconds: float
+        self,
+        server: Server,
+        queries: Sequence[CheckedQuery],
+        *,
+        rate: float,
+        seconds: float,
+        deadline_seconds: float,
     ) -> None:
         self._port = server.port
-        self._shots = shots
+        self._queries = queries
         self._rate = rate
         self._seconds = seconds
         self._deadline = deadline_seconds
@@ -147,12 +153,12 @@ class OpenLoop:
         self.outcome = Outcome()
 
     def start(self) -> Self:
-        """Begins."""
+        """Starts the thread."""
         self._thread.start()
         return self
 
     def wait(self) -> Outcome:
-        """Waits until every request has its answer, or will have none."""
+        """Waits until every request has an answer or has failed; returns the results."""
         self._thread.join()
         if self._failure is not None:
             raise self._failure
@@ -161,12 +167,12 @@ class OpenLoop:
     def _run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(self._shoot())
-        except BaseException as failure:  # told to whoever waits
+                runner.run(self._send_all())
+        except BaseException as failure:  # raised again in the thread that waits
             self._failure = failure
 
-    async def _shoot(self) -> None:
-        requests = [(shot, _request(shot.body, self._deadline)) for shot in self._shots]
+    async def _send_all(self) -> None:
+        requests = [(query, _request(query.body, self._deadline)) for query in self._queries]
         began = time.perf_counter()
         async with asyncio.TaskGroup() as group:
             for n in range(int(self._rate * self._seconds)):
@@ -176,14 +182,14 @@ class OpenLoop:
                 else:
                     self.outcome.lag = max(self.outcome.lag, -ahead)
                     if n % 16 == 0:
-                        await asyncio.sleep(0)  # the answers' turn
-                shot, request = requests[n % len(requests)]
-                group.create_task(self._ask(shot, request))
+                        await asyncio.sleep(0)  # lets the loop receive answers
+                query, request = requests[n % len(requests)]
+                group.create_task(self._ask(query, request))
             self.outcome.seconds = time.perf_counter() - began
         for connection in self._idle:
             await connection.close()
 
-    async def _ask(self, shot: Shot, request: bytes) -> None:
+    async def _ask(self, query: CheckedQuery, request: bytes) -> None:
         outcome = self.outcome
         try:
             connection = await self._connection()
@@ -198,7 +204,7 @@ class OpenLoop:
         outcome.statuses[status] += 1
         outcome.latencies.setdefault(status, []).append(took)
         if status == 200:
-            fault = shot.fault_in(body)
+            fault = query.fault_in(body)
             if fault is not None:
                 _note(outcome.wrong, fault)
         elif status == 429:
@@ -220,14 +226,14 @@ class OpenLoop:
 
 
 def closed_loop(
-    server: Server, shots: Sequence[Shot], *, clients: int, seconds: float, deadline_seconds: float
+    server: Server, queries: Sequence[CheckedQuery], *, clients: int, seconds: float, deadline_seconds: float
 ) -> Outcome:
-    """What clients get that each wait for their answer before they ask again: `Outcome.goodput` is the capacity."""
+    """Runs clients that each wait for an answer before the next request; `Outcome.goodput` is the capacity."""
 
     async def run() -> Outcome:
         outcome = Outcome()
         began = time.perf_counter()
-        requests = [(shot, _request(shot.body, deadline_seconds)) for shot in shots]
+        requests = [(query, _request(query.body, deadline_seconds)) for query in queries]
 
         async def connect() -> _Connection:
             _, connection = await asyncio.get_running_loop().create_connection(_Connection, "127.0.0.1", server.port)
@@ -237,7 +243,7 @@ def closed_loop(
             connection = await connect()
             n = first
             while time.perf_counter() - began < seconds:
-                shot, request = requests[n % len(requests)]
+                query, request = requests[n % len(requests)]
                 n += 1
                 asked = time.perf_counter()
                 try:
@@ -248,7 +254,7 @@ def closed_loop(
                     continue
                 outcome.statuses[status] += 1
                 outcome.latencies.setdefault(status, []).append(time.perf_counter() - asked)
-                fault = shot.fault_in(body) if status == 200 else None
+                fault = query.fault_in(body) if status == 200 else None
                 if fault is not None:
                     _note(outcome.wrong, fault)
                 if not connection.open or b"\r\nconnection: close" in head:

@@ -1,4 +1,4 @@
-"""The most memory that processes came to hold during a block, beyond what they held at its start."""
+"""The peak memory of processes during a block, relative to the start of the block."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Self
 
 
 class PeakMemory:
-    """Bytes by which the resident memory of one of some processes grew at most; the kernel keeps the count.
+    """The growth of the peak resident memory of processes, by the kernel's count.
 
     Args:
-        pids: the processes, which must live through the block.
+        pids: ids of the processes, which must live through the block.
     """
 
     def __init__(self, pids: Iterable[int]) -> None:
@@ -22,7 +22,7 @@ class PeakMemory:
 
     def __enter__(self) -> Self:
         for pid in self._pids:
-            Path(f"/proc/{pid}/clear_refs").write_text("5")  # the high-water mark begins anew
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # resets the high-water mark
             self._before[pid] = _kilobytes(pid, "VmRSS")
         return self
 
@@ -30,7 +30,7 @@ class PeakMemory:
         pass
 
     def growth(self) -> int:
-        """Bytes, of the process that grew most."""
+        """Returns the growth in bytes of the process that grew most."""
         return max(_kilobytes(pid, "VmHWM") - before for pid, before in self._before.items()) * 1024
 
 

@@ -1,4 +1,4 @@
-"""Readiness as an orchestrator sees it: asked every 50 ms on a connection of its own; its changes with their times."""
+"""Readiness from an orchestrator's view: polled every 50 ms on a new connection, with the times of all changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_ANSWER = 0
 
 
 def readiness(server: Server, timeout: float = 5) -> int:
-    """The status of `/health/ready`; `NO_ANSWER` where nobody listens or answers."""
+    """Returns the status of `/health/ready`, or `NO_ANSWER` if nobody listens or answers."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=timeout)
     try:
         connection.request("GET", "/health/ready")
@@ -27,10 +27,10 @@ def readiness(server: Server, timeout: float = 5) -> int:
 
 
 class Probe:
-    """Asks for readiness from `with` to its end.
+    """A poller of readiness for the length of a `with` block.
 
     Attributes:
-        changes: when (`time.monotonic`) a status was first seen, and the status, in order.
+        changes: time of the first observation (`time.monotonic`) and status of each change, in order.
     """
 
     def __init__(self, server: Server) -> None:
@@ -41,11 +41,11 @@ class Probe:
 
     @property
     def statuses(self) -> list[int]:
-        """The statuses in the order in which they were seen, each once until it changes."""
+        """The observed statuses in order, without repetitions."""
         return [status for _, status in self.changes]
 
     def first(self, status: int) -> float:
-        """When a status was first seen."""
+        """Returns the time at which a status was first seen."""
         return next(at for at, seen in self.changes if seen == status)
 
     def __enter__(self) -> Self:

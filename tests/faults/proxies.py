@@ -1,4 +1,4 @@
-"""nginx and HAProxy in front of servers, and a replica to which they can turn."""
+"""nginx and HAProxy in front of servers, and a replica as their second server."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ class Proxy:
 
     Args:
         kind: `nginx` or `haproxy`.
-        folder: folder of its files.
-        upstreams: ports of the servers; all but the first are for when the first cannot be reached.
+        folder: folder for the proxy's files.
+        upstreams: ports of the servers; all but the first are backups for when the first cannot be reached.
     """
 
     def __init__(self, kind: str, folder: Path, upstreams: Sequence[int]) -> None:
@@ -93,13 +93,13 @@ class Proxy:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def broken(self) -> list[str]:
-        """Returns nginx's lines about upstreams that failed in another way than by refusing a connection."""
+        """Returns nginx's log lines about upstream errors other than refused connections."""
         lines = self._log.read_text().splitlines() if self._log.exists() else []
         return [line for line in lines if "[error]" in line and "connect() failed (111" not in line]
 
 
 class Replica:
-    """A server that answers each request with 200 and `{}`: what a balancer turns to when another server has gone."""
+    """A server that answers each request with 200 and `{}`, as the balancer's second server."""
 
     def __init__(self) -> None:
         self.answers = 0

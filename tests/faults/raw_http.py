@@ -1,4 +1,4 @@
-"""HTTP/1.1 by hand: bytes that no client library would send, and whatever comes back."""
+"""HTTP/1.1 by hand: bytes that no client library would send, and their answers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _READ_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class RawAnswer:
-    """One answer as it came."""
+    """One answer as received."""
 
     status: int
     headers: dict[str, str]
@@ -21,25 +21,32 @@ class RawAnswer:
 
 
 def get(path: str, *headers: str) -> bytes:
-    """A GET request's bytes."""
+    """Returns the bytes of a GET request."""
     return "\r\n".join((f"GET {path} HTTP/1.1", "Host: x", *headers, "", "")).encode()
 
 
 def post(body: bytes, *headers: str, length: int | None = None, path: str = "/predict") -> bytes:
-    """A POST request's bytes; `length` is what its Content-Length says, where that is not the truth."""
+    """Returns the bytes of a POST request.
+
+    Args:
+        body: body of the request.
+        headers: lines of further header fields.
+        length: value of Content-Length; None for the true length.
+        path: path of the request.
+    """
     length = len(body) if length is None else length
     lines = (f"POST {path} HTTP/1.1", "Host: x", "Content-Type: application/json", f"Content-Length: {length}")
     return "\r\n".join((*lines, *headers, "", "")).encode() + body
 
 
 def chunked(*chunks: bytes, path: str = "/predict") -> bytes:
-    """A POST request's bytes with its body in chunks, the last of which is missing: add `END_OF_CHUNKS`."""
+    """Returns the bytes of a POST request in chunks, without the last: add `END_OF_CHUNKS`."""
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
     return head + b"".join(map(chunk, chunks))
 
 
 def chunk(data: bytes, extension: bytes = b"") -> bytes:
-    """One chunk."""
+    """Returns one chunk."""
     return b"%x%b\r\n%b\r\n" % (len(data), extension, data)
 
 
@@ -47,7 +54,7 @@ END_OF_CHUNKS = b"0\r\n\r\n"
 
 
 class RawStream:
-    """One connection. Whatever the peer does to it, `send` says whether it still takes bytes and `read_all` ends."""
+    """One connection. Whatever the peer does, `send` returns False at the end, and `read_all` ends."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -55,7 +62,7 @@ class RawStream:
 
     @classmethod
     async def connect(cls, port: int, source: str = "127.0.0.1") -> Self:
-        """A new connection; `source` is the loopback address it comes from, each of which has its own ports."""
+        """Opens a connection from a loopback address; each address has its own range of ports."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             return cls(*await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0)))
 
@@ -68,7 +75,7 @@ class RawStream:
         self.abort()
 
     async def send(self, data: bytes) -> bool:
-        """Sends the bytes as fast as the peer takes them; False where it takes no more."""
+        """Sends bytes at the peer's pace; returns False if the peer takes no more."""
         if self._writer.is_closing() or self._reader.at_eof() or self._reader.exception() is not None:
             return False
         try:
@@ -79,10 +86,10 @@ class RawStream:
         return True
 
     async def answer(self, patience: float = PATIENCE_SECONDS) -> RawAnswer | None:
-        """The next answer; None where the connection ended before one came.
+        """Returns the next answer, or None if the connection ended first.
 
         Raises:
-            TimeoutError: neither happened.
+            TimeoutError: neither happened in time.
         """
         async with asyncio.timeout(patience):
             try:
@@ -95,10 +102,10 @@ class RawStream:
         return RawAnswer(int(status.split()[1]), headers, body)
 
     async def ended(self, patience: float = PATIENCE_SECONDS) -> None:
-        """Returns once the peer has closed the connection.
+        """Returns when the peer has closed the connection.
 
         Raises:
-            TimeoutError: it did not.
+            TimeoutError: the connection is still open.
         """
         async with asyncio.timeout(patience):
             try:
@@ -109,17 +116,17 @@ class RawStream:
 
     @property
     def open(self) -> bool:
-        """Whether the peer has not closed it, as far as has been heard."""
+        """True if the peer is not known to have closed the connection."""
         return not (self._reader.at_eof() or self._reader.exception() or self._writer.is_closing())
 
     def pause(self) -> None:
-        """From now on, nothing is read from the socket."""
+        """Stops reading from the socket."""
         self._writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     def resume(self) -> None:
-        """Reads again."""
+        """Reads from the socket again."""
         self._writer.transport.resume_reading()  # type: ignore[attr-defined]
 
     def abort(self) -> None:
-        """Closes it at once, with a reset where bytes are under way."""
+        """Closes the connection at once, with a reset if bytes are in flight."""
         self._writer.transport.abort()

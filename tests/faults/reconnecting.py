@@ -1,7 +1,7 @@
-"""Clients that connect anew: for each request, or whenever an answer says `Connection: close`.
+"""Clients that connect again: for each request, or whenever an answer says `Connection: close`.
 
-They tell a request that was lost (its connection was accepted, and no whole answer came) from an attempt to connect
-that was refused: nothing was taken then, and a client or a proxy can safely go elsewhere.
+The clients distinguish a lost request (the connection was accepted, but no whole answer came) from a refused one.
+After a refusal nothing was accepted, and a client or a proxy can safely go elsewhere.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _RETRY_SECONDS = 0.005
 
 @dataclass
 class Outcome:
-    """What became of the clients' requests.
+    """The results of the clients' requests.
 
     Attributes:
         statuses: number of whole answers by status.
@@ -48,8 +48,8 @@ class ReconnectingClients:
     Args:
         port: TCP port of the server or proxy.
         clients: number of clients.
-        keep_alive: whether a client keeps its connection until an answer says `Connection: close`.
-        pause_seconds: what a client waits between two requests.
+        keep_alive: True if a client keeps its connection until an answer says `Connection: close`.
+        pause_seconds: pause of a client between two requests.
     """
 
     def __init__(self, port: int, *, clients: int = 16, keep_alive: bool = False, pause_seconds: float = 0.0) -> None:
@@ -88,7 +88,7 @@ class ReconnectingClients:
                 self.outcome.refused += 1
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
-            except OSError as error:  # accepted by the kernel, and broken before `connect` returned
+            except OSError as error:  # the kernel accepted the connection, which broke before `connect` returned
                 self.outcome.lost.append(repr(error))
                 continue
             try:
@@ -97,7 +97,7 @@ class ReconnectingClients:
                 writer.close()
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Sends requests on one connection until it is told to close, or breaks."""
+        """Sends requests on one connection until the server closes or breaks the connection."""
         while not self._done.is_set():
             try:
                 writer.write(self._request)

@@ -1,5 +1,7 @@
-"""Hostile clients: slow, endless, malformed and greedy. Each is cut off, memory stays bounded, and a crowd beside them
-has every answer, right and in time."""
+"""Hostile clients: slow, endless, malformed and greedy.
+
+Each is cut off, memory stays bounded, and a crowd beside the attack gets every answer, correct and in time.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,10 @@ from typing import Any, TypeVar
 
 import pytest
 from crowd import Crowd, Query, counted, make_query
-from footprint import Footprint, comes_back
+from footprint import Footprint, wait_for_footprint
 from peak_memory import PeakMemory
 from raw_http import RawAnswer, RawStream, chunk, chunked, get, post
-from serving import CHECKPOINTS, Server, figure, http_client, http_get, make_store, running, wait_until
+from serving import CHECKPOINTS, Server, http_client, http_get, make_store, metric_sum, running, wait_until
 from warm_server import warm_up
 
 from models.store import Store
@@ -34,17 +36,17 @@ BODY_SECONDS = 6
 IDLE_SECONDS = 4
 MAX_BODY_BYTES = 4 << 20
 MAX_CONNECTIONS = 10_000
-LATE_SECONDS = 4.0  # a cut-off and its test share two busy cores with the crowd and the attack
+LATE_SECONDS = 4.0  # the cut-off and its test share two busy cores with the crowd and the attack
 CROWD_P99_SECONDS = 1.0
 MIB = 1 << 20
-MAX_LOG_BYTES = 8_000  # of one attack: whoever sends noise shall not fill the disk
+MAX_LOG_BYTES = 8_000  # per attack, so that noise does not fill the disk
 
 PRICE = json.dumps({"model": "price", "instances": [[100, 3]]}).encode()
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server with little patience, over the three models."""
+    """A server with short timeouts, over the three models."""
     folder = tmp_path_factory.mktemp("hostile")
     store = make_store(folder)
     with running(
@@ -61,11 +63,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @contextmanager
 def unharmed(server: Server, *, memory: int = 64 * MIB, p99: float = CROWD_P99_SECONDS) -> Iterator[Counter[str]]:
-    """A crowd beside whatever the block does to the server: its answers are right and in time, API processes grow by
-    no more than `memory` bytes, everything is back at the end, and the figures add up.
+    """Runs a crowd beside a block that attacks the server, and checks that the attack did no harm.
+
+    The crowd's answers are correct and in time, API processes grow by less than `memory` bytes, resources are released
+    at the end, and the metrics add up.
 
     Yields:
-        Where the block counts the answers with status 200 that it had itself, by model.
+        Counter to which the block adds its own answers with status 200, by model.
     """
     before, counts, logged = Footprint.of(server), counted(server), len(server.log())
     others: Counter[str] = Counter()
@@ -81,7 +85,7 @@ def unharmed(server: Server, *, memory: int = 64 * MIB, p99: float = CROWD_P99_S
     assert grown < memory, f"an API process grew by {grown / MIB:.0f} MiB"
     assert "Traceback" not in server.log(), server.log()
     assert len(server.log()) < logged + MAX_LOG_BYTES, server.log()[-MAX_LOG_BYTES:]
-    comes_back(server, before)
+    wait_for_footprint(server, before)
     predicted = Counter({model: n for (model, status), n in report.statuses.items() if status == "200"}) + others
 
     def ours() -> Counter[str]:
@@ -92,7 +96,7 @@ def unharmed(server: Server, *, memory: int = 64 * MIB, p99: float = CROWD_P99_S
 
 
 def at_once(n: int, client: Callable[[int], Coroutine[Any, Any, T]]) -> list[T]:
-    """What each of `n` clients, all at once, gives; the errors of those that failed are raised together."""
+    """Runs `n` clients at once and returns their results; raises the errors of all failed ones together."""
 
     async def run() -> list[T]:
         async with asyncio.TaskGroup() as group:
@@ -103,14 +107,14 @@ def at_once(n: int, client: Callable[[int], Coroutine[Any, Any, T]]) -> list[T]:
 
 
 async def drip(server: Server, begin: bytes, rest: Iterator[bytes]) -> tuple[RawAnswer | None, float]:
-    """Sends `begin`, then the rest in drops; the answer, and the seconds until the connection was closed."""
+    """Sends `begin`, then the rest in drops; returns the answer, and the seconds until the connection was closed."""
     async with await RawStream.connect(server.port) as stream:
         began = time.monotonic()
 
         async def feed() -> None:
             if await stream.send(begin):
                 for drop in rest:
-                    await asyncio.sleep(0.1)  # the attack: just enough to look alive
+                    await asyncio.sleep(0.1)  # the attack: just often enough to seem alive
                     if not await stream.send(drop):
                         return
 
@@ -184,7 +188,7 @@ def test_a_body_that_says_it_is_too_large_is_refused_unread(server: Server) -> N
     with unharmed(server):
         for answer in at_once(200, refused):
             assert answer is not None
-            assert answer.status in (413, 400), answer  # 30 digits are no length
+            assert answer.status in (413, 400), answer  # a number of 30 digits is not a valid length
             assert answer.headers["connection"] == "close"
 
 
@@ -290,7 +294,7 @@ def test_what_is_not_http_is_refused_and_closed(server: Server, request_: bytes)
 
 
 def cases() -> Iterator[tuple[str, bytes, int]]:
-    """Bodies that are JSON almost, or JSON that nobody means: what each is, and the status of its answer."""
+    """Yields bodies that are almost JSON, or unusual JSON: name, bytes, and status of the answer."""
 
     def body(instances: bytes, model: bytes = b'"colours"') -> bytes:
         return b'{"model":' + model + b',"instances":' + instances + b"}"
@@ -403,7 +407,7 @@ def test_a_pipelined_flood_is_answered_in_order_and_read_no_faster_than_it_reads
                     progress += 1
 
             feeding = asyncio.create_task(feed())
-            while not feeding.done():  # until it is held up, or has been taken by the kernel's buffers
+            while not feeding.done():  # until the server stops reading, or the kernel's buffers have taken everything
                 before = progress
                 await asyncio.sleep(1.0)
                 if progress == before:
@@ -422,7 +426,7 @@ def test_a_pipelined_flood_is_answered_in_order_and_read_no_faster_than_it_reads
 
 
 def test_clients_that_do_not_read_hold_little_memory(server: Server) -> None:
-    query = make_query(random.Random(3), "colours", 400)  # an answer of about 30 kB
+    query = make_query(random.Random(3), "colours", 400)  # the answer has about 30 kB
     request = post(query.body)
 
     async def greedy(_: int) -> None:
@@ -438,7 +442,7 @@ def test_clients_that_do_not_read_hold_little_memory(server: Server) -> None:
     with PeakMemory(server.api_pids()) as peak:
         at_once(100, greedy)
         assert peak.growth() < 100 * MIB / 4 + 64 * MIB
-    comes_back(server, before)
+    wait_for_footprint(server, before)
 
 
 async def _feed(stream: RawStream, request: bytes, times: int) -> None:
@@ -448,7 +452,7 @@ async def _feed(stream: RawStream, request: bytes, times: int) -> None:
 
 
 async def _thrifty_stream(port: int) -> RawStream:
-    """A connection whose receiver holds next to nothing, so that its peer's answers pile up on the peer's side."""
+    """Opens a connection with a tiny receive buffer, so that answers pile up on the server's side."""
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     raw.setblocking(False)
@@ -463,17 +467,17 @@ def test_clients_that_reset_their_connections_leave_nothing(server: Server) -> N
     async def leave(n: int) -> None:
         async with await RawStream.connect(server.port) as stream:
             await stream.send(pieces[n % len(pieces)])
-            await asyncio.sleep(n % 5 / 100)  # before, while and after the request is worked on
+            await asyncio.sleep(n % 5 / 100)  # before, during and after the work on the request
 
-    before, counts = Footprint.of(server), figure(server, "axon_queue_rows")
+    before, counts = Footprint.of(server), metric_sum(server, "axon_queue_rows")
     with Crowd(server, pause_seconds=0.05) as crowd:
         for _ in range(5):
             at_once(400, leave)
         report = crowd.stop()
     report.check()
     assert report.percentile(99) < CROWD_P99_SECONDS, str(report)
-    comes_back(server, before)
-    wait_until(lambda: figure(server, "axon_queue_rows") == counts)
+    wait_for_footprint(server, before)
+    wait_until(lambda: metric_sum(server, "axon_queue_rows") == counts)
     assert "Traceback" not in server.log(), server.log()
 
 
@@ -487,7 +491,7 @@ def test_many_large_bodies_that_never_end_do_not_fill_the_memory(server: Server)
             await stream.ended()
             return answer
 
-    # AXON_MAX_BUFFERED_BYTES, and the eighth that a growing buffer is ahead of its bytes.
+    # AXON_MAX_BUFFERED_BYTES, and an eighth more, by which a growing buffer may exceed its content.
     with unharmed(server, memory=512 * MIB * 9 // 8 + 96 * MIB, p99=2 * CROWD_P99_SECONDS):
         statuses = Counter(answer.status if answer is not None else 0 for answer in at_once(400, hold))
     assert set(statuses) <= {0, 408, 429, 503}, statuses
@@ -508,11 +512,15 @@ def test_10000_idle_connections_and_those_beyond_get_503(store: Store, tmp_path:
         assert refused == MAX_CONNECTIONS + 500 - open_
         assert grown < MAX_CONNECTIONS * 32 * 1024
         wait_until(lambda: http_get(f"{server.url}/health/live").status_code == 200)
-        comes_back(server, before)
+        wait_for_footprint(server, before)
 
 
 async def _idle(server: Server, n: int, crowd: Crowd) -> tuple[int, int]:
-    """Opens connections, half of which have a request answered first; how many stayed, and how many had 503."""
+    """Opens connections, of which half send a request first.
+
+    Returns:
+        The number of connections that stayed open, and the number that got 503.
+    """
     gate = asyncio.Semaphore(100)
     streams: list[RawStream] = []
     refused = 0
@@ -523,7 +531,7 @@ async def _idle(server: Server, n: int, crowd: Crowd) -> tuple[int, int]:
             stream = await RawStream.connect(server.port, f"127.0.0.{1 + i % 4}")
             streams.append(stream)
             if i % 2 or i >= MAX_CONNECTIONS - 200:
-                await stream.send(get("/models"))  # a probe would be answered beyond the limit, too
+                await stream.send(get("/models"))  # a probe would be answered even beyond the limit
                 answer = await stream.answer()
                 if answer is None or answer.status == 503:
                     assert answer is None or answer.headers["connection"] == "close"
@@ -534,7 +542,7 @@ async def _idle(server: Server, n: int, crowd: Crowd) -> tuple[int, int]:
 
     await asyncio.gather(*(open_one(i) for i in range(n)))
     crowd_answers = crowd.report.answers
-    while crowd.report.answers < crowd_answers + 5_000:  # the crowd works on beside them
+    while crowd.report.answers < crowd_answers + 5_000:  # the crowd works on beside the idle connections
         await asyncio.sleep(0.05)
     open_ = sum(stream.open for stream in streams)
     for stream in streams:
@@ -563,7 +571,7 @@ def test_a_server_out_of_descriptors_serves_those_it_has(store: Store, tmp_path:
             report = crowd.stop()
         report.check()
         wait_until(server.ready, server.log)
-        comes_back(server, before)
+        wait_for_footprint(server, before)
         wait_until(lambda: not http_get(f"{server.url}/models").json()["problems"])
         assert len(server.log()) < 100_000
         server.stop()
@@ -572,7 +580,7 @@ def test_a_server_out_of_descriptors_serves_those_it_has(store: Store, tmp_path:
 
 
 def test_a_query_is_what_the_crowd_takes_it_for() -> None:
-    """The check that the rest rests on: an answer that is wrong is found."""
+    """Tests the check that all other tests rely on: a wrong answer is detected."""
     query: Query = make_query(random.Random(5), "price", 2)
     document = {"model": "price", "version": 1, "predictions": [1.0, 2.0]}
     assert query.fault_in(json.dumps(document).encode()) is not None

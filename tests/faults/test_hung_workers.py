@@ -1,4 +1,4 @@
-"""A worker that hangs: a watchdog finds it, readiness tells the truth, it is replaced, and nobody waits too long."""
+"""A worker that hangs: a watchdog detects the hang, readiness changes, and a new worker answers in time."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from crowd import Crowd, counted, totals_agree
-from family import Family, complete, is_gone
 from faulty_server import FaultyServer
-from footprint import comes_back
+from footprint import wait_for_footprint
 from poison import FIRST_HANG, HANGS, SLOW, SLOW_SECONDS, SPINS
 from probe import Probe, readiness
-from serving import figure, http_post, running, wait_until
+from process_tree import ProcessTree, is_gone, wait_for_roles
+from serving import http_post, metric_sum, running, wait_until
 from warm_server import warm_up
 
 from models.store import Store
@@ -24,45 +24,45 @@ from models.store import Store
 pytestmark = pytest.mark.faults
 
 HANG_SECONDS = 1.0
-RESTART_SECONDS = 4.0  # for a fork, and for the models to be there
+RESTART_SECONDS = 4.0  # for a fork and for loading the models
 
-Tell = Callable[[object], None]
+Record = Callable[[object], None]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_stopped_worker_is_found_and_replaced_and_every_request_is_answered(
-    store: Store, tmp_path: Path, tell: Tell, workers: int
+    store: Store, tmp_path: Path, record: Record, workers: int
 ) -> None:
     with running(store.root, tmp_path, workers=workers, hang_seconds=HANG_SECONDS) as server:
-        before, family, since = warm_up(server), Family.of(server), counted(server)
+        before, tree, since = warm_up(server), ProcessTree.of(server), counted(server)
         with Crowd(server, deadline_seconds=10) as crowd, Probe(server) as probe:
             crowd.warm()
-            [victim, *_] = sorted(family.workers)
+            [victim, *_] = sorted(tree.workers)
             stopped = time.monotonic()
             os.kill(victim, signal.SIGSTOP)
             wait_until(lambda: is_gone(victim), server.log)
             found = time.monotonic() - stopped
-            complete(server, family)
+            wait_for_roles(server, tree)
             crowd.warm()
             report = crowd.stop()
-        tell(f"found after {found:.1f} s; readiness {probe.statuses}; {report}")
+        record(f"found after {found:.1f} s; readiness {probe.statuses}; {report}")
         report.check()
         assert HANG_SECONDS <= found < HANG_SECONDS + 2
         if workers == 1:
-            # A successor is there in about 50 ms, which a probe may miss; the next test holds that moment open.
+            # A successor starts in about 50 ms, which a probe may miss; the next test prolongs that moment.
             assert probe.statuses in ([200, 503, 200], [200])
             assert report.outage < HANG_SECONDS + RESTART_SECONDS
         else:
             assert probe.statuses == [200], "the other worker answers"
             assert report.outage < HANG_SECONDS + 2
         totals_agree(server, report, since=since)
-        comes_back(server, before)
+        wait_for_footprint(server, before)
 
 
-def test_the_server_is_not_ready_while_no_worker_answers(store: Store, tmp_path: Path, tell: Tell) -> None:
+def test_the_server_is_not_ready_while_no_worker_answers(store: Store, tmp_path: Path, record: Record) -> None:
     with running(store.root, tmp_path, hang_seconds=HANG_SECONDS) as server:
-        family = Family.of(server)
-        [host], [worker] = family.hosts, family.workers
+        tree = ProcessTree.of(server)
+        [host], [worker] = tree.hosts, tree.workers
         stopped = time.monotonic()
         os.kill(host, signal.SIGSTOP)  # so that nobody replaces the worker yet
         try:
@@ -73,21 +73,23 @@ def test_the_server_is_not_ready_while_no_worker_answers(store: Store, tmp_path:
         finally:
             os.kill(host, signal.SIGCONT)
         wait_until(lambda: readiness(server) == 200, server.log)
-        tell(f"503 after {found:.1f} s")
+        record(f"503 after {found:.1f} s")
         assert found < HANG_SECONDS + 1
         assert is_gone(worker)
 
 
-def test_a_request_with_a_short_deadline_gets_504_at_it_and_not_later(store: Store, tmp_path: Path, tell: Tell) -> None:
+def test_a_request_with_a_short_deadline_gets_504_at_it_and_not_later(
+    store: Store, tmp_path: Path, record: Record
+) -> None:
     with running(store.root, tmp_path, hang_seconds=3) as server, Crowd(server, deadline_seconds=0.3) as crowd:
         crowd.warm()
-        [victim] = Family.of(server).workers
+        [victim] = ProcessTree.of(server).workers
         os.kill(victim, signal.SIGSTOP)
         wait_until(lambda: is_gone(victim), server.log)
         wait_until(lambda: readiness(server) == 200, server.log)
         crowd.warm()
         report = crowd.stop()
-        tell(report)
+        record(report)
         report.check(504)
         assert sum(n for (_, status), n in report.statuses.items() if status == "504") >= 64
         totals_agree(server, report)
@@ -96,11 +98,11 @@ def test_a_request_with_a_short_deadline_gets_504_at_it_and_not_later(store: Sto
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("cell", [HANGS, SPINS])
 def test_a_forward_that_never_returns_takes_nobody_along(
-    store: Store, tmp_path: Path, tell: Tell, cell: float, workers: int
+    store: Store, tmp_path: Path, record: Record, cell: float, workers: int
 ) -> None:
     settings = {"workers": workers, "api_processes": workers, "hang_seconds": HANG_SECONDS}
     with running(store.root, tmp_path, FaultyServer, **settings) as server:
-        family = Family.of(server)
+        tree = ProcessTree.of(server)
         with Crowd(server, deadline_seconds=20) as crowd, ThreadPoolExecutor(1) as pool:
             crowd.warm()
             body = {"model": "price", "instances": [[cell, 3]]}
@@ -110,12 +112,12 @@ def test_a_forward_that_never_returns_takes_nobody_along(
             crowd.warm()
             report = crowd.stop()
         answer = sent.result()
-        tell(f"{answer.status_code} after {answer.elapsed.total_seconds():.1f} s; {report}")
+        record(f"{answer.status_code} after {answer.elapsed.total_seconds():.1f} s; {report}")
         report.check()
         assert answer.status_code == 500, answer.text
         assert answer.json()["type"] == "urn:axon:problem:model-fault"
         assert "died" in answer.json()["detail"], "it says what its rows did"
-        assert not family.workers & complete(server, family).workers
+        assert not tree.workers & wait_for_roles(server, tree).workers
 
 
 def test_a_forward_that_hangs_once_is_done_again(store: Store, tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_a_forward_that_hangs_once_is_done_again(store: Store, tmp_path: Path) -
         body = {"model": "price", "instances": [[FIRST_HANG, 3]]}
         answer = http_post(f"{server.url}/predict", json=body, timeout=60)
         assert answer.status_code == 200, answer.text
-        assert figure(server, "axon_batches_resent_total") == 1
+        assert metric_sum(server, "axon_batches_resent_total") == 1
 
 
 def test_what_hangs_keeps_its_own_deadline(store: Store, tmp_path: Path) -> None:
@@ -132,14 +134,14 @@ def test_what_hangs_keeps_its_own_deadline(store: Store, tmp_path: Path) -> None
         answer = http_post(f"{server.url}/predict", json=body, headers={"X-Request-Timeout-Seconds": "0.4"})
         assert answer.status_code == 504, answer.text
         assert answer.elapsed.total_seconds() < 0.9
-        body["instances"] = [[100, 3]]  # it waits for the next worker, and not for its predecessor's batch
+        body["instances"] = [[100, 3]]  # this request waits for the next worker, not for the old worker's batch
         assert http_post(f"{server.url}/predict", json=body, timeout=60).status_code == 200
 
 
 def test_a_slow_forward_is_no_hang(store: Store, tmp_path: Path) -> None:
     with running(store.root, tmp_path, FaultyServer, hang_seconds=3 * SLOW_SECONDS) as server:
-        workers = Family.of(server).workers
+        workers = ProcessTree.of(server).workers
         body = {"model": "price", "instances": [[SLOW, 3]]}
         for _ in range(4):
             assert http_post(f"{server.url}/predict", json=body, timeout=60).status_code == 200
-        assert Family.of(server).workers == workers
+        assert ProcessTree.of(server).workers == workers

@@ -1,4 +1,4 @@
-"""`kill -9` of each of a server's processes under load: a worker costs time and no answer; nothing stays half alive."""
+"""`kill -9` of each server process under load: a worker's death costs time but no answer; no server stays half dead."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pathlib import Path
 
 import pytest
 from crowd import Crowd, counted, totals_agree
-from family import Family, complete, is_gone, kill
-from footprint import comes_back
+from footprint import wait_for_footprint
 from probe import readiness
-from serving import Server, figure, running, wait_until
+from process_tree import ProcessTree, is_gone, kill, wait_for_roles
+from serving import Server, metric_sum, running, wait_until
 from warm_server import warm_up
 
 from models.store import Store
 
 pytestmark = pytest.mark.faults
 
-HEAL_SECONDS = 5.0  # or as long as the whole server takes to start, on a machine where that is more
+HEAL_SECONDS = 5.0  # or the start time of the whole server, if that is longer on this machine
 
-Tell = Callable[[object], None]
+Record = Callable[[object], None]
 
 
 def kill_mid_batch(crowd: Crowd, worker: int) -> None:
-    """Kills a worker that has batches in hand for certain: stopped, it is sent some and answers none."""
+    """Kills a worker that certainly has batches: while stopped, the worker receives some and answers none."""
     os.kill(worker, signal.SIGSTOP)
     crowd.run_for(0.02)
     kill(worker)
@@ -34,88 +34,91 @@ def kill_mid_batch(crowd: Crowd, worker: int) -> None:
 
 @pytest.mark.parametrize(("workers", "kills", "every"), [(2, 30, 2.0), (1, 5, 6.0)])
 def test_workers_killed_mid_batch_cost_time_and_no_answer(
-    store: Store, tmp_path: Path, tell: Tell, workers: int, kills: int, every: float
+    store: Store, tmp_path: Path, record: Record, workers: int, kills: int, every: float
 ) -> None:
     with running(store.root, tmp_path, workers=workers) as server:
-        before, family, since = warm_up(server), Family.of(server), counted(server)
+        before, tree, since = warm_up(server), ProcessTree.of(server), counted(server)
         with Crowd(server, deadline_seconds=10) as crowd:
             crowd.warm()
             began = time.monotonic()
             for n in range(kills):
-                victim = sorted(complete(server, family).workers)[n % workers]
+                victim = sorted(wait_for_roles(server, tree).workers)[n % workers]
                 kill_mid_batch(crowd, victim)
                 crowd.run_for(began + (n + 1) * every - time.monotonic())
                 assert is_gone(victim)
             crowd.warm()
             report = crowd.stop()
-        tell(report)
+        record(report)
         report.check()
         if workers > 1:
             assert report.percentile(99) < 1
-        else:  # only the restart's length is added, and that is short
+        else:  # a short restart is all that is added
             assert report.percentile(100) < report.outage + 0.5
             assert report.outage < 2
         totals_agree(server, report, since=since)
-        assert figure(server, "axon_batches_resent_total") >= kills
-        complete(server, family)
-        comes_back(server, before)
+        assert metric_sum(server, "axon_batches_resent_total") >= kills
+        wait_for_roles(server, tree)
+        wait_for_footprint(server, before)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_killed_worker_host_is_replaced_and_every_request_is_answered(
-    store: Store, tmp_path: Path, tell: Tell, workers: int
+    store: Store, tmp_path: Path, record: Record, workers: int
 ) -> None:
     began = time.monotonic()
     with running(store.root, tmp_path, workers=workers) as server:
         limit = max(HEAL_SECONDS, time.monotonic() - began)
-        family = Family.of(server)
-        for host in family.hosts:  # the first time, LitServe opens what it then keeps: a connection and a handle
+        tree = ProcessTree.of(server)
+        for host in tree.hosts:  # the first time, LitServe opens a connection and a handle, which stay open
             kill(host)
             wait_until(lambda gone=host: is_gone(gone), server.log)  # type: ignore[misc]
-            complete(server, family)
-        before, family, since = warm_up(server), Family.of(server), counted(server)
-        # Not at full load: it imports torch, which takes all the longer the fewer cores are left to it.
+            wait_for_roles(server, tree)
+        before, tree, since = warm_up(server), ProcessTree.of(server), counted(server)
+        # Not at full load: a new host imports torch, which takes longer the fewer cores are free.
         with Crowd(server, deadline_seconds=20, pause_seconds=0.05) as crowd:
             crowd.warm()
-            [victim, *_] = sorted(family.hosts)
+            [victim, *_] = sorted(tree.hosts)
             kill(victim)
-            assert healed_or_ended(server, family, crowd, victim, limit), "it should heal"
+            assert healed_or_ended(server, tree, crowd, victim, limit), "it should heal"
             report = crowd.stop()
-        tell(report)
+        record(report)
         report.check()
         totals_agree(server, report, since=since)
-        comes_back(server, before)
+        wait_for_footprint(server, before)
 
 
 @pytest.mark.parametrize("victim", ["api", "one api of two", "manager", "main"])
 def test_what_else_is_killed_heals_or_ends_the_server_with_a_code_and_no_orphan(
-    store: Store, tmp_path: Path, tell: Tell, victim: str
+    store: Store, tmp_path: Path, record: Record, victim: str
 ) -> None:
     server = Server(store.root, tmp_path, api_processes=2 if victim == "one api of two" else 1)
     try:
         began = time.monotonic()
         server.start()
         limit = max(HEAL_SECONDS, time.monotonic() - began)
-        family = Family.of(server)
-        pid = {"manager": family.manager, "main": family.main}.get(victim, min(family.apis))
+        tree = ProcessTree.of(server)
+        pid = {"manager": tree.manager, "main": tree.main}.get(victim, min(tree.apis))
         with Crowd(server, deadline_seconds=10) as crowd:
             crowd.warm()
             kill(pid)
-            healed = healed_or_ended(server, family, crowd, pid, limit)
+            healed = healed_or_ended(server, tree, crowd, pid, limit)
             report = crowd.stop()
-        tell(f"{'healed' if healed else 'ended'}; {report}")
+        record(f"{'healed' if healed else 'ended'}; {report}")
         assert not report.wrong, report.wrong
         if healed:
-            complete(server, family)
+            wait_for_roles(server, tree)
             server.stop()
-        if victim == "manager":  # no request was in its hands
+        if victim == "manager":  # the manager holds no requests
             report.check(503, may_refuse=True)
     finally:
         server.kill()
 
 
-def healed_or_ended(server: Server, before: Family, crowd: Crowd, victim: int, limit: float) -> bool:
-    """Whether the server is whole again and answers, False where it ended with a code and no orphan; either in time."""
+def healed_or_ended(server: Server, before: ProcessTree, crowd: Crowd, victim: int, limit: float) -> bool:
+    """Returns True if the server answers again with all processes, False after an end with an error code.
+
+    Fails if neither happens in time, or if processes are left after the end.
+    """
     assert server.process is not None
     deadline = time.monotonic() + limit
     answers = crowd.report.answers
@@ -124,7 +127,7 @@ def healed_or_ended(server: Server, before: Family, crowd: Crowd, victim: int, l
             assert server.process.returncode != 0
             if not server.processes():
                 return False
-        elif is_gone(victim) and Family.of(server).is_like(before) and readiness(server) == 200:
+        elif is_gone(victim) and ProcessTree.of(server).has_roles_of(before) and readiness(server) == 200:
             if crowd.report.answers > answers + len(before.apis):
                 return True
         else:

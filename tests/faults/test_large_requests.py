@@ -1,4 +1,4 @@
-"""Large requests side by side: nobody else waits for them, and their memory is a small multiple of their bytes."""
+"""Large requests side by side: other requests are not delayed, and memory is a small multiple of the requests' size."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def longest_hold(server: Server) -> float:
 
 
 class Probe:
-    """Asks for health all the time, and keeps the latencies."""
+    """A client that asks for health all the time and keeps the latencies."""
 
     def __init__(self, server: Server) -> None:
         self.seconds: list[float] = []

@@ -1,4 +1,4 @@
-"""Many answers at once, with many numbers or compressed: writing them holds nobody up."""
+"""Many answers at once, with many numbers or compressed: writing these delays no other client."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @pytest.fixture
 def server(store: Store, tmp_path: Path) -> Iterator[Server]:
-    """A new server for each test: its longest hold is its own."""
+    """A new server for each test, because the longest hold of the event loop is a maximum."""
     with running(store.root, tmp_path, max_queue_rows=200_000) as server:
         yield server
 
@@ -57,9 +57,9 @@ def longest_hold(server: Server) -> float:
 )
 @pytest.mark.parametrize("coding", ["identity", "gzip"])
 def test_many_answers_hold_up_nobody(
-    clients: int, rows: int, width: int, coding: str, server: Server, tell: Callable[[object], None]
+    clients: int, rows: int, width: int, coding: str, server: Server, record: Callable[[object], None]
 ) -> None:
-    values = [[i % 7 - 3] for i in range(rows)]  # short, since it is the answers that are asked for
+    values = [[i % 7 - 3] for i in range(rows)]  # short rows, since only the answers matter here
     request = post(orjson.dumps({"model": f"m{width}", "instances": values}), f"Accept-Encoding: {coding}")
     oracle = Oracle(MODELS[width])
     expected = np.array([oracle({"x": value}) for [value] in values])
@@ -84,5 +84,5 @@ def test_many_answers_hold_up_nobody(
     asyncio.run(crowd())
     wait_until(lambda: longest_hold(server) > 0)
     hold = longest_hold(server)
-    tell(f"hold {hold * 1e3:.1f} ms")
+    record(f"hold {hold * 1e3:.1f} ms")
     assert hold < HOLD_SECONDS

@@ -1,4 +1,4 @@
-"""A store of a thousand models, and models of ten thousand columns, hold up nobody."""
+"""A store of a thousand models, and models of ten thousand columns, delay no other request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.faults
 MODELS = 1_000
 COLUMNS = 10_000
 HOLD_SECONDS = 0.01
-_FORGET_SECONDS = 150.0  # the watch tells of the last one to two minutes
+_FORGET_SECONDS = 150.0  # the watch reports the maximum of the last one to two minutes
 PATHS = (
     "/models",
     "/models/wide",
@@ -35,7 +35,7 @@ PATHS = (
 
 
 def publish_copy(root: Path, source: Path, name: str, version: int) -> None:
-    """Publishes a checkpoint as publishing does, by renaming, but without its flushes."""
+    """Publishes a checkpoint by renaming, as publishing does, but without flushing to disk."""
     staging = root / name / ".publish-copy"
     staging.mkdir(parents=True)
     shutil.copy(source, staging / source.name)
@@ -44,7 +44,7 @@ def publish_copy(root: Path, source: Path, name: str, version: int) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server over many models, of which one is wide."""
+    """A server over many models, including a wide one."""
     folder = tmp_path_factory.mktemp("many")
     store = Store(folder / "store")
     small = make_checkpoint(Schema(columns=tuple(numeric(f"x{i}") for i in range(4)), target=CLASSES), 8)
@@ -64,7 +64,7 @@ def longest_hold(server: Server) -> float:
 
 def test_looking_and_telling_hold_up_nobody(server: Server) -> None:
     deadline = time.monotonic() + _FORGET_SECONDS
-    while (hold := longest_hold(server)) > HOLD_SECONDS:  # of the start, or else of looking at the store
+    while (hold := longest_hold(server)) > HOLD_SECONDS:  # first the start's, later the store's reading
         assert time.monotonic() < deadline, f"looking at the store holds the loop for {hold * 1e3:.1f} ms"
         time.sleep(1)
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
@@ -77,7 +77,7 @@ def test_looking_and_telling_hold_up_nobody(server: Server) -> None:
         for name in ("m7", "wide"):
             publish_copy(root, root / name / "1" / "model.safetensors", name, version)
             wait_until(lambda name=name, version=version: is_served(server, name, version), server.log)
-    time.sleep(1)  # two more looks, at the end of which the figure is told
+    time.sleep(1)  # two more looks at the store, after which the figure is updated
     hold = longest_hold(server)
     print(f"hold {hold * 1e3:.1f} ms with {MODELS:,} models and {COLUMNS:,} columns")  # noqa: T201
     assert hold < HOLD_SECONDS

@@ -1,5 +1,8 @@
-"""Overload: ten times what the worker can do. What is too much is refused early and cheaply, what is accepted is
-answered in time, and nobody starves: no other model, and no small request beside large ones."""
+"""Overload: ten times the worker's capacity.
+
+Excess requests are refused early and cheaply, accepted ones are answered in time, and nobody starves: neither other
+models, nor small requests beside large ones.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ import numpy as np
 import orjson
 import pytest
 from crowd import Crowd, counted
-from footprint import Footprint, comes_back
-from open_loop import OpenLoop, Outcome, Shot, closed_loop
+from footprint import Footprint, wait_for_footprint
+from open_loop import CheckedQuery, OpenLoop, Outcome, closed_loop
 from peak_memory import PeakMemory
 from serving import CHECKPOINTS, Oracle, Server, make_checkpoint, numeric, running, wait_until
 
@@ -29,13 +32,13 @@ OVERLOAD = 10
 GOODPUT_SHARE = 0.85
 DEADLINE_SECONDS = 1.0
 LATE_SECONDS = 0.25  # generator and server share two cores
-MISSED_SHARE = 0.02  # of what was accepted
+MISSED_SHARE = 0.02  # of the accepted requests
 REFUSAL_MEDIAN_SECONDS = 0.1
 SMALL_P99_SECONDS = 1.0
 MIB = 1 << 20
 ROWS, COLUMNS, TOLERANCE = 64, 16, 2e-5
 
-# 4.3 million weights: a row costs a worker about 0.1 ms, and the API process next to nothing.
+# 4.3 million weights: a row costs a worker about 0.1 ms, and the API process almost nothing.
 WIDE = make_checkpoint(
     Schema(
         columns=tuple(numeric(f"x{i}") for i in range(COLUMNS)),
@@ -58,19 +61,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def shots() -> list[Shot]:
+def queries() -> list[CheckedQuery]:
     """Requests of 64 rows for the wide model."""
     rng = random.Random(0)
     oracle = Oracle(WIDE)
-    return [make_shot(oracle, rng, ROWS) for _ in range(10)]
+    return [make_checked_query(oracle, rng, ROWS) for _ in range(10)]
 
 
-def make_shot(oracle: Oracle, rng: random.Random, rows: int) -> Shot:
-    """Random rows for the wide model; many rows are few that are repeated."""
+def make_checked_query(oracle: Oracle, rng: random.Random, rows: int) -> CheckedQuery:
+    """Makes a request of random rows for the wide model; large requests repeat a few rows."""
     some = [[round(rng.gauss(0, 2), 2) for _ in range(COLUMNS)] for _ in range(min(rows, ROWS))]
     told = [oracle(row) for row in some]
     repeats = -(-rows // len(some))
-    return Shot(
+    return CheckedQuery(
         orjson.dumps({"model": "wide", "instances": (some * repeats)[:rows]}),
         rows,
         _Check(np.array((told * repeats)[:rows])),
@@ -78,7 +81,7 @@ def make_shot(oracle: Oracle, rng: random.Random, rows: int) -> Shot:
 
 
 class _Check:
-    """Holds answers against torch's, `(rows, 10)`; one that is known byte for byte is not read again."""
+    """Compares answers with torch's, `(rows, 10)`; an answer equal to a checked one is not parsed again."""
 
     def __init__(self, expected: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> None:
         self._expected = expected
@@ -94,16 +97,16 @@ class _Check:
         return None
 
 
-def capacity(server: Server, shots: list[Shot]) -> float:
-    """Requests a second that the worker can answer."""
-    outcome = closed_loop(server, shots, clients=16, seconds=CAPACITY_SECONDS, deadline_seconds=30)
+def capacity(server: Server, queries: list[CheckedQuery]) -> float:
+    """Returns the requests per second that the worker can answer."""
+    outcome = closed_loop(server, queries, clients=16, seconds=CAPACITY_SECONDS, deadline_seconds=30)
     assert not outcome.wrong, outcome.wrong
     assert set(outcome.statuses) == {200}, outcome
     return outcome.goodput
 
 
 def cpu_seconds(pids: list[int]) -> float:
-    """What some processes have used of the processors."""
+    """Returns the CPU seconds that processes have used."""
     ticks = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -112,7 +115,7 @@ def cpu_seconds(pids: list[int]) -> float:
 
 
 def check_flood(flood: Outcome) -> None:
-    """Refused early, or answered in time and right."""
+    """Fails unless all requests were refused early, or answered in time and correctly."""
     assert not flood.wrong, flood.wrong
     assert not flood.unanswered, flood.unanswered
     assert set(flood.statuses) <= {200, 429, 504}, flood
@@ -121,19 +124,21 @@ def check_flood(flood: Outcome) -> None:
     assert flood.percentile(429, 50) < REFUSAL_MEDIAN_SECONDS, flood
 
 
-def test_ten_times_the_capacity_costs_no_goodput(server: Server, shots: list[Shot]) -> None:
-    closed_loop(server, shots, clients=16, seconds=2, deadline_seconds=30)
+def test_ten_times_the_capacity_costs_no_goodput(server: Server, queries: list[CheckedQuery]) -> None:
+    closed_loop(server, queries, clients=16, seconds=2, deadline_seconds=30)
     before, totals = Footprint.of(server), counted(server)
-    first = capacity(server, shots)
+    first = capacity(server, queries)
     apis = server.api_pids()
     counts, cpu = counted(server), cpu_seconds(apis)
     with PeakMemory([*apis, *server.worker_pids()]) as peak:
-        flood = OpenLoop(server, shots, rate=OVERLOAD * first, seconds=FLOOD_SECONDS, deadline_seconds=DEADLINE_SECONDS)
+        flood = OpenLoop(
+            server, queries, rate=OVERLOAD * first, seconds=FLOOD_SECONDS, deadline_seconds=DEADLINE_SECONDS
+        )
         outcome = flood.start().wait()
         grown = peak.growth()
     cpu = cpu_seconds(apis) - cpu
-    # What the machine gives varies with its other tenants: the flood lay between these two.
-    last = capacity(server, shots)
+    # The machine's speed varies with its other tenants: the flood took place between these two measurements.
+    last = capacity(server, queries)
     print(  # noqa: T201
         f"capacity {first:.1f} and {last:.1f} requests/s; flood: {outcome}; grown by {grown / MIB:.0f} MiB; "
         f"{cpu / outcome.statuses.total() * 1e6:.0f} µs of the API process a request"
@@ -142,7 +147,7 @@ def test_ten_times_the_capacity_costs_no_goodput(server: Server, shots: list[Sho
     assert outcome.statuses[429] > outcome.statuses.total() * (1 - 2 / OVERLOAD), outcome
     assert outcome.goodput >= GOODPUT_SHARE * min(first, last), (outcome.goodput, first, last)
     assert grown < 128 * MIB
-    comes_back(server, before)
+    wait_for_footprint(server, before)
     assert totals["wide", "200"] < counts["wide", "200"]
     now = counted(server)
     for status in (429, 504):
@@ -152,9 +157,9 @@ def test_ten_times_the_capacity_costs_no_goodput(server: Server, shots: list[Sho
         )
 
 
-def test_one_models_flood_starves_no_other(server: Server, shots: list[Shot]) -> None:
-    rate = OVERLOAD * capacity(server, shots)
-    flood = OpenLoop(server, shots, rate=rate, seconds=FLOOD_SECONDS / 2, deadline_seconds=DEADLINE_SECONDS).start()
+def test_one_models_flood_starves_no_other(server: Server, queries: list[CheckedQuery]) -> None:
+    rate = OVERLOAD * capacity(server, queries)
+    flood = OpenLoop(server, queries, rate=rate, seconds=FLOOD_SECONDS / 2, deadline_seconds=DEADLINE_SECONDS).start()
     with Crowd(server, clients=16, pause_seconds=0.05, deadline_seconds=5) as crowd:
         wait_until(lambda: flood.outcome.statuses[429] > 0)
         outcome = flood.wait()
@@ -167,8 +172,8 @@ def test_one_models_flood_starves_no_other(server: Server, shots: list[Shot]) ->
 
 def test_small_requests_beside_those_of_10000_rows(server: Server) -> None:
     rng, oracle = random.Random(1), Oracle(WIDE)
-    large = [make_shot(oracle, rng, 10_000) for _ in range(2)]
-    small = [make_shot(oracle, rng, 1) for _ in range(20)]
+    large = [make_checked_query(oracle, rng, 10_000) for _ in range(2)]
+    small = [make_checked_query(oracle, rng, 1) for _ in range(20)]
     seconds = min(20.0, FLOOD_SECONDS)
     with ThreadPoolExecutor(2) as pool, Crowd(server, clients=8, pause_seconds=0.05) as crowd:
         heavy = pool.submit(closed_loop, server, large, clients=3, seconds=seconds, deadline_seconds=60)

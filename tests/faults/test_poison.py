@@ -1,4 +1,4 @@
-"""Rows that a model fails on: only the requests that hold them get an error, which says so; all others are answered."""
+"""Rows on which a model fails: only requests with such rows get an error, which names the reason."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import httpx
 import numpy as np
 import pytest
 from crowd import Crowd, Report, counted, totals_agree
-from family import Family, complete
 from faulty_server import FaultyServer
-from footprint import comes_back
+from footprint import wait_for_footprint
 from poison import DEVICE_FAULT, FIRST_DEVICE_FAULT, OUT_OF_MEMORY, RAISES, ROOM
-from serving import CHECKPOINTS, Oracle, Server, figure, http_client, http_post, numeric, running
+from process_tree import ProcessTree, wait_for_roles
+from serving import CHECKPOINTS, Oracle, Server, http_client, http_post, metric_sum, numeric, running
 from warm_server import warm_up
 
 from models.checkpoint import Checkpoint
@@ -27,16 +27,16 @@ from models.store import Store
 
 pytestmark = pytest.mark.faults
 
-Tell = Callable[[object], None]
+Record = Callable[[object], None]
 
 
 def price(cell: float, rows: int = 1) -> dict[str, Any]:
-    """A request for `price`, its last row's first cell as given."""
+    """Makes a request for `price` with the given first cell in the last row."""
     return {"model": "price", "instances": [[100, 3]] * (rows - 1) + [[cell, 3]]}
 
 
-def is_told(answer: httpx.Response, *words: str) -> None:
-    """It is an error of the model's, and says what happened."""
+def assert_model_fault(answer: httpx.Response, *words: str) -> None:
+    """Fails unless the answer is a model error with the given words."""
     assert answer.status_code == 500, answer.text
     document = answer.json()
     assert document["type"] == "urn:axon:problem:model-fault"
@@ -45,7 +45,7 @@ def is_told(answer: httpx.Response, *words: str) -> None:
 
 
 def repeat(server: Server, body: dict[str, Any], times: int) -> list[httpx.Response]:
-    """The same request again and again, on one connection."""
+    """Sends the same request repeatedly on one connection."""
     with http_client(base_url=server.url, timeout=60) as client:
         return [client.post("/predict", json=body) for _ in range(times)]
 
@@ -54,14 +54,14 @@ def repeat(server: Server, body: dict[str, Any], times: int) -> list[httpx.Respo
 def crowded(
     server: Server, body: dict[str, Any], times: int, clients: int = 4
 ) -> Iterator[tuple[Crowd, list[Future[list[httpx.Response]]]]]:
-    """A crowd, and beside it clients that send one request again and again."""
+    """Runs a crowd, and beside the crowd clients that repeat one request."""
     with Crowd(server, deadline_seconds=20) as crowd, ThreadPoolExecutor(clients) as pool:
         crowd.warm()
         yield crowd, [pool.submit(repeat, server, body, times) for _ in range(clients)]
 
 
 def overflowing() -> Checkpoint:
-    """A model whose answer is NaN once `x` is as large as 1: inf − inf between its two hidden units."""
+    """Makes a model whose answer is NaN for `x` from about 1: inf − inf between two hidden units."""
     schema = Schema(
         columns=(numeric("x", 0, 1), numeric("y", 0, 1)), target=ClassTarget(name="kind", labels=("low", "high"))
     )
@@ -75,7 +75,7 @@ def overflowing() -> Checkpoint:
 
 
 def test_an_answer_that_is_not_a_number_is_an_error_of_its_own_request_alone(
-    store: Store, tmp_path: Path, tell: Tell
+    store: Store, tmp_path: Path, record: Record
 ) -> None:
     fragile = overflowing()
     store.publish("fragile", fragile)
@@ -93,8 +93,8 @@ def test_an_answer_that_is_not_a_number_is_an_error_of_its_own_request_alone(
                     rows[at][0] = rng.choice([1, 50])
                 answer = http.post("/predict", json={"model": "fragile", "instances": rows})
                 if at is not None:
-                    if rows[at][0] == 1:  # as training saw them
-                        is_told(answer, f"row {at} is not finite")
+                    if rows[at][0] == 1:  # rows like those of training
+                        assert_model_fault(answer, f"row {at} is not finite")
                     else:
                         assert answer.status_code == 422, answer.text
                         assert [(f["row"], f["column"]) for f in answer.json()["errors"]] == [(at, "x")]
@@ -110,33 +110,35 @@ def test_an_answer_that_is_not_a_number_is_an_error_of_its_own_request_alone(
             crowd.warm()
             assert sum(pool.map(client, range(8))) > 0
             report = crowd.stop()
-        tell(report)
+        record(report)
         report.check()
 
 
-def test_a_model_that_raises_fails_the_request_at_fault_and_no_other(store: Store, tmp_path: Path, tell: Tell) -> None:
+def test_a_model_that_raises_fails_the_request_at_fault_and_no_other(
+    store: Store, tmp_path: Path, record: Record
+) -> None:
     with running(store.root, tmp_path, FaultyServer, workers=2) as server:
-        family = Family.of(server)
+        tree = ProcessTree.of(server)
         with crowded(server, price(RAISES, rows=3), times=30) as (crowd, poisoned):
             answers = [answer for future in poisoned for answer in future.result()]
             report = crowd.stop()
-        tell(report)
+        record(report)
         report.check()
         for answer in answers:
-            is_told(answer, "ZeroDivisionError")
-        assert Family.of(server) == family, "no worker dies of it"
-        totals_agree(server, add(report, price=len(answers)))
+            assert_model_fault(answer, "ZeroDivisionError")
+        assert ProcessTree.of(server) == tree, "no worker dies of it"
+        totals_agree(server, with_answers(report, price=len(answers)))
 
 
-def test_out_of_memory_halves_the_batch_until_it_fits(store: Store, tmp_path: Path, tell: Tell) -> None:
+def test_out_of_memory_halves_the_batch_until_it_fits(store: Store, tmp_path: Path, record: Record) -> None:
     oracle = Oracle(CHECKPOINTS["price"])
     expected = oracle([OUT_OF_MEMORY, 3])[0]
     with running(store.root, tmp_path, FaultyServer) as server:
-        family = Family.of(server)
+        tree = ProcessTree.of(server)
         with crowded(server, price(OUT_OF_MEMORY, rows=ROOM), times=30) as (crowd, hungry):
             answers = [answer for future in hungry for answer in future.result()]
             report = crowd.stop()
-        tell(report)
+        record(report)
         report.check()
         for answer in answers:
             assert answer.status_code == 200, answer.text
@@ -146,47 +148,47 @@ def test_out_of_memory_halves_the_batch_until_it_fits(store: Store, tmp_path: Pa
         assert large.status_code == 200, f"a request of its own is cut up as well: {large.text}"
         assert len(large.json()["predictions"]) == 4 * ROOM
         assert large.json()["predictions"][-1] == pytest.approx(expected, rel=1e-4)
-        assert Family.of(server) == family, "no worker dies of it"
+        assert ProcessTree.of(server) == tree, "no worker dies of it"
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_device_that_fails_once_costs_a_worker_and_no_answer(
-    store: Store, tmp_path: Path, tell: Tell, workers: int
+    store: Store, tmp_path: Path, record: Record, workers: int
 ) -> None:
     with running(store.root, tmp_path, FaultyServer, workers=workers) as server:
-        before, family, since = warm_up(server), Family.of(server), counted(server)
+        before, tree, since = warm_up(server), ProcessTree.of(server), counted(server)
         with crowded(server, price(FIRST_DEVICE_FAULT), times=1) as (crowd, poisoned):
             answers = [answer for future in poisoned for answer in future.result()]
             crowd.warm()
             report = crowd.stop()
-        tell(report)
+        record(report)
         report.check()
         assert [answer.status_code for answer in answers] == [200] * len(answers)
-        assert len(complete(server, family).workers - family.workers) == 1
-        totals_agree(server, add(report, "200", price=len(answers)), since=since)
-        comes_back(server, before)
+        assert len(wait_for_roles(server, tree).workers - tree.workers) == 1
+        totals_agree(server, with_answers(report, "200", price=len(answers)), since=since)
+        wait_for_footprint(server, before)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_request_that_breaks_the_device_each_time_gets_an_error_and_the_others_their_answers(
-    store: Store, tmp_path: Path, tell: Tell, workers: int
+    store: Store, tmp_path: Path, record: Record, workers: int
 ) -> None:
     with running(store.root, tmp_path, FaultyServer, workers=workers) as server:
-        family = Family.of(server)
+        tree = ProcessTree.of(server)
         with crowded(server, price(DEVICE_FAULT), times=1, clients=1) as (crowd, poisoned):
             [answer] = poisoned[0].result()
             crowd.warm()
             report = crowd.stop()
-        tell(report)
+        record(report)
         report.check()
-        is_told(answer)
-        complete(server, family)
-        assert figure(server, "axon_batches_resent_total") > 0
-        totals_agree(server, add(report, price=1))
+        assert_model_fault(answer)
+        wait_for_roles(server, tree)
+        assert metric_sum(server, "axon_batches_resent_total") > 0
+        totals_agree(server, with_answers(report, price=1))
 
 
-def add(report: Report, status: str = "500", **more: int) -> Report:
-    """A crowd's report, with what other clients saw."""
+def with_answers(report: Report, status: str = "500", **more: int) -> Report:
+    """Adds answers that other clients got to a crowd's report."""
     for model, n in more.items():
         report.statuses[model, status] += n
     return report

@@ -1,6 +1,6 @@
-"""Clients that connect anew while the server stops, bare and behind proxies; newcomers beside a thousand busy clients.
+"""Clients that reconnect while the server stops, with and without proxies; new clients beside a thousand busy ones.
 
-Who has connected is answered, and who comes too late is refused: nothing is accepted and then dropped.
+A connected client is answered, and a late one is refused: no accepted request is dropped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.faults
 STOPS = 5
 BUSY_CLIENTS = 1000
 
-Tell = Callable[[object], None]
+Record = Callable[[object], None]
 
 
 def needs(program: str) -> pytest.MarkDecorator:
@@ -40,14 +40,14 @@ proxies = pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs(kind))
 
 
 def stop_under_load(server: Server, port: int, *, keep_alive: bool) -> Outcome:
-    """Stops a server while clients reconnect to a port, its own or a proxy's."""
+    """Stops a server while clients reconnect to a port, which is the server's own or a proxy's."""
     with ReconnectingClients(port, keep_alive=keep_alive) as clients:
         assert server.process is not None
         server.process.send_signal(signal.SIGTERM)
         server.ended(0)
         gone = clients.outcome.refused + clients.outcome.statuses.total()
         deadline = time.monotonic() + 5
-        while clients.outcome.refused + clients.outcome.statuses.total() < gone + 16:  # each has tried once more
+        while clients.outcome.refused + clients.outcome.statuses.total() < gone + 16:  # one more try each
             assert time.monotonic() < deadline
             time.sleep(0.01)
     return clients.outcome
@@ -56,7 +56,7 @@ def stop_under_load(server: Server, port: int, *, keep_alive: bool) -> Outcome:
 @pytest.mark.parametrize("api_processes", [1, 2])
 @pytest.mark.parametrize("keep_alive", [False, True], ids=["a connection a request", "until told to close"])
 def test_no_request_of_clients_that_reconnect_is_lost(
-    store: Store, tmp_path: Path, tell: Tell, keep_alive: bool, api_processes: int
+    store: Store, tmp_path: Path, record: Record, keep_alive: bool, api_processes: int
 ) -> None:
     for _ in range(STOPS):
         server = Server(store.root, tmp_path, api_processes=api_processes)
@@ -65,12 +65,14 @@ def test_no_request_of_clients_that_reconnect_is_lost(
             outcome = stop_under_load(server, server.port, keep_alive=keep_alive)
         finally:
             server.kill()
-        tell(outcome)
+        record(outcome)
         assert not outcome.lost, outcome
         assert outcome.statuses.keys() == {200}
 
 
-def test_a_second_api_process_does_not_slow_clients_that_reconnect(store: Store, tmp_path: Path, tell: Tell) -> None:
+def test_a_second_api_process_does_not_slow_clients_that_reconnect(
+    store: Store, tmp_path: Path, record: Record
+) -> None:
     rates = []
     for api_processes in (1, 2):
         with running(store.root, tmp_path, api_processes=api_processes) as server:
@@ -79,24 +81,26 @@ def test_a_second_api_process_does_not_slow_clients_that_reconnect(store: Store,
                 time.sleep(2)
                 rates.append((clients.outcome.statuses[200] - before) / (time.monotonic() - began))
             assert not clients.outcome.lost
-    tell(f"{rates[0]:.0f} answers/s with one API process, {rates[1]:.0f} with two")
-    # On two cores that the clients and a worker use, too, two are a little slower. Whoever leaves connections to others
-    # for too long is five times slower.
+    record(f"{rates[0]:.0f} answers/s with one API process, {rates[1]:.0f} with two")
+    # On two cores, which the clients and a worker also use, two processes are a little slower than one. A process that
+    # leaves connections to others for too long is five times slower.
     assert rates[1] > rates[0] / 2
 
 
 @proxies
-def test_behind_a_proxy_nothing_fails_that_was_accepted(store: Store, tmp_path: Path, tell: Tell, kind: str) -> None:
+def test_behind_a_proxy_nothing_fails_that_was_accepted(
+    store: Store, tmp_path: Path, record: Record, kind: str
+) -> None:
     server = Server(store.root, tmp_path)
     try:
         server.start()
         with Proxy(kind, tmp_path, [server.port]) as proxy:
             outcome = stop_under_load(server, proxy.port, keep_alive=True)
             broken = proxy.broken()
-        tell(outcome)
+        record(outcome)
         assert not outcome.lost, outcome
         assert not broken, "the proxy was refused a connection, and nothing else"
-        # A proxy that is refused by its only server has nobody to ask: 502 of nginx, 503 of HAProxy.
+        # A proxy whose only server refuses has no other to ask: nginx answers 502, HAProxy 503.
         assert outcome.statuses.keys() == {200, 502 if kind == "nginx" else 503}, outcome
     finally:
         server.kill()
@@ -104,14 +108,14 @@ def test_behind_a_proxy_nothing_fails_that_was_accepted(store: Store, tmp_path: 
 
 @proxies
 def test_behind_a_proxy_that_has_a_second_server_no_client_notices(
-    store: Store, tmp_path: Path, tell: Tell, kind: str
+    store: Store, tmp_path: Path, record: Record, kind: str
 ) -> None:
     server = Server(store.root, tmp_path)
     try:
         server.start()
         with Replica() as replica, Proxy(kind, tmp_path, [server.port, replica.port]) as proxy:
             outcome = stop_under_load(server, proxy.port, keep_alive=True)
-            tell(outcome)
+            record(outcome)
             assert not outcome.lost, outcome
             assert outcome.statuses.keys() == {200}, outcome
             assert replica.answers
@@ -121,7 +125,7 @@ def test_behind_a_proxy_that_has_a_second_server_no_client_notices(
 
 @contextlib.contextmanager
 def busy_clients(port: int) -> Iterator[None]:
-    """Connections that each send their next request as soon as anything of an answer has come."""
+    """Opens connections that each send the next request as soon as a part of an answer arrives."""
     body = orjson.dumps({"model": "price", "instances": [[100, 3]] * 20})
     request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
@@ -156,7 +160,7 @@ def busy_clients(port: int) -> Iterator[None]:
         thread.join()
 
 
-def test_newcomers_are_answered_beside_a_thousand_that_burst(store: Store, tmp_path: Path, tell: Tell) -> None:
+def test_newcomers_are_answered_beside_a_thousand_that_burst(store: Store, tmp_path: Path, record: Record) -> None:
     body = orjson.dumps({"model": "price", "instances": [[100, 3]]})
     request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body
     waits = []
@@ -173,5 +177,5 @@ def test_newcomers_are_answered_beside_a_thousand_that_burst(store: Store, tmp_p
                 for stream in streams:
                     assert stream.recv(65536).startswith(b"HTTP/1.1 ")
                     waits.append(time.monotonic() - began)
-    tell(f"newcomers waited {sum(waits) / len(waits):.2f} s on average, {max(waits):.2f} s at most")
+    record(f"newcomers waited {sum(waits) / len(waits):.2f} s on average, {max(waits):.2f} s at most")
     assert max(waits) < 2

@@ -1,4 +1,4 @@
-"""A scrape of many models' metrics costs predictions nothing that can be measured."""
+"""A scrape of many models' metrics does not measurably slow down predictions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from serving import ROOT
 
 pytestmark = pytest.mark.faults
 
-MOST = 1.2  # p99 of predictions during a scrape, over the p99 of the others
+MOST = 1.2  # limit of the p99 of predictions during a scrape, relative to that of the others
 
 
 @pytest.mark.parametrize(
@@ -31,5 +31,5 @@ def test_predictions_are_as_fast_during_a_scrape_of_500_models(load: tuple[str, 
     ratio = re.search(r"median of the rounds: (\S+) ×", done.stdout)
     assert ratio is not None
     assert float(ratio[1]) <= MOST
-    # 4 histograms and the counters of each version, and no more.
+    # 4 histograms and the counters of each version, and nothing else.
     assert all(int(series) < 500 * 90 for series in re.findall(r"series: (\d+)", done.stdout))

@@ -1,5 +1,7 @@
-"""A soak: ten minutes of mixed traffic, good and bad, while versions come and go and workers die. Memory, descriptors
-and log stay flat, and the figures add up."""
+"""A soak: ten minutes of mixed traffic, good and bad, while versions come and go and workers die.
+
+Memory, descriptors and log stay flat, and the metrics add up.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ import numpy as np
 import pytest
 from crowd import Crowd, counted
 from raw_http import post
-from serving import CHECKPOINTS, Server, figure, http_client, http_get, make_checkpoint, running, wait_until
+from serving import CHECKPOINTS, Server, http_client, http_get, make_checkpoint, metric_sum, running, wait_until
 
 from models.store import Store
 
@@ -33,16 +35,16 @@ SOAK_SECONDS = float(os.environ.get("AXON_SOAK_SECONDS", "600"))
 SAMPLE_SECONDS = 2.0
 PUBLISH_SECONDS, KILL_SECONDS = 15.0, 40.0
 WARM_UP_SHARE = 0.3
-# Flat is what grows by less than this from the first third after the warm-up to the last: allocators breathe, and each
-# version that comes adds its series to the metrics.
+# Flat means growth below this, from the first third after the warm-up to the last third. Allocators vary, and each new
+# version adds its series to the metrics.
 MEMORY_SHARE, MEMORY_BYTES = 0.05, 8 << 20
 DESCRIPTORS = 8
-LOG_BYTES_PER_EVENT = 4_000  # a death or a version: a few lines in each process
+LOG_BYTES_PER_EVENT = 4_000  # a death or a new version: a few lines in each process
 KEPT_VERSIONS = 3
 P99_SECONDS = 2.0
 ROW = [0.4, -1.1, 2.0, 0.3]
 
-# Bodies that are wrong: the model under which each is counted, and its status.
+# Invalid bodies: the model that each counts under, and its status.
 BAD: list[tuple[bytes, str, int]] = [
     (b'{"model": "colours", "instances": [[1, 2, 3]]}', "colours", 422),
     (b'{"model": "colours", "instances": [[1, 2, 3, 4], [1, "2", 3, 4]]}', "colours", 422),
@@ -58,21 +60,21 @@ BAD: list[tuple[bytes, str, int]] = [
 
 @dataclass(frozen=True)
 class Sample:
-    """What one kind of process holds at one moment: bytes (PSS) and open descriptors, over all of its processes."""
+    """The resources of one role's processes at one moment: memory (PSS) in bytes, and open descriptors."""
 
     memory: int
     descriptors: int
 
 
 def sample(server: Server) -> dict[str, Sample]:
-    """API processes, workers, and the rest."""
+    """Returns samples of the API processes, the workers and the rest."""
     apis, workers = set(server.api_pids()), set(server.worker_pids())
     held: dict[str, list[int]] = {"api": [0, 0], "worker": [0, 0], "rest": [0, 0]}
     for pid in server.processes():
         try:
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
             descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
-        except OSError:  # it has just died
+        except OSError:  # it has ended meanwhile
             continue
         found = re.search(r"^Pss: +(\d+) kB$", rollup, re.MULTILINE)
         sums = held["api" if pid in apis else "worker" if pid in workers else "rest"]
@@ -82,7 +84,7 @@ def sample(server: Server) -> dict[str, Sample]:
 
 
 class Troublemakers:
-    """Clients that send what is wrong, and others that leave in the middle."""
+    """Clients that send invalid requests, and clients that leave in the middle of a request."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -116,7 +118,7 @@ class Troublemakers:
                     self.faults.append(f"{body!r}: {answer.status_code} {answer.text}")
 
     def _leave(self) -> None:
-        # Never a whole request: whether one whose client has gone is counted is a matter of microseconds.
+        # Never a whole request: a few microseconds decide if a whole request of a client that has left is counted.
         whole = post(json.dumps({"model": "price", "instances": [[1, 2]]}).encode())
         while not self._stop.wait(0.05):
             with socket.create_connection(("127.0.0.1", self._server.port), timeout=30) as stream:
@@ -124,7 +126,7 @@ class Troublemakers:
 
 
 class Every:
-    """Something that is done again and again, at intervals."""
+    """An action that is repeated at intervals."""
 
     def __init__(self, seconds: float, action: Callable[[], None]) -> None:
         self._seconds = seconds
@@ -133,7 +135,7 @@ class Every:
         self.times = 0
 
     def tick(self) -> None:
-        """Does it if its time has come."""
+        """Runs the action if its time has come."""
         if time.monotonic() >= self._due:
             self._due = time.monotonic() + self._seconds
             self._action()
@@ -146,7 +148,7 @@ def test_a_soak_leaves_everything_flat(store: Store, tmp_path: Path) -> None:
     rng = random.Random(1)
 
     def publish() -> None:
-        """A new version of a model that others ask too; it goes live and answers, and the oldest goes."""
+        """Publishes a version of a model, waits until the server answers with that version, and deletes the oldest."""
         seed = rng.randrange(1 << 30)
         version = store.publish("moving", make_checkpoint(CHECKPOINTS["colours"].schema, 16, seed=seed)).version
         wait_until(lambda: _version_of(server) == version, server.log)
@@ -178,8 +180,8 @@ def test_a_soak_leaves_everything_flat(store: Store, tmp_path: Path) -> None:
         assert report.percentile(99) < P99_SECONDS, str(report)
         seen = report.statuses + trouble.seen + asked
         wait_until(lambda: seen_of(server) == seen, lambda: f"{seen_of(server)} is not {seen}")
-        wait_until(lambda: figure(server, "axon_worker_up") == 2, server.log)
-        assert figure(server, "axon_queue_rows") == 0
+        wait_until(lambda: metric_sum(server, "axon_worker_up") == 2, server.log)
+        assert metric_sum(server, "axon_queue_rows") == 0
         log = server.log()
     assert "Traceback" not in log
     assert len(log) < 20_000 + LOG_BYTES_PER_EVENT * (events[0].times + events[1].times), log[-5_000:]
@@ -187,7 +189,7 @@ def test_a_soak_leaves_everything_flat(store: Store, tmp_path: Path) -> None:
 
 
 def seen_of(server: Server) -> Counter[tuple[str, str]]:
-    """What the service counts, without the requests in part of clients that left: 400, or 499 after a reset."""
+    """Returns the service's counts without partial requests of clients that left: 400, or 499 after a reset."""
     left = {("", "400"), ("", "499")}
     return Counter({key: n for key, n in counted(server).items() if key not in left})
 
@@ -198,7 +200,7 @@ def _version_of(server: Server) -> int | None:
 
 
 def check_flat(samples: list[dict[str, Sample]]) -> None:
-    """After the warm-up, the last third holds no more than the first, for each kind of process."""
+    """Fails if, after the warm-up, the last third uses more than the first, for any role."""
     after = samples[int(len(samples) * WARM_UP_SHARE) :]
     third = len(after) // 3
     assert third >= 5, f"a soak of {len(samples)} samples says nothing"

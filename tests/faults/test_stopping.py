@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from crowd import Crowd
-from family import Family
 from probe import NO_ANSWER, Probe, readiness
+from process_tree import ProcessTree
 from serving import Server, http_post, wait_until
 
 from models.store import Store
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.faults
 DRAIN_SECONDS = 1.0
 SHUTDOWN_SECONDS = 5
 
-Tell = Callable[[object], None]
+Record = Callable[[object], None]
 
 
 @pytest.mark.parametrize("api_processes", [1, 2])
@@ -38,7 +38,7 @@ Tell = Callable[[object], None]
     ],
 )
 def test_sigterm_answers_every_accepted_request_and_exits_0(
-    store: Store, tmp_path: Path, tell: Tell, prefix: tuple[str, ...], api_processes: int
+    store: Store, tmp_path: Path, record: Record, prefix: tuple[str, ...], api_processes: int
 ) -> None:
     settings = {"drain_seconds": DRAIN_SECONDS, "shutdown_seconds": SHUTDOWN_SECONDS, "api_processes": api_processes}
     server = Server(store.root, tmp_path, workers=2, **settings)
@@ -47,7 +47,7 @@ def test_sigterm_answers_every_accepted_request_and_exits_0(
         with Crowd(server, leave_when_asked=True) as crowd, Probe(server) as probe:
             crowd.warm()
             asked = time.monotonic()
-            os.kill(Family.of(server).main, signal.SIGTERM)
+            os.kill(ProcessTree.of(server).main, signal.SIGTERM)
             wait_until(lambda: readiness(server) != 200, server.log)
             body = {"model": "price", "instances": [[100, 3]]}
             meanwhile = http_post(f"{server.url}/predict", json=body)
@@ -55,7 +55,7 @@ def test_sigterm_answers_every_accepted_request_and_exits_0(
             report = crowd.wait()
             server.ended(0)
             took = time.monotonic() - asked
-        tell(f"stopped within {took:.1f} s; {report}")
+        record(f"stopped within {took:.1f} s; {report}")
         report.check()
         assert probe.statuses == [200, 503, NO_ANSWER], "readiness first, then the door is closed"
         assert probe.first(503) - asked < DRAIN_SECONDS
@@ -64,7 +64,7 @@ def test_sigterm_answers_every_accepted_request_and_exits_0(
         server.kill()
 
 
-def test_clients_that_stay_lose_no_request_that_was_accepted(store: Store, tmp_path: Path, tell: Tell) -> None:
+def test_clients_that_stay_lose_no_request_that_was_accepted(store: Store, tmp_path: Path, record: Record) -> None:
     server = Server(store.root, tmp_path, drain_seconds=DRAIN_SECONDS, shutdown_seconds=SHUTDOWN_SECONDS)
     try:
         server.start()
@@ -72,13 +72,13 @@ def test_clients_that_stay_lose_no_request_that_was_accepted(store: Store, tmp_p
             crowd.warm()
             server.stop()
             report = crowd.stop()
-        tell(report)
+        record(report)
         report.check(may_refuse=True)
     finally:
         server.kill()
 
 
-def test_a_second_sigterm_hurries_it(store: Store, tmp_path: Path, tell: Tell) -> None:
+def test_a_second_sigterm_hurries_it(store: Store, tmp_path: Path, record: Record) -> None:
     server = Server(store.root, tmp_path, drain_seconds=60, shutdown_seconds=60)
     try:
         server.start()
@@ -94,27 +94,27 @@ def test_a_second_sigterm_hurries_it(store: Store, tmp_path: Path, tell: Tell) -
             server.ended(0)
             took = time.monotonic() - asked
             report = crowd.stop()
-        tell(f"within {took:.1f} s; {report}")
+        record(f"within {took:.1f} s; {report}")
         assert took < 5
         assert not report.wrong
     finally:
         server.kill()
 
 
-def test_sigterm_while_the_only_worker_hangs_ends_in_time(store: Store, tmp_path: Path, tell: Tell) -> None:
+def test_sigterm_while_the_only_worker_hangs_ends_in_time(store: Store, tmp_path: Path, record: Record) -> None:
     server = Server(store.root, tmp_path, drain_seconds=0.2, shutdown_seconds=SHUTDOWN_SECONDS, hang_seconds=60)
     try:
         server.start()
         with Crowd(server, deadline_seconds=1, leave_when_asked=True) as crowd:
             crowd.warm()
-            [worker] = Family.of(server).workers
+            [worker] = ProcessTree.of(server).workers
             os.kill(worker, signal.SIGSTOP)
             crowd.run_for(0.1)
             asked = time.monotonic()
             server.stop()
             took = time.monotonic() - asked
             report = crowd.stop()
-        tell(f"within {took:.1f} s; {report}")
+        record(f"within {took:.1f} s; {report}")
         report.check(504, may_refuse=True)
         assert took < SHUTDOWN_SECONDS + 2
     finally:

@@ -1,5 +1,7 @@
-"""The store while it serves: whatever happens in it, what was served stays served, what is bad is named, and what is
-good goes live; and nobody's request fails meanwhile."""
+"""Changes of a store that is being served.
+
+Whatever happens to the store, served versions stay served, bad ones are named, good ones go live, and no request fails.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +24,17 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from crowd import Crowd, Report, queries_of, totals_agree
-from footprint import Footprint, comes_back
+from footprint import Footprint, wait_for_footprint
 from peak_memory import PeakMemory
 from serving import (
     CHECKPOINTS,
     Oracle,
     Server,
-    figure,
     http_client,
     http_get,
     http_post,
     make_checkpoint,
+    metric_sum,
     running,
     wait_until,
 )
@@ -51,12 +53,12 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace takes 
 
 
 def checkpoint_file(store: Store, name: str, version: int) -> Path:
-    """Where a version's checkpoint is."""
+    """Returns the path of a version's checkpoint."""
     return store.version(name, version).path
 
 
 def put(store: Store, name: str, version: int, content: bytes) -> Path:
-    """A version as anybody might put it there: a folder renamed into place, whatever its file holds."""
+    """Adds a version as any program might: a folder renamed into place, with any file content."""
     staging = store.root / f".staging-{name}-{version}"
     staging.mkdir(parents=True)
     (staging / "model.safetensors").write_bytes(content)
@@ -66,19 +68,19 @@ def put(store: Store, name: str, version: int, content: bytes) -> Path:
 
 
 def listing(server: Server) -> dict[str, Any]:
-    """`GET /models`."""
+    """Returns the document of `GET /models`."""
     document: dict[str, Any] = http_get(f"{server.url}/models").json()
     return document
 
 
 def signed(header: Mapping[str, Any], tensors: dict[str, Any]) -> bytes:
-    """A checkpoint's bytes with a digest that is right, whatever else is not."""
+    """Returns a checkpoint's bytes with a correct digest, even if the rest is wrong."""
     text = _canonical({**header, "digest": _digest(header, tensors)})
     return safetensors.numpy.save(tensors, metadata={METADATA_KEY: text})
 
 
 def bad_files() -> Iterator[tuple[str, bytes]]:
-    """Files that are no sound checkpoint, each with a word that its reason holds."""
+    """Yields invalid checkpoint files, each with a word of the expected reason."""
     rng = random.Random(0)
     checkpoint = CHECKPOINTS["price"]
     tensors = {name: np.array(tensor) for name, tensor in checkpoint.tensors.items()}
@@ -113,7 +115,7 @@ def bad_files() -> Iterator[tuple[str, bytes]]:
 
 @contextmanager
 def crowd_beside(server: Server, **settings: Any) -> Iterator[Report]:
-    """A crowd beside the block, every answer of which is 200 and right."""
+    """Runs a crowd beside the block; every answer has to be 200 and correct."""
     with Crowd(server, pause_seconds=0.05, **settings) as crowd:
         crowd.warm()
         yield crowd.report
@@ -125,14 +127,15 @@ def crowd_beside(server: Server, **settings: Any) -> Iterator[Report]:
 
 
 class Followers:
-    """Clients of one model while it changes. Each answer must be what one of the versions that may be answers, by
-    torch, and no client goes back to one that it has seen replaced.
+    """Clients of one model during changes.
+
+    Each answer must be torch's for one of the expected versions, and no client gets an older version than before.
 
     Args:
-        server: whom they ask.
-        model: the id they ask for.
-        oracles: by version, what may answer, in the order in which they may follow each other.
-        statuses: what else they may get.
+        server: server to ask.
+        model: id to ask for.
+        oracles: expected versions with their oracles, in the order of their appearance.
+        statuses: other allowed statuses.
     """
 
     def __init__(self, server: Server, model: str, oracles: list[tuple[int, Oracle]], *statuses: int) -> None:
@@ -142,11 +145,11 @@ class Followers:
         self._statuses = {200, *statuses}
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._follow, name=f"follower-{n}") for n in range(4)]
-        self.seen: Counter[tuple[int, int]] = Counter()  # by status, and by which of the oracles
+        self.seen: Counter[tuple[int, int]] = Counter()  # by status and index of the oracle
         self.faults: list[str] = []
 
     def saw(self, status: int, which: int = -1) -> None:
-        """Waits until they have had another answer of this kind."""
+        """Waits until some client gets another answer with this status from this oracle."""
         before = self.seen[status, which]
         wait_until(lambda: self.seen[status, which] > before or bool(self.faults), lambda: f"{self.seen} {self.faults}")
 
@@ -184,7 +187,7 @@ class Followers:
                         self.seen[200, at] += 1
 
     def _which(self, document: dict[str, Any], at: int) -> int | None:
-        """Which of the oracles an answer is of, from `at` on."""
+        """Returns the index, from `at` on, of the oracle that gives an answer, or None."""
         for which, (version, expected) in enumerate(self._answers[at:], start=at):
             ours = document["probabilities"][0]
             if document["version"] == version and ours == pytest.approx(expected, abs=2e-5):
@@ -193,7 +196,7 @@ class Followers:
 
 
 def colours(seed: int) -> Any:
-    """A model for the columns of `colours`, with weights of its own."""
+    """Makes a model for the columns of `colours` with its own weights."""
     return make_checkpoint(CHECKPOINTS["colours"].schema, 8, seed=seed)
 
 
@@ -213,20 +216,20 @@ def test_bad_versions_are_named_and_what_was_served_stays_served(store: Store, t
                 assert f'"id": "{id_}"' in server.log()
                 answer = http_post(f"{server.url}/predict", json={"model": id_, "instances": [[100, 3]]})
                 assert answer.status_code == 503, answer.text
-            assert figure(server, "axon_store_problems") == len(expected)
+            assert metric_sum(server, "axon_store_problems") == len(expected)
             [price] = [model for model in document["models"] if model["name"] == "price"]
             assert price["version"] == 1
-            # Each is told once, and not again at each look.
+            # Each is logged once, and not again whenever the server looks at the store.
             logged = server.log().count('"event": "store problem"')
             answers = report.answers
             wait_until(lambda: report.answers > answers + 2_000)
             assert server.log().count('"event": "store problem"') == logged
             for version in range(2, len(expected) + 2):
                 shutil.rmtree(store.root / "price" / str(version))
-            wait_until(lambda: figure(server, "axon_store_problems") == 0, lambda: str(listing(server)))
+            wait_until(lambda: metric_sum(server, "axon_store_problems") == 0, lambda: str(listing(server)))
             good = store.publish("price", CHECKPOINTS["price"]).version
             wait_until(lambda: any(model["version"] == good for model in listing(server)["models"]))
-        comes_back(server, before)
+        wait_for_footprint(server, before)
 
 
 def test_what_is_no_file_in_a_checkpoints_place_is_named(store: Store, tmp_path: Path) -> None:
@@ -251,7 +254,7 @@ def test_a_file_that_is_larger_than_its_header_says_costs_no_memory(store: Store
             place = put(store, "price", 2, sound)
             place = put(store, "price", 3, sound)
             with place.open("r+b") as file:
-                file.truncate(2 << 30)  # all but the beginning is a hole
+                file.truncate(2 << 30)  # a sparse file: all but the beginning is a hole
             wait_until(lambda: "price@3" in listing(server)["problems"], lambda: str(listing(server)))
             assert peak.growth() < 256 * MIB
 
@@ -279,7 +282,7 @@ def test_a_version_written_in_place_goes_live_once_it_is_whole(store: Store, tmp
 
 @contextmanager
 def crowd_of_others(server: Server) -> Iterator[None]:
-    """Clients of the models that do not change."""
+    """Runs clients of the models that do not change."""
     queries = [query for client in range(16) for query in queries_of(client) if query.model != "colours"]
     stop, faults, n = threading.Event(), [], Counter[str]()
 
@@ -321,7 +324,7 @@ def test_new_versions_go_live_one_after_the_other_and_no_request_fails(
                 seen.saw(200, which)
                 if which > 2:
                     store.delete("colours", which - 2)
-        comes_back(server, before)
+        wait_for_footprint(server, before)
 
 
 def test_a_model_that_is_deleted_or_renamed_is_gone_for_its_clients_alone(store: Store, tmp_path: Path) -> None:
@@ -364,7 +367,7 @@ def test_a_version_that_is_replaced_under_its_number(store: Store, tmp_path: Pat
         (tmp_path / "second").replace(place)
         seen.saw(200, 1)
         wait_until(lambda: not listing(server)["problems"], lambda: str(listing(server)))
-        place.unlink()  # it is in memory, and its folder says that it is meant to be there
+        place.unlink()  # the model is in memory, and its folder still exists
         wait_until(lambda: "colours@1" in listing(server)["problems"], lambda: str(listing(server)))
         seen.saw(200, 1)
 
@@ -394,7 +397,7 @@ def test_a_store_that_cannot_be_read_any_more_leaves_all_served(store: Store, tm
             store.root.rename(tmp_path / "elsewhere")
             problem = ""
         wait_until(lambda: problem in listing(server)["problems"], lambda: str(listing(server)))
-        assert figure(server, "axon_store_problems") >= 1
+        assert metric_sum(server, "axon_store_problems") >= 1
         answers = report.answers
         wait_until(lambda: report.answers > answers + 2_000)
         assert len(listing(server)["models"]) == 3
@@ -456,7 +459,7 @@ def test_a_full_disk_takes_no_version_and_loses_none(store: Store, tmp_path: Pat
 
 @as_root
 def test_a_full_disk_under_the_metrics_costs_nobody_an_answer(store: Store, tmp_path: Path) -> None:
-    """Metrics are files that are mapped into memory: a page that the disk has no room for is a SIGBUS."""
+    # Metrics are memory-mapped files: a page for which the disk has no space raises SIGBUS.
     script = 'mount -t tmpfs -o size=32m none "$0" && exec "$@"'
     server = Server(store.root, tmp_path)
     try:
@@ -466,7 +469,7 @@ def test_a_full_disk_under_the_metrics_costs_nobody_an_answer(store: Store, tmp_
         before = {*server.worker_pids(), *server.api_pids()}
         with crowd_beside(server):
             _fill(inside / "ballast")
-            for seed in range(2, 40):  # each a new set of labels in the metric files
+            for seed in range(2, 40):  # each version has new labels in the metric files
                 store.publish("extra", make_checkpoint(CHECKPOINTS["colours"].schema, 4, seed=seed))
                 version = seed - 1
                 wait_until(lambda v=version: _version_of(server, "extra") == v, server.log)  # type: ignore[misc]
@@ -484,7 +487,7 @@ def _version_of(server: Server, name: str) -> int | None:
 
 
 def _fill(ballast: Path) -> None:
-    """Takes all the room that a small file system has."""
+    """Fills a small file system completely."""
     with ballast.open("wb", buffering=0) as file:
         for size in (1 << 16, 1 << 12, 1):
             try:
@@ -503,7 +506,7 @@ def test_a_log_that_cannot_be_written_costs_nobody_an_answer(store: Store, tmp_p
         with crowd_beside(server):
             put(store, "price", 2, b"bad")
             wait_until(lambda: "price@2" in listing(server)["problems"], lambda: str(listing(server)))
-            # A 500 is logged with its traceback: that, too, must find its way past the log.
+            # A 500 is logged with its traceback, and the failing log must not disturb that answer either.
             assert (
                 http_post(f"{server.url}/predict", json={"model": "price@2", "instances": [[1, 2]]}).status_code == 503
             )

@@ -1,4 +1,4 @@
-"""A server that has worked a little: its metric files and links are open, so that what it holds can be compared."""
+"""A server after some work: its metric files and connections are open, so that later footprints can be compared."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STEADY_SECONDS = 2.0
 
 
 def warm_up(server: Server) -> Footprint:
-    """What it holds once it has answered a crowd, and opens nothing more."""
+    """Sends a crowd to the server and returns the footprint when that is stable."""
     with Crowd(server, pause_seconds=0.05) as crowd:
         crowd.warm()
         crowd.stop()

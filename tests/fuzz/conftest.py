@@ -1,4 +1,4 @@
-"""Fixtures: a server to be fuzzed."""
+"""Fixtures: servers for the fuzzers."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from models.store import Store
 
 @pytest.fixture(scope="session")
 def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that is open to all."""
+    """A server without access control."""
     yield from unharmed(tmp_path_factory.mktemp("fuzzed"))
 
 
 @pytest.fixture(scope="session")
 def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that wants `SECRET`."""
+    """A server that requires `SECRET`."""
     yield from unharmed(tmp_path_factory.mktemp("locked"), api_keys=KEY)
 
 
 def unharmed(folder: Path, **settings: object) -> Iterator[Server]:
-    """A server. Whatever it is sent, none of its processes dies, no bug is logged, and it ends in order."""
+    """Runs a server; checks at the end that no process died, that no error was logged, and that the stop is orderly."""
     store = Store(folder / "store")
     for name, checkpoint in MODELS.items():
         store.publish(name, checkpoint)

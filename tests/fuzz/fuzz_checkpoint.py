@@ -1,7 +1,7 @@
-"""A libFuzzer target: whatever a checkpoint file holds, it is read, or refused with a CheckpointError.
+"""A libFuzzer target: any checkpoint file is either read or refused with a CheckpointError.
 
-Half of the inputs are taken for the file itself. Bytes that are damaged at random hardly ever get past the digest, so
-the others are read as a series of changes to a sound checkpoint, which is then written with its right digest.
+Half of the inputs are used as the file itself. Randomly damaged bytes hardly ever pass the digest, so the other inputs
+are read as a series of changes to a valid checkpoint, which is then written with a correct digest.
 
     python tests/fuzz/fuzz_checkpoint.py FOLDER -max_total_time=60
 """
@@ -30,12 +30,12 @@ with atheris.instrument_imports(include=["models"]):
 NUMBERS = (-1, 0, 1, 2, 3, 2**31, 2**63, 10**400, -0.0, 0.5, 1e-320, 1.7e308, float("nan"), float("inf"))
 TEXTS = ("", "x", "age", "numeric", "class", "batch", "relu", "softmax", "linear", "refuse", "\ud800", "\0", "é" * 300)
 VALUES = (None, True, False, *NUMBERS, *TEXTS, [], {}, [[]], [1], ["a", "a"], {"kind": "numeric"}, [2, 8, 2])
-MAX_REFUSAL = 1_000  # characters, whatever the file holds
+MAX_REFUSAL = 1_000  # characters, whatever the file contains
 DTYPES = ("<f4", "<f8", "<f2", "<i8", "|u1", "|b1")
 
 
 def sound_checkpoints() -> list[Checkpoint]:
-    """One of each kind of column, target and normalisation."""
+    """Returns checkpoints with every kind of column, target and normalisation."""
     age = NumericColumn(name="age", mean=40, std=12, minimum=1, maximum=90, missing="mean")
     city = CategoricalColumn(name="city", categories=("Rome", "Oslo"), unknown="ignore")
     buys = ClassTarget(name="buys", labels=("no", "yes"))
@@ -66,7 +66,7 @@ def sound_checkpoints() -> list[Checkpoint]:
 
 
 def change(document: Any, given: atheris.FuzzedDataProvider) -> Any:
-    """The document with something in it replaced, removed, renamed or doubled."""
+    """Returns the document with one part replaced, removed, renamed or duplicated."""
     if not isinstance(document, dict | list) or not document or given.ConsumeIntInRange(0, 3) == 0:
         return given.PickValueInList(list(VALUES))
     if isinstance(document, list):
@@ -89,7 +89,7 @@ def change(document: Any, given: atheris.FuzzedDataProvider) -> Any:
 
 
 def rebuilt(checkpoint: Checkpoint, given: atheris.FuzzedDataProvider) -> bytes:
-    """The file of a sound checkpoint that was changed, with the digest of what it holds now."""
+    """Returns the file of a changed checkpoint, with the digest of the new content."""
     header, tensors = checkpoint.header(), dict(checkpoint.tensors)
     for _ in range(given.ConsumeIntInRange(0, 4)):
         header = change(header, given)
@@ -111,7 +111,7 @@ def rebuilt(checkpoint: Checkpoint, given: atheris.FuzzedDataProvider) -> bytes:
     try:
         header["digest"] = target._digest(header, tensors)
         text = target._canonical(header)
-    except (ValueError, TypeError, RecursionError):  # JSON has no NaN: this cannot be written
+    except (ValueError, TypeError, RecursionError):  # JSON has no NaN, so this cannot be written
         text = json.dumps(header)
     return safetensors.numpy.save(tensors, metadata={METADATA_KEY: text})
 
@@ -121,7 +121,7 @@ FILE = Path(sys.argv[1]).with_suffix(".read")  # beside the folder of the corpus
 
 
 def read(data: bytes) -> None:
-    """What the fuzzer calls."""
+    """Reads one input of the fuzzer."""
     given = atheris.FuzzedDataProvider(data[1:])
     FILE.write_bytes(data if data[:1] < b"\x80" else rebuilt(given.PickValueInList(CHECKPOINTS), given))
     with contextlib.suppress(CheckpointError):
@@ -133,7 +133,7 @@ def read(data: bytes) -> None:
         if len(said) > MAX_REFUSAL:
             raise ValueError(f"a refusal of {len(said):,} characters") from error
         return
-    # What is accepted can be served, or is refused by name, and can be written again as it is.
+    # An accepted checkpoint can be served or is refused by name, and can be written again unchanged.
     with contextlib.suppress(ConfigError):
         checkpoint.inference_network()
     digest = save_checkpoint(checkpoint, FILE)
@@ -143,7 +143,7 @@ def read(data: bytes) -> None:
 
 
 def write_seeds(folder: Path) -> None:
-    """Sound files, and series of changes."""
+    """Writes valid files, and series of changes."""
     for number, checkpoint in enumerate(CHECKPOINTS):
         save_checkpoint(checkpoint, folder / f"sound-{number}")
     for number in range(32):

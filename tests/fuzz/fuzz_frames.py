@@ -1,4 +1,4 @@
-"""A libFuzzer target: whatever bytes a stream brings, in whatever pieces, they are frames or a FrameError.
+"""A libFuzzer target: any bytes of a stream, in any pieces, are frames or a FrameError.
 
 python tests/fuzz/fuzz_frames.py FOLDER -max_total_time=60
 """
@@ -16,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 with atheris.instrument_imports(include=["service.stream.frames"]):
     from service.stream import frames
 
-_CUTS = 8  # bytes at the end of an input that say where the stream is cut
+_CUTS = 8  # bytes at the end of an input that select the cuts of the stream
 
 
 def read(data: bytes) -> None:
-    """What the fuzzer calls."""
+    """Reads one input of the fuzzer."""
     stream, cuts = data[:-_CUTS], data[-_CUTS:]
     whole, out_of_step = collect([stream])
     pieces, at = [], 0
@@ -28,7 +28,7 @@ def read(data: bytes) -> None:
         pieces.append(stream[at : at + cut])
         at += cut
     in_pieces = collect([*pieces, stream[at:]])
-    # A stream that is out of step is given up, and what was complete by then depends on the cuts.
+    # A stream that is out of step is given up; the number of complete frames before that depends on the cuts.
     assert in_pieces[1] == out_of_step
     assert out_of_step or in_pieces[0] == whole
     for kind, _, payload in in_pieces[0]:
@@ -36,7 +36,7 @@ def read(data: bytes) -> None:
             decode(frames.Kind(kind), payload)
         except frames.FrameError:
             continue
-    for kind in (frames.Kind.PREDICT, frames.Kind.ANSWER):  # without the luck of a head that fits
+    for kind in (frames.Kind.PREDICT, frames.Kind.ANSWER):  # directly, since random bytes rarely form a valid head
         try:
             decode(kind, stream)
         except frames.FrameError:
@@ -44,7 +44,7 @@ def read(data: bytes) -> None:
 
 
 def collect(pieces: list[bytes]) -> tuple[list[tuple[int, int, bytes]], bool]:
-    """The frames in a stream, and whether it went out of step after them."""
+    """Returns the frames of a stream, and True if the stream went out of step after these frames."""
     reader, found = frames.FrameReader(), []
     for piece in pieces:
         try:
@@ -55,7 +55,7 @@ def collect(pieces: list[bytes]) -> tuple[list[tuple[int, int, bytes]], bool]:
 
 
 def decode(kind: frames.Kind, payload: bytes) -> None:
-    """Reads a payload; what is read says the same when it is written again."""
+    """Decodes a payload and checks that encoding the result gives the same content."""
     if kind is frames.Kind.PREDICT:
         batch = frames.decode_predict(payload)
         matrix = batch.matrix()
@@ -71,13 +71,13 @@ def decode(kind: frames.Kind, payload: bytes) -> None:
 
 
 def only_payload(frame: bytes) -> frames.Buffer:
-    """The payload of a stream of one frame."""
+    """Returns the payload of a stream of one frame."""
     [only] = frames.FrameReader().feed(frame)
     return only.payload
 
 
 def write_seeds(folder: Path) -> None:
-    """Streams of sound frames."""
+    """Writes streams of valid frames."""
     rows = np.arange(6, dtype=np.float32).reshape(3, 2)
     sound = {
         "predict": frames.encode_predict(1, "iris@1#ab", [1, 2], [rows[:1].tobytes(), rows[1:].tobytes()]),

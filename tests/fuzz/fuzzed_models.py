@@ -1,4 +1,4 @@
-"""What the fuzzed servers serve, the key to the locked one, and how long a fuzzer may take."""
+"""The models of the fuzzed servers, the key of the locked server, and the time limit of a fuzzer."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from serving import CHECKPOINTS, Server, http_get, make_checkpoint, numeric
 
 from models.columns.schema import CategoricalColumn, ClassTarget, Schema
 
-# A fuzzer whose time is free ends after so many seconds; one that counts its examples makes more of them.
+# Time-limited fuzzers stop after this many seconds; those that count examples make a proportional number.
 FUZZ_SECONDS = int(os.environ.get("AXON_FUZZ_SECONDS", "30"))
 
 _SPECIES = ("setosa", "versicolor", "virginica")
 _SCHEMAS = {
-    # As the document's own examples have them.
+    # As in the document's own examples.
     "iris": Schema(
         columns=tuple(numeric(f"{part}_{side}") for part in ("sepal", "petal") for side in ("length", "width")),
         target=ClassTarget(name="species", labels=_SPECIES),
     ),
     "xor": Schema(columns=(numeric("x1"), numeric("x2")), target=ClassTarget(name="y", labels=("0", "1"))),
-    # Any row of one cell fits it, so that bodies made from the document alone reach a forward pass.
+    # Any row of one cell is valid here, so bodies generated from the document alone reach a forward pass.
     "anything": Schema(
         columns=(CategoricalColumn(name="0", categories=("null",), unknown="ignore", missing="ignore"),),
         target=ClassTarget(name="y", labels=("no", "yes")),
@@ -35,6 +35,6 @@ KEY = f"fuzzer:predict,read,manage:{sha256(SECRET.encode()).hexdigest()}"
 
 
 def document(server: Server) -> dict[str, Any]:
-    """The OpenAPI document."""
+    """Returns the OpenAPI document."""
     answer: dict[str, Any] = http_get(f"{server.url}/openapi.json").json()
     return answer

@@ -1,4 +1,4 @@
-"""libFuzzer looks for bytes that break what reads bytes: checkpoint files and the frames of the workers' streams."""
+"""libFuzzer searches for bytes that break the readers of checkpoint files and of worker streams."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="atheris has no wheel for this platform"),
 ]
 
-HANG_SECONDS = 10  # one input may take so long
+HANG_SECONDS = 10  # limit for one input
 MEMORY_MEGABYTES = 1024
 OPTIONS = (
     f"-max_total_time={FUZZ_SECONDS}",
@@ -32,7 +32,7 @@ OPTIONS = (
 def test_no_bytes_break_the_reader(target: str, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()
-    # The peak that libFuzzer compares is the system's, which a process inherits from the one that started it.
+    # libFuzzer compares the operating system's peak, which a process inherits from its parent.
     inherited = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     script = Path(__file__).with_name(f"{target}.py")
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What the OpenAPI document says holds: schemathesis makes requests from it, and judges the answers by it."""
+"""The OpenAPI document is true: schemathesis generates requests from the document and checks the answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_schemathesis_finds_nothing_that_the_document_does_not_say(locked: Serve
     done = subprocess.run(
         [SCHEMATHESIS, "--config-file", CONFIG, "run", f"{locked.url}/openapi.json", "--no-color"],
         env={**os.environ, "AXON_FUZZ_KEY": SECRET},
-        cwd=tmp_path,  # it takes what would be kept for a later run
+        cwd=tmp_path,  # schemathesis stores examples for a later run here
         capture_output=True,
         text=True,
     )

@@ -1,5 +1,4 @@
-"""Whatever bodies and headers a request has, its answer is a documented one, a right one where it is 200, and the
-connection that it came on goes on working."""
+"""Any body and any headers get a documented answer, which is correct if 200, and the connection keeps working."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ fuzzing = settings(
 
 
 class Asker:
-    """Sends requests, each on a connection of its own, and checks every answer."""
+    """A client that sends each request on a new connection and checks every answer."""
 
     def __init__(self, server: Server) -> None:
         self._statuses = {int(status) for status in document(server)["paths"]["/predict"]["post"]["responses"]}
@@ -48,7 +47,7 @@ class Asker:
         assert status == 200
 
     def ask(self, body: bytes, headers: dict[str, str] | None = None, cuts: int = 0) -> int:
-        """The status of a request's answer, once the same connection has answered what is known to be good."""
+        """Returns the status of a request's answer, and checks that the connection still works."""
         headers = headers or {}
         with self._connected() as connection:
             status, fields, answer = exchange(connection, body, headers, cuts)
@@ -78,7 +77,7 @@ class Asker:
         for fault in problem.get("errors", []):
             assert set(fault) in ({"row", "column", "message"}, {"location", "message"})
         assert status != 504, "no deadline was set that could have passed"
-        if status >= 500:  # a row so far off that torch has no finite answer to it either
+        if status >= 500:  # a row so extreme that torch has no finite answer either
             assert problem["type"] == "urn:axon:problem:model-fault", answer
             assert not np.isfinite(expected_answers(json.loads(body))).all()
 
@@ -86,7 +85,7 @@ class Asker:
 def exchange(
     connection: http.client.HTTPConnection, body: bytes, headers: dict[str, str], cuts: int = 0
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """Status, headers and body of the answer to one request, whose body is sent in chunks where it is cut."""
+    """Returns status, headers and body of the answer to one request, with the body in chunks if `cuts` is not 0."""
     size = max(1, len(body) // (cuts + 1))
     content = (body[at : at + size] for at in range(0, len(body), size)) if cuts else body
     connection.request("POST", "/predict", content, headers, encode_chunked=bool(cuts))
@@ -95,13 +94,13 @@ def exchange(
 
 
 def expected_answers(request: Any) -> list[list[float]]:
-    """What torch answers to the rows of a request that is JSON."""
+    """Returns torch's answers to the rows of a JSON request."""
     name = (request.get("model") or DEFAULT_MODEL).partition("@")[0]
     return [ORACLES[name](row) for row in request["instances"]]
 
 
 def check_prediction(answer: bytes, body: bytes) -> None:
-    """An answer is torch's to the request, as Python's JSON parser reads it."""
+    """Compares an answer with torch's answer to the request, as parsed by Python's JSON parser."""
     found = json.loads(answer, parse_constant=pytest.fail)
     expected = expected_answers(json.loads(body, parse_constant=pytest.fail))
     target = MODELS[found["model"]].schema.target
@@ -118,7 +117,7 @@ def asker(fuzzed: Server) -> Asker:
 
 
 def cells(column: Any) -> st.SearchStrategy[Any]:
-    """Cells that a column takes."""
+    """Generates cells that a column accepts."""
     if isinstance(column, CategoricalColumn):
         return st.sampled_from(column.categories)
     spread = 6 * column.std
@@ -129,7 +128,7 @@ def cells(column: Any) -> st.SearchStrategy[Any]:
 
 @st.composite
 def good_requests(draw: st.DrawFn) -> dict[str, Any]:
-    """A request that has to be answered: lists and objects, one row or hundreds."""
+    """Generates a request that has to be answered: lists and objects, one row or hundreds."""
     name = draw(st.sampled_from(sorted(MODELS)))
     columns = MODELS[name].schema.columns
     row = st.tuples(*map(cells, columns)).map(list)
@@ -137,14 +136,14 @@ def good_requests(draw: st.DrawFn) -> dict[str, Any]:
         named = row.map(lambda row: {column.name: cell for column, cell in zip(columns, row, strict=True)})
         row = row | named.flatmap(lambda row: st.permutations(list(row.items())).map(dict))
     rows = draw(st.lists(row, min_size=1, max_size=20))
-    rows *= draw(st.sampled_from([1, 1, 1, 25]))  # beyond what is read in one gulp
+    rows *= draw(st.sampled_from([1, 1, 1, 25]))  # too large to be read in one step
     model = name + draw(st.sampled_from(["", "@1", "@latest"]))
     request = {"model": model, "instances": rows[:500]}
     return request if draw(st.booleans()) else dict(reversed(request.items()))
 
 
 def as_json(value: Any) -> bytes:
-    """Text as Python writes it: with NaN, Infinity and lone surrogates, which JSON does not have."""
+    """Returns the value as Python's JSON, with NaN, Infinity and lone surrogates, which are not valid JSON."""
     return json.dumps(value).encode()
 
 
@@ -173,7 +172,7 @@ near_requests = st.fixed_dictionaries(
 
 @st.composite
 def spoiled_requests(draw: st.DrawFn) -> dict[str, Any]:
-    """A good request with a few cells that may not be."""
+    """Generates a valid request with a few cells that may be invalid."""
     request = draw(good_requests())
     instances = request["instances"] = [row.copy() for row in request["instances"]]
     for _ in range(draw(st.integers(1, 3))):
@@ -197,7 +196,7 @@ TOKENS = [
 
 @st.composite
 def broken(draw: st.DrawFn) -> bytes:
-    """A good request's bytes, damaged in a few places."""
+    """Generates a valid request's bytes with a few damaged places."""
     body = bytearray(as_json(draw(good_requests())))
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(body)))
@@ -236,7 +235,7 @@ TIMEOUTS = [
     "30,30",
     "3" * 5000,
 ]
-latin = st.characters(min_codepoint=32, max_codepoint=255, exclude_categories=["Cc"])  # what a header may hold
+latin = st.characters(min_codepoint=32, max_codepoint=255, exclude_categories=["Cc"])  # a header's characters
 headers = st.fixed_dictionaries(
     {},
     optional={

@@ -1,5 +1,4 @@
-"""Whatever bytes come, a connection ends within the server's time limits, and the answers on it are whole, in order,
-and those to its own requests."""
+"""Any bytes: a connection ends within the time limits, with whole answers, in order, to its own requests."""
 
 from __future__ import annotations
 
@@ -58,11 +57,11 @@ TARGETS = [
 
 @dataclass(frozen=True)
 class Conversation:
-    """What is sent on one connection, piece by piece.
+    """The bytes sent on one connection, piece by piece.
 
     Attributes:
-        sound: the ids of the sound requests that it begins with, in order.
-        half_close: whether the client then says that nothing more will come.
+        sound: ids of the valid requests at the beginning, in order.
+        half_close: True if the client then announces the end of its data.
     """
 
     pieces: tuple[bytes, ...]
@@ -74,12 +73,12 @@ class Conversation:
 
 
 class Talk:
-    """Conversations drawn by a seed; each sound request has an id of its own, and a body whose answer is known."""
+    """A generator of conversations, drawn from a seed; each valid request has its own id and a known answer."""
 
     def __init__(self, server: Server, seed: int) -> None:
         self._rng = random.Random(seed)
         self._count = 0
-        self.answers: dict[str, bytes] = {}  # to the sound requests, by id
+        self.answers: dict[str, bytes] = {}  # answers to the valid requests, by id
         self._bodies: dict[bytes, bytes] = {}
         for name, checkpoint in MODELS.items():
             for i in range(3):
@@ -91,7 +90,7 @@ class Talk:
                 self._bodies[body] = answer.content
 
     def conversation(self) -> Conversation:
-        """Sound requests, then whatever."""
+        """Makes a conversation: valid requests, then anything."""
         rng, sound, data = self._rng, [], bytearray()
         for _ in range(rng.randrange(4)):
             id_, request, answer = self._request()
@@ -105,7 +104,7 @@ class Talk:
         return Conversation(pieces, tuple(sound), rng.random() < 0.3)
 
     def _request(self, target: bytes = b"/predict") -> tuple[str, bytes, bytes]:
-        """Its id, its bytes, and the body that answers it."""
+        """Makes a request: its id, its bytes, and the body of the answer."""
         rng = self._rng
         body = rng.choice(list(self._bodies))
         self._count += 1
@@ -155,10 +154,13 @@ class Talk:
 
 
 async def received(port: int, conversation: Conversation) -> tuple[bytes, bool]:
-    """Everything that comes back until the server closes the connection, and whether it did so by a reset.
+    """Sends a conversation and reads until the server closes the connection.
+
+    Returns:
+        All received bytes, and True if the server reset the connection.
 
     Raises:
-        TimeoutError: it does not.
+        TimeoutError: the server does not close the connection.
     """
     got, reset = bytearray(), False
     async with asyncio.timeout(PATIENCE_SECONDS):
@@ -179,7 +181,7 @@ async def received(port: int, conversation: Conversation) -> tuple[bytes, bool]:
 
 
 def check(conversation: Conversation, got: bytes, reset: bool, answers: dict[str, bytes]) -> None:
-    """Whole answers, no 5xx, those to the sound requests first, right and in order, and a refusal only after them."""
+    """Fails unless the answers are whole and not 5xx: first the valid requests' in order, then at most a refusal."""
     expected = list(conversation.sound)
     at = 0
     while at < len(got):
@@ -202,7 +204,7 @@ def check(conversation: Conversation, got: bytes, reset: bool, answers: dict[str
         if fields.get(b"connection") == b"close":
             assert at == len(got), got[at : at + 500]
     assert at <= len(got) or reset, "the last answer is not whole"
-    # Who sends on after a request that closes may have the connection reset.
+    # A client that sends more after a request that closes may get a reset.
     assert not expected or reset, f"without an answer: {expected}"
 
 

@@ -1,4 +1,4 @@
-"""The engine: its answers are the reference's, its table is safe between threads, and what a device lacks is named."""
+"""The engine: answers equal the reference's, the table of networks is thread-safe, and device errors are named."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ IN_FEATURES = 3
 
 @dataclass(frozen=True)
 class Part:
-    """Rows as a frame holds them."""
+    """The rows of one request in a frame."""
 
     values: np.ndarray[Any, np.dtype[np.float32]]
 
@@ -57,7 +57,7 @@ def checkpoint(seed: int) -> Checkpoint:
 
 
 class CountingStore(Store):
-    """A store that counts what is read, and holds a model's reading up until it is let go."""
+    """A store that counts reads, and can hold back the reading of a model."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -128,7 +128,7 @@ def test_any_network_answers_as_the_numpy_reference_does(
         sizes, normalization = (sizes[0], 1), "none"
     if output == "softmax":
         sizes = (*sizes[:-1], sizes[-1] + 1)
-    # LayerNorm of a few nearly equal numbers magnifies a rounding error a hundredfold, here as there.
+    # LayerNorm of a few nearly equal numbers magnifies a rounding error a hundredfold, here as in the reference.
     sizes = tuple(max(size, 4) for size in sizes) if normalization == "layer" else sizes
     config = MLPConfig(layer_sizes=sizes, activation=activation, normalization=normalization, output=output)
     network = inference_network(config, seed)
@@ -138,14 +138,14 @@ def test_any_network_answers_as_the_numpy_reference_does(
     assert answer.dtype == np.float32
     if output == "step":
         logits = x @ network.stages[0].weight.T + network.stages[0].bias  # type: ignore[union-attr]
-        sure = np.abs(logits[:, 0]) > 1e-4  # where rounding cannot turn the threshold
+        sure = np.abs(logits[:, 0]) > 1e-4  # far enough from the threshold that rounding cannot change the answer
         np.testing.assert_array_equal(answer[sure], expected[sure])
     else:
         np.testing.assert_allclose(answer, expected, rtol=0, atol=3e-5 * max(1.0, np.abs(expected).max()))
 
 
 def inference_network(config: MLPConfig, seed: int) -> InferenceNetwork:
-    """Fused, with biases and normalisations that no initialisation gives."""
+    """Makes a fused network with non-zero biases and random normalisation statistics."""
     rng = np.random.default_rng(seed)
     if config.output == "step":
         tensors = {name: rng.normal(size=shape).astype(np.float32) for name, shape in config.tensor_shapes().items()}
@@ -184,7 +184,7 @@ def test_a_network_that_many_threads_ask_for_is_read_once(store: CountingStore) 
     with ThreadPoolExecutor(8) as threads:
         asked = [threads.submit(engine.load, key) for _ in range(8)]
         assert store.reading.wait(10)
-        # The table is free meanwhile: another model is loaded and run, here and in no other thread.
+        # The table is not locked meanwhile: this thread loads and runs another model.
         x = rows_of(5)
         answer = engine.run(key_of(store, "b"), [Part(x)])
         np.testing.assert_allclose(answer, reference_of(store, "b").forward(x), rtol=0, atol=1e-5)
@@ -210,7 +210,7 @@ def test_the_network_used_longest_ago_is_forgotten(store: CountingStore) -> None
 
 
 class FaultyNetwork(DeviceNetwork):
-    """A network with one more operation at its end, made for a plan of so many rows."""
+    """A network with one more operation at its end, which gets the plan's number of rows."""
 
     operation: Callable[[int], object]
 
@@ -220,7 +220,7 @@ class FaultyNetwork(DeviceNetwork):
 
 
 class FaultyEngine(Engine):
-    """An engine whose networks are made with an operation that fails once they are loaded."""
+    """An engine whose networks have an operation that can be made to fail after loading."""
 
     operation: Callable[[int], object] = staticmethod(lambda _: None)
 
@@ -243,7 +243,7 @@ def cuda_out_of_memory() -> None:
 
 
 def host_out_of_memory() -> None:
-    torch.empty(1 << 45)  # the allocator's own error: more than an address space holds
+    torch.empty(1 << 45)  # more than an address space holds, so the allocator itself raises the error
 
 
 @pytest.mark.parametrize("exhaust", [cuda_out_of_memory, host_out_of_memory])

@@ -1,4 +1,4 @@
-"""Batch invariance: a row has the same bits in any batch, and the test at warm-up detects a network without it."""
+"""Batch invariance: a row has the same bits in any batch, and the test at warm-up detects a network without that."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def threads(number: int) -> Iterator[None]:
 def random_network(
     sizes: tuple[int, ...], activation: Activation, normalization: Normalization, output: Any, seed: int
 ) -> InferenceNetwork:
-    """As a checkpoint would give it; where that needs BatchNorm's statistics, with random ones."""
+    """Makes a random network as from a checkpoint, with random BatchNorm statistics if needed."""
     rng = np.random.default_rng(seed)
     if output == "step":
         sizes, activation, normalization = (sizes[0], 1), "identity", "none"
@@ -99,8 +99,8 @@ def assert_same_bits(network: InferenceNetwork, batches: list[int], seed: int) -
         assert answers.tobytes() == alone[: len(answers)].tobytes(), f"{batch=}"
 
 
-# The narrow ones fail with one thread where rows do not lie on 64-byte boundaries, the wide ones with two where rows
-# are not padded.
+# The narrow shapes fail with one thread unless rows lie on 64-byte boundaries, the wide ones with two threads unless
+# rows are padded.
 @pytest.mark.skipif(not X86, reason="what a processor's kernels do is known for x86")
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("sizes", [(1000, 1000, 3), (784, 512, 256, 10), (54, 10), (403, 6), (31, 7, 5), (377, 22)])
@@ -109,16 +109,16 @@ def test_shapes_that_are_known_to_be_hard_hold(number: int, sizes: tuple[int, ..
         assert_same_bits(random_network(sizes, "gelu", "none", "linear", 0), [2, 17, 33, 100, 257, 1100], 0)
 
 
-class RestlessNetwork(DeviceNetwork):
-    """A network that answers by how many rows it computes, as if its device had a kernel for each count."""
+class CountDependentNetwork(DeviceNetwork):
+    """A network whose answers depend on the number of rows, as if its device had a kernel for each number."""
 
     def plan(self, rows: int) -> ForwardPlan:
         plan = super().plan(rows)
         return ForwardPlan(plan.x, plan.y, (*plan.steps, lambda: plan.y.mul_(1 + rows * 1e-6)))
 
 
-class PlaceMindedNetwork(DeviceNetwork):
-    """A network whose answer depends on where a row stands."""
+class PlaceDependentNetwork(DeviceNetwork):
+    """A network whose answers depend on a row's place."""
 
     def plan(self, rows: int) -> ForwardPlan:
         plan = super().plan(rows)
@@ -127,7 +127,7 @@ class PlaceMindedNetwork(DeviceNetwork):
 
 
 def test_where_row_counts_matter_one_count_is_used_for_all() -> None:
-    network = RestlessNetwork(random_network((5, 8, 3), "tanh", "none", "softmax", 0), CPU, max_batch_rows=500)
+    network = CountDependentNetwork(random_network((5, 8, 3), "tanh", "none", "softmax", 0), CPU, max_batch_rows=500)
     network.warm_up()
     assert network.batch_invariant
     assert list(network.blocks.sizes) == [64]
@@ -138,7 +138,7 @@ def test_where_row_counts_matter_one_count_is_used_for_all() -> None:
 
 
 def test_where_nothing_helps_it_says_so_and_takes_the_fastest() -> None:
-    network = PlaceMindedNetwork(random_network((5, 8, 3), "tanh", "none", "softmax", 0), CPU, max_batch_rows=500)
+    network = PlaceDependentNetwork(random_network((5, 8, 3), "tanh", "none", "softmax", 0), CPU, max_batch_rows=500)
     network.warm_up()
     assert not network.batch_invariant
     assert network.blocks.sizes == range(16, 513, 16)

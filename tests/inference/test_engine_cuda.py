@@ -1,4 +1,4 @@
-"""The GPU's path: what of it is bookkeeping runs on a CPU; the rest where there is a GPU."""
+"""The GPU's path: the bookkeeping runs on a CPU; the rest needs a GPU."""
 
 from __future__ import annotations
 

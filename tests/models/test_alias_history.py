@@ -1,4 +1,4 @@
-"""What a name meant before: `roll_back` after promotions, publications and deletions."""
+"""The earlier versions of an alias: `roll_back` after promotions, publications and deletions."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A checkpoint: what is written is read, the same bytes each time, and a file that is not sound is found out."""
+"""A checkpoint: the same content is read as was written, with the same bytes each time, and damage is detected."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def path(tmp_path: Path) -> Path:
 
 
 def signed(header: dict[str, Any], tensors: dict[str, Any]) -> bytes:
-    """A file of this header and these tensors, whatever they are, with a digest that fits them."""
+    """Returns a file with the given header and tensors, even invalid ones, and a correct digest."""
     text = _canonical(header | {"digest": _digest(header, tensors)})
     return safetensors.numpy.save(tensors, metadata={METADATA_KEY: text})
 
 
 def rewritten(path: Path, change: dict[str, Any], tensors: dict[str, Any] | None = None) -> Path:
-    """The file with another header or other tensors, and a digest that fits them."""
+    """Writes the file again with changes of the header or other tensors, and a correct digest."""
     kept = tensors if tensors is not None else safetensors.numpy.load(path.read_bytes())
     header = read_header(path)
     del header["digest"]
@@ -126,7 +126,7 @@ def test_no_byte_can_be_altered_unnoticed(path: Path) -> None:
                 loaded = load_checkpoint(path).checkpoint
             except CheckpointError:
                 continue
-            # Blanks between safetensors' own header and the tensors carry nothing.
+            # Blanks between safetensors' own header and the tensors have no meaning.
             assert loaded.header() == original.header(), at
             for name, tensor in original.tensors.items():
                 np.testing.assert_array_equal(loaded.tensors[name], tensor)
@@ -165,7 +165,7 @@ def test_a_newer_format_says_to_upgrade(path: Path) -> None:
 
 
 def test_a_file_of_the_first_format_is_read_as_it_was_meant(path: Path) -> None:
-    """Version 1 had no inputs, members, temperature, learned activation or clamp, and fewer fields of columns."""
+    # Version 1 had no inputs, members, temperature, learned activation or clamp, and fewer fields of columns.
     header, whole = read_header(path), load_checkpoint(path).checkpoint
     fields = ("layer_sizes", "activation", "output", "dropout", "normalization", "initialization", "bias")
     architecture = {name: header["architecture"][name] for name in fields}
@@ -250,11 +250,11 @@ def nested(depth: int) -> list[Any]:
     return value
 
 
-def spots(value: object, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every path into a nested value."""
+def paths_in(value: object, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yields every path into a nested value."""
     yield path
     for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield from spots(inner, (*path, key))
+        yield from paths_in(inner, (*path, key))
 
 
 def test_any_value_in_any_place_of_a_signed_header_is_read_or_refused_in_a_bounded_sentence(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_any_value_in_any_place_of_a_signed_header_is_read_or_refused_in_a_bound
     header = json.loads(json.dumps(make().header()))
     tensors = dict(make().tensors)
     read = 0
-    for place in spots(header):
+    for place in paths_in(header):
         for value in values if place else ():
             changed = copy.deepcopy(header)
             inner = changed
@@ -279,7 +279,7 @@ def test_any_value_in_any_place_of_a_signed_header_is_read_or_refused_in_a_bound
                 read += 1
             except CheckpointError as error:
                 message = str(error)
-            path.unlink()  # to write over it would be slower: file systems flush what is replaced
+            path.unlink()  # overwriting would be slower, because file systems flush replaced files
             assert len(message) < 1_000, (place, value)
     assert read > 0
 
@@ -291,7 +291,7 @@ def test_no_depth_of_nesting_in_the_header_breaks_the_reader(path: Path, depth: 
     text = '{"digest":"","format":"axon.checkpoint","format_version":1,"training":' + bomb + "}"
     path.write_bytes(safetensors.numpy.save({"w": np.zeros(1, np.float32)}, metadata={METADATA_KEY: text}))
     assert refused(path)
-    try:  # not verified, and so perhaps read
+    try:  # without verification, so reading may succeed
         assert read_header(path)["training"]
     except CheckpointError as error:
         assert "header" in error.reason  # noqa: PT017
@@ -314,14 +314,14 @@ def test_tensors_of_another_type_are_refused(path: Path, dtype: str, size: int) 
     payload = path.read_bytes()
     (length,) = struct.unpack_from("<Q", payload)
     outer = json.loads(payload[8 : 8 + length])
-    outer["layers.0.weight"] |= {"dtype": dtype, "shape": [size]}  # 5 x 3 float32 by their bytes
+    outer["layers.0.weight"] |= {"dtype": dtype, "shape": [size]}  # the same number of bytes as 5 x 3 float32
     raw = json.dumps(outer).encode()
     path.write_bytes(struct.pack("<Q", len(raw)) + raw + payload[8 + length :])
     assert refused(path)
 
 
 def test_keys_that_are_numbers_come_back_as_text(tmp_path: Path) -> None:
-    by_epoch = {epoch: 1 / epoch for epoch in range(1, 12)}  # 2 < 10, and "10" < "2"
+    by_epoch = {epoch: 1 / epoch for epoch in range(1, 12)}  # 2 < 10 as numbers, but "10" < "2" as texts
     save_checkpoint(replace(make(), training=by_epoch), tmp_path / "model")
     assert load_checkpoint(tmp_path / "model").checkpoint.training == {str(key): loss for key, loss in by_epoch.items()}
 
@@ -424,7 +424,7 @@ def test_a_killed_writer_leaves_the_old_file_whole(path: Path) -> None:
             assert writer.stdout is not None
             assert writer.stdout.readline()
             seen = set(path.parent.iterdir())
-            while not set(path.parent.iterdir()) - seen:  # a temporary file that was not there: it is writing
+            while not set(path.parent.iterdir()) - seen:  # a new temporary file appears: the writer is writing
                 assert writer.poll() is None
             writer.send_signal(signal.SIGKILL)
         assert path.read_bytes() == expected

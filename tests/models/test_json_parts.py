@@ -1,4 +1,4 @@
-"""JSON in many short calls is the same JSON as in one."""
+"""JSON written in many short calls equals JSON written in one."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The store: versions, aliases and names hold against other processes, dead ones, and whoever means harm."""
+"""The store: versions, aliases and names are safe against other processes, killed processes, and attacks."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_foreign_things_in_the_store_harm_nobody(store: Store) -> None:
     assert "aliases.json" in entry.problem
     assert str(store.resolve("m@1")) == "m@1"
     with pytest.raises(StoreError):
-        store.resolve("m")  # a guess at the default might serve another model
+        store.resolve("m")  # guessing the default might serve another model
 
 
 def test_a_root_that_is_no_folder_is_told(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_aliases_that_cannot_be_read_are_neither_guessed_nor_overwritten(store: 
         lambda: store.resolve("m@production"),
         lambda: store.set_alias("m", "production", 1),
         lambda: store.remove_alias("m", "default"),
-        lambda: store.delete("m", 1),  # it may be what an alias names
+        lambda: store.delete("m", 1),  # an alias may name it
     ):
         with pytest.raises(StoreError, match=r"aliases\.json"):
             attempt()
@@ -204,7 +204,7 @@ def test_readers_write_nothing(store: Store) -> None:
     def tree() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in [store.root, *store.root.rglob("*")]}
 
-    (store.root / "m" / ".lock").unlink()  # as in a copy that leaves out hidden files
+    (store.root / "m" / ".lock").unlink()  # as in a copy without hidden files
     before = tree()
     store.entries(), store.names(), store.entry("m"), store.resolve("m"), store.load("m@default"), store.version("m", 1)
     assert tree() == before
@@ -242,12 +242,12 @@ def test_a_number_is_not_given_while_anything_stands_under_it(store: Store) -> N
 
 def test_a_link_is_read_as_the_folder_it_points_to_and_deleted_as_a_link(tmp_path: Path) -> None:
     (tmp_path / "mounted").mkdir()
-    (tmp_path / "store").symlink_to("mounted")  # the store itself may be one
+    (tmp_path / "store").symlink_to("mounted")  # the store itself may be a link
     store = Store(tmp_path / "store")
     store.publish("m", make())
     Store(store.root / "..data").publish("n", make(1))  # as in a folder that Kubernetes mounts
     (store.root / "m" / "2").symlink_to("../..data/n/1")
-    (store.root / "m" / "3").symlink_to("3")  # in circles
+    (store.root / "m" / "3").symlink_to("3")  # a circular link
     (store.root / "m" / "4").symlink_to("nowhere")
     (store.root / "n").symlink_to("..data/n")
     assert store.entry("m").versions == (1, 2)
@@ -270,7 +270,7 @@ def test_a_link_that_leads_out_of_the_store_is_refused(store: Store, tmp_path: P
     (store.root / "m" / "3" / CHECKPOINT_FILE).unlink()
     (store.root / "m" / "3" / CHECKPOINT_FILE).symlink_to(elsewhere.version("n", 1).path)
     (store.root / "n").symlink_to("../elsewhere/n")
-    (store.root / "store").symlink_to(".")  # a model's folder that is the store: inside, and no model
+    (store.root / "store").symlink_to(".")  # a link to the store itself: inside the store, but not a model
     assert store.load("m@1")
     for reference in ("m@2", "m@3"):
         with pytest.raises(CheckpointError, match="out of the store"):
@@ -344,7 +344,7 @@ def test_an_entry_that_could_not_be_read_is_not_taken_for_one_without_versions()
 
 
 def least_seconds(action: Callable[[], object]) -> float:
-    """CPU seconds of this thread: the least of five, since the machine may be busy with something else."""
+    """Returns CPU seconds of this thread: the minimum of five runs, since the machine may be busy."""
     took = []
     for _ in range(5):
         start = time.thread_time()
@@ -364,7 +364,7 @@ def test_a_thousand_versions_are_listed_without_a_look_into_each(store: Store) -
             return sorted(int(place.name) for place in places if place.is_dir())
 
     listing = least_seconds(list_the_folder)
-    # About 1.5 times as long. A `stat` of each version takes 15 times as long.
+    # This takes about 1.5 times as long. With a `stat` of each version it would take 15 times as long.
     assert least_seconds(lambda: store.entry("m")) < 6 * listing
     assert least_seconds(lambda: store.resolve("m@1000")) < 6 * listing
 

@@ -1,4 +1,4 @@
-"""A store is tried before the work is done: what publishing would fail with later is found out at once."""
+"""A store is tried before training: problems that publishing would meet later are found at once."""
 
 from pathlib import Path
 

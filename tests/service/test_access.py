@@ -1,4 +1,4 @@
-"""API keys: who gets in, what is refused and how, files that are not what they should be, and nothing ever echoed."""
+"""API keys: accepted and refused requests, invalid key files, and answers that never repeat a key."""
 
 from __future__ import annotations
 
@@ -109,13 +109,13 @@ def test_a_key_is_presented_in_either_header(authorization: bytes | None, api_ke
         (b"Bearer ", None),
         (b"Bearer open sesam", None),
         (b"Bearer open sesame2", None),
-        (b"Bearer " + DIGEST.encode(), None),  # the file gives nobody a key
+        (b"Bearer " + DIGEST.encode(), None),  # the key file has no such key
         (b"Basic open sesame", None),
         (b"open sesame", None),
         (None, b""),
         (None, b"\xff\x00"),
         (None, b"open sesame" * 100_000),
-        (b"Bearer open sesame", b"wrong"),  # X-API-Key goes before
+        (b"Bearer open sesame", b"wrong"),  # X-API-Key has precedence
     ],
 )
 def test_without_a_known_key_it_is_401_with_a_challenge(authorization: bytes | None, api_key: bytes | None) -> None:
@@ -239,7 +239,7 @@ def test_settings_show_no_keys_however_they_are_wrong(
     monkeypatch.setenv("AXON_API_KEYS", f"alice:predict:{DIGEST}")
     shown = f"{Settings()!r} {Settings()} {Settings().model_dump()} {Settings().model_dump_json()}"
     assert "alice" not in shown
-    monkeypatch.setenv("AXON_TIMEOUT_SECONDS", "301")  # more than the longest: all settings are at fault
+    monkeypatch.setenv("AXON_TIMEOUT_SECONDS", "301")  # above the maximum, so the combination of settings is invalid
     assert main([]) == 2
     with pytest.raises(ValidationError) as caught:
         Settings()
@@ -261,7 +261,7 @@ def test_the_command_gives_the_secret_once_and_the_line_for_the_file(capsys: pyt
 
 
 class _Page(HTMLParser):
-    """What a page loads, and the scripts within it."""
+    """The resources that a page loads, and its inline scripts."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

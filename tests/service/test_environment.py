@@ -1,4 +1,4 @@
-"""Variables that are no settings: misspelt ones end the start, an orchestrator's service links do not."""
+"""Environment variables that are not settings: misspelt ones end the start, an orchestrator's service links do not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from service.__main__ import main
 from service.environment import SettingsError, read_settings, service_links
 from service.settings import Settings
 
-# As the documentation of Kubernetes has them (Services, discovering services), for a Service of each name.
+# From the documentation of Kubernetes (Services, discovering services), for a Service of each name.
 LINKS = {
     "{}_SERVICE_HOST": "10.0.0.11",
     "{}_SERVICE_PORT": "8000",
@@ -29,7 +29,7 @@ LINKS = {
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment without variables of ours."""
+    """The environment without variables of Axon."""
     for name in [name for name in os.environ if name.upper().startswith("AXON_")]:
         monkeypatch.delenv(name)
 

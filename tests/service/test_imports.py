@@ -1,4 +1,4 @@
-"""What an API process has in memory: not torch, which only a worker needs."""
+"""The imports of an API process do not include torch, which only a worker needs."""
 
 from __future__ import annotations
 

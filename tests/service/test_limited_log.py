@@ -1,4 +1,4 @@
-"""What clients can cause writes one line a minute and kind, and says how many more there were."""
+"""Events that clients can cause write one line per minute and kind, with the number of the others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from service.logs import LimitedLog, report_suppressed
 
 
 class Clock:
-    """A clock that the test moves."""
+    """A clock that the test advances."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -27,7 +27,7 @@ def make_log(clock: Clock) -> tuple[LimitedLog, CapturingLogger]:
 def test_the_first_line_of_a_kind_is_written_and_the_next_one_a_minute_later_has_the_count() -> None:
     clock = Clock()
     limited, lines = make_log(clock)
-    for at in range(6000):  # ten minutes, ten lines a second
+    for at in range(6000):  # ten minutes, ten lines per second
         clock.now = 1000.0 + at / 10
         limited.warning("request failed", request_id=at)
     written = [call.kwargs for call in lines.calls]

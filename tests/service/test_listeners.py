@@ -1,9 +1,11 @@
-"""Where the server listens: addresses, ports, a Unix socket; and how a listener is hidden before it closes."""
+"""The server's listeners: addresses, ports, a Unix socket; and hiding a listener before closing."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import random
 import socket
 import stat
 import subprocess
@@ -126,7 +128,7 @@ def test_what_a_killed_server_left_is_replaced_and_a_live_servers_socket_is_not(
     listeners.listen()
     with pytest.raises(ListenError, match="another process listens on"):
         Listeners(Settings(socket=path))
-    # A successor takes the path over; the end of the first server leaves the successor's alone.
+    # A successor replaces the path; the end of the first server leaves the successor's socket alone.
     path.unlink()
     successor = Listeners(Settings(socket=path))
     successor.listen()
@@ -155,18 +157,28 @@ def test_a_wrong_place_is_told_in_one_sentence(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "not a socket"
 
 
+def free_low_port() -> int | None:
+    """Returns a free port that takes a privilege, or None if there is none on this machine."""
+    unprivileged_start = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    for port in random.sample(range(1, unprivileged_start), max(0, unprivileged_start - 1)):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    return None
+
+
 def test_a_low_port_takes_a_privilege() -> None:
-    if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 1 or os.geteuid() != 0:
+    if os.geteuid() != 0 or (port := free_low_port()) is None:
         pytest.skip("takes root, to show what goes without it")
     script = (
         "import os, sys; sys.path.insert(0, '.'); from service.listeners import ListenError, Listeners\n"
         "from service.settings import Settings\n"
-        "settings = Settings(host='127.0.0.1', port=7); Listeners(settings).close()\n"
+        f"settings = Settings(host='127.0.0.1', port={port}); Listeners(settings).close()\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "try: Listeners(settings)\nexcept ListenError as error: print(error)"
     )
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
-    assert "AXON_PORT: cannot listen on 127.0.0.1:7" in said
+    assert f"AXON_PORT: cannot listen on 127.0.0.1:{port}" in said
     assert "CAP_NET_BIND_SERVICE" in said
 
 

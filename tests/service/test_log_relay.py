@@ -1,4 +1,4 @@
-"""The relay turns whatever comes through its pipe into JSON lines, and ends when its writers have."""
+"""The relay turns any bytes from its pipe into JSON lines, and ends after its writers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ END_SECONDS = 10
 
 @contextmanager
 def relay(output: Path, form: str = "json") -> Iterator[int]:
-    """A relay as the server runs it; the end of its pipe to write to."""
+    """Runs a relay as the server does; yields the write end of the relay's pipe."""
     read, write = os.pipe()
     counter = os.memfd_create("counter")
     os.truncate(counter, log_relay.COUNTER_BYTES)

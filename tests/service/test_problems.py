@@ -1,4 +1,4 @@
-"""Every error is one problem document; an unforeseen one tells nothing of our insides."""
+"""Every error is one problem document; an unexpected error reveals nothing internal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures in files: what readers see is what was added, whoever is killed, and what has ended is gone."""
+"""Metrics in files: readers see the sums of what was added, even after a kill, and ended series are gone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_what_processes_add_is_summed_and_goes_on_after_a_restart(tmp_path: Path
             values = [float(rng.randrange(3)) for _ in range(HISTOGRAM.width)]
             rng.choice(files).add(labels, values)
             expected[labels] = [a + b for a, b in zip(expected[labels], values, strict=True)]
-        sums = list(reader.read())[-1]  # a reader that has seen the files before
+        sums = list(reader.read())[-1]  # a reader that has read the files before
         assert sums == {labels: tuple(values) for labels, values in expected.items()}
         for file in files:
             file.close()

@@ -1,4 +1,4 @@
-"""Metrics: what is gathered and flushed in bulk is what a plain histogram would hold."""
+"""Metrics: bulk updates and flushes give the same as a plain histogram."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Nothing(Collector):
 
 @pytest.fixture
 def plain_values() -> object:
-    """prometheus_client's in-process values again, once a test has switched them to files."""
+    """prometheus_client's in-process values again, after a test has switched to files."""
     before = prometheus_client.values.ValueClass
     yield
     prometheus_client.values.close_all_multiprocess_files()
@@ -33,7 +33,7 @@ def plain_values() -> object:
 
 
 def samples_of(text: str) -> dict[tuple[str, str | None, str | None], float]:
-    """Values by metric, model and version, those of several statuses summed."""
+    """Returns values by metric, model and version, summed over statuses."""
     found: dict[tuple[str, str | None, str | None], float] = defaultdict(float)
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -70,7 +70,7 @@ def test_series_end_with_their_version_in_every_process(tmp_path: Path, plain_va
         names = ("axon_requests_total", "axon_rows_total", "axon_request_seconds_count", "axon_inference_seconds_count")
         samples = samples_of(await text())
         assert all(samples[name, "iris", version] >= 1 for name in names for version in "12")
-        # Version 1 ends, with a request and a batch of it still under way; version 3 comes.
+        # Version 1 ends during one of its requests and one of its batches; version 3 starts.
         served = frozenset({"iris@2", "iris@3"})
         metrics.keep_only({("iris", "2"), ("iris", "3")})
         for version in (1, 2, 3):
@@ -83,7 +83,7 @@ def test_series_end_with_their_version_in_every_process(tmp_path: Path, plain_va
             assert after[name, "iris", "2"] == 2 * samples[name, "iris", "2"], "what lives goes on counting"
             assert after[name, "iris", "3"] == samples[name, "iris", "1"]
         assert after["axon_requests_total", "", ""] == 1, "requests of no model are no version's"
-        # What comes back begins anew.
+        # A version that returns starts from zero.
         served = frozenset({"iris@1", "iris@2", "iris@3"})
         metrics.for_model("iris", "1").observe_request(200, 0.001, rows=2)
         assert samples_of(await text())["axon_rows_total", "iris", "1"] == 2

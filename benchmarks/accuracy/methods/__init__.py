@@ -1,1 +1,1 @@
-"""The methods: a module each, whose `predict` learns from a problem and answers for its test part."""
+"""The methods: one module each, with a function `predict` that learns from a problem and predicts its test part."""

@@ -1,4 +1,4 @@
-"""Axon's own recipes, asked as a client asks the served model: raw rows, encoded by the checkpoint's schema."""
+"""Axon's own recipes, used as the service uses a model: raw rows, encoded by the checkpoint's schema."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from training.sources import read_table
 
 
 def predict(problem: Problem, **settings: Any) -> tuple[Any, dict[str, Any]]:
-    """Probabilities `(test rows, classes)` or values `(test rows,)`, and the epoch that was kept.
+    """Returns probabilities `(test rows, classes)` or values `(test rows,)`, and the number of the epoch that was kept.
 
     Args:
-        problem: whose validation part chooses the best epoch.
+        problem: problem whose validation part chooses the best epoch.
         settings: fields of `TrainConfig`.
     """
     torch.set_num_threads(1)

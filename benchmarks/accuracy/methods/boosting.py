@@ -1,4 +1,4 @@
-"""scikit-learn's HistGradientBoosting: stopped on the validation part, and cut back to the best number of trees."""
+"""scikit-learn's HistGradientBoosting, stopped by the validation score and cut back to the best number of trees."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TREES, _PATIENCE = 1000, 20
 
 
 def predict(problem: Problem) -> tuple[Any, dict[str, Any]]:
-    """Probabilities `(test rows, classes)` or values `(test rows,)`, and the number of trees that was kept."""
+    """Returns probabilities `(test rows, classes)` or values `(test rows,)`, and the number of trees that were kept."""
     is_classes = problem.task == "classification"
     split, y = problem.split, problem.y
     features = _at_most_255_categories(problem)
@@ -35,7 +35,10 @@ def predict(problem: Problem) -> tuple[Any, dict[str, Any]]:
 
 
 def _at_most_255_categories(problem: Problem) -> Any:
-    """A category more than its bins hold becomes missing: those that are rarest in the training part."""
+    """Returns the features with at most 255 categories per column, since the estimator has no more bins.
+
+    The rarest categories of the training part become missing.
+    """
     features = problem.features.copy()
     for name in problem.categorical:
         if len(features[name].cat.categories) > 255:

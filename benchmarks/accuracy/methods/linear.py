@@ -1,4 +1,4 @@
-"""Linear: logistic or ridge regression, the strength of its penalty chosen on the validation part."""
+"""Linear: logistic or ridge regression, with the penalty's strength chosen on the validation part."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 
 
 def predict(problem: Problem) -> tuple[Any, dict[str, Any]]:
-    """Probabilities `(test rows, classes)` or values `(test rows,)`, and what was chosen."""
+    """Returns probabilities `(test rows, classes)` or values `(test rows,)`, and the chosen penalty."""
     train, validation, test = prepared(problem)
     y, split = problem.y, problem.split
     best: tuple[float, float, Any] | None = None

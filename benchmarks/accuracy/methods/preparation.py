@@ -1,4 +1,4 @@
-"""What scikit-learn's linear models and MLP need done to a table: gaps filled, numbers scaled, categories one-hot."""
+"""Preprocessing for scikit-learn's linear models and MLP: imputation, scaling and one-hot encoding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmarks.accuracy.problem import Problem
 
 
 def prepared(problem: Problem) -> tuple[Any, Any, Any]:
-    """Train, validation and test as matrices; all statistics are those of the training part."""
+    """Returns train, validation and test part as matrices; all statistics come from the training part."""
     numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True), StandardScaler())
     categories = OneHotEncoder(handle_unknown="ignore", sparse_output=False, min_frequency=2)
     columns = ColumnTransformer(

@@ -12,16 +12,16 @@ from benchmarks.accuracy.problem import Problem
 
 
 def predict(problem: Problem, **settings: Any) -> tuple[Any, dict[str, Any]]:
-    """Probabilities `(test rows, classes)` or values `(test rows,)`.
+    """Returns probabilities `(test rows, classes)` or values `(test rows,)`.
 
     Args:
-        problem: whose validation part chooses its best epoch.
-        settings: of the estimator, beside its defaults.
+        problem: problem whose validation part chooses the best epoch.
+        settings: settings of the estimator, in addition to its defaults.
     """
     torch.set_num_threads(1)
     is_classes = problem.task == "classification"
     features = problem.features.copy()
-    for name in problem.numeric:  # it takes no gaps in numbers; in categories it knows them
+    for name in problem.numeric:  # RealMLP allows gaps in categories, but not in numbers
         features[name] = features[name].fillna(features[name].iloc[problem.split.train].median())
     train, validation, test = (
         features.iloc[rows].reset_index(drop=True)

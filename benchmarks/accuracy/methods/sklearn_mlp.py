@@ -1,4 +1,4 @@
-"""scikit-learn's MLP at its defaults (100 ReLU units, Adam), an epoch at a time, the best one by validation kept."""
+"""scikit-learn's MLP at its defaults (100 ReLU units, Adam), with the best epoch by validation score."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _EPOCHS, _PATIENCE = 300, 30
 
 
 def predict(problem: Problem) -> tuple[Any, dict[str, Any]]:
-    """Probabilities `(test rows, classes)` or values `(test rows,)`, and the epoch that was kept."""
+    """Returns probabilities `(test rows, classes)` or values `(test rows,)`, and the number of the epoch kept."""
     train, validation, test = prepared(problem)
     is_classes = problem.task == "classification"
     y_train, y_validation = problem.y[problem.split.train], problem.y[problem.split.validation]
-    # A regression's target is standardised: the MLP does not learn the scale of dollars.
+    # A regression's target is standardised, since the MLP does not learn the scale of dollars.
     mean, scale = (0.0, 1.0) if is_classes else (float(y_train.mean()), float(y_train.std()))
     model = (MLPClassifier if is_classes else MLPRegressor)(random_state=problem.seed)
     classes = {"classes": np.arange(len(problem.labels))} if is_classes else {}

@@ -1,7 +1,7 @@
-"""BentoML: a batchable service. A row of its answer is [class, probability, …].
+"""BentoML: a batchable service. A row of an answer is [class, probability, …].
 
-One array is what its dispatcher splits fastest; a list of objects measured 30 % slower. `max_latency_ms` is no wait but
-the latency above which it refuses; with 50 it answers 503 under load.
+One array is the answer that the dispatcher splits fastest; a list of objects measured 30 % slower. `max_latency_ms` is
+not a waiting time but the latency above which the service refuses requests; with 50 it answers 503 under load.
 """
 
 import os
@@ -29,6 +29,6 @@ class MLP:
     @bentoml.api(batchable=True, batch_dim=0, max_batch_size=1024, max_latency_ms=10_000, route="/predict")
     @torch.inference_mode()
     def predict(self, instances: np.ndarray) -> np.ndarray:
-        """(rows, features) to (rows, 1 + classes)."""
+        """Maps (rows, features) to (rows, 1 + classes)."""
         probabilities = self.model(torch.as_tensor(instances, dtype=torch.float32)).softmax(-1)
         return torch.cat([probabilities.argmax(-1, keepdim=True).float(), probabilities], -1).numpy()

@@ -19,7 +19,7 @@ _LOG.write_text(
         }
     )
 )
-# KServe reads the command line as it is imported.
+# KServe reads the command line when it is imported.
 sys.argv[1:] = ["--log_config_file", str(_LOG), "--enable_latency_logging", "false"]
 
 import torch  # noqa: E402
@@ -38,7 +38,7 @@ class MLP(Model):
         self.ready = True
 
     async def predict(self, payload: dict, headers: object = None, response_headers: object = None) -> dict:
-        """One request."""
+        """Answers one request."""
         with torch.inference_mode():
             probabilities = self.model(torch.tensor(payload["instances"])).softmax(-1)
         return {"predictions": probabilities.argmax(-1).tolist(), "probabilities": probabilities.tolist()}

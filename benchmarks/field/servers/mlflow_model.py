@@ -1,4 +1,4 @@
-"""MLflow: a pyfunc model "from code". Run with a folder, it saves the model there, and MLflow loads this file again."""
+"""MLflow: a pyfunc model "from code". `mlflow_model.py FOLDER` saves the model there; MLflow loads this file again."""
 
 import os
 import sys
@@ -16,13 +16,13 @@ class MLP(mlflow.pyfunc.PythonModel):
     """The model."""
 
     def load_context(self, context: object) -> None:
-        """Once a process."""
+        """Loads the model, once per process."""
         torch.set_num_threads(1)
         self.model = make_model(os.environ["AXON_BENCH_MODEL"])
 
     @torch.inference_mode()
     def predict(self, context: object, model_input: np.ndarray, params: dict | None = None) -> dict:
-        """One request."""
+        """Answers one request."""
         probabilities = self.model(torch.as_tensor(np.asarray(model_input), dtype=torch.float32)).softmax(-1)
         return {"predictions": probabilities.argmax(-1).tolist(), "probabilities": probabilities.tolist()}
 

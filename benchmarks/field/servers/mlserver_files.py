@@ -1,4 +1,4 @@
-"""MLServer's two settings files: `mlserver_files.py PORT FOLDER`. Its default `debug` costs it half of its speed."""
+"""MLServer's two settings files: `mlserver_files.py PORT FOLDER`. The default `debug` halves its speed."""
 
 import json
 import sys

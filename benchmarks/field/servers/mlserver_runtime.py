@@ -1,4 +1,4 @@
-"""MLServer: a runtime over its NumPy codec; MLServer joins the requests."""
+"""MLServer: a runtime over its NumPy codec; MLServer batches the requests."""
 
 import os
 
@@ -14,13 +14,13 @@ class MLP(MLModel):
     """The runtime."""
 
     async def load(self) -> bool:
-        """Once."""
+        """Loads the model, once."""
         torch.set_num_threads(1)
         self.model = make_model(os.environ["AXON_BENCH_MODEL"])
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """One batch."""
+        """Answers one batch."""
         rows = NumpyCodec.decode_input(payload.inputs[0])
         with torch.inference_mode():
             probabilities = self.model(torch.as_tensor(rows, dtype=torch.float32)).softmax(-1)

@@ -1,4 +1,4 @@
-"""Ray Serve: one replica that gathers batches: `ray_app.py PROXY_PORT`, 0 for any."""
+"""Ray Serve: one replica that batches requests: `ray_app.py PROXY_PORT`, 0 for any port."""
 
 import os
 import signal
@@ -17,15 +17,15 @@ from benchmarks.model import make_model
 from benchmarks.process import free_port
 
 
-class Question(BaseModel):
-    """Rows."""
+class PredictRequest(BaseModel):
+    """The body of a request."""
 
     instances: list[list[float]]
 
 
 @serve.deployment(num_replicas=1, max_ongoing_requests=1000, ray_actor_options={"num_cpus": 1})
 class MLP:
-    """The replica. With the default of 5 ongoing requests it would never see a batch."""
+    """The replica. With the default of 5 ongoing requests there would never be a batch."""
 
     def __init__(self, model: str) -> None:
         torch.set_num_threads(1)
@@ -33,14 +33,14 @@ class MLP:
 
     @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.002)
     async def infer(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Requests joined, and apart again."""
+        """Joins requests, computes one forward pass, and splits the answers again."""
         with torch.inference_mode():
             return list(self.model(torch.cat(inputs)).softmax(-1).split([len(x) for x in inputs]))
 
     async def __call__(self, request: Request) -> Response:
-        """One request."""
-        question = Question.model_validate_json(await request.body())
-        probabilities = await self.infer(torch.tensor(question.instances))
+        """Answers one request."""
+        body = PredictRequest.model_validate_json(await request.body())
+        probabilities = await self.infer(torch.tensor(body.instances))
         answer = {"predictions": probabilities.argmax(-1).tolist(), "probabilities": probabilities.tolist()}
         return Response(orjson.dumps(answer), media_type="application/json")
 
@@ -53,7 +53,7 @@ if __name__ == "__main__":
         _node_ip_address="127.0.0.1",
         logging_level="warning",
         object_store_memory=256 * 2**20,
-        _temp_dir=f"{tempfile.gettempdir()}/r",  # short: sockets lie far below it
+        _temp_dir=f"{tempfile.gettempdir()}/r",  # short, since the paths of sockets below it are long
         log_to_driver=False,
     )
     logging = {"log_level": "WARNING", "enable_access_log": False}

@@ -1,4 +1,4 @@
-"""TorchServe's archive and settings: `torchserve_files.py PORT FOLDER`. Its default queue of 100 is too short."""
+"""TorchServe's archive and settings: `torchserve_files.py PORT FOLDER`. The default queue of 100 is too short."""
 
 import subprocess
 import sys

@@ -1,6 +1,6 @@
-"""TorchServe: a handler with one forward pass a batch.
+"""TorchServe: a handler with one forward pass per batch.
 
-It answers ready bytes: objects would be written by `json.dumps(indent=2)`, which is Python's slow encoder.
+The handler returns bytes: TorchServe would write objects with `json.dumps(indent=2)`, which uses Python's slow encoder.
 """
 
 import os
@@ -15,13 +15,13 @@ class Handler:
     """The handler."""
 
     def initialize(self, context: object) -> None:
-        """Once a worker."""
+        """Loads the model, once per worker."""
         torch.set_num_threads(1)
         self.model = make_model(os.environ["AXON_BENCH_MODEL"])
 
     @torch.inference_mode()
     def handle(self, data: list[dict], context: object) -> list[bytes]:
-        """One batch."""
+        """Answers one batch."""
         inputs = [torch.tensor(_instances(request.get("body") or request.get("data"))) for request in data]
         outputs = self.model(torch.cat(inputs)).softmax(-1).split([len(x) for x in inputs])
         for i in range(len(outputs)):

@@ -1,10 +1,10 @@
-"""NVIDIA Triton through nvidia-pytriton, on the CPU: `triton_server.py PORT`. With batches of 64 it is slower."""
+"""NVIDIA Triton through nvidia-pytriton, on the CPU: `triton_server.py PORT`. Batches of 64 make it slower."""
 
 import os
 import sys
 import sysconfig
 
-# Triton's Python stub takes the first libpython that it finds: it has to be that of this interpreter.
+# Triton's Python stub loads the first libpython that it finds, which has to be that of this interpreter.
 os.environ["LD_LIBRARY_PATH"] = f"{sysconfig.get_config_var('LIBDIR')}:{os.environ.get('LD_LIBRARY_PATH', '')}"
 
 import numpy as np
@@ -24,7 +24,7 @@ if __name__ == "__main__":
     @batch
     @torch.inference_mode()
     def infer(x: np.ndarray) -> list[np.ndarray]:
-        """One batch."""
+        """Answers one batch."""
         probabilities = model(torch.from_numpy(np.ascontiguousarray(x))).softmax(-1)
         return [probabilities.argmax(-1, keepdim=True).numpy(), probabilities.numpy()]
 

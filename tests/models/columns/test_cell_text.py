@@ -1,4 +1,4 @@
-"""A cell has one reading, whoever writes it: blanks, Unicode forms, truth values and numbers."""
+"""A cell has one reading, independently of its writer: blanks, Unicode forms, truth values and numbers."""
 
 import unicodedata
 

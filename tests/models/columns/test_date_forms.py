@@ -1,4 +1,4 @@
-"""Forms of dates, against Python's strptime and pandas; one text and many texts, one number and many numbers alike."""
+"""Forms of dates against Python's strptime and pandas; one value and many values alike, as texts and numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from models.errors import DataError
 MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(2067, 12, 31, 23, 59, 59))
 TIMES = ("", " %H:%M", " %H:%M:%S", "T%H:%M:%SZ", " %I:%M %p", ", %I:%M:%S %p", " %H:%M:%S UTC", " %H:%M:%S.%f+00")
 FORMS = st.sampled_from((ISO, *TEXT_FORMS))
-# What BigQuery, MySQL, SQL Server, Oracle, Excel, SAS, web servers, mails, Java, Go, JavaScript and cameras write.
+# The forms of BigQuery, MySQL, SQL Server, Oracle, Excel, SAS, web servers, mails, Java, Go, JavaScript and cameras.
 SEEN = {
     "2024-02-15 07:43:26 UTC": ISO,
     "2024-02-15 07:43:26.5 UTC": ISO,

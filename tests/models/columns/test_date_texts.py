@@ -1,4 +1,4 @@
-"""Many dates at once, against one at a time."""
+"""Reading many dates at once gives the same as reading one at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DATES = st.tuples(MOMENTS, st.sampled_from(LAYOUTS)).map(lambda pair: pair[0].st
 
 @st.composite
 def nearly_dates(draw: st.DrawFn) -> str:
-    """Dates with a character changed."""
+    """Generates dates with one changed character."""
     text = draw(DATES)
     at = draw(st.integers(0, len(text) - 1))
     return text[:at] + draw(st.sampled_from("0123459-:TtZz+. é٣")) + text[at + 1 :]

@@ -1,4 +1,4 @@
-"""A column of names as codes is the column of strings that it was made of."""
+"""A dictionary-encoded column equals the original column of strings."""
 
 import numpy as np
 import pytest

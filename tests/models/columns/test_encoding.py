@@ -1,4 +1,4 @@
-"""Rows → float32: the encoder's gears against each other and a naive oracle, and every way that a row can be wrong."""
+"""Rows → float32: the encoder's paths against each other and a naive oracle, and every kind of faulty row."""
 
 import json
 import math
@@ -43,7 +43,7 @@ def schema_of(*columns):
 
 
 def naive(schema, rows):
-    """The matrix as the documentation has it, one cell at a time; rows are lists."""
+    """Computes the matrix as documented, one cell at a time; rows are lists."""
     return np.array(
         [
             np.concatenate([naive_cell(column, cell) for column, cell in zip(schema.columns, row, strict=True)])
@@ -81,7 +81,7 @@ def naive_cell(column, cell):
 
 
 def utc(text):
-    """An ISO 8601 text as a moment of UTC without a zone."""
+    """Returns an ISO 8601 text as a UTC time without a zone."""
     moment = datetime.fromisoformat(text)
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
@@ -90,7 +90,7 @@ def faults(encoder, rows, **options):
     with pytest.raises(RowError) as caught:
         encoder.encode(rows, **options)
     assert 1 <= len(caught.value.faults) <= MAX_FAULTS
-    str(caught.value).encode()  # can be sent
+    str(caught.value).encode()  # the message can be sent
     return caught.value.faults
 
 
@@ -108,7 +108,7 @@ WORDS = ["a", "b", "e é", "ü", "true", "1", "A", "n/a"]
 
 
 ZONES = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-# The ends are a day inside what Python's own conversion to UTC can take.
+# The ends are a day inside the range of Python's own conversion to UTC.
 MOMENTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.none() | st.just(UTC) | ZONES)
 DATES = st.one_of(
     MOMENTS.map(lambda moment: moment.date().isoformat()),
@@ -161,7 +161,7 @@ def columns_and_rows(draw, *, plain=False):
 
 
 def in_any_form(schema, rows, seed):
-    """The rows, some of them as mappings with their keys shuffled, some as tuples."""
+    """Yields the rows, some as mappings with shuffled keys, some as tuples."""
     dice = random.Random(seed)
     for row in rows:
         cells = list(zip(schema.names, row, strict=True))
@@ -325,7 +325,7 @@ def test_cells_whose_sum_overflows_are_encoded_where_each_is_finite():
     encoder = RowEncoder(schema_of(*map(numeric, "ab")))
     rows = [[FLOAT32_MAX, FLOAT32_MAX]] * 100
     assert encoder.encode(rows, may_hold_booleans=False) == np.array(rows, dtype=np.float32).tobytes()
-    huge = 10**38  # integers: their sum is exact and grows out of float64 only by count
+    huge = 10**38  # integers: the sum is exact, and exceeds float64 only by their number
     assert encoder.encode([[huge, -huge]], may_hold_booleans=False) == np.array([[huge, -huge]], np.float32).tobytes()
     (fault,) = faults(encoder, [[1e308, 1e308]], may_hold_booleans=False)[:1]
     assert fault.column == "a"
@@ -590,13 +590,26 @@ def refused(encoder: RowEncoder, rows: list[object]) -> None:
 
 
 def best_of_three(action):
-    """CPU seconds of this thread: the least of three, since the machine may be busy with something else."""
+    """Returns CPU seconds of this thread: the minimum of three runs, since the machine may be busy."""
     took = []
     for _ in range(3):
         start = time.thread_time()
         action()
         took.append(time.thread_time() - start)
     return min(took)
+
+
+def relative_cost(action, reference, limit):
+    """Returns the ratio of two actions' CPU seconds.
+
+    Other work on the machine slows the actions unevenly, so a ratio above the limit is measured up to six times.
+    """
+    ratio = math.inf
+    for _ in range(6):
+        ratio = min(ratio, best_of_three(action) / best_of_three(reference))
+        if ratio < limit:
+            break
+    return ratio
 
 
 HOSTILE = {
@@ -614,9 +627,12 @@ def test_a_hostile_request_costs_little_more_than_an_honest_one_and_its_answer_i
     for booleans in (True, False):
         found = faults(encoder, rows, may_hold_booleans=booleans)
         assert sum(len(str(fault)) for fault in found) < 10_000
-    honest = best_of_three(lambda: encoder.encode([[1.0, 2.0]] * 100_000))
-    # The costliest takes 1.3 times as long.
-    assert best_of_three(lambda: refused(encoder, rows)) < 10 * honest
+
+    def honest():
+        encoder.encode([[1.0, 2.0]] * 100_000)
+
+    # The most expensive takes 1.3 times as long.
+    assert relative_cost(lambda: refused(encoder, rows), honest, limit=10) < 10
 
 
 def test_a_wide_model_names_the_first_faults_of_rows_that_lack_everything():
@@ -624,9 +640,12 @@ def test_a_wide_model_names_the_first_faults_of_rows_that_lack_everything():
     rows = [{}] * 1_000
     assert len(faults(encoder, rows)) == MAX_FAULTS
     strangers = [{f"d{i}": 1 for i in range(5_000)}]
-    twenty_honest_rows = best_of_three(lambda: encoder.encode([[1.0] * 5_000] * 20))
-    assert best_of_three(lambda: refused(encoder, rows)) < twenty_honest_rows  # 0.3 ms, of 13 ms
-    assert best_of_three(lambda: refused(encoder, strangers)) < twenty_honest_rows  # 0.8 ms
+
+    def twenty_honest_rows():
+        encoder.encode([[1.0] * 5_000] * 20)
+
+    assert relative_cost(lambda: refused(encoder, rows), twenty_honest_rows, limit=1) < 1  # 0.3 ms, against 13 ms
+    assert relative_cost(lambda: refused(encoder, strangers), twenty_honest_rows, limit=1) < 1  # 0.8 ms
 
 
 def test_ten_thousand_categories_cost_little_more_than_their_matrix():
@@ -648,8 +667,8 @@ def test_ten_thousand_categories_cost_little_more_than_their_matrix():
         tracemalloc.stop()
     assert len(encoded) == matrix_bytes
     assert matrix.tobytes() == encoded
-    assert rows_peak < 2.5 * matrix_bytes  # the rows' bytes, and their joining
-    assert columns_peak - before < 1.5 * matrix_bytes + 2_000_000  # the matrix alone, and the look-up
+    assert rows_peak < 2.5 * matrix_bytes  # the rows' bytes, and the joined copy
+    assert columns_peak - before < 1.5 * matrix_bytes + 2_000_000  # only the matrix, and the lookup table
     (fault,) = faults(encoder, [["none of them", 1.0]])
     assert len(fault.message) < 500
     assert "(10000 in all)" in fault.message

@@ -1,4 +1,4 @@
-"""Rows of data frames and their like: cells as a request would have them."""
+"""Rows of data frames and similar types: cells as in a request."""
 
 import datetime
 import uuid

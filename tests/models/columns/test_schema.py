@@ -1,4 +1,4 @@
-"""Columns as data: they survive JSON, and what is not a schema is refused by DataError alone."""
+"""Columns as data: JSON keeps every field, and an invalid schema raises only DataError."""
 
 import copy
 import json
@@ -101,7 +101,7 @@ def arrival(**changes):
 
 
 def version_1():
-    """A header's columns as format version 1 has them."""
+    """Returns a header's columns in format version 1."""
     return {
         "columns": [
             {"kind": "numeric", "name": "a", "mean": 1.0, "std": 2.0, "minimum": -1.0, "maximum": 5.0}
@@ -180,19 +180,19 @@ def test_what_is_no_schema_is_a_data_error(hostile):
         Schema.from_dict(hostile)
 
 
-def spots(value, path=()):
-    """Every path into a nested value."""
+def paths_in(value, path=()):
+    """Yields every path into a nested value."""
     yield path
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
-        yield from spots(inner, (*path, key))
+        yield from paths_in(inner, (*path, key))
 
 
-SPOTS = [path for path in spots(sound()) if path]
+PATHS = [path for path in paths_in(sound()) if path]
 
 
 @settings(max_examples=250)
-@given(st.sampled_from(SPOTS), json_values)
+@given(st.sampled_from(PATHS), json_values)
 @example(("columns", 0, "mean"), 10**400)
 @example(("columns", 0, "kind"), [])
 @example(("columns", 0, "kind"), {})
@@ -225,7 +225,7 @@ def test_any_value_in_any_place_is_read_or_refused_by_data_error(path, value):
     assert len(message) < 1_000, "a message is bounded whatever the value"
 
 
-@pytest.mark.parametrize("path", [path for path in SPOTS if isinstance(path[-1], str)], ids=str)
+@pytest.mark.parametrize("path", [path for path in PATHS if isinstance(path[-1], str)], ids=str)
 def test_a_missing_field_is_read_as_its_default_or_refused_by_data_error(path):
     raw = sound()
     place = raw

@@ -15,11 +15,11 @@ from models.network.fuse import Activate, Affine, InferenceNetwork, LayerNorm, f
 from models.network.mlp import MLP
 from models.network.perceptron import Perceptron
 
-ROUNDING = 2.0**-24  # of one float32 operation, relative
+ROUNDING = 2.0**-24  # relative error of one float32 operation
 
 
 def trained_like(config, seed=0):
-    """Tensors that no initialisation gives: biases, scales and running statistics all moved."""
+    """Makes tensors as after training: random biases, scales and running statistics."""
     rng = np.random.default_rng(seed)
     tensors = MLP(config, generator=torch.Generator().manual_seed(seed)).to_tensors()
     for name, tensor in tensors.items():
@@ -41,7 +41,7 @@ def statistics(config, seed=0):
 
 
 def model_answer(config, tensors, x, *, input_mean=0.0, input_std=1.0, output_mean=0.0, output_std=1.0):
-    """The oracle: the PyTorch module in eval mode and in float64, with the statistics applied around it."""
+    """Returns the oracle's answer: the PyTorch module in eval mode and float64, between the given statistics."""
     mlp = MLP.from_tensors(config, tensors).double().eval()
     z = torch.from_numpy((x.astype(np.float64) - input_mean) / input_std)
     with torch.no_grad():
@@ -53,8 +53,8 @@ def rows_of(config, n=64, seed=3):
 
 
 def assert_same(answer, expected, config, scale=1.0):
-    # A float32 sum of n products errs by at most n roundings of the size of its terms, of which a random walk leaves
-    # about √n; each later layer passes that on and adds its own. 8 covers weights and values of a few units.
+    # A float32 sum of n products errs by at most n roundings of the size of its terms, and by about √n if they are
+    # random. Each later layer passes the error on and adds its own. 8 covers weights and values of a few units.
     widest, depth = max(config.layer_sizes), len(config.layer_sizes)
     bound = 8 * depth * np.sqrt(widest) * ROUNDING * max(scale, np.abs(expected).max())
     assert answer.dtype == np.float32
@@ -80,7 +80,7 @@ def test_it_answers_as_the_model_does(activation, normalization, output):
             given_statistics |= {"output_mean": np.array([5.0, -40.0, 0.1]), "output_std": np.array([0.5, 20.0, 3.0])}
         network = fuse(config, tensors, **given_statistics)
         x = rows_of(config)
-        # The target's scale also scales the error of what it is applied to.
+        # The target's scale also scales the error of the value that it multiplies.
         scale = 40.0 if output == "linear" else 1.0
         assert_same(network.forward(x), model_answer(config, tensors, x, **given_statistics), config, scale)
 
@@ -104,7 +104,7 @@ def test_any_architecture_keeps_its_answers_and_never_costs_more(sizes, activati
     assert isinstance(network.stages[0], Affine)
     assert isinstance(network.stages[-1], Affine)
     width = sizes[0]
-    for stage in network.stages:  # an engine relies on each stage taking up where the one before it ended
+    for stage in network.stages:  # an engine relies on each stage starting where the previous one ends
         if isinstance(stage, Affine):
             assert stage.weight.shape[1] == width
             width = stage.weight.shape[0]
@@ -124,7 +124,7 @@ def test_without_a_nonlinearity_the_network_is_one_affine_map(normalization):
     given_statistics = statistics(config)
     network = fuse(config, t, **given_statistics, output_mean=2.0, output_std=3.0)
     (affine,) = network.stages
-    # W_eff and b_eff multiplied out by hand, layer by layer, in float64.
+    # W_eff and b_eff multiplied by hand, layer by layer, in float64.
     weight = np.diag(1 / given_statistics["input_std"])
     bias = -given_statistics["input_mean"] / given_statistics["input_std"]
     for i in range(3):
@@ -148,7 +148,7 @@ def test_without_a_nonlinearity_the_network_is_one_affine_map(normalization):
     [
         ((784, 10, 784), [(10, 784), (784, 10)]),
         ((784, 512, 10, 512, 784), [(10, 784), (784, 10)]),
-        ((4, 2, 4), [(4, 4)]),  # 16 either way: the fewer stages
+        ((4, 2, 4), [(4, 4)]),  # 16 in both cases, so the one with fewer stages
         ((3, 50, 50, 2), [(2, 3)]),
     ],
 )
@@ -193,7 +193,7 @@ def test_plain_weights_pass_through_unchanged():
     for affine, i in ((first, 0), (last, 1)):
         np.testing.assert_array_equal(affine.weight, tensors[f"layers.{i}.weight"])
         np.testing.assert_array_equal(affine.bias, tensors[f"layers.{i}.bias"])
-    first.weight[:] = 0  # the network has memory of its own
+    first.weight[:] = 0  # the network has its own memory
     assert tensors["layers.0.weight"].any()
 
 
@@ -226,7 +226,7 @@ def test_a_column_far_from_zero_loses_as_many_roundings_as_its_mean_has_standard
     x = (mean + std * np.random.default_rng(0).normal(size=(200, 8))).astype(np.float32)
     given_statistics = {"input_mean": mean, "input_std": std}
     error = fuse(config, tensors, **given_statistics).forward(x) - model_answer(config, tensors, x, **given_statistics)
-    # Each of 8 terms and the bias is ratio·|w|, of which each rounds once as a product and once as a weight.
+    # Each of 8 terms and the bias has the size ratio·|w|, and rounds once as a product and once as a weight.
     slope = np.abs(tensors["layers.0.weight"]).sum(axis=1).max() * np.abs(tensors["layers.1.weight"]).sum(axis=1).max()
     assert np.abs(error).max() <= 4 * ratio * ROUNDING * slope
 
@@ -280,7 +280,7 @@ def test_a_range_beyond_float32_bounds_nothing(bound):
     config = MLPConfig(layer_sizes=(2, 1), output="linear", clamp=True)
     network = fuse(config, trained_like(config), output_range=(-bound, bound))
     assert np.isfinite(network.clamp).all()
-    torch.clamp(torch.ones(1), *network.clamp)  # refuses bounds that its type does not have
+    torch.clamp(torch.ones(1), *network.clamp)  # refuses bounds that the type cannot represent
     x = rows_of(config)
     free = fuse(MLPConfig(layer_sizes=(2, 1), output="linear"), trained_like(config))
     np.testing.assert_array_equal(network.forward(x), free.forward(x))

@@ -1,4 +1,4 @@
-"""What comes before the first Linear: the closed form, the module, the folded network; each against another."""
+"""The stages before the first Linear: closed form, module and folded network, each against another."""
 
 import math
 
@@ -46,8 +46,8 @@ def rows_of(config, n=50, seed=0):
     return x
 
 
-def moved(config, seed=0):
-    """Tensors that no initialisation gives."""
+def noisy_tensors(config, seed=0):
+    """Makes tensors with noise added to the initial values."""
     rng = np.random.default_rng(seed)
     mlp = MLP(config, generator=torch.Generator().manual_seed(seed))
     return {name: (t + rng.normal(0, 0.1, t.shape)).astype(np.float32) for name, t in mlp.to_tensors().items()}
@@ -72,7 +72,7 @@ def test_the_folded_network_answers_as_the_module_does(given_inputs, output, lea
         learned_activation=learned,
         temperature=1.7 if output == "softmax" else 1.0,
     )
-    tensors = moved(config, seed)
+    tensors = noisy_tensors(config, seed)
     rng = np.random.default_rng(seed)
     mean, std = np.zeros(config.in_features), np.ones(config.in_features)
     numbers = list(given_inputs.numbers)
@@ -86,7 +86,7 @@ def test_the_folded_network_answers_as_the_module_does(given_inputs, output, lea
 
 
 def test_scale_and_periodic_linear_are_folded_into_the_first_linear():
-    network = fuse(CONFIG, moved(CONFIG))
+    network = fuse(CONFIG, noisy_tensors(CONFIG))
     assert [type(stage).__name__ for stage in network.stages] == [
         "InputStage", "Affine", "Activate", "Affine", "Activate", "Affine",
     ]  # fmt: skip
@@ -96,7 +96,7 @@ def test_scale_and_periodic_linear_are_folded_into_the_first_linear():
 
 
 def test_members_answer_with_the_mean_of_their_probabilities():
-    single = [moved(CONFIG, seed) for seed in range(3)]
+    single = [noisy_tensors(CONFIG, seed) for seed in range(3)]
     ensemble = MLPConfig.from_dict(CONFIG.to_dict() | {"members": 3})
     stacked = {name: np.stack([tensors[name] for tensors in single]) for name in single[0]}
     assert {name: tensor.shape for name, tensor in stacked.items()} == ensemble.tensor_shapes()
@@ -107,14 +107,14 @@ def test_members_answer_with_the_mean_of_their_probabilities():
 
 
 def test_a_temperature_softens_and_a_clamp_bounds():
-    tensors = moved(CONFIG)
+    tensors = noisy_tensors(CONFIG)
     x = rows_of(INPUTS)
     plain = fuse(CONFIG, tensors).forward(x).astype(np.float64)
     soft = fuse(MLPConfig.from_dict(CONFIG.to_dict() | {"temperature": 2.0}), tensors).forward(x)
     roots = np.sqrt(plain)
     np.testing.assert_allclose(soft, roots / roots.sum(axis=1, keepdims=True), atol=1e-5)
     regression = MLPConfig(layer_sizes=(7, 32, 1), output="linear", inputs=INPUTS, clamp=True)
-    tensors = moved(regression)
+    tensors = noisy_tensors(regression)
     free = fuse(MLPConfig.from_dict(regression.to_dict() | {"clamp": False}), tensors).forward(x)
     bounds = (float(np.quantile(free, 0.25)), float(np.quantile(free, 0.75)))
     kept = fuse(regression, tensors, output_range=bounds).forward(x)
@@ -162,6 +162,6 @@ def test_rows_of_another_width_are_refused():
     with pytest.raises(ConfigError, match="7 features"):
         MLPConfig(layer_sizes=(8, 2), inputs=INPUTS)
     with pytest.raises(DataError, match="shape"):
-        fuse(CONFIG, moved(CONFIG)).forward(np.zeros((2, 8), np.float32))
+        fuse(CONFIG, noisy_tensors(CONFIG)).forward(np.zeros((2, 8), np.float32))
     with pytest.raises(ConfigError, match="flags and indices"):
-        fuse(CONFIG, moved(CONFIG), input_mean=np.ones(7))
+        fuse(CONFIG, noisy_tensors(CONFIG), input_mean=np.ones(7))

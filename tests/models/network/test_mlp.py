@@ -142,7 +142,7 @@ def test_without_a_generator_the_global_seed_rules():
 @given(configs)
 def test_tensors_come_back_bit_for_bit_also_from_read_only_memory(config):
     mlp = MLP(config)
-    mlp(torch.randn(8, config.in_features))  # moves the running statistics
+    mlp(torch.randn(8, config.in_features))  # changes the running statistics
     tensors = mlp.to_tensors()
     for tensor in tensors.values():
         assert tensor.dtype == np.float32
@@ -209,7 +209,7 @@ def test_probabilities_are_the_output_function_of_the_logits():
     step = MLP(MLPConfig(layer_sizes=(3, 1), output="step"))
     expected = [[0.0, 1.0] if z >= 0 else [1.0, 0.0] for z in step(x)[:, 0].tolist()]
     assert step.predict_probabilities(x).tolist() == expected
-    assert step.predict_probabilities(torch.zeros(1, 3)).tolist() == [[0.0, 1.0]]  # z = 0 fires
+    assert step.predict_probabilities(torch.zeros(1, 3)).tolist() == [[0.0, 1.0]]  # z = 0 gives class 1
 
 
 def test_without_a_nonlinearity_no_depth_makes_xor_separable():
@@ -225,7 +225,7 @@ def test_without_a_nonlinearity_no_depth_makes_xor_separable():
 
 
 def test_a_copy_of_the_module_is_its_own():
-    # identity: an unlucky draw could leave every ReLU at 0, and the answer with it
+    # identity, since an unlucky draw could set every ReLU, and so the answer, to 0
     mlp = MLP(MLPConfig(layer_sizes=(2, 3, 2), activation="identity"), generator=seeded())
     twin, x = copy.deepcopy(mlp), torch.ones(1, 2)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A drawing neuron by neuron has an arrow for each parameter that torch counts."""
+"""A drawing of every neuron has an arrow for each parameter that torch counts."""
 
 import re
 from pathlib import Path

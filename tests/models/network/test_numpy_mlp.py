@@ -34,7 +34,7 @@ def batch(config, rows=7, seed=0):
 
 
 def with_biases(config, seed=1):
-    """A float64 network whose biases are not zero, so that an error in them would show."""
+    """Makes a float64 network with non-zero biases, so that an error in a bias would show."""
     mlp = NumpyMLP(config, rng=np.random.default_rng(seed), dtype=np.float64)
     for name, parameter in mlp.parameters.items():
         if name.endswith("bias"):
@@ -87,7 +87,7 @@ def test_gradients_are_those_of_finite_differences(config):
             parameter[index] = kept - h
             down = mlp.loss(x, y)
             parameter[index] = kept
-            # Central differences err by h² in truncation and 1e-16/h in rounding.
+            # Central differences have errors of h² from truncation and 1e-16/h from rounding.
             assert gradients[name][index] == pytest.approx((up - down) / (2 * h), abs=1e-8), (name, index)
 
 
@@ -129,7 +129,7 @@ def test_without_a_nonlinearity_xor_cannot_be_learned():
     mlp = NumpyMLP(config, rng=np.random.default_rng(0), dtype=np.float64)
     for _ in range(2000):
         mlp.update(mlp.loss_and_gradients(x, y)[1], 0.05)
-    # The best affine function of XOR's inputs is the constant 1/2: least squares says so, and the network ends there.
+    # The best affine function of XOR's inputs is the constant 1/2 by least squares, and the network ends there.
     np.testing.assert_allclose(mlp.forward(x), 0.5, atol=1e-6)
 
 
@@ -142,7 +142,7 @@ def test_initial_weights_have_the_variance_of_their_method_and_biases_are_zero(i
     assert weight.var() == pytest.approx(variance, rel=0.01)
     assert abs(weight.mean()) < 4 * np.sqrt(variance) / 600
     kurtosis = ((weight - weight.mean()) ** 4).mean() / weight.var() ** 2
-    assert kurtosis == pytest.approx(3, abs=0.1)  # normal; a uniform distribution has 1.8
+    assert kurtosis == pytest.approx(3, abs=0.1)  # a normal distribution; a uniform one has 1.8
     assert not parameters["layers.0.bias"].any()
 
 
@@ -175,7 +175,7 @@ def test_tensors_go_to_torch_and_back():
     np.testing.assert_allclose(mlp.forward(x), out, rtol=1e-5, atol=1e-6)
     restored = NumpyMLP.from_tensors(config, tensors)
     np.testing.assert_array_equal(restored.forward(x), mlp.forward(x))
-    mlp.update(mlp.loss_and_gradients(x, y)[1], 1.0)  # neither the tensors nor the restored network follow
+    mlp.update(mlp.loss_and_gradients(x, y)[1], 1.0)  # neither the tensors nor the restored network change
     np.testing.assert_array_equal(restored.parameters["layers.0.weight"], tensors["layers.0.weight"])
 
 

@@ -46,7 +46,7 @@ def test_on_xor_the_weights_return_and_prove_that_it_never_converges():
     assert history.epochs < 50
     assert seen == list(enumerate(history.mistakes, start=1))
     assert "cannot converge" in history.verdict
-    # The oracle: go on for one more cycle, and the same mistakes and weights come again.
+    # The oracle: one more cycle gives the same mistakes and weights again.
     weights = perceptron.to_tensors()
     again = perceptron.fit(X, XOR, max_epochs=history.cycle_length)
     assert again.mistakes == history.mistakes[-history.cycle_length :]
@@ -67,7 +67,7 @@ def test_on_xor_in_random_order_it_stops_at_the_limit_and_claims_no_proof():
 def test_it_converges_on_exactly_the_threshold_functions_of_three_inputs(y):
     x = np.array([[a, b, c] for a in (0, 1) for b in (0, 1) for c in (0, 1)])
     sign = np.where(y, 1, -1)
-    # Separable if some (w, b) has sign·(w·x + b) ≥ 1 on every row: a linear programme without objective.
+    # Separable if some (w, b) has sign·(w·x + b) ≥ 1 on every row: a linear programme without an objective.
     separable = linprog(
         np.zeros(4), A_ub=-sign[:, None] * np.c_[x, np.ones(8)], b_ub=-np.ones(8), bounds=[(None, None)] * 4
     ).success

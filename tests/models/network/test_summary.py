@@ -61,7 +61,7 @@ def test_every_row_is_what_torch_sees_in_a_forward_pass(config, batch_size):
         seen.append((name, type(module).__name__, *shapes, params, trainable, buffers))
 
     for name, module in mlp.named_modules():
-        if name.count("."):  # layers.0, not its list
+        if name.count("."):  # layers.0, but not the list itself
             module.register_forward_hook(lambda *call, name=name: see(*call, name=name))
     mlp(torch.zeros(batch_size, config.in_features))
     summary = summarize(config, batch_size=batch_size)
@@ -90,7 +90,7 @@ def test_a_shape_without_batch_size_holds_for_any():
 
 
 def numbers_of(text):
-    """Reads a table back: its rows by column, and its totals by label."""
+    """Parses a table: the rows by column, and the totals by label."""
     lines = text.splitlines()
     rules = [i for i, line in enumerate(lines) if set(line) == {"─"}]
     rows = [re.split(r"\s{2,}", line) for line in lines[rules[0] + 1 : rules[1]]]

@@ -1,4 +1,4 @@
-"""What an id means, against a real store: new versions, aliases, and files that are not what they should be."""
+"""The meaning of an id, with a real store: new versions, aliases, and invalid files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def checkpoint(seed: int = 0) -> Checkpoint:
 
 
 class Workers:
-    """What loads a key as a worker does: from the store, whole, checked."""
+    """A stand-in for the workers, which loads a key from the store with all checks."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -303,7 +303,7 @@ def test_a_request_that_comes_before_the_first_look_waits_for_it(store: Store, c
 
 
 def overwrite(path: Path, content: bytes) -> None:
-    """Writes into the file as it is, its size and its time of modification kept."""
+    """Overwrites a file in place and keeps its size and its time of modification."""
     stat = path.stat()
     assert len(content) == stat.st_size
     with path.open("r+b") as file:
@@ -317,7 +317,7 @@ def test_a_file_overwritten_with_its_size_and_time_kept_is_seen(store: Store, ca
     refresh(catalog)
     before = catalog.get("a")
     assert before is not None
-    for _ in range(20):  # also where it happens in the tick in which the file was looked at
+    for _ in range(20):  # also within the clock tick in which the file was read
         for content in (other, path.read_bytes()):
             overwrite(path, content)
             refresh(catalog)
@@ -367,7 +367,7 @@ def test_an_empty_store_where_models_were_served_is_a_lost_disk(store: Store, ca
     shutil.rmtree(store.root, ignore_errors=True)
     store.root.unlink(missing_ok=True)
     moved.rename(store.root)
-    shutil.rmtree(store.root / "a")  # one model of several is a wish
+    shutil.rmtree(store.root / "a")  # the deletion of one model of several is intended
     refresh(catalog)
     assert catalog.problems == {}
     assert [version_of(catalog, id_) for id_ in ("a", "b")] == [None, 1]
@@ -451,7 +451,7 @@ def test_what_workers_lack_is_a_problem_of_its_id(store: Store, catalog: Catalog
 
 
 def calls_of(act: Callable[[], object]) -> int:
-    """Calls of Python functions that something makes in this thread: its steps, whatever the clock says."""
+    """Counts the calls of Python functions in this thread: the number of steps, independent of time."""
     calls = 0
 
     def count(_: object, event: str, __: object) -> None:

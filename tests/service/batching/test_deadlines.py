@@ -1,4 +1,4 @@
-"""A deadline is kept to within a tick, whatever the clock reads when it is set."""
+"""A deadline is met to within a tick, whatever the clock reads when the deadline is set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service.batching.deadlines import TICK_SECONDS, DeadlineWheel
 
 
 class FakeLoop:
-    """A loop whose time passes when it is told to."""
+    """A loop whose time the test advances."""
 
     def __init__(self, now: float = 0.0) -> None:
         self.now = now
@@ -72,7 +72,7 @@ def test_each_item_expires_once_and_at_most_a_tick_late() -> None:
 
 @pytest.mark.parametrize("timeout", [1e-300, 1e-12])
 def test_a_deadline_in_the_tick_that_has_just_been_is_not_forgotten(timeout: float) -> None:
-    loop = FakeLoop(1.0)  # uvloop's clock stands still while callbacks run, on a whole millisecond
+    loop = FakeLoop(1.0)  # uvloop's clock stands still during callbacks, on a whole millisecond
     deadlines = wheel(loop)
     deadlines.add(Item(loop, 60))
     loop.pass_until(1.5)

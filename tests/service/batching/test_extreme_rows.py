@@ -1,4 +1,4 @@
-"""An answer that is not finite is the row's fault where the row is far from what training saw, else the model's."""
+"""A non-finite answer is the row's fault if the row is far from the training data, else the model's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that die with batches in hand: everything is sent again, and who kills workers travels alone."""
+"""Workers that die with batches: everything is sent again, and suspected requests are sent alone."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from service.stream.frames import FrameReader, Kind, PredictFrame
 KEY = "double@1#sha256:00"
 POISON = -13.0
 
-Decide = Callable[["MortalWorker", PredictFrame], bool]  # whether it lives to answer this batch
+Decide = Callable[["MortalWorker", PredictFrame], bool]  # returns True if the worker survives this batch
 
 
 class MortalWorker:
-    """A worker on a real socket that doubles, unless it dies; its successor listens at once."""
+    """A worker on a real socket that doubles its input or dies; a successor listens at once."""
 
     def __init__(self, path: Path, lives: Decide = lambda *_: True, load: Callable[[str], str | None] | None = None):
         self.path, self.lives, self.load = path, lives, load or (lambda _: None)
         self.batches: list[tuple[int, ...]] = []
-        self.refuses: str | None = None  # why it cannot load what batches are for
+        self.refuses: str | None = None  # reason for which it cannot load the batches' model
         self.deaths = 0
         self.connections: list[asyncio.StreamWriter] = []
         self.server: asyncio.Server | None = None
@@ -82,7 +82,7 @@ class MortalWorker:
 def with_workers(
     workers: list[MortalWorker], scenario: Callable[[Batcher, WorkerPool], Awaitable[Any]]
 ) -> tuple[Any, int]:
-    """What the scenario gives, and how many batches were sent again."""
+    """Runs a scenario; returns its result, and the number of batches that were sent again."""
     resent = 0
 
     def on_resent() -> None:
@@ -156,7 +156,7 @@ def test_a_request_that_kills_workers_fails_and_all_others_are_answered(tmp_path
     assert isinstance(poisoned, ModelFault)
     assert "died 3 times" in str(poisoned)
     assert worker.deaths == resent == 3
-    # Twice together, then each by itself: nobody else is in a batch that dies for the third time.
+    # Twice together, then each alone: nobody else is in a batch that causes a third death.
     assert worker.batches[:2] == [(1,) * 5] * 2
     assert set(worker.batches[2:]) == {(1,)}
 
@@ -201,7 +201,7 @@ def test_a_batch_whose_answer_cannot_be_read_is_sent_again(tmp_path: Path) -> No
 
 
 class SilentOnceWorker(MortalWorker):
-    """Answers nothing on its first connection."""
+    """A worker that answers nothing on its first connection."""
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.connections:
@@ -296,7 +296,7 @@ def test_what_every_worker_refuses_is_unavailable_until_one_can_load_it_again(tm
         worker.refuses = "is lost"
 
     async def scenario(batcher: Batcher, pool: WorkerPool) -> list[float]:
-        for values in ([1.0], [1.0] * 20):  # the second in several batches
+        for values in ([1.0], [1.0] * 20):  # the second one is split into several batches
             with pytest.raises(ModelUnavailable, match="GET /models says why"):
                 await ask(batcher, values)
         assert pool.is_unloadable(KEY)

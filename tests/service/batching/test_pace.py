@@ -1,4 +1,4 @@
-"""What is measured of batches, and what it says of those to come."""
+"""Measurements of batches, and the estimates of later ones."""
 
 from __future__ import annotations
 

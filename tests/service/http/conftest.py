@@ -1,4 +1,4 @@
-"""Fixtures: servers whose one direct path echoes."""
+"""Fixtures: servers with one direct path that echoes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How connections are accepted: many in a turn, each process its share, and on after a shortage of files."""
+"""Accepting connections: many per turn, an equal share for each process, and recovery from a lack of descriptors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMITS = HttpLimits(10, 10, 10, max_connections=1000, max_body_bytes=1, max_buff
 
 
 class Echo(asyncio.Protocol):
-    """Sends back what comes."""
+    """A protocol that sends back the received bytes."""
 
     on_lost: Callable[[], None] | None = None
 
@@ -39,7 +39,7 @@ class Echo(asyncio.Protocol):
 
 @contextmanager
 def echoing(shares: ConnectionShares, listener: socket.socket) -> Iterator[EventLoop]:
-    """A loop in a thread that accepts on a listener."""
+    """Runs an event loop in a thread that accepts connections on a listener."""
     ready, done = threading.Event(), asyncio.Event()
     loops: list[EventLoop] = []
 
@@ -70,7 +70,7 @@ def echoing(shares: ConnectionShares, listener: socket.socket) -> Iterator[Event
 
 
 def wait_for_none(shares: ConnectionShares) -> None:
-    """Waits until every connection has ended: a loop that closes with open ones warns of them."""
+    """Waits until every connection has ended, because a loop that closes with open ones warns."""
     deadline = time.monotonic() + 20
     while shares.total():
         assert time.monotonic() < deadline, shares.total()
@@ -87,7 +87,7 @@ def test_a_turn_of_the_loop_accepts_many() -> None:
     listener = make_listener()
     address = listener.getsockname()
     shares = ConnectionShares(1)
-    clients = [socket.create_connection(address, timeout=20) for _ in range(200)]  # wait in the queue
+    clients = [socket.create_connection(address, timeout=20) for _ in range(200)]  # the connections wait in the queue
     turns: list[int] = []
     with echoing(shares, listener) as loop:
 
@@ -148,15 +148,15 @@ def test_a_process_that_does_not_look_is_passed_over_until_it_does() -> None:
     assert here.room() == 0, "it is back, and has fewer"
 
 
-FILES = 50  # the loop's own, and those of twenty connections and more
+FILES = 50  # for the loop itself, and for twenty connections and a few more
 
 
 def test_an_accept_without_a_file_left_is_tried_again(capfd: pytest.CaptureFixture[str]) -> None:
     listener = make_listener()
     address = listener.getsockname()
     child = os.fork()
-    if child == 0:  # alone with its limit
-        spare = [os.dup(listener.fileno()) for _ in range(FILES)]  # of the lowest numbers that are free
+    if child == 0:  # the limit is the child's alone
+        spare = [os.dup(listener.fileno()) for _ in range(FILES)]  # use up the lowest free numbers
         resource.setrlimit(resource.RLIMIT_NOFILE, (spare[-1] + 1,) * 2)
         for file in spare:
             os.close(file)

@@ -1,4 +1,4 @@
-"""Answers as they are written by hand are what the Pydantic model says, number for number."""
+"""Answers written by hand equal those of the Pydantic model, number for number."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_written_answers_are_the_rows_own(kind: str, start: int, rows: int, tmp_
         assert list(map(repr, json.loads(written)["predictions"])) == list(map(repr, expected))
     else:
         origin = getattr(target, "origin", 0.0)
-        if origin:  # as exact sums round to float64: by fractions, which do not round
+        if origin:  # as exact sums round to float64; fractions do not round
             exact = [float(Fraction(origin) + Fraction(float(value))) for value in own[:, 0]]
             assert json.loads(written)["predictions"] == exact
         else:
@@ -93,7 +93,7 @@ def test_a_large_answer_in_steps_is_what_it_is_at_once(kind: str, tmp_path: Path
 
 
 class Requester:
-    """Takes the answer to one request of a batch."""
+    """The recipient of the answer to one request of a batch."""
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
@@ -113,7 +113,7 @@ def test_a_long_batch_is_written_a_few_answers_at_a_time(width: int, sizes: list
     matrix = np.random.default_rng(3).random((sum(sizes), width), dtype=np.float32)
     starts = np.cumsum([0, *sizes[:-1]]).tolist()
     requests = [(Requester(rows), start) for rows, start in zip(sizes, starts, strict=True)]
-    del requests[5]  # its deadline has passed: its rows belong to nobody
+    del requests[5]  # its deadline has passed, so its rows belong to no request
     alone = [writer.write(Answer(matrix), start, requester.rows) for requester, start in requests]
     done = 0
     for _ in writer.write_batch_in_steps(matrix, requests):

@@ -1,4 +1,4 @@
-"""Large bodies come a few at a time, the oldest first; none is forgotten."""
+"""Large bodies are admitted a few at a time, the oldest first, and none is forgotten."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 
 class Held:
-    """What the gate asks of an exchange."""
+    """The part of an exchange that the gate uses."""
 
     def __init__(self) -> None:
         self.is_held = False

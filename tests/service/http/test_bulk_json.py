@@ -1,4 +1,4 @@
-"""Large requests read without a Python object a number: the same bytes as the careful way, or left to it."""
+"""Large requests parsed without a Python object per number: the careful parser's bytes, or left to that parser."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client's address comes from trusted proxies alone; what a client writes into their headers counts for nothing."""
+"""The client's address comes only from trusted proxies; a client's own forwarding headers have no effect."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def test_nobody_is_believed_by_default() -> None:
     ("hops", "values", "address"),
     [
         (1, ["203.0.113.7"], "203.0.113.7"),
-        (1, ["6.6.6.6, 203.0.113.7"], "203.0.113.7"),  # the first was the client's own invention
+        (1, ["6.6.6.6, 203.0.113.7"], "203.0.113.7"),  # the client invented the first one
         (1, ["6.6.6.6", "203.0.113.7"], "203.0.113.7"),
         (2, ["6.6.6.6, 203.0.113.7, 10.0.0.2"], "203.0.113.7"),
-        (2, ["203.0.113.7"], PEER),  # it came past one of the two
+        (2, ["203.0.113.7"], PEER),  # the request bypassed one of the two proxies
         (1, [], PEER),
         (1, [""], PEER),
         (1, ["203.0.113.7:4711"], "203.0.113.7"),
@@ -54,7 +54,7 @@ def test_x_forwarded_for(hops: int, values: list[str], address: str) -> None:
         (1, ["for=_hidden"], "_hidden"),
         (1, ["proto=https"], PEER),
         (1, ['for="'], PEER),
-        (1, ['for=6.6.6.6;x="', "for=203.0.113.7"], "203.0.113.7"),  # a quote left open
+        (1, ['for=6.6.6.6;x="', "for=203.0.113.7"], "203.0.113.7"),  # an unclosed quote
         (2, ['for=6.6.6.6;x="', "for=203.0.113.7, for=10.0.0.2"], "203.0.113.7"),
         (1, ['"\\' * 20_000, "for=203.0.113.7"], "203.0.113.7"),
         (1, ['"\\' * 20_000], PEER),

@@ -1,4 +1,4 @@
-"""Clients that read their answers slowly: who takes too little of one is let go, and nobody else."""
+"""Clients that read their answers slowly: a client that reads too little is disconnected, and no other client."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_BYTES = 1_000_000
 
 
 class Unread:
-    """A transport with so many bytes in its buffer, over a socket whose own buffer is empty."""
+    """A transport with a given number of buffered bytes, over a socket with an empty buffer."""
 
     def __init__(self, stream: socket.socket) -> None:
         self._stream = stream
@@ -50,7 +50,7 @@ def make_progress(unread: Unread) -> tuple[ClientProgress, ConnectionWatch]:
 
 
 def seconds_until_let_go(unread: Unread, size: int, bytes_a_second: int) -> int | None:
-    """Returns the time after which a client is let go that reads at some pace; None where it has read all."""
+    """Returns the seconds until a client that reads at a given rate is disconnected; None if everything was read."""
     progress, watch = make_progress(unread)
     unread.size = size
     progress.begin_unread()
@@ -82,7 +82,7 @@ def test_who_slows_down_is_let_go_before_all_shares_are_over(unread: Unread) -> 
     size = unread.size = 50 * MIB
     progress.begin_unread()
     seconds = 0
-    while progress.reads() and seconds < 10_000:  # takes each share at the last moment, and ends with a byte a second
+    while progress.reads() and seconds < 10_000:  # the least share at the last moment, then bytes
         seconds += 1
         watch.now += 1
         unread.size -= size // LEAST_SHARE if seconds % IDLE_SECONDS == 0 and unread.size > size // 4 else 1

@@ -1,4 +1,4 @@
-"""Answers that are compressed: small ones at once, large ones in a thread, while everybody else is answered."""
+"""Compressed answers: small ones on the event loop, large ones in a thread, while other requests are answered."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_large_answer_holds_up_nobody_and_keeps_its_place(make_service: Callab
 def test_of_many_answers_at_once_a_few_are_compressed_on_the_loop(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rest goes to a thread, and each connection's answers keep their order."""
+    # A thread compresses the others, and each connection's answers keep their order.
     on_loop, size = [0], THREAD_BYTES - 1
     monkeypatch.setattr(exchange, "compress", _counted(on_loop, lambda: threading.get_ident() == service.thread.ident))
     service.app.echo.holds = True
@@ -92,7 +92,7 @@ def _counted(count: list[int], counts: Callable[[], bool]) -> Callable[..., byte
 
 
 def test_asgi_answers_share_the_budget() -> None:
-    """Answers of the framework's routes are compressed in a thread too, once many come at once."""
+    # Answers of the framework's routes are also compressed in a thread once many come at once.
     on_loop = [0]
 
     async def app(scope: Any, receive: Any, send: Any) -> None:

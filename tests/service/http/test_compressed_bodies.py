@@ -1,4 +1,4 @@
-"""Bodies that come compressed: read as what they were before, within the limits, and never at the others' cost."""
+"""Compressed bodies: decompressed within the limits, and never at the cost of other requests."""
 
 from __future__ import annotations
 
@@ -104,14 +104,14 @@ def test_the_limit_holds_for_what_was_sent_and_becomes_nothing(make_service: Cal
 
 
 def test_bombs_of_many_clients_hold_up_nobody(make_service: Callable[..., Service]) -> None:
-    """Steps of all connections take turns: a request beside them waits for a few of these, and not for the bodies."""
+    # The steps of all connections take turns, so another request waits for a few steps, not for whole bodies.
     limit = 8 << 20
     service = make_service(max_body_bytes=limit, max_buffered_bytes=1 << 30)
-    bombs = [gzip.compress(bytes(limit - 1)), gzip.compress(b"") * 20_000]  # one swells, one begins anew all the time
+    bombs = [gzip.compress(bytes(limit - 1)), gzip.compress(b"") * 20_000]  # a large one, and many empty members
     streams = [service.connect() for _ in range(8)]
     try:
         for i, stream in enumerate(streams):
-            stream.sendall(post(bombs[i % 2], b"Content-Encoding: gzip")[:-1])  # never ends, so is never answered
+            stream.sendall(post(bombs[i % 2], b"Content-Encoding: gzip")[:-1])  # without an end, so without an answer
         wait_until(lambda: bool(service.app.watch.inflations._waiting))
         answered = 0
         with service.connect() as other:

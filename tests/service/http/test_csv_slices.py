@@ -1,4 +1,4 @@
-"""Bodies of CSV: the rows that pandas reads in them, encoded as JSON's are, wherever a slice ends."""
+"""CSV bodies: the rows that pandas reads, encoded as from JSON, wherever a slice ends."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NUMERIC = ("size", "año")
 
 
 def make_table(rows: int) -> pd.DataFrame:
-    """A table of texts: columns of the model, and one that the model does not have."""
+    """Makes a table of texts with the model's columns and one more."""
     dice = random.Random(rows)
     return pd.DataFrame(
         {
@@ -60,7 +60,7 @@ def read(body: bytes, *, most_rows: int = 10**6) -> tuple[bytes, LargeReading]:
 
 
 def as_json_rows(body: bytes, delimiter: str) -> list[dict[str, Any]]:
-    """What a client would send as JSON, by pandas' reading of the same body."""
+    """Returns the body's rows by pandas' reading, in the form that a client would send in JSON."""
     frame = pd.read_csv(io.BytesIO(body), sep=delimiter, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     rows = frame[list(ENCODER.schema.names)].to_dict("records")
     return [
@@ -136,7 +136,7 @@ def test_a_line_of_another_width_is_told_by_row_and_line() -> None:
 @pytest.mark.parametrize("cell", ["1_000", "nan", "NaN", "inf", "0x10", "١", "1 000", "--1"])
 def test_numbers_are_those_that_training_reads(cell: str) -> None:
     body = f"size,año,city,flag,day\n{cell},2000,Köln,true,\n".encode()
-    if cell in ("nan", "NaN"):  # it says missing, as in a training table
+    if cell in ("nan", "NaN"):  # a text for missing, as in a training table
         assert read(body)[0] == ENCODER.encode([[None, 2000, "Köln", True, None]])
     else:
         with pytest.raises(RowError):

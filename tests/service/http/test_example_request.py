@@ -1,4 +1,4 @@
-"""The example that a model's details show is a request that the model takes, whatever its columns are."""
+"""The example in a model's details is a request that the model accepts, whatever its columns are."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""A client that says that it sends no more, and still reads: what it has asked for is answered, and then it is over."""
+"""A client that half-closes its connection and still reads: its requests are answered, then the connection closes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from echo_service import Service, get, post, read, wait_until
 
 
 def half_closed(service: Service, data: bytes) -> socket.socket:
-    """A connection on which these bytes were sent, and the end of what is sent."""
+    """Opens a connection, sends bytes, and half-closes the connection."""
     stream = service.connect()
     stream.sendall(data)
     stream.shutdown(socket.SHUT_WR)
@@ -48,12 +48,12 @@ def test_an_answer_that_takes_its_time_is_sent_all_the_same(service: Service) ->
 
 
 def test_an_answer_that_takes_long_comes_behind_an_interim_one_at_most(service: Service) -> None:
-    """Which is how the server finds out whether the client has not gone altogether."""
+    # By the interim answer, the server finds out if the client still reads.
     service.app.echo.holds = True
     with half_closed(service, post(b"hello")) as stream:
         wait_until(lambda: bool(service.app.echo.held))
         assert read(stream, lambda data: data.endswith(b"\r\n\r\n")) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        time.sleep(1.5)  # some sweeps of the watch
+        time.sleep(1.5)  # a few sweeps of the watch
         assert not service.app.echo.held[0].disconnected
         service.release()
         assert read(stream).startswith(b"HTTP/1.1 200")

@@ -1,4 +1,4 @@
-"""Large bodies that wait for room: a client that asks first sends its body once it is let in, and not before."""
+"""Large bodies that wait for memory: a client that expects 100 sends its body when admitted, not before."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ HELD_SECONDS = 0.2
 
 
 class _Placeholder:
-    """Stands for the exchange of a body that fills all room."""
+    """Stands for the exchange of a body that uses all memory."""
 
     def hold_body(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
     def release_body(self) -> None:
-        """Nothing."""
+        """Does nothing."""
 
 
 class GatedEcho(Echo):
-    """Echoes bodies that a gate lets in.
+    """An echo behind a body gate.
 
     Attributes:
-        entries: bodies that have been announced, the first of which fills all room.
+        entries: entries of announced bodies, the first of which uses all memory.
         seconds: time for which a body may be held.
     """
 
@@ -47,7 +47,7 @@ class GatedEcho(Echo):
         self.seconds = 60.0
 
     def fill(self, service: Service) -> None:
-        """Fills all room."""
+        """Uses up the gate's memory."""
         self.gate = BodyGate(service.loop)
         self.entries = [self.gate.enter(_Placeholder(), FULL, 60, lambda: None)]  # type: ignore[arg-type]
         self.gate.has_come(self.entries[0])

@@ -1,4 +1,4 @@
-"""One connection's requests: the direct way and the ASGI way beside each other, and what a client may not do."""
+"""Requests of one connection: the direct path and ASGI side by side, and the limits of a client."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def test_slow_clients_are_let_go(make_service: Callable[..., Service]) -> None:
 
 
 def test_a_body_that_has_come_and_was_not_read_is_not_late(service: Service) -> None:
-    """As where the event loop is held up by others' work: it is not the client that is slow."""
+    # As when other work holds the event loop: then the client is not the one that is slow.
     request = post(b"hello")
     with service.connect() as stream:
         stream.sendall(request[:-3])
@@ -221,7 +221,7 @@ def test_a_body_that_has_come_and_was_not_read_is_not_late(service: Service) -> 
 
 
 def test_what_comes_when_the_time_is_over_does_not_put_it_off(service: Service) -> None:
-    """Else a client that sends without end, and faster than it is read, would never be late."""
+    # Otherwise a client that sends endlessly, and faster than the server reads, would never be late.
     request = post(b"hello, world")
     with service.connect() as stream:
         stream.sendall(request[:-6])
@@ -233,7 +233,7 @@ def test_what_comes_when_the_time_is_over_does_not_put_it_off(service: Service) 
 
 
 def send_and_time_out(service: Service, stream: socket.socket, data: bytes) -> None:
-    """Sends bytes, and has the one connection's time be over while they are there and not read yet."""
+    """Sends bytes, and lets the connection's time end while the bytes are received but not read."""
     held, looked = threading.Event(), threading.Event()
 
     def hold_up() -> None:
@@ -296,7 +296,7 @@ def test_a_client_that_reads_no_answers_is_sent_no_more_than_a_few(service: Serv
         sender = threading.Thread(target=stream.sendall, args=(request * count,))
         sender.start()
         seen = -1
-        while seen != service.app.echo.begun:  # until it moves no more
+        while seen != service.app.echo.begun:  # until the number no longer changes
             seen = service.app.echo.begun
             threading.Event().wait(0.3)
         assert seen < count // 2
@@ -340,7 +340,7 @@ def test_a_client_that_reads_slowly_is_not(make_service: Callable[..., Service])
     with service.connect() as stream:
         stream.sendall(post(b"x" * size))
         received = 0
-        while received < size:  # for over two seconds, with a bit every 0.1
+        while received < size:  # for more than two seconds, with a bit every 0.1 s
             threading.Event().wait(0.1)
             bit = min(received + 800_000, size)
             while received < bit:

@@ -1,4 +1,4 @@
-"""JSON in pieces: what it says, and how short they are."""
+"""JSON in pieces: the content, and the length of the pieces."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ VALUES = st.recursive(
 
 
 def lazy(value):
-    """The value with its lists and objects made while they are written."""
+    """Returns the value with lists and objects that are produced during writing."""
     if isinstance(value, list):
         return map(lazy, value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Large requests read in slices: what the whole body's JSON says, wherever a slice is cut."""
+"""Large requests parsed in slices: the same content as the whole body, wherever a slice is cut."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ READERS = [None, NumberReader()]
 
 @pytest.fixture(params=[64, 300])
 def short_slices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slices of a few bytes, so that a small body has many and every cut is tried."""
+    """Slices of a few bytes, so that small bodies have many and every cut is tried."""
     monkeypatch.setattr(json_slices, "SLICE_BYTES", request.param)
     monkeypatch.setattr(json_slices, "_LONGEST_ROW_SLICE", 2 * request.param)
     monkeypatch.setattr(json_slices, "_LONGEST_VALUE", 8 * request.param)
@@ -31,7 +31,7 @@ def short_slices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 
 def read(body: bytes, numbers: NumberReader | None = None, most_cells: int = 1000) -> tuple[str | None, list[Any]]:
-    """The model and the rows of all slices."""
+    """Returns the model and the rows of all slices."""
     request = SlicedRequest(body, most_cells=most_cells, numbers=numbers)
     rows: list[Any] = []
     for some in request.slices():
@@ -42,7 +42,7 @@ def read(body: bytes, numbers: NumberReader | None = None, most_cells: int = 100
 
 
 def random_document(dice: random.Random) -> dict[str, Any]:
-    """A request with rows as lists, as objects, mixed, or of numbers alone, some of them longer than a slice."""
+    """Makes a request with rows as lists, objects, a mixture, or only numbers, some longer than a slice."""
     kind, width = dice.choice(["lists", "objects", "mixed", "numbers"]), dice.choice([1, 2, 3, 5, 60])
 
     def cell() -> Any:
@@ -91,7 +91,7 @@ def test_damaged_json_is_refused_where_the_parser_refuses_it() -> None:
 
 
 def valid_request(body: bytes) -> tuple[str | None, list[Any]] | None:
-    """What the whole body says, where it is a request."""
+    """Returns the model and the rows of the whole body, or None if the body is not a valid request."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:

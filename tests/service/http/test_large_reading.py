@@ -1,4 +1,4 @@
-"""Large requests read slice by slice: the bytes of the careful way, and the row at fault, wherever a slice was cut."""
+"""Large requests read slice by slice: the same bytes as the careful parser, and the same faulty row, at any cut."""
 
 from __future__ import annotations
 

@@ -9,11 +9,11 @@ from service.loop_watch import LoopWatch
 
 
 def longest_of(holds: list[float]) -> float:
-    """What the watch says after callbacks that took so many seconds each."""
+    """Returns the watch's maximum after callbacks of the given lengths in seconds."""
 
     async def run() -> float:
         watch = LoopWatch(asyncio.get_running_loop(), lambda: True)
-        await asyncio.sleep(0.15)  # past the first look, which is an idle one
+        await asyncio.sleep(0.15)  # past the first reading, which is an idle one
         for seconds in holds:
             asyncio.get_running_loop().call_soon(time.sleep, seconds)
             await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Heads that HTTP does not allow, as RFC 9112 has them: told with the right status, and the connection closes."""
+"""Heads that HTTP does not allow, by RFC 9112: the right status, then the connection closes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_http_1_0_needs_no_host_and_may_not_have_two(service: Service, route: by
         ((b"gzip", b"chunked"), 501),
         ((b"foo , Chunked",), 501),
         ((b"identity, chunked",), 501),
-        ((b"gzip",), 400),  # RFC 9112, 6.3: without an end that can be known
+        ((b"gzip",), 400),  # RFC 9112, 6.3: the end of the body is unknown
         ((b"xchunked",), 400),
         ((b"chunked, gzip",), 400),
         ((b"chunked, chunked",), 400),

@@ -1,4 +1,4 @@
-"""The headers on unknown categories are ASCII, bounded, and read back."""
+"""The headers about unknown categories are ASCII, bounded, and can be parsed."""
 
 from urllib.parse import unquote
 

@@ -1,4 +1,4 @@
-"""Frames: what is written is read, however the stream cuts it; what is none is refused."""
+"""Frames: decoding gives the encoded content, however the stream is cut; other bytes are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies of checkpoints: one a key, bounded by what is served, and never the last room on a disk."""
+"""Copies of checkpoints: one per key, only for served keys, and never with the last free space of a disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What API processes serve, told in files: all of them count, and what is half written counts for nothing."""
+"""The served versions of all API processes, in files: all processes count, and partly written files are ignored."""
 
 from __future__ import annotations
 

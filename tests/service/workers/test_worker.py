@@ -1,4 +1,4 @@
-"""A worker's batches: merged by model, and a fault in one request is that request's alone."""
+"""A worker's batches: merged by model, and a fault in one request affects only that request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KEY = "double@1#sha256:00"
 
 
 class DoublingAPI:
-    """A model that doubles: it raises on a -13, answers NaN to a -7, and can be held up."""
+    """A model that doubles its input, raises on -13, answers NaN to -7, and can be held up."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -90,7 +90,7 @@ def worker(tmp_path: Path) -> Iterator[tuple[DoublingAPI, Path]]:
 
 
 class RecordingSelector(selectors.DefaultSelector):
-    """A selector that remembers how long it was asked to wait."""
+    """A selector that records its timeouts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ def test_a_worker_stays_awake_for_a_moment_only_where_batches_follow_each_other_
     recorded.register(theirs, selectors.EVENT_READ)
 
     def select(timeout: float) -> tuple[bool, list[float | None]]:
-        """Whether something was found, and what the selector was asked for."""
+        """Returns True if something was ready, and the timeouts that the selector got."""
         recorded.timeouts.clear()
         found = server._select(timeout)
         return bool(found and theirs.recv(1)), recorded.timeouts
@@ -164,7 +164,7 @@ def test_a_fault_is_told_to_the_request_that_caused_it(worker: tuple[DoublingAPI
 
 
 class Served:
-    """As much of a served version as the batcher looks at."""
+    """The part of a served version that the batcher uses."""
 
     def __init__(self) -> None:
         self.key, self.name = KEY, "double"
@@ -239,7 +239,7 @@ def test_a_full_batch_waits_at_the_worker_and_no_third_one(worker: tuple[Doublin
     api, path = worker
 
     async def scenario(batcher: Batcher) -> list[list[float]]:
-        await submit(batcher, [0.0] * 16)  # from here on it is known what a full batch is
+        await submit(batcher, [0.0] * 16)  # from here on the time of a full batch is known
         api.go.clear()
         first = asyncio.create_task(submit(batcher, [100.0]))
         [link] = batcher._pool.links

@@ -1,4 +1,4 @@
-"""A worker's host: whoever dies or hangs is followed by another, and nobody outlives his parent."""
+"""A worker's host: a dead or hung worker is replaced, and no worker outlives its parent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def predict_nothing(path: Path, log: Path) -> None:
-    """What a worker's process does, as far as its host sees: it says HELLO, and answers each PING."""
+    """Acts as a worker's process towards its host: sends HELLO, and answers each PING."""
     with log.open("a") as file:
         file.write(f"{os.getpid()} {time.monotonic()}\n")
     if (path.parent / "broken").exists():
@@ -45,12 +45,12 @@ def predict_nothing(path: Path, log: Path) -> None:
 
 
 def run_host(path: Path, log: Path) -> None:
-    """In a process of its own, as LitServe spawns it."""
+    """Runs a host in a process of its own, as LitServe spawns hosts."""
     WorkerHost(lambda: predict_nothing(path, log), path, hang_seconds=0.4).run_forever()
 
 
 class Hosted:
-    """A host in a process, and what it has forked."""
+    """A host in a process, and the workers that the host has forked."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -61,11 +61,11 @@ class Hosted:
         self.process.start()
 
     def started(self) -> list[int]:
-        """The process ids of all workers, in the order of their starts."""
+        """Returns the process ids of all workers, in the order of their starts."""
         return [int(pid) for pid, _ in self._starts()]
 
     def start_seconds(self) -> list[float]:
-        """When each of them started, by its own clock reading."""
+        """Returns the start time of each worker, by the worker's own clock."""
         return [float(seconds) for _, seconds in self._starts()]
 
     def _starts(self) -> list[list[str]]:
@@ -96,7 +96,7 @@ def test_one_that_is_killed_is_followed_by_another(hosted: Hosted) -> None:
 
 def test_one_that_hangs_is_killed_and_followed_by_another(hosted: Hosted) -> None:
     wait_until(lambda: (hosted.folder / "w").exists())
-    threading.Event().wait(1)  # long enough for the host to have seen that it answers, and to go on seeing it
+    threading.Event().wait(1)  # long enough for several heartbeats
     [hung] = hosted.started()
     os.kill(hung, signal.SIGSTOP)
     wait_until(lambda: len(hosted.started()) == 2)

@@ -1,4 +1,4 @@
-"""A server's processes by what they are: main, LitServe's manager, worker hosts, their workers, API processes."""
+"""A server's processes by role: main, LitServe's manager, worker hosts, their workers, API processes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from serving import Server, wait_until
 
 
 @dataclass(frozen=True)
-class Family:
-    """Process ids. A host is what LitServe spawns and restarts; a worker is its child, and serves."""
+class ProcessTree:
+    """Process ids by role. LitServe spawns and restarts hosts; a worker is a host's child."""
 
     main: int
     manager: int
@@ -24,7 +24,7 @@ class Family:
 
     @classmethod
     def of(cls, server: Server) -> Self:
-        """As they are now; an id of 0 is one that is not there."""
+        """Returns the present processes; the id of a missing process is 0."""
         commands = server.processes()
         children: dict[int, list[int]] = defaultdict(list)
         for pid in commands:
@@ -44,8 +44,8 @@ class Family:
             apis=frozenset(apis),
         )
 
-    def is_like(self, other: Family) -> bool:
-        """Whether there are as many of each kind."""
+    def has_roles_of(self, other: ProcessTree) -> bool:
+        """Returns True if both have the same number of processes in each role."""
         return (
             len(self.hosts) == len(other.hosts)
             and len(self.workers) == len(other.workers)
@@ -56,33 +56,34 @@ class Family:
 
 
 def kill(pid: int) -> None:
-    """`kill -9`."""
+    """Kills a process with SIGKILL."""
     assert pid, "it is not there"
     os.kill(pid, signal.SIGKILL)
 
 
 def is_gone(pid: int) -> bool:
-    """Whether a process has ended and been collected."""
+    """Returns True if a process has ended and was reaped."""
     return not Path(f"/proc/{pid}").exists()
 
 
-def complete(server: Server, before: Family) -> Family:
-    """Waits until there are as many of each kind as there were, and readiness says yes."""
+def wait_for_roles(server: Server, before: ProcessTree) -> ProcessTree:
+    """Waits until each role has as many processes as before, and the server is ready."""
     wait_until(
-        lambda: Family.of(server).is_like(before) and server.ready(), lambda: f"{Family.of(server)}\n{server.log()}"
+        lambda: ProcessTree.of(server).has_roles_of(before) and server.ready(),
+        lambda: f"{ProcessTree.of(server)}\n{server.log()}",
     )
-    return Family.of(server)
+    return ProcessTree.of(server)
 
 
 def _parent(pid: int) -> int:
     try:
         return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
-    except OSError:  # it has just ended
+    except OSError:  # it has ended meanwhile
         return 0
 
 
 def _polls(pid: int) -> bool:
-    """Whether it has an event loop: of the forked processes, only those that speak HTTP do."""
+    """Returns True if a process has an event loop; of the forked processes, only the API processes do."""
     try:
         return any("anon_inode:[eventpoll]" in str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
