@@ -1,4 +1,4 @@
-"""The roster: which methods are compared, with which settings, in which environment."""
+"""The roster: the methods that are compared, with their settings and environments."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class Method:
     """One competitor.
 
     Attributes:
-        name: on the command line.
-        title: in the tables.
-        module: of `benchmarks.accuracy.methods`, whose `predict` it is.
-        about: what was chosen for it, in a few words.
-        packages: whose versions a result depends on.
+        name: name on the command line.
+        title: name in the tables.
+        module: name of the module of `benchmarks.accuracy.methods` with the function `predict`.
+        about: the choices made for this method, in a few words.
+        packages: names of the packages whose versions a result depends on.
         settings: keyword arguments of `predict`.
-        environment: that it runs in; None for this one.
-        tasks: that it is for.
-        is_axon: whether a result depends on Axon's own sources.
-        revision: raised when the module changes in what comes out, so that older results are not taken for it.
+        environment: name of the environment that runs the method; None for this process's own.
+        tasks: tasks that the method can learn.
+        is_axon: True if a result depends on Axon's own sources.
+        revision: number that is raised when a change of the module changes its results, so that cached results expire.
     """
 
     name: str
@@ -41,11 +41,11 @@ class Method:
     revision: int = 1
 
     def obstacle(self) -> str | None:
-        """Why it cannot be run here, or None."""
+        """Returns the reason for which the method cannot run here, or None."""
         if self.environment is not None and not is_set_up(self.environment):
             return f"the environment {self.environment!r} is not set up"
         if self.is_axon:
-            # Imported here: the roster is read where Axon's own packages need not be.
+            # Imported here, because the roster is also read where Axon's own packages are missing.
             from models.errors import ConfigError
             from training.config import check_settings
 

@@ -1,6 +1,6 @@
-"""The contestants: each trains a workload for some epochs and says at which rate, in steps a second of its clock.
+"""The contestants: each trains a workload for some epochs and returns its rate, in steps per second of its clock.
 
-The first epoch warms up and is not counted. What is timed runs on the clock's device.
+The first epoch warms up and is not counted. The timed work runs on the clock's device.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from training.engines.torch_engine import train
 
 
 class Contestant(Protocol):
-    """One that trains a workload."""
+    """A function that trains a workload."""
 
     def __call__(self, workload: Workload, clock: Clock = CPU_CLOCK) -> float:
-        """Steps a second of the clock."""
+        """Returns the steps per second of the clock."""
 
 
-def narrow_axon(workload: Workload, clock: Clock = CPU_CLOCK) -> float:
-    """Axon's engine with products of bfloat16 numbers."""
+def bf16_axon(workload: Workload, clock: Clock = CPU_CLOCK) -> float:
+    """Trains with Axon's engine and matrix products in bfloat16."""
     return axon(workload, clock, precision="bfloat16")
 
 
 def axon(workload: Workload, clock: Clock = CPU_CLOCK, **settings: Any) -> float:
-    """Axon's engine, with validation on one batch at each epoch's end, which the others do without."""
+    """Trains with Axon's engine and validation on one batch per epoch, which the other contestants do not do."""
     x, y = workload.data()
     data = Matrices(x=x, y=y, validation_x=x[: workload.batch_size], validation_y=y[: workload.batch_size])
     config = plain_config(
@@ -58,12 +58,12 @@ def axon(workload: Workload, clock: Clock = CPU_CLOCK, **settings: Any) -> float
 
 
 def plain_config(**settings: Any) -> TrainConfig:
-    """A run of the classic recipe, where there is a choice of recipes, with all that matters set."""
+    """Returns a configuration with the classic recipe and the given settings."""
     return resolve({"recipe": "classic", **settings}, task="classification")
 
 
 def loop(workload: Workload, clock: Clock = CPU_CLOCK) -> float:
-    """The tutorials' loop: DataLoader over a TensorDataset, Adam at its defaults, a clip, the loss read each step."""
+    """Trains with the loop of tutorials: DataLoader, Adam at its defaults, clipping, the loss read in each step."""
     x, y = workload.data()
     batches = DataLoader(
         TensorDataset(torch.from_numpy(x), torch.from_numpy(y)), batch_size=workload.batch_size, shuffle=True
@@ -87,7 +87,10 @@ def loop(workload: Workload, clock: Clock = CPU_CLOCK) -> float:
 
 
 def scikit_learn(workload: Workload, clock: Clock = CPU_CLOCK) -> float:
-    """scikit-learn's MLPClassifier, a `partial_fit` an epoch: Adam, no clip, no BatchNorm, no dropout; on the CPU."""
+    """Trains scikit-learn's MLPClassifier on the CPU, one `partial_fit` per epoch.
+
+    Its Adam has no clipping; the network has neither BatchNorm nor dropout.
+    """
     x, y = workload.data()
     model = MLPClassifier(
         workload.sizes[1:-1], batch_size=workload.batch_size, learning_rate_init=LEARNING_RATE, random_state=0
@@ -100,10 +103,10 @@ def scikit_learn(workload: Workload, clock: Clock = CPU_CLOCK) -> float:
 
 
 def matrix_products(workload: Workload, clock: Clock = CPU_CLOCK) -> float:
-    """Nothing but the matrix products of a step, at their very shapes, into memory that is there already."""
+    """Computes only the matrix products of a step, in their real shapes, into memory that is already allocated."""
     pairs = itertools.pairwise(workload.sizes)
     products = [product for pair in pairs for product in _products(workload, *pair, device=clock.device)]
-    products = [product for i, product in enumerate(products) if i != 2]  # the input's own gradient has no use
+    products = [product for i, product in enumerate(products) if i != 2]  # the gradient of the input is not used
     stamps = []
     for _ in range(workload.epochs + 1):
         for _ in range(workload.steps):
@@ -114,7 +117,7 @@ def matrix_products(workload: Workload, clock: Clock = CPU_CLOCK) -> float:
 
 
 def _products(workload: Workload, n_in: int, n_out: int, *, device: str) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """A Linear's three products as (a, b, out): forward, weight gradient, input gradient."""
+    """Returns a Linear's three products as (a, b, out): forward, weight gradient, input gradient."""
     batch = workload.batch_size
     x, weight, gradient = (
         torch.randn(shape, device=device) for shape in ((batch, n_in), (n_out, n_in), (batch, n_out))
@@ -136,5 +139,5 @@ def _torch_model(workload: Workload) -> nn.Sequential:
 
 
 def _rate(stamps: list[float], workload: Workload) -> float:
-    """Steps a second between the end of the first epoch and that of the last."""
+    """Returns the steps per second between the end of the first epoch and that of the last."""
     return (len(stamps) - 1) * workload.steps / (stamps[-1] - stamps[0])

@@ -1,1 +1,1 @@
-"""The HTTP side of an API process: connections, who may do what, the routes, and the application around them."""
+"""The HTTP side of an API process: connections, keys, routes, and the application that joins these."""

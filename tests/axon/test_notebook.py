@@ -1,4 +1,4 @@
-"""A notebook: cells run in a real kernel, and show progress, model and report."""
+"""A notebook: cells run in a real kernel, and their output is checked."""
 
 import json
 import os
@@ -23,7 +23,7 @@ axon.fit("iris", epochs=100_000, hidden_sizes=(4,), on_epoch=interrupt).notes[-1
 """
 
 
-@pytest.mark.filterwarnings("ignore")  # of the kernel's client
+@pytest.mark.filterwarnings("ignore")  # warnings of the kernel's client
 def test_cells_show_progress_model_and_report_and_stop(tmp_path, monkeypatch):
     kernel = {"argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"], "language": "python"}
     spec = tmp_path / "share/kernels/axon"
@@ -43,7 +43,7 @@ def test_cells_show_progress_model_and_report_and_stop(tmp_path, monkeypatch):
     ).execute()
     shown = [[output.get("data", {}) for output in cell.outputs] for cell in notebook.cells]
     bar, model = shown[0]
-    assert 'value="8" max="8"' in bar["text/html"]  # replaced in place: one output
+    assert 'value="8" max="8"' in bar["text/html"]  # the bar is replaced in place, so there is one output
     assert "<svg" in model["text/html"]
     assert model["text/plain"].startswith("<TrainedModel iris: classification of species")
     assert shown[1][0]["text/html"].startswith("<iframe srcdoc=")

@@ -1,4 +1,4 @@
-"""What the documents say is so: settings, metrics, routes, and the README's commands with their answers."""
+"""The documents are true: settings, metrics, routes, and the README's commands with their answers."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def test_what_the_images_copy_is_sent_to_their_build() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the README's commands are typed; the store is in it."""
+    """The folder in which the README's commands are typed; the store is in this folder."""
     return tmp_path_factory.mktemp("demo")
 
 
 @pytest.fixture(scope="module")
 def served_demo(folder: Path) -> Iterator[str]:
-    """The address of a server over the demo models, trained as `make serve` trains them."""
+    """The address of a server over the demo models, which are trained as in `make serve`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -80,6 +80,7 @@ def served_demo(folder: Path) -> Iterator[str]:
         **os.environ,
         "AXON_STORE": str(folder / "store"),
         "AXON_RUNTIME_DIR": str(folder),
+        "TMPDIR": str(folder),
         "AXON_PORT": str(port),
         "OMP_NUM_THREADS": "1",
     }
@@ -109,15 +110,21 @@ def _ready(address: str) -> bool:
 
 
 def _readme_curls() -> list[tuple[str, str]]:
-    """The README's complete curl lines, each with the answer printed under it."""
+    """Returns the README's complete curl lines, each with the answer printed below the command."""
     blocks = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
     pairs = re.findall(r"^\$ (curl [^\n]*)\n((?:(?!\$ )[^\n]*\n)+)", "".join(blocks), re.MULTILINE)
     return [(command, answer.rstrip("\n")) for command, answer in pairs]
 
 
 def _typed(command: str, folder: Path) -> str:
-    """Types a command of the README in the folder; gives its standard output."""
-    here = {**os.environ, "AXON_STORE": str(folder / "store"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    """Types a command of the README in the folder; returns its standard output."""
+    here = {
+        **os.environ,
+        "AXON_STORE": str(folder / "store"),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "TMPDIR": str(folder),
+    }
     return subprocess.run(
         command, shell=True, cwd=folder, env=here, capture_output=True, text=True, check=True, timeout=300
     ).stdout
@@ -125,7 +132,7 @@ def _typed(command: str, folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def own_table(served_demo: str, folder: Path) -> Path:
-    """The folder after the commands under "Your own table", of which the server has seen the model."""
+    """The folder after the commands under "Your own table"; the server has loaded their model."""
     section = README.split("## Your own table")[1].split("\n## ")[0]
     commands = re.findall(r"^\$ \.venv/bin/axon ([^\n]*)$", section, re.MULTILINE)
     assert [command.split()[0] for command in commands] == ["data", "fit"]
@@ -145,7 +152,7 @@ def test_the_readmes_program_runs(own_table: Path, tmp_path: Path) -> None:
     accuracy, _, answers = lines[0].partition(" ")
     assert float(accuracy) > 0.9
     assert answers == "['setosa', 'setosa', 'setosa']"
-    assert len(lines) == 1 + 3  # and the probabilities of three rows
+    assert len(lines) == 1 + 3  # the last three hold the probabilities of three rows
     version = tmp_path / "store/flowers/1"
     assert {path.name for path in version.iterdir()} == {"model.safetensors", "report.html", "README.md"}
     assert "Learning curves" in (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -188,7 +188,7 @@ SCRIPT = "import sys; from training.cli import main; sys.exit(main(sys.argv[1:])
 HANGS = """
 import sys
 from training.cli import main
-from training.search import run
+from training.search.trials import run
 train, begun = run.run_trial, []
 def hanging(*arguments, **how):
     begun.append(None)

@@ -1,4 +1,4 @@
-"""The batcher: which requests travel together, in which order, and how each of them ends, once."""
+"""The batcher: the requests of a batch, their order, and the end of each request, exactly once."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class Silent(Ticket):
 
 
 def answer(finished: float) -> AnswerFrame:
-    """An answer to a batch of `ROWS` rows that the worker had at `finished`."""
+    """Makes the answer to a batch of `ROWS` rows that the worker finished at `finished`."""
     return AnswerFrame(np.zeros((ROWS, 1), dtype=np.float32), {}, finished)
 
 
 def refuses_after_one_batch(folder: Path, *, worker_seconds: float, unread_seconds: float) -> bool:
-    """Whether a row is refused with 500 rows before it and 100 ms to go, after one batch.
+    """Returns True if, after one batch, a row with a deadline in 100 ms behind 500 rows is refused.
 
     Args:
-        folder: place of the worker's socket, on which nobody listens.
+        folder: folder of the worker's socket, on which nobody listens.
         worker_seconds: time that the worker took for the batch.
-        unread_seconds: time that its answer lay unread, since this process was busy.
+        unread_seconds: time that the answer stayed unread, because this process was busy.
     """
 
     async def run() -> bool:
@@ -81,7 +81,7 @@ class Link:
     """A link to a worker that answers when a test says so.
 
     Attributes:
-        batches: batches that the worker has in hand, oldest first.
+        batches: unanswered batches of the worker, oldest first.
         in_flight_by_key: the same, by key.
     """
 
@@ -96,7 +96,7 @@ class Link:
         self.in_flight_by_key.setdefault(batch.key, []).append(batch)
 
     def take(self) -> Batch:
-        """Returns the oldest batch, which is in hand no longer."""
+        """Removes and returns the oldest batch."""
         batch = self.batches.pop(0)
         self.in_flight_by_key[batch.key].remove(batch)
         return batch
@@ -125,7 +125,7 @@ class Pool:
         self.unloadable: set[str] = set()
 
     def free_link(self, key: str, at_most: int = 0) -> Any:
-        """Returns the link if it has at most so many batches of the version in hand."""
+        """Returns the link if the worker has at most `at_most` batches of the version."""
         if not self.up or key in self.unloadable:
             return None
         return self.link if len(self.link.in_flight_by_key.get(key, ())) <= at_most else None
@@ -136,11 +136,11 @@ class Pool:
 
 
 class Watched(Ticket):
-    """A request that notes how it ended.
+    """A request that records its end.
 
     Attributes:
-        values: answers to its rows.
-        error: error that ended it.
+        values: answers to the rows, or None before the end.
+        error: error of a failed request, or None.
     """
 
     def __init__(self) -> None:
@@ -168,7 +168,7 @@ class Watched(Ticket):
 
 
 def with_pool(scenario: Callable[[Batcher, Pool], Coroutine[Any, Any, None]], **limits: int) -> None:
-    """Runs a scenario with a batcher over a pool that a test leads by hand."""
+    """Runs a scenario with a batcher over a pool that the test controls."""
 
     async def run() -> None:
         pool = Pool()
@@ -179,7 +179,7 @@ def with_pool(scenario: Callable[[Batcher, Pool], Coroutine[Any, Any, None]], **
 
 
 def ask(batcher: Batcher, *values: float, timeout: float = 60) -> Watched:
-    """Submits a request of one row a value."""
+    """Submits a request with one row for each value."""
     ticket = Watched()
     batcher.submit(ticket, SERVED, np.float32(values).tobytes(), len(values), timeout)
     return ticket
@@ -280,14 +280,14 @@ def test_a_request_that_kills_workers_harms_no_other_and_is_given_up_the_third_t
     async def scenario(batcher: Batcher, pool: Pool) -> None:
         killer, innocent = ask(batcher, 666), ask(batcher, 1)
         await turn()
-        pool.link.take().lost()  # together: both are suspects
+        pool.link.take().lost()  # in one batch, so both are suspects
         await turn()
         retry = pool.link.take()
         assert len(retry.spans) == 2
         retry.started()
         retry.lost()
         await turn()
-        for _ in range(2):  # alone now, one after the other
+        for _ in range(2):  # now each alone, in turn
             batch = pool.link.batches[0]
             assert len(batch.spans) == 1
             if batch.spans[0][0] is killer:
