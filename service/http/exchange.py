@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -261,10 +260,10 @@ class Exchange:
             send(compress(body, coding))
             return
 
-        def finish(done: asyncio.Future[bytes]) -> None:
-            if done.exception() is None:
-                send(done.result())
-            else:  # for example no memory: the answer is sent uncompressed
+        def finish(compressed: bytes | None) -> None:
+            if compressed is not None:
+                send(compressed)
+            else:
                 self._send(status, content_type, headers, body)
 
-        asyncio.get_running_loop().run_in_executor(None, compress, body, coding).add_done_callback(finish)
+        self._protocol.watch.compression_threads.add(body, coding, finish)

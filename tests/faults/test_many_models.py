@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from loop_holds import HOLD_SECONDS, longest_hold
 from serving import CLASSES, Server, http_get, make_checkpoint, numeric, running, wait_until
 
 from models.columns.schema import Schema
@@ -19,7 +20,6 @@ pytestmark = pytest.mark.faults
 
 MODELS = 1_000
 COLUMNS = 10_000
-HOLD_SECONDS = 0.01
 _FORGET_SECONDS = 150.0  # the watch reports the maximum of the last one to two minutes
 PATHS = (
     "/models",
@@ -55,11 +55,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     store.publish("wide", make_checkpoint(Schema(columns=columns, target=CLASSES), 8))
     with running(store.root, folder, reload_seconds=0.5) as server:
         yield server
-
-
-def longest_hold(server: Server) -> float:
-    text = http_get(f"{server.url}/metrics").text
-    return max(float(line.split()[-1]) for line in text.splitlines() if line.startswith("axon_event_loop_longest_hold"))
 
 
 def test_looking_and_telling_hold_up_nobody(server: Server) -> None:
