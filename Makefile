@@ -1,4 +1,4 @@
-# Axon: `make serve` trains the demo models if the store is empty and serves; `make test` runs every test.
+# Axon: `make serve` trains the demo models if the store is empty and serves; `make test` runs the tests.
 # Both make the environment first. `make help` lists the rest.
 
 PYTHON ?= python3
@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 TORCH  := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test faults check lint types imports bandit audit format bench bench-field bench-accuracy bench-training docs clean
+.PHONY: help install demo serve test test-all faults check lint types imports bandit audit format bench bench-field bench-accuracy bench-training docs clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -32,13 +32,16 @@ demo: install    ## trains the demo models if the store is empty
 serve: demo      ## serves the store on port 8000 (AXON_PORT), training the demo models first if it is empty
 	$(BIN)/python -m service
 
-test: install    ## every test but the faults, on all cores
+test: install    ## the quick tests on all cores, in about two minutes; `make test-all` runs the slow ones too
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not faults and not slow"
+
+test-all: install ## every test but the faults, on all cores
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 faults: install  ## the server under fire: kills, hangs, overload, hostile clients, fuzzing, a soak (AXON_SOAK_SECONDS)
 	$(BIN)/python -m pytest -m faults tests/faults tests/fuzz
 
-check: lint types imports bandit audit test ## lint, types, import contracts, security and every test
+check: lint types imports bandit audit test-all ## lint, types, import contracts, security and every test
 
 lint: install    ## style, likely bugs, and the words of docstrings and commits
 	$(BIN)/ruff check .

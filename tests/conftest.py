@@ -22,6 +22,17 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 
 
+# Their tests start servers and type whole tutorials.
+_SLOW_FOLDERS = {"documentation", "e2e"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks all tests of some folders as slow."""
+    for item in items:
+        if item.path.parent.name in _SLOW_FOLDERS:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
     """A folder for one test with a path that is short enough for Unix sockets, unlike `tmp_path`."""

@@ -85,7 +85,7 @@ class CompressionBudget:
 
 
 class CompressionThreads:
-    """Compresses bodies in threads, and hands a few of them back in each turn of the event loop.
+    """Compresses bodies in threads, and hands back a few compressed bodies in each turn of the event loop.
 
     Hundreds of answers of a batch are compressed at about the same time: to send all of them in one turn would block
     the event loop for ten milliseconds.

@@ -114,6 +114,7 @@ def test_axon_comes_from_the_wheel_and_the_remedy_for_a_missing_part_takes_no_ot
         assert "Would install" not in ran.stdout
 
 
+@pytest.mark.slow
 def test_a_table_becomes_an_answer_and_no_file_of_the_user_runs(installed, project):
     small = ("--epochs", "2", "--hidden", "4", "--quiet")
     ran = run(installed / "axon", "fit", "flowers.csv", "--target", "species", *small, "--no-report", cwd=project)

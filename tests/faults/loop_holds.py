@@ -1,4 +1,4 @@
-"""The longest hold of a server's event loop, which is a maximum: other work on the machine can only make it longer."""
+"""The longest hold of a server's event loop. As a maximum, it can only grow by other work on the machine."""
 
 from __future__ import annotations
 

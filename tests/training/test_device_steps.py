@@ -86,6 +86,7 @@ def test_a_step_draws_masks_of_the_share_that_its_amounts_say():
         assert masks.kept.tolist() == [kept]
 
 
+@pytest.mark.slow
 def test_the_benchmark_says_where_there_is_no_gpu():
     if torch.cuda.is_available():
         pytest.skip("there is one")

@@ -86,6 +86,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_a_search_whose_record_has_no_room_any_more_loses_no_model(tmp_path):
     arguments = ("search", "xor", "--engine", "numpy", "--epochs", "3", "--trials", "100", "--store", "store")
     ran = on_a_tiny_disk(tmp_path / "searches", "size=600k", SEARCHED_AND_THEN, *arguments)

@@ -30,6 +30,7 @@ def names(folder):
     return {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_a_run_with_everything_in_a_process_of_its_own(tmp_path):
     pytest.importorskip("tensorboard")
     command = [sys.executable, "-m", "training", "fit", "iris", "--epochs", "3"]

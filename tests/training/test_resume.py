@@ -125,6 +125,7 @@ def test_the_state_is_written_every_minute(tmp_path):
     assert written == [None, None, 61, 61, 122]
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_resume_on_the_command_line(tmp_path):
     command = [sys.executable, "-u", "-m", "training", "fit", "digits", "--recipe", "default", "--epochs", "6"]
     command += ["--hidden", "8", "--threads", "1", "--store", str(tmp_path / "store"), "--no-report"]

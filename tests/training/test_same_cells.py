@@ -92,6 +92,7 @@ def the_same_cells(draw):
     return spelled(), spelled(), in_json, values
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(the_same_cells())
 def test_csv_text_parquet_text_typed_value_and_json_give_the_same_bits(case):

@@ -425,6 +425,7 @@ def test_options_that_make_no_sense_together_are_refused(options, named, tmp_pat
     assert not Path("checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_best_so_far(tmp_path):
     command = [sys.executable, "-m", "training", *COMMAND, "--epochs", "100000", "--every", "50000"]
     with subprocess.Popen(

@@ -51,6 +51,7 @@ def test_the_first_point_is_the_defaults_and_all_lie_in_the_space(sampler):
         assert all(parameter.nearest(point[name]) == point[name] for name, parameter in SPACE.parameters.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_study_that_was_cut_off_goes_on_as_if_it_had_not_been(sampler, tmp_path):
     whole = made(study(sampler=sampler, seed=4), 14)

@@ -95,6 +95,7 @@ def _spin(cpu, started):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="pins processes to CPUs")
 def test_on_this_machine_nothing_is_free_while_each_cpu_is_busy():
     context = multiprocessing.get_context("spawn")

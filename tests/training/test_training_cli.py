@@ -46,6 +46,7 @@ FLOWERS = "length,colour,species\n" + "".join(
 )
 
 
+@pytest.mark.slow
 def test_a_csv_file_becomes_a_served_model_and_the_same_bytes_twice(tmp_path):
     (tmp_path / "data.csv").write_text(FLOWERS)
     arguments = ("fit", "data.csv", "--target", "species", "--name", "flowers", "--epochs", 10, "--threads", 1)
@@ -290,6 +291,7 @@ def test_a_stored_network_is_drawn_with_its_weights_and_one_with_more_than_weigh
     assert "--format mermaid draws it layer by layer" in err
 
 
+@pytest.mark.slow
 def test_the_demo_fills_an_empty_store_only(tmp_path):
     first = run("demo", "--if-empty", cwd=tmp_path, AXON_STORE="store", AXON_DEVICE="cpu")
     assert first.returncode == 0, first.stderr

@@ -126,6 +126,7 @@ def test_a_remedy_for_a_column_of_any_name_is_taken_as_it_is_typed(tmp_path, nam
     assert json.loads(capsys.readouterr().out)["problems"] == []
 
 
+@pytest.mark.slow
 def test_characters_that_the_terminal_lacks_and_names_that_are_no_unicode_end_in_no_traceback(tmp_path):
     path = os.fsencode(tmp_path) + b"/\xff[x].csv"
     with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123  # pathlib takes no bytes

@@ -231,6 +231,7 @@ def test_the_fast_gear_gives_the_bytes_of_the_slow_one(case, seed):
         assert fast == encoder.encode(form, may_hold_booleans=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(columns_and_rows(), st.booleans())
 def test_whole_columns_encode_to_the_bytes_of_their_rows(case, as_names):

@@ -47,6 +47,7 @@ def test_an_answer_that_takes_its_time_is_sent_all_the_same(service: Service) ->
     assert received.count(b"connection: close") == 1
 
 
+@pytest.mark.slow
 def test_an_answer_that_takes_long_comes_behind_an_interim_one_at_most(service: Service) -> None:
     # By the interim answer, the server finds out if the client still reads.
     service.app.echo.holds = True

@@ -103,6 +103,7 @@ def test_one_that_hangs_is_killed_and_followed_by_another(hosted: Hosted) -> Non
     assert hung not in hosted.alive()
 
 
+@pytest.mark.slow
 def test_one_that_cannot_start_is_not_started_at_full_speed(tmp_path: Path) -> None:
     (tmp_path / "broken").touch()
     hosted = Hosted(tmp_path)
