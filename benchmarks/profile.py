@@ -48,21 +48,27 @@ PARTS = tuple(
         (rf"\({_SERVICE}request_ids\.py", "request id"),
         (
             r"^\S*(?:\.send|\.respond|\._end|AnswerWriter\S*|\.writer|_write_\w+) "
-            rf"\({_SERVICE}(?:http_|protocol|routes/|ans)",
+            rf"\({_SERVICE}(?:http_|protocol|routes/|predict_endpoint|ans|wire/)",
             "answer",
         ),
-        (rf"\({_SERVICE}answers?\.py", "answer"),
-        (r"^Prediction\.answered \(", "answer"),
+        (rf"\({_SERVICE}(?:json_answers|answer_heads|answers?)\.py", "answer"),
+        (r"^(?:Http)?Prediction\.answered \(", "answer"),
         (r"^\S*(?:on_body|add_body|finish_body|_parse\w*|_shell|_read_body) \(service/", "body"),
         (rf"\({_SERVICE}(?:bodies|body|parsing|numbers|json_\w+)\.py", "body"),
         (rf"\({_SERVICE}(?:(?:http_)?protocol|exchange|connection_watch)\.py|\(uvicorn/protocols/", "HTTP protocol"),
-        (r"\(models/encoding\.py", "rows to float32"),
-        (rf"\({_SERVICE}(?:batcher|deadlines|pace)\.py", "batcher and deadlines"),
+        (r"\(models/(?:columns/)?(?:encoding|cells|cell_\w+|column_encoding)\.py", "rows to float32"),
+        (
+            rf"\({_SERVICE}(?:batcher|deadlines|pace|service_time|ticket|version_queue|batch)\.py",
+            "batcher and deadlines",
+        ),
         (rf"\({_SERVICE}(?:link|frames|keys)\.py", "link and frames"),
         (rf"\({_SERVICE}(?:frame_server|fault_isolation)\.py", "frame server"),
-        (rf"\({_SERVICE}(?:device_network|row_blocks|engine|worker)\.py|\(torch/", "forward pass"),
+        (
+            rf"\({_SERVICE}worker\.py|\((?:service/)?inference/\w+\.py|\(torch/",
+            "forward pass",
+        ),
         (r"\(service/metrics\.py|\(prometheus_client/", "metrics"),
-        (rf"\({_SERVICE}routes/predict\.py", "endpoint"),
+        (rf"\({_SERVICE}(?:routes/predict|predict_endpoint|admission)\.py", "endpoint"),
         (rf"\({_SERVICE}catalog\.py|\(models/(?:store|checkpoint)\.py", "catalog"),
         (r"\(pydantic|\(fastapi/|\(starlette/", "framework"),
         (
@@ -73,7 +79,7 @@ PARTS = tuple(
 )
 _LINK = re.compile(rf"\({_SERVICE}link\.py")
 _KERNEL = ("kernel: send", "kernel: receive")
-_MODULE = re.compile(r"\((?:service|models|benchmarks|litserve)/([\w/]+)\.py")
+_MODULE = re.compile(r"\((?:service|models|inference|benchmarks|litserve)/([\w/]+)\.py")
 _PYTHON = re.compile(r"^(\S+) \(([\w./-]+\.py):\d+\)$")
 _WAITS = re.compile(
     r"^(?:epoll_|select|poll|futex|sem_|pthread_cond_|PyThread_acquire_lock|take_gil|clock_nanosleep|wait4)"
