@@ -29,22 +29,28 @@ def make_runtime_dir(parent: Path) -> tuple[Path, int]:
     """
     for old in parent.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):  # not a runtime folder, no permission, or in use
-            os.close(_lock(old, os.O_RDWR))
-            shutil.rmtree(old, ignore_errors=True)
+            lock = _locked(old / "lock", os.O_RDWR)
+            try:
+                shutil.rmtree(old, ignore_errors=True)
+            finally:
+                os.close(lock)
     try:
         runtime_dir = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
         if len(str(runtime_dir)) > _MAX_SOCKET_PATH - len("/worker-9999.sock"):
             runtime_dir.rmdir()
             raise StartError(f"AXON_RUNTIME_DIR: {parent} is too long a path for Unix sockets; set a shorter one.")
         (runtime_dir / "metrics").mkdir()
-        return runtime_dir, _lock(runtime_dir, os.O_RDWR | os.O_CREAT)
+        # The lock gets its name once it is held, so that another start does not take the folder for an old one.
+        lock = _locked(runtime_dir / "lock.new", os.O_RDWR | os.O_CREAT)
+        (runtime_dir / "lock.new").rename(runtime_dir / "lock")
+        return runtime_dir, lock
     except OSError as error:
         raise StartError(f"AXON_RUNTIME_DIR: {parent} cannot be written to: {error.strerror}.") from None
 
 
-def _lock(runtime_dir: Path, flags: int) -> int:
-    """Locks a folder; raises OSError if the folder has no lock file or is locked."""
-    descriptor = os.open(runtime_dir / "lock", flags, 0o600)
+def _locked(file: Path, flags: int) -> int:
+    """Locks a file and returns its descriptor; raises OSError if there is no such file, or if it is locked."""
+    descriptor = os.open(file, flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

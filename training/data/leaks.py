@@ -66,7 +66,9 @@ class LeakSearch:
         self.columns = columns
         self._target = target
         sample = min(max(_CELLS // max(columns, 1), _LEAST_SAMPLE), _MOST_SAMPLE)
-        self._target_sample = _TargetSample(target, _sample(np.arange(len(target)), sample), columns=columns)
+        self._target_sample = _TargetSample(
+            target, _sample(np.arange(len(target)), sample), columns=columns, is_sample=True
+        )
         self._suspects: dict[str, Values] = {}
 
     def add(self, name: str, values: Values) -> None:
@@ -81,10 +83,12 @@ class LeakSearch:
             equal: equal rows of the table. Copies of a row count once: a value that occurs only in one row and its
                 copies tells the target of these rows, and nothing about other rows.
         """
-        rows = _sample(equal.different(), _CONFIRMING_ROWS)
+        different = equal.different()
+        rows = _sample(different, _CONFIRMING_ROWS)
         if not self._suspects or len(rows) < MIN_ROWS:
             return {}
-        full_sample = _TargetSample(self._target, rows, columns=self.columns)
+        is_sample = len(rows) < len(different)
+        full_sample = _TargetSample(self._target, rows, columns=self.columns, is_sample=is_sample)
         leaks = {name: full_sample.leak_of(values) for name, values in self._suspects.items()}
         return {name: leak for name, leak in leaks.items() if leak is not None}
 
@@ -129,11 +133,18 @@ def _sample(rows: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
 
 class _TargetSample:
-    """The target at some rows, to which features are compared."""
+    """The target at some rows, to which features are compared.
 
-    def __init__(self, target: Values, rows: NDArray[np.int64], *, columns: int) -> None:
+    Args:
+        target: values of the target, `(table rows,)`.
+        rows: positions of the rows.
+        columns: number of features.
+        is_sample: False if `rows` are all rows that differ from each other.
+    """
+
+    def __init__(self, target: Values, rows: NDArray[np.int64], *, columns: int, is_sample: bool) -> None:
         self._rows = rows
-        self._is_sample = len(rows) >= _CONFIRMING_ROWS
+        self._is_sample = is_sample
         self._target = _at(target, rows)
         self._classes = _codes_of(self._target)  # (rows,)
         self._least_log_odds = _LEAST_LOG_ODDS + math.log(max(columns, 1))

@@ -1,0 +1,42 @@
+"""The runtime folder: no server that starts takes away the folder of another that starts at the same time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from service.runtime_dir import make_runtime_dir
+from tests.serving import ROOT
+
+STARTERS, ROUNDS = 6, 20
+START = """
+import os, sys
+from pathlib import Path
+from service.runtime_dir import make_runtime_dir
+for _ in range(int(sys.argv[2])):
+    folder, lock = make_runtime_dir(Path(sys.argv[1]))
+    assert (folder / "metrics").is_dir() and (folder / "lock").exists(), folder
+    os.close(lock)  # as if killed: the next start removes the folder
+"""
+
+
+def test_servers_that_start_at_once_each_get_a_folder_of_their_own(tmp_path: Path) -> None:
+    starts = [
+        subprocess.Popen([sys.executable, "-c", START, str(tmp_path), str(ROUNDS)], cwd=ROOT, stderr=subprocess.PIPE)
+        for _ in range(STARTERS)
+    ]
+    errors = [start.communicate()[1].decode() for start in starts]
+    assert errors == [""] * STARTERS
+
+
+def test_a_folder_in_use_stays_and_that_of_a_killed_server_goes(tmp_path: Path) -> None:
+    used, lock = make_runtime_dir(tmp_path)
+    left, killed = make_runtime_dir(tmp_path)
+    os.close(killed)
+    new, another = make_runtime_dir(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([used, new])
+    assert not left.exists()
+    os.close(lock)
+    os.close(another)
