@@ -49,7 +49,7 @@ def make_runtime_dir(parent: Path) -> tuple[Path, int]:
 
 
 def _locked(file: Path, flags: int) -> int:
-    """Locks a file and returns its descriptor; raises OSError if there is no such file, or if it is locked."""
+    """Locks a file and returns the descriptor; raises OSError for a missing or a locked file."""
     descriptor = os.open(file, flags, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
