@@ -20,7 +20,7 @@ from service.batching.batcher import MAX_RETRY_AFTER, MOST_OF_DEADLINE, Batcher
 from service.batching.catalog import Catalog, ServedVersion
 from service.batching.encoded_rows import EncodedRows
 from service.batching.ticket import Ticket
-from service.errors import ClientGone, DeadlineExceeded, ReadingCongested, TooLarge
+from service.errors import BodiesCongested, ClientGone, DeadlineExceeded, ReadingCongested, TooLarge
 from service.logs import LimitedLog, get_logger
 from service.metrics import ApiMetrics
 from service.settings import Settings
@@ -130,7 +130,7 @@ class Admission:
         if self._access is not None:
             self._access.check(authorization, api_key, Scope.PREDICT)
 
-    def find(self, reference: str | None) -> ServedVersion | None:
+    def find_loaded(self, reference: str | None) -> ServedVersion | None:
         """Returns the model version of a reference, None if the version is unknown or not in memory."""
         return self._catalog.get(reference)
 
@@ -272,7 +272,7 @@ class Admission:
             code: stable code of the error; `internal` for an unforeseen error.
             detail: sentence for the client.
         """
-        if status < 500:
+        if status < 500 or isinstance(error, BodiesCongested):  # a client causes these at will
             return
         model = None if prediction.served is None else str(prediction.served)
         fields = {"request_id": prediction.request_id, "model": model, "status": status}

@@ -116,8 +116,8 @@ class Batch:
         starts = list(accumulate((stop - start for _, start, stop in self.spans), initial=0))
         for segment, text in answer.faults.items():
             ticket, start, _ = self.spans[segment]
-            if ticket.deadline <= now:
-                ticket.expire()
+            if ticket.done or ticket.deadline <= now:
+                ticket.expire()  # nothing happens if another segment has ended the request
                 continue
             bad = not_finite_rows(answer.matrix[starts[segment] : starts[segment + 1]], start)
             if not bad:

@@ -23,7 +23,8 @@ class Answer:
     Attributes:
         numbers: number of values in all rows.
         rows: number of rows.
-        memos: whole answer as text, by answer writer; made for the writer's first request of the batch.
+        memos: by answer writer, what the writer keeps for all requests of the batch: the whole answer as text, or the
+            requests whose answers are written in steps.
     """
 
     __slots__ = ("_matrices", "memos", "numbers", "rows")
@@ -66,7 +67,8 @@ class Ticket:
     Attributes:
         served: model version that answers; None before the version is known.
         key: key of the model version, from the submission on.
-        data: float32 rows, from the submission on.
+        data: float32 rows, from the submission to the end.
+        row_bytes: number of bytes of one row, from the submission on.
         rows: number of rows; 0 before the submission.
         deadline: end of the request's time on the event loop's clock, in seconds, from the submission on.
         arrived: time of the submission on `time.perf_counter`'s clock, in seconds.
@@ -90,6 +92,7 @@ class Ticket:
         "pieces",
         "queued",
         "queued_turn",
+        "row_bytes",
         "rows",
         "served",
     )
@@ -98,6 +101,7 @@ class Ticket:
     deadline: float
     arrived: float
     key: str
+    row_bytes: int
 
     def __init__(self) -> None:
         self._holder: TicketHolder | None = None
@@ -140,13 +144,9 @@ class Ticket:
         self.key = served.key
         self.data = data
         self.rows = rows
+        self.row_bytes = data.row_bytes if isinstance(data, EncodedRows) else len(data) // rows
         self.deadline = deadline
         self.arrived = time.perf_counter()
-
-    @property
-    def row_bytes(self) -> int:
-        """Number of bytes of one row."""
-        return self.data.row_bytes if isinstance(self.data, EncodedRows) else len(self.data) // self.rows
 
     def expire(self) -> None:
         """Ends the ticket since its deadline has passed; rows that are still queued will not be sent."""
@@ -155,18 +155,20 @@ class Ticket:
     def finish(self, answer: Answer, start: int) -> None:
         """Ends the ticket with its answer; does nothing if the ticket has ended."""
         if not self.done:
-            self.done = True
-            if self._holder is not None:
-                self._holder.forget(self)
+            self._end()
             self.answered(answer, start)
 
     def fail(self, error: Exception) -> None:
         """Ends the ticket with an error; does nothing if the ticket has ended."""
         if not self.done:
-            self.done = True
-            if self._holder is not None:
-                self._holder.forget(self)
+            self._end()
             self.failed(error)
+
+    def _end(self) -> None:
+        self.done = True
+        if self._holder is not None:
+            self._holder.forget(self)
+            self.data, self.pieces = b"", None  # a large answer is written for a while, and needs no rows
 
     def add_piece(self, start: int, piece: NDArray[np.float32]) -> None:
         """Takes the answer to a span of rows, and ends the ticket after the last span."""

@@ -11,7 +11,7 @@ from service.http.response_headers import NOSNIFF
 
 
 class AnswerHeads:
-    """Writes heads. The default headers are kept as bytes while uvicorn keeps the same list, which is one second."""
+    """Writes the heads of one connection. The default headers are kept as bytes while uvicorn keeps the same list."""
 
     __slots__ = ("_default", "_written")
 

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from service.http.request_head import list_items
+from service.logs import LimitedLog, get_logger
 
 #: Smallest prediction that is compressed: below this size, compression saves no round trip and costs time.
 WORTH_BYTES = 8 * 1024
@@ -26,11 +27,12 @@ TURN_BYTES = 64 * 1024
 VARY = (b"vary", b"accept-encoding")
 
 _LEVEL = 1
-_THREADS = 2
 _FINISHED_A_TURN = 32  # compressed answers that one turn of the event loop sends, in about a millisecond
 _WINDOW_BITS = {b"gzip": 31, b"deflate": 15}
 _MAX_KNOWN = 256
 _known: dict[bytes, bytes | None] = {}
+
+failures = LimitedLog(get_logger(__name__))  # what a client can cause again and again
 
 Finish = Callable[[bytes | None], None]
 
@@ -92,7 +94,7 @@ class CompressionThreads:
     """
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="compress")
+        self._executor = ThreadPoolExecutor(thread_name_prefix="compress")
         self._finished: deque[tuple[Finish, bytes | None]] = deque()
         self._is_woken = False
 
@@ -102,7 +104,7 @@ class CompressionThreads:
         Args:
             body: body of an answer.
             coding: `gzip` or `deflate`.
-            finish: function that takes the compressed body in the event loop, or None if there was no memory for it.
+            finish: function that takes the compressed body in the event loop, or None if the compression failed.
         """
         self._executor.submit(self._compress, asyncio.get_running_loop(), body, coding, finish)
 
@@ -115,7 +117,7 @@ class CompressionThreads:
     ) -> None:
         try:
             compressed: bytes | None = compress(body, coding)
-        except MemoryError:
+        except Exception:  # no memory, for example: the answer itself is ready
             compressed = None
         self._finished.append((finish, compressed))
         if not self._is_woken:
@@ -127,7 +129,10 @@ class CompressionThreads:
         self._is_woken = False  # before the queue is looked at: a thread that appends later wakes the loop again
         for _ in range(min(len(self._finished), _FINISHED_A_TURN)):
             finish, compressed = self._finished.popleft()
-            finish(compressed)
+            try:
+                finish(compressed)
+            except Exception:  # the other answers wait for their turn
+                failures.error("answer not sent", exc_info=True)
         if self._finished:
             self._is_woken = True
             loop.call_soon(self._hand_back, loop)

@@ -18,7 +18,7 @@ from service.admission import Admission, Prediction, failures
 from service.batching.batcher import MOST_OF_DEADLINE
 from service.batching.catalog import Catalog, ServedVersion
 from service.batching.ticket import Answer
-from service.errors import BodiesCongested, InvalidRequest, ReadingCongested, TooLarge
+from service.errors import InvalidRequest, ReadingCongested, TooLarge
 from service.http.body_gate import LARGE_BYTES, BodyGate, Entry
 from service.http.client_address import ClientAddresses
 from service.http.cors import Cors
@@ -27,6 +27,7 @@ from service.http.problems import CLIENT_CLOSED_REQUEST, Problem
 from service.http.request_ids import REQUEST_ID_HEADER, accepted_request_id
 from service.http.routes.predict import PredictRoute
 from service.http.unknown_headers import unknown_headers
+from service.http.wire.json_format import written_problem
 from service.http.wire.wire_format import STEP_NUMBERS, AnswerWriter, Body, Undetermined, WireFormat
 from service.large_reading import LargeReading
 
@@ -122,7 +123,7 @@ class PredictEndpoint:
                 self._handle_large(prediction, body)
                 return
             reference, rows, may_hold_booleans = wire.read(body, prediction.named, exchange)
-            served = admission.find(reference)
+            served = admission.find_loaded(reference)
             if served is not None:
                 admission.submit_cells(
                     prediction, served, rows, prediction.seconds, may_hold_booleans=may_hold_booleans
@@ -157,8 +158,8 @@ class PredictEndpoint:
         if isinstance(reference, Undetermined):  # the body is read once for the model, and then again for the rows
             self._start_reading(prediction, body, None, None)
             return
-        served = self._admission.find(reference)
-        if served is None and (reference is not None or wire.names_columns):
+        served = self._admission.find_loaded(reference)
+        if served is None and (reference is not None or wire.needs_model):
             self._load_and_read(prediction, body, reference)
         else:
             self._start_reading(prediction, body, reference, served)
@@ -213,7 +214,7 @@ class PredictEndpoint:
 
     def _read_again(self, prediction: HttpPrediction, body: Body, reference: str | None) -> None:
         """Reads a body once more, now that its model is known."""
-        served = self._admission.find(reference)
+        served = self._admission.find_loaded(reference)
         if served is not None:
             self._start_reading(prediction, body, reference, served)
         else:
@@ -272,7 +273,7 @@ class HttpPrediction(Prediction):
         served = self.served
         assert served is not None  # noqa: S101 -- rows were submitted for it
         try:
-            writer = self._endpoint.writer(self.format, served)
+            writer = self._endpoint.writer(self.format.answers, served)
             if answer.numbers > STEP_NUMBERS or answer.rows > _MOST_AT_ONCE:
                 if self.rows * answer.width > STEP_NUMBERS:
                     matrices = answer.cut(start, self.rows)
@@ -315,8 +316,12 @@ class HttpPrediction(Prediction):
 
     def failed(self, error: Exception) -> None:
         """Sends an error as the answer, and logs errors of the server."""
-        written = self.format.write_error(error, self.request_id)
-        if not isinstance(error, (BodiesCongested, Problem)):
+        try:
+            written = self.format.write_error(error, self.request_id)
+        except Exception as fault:  # the request gets an answer all the same
+            written = written_problem(fault, self.request_id)
+            error = fault
+        if not isinstance(error, Problem):
             self.admission.log_failure(self, error, written.status, written.code, written.detail)
         self._end(written.status, written.content_type, written.body, written.headers, 0)
 

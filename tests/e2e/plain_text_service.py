@@ -48,6 +48,8 @@ class PlainTextFormat(WireFormat):
         try:
             return named, [[float(cell) for cell in line.split()] for line in body.decode().splitlines()], False
         except ValueError as error:
+            if "unwritable" in str(error):
+                raise InvalidRequest("unwritable") from error
             raise InvalidRequest(str(error)) from error
 
     def writer(self, served: ServedVersion) -> AnswerWriter:
@@ -56,6 +58,8 @@ class PlainTextFormat(WireFormat):
 
     def write_error(self, error: Exception, request_id: str) -> WrittenError:
         """Writes an error as a line."""
+        if str(error) == "unwritable":
+            raise RuntimeError("a fault in the format's own code")
         problem = problem_of(error)
         body = f"{problem.code}: {problem.detail}\n".encode()
         return WrittenError(int(problem.status), problem.code, problem.detail, b"text/plain", body, [])

@@ -114,3 +114,10 @@ def test_requests_are_counted_as_those_of_json_are(server: Server) -> None:
     before = counted()
     assert post(server, "/plain/pair/rows", text_of(ROWS)).status_code == 200
     assert counted() == before + 1
+
+
+def test_an_error_that_a_format_cannot_write_is_a_problem_and_harms_no_other(server: Server) -> None:
+    answer = post(server, "/plain/pair/rows", "1 unwritable\n")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (500, "application/problem+json")
+    assert answer.json()["type"] == "urn:axon:problem:internal"
+    assert post(server, "/plain/pair/rows", text_of(ROWS)).status_code == 200

@@ -18,7 +18,7 @@ class PredictRoute:
     """A route of predictions.
 
     Attributes:
-        path: path of the route; `{name}` matches one segment, and becomes a parameter of the head.
+        path: path of the route; `{name}` matches a segment or a part of one, and becomes a parameter of the head.
         default: format of requests without a `Content-Type`.
         choose: function that takes a `Content-Type` and returns the format, or raises `UnsupportedBody`.
     """
@@ -30,5 +30,6 @@ class PredictRoute:
 
 def predict_routes() -> list[PredictRoute]:
     """Returns all routes of predictions of an API process."""
-    json, csv = JsonFormat(), CsvFormat()
+    json = JsonFormat()
+    csv = CsvFormat(answers=json)
     return [PredictRoute(PREDICT_PATH, json, lambda content_type: csv if is_csv(content_type) else json)]

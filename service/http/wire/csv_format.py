@@ -6,18 +6,28 @@ from models.columns.encoding import RowEncoder
 from service.admission import Rows
 from service.batching.catalog import ServedVersion
 from service.http.wire.csv_slices import CsvRequest
-from service.http.wire.json_answers import JsonWriter
-from service.http.wire.json_format import written_problem
 from service.http.wire.model_query import model_in_query
 from service.http.wire.wire_format import AnswerWriter, Body, Head, WireFormat, WrittenError
 
 
 class CsvFormat(WireFormat):
-    """CSV requests with JSON answers."""
+    """CSV requests with JSON answers.
+
+    Args:
+        answers: format of the answers.
+    """
 
     content_type = b"application/json"
-    in_steps_from = 0
-    names_columns = True
+    in_steps_from = 0  # so `read` is never called
+    needs_model = True
+
+    def __init__(self, answers: WireFormat) -> None:
+        self._answers = answers
+
+    @property
+    def answers(self) -> WireFormat:
+        """Format of the answers."""
+        return self._answers
 
     def model_in_head(self, head: Head) -> str | None:
         """Returns the model reference in the query, None if there is none.
@@ -33,13 +43,13 @@ class CsvFormat(WireFormat):
 
     def reader(self, body: Body, reference: str | None, encoder: RowEncoder | None) -> CsvRequest:
         """Returns a reader of a body for the columns of the model."""
-        assert encoder is not None  # noqa: S101 -- `names_columns`
+        assert encoder is not None  # noqa: S101 -- `needs_model`
         return CsvRequest(body, reference, encoder)
 
     def writer(self, served: ServedVersion) -> AnswerWriter:
         """Returns a writer of a model version's answers."""
-        return JsonWriter(served)
+        return self._answers.writer(served)
 
     def write_error(self, error: Exception, request_id: str) -> WrittenError:
         """Writes a problem document."""
-        return written_problem(error, request_id)
+        return self._answers.write_error(error, request_id)

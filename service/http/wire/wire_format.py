@@ -151,17 +151,17 @@ class AnswerWriter(ABC):
 
 
 class WireFormat(ABC):
-    """A wire format. All methods are pure functions of their arguments.
+    """A wire format. A method sees its arguments, and no exchange, catalog or clock.
 
     Attributes:
         content_type: media type of answers.
         in_steps_from: number of bytes from which on a body is read in steps by `reader`.
-        names_columns: True if a body cannot be read before its model is known.
+        needs_model: True if a body cannot be read before its model is known.
     """
 
     content_type: bytes
     in_steps_from: float = math.inf
-    names_columns = False
+    needs_model = False
 
     def model_in_head(self, head: Head) -> str | None:
         """Returns the reference of the model in the head, None if there is none.
@@ -206,6 +206,11 @@ class WireFormat(ABC):
             encoder: encoder of the model's rows; None if the model is not known before the body was read.
         """
         raise NotImplementedError
+
+    @property
+    def answers(self) -> WireFormat:
+        """Format of the answers: requests of formats with the same one share what is written for their batch."""
+        return self
 
     @abstractmethod
     def writer(self, served: ServedVersion) -> AnswerWriter:

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from echo_service import Service, get, post, read, wait_until
@@ -18,6 +18,7 @@ from service.http.compression import (
     TURN_BYTES,
     WORTH_BYTES,
     CompressionBudget,
+    CompressionThreads,
     accepted_coding,
     compress,
 )
@@ -154,3 +155,26 @@ def test_a_client_that_leaves_while_its_answer_is_compressed_harms_nothing(servi
 )  # fmt: skip
 def test_what_is_asked_for(asked: bytes, coding: bytes | None) -> None:
     assert accepted_coding(asked) == coding
+
+
+def test_an_answer_that_cannot_be_sent_keeps_no_other_from_its_client() -> None:
+    bodies = [DIGITS[: 60_000 + size] for size in range(100)]
+    sent: list[bytes | None] = []
+
+    def finish(compressed: bytes | None) -> None:
+        sent.append(compressed)
+        if len(sent) % 3 == 0:
+            raise BrokenPipeError
+
+    async def run() -> None:
+        threads = CompressionThreads()
+        for body in bodies:
+            threads.add(body, b"gzip", finish)
+        threads.add(cast(bytes, "no bytes"), b"gzip", finish)
+        async with asyncio.timeout(30):
+            while len(sent) <= len(bodies):
+                await asyncio.sleep(0.001)
+
+    asyncio.run(run())
+    assert sent.count(None) == 1, "what cannot be compressed is handed back as such"
+    assert sorted(len(gzip.decompress(body)) for body in sent if body is not None) == sorted(map(len, bodies))
