@@ -23,8 +23,8 @@ class Answer:
     Attributes:
         numbers: number of values in all rows.
         rows: number of rows.
-        memos: by answer writer, what the writer keeps for all requests of the batch: the whole answer as text, or the
-            requests whose answers are written in steps.
+        memos: notes of each answer writer for all requests of the batch: the whole answer as text, or the requests
+            whose answers are written in steps.
     """
 
     __slots__ = ("_matrices", "memos", "numbers", "rows")
