@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _explain(given: Sequence[str], commands: Mapping[str, Mapping[str, str]]) -> int:
-    """Shows the help or the version, or refuses a command that there is not."""
+    """Shows the help or the version; refuses an unknown command."""
     parser = top_parser()
     collection = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     abouts = {name: about for part in commands.values() for name, about in part.items()}

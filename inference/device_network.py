@@ -190,7 +190,7 @@ def _on_device(
 ) -> list[tuple[Stage, tuple[torch.Tensor, ...]]]:
     """Copies the tensors of each stage of a member to the device; products after the first get the precision."""
     placed: list[tuple[Stage, tuple[torch.Tensor, ...]]] = []
-    dtype = torch.float32  # of the next product
+    dtype = torch.float32  # dtype of the next product
     for stage in stages:
         match stage:
             case Affine(weight, bias):

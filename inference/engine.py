@@ -96,7 +96,7 @@ class Engine:
         self._table = Lock()  # held only for look-ups, never while a network is read or runs
         self._networks: OrderedDict[str, DeviceNetwork] = OrderedDict()
         self._loading: dict[str, Future[DeviceNetwork]] = {}
-        self._taken_in: dict[str, FileIdentity] = {}  # of each network in memory: the store's file that was verified
+        self._taken_in: dict[str, FileIdentity] = {}  # verified file in the store, of each network in memory
 
     def take_in(self, key: str) -> DeviceNetwork:
         """Verifies the store's file, keeps a copy, and loads the network, even if the network is in memory already.
@@ -174,7 +174,7 @@ class Engine:
             `(rows, out_features)` answers, in memory that the engine does not use again.
 
         Raises:
-            DataError: The rows have another width than the network's input.
+            DataError: The width of the rows is not that of the network's input.
             OutOfMemory: The device has no memory for the smallest batch.
             DeviceFault: The device is lost to this process.
             NetworkUnavailable: The network is not in memory and cannot be loaded.

@@ -27,4 +27,4 @@ class OutOfMemory(InferenceError):
 
 
 class DeviceFault(InferenceError):
-    """The device works again only in a new process; the rows are not at fault."""
+    """A lost device, which works again only in a new process; the rows are not at fault."""

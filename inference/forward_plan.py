@@ -114,7 +114,7 @@ class PlanBuilder:
         )
 
     def cast(self, dtype: torch.dtype) -> None:
-        """Adds a cast of the value, if the dtype is another one."""
+        """Adds a cast of the value, unless the value already has the dtype."""
         if dtype != self.value.dtype:
             source = self.value
             self._turn(source.shape[1], dtype, packed=source.is_contiguous())

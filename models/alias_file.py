@@ -25,7 +25,7 @@ LATEST = "latest"
 _HISTORY_FILE = ".alias-history.json"
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}", re.ASCII)
 _MAX_BYTES = 1 << 20
-_MAX_STEPS = 100  # of one alias's history
+_MAX_STEPS = 100  # most entries in the history of one alias
 
 
 def is_alias(text: str) -> bool:

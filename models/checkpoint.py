@@ -37,7 +37,7 @@ from models.network.config import MLPConfig, check_tensors
 from models.network.fuse import InferenceNetwork, fuse
 
 FORMAT = "axon.checkpoint"
-FORMAT_VERSION = 2  # 2 added inputs, members, temperature and kinds of columns; all of 1 is written as before
+FORMAT_VERSION = 2  # 2 added inputs, members, temperature and kinds of columns, and kept all fields of 1
 METADATA_KEY = "axon"
 
 _LENGTH = struct.Struct("<Q")  # safetensors' own prefix: the length of its JSON header
@@ -287,7 +287,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
-    """Reads the header; also returns the size in bytes that the file should have by safetensors' own header."""
+    """Returns the header, and the size in bytes that the file should have according to safetensors' own header."""
     prefix = file.read(_LENGTH.size)
     if len(prefix) < _LENGTH.size:
         raise CheckpointError(path, "is empty or truncated.")
@@ -298,7 +298,7 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
     if len(raw) < length:
         raise CheckpointError(path, "is truncated, or not a safetensors file.")
     try:
-        outer = orjson.loads(raw)  # contains a long text, for which `json` needs five times as long
+        outer = orjson.loads(raw)  # not `json`, which takes five times as long for the long text inside
     except (ValueError, RecursionError) as error:
         raise CheckpointError(path, "is not a safetensors file.") from error
     metadata = outer.get("__metadata__") if isinstance(outer, dict) else None

@@ -7,7 +7,7 @@
     ├── CheckpointError      a file that is not a sound checkpoint
     └── StoreError           a store that cannot do what was asked
         ├── InvalidName      a model name, alias or reference that is not well formed
-        └── ModelNotFound    a well-formed reference to nothing
+        └── ModelNotFound    a well-formed reference to a model, version or alias that does not exist
 
 `inference.errors`, `training.errors` and `service.errors` derive their own exceptions from `AxonError`. A message names
 the cause and, if there is one, the remedy.

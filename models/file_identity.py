@@ -33,7 +33,7 @@ class FileIdentity:
     @classmethod
     def of(cls, path: Path) -> Self:
         """Reads the identity of a file. A caller that reads the file afterwards may rely on the identity: each later
-        change gives another one.
+        change gives a different identity.
 
         File times have the resolution of the kernel's tick. A second change in the same tick would leave no trace, so
         for a file that was changed in the current tick the method waits for the next one.

@@ -1,7 +1,7 @@
 """The key of a model version, `name@version#digest`, by which all processes name the version.
 
-The digest changes if the version's file is replaced. So an answer of the old file can never pass for one of the new
-file.
+The digest changes if the version's file is replaced. So an answer of the old file is never taken for an answer of the
+new file.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ class Key:
     scopes: frozenset[Scope]
 
 
-KeyTable = Mapping[bytes, Key]  # by digest of the secret
+KeyTable = Mapping[bytes, Key]  # keys by digest of the secret
 
 
 class Access:
@@ -76,7 +76,7 @@ class Access:
 
     Args:
         fixed: keys by digest that never change.
-        file: path of the key file, which `refresh` reads again after a change; None if there is none.
+        file: path of the key file, which `refresh` reads again after a change; None without a file.
 
     Raises:
         AccessError: the file cannot be read or is malformed, or there is no key at all.
@@ -119,8 +119,8 @@ class Access:
         """Accepts a request whose key has a scope, and refuses any other.
 
         Args:
-            authorization: value of the `Authorization` header, `Bearer …`; None if there is none.
-            api_key: value of the `X-API-Key` header, which takes precedence; None if there is none. The values of a
+            authorization: value of the `Authorization` header, `Bearer …`; None if the header is absent.
+            api_key: value of the `X-API-Key` header, which takes precedence; None if absent. The values of a
                 repeated header are joined by a line feed, which no header can contain.
             scope: scope that the request needs.
 

@@ -29,7 +29,7 @@ from service.step_queue import StepQueue, Steps
 Rows = list[Any] | NDArray[np.float64]  # rows of cells from a JSON parser, or one matrix of numbers
 
 log = get_logger(__name__)
-failures = LimitedLog(log)  # for errors that a client can cause again and again
+failures = LimitedLog(log)  # limits errors that a client can cause again and again
 
 
 class Prediction(Ticket):

@@ -54,7 +54,7 @@ class Door(Protocol):
         """Reads files that may have changed, such as a certificate; called at regular intervals."""
 
     def close_connections(self) -> None:
-        """Closes each connection after its next answer from now on, since the process is about to stop."""
+        """Makes each connection close after the next answer, because the process is about to stop."""
 
     async def finish_accepting(self) -> None:
         """Refuses new connections, and returns once all clients that had connected are accepted."""
@@ -231,7 +231,7 @@ class ApiProcess:
     async def _follow_workers(self) -> None:
         """Asks all workers again and again to restore served versions.
 
-        These are all versions for a worker that has just come up, and for others those that failed to load before.
+        A worker that has just started is asked for all versions, another worker for those that failed to load before.
         """
         while True:
             self._worker_changed.clear()

@@ -17,7 +17,7 @@ from service.stop_signals import PipeEvent
 
 HURRY_SIGNAL = signal.SIGUSR1  # asks an API process to end its drain
 _HIDDEN_SECONDS = 0.5  # after a listener is hidden, API processes accept the clients that have connected
-_STOP_SECONDS = 0.2  # for the rest of a stop, which takes time on a busy machine only
+_STOP_SECONDS = 0.2  # time for the rest of a stop, which is long only on a busy machine
 _HURRIED_STOP_SECONDS = 1.0
 _POLL_SECONDS = 0.05
 

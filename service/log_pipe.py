@@ -16,7 +16,7 @@ from service import log_relay
 from service.logs import COLOURS_VARIABLE, LineHandler
 
 _PIPE_BYTES = 1 << 20  # the largest size that an ordinary user may set
-_END_SECONDS = 1.0  # for the relay to write the waiting lines; longer than its own limit
+_END_SECONDS = 1.0  # time for the relay to write the waiting lines; longer than the relay's own limit
 _RESTART_SECONDS = 1.0  # the shortest time between two starts of a relay that dies
 
 _open_pipe: LogPipe | None = None

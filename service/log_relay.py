@@ -28,11 +28,11 @@ COUNTER_BYTES = 8  # lines dropped, as an unsigned number, in memory that is sha
 _PIPE, _STDERR = 0, 2
 _READ_BYTES = 1 << 18
 _MAX_WAITING_BYTES = 1 << 20  # lines kept for a reader that stopped reading
-_MAX_LINE_BYTES = 1 << 20  # of a line without an end
+_MAX_LINE_BYTES = 1 << 20  # limit for a line without an end
 _PARTIAL_SECONDS = 1.0  # a line without an end is written after this time
 _GATHER_SECONDS = 0.005  # pause after reading, so that lines gather: a wake-up costs more than a line
-_LAST_SECONDS = 0.5  # for writing the waiting lines after the server has ended
-_RETRY_SECONDS = 1.0  # after a write that failed: the disk may be full
+_LAST_SECONDS = 0.5  # time to write the waiting lines after the server has ended
+_RETRY_SECONDS = 1.0  # pause after a failed write: the disk may be full
 
 
 class Writer:
@@ -47,7 +47,7 @@ class Writer:
         self._counter = counter
         self._is_json = is_json
         self._lines: deque[bytes] = deque()
-        self._waiting_bytes = 0  # of `_lines` and of the lines that are being written
+        self._waiting_bytes = 0  # bytes of `_lines` and of the lines that are being written
         self._dropped = 0
         self._unreported = 0  # dropped lines that no note in the log has counted yet
         self._is_gone = False  # the reader has closed its end

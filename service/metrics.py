@@ -58,9 +58,9 @@ _API_FAMILIES = (REQUESTS, ROWS, REQUEST_SECONDS, QUEUE_WAIT_SECONDS, UNKNOWN_CA
 FAMILIES = (*_API_FAMILIES, INFERENCE_SECONDS, BATCH_ROWS)
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-_RESERVED_BYTES = 1 << 16  # for each file of prometheus_client, which holds few series
+_RESERVED_BYTES = 1 << 16  # reserved for each file of prometheus_client, which holds few series
 _KINDS = ("histogram", "counter", "gauge_livesum", "gauge_mostrecent")
-RESERVED_BYTES = len(_KINDS) * _RESERVED_BYTES + (1 << 20)  # for all metric files of one process
+RESERVED_BYTES = len(_KINDS) * _RESERVED_BYTES + (1 << 20)  # reserved for all metric files of one process
 _role = "main"
 
 
@@ -318,7 +318,7 @@ class ApiMetrics:
         return ModelMetrics(model, version, self._mark)
 
     def keep_only(self, versions: set[Labels]) -> None:
-        """Ends the series of all other versions.
+        """Removes the series of all versions except the given ones.
 
         Args:
             versions: models and versions that the store holds or this process serves.

@@ -28,7 +28,7 @@ _LONGEST_TURN_SECONDS = 0.004
 _SHORT_BYTES = 1 << 17  # work of up to this size takes one or two steps
 _MOST_UNDER_WAY = 4  # pieces of long work in progress
 _MEASURE_BYTES = 1 << 18  # bytes per measurement of the speed; fewer would be too noisy
-_WEIGHT = 0.3  # of the newest measurement
+_WEIGHT = 0.3  # weight of the newest measurement
 
 log = get_logger(__name__)
 
@@ -70,7 +70,7 @@ class StepQueue:
         self._deadlines = DeadlineWheel(loop)
         self._short: deque[Work] = deque()
         self._long: deque[Work] = deque()  # the first few are in progress
-        self._place = 0  # of the long work whose turn it is
+        self._place = 0  # index of the long work whose turn it is
         self._short_is_next = False
         self._bytes = 0  # bytes of all work that are not done yet
         self._seconds_a_byte = 0.0

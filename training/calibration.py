@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
 
-_RANGE = (math.log(0.05), math.log(20.0))  # of ln T; a value outside has another cause
+_RANGE = (math.log(0.05), math.log(20.0))  # bounds of ln T; a value outside has a different cause
 # The prior of ln T is normal with mean 0 and this standard deviation. If all of a few validation rows are right, the
 # likelihood alone would give a temperature of 0, which is certainty.
 _PRIOR_STD = 0.5
@@ -27,7 +27,7 @@ _HONEST_STD = 0.3
 _SHIFT_STD = 0.5  # prior standard deviation of each class's shift δ
 _TINY = 1e-30
 _CLEAR = 2.0  # standard errors by which shifts must be better on rows outside their fit
-_MIN_ROWS = 40  # fewer rows cannot show that
+_MIN_ROWS = 40  # with fewer rows, the comparison shows nothing
 _MAX_CELLS = 4_000_000  # members · rows · classes; above, fitting shifts takes seconds and helps little
 
 
@@ -38,7 +38,7 @@ class Calibration:
     Attributes:
         temperature: divisor of the logits.
         shift: `(classes,)` float64 with mean 0, added to the divided logits.
-        by_class: True if validation rows justify shifts beyond those of the classes' shares.
+        by_class: True if validation rows justify a shift by class in addition to the one from the classes' shares.
     """
 
     temperature: float
@@ -181,7 +181,7 @@ class _Rows:
             of_truth = np.maximum(of_members.mean(axis=0), _TINY)
             value = -float(self.counts @ np.log(of_truth))
             share = self.counts * of_members / (of_truth * len(of_members))  # (members, rows)
-            slope = probabilities * share[..., None]  # by the scaled logits, (members, rows, classes)
+            slope = probabilities * share[..., None]  # derivative by the scaled logits, (members, rows, classes)
             slope[:, np.arange(len(self.truth)), self.truth] -= share
             by_log = -float((slope * self.logs).sum()) / math.exp(log_temperature)
             gradient = np.array([by_log + log_temperature / self.std**2, *(slope.sum(axis=(0, 1)))])

@@ -42,7 +42,7 @@ from training.threads import ThreadChoice, choose_threads, limited_threads
 
 BeforeTraining = Callable[[PreparedRows], None]
 
-_EVALUATED_CELLS = 4_000_000  # of the widest stage, per evaluated batch: 16 MB
+_EVALUATED_CELLS = 4_000_000  # cells of the widest stage, per evaluated batch: 16 MB
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 _SAMPLE_SECONDS = 0.2  # 20 ticks of the kernel's clock
-_SLACK = 0.3  # of a CPU: background work of an idle machine
+_SLACK = 0.3  # share of a CPU for the background work of an idle machine
 
 
 def free_cpus(

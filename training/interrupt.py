@@ -35,7 +35,7 @@ class StopRequest:
     """A request to end a run, made by a signal. A call returns True after a signal."""
 
     def __init__(self, on_first: Callable[[], None]) -> None:
-        """Makes a request that no signal has made yet.
+        """Starts in the state without a signal.
 
         Args:
             on_first: callback for the first signal that ends the run after the present epoch.

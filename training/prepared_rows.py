@@ -20,7 +20,7 @@ from training.data.training_table import TrainingTable
 from training.engines.engine import Matrices
 from training.recipes import MAX_ONE_HOT, PERIODIC_SIZE
 
-_DEFAULT_EMBEDDING_SIZE = 8  # for tables without embeddings, since `InputConfig` requires a size
+_DEFAULT_EMBEDDING_SIZE = 8  # size for tables without embeddings, since `InputConfig` requires one
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -84,7 +84,7 @@ _RECIPES: Mapping[Recipe, Mapping[str, Any]] = {
         "patience": None,
     },
 }
-_DECAY = 0.02  # of weights, in the default recipe
+_DECAY = 0.02  # weight decay of the default recipe
 
 # Values that depend on the task: SELU for classes and Mish for values, each with its learning rate. Label smoothing
 # improves the predicted classes but makes probabilities too low; the calibration corrects that: docs/decisions/0010.
@@ -136,7 +136,7 @@ _ENGINES: Mapping[Engine, Mapping[str, Any]] = {
     },
 }
 
-MAX_ONE_HOT = 9  # categories of a column; the recipes with embeddings embed a column with more
+MAX_ONE_HOT = 9  # most categories of a one-hot encoded column; the recipes with embeddings embed a column with more
 PERIODIC_SIZE = 3  # width of a number's periodic embedding
 
 

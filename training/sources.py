@@ -21,7 +21,7 @@ from training.data.training_table import TrainingTable
 from training.data.understanding import read_training_table
 from training.datasets import DATASETS, dataset
 
-_LONGEST_NAME = 64  # of a model, in characters
+_LONGEST_NAME = 64  # longest name of a model, in characters
 
 
 def read_table(

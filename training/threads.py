@@ -24,7 +24,7 @@ from training.free_cpus import free_cpus
 SHARED_FROM = 300_000_000
 
 _PRODUCTS = 3  # per Linear layer and step: output, gradient of the weights, gradient of the input
-_WORTH = 0.85  # of the time with fewer threads; with a smaller gain, more CPUs are a waste
+_WORTH = 0.85  # share of the time with fewer threads; with a smaller gain, more CPUs are a waste
 _TRIAL_SECONDS = 0.15  # per number of threads
 _TRIAL_NUMBERS = 20_000_000  # upper bound for the matrices of a trial: 80 MB
 _MOST = 64

@@ -81,7 +81,7 @@ def _date_writer(column: DateColumn) -> ColumnWriter:
                 raise Refused
             texts = cells if kinds == {str} else [cell if type(cell) is str else "" for cell in cells]
             moments, sound = parse_texts(texts, form)
-            # Numbers among texts, texts with blanks at the ends and texts for a missing value are few: one by one.
+            # Numbers among texts, texts with blanks at the ends and texts for a missing value are few: read one by one.
             for row in np.flatnonzero(~sound).tolist():
                 if cells[row] is not None and (moment := read(cells[row])) is not None:
                     moments[row] = moment

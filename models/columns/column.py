@@ -52,7 +52,7 @@ class _Standardised:
 
     @property
     def shift(self) -> float:
-        """Number to subtract from the encoded number, from which `origin` was subtracted before."""
+        """Number to subtract from the encoded number; the encoder has already subtracted `origin`."""
         return self.fill - self.origin
 
     @property

@@ -122,7 +122,7 @@ def _encode_categories(
     column: CategoricalColumn, values: NDArray[Any] | DictionaryColumn, block: NDArray[np.float32]
 ) -> None:
     cells: list[Any] = [*values.names, None] if isinstance(values, DictionaryColumn) else values.tolist()
-    positions = _positions(column, cells)  # of each name and, last, of a missing name; or of each row's cell
+    positions = _positions(column, cells)  # positions of the names and of a missing name; or of each row's cell
     if isinstance(values, DictionaryColumn):
         positions = positions[values.codes]  # the code of a missing name, -1, is the last position
     refused = positions == _REFUSED

@@ -32,7 +32,7 @@ class CompactRows:
     def __init__(self, schema: Schema) -> None:
         columns: list[Column] = []
         self._one_hots: list[tuple[int, int]] = []  # place in a compact row, first feature in a row
-        places: list[int] = []  # of the features that both forms have, in a full row and in a compact row
+        places: list[int] = []  # places in a full row of the features that both forms have; below, in a compact row
         compact_places: list[int] = []
         at = compact_at = 0
         for column in schema.columns:

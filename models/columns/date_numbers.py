@@ -18,7 +18,7 @@ _DAY = 86_400_000_000  # microseconds
 _FIRST, _LAST = -719_162 * _DAY, 2_932_897 * _DAY  # range of the years 1 to 9999, in microseconds since 1970
 
 _EXCEL_EPOCH = 25_569.0  # the serial day of 1970-01-01
-# Excel counts 1900-02-29, which did not exist, as day 60. Earlier days have another distance from 1970.
+# Excel counts 1900-02-29, which did not exist, as day 60. Earlier days have a different distance from 1970.
 _FIRST_EXCEL_DAY = 61.0
 
 # Factor from the unit to the step of rounding, and that step in microseconds. A serial day in float64 is exact to a

@@ -188,7 +188,7 @@ class MLPConfig:
     def linear_sizes(self) -> tuple[int, ...]:
         """Widths from the first Linear's input to the output.
 
-        With an input stage, the first of these widths is the stage's output width, else the width of a row.
+        The first Linear reads the output of the input stage, or a row if there is no input stage.
         """
         return self.layer_sizes if self.inputs is None else (self.inputs.width, *self.layer_sizes[1:])
 

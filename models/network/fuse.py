@@ -258,7 +258,7 @@ def _fuse_member(
     output_shift: Float64Array,  # (out_features,)
 ) -> tuple[Stage, ...]:
     stages: list[Stage] = []
-    run: list[_AffineMap] = []  # the affine maps since the last stage of another type
+    run: list[_AffineMap] = []  # the affine maps since the last stage of a different type
     for layer in config.layers():
         own = {name: tensors[f"{layer.name}.{name}"] for name in (*layer.parameters, *layer.buffers)}
         match layer.kind:
@@ -344,16 +344,17 @@ class _AffineMap:
 
 
 def _collapse(run: Sequence[_AffineMap]) -> list[Affine]:
-    """Multiplies a run of affine maps out to the stages with the fewest multiply-adds.
+    """Merges neighbouring affine maps into the stages with the fewest multiply-adds.
 
-    Neighbours can always be multiplied out, but that does not always pay: a bottleneck such as 784-10-784 costs 15,680
+    Neighbours can always be merged, but a merged stage may cost more: a bottleneck such as 784-10-784 costs 15,680
     multiply-adds per row in two stages and 614,656 in one. With widths n_0 … n_k, a stage from n_i to n_j costs
-    n_i·n_j, so the best partition is a shortest path from 0 to k; of equally short paths, the one with fewest stages.
+    n_i·n_j, so the best partition is a shortest path from 0 to k. If several paths are shortest, the one with the
+    fewest stages is used.
     """
     if not run:  # an activation directly after LayerNorm, which ended the run
         return []
     widths = [run[0].weight.shape[1], *(affine.weight.shape[0] for affine in run)]
-    best = [(0, 0, 0)]  # for each j: multiply-adds up to n_j, stages up to n_j, start of the last of these stages
+    best = [(0, 0, 0)]  # by j: multiply-adds up to n_j, stages up to n_j, start of the last of these stages
     for j in range(1, len(widths)):
         best.append(min((best[i][0] + widths[i] * widths[j], best[i][1] + 1, i) for i in range(j)))
     stages: list[Affine] = []

@@ -64,7 +64,7 @@ class InputStage:
         inputs = self.inputs
         if x.ndim != 2 or x.shape[1] != inputs.row_width:
             raise DataError(f"x must have shape (rows, {inputs.row_width}), got {x.shape}.")
-        with np.errstate(over="ignore"):  # of a value far outside the range of training, which FAR then bounds
+        with np.errstate(over="ignore"):  # a value far outside the range of training; FAR bounds the result
             numbers = (x[:, inputs.numbers] - self.shift) / self.divisor  # (rows, numbers)
         numbers = np.clip(numbers, -FAR, FAR)
         if inputs.clip is not None:

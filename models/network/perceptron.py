@@ -72,7 +72,7 @@ class Perceptron:
 
     Weights, rows and sums are float32, so `to_tensors` and a server have exactly the weights that were learned. With
     float64 weights, the rounding on export could move a row on the boundary to the other class (0.1 + 0.2 - 0.3 is not
-    0 in either precision, and has another sign in each).
+    0 in either precision, and its sign differs between them).
 
     Attributes:
         weight: (in_features,) float32

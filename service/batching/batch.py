@@ -15,14 +15,14 @@ from service.errors import ModelFault
 from service.stream import frames
 from service.stream.frames import AnswerFrame, Kind
 
-_LEAST_SECONDS = 1e-6  # shortest time of a batch: clocks resolve no less
+_LEAST_SECONDS = 1e-6  # shortest time of a batch, the resolution of clocks
 
 
 class BatchHolder(Protocol):
     """The maker of a batch, which is notified of the end."""
 
     def batch_done(self, key: str, rows: int, seconds: float) -> None:
-        """Takes note that a worker answered `rows` rows of a model version in `seconds` seconds."""
+        """Records a batch of `rows` rows of a model version that a worker answered in `seconds` seconds."""
 
     def batch_lost(self, batch: Batch) -> None:
         """Takes back a batch whose worker died."""
@@ -38,7 +38,7 @@ class Batch:
         holder: maker of the batch.
         key: key of the model version.
         spans: spans of the batch, at least one.
-        behind: batch of the same version that the worker answers first; None if there is none.
+        behind: batch of the same version that the worker answers first, or None.
 
     Attributes:
         key: key of the model version.
@@ -81,7 +81,7 @@ class Batch:
         return frames.encode_predict(id_, self.key, segments, data, deadline, kind=self._kind)
 
     def started(self) -> None:
-        """Takes note that the worker has begun with the batch."""
+        """Records the start of the batch in the worker."""
         self.suspect = True
 
     def answered(self, answer: AnswerFrame) -> None:

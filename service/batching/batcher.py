@@ -31,7 +31,7 @@ from service.stream import frames
 _ALONE_AFTER_LOSSES = 2
 _GIVE_UP_AFTER_LOSSES = 3
 MAX_RETRY_AFTER = 60
-_UNKNOWN = ServiceTimeEstimate()  # for versions of which no batch was answered yet; never updated
+_UNKNOWN = ServiceTimeEstimate()  # estimate for a version without an answered batch; never updated
 MOST_OF_DEADLINE = 0.5  # share that the queue may use; the rest covers batches being computed and wrong estimates
 _MAX_BATCH_BYTES = 1 << 20  # a larger frame takes the event loop milliseconds to assemble
 _TURN_ROWS = 512  # a larger request yields to others: it delays a smaller one by at most this many rows and one batch
@@ -116,11 +116,11 @@ class Batcher:
             if self._lone and self.waiting_requests == 1:
                 self._dispatch(served.key)  # one client at a time: no other request would join the batch
             else:
-                # Not at once: requests that the event loop has just read from other sockets join the batch.
+                # Not sent at once: requests that the event loop has just read from other sockets join the batch.
                 self._schedule(served.key, queue)
 
     def forget(self, ticket: Ticket) -> None:
-        """Takes note that a ticket has ended."""
+        """Records the end of a ticket."""
         self.waiting_requests -= 1
         self._deadlines.remove(ticket)
         if ticket.queued:
@@ -198,7 +198,7 @@ class Batcher:
         queue = self._queues[key]
         for ticket, _, _ in list(queue.spans):
             ticket.fail(ModelUnavailable(f"{ticket.served} cannot be loaded any more; GET /models says why."))
-        if not queue.rows:  # no request has come meanwhile
+        if not queue.rows:  # no new request has come
             del self._queues[key]
 
     def _full_rows(self, key: str) -> float:
@@ -217,7 +217,7 @@ class Batcher:
         now = time.perf_counter()
         spans: list[Span] = []
         cut: list[Span] = []
-        while queue.spans:  # no loop over a fixed number: a request that ends here removes its other spans too
+        while queue.spans:  # not a fixed number of spans: a request that ends here removes its other spans too
             ticket, start, stop = queue.spans[0]
             alone = ticket.losses >= _ALONE_AFTER_LOSSES
             if spans and (alone or bool(ticket.losses) != bool(spans[0][0].losses)):
@@ -241,7 +241,7 @@ class Batcher:
                 rest = (ticket, start + taken, stop)
                 if large:  # it has had its turn
                     cut.append(rest)
-                else:  # the batch is full; the rest keeps its place, or it would wait for the whole queue again
+                else:  # the batch is full: the rest stays first, and does not wait for the whole queue again
                     queue.append_first(rest)
             if alone or not room:
                 break

@@ -142,7 +142,7 @@ class Catalog:
         self._default_model = default_model
         self._snapshot = StoreSnapshot()  # the last one that was applied
         self._ids: dict[str, ServedVersion] = {}
-        self._preloaded: dict[str, dict[str, ServedVersion]] = {}  # by name of the model, then by id
+        self._preloaded: dict[str, dict[str, ServedVersion]] = {}  # versions by name of the model, then by id
         self._preloaded_keys: dict[str, None] = {}  # keys of these versions, in order
         self._versions: OrderedDict[Place, ServedVersion] = OrderedDict()
         self._failed: dict[Place, tuple[FileIdentity | None, str]] = {}  # file that failed, and the reason
@@ -314,13 +314,13 @@ class Catalog:
         self._drop_surplus()
 
     def _current(self, entry: StoreEntry, id_: str) -> ServedVersion | None:
-        """Returns the version that an id has so far, None if there is none or the store no longer holds the version."""
+        """Returns the present version of an id; None for an unknown id, or if the store no longer holds the version."""
         served = self._ids.get(id_)
         return served if served is not None and served.version in entry.versions else None
 
     @property
     def _default_id(self) -> str:
-        """Id for requests that name no model; empty if there is none."""
+        """Id for requests that name no model; empty if there is no such id."""
         if self._default_model is not None:
             return self._default_model
         entries = self._snapshot.entries
@@ -334,7 +334,7 @@ class Catalog:
     async def _first_ready(
         self, name: str, candidates: Iterator[int], identities: Mapping[Place, FileIdentity | None]
     ) -> ServedVersion | None:
-        """Returns the first of some versions that is ready or can be loaded, None if there is none."""
+        """Returns the first of some versions that is ready or can be loaded, or None."""
         for version in candidates:
             served = await self._make_ready(name, version, identities.get((name, version)))
             if served is not None:

@@ -51,16 +51,16 @@ class Delivery(Protocol):
         """Returns the batch as a PREDICT or RETRY frame."""
 
     def started(self) -> None:
-        """Takes note that the worker has begun with the batch; called for a RETRY only."""
+        """Records the start of the batch in the worker; called for a RETRY only."""
 
     def answered(self, answer: AnswerFrame) -> None:
         """Takes the answer."""
 
     def refused(self) -> None:
-        """Takes note that this worker cannot load the model version; another worker may."""
+        """Handles a refusal: this worker cannot load the model version, but another worker may be able to."""
 
     def lost(self) -> None:
-        """Takes note that the worker died before the answer came."""
+        """Handles the death of the worker before the answer."""
 
 
 class Link(asyncio.Protocol):
@@ -277,7 +277,7 @@ class WorkerPool:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def free_link(self, key: str, *, at_most: int = 0) -> Link | None:
-        """Returns the least busy link that can take a batch of a model version, None if there is none.
+        """Returns the least busy link that can take a batch of a model version, or None.
 
         A worker computes one batch of a version at a time; rows that arrive meanwhile form the next batch.
 
@@ -320,7 +320,7 @@ class WorkerPool:
     async def confirm(self, keys: Collection[str]) -> None:
         """Asks each worker to restore the served versions that the worker has not reported as loaded.
 
-        These are all versions for a new worker, and for an old one those that failed to load before.
+        A new worker is asked for all versions, an old worker for those that failed to load before.
 
         Args:
             keys: keys of all served versions.
@@ -337,7 +337,7 @@ class WorkerPool:
                         tasks.create_task(_restore(link, rest))
 
     def is_unloadable(self, key: str) -> bool:
-        """Returns True if all workers failed to load a version; a worker that is down may still be able to."""
+        """Returns True if all workers failed to load a version; a worker that is down has not failed."""
         return all(key in link.load_failures for link in self.links)
 
     def unloadable_keys(self) -> set[str]:

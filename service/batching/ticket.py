@@ -56,7 +56,7 @@ class TicketHolder(Protocol):
     """The batcher, which holds each ticket from the submission to the end."""
 
     def forget(self, ticket: Ticket) -> None:
-        """Takes note that a ticket has ended."""
+        """Records the end of a ticket."""
 
 
 class Ticket:
@@ -74,10 +74,10 @@ class Ticket:
         arrived: time of the submission on `time.perf_counter`'s clock, in seconds.
         done: True once the ticket has ended.
         queued: number of rows that are in the queue now.
-        queued_turn: number of queued rows that would be sent before a small request that comes now.
+        queued_turn: number of queued rows that would be sent before a new small request.
         losses: number of workers that died while computing rows of the ticket.
         answered_rows: number of answered rows, if the request was cut.
-        pieces: answers to spans by first row, if the request was cut.
+        pieces: answers to the spans, by first row of the span, if the request was cut.
     """
 
     __slots__ = (

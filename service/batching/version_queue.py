@@ -11,13 +11,13 @@ class VersionQueue:
     """The queue of spans that wait for one model version.
 
     Args:
-        turn_rows_of_one: number of rows that one request may have answered before the others get their turn.
+        turn_rows_of_one: maximum number of rows of one request that are answered before other requests get their turn.
 
     Attributes:
         spans: spans in the order of their turns; those of ended requests may be among them.
         rows: number of waiting rows, without those of ended requests.
-        turn_rows: number of waiting rows that are answered before a small request that comes now. Large requests
-            are cut, and their rest is answered after it.
+        turn_rows: number of waiting rows that are answered before a new small request. A large request is cut, and
+            the rest of it is answered after the small request.
         scheduled: True if the batcher is about to take a batch from the queue.
     """
 

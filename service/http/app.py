@@ -108,7 +108,7 @@ _PREDICT_LINKS: Responses = {
     }
 }
 
-failures = LimitedLog(get_logger(__name__))  # for errors that a client can cause again and again
+failures = LimitedLog(get_logger(__name__))  # limits errors that a client can cause again and again
 
 
 class DocumentedPredictRoute(APIRoute):
@@ -157,7 +157,7 @@ def create_app(routers: list[APIRouter], access: Access | None = None, root_path
     Args:
         routers: all routes except `POST /predict`.
         access: API keys; None lets everybody in.
-        root_path: path prefix that a proxy adds, without a slash at the end; empty if there is none.
+        root_path: path prefix that a proxy adds, without a slash at the end; empty without a prefix.
     """
     app = DocumentedApp(
         title="Axon",

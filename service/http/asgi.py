@@ -170,7 +170,7 @@ class AsgiApplication:
             self._certificate.refresh()
 
     def close_connections(self) -> None:
-        """Closes each connection after its next answer from now on."""
+        """Makes each connection close after the next answer."""
         self.watch.draining = True
         for endpoint in self._endpoints:
             endpoint.close_connections()

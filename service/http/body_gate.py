@@ -2,8 +2,8 @@
 
 If an API process has no room or time for a body, the process does not read it, and the kernel makes the client wait.
 Otherwise a thousand bodies of a megabyte would fill the memory, push each other out of the caches, and all be read too
-late. A client that sends slowly or not at all does not delay others: after a quarter of a second, its body counts only
-when it is complete.
+late. A client that sends slowly or not at all does not delay others: after a quarter of a second, its incomplete body
+no longer counts against the limit.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from service.batching.deadlines import DeadlineWheel
 from service.http.exchange import Exchange
 
 LARGE_BYTES = 1 << 16
-_MOST_BYTES = 32 << 20  # of all bodies that are arriving or wait to be parsed; a single body may be larger
+_MOST_BYTES = 32 << 20  # all bodies that are arriving or wait to be parsed; a single body may be larger
 _SLOW_SECONDS = 0.25
 _MOST_COMING = _MOST_BYTES // 8  # the most that an incomplete body counts for: a client can claim any size for free
 

@@ -18,7 +18,7 @@ _HIDDEN = re.compile(r"unknown|_[A-Za-z0-9._-]{1,64}", re.ASCII)  # names that a
 
 
 class ClientAddresses:
-    """A finder of the client's address of a request.
+    """The rule that finds the address of a request's client behind proxies.
 
     Args:
         trusted_hops: number of proxies, counted from this server, whose entries are trusted; 0 to trust no proxy.

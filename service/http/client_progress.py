@@ -48,7 +48,7 @@ class ClientProgress:
         self._watch = watch
         # While writing is paused: number of unread bytes and time at the last check that found enough bytes read.
         self._unread = (0, 0.0)
-        self._least_bytes = 1  # number of bytes that are enough
+        self._least_bytes = 1  # bytes that the client has to read for progress
         self._overdue_since = -1.0  # `since` of the head or body whose time is over
         self._half_closed_since = 0.0
         self.overdue_bytes = 0

@@ -39,7 +39,7 @@ class _Compressing:
         self._coding = coding
         self._takes_chunks = takes_chunks
         self._budget = budget
-        self._stream: Compressor | None = None  # for an answer in several pieces
+        self._stream: Compressor | None = None  # compressor of an answer in several pieces
         self._start: Message | None = None
 
     async def __call__(self, message: Message) -> None:
@@ -75,7 +75,7 @@ def _is_worth_it(start: Message, message: Message) -> bool:
 
 
 def _begin_stream(start: Message, coding: bytes) -> Compressor:
-    """Changes the headers for an answer in several pieces, and returns the compressor."""
+    """Changes the headers of an answer in several pieces, and returns the compressor."""
     headers = MutableHeaders(raw=list(start["headers"]))
     headers["content-encoding"] = coding.decode()
     del headers["content-length"]
@@ -84,7 +84,7 @@ def _begin_stream(start: Message, coding: bytes) -> Compressor:
 
 
 async def _compressed(start: Message, message: Message, coding: bytes, budget: CompressionBudget) -> Message:
-    """Returns the message of an answer in one piece with a compressed body, and changes the headers."""
+    """Changes the headers of an answer in one piece, and returns the message with a compressed body."""
     body = message["body"]
     at_once = budget.take(len(body))
     smaller = compress(body, coding) if at_once else await asyncio.to_thread(compress, body, coding)

@@ -47,7 +47,7 @@ class Share:
         self._process = process
         self._others = [other for other in range(len(open_counts)) if other != process]
         self._waited_for: dict[int, int] = {}  # checks of the others when this process began to leave the queue to them
-        self._absent: dict[int, int] = {}  # checks of absent processes; a process counts again after its next check
+        self._absent: dict[int, int] = {}  # checks by absent process, which counts again after its next check
 
     def opened(self) -> None:
         """Counts a connection that was accepted."""

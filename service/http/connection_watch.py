@@ -92,7 +92,7 @@ class ConnectionWatch:
         self.draining = False  # True if the server is about to stop: each connection's next answer is the last
         self._allowed = (limits.header_seconds, limits.body_seconds, None, limits.idle_seconds, _LINGER_SECONDS)
         self._connections: set[Watched] = set()
-        self._reserve: dict[Watched, float] = {}  # by connection, the time of its arrival; oldest first
+        self._reserve: dict[Watched, float] = {}  # time of arrival by connection; oldest first
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, connection: Watched) -> None:
@@ -130,7 +130,7 @@ class ConnectionWatch:
 
     @property
     def takes_probes(self) -> bool:
-        """True if one more probe is answered. The limit leaves room for probes beside lingering connections."""
+        """True if a probe on a new connection is answered. The limit leaves room beside lingering connections."""
         return len(self._connections) < self.limits.max_connections + 2 * _RESERVE
 
     def _start_timer(self) -> None:

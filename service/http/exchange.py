@@ -129,7 +129,7 @@ class Exchange:
     ) -> None:
         self._protocol = protocol
         self._endpoint = endpoint
-        self._chunks: bytearray | None = None  # not a list, where a chunk of one byte would take fifty bytes
+        self._chunks: bytearray | None = None  # a list would take fifty bytes for a chunk of one byte
         self._refusal: Exception | None = None
         self._size = 0
         self._is_answered = False  # `response_complete` follows once the answer is compressed
@@ -199,7 +199,7 @@ class Exchange:
         elif self._size == len(data):
             self.body = data
         elif self._chunks is None:
-            self._chunks, self.body = bytearray(self.body), b""  # no two copies
+            self._chunks, self.body = bytearray(self.body), b""  # frees the first copy
             self._chunks += data
         else:
             self._chunks += data
@@ -208,7 +208,7 @@ class Exchange:
         """Hands the complete body to the endpoint."""
         self.complete = True
         if self._chunks is not None:
-            self.body, self._chunks = self._chunks, None  # without a copy: copying a large body takes milliseconds
+            self.body, self._chunks = self._chunks, None  # not copied: copying a large body takes milliseconds
         if self.opened and not self._is_answered:
             self._endpoint.handle(self)
 

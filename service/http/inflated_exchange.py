@@ -46,7 +46,7 @@ class InflatedExchange(Exchange):
             self._go_on()
 
     def finish_body(self) -> None:
-        """Takes note that the compressed body is complete."""
+        """Records the end of the compressed body."""
         self._has_ended = True
         self._inflater.end()
         if self._is_over:

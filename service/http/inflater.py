@@ -14,7 +14,7 @@ from typing import Protocol
 
 CODINGS = ("gzip", "deflate")
 
-STEP_BYTES = 128 * 1024  # of output, 0.3 to 0.6 ms
+STEP_BYTES = 128 * 1024  # output of one step, which takes 0.3 to 0.6 ms
 _TURN_SECONDS = 0.001
 _MEMBER_COST = 4096  # the cost of a new gzip member in bytes of output: a body may consist of empty members only
 _GZIP_BITS, _ZLIB_BITS, _RAW_BITS = 31, 15, -15

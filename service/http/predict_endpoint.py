@@ -227,7 +227,7 @@ class HttpPrediction(Prediction):
     Attributes:
         exchange: exchange that takes the answer.
         format: wire format of the request and its answer.
-        named: reference of the model in the head; None if there is none.
+        named: reference of the model in the head, or None.
         entry: entry of a large body at the gate; None for a small body, and after the body was read.
     """
 
@@ -340,7 +340,7 @@ class HttpPrediction(Prediction):
             exchange.context = None  # breaks the reference cycle, so that the garbage collector has nothing to do
             exchange.respond(status, content_type, body, headers)
             self.admission.log_end(self, int(status), seconds, rows)
-        except Exception:  # the caller has to answer other requests too
+        except Exception:  # caught, because the caller has to answer other requests too
             failures.error("answer not sent", request_id=self.request_id, exc_info=True)
 
 

@@ -59,7 +59,7 @@ class HttpProtocol(HttpToolsProtocol):
         watch: watch over the connections of the process.
         phase: current phase of the connection.
         since: start of the phase on the watch's clock, in seconds.
-        on_lost: function called at the end of the connection; None if there is none.
+        on_lost: function called at the end of the connection, or None.
     """
 
     app: Any
@@ -311,7 +311,7 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """Takes note that the request is complete."""
+        """Records the end of the request."""
         if self.parser.should_upgrade():
             return
         if self.phase == Phase.BODY:
@@ -411,7 +411,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.write(_CONTINUE)
 
     def on_response_complete(self) -> None:
-        """Takes note that an ASGI request was answered."""
+        """Records the answer to an ASGI request."""
         super().on_response_complete()
         if self.phase == Phase.HANDLING and not self.pipeline and self.cycle.response_complete:
             self._become_idle()

@@ -20,7 +20,7 @@ _CONTENT_POLICY: Header = (b"content-security-policy", b"default-src 'none'; fra
 SECURITY_HEADERS: tuple[Header, ...] = (
     NOSNIFF,
     _CONTENT_POLICY,
-    # Sites whose link is followed from an answer do not learn the names of models.
+    # If a user follows a link in an answer, the linked site does not learn the names of models.
     (b"referrer-policy", b"no-referrer"),
     # A cache must not give an answer to clients without a key; caches know Authorization, but not X-API-Key.
     (b"cache-control", b"no-store"),

@@ -12,7 +12,7 @@ CELLS_HEADER = b"X-Axon-Unknown-Categories"
 COLUMNS_HEADER = b"X-Axon-Unknown-Columns"
 
 _MAX_COLUMNS = 10
-_MAX_BYTES = 1_000  # of the list of columns
+_MAX_BYTES = 1_000  # limit for the list of columns
 
 
 def unknown_headers(counts: Mapping[str, int]) -> list[tuple[bytes, bytes]]:

@@ -10,7 +10,7 @@
     HELLO     = JSON: facts about the worker; the first frame that it sends on every connection
     PING      = empty: asks whether the worker still handles frames
     PONG      = empty: the answer to a PING
-    RETRY     = as PREDICT, for rows that a dead worker had; they run by themselves, and STARTED is sent before
+    RETRY     = as PREDICT, for rows of a worker that died; they form a batch of their own, and STARTED is sent first
     STARTED   = empty: the forward pass of a RETRY is about to begin
     RESTORE   = key: as LOAD, for a version that was served before: from memory or from its kept copy
     REFUSED   = JSON: sent in place of an ANSWER, the reason why this worker cannot load the model version
@@ -18,7 +18,7 @@
 Answers of a regression do not include the target's origin, which the API process adds in float64.
 A segment is the rows of one request. If a model fails on a batch, faults are sent for the segments that caused it.
 After `deadline`, on the monotonic clock, no client waits for the batch, and the worker skips its forward pass.
-A key is `name@version#digest`, so a version whose file was replaced has another key. API processes choose the ids.
+A key is `name@version#digest`, so a version whose file was replaced has a new key. API processes choose the ids.
 """
 
 from __future__ import annotations

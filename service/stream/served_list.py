@@ -122,7 +122,7 @@ class ServedLists:
 
     def __init__(self, runtime_dir: Path, processes: int) -> None:
         self._paths = [runtime_dir / "served" / f"api-{number}" for number in range(processes)]
-        self._identity: tuple[tuple[int, int, int], ...] | None = None  # of the files when they were read
+        self._identity: tuple[tuple[int, int, int], ...] | None = None  # identity of the files when they were read
         self._served: Served | None = None
 
     def versions(self) -> frozenset[str] | None:

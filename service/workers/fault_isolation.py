@@ -84,7 +84,7 @@ class FaultIsolation:
 def _not_finite(answers: Answers, parts: list[PredictFrame]) -> list[Faults]:
     """Returns for each part the faults of segments whose answers are not finite."""
     faults: list[Faults] = [{} for _ in parts]
-    # A sum is finite only if every term is. Only if it is not, the rows are checked one by one.
+    # If the sum is finite, so is each answer. Otherwise the rows are checked one by one.
     if np.isfinite(answers.sum()):
         return faults
     finite = np.asarray(np.isfinite(answers).all(axis=1))
@@ -110,7 +110,7 @@ def _halves(part: PredictFrame) -> list[PredictFrame]:
 
 
 def _stack(blocks: list[Answers]) -> Answers:
-    """Concatenates blocks of answers; a block of one faulty segment may be narrower, so its zeros are widened."""
+    """Concatenates blocks of answers; the block of a faulty segment gets as many columns of zeros as the others."""
     width = max(block.shape[1] for block in blocks)
     return np.concatenate(
         [block if block.shape[1] == width else np.zeros((len(block), width), dtype=np.float32) for block in blocks]

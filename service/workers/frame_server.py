@@ -40,7 +40,7 @@ _MAX_LOAD_ERRORS = 1_000  # keys whose load error is remembered, so that it is l
 DEVICE_FAULT_EXIT_CODE = 3
 
 log = get_logger(__name__)
-failures = LimitedLog(log)  # for failures that a client can cause again and again
+failures = LimitedLog(log)  # limits failures that a client can cause again and again
 
 
 class Predictor(Protocol):
@@ -105,7 +105,7 @@ class FrameServer:
         self._spins = False  # True if the next batch is likely to come within `_SPIN_SECONDS`
         self._received = memoryview(bytearray(_READ_BYTES))
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
-        self._load_errors: dict[str, str] = {}  # by key, the reason why the last attempt to load it failed
+        self._load_errors: dict[str, str] = {}  # reason of the last failed attempt to load, by key
         self._loaded: deque[tuple[Connection, int, bytes]] = deque()
         self._wake, self._woken = socket.socketpair()
         self._woken.setblocking(False)

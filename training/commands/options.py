@@ -20,7 +20,7 @@ class Runner(Protocol):
     """A function that runs a command with its parsed options."""
 
     def __call__(self, arguments: argparse.Namespace) -> int | None:
-        """Runs the command and returns the exit code, None for 0; raises an `AxonError` for what is refused."""
+        """Runs the command and returns the exit code, None for 0; raises an `AxonError` to refuse an input."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,7 +124,7 @@ class Publication:
         Args:
             name: name of the model.
             store: folder of the store.
-            policy: choice of the user about publishing; None publishes clean runs only.
+            policy: the user's choice on publishing; None to publish clean runs only.
             errors: console on standard error.
         """
         self._name = name

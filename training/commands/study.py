@@ -140,7 +140,7 @@ def _result(arguments: argparse.Namespace, study: Study, **own: Any) -> StudyRes
         stack.enter_context(following(lambda done, of: begin()(done, of)))
         stack.enter_context(limited_threads(arguments.threads))
         result = study.run(seed=arguments.seed, quick=arguments.quick, **own)
-        begin()  # for a study that reported no step
+        begin()  # shows the claim of a study that reported no step
         return result
 
 

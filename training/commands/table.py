@@ -118,14 +118,14 @@ def text_format_of(arguments: argparse.Namespace) -> TextFormat:
 
 
 def reading_of(arguments: argparse.Namespace) -> TextReading:
-    """Returns the rules for reading texts that were given on the command line."""
+    """Returns the command line's rules for reading texts."""
     return TextReading(
         decimal=arguments.decimal, thousands=arguments.thousands, missing_values=tuple(arguments.missing_values)
     )
 
 
 def table_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns the arguments of `fit` on reading the table that were given on the command line."""
+    """Returns the command line's options on reading the table, as arguments of `fit`."""
     table = {
         "target": arguments.target,
         "task": arguments.task,

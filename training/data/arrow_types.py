@@ -24,7 +24,7 @@ def plain_column(column: pa.ChunkedArray, field: pa.Field) -> tuple[pa.ChunkedAr
         field: Arrow field of the column, whose metadata may name an extension type that is not registered here.
 
     Returns:
-        The cells, and a remark on how they are read, as the rest of a sentence that begins with the column's name;
+        The cells, and a remark on how they are read, as words that follow the column's name in a sentence;
         None if there is nothing to say.
     """
     column, extension = _storage(column, field)

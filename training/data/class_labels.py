@@ -62,10 +62,10 @@ def read_classes(column: RawColumn) -> Classes:
 
 
 def read_same_classes(column: RawColumn, labels: tuple[str, ...], kind: LabelType) -> NDArray[np.int64]:
-    """Returns `(rows,)` the index of each row's label among the labels of another table.
+    """Returns `(rows,)` indices of the rows' labels among the labels of another table.
 
     Raises:
-        DataError: a row has another label.
+        DataError: a row's label is not among these labels.
     """
     names = column.names()
     texts = _spellings(column, names) if kind == "str" else _canonical(names.names, kind, _decimal(column))
@@ -79,7 +79,7 @@ def read_same_classes(column: RawColumn, labels: tuple[str, ...], kind: LabelTyp
 
 
 def _places(names: DictionaryColumn, texts: tuple[str, ...], labels: tuple[str, ...]) -> NDArray[np.int64]:
-    """Returns `(rows,)` the index of each row's text among the labels, -1 if missing there; one text for each name."""
+    """Returns `(rows,)` indices of labels, -1 for a text that is not a label; `texts` has one text for each name."""
     place = {label: i for i, label in enumerate(labels)}
     return np.array([place.get(text, -1) for text in texts], dtype=np.int64)[names.codes]
 

@@ -107,7 +107,7 @@ def _check_header(names: list[str], nameless: dict[int, str], source: str) -> No
 
 
 def _row_name_column(names: list[str]) -> dict[int, str]:
-    """Returns the index of a column of row names, with the reason to leave the column out; empty if there is none."""
+    """Returns the index of a column of row names, with the reason to leave the column out; empty without one."""
     return {0: "pandas and R write the names of rows so"} if len(names) > 1 and not names[0] else {}
 
 
@@ -121,7 +121,7 @@ class _CsvFile:
         return self.text.path
 
     def empty_end(self, names: list[str]) -> dict[int, str]:
-        """Returns the index of a last column with neither name nor values, with the reason; empty if there is none."""
+        """Returns the index of a last column with neither name nor values, with the reason; empty without one."""
         last = len(names) - 1
         if last < 1 or names[last]:
             return {}

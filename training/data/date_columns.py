@@ -18,7 +18,7 @@ from models.errors import DataError
 from training.data.cells import dates_in, iso_text
 from training.data.typed_options import typed
 
-_SAMPLE = 64  # texts with which a form is tried before all texts are
+_SAMPLE = 64  # number of texts with which a form is tried first
 _FULL = re.compile(r"\d\d[.-]\d\d[.-]\d\d\b")  # 1.2.10 is a version rather than a date
 _LEAST_DIGITS = 2  # digits of a text that may be a date, such as Feb-24
 
@@ -44,7 +44,7 @@ class FoundForm:
 
     Attributes:
         form: form of the dates.
-        remark: remark on the column, as the rest of a sentence that begins with the column's name.
+        remark: remark on the column, as words that follow the column's name in a sentence.
     """
 
     form: str

@@ -45,7 +45,7 @@ class _Sample:
         return found[:-1] if self.is_cut and len(found) > 2 else found
 
     def is_padded(self, delimiter: str) -> bool:
-        """Returns True if blanks stand between a delimiter and a quote."""
+        """Returns True if there are blanks between a delimiter and a quote."""
         return any(re.search(rf'(?:^|{re.escape(delimiter)}) +"', line) for line in self.lines)
 
     def count_in_header(self, delimiter: str) -> int:
@@ -111,7 +111,7 @@ def comment_hint(line: str) -> str:
 
 
 def _with_blanks(file: TextFile) -> TextFile | None:
-    """Returns the file divided by blanks; None if these do not divide all lines alike."""
+    """Returns the file divided by blanks; None if blanks do not divide all lines into the same number of cells."""
     by_blanks = file.with_blanks_divided()
     sample = _sample_of(by_blanks)
     widths = sample.widths(TAB)
@@ -126,7 +126,7 @@ def _unpadded(file: TextFile, sample: _Sample, delimiter: str) -> tuple[TextFile
 
 
 def _check_rare_delimiters(file: TextFile, sample: _Sample) -> None:
-    """Refuses a file of one column if a rarely used delimiter divides all lines alike.
+    """Refuses a file of one column if a rarely used delimiter divides all lines into the same number of cells.
 
     Raises:
         DataError: such a delimiter is found; the message names the character and the option.

@@ -67,7 +67,7 @@ def find_extremes(values: NDArray[np.float64]) -> Extremes | None:
 
 
 def find_fill_value(values: NDArray[np.float64]) -> float | None:
-    """Returns a likely fill value that is not far from the other values; None if there is none.
+    """Returns a likely fill value that is not far from the other values, or None.
 
     Such a value consists of nines. It is the only negative value of a column (-9, -99, …), or at least 999 in size and
     by far the most common value.

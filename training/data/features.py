@@ -81,7 +81,7 @@ def read_same_features(
         date_forms: forms of the first table's dates by column, if other than ISO 8601.
 
     Raises:
-        DataError: cells are of another kind.
+        DataError: cells are of a different kind.
     """
     read: dict[str, Values] = {}
     for column in columns:
@@ -117,7 +117,7 @@ _NO_FORM = (
 
 
 def reason_to_drop(values: Values) -> str | None:
-    """Returns why a column has no information, as the rest of a sentence after its name; None for other columns."""
+    """Returns why a column has no information, as words that follow the column's name; None for other columns."""
     if never_repeats(values):
         return f"looks like dates, but {_NO_FORM.rstrip('.')}," if look_like_dates(values) else _NEVER_REPEATS
     if isinstance(values, DictionaryColumn):
@@ -152,12 +152,12 @@ def look_like_dates(values: Values) -> bool:
 
 
 def never_repeats(values: Values) -> bool:
-    """Returns True for categories that never repeat: no other row could profit from what is learned about one."""
+    """Returns True for categories that never repeat, so knowledge about a category is of no use for other rows."""
     return isinstance(values, DictionaryColumn) and len(values) > 1 and len(values.distinct()) == len(values)
 
 
 def remark_on(name: str, values: Values, choices: ColumnChoices) -> str | None:
-    """Returns a warning about a column that is kept, as the rest of a sentence after its name; None for no warning."""
+    """Returns a warning about a column that is kept, as words that follow the column's name, or None."""
     if isinstance(values, DictionaryColumn):
         names = values.distinct()
         if name not in choices.categorical and look_like_dates(values):

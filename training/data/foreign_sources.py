@@ -60,7 +60,7 @@ _FETCH = {
 
 
 def address_refusal(source: str | Path) -> str | None:
-    """Returns a message that a URL is not read, and what to do; None for a source that is not a URL."""
+    """Returns a message that refuses a URL and names a remedy; None for a source that is not a URL."""
     text = str(source)
     match = _ADDRESS.match(text)
     if match is None:
@@ -77,7 +77,7 @@ def address_refusal(source: str | Path) -> str | None:
 
 
 def format_refusal(path: Path, bare: Path) -> str | None:
-    """Returns a message that a file of another program is not read, and what to do; None for an unknown suffix.
+    """Returns a message that refuses a file of another program and names a remedy; None for an unknown suffix.
 
     Args:
         path: path of the file.

@@ -77,7 +77,7 @@ class LeakSearch:
             self._suspects[name] = values
 
     def found(self, equal: EqualRows) -> dict[str, str]:
-        """Returns, by feature, why the feature leaks the target, as the rest of a sentence after its name.
+        """Returns, by feature, why the feature leaks the target, as words that follow the feature's name.
 
         Args:
             equal: equal rows of the table. Copies of a row count once: a value that occurs only in one row and its
@@ -120,7 +120,7 @@ def leak_remark(name: str, leak: str, *, can_drop: bool = True) -> str:
 
     Args:
         name: name of the feature.
-        leak: reason to suspect the feature, as the rest of a sentence after its name.
+        leak: reason to suspect the feature, as words that follow the feature's name.
         can_drop: True if other features are left to learn from.
     """
     remedy = f" If not, leave it out ({typed('--drop', name)})." if can_drop else ""
@@ -310,7 +310,7 @@ def _inner_correlation(values: NDArray[np.float64], target: NDArray[np.float64])
 def _correlation_of_most(
     values: NDArray[np.float64], target: NDArray[np.float64], distances: NDArray[np.float64]
 ) -> float:
-    """Returns the rank correlation without the rows of the most unusual `distances` between the two ranks."""
+    """Returns the rank correlation without outliers: rows with the most unusual `distances` between the two ranks."""
     middle = np.abs(distances - np.median(distances))  # a few misplaced rows shift the ranks of all others
     kept = middle <= np.quantile(middle, _MOST_ROWS)
     return correlation(ranks_of(values[kept]), ranks_of(target[kept]))

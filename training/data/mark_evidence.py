@@ -68,7 +68,7 @@ class Decision:
 
     Attributes:
         marks: decimal and thousands marks; None if the column's texts have two readings.
-        because: reason, as the rest of a sentence; empty if the column itself decides.
+        because: reason, as the end of a sentence; empty if the column itself decides.
         conflict: two texts of the column, one with a decimal dot and one with a decimal comma.
     """
 
@@ -78,7 +78,7 @@ class Decision:
 
 
 def evidence_of(texts: pa.Array) -> MarkEvidence:
-    """Returns the evidence in a column's distinct texts, null for missing; none if most texts are not numbers."""
+    """Returns the evidence in a column's distinct texts (null for missing); `NO_EVIDENCE` if most are not numbers."""
     texts = texts.drop_null()
     if _share_of_numbers(texts[:_SAMPLE]) < _LEAST_SHARE / 2:
         return NO_EVIDENCE

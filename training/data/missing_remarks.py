@@ -26,7 +26,7 @@ def missing_option(name: str, values: Iterable[float | str], *, is_target: bool)
 def extreme_values(
     values: NDArray[np.float64], name: str, *, called: str, is_target: bool, at: Callable[[int], str]
 ) -> str | None:
-    """Returns a remark on extreme values or fill values, as the rest of a sentence; None if there are none.
+    """Returns a remark on extreme values or fill values, as words that follow the column's name, or None.
 
     Args:
         values: `(rows,)` numbers, NaN for missing.
@@ -59,7 +59,7 @@ def extreme_values(
 
 
 def gap_names(names: Sequence[str], counts: NDArray[np.int64], name: str, *, is_target: bool) -> str | None:
-    """Returns a remark on categories that people write for a missing value, as the rest of a sentence; None for none.
+    """Returns a remark on categories that people write for a missing value, to follow the column's name, or None.
 
     Args:
         names: distinct categories.

@@ -84,7 +84,7 @@ class MissingValues:
     by_column: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of(self, column: str) -> tuple[str, ...]:
-        """Returns the values that are missing in a column."""
+        """Returns the values that the user declares missing in a column."""
         return (*self.everywhere, *self.by_column.get(column, ()))
 
     def __bool__(self) -> bool:

@@ -44,8 +44,8 @@ def form_of_numbers(name: str, numbers: NDArray[np.float64]) -> tuple[str | None
         numbers: `(rows,)` numbers, NaN for missing.
 
     Returns:
-        The form with which the numbers are read as dates, None if they stay numbers; and a remark, as the rest of a
-        sentence that begins with the column's name, None for none.
+        The form with which the numbers are read as dates, None if they stay numbers; and a remark, as words that
+        follow the column's name, or None.
     """
     present = numbers[~np.isnan(numbers)]
     if not len(present) or not np.isfinite(present).all():
@@ -82,7 +82,7 @@ def forms_for(numbers: NDArray[np.float64]) -> list[str]:
 
 
 def _candidate(name: str, present: NDArray[np.float64], low: float, high: float) -> tuple[str | None, str, bool]:
-    """Finds a form of dates, returns its name in words, and True if the numbers are dates beyond doubt."""
+    """Returns a form of dates or None, the form's name in words, and True if the numbers are certainly dates."""
     for form in _DIGIT_FORMS:
         if _is_calendar(present, low, high, form):
             distinct = np.unique(present)

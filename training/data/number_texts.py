@@ -60,9 +60,9 @@ class Adornments:
 
     Attributes:
         units: index of a text by currency or per cent sign; the empty sign stands for numbers other than 0 without one.
-        bracketed: index of a text in brackets; None if there is none.
+        bracketed: index of a text in brackets, or None.
         is_all_bracketed: True if all texts are in brackets.
-        sign: index of a text with a minus sign that is not the hyphen; None if there is none.
+        sign: index of a text with a minus sign that is not the hyphen, or None.
     """
 
     units: dict[str, int]

@@ -60,11 +60,11 @@ def fit_schema(
         table: typed features and a target.
         train: indices of the rows to fit on.
         scaling: `standard` centres numbers and dates at their mean and divides by their standard deviation; a missing
-            one becomes the mean. `robust` takes the median and the inter-quartile range (half the range if that is 0),
-            marks a missing one by an input of its own, and makes one input of two categories, as RealMLP does
+            value becomes the mean. `robust` uses the median and the inter-quartile range (half the range if that is
+            0), adds an input that marks missing values, and encodes two categories as one input, as RealMLP does
             (Holzmüller et al. 2024, Better by default).
-        max_one_hot: greatest number of categories that are one-hot encoded, others become an embedding index; None for
-            no limit.
+        max_one_hot: greatest number of categories of a one-hot encoded column; a column with more gets an embedding
+            index. None for no limit.
         weights: `(rows,)` weights of all rows of the table in means, quantiles and deviations, not negative. Statistics
             of values whose rows all have weight 0 are computed without weights.
 

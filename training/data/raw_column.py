@@ -51,11 +51,11 @@ class RawColumn:
         role: `column`, `target`, `weight`, `group` or `time`.
         called: name of the column in messages.
         cells: `(rows,)` Arrow array.
-        spellings: remark by `categories` on a category with two spellings, as the rest of a sentence; None for none.
+        spellings: remark by `categories` on a category with two spellings, to follow the column's name; or None.
         date_form: form of the dates read; None for ISO 8601, typed dates, and other kinds.
-        remark: remark on dates, or on numbers that look like dates, as the rest of a sentence; None for none.
-        remarks: remarks on how cells were read as numbers, as rests of sentences.
-        looks_numeric: example, set by `numbers`, from a typed table's texts that all look like numbers; None for none.
+        remark: remark on dates, or on numbers that look like dates, to follow the column's name; or None.
+        remarks: remarks on how cells were read as numbers, each to follow the column's name.
+        looks_numeric: example, set by `numbers`, from a typed table's texts that all look like numbers; or None.
     """
 
     def __init__(self, table: Table, name: str, role: str = "column") -> None:
@@ -89,7 +89,7 @@ class RawColumn:
         return self._table.decision(self.name).marks
 
     def texts(self) -> pa.Array | None:
-        """Returns the cells as dictionary-encoded texts, unchanged; None for cells of another type."""
+        """Returns the cells as dictionary-encoded texts, unchanged; None for cells of a different type."""
         cells = self._table.with_texts(self.name)
         return cells if pa.types.is_dictionary(cells.type) else None
 
@@ -378,7 +378,7 @@ class RawColumn:
         forced: bool,
         remedy: str,
     ) -> NDArray[Any] | None:
-        """Reads each distinct text with `read`; returns None if the texts are of another kind."""
+        """Reads each distinct text with `read`; returns None if the texts are of a different kind."""
         codes, texts = dictionary_encoded(self.cells)
         values, is_read = read(texts)
         self._accept_gaps(texts, is_read, forced=forced)

@@ -22,7 +22,7 @@ MIN_CLASS_ROWS = 3
 MIN_REGRESSION_ROWS = 10
 
 _LISTED = 3  # classes named in a message
-_USES = {2: "train and validate with", 3: "train, validate and test with"}  # by number of parts
+_USES = {2: "train and validate with", 3: "train, validate and test with"}  # words in messages, by number of parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ def _divided_rows(table: TrainingTable) -> Rows:
 
 
 def _some_rows(table: TrainingTable, rows: Rows) -> TrainingTable:
-    """Returns the columns that a split needs at some rows of a table; the features stay those of all rows."""
+    """Returns the table with only some rows in the columns that a split needs; the features keep all rows."""
     equal = table.equal_rows
     return replace(
         table,
@@ -163,7 +163,7 @@ def _by_chance(table: TrainingTable, rows: Rows, shares: NDArray[np.float64], rn
         carried += shares[1:] * len(stratum)
         counts = [int(count) for count in np.clip(np.rint(carried), 1, None)]
         while sum(counts) >= len(stratum):
-            largest = len(counts) - 1 - int(np.argmax(counts[::-1]))  # the last one of equal counts
+            largest = len(counts) - 1 - int(np.argmax(counts[::-1]))  # the last of several equal counts
             counts[largest] -= 1
         carried -= counts
         for part, rows_of_stratum in zip(parts, _cut(rng.permutation(stratum), counts), strict=True):

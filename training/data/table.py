@@ -1,8 +1,8 @@
 """A table as read from its source: columns of raw cells by name, and the place of each row in its file.
 
-The meaning of the columns is not known yet. In a table read from text every cell is a text, and numbers have still to
-be told from words. In a table that came with types, the types are trusted. Texts are dictionary-encoded. A long column
-of a text table that holds only numbers, or only dates, is stored as numbers or dates instead (`text_column`).
+The meaning of the columns is not known yet. In a table read from text every cell is a text, also a number. In a table
+that came with types, the types are trusted. Texts are dictionary-encoded. A long column of a text table that holds
+only numbers, or only dates, is stored as numbers or dates instead (`text_column`).
 """
 
 from __future__ import annotations

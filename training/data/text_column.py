@@ -46,8 +46,8 @@ class TextColumn:
         self._mark: str | None = None  # decimal mark of the numbers, once the texts are dropped
         self._keep_texts = keep_texts
         self._read: _Reader | None = None  # function that reads cells, once the texts are dropped
-        self._texts: list[tuple[NDArray[np.int32], pa.Array]] = []  # of each block: (rows,) codes, and distinct texts
-        self._values: list[NDArray[Any]] = []  # of each block: (rows,) float64 or datetime64[us]
+        self._texts: list[tuple[NDArray[np.int32], pa.Array]] = []  # by block: (rows,) codes, and distinct texts
+        self._values: list[NDArray[Any]] = []  # by block: (rows,) float64 or datetime64[us]
         self._must_be_read_again = False
 
     def add(self, block: pa.Array) -> None:

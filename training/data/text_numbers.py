@@ -227,7 +227,7 @@ class TextNumbers:
 
 
 def reading_remark(text: str, marks: Marks, because: str) -> str:
-    """Returns how a text of two readings is read, as the rest of a sentence that begins with the column's name."""
+    """Returns a remark on how an ambiguous text is read, as words that follow the column's name in a sentence."""
     value = numbers_in(pa.array([text]), marks)[0][0]
     mark = "." if "." in text else ","
     is_decimal = marks.decimal == mark

@@ -221,8 +221,8 @@ def _target_numbers(column: RawColumn, task: Task | None) -> NDArray[np.float64]
     """Returns the target as numbers; None for a categorical one.
 
     Raises:
-        DataError: a regression target holds categories, texts stand for missing, or a typed table holds numbers as
-            texts, too many to be classes.
+        DataError: a regression target holds categories; texts stand for missing values; or a typed table holds
+            numbers as texts, and too many different ones for classes.
     """
     remedy = "read the target as classes (--task classification)"
     numbers = column.numbers(forced=False, remedy=remedy)

@@ -90,7 +90,7 @@ class GraphedSteps(DeviceSteps):
 
     def __init__(self, step: Step, masks: DeviceMasks) -> None:
         super().__init__(step, masks)
-        self._orders: dict[int, Tensor] = {}  # by batch size: memory from which a step reads its row numbers
+        self._orders: dict[int, Tensor] = {}  # memory with a step's row numbers, by batch size
         self._made: Counter[int] = Counter()  # steps without a graph, by batch size
         self._graphs: dict[int, _Graph] = {}
         self._is_refused = False

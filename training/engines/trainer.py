@@ -27,7 +27,7 @@ from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
 from training.engines.step import Step
 from training.recipes import learning_rate_factor
 
-_EVALUATED_CELLS = 4_000_000  # of the widest layer, over all members, per evaluated batch: 16 MB
+_EVALUATED_CELLS = 4_000_000  # cells of the widest layer, over all members, per evaluated batch: 16 MB
 _EVALUATED_ROWS = 8192
 
 
@@ -238,7 +238,7 @@ class Trainer:
             ConfigError: the trainer has no learning rates for each member.
         """
         index = torch.from_numpy(parents).to(self._device)
-        scale = self.network.exploit(index, torch.from_numpy(learning_rates))  # of θ', (members, 1)
+        scale = self.network.exploit(index, torch.from_numpy(learning_rates))  # factor on θ', (members, 1)
         first, second = self._adam.moments
         # θ = fθ', so the gradient of θ' is proportional to f, and θ' to 1/f.
         first.copy_(first[index] / scale)

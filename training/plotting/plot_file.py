@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # slow to import, and most commands draw nothing
 
 SUFFIXES = (".svg", ".png")
 _SIZE = (10.0, 4.2)  # inches
-_DOTS_PER_INCH = 150  # of a PNG
+_DOTS_PER_INCH = 150  # resolution of a PNG
 
 
 def check_plot_path(path: Path) -> None:

@@ -92,7 +92,7 @@ class CompositionResult(StudyResult):
 
     @property
     def holds(self) -> bool:
-        """True if pieces double, the single layer agrees, training keeps the bound, and all parity rows are right."""
+        """True if folds double the pieces, one layer agrees, training obeys the bound, and all parities are right."""
         doubled = all(run.pieces == run.one_layer_units == 2**run.folds for run in self.folds)
         agree = all(run.one_layer_off == 0 for run in self.folds)
         bounded = all(run.wrong_trained is None or run.wrong_trained >= run.wrong_at_least for run in self.folds)

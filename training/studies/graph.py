@@ -28,7 +28,7 @@ Expression = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 CONFIG = MLPConfig(layer_sizes=(3, 4, 4, 2), activation="tanh", initialization="xavier")
 _ROWS = 8
-_STEP = 1e-6  # of a finite difference
+_STEP = 1e-6  # step of a finite difference
 _EXACT, _ROUGH = 1e-12, 1e-7  # greatest allowed difference to torch's gradients, and to finite differences
 SQUARE_INPUTS = {"w": 0.5, "x": 3.0, "y": 2.0}
 NETWORK_INPUTS = {

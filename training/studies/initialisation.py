@@ -31,7 +31,7 @@ SMALL, LARGE = 0.01, 0.2  # standard deviations
 # depth, to about a 60th after 30 layers. A vanishing or exploding signal is beyond the bounds by orders of magnitude.
 KEPT = (1e-3, 1e3)
 _NONLINEARITIES: tuple[Nonlinearity, ...] = ("tanh", "relu")
-_CLAIMED: tuple[tuple[str, Nonlinearity, tuple[Fate, Fate]], ...] = (  # of signal and gradient
+_CLAIMED: tuple[tuple[str, Nonlinearity, tuple[Fate, Fate]], ...] = (  # fates of signal and gradient
     ("zero", "tanh", ("dead", "dead")),
     ("zero", "relu", ("dead", "dead")),
     ("small", "tanh", ("vanishes", "vanishes")),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INPUTS, WEIGHTS, BIAS = (1.0, 0.5, 2.0), (0.8, -1.2, 0.4), -0.5
-THRESHOLD_FUNCTIONS = {1: 4, 2: 14, 3: 104, 4: 1882}  # of 2^(2ⁿ) functions of n bits
+THRESHOLD_FUNCTIONS = {1: 4, 2: 14, 3: 104, 4: 1882}  # their number by n, out of 2^(2ⁿ) functions of n bits
 _MOST_BITS, _QUICK_BITS = 4, 3
 _GREATEST_WEIGHT = 3  # enough for all threshold functions of up to four bits: the counts confirm this
 _RANDOM_NEURONS = 200

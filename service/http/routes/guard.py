@@ -46,6 +46,6 @@ class Guard:
 
 
 def _raw(request: Request, name: str) -> bytes | None:
-    """Returns the raw value of a header, None if there is none; repeated values are joined by a line feed."""
+    """Returns the raw value of a header, None for an absent one; repeated values are joined by a line feed."""
     values = request.headers.getlist(name)
     return "\n".join(values).encode("latin-1") if values else None

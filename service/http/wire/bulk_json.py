@@ -18,7 +18,7 @@ _MODEL_FIRST = re.compile(rb'\s*\{\s*"model"\s*:\s*"([A-Za-z0-9._@-]{1,300})"\s*
 
 
 def model_first(body: bytes | bytearray) -> str | None:
-    """Returns the model's id without parsing if a request begins with the id, as most do, or None."""
+    """Returns the model's id at the start of a request, without parsing; None if a request starts differently."""
     found = _MODEL_FIRST.match(body, 0, HINT_BYTES)
     return None if found is None else found[1].decode()
 

@@ -30,10 +30,10 @@ class CsvFormat(WireFormat):
         return self._answers
 
     def model_in_head(self, head: Head) -> str | None:
-        """Returns the model reference in the query, None if there is none.
+        """Returns the model reference in the query, or None.
 
         Raises:
-            InvalidRequest: the query has another parameter, or two models.
+            InvalidRequest: the query has a parameter other than `model`, or two models.
         """
         return model_in_query(head.query) if head.query else None
 

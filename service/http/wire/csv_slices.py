@@ -66,7 +66,7 @@ class CsvRequest:
 
         Raises:
             InvalidRequest: the body is not CSV, or lacks columns of the model.
-            RowError: a row has another number of cells than the first line, or a number may be read in two ways.
+            RowError: the number of cells of a row differs from the first line, or a number may be read in two ways.
         """
         delimiter, names = yield from self._header()
         self._header_names = names

@@ -24,7 +24,7 @@ from service.http.wire.bulk_json import HINT_BYTES, NumberReader
 
 SLICE_BYTES = 128 * 1024
 _LONGEST_ROW_SLICE = 2 * SLICE_BYTES  # a longer row is read some cells at a time
-_LONGEST_VALUE = 2 * SLICE_BYTES  # of one text, because a text is not divided
+_LONGEST_VALUE = 2 * SLICE_BYTES  # longest text, because a text is not divided
 _SHORTEST_SLICE = SLICE_BYTES // 1024
 _LONGEST_KEY = 4096
 _SPACE_STEP = 1 << 20
@@ -77,7 +77,7 @@ def model_last(body: Body) -> str | None:
 def names_no_model(body: Body) -> bool:
     """Returns True if a request certainly names no model: the rows come first, and no other key follows."""
     end = body.rfind(b"]")
-    if end < 0 or len(body) - end > HINT_BYTES:  # for example megabytes of blanks: the reader finds out, in steps
+    if end < 0 or len(body) - end > HINT_BYTES:  # megabytes of blanks, say: left to the reader, which works in steps
         return False
     return _ROWS_FIRST.match(body, 0, HINT_BYTES) is not None and _NOTHING_BEHIND_ROWS.fullmatch(body, end) is not None
 
@@ -242,9 +242,10 @@ class SlicedRequest:
         raise self._not_json("unexpected end", self._end)
 
     def _stops(self, longest: int) -> Iterator[int]:
-        """Yields positions before which a slice may end, starting with the usual length of a slice.
+        """Yields positions before which to look for the end of a slice; the first gives the usual length of a slice.
 
-        The last comma or bracket before one position may be inside a text. Another position leads to another comma.
+        A slice ends at the last comma or bracket before the position. If that is inside a text, the next position is
+        tried.
         """
         window = SLICE_BYTES
         while window >= _SHORTEST_SLICE:

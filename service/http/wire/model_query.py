@@ -13,7 +13,7 @@ def model_in_query(query: bytes) -> str | None:
     """Returns the reference in `model=ID`, the only parameter of a CSV request; None if the query is empty.
 
     Raises:
-        InvalidRequest: there is another parameter, or `model` occurs twice.
+        InvalidRequest: there is a parameter other than `model`, or `model` occurs twice.
     """
     model: str | None = None
     for name, value in _parameters(query):

@@ -164,7 +164,7 @@ class WireFormat(ABC):
     needs_model = False
 
     def model_in_head(self, head: Head) -> str | None:
-        """Returns the reference of the model in the head, None if there is none.
+        """Returns the reference of the model in the head, or None.
 
         Raises:
             InvalidRequest: the path or the query is not valid in this format.
@@ -177,7 +177,7 @@ class WireFormat(ABC):
 
         Args:
             body: body of the request, inflated.
-            named: reference of the model in the head; None if there is none.
+            named: reference of the model in the head, or None.
             head: head of the request.
 
         Returns:
@@ -193,7 +193,7 @@ class WireFormat(ABC):
 
         Args:
             body: body of the request, inflated.
-            named: reference of the model in the head; None if there is none.
+            named: reference of the model in the head, or None.
         """
         return named
 

@@ -107,7 +107,7 @@ def run_trial(
     threads: int | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Outcome:
-    """Trains one point of the space. A failure raises nothing: the outcome has its reason.
+    """Trains one point of the space. A failure raises no exception: the outcome has the reason.
 
     Args:
         table: table to train on.
