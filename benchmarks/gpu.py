@@ -38,8 +38,8 @@ DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 class Limits:
     """A device's measured speeds: multiply-adds, bytes of memory, and bytes over the bus, each per second."""
 
-    first_multiply_adds: float  # of the first product, which is always in float32
-    multiply_adds: float  # of the other products, in the requested precision
+    first_multiply_adds: float  # multiply-adds of the first product, which is always in float32
+    multiply_adds: float  # multiply-adds of the other products, in the requested precision
     memory_bytes: float
     bus_bytes: float
 

@@ -1,4 +1,4 @@
-"""The rounds of a run: every server is started anew in each, in another order; and the common command line options."""
+"""The rounds of a run, each with new servers in a different order; and the common command line options."""
 
 from __future__ import annotations
 

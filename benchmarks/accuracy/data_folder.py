@@ -46,7 +46,7 @@ class Extracted:
 
 
 def extracted(name: str) -> Extracted | None:
-    """Returns a data set of the cache, or None if there is none of this name yet."""
+    """Returns a data set of the cache, or None if the cache has no data set of this name."""
     path = cache_folder() / "data" / f"{name}.parquet"
     described = path.with_suffix(".json")
     return Extracted(path=path, **json.loads(described.read_text())) if described.exists() else None

@@ -37,7 +37,7 @@ def is_set_up(name: str) -> bool:
 
 
 def set_up(name: str) -> bool:
-    """Makes an environment if there is none yet; returns True if the environment exists now."""
+    """Makes an environment if none exists; returns True if the environment exists now."""
     if is_set_up(name):
         return True
     folder = environments_folder() / name

@@ -126,7 +126,7 @@ class Result:
 
 
 def read(run: Run, truth: NDArray[Any]) -> Result | None:
-    """Returns the result of a run, or None if there is none yet.
+    """Returns the result of a run, or None for a run without a result.
 
     Args:
         run: the run to look up.

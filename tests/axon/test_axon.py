@@ -170,7 +170,9 @@ def test_markup_in_names_is_shown_and_not_obeyed(tmp_path):
     assert "<b>x</b>" not in model._repr_html_()
     assert "&lt;b&gt;x" in model._repr_html_()
     assert model.notes
-    assert model.notes[0][:20] in model._repr_html_().replace("&#x27;", "'")  # the card tells what `fit` prints
+    assert model.notes[0][:20] in model._repr_html_().replace(
+        "&#x27;", "'"
+    )  # the card shows the figures that `fit` prints
     assert "<b>x</b>" not in model.report().html
     model.publish(tmp_path)
     loaded = axon.load("kilo", tmp_path)

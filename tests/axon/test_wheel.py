@@ -56,7 +56,7 @@ def installed(wheel, tmp_path_factory):
     lent = dict.fromkeys(sysconfig.get_path(kind) for kind in ("purelib", "platlib"))
     (site / "lent.pth").write_text("\n".join(lent) + "\n")
     install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index"]
-    # The running environment's Axon, if any, is not to be touched: pip would otherwise say that it is installed.
+    # An Axon in the running environment must not change, and pip would otherwise say that Axon is already installed.
     subprocess.run([*install, "--ignore-installed", wheel], check=True, capture_output=True, timeout=120)
     return folder / "bin"
 

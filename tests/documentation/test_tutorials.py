@@ -82,7 +82,7 @@ class Typist:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Ends the server, if there is one, as a terminal does."""
+        """Ends the server, if one is running, by a signal to the whole process group."""
         if self._server is not None:
             os.killpg(self._server.pid, signal.SIGTERM)
             assert self._server.wait(timeout=60) == 0, (self.folder / ".log").read_text()

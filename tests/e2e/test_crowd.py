@@ -1,4 +1,4 @@
-"""Many clients at once: each gets its own answer, and the metrics add up, whatever process dies."""
+"""Each of many clients gets the right answer, and the metrics add up, even if any process dies."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_64_clients_each_get_their_own_answer_and_the_figures_add_up(
         seen = crowd(server, requests=20)
         assert sum(seen.values()) == CLIENTS * 20
         wait_until(lambda: counted(server) == seen, lambda: f"{counted(server)} is not {seen}")
-        # Each process flushes its metrics by itself, after a short time.
+        # Each process flushes its own metrics after a short time.
         wait_until(lambda: metric_sum(server, "axon_rows_total") == metric_sum(server, "axon_batch_rows_sum"))
         answered = sum(n for (_, status), n in seen.items() if status == "200")
         assert metric_sum(server, "axon_batch_rows_count") < answered, "nothing was batched"

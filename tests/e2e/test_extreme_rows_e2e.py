@@ -1,4 +1,4 @@
-"""Extreme values give 4xx: a finite number as large as float32 allows is the row's fault, named by column."""
+"""A finite number as large as float32 allows is answered, or gives a 4xx that names the row and the column."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Served models stay served over a worker's restart, whatever happens to the store meanwhile."""
+"""Served models stay served after a worker's restart, even if the store changes or fails at the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log: each line is a JSON object whatever writes to the log, and no reader of the log can stop the server."""
+"""Each line of the log is a JSON object, from any writer, and no reader of the log can stop the server."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ pytestmark = pytest.mark.slow
 
 BODY: dict[str, Any] = {"model": "colours", "instances": [[0.1, 0.2, 0.3, 0.4]]}
 SOON_SECONDS = 5.0
-LINES_BEYOND_ALL_BUFFERS = 4500  # of more than 350 bytes each; the buffers are a pipe of 64 KiB and 1 MiB in the relay
+LINES_BEYOND_ALL_BUFFERS = (
+    4500  # lines of more than 350 bytes; the buffers are 64 KiB in the pipe and 1 MiB in the relay
+)
 
 
 class NoisyServer(Server):

@@ -1,4 +1,4 @@
-"""Signals that stop the server: at every moment of its life, to one process or to all, and as PID 1."""
+"""Signals stop the server at any moment: sent to one process or to all, and with the server as PID 1."""
 
 from __future__ import annotations
 

@@ -219,8 +219,8 @@ class Crowd:
         pause_seconds: pause of each client between an answer and the next request.
         deadline_seconds: deadline that each request sends; later answers count as `late`. None sends no deadline and
             assumes the server's default.
-        leave_when_asked: True if a client that gets `Connection: close` leaves for good, as behind a load balancer that
-            follows readiness; False if the client connects again.
+        leave_when_asked: True if a client that gets `Connection: close` does not connect again, as behind a load
+            balancer that follows readiness; False if the client connects again.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A server's use of its machine: processes, memory and file descriptors; after a fault, as much as before."""
+"""A server's processes, memory and file descriptors, which must be about the same after a fault as before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The longest hold of a server's event loop. As a maximum, it can only grow by other work on the machine."""
+"""The longest hold of a server's event loop. Other work on the machine can only make the hold longer."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Proxy:
     Args:
         kind: `nginx` or `haproxy`.
         folder: folder for the proxy's files.
-        upstreams: ports of the servers; all but the first are backups for when the first cannot be reached.
+        upstreams: ports of the servers; the others are used only while the first cannot be reached.
     """
 
     def __init__(self, kind: str, folder: Path, upstreams: Sequence[int]) -> None:

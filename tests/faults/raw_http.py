@@ -54,7 +54,7 @@ END_OF_CHUNKS = b"0\r\n\r\n"
 
 
 class RawStream:
-    """One connection. Whatever the peer does, `send` returns False at the end, and `read_all` ends."""
+    """One connection. After any end of the connection, `send` returns False and `read_all` ends."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader

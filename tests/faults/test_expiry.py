@@ -1,4 +1,4 @@
-"""Deadlines and clients that leave: 504 on time, wherever the request is; no forward pass for unwanted rows."""
+"""Expired requests get a 504 on time, in every stage; rows of clients that left get no forward pass."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from models.store import Store
 
 pytestmark = pytest.mark.faults
 
-SLACK_SECONDS = 0.4  # for a busy machine
+SLACK_SECONDS = 0.4  # tolerance for a busy machine
 ROW = [100, 3]
 BODY = {"model": "price", "instances": [ROW]}
 
@@ -84,7 +84,9 @@ def test_rows_whose_deadline_passed_or_whose_client_left_cost_no_forward(store: 
         for future in expired:
             assert_deadline_exceeded(future.result(), 0.3)
         assert metric_sum(server, "axon_queue_rows") <= 2000, "what has expired leaves the queue"
-        for stream in left:  # by a reset: who only half-closes may wait for the answer (docs/decisions/0018)
+        for (
+            stream
+        ) in left:  # with a reset: a client that only half-closes may wait for the answer (docs/decisions/0018)
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             stream.close()
         wanted = pool.submit(ask, server, BODY)

@@ -24,7 +24,7 @@ from models.store import Store
 pytestmark = pytest.mark.faults
 
 HANG_SECONDS = 1.0
-RESTART_SECONDS = 4.0  # for a fork and for loading the models
+RESTART_SECONDS = 4.0  # time for a fork and for loading the models
 
 Record = Callable[[object], None]
 

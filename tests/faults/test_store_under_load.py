@@ -1,6 +1,6 @@
 """Changes of a store that is being served.
 
-Whatever happens to the store, served versions stay served, bad ones are named, good ones go live, and no request fails.
+After any change of the store, served versions stay served, bad ones are named, good ones go live, and no request fails.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Followers:
         self._statuses = {200, *statuses}
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._follow, name=f"follower-{n}") for n in range(4)]
-        self.seen: Counter[tuple[int, int]] = Counter()  # by status and index of the oracle
+        self.seen: Counter[tuple[int, int]] = Counter()  # number of answers by status and index of the oracle
         self.faults: list[str] = []
 
     def saw(self, status: int, which: int = -1) -> None:

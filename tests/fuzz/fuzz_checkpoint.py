@@ -30,7 +30,7 @@ with atheris.instrument_imports(include=["models"]):
 NUMBERS = (-1, 0, 1, 2, 3, 2**31, 2**63, 10**400, -0.0, 0.5, 1e-320, 1.7e308, float("nan"), float("inf"))
 TEXTS = ("", "x", "age", "numeric", "class", "batch", "relu", "softmax", "linear", "refuse", "\ud800", "\0", "é" * 300)
 VALUES = (None, True, False, *NUMBERS, *TEXTS, [], {}, [[]], [1], ["a", "a"], {"kind": "numeric"}, [2, 8, 2])
-MAX_REFUSAL = 1_000  # characters, whatever the file contains
+MAX_REFUSAL = 1_000  # characters, for any content of the file
 DTYPES = ("<f4", "<f8", "<f2", "<i8", "|u1", "|b1")
 
 

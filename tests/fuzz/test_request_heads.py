@@ -1,4 +1,4 @@
-"""Any bytes: a connection ends within the time limits, with whole answers, in order, to its own requests."""
+"""For any bytes, a connection ends within the time limits, and the answers are whole and in the requests' order."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ async def received(port: int, conversation: Conversation) -> tuple[bytes, bool]:
 
 
 def check(conversation: Conversation, got: bytes, reset: bool, answers: dict[str, bytes]) -> None:
-    """Fails unless the answers are whole and not 5xx: first the valid requests' in order, then at most a refusal."""
+    """Fails unless the answers are whole, not 5xx, in the order of the valid requests, and then at most one refusal."""
     expected = list(conversation.sound)
     at = 0
     while at < len(got):

@@ -1,4 +1,4 @@
-"""Batch invariance: a row has the same bits in any batch, and the test at warm-up detects a network without that."""
+"""Batch invariance: a row has the same bits in any batch, and the test at warm-up detects a network without this."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from models.network.mlp import MLP
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
-ERROR = {"fp32": 1e-5, "tf32": 5e-3, "bf16": 4e-2}  # of probabilities: 24, 11 and 8 bits of mantissa
+ERROR = {"fp32": 1e-5, "tf32": 5e-3, "bf16": 4e-2}  # greatest error of probabilities: 24, 11 and 8 bits of mantissa
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 

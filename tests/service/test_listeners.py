@@ -158,7 +158,7 @@ def test_a_wrong_place_is_told_in_one_sentence(tmp_path: Path) -> None:
 
 
 def free_low_port() -> int | None:
-    """Returns a free port that takes a privilege, or None if there is none on this machine."""
+    """Returns a free port that requires a privilege, or None if this machine has no such port."""
     unprivileged_start = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
     for port in random.sample(range(1, unprivileged_start), max(0, unprivileged_start - 1)):
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -64,7 +64,7 @@ def test_a_half_that_is_not_whole_is_passed_over(tmp_path: Path, half: int) -> N
     file.close()
     path = COUNTER.file(tmp_path, "api-0")
     content = bytearray(path.read_bytes())
-    content[half * size + size - 1] ^= 0x40  # of the value's last byte
+    content[half * size + size - 1] ^= 0x40  # a bit of the value's last byte
     path.write_bytes(content)
     [(count,)] = read(tmp_path, COUNTER).values()
     assert count in (1, 2)

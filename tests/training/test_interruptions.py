@@ -13,7 +13,7 @@ from models.store import Store
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-# So many epochs that only the signal can end the run.
+# Enough epochs that only the signal can end the run.
 ENDLESS = ("fit", "xor", "--engine", "numpy", "--epochs", "100000000", "--store", "store", "--no-report")
 
 PLAIN = "import sys; from training.cli import main; sys.exit(main())"

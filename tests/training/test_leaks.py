@@ -150,7 +150,7 @@ def test_the_lifeboats_of_the_titanic_know_who_was_saved() -> None:
 
 
 def test_few_rows_and_rare_classes_prove_nothing() -> None:
-    """Reports no column among many that predicts three rows of thirty by chance."""
+    """Does not report one of many columns that predicts three of thirty rows by chance."""
     noise = np.random.default_rng(0).normal(size=(40, 300))
     frame = pd.DataFrame(noise, columns=[f"c{i}" for i in range(300)])
     frame["y"] = np.where(np.arange(40) < 3, "rare", "common")

@@ -46,7 +46,7 @@ def modules(config, members):
 
 
 def rows_of(config, members):
-    """Makes rows as a module takes rows, and as a network does."""
+    """Makes the same rows in the form for a module and in the form for a network."""
     rng = np.random.default_rng(1)
     x = rng.normal(size=(ROWS, config.in_features))
     y = rng.integers(0, 3, ROWS) if config.output == "softmax" else rng.normal(size=ROWS)

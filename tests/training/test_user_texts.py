@@ -1,4 +1,4 @@
-"""Names of columns, cells and files are shown unchanged, whatever the text; options in messages can be typed."""
+"""Names of columns, cells and files are shown unchanged for any text; options in messages can be typed."""
 
 import json
 import os

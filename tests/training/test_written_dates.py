@@ -1,4 +1,4 @@
-"""Columns of dates in the forms that databases and spreadsheets write: read, questioned, and served the same."""
+"""Columns of dates in the forms of databases and spreadsheets are read, remarked on, and served in the same form."""
 
 import json
 import tempfile

@@ -1,4 +1,4 @@
-"""Forms of dates against Python's strptime and pandas; one value and many values alike, as texts and numbers."""
+"""Forms of dates agree with Python's strptime and pandas, for one value and many values, as texts and as numbers."""
 
 from __future__ import annotations
 

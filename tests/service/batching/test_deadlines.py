@@ -1,4 +1,4 @@
-"""A deadline is met to within a tick, whatever the clock reads when the deadline is set."""
+"""A deadline is met to within a tick, at any reading of the clock."""
 
 from __future__ import annotations
 

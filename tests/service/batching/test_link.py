@@ -32,7 +32,7 @@ class MortalWorker:
     def __init__(self, path: Path, lives: Decide = lambda *_: True, load: Callable[[str], str | None] | None = None):
         self.path, self.lives, self.load = path, lives, load or (lambda _: None)
         self.batches: list[tuple[int, ...]] = []
-        self.refuses: str | None = None  # reason for which it cannot load the batches' model
+        self.refuses: str | None = None  # reason why the worker cannot load the batches' model
         self.deaths = 0
         self.connections: list[asyncio.StreamWriter] = []
         self.server: asyncio.Server | None = None

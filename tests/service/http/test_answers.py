@@ -66,7 +66,7 @@ def test_written_answers_are_the_rows_own(kind: str, start: int, rows: int, tmp_
         assert list(map(repr, json.loads(written)["predictions"])) == list(map(repr, expected))
     else:
         origin = getattr(target, "origin", 0.0)
-        if origin:  # as exact sums round to float64; fractions do not round
+        if origin:  # the exact sum, rounded to float64; sums of fractions are exact
             exact = [float(Fraction(origin) + Fraction(float(value))) for value in own[:, 0]]
             assert json.loads(written)["predictions"] == exact
         else:

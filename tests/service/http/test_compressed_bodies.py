@@ -69,7 +69,7 @@ def test_another_coding_is_415_and_told_what_is_read(service: Service, coding: b
         b"hello",
         b"",
         gzip.compress(TEXT)[:-1],
-        gzip.compress(TEXT)[:-8] + bytes(8),  # another checksum
+        gzip.compress(TEXT)[:-8] + bytes(8),  # a wrong checksum
         gzip.compress(TEXT) + b"hello",
         zlib.compress(TEXT),
     ],

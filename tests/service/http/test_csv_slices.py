@@ -1,4 +1,4 @@
-"""CSV bodies: the rows that pandas reads, encoded as from JSON, wherever a slice ends."""
+"""CSV bodies give the rows that pandas reads, encoded as from JSON, at any division into slices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The example in a model's details is a request that the model accepts, whatever its columns are."""
+"""The example in a model's details is a request that the model accepts, for columns of any kind."""
 
 from types import SimpleNamespace
 

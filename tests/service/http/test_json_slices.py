@@ -1,4 +1,4 @@
-"""Large requests parsed in slices: the same content as the whole body, wherever a slice is cut."""
+"""Large requests parsed in slices give the same content as the whole body, at any division into slices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The heartbeat policy detects a hang at about the time of the setting, and never by one missed probe."""
+"""The heartbeat policy detects a hang after about the configured time, and never after one missed probe."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class DoublingModel:
 
     def __init__(self, error: Exception | None = None) -> None:
         self.error = RuntimeError("thirteen") if error is None else error
-        self.rows: list[int] = []  # of each forward pass
+        self.rows: list[int] = []  # rows of each forward pass
         self.lines = CapturingLogger()
         logger = structlog.wrap_logger(self.lines, processors=[], wrapper_class=structlog.stdlib.BoundLogger)
         self.isolation = FaultIsolation(self.predict, LimitedLog(logger))
