@@ -14,7 +14,7 @@ from models.columns.schema import ClassTarget
 from models.errors import DataError
 
 _HEADLINES = {"classification": "accuracy", "regression": "r2"}
-_REPORT_HEIGHT = 640  # pixels of a report in a cell, which scrolls
+_REPORT_HEIGHT = 640  # height in pixels of a report in a cell, which scrolls
 
 
 @dataclass(frozen=True, slots=True)

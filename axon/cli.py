@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("interrupted: nothing was done.", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read the output has read enough, as `head` does; Python would complain once more at its end.
+        # The reader closed the pipe early, as `head` does; without this, Python would report the error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except HiddenPackage as hidden:

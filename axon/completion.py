@@ -16,7 +16,7 @@ examples:
 The script is of the installed version: print it again after an update.
 """
 
-_FILES = ("SOURCE", "FILE", "PATH")  # how options call what is completed as a file
+_FILES = ("SOURCE", "FILE", "PATH")  # names of arguments that are completed as files
 _FOLDERS = ("FOLDER",)
 
 
@@ -75,7 +75,7 @@ def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
 
 
 def _suit_shells(action: argparse.Action) -> None:
-    """Completes files, shows one line a command, and leaves out a choice that a shell's quotes would break on."""
+    """Completes files, shows one line per command, and leaves out choices with a quote, which would break a script."""
     import shtab
 
     if action.metavar in _FILES:

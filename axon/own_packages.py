@@ -44,7 +44,7 @@ def drop_working_folder() -> None:
 
 
 def _place(name: str) -> Path | None:
-    """Returns the file or folder of a package; None where there is none."""
+    """Returns the file or folder of a package; None for a package that cannot be found."""
     if name in sys.modules:
         module = sys.modules[name]
         spec = getattr(module, "__spec__", None)

@@ -1,4 +1,4 @@
-"""The test for batch invariance: a row's answer has the same bits whatever the other rows of its batch are."""
+"""The test for batch invariance: no bit of a row's answer depends on the other rows of the batch."""
 
 from __future__ import annotations
 

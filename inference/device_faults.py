@@ -1,4 +1,4 @@
-"""The classes of device exceptions: out of memory, which fewer rows may cure, or a fault that outlives the call."""
+"""The classes of device exceptions: out of memory, which fewer rows may avoid, or a fault that lasts."""
 
 from __future__ import annotations
 

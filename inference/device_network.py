@@ -121,7 +121,7 @@ class DeviceNetwork:
         self._runners = {}
 
     def release(self) -> None:
-        """Frees all memory but the network's tensors; the next pass allocates what is needed."""
+        """Frees all memory except the network's tensors; the next pass allocates memory again."""
         self._runners = {}
         self._scratch.clear()
         if self._device.type == "cuda":

@@ -1,1 +1,1 @@
-"""Models: architecture, weights, columns and file. Knows no HTTP and no optimiser."""
+"""Models: architecture, weights, columns and file. Contains no HTTP and no optimiser."""

@@ -13,7 +13,7 @@ _PACKAGES = ("axon", "inference", "models", "service", "training")
 
 
 class ShowVersion(argparse.Action):
-    """The option `--version`: prints `axon` and its version, whatever the program is called, and ends the process."""
+    """The option `--version`: prints `axon` and its version for a program of any name, and ends the process."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **options)

@@ -192,7 +192,7 @@ def parse_keys(text: str, source: str) -> dict[bytes, Key]:
         source: name of the entries' source, for the error message.
 
     Raises:
-        AccessError: an entry is malformed or repeated, or there is none. The message names the line but not its
+        AccessError: an entry is malformed or repeated, or there are no entries. The message names the line but not its
             content, which may be a secret in the wrong place.
     """
     keys: dict[bytes, Key] = {}
@@ -218,7 +218,7 @@ def parse_scopes(text: str, place: str) -> frozenset[Scope]:
     """Parses scopes separated by commas, and adds the implied scopes.
 
     Raises:
-        AccessError: a word is not a scope, or there is none. The message names the place but not the word.
+        AccessError: a word is not a scope, or there is no word. The message names the place but not the word.
     """
     try:
         scopes = frozenset(map(Scope, text.split(",")))

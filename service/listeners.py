@@ -164,7 +164,7 @@ def _bind_address(family: int, address: Any) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:  # `::` accepts IPv4 as well, whatever the kernel's default
+        if family == socket.AF_INET6:  # `::` also accepts IPv4, even if the kernel's default differs
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, address[0] != "::")
         listener.bind(address)
     except OSError:

@@ -140,7 +140,7 @@ class _ForeignLimit(logging.Filter):
         self._kinds = _Kinds(_SILENT_SECONDS, time.monotonic)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Returns True if the record is to be written."""
+        """Returns True if the record should be written."""
         if not isinstance(record.msg, str):  # a line of Axon, from structlog
             return True
         kind = f"{record.name} {record.levelname} {record.msg[:100].partition(chr(10))[0]}"

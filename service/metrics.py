@@ -141,7 +141,7 @@ class WorkerMetrics:
     Args:
         folder: folder of the metric files.
         served: function that returns `name@version` of all served versions, or None while they are not known; series
-            of other versions end.
+            of other versions are removed.
     """
 
     def __init__(self, folder: Path, served: Callable[[], Set[str] | None]) -> None:

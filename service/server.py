@@ -203,7 +203,7 @@ class Server(litserve.LitServer):
     def _watch(self) -> None:
         """Ends the server with exit code 1 if an API process or the manager dies, and restarts the log relay.
 
-        A server never goes on without one of these processes. LitServe restarts worker hosts.
+        A server never continues without one of these processes. LitServe restarts worker hosts.
         """
         watched = {child.sentinel: child for child in multiprocessing.active_children() if child.name != _WORKER_NAME}
         while (ended := wait([*watched, self._log_pipe.sentinel])) == [self._log_pipe.sentinel]:

@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = PROGRAM) -> int:
         print("error: the memory of this machine is not enough for this table.", file=sys.stderr)
         return EXIT_REFUSED
     except BrokenPipeError:
-        # Whoever read the output has read enough, as `head` does; Python would complain once more at its end.
+        # The reader closed the pipe early, as `head` does; without this, Python would report the error again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_BROKEN_PIPE
     except KeyboardInterrupt as interrupted:

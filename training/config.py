@@ -135,8 +135,8 @@ class TrainConfig:
             network learns to answer for new categories; applies only if serving accepts unknown categories.
         clip_norm: upper bound of the gradient's norm over all parameters; None for no bound.
         batch_size: rows per step; None for a power of two near a 32nd of the training rows, from 16 to 1024.
-        drop_last: True to leave out the rows that do not fill a batch, in each epoch other ones; False to learn from a
-            small last batch.
+        drop_last: True to leave out the rows that do not fill a batch, different ones in each epoch; False to learn
+            from a small last batch.
         epochs: largest number of passes over the training part.
         patience: number of epochs without a new best after which training stops; None for no early stop.
         select_by: figure of the validation part that is least in the best epoch: `loss`, or `error` (misclassified

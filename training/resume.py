@@ -1,7 +1,7 @@
 """A file from which an interrupted run resumes, bit for bit, in the safetensors format.
 
 The run writes it every minute and when it is interrupted, and deletes it at its regular end. If the disk refuses the
-file, the run goes on but cannot be resumed.
+file, the run continues but cannot be resumed.
 """
 
 from __future__ import annotations

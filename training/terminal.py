@@ -37,7 +37,7 @@ def say(sentence: str) -> None:
 
 
 def visible(text: str) -> str:
-    """Returns a text with escapes in place of control characters."""
+    """Returns a text with escapes instead of control characters."""
     return text.translate(_VISIBLE)
 
 

@@ -61,8 +61,8 @@ def category_of(cell: Any) -> str | None:
     """Returns the category that a cell names, None for a missing cell.
 
     Booleans become `true` and `false`, whole numbers are written without a decimal part, and other numbers as in JSON.
-    A text is only changed by `tidy`, by lower case for true and false, and by removing the zeros of `3.0`: `1.10` stays
-    different from `1.1`, and `007` from the number 7.
+    A text is changed in three ways only: by `tidy`, by lower case for true and false, and by removing the zeros of
+    `3.0`. So `1.10` stays different from `1.1`, and `007` from the number 7.
 
     Args:
         cell: value from a JSON parser or a table's column: text, number, boolean or None.

@@ -116,7 +116,7 @@ class CategoricalColumn:
         categories: categories of the training part, in the order of their features.
         unknown: treatment of any other category: `refuse` (an error) or `ignore` (all features 0, a case that training
             practises by dropping categories at random).
-        missing: treatment of a missing value, `refuse` or `ignore`, likewise.
+        missing: treatment of a missing value, `refuse` or `ignore`, with the same meanings.
         encoding: `one_hot` (one feature per category, 1 for the cell's category), `sign` (one feature: -1 for the first
             of two categories, 1 for the second) or `index` (one feature: i + 1 for category i, for a look-up).
     """

@@ -18,7 +18,7 @@ NumberForm = Literal[
 ]
 NUMBER_FORMS: tuple[NumberForm, ...] = get_args(NumberForm)
 
-ISO = "%Y-%m-%d"  # every column of dates accepts this one, whatever its form
+ISO = "%Y-%m-%d"  # every column of dates accepts this one in addition to its own form
 
 # The forms that are tried on the texts of a column.
 TEXT_FORMS = (

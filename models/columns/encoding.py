@@ -7,7 +7,7 @@ Training encodes whole columns (`models.columns.column_encoding`), with the same
 1. rows of plain numbers go through one `struct.pack`, which checks width, type and float32 range in C;
 2. many rows with categories, dates, missing values or names go column by column (`models.columns.cell_columns`);
 3. few such rows go cell by cell through look-ups that were prepared at construction;
-4. rows that these refuse are read once more, to report each error with its row and column.
+4. rows that these refuse are read again, to report each error with its row and column.
 """
 
 from __future__ import annotations

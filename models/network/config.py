@@ -1,7 +1,7 @@
 """An MLP's architecture as data: layers, number of parameters, shapes of tensors.
 
-One hidden block is `Linear → normalisation → activation → dropout`. The last Linear stands alone and feeds
-the output: `softmax` (one logit per class), `linear` (a value) or `step` (Rosenblatt's threshold unit). An optional
+One hidden block is `Linear → normalisation → activation → dropout`. Only a Linear follows the last block. The
+output is `softmax` (one logit per class), `linear` (a value) or `step` (Rosenblatt's threshold unit). An optional
 input stage before the first Linear is described by `models.network.inputs`. Several members of one architecture form
 an ensemble. All code that needs the layers (the PyTorch module, training's network, the fused network, the summary,
 the checkpoint's shape check) reads `MLPConfig.layers()`, so that no two parts can disagree.

@@ -44,7 +44,7 @@ class Batch:
         key: key of the model version.
         spans: spans of the batch.
         rows: number of rows; 0 before `encode`.
-        suspect: True if the rows may be the reason why the worker died, should it die now.
+        suspect: True if the rows would be a possible cause if the worker died now.
     """
 
     __slots__ = ("_behind", "_finished", "_holder", "_kind", "_sent", "key", "rows", "spans", "suspect")

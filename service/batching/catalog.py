@@ -271,7 +271,7 @@ class Catalog:
             self._report({**snapshot.problems, **failed})
 
     async def _preload(self, name: str, snapshot: StoreSnapshot) -> dict[str, ServedVersion]:
-        """Loads the versions of a model that are to be preloaded, and returns the versions by id."""
+        """Preloads versions of a model, and returns these versions by id."""
         entry = snapshot.entries.get(name)
         if entry is None:
             return {}
@@ -306,7 +306,7 @@ class Catalog:
         for name, version in gone:
             ids.pop(f"{name}@{version}", None)
         keys = {served.key: None async for versions in in_slices(preloaded.values()) for served in versions.values()}
-        # From here on without a pause: each request sees the whole store either before or after the change.
+        # No `await` from here on: each request sees the whole store either before or after the change.
         for place in gone:
             del self._versions[place]
         self._snapshot, self._ids, self._preloaded, self._preloaded_keys = snapshot, ids, preloaded, keys

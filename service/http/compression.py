@@ -74,7 +74,7 @@ class CompressionBudget:
         self._left = TURN_BYTES
 
     def take(self, size: int) -> bool:
-        """Returns True if the event loop is to compress `size` bytes now, and False to use a thread."""
+        """Returns True if the event loop should compress `size` bytes now, and False if a thread should."""
         if size >= THREAD_BYTES or size > self._left:
             return False
         if self._left == TURN_BYTES:

@@ -75,7 +75,7 @@ class PredictEndpoint:
         self._closing = False
 
     def close_connections(self) -> None:
-        """Closes each connection after its next answer from now on, since the server is about to stop."""
+        """Makes each connection close after the next answer, because the server is about to stop."""
         self._closing = True
 
     def begin(self, exchange: Exchange) -> None:
@@ -213,7 +213,7 @@ class PredictEndpoint:
             prediction.fail(error)
 
     def _read_again(self, prediction: HttpPrediction, body: Body, reference: str | None) -> None:
-        """Reads a body once more, now that its model is known."""
+        """Reads a body again after its model has become known."""
         served = self._admission.find_loaded(reference)
         if served is not None:
             self._start_reading(prediction, body, reference, served)

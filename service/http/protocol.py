@@ -481,7 +481,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.resume_reading()  # the rest of its body may be yet to come
 
     def _become_idle(self) -> None:
-        """Waits for the next request, or closes the connection if there is to be none."""
+        """Waits for the next request, or closes the connection if no more requests are allowed."""
         if self._final_problem is not None:
             self.transport.write(closing_answer(self._final_problem))
             self._close(drained=False)

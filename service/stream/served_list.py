@@ -67,7 +67,7 @@ class ServedList:
         return bool(self._intended) or self._written is None
 
     def write(self, ahead: Iterable[str], keys: Collection[str], versions: Iterable[str]) -> None:
-        """Replaces the list. If it cannot be written, removes it, and readers know that the versions are unknown.
+        """Replaces the list; removes a list that cannot be written, so that readers know that the versions are unknown.
 
         May run in a thread beside `intend`: the new list includes keys that `intend` adds meanwhile.
 

@@ -273,7 +273,7 @@ def _tell_how_to_keep(arguments: argparse.Namespace, model: FittedModel, compari
 
 
 def _linear_command(line: Sequence[str]) -> str:
-    """Returns the typed command with `--linear` in place of the network's options."""
+    """Returns the typed command with `--linear` instead of the network's options."""
     settings = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     add_settings(settings)
     settings.add_argument("--publish")

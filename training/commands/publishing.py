@@ -245,7 +245,7 @@ class Publication:
         return candidate.compare(served)
 
     def _is_wanted(self, doubts: list[str], show: Callable[[], None]) -> bool:
-        """Asks on a terminal if the model is to be published all the same; returns False without a terminal."""
+        """Asks on a terminal if the model should be published nevertheless; returns False without a terminal."""
         if not _is_terminal():
             return False
         show()

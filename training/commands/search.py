@@ -55,7 +55,7 @@ from training.terminal import plain_console, say
 
 DEFAULT_FOLDER = "searches"
 PAGE = "search.html"
-# Not set by argparse, so that explicit options can be told from defaults: a population takes none of these.
+# Not set by argparse, to distinguish explicit options from defaults: a population accepts none of these options.
 _DEFAULTS: dict[str, Any] = {"trials": 50, "sampler": "tpe", "pruner": "median", "grid_points": 5, "jobs": 1}
 
 _DESCRIPTION = """\

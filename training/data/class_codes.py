@@ -11,7 +11,7 @@ from training.data.split import MIN_CLASS_ROWS
 # values too, but then some of them are rare.
 MAX_NUMBERED_CLASSES = 20
 
-# A target with more different values is hardly one of codes, because nobody numbers so many classes.
+# A target with more different values hardly holds codes: a table rarely numbers so many classes.
 _MAX_CODES = 50
 _ROWS_A_VALUE = 3  # on average; with fewer rows, there are few different values because there are few rows
 _ROWS_A_CODE = 10  # least rows of each code, if codes are many or have decimals: counts and measures have rare values

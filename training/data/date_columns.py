@@ -79,7 +79,7 @@ class DateTexts:
             share: least share of the rows with a text that must be dates of the form; the others count as errors.
 
         Returns:
-            The form, or None if no form reads so many rows.
+            The form, or None if no form reads this share of the rows.
 
         Raises:
             DataError: the cells do not show if the day or the month comes first, or show both.

@@ -2,7 +2,7 @@
 
 If a row was copied, a model that has learned one copy knows the target of the other. A copy in the test part would
 therefore measure memory. In a table with few different values, however, rows are equal because few combinations exist.
-There the rows that are to be predicted will equal known ones too.
+There the rows to predict will also equal known rows.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class EqualRows:
     Attributes:
         code: `(rows,)` int64 from 0; the same for rows whose features are equal, gaps included.
         with_target: `(rows,)` int64 from 0; the same for rows whose features and target are equal.
-        is_likely: True if so many equal rows are likely by chance, because columns have few different values.
+        is_likely: True if this number of equal rows is likely by chance, because columns have few different values.
         row_numbers: names of columns that only number the rows, and were not compared.
     """
 
@@ -82,7 +82,7 @@ class EqualRows:
         return replace(self, code=self.code[rows], with_target=self.with_target[rows])
 
     def known(self, rows: NDArray[np.int64], train: NDArray[np.int64]) -> tuple[int, int]:
-        """Counts the rows whose features occur in a training row, and those whose target is equal there as well."""
+        """Counts the rows whose features equal those of a training row, and those whose target is equal too."""
         return tuple(int(np.isin(code[rows], code[train]).sum()) for code in (self.code, self.with_target))  # type: ignore[return-value]  # two
 
 
@@ -242,7 +242,7 @@ def _agreement(cells: NDArray[Any]) -> tuple[float, int]:
 
 
 def _is_multiplied(code: NDArray[np.int64]) -> bool:
-    """Returns True if the counts of the different rows have a common divisor above 1, which chance hardly causes."""
+    """Returns True if the counts of the different rows have a common divisor above 1, which is unlikely by chance."""
     counts = np.bincount(code)
     return len(counts) >= _LEAST_MULTIPLIED and int(np.gcd.reduce(counts)) > 1
 

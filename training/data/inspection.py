@@ -1,6 +1,6 @@
 """Inspects a table: reports how each column is read, before anything is trained.
 
-A column that `fit` would refuse is listed with the reason; the inspection goes on.
+A column that `fit` would refuse is listed with the reason; the inspection continues.
 """
 
 from __future__ import annotations

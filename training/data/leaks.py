@@ -1,4 +1,4 @@
-"""Leaks: features that predict the target so well that their values were hardly known before the target."""
+"""Leaks: features that predict the target too well, so that their values were probably not known before the target."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ MAX_INNER_CORRELATION = 0.9985
 # Cohen's kappa of the classes and a guess from one column. An honest column, the petals of irises, has 0.94.
 MAX_AGREEMENT = 0.97
 # The same for a guess from a column's gaps, which rarely agree with a class so well by chance. The lifeboats of the
-# Titanic, which tell who was saved, have 0.95.
+# Titanic, which show who was saved, have 0.95.
 MAX_GAP_AGREEMENT = 0.9
 
-_ROWS_A_VALUE = 10  # with fewer rows of each value, so many values determine any target
+_ROWS_A_VALUE = 10  # with fewer rows per value, the values determine any target by chance
 _CELLS = 2_000_000  # cells to check in a table, so that the search takes a second or two for any shape
 _LEAST_SAMPLE, _MOST_SAMPLE = 500, 20_000  # rows to check of each column
 _CONFIRMING_ROWS = 200_000  # rows to check of a column whose sample shows a leak
@@ -212,7 +212,7 @@ class _TargetSample:
         return f"tells the classes apart in {found.share:.1%} of the rows" if found.kappa >= MAX_AGREEMENT else None
 
     def _is_beyond_chance(self, classes: NDArray[np.int64], choices: int) -> bool:
-        """Returns True if the classes are hardly an accident, given `choices` values that may each have any class."""
+        """Returns True if chance hardly explains the classes, given `choices` values that may each have any class."""
         counts = np.bincount(classes)
         free = max(choices * math.log(len(counts)), math.lgamma(len(counts) + 1))
         return log_arrangements(counts) - free > self._least_log_odds

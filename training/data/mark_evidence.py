@@ -34,8 +34,8 @@ class MarkEvidence:
     """Examples of texts that are evidence of a column's marks; None for a kind of evidence that no text gives.
 
     Attributes:
-        dot: text in which the dot is surely the decimal mark, or the comma surely divides thousands.
-        comma: text in which the comma is surely the decimal mark, or the dot surely divides thousands.
+        dot: text in which the dot must be the decimal mark, or the comma must divide thousands.
+        comma: text in which the comma must be the decimal mark, or the dot must divide thousands.
         open_dot: text with one dot and three digits after it, which can be read in both ways.
         open_comma: text with one comma and three digits after it, which can be read in both ways.
         short_whole: whole number of one to three digits, without a mark.
@@ -55,7 +55,7 @@ class MarkEvidence:
 
     @property
     def is_open(self) -> bool:
-        """True if there are texts with two readings, and none that decides."""
+        """True if there are texts with two readings, and no text decides between the readings."""
         return bool((self.open_dot or self.open_comma) and not (self.dot or self.comma))
 
 

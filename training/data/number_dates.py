@@ -120,7 +120,7 @@ def _are_whole(numbers: NDArray[np.float64]) -> bool:
 
 
 def _are_times_of_day(days: NDArray[np.float64]) -> bool:
-    """Returns True if most days have a fraction and all are whole seconds: numbers in other units hardly are."""
+    """Returns True if most days have a fraction and all are whole seconds, which is unlikely in other units."""
     seconds = days * 86_400
     has_fraction = np.trunc(days) != days
     return bool(2 * has_fraction.sum() > len(days) and (np.abs(seconds - np.rint(seconds)) < 1e-2).all())

@@ -154,7 +154,7 @@ def plain_numbers_in(texts: pa.Array, decimal: str) -> tuple[NDArray[np.float64]
 
 
 def _adorned_numbers(texts: pa.Array, marks: Marks) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Reads numbers with divided thousands, a currency or per cent sign, brackets, or another minus sign."""
+    """Reads numbers with divided thousands, a currency or per cent sign, brackets, or a minus sign other than `-`."""
     values = np.full(len(texts), np.nan)
     found = pc.extract_regex(texts, rf"^{_LEAD}(?P<body>{_body(marks)}){_EXPONENT}{_TRAIL}$")
     is_number = _numpy(pc.is_valid(found)).astype(np.bool_)

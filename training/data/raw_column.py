@@ -150,7 +150,7 @@ class RawColumn:
         """Reads the column as names of classes or groups.
 
         Raises:
-            DataError: a name cannot be made of the type.
+            DataError: cells of this type cannot be written as names.
         """
         return names_of(self._nameable())
 

@@ -106,7 +106,7 @@ def split_rows(table: TrainingTable, shares: Shares, *, rng: np.random.Generator
 
 
 def _divided_rows(table: TrainingTable) -> Rows:
-    """Returns the indices of the rows to split: not the test part, and no row that is left out for equalling one."""
+    """Returns the indices of the rows to split, without the test part and rows left out for equalling a test row."""
     count = table.rows - table.test_rows
     rows = np.arange(count, dtype=np.int64)
     if table.equal_rows is None or not table.test_rows or table.choices.equal_rows != "together":
@@ -245,7 +245,7 @@ def _by_group(
     """Splits whole groups into as many parts as shares.
 
     Groups are assigned the largest first, and groups of equal size in random order. Each goes to the part that lacks
-    most of the group's classes, or rows. Small groups thus even out what large ones left uneven.
+    most of the group's classes, or rows. Small groups thus correct the differences that large groups left.
     """
     names, member = np.unique(group, return_inverse=True)
     if len(names) < len(shares):

@@ -240,6 +240,6 @@ def reading_remark(text: str, marks: Marks, because: str) -> str:
 
 
 def _both(mark: str) -> tuple[Marks, Marks]:
-    """Returns the marks with which a mark is the decimal mark, and those with which the mark divides thousands."""
+    """Returns the marks for both readings of a mark: as the decimal mark, and as the thousands mark."""
     other = "," if mark == "." else "."
     return Marks(decimal=mark, thousands=other), Marks(decimal=other, thousands=mark)

@@ -40,7 +40,7 @@ class TrainingTable:
         weight: `(rows,)` float64 weight of each row; None for equal weights.
         group: `(rows,)` int32, equal for rows that have to be in one part of a split; None for no groups.
         time: `(rows,)` float64 or datetime64[us], by which rows are split; None for no split by time.
-        test_rows: number of rows at the end that come from a test file; 0 if a test part is to be split off.
+        test_rows: number of rows at the end that come from a test file; 0 if the split makes the test part.
         notes: sentences on columns and rows that the user should read.
         label_type: type of the labels in the table that was read.
         date_forms: form of the dates by column, if other than ISO 8601 (`models.columns.date_forms`).

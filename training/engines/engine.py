@@ -79,7 +79,7 @@ class Trained:
         stopped: reason for the end: `epochs` (all were trained), `patience` (no better epoch for too long), `asked`
             (a person stopped the run), `diverged`; for a perceptron `converged`, or `cycled`, which never converges.
         history: measures of each epoch, by name.
-        verdict: sentence on the result that the numbers do not show; None for no sentence.
+        verdict: sentence with information that the numbers do not show, or None.
     """
 
     architecture: MLPConfig
@@ -167,7 +167,7 @@ class EpochLog:
 
 
 def batches(rows: int, size: int) -> list[tuple[int, int]]:
-    """Returns the first row of each batch and the row after its last. A single row left over joins the batch before.
+    """Returns the first row of each batch and the row after the last. A single remaining row joins the previous batch.
 
     BatchNorm cannot estimate a variance from one row, and the gradient of one row is noisy.
     """

@@ -41,7 +41,7 @@ def train(
         should_stop: callback after each epoch; True ends the run.
         on_state: callback after each epoch; its argument is a function that makes a state to resume from, at the cost
             of a copy of all tensors.
-        resume: state of an earlier run with the same config, architecture and data; None to begin anew.
+        resume: state of an earlier run with the same config, architecture and data; None for a new run.
 
     Raises:
         TrainingError: the loss is no longer finite.

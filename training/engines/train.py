@@ -30,7 +30,7 @@ def train(
         on_epoch: callback for each epoch.
         should_stop: callback after each epoch; True ends the run.
         on_state: callback after each epoch with a function that makes a state to resume from; torch engine only.
-        resume: state of an earlier run; None to begin anew.
+        resume: state of an earlier run; None for a new run.
 
     Raises:
         ConfigError: the device does not exist, or the engine cannot resume or cannot weight rows.

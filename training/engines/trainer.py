@@ -37,7 +37,7 @@ class MemberRates:
 
     Attributes:
         learning_rates: factors on the learning rate of the config.
-        dropouts: dropout probabilities, in place of the config's.
+        dropouts: dropout probabilities, which replace the config's.
     """
 
     learning_rates: NDArray[np.float64] | None = None

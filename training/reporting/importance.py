@@ -23,7 +23,7 @@ Score = Callable[[NDArray[Any]], float]
 
 ROWS = 2_000
 REPEATS = 5
-# With fewer rows, a column that matters can hardly be told from one that does not.
+# With fewer rows, a column that matters can hardly be distinguished from a column that does not.
 MIN_ROWS = 100
 # Multiply-adds of the whole measurement: a few seconds on one core.
 BUDGET = 100e9

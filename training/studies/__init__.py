@@ -1,1 +1,1 @@
-"""The ideas that an MLP stands on, each as a run that checks its claim: `python -m training study NAME`."""
+"""The ideas behind an MLP, each as a run that checks a claim: `python -m training study NAME`."""

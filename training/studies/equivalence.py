@@ -137,7 +137,7 @@ def run(*, seed: int = 0, quick: bool = False) -> EquivalenceResult:
 
     Args:
         seed: seed of data, weights and batches.
-        quick: 100 steps in place of 500.
+        quick: 100 steps instead of 500.
     """
     count = 100 if quick else 500
     rng = np.random.default_rng(seed)

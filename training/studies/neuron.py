@@ -186,7 +186,7 @@ def run(*, seed: int = 0, quick: bool = False) -> NeuronResult:
 
     Args:
         seed: seed of the random neurons.
-        quick: True for up to 3 bits in place of 4.
+        quick: True for up to 3 bits instead of 4.
     """
     found = {bits: threshold_functions(bits) for bits in range(1, (_QUICK_BITS if quick else _MOST_BITS) + 1)}
     return NeuronResult(

@@ -139,7 +139,7 @@ def run(*, seed: int = 0, quick: bool = False) -> XorResult:
 
     Args:
         seed: seed of the initial weights.
-        quick: 256 steps in place of 1,024.
+        quick: 256 steps instead of 1,024.
     """
     steps = 256 if quick else 1024
     network = NumpyMLP(CONFIG, rng=np.random.default_rng(seed), dtype=np.float64)

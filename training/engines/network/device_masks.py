@@ -51,7 +51,7 @@ class DeviceMasks:
         return out.lt_(kept).div_(kept)
 
     def keep(self, out: Tensor, share: float) -> Tensor:
-        """Fills (k, b, w) with ones, and zeros at random; `share` is the share of ones, whatever the probabilities."""
+        """Fills (k, b, w) with random ones and zeros; `share` is the share of ones; the probabilities do not apply."""
         torch.rand(out.shape, generator=self.generator, out=out)
         return out.lt_(share)
 

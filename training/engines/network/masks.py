@@ -41,7 +41,7 @@ class Masks(Protocol):
         """Fills (k, b, w) with a dropout mask."""
 
     def keep(self, out: Tensor, share: float) -> Tensor:
-        """Fills (k, b, w) with ones, and zeros at random; `share` is the share of ones, whatever the probabilities."""
+        """Fills (k, b, w) with random ones and zeros; `share` is the share of ones; the probabilities do not apply."""
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Returns the state of the random generator, for `restore`."""

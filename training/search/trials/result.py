@@ -62,11 +62,11 @@ class SearchResult:
         return points
 
     def near(self) -> list[Trial]:
-        """Returns the finished trials that the validation part cannot tell from the winner, the best first.
+        """Returns the finished trials that the validation part cannot distinguish from the winner, the best first.
 
         The figure of such a trial differs from the winner's by at most the standard error of the difference of two
         independent figures, or by at most 1 % if no standard error is known. Figures on the same rows are not
-        independent, so this includes rather too many trials than too few.
+        independent, so the list has too many trials rather than too few.
         """
         return [trial for trial in self.ranking() if trial.number != self.winner.number and self._is_near(trial)]
 

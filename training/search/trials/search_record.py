@@ -80,7 +80,7 @@ class SearchRecord:
             grid_points: number of points of each range in a grid.
             seed: seed of the sampler.
             file: path of the SQLite file; None for a record in memory.
-            identity: fingerprints by name of what the record belongs to; a resumed record must have the same ones.
+            identity: fingerprints, by name, of the search's data and settings; a resumed record must have the same.
         """
         for name, value, there_are in (("sampler", sampler, Sampler), ("pruner", pruner, Pruner)):
             if value not in get_args(there_are):
@@ -92,7 +92,7 @@ class SearchRecord:
         self._distributions = {name: _distribution(parameter) for name, parameter in space.parameters.items()}
         self._open: dict[int, optuna.Trial] = {}
         self._lowest: dict[int, float] = {}
-        # Each report writes to the disk. About 32 a trial are enough for a pruner, whatever the number of epochs.
+        # Each report writes to the disk. About 32 a trial are enough for a pruner, for any number of epochs.
         self._report_every = max(epochs // 32, 1)
         self._storage: optuna.storages.BaseStorage | None = None
         with _optuna_silenced(), _storage_errors(file):

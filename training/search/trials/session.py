@@ -59,7 +59,7 @@ class Session:
         trials: total number of trials asked for, earlier ones included.
         jobs: number of trials at the same time.
         timeout: time limit in seconds; then no trial begins, and the running trials end.
-        should_stop: callback that returns True if the search is to end.
+        should_stop: callback that returns True if the search should end.
         listener: callbacks for the progress.
         clock: monotonic clock in seconds.
         ended: reason for the end, as in `SearchResult`.
@@ -90,7 +90,7 @@ class Session:
         return self.clock() - self._begin
 
     def next(self) -> Point | None:
-        """Returns the point to train next; None if no trial is to begin any more, for the reason in `ended`."""
+        """Returns the point to train next; None if no more trials should begin, for the reason in `ended`."""
         if self.is_over():
             return None
         if (point := self.record.ask()) is None:
@@ -100,7 +100,7 @@ class Session:
         return point
 
     def is_over(self) -> bool:
-        """Returns True if no trial is to begin any more."""
+        """Returns True if no more trials should begin."""
         return self._is_exhausted or self._must_end() or self._count() + len(self._running) >= self.trials
 
     def epoch(self, number: int, epoch: Epoch) -> None:
@@ -110,7 +110,7 @@ class Session:
             self._to_prune.add(number)
 
     def must_end(self, number: int) -> bool:
-        """Returns True if a running trial is to end after the current epoch."""
+        """Returns True if a running trial should end after the current epoch."""
         return number in self._to_prune or self._must_end()
 
     def done(self, number: int, outcome: Outcome) -> None:
