@@ -38,7 +38,7 @@ VERBS_BEFORE_A_PREPOSITION = frozenset(
     """acts agrees aims applies asks begins belongs blocks calls comes complains connects consists counts cuts decides
     depends differs draws ends exits fails falls finishes fits follows gives goes holds joins lays leads learns leaves
     lets lies listens lives looks loops makes moves opens passes points prepares puts reads refers registers reports
-    resumes returns runs says searches serves sets shows shuts sits sleeps speaks stands starts stays steps stops swaps
+    records resumes returns runs says searches serves sets shows shuts sits sleeps speaks stands starts stays steps stops swaps
     takes tells trains turns waits walks watches works writes yields""".split()
 )
 NOUN_DECORATORS = frozenset({"property", "cached_property", "fixture", "composite", "setter"})

@@ -61,7 +61,7 @@ class HttpLimits:
         max_connections: largest number of connections of one API process.
         max_body_bytes: largest size of a body.
         max_buffered_bytes: largest size of all bodies that one API process holds.
-        root_path: path under which a proxy serves the API; probes are recognized by their paths.
+        root_path: path under which a proxy serves the API; probes are recognised by their paths.
     """
 
     header_seconds: float
