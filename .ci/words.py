@@ -35,11 +35,12 @@ FRAGMENT_OPENINGS = QUESTION_WORDS | set(
 # Plural nouns that end as verbs do. `Answers for each row` has no verb; `Waits for a worker` has one.
 PREPOSITIONS = frozenset({"about", "at", "for", "from", "in", "of", "on", "per", "that", "which", "with"})
 VERBS_BEFORE_A_PREPOSITION = frozenset(
-    """acts agrees aims applies asks begins belongs blocks calls comes complains connects consists counts cuts decides
-    depends differs draws ends exits fails falls finishes fits follows gives goes holds joins lays leads learns leaves
-    lets lies listens lives looks loops makes moves opens passes points prepares puts reads refers registers reports
-    records resumes returns runs says searches serves sets shows shuts sits sleeps speaks stands starts stays steps stops swaps
-    takes tells trains turns waits walks watches works writes yields""".split()
+    """acts agrees aims applies asks begins belongs blocks calls checks comes complains connects consists counts
+    cuts decides depends differs draws ends exits fails falls finishes fits follows gives goes holds joins lays
+    leads learns leaves lets lies listens lives looks loops makes moves opens passes points prepares puts reads
+    records refers registers reports resumes returns runs says searches serves sets shows shuts sits sleeps
+    speaks stands starts stays steps stops swaps takes tells trains turns waits walks watches works writes
+    yields""".split()
 )
 NOUN_DECORATORS = frozenset({"property", "cached_property", "fixture", "composite", "setter"})
 SECTION = re.compile(r"^(Args|Attributes):\n((?:[ ]+.*\n|\n)*)", re.MULTILINE)
