@@ -47,7 +47,7 @@ PARTS = tuple(
         (r"^(?:parser_cb|llhttp|HttpParser|feed_data)\w* \(|\(httptools/", "HTTP parser"),
         (rf"\({_SERVICE}request_ids\.py", "request id"),
         (
-            r"^\S*(?:\.send|\.respond|\._end|AnswerWriter\S*|\.writer|_write_\w+) "
+            r"^\S*(?:\.send|\.respond|\._(?:end|respond)|AnswerWriter|JsonWriter\S*|\.writer|_write_\w+) "
             rf"\({_SERVICE}(?:http_|protocol|routes/|predict_endpoint|ans|wire/)",
             "answer",
         ),

@@ -155,16 +155,16 @@ class Ticket:
     def finish(self, answer: Answer, start: int) -> None:
         """Ends the ticket with its answer; does nothing if the ticket has ended."""
         if not self.done:
-            self._end()
+            self._close()
             self.answered(answer, start)
 
     def fail(self, error: Exception) -> None:
         """Ends the ticket with an error; does nothing if the ticket has ended."""
         if not self.done:
-            self._end()
+            self._close()
             self.failed(error)
 
-    def _end(self) -> None:
+    def _close(self) -> None:
         self.done = True
         if self._holder is not None:
             self._holder.forget(self)

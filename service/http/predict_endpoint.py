@@ -312,7 +312,7 @@ class HttpPrediction(Prediction):
         if self.unknown and served is not None:
             served.metrics.observe_unknown(sum(self.unknown.values()))
             headers = unknown_headers(self.unknown)
-        self._end(HTTPStatus.OK, self.format.content_type, payload, headers, self.rows)
+        self._respond(HTTPStatus.OK, self.format.content_type, payload, headers, self.rows)
 
     def failed(self, error: Exception) -> None:
         """Sends an error as the answer, and logs errors of the server."""
@@ -323,9 +323,9 @@ class HttpPrediction(Prediction):
             error = fault
         if not isinstance(error, Problem):
             self.admission.log_failure(self, error, written.status, written.code, written.detail)
-        self._end(written.status, written.content_type, written.body, written.headers, 0)
+        self._respond(written.status, written.content_type, written.body, written.headers, 0)
 
-    def _end(self, status: int, content_type: bytes, body: Content, headers: Headers, rows: int) -> None:
+    def _respond(self, status: int, content_type: bytes, body: Content, headers: Headers, rows: int) -> None:
         """Sends the answer, counts the request, and writes the access log."""
         exchange = self.exchange
         seconds = time.perf_counter() - self.started
