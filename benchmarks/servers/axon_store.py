@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from importlib import import_module
 from pathlib import Path
 
 if __name__ == "__main__":  # run as a file, for a server of another tree
@@ -17,6 +18,9 @@ from benchmarks.table_model import TABLE, make_checkpoint
 
 if __name__ == "__main__":
     sys.path[0] = str(Path.cwd())
+    if not Path("models/network").is_dir():  # a tree from before `models` had rooms
+        for room, name in (("columns", "schema"), ("network", "config"), ("network", "inputs")):
+            sys.modules[f"models.{room}.{name}"] = import_module(f"models.{name}")
 
 from models.checkpoint import Checkpoint
 from models.columns.schema import ClassTarget, NumericColumn, Schema
