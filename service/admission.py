@@ -10,12 +10,13 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.access import Access, Scope
+from service.access import Access
 from service.batching.batcher import MAX_RETRY_AFTER, MOST_OF_DEADLINE, Batcher
 from service.batching.catalog import Catalog, ServedVersion
 from service.batching.encoded_rows import EncodedRows
@@ -42,14 +43,10 @@ class Prediction(Ticket):
         unknown: number of cells with unknown categories, by column.
     """
 
-    __slots__ = ("admission", "seconds", "started", "unknown")
-
-    def __init__(self, admission: Admission, started: float) -> None:
-        super().__init__()
-        self.admission = admission
-        self.started = started
-        self.seconds = admission.default_seconds
-        self.unknown: Mapping[str, int] = {}
+    admission: Admission
+    started: float
+    seconds: float
+    unknown: Mapping[str, int] = MappingProxyType({})
 
     @property
     def request_id(self) -> str:
@@ -91,6 +88,8 @@ class Admission:
         settings: settings of the server.
 
     Attributes:
+        access: API keys, which a door checks before all else; None lets everybody in.
+        find_loaded: function that returns the model version of a reference, None if it is unknown or not in memory.
         default_seconds: time for a request that names no deadline, in seconds.
         max_seconds: longest time that a request can ask for, in seconds.
         max_rows: number of rows that a request may have.
@@ -109,30 +108,14 @@ class Admission:
         self._batcher = batcher
         self._steps = steps
         self._unrouted = metrics.unrouted
-        self._access = access
         self._access_log = settings.access_log
         self._loading: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
+        self.access = access
+        self.find_loaded = catalog.get  # no method of its own: a call more for each request
         self.default_seconds = settings.timeout_seconds
         self.max_seconds = settings.max_timeout_seconds
         self.max_rows = settings.max_request_rows
-
-    def check_key(self, authorization: bytes | None, api_key: bytes | None) -> None:
-        """Accepts a request whose key allows predictions, and refuses any other.
-
-        Args:
-            authorization: value of the `Authorization` header or of its equivalent; None if it is missing.
-            api_key: value of the `X-API-Key` header or of its equivalent; None if it is missing.
-
-        Raises:
-            AccessDenied: the key does not allow predictions.
-        """
-        if self._access is not None:
-            self._access.check(authorization, api_key, Scope.PREDICT)
-
-    def find_loaded(self, reference: str | None) -> ServedVersion | None:
-        """Returns the model version of a reference, None if the version is unknown or not in memory."""
-        return self._catalog.get(reference)
 
     def load_first(self, prediction: Prediction, reference: str | None, then: Callable[[ServedVersion], None]) -> None:
         """Loads the model version of a reference within the deadline, and then continues with the request.
@@ -179,10 +162,10 @@ class Admission:
         if count > self.max_rows:
             raise too_many_rows(self.max_rows)
         encoder = served.encoder
-        data = encoder.encode_numbers(rows) if isinstance(rows, np.ndarray) else None
-        if data is None:
-            cells: list[Any] = rows.tolist() if isinstance(rows, np.ndarray) else rows
-            data = encoder.encode(cells, may_hold_booleans=may_hold_booleans)
+        if isinstance(rows, np.ndarray):
+            data = encoder.encode_numbers(rows) or encoder.encode(rows.tolist(), may_hold_booleans=False)
+        else:
+            data = encoder.encode(rows, may_hold_booleans=may_hold_booleans)
         if encoder.unknown.counts:
             prediction.unknown = encoder.unknown.take()
         self._batcher.submit(prediction, served, data, count, seconds)

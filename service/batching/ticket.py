@@ -35,7 +35,18 @@ class Answer:
         for matrix in matrices[1:]:
             self.rows += len(matrix)
             self.numbers += matrix.size
-        self.memos: dict[object, Any] = {}
+        self.memos: dict[object, Any] | None = None
+
+    def memo(self, writer: object) -> Any:
+        """Returns the memo of an answer writer, or None."""
+        return None if self.memos is None else self.memos.get(writer)
+
+    def keep(self, writer: object, memo: Any) -> Any:
+        """Keeps and returns the memo of an answer writer."""
+        if self.memos is None:
+            self.memos = {}
+        self.memos[writer] = memo
+        return memo
 
     @property
     def matrix(self) -> NDArray[np.float32]:
@@ -80,39 +91,21 @@ class Ticket:
         pieces: answers to the spans, by first row of the span, if the request was cut.
     """
 
-    __slots__ = (
-        "_holder",
-        "answered_rows",
-        "arrived",
-        "data",
-        "deadline",
-        "done",
-        "key",
-        "losses",
-        "pieces",
-        "queued",
-        "queued_turn",
-        "row_bytes",
-        "rows",
-        "served",
-    )
-
+    # The first values stand in the class: a request is made for each ticket, and each line of a constructor costs it.
     data: Buffer | EncodedRows
     deadline: float
     arrived: float
     key: str
     row_bytes: int
-
-    def __init__(self) -> None:
-        self._holder: TicketHolder | None = None
-        self.served: ServedVersion | None = None
-        self.rows = 0
-        self.done = False
-        self.queued = 0
-        self.queued_turn = 0
-        self.losses = 0
-        self.answered_rows = 0
-        self.pieces: dict[int, NDArray[np.float32]] | None = None
+    served: ServedVersion | None = None
+    rows = 0
+    done = False
+    queued = 0
+    queued_turn = 0
+    losses = 0
+    answered_rows = 0
+    pieces: dict[int, NDArray[np.float32]] | None = None
+    _holder: TicketHolder | None = None
 
     @property
     def disconnected(self) -> bool:

@@ -14,6 +14,7 @@ from http import HTTPStatus
 import numpy as np
 from numpy.typing import NDArray
 
+from service.access import Scope
 from service.admission import Admission, Prediction, failures
 from service.batching.batcher import MOST_OF_DEADLINE
 from service.batching.catalog import Catalog, ServedVersion
@@ -69,9 +70,11 @@ class PredictEndpoint:
         self._route = route
         self._default = route.default
         self._admission = admission
+        self._access = admission.access
         self._catalog = catalog
         self._max_body_bytes = max_body_bytes
-        self._writers: dict[tuple[WireFormat, str], AnswerWriter] = {}
+        self._writers: dict[str, AnswerWriter] = {}  # of the default format
+        self._other_writers: dict[tuple[WireFormat, str], AnswerWriter] = {}
         self._closing = False
 
     def close_connections(self) -> None:
@@ -86,14 +89,16 @@ class PredictEndpoint:
             exchange.keep_alive = False
         prediction = exchange.context = HttpPrediction(self, exchange, self._admission, self._default)
         try:
-            self._admission.check_key(field(b"authorization"), field(b"x-api-key"))
+            if self._access is not None:
+                self._access.check(field(b"authorization"), field(b"x-api-key"), Scope.PREDICT)
             timeout = field(TIMEOUT_HEADER)
             if timeout is not None:
                 prediction.seconds = min(_seconds_in(timeout), self._admission.max_seconds)
             content_type = field(b"content-type")
             if content_type is not None:
                 prediction.format = self._route.choose(content_type)
-            prediction.named = prediction.format.model_in_head(exchange)
+            if exchange.query or exchange.parameters:
+                prediction.named = prediction.format.model_in_head(exchange)
         except Exception as error:
             prediction.fail(error)
             return
@@ -144,11 +149,23 @@ class PredictEndpoint:
 
     def writer(self, wire: WireFormat, served: ServedVersion) -> AnswerWriter:
         """Returns the answer writer of a model version for a format."""
-        writer = self._writers.get((wire, served.key))
-        if writer is None:
-            ready = {version.key for version in self._catalog.ready_versions()}
-            self._writers = {place: kept for place, kept in self._writers.items() if place[1] in ready}
-            writer = self._writers[wire, served.key] = wire.writer(served)
+        if wire is self._default:
+            return self._writers.get(served.key) or self._add_writer(wire, served)
+        wire = wire.answers
+        if wire is self._default:
+            return self.writer(wire, served)
+        return self._other_writers.get((wire, served.key)) or self._add_writer(wire, served)
+
+    def _add_writer(self, wire: WireFormat, served: ServedVersion) -> AnswerWriter:
+        """Makes the answer writer of a model version, and forgets those of versions that are not served any more."""
+        ready = {version.key for version in self._catalog.ready_versions()}
+        self._writers = {key: kept for key, kept in self._writers.items() if key in ready}
+        self._other_writers = {place: kept for place, kept in self._other_writers.items() if place[1] in ready}
+        writer = wire.writer(served)
+        if wire is self._default:
+            self._writers[served.key] = writer
+        else:
+            self._other_writers[wire, served.key] = writer
         return writer
 
     def _handle_large(self, prediction: HttpPrediction, body: Body) -> None:
@@ -231,7 +248,8 @@ class HttpPrediction(Prediction):
         entry: entry of a large body at the gate; None for a small body, and after the body was read.
     """
 
-    __slots__ = ("_endpoint", "entry", "exchange", "format", "named")
+    named: str | None = None
+    entry: Entry | None = None
 
     def __init__(
         self,
@@ -240,12 +258,12 @@ class HttpPrediction(Prediction):
         admission: Admission,
         format: WireFormat,  # noqa: A002
     ) -> None:
-        super().__init__(admission, exchange.started)
         self._endpoint = endpoint
         self.exchange = exchange
+        self.admission = admission
         self.format = format
-        self.named: str | None = None
-        self.entry: Entry | None = None
+        self.started = exchange.started
+        self.seconds = admission.default_seconds
 
     @property
     def disconnected(self) -> bool:
@@ -273,7 +291,7 @@ class HttpPrediction(Prediction):
         served = self.served
         assert served is not None  # noqa: S101 -- rows were submitted for it
         try:
-            writer = self._endpoint.writer(self.format.answers, served)
+            writer = self._endpoint.writer(self.format, served)
             if answer.numbers > STEP_NUMBERS or answer.rows > _MOST_AT_ONCE:
                 if self.rows * answer.width > STEP_NUMBERS:
                     matrices = answer.cut(start, self.rows)
@@ -299,9 +317,9 @@ class HttpPrediction(Prediction):
 
     def _write_with_batch(self, writer: AnswerWriter, answer: Answer, start: int) -> None:
         """Adds the answer to those of the same batch that are written and sent in steps."""
-        requests = answer.memos.get(writer)
+        requests = answer.memo(writer)
         if requests is None:
-            requests = answer.memos[writer] = []  # the other requests of the batch are added before the first step runs
+            requests = answer.keep(writer, [])  # the other requests of the batch are added before the first step runs
             self.admission.write_in_steps(writer.write_batch_in_steps(answer.matrix, requests), answer.numbers)
         requests.append((self, start))
 

@@ -36,10 +36,7 @@ class JsonWriter(AnswerWriter):
         """Writes the answer to `rows` rows, from row `start` of the batch on."""
         if rows >= _LARGE_ROWS:
             return self._write_large(answer.matrix[start : start + rows])
-        memo = answer.memos.get(self)
-        if memo is None:
-            memo = answer.memos[self] = self._prepare(answer.matrix)
-        texts, classes = memo
+        texts, classes = answer.memo(self) or answer.keep(self, self._prepare(answer.matrix))
         if self._labels is None:
             return self._head + b",".join(texts[start : start + rows]) + b"]}"
         if rows == 1:

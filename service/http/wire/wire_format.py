@@ -102,7 +102,7 @@ class AnswerWriter(ABC):
         """Writes the answer to one request of a batch.
 
         Args:
-            answer: answers to the rows of the batch; `answer.memos` keeps the text of the whole answer by writer.
+            answer: answers to the rows of the batch; `answer.keep` keeps what the writer made of all of it.
             start: first row of the request.
             rows: number of rows of the request.
         """
