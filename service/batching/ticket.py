@@ -37,10 +37,6 @@ class Answer:
             self.numbers += matrix.size
         self.memos: dict[object, Any] | None = None
 
-    def memo(self, writer: object) -> Any:
-        """Returns the memo of an answer writer, or None."""
-        return None if self.memos is None else self.memos.get(writer)
-
     def keep(self, writer: object, memo: Any) -> Any:
         """Keeps and returns the memo of an answer writer."""
         if self.memos is None:
@@ -148,20 +144,20 @@ class Ticket:
     def finish(self, answer: Answer, start: int) -> None:
         """Ends the ticket with its answer; does nothing if the ticket has ended."""
         if not self.done:
-            self._close()
+            self.done = True
+            if self._holder is not None:
+                self._holder.forget(self)
+                self.data, self.pieces = b"", None  # a large answer is written for a while, and needs no rows
             self.answered(answer, start)
 
     def fail(self, error: Exception) -> None:
         """Ends the ticket with an error; does nothing if the ticket has ended."""
         if not self.done:
-            self._close()
+            self.done = True
+            if self._holder is not None:
+                self._holder.forget(self)
+                self.data, self.pieces = b"", None
             self.failed(error)
-
-    def _close(self) -> None:
-        self.done = True
-        if self._holder is not None:
-            self._holder.forget(self)
-            self.data, self.pieces = b"", None  # a large answer is written for a while, and needs no rows
 
     def add_piece(self, start: int, piece: NDArray[np.float32]) -> None:
         """Takes the answer to a span of rows, and ends the ticket after the last span."""

@@ -317,7 +317,7 @@ class HttpPrediction(Prediction):
 
     def _write_with_batch(self, writer: AnswerWriter, answer: Answer, start: int) -> None:
         """Adds the answer to those of the same batch that are written and sent in steps."""
-        requests = answer.memo(writer)
+        requests = None if answer.memos is None else answer.memos.get(writer)
         if requests is None:
             requests = answer.keep(writer, [])  # the other requests of the batch are added before the first step runs
             self.admission.write_in_steps(writer.write_batch_in_steps(answer.matrix, requests), answer.numbers)

@@ -36,7 +36,8 @@ class JsonWriter(AnswerWriter):
         """Writes the answer to `rows` rows, from row `start` of the batch on."""
         if rows >= _LARGE_ROWS:
             return self._write_large(answer.matrix[start : start + rows])
-        texts, classes = answer.memo(self) or answer.keep(self, self._prepare(answer.matrix))
+        memo = None if answer.memos is None else answer.memos.get(self)
+        texts, classes = memo or answer.keep(self, self._prepare(answer.matrix))
         if self._labels is None:
             return self._head + b",".join(texts[start : start + rows]) + b"]}"
         if rows == 1:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import orjson
+
 from models.columns.cells import listed
 from models.columns.encoding import RowEncoder
 from models.columns.schema import MAX_COLUMNS
 from models.errors import Fault, RowError
 from service.admission import Rows
 from service.batching.catalog import ServedVersion
+from service.errors import InvalidRequest
 from service.http.problems import MEDIA_TYPE, problem_of
 from service.http.wire.bulk_json import NumberReader, model_first
 from service.http.wire.json_answers import JsonWriter
-from service.http.wire.json_request import check_shape, parse_request
+from service.http.wire.json_request import check_document, check_shape
 from service.http.wire.json_slices import RequestShape, RowTooWide, SlicedRequest, model_last, names_no_model
 from service.http.wire.model_query import refuse_model_in_query
 from service.http.wire.wire_format import AnswerWriter, Body, Head, Undetermined, WireFormat, WrittenError
@@ -43,8 +46,17 @@ class JsonFormat(WireFormat):
 
     def read(self, body: Body, named: str | None, head: Head) -> tuple[str | None, Rows, bool]:
         """Reads a small body with orjson; an unusual document is validated by the Pydantic model."""
-        reference, rows = parse_request(body)
-        return reference, rows, b"true" in body or b"false" in body
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise InvalidRequest(f"The body is not JSON: {error}.") from error
+        may_hold_booleans = b"true" in body or b"false" in body
+        if type(document) is dict:
+            rows, model = document.get("instances"), document.get("model")
+            known = ("instances" in document) + ("model" in document)
+            if known == len(document) and type(rows) is list and rows and (model is None or type(model) is str):
+                return model, rows, may_hold_booleans
+        return *check_document(document), may_hold_booleans
 
     def find_model(self, body: Body, named: str | None) -> str | Undetermined | None:
         """Returns the model reference at the beginning or at the end of a body."""

@@ -1,11 +1,10 @@
-"""Parsing and validation of the JSON body of a prediction request."""
+"""Validation of the JSON body of a prediction request."""
 
 from __future__ import annotations
 
 import itertools
 from typing import Any
 
-import orjson
 from pydantic import ValidationError
 
 from service.errors import InvalidRequest
@@ -14,26 +13,15 @@ from service.http.schemas import PredictRequest
 _MAX_VALIDATION_ERRORS = 20
 
 
-def parse_request(body: bytes | bytearray) -> tuple[str | None, list[Any]]:
-    """Reads a small body.
+def check_document(document: Any) -> tuple[str | None, list[Any]]:
+    """Validates a parsed body, but for the cells of the rows: the encoder checks these, and Pydantic would copy them.
 
     Returns:
-        The reference of the model, None for the default model; and the rows, whose cells are not checked yet.
+        The reference of the model, None for the default model; and the rows.
 
     Raises:
-        InvalidRequest: the body is not a prediction request.
+        InvalidRequest: the document is not a prediction request; of 100,000 unknown keys, the first few are reported.
     """
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRequest(f"The body is not JSON: {error}.") from error
-    if type(document) is dict:
-        instances, model = document.get("instances"), document.get("model")
-        known = ("instances" in document) + ("model" in document)
-        if known == len(document) and type(instances) is list and instances and (model is None or type(model) is str):
-            return model, instances
-    # The encoder checks the cells of the rows; Pydantic would only copy them. And of 100,000 unknown keys, not all need
-    # be reported.
     request = check_shape(_shell(document) if type(document) is dict else document)
     return request.model, document["instances"]
 
