@@ -14,7 +14,7 @@ _MAX_VALIDATION_ERRORS = 20
 
 
 def check_document(document: Any) -> tuple[str | None, list[Any]]:
-    """Validates a parsed body, but for the cells of the rows: the encoder checks these, and Pydantic would copy them.
+    """Validates a parsed body, but for the cells of the rows, which the encoder checks and Pydantic would copy.
 
     Returns:
         The reference of the model, None for the default model; and the rows.
