@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 TORCH  := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-all faults check lint types imports bandit audit format bench bench-field bench-accuracy bench-training docs clean
+.PHONY: help install demo serve test test-all test-random faults check lint types imports bandit audit format bench bench-field bench-accuracy bench-training docs clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,6 +37,10 @@ test: install    ## the quick tests on all cores, in about two minutes; `make te
 
 test-all: install ## every test but the faults, on all cores
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+test-random: install ## every test but the faults, in another order each time; repeat one with SEED=n
+	$(BIN)/python -m pytest -o addopts="-ra --strict-markers --strict-config -p no:schemathesis" -m "not faults" \
+		--numprocesses auto --dist loadfile $(if $(SEED),--randomly-seed=$(SEED))
 
 faults: install  ## the server under fire: kills, hangs, overload, hostile clients, fuzzing, a soak (AXON_SOAK_SECONDS)
 	$(BIN)/python -m pytest -m faults tests/faults tests/fuzz

@@ -187,7 +187,7 @@ def test_code_that_an_image_leaves_out_is_a_sentence_and_a_fault_of_ours_is_not(
 def on_terminal(*arguments, cwd, **environment):
     """Returns what a command writes to a terminal of 256 colours."""
     ours, theirs = pty.openpty()
-    unset = {"NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLORTERM"}
+    unset = {"CI", "NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "COLORTERM"}
     plain = {name: value for name, value in ENVIRONMENT.items() if name not in unset}
     process = subprocess.Popen(
         [sys.executable, "-m", "axon", *arguments],

@@ -79,6 +79,8 @@ class Served:
 
         self.damage(put_back)
         wait_until(lambda: not self.problems(), lambda: str(self.problems()))
+        expected = pytest.approx(Oracle(CHECKPOINTS["colours"])(ROW), abs=2e-5)
+        wait_until(lambda: self.predict().json().get("probabilities") == [expected], self.server.log)
 
 
 @pytest.fixture(scope="module")

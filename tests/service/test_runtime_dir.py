@@ -22,21 +22,23 @@ for _ in range(int(sys.argv[2])):
 """
 
 
-def test_servers_that_start_at_once_each_get_a_folder_of_their_own(tmp_path: Path) -> None:
+def test_servers_that_start_at_once_each_get_a_folder_of_their_own(short_folder: Path) -> None:
     starts = [
-        subprocess.Popen([sys.executable, "-c", START, str(tmp_path), str(ROUNDS)], cwd=ROOT, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            [sys.executable, "-c", START, str(short_folder), str(ROUNDS)], cwd=ROOT, stderr=subprocess.PIPE
+        )
         for _ in range(STARTERS)
     ]
     errors = [start.communicate()[1].decode() for start in starts]
     assert errors == [""] * STARTERS
 
 
-def test_a_folder_in_use_stays_and_that_of_a_killed_server_goes(tmp_path: Path) -> None:
-    used, lock = make_runtime_dir(tmp_path)
-    left, killed = make_runtime_dir(tmp_path)
+def test_a_folder_in_use_stays_and_that_of_a_killed_server_goes(short_folder: Path) -> None:
+    used, lock = make_runtime_dir(short_folder)
+    left, killed = make_runtime_dir(short_folder)
     os.close(killed)
-    new, another = make_runtime_dir(tmp_path)
-    assert sorted(tmp_path.iterdir()) == sorted([used, new])
+    new, another = make_runtime_dir(short_folder)
+    assert sorted(short_folder.iterdir()) == sorted([used, new])
     assert not left.exists()
     os.close(lock)
     os.close(another)
