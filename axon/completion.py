@@ -37,7 +37,7 @@ def print_script(given: Sequence[str]) -> int:
     shell = parser.parse_args(given).shell
     import shtab
 
-    script = shtab.complete(whole_parser(), shell=shell)
+    script = shtab.complete(whole_parser(), shell=shell)  # nosec B604
     print(script, flush=True)
     return 0
 

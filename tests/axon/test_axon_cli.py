@@ -63,7 +63,8 @@ print(*sys.modules)
     return set(ran.stdout.split())
 
 
-def test_its_help_has_every_command_and_the_exit_codes(capsys):
+def test_its_help_has_every_command_and_the_exit_codes(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     assert ended.value.code == 0
