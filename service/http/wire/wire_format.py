@@ -164,7 +164,7 @@ class WireFormat(ABC):
     needs_model = False
 
     def model_in_head(self, head: Head) -> str | None:
-        """Returns the reference of the model in the head, or None.
+        """Returns the reference of the model in the head, or None; called if the head has a query or a parameter.
 
         Raises:
             InvalidRequest: the path or the query is not valid in this format.
