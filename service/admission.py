@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.access import Access
+from service.access import Access, Scope
 from service.batching.batcher import MAX_RETRY_AFTER, MOST_OF_DEADLINE, Batcher
 from service.batching.catalog import Catalog, ServedVersion
 from service.batching.encoded_rows import EncodedRows
@@ -28,6 +28,8 @@ from service.settings import Settings
 from service.step_queue import StepQueue, Steps
 
 Rows = list[Any] | NDArray[np.float64]  # rows of cells from a JSON parser, or one matrix of numbers
+
+_NOTHING_UNKNOWN: Mapping[str, int] = MappingProxyType({})
 
 log = get_logger(__name__)
 failures = LimitedLog(log)  # limits errors that a client can cause again and again
@@ -43,10 +45,14 @@ class Prediction(Ticket):
         unknown: number of cells with unknown categories, by column.
     """
 
-    admission: Admission
-    started: float
-    seconds: float
-    unknown: Mapping[str, int] = MappingProxyType({})
+    __slots__ = ("admission", "seconds", "started", "unknown")
+
+    def __init__(self, admission: Admission, started: float) -> None:
+        Ticket.__init__(self)
+        self.admission = admission
+        self.started = started
+        self.seconds = admission.default_seconds
+        self.unknown = _NOTHING_UNKNOWN
 
     @property
     def request_id(self) -> str:
@@ -57,6 +63,10 @@ class Prediction(Ticket):
     def client(self) -> str | None:
         """Address of the client, for the log; None if the address is not known."""
         raise NotImplementedError
+
+    def set_deadline(self, seconds: float) -> None:
+        """Sets the time that a client asks for, in seconds; the server's longest time is the limit."""
+        self.seconds = min(seconds, self.admission.max_seconds)
 
     def seconds_left(self) -> float:
         """Returns the time until the deadline, in seconds.
@@ -88,7 +98,7 @@ class Admission:
         settings: settings of the server.
 
     Attributes:
-        access: API keys, which a door checks before all else; None lets everybody in.
+        needs_key: True if requests need an API key, which a door has `check_key` check first.
         find_loaded: function that returns the model version of a reference, None if it is unknown or not in memory.
         default_seconds: time for a request that names no deadline, in seconds.
         max_seconds: longest time that a request can ask for, in seconds.
@@ -111,11 +121,25 @@ class Admission:
         self._access_log = settings.access_log
         self._loading: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
-        self.access = access
+        self._access = access
+        self.needs_key = access is not None
         self.find_loaded = catalog.get  # no method of its own: a call more for each request
         self.default_seconds = settings.timeout_seconds
         self.max_seconds = settings.max_timeout_seconds
         self.max_rows = settings.max_request_rows
+
+    def check_key(self, authorization: bytes | None, api_key: bytes | None) -> None:
+        """Accepts a request whose API key is for predictions.
+
+        Args:
+            authorization: value of the `Authorization` header, or None.
+            api_key: value of the `X-API-Key` header, or None.
+
+        Raises:
+            AccessDenied: the key is missing, unknown, repeated, or not for predictions.
+        """
+        if self._access is not None:
+            self._access.check(authorization, api_key, Scope.PREDICT)
 
     def load_first(self, prediction: Prediction, reference: str | None, then: Callable[[ServedVersion], None]) -> None:
         """Loads the model version of a reference within the deadline, and then continues with the request.

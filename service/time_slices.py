@@ -1,4 +1,4 @@
-"""Slices of time for long work on an event loop, so that other work runs in between."""
+"""Time slices: long work on an event loop pauses often, so that other work can run."""
 
 from __future__ import annotations
 

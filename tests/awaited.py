@@ -14,11 +14,11 @@ class Awaited(Ticket):
         disconnected: True if the client has gone.
     """
 
-    disconnected = False  # type: ignore[assignment] -- a test sets it
+    disconnected = False
 
     def __init__(self, *, disconnected: bool = False) -> None:
         super().__init__()
-        self.disconnected = disconnected  # type: ignore[method-assign]
+        self.disconnected = disconnected
         self.outcome: asyncio.Future[tuple[Answer, int]] = asyncio.get_running_loop().create_future()
 
     def answered(self, answer: Answer, start: int) -> None:

@@ -35,14 +35,7 @@ class Answer:
         for matrix in matrices[1:]:
             self.rows += len(matrix)
             self.numbers += matrix.size
-        self.memos: dict[object, Any] | None = None
-
-    def keep(self, writer: object, memo: Any) -> Any:
-        """Keeps and returns the memo of an answer writer."""
-        if self.memos is None:
-            self.memos = {}
-        self.memos[writer] = memo
-        return memo
+        self.memos: dict[object, Any] = {}
 
     @property
     def matrix(self) -> NDArray[np.float32]:
@@ -87,21 +80,35 @@ class Ticket:
         pieces: answers to the spans, by first row of the span, if the request was cut.
     """
 
-    # The first values stand in the class: a request is made for each ticket, and each line of a constructor costs it.
+    __slots__ = (
+        "_holder",
+        "answered_rows",
+        "arrived",
+        "data",
+        "deadline",
+        "done",
+        "key",
+        "losses",
+        "pieces",
+        "queued",
+        "queued_turn",
+        "row_bytes",
+        "rows",
+        "served",
+    )
+
     data: Buffer | EncodedRows
     deadline: float
     arrived: float
     key: str
     row_bytes: int
-    served: ServedVersion | None = None
-    rows = 0
-    done = False
-    queued = 0
-    queued_turn = 0
-    losses = 0
-    answered_rows = 0
-    pieces: dict[int, NDArray[np.float32]] | None = None
-    _holder: TicketHolder | None = None
+
+    def __init__(self) -> None:
+        self._holder: TicketHolder | None = None
+        self.served: ServedVersion | None = None
+        self.rows = self.queued = self.queued_turn = self.losses = self.answered_rows = 0
+        self.done = False
+        self.pieces: dict[int, NDArray[np.float32]] | None = None
 
     @property
     def disconnected(self) -> bool:

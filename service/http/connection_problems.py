@@ -42,5 +42,5 @@ def head_too_large(limit: int) -> Problem:
 
 
 def too_slow(part: str, seconds: float) -> Problem:
-    """Returns the problem of a head or a body that took more than `seconds` seconds to come."""
+    """Returns the problem of a head or a body that did not arrive within `seconds` seconds."""
     return Problem(HTTPStatus.REQUEST_TIMEOUT, "request-timeout", f"The request's {part} took more than {seconds:g} s.")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.access import Scope
 from service.admission import Admission, Prediction, failures
 from service.batching.batcher import MOST_OF_DEADLINE
 from service.batching.catalog import Catalog, ServedVersion
@@ -68,13 +68,11 @@ class PredictEndpoint:
         self.clients = clients
         self.gate = gate
         self._route = route
-        self._default = route.default
-        self._admission = admission
-        self._access = admission.access
+        self.default = route.default
+        self.admission = admission
         self._catalog = catalog
         self._max_body_bytes = max_body_bytes
-        self._writers: dict[str, AnswerWriter] = {}  # of the default format
-        self._other_writers: dict[tuple[WireFormat, str], AnswerWriter] = {}
+        self._writers: defaultdict[WireFormat, dict[str, AnswerWriter]] = defaultdict(dict)
         self._closing = False
 
     def close_connections(self) -> None:
@@ -87,13 +85,13 @@ class PredictEndpoint:
         exchange.request_id = accepted_request_id(field(REQUEST_ID_HEADER))
         if self._closing:
             exchange.keep_alive = False
-        prediction = exchange.context = HttpPrediction(self, exchange, self._admission, self._default)
+        prediction = exchange.context = HttpPrediction(self, exchange)
         try:
-            if self._access is not None:
-                self._access.check(field(b"authorization"), field(b"x-api-key"), Scope.PREDICT)
+            if self.admission.needs_key:
+                self.admission.check_key(field(b"authorization"), field(b"x-api-key"))
             timeout = field(TIMEOUT_HEADER)
             if timeout is not None:
-                prediction.seconds = min(_seconds_in(timeout), self._admission.max_seconds)
+                prediction.set_deadline(_seconds_in(timeout))
             content_type = field(b"content-type")
             if content_type is not None:
                 prediction.format = self._route.choose(content_type)
@@ -122,7 +120,7 @@ class PredictEndpoint:
         if prediction.entry is not None:
             self.gate.has_come(prediction.entry)
         body, wire = exchange.body, prediction.format
-        admission = self._admission
+        admission = self.admission
         try:
             if len(body) >= wire.in_steps_from:
                 self._handle_large(prediction, body)
@@ -149,23 +147,16 @@ class PredictEndpoint:
 
     def writer(self, wire: WireFormat, served: ServedVersion) -> AnswerWriter:
         """Returns the answer writer of a model version for a format."""
-        if wire is self._default:
-            return self._writers.get(served.key) or self._add_writer(wire, served)
-        wire = wire.answers
-        if wire is self._default:
-            return self.writer(wire, served)
-        return self._other_writers.get((wire, served.key)) or self._add_writer(wire, served)
+        wire = wire.answers or wire
+        return self._writers[wire].get(served.key) or self._add_writer(wire, served)
 
     def _add_writer(self, wire: WireFormat, served: ServedVersion) -> AnswerWriter:
-        """Makes the answer writer of a model version, and forgets those of versions that are not served any more."""
+        """Makes the answer writer of a model version, and drops those of versions that are no longer served."""
         ready = {version.key for version in self._catalog.ready_versions()}
-        self._writers = {key: kept for key, kept in self._writers.items() if key in ready}
-        self._other_writers = {place: kept for place, kept in self._other_writers.items() if place[1] in ready}
-        writer = wire.writer(served)
-        if wire is self._default:
-            self._writers[served.key] = writer
-        else:
-            self._other_writers[wire, served.key] = writer
+        for writers in self._writers.values():
+            for key in writers.keys() - ready:
+                del writers[key]
+        writer = self._writers[wire][served.key] = wire.writer(served)
         return writer
 
     def _handle_large(self, prediction: HttpPrediction, body: Body) -> None:
@@ -175,7 +166,7 @@ class PredictEndpoint:
         if isinstance(reference, Undetermined):  # the body is read once for the model, and then again for the rows
             self._start_reading(prediction, body, None, None)
             return
-        served = self._admission.find_loaded(reference)
+        served = self.admission.find_loaded(reference)
         if served is None and (reference is not None or wire.needs_model):
             self._load_and_read(prediction, body, reference)
         else:
@@ -183,7 +174,7 @@ class PredictEndpoint:
 
     def _load_and_read(self, prediction: HttpPrediction, body: Body, reference: str | None) -> None:
         """Loads the model of a large body, and then starts to read the body in steps."""
-        self._admission.load_first(
+        self.admission.load_first(
             prediction, reference, lambda served: self._start_reading(prediction, body, reference, served)
         )
 
@@ -193,7 +184,7 @@ class PredictEndpoint:
         """Queues the steps that read a large body."""
         steps = self._read(prediction, body, reference, served)
         try:
-            self._admission.read_in_steps(prediction, served, steps, len(body))
+            self.admission.read_in_steps(prediction, served, steps, len(body))
         except ReadingCongested:
             # A client that tries again before `Retry-After` would take time that the requests of others need.
             prediction.exchange.pause_seconds = _PAUSE_SECONDS
@@ -210,7 +201,7 @@ class PredictEndpoint:
             reference: reference of the model, as far as known; the complete body decides.
             served: version of that reference; None if the version is not known or not in memory.
         """
-        admission = self._admission
+        admission = self.admission
         try:
             encoder = None if served is None else served.encoder
             request = prediction.format.reader(body, reference, encoder)
@@ -231,7 +222,7 @@ class PredictEndpoint:
 
     def _read_again(self, prediction: HttpPrediction, body: Body, reference: str | None) -> None:
         """Reads a body again after its model has become known."""
-        served = self._admission.find_loaded(reference)
+        served = self.admission.find_loaded(reference)
         if served is not None:
             self._start_reading(prediction, body, reference, served)
         else:
@@ -248,22 +239,15 @@ class HttpPrediction(Prediction):
         entry: entry of a large body at the gate; None for a small body, and after the body was read.
     """
 
-    named: str | None = None
-    entry: Entry | None = None
+    __slots__ = ("_endpoint", "entry", "exchange", "format", "named")
 
-    def __init__(
-        self,
-        endpoint: PredictEndpoint,
-        exchange: Exchange,
-        admission: Admission,
-        format: WireFormat,  # noqa: A002
-    ) -> None:
+    def __init__(self, endpoint: PredictEndpoint, exchange: Exchange) -> None:
+        Prediction.__init__(self, endpoint.admission, exchange.started)
         self._endpoint = endpoint
         self.exchange = exchange
-        self.admission = admission
-        self.format = format
-        self.started = exchange.started
-        self.seconds = admission.default_seconds
+        self.format = endpoint.default
+        self.named: str | None = None
+        self.entry: Entry | None = None
 
     @property
     def disconnected(self) -> bool:
@@ -317,9 +301,9 @@ class HttpPrediction(Prediction):
 
     def _write_with_batch(self, writer: AnswerWriter, answer: Answer, start: int) -> None:
         """Adds the answer to those of the same batch that are written and sent in steps."""
-        requests = None if answer.memos is None else answer.memos.get(writer)
+        requests = answer.memos.get(writer)
         if requests is None:
-            requests = answer.keep(writer, [])  # the other requests of the batch are added before the first step runs
+            requests = answer.memos[writer] = []  # the other requests of the batch are added before the first step runs
             self.admission.write_in_steps(writer.write_batch_in_steps(answer.matrix, requests), answer.numbers)
         requests.append((self, start))
 

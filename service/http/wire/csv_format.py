@@ -22,12 +22,7 @@ class CsvFormat(WireFormat):
     needs_model = True
 
     def __init__(self, answers: WireFormat) -> None:
-        self._answers = answers
-
-    @property
-    def answers(self) -> WireFormat:
-        """Format of the answers."""
-        return self._answers
+        self.answers = self._answers = answers
 
     def model_in_head(self, head: Head) -> str | None:
         """Returns the model reference in the query, or None.

@@ -36,8 +36,10 @@ class JsonWriter(AnswerWriter):
         """Writes the answer to `rows` rows, from row `start` of the batch on."""
         if rows >= _LARGE_ROWS:
             return self._write_large(answer.matrix[start : start + rows])
-        memo = None if answer.memos is None else answer.memos.get(self)
-        texts, classes = memo or answer.keep(self, self._prepare(answer.matrix))
+        memo = answer.memos.get(self)
+        if memo is None:
+            memo = answer.memos[self] = self._prepare(answer.matrix)
+        texts, classes = memo
         if self._labels is None:
             return self._head + b",".join(texts[start : start + rows]) + b"]}"
         if rows == 1:

@@ -102,7 +102,7 @@ class AnswerWriter(ABC):
         """Writes the answer to one request of a batch.
 
         Args:
-            answer: answers to the rows of the batch; `answer.keep` keeps what the writer made of all of it.
+            answer: answers to the rows of the batch; `answer.memos` keeps what the writer made of all of it.
             start: first row of the request.
             rows: number of rows of the request.
         """
@@ -156,11 +156,13 @@ class WireFormat(ABC):
     Attributes:
         content_type: media type of answers.
         in_steps_from: number of bytes from which on a body is read in steps by `reader`.
+        answers: format of the answers; None for this one. Formats with the same one share what is written for a batch.
         needs_model: True if a body cannot be read before its model is known.
     """
 
     content_type: bytes
     in_steps_from: float = math.inf
+    answers: WireFormat | None = None
     needs_model = False
 
     def model_in_head(self, head: Head) -> str | None:
@@ -206,11 +208,6 @@ class WireFormat(ABC):
             encoder: encoder of the model's rows; None if the model is not known before the body was read.
         """
         raise NotImplementedError
-
-    @property
-    def answers(self) -> WireFormat:
-        """Format of the answers: requests of formats with the same one share what is written for their batch."""
-        return self
 
     @abstractmethod
     def writer(self, served: ServedVersion) -> AnswerWriter:
