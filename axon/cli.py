@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from axon.command_table import PROGRAM, installed_commands, top_parser
 from axon.own_packages import HiddenPackage, check_own_packages
 
+# The codes of `training.cli`, which cannot be imported before `check_own_packages`; a test holds them together.
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+import axon.cli
 import service.command_table
 import service.start_checks
 import training.cli
@@ -113,6 +114,11 @@ def test_each_program_tells_its_version(program, capsys):
         program(["--version"])
     assert ended.value.code == 0
     assert capsys.readouterr().out == f"axon {version('axon')}\n"
+
+
+def test_the_codes_of_axon_are_those_of_training():
+    for name in ("EXIT_REFUSED", "EXIT_INTERRUPTED", "EXIT_BROKEN_PIPE"):
+        assert getattr(axon.cli, name) == getattr(training.cli, name)
 
 
 def test_each_program_tells_its_exit_codes(capsys):

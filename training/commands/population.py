@@ -40,7 +40,7 @@ _OF_TRIALS = ("trials", "sampler", "pruner", "vary", "space", "grid_points", "jo
 
 
 def check_alone(arguments: argparse.Namespace) -> None:
-    """Refuses options that cannot be combined.
+    """Refuses options that belong to the other kind of search.
 
     Raises:
         ConfigError: options of a search by trials are given with a population, or --every without a population.

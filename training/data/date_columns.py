@@ -25,7 +25,7 @@ _LEAST_DIGITS = 2  # digits of a text that may be a date, such as Feb-24
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TriedForm:
-    """A form of dates, and the cells of a column that this form reads.
+    """A date form, with the cells of a column that the form can read.
 
     Attributes:
         form: form of the dates.

@@ -26,7 +26,7 @@ def missing_option(name: str, values: Iterable[float | str], *, is_target: bool)
 def extreme_values(
     values: NDArray[np.float64], name: str, *, called: str, is_target: bool, at: Callable[[int], str]
 ) -> str | None:
-    """Returns a remark on extreme values or fill values, as words that follow the column's name, or None.
+    """Returns a remark on extreme values or fill values, or None; the words follow the column's name.
 
     Args:
         values: `(rows,)` numbers, NaN for missing.

@@ -146,7 +146,7 @@ class Network:
         return self.parameters.exploit(parents, member_rates)
 
     def running_statistics(self) -> list[Tensor]:
-        """Returns the running statistics of BatchNorm, (k, w) each, which are measured and not learned."""
+        """Returns the running mean and variance of each BatchNorm layer, `(k, w)` each, which are measured."""
         return [tensor for norm in self._norms.values() for tensor in (norm.running_mean, norm.running_var)]
 
     def tensors(self, member: int | None = None) -> dict[str, NDArray[np.float32]]:
