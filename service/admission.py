@@ -21,6 +21,7 @@ from service.batching.batcher import MAX_RETRY_AFTER, MOST_OF_DEADLINE, Batcher
 from service.batching.catalog import Catalog, ServedVersion
 from service.batching.encoded_rows import EncodedRows
 from service.batching.ticket import Ticket
+from service.batching.ticket_group import TicketGroup
 from service.errors import BodiesCongested, ClientGone, DeadlineExceeded, ReadingCongested, TooLarge
 from service.logs import LimitedLog, get_logger
 from service.metrics import ApiMetrics
@@ -86,6 +87,31 @@ class Prediction(Ticket):
         return self.done
 
 
+class RowGroup(TicketGroup):
+    """A group of requests with one row each. Each door has a subclass for its protocol.
+
+    Args:
+        version: model version that answers.
+        seconds: time until the deadline, in seconds.
+
+    Attributes:
+        version: model version that answers.
+        seconds: time until the deadline, in seconds.
+    """
+
+    __slots__ = ("_rows", "seconds", "version")
+
+    def __init__(self, version: ServedVersion, seconds: float) -> None:
+        super().__init__()
+        self.version = version
+        self.seconds = seconds
+        self._rows: list[bytes] = []
+
+    def encoded(self) -> bytes:
+        """Returns the encoded rows of all requests."""
+        return b"".join(self._rows)
+
+
 class Admission:
     """Admits requests to the batcher of an API process.
 
@@ -98,6 +124,7 @@ class Admission:
         settings: settings of the server.
 
     Attributes:
+        logs_requests: True if the access log is on, so that a door calls `log_end` for each request.
         needs_key: True if requests need an API key, which a door has `check_key` check first.
         find_loaded: function that returns the model version of a reference, None if it is unknown or not in memory.
         default_seconds: time for a request that names no deadline, in seconds.
@@ -118,7 +145,7 @@ class Admission:
         self._batcher = batcher
         self._steps = steps
         self._unrouted = metrics.unrouted
-        self._access_log = settings.access_log
+        self.logs_requests = settings.access_log
         self._loading: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._access = access
@@ -194,6 +221,27 @@ class Admission:
             prediction.unknown = encoder.unknown.take()
         self._batcher.submit(prediction, served, data, count, seconds)
 
+    def submit_group(self, group: RowGroup) -> None:
+        """Submits a group of requests with one row each; `dispatch` has to follow.
+
+        Raises:
+            QueueFull: too many rows of the model wait already.
+        """
+        self._batcher.submit(group, group.version, group.encoded(), group.requests, group.seconds, gathered=True)
+
+    def submit_row(self, prediction: Prediction, served: ServedVersion, row: bytes) -> None:
+        """Submits a request with one encoded row.
+
+        Raises:
+            QueueFull: too many rows of the model wait already.
+        """
+        prediction.served = served
+        self._batcher.submit(prediction, served, row, 1, prediction.seconds)
+
+    def dispatch(self, served: ServedVersion) -> None:
+        """Sends the rows of a model version to a worker as soon as one is free."""
+        self._batcher.dispatch(served.key)
+
     def submit_encoded(
         self, prediction: Prediction, served: ServedVersion, rows: EncodedRows, unknown: Mapping[str, int]
     ) -> None:
@@ -256,18 +304,28 @@ class Admission:
         served = prediction.served
         (self._unrouted if served is None else served.metrics).observe_request(status, seconds, rows)
 
-    def log_end(self, prediction: Prediction, status: int, seconds: float, rows: int) -> None:
-        """Writes a line of the access log, if the log is on. The arguments are those of `count`."""
-        if self._access_log:
-            log.info(
-                "predicted",
-                request_id=prediction.request_id,
-                client=prediction.client,
-                model=None if prediction.served is None else str(prediction.served),
-                status=status,
-                rows=rows,
-                milliseconds=round(seconds * 1000, 3),
-            )
+    def log_end(
+        self, request_id: str, client: str | None, served: ServedVersion | None, status: int, seconds: float, rows: int
+    ) -> None:
+        """Writes a line of the access log; called only if `logs_requests`.
+
+        Args:
+            request_id: identifier of the request.
+            client: address of the client; None if the address is not known.
+            served: model version; None for a request that reached none.
+            status: HTTP status of the answer.
+            seconds: time from the request's start to its end, in seconds.
+            rows: number of answered rows.
+        """
+        log.info(
+            "predicted",
+            request_id=request_id,
+            client=client,
+            model=None if served is None else str(served),
+            status=status,
+            rows=rows,
+            milliseconds=round(seconds * 1000, 3),
+        )
 
     def log_failure(self, prediction: Prediction, error: Exception, status: int, code: str, detail: str) -> None:
         """Logs an error of the server. Errors of clients are not logged, since a client could fill the disk.

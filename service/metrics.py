@@ -124,9 +124,9 @@ class _Gathered:
         self.counts = [0] * (len(bounds) + 1)
         self.total = 0.0
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def observe(self, value: float, times: int = 1) -> None:
+        self.counts[bisect_left(self.bounds, value)] += times
+        self.total += value * times
 
     def flush(self, file: SeriesFile, labels: Labels) -> None:
         if any(self.counts):
@@ -228,17 +228,18 @@ class ModelMetrics:
         self.latency = _Gathered(SECONDS_BUCKETS)
         self.queue_wait = _Gathered(SECONDS_BUCKETS)
 
-    def observe_request(self, status: int, seconds: float, rows: int = 0) -> None:
-        """Counts one request.
+    def observe_request(self, status: int, seconds: float, rows: int = 0, requests: int = 1) -> None:
+        """Counts one request, or several that took the same time.
 
         Args:
             status: HTTP status of the answer.
             seconds: time from the arrival of the request to the answer.
             rows: number of predicted rows.
+            requests: number of requests.
         """
-        self.statuses[status] += 1
+        self.statuses[status] += requests
         self.rows += rows
-        self.latency.observe(seconds)
+        self.latency.observe(seconds, requests)
         if not self._marked:
             self._marked = True
             self._mark(self)

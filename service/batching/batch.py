@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Protocol
 
@@ -63,10 +64,11 @@ class Batch:
 
     def encode(self, id_: int) -> bytes:
         """Returns the batch as a PREDICT frame, or as a RETRY frame if a worker died with some of the rows before."""
-        segments, data = [], []
+        segments: list[int] = []
+        data = []
         deadline = 0.0
         for ticket, start, stop in self.spans:
-            segments.append(stop - start)
+            segments += ticket.segments(start, stop)
             rows = ticket.data
             if isinstance(rows, EncodedRows):
                 data += rows.cut(start, stop)
@@ -113,11 +115,19 @@ class Batch:
     def _report_faults(self, answer: AnswerFrame) -> None:
         """Ends the requests of the faulty segments with errors."""
         now = time.monotonic()  # also the worker's clock: the worker may notice first that a deadline has passed
-        starts = list(accumulate((stop - start for _, start, stop in self.spans), initial=0))
+        segments = [
+            (holder, at, rows)
+            for holder, start, stop in self.spans
+            for at, rows in _with_starts(holder.segments(start, stop), start)
+        ]
+        starts = list(accumulate((rows for _, _, rows in segments), initial=0))
         for segment, text in answer.faults.items():
-            ticket, start, _ = self.spans[segment]
-            if ticket.done or ticket.deadline <= now:
-                ticket.expire()  # nothing happens if another segment has ended the request
+            holder, start, _ = segments[segment]
+            if holder.done or holder.deadline <= now:
+                holder.expire()  # nothing happens if another segment has ended the request
+                continue
+            ticket, start = holder.request_at(start)
+            if ticket is None:
                 continue
             bad = not_finite_rows(answer.matrix[starts[segment] : starts[segment + 1]], start)
             if not bad:
@@ -127,3 +137,8 @@ class Batch:
                 served = ticket.served
                 assert served is not None  # noqa: S101 -- the ticket was submitted for it
                 ticket.fail(error_of(served.schema, features, bad))
+
+
+def _with_starts(segments: Sequence[int], start: int) -> Iterator[tuple[int, int]]:
+    """Yields the first row and the number of rows of each segment; the first segment begins at row `start`."""
+    return zip(accumulate(segments, initial=start), segments, strict=False)

@@ -87,7 +87,14 @@ class Batcher:
             raise QueueFull(served.name, retry_after=min(max(1, math.ceil(wait / 2)), MAX_RETRY_AFTER))
 
     def submit(
-        self, ticket: Ticket, served: ServedVersion, data: frames.Buffer | EncodedRows, rows: int, timeout: float
+        self,
+        ticket: Ticket,
+        served: ServedVersion,
+        data: frames.Buffer | EncodedRows,
+        rows: int,
+        timeout: float,
+        *,
+        gathered: bool = False,
     ) -> None:
         """Puts a request's rows into the queue of a model version.
 
@@ -97,6 +104,7 @@ class Batcher:
             data: float32 rows.
             rows: number of rows.
             timeout: time that queue and execution may take, in seconds.
+            gathered: True if the caller has gathered all requests of this turn, and calls `dispatch` after the last.
 
         Raises:
             QueueFull: too many rows wait already, or the waiting rows would take too long.
@@ -108,20 +116,32 @@ class Batcher:
             self.admit(served, rows, timeout)
         if rows > self._max_queue_rows:
             raise QueueFull(served.name, retry_after=1)
-        ticket.submit(self, served, data, rows, self._loop.time() + timeout)
+        self.hold(ticket, served, data, rows, self._loop.time() + timeout)
         queue.append((ticket, 0, rows))
-        self.waiting_requests += 1
-        self._deadlines.add(ticket)
-        if not queue.scheduled:
+        if not queue.scheduled and not gathered:
             if self._lone and self.waiting_requests == 1:
                 self._dispatch(served.key)  # one client at a time: no other request would join the batch
             else:
                 # Not sent at once: requests that the event loop has just read from other sockets join the batch.
                 self._schedule(served.key, queue)
 
+    def hold(
+        self, ticket: Ticket, served: ServedVersion, data: frames.Buffer | EncodedRows, rows: int, deadline: float
+    ) -> None:
+        """Records a ticket until its end, and ends it at its deadline, on the event loop's clock."""
+        ticket.submit(self, served, data, rows, deadline)
+        self.waiting_requests += ticket.requests
+        self._deadlines.add(ticket)
+
+    def dispatch(self, key: str) -> None:
+        """Sends the batches of a model version that a worker can take now, unless that is to be done soon anyway."""
+        queue = self._queues.get(key)
+        if queue is not None and not queue.scheduled:
+            self._dispatch(key)
+
     def forget(self, ticket: Ticket) -> None:
         """Records the end of a ticket."""
-        self.waiting_requests -= 1
+        self.waiting_requests -= ticket.requests
         self._deadlines.remove(ticket)
         if ticket.queued:
             self._queues[ticket.key].end(ticket)
@@ -153,6 +173,8 @@ class Batcher:
     def batch_lost(self, batch: Batch) -> None:
         """Puts back a batch whose worker died; requests that were lost too often get an error."""
         self._on_resent()
+        if batch.suspect:
+            batch.spans = [span for ticket, start, stop in batch.spans for span in ticket.retried(start, stop)]
         for ticket, _, _ in batch.spans:
             ticket.losses += batch.suspect
             if ticket.losses >= _GIVE_UP_AFTER_LOSSES:
@@ -188,7 +210,7 @@ class Batcher:
                 return
             spans = self._next_spans(key, queue)
             if spans:
-                self._lone = len(spans) == 1 and not queue.spans
+                self._lone = len(spans) == 1 and spans[0][0].requests == 1 and not queue.spans
                 in_flight = link.in_flight_by_key.get(key)
                 link.send(Batch(self, key, spans, behind=cast(Batch, in_flight[-1]) if in_flight else None))
         del self._queues[key]
@@ -234,7 +256,7 @@ class Batcher:
             if start == 0:
                 served = ticket.served
                 assert served is not None  # noqa: S101 -- the ticket was submitted for it
-                served.metrics.queue_wait.observe(now - ticket.arrived)
+                served.metrics.queue_wait.observe(now - ticket.arrived, ticket.requests)
             spans.append((ticket, start, start + taken))
             room -= taken
             if start + taken < stop:

@@ -55,6 +55,9 @@ class Answer:
 class TicketHolder(Protocol):
     """The batcher, which holds each ticket from the submission to the end."""
 
+    def hold(self, ticket: Ticket, served: ServedVersion, data: Buffer, rows: int, deadline: float) -> None:
+        """Takes a ticket of a request that is in a batch already, as a part of another ticket."""
+
     def forget(self, ticket: Ticket) -> None:
         """Records the end of a ticket."""
 
@@ -65,6 +68,7 @@ class Ticket:
     A ticket ends exactly once, by `finish`, `fail` or `expire`; it may end before it was submitted to the batcher.
 
     Attributes:
+        requests: number of requests: 1 except for a group.
         served: model version that answers; None before the version is known.
         key: key of the model version, from the submission on.
         data: float32 rows, from the submission to the end.
@@ -97,6 +101,7 @@ class Ticket:
         "served",
     )
 
+    requests = 1
     data: Buffer | EncodedRows
     deadline: float
     arrived: float
@@ -165,6 +170,18 @@ class Ticket:
                 self._holder.forget(self)
                 self.data, self.pieces = b"", None
             self.failed(error)
+
+    def segments(self, start: int, stop: int) -> tuple[int, ...]:
+        """Returns the number of rows of each request from row `start` up to `stop`; a fault ends one request."""
+        return (stop - start,)
+
+    def request_at(self, row: int) -> tuple[Ticket | None, int]:
+        """Returns the ticket of the request of a row, None if it has ended, and the row's position within it."""
+        return self, row
+
+    def retried(self, start: int, stop: int) -> list[Span]:
+        """Returns the rows from `start` up to `stop` as they are sent again after a worker died."""
+        return [(self, start, stop)]
 
     def add_piece(self, start: int, piece: NDArray[np.float32]) -> None:
         """Takes the answer to a span of rows, and ends the ticket after the last span."""

@@ -9,15 +9,33 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from service.http.compression import VARY
 from service.http.response_headers import NOSNIFF
 
+_BEFORE_ID = 5  # parts of a head before the request id
+
 
 class AnswerHeads:
     """Writes the heads of one connection. The default headers are kept as bytes while uvicorn keeps the same list."""
 
-    __slots__ = ("_default", "_written")
+    __slots__ = ("_begin", "_begin_of", "_default", "_written")
 
     def __init__(self) -> None:
         self._default: Sequence[tuple[bytes, bytes]] | None = None
         self._written = b""
+        self._begin = b""
+        self._begin_of: tuple[object, ...] = ()
+
+    def begin(self, default: Sequence[tuple[bytes, bytes]], status: int, content_type: bytes) -> bytes:
+        """Returns a head up to the value of the request id.
+
+        Args:
+            default: uvicorn's default headers, among them the date.
+            status: HTTP status.
+            content_type: media type of the body.
+        """
+        wanted = default, status, content_type
+        if wanted != self._begin_of or default is not self._default:
+            self._begin = b"".join(self.head(default, status, content_type, b"", 0, (), keep_alive=True)[:_BEFORE_ID])
+            self._begin_of = wanted
+        return self._begin
 
     def head(
         self,

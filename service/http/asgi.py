@@ -25,6 +25,7 @@ from service.http.cors import Cors
 from service.http.direct_routes import DirectRoutes
 from service.http.event_loop import EventLoop
 from service.http.head_requests import WithHead
+from service.http.plain_lane import PlainLane
 from service.http.predict_endpoint import PredictEndpoint
 from service.http.request_ids import renew_request_ids
 from service.http.response_headers import WithSecurityHeaders
@@ -132,6 +133,7 @@ class AsgiApplication:
         clients = ClientAddresses(trusted_hops=settings.trusted_hops, header=settings.forwarded_header)
         gate = BodyGate(self._loop)
         self.direct = DirectRoutes()
+        self.direct.lane = self._lane = PlainLane(process.admission)
         endpoints = []
         for route in self._routes():
             endpoint = PredictEndpoint(
@@ -172,6 +174,7 @@ class AsgiApplication:
     def close_connections(self) -> None:
         """Makes each connection close after the next answer."""
         self.watch.draining = True
+        self._lane.close()
         for endpoint in self._endpoints:
             endpoint.close_connections()
 

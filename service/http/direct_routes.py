@@ -4,23 +4,52 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 import httptools
 
-from service.http.exchange import NO_PARAMETERS, DirectEndpoint
+from service.http.exchange import NO_PARAMETERS, DirectEndpoint, Exchange
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
+
+
+class PlainPlace(Protocol):
+    """The place of a plain request on its connection.
+
+    Attributes:
+        is_pending: True from the arrival of a plain request to its answer.
+    """
+
+    is_pending: bool
+
+    def as_usual(self) -> object:
+        """Turns the pending request into a usual one, an `Exchange` that its connection adopts."""
+
+
+class Lane(Protocol):
+    """A shorter way for plain requests, which passes the parser by."""
+
+    def place(self, connection: Any, /) -> PlainPlace:
+        """Returns the place for the plain requests of a new connection."""
+
+    def take(self, plain: Any, data: bytes, /) -> bool:
+        """Takes a request; returns False if it is not plain and has to be read by the parser."""
+
+    def learn(self, data: bytes, exchange: Exchange, /) -> None:
+        """Learns from a request that the parser has read, and that came in one piece to an idle connection."""
 
 
 class DirectRoutes:
     """A table of direct routes.
 
     Attributes:
+        lane: lane for plain requests; None without one.
         exact: endpoints by method and request target, for targets without a query or an escape.
     """
 
     def __init__(self) -> None:
+        self.lane: Lane | None = None
         self.exact: dict[tuple[bytes, bytes], DirectEndpoint] = {}
         self._patterns: dict[tuple[bytes, re.Pattern[str]], DirectEndpoint] = {}
 

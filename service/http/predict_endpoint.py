@@ -15,7 +15,7 @@ from http import HTTPStatus
 import numpy as np
 from numpy.typing import NDArray
 
-from service.admission import Admission, Prediction, failures
+from service.admission import Admission, Prediction, Rows, failures
 from service.batching.batcher import MOST_OF_DEADLINE
 from service.batching.catalog import Catalog, ServedVersion
 from service.batching.ticket import Answer
@@ -37,7 +37,7 @@ TIMEOUT_HEADER = b"x-request-timeout-seconds"
 _PAUSE_SECONDS = 1.0  # the shortest time in `Retry-After`
 _CONGESTED = ReadingCongested(retry_after=1)
 _LARGE_BODY_DIGITS = len(str(LARGE_BYTES))
-_MOST_AT_ONCE = 256  # rows of a batch that are written in one step: a small answer takes 15 µs to write and send
+MOST_AT_ONCE = 256  # rows of a batch that are written in one step: a small answer takes 15 µs to write and send
 
 
 class PredictEndpoint:
@@ -120,12 +120,27 @@ class PredictEndpoint:
         if prediction.entry is not None:
             self.gate.has_come(prediction.entry)
         body, wire = exchange.body, prediction.format
-        admission = self.admission
         try:
             if len(body) >= wire.in_steps_from:
                 self._handle_large(prediction, body)
                 return
             reference, rows, may_hold_booleans = wire.read(body, prediction.named, exchange)
+        except Exception as error:
+            prediction.fail(error)
+            return
+        self.submit(prediction, reference, rows, may_hold_booleans=may_hold_booleans)
+
+    def submit(self, prediction: HttpPrediction, reference: str | None, rows: Rows, *, may_hold_booleans: bool) -> None:
+        """Submits the rows of a small request to the batcher, after loading its model if necessary.
+
+        Args:
+            prediction: request for predictions.
+            reference: reference of the model; None for the default model.
+            rows: rows of the request, before encoding.
+            may_hold_booleans: False if no cell is a boolean.
+        """
+        admission = self.admission
+        try:
             served = admission.find_loaded(reference)
             if served is not None:
                 admission.submit_cells(
@@ -233,17 +248,18 @@ class HttpPrediction(Prediction):
     """A request for predictions over HTTP.
 
     Attributes:
+        endpoint: endpoint of the route.
         exchange: exchange that takes the answer.
         format: wire format of the request and its answer.
         named: reference of the model in the head, or None.
         entry: entry of a large body at the gate; None for a small body, and after the body was read.
     """
 
-    __slots__ = ("_endpoint", "entry", "exchange", "format", "named")
+    __slots__ = ("endpoint", "entry", "exchange", "format", "named")
 
     def __init__(self, endpoint: PredictEndpoint, exchange: Exchange) -> None:
         Prediction.__init__(self, endpoint.admission, exchange.started)
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self.exchange = exchange
         self.format = endpoint.default
         self.named: str | None = None
@@ -262,21 +278,21 @@ class HttpPrediction(Prediction):
     @property
     def client(self) -> str | None:
         """Address of the client, as reported by trusted proxies."""
-        return self._endpoint.clients.of(self.exchange.peer, self.exchange.headers)
+        return self.endpoint.clients.of(self.exchange.peer, self.exchange.headers)
 
     def end_body(self) -> None:
         """Tells the gate that the body is no longer needed."""
         if self.entry is not None:
             entry, self.entry = self.entry, None
-            self._endpoint.gate.leave(entry)
+            self.endpoint.gate.leave(entry)
 
     def answered(self, answer: Answer, start: int) -> None:
         """Writes the answer, at once or in steps, and sends the answer."""
         served = self.served
         assert served is not None  # noqa: S101 -- rows were submitted for it
         try:
-            writer = self._endpoint.writer(self.format, served)
-            if answer.numbers > STEP_NUMBERS or answer.rows > _MOST_AT_ONCE:
+            writer = self.endpoint.writer(self.format, served)
+            if answer.numbers > STEP_NUMBERS or answer.rows > MOST_AT_ONCE:
                 if self.rows * answer.width > STEP_NUMBERS:
                     matrices = answer.cut(start, self.rows)
                     self.admission.write_in_steps(self._write(writer, matrices), sum(m.size for m in matrices))
@@ -337,11 +353,12 @@ class HttpPrediction(Prediction):
             self.end_body()
         try:
             self.admission.count(self, int(status), seconds, rows)
-            if self._endpoint.cors is not None:
-                headers = [*headers, *self._endpoint.cors.headers(exchange.headers)]
+            if self.endpoint.cors is not None:
+                headers = [*headers, *self.endpoint.cors.headers(exchange.headers)]
             exchange.context = None  # breaks the reference cycle, so that the garbage collector has nothing to do
             exchange.respond(status, content_type, body, headers)
-            self.admission.log_end(self, int(status), seconds, rows)
+            if self.admission.logs_requests:
+                self.admission.log_end(self.request_id, self.client, self.served, int(status), seconds, rows)
         except Exception:  # caught, because the caller has to answer other requests too
             failures.error("answer not sent", request_id=self.request_id, exc_info=True)
 

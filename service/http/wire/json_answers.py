@@ -36,15 +36,22 @@ class JsonWriter(AnswerWriter):
         """Writes the answer to `rows` rows, from row `start` of the batch on."""
         if rows >= _LARGE_ROWS:
             return self._write_large(answer.matrix[start : start + rows])
-        memo = answer.memos.get(self)
-        if memo is None:
-            memo = answer.memos[self] = self._prepare(answer.matrix)
-        texts, classes = memo
+        texts, classes = answer.memos.get(self) or self._prepare(answer)
         if self._labels is None:
             return self._head + b",".join(texts[start : start + rows]) + b"]}"
         if rows == 1:
             return b"".join((self._before[classes[start]], texts[start], b"]]}"))
         return self._assemble(classes[start : start + rows], b"],[".join(texts[start : start + rows]))
+
+    def write_each(self, answer: Answer, start: int, count: int) -> list[bytes]:
+        """Writes the answers to requests with one row each, from row `start` of the batch on."""
+        texts, classes = answer.memos.get(self) or self._prepare(answer)
+        if count < answer.rows:
+            texts, classes = texts[start : start + count], classes[start : start + count]
+        if self._labels is None:
+            return [b"%b%b]}" % (self._head, text) for text in texts]
+        before = self._before
+        return [b"".join((before[class_], text, b"]]}")) for class_, text in zip(classes, texts, strict=True)]
 
     def write_in_steps(self, matrices: Sequence[NDArray[np.float32]]) -> Generator[int, None, tuple[bytes, ...]]:
         """Writes the body of a large answer.
@@ -92,11 +99,15 @@ class JsonWriter(AnswerWriter):
         predictions = b",".join([labels[class_] for class_ in classes])
         return b"".join((self._head, predictions, b'],"probabilities":[[', probabilities, b"]]}"))
 
-    def _prepare(self, matrix: NDArray[np.float32]) -> tuple[list[bytes], list[int]]:
-        """Returns the numbers of each row as JSON text, and the class of each row."""
+    def _prepare(self, answer: Answer) -> tuple[list[bytes], list[int]]:
+        """Returns the numbers of each row as JSON text, and the class of each row; keeps both for the whole batch."""
+        matrix = answer.matrix
         if self._labels is None:
-            return self._values(matrix)[1:-1].split(b","), []
-        return _dump(matrix)[2:-2].split(b"],["), matrix.argmax(axis=1).tolist()
+            prepared: tuple[list[bytes], list[int]] = self._values(matrix)[1:-1].split(b","), []
+        else:
+            prepared = _dump(matrix)[2:-2].split(b"],["), matrix.argmax(axis=1).tolist()
+        answer.memos[self] = prepared
+        return prepared
 
     def _values(self, matrix: NDArray[np.float32]) -> bytes:
         """Returns the values of a regressor as a JSON list.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -106,6 +106,16 @@ class AnswerWriter(ABC):
             start: first row of the request.
             rows: number of rows of the request.
         """
+
+    def write_each(self, answer: Answer, start: int, count: int) -> Iterable[Content]:
+        """Writes the answers to requests with one row each.
+
+        Args:
+            answer: answers to the rows of the batch.
+            start: row of the first request.
+            count: number of requests.
+        """
+        return [self.write(answer, row, 1) for row in range(start, start + count)]
 
     def write_in_steps(self, matrices: Sequence[NDArray[np.float32]]) -> Generator[int, None, Content]:
         """Writes a large answer in steps; by default in a single one.

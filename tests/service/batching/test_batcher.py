@@ -20,7 +20,7 @@ from service.errors import ClientGone, DeadlineExceeded, ModelFault, ModelUnavai
 from service.stream.frames import AnswerFrame
 
 KEY = "double@1#sha256:00"
-METRICS = SimpleNamespace(queue_wait=SimpleNamespace(observe=lambda _: None))
+METRICS = SimpleNamespace(queue_wait=SimpleNamespace(observe=lambda *_: None))
 SERVED: Any = SimpleNamespace(key=KEY, name="double", metrics=METRICS)
 ROWS = 64
 

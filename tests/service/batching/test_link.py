@@ -108,7 +108,7 @@ def with_workers(
     return asyncio.run(run()), resent
 
 
-METRICS = SimpleNamespace(queue_wait=SimpleNamespace(observe=lambda _: None))
+METRICS = SimpleNamespace(queue_wait=SimpleNamespace(observe=lambda *_: None))
 SERVED: Any = SimpleNamespace(key=KEY, name="double", metrics=METRICS)
 OTHER: Any = SimpleNamespace(key="other@1#sha256:11", name="other", metrics=METRICS)
 

@@ -172,7 +172,7 @@ class Served:
             columns=(NumericColumn(name="x", mean=0, std=1, minimum=-100, maximum=100),),
             target=NumericTarget(name="y", mean=0, std=1, minimum=0, maximum=1),
         )
-        self.metrics = SimpleNamespace(queue_wait=SimpleNamespace(observe=lambda _: None))
+        self.metrics = SimpleNamespace(queue_wait=SimpleNamespace(observe=lambda *_: None))
 
 
 def with_batcher(path: Path, scenario: Any, **limits: int) -> Any:

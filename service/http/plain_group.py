@@ -1,0 +1,147 @@
+"""Plain requests with one row each for one model version, which are answered together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from http import HTTPStatus
+
+from service.admission import Admission, RowGroup, failures
+from service.batching.catalog import ServedVersion
+from service.batching.ticket import Answer
+from service.http.answer_heads import AnswerHeads
+from service.http.compression import WORTH_BYTES
+from service.http.connection_watch import Phase
+from service.http.known_heads import PlainHead
+from service.http.plain_request import PlainRequest
+from service.http.predict_endpoint import MOST_AT_ONCE, HttpPrediction
+from service.http.request_ids import accepted_request_id
+from service.http.wire.wire_format import STEP_NUMBERS
+
+_STEP_REQUESTS = 64  # answers that are written in one step, in a fraction of a millisecond
+_LENGTH = b"\r\ncontent-length: "
+_heads = AnswerHeads()
+
+
+class PlainGroup(RowGroup):
+    """A group of plain requests with the same facts in their heads.
+
+    Args:
+        admission: admission of the API process.
+        head: facts of the heads.
+        version: model version that answers.
+        started: arrival of the first request, on `time.perf_counter`'s clock, in seconds.
+
+    Attributes:
+        started: arrival of the first request, on `time.perf_counter`'s clock, in seconds.
+        members: requests by row; None in place of a request that was answered or has left.
+        head: facts of the heads.
+    """
+
+    __slots__ = ("_admission", "head", "members", "started")
+
+    def __init__(self, admission: Admission, head: PlainHead, version: ServedVersion, started: float) -> None:
+        super().__init__(version, head.seconds)
+        self._admission = admission
+        self.members: list[PlainRequest | None] = []
+        self.head = head
+        self.started = started
+
+    def add(self, plain: PlainRequest, row: bytes) -> None:
+        """Adds a request with its encoded row, before the submission."""
+        plain.body = b""
+        self.members.append(plain)
+        self._rows.append(row)
+        self.requests += 1
+
+    def apart(self) -> Iterator[tuple[HttpPrediction, bytes]]:
+        """Yields each request as a usual one, with its encoded row."""
+        for plain, row in zip(self.members, self._rows, strict=True):
+            assert plain is not None  # noqa: S101 -- the group was not submitted
+            yield plain.leave(), row
+
+    def take_out(self, row: int) -> HttpPrediction | None:
+        """Returns the request of a row as a usual one, which leaves the group; None if it has left before."""
+        plain, self.members[row] = self.members[row], None
+        if plain is None:
+            return None
+        prediction = plain.leave()
+        prediction.served, prediction.rows = self.version, 1
+        return prediction
+
+    def answer_requests(self, first: int, stop: int, answer: Answer, start: int) -> None:
+        """Writes the answers to the rows from `first` up to `stop`, at once or in steps."""
+        if answer.width > STEP_NUMBERS:
+            self._answer_apart(first, stop, answer, start)
+        elif answer.numbers > STEP_NUMBERS or answer.rows > MOST_AT_ONCE:
+            self._admission.write_in_steps(self._steps(first, stop, answer, start), answer.numbers)
+        else:
+            self._answer(first, stop, answer, start)
+
+    def _steps(self, first: int, stop: int, answer: Answer, start: int) -> Iterator[int]:
+        """Writes the answers of a large batch in steps; yields about the number of bytes that a step has written."""
+        rows = min(_STEP_REQUESTS, STEP_NUMBERS // answer.width)
+        for at in range(first, stop, rows):
+            end = min(at + rows, stop)
+            [some] = answer.cut(start + at - first, end - at)
+            self._answer(at, end, Answer(some), 0)
+            yield 8 * some.size
+
+    def _answer(self, first: int, stop: int, answer: Answer, start: int) -> None:
+        """Writes the answers to the requests that are still plain, and counts these requests."""
+        members = self.members
+        shared = next((plain.connection for plain in members[first:stop] if plain is not None), None)
+        if shared is None:
+            return
+        version, wire = self.version, self.head.format
+        seconds = time.perf_counter() - self.started
+        try:
+            bodies = self.head.endpoint.writer(wire, version).write_each(answer, start, stop - first)
+        except Exception:  # each request reports the error
+            self._answer_apart(first, stop, answer, start)
+            return
+        begin = _heads.begin(shared.server_state.default_headers, HTTPStatus.OK, wire.content_type)
+        end = b"\r\n%b\r\n" % self.head.answer_lines
+        now, logs = shared.watch.now, self._admission.logs_requests
+        sent = 0
+        for row, body in enumerate(bodies, first):
+            plain = members[row]
+            if plain is None:
+                continue
+            connection = plain.connection
+            transport = connection.transport
+            if (
+                plain.prediction is not None
+                or type(body) is not bytes
+                or len(body) >= WORTH_BYTES
+                or transport.is_closing()
+            ):
+                self._answer_apart(row, row + 1, answer, start + row - first)
+                continue
+            members[row] = None
+            plain.is_pending = False
+            request_id = accepted_request_id(plain.request_id)
+            sent += 1
+            try:
+                transport.write(b"".join((begin, request_id, _LENGTH, b"%d" % len(body), end, body)))
+            except Exception:  # the other clients wait for their answers
+                failures.error("answer not sent", request_id=request_id.decode("latin-1"), exc_info=True)
+            connection.phase, connection.since = Phase.IDLE, now
+            if logs:
+                self._log(plain, request_id, seconds)
+        shared.server_state.total_requests += sent
+        if sent:
+            version.metrics.observe_request(HTTPStatus.OK, seconds, rows=sent, requests=sent)
+
+    def _log(self, plain: PlainRequest, request_id: bytes, seconds: float) -> None:
+        """Writes a line of the access log."""
+        peer = plain.connection.client
+        client = self.head.endpoint.clients.of(None if peer is None else peer[0], self.head.headers)
+        self._admission.log_end(request_id.decode("latin-1"), client, self.version, HTTPStatus.OK, seconds, 1)
+
+    def _answer_apart(self, first: int, stop: int, answer: Answer, start: int) -> None:
+        """Answers each request as a usual one."""
+        for row in range(first, stop):
+            prediction = self.take_out(row)
+            if prediction is not None:
+                prediction.finish(answer, start + row - first)

@@ -1,0 +1,144 @@
+"""The lane of plain requests: from bytes to the queue, and from the queue to bytes, with as little as possible between.
+
+A request is plain if its connection is idle, its bytes come in one piece, and its head is known (`KnownHeads`). The
+lane gathers the plain requests that one turn of the event loop reads. Those with one row for the same model version
+become one ticket (`PlainGroup`): one entry in the queue, one deadline, one count, and answers that are cut from one
+text. So a request costs little more than its JSON.
+
+A plain request that needs more becomes a usual one, an `Exchange` with an `HttpPrediction`, and goes on from there: an
+error, several rows, a version to load, a worker that died, a deadline, a client that hangs up or sends more bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from service.admission import Admission
+from service.batching.catalog import ServedVersion
+from service.errors import QueueFull
+from service.http.exchange import Exchange
+from service.http.known_heads import END, FoundHead, KnownHeads, PlainHead
+from service.http.plain_group import PlainGroup
+from service.http.plain_request import PlainConnection, PlainRequest
+from service.http.predict_endpoint import HttpPrediction
+
+_MOST_MEMBERS = 256  # below the number of rows from which a request counts as large in the queue
+
+Groups = dict[tuple[PlainHead, ServedVersion], PlainGroup]
+
+
+class PlainLane:
+    """The lane of one API process, for all routes of predictions.
+
+    Args:
+        admission: admission of the API process.
+    """
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._is_open = True
+        self._heads = KnownHeads()
+        self._known = self._heads.exact
+        self._loop = asyncio.get_running_loop()
+        self._arrived: list[PlainRequest] = []
+        self._started = 0.0  # arrival of the first request of this turn, on `time.perf_counter`'s clock
+
+    def close(self) -> None:
+        """Leaves all later requests to the usual way."""
+        self._is_open = False
+        self._heads.clear()
+
+    def place(self, connection: PlainConnection) -> PlainRequest:
+        """Returns the place for the plain requests of a new connection."""
+        return PlainRequest(connection)
+
+    def take(self, plain: PlainRequest, data: bytes) -> bool:
+        """Takes a request, unless it is not plain.
+
+        Args:
+            plain: place for the request, on an idle connection.
+            data: bytes that the client has sent.
+
+        Returns:
+            True if the request will be answered; False if the bytes have to be read in the usual way.
+        """
+        at = data.find(END) + len(END)
+        found = self._known.get(data[:at])
+        if found is None:
+            found = self._heads.find(data[:at]) if self._is_open and at >= len(END) else None
+            if found is None:
+                return False
+        if len(data) - at != found.length or (self._admission.needs_key and not self._has_key(found)):
+            return False
+        if not self._arrived:
+            self._started = time.perf_counter()
+            self._loop.call_soon(self._submit_arrived)
+        plain.take(found, data[at:], self._started)
+        self._arrived.append(plain)
+        return True
+
+    def learn(self, data: bytes, exchange: Exchange) -> None:
+        """Learns the head of a request that the parser has read.
+
+        Args:
+            data: all bytes of the request, which came in one piece to an idle connection.
+            exchange: the same request, complete.
+        """
+        prediction = exchange.context
+        if self._is_open and isinstance(prediction, HttpPrediction) and not prediction.done:
+            self._heads.learn(data, prediction)
+
+    def _has_key(self, found: FoundHead) -> bool:
+        """Returns False if the usual way has to refuse the request."""
+        try:
+            self._admission.check_key(found.values.get(b"authorization"), found.values.get(b"x-api-key"))
+        except Exception:
+            return False
+        return True
+
+    def _submit_arrived(self) -> None:
+        """Reads the requests that this turn has brought, and submits their rows."""
+        arrived, self._arrived = self._arrived, []
+        find_loaded = self._admission.find_loaded
+        groups: Groups = {}
+        versions: set[ServedVersion] = set()
+        for plain in arrived:
+            head = plain.head
+            try:
+                reference, rows, may_hold_booleans = head.format.read(plain.body, head.named, head)
+                served = find_loaded(reference)
+                if served is None or len(rows) != 1 or not isinstance(rows, list):
+                    head.endpoint.submit(plain.leave(), reference, rows, may_hold_booleans=may_hold_booleans)
+                    continue
+                encoder = served.encoder
+                data = encoder.encode(rows, may_hold_booleans=may_hold_booleans)
+                if encoder.unknown.counts:
+                    encoder.unknown.take()  # counted again there
+                    head.endpoint.submit(plain.leave(), reference, rows, may_hold_booleans=may_hold_booleans)
+                    continue
+            except Exception as error:
+                plain.leave().fail(error)
+                continue
+            group = groups.get((head, served))
+            if group is None:
+                versions.add(served)
+                group = groups[head, served] = PlainGroup(self._admission, head, served, plain.started)
+            group.add(plain, data)
+            if len(group.members) == _MOST_MEMBERS:
+                self._submit(groups.pop((head, served)))
+        for group in groups.values():
+            self._submit(group)
+        for version in versions:
+            self._admission.dispatch(version)
+
+    def _submit(self, group: PlainGroup) -> None:
+        """Submits a group; if the queue has no room for the whole group, its requests are admitted one by one."""
+        try:
+            self._admission.submit_group(group)
+        except QueueFull:
+            for prediction, data in group.apart():
+                try:
+                    self._admission.submit_row(prediction, group.version, data)
+                except Exception as error:
+                    prediction.fail(error)
