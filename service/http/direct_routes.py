@@ -19,9 +19,11 @@ class PlainPlace(Protocol):
 
     Attributes:
         is_pending: True from the arrival of a plain request to its answer.
+        part: bytes of a plain request that has not come in full; empty without one.
     """
 
     is_pending: bool
+    part: bytes
 
     def as_usual(self) -> object:
         """Turns the pending request into a usual one, an `Exchange` that its connection adopts."""
@@ -34,7 +36,10 @@ class Lane(Protocol):
         """Returns the place for the plain requests of a new connection."""
 
     def take(self, plain: Any, data: bytes, /) -> bool:
-        """Takes a request; returns False if it is not plain and has to be read by the parser."""
+        """Takes a request, or the first part of one; returns False if the parser has to read the bytes."""
+
+    def take_rest(self, plain: Any, data: bytes, /) -> bool:
+        """Takes a request whose first part was taken before; returns False if the parser has to read the bytes."""
 
     def learn(self, data: bytes, exchange: Exchange, /) -> None:
         """Learns from a request that the parser has read, and that came in one piece to an idle connection."""

@@ -53,12 +53,17 @@ class PlainLane:
         """Returns the place for the plain requests of a new connection."""
         return PlainRequest(connection)
 
-    def take(self, plain: PlainRequest, data: bytes) -> bool:
+    def take_rest(self, plain: PlainRequest, data: bytes) -> bool:
+        """Takes a request whose first part was taken before, unless the request is still not whole."""
+        return self.take(plain, data, may_wait=False)
+
+    def take(self, plain: PlainRequest, data: bytes, *, may_wait: bool = True) -> bool:
         """Takes a request, unless it is not plain.
 
         Args:
             plain: place for the request, on an idle connection.
             data: bytes that the client has sent.
+            may_wait: True if the rest of the body may come later.
 
         Returns:
             True if the request will be answered; False if the bytes have to be read in the usual way.
@@ -69,7 +74,12 @@ class PlainLane:
             found = self._heads.find(data[:at]) if self._is_open and at >= len(END) else None
             if found is None:
                 return False
-        if len(data) - at != found.length or (self._admission.needs_key and not self._has_key(found)):
+        if len(data) - at != found.length:
+            if len(data) - at < found.length and may_wait:  # many clients send head and body separately
+                plain.wait(data)
+                return True
+            return False
+        if self._admission.needs_key and not self._has_key(found):
             return False
         if not self._arrived:
             self._started = time.perf_counter()
@@ -104,7 +114,7 @@ class PlainLane:
         groups: Groups = {}
         versions: set[ServedVersion] = set()
         for plain in arrived:
-            head = plain.head
+            head, served = plain.head, None
             try:
                 reference, rows, may_hold_booleans = head.format.read(plain.body, head.named, head)
                 served = find_loaded(reference)
@@ -118,7 +128,9 @@ class PlainLane:
                     head.endpoint.submit(plain.leave(), reference, rows, may_hold_booleans=may_hold_booleans)
                     continue
             except Exception as error:
-                plain.leave().fail(error)
+                prediction = plain.leave()
+                prediction.served = served
+                prediction.fail(error)
                 continue
             group = groups.get((head, served))
             if group is None:

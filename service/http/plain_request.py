@@ -58,6 +58,7 @@ class PlainRequest:
     Attributes:
         connection: connection of the request.
         is_pending: True from the arrival to the answer.
+        part: head and first bytes of the body, if the rest of the body has not come; else empty.
         prediction: the same request as a usual one; None as long as it is plain.
         head: facts of the head.
         body: body of the request, until it is read.
@@ -65,7 +66,7 @@ class PlainRequest:
         started: time of the arrival, on `time.perf_counter`'s clock, in seconds.
     """
 
-    __slots__ = ("body", "connection", "head", "is_pending", "prediction", "request_id", "started")
+    __slots__ = ("body", "connection", "head", "is_pending", "part", "prediction", "request_id", "started")
 
     head: PlainHead
     body: bytes
@@ -75,7 +76,13 @@ class PlainRequest:
     def __init__(self, connection: PlainConnection) -> None:
         self.connection = connection
         self.is_pending = False
+        self.part = b""
         self.prediction: HttpPrediction | None = None
+
+    def wait(self, part: bytes) -> None:
+        """Keeps the first part of a request until the rest of its body comes."""
+        self.part = part
+        self.connection.phase, self.connection.since = Phase.BODY, self.connection.watch.now
 
     def take(self, found: FoundHead, body: bytes, started: float) -> None:
         """Takes the next request of the connection."""

@@ -131,15 +131,23 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Handles bytes of the client."""
+        """Handles bytes of the client: in the lane if they are a plain request, else by the parser."""
         plain = self._plain
         if plain is not None:
             if self.phase is Phase.IDLE and not self._in_message and not self._draining:
                 self._unset_keepalive_if_required()
                 if self._lane.take(plain, data):  # type: ignore[union-attr]
                     return
+            elif plain.part:
+                data = self._take_back_part() + data
+                if self._lane.take_rest(plain, data):  # type: ignore[union-attr]
+                    return
             elif plain.is_pending:
                 plain.as_usual()
+        self._read(data)
+
+    def _read(self, data: bytes) -> None:
+        """Handles bytes that the lane does not take."""
         if self.phase == Phase.LINGERING or self.parser is None or self._final_problem is not None:
             return
         if self._client.overdue_bytes > 0:
@@ -352,9 +360,22 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
 
     def _leave_lane(self) -> None:
-        """Turns the pending plain request, if there is one, into a usual request."""
-        if self._plain is not None and self._plain.is_pending:
+        """Turns the plain request in the lane, whole or in part, into a usual request."""
+        if self._plain is None:
+            return
+        if self._plain.is_pending:
             self._plain.as_usual()
+        elif self._plain.part:
+            since = self.since
+            self._read(self._take_back_part())
+            self.since = since
+
+    def _take_back_part(self) -> bytes:
+        """Returns the first part of a plain request whose rest has not come, so that the connection is idle again."""
+        assert self._plain is not None  # noqa: S101 -- the caller has looked
+        part, self._plain.part = self._plain.part, b""
+        self.phase = Phase.IDLE
+        return part
 
     def send(self, exchange: Exchange, status: int, content_type: bytes, body: Content, headers: Headers) -> None:
         """Writes the answer to a direct request."""
@@ -449,6 +470,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def timed_out(self) -> None:
         """Ends a phase that takes too long; the watch calls this."""
+        self._leave_lane()
         if not self.reads():
             self.transport.abort()  # closing would wait until the client reads
         elif self.phase == Phase.IDLE and self.transport.get_write_buffer_size():

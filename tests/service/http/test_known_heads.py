@@ -145,6 +145,5 @@ def test_what_is_found_reads_as_the_lines_say(parts: list[bytes]) -> None:
     known = heads.find(head)
     if known is not None:
         lines = [line.partition(b":") for line in head.split(b"\r\n")[1:-2]]
-        assert (
-            dict((name.lower(), value.strip()) for name, _, value in lines)[b"content-length"] == b"%d" % known.length
-        )
+        fields = {name.lower(): value.strip() for name, _, value in lines}
+        assert fields[b"content-length"] == b"%d" % known.length

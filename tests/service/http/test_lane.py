@@ -20,6 +20,7 @@ class Place:
         self.lane = lane
         self.connection = connection
         self.is_pending = False
+        self.part = b""
         self.exchange: Exchange | None = None
         self.body = b""
 
@@ -49,8 +50,14 @@ class Lane:
     def learn(self, data: bytes, exchange: Exchange) -> None:
         self.learned.append(data)
 
+    def take_rest(self, place: Place, data: bytes) -> bool:
+        return self.take(place, data)
+
     def take(self, place: Place, data: bytes) -> bool:
         self.asked.append(data)
+        if re.fullmatch(rb"POST /echo HTTP/1\.1\r\n(?:[^\r\n]+\r\n)+\r\n(<[^<>]*)?", data):
+            place.part, place.connection.phase = data, Phase.BODY
+            return True
         found = re.fullmatch(rb"POST /echo HTTP/1\.1\r\n(?:[^\r\n]+\r\n)+\r\n(<[^<>]*>)", data)
         if found is None:
             return False
@@ -113,6 +120,44 @@ def test_after_a_part_of_a_head_the_lane_is_not_asked(service: Service, lane: La
     assert received.count(b"HTTP/1.1 200 OK") == 1
     assert lane.asked == []
     assert service.app.echo.begun == 2
+
+
+def test_a_body_may_come_behind_its_head(service: Service, lane: Lane) -> None:
+    with service.connect() as stream:
+        stream.sendall(post(b"<0>"))
+        read(stream, ends_with(b"<0>"))
+        whole = post(b"<1>")
+        stream.sendall(whole[:-3])
+        wait_until(lambda: lane.asked == [whole[:-3]])
+        stream.sendall(whole[-3:])
+        assert read(stream, ends_with(b"<1>")).startswith(b"HTTP/1.1 200 OK")
+    assert lane.asked == [whole[:-3], whole]
+    assert service.app.echo.begun == 1
+
+
+def test_a_body_that_never_comes_is_refused_in_time(make_service: Callable[..., Service]) -> None:
+    service = make_service(body_seconds=1)
+    service.app.direct.lane = Lane(service.app.echo)
+    with service.connect() as stream:
+        stream.sendall(post(b"<0>"))
+        read(stream, ends_with(b"<0>"))
+        stream.sendall(post(b"<1>")[:-1])
+        received = read(stream)
+    assert received.startswith(b"HTTP/1.1 408 ")
+    assert service.app.echo.begun == 2, "the endpoint has refused it"
+
+
+@pytest.mark.parametrize("shut", [True, False])
+def test_a_client_that_ends_within_a_body_is_told_so(service: Service, lane: Lane, shut: bool) -> None:
+    with service.connect() as stream:
+        stream.sendall(post(b"<0>"))
+        read(stream, ends_with(b"<0>"))
+        stream.sendall(post(b"<1>")[:-1])
+        wait_until(lambda: len(lane.asked) == 1)
+        if shut:
+            stream.shutdown(1)
+            assert read(stream).startswith(b"HTTP/1.1 400 ")
+    wait_until(lambda: service.app.echo.begun == 2)
 
 
 def test_requests_behind_one_in_the_lane_are_answered_after_it(service: Service, lane: Lane) -> None:
