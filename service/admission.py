@@ -238,6 +238,11 @@ class Admission:
         prediction.served = served
         self._batcher.submit(prediction, served, row, 1, prediction.seconds)
 
+    @property
+    def serves_one_client(self) -> bool:
+        """True if requests come one at a time, so that there is nothing to gather."""
+        return self._batcher.serves_one_client
+
     def dispatch(self, served: ServedVersion) -> None:
         """Sends the rows of a model version to a worker as soon as one is free."""
         self._batcher.dispatch(served.key)

@@ -25,6 +25,7 @@ from service.batching.link import WorkerPool
 from service.batching.service_time import ServiceTimeEstimate
 from service.batching.ticket import Span, Ticket
 from service.batching.version_queue import VersionQueue
+from service.batching.wakefulness import Wakefulness
 from service.errors import ClientGone, ModelFault, ModelUnavailable, QueueFull
 from service.stream import frames
 
@@ -62,8 +63,14 @@ class Batcher:
         self._estimates: dict[str, ServiceTimeEstimate] = {}
         self._loop = asyncio.get_running_loop()
         self._deadlines = DeadlineWheel(self._loop)
+        self._wakefulness = Wakefulness(self._loop)
         self._lone = False  # True if the last batch was one request, and the queue was empty behind it
         self.waiting_requests = 0
+
+    @property
+    def serves_one_client(self) -> bool:
+        """True if requests come one at a time, so that none would join another in a batch."""
+        return self._lone and not self.waiting_requests
 
     def admit(self, served: ServedVersion, rows: int, timeout: float) -> None:
         """Refuses a request that could not be answered in time, before any of the work is done.
@@ -166,6 +173,8 @@ class Batcher:
             estimate = self._estimates[key] = ServiceTimeEstimate()
         queue = self._queues.get(key)
         estimate.observe(rows, seconds)
+        if self._lone and self.waiting_requests == 1:
+            self._wakefulness.request_answered()
         if queue is not None and not queue.scheduled:
             # Not at once either: the client that gets its answer now may have sent its next request already.
             self._schedule(key, queue)
@@ -211,6 +220,8 @@ class Batcher:
             spans = self._next_spans(key, queue)
             if spans:
                 self._lone = len(spans) == 1 and spans[0][0].requests == 1 and not queue.spans
+                if self._lone and self.waiting_requests == 1:
+                    self._wakefulness.request_sent()
                 in_flight = link.in_flight_by_key.get(key)
                 link.send(Batch(self, key, spans, behind=cast(Batch, in_flight[-1]) if in_flight else None))
         del self._queues[key]

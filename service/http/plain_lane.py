@@ -81,11 +81,16 @@ class PlainLane:
             return False
         if self._admission.needs_key and not self._has_key(found):
             return False
-        if not self._arrived:
+        is_first = not self._arrived
+        if is_first:
             self._started = time.perf_counter()
-            self._loop.call_soon(self._submit_arrived)
         plain.take(found, data[at:], self._started)
         self._arrived.append(plain)
+        if is_first:
+            if self._admission.serves_one_client:
+                self._submit_arrived()  # there is nothing to wait for
+            else:
+                self._loop.call_soon(self._submit_arrived)
         return True
 
     def learn(self, data: bytes, exchange: Exchange) -> None:
