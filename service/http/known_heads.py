@@ -4,8 +4,8 @@ A client repeats its head with each request. The HTTP parser reads a head for th
 facts of a plain request are kept; from then on a look-up finds them. No second parser decides what a head means, so
 none can disagree with the first.
 
-Some values differ in each request: the length of the body, a request id, a key. These values are cut out of the head,
-and the rest is its shape. A value that is cut out has only visible ASCII characters with single blanks between them, so
+Some values differ in each request: the length of the body, a request id, a trace, a key. These values are cut out of the
+head, and the rest is its shape. So no secret is kept either. A value that is cut out has only visible ASCII characters with single blanks between them, so
 it ends where its line ends, and the parser would read any other such value in the same way.
 """
 
@@ -21,14 +21,13 @@ from service.http.wire.wire_format import WireFormat
 
 END = b"\r\n\r\n"
 
-_AUTHORIZATION, _API_KEY, _LENGTH = b"authorization", b"x-api-key", b"content-length"
-_VARYING = re.compile(
-    rb"\r\n(content-length|x-request-id|traceparent|authorization|x-api-key): ([!-~]+(?: [!-~]+)*)(?=\r\n)",
-    re.IGNORECASE,
+_LENGTH = b"content-length"
+_VARYING_NAMES = frozenset(
+    (_LENGTH, REQUEST_ID_HEADER, b"traceparent", b"tracestate", b"cookie", b"authorization", b"x-api-key")
 )
+_VARYING = re.compile(rb"\r\n(%b): ([!-~]+(?: [!-~]+)*)(?=\r\n)" % b"|".join(sorted(_VARYING_NAMES)), re.IGNORECASE)
 # A request with one of these needs more than its bytes: an interim answer, another protocol, another way to read it.
 _NEVER_PLAIN = frozenset((b"expect", b"upgrade", b"transfer-encoding", b"content-encoding", b"te", b"trailer"))
-_SECRETS = frozenset((_AUTHORIZATION, _API_KEY))
 _MOST_KNOWN = 512
 _MOST_HEAD_BYTES = 2048
 _MOST_DIGITS = 9  # of a length; a longer one is that of no small body
@@ -56,12 +55,11 @@ class PlainHead:
 
     def __init__(self, endpoint: PredictEndpoint, prediction: HttpPrediction) -> None:
         exchange = prediction.exchange
-        varying = {*_SECRETS, REQUEST_ID_HEADER, _LENGTH}
         self.endpoint = endpoint
         self.format: WireFormat = prediction.format
         self.named = prediction.named
         self.seconds = prediction.seconds
-        self.headers = [header for header in exchange.headers if header[0] not in varying]
+        self.headers = [header for header in exchange.headers if header[0] not in _VARYING_NAMES]
         self.fields: Fields = dict(self.headers)
         self.query = exchange.query
         self.parameters = exchange.parameters
@@ -131,9 +129,8 @@ class KnownHeads:
         if fields.get(_LENGTH) != b"%d" % (len(data) - end) or len(exchange.body) != len(data) - end:
             return
         shape, values = _cut(data[:end])
-        if shape in self._shapes or any(fields.get(name) != value for name, value in values.items()):
-            return
-        if _LENGTH not in values or not (_SECRETS & fields.keys()) <= values.keys():
+        # Each value that differs was cut out of its line, and nothing else was.
+        if shape in self._shapes or values != {name: fields[name] for name in _VARYING_NAMES & fields.keys()}:
             return
         mark = hash(shape)
         if mark not in self._seen:
