@@ -4,9 +4,10 @@ A client repeats its head with each request. The HTTP parser reads a head for th
 facts of a plain request are kept; from then on a look-up finds them. No second parser decides what a head means, so
 none can disagree with the first.
 
-Some values differ in each request: the length of the body, a request id, a trace, a key. These values are cut out of the
-head, and the rest is its shape. So no secret is kept either. A value that is cut out has only visible ASCII characters with single blanks between them, so
-it ends where its line ends, and the parser would read any other such value in the same way.
+Some values differ in each request: the length of the body, a request id, a trace, a key. These values are cut out of
+the head, and the rest is its shape. So no secret is kept either. A value that is cut out has only visible ASCII
+characters with single blanks between them, so it ends where its line ends, and the parser would read any other such
+value in the same way.
 """
 
 from __future__ import annotations
