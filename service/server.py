@@ -27,7 +27,7 @@ from service.certificate import Certificate, CertificateError
 from service.drain import HURRY_SIGNAL, Drain
 from service.environment import service_links
 from service.http.asgi import AsgiApplication, Routes
-from service.http.protocol import HttpProtocol
+from service.http.lane_protocol import LaneProtocol
 from service.http.routes.predict import predict_routes
 from service.listeners import ListenError, Listeners, is_loopback
 from service.log_pipe import LogPipe
@@ -115,7 +115,7 @@ class Server(litserve.LitServer):
                 server_header=False,
                 proxy_headers=False,  # uvicorn's reading of a client's address is not used, and costs each request time
                 loop="service.http.event_loop:EventLoop",
-                http=HttpProtocol,
+                http=LaneProtocol,
                 ws="none",
                 timeout_keep_alive=settings.idle_seconds,
             )

@@ -1,4 +1,4 @@
-"""A real server over `HttpProtocol` with one direct path that echoes, and clients that send bytes by hand."""
+"""A real server over `LaneProtocol` with one direct path that echoes, and clients that send bytes by hand."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import uvloop
 from service.http.connection_watch import ConnectionWatch, HttpLimits
 from service.http.direct_routes import DirectRoutes
 from service.http.exchange import Exchange
+from service.http.lane_protocol import LaneProtocol
 from service.http.problems import problem_of
-from service.http.protocol import HttpProtocol
 
 
 class Echo:
@@ -78,7 +78,7 @@ class Service:
         self.refused = 0
         self.app.watch = ConnectionWatch(HttpLimits(**defaults | limits), self._count_refused)
         config = uvicorn.Config(
-            self.app, http=HttpProtocol, ws="none", lifespan="off", log_config=None, loop="uvloop", proxy_headers=False
+            self.app, http=LaneProtocol, ws="none", lifespan="off", log_config=None, loop="uvloop", proxy_headers=False
         )
         self.server = uvicorn.Server(config)
         self.listener = socket.create_server(("127.0.0.1", 0))

@@ -180,7 +180,7 @@ class Ticket:
         return self, row
 
     def retried(self, start: int, stop: int) -> list[Span]:
-        """Returns the rows from `start` up to `stop` as they are sent again after a worker died."""
+        """Returns the spans in which the rows from `start` up to `stop` are sent again after a worker died."""
         return [(self, start, stop)]
 
     def add_piece(self, start: int, piece: NDArray[np.float32]) -> None:

@@ -34,7 +34,7 @@ class TicketGroup(Ticket):
         raise NotImplementedError
 
     def take_out(self, row: int) -> Ticket | None:
-        """Returns a ticket for the request of a row, which leaves the group; None if it has left before."""
+        """Returns a ticket for the request of a row, which leaves the group; None after that."""
         raise NotImplementedError
 
     def answered(self, answer: Answer, start: int) -> None:
@@ -53,7 +53,7 @@ class TicketGroup(Ticket):
         return (1,) * (stop - start)
 
     def request_at(self, row: int) -> tuple[Ticket | None, int]:
-        """Returns the ticket of the request of a row, which leaves the group, and the row's position within it."""
+        """Returns a ticket for the request of a row, which leaves the group, and the row's position in that ticket."""
         ticket = self.take_out(row)
         if ticket is not None:
             self.hold(ticket, row)

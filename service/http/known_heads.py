@@ -114,7 +114,7 @@ class KnownHeads:
         return found
 
     def learn(self, data: bytes, prediction: HttpPrediction) -> None:
-        """Keeps the facts of a head that has come for the second time, if it is the head of a plain request.
+        """Keeps the facts of a plain request's head that has come for the second time.
 
         Args:
             data: all bytes of the request, as they came in one piece to a connection without other requests.

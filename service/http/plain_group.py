@@ -61,7 +61,7 @@ class PlainGroup(RowGroup):
             yield plain.leave(), row
 
     def take_out(self, row: int) -> HttpPrediction | None:
-        """Returns the request of a row as a usual one, which leaves the group; None if it has left before."""
+        """Returns the request of a row as a usual one, which leaves the group; None after that."""
         plain, self.members[row] = self.members[row], None
         if plain is None:
             return None

@@ -58,7 +58,7 @@ class PlainLane:
         return self.take(plain, data, may_wait=False)
 
     def take(self, plain: PlainRequest, data: bytes, *, may_wait: bool = True) -> bool:
-        """Takes a request, unless it is not plain.
+        """Takes a plain request.
 
         Args:
             plain: place for the request, on an idle connection.

@@ -74,10 +74,6 @@ class HttpProtocol(HttpToolsProtocol):
         self._direct = application.direct
         self._exchange: Exchange | None = None  # the direct request that is being read
         self._unanswered: set[Exchange] = set()
-        self._lane = lane = application.direct.lane
-        self._plain = None if lane is None else lane.place(self)
-        self._in_message = False  # True from the first byte of a request that the parser reads to its last
-        self._whole: bytes | None = None  # bytes that may be one whole request
         self._head_bytes = 0
         self._heads = AnswerHeads()
         self._reads_next = False  # True if `_open_next` has to open the next request of the pipeline
@@ -98,7 +94,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends all requests of the connection, which the client or the server has closed."""
-        self._leave_lane()
         self.watch.remove(self)
         if self.on_lost is not None:
             self.on_lost()
@@ -110,7 +105,6 @@ class HttpProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Closes the connection once all requests that have come in full or in part are answered; the server stops."""
         self._draining = True
-        self._leave_lane()
         if self._unanswered:
             for exchange in self._unanswered:
                 exchange.keep_alive = False
@@ -131,23 +125,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Handles bytes of the client: in the lane if they are a plain request, else by the parser."""
-        plain = self._plain
-        if plain is not None:
-            if self.phase is Phase.IDLE and not self._in_message and not self._draining:
-                self._unset_keepalive_if_required()
-                if self._lane.take(plain, data):  # type: ignore[union-attr]
-                    return
-            elif plain.part:
-                data = self._take_back_part() + data
-                if self._lane.take_rest(plain, data):  # type: ignore[union-attr]
-                    return
-            elif plain.is_pending:
-                plain.as_usual()
-        self._read(data)
-
-    def _read(self, data: bytes) -> None:
-        """Handles bytes that the lane does not take."""
+        """Handles bytes of the client."""
         if self.phase == Phase.LINGERING or self.parser is None or self._final_problem is not None:
             return
         if self._client.overdue_bytes > 0:
@@ -180,7 +158,6 @@ class HttpProtocol(HttpToolsProtocol):
         """
         if self.scheme == "https" or self.phase == Phase.LINGERING or self.parser is None:
             return False
-        self._leave_lane()
         self._client.half_close()
         if self._exchange is not None and not self._exchange.response_complete:
             self.send_problem(bad_request("The connection ended before the request's body did."))
@@ -200,7 +177,6 @@ class HttpProtocol(HttpToolsProtocol):
         other protocol. This server has no other protocol, and may ignore the header (RFC 9110, 7.8).
         """
         self._unset_keepalive_if_required()
-        self._whole = None if self._in_message else data
         head, rest = b"", memoryview(data)
         while True:
             try:
@@ -230,7 +206,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Prepares for a new request."""
-        self._in_message = True
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -339,7 +314,6 @@ class HttpProtocol(HttpToolsProtocol):
         """Records the end of the request."""
         if self.parser.should_upgrade():
             return
-        self._in_message = False
         if self.phase == Phase.BODY:
             self.phase = Phase.HANDLING
         exchange = self._exchange
@@ -347,35 +321,9 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_message_complete()
         else:
             self._exchange = None
-            if self._whole is not None and self._lane is not None:
-                self._lane.learn(self._whole, exchange)
             exchange.finish_body()
         if self.phase == Phase.HANDLING and self.cycle is not None and self.cycle.response_complete:
             self._become_idle()
-
-    def adopt(self, exchange: Exchange) -> None:
-        """Takes a request, which the lane has read as a plain one, as a usual request that is being handled."""
-        self.cycle = exchange  # type: ignore[assignment]
-        self._unanswered.add(exchange)
-        self._head_bytes = 0
-
-    def _leave_lane(self) -> None:
-        """Turns the plain request in the lane, whole or in part, into a usual request."""
-        if self._plain is None:
-            return
-        if self._plain.is_pending:
-            self._plain.as_usual()
-        elif self._plain.part:
-            since = self.since
-            self._read(self._take_back_part())
-            self.since = since
-
-    def _take_back_part(self) -> bytes:
-        """Returns the first part of a plain request whose rest has not come, so that the connection is idle again."""
-        assert self._plain is not None  # noqa: S101 -- the caller has looked
-        part, self._plain.part = self._plain.part, b""
-        self.phase = Phase.IDLE
-        return part
 
     def send(self, exchange: Exchange, status: int, content_type: bytes, body: Content, headers: Headers) -> None:
         """Writes the answer to a direct request."""
@@ -470,7 +418,6 @@ class HttpProtocol(HttpToolsProtocol):
 
     def timed_out(self) -> None:
         """Ends a phase that takes too long; the watch calls this."""
-        self._leave_lane()
         if not self.reads():
             self.transport.abort()  # closing would wait until the client reads
         elif self.phase == Phase.IDLE and self.transport.get_write_buffer_size():

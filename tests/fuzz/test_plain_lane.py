@@ -246,7 +246,7 @@ class UsualWay(Server):
 
 @pytest.fixture(scope="module", params=[False, True], ids=["open", "with keys"])
 def both(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[tuple[Server, Server]]:
-    """A server as it is, and one whose lane takes nothing, over the same store."""
+    """Two servers over the same store; the lane of the second takes nothing."""
     folder = tmp_path_factory.mktemp("both")
     store = Store(folder / "store")
     for name, checkpoint in MODELS.items():

@@ -1,4 +1,4 @@
-"""A group of requests with one row each: one entry in the queue, and each request ends as if it were alone."""
+"""A group of requests with one row each: one entry in the queue, and an end of its own for each request."""
 
 from __future__ import annotations
 
