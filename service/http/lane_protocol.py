@@ -68,7 +68,7 @@ class LaneProtocol(HttpProtocol):
         self._leave_lane()
         super().shutdown()
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool:  # type: ignore[override]
         """Handles the end of the client's bytes; its requests are still answered."""
         self._leave_lane()
         return super().eof_received()
