@@ -51,7 +51,7 @@ class LaneProtocol(HttpProtocol):
         super().on_message_begin()
 
     def on_message_complete(self) -> None:
-        """Records the end of the request, and has the lane learn from it."""
+        """Records the end of a request, from which the lane may learn."""
         if not self.parser.should_upgrade():
             self._in_message = False
             if self._lane is not None and self._whole is not None and self._exchange is not None:

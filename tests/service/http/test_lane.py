@@ -1,4 +1,4 @@
-"""The lane and a connection: which bytes go to the lane, and the end of each request that is in it."""
+"""The lane and a connection: which bytes go to the lane, and the end of each request in the lane."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_first_request_of_a_connection_is_learned_from_and_the_next_goes_to_
 
 
 def test_after_a_part_of_a_head_the_lane_is_not_asked(service: Service, lane: Lane) -> None:
-    """Asks with bytes that would be a request if they did not belong to a head."""
+    """Asks with bytes that look like a request, and are the rest of a head."""
     with service.connect() as stream:
         stream.sendall(post(b"<1>") + b"POST /echo HTTP/1.1\r\nX-Rest: ")
         read(stream, ends_with(b"<1>"))
