@@ -135,7 +135,7 @@ class Batcher:
     def hold(
         self, ticket: Ticket, served: ServedVersion, data: frames.Buffer | EncodedRows, rows: int, deadline: float
     ) -> None:
-        """Records a ticket until its end, and ends it at its deadline, on the event loop's clock."""
+        """Records a ticket until its end, which comes at the deadline at the latest, on the event loop's clock."""
         ticket.submit(self, served, data, rows, deadline)
         self.waiting_requests += ticket.requests
         self._deadlines.add(ticket)

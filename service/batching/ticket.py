@@ -176,7 +176,7 @@ class Ticket:
         return (stop - start,)
 
     def request_at(self, row: int) -> tuple[Ticket | None, int]:
-        """Returns the ticket of the request of a row, None after the request's end, and the row's position in the ticket."""
+        """Returns the ticket of the request of a row, None after its end, and the row's position in it."""
         return self, row
 
     def retried(self, start: int, stop: int) -> list[Span]:
