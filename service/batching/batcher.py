@@ -222,6 +222,8 @@ class Batcher:
                 self._lone = len(spans) == 1 and spans[0][0].requests == 1 and not queue.spans
                 if self._lone and self.waiting_requests == 1:
                     self._wakefulness.request_sent()
+                else:
+                    self._wakefulness.others_came()
                 in_flight = link.in_flight_by_key.get(key)
                 link.send(Batch(self, key, spans, behind=cast(Batch, in_flight[-1]) if in_flight else None))
         del self._queues[key]

@@ -176,7 +176,7 @@ class Ticket:
         return (stop - start,)
 
     def request_at(self, row: int) -> tuple[Ticket | None, int]:
-        """Returns the ticket of the request of a row, None after its end, and the row's position in it."""
+        """Returns the ticket of the request of a row, None after the end, and the position of the row in the ticket."""
         return self, row
 
     def retried(self, start: int, stop: int) -> list[Span]:
