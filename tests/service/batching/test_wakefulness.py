@@ -11,7 +11,7 @@ from service.batching.wakefulness import Wakefulness
 
 
 class Loop:
-    """A loop that holds what it is to call next."""
+    """A loop that holds its next calls."""
 
     def __init__(self) -> None:
         self.calls: list[Callable[[], None]] = []
