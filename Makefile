@@ -71,7 +71,7 @@ format: install  ## puts the code in form
 bench: install   ## measures Axon beside FastAPI and LitServe; options in BENCH, e.g. BENCH='--rounds 5 --driver h2load'
 	$(BIN)/python -m benchmarks.bench $(BENCH)
 
-bench-field: install ## measures Axon beside seven other model servers, each in an environment that this makes (10 GB)
+bench-field: install ## measures Axon beside nine other servers, each in an environment that this makes (15 GB)
 	$(BIN)/python -m benchmarks.field setup
 	$(BIN)/python -m benchmarks.field run $(BENCH)
 

@@ -16,9 +16,11 @@ from benchmarks.peer import ROOT
 _HANDLER_PACKAGES = ("numpy", "orjson", "uvloop", "httptools")
 PACKAGES = {
     "bentoml": ("bentoml==1.4.40",),
+    "granian": ("granian==2.8.7", "onnx==1.23.2", "onnxruntime==1.31.1"),
     "kserve": ("kserve==0.21.0",),
     "mlflow": ("mlflow==3.17.2",),
     "mlserver": ("mlserver==1.7.1",),
+    "mosec": ("mosec==0.9.8",),
     "pytriton": ("nvidia-pytriton==0.7.0",),
     "ray": ("ray[serve]==2.60.0",),
     # torchserve needs pkg_resources, which later versions of setuptools lack; it does not declare the other packages.

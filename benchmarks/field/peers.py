@@ -18,6 +18,27 @@ _BENTOML = Peer(
     wire=BENTOML,
     bin=bin_folder("bentoml"),
 )
+
+
+def _granian(name: str, settings: str, application: str, *, model_file: bool = False, answers: bool = True) -> Peer:
+    return Peer(
+        name,
+        f"RSGI, 1 worker, uvloop, no access log; {settings}",
+        (
+            *("{bin}/granian", "--interface", "rsgi", "--workers", "1", "--loop", "uvloop", "--no-access-log"),
+            *("--log-level", "warning", "--respawn-failed-workers"),
+            *("--host", "127.0.0.1", "--port", "{port}", f"{_SERVERS}.{application}:app"),
+        ),
+        prepare=("{bin}/python", "-m", f"{_SERVERS}.onnx_model", "{folder}/model.onnx") if model_file else (),
+        environment={"AXON_BENCH_ONNX": "{folder}/model.onnx"},
+        bin=bin_folder("granian"),
+        answers=answers,
+    )
+
+
+_GRANIAN_FIXED = _granian("granian-fixed", "reads the body, sends fixed bytes", "granian_fixed", answers=False)
+_GRANIAN_ONNX = _granian("granian-onnx", "ONNX Runtime in the handler, orjson", "granian_onnx", model_file=True)
+GRANIAN_TORCH = _granian("granian-torch", "torch in the handler, orjson", "granian_torch")
 _KSERVE = Peer(
     "kserve",
     "ModelServer, v1 protocol, 1 worker; access and latency logs off (it has no batching of its own)",
@@ -53,6 +74,23 @@ _MLSERVER = Peer(
     wire=OPEN_INFERENCE,
     bin=bin_folder("mlserver"),
 )
+
+
+def mosec(name: str = "mosec", *, workers: int = 1) -> Peer:
+    """Returns mosec with a number of workers."""
+    return Peer(
+        name,
+        f"max_batch_size=64, max_wait_time=1 ms, {workers} worker(s), orjson; logs at error",
+        (
+            *("{bin}/python", "-m", f"{_SERVERS}.mosec_server", "--address", "127.0.0.1", "--port", "{port}"),
+            *("--log-level", "error"),
+        ),
+        environment={"AXON_BENCH_WORKERS": str(workers)},
+        bin=bin_folder("mosec"),
+    )
+
+
+MOSEC = mosec()
 _RAY = Peer(
     "ray",
     "@serve.batch(64, 2 ms), 1 replica, throughput settings and gRPC to the replica; through its HTTP proxy",
@@ -76,6 +114,21 @@ _RAY_DIRECT = Peer(
         **_RAY.environment,
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": "{port}",
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": "65535",  # above the port, since the proxy takes the lowest one
+    },
+    bin=bin_folder("ray"),
+)
+_RAY_HAPROXY = Peer(
+    "ray-haproxy",
+    "the same server; through HAProxy (RAY_SERVE_ENABLE_HA_PROXY=1), which takes the place of its HTTP proxy",
+    ("{bin}/python", "-m", f"{_SERVERS}.ray_app", "{port}"),
+    environment={
+        **_RAY.environment,
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        # Ray adds a folder with a long name, and the path of a socket has a limit.
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": "{folder}/s",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "{folder}/haproxy.cfg",
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "{folder}",
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "{folder}/server-state",
     },
     bin=bin_folder("ray"),
 )
@@ -105,8 +158,13 @@ _TRITON = Peer(
 FIELD = {
     peer.name: (peer, environment)
     for peer, environment in (
+        (MOSEC, "mosec"),
+        (GRANIAN_TORCH, "granian"),
+        (_GRANIAN_ONNX, "granian"),
+        (_GRANIAN_FIXED, "granian"),
         (_TORCHSERVE, "torchserve"),
         (_RAY, "ray"),
+        (_RAY_HAPROXY, "ray"),
         (_RAY_DIRECT, "ray"),
         (_KSERVE, "kserve"),
         (_TRITON, "pytriton"),
