@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 from collections import Counter
 from pathlib import Path
@@ -40,6 +41,12 @@ def listens(pid: int, port: int) -> bool:
         with contextlib.suppress(OSError):  # it was closed meanwhile
             found |= str(descriptor.readlink()) in listening
     return found
+
+
+def megabytes(pid: int) -> dict[str, float]:
+    """Returns the memory of a process, by the kernel's names for its kinds."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return {name: int(size) / 1024 for name, size in re.findall(r"^(\w+): +(\d+) kB$", rollup, re.MULTILINE)}
 
 
 def test_every_process_has_its_work_and_only_hosts_and_workers_have_torch(store: Store, tmp_path: Path) -> None:
@@ -84,3 +91,17 @@ def test_a_worker_s_successor_is_forked_by_the_same_host(store: Store, tmp_path:
         [successor] = server.worker_pids()
         assert parent_of(successor) == host
         assert http_post(f"{server.url}/predict", json=BODY).status_code == 200
+
+
+def test_processes_share_most_of_their_memory_and_hosts_keep_no_pages_of_libraries(
+    store: Store, tmp_path: Path
+) -> None:
+    with running(store.root, tmp_path) as server:
+        assert server.process is not None
+        [api], [host], [worker] = server.api_pids(), server.host_pids(), server.worker_pids()
+        for pid in (server.process.pid, api, host, worker):
+            memory = megabytes(pid)
+            # A garbage collection in a fork would copy two thirds.
+            assert memory["Private_Dirty"] < 0.55 * memory["Anonymous"], process_name(pid)
+        memory = megabytes(host)
+        assert memory["Rss"] - memory["Anonymous"] < 20, "torch's libraries have 80 MB that only an import uses"
