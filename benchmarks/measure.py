@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.load import LoadResult, drive
+from benchmarks.memory import Memory
 from benchmarks.model import make_model, make_rows
 from benchmarks.peer import Peer
 from benchmarks.process import MeasuredServer
@@ -79,7 +80,7 @@ class Footprint:
     Attributes:
         start_seconds: time from the start of the process to the first 2xx.
         idle_cores: CPU seconds per second of the whole process tree, after the load.
-        memory_mb: proportional set size after the load, by role.
+        memory: memory of the processes after the load, by role.
     """
 
     server: str
@@ -87,7 +88,17 @@ class Footprint:
     round: int
     start_seconds: float
     idle_cores: float
-    memory_mb: dict[str, float]
+    memory: dict[str, Memory]
+
+    @property
+    def pss(self) -> float:
+        """Proportional set size of all processes, in MB; a shared page counts once."""
+        return sum(memory.pss for memory in self.memory.values())
+
+    @property
+    def anonymous(self) -> float:
+        """Part of the PSS that belongs to no file, in MB."""
+        return sum(memory.anonymous for memory in self.memory.values())
 
 
 @dataclass(frozen=True)
@@ -115,8 +126,7 @@ class Results:
         for m in self.measurements:
             if m.workload == workload:
                 by_round.setdefault(m.round, {})[m.server] = of(m)
-        ratios = [found[server] / found[base] for found in by_round.values() if server in found and found.get(base)]
-        return statistics.median(ratios) if ratios else None
+        return _median_ratio(by_round, server, base)
 
     def median(self, workload: str, server: str, of: Callable[[Measurement], float]) -> float | None:
         """Returns the median of a figure over the rounds."""
@@ -127,6 +137,19 @@ class Results:
         """Returns the median of a footprint's figure over the rounds."""
         found = [of(f) for f in self.footprints if f.server == server and f.model == model]
         return statistics.median(found) if found else None
+
+    def footprint_ratio(self, server: str, base: str, model: str, of: Callable[[Footprint], float]) -> float | None:
+        """Returns the median over the rounds of the ratio of two servers' footprints; None if no round has both."""
+        by_round: dict[int, dict[str, float]] = {}
+        for f in self.footprints:
+            if f.model == model:
+                by_round.setdefault(f.round, {})[f.server] = of(f)
+        return _median_ratio(by_round, server, base)
+
+
+def _median_ratio(by_round: Mapping[int, Mapping[str, float]], server: str, base: str) -> float | None:
+    ratios = [found[server] / found[base] for found in by_round.values() if server in found and found.get(base)]
+    return statistics.median(ratios) if ratios else None
 
 
 def measure(peer: Peer, workloads: Sequence[str], round_: int, effort: Effort, folder: Path, results: Results) -> None:
@@ -155,7 +178,7 @@ def measure(peer: Peer, workloads: Sequence[str], round_: int, effort: Effort, f
                 cpu = server.cpu_seconds() - before
                 results.measurements.append(Measurement(peer.name, name, round_, load, cpu))
             idle_cores = _idle_cores(server, effort.idle_seconds)
-            memory = server.memory_mb()
+            memory = server.memory()
             results.footprints.append(Footprint(peer.name, model, round_, start_seconds, idle_cores, memory))
 
 

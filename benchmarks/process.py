@@ -17,6 +17,7 @@ import uuid
 from pathlib import Path
 from types import TracebackType
 
+from benchmarks.memory import Memory
 from benchmarks.peer import ROOT, Peer
 
 PREPARE_SECONDS = 120.0
@@ -24,6 +25,7 @@ START_SECONDS = 120.0
 STOP_SECONDS = 10.0
 
 _MARK = "AXON_BENCH"
+_NAMED = "axon-"  # Axon's processes have names: axon-api-0, axon-host-0, axon-worker-0, axon-log-relay
 _METRIC_FILE = re.compile(r"/metrics/[a-z_]+_((?:api|worker)-\d+)\.db$")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -157,9 +159,11 @@ class MeasuredServer:
         return sum(cpu_seconds(pid) + _ended_children_seconds(pid) for pid in self.pids())
 
     def role(self, pid: int) -> str:
-        """Returns a process's role: the name in its Axon metric file, else a part of its command line."""
+        """Returns a process's role: the name that Axon sets, else one from the metric file or from the command line."""
         assert self._process is not None, "inside `with` only"
         try:
+            if (name := Path(f"/proc/{pid}/comm").read_text().strip()).startswith(_NAMED):
+                return name.removeprefix(_NAMED)
             for descriptor in Path(f"/proc/{pid}/fd").iterdir():
                 with contextlib.suppress(OSError):  # it was closed meanwhile
                     found = _METRIC_FILE.search(str(descriptor.readlink()))
@@ -176,14 +180,13 @@ class MeasuredServer:
             return "spawned"
         return "resource tracker" if "resource_tracker" in command else Path(command.split(" ")[0]).name
 
-    def memory_mb(self) -> dict[str, float]:
-        """Returns the proportional set size of the processes in MB, by role; a shared page counts once in total."""
-        found: dict[str, float] = {}
+    def memory(self) -> dict[str, Memory]:
+        """Returns the memory of the processes, by role."""
+        found: dict[str, Memory] = {}
         for pid in self.pids():
             with contextlib.suppress(OSError):
-                size = re.search(r"^Pss:\s+(\d+)", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
-                role = self.role(pid)
-                found[role] = found.get(role, 0.0) + (int(size[1]) / 1024 if size is not None else 0.0)
+                memory, role = Memory.of(pid), self.role(pid)
+                found[role] = found.get(role, Memory()) + memory
         return found
 
 

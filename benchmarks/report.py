@@ -10,6 +10,7 @@ from importlib.metadata import version
 
 from benchmarks.goals import Goal, goals_table
 from benchmarks.measure import WORKLOADS, Effort, Footprint, Results
+from benchmarks.memory import Memory
 from benchmarks.model import LAYER_SIZES
 from benchmarks.peer import Peer
 
@@ -35,7 +36,7 @@ def report(
     ]
     for name in (name for name in WORKLOADS if any(m.workload == name for m in results.measurements)):
         lines += _workload_table(results, name, baseline)
-    lines += _footprint_table(results)
+    lines += _footprint_table(results, baseline) + _memory_table(results)
     lines += ["## Settings", "", *(f"- `{peer.name}`: {peer.settings}" for peer in peers), ""]
     lines += goals_table(goals, results)
     return "\n".join(lines)
@@ -66,12 +67,12 @@ def _workload_table(results: Results, name: str, baseline: str) -> list[str]:
     return [*lines, ""]
 
 
-def _footprint_table(results: Results) -> list[str]:
+def _footprint_table(results: Results, baseline: str) -> list[str]:
     lines = [
         "## Start, idle, memory",
         "",
-        "| server | model | start to first answer s | idle, cores | memory MB (PSS) | of which |",
-        "|---|---|--:|--:|--:|---|",
+        "| server | model | start to first answer s | × | idle, cores | memory MB (PSS) | × | of no file |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
     ]
     for server, model in dict.fromkeys((f.server, f.model) for f in results.footprints):
         rounds = [f for f in results.footprints if f.server == server and f.model == model]
@@ -79,18 +80,46 @@ def _footprint_table(results: Results) -> list[str]:
             server,
             model,
             f"{statistics.median(f.start_seconds for f in rounds):.2f}",
+            _number(results.footprint_ratio(server, baseline, model, lambda f: f.start_seconds), 2),
             f"{statistics.median(f.idle_cores for f in rounds):.4f}",
-            f"{statistics.median(sum(f.memory_mb.values()) for f in rounds):,.0f}",
-            _roles(rounds),
+            f"{statistics.median(f.pss for f in rounds):,.0f}",
+            _number(results.footprint_ratio(server, baseline, model, lambda f: f.pss), 2),
+            f"{statistics.median(f.anonymous for f in rounds):,.0f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return [*lines, ""]
 
 
-def _roles(rounds: list[Footprint]) -> str:
-    roles = dict.fromkeys(role for footprint in rounds for role in footprint.memory_mb)
-    medians = {role: statistics.median(f.memory_mb.get(role, 0.0) for f in rounds) for role in roles}
-    return ", ".join(f"{role} {mb:,.0f}" for role, mb in sorted(medians.items(), key=lambda item: -item[1]))
+def _memory_table(results: Results) -> list[str]:
+    lines = [
+        "## Memory by process, MB",
+        "",
+        "PSS counts a page that n processes share as 1/n in each; private pages are in no other process. The kernel "
+        "can drop pages of files, but not those of no file.",
+        "",
+        "| server | model | process | PSS | private | of no file |",
+        "|---|---|---|--:|--:|--:|",
+    ]
+    for server, model in dict.fromkeys((f.server, f.model) for f in results.footprints):
+        rounds = [f for f in results.footprints if f.server == server and f.model == model]
+        for role, memory in sorted(_medians(rounds).items(), key=lambda item: -item[1].pss):
+            figures = (f"{value:,.1f}" for value in (memory.pss, memory.private, memory.anonymous))
+            lines.append(f"| {' | '.join([server, model, role, *figures])} |")
+    return [*lines, ""]
+
+
+def _medians(rounds: list[Footprint]) -> dict[str, Memory]:
+    """Returns the median of each figure over the rounds, by role."""
+    roles = dict.fromkeys(role for footprint in rounds for role in footprint.memory)
+    found = {}
+    for role in roles:
+        measured = [footprint.memory.get(role, Memory()) for footprint in rounds]
+        found[role] = Memory(
+            statistics.median(m.pss for m in measured),
+            statistics.median(m.private for m in measured),
+            statistics.median(m.anonymous for m in measured),
+        )
+    return found
 
 
 def _number(value: float | None, digits: int) -> str:

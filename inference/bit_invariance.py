@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.random  # by its name, or NumPy imports it at the first use, in each worker again
 from numpy.typing import NDArray
 
 from inference.row_blocks import RowBlocks

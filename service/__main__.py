@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from typing import Any
@@ -114,6 +115,7 @@ def _run(arguments: argparse.Namespace) -> int:
             _say(reason)
         return 0 if reason is None else 1
 
+    gc.disable()  # for the imports; `serve` switches it on
     from service.server import serve
 
     return serve(settings)

@@ -23,6 +23,7 @@ from service.batching.batcher import Batcher
 from service.batching.catalog import Catalog
 from service.batching.link import WorkerPool
 from service.drain import HURRY_SIGNAL
+from service.library_pages import let_go_of, library_mappings
 from service.logs import get_logger, report_suppressed
 from service.loop_watch import LoopWatch
 from service.metrics import ApiMetrics
@@ -152,6 +153,7 @@ class ApiProcess:
         gc.collect()
         gc.freeze()
         gc.set_threshold(_COLLECTED_FROM, *gc.get_threshold()[1:])
+        let_go_of(library_mappings())
         metrics, steps = self.metrics, self.steps
         self._loop_watch = LoopWatch(asyncio.get_running_loop(), lambda: metrics.has_gathered or steps.is_busy)
 

@@ -105,6 +105,12 @@ class Listeners:
             listener.close()
         self.sockets = []
 
+    def close_copies(self) -> None:
+        """Closes the copies that a forked process has inherited; the sockets of the other processes stay open."""
+        for listener in self.sockets:
+            listener.close()
+        self.sockets = []
+
     def _bind_path(self, path: Path) -> None:
         _remove_stale(path)
         previous = os.umask(0o777)  # no client may connect before the mode is set

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import resource
@@ -9,40 +10,41 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import litserve
 from litserve.connector import check_cuda_with_nvidia_smi
 from litserve.utils import WorkerSetupStatus
 
 from models.store import Store
-from service.api_process import ApiProcess
 from service.certificate import Certificate, CertificateError
 from service.drain import HURRY_SIGNAL, Drain
 from service.environment import service_links
-from service.http.asgi import AsgiApplication, Routes
-from service.http.lane_protocol import LaneProtocol
-from service.http.routes.predict import predict_routes
+from service.host_processes import HOST_NAME, HostProcesses
+from service.library_pages import let_go_of, library_mappings
 from service.listeners import ListenError, Listeners, is_loopback
 from service.log_pipe import LogPipe
 from service.logs import configure_logs, get_logger, report_the_unexpected
 from service.orphans import reap_orphans
 from service.parent_watch import die_with_parent
+from service.process_name import set_process_name
 from service.runtime_dir import make_runtime_dir
 from service.settings import Settings
+from service.setup_states import SetupStates
 from service.start_checks import CANNOT_RUN, StartError, check_start, runtime_parent
-from service.stop_signals import StopSignals, ignore_stop_signals, stop_signals_blocked
+from service.stop_signals import StopSignals, ignore_stop_signals
 from service.workers.worker import PredictAPI
 
-_WORKER_NAME = "inference-worker"  # LitServe's name for them
+if TYPE_CHECKING:
+    from service.http.asgi import Routes
+
 _MONITOR_SECONDS = 0.1  # how often LitServe looks whether a worker has died
-_START_POLL_SECONDS = 0.05
+_START_POLL_SECONDS = 0.005
 _FILES_BESIDE_CONNECTIONS = 500
 
 log = get_logger(__name__)
@@ -63,8 +65,8 @@ class Server(litserve.LitServer):
         listeners: Listeners,
         signals: StopSignals,
         certificate: Certificate | None,
-        api: type[PredictAPI] = PredictAPI,
-        routes: Routes = predict_routes,
+        api: type[PredictAPI],
+        routes: Routes | None,
     ) -> None:
         device = _resolve_device(settings.device)
         super().__init__(
@@ -77,18 +79,20 @@ class Server(litserve.LitServer):
             disable_openapi_url=True,
         )
         self.settings = settings
+        self._runtime_dir = runtime_dir
         self._log_pipe = log_pipe
         self.listeners = listeners
-        workers = len(self.devices) * settings.workers
-        process = ApiProcess(settings, runtime_dir, workers)
-        self.app = AsgiApplication(process, listeners, certificate, routes)
+        self._certificate = certificate
+        self._routes = routes
+        self._workers = len(self.devices) * settings.workers
+        self._states = SetupStates(runtime_dir / "hosts")
+        self._hosts = HostProcesses(self.devices, self._states, listeners)
         self.monitor_internal = _MONITOR_SECONDS
         self.uvicorn_graceful_timeout = settings.shutdown_seconds
         self.exit_code = 0
         self._api_processes: list[BaseProcess] = []
         self._stop = signals.stop
         self._hurry = signals.hurry
-        self._forks_manager = False
 
     def serve(self) -> int:
         """Serves until a stop signal.
@@ -97,16 +101,14 @@ class Server(litserve.LitServer):
             The exit code: 0 after an orderly stop, 1 after the loss of a part that is not replaced.
         """
         settings = self.settings
-        os.register_at_fork(after_in_child=partial(self._after_fork, os.getpid()))
-        if os.getpid() == 1:
-            threading.Thread(target=reap_orphans, name="reap-orphans", daemon=True).start()
+        stand_in = socket.socket(socket.AF_UNIX)
         try:
             self.run(
                 # LitServe accepts three addresses and no port below 1024, and lets uvicorn bind one. Axon's sockets are
-                # bound already: LitServe gets a copy of one, and `_start_server` gives all to the API processes.
+                # bound already: LitServe gets a stand-in, and `_start_server` gives the sockets to the API processes.
                 host="127.0.0.1",
                 port=1024,
-                fd=self.listeners.sockets[0].fileno(),
+                fd=stand_in.fileno(),
                 num_api_servers=settings.api_processes,
                 log_level=settings.log_level,
                 generate_client_file=False,
@@ -115,7 +117,7 @@ class Server(litserve.LitServer):
                 server_header=False,
                 proxy_headers=False,  # uvicorn's reading of a client's address is not used, and costs each request time
                 loop="service.http.event_loop:EventLoop",
-                http=LaneProtocol,
+                http="service.http.lane_protocol:LaneProtocol",
                 ws="none",
                 timeout_keep_alive=settings.idle_seconds,
             )
@@ -131,45 +133,28 @@ class Server(litserve.LitServer):
             log.exception("the server failed")
             self.exit_code = 1
         finally:
+            stand_in.close()
             self.listeners.close()
             _end_children()
         log.info("stopped", exit_code=self.exit_code)
         return self.exit_code
 
-    def _after_fork(self, main: int) -> None:
-        """Sets the signals of a forked child: an API process or LitServe's manager.
+    def _init_manager(self, num_api_servers: int) -> None:
+        """Does without LitServe's manager, a process that only holds queues, an event and a table for other processes.
 
-        The child must not use the main process's handlers. If the main process is killed, the kernel signals the child.
-        Worker hosts are spawned, and watch the main process themselves.
+        Batches have streams of their own, the event is one of this process, and the table is a folder.
         """
-        if self._forks_manager:
-            ignore_stop_signals()  # a terminal signals all processes, but only the main process ends the manager
-            die_with_parent(main, signal.SIGKILL)
-            return
-        # Blocked signals stay pending until the API process unblocks them: none is lost, and none ends it half started.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, HURRY_SIGNAL))
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        die_with_parent(main, signal.SIGTERM)
-
-    def _init_manager(self, num_api_servers: int) -> Any:
-        """Replaces LitServe's shutdown event, which ends with the manager, by an event of this process."""
-        self._forks_manager = True
-        manager = super()._init_manager(num_api_servers)
-        self._forks_manager = False
         self._shutdown_event = self._stop
-        return manager
+        self.workers_setup_status = self._states
 
-    def launch_single_inference_worker(self, lit_api: Any, worker_id: int) -> Any:
+    def launch_inference_worker(self, lit_api: PredictAPI) -> list[BaseProcess]:
+        """Forks all worker hosts. They import torch while this process imports the modules of HTTP."""
+        gc.freeze()
+        return [self._hosts.fork(lit_api, number) for number in range(self._workers)]
+
+    def launch_single_inference_worker(self, lit_api: PredictAPI, worker_id: int) -> BaseProcess:
         """Spawns a worker host again."""
-        with stop_signals_blocked():
-            return super().launch_single_inference_worker(lit_api, worker_id)
-
-    def launch_inference_worker(self, lit_api: Any) -> Any:
-        """Spawns all worker hosts."""
-        with stop_signals_blocked():
-            return super().launch_inference_worker(lit_api)
+        return self._hosts.spawn(lit_api, worker_id)
 
     def verify_worker_status(self) -> None:
         """Waits until a worker host is up.
@@ -191,21 +176,55 @@ class Server(litserve.LitServer):
     ) -> dict[int, BaseProcess]:
         """Forks the API processes, and starts to watch all processes, which LitServe does not do."""
         configure_logs(self.settings.log_level, self.settings.log_format)  # LitServe has replaced the handlers
-        for copy in sockets:
-            copy.close()
+        for stand_in in sockets:
+            stand_in.close()
+        self.app = self._make_application()
         listening = self.listeners.listen()
+        os.register_at_fork(after_in_child=partial(self._after_fork, os.getpid()))
+        gc.freeze()
+        gc.enable()
         processes: dict[int, BaseProcess] = super()._start_server(port, count, log_level, listening, kind, **kwargs)
         self._api_processes = list(processes.values())
+        # From here on this process has threads, and is not forked again.
         threading.Thread(target=self._watch, name="watch-processes", daemon=True).start()
+        if os.getpid() == 1:
+            threading.Thread(target=reap_orphans, name="reap-orphans", daemon=True).start()
+        let_go_of(library_mappings())
         log.info("serving", url=self.listeners.url, store=str(self.settings.store))
         return processes
 
+    def _make_application(self) -> Any:
+        """Returns the application of the API processes, in place of LitServe's.
+
+        The modules are imported here, while the hosts, which need none of them, import torch.
+        """
+        import service.http.protocol  # noqa: F401 -- uvicorn would import it again in each API process
+        from service.api_process import ApiProcess
+        from service.http.asgi import AsgiApplication
+        from service.http.routes.predict import predict_routes
+
+        process = ApiProcess(self.settings, self._runtime_dir, self._workers)
+        return AsgiApplication(process, self.listeners, self._certificate, self._routes or predict_routes)
+
+    def _after_fork(self, main: int) -> None:
+        """Sets the name and the signals of a forked API process, which must not use the main process's handlers.
+
+        If the main process is killed, the kernel signals the API process.
+        """
+        set_process_name(f"axon-api-{self.app.response_queue_id}")
+        # Blocked signals stay pending until the API process unblocks them: none is lost, and none ends it half started.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, HURRY_SIGNAL))
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        die_with_parent(main, signal.SIGTERM)
+
     def _watch(self) -> None:
-        """Ends the server with exit code 1 if an API process or the manager dies, and restarts the log relay.
+        """Ends the server with exit code 1 if an API process dies, and restarts the log relay.
 
         A server never continues without one of these processes. LitServe restarts worker hosts.
         """
-        watched = {child.sentinel: child for child in multiprocessing.active_children() if child.name != _WORKER_NAME}
+        watched = {child.sentinel: child for child in multiprocessing.active_children() if child.name != HOST_NAME}
         while (ended := wait([*watched, self._log_pipe.sentinel])) == [self._log_pipe.sentinel]:
             self._log_pipe.restart()
         dead = [watched[sentinel].name for sentinel in ended if sentinel in watched and isinstance(sentinel, int)]
@@ -217,20 +236,24 @@ class Server(litserve.LitServer):
     def _perform_graceful_shutdown(self, manager: Any, _: Any, shutdown_reason: str = "normal") -> None:
         """Drains all API processes at the same time; LitServe would drain one after the other.
 
-        Worker hosts and LitServe's manager need no drain; `serve` ends these processes.
+        Worker hosts need no drain; `serve` ends them.
         """
         self._stop.set()  # LitServe's monitor would restart the workers that are about to be stopped
         Drain(self._api_processes, self.listeners, self.settings, self._hurry).run()
 
 
-def serve(settings: Settings, api: type[PredictAPI] = PredictAPI, routes: Routes = predict_routes) -> int:
+def serve(settings: Settings, api: type[PredictAPI] = PredictAPI, routes: Routes | None = None) -> int:
     """Serves a store; returns the exit code. Afterwards, this process ignores stop signals.
 
     Args:
         settings: settings of the server.
         api: class that runs the models in the workers.
-        routes: function that returns the routes of predictions.
+        routes: function that returns the routes of predictions; None for those of `service.http.routes.predict`.
     """
+    # A collection writes into every object that it looks at. In a forked process, that would copy nearly all memory
+    # that is shared with the parent. So `Server` freezes the objects before each fork, and later collections leave them
+    # out. Until then there is hardly any garbage.
+    gc.disable()
     signals = StopSignals()
     signals.take()
     try:
@@ -241,7 +264,6 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI, routes: Routes
     except (StartError, CertificateError, ListenError) as error:
         print(f"axon-serve: {error}", file=sys.stderr)  # noqa: T201
         return error.exit_code if isinstance(error, StartError) else CANNOT_RUN
-    tempfile.tempdir = str(runtime_dir)  # LitServe's manager makes its socket there, and does not remove it
     try:
         log_pipe = LogPipe(settings.log_format)
     except OSError as error:

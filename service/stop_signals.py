@@ -90,15 +90,11 @@ def ignore_stop_signals() -> None:
 
 @contextmanager
 def stop_signals_blocked() -> Iterator[None]:
-    """Blocks stop signals in child processes that the block spawns, from their first instruction on.
+    """Blocks stop signals in child processes that the block starts, from their first instruction on.
 
     A terminal and a service manager signal all processes of a server at once, but only the main process decides when a
     worker ends. A new program inherits blocked signals, but no handlers.
     """
-    from multiprocessing import resource_tracker  # imported here, because the health check does not need it
-
-    # Otherwise `multiprocessing` would start the tracker together with the first child, and unblock the signals then.
-    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield

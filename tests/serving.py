@@ -56,6 +56,14 @@ def parent_of(pid: int) -> int | None:
         return None
 
 
+def process_name(pid: int) -> str:
+    """Returns the name of a process, such as `axon-api-0`; empty if the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
+
+
 class Server:
     """`python -m service` over a store, on a free port."""
 
@@ -121,26 +129,19 @@ class Server:
         return {pid: command for pid, command in marked.items() if command}
 
     def host_pids(self) -> list[int]:
-        """Returns the ids of the workers' hosts, which LitServe spawns."""
-        assert self.process is not None
-        return [pid for pid in self._spawned() if parent_of(pid) == self.process.pid]
+        """Returns the ids of the workers' hosts."""
+        return self._named("axon-host-")
 
     def worker_pids(self) -> list[int]:
         """Returns the ids of the workers, which the hosts fork."""
-        hosts = self.host_pids()
-        return [pid for pid in self._spawned() if parent_of(pid) in hosts]
-
-    def _spawned(self) -> list[int]:
-        return [pid for pid, command in self.processes().items() if "spawn_main" in command]
+        return self._named("axon-worker-")
 
     def api_pids(self) -> list[int]:
-        """Returns the ids of the API processes: the forked children with an event loop."""
-        assert self.process is not None
-        forked = [pid for pid, command in self.processes().items() if "\0".join(self.command) in command]
-        return [pid for pid in forked if pid != self.process.pid and self._has_tcp(pid)]
+        """Returns the ids of the API processes."""
+        return self._named("axon-api-")
 
-    def _has_tcp(self, pid: int) -> bool:
-        return any("anon_inode:[eventpoll]" in str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir())
+    def _named(self, start: str) -> list[int]:
+        return [pid for pid in self.processes() if process_name(pid).startswith(start)]
 
     def stop(self, expected: int = 0) -> None:
         """Sends SIGTERM and checks the exit code, and that neither processes nor files are left."""

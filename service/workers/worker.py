@@ -6,6 +6,7 @@ Unix socket and send batches.
 This file does without `from __future__ import annotations`: LitServe reads the types of a LitAPI's hooks at run time.
 """
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -18,9 +19,11 @@ from numpy.typing import NDArray
 from models.errors import AxonError
 from models.keys import make_key
 from models.store import Store
+from service.library_pages import let_go_of, library_mappings
 from service.logs import LimitedLog, configure_logs, get_logger, report_the_unexpected
 from service.metrics import WorkerMetrics, set_role
 from service.preloaded_versions import preloaded_versions
+from service.process_name import set_process_name
 from service.settings import Settings
 from service.stream.kept_checkpoints import KeptCheckpoints
 from service.stream.served_list import ServedLists
@@ -108,16 +111,21 @@ class FrameLoop(litserve.loops.LitLoop):
 
     def __call__(self, lit_api: PredictAPI, device: str, worker_id: int, *_: Any) -> None:
         """Runs until the main process ends or kills this process."""
+        gc.disable()  # until the worker is forked; the collector would take a fifth of the time of the import
         import inference.engine  # noqa: F401 -- imports torch once, for all workers that this host will fork
 
+        libraries = library_mappings()
+        let_go_of(libraries)
         settings = lit_api.settings
         path = socket_path(self._runtime_dir, worker_id)
 
         def serve() -> None:
+            set_process_name(f"axon-worker-{worker_id}")
             set_role(f"worker-{worker_id}")
             served = ServedLists(self._runtime_dir, settings.api_processes)
             metrics = WorkerMetrics(self._runtime_dir / "metrics", served.versions)
             lit_api.open(device)
+            let_go_of(libraries)
             about = {"worker": worker_id, "device": device, "host": os.getppid()}
             server = FrameServer(lit_api, metrics, path, max_batch_rows=settings.max_batch_rows, about=about)
             server.serve_forever()

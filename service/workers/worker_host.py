@@ -103,8 +103,8 @@ class WorkerHost:
 
     def run_forever(self) -> None:
         """Runs until the main process has ended."""
-        gc.collect()
         gc.freeze()  # every fork shares these objects, and no fork's collector needs to walk them
+        gc.enable()
         while True:
             self._path.unlink(missing_ok=True)
             self._watch(self._fork())

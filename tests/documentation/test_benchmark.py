@@ -46,7 +46,12 @@ def test_a_short_run_measures_both_servers_judges_the_goals_and_leaves_nothing(
     assert all(
         m["load"]["answers"] > 0 and m["load"]["failed"] == 0 and m["cpu_seconds"] > 0 for m in measured["measurements"]
     )
-    assert all(f["start_seconds"] > 0 and sum(f["memory_mb"].values()) > 0 for f in measured["footprints"])
+    assert all(f["start_seconds"] > 0 for f in measured["footprints"])
+    [processes] = [f["memory"] for f in measured["footprints"] if f["server"] == "axon"]
+    assert {"main", "log-relay", "host-0", "worker-0", "api-0"} == set(processes)
+    for footprint in measured["footprints"]:
+        for memory in footprint["memory"].values():
+            assert memory["pss"] >= max(memory["private"], memory["anonymous"]) > 0
     *_, goals = tables = _tables(done.stdout)
     assert all(len(row) == len(table[0]) for table in tables for row in table)
     rates = {m["server"]: m["load"]["answers"] / m["load"]["seconds"] for m in measured["measurements"][::2]}

@@ -184,8 +184,8 @@ def test_as_pid_1_it_reaps_the_orphans_of_a_killed_host(store: Store, tmp_path: 
                     found[int(stat.parent.name)] = state
             return found
 
-        [host] = [pid for pid, command in server.processes().items() if "spawn_main" in command and pid in children()]
-        [worker] = [pid for pid, command in server.processes().items() if parent_of(pid) == host]
+        [host] = server.host_pids()
+        [worker] = server.worker_pids()
         os.kill(host, signal.SIGKILL)
         wait_until(lambda: not {host, worker} & children().keys(), lambda: f"{children()}\n{server.log()}")
         wait_until(server.ready, server.log)

@@ -1,4 +1,4 @@
-"""A server's processes by role: main, LitServe's manager, worker hosts, their workers, API processes."""
+"""A server's processes by role: main, worker hosts, their workers, API processes."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from serving import Server, wait_until
+from serving import Server, process_name, wait_until
 
 
 @dataclass(frozen=True)
 class ProcessTree:
-    """Process ids by role. LitServe spawns and restarts hosts; a worker is a host's child."""
+    """Process ids by role; a worker is a host's child."""
 
     main: int
-    manager: int
     hosts: frozenset[int]
     workers: frozenset[int]
     apis: frozenset[int]
@@ -33,15 +32,13 @@ class ProcessTree:
         main = server.process.pid
         if "unshare" in commands.get(main, ""):
             [main] = children[main]
-        hosts = {pid for pid in children[main] if "spawn_main" in commands[pid]}
-        forked = {pid for pid in children[main] if commands[pid] == commands.get(main)}
-        apis = {pid for pid in forked if _polls(pid)}
+        hosts = {pid for pid in children[main] if process_name(pid).startswith("axon-host-")}
+        workers = {pid for host in hosts for pid in children[host] if process_name(pid).startswith("axon-worker-")}
         return cls(
             main=main if main in commands else 0,
-            manager=next(iter(forked - apis), 0),
             hosts=frozenset(hosts),
-            workers=frozenset(child for host in hosts for child in children[host] if commands[child] == commands[host]),
-            apis=frozenset(apis),
+            workers=frozenset(workers),
+            apis=frozenset(pid for pid in children[main] if process_name(pid).startswith("axon-api-")),
         )
 
     def has_roles_of(self, other: ProcessTree) -> bool:
@@ -50,7 +47,6 @@ class ProcessTree:
             len(self.hosts) == len(other.hosts)
             and len(self.workers) == len(other.workers)
             and len(self.apis) == len(other.apis)
-            and bool(self.manager) == bool(other.manager)
             and bool(self.main) == bool(other.main)
         )
 
@@ -80,11 +76,3 @@ def _parent(pid: int) -> int:
         return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
     except OSError:  # it has ended meanwhile
         return 0
-
-
-def _polls(pid: int) -> bool:
-    """Returns True if a process has an event loop; of the forked processes, only the API processes do."""
-    try:
-        return any("anon_inode:[eventpoll]" in str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:
-        return False
