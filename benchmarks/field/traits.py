@@ -176,7 +176,7 @@ class _Started(MeasuredServer):
         for pid in self.pids():
             if self.role(pid).startswith(role):
                 return pid
-        raise RuntimeError(f"{self.peer.name} has no process with the role {role!r}: {self.memory_mb()}")
+        raise RuntimeError(f"{self.peer.name} has no process with the role {role!r}: {sorted(self.memory())}")
 
 
 async def _burst(server: _Started, bad: str, seed: int) -> Burst:
