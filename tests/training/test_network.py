@@ -18,7 +18,9 @@ from training.engines.network.losses import CrossEntropy, SquaredError
 from training.engines.network.masks import HostMasks
 from training.engines.network.network import MemberBatch, Network
 from training.engines.network.parameters import Parameters
+from training.engines.rows import DeviceRows
 from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
+from training.engines.small_pass import SmallPass
 from training.engines.trainer import MemberRates, Trainer
 
 CPU = torch.device("cpu")
@@ -50,7 +52,8 @@ def rows_of(config, members):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(ROWS, config.in_features))
     y = rng.integers(0, 3, ROWS) if config.output == "softmax" else rng.normal(size=ROWS)
-    target, weight = torch.from_numpy(y), torch.from_numpy(rng.uniform(0, 2, ROWS))
+    weight = torch.from_numpy(rng.uniform(0, 2, ROWS))
+    target, weight = torch.from_numpy(y), weight / weight.mean()
     dense, places = torch.from_numpy(x), None
     if (inputs := config.inputs) is not None:
         x[:, inputs.flags] = rng.integers(0, 2, (ROWS, 2))
@@ -68,7 +71,8 @@ def rows_of(config, members):
 @pytest.mark.parametrize("normalization", get_args(Normalization))
 @pytest.mark.parametrize("activation", get_args(Activation))
 def test_losses_gradients_and_statistics_are_autograds(activation, normalization, inputs):
-    for learned, output, members in itertools.product((False, True), ("softmax", "linear"), (1, 3)):
+    ways = ("torch", "NumPy") if inputs is None else ("torch",)
+    for learned, output, members, way in itertools.product((False, True), ("softmax", "linear"), (1, 3), ways):
         config = MLPConfig(
             layer_sizes=(7, 6, 5, 3 if output == "softmax" else 1),
             activation=activation,
@@ -79,9 +83,10 @@ def test_losses_gradients_and_statistics_are_autograds(activation, normalization
         )
         oracles = modules(config, members)
         several = MLPConfig.from_dict(config.to_dict() | {"members": members})
+        masks = HostMasks(np.zeros(members), seed=0)
         network = Network(
             several,
-            masks=HostMasks(np.zeros(members), seed=0),
+            masks=masks,
             ntk=True,
             factor=factor,
             member_rates=None if members == 1 else torch.tensor(MEMBER_RATES),
@@ -92,7 +97,17 @@ def test_losses_gradients_and_statistics_are_autograds(activation, normalization
         stacked = {name: np.stack([state[name].numpy() for state in states]) for name in config.tensor_shapes()}
         network.load(stacked if members > 1 else {name: array[0] for name, array in stacked.items()})
         x, batch = rows_of(config, members)
-        losses = network.learn(batch, CrossEntropy(smoothing=0.1) if output == "softmax" else SquaredError())
+        loss_of = CrossEntropy(smoothing=0.1) if output == "softmax" else SquaredError()
+        if way == "torch":
+            losses = network.learn(batch, loss_of)
+        else:
+            y, weight = batch.target[0].numpy(), batch.weight[0].numpy()
+            rows = DeviceRows(config, x.numpy(), y, weight, device=CPU, dtype=torch.float64)
+            bound = SmallPass(network, rows, loss_of, masks, size=ROWS)
+            bound(np.zeros((members, ROWS), dtype=np.int64))  # a second batch overwrites the first one's gradient
+            for norm in network.norms.values():
+                norm.running_mean.zero_(), norm.running_var.fill_(1)
+            losses = bound(np.tile(np.arange(ROWS), (members, 1)))
         for i, module in enumerate(oracles):
             loss = _loss(module.train()(x), batch, output)
             loss.backward()

@@ -23,7 +23,7 @@ class Inputs:
         self._values = {name: v for name, v in parameters.values.items() if name.startswith("inputs.")}
         self._gradients = {name: g for name, g in parameters.gradients.items() if name.startswith("inputs.")}
         self._row, self._scaled, self._by_scale = work.buffer(), work.buffer(), work.buffer()
-        self._angles, self._cosines = work.buffer(), work.buffer()
+        self._angles, self._cosines, self._factors = work.buffer(), work.buffer(), work.buffer()
         self._numbers = len(config.numbers)
         self._has_waves = config.periodic_width > 0
         if config.indices:
@@ -47,7 +47,8 @@ class Inputs:
         at = n + config.periodic_width
         flags = len(config.flags)
         out[..., :n] = dense[..., :n]
-        out[..., at : at + flags] = dense[..., n:]
+        if flags:
+            out[..., at : at + flags] = dense[..., n:]
         if self._has_waves:
             self._embed_numbers(dense[..., :n], out[..., n:at])
         if rows is not None:
@@ -86,9 +87,11 @@ class Inputs:
         values = self._values
         rate = (2 * math.pi * values["inputs.periodic.frequency"])[:, :, None]  # (k, n, 1, frequencies)
         phase = values["inputs.periodic.phase"][:, :, None]
-        self._number = x.transpose(1, 2)[..., None]  # (k, n, b, 1)
+        self._one_and_x = self._factors.of((k, n, 2, b))  # ∂angle/∂phase = 1 and ∂angle/∂rate = x
+        self._one_and_x[:, :, 0].fill_(1)
+        number = self._one_and_x[:, :, 1].copy_(x.transpose(1, 2))[..., None]  # (k, n, b, 1)
         shape = (k, n, b, frequencies)
-        self._angle = torch.addcmul(phase, self._number, rate, out=self._angles.of(shape))
+        self._angle = torch.addcmul(phase, number, rate, out=self._angles.of(shape))
         self._waves = torch.cos(self._angle, out=self._cosines.of(shape))
         weight = values["inputs.periodic.weight"].reshape(k * n, size, frequencies)
         bias = values["inputs.periodic.bias"].reshape(k * n, 1, size)
@@ -106,8 +109,8 @@ class Inputs:
         gradients["inputs.periodic.weight"].copy_(by_weight.view(k, n, size, frequencies))
         gradients["inputs.periodic.bias"].copy_(by_out.sum(dim=1).view(k, n, size))
         weight = values["inputs.periodic.weight"].reshape(k * n, size, frequencies)
-        by_angle = torch.bmm(by_out, weight).view(k, n, b, frequencies)
-        by_angle.mul_(self._angle.sin_()).neg_()
-        torch.sum(by_angle, dim=2, out=gradients["inputs.periodic.phase"])
-        by_rate = by_angle.mul_(self._number).sum(dim=2)
-        torch.mul(by_rate, 2 * math.pi, out=gradients["inputs.periodic.frequency"])
+        by_angle = torch.bmm(by_out, weight).mul_(self._angle.sin_().view(k * n, b, frequencies))  # without its minus
+        # Both sums over the rows in one product: (k·n, 2, frequencies)
+        by_both = torch.bmm(self._one_and_x.view(k * n, 2, b), by_angle).view(k, n, 2, frequencies)
+        torch.neg(by_both[:, :, 0], out=gradients["inputs.periodic.phase"])
+        torch.mul(by_both[:, :, 1], -2 * math.pi, out=gradients["inputs.periodic.frequency"])

@@ -188,13 +188,13 @@ class Activated:
         mix = parameters.values.get(f"{name}.mix")
         self._mix = None if mix is None else mix[:, None]  # (k, 1, w)
         self._mix_gradient = parameters.gradients.get(f"{name}.mix")
-        self._activated, self._y, self._by_z = work.buffer(), work.buffer(), work.buffer()
+        self._activated, self._kept, self._y, self._by_z = (work.buffer() for _ in range(4))
 
     def forward(self, x: Tensor, *, training: bool) -> Tensor:
         """Computes the output: (k, b, w) → (k, b, w)."""
         self._z = x
         self._f = self._activated.of(x.shape)
-        self._forward(x, self._f)
+        self._forward(x, self._f, self._kept.of(x.shape) if training else None)
         if self._mix is None:
             return self._f
         return torch.lerp(x, self._f, self._mix, out=self._y.of(x.shape))
@@ -202,7 +202,7 @@ class Activated:
     def backward(self, gradient: Tensor) -> Tensor:
         """Computes the derivatives: ∂loss/∂y (k, b, w) → ∂loss/∂z (k, b, w)."""
         out = self._by_z.of(gradient.shape)
-        self._backward(gradient, self._z, self._f, out)
+        self._backward(gradient, self._z, self._f, self._kept.of(gradient.shape), out)
         if self._mix is None or self._mix_gradient is None:
             return out
         torch.lerp(gradient, out, self._mix, out=out)
