@@ -9,10 +9,13 @@ from torch import Tensor
 
 from models.network.config import LEAKY_RELU_SLOPE, Activation
 from models.network.functional import SELU_ALPHA, SELU_SCALE
+from training.engines.network.host_calls import exp_, expm1_, tanh
 
 aten = torch.ops.aten
 
-# (z, out, kept): in training, `kept` is memory with the shape of z, which the backward call gets again; else None.
+# (z, out, kept): in training, `kept` is memory with the shape of z; else it is None. For the activations of `KEEPING`,
+# the backward call gets it unchanged.
+KEEPING = frozenset[Activation]({"mish"})
 Forward = Callable[[Tensor, Tensor, Tensor | None], object]
 Backward = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], object]  # (∂loss/∂f, z, f(z), kept, out)
 
@@ -25,13 +28,19 @@ def _mish(z: Tensor, out: Tensor, kept: Tensor | None) -> None:
 
     In training, the slope is kept, since it needs the same terms: 1 - 2r + 4z·e(e + 1)·r² with r = 1/(n + 2).
     """
-    e = torch.clamp_max(z, _MISH_LINEAR, out=out).exp_()
+    e = exp_(torch.clamp_max(z, _MISH_LINEAR, out=out))
     product = torch.addcmul(e, e, e, out=kept)  # e(e + 1)
     n = e.add_(product)
     r = torch.add(n, 2).reciprocal_()
     torch.mul(n, r, out=out).mul_(z)
     if kept is not None:
         torch.addcmul(torch.rsub(r, 1, alpha=2), product.mul_(r).mul_(z), r, value=4, out=kept)
+
+
+def _selu(z: Tensor, out: Tensor, kept: Tensor | None) -> None:
+    """Computes λ·(max(z, 0) + α·(e^min(z, 0) - 1)), with `kept` as scratch memory."""
+    negative = expm1_(torch.clamp_max(z, 0, out=kept))
+    torch.clamp_min(z, 0, out=out).add_(negative, alpha=SELU_ALPHA).mul_(SELU_SCALE)
 
 
 def _out(function: Callable[..., object], *arguments: object) -> Forward:
@@ -44,9 +53,9 @@ FORWARD: Mapping[Activation, Forward] = {
     "leaky_relu": _out(aten.leaky_relu.out, LEAKY_RELU_SLOPE),
     "gelu": _out(aten.gelu.out),
     "silu": _out(aten.silu.out),
-    "selu": _out(aten.elu.out, SELU_ALPHA, SELU_SCALE, 1.0),
+    "selu": _selu,
     "mish": _mish,
-    "tanh": _out(torch.tanh),
+    "tanh": lambda z, out, kept: tanh(z, out),
     "sigmoid": _out(torch.sigmoid),
     "identity": lambda z, out, kept: out.copy_(z),
 }

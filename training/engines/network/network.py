@@ -100,7 +100,7 @@ class Network:
                 case "layer_norm":
                     layer = LayerNorm(spec.name, self.parameters, work)
                 case "dropout":
-                    layer = Dropout(masks, work)
+                    layer = Dropout(masks, work, is_in_place=config.learned_activation)  # then f(z) is elsewhere
                 case "activation":
                     layer = Activated(spec.name, config.activation, self.parameters, work)
                 case _:
