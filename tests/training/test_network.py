@@ -151,6 +151,26 @@ def test_a_parameter_with_a_factor_learns_that_much_faster():
     np.testing.assert_allclose(parameters.values["b"], 0.01, rtol=1e-5)
 
 
+@pytest.mark.parametrize("is_decoupled", [True, False])
+def test_decay_is_stronger_where_a_parameter_learns_faster(is_decoupled):
+    parameters = Parameters(
+        {"a": (2,), "b": (3,), "c": (1,), "d": (2,)},
+        members=2,
+        factor={"a": 5.0, "b": 1.0, "c": 0.5, "d": 1.0}.__getitem__,
+        member_rates=torch.tensor([1.0, 3.0]),
+        device=CPU,
+    )
+    strengths = torch.zeros(2, parameters.size)
+    for span, strength in parameters.decay_rates(lambda name: name in "ab", is_decoupled=is_decoupled):
+        strengths[:, span] = 1.0 if strength is None else strength
+    second = 3.0 if is_decoupled else 9.0  # its rate, or the square
+    for name, expected in {"b": (1, second), "d": (0, 0), "a": (25, 25 * second), "c": (0, 0)}.items():
+        begin, end = parameters._spans[name]
+        assert [set(row) for row in strengths[:, begin:end].tolist()] == [{expected[0]}, {expected[1]}], name
+    alike = Parameters({"a": (2,), "b": (3,)}, members=1, device=CPU)
+    assert alike.decay_rates(lambda name: True, is_decoupled=True) == [(slice(0, 5), None)]
+
+
 def test_masks_drop_the_share_that_they_are_asked_to_and_keep_the_mean():
     masks = HostMasks(np.array([0.15, 0.5]), seed=3)
     drawn = masks.draw(torch.empty(2, 400, 500)).numpy()

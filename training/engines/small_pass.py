@@ -31,7 +31,7 @@ _SMALL = 1 << 15
 
 
 def is_small(config: MLPConfig, rows: int) -> bool:
-    """Returns True if a `SmallPass` over `rows` per member is faster than torch; it has no input stage."""
+    """Returns True for networks without input stage for which a `SmallPass` over `rows` is faster than torch."""
     return config.inputs is None and config.members * rows * max(config.layer_sizes) <= _SMALL
 
 

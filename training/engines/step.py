@@ -6,7 +6,12 @@ device: a CUDA graph, which runs many times, reads their new values from there.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from training.config import TrainConfig
@@ -26,8 +31,10 @@ class Step:
         self._parameters, self._learn = parameters, gradient
         self.adam = Adam(parameters.flat, parameters.gradient, beta2=config.beta2)
         self._clip_norm = config.clip_norm
-        # A norm in the CPU's memory can be read at once, and most gradients need no clipping.
-        self._reads_norm = parameters.members == 1 and parameters.flat.device.type == "cpu"
+        # On a CPU the norm can be read at once, and most gradients need no clipping.
+        self._only_gradient: NDArray[np.floating[Any]] | None = None
+        if parameters.members == 1 and parameters.flat.device.type == "cpu":
+            self._only_gradient = parameters.gradient[0].numpy()
         self._is_decoupled = config.optimizer == "adamw"
         self._decays = config.weight_decay > 0
         self._is_decayed = _all_but_biases if config.parametrization == "ntk" else _matrices
@@ -73,10 +80,12 @@ class Step:
 
     def _clip(self, gradient: Tensor, most: float) -> None:
         """Scales the gradient of each member, (members, size), to a norm of `most` if its norm is larger."""
-        norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # (members, 1)
-        if not self._reads_norm:
+        if (only := self._only_gradient) is None:
+            norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)  # (members, 1)
             gradient.mul_(most / norm.clamp_min_(most))
-        elif (length := float(norm)) > most:
+            return
+        length = math.sqrt(np.dot(only, only))  # a fourth of the time of torch's norm
+        if not length <= most:
             gradient.mul_(most / length)
 
 

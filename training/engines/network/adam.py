@@ -34,7 +34,14 @@ class Adam:
         self._betas = beta1, beta2
         self.moments = (torch.zeros_like(parameter), torch.zeros_like(parameter))
         self._steps = torch.zeros((), device=parameter.device, dtype=torch.float32)
-        self._tensors = [parameter], [gradient], [self.moments[0]], [self.moments[1]], [], [self._steps]
+        self._tensors: tuple[list[Tensor], ...] = (
+            [parameter],
+            [gradient],
+            [self.moments[0]],
+            [self.moments[1]],
+            [],
+            [self._steps],
+        )
 
     def step(self, rate: float | Tensor) -> None:
         """Takes one step; the learning rate is a number, or a tensor of one number on the parameter's device."""

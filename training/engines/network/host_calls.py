@@ -12,7 +12,8 @@ from torch import Tensor
 
 # Without AVX-512, NumPy computes expm1 value by value.
 _HAS_FAST_EXPM1 = any(
-    not kernel["current"].startswith("baseline") for kernel in np.lib.introspect.opt_func_info(func_name="^expm1$")["expm1"].values()
+    not kernel["current"].startswith("baseline")
+    for kernel in np.lib.introspect.opt_func_info(func_name="^expm1$")["expm1"].values()
 )
 
 

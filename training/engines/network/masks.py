@@ -62,6 +62,8 @@ class HostMasks:
     def set_probabilities(self, probabilities: NDArray[np.float64]) -> None:
         """Sets new probabilities, (members,), with the factor 1."""
         self.probabilities = probabilities
+        self._threshold: np.uint16 | NDArray[np.uint16]  # one number, or (members, 1)
+        self._scale: np.float32 | NDArray[np.float32]
         self._alike = float(probabilities[0]) if (probabilities == probabilities[0]).all() else None
         self._share: float | None = None  # present factor on the probabilities
         self.scale_probabilities(1.0)

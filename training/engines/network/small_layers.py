@@ -134,7 +134,8 @@ class SmallBatchNorm:
         np.multiply(self._beta_gradient, 1 / self._rows, out=of_unit)
         np.subtract(gradient, of_unit, out=gradient)
         np.multiply(self._gamma, self._inverse, out=of_unit)
-        return np.multiply(gradient, of_unit, out=gradient)
+        np.multiply(gradient, of_unit, out=gradient)
+        return gradient
 
     def _move(self, running: Array, value: Array, weight: float) -> None:
         """Moves a running statistic towards the batch's value."""
@@ -157,7 +158,8 @@ class SmallReLU:
     def backward(self, gradient: Array) -> Array:
         """Computes the derivative, in place."""
         np.greater(self.out, 0, out=self._is_positive)
-        return np.multiply(gradient, self._is_positive, out=gradient)
+        np.multiply(gradient, self._is_positive, out=gradient)
+        return gradient
 
 
 class SmallDropout:
@@ -177,7 +179,9 @@ class SmallDropout:
 
     def backward(self, gradient: Array) -> Array:
         """Computes the derivative, in place."""
-        return np.multiply(gradient, self._mask, out=gradient) if self._drops else gradient
+        if self._drops:
+            np.multiply(gradient, self._mask, out=gradient)
+        return gradient
 
 
 class OfTorch:
