@@ -25,8 +25,8 @@ from training.engines.network.small_layers import (
 )
 from training.engines.rows import DeviceRows
 
-# Units of the widest layer times rows, over all members. Beyond, torch's kernels save more than its calls cost:
-# `python -m benchmarks.training.small_steps` measures both.
+# Units of the widest layer times rows, over all members. Beyond, both libraries take nearly the same time:
+# `python -m benchmarks.training.small_steps` measures them.
 _SMALL = 1 << 15
 
 
