@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.training.networks import MNIST_128, MNIST_1024, SMALL_32, Workload
+from benchmarks.training.networks import MNIST_128, MNIST_1024, PLAIN_32, SMALL_32, Workload
 
 AXON, BF16, LOOP, SKLEARN = "Axon", "Axon, bfloat16", "DataLoader loop", "scikit-learn"
 LIMIT, PYTABKIT = "matrix products alone", "pytabkit"
@@ -29,9 +29,11 @@ class Goal:
 GOALS = (
     Goal(MNIST_128.name, LOOP, 2.0),
     Goal(MNIST_128.name, LOOP, 2.0, of=BF16),
+    Goal(MNIST_128.name, LIMIT, 0.9),
     Goal(MNIST_1024.name, LIMIT, 0.6),
     Goal(SMALL_32.name, LOOP, 3.0),
-    Goal(RECIPE, PYTABKIT, 1.5),
+    Goal(PLAIN_32.name, SKLEARN, 2.0),
+    Goal(RECIPE, PYTABKIT, 1 / 0.45),  # 0.45 of its CPU time
 )
 
 
@@ -82,7 +84,7 @@ def goals_table(rates: Rates) -> list[str]:
         if figure is not None:
             verdict = "met" if figure >= goal.limit else "NOT met"
             told = f"{goal.workload}: {goal.of} over {goal.over}"
-            lines.append(f"| {told} | {figure:.2f} × | ≥ {goal.limit:g} | {verdict} |")
+            lines.append(f"| {told} | {figure:.2f} × | ≥ {goal.limit:.3g} | {verdict} |")
     return [*lines, ""]
 
 

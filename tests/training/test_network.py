@@ -18,7 +18,9 @@ from training.engines.network.losses import CrossEntropy, SquaredError
 from training.engines.network.masks import HostMasks
 from training.engines.network.network import MemberBatch, Network
 from training.engines.network.parameters import Parameters
+from training.engines.rows import DeviceRows
 from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
+from training.engines.small_pass import SmallPass
 from training.engines.trainer import MemberRates, Trainer
 
 CPU = torch.device("cpu")
@@ -50,7 +52,8 @@ def rows_of(config, members):
     rng = np.random.default_rng(1)
     x = rng.normal(size=(ROWS, config.in_features))
     y = rng.integers(0, 3, ROWS) if config.output == "softmax" else rng.normal(size=ROWS)
-    target, weight = torch.from_numpy(y), torch.from_numpy(rng.uniform(0, 2, ROWS))
+    weight = torch.from_numpy(rng.uniform(0, 2, ROWS))
+    target, weight = torch.from_numpy(y), weight / weight.mean()
     dense, places = torch.from_numpy(x), None
     if (inputs := config.inputs) is not None:
         x[:, inputs.flags] = rng.integers(0, 2, (ROWS, 2))
@@ -68,7 +71,8 @@ def rows_of(config, members):
 @pytest.mark.parametrize("normalization", get_args(Normalization))
 @pytest.mark.parametrize("activation", get_args(Activation))
 def test_losses_gradients_and_statistics_are_autograds(activation, normalization, inputs):
-    for learned, output, members in itertools.product((False, True), ("softmax", "linear"), (1, 3)):
+    ways = ("torch", "NumPy") if inputs is None else ("torch",)
+    for learned, output, members, way in itertools.product((False, True), ("softmax", "linear"), (1, 3), ways):
         config = MLPConfig(
             layer_sizes=(7, 6, 5, 3 if output == "softmax" else 1),
             activation=activation,
@@ -79,9 +83,10 @@ def test_losses_gradients_and_statistics_are_autograds(activation, normalization
         )
         oracles = modules(config, members)
         several = MLPConfig.from_dict(config.to_dict() | {"members": members})
+        masks = HostMasks(np.zeros(members), seed=0)
         network = Network(
             several,
-            masks=HostMasks(np.zeros(members), seed=0),
+            masks=masks,
             ntk=True,
             factor=factor,
             member_rates=None if members == 1 else torch.tensor(MEMBER_RATES),
@@ -92,7 +97,17 @@ def test_losses_gradients_and_statistics_are_autograds(activation, normalization
         stacked = {name: np.stack([state[name].numpy() for state in states]) for name in config.tensor_shapes()}
         network.load(stacked if members > 1 else {name: array[0] for name, array in stacked.items()})
         x, batch = rows_of(config, members)
-        losses = network.learn(batch, CrossEntropy(smoothing=0.1) if output == "softmax" else SquaredError())
+        loss_of = CrossEntropy(smoothing=0.1) if output == "softmax" else SquaredError()
+        if way == "torch":
+            losses = network.learn(batch, loss_of)
+        else:
+            y, weight = batch.target[0].numpy(), batch.weight[0].numpy()
+            rows = DeviceRows(config, x.numpy(), y, weight, device=CPU, dtype=torch.float64)
+            bound = SmallPass(network, rows, loss_of, masks, size=ROWS)
+            bound(np.zeros((members, ROWS), dtype=np.int64))  # a second batch overwrites the first one's gradient
+            for norm in network.norms.values():
+                norm.running_mean.zero_(), norm.running_var.fill_(1)
+            losses = bound(np.tile(np.arange(ROWS), (members, 1)))
         for i, module in enumerate(oracles):
             loss = _loss(module.train()(x), batch, output)
             loss.backward()
@@ -134,6 +149,26 @@ def test_a_parameter_with_a_factor_learns_that_much_faster():
     parameters.refresh()
     np.testing.assert_allclose(parameters.values["a"], -0.05, rtol=1e-5)
     np.testing.assert_allclose(parameters.values["b"], 0.01, rtol=1e-5)
+
+
+@pytest.mark.parametrize("is_decoupled", [True, False])
+def test_decay_is_stronger_where_a_parameter_learns_faster(is_decoupled):
+    parameters = Parameters(
+        {"a": (2,), "b": (3,), "c": (1,), "d": (2,)},
+        members=2,
+        factor={"a": 5.0, "b": 1.0, "c": 0.5, "d": 1.0}.__getitem__,
+        member_rates=torch.tensor([1.0, 3.0]),
+        device=CPU,
+    )
+    strengths = torch.zeros(2, parameters.size)
+    for span, strength in parameters.decay_rates(lambda name: name in "ab", is_decoupled=is_decoupled):
+        strengths[:, span] = 1.0 if strength is None else strength
+    second = 3.0 if is_decoupled else 9.0  # its rate, or the square
+    for name, expected in {"b": (1, second), "d": (0, 0), "a": (25, 25 * second), "c": (0, 0)}.items():
+        begin, end = parameters._spans[name]
+        assert [set(row) for row in strengths[:, begin:end].tolist()] == [{expected[0]}, {expected[1]}], name
+    alike = Parameters({"a": (2,), "b": (3,)}, members=1, device=CPU)
+    assert alike.decay_rates(lambda name: True, is_decoupled=True) == [(slice(0, 5), None)]
 
 
 def test_masks_drop_the_share_that_they_are_asked_to_and_keep_the_mean():

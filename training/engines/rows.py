@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,6 +75,11 @@ class DeviceRows:
             target=self._target.index_select(0, flat).view(k, b),
             weight=None if self._weight is None else self._weight.index_select(0, flat).view(k, b),
         )
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """Returns features, targets and weights, if any, of rows on a CPU, without a copy."""
+        tensors = [self._dense, self._target, *([] if self._weight is None else [self._weight])]
+        return [tensor.numpy() for tensor in tensors]
 
     def parts(self, size: int, members: int) -> Iterator[MemberBatch]:
         """Yields all rows in order, `size` at a time, the same rows for each member."""

@@ -15,6 +15,7 @@ from models.network.config import MLPConfig
 from training.config import TrainConfig
 from training.data.class_balance import class_shares
 from training.engines.engine import Matrices, batches
+from training.engines.gradients import BatchGradient, SmallBatchGradient
 from training.engines.graphed_steps import Amounts, DeviceSteps, GraphedSteps
 from training.engines.initial import initial_tensors
 from training.engines.network.category_dropout import CategoryDropout
@@ -24,6 +25,7 @@ from training.engines.network.masks import HostMasks, Masks
 from training.engines.network.network import Network
 from training.engines.rows import DeviceRows
 from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
+from training.engines.small_pass import is_small
 from training.engines.step import Step
 from training.recipes import learning_rate_factor
 
@@ -94,7 +96,7 @@ class Trainer:
         dropouts = np.full(members, architecture.dropout) if rates.dropouts is None else rates.dropouts
         self._masks: Masks
         if device.type == "cpu":
-            self._masks = HostMasks(dropouts, seed=config.seed)
+            self._masks = host_masks = HostMasks(dropouts, seed=config.seed)
         else:
             self._masks = device_masks = DeviceMasks(dropouts, seed=config.seed, device=device)
         ntk = config.parametrization == "ntk"
@@ -125,7 +127,10 @@ class Trainer:
             category_dropout = CategoryDropout(
                 architecture, data.categories, masks=self._masks, probability=share, device=device
             )
-        self._step = Step(config, self.network, self._train, self._loss, category_dropout)
+        parts = self.network, self._train, self._loss, category_dropout
+        by_numpy = device.type == "cpu" and config.precision == "float32" and is_small(architecture, size)
+        gradient = SmallBatchGradient(*parts, masks=host_masks) if by_numpy else BatchGradient(*parts)
+        self._step = Step(config, self.network.parameters, gradient)
         self._adam = self._step.adam
         self._device_steps: DeviceSteps | None = None
         if device.type == "cuda":
@@ -143,8 +148,9 @@ class Trainer:
         order = order.to(self._device)  # (members, rows)
         total = torch.zeros(members, device=self._device)
         learned = sum(end - begin for begin, end in self._cuts)
-        for (begin, end), loss in zip(self._cuts, self._steps(order), strict=True):
-            total.add_(loss, alpha=(end - begin) / learned)
+        with _quiet():
+            for (begin, end), loss in zip(self._cuts, self._steps(order), strict=True):
+                total.add_(loss, alpha=(end - begin) / learned)
         return total
 
     def _steps(self, order: Tensor) -> Iterator[Tensor]:
@@ -176,7 +182,8 @@ class Trainer:
         Returns:
             (members,) loss of each member on the batch before the step, on the device.
         """
-        return self._take(order, Amounts(rate, self.config.weight_decay * regularization, regularization))
+        with _quiet():
+            return self._take(order, Amounts(rate, self.config.weight_decay * regularization, regularization))
 
     def _amounts_of(self, step: int) -> Amounts:
         """Returns the scheduled hyperparameters of a step, counted from 0."""
@@ -322,6 +329,11 @@ def _shares(architecture: MLPConfig, data: Matrices, device: torch.device) -> Te
     """Returns the share of each class in the training part, (classes,) float32."""
     shares = class_shares(data.y, architecture.out_features, data.weight)
     return torch.from_numpy(shares.astype(np.float32)).to(device)
+
+
+def _quiet() -> np.errstate:
+    """Keeps NumPy from warning of numbers that overflow: after the epoch, the log refuses a loss that is not finite."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
 def _alike(name: str) -> float:

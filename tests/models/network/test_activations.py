@@ -46,7 +46,7 @@ def test_module_plan_and_training_compute_the_reference_function(name):
     z = torch.from_numpy(Z)
     planned, out = z.clone(), torch.empty_like(z)
     forward_plan.ACTIVATIONS[name](planned)
-    trained.FORWARD[name](z, out)
+    trained.FORWARD[name](z, out, None)
     close = {"rtol": 1e-5, "atol": 1e-6}
     np.testing.assert_allclose(MLP(config_of(name)).activations[0](z).numpy(), expected, **close)
     np.testing.assert_allclose(planned.numpy(), expected, **close)
@@ -58,8 +58,10 @@ def test_module_plan_and_training_compute_the_reference_function(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_training_computes_the_reference_derivative(name):
     z = torch.from_numpy(Z)
-    f, slope = torch.from_numpy(functional.ACTIVATIONS[name](Z)), torch.empty_like(z)
-    trained.BACKWARD[name](torch.ones_like(z), z, f, slope)
+    f, kept, slope = (torch.empty_like(z) for _ in range(3))
+    trained.FORWARD[name](z, f, kept)
+    np.testing.assert_allclose(f.numpy(), functional.ACTIVATIONS[name](Z), rtol=1e-5, atol=1e-6)
+    trained.BACKWARD[name](torch.ones_like(z), z, f, kept, slope)
     np.testing.assert_allclose(slope.numpy(), functional.DERIVATIVES[name](Z), rtol=1e-5, atol=1e-5)
 
 

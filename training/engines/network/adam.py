@@ -31,23 +31,24 @@ class Adam:
             beta1: decay rate of the first moment.
             beta2: decay rate of the second moment.
         """
-        self._parameter = parameter
-        self._gradient = gradient
         self._betas = beta1, beta2
         self.moments = (torch.zeros_like(parameter), torch.zeros_like(parameter))
         self._steps = torch.zeros((), device=parameter.device, dtype=torch.float32)
-
-    def step(self, rate: float | Tensor) -> None:
-        """Takes one step; the learning rate is a number, or a tensor of one number on the parameter's device."""
-        beta1, beta2 = self._betas
-        self._steps += 1
-        torch._fused_adam_(
-            [self._parameter],
-            [self._gradient],
+        self._tensors: tuple[list[Tensor], ...] = (
+            [parameter],
+            [gradient],
             [self.moments[0]],
             [self.moments[1]],
             [],
             [self._steps],
+        )
+
+    def step(self, rate: float | Tensor) -> None:
+        """Takes one step; the learning rate is a number, or a tensor of one number on the parameter's device."""
+        beta1, beta2 = self._betas
+        self._steps.add_(1)
+        torch._fused_adam_(
+            *self._tensors,
             lr=rate,
             beta1=beta1,
             beta2=beta2,

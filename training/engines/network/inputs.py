@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from models.network.inputs import InputConfig
+from training.engines.network.host_calls import cos, sin_, small_products
 from training.engines.network.parameters import Parameters
 from training.engines.network.workspace import Workspace
 
@@ -23,7 +24,7 @@ class Inputs:
         self._values = {name: v for name, v in parameters.values.items() if name.startswith("inputs.")}
         self._gradients = {name: g for name, g in parameters.gradients.items() if name.startswith("inputs.")}
         self._row, self._scaled, self._by_scale = work.buffer(), work.buffer(), work.buffer()
-        self._angles, self._cosines = work.buffer(), work.buffer()
+        self._cosines, self._factors = work.buffer(), work.buffer()
         self._numbers = len(config.numbers)
         self._has_waves = config.periodic_width > 0
         if config.indices:
@@ -47,7 +48,8 @@ class Inputs:
         at = n + config.periodic_width
         flags = len(config.flags)
         out[..., :n] = dense[..., :n]
-        out[..., at : at + flags] = dense[..., n:]
+        if flags:
+            out[..., at : at + flags] = dense[..., n:]
         if self._has_waves:
             self._embed_numbers(dense[..., :n], out[..., n:at])
         if rows is not None:
@@ -84,16 +86,18 @@ class Inputs:
         size, frequencies = self._config.periodic_size, self._config.frequencies
         k, b, n = x.shape
         values = self._values
-        rate = (2 * math.pi * values["inputs.periodic.frequency"])[:, :, None]  # (k, n, 1, frequencies)
-        phase = values["inputs.periodic.phase"][:, :, None]
-        self._number = x.transpose(1, 2)[..., None]  # (k, n, b, 1)
-        shape = (k, n, b, frequencies)
-        self._angle = torch.addcmul(phase, self._number, rate, out=self._angles.of(shape))
-        self._waves = torch.cos(self._angle, out=self._cosines.of(shape))
+        # An angle φ + 2πf·x is the product of (1, x) and (φ, 2πf), and these are its derivatives by each other.
+        one_and_x = self._one_and_x = self._factors.of((k * n, 2, b))
+        one_and_x[:, 0].fill_(1)
+        one_and_x.view(k, n, 2, b)[:, :, 1].copy_(x.transpose(1, 2))
+        by_x = torch.stack([values["inputs.periodic.phase"], 2 * math.pi * values["inputs.periodic.frequency"]], dim=2)
+        self._angle = small_products(one_and_x.transpose(1, 2), by_x.view(k * n, 2, frequencies))  # (k·n, b, freq.)
+        self._waves = cos(self._angle, self._cosines.of(self._angle.shape))
         weight = values["inputs.periodic.weight"].reshape(k * n, size, frequencies)
-        bias = values["inputs.periodic.bias"].reshape(k * n, 1, size)
-        embedded = torch.baddbmm(bias, self._waves.view(k * n, b, frequencies), weight.transpose(1, 2))
-        out.view(k, b, n, size).copy_(embedded.view(k, n, b, size).transpose(1, 2))
+        embedded = small_products(self._waves, weight.transpose(1, 2))  # (k·n, b, size)
+        bias = values["inputs.periodic.bias"][:, None]  # (k, 1, n, size)
+        out_by_number = out.view(k, b, n, size)
+        torch.add(embedded.view(k, n, b, size).transpose(1, 2), bias, out=out_by_number)
 
     def _embed_numbers_backward(self, gradient: Tensor) -> None:
         """Computes the gradients of PBLD's parameters from ∂loss/∂out, (k, b, n·size)."""
@@ -102,12 +106,11 @@ class Inputs:
         n = self._numbers
         by_out = gradient.view(k, b, n, size).transpose(1, 2).reshape(k * n, b, size)
         values, gradients = self._values, self._gradients
-        by_weight = torch.bmm(by_out.transpose(1, 2), self._waves.view(k * n, b, frequencies))
+        by_weight = small_products(by_out.transpose(1, 2), self._waves)
         gradients["inputs.periodic.weight"].copy_(by_weight.view(k, n, size, frequencies))
-        gradients["inputs.periodic.bias"].copy_(by_out.sum(dim=1).view(k, n, size))
+        torch.sum(by_out.view(k, n, b, size), dim=2, out=gradients["inputs.periodic.bias"])
         weight = values["inputs.periodic.weight"].reshape(k * n, size, frequencies)
-        by_angle = torch.bmm(by_out, weight).view(k, n, b, frequencies)
-        by_angle.mul_(self._angle.sin_()).neg_()
-        torch.sum(by_angle, dim=2, out=gradients["inputs.periodic.phase"])
-        by_rate = by_angle.mul_(self._number).sum(dim=2)
-        torch.mul(by_rate, 2 * math.pi, out=gradients["inputs.periodic.frequency"])
+        by_angle = small_products(by_out, weight).mul_(sin_(self._angle))  # without the minus of cos' = -sin
+        by_both = small_products(self._one_and_x, by_angle).view(k, n, 2, frequencies)
+        torch.neg(by_both[:, :, 0], out=gradients["inputs.periodic.phase"])
+        torch.mul(by_both[:, :, 1], -2 * math.pi, out=gradients["inputs.periodic.frequency"])

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from models.network.config import NORMALIZATION_EPS, Activation
-from training.engines.network.activations import BACKWARD, FORWARD
+from training.engines.network.activations import BACKWARD, FORWARD, KEEPING
 from training.engines.network.masks import Masks
 from training.engines.network.parameters import Parameters
 from training.engines.network.workspace import Workspace
@@ -40,7 +40,7 @@ class Linear:
         bias = parameters.values.get(f"{name}.bias")
         self._bias = None if bias is None else bias[:, None]  # (k, 1, w_out)
         self._bias_gradient = parameters.gradients.get(f"{name}.bias")
-        self._z, self._by_x = work.buffer(), work.buffer()
+        self._z, self._by_x = work.buffer(), work.first
         self._scale = scale
         self._is_first = is_first
 
@@ -188,13 +188,14 @@ class Activated:
         mix = parameters.values.get(f"{name}.mix")
         self._mix = None if mix is None else mix[:, None]  # (k, 1, w)
         self._mix_gradient = parameters.gradients.get(f"{name}.mix")
-        self._activated, self._y, self._by_z = work.buffer(), work.buffer(), work.buffer()
+        self._activated, self._y, self._by_z = work.buffer(), work.buffer(), work.second
+        self._kept = work.buffer() if activation in KEEPING else work.second
 
     def forward(self, x: Tensor, *, training: bool) -> Tensor:
         """Computes the output: (k, b, w) → (k, b, w)."""
         self._z = x
         self._f = self._activated.of(x.shape)
-        self._forward(x, self._f)
+        self._forward(x, self._f, self._kept.of(x.shape) if training else None)
         if self._mix is None:
             return self._f
         return torch.lerp(x, self._f, self._mix, out=self._y.of(x.shape))
@@ -202,7 +203,7 @@ class Activated:
     def backward(self, gradient: Tensor) -> Tensor:
         """Computes the derivatives: ∂loss/∂y (k, b, w) → ∂loss/∂z (k, b, w)."""
         out = self._by_z.of(gradient.shape)
-        self._backward(gradient, self._z, self._f, out)
+        self._backward(gradient, self._z, self._f, self._kept.of(gradient.shape), out)
         if self._mix is None or self._mix_gradient is None:
             return out
         torch.lerp(gradient, out, self._mix, out=out)
@@ -213,8 +214,15 @@ class Activated:
 class Dropout:
     """Dropout: sets each unit to 0 with a probability and scales the others up (Srivastava et al. 2014)."""
 
-    def __init__(self, masks: Masks, work: Workspace) -> None:
-        self._masks = masks
+    def __init__(self, masks: Masks, work: Workspace, *, is_in_place: bool) -> None:
+        """Allocates the memory of the layer.
+
+        Args:
+            masks: source of the dropout masks.
+            work: source of buffers.
+            is_in_place: True to overwrite the input, which no other layer may need.
+        """
+        self._masks, self._is_in_place = masks, is_in_place
         self._drawn, self._y = work.buffer(), work.buffer()
         self._mask: Tensor | None = None
 
@@ -224,7 +232,7 @@ class Dropout:
         if not training or not self._masks.drops:
             return x
         self._mask = self._masks.draw(self._drawn.of(x.shape))
-        return torch.mul(x, self._mask, out=self._y.of(x.shape))
+        return torch.mul(x, self._mask, out=x if self._is_in_place else self._y.of(x.shape))
 
     def backward(self, gradient: Tensor) -> Tensor:
         """Computes the derivative in place: ∂loss/∂y (k, b, w) → ∂loss/∂x (k, b, w)."""

@@ -54,35 +54,44 @@ class HostMasks:
     """The implementation of `Masks` on a CPU."""
 
     def __init__(self, probabilities: NDArray[np.float64], *, seed: int) -> None:
-        self.probabilities = probabilities
         self._bits = np.random.SFC64(seed)
         self._generator = np.random.Generator(self._bits)
         self._pool = np.zeros(0, dtype=np.uint64)  # drawn words that are not used yet
-        self.scale_probabilities(1.0)
+        self.set_probabilities(probabilities)
 
     def set_probabilities(self, probabilities: NDArray[np.float64]) -> None:
         """Sets new probabilities, (members,), with the factor 1."""
         self.probabilities = probabilities
+        self._threshold: np.uint16 | NDArray[np.uint16]  # one number, or (members, 1)
+        self._scale: np.float32 | NDArray[np.float32]
+        self._alike = float(probabilities[0]) if (probabilities == probabilities[0]).all() else None
+        self._share: float | None = None  # present factor on the probabilities
         self.scale_probabilities(1.0)
 
     def scale_probabilities(self, share: float) -> None:
         """Sets the factor on the probabilities, from 0 to 1."""
-        current = share * self.probabilities
-        threshold = np.rint(current * _STEPS).clip(0, _STEPS - 1)  # (members,)
+        if share == self._share:
+            return
+        self._share = share
+        if self._alike is not None:  # one number for all: NumPy compares with it faster than with a column
+            one = min(round(share * self._alike * _STEPS), _STEPS - 1)
+            self.drops, self._threshold, self._scale = one > 0, np.uint16(one), np.float32(_STEPS / (_STEPS - one))
+            return
+        threshold = np.rint(share * self.probabilities * _STEPS).clip(0, _STEPS - 1)  # (members,)
         self.drops = bool(threshold.any())
-        kept = 1 - threshold / _STEPS
-        # One number if all members are equal: NumPy compares with a scalar faster than with a column.
-        alike = bool((threshold == threshold[0]).all())
-        self._threshold = np.uint16(threshold[0]) if alike else threshold.astype(np.uint16)[:, None]
-        self._scale = np.float32(1 / kept[0]) if alike else (1 / kept)[:, None].astype(np.float32)
+        self._threshold = threshold.astype(np.uint16)[:, None]
+        self._scale = (_STEPS / (_STEPS - threshold))[:, None].astype(np.float32)
 
     def draw(self, out: Tensor) -> Tensor:
         """Fills (k, b, w) with a dropout mask."""
-        members, size = out.shape[0], out.numel()
-        numbers = self._take(-(-size // _PER_WORD)).view(np.uint16)[:size].reshape(members, -1)  # (k, b·w)
-        flat = out.view(members, -1).numpy()
-        np.multiply(numbers >= self._threshold, self._scale, out=flat)
+        self.fill(out.numpy())
         return out
+
+    def fill(self, out: NDArray[np.floating[Any]]) -> None:
+        """Fills an array, (k, b, w) and contiguous, with a dropout mask."""
+        members, size = len(out), out.size
+        numbers = self._take(-(-size // _PER_WORD)).view(np.uint16)[:size].reshape(members, -1)  # (k, b·w)
+        np.multiply(numbers >= self._threshold, self._scale, out=out.reshape(members, -1))
 
     def keep(self, out: Tensor, share: float) -> Tensor:
         """Fills (k, b, w) with ones, and zeros at random; the share of ones is `share`, rounded to 2⁻¹⁶."""

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.network.config import MLPConfig
+from models.network.config import LayerSpec, MLPConfig
 from training.engines.network.inputs import Inputs
 from training.engines.network.layers import Activated, BatchNorm, BFloat16Linear, Dropout, Layer, LayerNorm, Linear
 from training.engines.network.losses import Loss
@@ -44,6 +44,9 @@ class Network:
     Attributes:
         parameters: parameters of all members.
         config: architecture, with the number of networks as `members`.
+        layers: layers after the input stage, each with its specification.
+        norms: BatchNorm layers, by name.
+        scales: factor of each Linear layer on its product, by the name of its weight.
     """
 
     def __init__(
@@ -72,45 +75,44 @@ class Network:
             dtype: element type of all tensors.
         """
         self.config = config
-        layers = list(config.layers())
-        shapes = {f"{layer.name}.{name}": shape for layer in layers for name, shape in layer.parameters.items()}
+        specs = list(config.layers())
+        shapes = {f"{spec.name}.{name}": shape for spec in specs for name, shape in spec.parameters.items()}
         self.parameters = Parameters(
             shapes, members=config.members, factor=factor, member_rates=member_rates, device=device, dtype=dtype
         )
         work = Workspace(device, dtype)
         self._inputs = None if config.inputs is None else Inputs(config.inputs, self.parameters, work)
-        self._layers: list[Layer] = []
-        self._norms: dict[str, BatchNorm] = {}
-        self._scales: dict[str, float] = {}
-        for layer in layers:
-            match layer.kind:
+        self.norms: dict[str, BatchNorm] = {}
+        self.scales: dict[str, float] = {}
+        self.layers: list[tuple[LayerSpec, Layer]] = []
+        for spec in specs:
+            layer: Layer
+            match spec.kind:
                 case "inputs":
-                    pass  # `self._inputs` holds all of them
+                    continue  # `self._inputs` holds all of them
                 case "linear":
-                    scale = 1 / math.sqrt(layer.in_features) if ntk else 1.0
-                    self._scales[f"{layer.name}.weight"] = scale
-                    is_first = layer.name == "layers.0" and (self._inputs is None or not _learns(config))
+                    scale = self.scales[f"{spec.name}.weight"] = 1 / math.sqrt(spec.in_features) if ntk else 1.0
+                    is_first = spec.name == "layers.0" and (self._inputs is None or not _learns(config))
                     make = BFloat16Linear if bf16 else Linear
-                    self._layers.append(make(layer.name, self.parameters, work, scale=scale, is_first=is_first))
+                    layer = make(spec.name, self.parameters, work, scale=scale, is_first=is_first)
                 case "batch_norm":
-                    norm = BatchNorm(layer.name, self.parameters, work)
-                    self._layers.append(norm)
-                    self._norms[layer.name] = norm
+                    layer = self.norms[spec.name] = BatchNorm(spec.name, self.parameters, work)
                 case "layer_norm":
-                    self._layers.append(LayerNorm(layer.name, self.parameters, work))
+                    layer = LayerNorm(spec.name, self.parameters, work)
                 case "dropout":
-                    self._layers.append(Dropout(masks, work))
+                    layer = Dropout(masks, work, is_in_place=config.learned_activation)  # then f(z) is elsewhere
                 case "activation":
-                    self._layers.append(Activated(layer.name, config.activation, self.parameters, work))
+                    layer = Activated(spec.name, config.activation, self.parameters, work)
                 case _:
-                    assert_never(layer.kind)
+                    assert_never(spec.kind)
+            self.layers.append((spec, layer))
 
     def forward(self, batch: MemberBatch, *, training: bool = False) -> Tensor:
         """Computes logits or values, (k, b, out_features), in memory that the next call overwrites."""
         x = batch.dense
         if self._inputs is not None:
             x = self._inputs.forward(x, batch.rows, training=training)
-        for layer in self._layers:
+        for _, layer in self.layers:
             x = layer.forward(x, training=training)
         return x
 
@@ -119,7 +121,7 @@ class Network:
         out = self.forward(batch, training=True)
         value = loss(out, batch.target, batch.weight, gradient=True)
         gradient = out
-        for layer in reversed(self._layers):
+        for _, layer in reversed(self.layers):
             gradient = layer.backward(gradient)
         if self._inputs is not None and _learns(self.config):
             self._inputs.backward(gradient)
@@ -134,9 +136,9 @@ class Network:
                 value = value[None]  # (members, *shape)
             layer, _, kind = name.rpartition(".")
             if kind.startswith("running_"):
-                getattr(self._norms[layer], kind).copy_(value)
+                getattr(self.norms[layer], kind).copy_(value)
             else:
-                self.parameters.set(name, value / self._scales.get(name, 1.0))
+                self.parameters.set(name, value / self.scales.get(name, 1.0))
         self.parameters.refresh()
 
     def exploit(self, parents: Tensor, member_rates: Tensor) -> Tensor:
@@ -147,7 +149,7 @@ class Network:
 
     def running_statistics(self) -> list[Tensor]:
         """Returns the running mean and variance of each BatchNorm layer, `(k, w)` each, which are measured."""
-        return [tensor for norm in self._norms.values() for tensor in (norm.running_mean, norm.running_var)]
+        return [tensor for norm in self.norms.values() for tensor in (norm.running_mean, norm.running_var)]
 
     def tensors(self, member: int | None = None) -> dict[str, NDArray[np.float32]]:
         """Copies the tensors to the CPU, with the names and shapes of `config.tensor_shapes()`.
@@ -161,9 +163,9 @@ class Network:
         for name, shape in config.tensor_shapes().items():
             layer, _, kind = name.rpartition(".")
             if kind.startswith("running_"):
-                value = getattr(self._norms[layer], kind)
+                value = getattr(self.norms[layer], kind)
             else:
-                value = self.parameters.values[name] * self._scales.get(name, 1.0)
+                value = self.parameters.values[name] * self.scales.get(name, 1.0)
             if member is not None:
                 value = value[member]
             tensors[name] = value.to("cpu", torch.float32).numpy().astype(np.float32, order="C").reshape(shape)

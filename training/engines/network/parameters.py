@@ -66,6 +66,7 @@ class Parameters:
         self.member_rates = None if member_rates is None else member_rates.to("cpu", torch.float64)
         self._set_factors()
         self._scaled = torch.empty_like(self._factors)
+        self._unscaled, self._unscaled_gradient = self.flat[:, self._from :], self.gradient[:, self._from :]
         self.values: dict[str, Tensor] = {}
         self.gradients: dict[str, Tensor] = {}
         for name, (begin, end) in self._spans.items():
@@ -86,12 +87,12 @@ class Parameters:
     def refresh(self) -> None:
         """Computes the scaled values from the flat tensor."""
         if self._from < self.size:
-            torch.mul(self.flat[:, self._from :], self._factors, out=self._scaled)
+            torch.mul(self._unscaled, self._factors, out=self._scaled)
 
     def finish_gradient(self) -> None:
         """Turns the gradients of θ, which the layers wrote, into the gradient of θ'."""
         if self._from < self.size:
-            self.gradient[:, self._from :] *= self._factors
+            self._unscaled_gradient.mul_(self._factors)
 
     def exploit(self, parents: Tensor, member_rates: Tensor) -> Tensor:
         """Copies a parent into each member and sets new factors on the learning rates.
@@ -134,22 +135,25 @@ class Parameters:
             is_decoupled: True for decoupled weight decay (AdamW), False for an L2 penalty in the gradient.
 
         Returns:
-            Spans of the flat tensor, each with (members, 1) relative strengths, or None for 1.
+            Spans of the flat tensor, each with strengths (members, span), or None for 1. The parameters with factors
+            are one span, in which those that do not decay have the strength 0: a call costs more than their arithmetic.
         """
         spans: list[tuple[slice, Tensor | None]] = []
+        strengths = torch.zeros_like(self._factors)
         for name, (begin, end) in self._spans.items():
             if not decays(name):
                 continue
-            if begin < self._from:
-                if spans and spans[-1][0].stop == begin and spans[-1][1] is None:
-                    begin = spans.pop()[0].start
-                spans.append((slice(begin, end), None))
+            if begin >= self._from:
+                strengths[:, begin - self._from : end - self._from] = self._factor_of(name) ** 2
+            elif spans and spans[-1][0].stop == begin:
+                spans[-1] = slice(spans[-1][0].start, end), None
             else:
-                strength = torch.full((self.members, 1), self._factor_of(name) ** 2).to(self.flat)
-                if self.member_rates is not None:
-                    rates = self.member_rates if is_decoupled else self.member_rates**2
-                    strength *= rates.to(self.flat)[:, None]
-                spans.append((slice(begin, end), strength))
+                spans.append((slice(begin, end), None))
+        if self.member_rates is not None:
+            rates = self.member_rates if is_decoupled else self.member_rates**2
+            strengths *= rates.to(strengths)[:, None]
+        if strengths.any():
+            spans.append((slice(self._from, self.size), strengths))
         return spans
 
     def _set_factors(self) -> None:

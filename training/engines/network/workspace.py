@@ -34,11 +34,15 @@ class Workspace:
     Attributes:
         device: torch device of the buffers.
         dtype: element type of the buffers.
+        first, second: buffers for results that only the next layer reads. Layers that write to one of them read the
+            other, so that few of these results are in the processor's cache at a time.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
         self.device = device
         self.dtype = dtype
+
+        self.first, self.second = self.buffer(), self.buffer()
 
     def buffer(self) -> Buffer:
         """Returns a new buffer."""
