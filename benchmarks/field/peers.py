@@ -126,6 +126,7 @@ _RAY_HAPROXY = Peer(
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         # Ray adds a folder with a long name, and the path of a socket has a limit.
         "RAY_SERVE_HAPROXY_SOCKET_PATH": "{folder}/s",
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "{folder}/m",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "{folder}/haproxy.cfg",
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "{folder}",
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "{folder}/server-state",
