@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
 import signal
+import socket
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -130,6 +133,27 @@ def counted(server: Server) -> Counter[tuple[str, str]]:
     return Counter({(model, status): int(float(n)) for model, status, n in found})
 
 
+def ask_at_once(server: Server) -> None:
+    """Sends a request from each of many clients while the API processes are stopped, so that they read all together."""
+    cells = [[round(client / 10 - 3, 1), 0.5, -0.5, 1.0] for client in range(CLIENTS)]
+    with ExitStack() as stack:
+        streams = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=30)) for _ in cells]
+        for pid in server.api_pids():
+            os.kill(pid, signal.SIGSTOP)
+            stack.callback(os.kill, pid, signal.SIGCONT)
+        for stream, row in zip(streams, cells, strict=True):
+            body = json.dumps({"model": "colours", "instances": [row]}).encode()
+            head = b"POST /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+            stream.sendall(head + body)
+        for pid in server.api_pids():
+            os.kill(pid, signal.SIGCONT)
+        oracle = Oracle(CHECKPOINTS["colours"])
+        for stream, row in zip(streams, cells, strict=True):
+            with stream.makefile("rb") as answer:
+                [probabilities] = json.loads(answer.read().partition(b"\r\n\r\n")[2])["probabilities"]
+            np.testing.assert_allclose(probabilities, oracle(row), atol=TOLERANCE, rtol=0)
+
+
 @pytest.mark.parametrize(("api_processes", "workers"), [(1, 1), (2, 2)])
 def test_64_clients_each_get_their_own_answer_and_the_figures_add_up(
     store: Store, tmp_path: Path, api_processes: int, workers: int
@@ -137,6 +161,8 @@ def test_64_clients_each_get_their_own_answer_and_the_figures_add_up(
     with running(store.root, tmp_path, api_processes=api_processes, workers=workers) as server:
         seen = crowd(server, requests=20)
         assert sum(seen.values()) == CLIENTS * 20
+        ask_at_once(server)
+        seen["colours", "200"] += CLIENTS
         wait_until(lambda: counted(server) == seen, lambda: f"{counted(server)} is not {seen}")
         # Each process flushes its own metrics after a short time.
         wait_until(lambda: metric_sum(server, "axon_rows_total") == metric_sum(server, "axon_batch_rows_sum"))
