@@ -13,14 +13,14 @@ import os
 import time
 
 _AWAKE_SECONDS = 300e-6
-_LONE_REQUESTS = 16  # so many in a row make a lone client; among a few clients, some requests are alone by chance
+_LONE_REQUESTS = 4  # so many in a row make a lone client; among a few clients, some requests are alone by chance
 
 
 class Wakefulness:
     """Keeps a loop awake from a lone request on to its answer, and on to the next request.
 
-    It does so only after `_LONE_REQUESTS` requests in a row, each of which followed the answer before within
-    `_AWAKE_SECONDS`, and for no longer than that.
+    It does so only after `_LONE_REQUESTS` requests that followed the answer before within `_AWAKE_SECONDS`, and for no
+    longer than that. A request that comes later halves the number; several at a time set it to 0.
 
     Args:
         loop: event loop to keep awake.
@@ -29,15 +29,15 @@ class Wakefulness:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._next_until = 0.0  # a request up to this time follows its predecessor closely
-        self._in_a_row = 0
+        self._close = 0
         self._awake_until = 0.0
         self._is_awake = False
 
     def request_sent(self) -> None:
         """Records that the only request of the process has gone to a worker."""
         now = time.perf_counter()
-        self._in_a_row = self._in_a_row + 1 if now < self._next_until else 0
-        if self._in_a_row >= _LONE_REQUESTS:
+        self._close = self._close + 1 if now < self._next_until else self._close // 2
+        if self._close >= _LONE_REQUESTS:
             self._awake_until = now + _AWAKE_SECONDS
             if not self._is_awake:
                 self._is_awake = True
@@ -45,7 +45,7 @@ class Wakefulness:
 
     def others_came(self) -> None:
         """Records that several requests are in hand, so that no client is alone."""
-        self._in_a_row = 0
+        self._close = 0
         self._awake_until = 0.0
 
     def request_answered(self) -> None:

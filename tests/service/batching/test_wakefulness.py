@@ -59,7 +59,7 @@ def test_the_loop_sleeps_as_soon_as_others_come() -> None:
 def test_a_few_requests_or_requests_with_pauses_keep_nothing_awake() -> None:
     loop = Loop()
     wakefulness = Wakefulness(cast(asyncio.AbstractEventLoop, cast(Any, loop)))
-    for _ in range(10):
+    for _ in range(4):
         wakefulness.request_sent()
         wakefulness.request_answered()
     for _ in range(20):
