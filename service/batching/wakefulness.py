@@ -13,7 +13,7 @@ import os
 import time
 
 _AWAKE_SECONDS = 300e-6
-_LONE_REQUESTS = 4  # so many in a row make a lone client; among a few clients, some requests are alone by chance
+_LONE_REQUESTS = 4  # among a few clients, some requests are alone by chance
 
 
 class Wakefulness:

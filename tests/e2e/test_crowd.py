@@ -134,7 +134,7 @@ def counted(server: Server) -> Counter[tuple[str, str]]:
 
 
 def ask_at_once(server: Server) -> None:
-    """Sends a request from each of many clients while the API processes are stopped, so that they read all together."""
+    """Sends a request from each of many clients while the API processes are stopped, which read all together then."""
     cells = [[round(client / 10 - 3, 1), 0.5, -0.5, 1.0] for client in range(CLIENTS)]
     with ExitStack() as stack:
         streams = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=30)) for _ in cells]
