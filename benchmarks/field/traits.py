@@ -41,7 +41,7 @@ _END_POLL_SECONDS = 0.1  # looking through /proc takes milliseconds, in which no
 
 @dataclass(frozen=True)
 class Candidate:
-    """A server whose traits are tried.
+    """A server under test, and its settings.
 
     Attributes:
         peer: server and its settings.

@@ -73,7 +73,7 @@ class Batcher:
         return self._lone and not self.waiting_requests
 
     def admit(self, served: ServedVersion, rows: int, timeout: float) -> None:
-        """Refuses a request that could not be answered in time, before any of the work is done.
+        """Refuses a request that could not be answered in time.
 
         Args:
             served: the model version.
@@ -158,7 +158,7 @@ class Batcher:
         return sum(queue.rows for queue in self._queues.values())
 
     def dispatch_all(self) -> None:
-        """Sends all batches that a worker can take now; called when a worker has come up."""
+        """Sends all batches that a worker can take now, after a worker has come up."""
         for key in list(self._queues):
             self._dispatch(key)
 

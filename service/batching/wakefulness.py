@@ -29,15 +29,15 @@ class Wakefulness:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._next_until = 0.0  # a request up to this time follows its predecessor closely
-        self._close = 0
+        self._close_requests = 0
         self._awake_until = 0.0
         self._is_awake = False
 
     def request_sent(self) -> None:
         """Records that the only request of the process has gone to a worker."""
         now = time.perf_counter()
-        self._close = self._close + 1 if now < self._next_until else self._close // 2
-        if self._close >= _LONE_REQUESTS:
+        self._close_requests = self._close_requests + 1 if now < self._next_until else self._close_requests // 2
+        if self._close_requests >= _LONE_REQUESTS:
             self._awake_until = now + _AWAKE_SECONDS
             if not self._is_awake:
                 self._is_awake = True
@@ -45,7 +45,7 @@ class Wakefulness:
 
     def others_came(self) -> None:
         """Records that several requests are in hand, so that no client is alone."""
-        self._close = 0
+        self._close_requests = 0
         self._awake_until = 0.0
 
     def request_answered(self) -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from service.http.predict_endpoint import HttpPrediction, PredictEndpoint
+from service.http.predict_endpoint import HttpPrediction
 from service.http.request_head import Fields
 from service.http.request_ids import REQUEST_ID_HEADER
 from service.http.wire.wire_format import WireFormat
@@ -54,9 +54,9 @@ class PlainHead:
 
     __slots__ = ("answer_lines", "endpoint", "fields", "format", "headers", "named", "parameters", "query", "seconds")
 
-    def __init__(self, endpoint: PredictEndpoint, prediction: HttpPrediction) -> None:
+    def __init__(self, prediction: HttpPrediction) -> None:
         exchange = prediction.exchange
-        self.endpoint = endpoint
+        self.endpoint = endpoint = prediction.endpoint
         self.format: WireFormat = prediction.format
         self.named = prediction.named
         self.seconds = prediction.seconds
@@ -114,7 +114,7 @@ class KnownHeads:
         return found
 
     def learn(self, data: bytes, prediction: HttpPrediction) -> None:
-        """Keeps the facts of a plain request's head that has come for the second time.
+        """Keeps the facts of a plain request's head, once the head has come twice.
 
         Args:
             data: all bytes of the request, as they came in one piece to a connection without other requests.
@@ -141,7 +141,7 @@ class KnownHeads:
             return
         if len(self._shapes) >= _MOST_KNOWN:
             self.clear()
-        self._shapes[shape] = PlainHead(prediction.endpoint, prediction)
+        self._shapes[shape] = PlainHead(prediction)
 
     def clear(self) -> None:
         """Forgets all heads."""

@@ -110,7 +110,7 @@ class PlainRequest:
         return prediction
 
     def leave(self) -> HttpPrediction:
-        """Returns the pending request as a usual one, whose answer is not the lane's any more."""
+        """Returns the pending request as a usual one, which the lane does not answer any more."""
         prediction = self.as_usual()
         self.is_pending = False
         return prediction

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -94,6 +96,18 @@ def answer(service: Service, lane: Lane) -> None:
     service.loop.call_soon_threadsafe(lane.answer)
 
 
+@contextmanager
+def waiting_in(lane: Lane, service: Service) -> Iterator[socket.socket]:
+    """Returns a connection whose request `<1>` waits in the lane."""
+    lane.answers_at_once = False
+    with service.connect() as stream:
+        stream.sendall(post(b"<0>"))
+        read(stream, ends_with(b"<0>"))
+        stream.sendall(post(b"<1>"))
+        wait_until(lambda: len(lane.taken) == 1)
+        yield stream
+
+
 def ends_with(text: bytes) -> Callable[[bytes], bool]:
     return lambda data: data.endswith(text)
 
@@ -161,12 +175,7 @@ def test_a_client_that_ends_within_a_body_is_told_so(service: Service, lane: Lan
 
 
 def test_requests_behind_one_in_the_lane_are_answered_after_it(service: Service, lane: Lane) -> None:
-    lane.answers_at_once = False
-    with service.connect() as stream:
-        stream.sendall(post(b"<0>"))
-        read(stream, ends_with(b"<0>"))
-        stream.sendall(post(b"<1>"))
-        wait_until(lambda: len(lane.taken) == 1)
+    with waiting_in(lane, service) as stream:
         stream.sendall(post(b"<2>") + get(b"/<3>"))
         wait_until(lambda: lane.taken[0].exchange is not None)
         answer(service, lane)
@@ -179,12 +188,7 @@ def test_requests_behind_one_in_the_lane_are_answered_after_it(service: Service,
 
 
 def test_a_client_that_closes_its_side_gets_the_answer_and_the_end(service: Service, lane: Lane) -> None:
-    lane.answers_at_once = False
-    with service.connect() as stream:
-        stream.sendall(post(b"<0>"))
-        read(stream, ends_with(b"<0>"))
-        stream.sendall(post(b"<1>"))
-        wait_until(lambda: len(lane.taken) == 1)
+    with waiting_in(lane, service) as stream:
         stream.shutdown(1)
         wait_until(lambda: lane.taken[0].exchange is not None)
         answer(service, lane)
@@ -194,12 +198,8 @@ def test_a_client_that_closes_its_side_gets_the_answer_and_the_end(service: Serv
 
 
 def test_a_client_that_has_gone_ends_its_request(service: Service, lane: Lane) -> None:
-    lane.answers_at_once = False
-    with service.connect() as stream:
-        stream.sendall(post(b"<0>"))
-        read(stream, ends_with(b"<0>"))
-        stream.sendall(post(b"<1>"))
-        wait_until(lambda: len(lane.taken) == 1)
+    with waiting_in(lane, service):
+        pass
     wait_until(lambda: lane.taken[0].exchange is not None)
     answer(service, lane)
     wait_until(lambda: not lane.taken)
@@ -209,12 +209,7 @@ def test_a_client_that_has_gone_ends_its_request(service: Service, lane: Lane) -
 
 
 def test_a_server_that_stops_answers_what_is_in_the_lane(service: Service, lane: Lane) -> None:
-    lane.answers_at_once = False
-    with service.connect() as stream:
-        stream.sendall(post(b"<0>"))
-        read(stream, ends_with(b"<0>"))
-        stream.sendall(post(b"<1>"))
-        wait_until(lambda: len(lane.taken) == 1)
+    with waiting_in(lane, service) as stream:
         service.server.should_exit = True
         wait_until(lambda: lane.taken[0].exchange is not None)
         answer(service, lane)
