@@ -8,7 +8,7 @@ from pathlib import Path
 from serving import Server, http_get, running, wait_until
 
 HOLD_SECONDS = 0.01
-_ATTEMPTS = 5
+ATTEMPTS = 5
 
 
 def longest_hold(server: Server) -> float:
@@ -27,7 +27,7 @@ def hold_under(load: Callable[[Server], None], store: Path, folder: Path, **sett
         settings: settings of the servers.
     """
     hold = 0.0
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         place = folder / f"attempt-{attempt}"
         place.mkdir()
         with running(store, place, **settings) as server:
