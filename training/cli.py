@@ -8,7 +8,7 @@ import io
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -25,12 +25,18 @@ EXIT_INTERRUPTED = 130  # as a shell reports a process that SIGINT ended
 _DESCRIPTION = "Train multi-layer perceptrons on tables, and look after the store that they are served from."
 
 
-def main(arguments: Sequence[str] | None = None, *, prog: str = PROGRAM) -> int:
+Extension = Callable[[argparse.ArgumentParser], None]  # adds options to a command
+
+
+def main(
+    arguments: Sequence[str] | None = None, *, prog: str = PROGRAM, extensions: Mapping[str, Extension] | None = None
+) -> int:
     """Runs one command.
 
     Args:
         arguments: command and options, without the program's name; those of the process if None.
         prog: name of the program in its help.
+        extensions: functions that add options to commands, by command.
 
     Returns:
         The exit code, as `EXIT_CODES` lists them.
@@ -39,7 +45,9 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = PROGRAM) -> int:
     _show_all_texts()
     call_it(prog)
     try:
-        parsed, unknown = build_parser(prog=prog, command=_command(given)).parse_known_args(given)
+        command = _command(given)
+        parser = build_parser(prog=prog, command=command, extensions=extensions)
+        parsed, unknown = parser.parse_known_args(given)
         if unknown:
             _refuse_unknown(parsed.parser, unknown)
         parsed.line = given  # for commands that are offered
@@ -87,7 +95,11 @@ def _show_all_texts() -> None:
 
 
 def build_parser(
-    environment: Mapping[str, str] = os.environ, *, prog: str = PROGRAM, command: str | None = None
+    environment: Mapping[str, str] = os.environ,
+    *,
+    prog: str = PROGRAM,
+    command: str | None = None,
+    extensions: Mapping[str, Extension] | None = None,
 ) -> argparse.ArgumentParser:
     """Returns the program's parser; the parsed `run` is the function of the chosen command.
 
@@ -95,6 +107,7 @@ def build_parser(
         environment: variables with the defaults of options: AXON_STORE and AXON_DEVICE.
         prog: name of the program in its help.
         command: only command to have its options, and whose module is imported; every command if None.
+        extensions: functions that add options to commands, by command.
     """
     parser = argparse.ArgumentParser(
         prog=prog,
@@ -104,17 +117,25 @@ def build_parser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=ShowVersion, help="show the version and exit")
-    add_commands(parser.add_subparsers(dest="command", metavar="COMMAND", required=True), environment, command=command)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    add_commands(commands, environment, command=command, extensions=extensions)
     return parser
 
 
-def add_commands(commands: Any, environment: Mapping[str, str] = os.environ, *, command: str | None = None) -> None:
+def add_commands(
+    commands: Any,
+    environment: Mapping[str, str] = os.environ,
+    *,
+    command: str | None = None,
+    extensions: Mapping[str, Extension] | None = None,
+) -> None:
     """Adds training's commands to a parser.
 
     Args:
         commands: argparse's collection of commands.
         environment: variables with the defaults of options: AXON_STORE and AXON_DEVICE.
         command: only command to have its options, and whose module is imported; every command if None.
+        extensions: functions that add options to commands, by command.
     """
     for module, abouts in COMMANDS.items():
         if command is None or command in abouts:
@@ -125,3 +146,6 @@ def add_commands(commands: Any, environment: Mapping[str, str] = os.environ, *, 
             continue
         for name, about in abouts.items():
             commands.add_parser(name, help=about, add_help=False)
+    for name, extend in (extensions or {}).items():
+        if command in (name, None):
+            extend(commands.choices[name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +73,7 @@ def predict_table(checkpoint: Checkpoint, table: Table) -> Predictions:
         DataError: a column is missing, or the model does not accept a cell.
     """
     schema = checkpoint.schema
-    values = {column.name: _read(RawColumn(table, column.name), column) for column in schema.columns}
+    values = read_columns(schema.columns, table)
     answerer = Answerer(checkpoint)
     answers = answerer.answer(encode_columns(schema, values))
     classes = answerer.classes
@@ -87,6 +87,22 @@ def predict_table(checkpoint: Checkpoint, table: Table) -> Predictions:
             if isinstance(column, CategoricalColumn) and (count := _count_unknown(column, values[column.name]))
         },
     )
+
+
+def read_columns(columns: Sequence[Column], table: Table) -> dict[str, Values]:
+    """Reads the columns of a model from a table, each as the kind of the model's column.
+
+    Args:
+        columns: columns of the model.
+        table: table with these columns in any order; other columns are ignored.
+
+    Returns:
+        The values of each column, by name, in the order of the model's columns.
+
+    Raises:
+        DataError: a column is missing, or a cell is of another kind.
+    """
+    return {column.name: _read(RawColumn(table, column.name), column) for column in columns}
 
 
 def _read(column: RawColumn, like: Column) -> Values:

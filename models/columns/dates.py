@@ -113,6 +113,15 @@ def iso(days: float) -> str:
     return (_EPOCH + timedelta(seconds=seconds)).isoformat() + "Z"
 
 
+def iso_text(moment: np.datetime64) -> str:
+    """Formats a time in UTC as ISO 8601, without a time of day or fractions of a second that are zero."""
+    text = str(moment.astype("datetime64[us]"))
+    date, _, time = text.partition("T")
+    if time == "00:00:00.000000":
+        return date
+    return f"{date}T{time.removesuffix('.000000')}Z"
+
+
 def are_dates(values: NDArray[np.datetime64]) -> NDArray[np.bool_]:
     """Returns a mask of the moments in the years 1 to 9999, `(rows,)`; False for NaT."""
     unit = "Y" if np.datetime_data(values.dtype)[0] in _LONG_UNITS else "D"  # microseconds could overflow

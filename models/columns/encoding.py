@@ -2,7 +2,8 @@
 
 Training encodes whole columns (`models.columns.column_encoding`), with the same bits.
 
-`RowEncoder` is built once per schema and used for every request. It has four methods, and tries them in this order:
+`RowEncoder` is built once per schema and used for every request. Columns and matrices are encoded by columns
+(`models.columns.named_columns`). For lists of rows it has four methods, and tries them in this order:
 
 1. rows of plain numbers go through one `struct.pack`, which checks width, type and float32 range in C;
 2. many rows with categories, dates, missing values or names go column by column (`models.columns.cell_columns`);
@@ -27,17 +28,24 @@ from models.columns.cells import MAX_ECHO, Refused, cell_writer, listed, reason,
 from models.columns.column import FLOAT32_LIMIT, NumericColumn
 from models.columns.column_encoding import encode_columns
 from models.columns.compact_rows import CompactRows
+from models.columns.named_columns import MAX_FAULTS, Cells, ColumnsEncoder, NamedColumns
 from models.columns.row_names import RowNames
 from models.columns.schema import Schema
 from models.columns.unknown_cells import UnknownCells
 from models.errors import Fault, RowError
 
-__all__ = ["MAX_FAULTS", "RowEncoder", "encode_columns"]
+__all__ = ["MAX_FAULTS", "NamedColumns", "RowEncoder", "Rows", "encode_columns"]
+
+# Rows of cells; a matrix of numbers; columns; or the bytes of a matrix in the model's own type of numbers.
+Rows = list[Any] | NDArray[Any] | NamedColumns | memoryview
+
+_FLOAT32 = np.dtype("<f4")
 
 _STEP_ROWS = 64  # rows whose cells are put into column order in one step
 _STEP_CELLS = 500  # least number of cells that are written in one step, usually in a few microseconds
 _MANY_ROWS = 32  # from this number of rows on, array operations per column are faster than cell by cell
-MAX_FAULTS = 20  # faults listed for one request: enough to see a pattern, bounded for hostile requests
+_FEW_NUMBERS = 64  # up to this size, a sum of Python floats takes less time than an array operation
+_VIEWED_BYTES = 1 << 16  # from this size on, a matrix is not copied
 
 
 class RowEncoder:
@@ -64,8 +72,10 @@ class RowEncoder:
         starts = list(accumulate((column.width for column in schema.columns), initial=0))
         numeric = [column for column in schema.columns if isinstance(column, NumericColumn)]
         self._origins = np.array([column.origin for column in numeric]) if len(numeric) == len(schema.columns) else None
+        self._has_origins = self._origins is not None and bool(self._origins.any())
         # Positions of the numbers among the features; None if no column has an indicator, so all features are numbers.
         self._places = None if self.width == len(schema.columns) else np.array(starts[:-1])
+        self._takes_float32 = self._places is None and not self._has_origins
         self.unknown = UnknownCells()
         self._writers = {
             column.name: cell_writer(column, start, self.unknown)
@@ -79,9 +89,84 @@ class RowEncoder:
         ]
         self._row_names = RowNames(self._names)
         getter = itemgetter(*self._names)
+        self._columns_encoder = ColumnsEncoder(
+            schema, self.compact, self._column_writers, self._row_names, self.unknown
+        )
         self._by_name: Callable[[Mapping[str, Any]], Sequence[Any]] = (
             getter if len(self._names) > 1 else lambda row: (getter(row),)
         )
+
+    def encode_any(self, rows: Rows, *, may_hold_booleans: bool = True) -> bytes | memoryview:
+        """Encodes rows in any form, as `encode` does.
+
+        Args:
+            rows: list of rows, `(rows, columns)` numbers in column order, named columns, or the bytes of a matrix.
+            may_hold_booleans: False if the caller knows that no cell is a boolean.
+
+        Raises:
+            RowError: Rows are not valid; the faults name rows, columns and reasons.
+        """
+        if isinstance(rows, list):
+            return self.encode(rows, may_hold_booleans=may_hold_booleans)
+        if isinstance(rows, np.ndarray):
+            return self.encode_numbers(rows) or self._encode_columns(self.columns_of(rows), len(rows))
+        if isinstance(rows, memoryview):
+            return self.encode_any(self.matrix_of(rows))
+        return self._encode_columns(self.columns_of(rows), len(rows))
+
+    def matrix_of(self, data: memoryview) -> NDArray[Any]:
+        """Returns bytes as `(rows, columns)` numbers of the type of `takes_doubles`.
+
+        Raises:
+            RowError: the bytes do not make whole rows, or not all columns are numeric.
+        """
+        if self._origins is None:
+            raise RowError([Fault(0, None, "raw numbers, where some columns of the model are not numeric")])
+        dtype = np.dtype("<f8") if self._has_origins else _FLOAT32
+        row_bytes = dtype.itemsize * len(self._names)
+        if not len(data) or len(data) % row_bytes:
+            raise RowError([Fault(0, None, f"{len(data):,} bytes, where each row has {row_bytes:,}")])
+        return np.frombuffer(data, dtype=dtype).reshape(-1, len(self._names))
+
+    def columns_of(self, rows: NDArray[Any] | NamedColumns | memoryview) -> list[Cells]:
+        """Returns the cells of each column, in the model's order.
+
+        Raises:
+            RowError: a column is missing, unknown or named twice, or the number of columns is wrong.
+        """
+        if isinstance(rows, NamedColumns):
+            return self._columns_encoder.in_order(rows)
+        if isinstance(rows, memoryview):
+            rows = self.matrix_of(rows)
+        if rows.shape[1] != len(self._names):
+            raise RowError([Fault(0, None, self._wrong_width(rows.shape[1]))])
+        return list(rows.T)
+
+    def encode_columns_in_steps(
+        self, columns: Sequence[Cells], rows: int
+    ) -> Generator[None, None, NDArray[np.float32]]:
+        """Encodes columns in the model's order to the compact form, in short steps.
+
+        Args:
+            columns: cells of each column, `(rows,)` each.
+            rows: number of rows.
+
+        Returns:
+            `(rows, compact.width)`, as the generator's value.
+
+        Raises:
+            RowError: some cells are not valid for their columns.
+        """
+        return self._columns_encoder.encode_in_steps(columns, rows)
+
+    def _encode_columns(self, columns: Sequence[Cells], rows: int) -> bytes:
+        """Encodes columns in the model's order."""
+        steps = self.encode_columns_in_steps(columns, rows)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return self.compact.expand(cast(NDArray[np.float32], end.value)).tobytes()
 
     def encode(self, rows: Sequence[Any], *, may_hold_booleans: bool = True) -> bytes:
         """Encodes rows to the bytes of a float32 matrix, little-endian, row-major, `(len(rows), width)`.
@@ -117,25 +202,39 @@ class RowEncoder:
         """True if all columns are numeric, so that `encode_numbers` can be tried."""
         return self._origins is not None
 
-    def encode_numbers(self, numbers: NDArray[np.float64]) -> bytes | None:
+    @property
+    def takes_doubles(self) -> bool:
+        """True if float32 would round some column's numbers, so that a client has to send float64."""
+        return self._has_origins
+
+    def encode_numbers(self, numbers: NDArray[Any]) -> bytes | memoryview | None:
         """Encodes rows of numbers without a Python object per number.
 
         Args:
-            numbers: `(rows, columns)` cells in column order.
+            numbers: `(rows, columns)` integers or floats, in column order.
 
         Returns:
-            The same bytes as from `encode`; None if `encode` has to decide, because not all columns are numeric or a
-            number is too large for float32.
+            The same bytes as from `encode`, those of the array itself where it fits; None if the columns have to be
+            looked at one by one, because not all of them are numeric, or a number is missing or too large for float32.
         """
         if self._origins is None or numbers.shape[1] != len(self._names):
             return None
-        if self._origins.any():
+        if numbers.dtype is _FLOAT32 and self._takes_float32 and len(numbers) == 1 and self.width <= _FEW_NUMBERS:
+            row = numbers.tobytes()
+            # The sum is finite only if all terms are; if it overflows all the same, the next check decides.
+            if math.isfinite(sum(self._row.unpack(row))):
+                return row
+        elif numbers.dtype.kind != "f":
+            numbers = numbers.astype(np.float64)
+        if self._has_origins:
             numbers = numbers - self._origins
         # One pass detects infinity, NaN and numbers that are too large: the largest magnitude is not below the limit.
-        if not max(numbers.max(), -numbers.min()) < FLOAT32_LIMIT:
+        if not float(max(numbers.max(), -numbers.min())) < FLOAT32_LIMIT:
             return None
+        if self._takes_float32 and numbers.dtype == _FLOAT32 and numbers.flags.c_contiguous:
+            return numbers.tobytes() if numbers.nbytes < _VIEWED_BYTES else numbers.data.cast("B")
         if self._places is None:
-            return numbers.astype("<f4").tobytes()
+            return numbers.astype(_FLOAT32).tobytes()
         matrix = np.zeros((len(numbers), self.width), dtype="<f4")
         matrix[:, self._places] = numbers  # no number is missing, so every indicator is 0
         return matrix.tobytes()
@@ -258,8 +357,7 @@ class RowEncoder:
             yield Fault(i, None, f"{shown(row)} where {wanted} is expected")
             return
         elif len(row) != len(self._names):
-            values = "1 value" if len(row) == 1 else f"{len(row)} values"
-            yield Fault(i, None, f"{values} where the model takes {len(self._names)}: {listed(self._names)}")
+            yield Fault(i, None, self._wrong_width(len(row)))
             return
         scratch = [0.0] * self.width
         for at, column in enumerate(self.schema.columns):
@@ -270,3 +368,8 @@ class RowEncoder:
                 self._writers[column.name](scratch, cell)
             except Refused:
                 yield Fault(i, column.name, reason(column, cell))
+
+    def _wrong_width(self, cells: int) -> str:
+        """Returns the message for a row with the wrong number of cells."""
+        values = "1 value" if cells == 1 else f"{cells} values"
+        return f"{values} where the model takes {len(self._names)}: {listed(self._names)}"

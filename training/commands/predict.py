@@ -18,8 +18,9 @@ from models.store import Store
 from training.commands.options import CommandLine
 from training.commands.table import add_text, reading_of, text_format_of
 from training.data.source import read_source
+from training.data.table import Table
 from training.data.text_reading import read_as
-from training.predictions import predict_table
+from training.predictions import Predictions, predict_table
 
 _DESCRIPTION = """\
 Answers each row of a table with a model of the store, in this process: no server is needed. The table has the model's
@@ -35,15 +36,15 @@ examples:
   python -m training predict flowers.csv --model flowers@production --out answered.parquet
 """
 
-_Writer = Callable[[pa.Table, BinaryIO], None]
+Writer = Callable[[pa.Table, BinaryIO], None]
 
 
-def _write_csv(delimiter: str) -> _Writer:
+def _write_csv(delimiter: str) -> Writer:
     options = pyarrow.csv.WriteOptions(delimiter=delimiter, quoting_style="needed")
     return lambda table, file: pyarrow.csv.write_csv(table, file, options)
 
 
-_WRITERS: dict[str, _Writer] = {
+_WRITERS: dict[str, Writer] = {
     ".csv": _write_csv(","),
     ".tsv": _write_csv("\t"),
     ".parquet": pyarrow.parquet.write_table,
@@ -57,7 +58,8 @@ def add(line: CommandLine) -> None:
     parser.add_argument(
         "source", metavar="FILE", help="a .csv, .tsv or .parquet file, packed (.csv.gz) or not, or a folder of Parquet"
     )
-    parser.add_argument("--model", required=True, metavar="MODEL", help="NAME, NAME@VERSION or NAME@ALIAS")
+    # Not `required`: `axon predict --url` may leave the choice to the server.
+    parser.add_argument("--model", metavar="MODEL", help="NAME, NAME@VERSION or NAME@ALIAS")
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help=f"{', '.join(_WRITERS)} (default: CSV on standard output)"
     )
@@ -66,13 +68,51 @@ def add(line: CommandLine) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    out: Path | None = arguments.out
+    if arguments.model is None:
+        arguments.parser.error("the following arguments are required: --model")
+    write = writer_of(arguments.out)
+    checkpoint = Store(arguments.store).load(arguments.model).checkpoint
+    table = table_of(arguments)
+    write_answers(arguments, table, predict_table(checkpoint, table), write)
+
+
+def writer_of(out: Path | None) -> Writer:
+    """Returns the function that writes an Arrow table to a file.
+
+    Args:
+        out: path of the file, whose suffix says the format; None for CSV on standard output.
+
+    Raises:
+        ConfigError: the format is not one that is written.
+    """
     suffix = ".csv" if out is None else out.suffix.lower()
     if suffix not in _WRITERS:
         raise ConfigError(f"{out} is of a type that is not written: {', '.join(_WRITERS)} are.")
-    checkpoint = Store(arguments.store).load(arguments.model).checkpoint
-    table = read_as(read_source(arguments.source, text_format=text_format_of(arguments)), reading_of(arguments))
-    predictions = predict_table(checkpoint, table)
+    return _WRITERS[suffix]
+
+
+def table_of(arguments: argparse.Namespace) -> Table:
+    """Returns the table of the command line.
+
+    Raises:
+        DataError: the table cannot be read.
+    """
+    return read_as(read_source(arguments.source, text_format=text_format_of(arguments)), reading_of(arguments))
+
+
+def write_answers(arguments: argparse.Namespace, table: Table, predictions: Predictions, write: Writer) -> None:
+    """Writes a table with the answers beside the rows, and prints what the user should know of both.
+
+    Args:
+        arguments: parsed options of the command.
+        table: table of the rows.
+        predictions: answers to the rows.
+        write: function from `writer_of`.
+
+    Raises:
+        DataError: the file cannot be written, or the table has a column of the same name.
+    """
+    out: Path | None = arguments.out
     answered = predictions.beside(table, prefix=arguments.prefix)
     for note in table.notes:
         print(note, file=sys.stderr)
@@ -80,11 +120,11 @@ def _run(arguments: argparse.Namespace) -> None:
         print(unknown_in_words(column, cells), file=sys.stderr)
     if out is None:
         sys.stdout.flush()
-        _WRITERS[suffix](answered, sys.stdout.buffer)
+        write(answered, sys.stdout.buffer)
         return
     try:
         with out.open("wb") as file:
-            _WRITERS[suffix](answered, file)
+            write(answered, file)
     except OSError as error:
         raise DataError(f"{out} cannot be written: {error.strerror}.") from error
     print(f"{len(answered):,} rows answered: {out}", file=sys.stderr)

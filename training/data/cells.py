@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from models.columns.cell_text import BLANKS, MISSING_TEXTS, category_of
 from models.columns.date_forms import ISO
 from models.columns.date_texts import parse_letters
-from models.columns.dates import are_dates
+from models.columns.dates import are_dates, iso_text
 from models.columns.dictionary_column import MISSING, DictionaryColumn
 
 _MAX_DIGITS = 1_000
@@ -75,15 +75,6 @@ def dates_in(texts: pa.Array, form: str = ISO) -> tuple[NDArray[np.datetime64], 
 def looks_like_a_date(text: str) -> bool:
     """Returns True if a person would take a text for a date, although its form is not known."""
     return _LOCAL_DATE.fullmatch(text) is not None
-
-
-def iso_text(moment: np.datetime64) -> str:
-    """Formats a time in UTC as ISO 8601, without a time of day or fractions of a second that are zero."""
-    text = str(moment.astype("datetime64[us]"))
-    date, _, time = text.partition("T")
-    if time == "00:00:00.000000":
-        return date
-    return f"{date}T{time.removesuffix('.000000')}Z"
 
 
 def values_of(array: pa.Array) -> NDArray[np.float64]:

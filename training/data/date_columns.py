@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.columns.date_forms import TEXT_FORMS, pattern_of, twin_of
+from models.columns.dates import iso_text
 from models.columns.dictionary_column import MISSING
 from models.errors import DataError
-from training.data.cells import dates_in, iso_text
+from training.data.cells import dates_in
 from training.data.typed_options import typed
 
 _SAMPLE = 64  # number of texts with which a form is tried first

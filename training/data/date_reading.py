@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from models.columns.date_forms import NUMBER_FORMS, is_number_form
 from models.columns.date_numbers import moments_of_numbers
+from models.columns.dates import iso_text
 from models.errors import DataError
-from training.data.cells import dates_in, dictionary_encoded, iso_text, values_of
+from training.data.cells import dates_in, dictionary_encoded, values_of
 from training.data.date_columns import DateTexts, FoundForm, option
 from training.data.missing_texts import MAX_MISSING_TEXTS, are_gaps
 from training.data.number_dates import form_of_numbers, forms_for

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.columns.date_forms import digits_of
 from models.columns.date_numbers import moments_of_numbers
-from training.data.cells import iso_text
+from models.columns.dates import iso_text
 from training.data.date_columns import option
 from training.data.typed_options import typed
 

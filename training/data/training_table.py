@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.columns.dates import iso_text
 from models.columns.dictionary_column import DictionaryColumn
 from models.columns.labels import Label, LabelType, typed_label
 from models.network.config import Task
-from training.data.cells import iso_text
 from training.data.class_balance import class_shares
 from training.data.column_choices import ColumnChoices
 from training.data.equal_rows import EqualRows
