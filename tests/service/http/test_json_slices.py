@@ -11,28 +11,24 @@ import orjson
 import pytest
 
 from service.errors import InvalidRequest
-from service.http.wire import json_slices
 from service.http.wire.bulk_json import NumberReader
 from service.http.wire.json_slices import RequestShape, RowTooWide, SlicedRequest, model_last
+from service.http.wire.json_text import USUAL_SIZES, SliceSizes
 
 TRAPS = ["a", "],[", "},{", '"', "\\", "é]", "]", "x,y", "{", "[1]", "]]}", '"}', "\\]", ",", ""]
 NOISE = b'[]{},:"\\ 1ax'
 READERS = [None, NumberReader()]
 
 
-@pytest.fixture(params=[64, 300])
-def short_slices(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Slices of a few bytes, so that small bodies have many and every cut is tried."""
-    monkeypatch.setattr(json_slices, "SLICE_BYTES", request.param)
-    monkeypatch.setattr(json_slices, "_LONGEST_ROW_SLICE", 2 * request.param)
-    monkeypatch.setattr(json_slices, "_LONGEST_VALUE", 8 * request.param)
-    monkeypatch.setattr(json_slices, "_SHORTEST_SLICE", 1)
-    monkeypatch.setattr(json_slices, "_SPACE_STEP", 16)
+# Slices of a few bytes, so that small bodies have many and every cut is tried.
+SHORT = [SliceSizes(first=64, usual=64, longest=512, scanned=16, space=16), SliceSizes(1, 300, 2400, 16, 16)]
 
 
-def read(body: bytes, numbers: NumberReader | None = None, most_cells: int = 1000) -> tuple[str | None, list[Any]]:
+def read(
+    body: bytes, numbers: NumberReader | None = None, most_cells: int = 1000, sizes: SliceSizes = USUAL_SIZES
+) -> tuple[str | None, list[Any]]:
     """Returns the model and the rows of all slices."""
-    request = SlicedRequest(body, most_cells=most_cells, numbers=numbers)
+    request = SlicedRequest(body, most_cells=most_cells, numbers=numbers, sizes=sizes)
     rows: list[Any] = []
     for some in request.slices():
         if some is not None:
@@ -60,18 +56,18 @@ def random_document(dice: random.Random) -> dict[str, Any]:
     return dict(parts)
 
 
-@pytest.mark.usefixtures("short_slices")
-def test_a_request_is_read_as_its_whole_json_is() -> None:
+@pytest.mark.parametrize("sizes", SHORT)
+def test_a_request_is_read_as_its_whole_json_is(sizes: SliceSizes) -> None:
     dice = random.Random(1)
     for _ in range(700):
         document = random_document(dice)
         text = json.dumps(document, indent=dice.choice([None, None, 1]), ensure_ascii=dice.random() < 0.5)
         body = text.encode() + b" " * dice.choice([0, 0, 100])
-        assert read(body, dice.choice(READERS)) == (document.get("model"), document["instances"]), body
+        assert read(body, dice.choice(READERS), sizes=sizes) == (document.get("model"), document["instances"]), body
 
 
-@pytest.mark.usefixtures("short_slices")
-def test_damaged_json_is_refused_where_the_parser_refuses_it() -> None:
+@pytest.mark.parametrize("sizes", SHORT)
+def test_damaged_json_is_refused_where_the_parser_refuses_it(sizes: SliceSizes) -> None:
     dice = random.Random(2)
     accepted = 0
     for _ in range(1500):
@@ -81,7 +77,7 @@ def test_damaged_json_is_refused_where_the_parser_refuses_it() -> None:
             body[at : at + dice.choice([0, 1, 1])] = bytes([dice.choice(NOISE)] * dice.choice([0, 1]))
         expected = valid_request(bytes(body))
         try:
-            found = read(bytes(body))
+            found = read(bytes(body), sizes=sizes)
         except (InvalidRequest, RequestShape):
             assert expected is None, bytes(body)
             continue
