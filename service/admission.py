@@ -11,11 +11,8 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from models.columns.encoding import Rows
 from service.access import Access, Scope
 from service.batching.batcher import MAX_RETRY_AFTER, MOST_OF_DEADLINE, Batcher
 from service.batching.catalog import Catalog, ServedVersion
@@ -27,8 +24,7 @@ from service.logs import LimitedLog, get_logger
 from service.metrics import ApiMetrics
 from service.settings import Settings
 from service.step_queue import StepQueue, Steps
-
-Rows = list[Any] | NDArray[np.float64]  # rows of cells from a JSON parser, or one matrix of numbers
+from service.stream.frames import Buffer
 
 _NOTHING_UNKNOWN: Mapping[str, int] = MappingProxyType({})
 
@@ -105,7 +101,7 @@ class RowGroup(TicketGroup):
         super().__init__()
         self.version = version
         self.seconds = seconds
-        self._rows: list[bytes] = []
+        self._rows: list[Buffer] = []
 
     def encoded(self) -> bytes:
         """Returns the encoded rows of all requests."""
@@ -209,14 +205,13 @@ class Admission:
             QueueFull: too many rows wait already.
         """
         prediction.served = served
+        encoder = served.encoder
+        if isinstance(rows, memoryview):
+            rows = encoder.matrix_of(rows)
         count = len(rows)
         if count > self.max_rows:
             raise too_many_rows(self.max_rows)
-        encoder = served.encoder
-        if isinstance(rows, np.ndarray):
-            data = encoder.encode_numbers(rows) or encoder.encode(rows.tolist(), may_hold_booleans=False)
-        else:
-            data = encoder.encode(rows, may_hold_booleans=may_hold_booleans)
+        data = encoder.encode_any(rows, may_hold_booleans=may_hold_booleans)
         if encoder.unknown.counts:
             prediction.unknown = encoder.unknown.take()
         self._batcher.submit(prediction, served, data, count, seconds)
@@ -229,7 +224,7 @@ class Admission:
         """
         self._batcher.submit(group, group.version, group.encoded(), group.requests, group.seconds, gathered=True)
 
-    def submit_row(self, prediction: Prediction, served: ServedVersion, row: bytes) -> None:
+    def submit_row(self, prediction: Prediction, served: ServedVersion, row: Buffer) -> None:
         """Submits a request with one encoded row.
 
         Raises:

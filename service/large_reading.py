@@ -9,16 +9,18 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns.encoding import MAX_FAULTS, RowEncoder
+from models.columns.encoding import MAX_FAULTS, RowEncoder, Rows
+from models.columns.named_columns import Cells
 from models.columns.unknown_cells import UnknownCells
 from models.errors import Fault, RowError
-from service.admission import Rows, too_many_rows
+from service.admission import too_many_rows
 from service.batching.encoded_rows import EncodedRows
 
 _CELLWISE_ROWS = 64  # rows that one step encodes cell by cell, if some of them are unusual
 # Numbers of rows that are encoded together, column by column. With more rows, the array operations of a column cost
 # less per row. But a column is one step, and unusual cells take microseconds each.
 _FIRST_ROWS, _FEWEST_ROWS, _MOST_ROWS = 1024, 128, 2048
+_STEP_NUMBERS = 1 << 17  # numbers of a matrix that are encoded in one step, in about a millisecond
 _LONG_SECONDS = 0.003  # longest time that a step should take
 
 
@@ -32,6 +34,10 @@ class RowReader(Protocol):
     @property
     def at(self) -> int:
         """Number of bytes read so far."""
+
+    @property
+    def form(self) -> Any:
+        """Form of the answer, once all rows were read."""
 
     def slices(self) -> Iterator[Rows | None]:
         """Yields rows in their order, and None after a step that read none.
@@ -79,6 +85,8 @@ class LargeReading:
         request, read, rows = self._request, 0, 0
         for some in request.slices():
             if some is not None:
+                if isinstance(some, memoryview) and self._encoder is not None:
+                    some = self._encoder.matrix_of(some)
                 if rows + len(some) > self._most_rows:
                     raise too_many_rows(self._most_rows)
                 if self._encoder is not None and self.rows is not None:
@@ -91,16 +99,47 @@ class LargeReading:
     def _encode(self, encoder: RowEncoder, encoded: EncodedRows, rows: Rows, first: int) -> Iterator[None]:
         """Encodes the rows of a slice, the first of which is row `first` of the request."""
         if isinstance(rows, np.ndarray):
-            data = encoder.encode_numbers(rows)
-            if data is not None:
-                encoded.append(data)
-                return
-            rows = cast(list[Any], rows.tolist())
+            yield from self._encode_numbers(encoder, encoded, rows, first)
+            return
+        if not isinstance(rows, list):
+            columns = encoder.columns_of(rows)
+            yield  # to find thousands of columns takes as long as a step
+            yield from self._encode_columns(encoder, encoded, columns, first)
+            return
         start = 0
         while start < len(rows):
             some = rows[start : start + self._rows_at_once]
             encoded.append((yield from self._encode_some(encoder, some, first + start)))
             start += len(some)
+            yield
+
+    def _encode_numbers(
+        self, encoder: RowEncoder, encoded: EncodedRows, rows: NDArray[Any], first: int
+    ) -> Iterator[None]:
+        """Encodes rows that come as a matrix, some rows in each step."""
+        block = max(1, _STEP_NUMBERS // max(1, rows.shape[1]))
+        for start in range(0, len(rows), block):
+            some = rows[start : start + block]
+            if (data := encoder.encode_numbers(some)) is not None:
+                encoded.append(data)
+            else:
+                yield from self._encode_columns(encoder, encoded, encoder.columns_of(some), first + start)
+            yield
+
+    def _encode_columns(
+        self, encoder: RowEncoder, encoded: EncodedRows, columns: list[Cells], first: int
+    ) -> Iterator[None]:
+        """Encodes rows that come as columns, in the model's order."""
+        rows = len(columns[0])
+        for start in range(0, rows, _FIRST_ROWS):
+            some = [cells[start : start + _FIRST_ROWS] for cells in columns]
+            try:
+                encoded.append((yield from encoder.encode_columns_in_steps(some, min(_FIRST_ROWS, rows - start))))
+            except RowError as error:
+                raise RowError(
+                    [Fault(first + start + fault.row, fault.column, fault.message) for fault in error.faults]
+                ) from None
+            self._count_unknown(encoder)
             yield
 
     def _encode_some(

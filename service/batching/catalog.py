@@ -27,6 +27,7 @@ from models.store import ModelVersion, Reference, Store, StoreEntry
 from service.batching.link import Loaded
 from service.batching.store_reader import StoreReader
 from service.batching.store_snapshot import Place, StoreSnapshot
+from service.batching.unloaded import UnloadedModels
 from service.collector import LongLived, collector_paused
 from service.errors import ModelUnavailable, NoWorker
 from service.logs import get_logger
@@ -116,6 +117,7 @@ class Catalog:
         capacity: number of versions kept in memory; preloaded versions are always kept.
         default_model: id for requests that name no model; None means the only model of a store with one model.
         intend: function called with each key before the workers are asked to load the version.
+        unloaded: models that were unloaded by request; None if there is no such request.
 
     Attributes:
         problems: reasons by id why a model or a version is not served.
@@ -131,11 +133,14 @@ class Catalog:
         capacity: int,
         default_model: str | None,
         intend: Callable[[str], None] = lambda _: None,
+        unloaded: UnloadedModels | None = None,
     ) -> None:
         self._store = store
         self._reader = StoreReader()
         self._long_lived = LongLived(together=_UNCOLLECTED_COLUMNS)
         self._intend = intend
+        self._unloaded = unloaded
+        self._absent: frozenset[str] = frozenset()  # names of unloaded models at the last refresh
         self._load_on_workers = load_on_workers
         self._new_metrics = new_metrics
         self._capacity = capacity
@@ -173,6 +178,8 @@ class Catalog:
         reference = Reference.parse(id_ if id_ is not None else self._default_id or self._raise_no_default())
         if reference.name not in self._snapshot.entries:
             raise ModelNotFound(f"there is no model {reference.name!r}.")
+        if reference.name in self._absent:
+            raise ModelUnavailable(f"model {reference.name!r} is unloaded; POST /v2/repository/models/…/load loads it.")
         version = self._snapshot.entries[reference.name].resolve(reference)
         async with self._lock:
             served = await self._make_ready(reference.name, version)
@@ -212,6 +219,43 @@ class Catalog:
         if (entry := self._snapshot.entries.get(name)) is not None:
             return entry
         return StoreEntry(name, tuple(sorted(version for known, version in self._versions if known == name)))
+
+    def entries(self) -> list[StoreEntry]:
+        """Returns the entries of all names that the store holds."""
+        return list(self._snapshot.entries.values())
+
+    def has(self, name: str) -> bool:
+        """Returns True if the store holds a name."""
+        return name in self._snapshot.entries
+
+    def is_ready(self, name: str, version: int) -> bool:
+        """Returns True if a version is in memory and on the workers."""
+        return (name, version) in self._versions
+
+    async def unload(self, name: str) -> None:
+        """Unloads a model of the store on this process now, and on the others at their next refresh.
+
+        Raises:
+            ModelNotFound: the store has no such model.
+        """
+        unloaded = self._unloaded
+        if unloaded is None or name not in self._snapshot.entries:
+            raise ModelNotFound(f"there is no model {name!r}.")
+        await self._reader.run(lambda: unloaded.add(name))
+        await self.refresh()
+
+    async def load(self, name: str) -> ServedVersion:
+        """Takes in the store, and loads a model that was unloaded.
+
+        Raises:
+            InvalidName, ModelNotFound: the store has no such model.
+            ModelUnavailable: the model cannot be loaded.
+        """
+        unloaded = self._unloaded
+        if unloaded is not None and name in self._snapshot.entries:
+            await self._reader.run(lambda: unloaded.remove(name))
+        await self.refresh()
+        return await self.find(name)
 
     def ready_versions(self) -> list[ServedVersion]:
         """Returns all versions that are ready."""
@@ -262,10 +306,12 @@ class Catalog:
                 log.debug("store not read", reason=str(error))
                 self._report({**self._store_problems, "": reason_of(error)})
                 return
+            absent = frozenset() if self._unloaded is None else await self._reader.run(self._unloaded.names)
+            moved, self._absent = absent ^ self._absent, absent
             if snapshot.changed:
                 self._failed = {place: failed for place, failed in self._failed.items() if place in snapshot.found}
             # A version that failed may load by now without any change in the store: a worker is up again.
-            names = dict.fromkeys([*snapshot.changed, *snapshot.problems, *(name for name, _ in self._failed)])
+            names = dict.fromkeys([*snapshot.changed, *moved, *snapshot.problems, *(name for name, _ in self._failed)])
             await self._apply(snapshot, {name: await self._preload(name, snapshot) async for name in in_slices(names)})
             failed = {f"{name}@{version}": reason for (name, version), (_, reason) in self._failed.items()}
             self._report({**snapshot.problems, **failed})
@@ -273,7 +319,7 @@ class Catalog:
     async def _preload(self, name: str, snapshot: StoreSnapshot) -> dict[str, ServedVersion]:
         """Preloads versions of a model, and returns these versions by id."""
         entry = snapshot.entries.get(name)
-        if entry is None:
+        if entry is None or name in self._absent:
             return {}
         if entry.problem is not None:  # with a guess at the meaning of its ids, the wrong model might be served
             return self._preloaded.get(name, {})
@@ -302,7 +348,11 @@ class Catalog:
                 ids |= new
                 preloaded[name] = new
         touched = {name for name in snapshot.changed if name not in snapshot.problems}
-        gone = [place for place in self._versions if place[0] in touched and place not in snapshot.found]
+        gone = [
+            place
+            for place in self._versions
+            if (place[0] in touched and place not in snapshot.found) or place[0] in self._absent
+        ]
         for name, version in gone:
             ids.pop(f"{name}@{version}", None)
         keys = {served.key: None async for versions in in_slices(preloaded.values()) for served in versions.values()}

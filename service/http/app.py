@@ -16,14 +16,15 @@ from starlette.types import Scope as RequestScope
 from models.errors import AxonError
 from service.access import Access, Scope
 from service.errors import InvalidRequest
+from service.http.error_forms import as_400, error_form, problem_document
 from service.http.openapi import DocumentedApp, Responses, problems
-from service.http.problems import MEDIA_TYPE, Problem, problem_of
-from service.http.request_ids import REQUEST_ID_HEADER, accepted_request_id
+from service.http.problems import Problem, problem_of
 from service.http.routes.docs import docs_router
 from service.http.routes.guard import Guard
 from service.http.routes.predict import PREDICT_PATH
 from service.http.schemas import PredictRequest, PredictResponse
 from service.logs import LimitedLog, get_logger
+from service.request_ids import REQUEST_ID_HEADER, accepted_request_id
 
 _DESCRIPTION = """Multi-layer perceptrons, served in batches.
 
@@ -48,11 +49,20 @@ _CSV_EXAMPLES = {
     }
 }
 
+_CSV_ANSWERS = {
+    "classifier": {
+        "summary": "A line for each row, with the probabilities of a classifier",
+        "value": "prediction,probability_0,probability_1\r\n1,0.013,0.987\r\n",
+    }
+}
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
 _PREDICT_PARAMETERS = [
     {
         "name": "model",
         "in": "query",
-        "description": "Of a CSV body: `name`, `name@version` or `name@alias`. A JSON body names its model itself.",
+        "description": "Of a CSV or Arrow body: `name`, `name@version` or `name@alias`. A JSON body names its model.",
         "schema": {"type": "string"},
     },
     {
@@ -80,8 +90,9 @@ _COMMON_PROBLEMS: dict[int, str] = {
 _PREDICT_PROBLEMS: dict[int, str] = {
     HTTPStatus.REQUEST_TIMEOUT: "The body came too slowly.",
     HTTPStatus.NOT_FOUND: "No such model, version or alias.",
+    HTTPStatus.NOT_ACCEPTABLE: "`Accept` excludes JSON, CSV and Arrow.",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Too many bytes or rows.",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is neither JSON nor CSV, or its coding is not read.",
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The body is neither JSON, CSV nor Arrow, or its coding is not read.",
     HTTPStatus.UNPROCESSABLE_ENTITY: "A row or the body is wrong; `errors` says where.",
     HTTPStatus.TOO_MANY_REQUESTS: "The model's queue is full; `Retry-After` says when to try again.",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "The head has too many bytes.",
@@ -103,6 +114,10 @@ _PREDICT_LINKS: Responses = {
                 "description": "Their columns, percent-encoded, each with its number of cells: `city=2, zip%20code=1`.",
                 "schema": {"type": "string"},
             },
+        },
+        "content": {
+            "text/csv": {"schema": {"type": "string"}, "examples": _CSV_ANSWERS},
+            "application/vnd.apache.arrow.stream": _BINARY,
         },
         "links": {"model": {"operationId": "show_model", "parameters": {"id": "$response.body#/model"}}},
     }
@@ -141,6 +156,7 @@ class DocumentedPredictRoute(APIRoute):
                     "content": {
                         "application/json": {"examples": _PREDICT_EXAMPLES},
                         "text/csv": {"schema": {"type": "string"}, "examples": _CSV_EXAMPLES},
+                        "application/vnd.apache.arrow.stream": _BINARY,
                     }
                 },
             },
@@ -206,9 +222,13 @@ def create_app(routers: list[APIRouter], access: Access | None = None, root_path
 
 
 def _respond(request: Request, problem: Problem) -> Response:
-    """Returns the answer with a problem document."""
+    """Returns the answer with an error document in the form of the path's protocol."""
     # As on /predict, the value of a repeated header is not a valid id.
     given = "\n".join(request.headers.getlist(REQUEST_ID_HEADER.decode()))
     request_id = accepted_request_id(given.encode("latin-1")).decode()
     headers = {**problem.headers, REQUEST_ID_HEADER.decode(): request_id}
-    return Response(problem.body(request_id), int(problem.status), headers, MEDIA_TYPE)
+    form = error_form(request.url.path)
+    if form is not problem_document:
+        problem = as_400(problem)
+    body, media_type = form(problem, request_id)
+    return Response(body, int(problem.status), headers, media_type)

@@ -12,12 +12,12 @@ from typing import cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api_process import ApiProcess
+from service.api_process import ApiProcess, SideDoor
 from service.certificate import Certificate
+from service.client_address import ClientAddresses
 from service.errors import ServiceError
 from service.http.app import create_app
 from service.http.body_gate import BodyGate
-from service.http.client_address import ClientAddresses
 from service.http.compressed_answers import WithCompression
 from service.http.connection_shares import ConnectionShares
 from service.http.connection_watch import ConnectionWatch, HttpLimits
@@ -27,15 +27,18 @@ from service.http.event_loop import EventLoop
 from service.http.head_requests import WithHead
 from service.http.plain_lane import PlainLane
 from service.http.predict_endpoint import PredictEndpoint
-from service.http.request_ids import renew_request_ids
 from service.http.response_headers import WithSecurityHeaders
 from service.http.root_path import WithRootPath
 from service.http.routes.health import health_router
 from service.http.routes.metrics import metrics_router
+from service.http.routes.mlflow import mlflow_router
 from service.http.routes.models import models_router
+from service.http.routes.open_inference import open_inference_router
 from service.http.routes.predict import PredictRoute, predict_routes
+from service.http.routes.tf_serving import tf_serving_router
 from service.listeners import Listeners
 from service.logs import LimitedLog, configure_logs, get_logger
+from service.request_ids import renew_request_ids
 
 log = get_logger(__name__)
 limited_log = LimitedLog(log)
@@ -53,6 +56,7 @@ class AsgiApplication:
         listeners: sockets that all API processes accept from.
         certificate: TLS certificate; None serves plain HTTP.
         routes: function that returns the routes of predictions.
+        doors: further doors of the process.
 
     Attributes:
         response_queue_id: position of this API process among the server's; LitServe sets it before each fork.
@@ -69,12 +73,14 @@ class AsgiApplication:
         listeners: Listeners,
         certificate: Certificate | None,
         routes: Routes = predict_routes,
+        doors: Sequence[SideDoor] = (),
     ) -> None:
         self.response_queue_id = 0
         self._process = process
         self._listeners = listeners
         self._certificate = certificate
         self._routes = routes
+        self._doors = doors
         settings = process.settings
         self._shares = ConnectionShares(settings.api_processes)
         self._limits = HttpLimits(
@@ -100,7 +106,7 @@ class AsgiApplication:
         """Starts the process, waits for the shutdown event, and stops the process."""
         await receive()
         try:
-            self._start()
+            await self._start()
         except Exception as error:
             # Such an error has a known cause: the disk or the key file changed after the server's start.
             known = isinstance(error, (OSError, ServiceError))
@@ -110,10 +116,12 @@ class AsgiApplication:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        for door in self._doors:
+            await door.stop()
         await self._process.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    def _start(self) -> None:
+    async def _start(self) -> None:
         """Prepares logs and event loop, starts the API process, and builds this door."""
         process, settings = self._process, self._process.settings
         configure_logs(settings.log_level, settings.log_format)
@@ -125,7 +133,9 @@ class AsgiApplication:
         cors = Cors(settings.cors_origins.split()) if settings.cors_origins is not None else None
         self._endpoints = self._predict_endpoints(cors)
         self._app = self._application(cors)
-        process.open(self)
+        for door in self._doors:
+            await door.start()
+        process.open(*self._doors, self)
 
     def _predict_endpoints(self, cors: Cors | None) -> list[PredictEndpoint]:
         """Returns an endpoint for each route of predictions, and fills the table of direct routes."""
@@ -158,6 +168,9 @@ class AsgiApplication:
             models_router(catalog, process.steps, access),
             health_router(process.not_ready),
             metrics_router(process.metrics, catalog, process.pool, access),
+            open_inference_router(process, process.settings.max_request_rows),
+            tf_serving_router(process),
+            mlflow_router(process.not_ready, access),
         ]
         application = create_app(routers, access, root_path)
         application.openapi()  # made once, here, where its 30 ms delay no request

@@ -1,8 +1,9 @@
-"""The headers of a request's body: the media type, JSON or CSV, and the content coding."""
+"""The headers of a request's body: the media type, JSON, CSV or Arrow, and the content coding."""
 
 from __future__ import annotations
 
 import re
+from enum import Enum, auto
 
 from service.errors import UnsupportedBody
 from service.http.inflater import CODINGS
@@ -16,13 +17,21 @@ _UTF8 = {"utf-8", "utf8", "us-ascii", "ascii"}
 # curl sends the last one with `-d` by default, as in the README's examples.
 _JSON_TYPES = {"application/json", "text/json", "application/x-www-form-urlencoded"}
 _CSV_TYPES = {"text/csv", "text/tab-separated-values"}
+_ARROW_TYPE = "application/vnd.apache.arrow.stream"
 
 #: Values of `Content-Type` that are known to mean JSON, so that most requests need only one look-up.
 json_types: set[bytes] = {b"application/json"}
 
 
-def is_csv(content_type: bytes) -> bool:
-    """Returns True for the `Content-Type` of CSV, and False for that of JSON.
+class BodyKind(Enum):
+    """The kind of a body without the name of a model."""
+
+    CSV = auto()
+    ARROW = auto()
+
+
+def kind_of_body(content_type: bytes) -> BodyKind | None:
+    """Returns the kind of a body by its `Content-Type`; None for JSON.
 
     Args:
         content_type: value of the header; several lines are joined by a line feed.
@@ -31,20 +40,22 @@ def is_csv(content_type: bytes) -> bool:
         UnsupportedBody: another type, or another charset than UTF-8.
     """
     if content_type in json_types:
-        return False
+        return None
     text = content_type.decode("latin-1").strip()
     kind = _media_type(text)
     if kind in _CSV_TYPES:
-        return True
+        return BodyKind.CSV
+    if kind == _ARROW_TYPE:
+        return BodyKind.ARROW
     if text and kind not in _JSON_TYPES and not kind.endswith("+json"):
         raise _unsupported(
-            "The body has to be JSON (Content-Type: application/json) or CSV (text/csv), in UTF-8, "
-            f"not {text[:_MAX_SHOWN]!r}.",
-            {"Accept": "application/json, text/csv"},
+            "The body has to be JSON (Content-Type: application/json) or CSV (text/csv), in UTF-8, or an Arrow stream "
+            f"({_ARROW_TYPE}), not {text[:_MAX_SHOWN]!r}.",
+            {"Accept": f"application/json, text/csv, {_ARROW_TYPE}"},
         )
     if len(json_types) < _MAX_KNOWN:
         json_types.add(content_type)
-    return False
+    return None
 
 
 def body_coding(content_encoding: bytes) -> str | None:

@@ -12,6 +12,7 @@ import httptools
 from service.http.exchange import NO_PARAMETERS, DirectEndpoint, Exchange
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
+_ESCAPED_COLON = re.compile("%3a", re.IGNORECASE)
 
 
 class PlainPlace(Protocol):
@@ -89,6 +90,7 @@ class DirectRoutes:
         endpoint = self.exact.get((method, unquote(path, "latin-1").encode("latin-1")))
         if endpoint is not None:
             return endpoint, query, NO_PARAMETERS
+        path = _ESCAPED_COLON.sub(":", path)  # some clients escape the colon of `/models/{model}:predict`
         for (wanted, pattern), candidate in self._patterns.items():
             if wanted == method and (found := pattern.fullmatch(path)) is not None:
                 return candidate, query, {name: unquote(value) for name, value in found.groupdict().items()}

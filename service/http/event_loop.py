@@ -33,9 +33,13 @@ class EventLoop(uvloop.Loop):
         self._certificate = certificate
         self._acceptors: list[Acceptor] = []
 
-    async def create_server(self, protocol_factory: Any, *_: Any, sock: Any = None, **__: Any) -> Any:
-        """Starts to accept on a listening socket; returns the acceptor."""
-        acceptor = Acceptor(self, protocol_factory, sock, self._share, self._limits, self._certificate)
+    async def create_server(self, protocol_factory: Any, *_: Any, sock: Any = None, ssl: Any = None, **__: Any) -> Any:
+        """Starts to accept on a listening socket; returns the acceptor.
+
+        uvicorn has no certificate to pass. The gRPC door passes one of its own, because HTTP/2 is negotiated with it.
+        """
+        certificate = ssl if isinstance(ssl, Certificate) else self._certificate
+        acceptor = Acceptor(self, protocol_factory, sock, self._share, self._limits, certificate)
         self._acceptors.append(acceptor)
         return acceptor
 

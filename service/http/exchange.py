@@ -156,6 +156,11 @@ class Exchange:
         client = self._protocol.client
         return client[0] if client is not None else None
 
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest number of bytes of a body, as sent and after decompression."""
+        return self._protocol.watch.limits.max_body_bytes
+
     def hold_body(self) -> None:
         """Stops reading the body until `release_body`."""
         self.body_is_held = True

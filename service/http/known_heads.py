@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 
 from service.http.predict_endpoint import HttpPrediction
 from service.http.request_head import Fields
-from service.http.request_ids import REQUEST_ID_HEADER
 from service.http.wire.wire_format import WireFormat
+from service.request_ids import REQUEST_ID_HEADER
 
 END = b"\r\n\r\n"
 
@@ -49,10 +49,22 @@ class PlainHead:
         fields: values of headers by name.
         query: query of the request target.
         parameters: values of the parameters in the route's path.
+        max_body_bytes: largest number of bytes of a body.
         answer_lines: header lines of the answer that depend on the head.
     """
 
-    __slots__ = ("answer_lines", "endpoint", "fields", "format", "headers", "named", "parameters", "query", "seconds")
+    __slots__ = (
+        "answer_lines",
+        "endpoint",
+        "fields",
+        "format",
+        "headers",
+        "max_body_bytes",
+        "named",
+        "parameters",
+        "query",
+        "seconds",
+    )
 
     def __init__(self, prediction: HttpPrediction) -> None:
         exchange = prediction.exchange
@@ -64,6 +76,7 @@ class PlainHead:
         self.fields: Fields = dict(self.headers)
         self.query = exchange.query
         self.parameters = exchange.parameters
+        self.max_body_bytes = exchange.max_body_bytes
         lines = endpoint.cors.headers(self.headers) if endpoint.cors is not None else []
         self.answer_lines = b"".join(b"%b: %b\r\n" % line for line in lines)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from http import HTTPStatus
+from typing import Any
 
 from service.admission import Admission, RowGroup, failures
 from service.batching.catalog import ServedVersion
@@ -15,8 +16,9 @@ from service.http.connection_watch import Phase
 from service.http.known_heads import PlainHead
 from service.http.plain_request import PlainRequest
 from service.http.predict_endpoint import MOST_AT_ONCE, HttpPrediction
-from service.http.request_ids import accepted_request_id
-from service.http.wire.wire_format import STEP_NUMBERS
+from service.http.wire.wire_format import STEP_NUMBERS, WrittenAnswer
+from service.request_ids import accepted_request_id
+from service.stream.frames import Buffer
 
 _STEP_REQUESTS = 64  # answers that are written in one step, in a fraction of a millisecond
 _LENGTH = b"\r\ncontent-length: "
@@ -38,23 +40,25 @@ class PlainGroup(RowGroup):
         head: facts of the heads.
     """
 
-    __slots__ = ("_admission", "head", "members", "started")
+    __slots__ = ("_admission", "_forms", "head", "members", "started")
 
     def __init__(self, admission: Admission, head: PlainHead, version: ServedVersion, started: float) -> None:
         super().__init__(version, head.seconds)
         self._admission = admission
         self.members: list[PlainRequest | None] = []
+        self._forms: list[Any] = []
         self.head = head
         self.started = started
 
-    def add(self, plain: PlainRequest, row: bytes) -> None:
+    def add(self, plain: PlainRequest, row: Buffer) -> None:
         """Adds a request with its encoded row, before the submission."""
         plain.body = b""
         self.members.append(plain)
+        self._forms.append(plain.form)
         self._rows.append(row)
         self.requests += 1
 
-    def apart(self) -> Iterator[tuple[HttpPrediction, bytes]]:
+    def apart(self) -> Iterator[tuple[HttpPrediction, Buffer]]:
         """Yields each request as a usual one, with its encoded row."""
         for plain, row in zip(self.members, self._rows, strict=True):
             assert plain is not None  # noqa: S101 -- the group was not submitted
@@ -96,18 +100,25 @@ class PlainGroup(RowGroup):
         version, wire = self.version, self.head.format
         seconds = time.perf_counter() - self.started
         try:
-            bodies = self.head.endpoint.writer(wire, version).write_each(answer, start, stop - first)
+            payloads = self.head.endpoint.writer(wire, version).write_each(answer, start, self._forms[first:stop])
         except Exception:  # each request reports the error
             self._answer_apart(first, stop, answer, start)
             return
-        begin = _heads.begin(shared.server_state.default_headers, HTTPStatus.OK, wire.content_type)
-        end = b"\r\n%b\r\n" % self.head.answer_lines
+        default, content_type = shared.server_state.default_headers, wire.content_type
+        begin = _heads.begin(default, HTTPStatus.OK, content_type)
+        end = b"%b\r\n" % self.head.answer_lines
         now, logs = shared.watch.now, self._admission.logs_requests
         sent = 0
-        for row, body in enumerate(bodies, first):
+        for row, payload in enumerate(payloads, first):
             plain = members[row]
             if plain is None:
                 continue
+            body, more, own_type = payload, b"", wire.content_type
+            if type(payload) is WrittenAnswer:
+                body, more, own_type = payload.body, payload.head.lines, payload.head.content_type
+            if own_type != content_type:
+                content_type = own_type
+                begin = _heads.begin(default, HTTPStatus.OK, content_type)
             connection = plain.connection
             transport = connection.transport
             if (
@@ -123,7 +134,7 @@ class PlainGroup(RowGroup):
             request_id = accepted_request_id(plain.request_id)
             sent += 1
             try:
-                transport.write(b"".join((begin, request_id, _LENGTH, b"%d" % len(body), end, body)))
+                transport.write(b"".join((begin, request_id, _LENGTH, b"%d\r\n" % len(body), more, end, body)))
             except Exception:  # the other clients wait for their answers
                 failures.error("answer not sent", request_id=request_id.decode("latin-1"), exc_info=True)
             connection.phase, connection.since = Phase.IDLE, now

@@ -22,6 +22,7 @@ from service.http.known_heads import END, FoundHead, KnownHeads, PlainHead
 from service.http.plain_group import PlainGroup
 from service.http.plain_request import PlainConnection, PlainRequest
 from service.http.predict_endpoint import HttpPrediction
+from service.stream.frames import Buffer
 
 _MOST_MEMBERS = 256  # below the number of rows from which a request counts as large in the queue
 
@@ -121,13 +122,16 @@ class PlainLane:
         for plain in arrived:
             head, served = plain.head, None
             try:
-                reference, rows, may_hold_booleans = head.format.read(plain.body, head.named, head)
+                reference, rows, may_hold_booleans, plain.form = head.format.read(plain.body, head.named, head)
                 served = find_loaded(reference)
-                if served is None or len(rows) != 1 or not isinstance(rows, list):
+                if served is None or len(rows) != 1 or (plain.form is not None and plain.form.seconds is not None):
                     head.endpoint.submit(plain.leave(), reference, rows, may_hold_booleans=may_hold_booleans)
                     continue
                 encoder = served.encoder
-                data = encoder.encode(rows, may_hold_booleans=may_hold_booleans)
+                if isinstance(rows, list):
+                    data: Buffer = encoder.encode(rows, may_hold_booleans=may_hold_booleans)
+                else:
+                    data = encoder.encode_any(rows)
                 if encoder.unknown.counts:
                     encoder.unknown.take()  # counted again there
                     head.endpoint.submit(plain.leave(), reference, rows, may_hold_booleans=may_hold_booleans)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from service.answer_form import AnswerForm
 from service.http.connection_watch import Phase
 from service.http.exchange import Connection, Exchange
 from service.http.known_heads import FoundHead, PlainHead
 from service.http.predict_endpoint import HttpPrediction
-from service.http.request_ids import REQUEST_ID_HEADER, accepted_request_id
+from service.request_ids import REQUEST_ID_HEADER, accepted_request_id
 
 
 class Transport(Protocol):
@@ -62,14 +63,16 @@ class PlainRequest:
         prediction: the same request as a usual one; None as long as it is plain.
         head: facts of the head.
         body: body of the request, until it is read.
+        form: form of the answer, once the request was read.
         request_id: request id from the client, or None.
         started: time of the arrival, on `time.perf_counter`'s clock, in seconds.
     """
 
-    __slots__ = ("body", "connection", "head", "is_pending", "part", "prediction", "request_id", "started")
+    __slots__ = ("body", "connection", "form", "head", "is_pending", "part", "prediction", "request_id", "started")
 
     head: PlainHead
     body: bytes
+    form: AnswerForm | None
     request_id: bytes | None
     started: float
 
@@ -90,6 +93,7 @@ class PlainRequest:
         self.prediction = None
         self.head = found.head
         self.body = body
+        self.form = None
         self.request_id = found.values.get(REQUEST_ID_HEADER)
         self.started = started
         self.connection.phase = Phase.HANDLING
@@ -106,6 +110,8 @@ class PlainRequest:
         exchange.request_id = accepted_request_id(self.request_id)
         prediction = self.prediction = exchange.context = HttpPrediction(head.endpoint, exchange)
         prediction.format, prediction.named, prediction.seconds = head.format, head.named, head.seconds
+        if self.form is not None:
+            prediction.set_form(self.form)
         self.connection.adopt(exchange)
         return prediction
 

@@ -15,22 +15,32 @@ from http import HTTPStatus
 import numpy as np
 from numpy.typing import NDArray
 
-from service.admission import Admission, Prediction, Rows, failures
+from models.columns.encoding import Rows
+from service.admission import Admission, Prediction, failures
+from service.answer_form import AnswerForm
 from service.batching.batcher import MOST_OF_DEADLINE
 from service.batching.catalog import Catalog, ServedVersion
 from service.batching.ticket import Answer
+from service.client_address import ClientAddresses
 from service.errors import InvalidRequest, ReadingCongested, TooLarge
 from service.http.body_gate import LARGE_BYTES, BodyGate, Entry
-from service.http.client_address import ClientAddresses
 from service.http.cors import Cors
 from service.http.exchange import Content, Exchange, Headers
 from service.http.problems import CLIENT_CLOSED_REQUEST, Problem
-from service.http.request_ids import REQUEST_ID_HEADER, accepted_request_id
 from service.http.routes.predict import PredictRoute
-from service.http.unknown_headers import unknown_headers
 from service.http.wire.json_format import written_problem
-from service.http.wire.wire_format import STEP_NUMBERS, AnswerWriter, Body, Undetermined, WireFormat
+from service.http.wire.wire_format import (
+    STEP_NUMBERS,
+    AnswerWriter,
+    Body,
+    Payload,
+    Undetermined,
+    WireFormat,
+    WrittenAnswer,
+)
 from service.large_reading import LargeReading
+from service.request_ids import REQUEST_ID_HEADER, accepted_request_id
+from service.unknown_headers import unknown_headers
 
 TIMEOUT_HEADER = b"x-request-timeout-seconds"
 
@@ -92,9 +102,7 @@ class PredictEndpoint:
             timeout = field(TIMEOUT_HEADER)
             if timeout is not None:
                 prediction.set_deadline(_seconds_in(timeout))
-            content_type = field(b"content-type")
-            if content_type is not None:
-                prediction.format = self._route.choose(content_type)
+            prediction.format = self._route.choose(exchange.fields)
             if exchange.query or exchange.parameters:
                 prediction.named = prediction.format.model_in_head(exchange)
         except Exception as error:
@@ -124,7 +132,9 @@ class PredictEndpoint:
             if len(body) >= wire.in_steps_from:
                 self._handle_large(prediction, body)
                 return
-            reference, rows, may_hold_booleans = wire.read(body, prediction.named, exchange)
+            reference, rows, may_hold_booleans, form = wire.read(body, prediction.named, exchange)
+            if form is not None:
+                prediction.set_form(form)
         except Exception as error:
             prediction.fail(error)
             return
@@ -219,7 +229,7 @@ class PredictEndpoint:
         admission = self.admission
         try:
             encoder = None if served is None else served.encoder
-            request = prediction.format.reader(body, reference, encoder)
+            request = prediction.format.reader(body, reference, encoder, prediction.exchange)
             reading = LargeReading(request, encoder, most_rows=admission.max_rows)
             for done in reading.steps():
                 if prediction.is_over():
@@ -229,6 +239,8 @@ class PredictEndpoint:
             if reading.model != reference or served is None or rows is None:
                 self._read_again(prediction, body, reading.model)
                 return
+            if request.form is not None:
+                prediction.set_form(request.form)
             prediction.exchange.body = b""  # from here on, only the encoded rows are needed
             prediction.end_body()
             admission.submit_encoded(prediction, served, rows, reading.unknown.counts)
@@ -251,17 +263,19 @@ class HttpPrediction(Prediction):
         endpoint: endpoint of the route.
         exchange: exchange that takes the answer.
         format: wire format of the request and its answer.
+        form: form of the answer, once the request was read.
         named: reference of the model in the head, or None.
         entry: entry of a large body at the gate; None for a small body, and after the body was read.
     """
 
-    __slots__ = ("endpoint", "entry", "exchange", "format", "named")
+    __slots__ = ("endpoint", "entry", "exchange", "form", "format", "named")
 
     def __init__(self, endpoint: PredictEndpoint, exchange: Exchange) -> None:
         Prediction.__init__(self, endpoint.admission, exchange.started)
         self.endpoint = endpoint
         self.exchange = exchange
         self.format = endpoint.default
+        self.form: AnswerForm | None = None
         self.named: str | None = None
         self.entry: Entry | None = None
 
@@ -279,6 +293,12 @@ class HttpPrediction(Prediction):
     def client(self) -> str | None:
         """Address of the client, as reported by trusted proxies."""
         return self.endpoint.clients.of(self.exchange.peer, self.exchange.headers)
+
+    def set_form(self, form: AnswerForm) -> None:
+        """Sets the form of the answer, which may shorten or lengthen the request's time."""
+        self.form = form
+        if form.seconds is not None:
+            self.set_deadline(form.seconds)
 
     def end_body(self) -> None:
         """Tells the gate that the body is no longer needed."""
@@ -300,7 +320,7 @@ class HttpPrediction(Prediction):
                 if self.rows < answer.rows:
                     self._write_with_batch(writer, answer, start)
                     return
-            payload = writer.write(answer, start, self.rows)
+            payload = writer.write(answer, start, self.rows, self.form)
         except Exception as error:
             self.failed(error)
             return
@@ -309,7 +329,7 @@ class HttpPrediction(Prediction):
     def _write(self, writer: AnswerWriter, matrices: Sequence[NDArray[np.float32]]) -> Iterator[int]:
         """Writes a large answer in steps, and then sends the answer."""
         try:
-            payload = yield from writer.write_in_steps(matrices)
+            payload = yield from writer.write_in_steps(matrices, self.form)
         except Exception as error:
             self.failed(error)
         else:
@@ -323,14 +343,17 @@ class HttpPrediction(Prediction):
             self.admission.write_in_steps(writer.write_batch_in_steps(answer.matrix, requests), answer.numbers)
         requests.append((self, start))
 
-    def send(self, payload: Content) -> None:
+    def send(self, payload: Payload) -> None:
         """Sends a written answer."""
+        content_type = self.format.content_type
         headers: Headers = ()
+        if isinstance(payload, WrittenAnswer):
+            content_type, headers, payload = payload.head.content_type, payload.head.headers, payload.body
         served = self.served
         if self.unknown and served is not None:
             served.metrics.observe_unknown(sum(self.unknown.values()))
-            headers = unknown_headers(self.unknown)
-        self._respond(HTTPStatus.OK, self.format.content_type, payload, headers, self.rows)
+            headers = [*headers, *unknown_headers(self.unknown)]
+        self._respond(HTTPStatus.OK, content_type, payload, headers, self.rows)
 
     def failed(self, error: Exception) -> None:
         """Sends an error as the answer, and logs errors of the server."""

@@ -18,6 +18,7 @@ from service.errors import (
     InvalidRequest,
     ModelFault,
     ModelUnavailable,
+    NotAcceptable,
     QueueFull,
     TooLarge,
     Unauthenticated,
@@ -45,12 +46,22 @@ _OF_REQUESTS: dict[int, dict[str, Problem]] = {
     401: {"no key": problem_of(Unauthenticated())},
     403: {"another scope": problem_of(Forbidden("read"))},
     404: {"no model": problem_of(ModelNotFound("there is no model 'iriss'."))},
+    406: {
+        "no media type": problem_of(
+            NotAcceptable(
+                "Answers are application/json, text/csv or application/vnd.apache.arrow.stream, and the request "
+                "accepts 'text/html'."
+            )
+        )
+    },
     408: {"too slow": too_slow("body", 30)},
     413: {"too many rows": problem_of(TooLarge("200,000 rows in one request; the limit is 100,000."))},
     415: {
         "not JSON": problem_of(
             UnsupportedBody(
-                "The body has to be JSON in UTF-8 (Content-Type: application/json), not 'text/csv'.", accepted={}
+                "The body has to be JSON (Content-Type: application/json) or CSV (text/csv), in UTF-8, or an Arrow "
+                "stream (application/vnd.apache.arrow.stream), not 'text/plain'.",
+                accepted={},
             )
         )
     },

@@ -22,6 +22,7 @@ from service.errors import (
     InvalidRequest,
     ModelFault,
     ModelUnavailable,
+    NotAcceptable,
     NoWorker,
     QueueFull,
     ReadingCongested,
@@ -96,6 +97,8 @@ def problem_of(error: Exception) -> Problem:
         case UnsupportedBody():
             status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
             return Problem(status, "unsupported-media-type", str(error), headers=error.accepted)
+        case NotAcceptable():
+            return Problem(HTTPStatus.NOT_ACCEPTABLE, "not-acceptable", str(error), headers={"Vary": "Accept"})
         case RepeatedKey():
             return Problem(
                 HTTPStatus.BAD_REQUEST, "bad-request", str(error), headers=_challenge(', error="invalid_request"')

@@ -21,7 +21,9 @@ Fields = Mapping[bytes, bytes]
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|\[[vV][0-9A-Fa-f]+\.[\w.~!$&'()*+,;=:-]+\]|[\w.~!$&'()*+,;=%-]*)(?::\d*)?")
 _MAX_KNOWN_HOSTS = 256
 _OLD_VERSIONS = ("1.0", "0.9")
-_PROBES = (b"/health/live", b"/health/ready", b"/metrics")
+_PROBES = frozenset(
+    (b"/health/live", b"/health/ready", b"/metrics", b"/v2/health/live", b"/v2/health/ready", b"/health", b"/ping")
+)
 
 #: Values of `Host` that are known to be valid. Nearly every request of a client has the same value.
 known_hosts: set[bytes] = set()

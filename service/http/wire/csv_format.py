@@ -1,28 +1,27 @@
-"""CSV in, Axon's own JSON out: a table whose first line names the columns, for the model that the query names."""
+"""CSV in: a table whose first line names the columns, for the model that the query names."""
 
 from __future__ import annotations
 
 from models.columns.encoding import RowEncoder
-from service.admission import Rows
 from service.batching.catalog import ServedVersion
 from service.http.wire.csv_slices import CsvRequest
 from service.http.wire.model_query import model_in_query
-from service.http.wire.wire_format import AnswerWriter, Body, Head, WireFormat, WrittenError
+from service.http.wire.wire_format import AnswerWriter, Body, Head, ReadRequest, WireFormat, WrittenError
 
 
 class CsvFormat(WireFormat):
-    """CSV requests with JSON answers.
+    """CSV requests with the answers of another format.
 
     Args:
         answers: format of the answers.
     """
 
-    content_type = b"application/json"
     in_steps_from = 0  # so `read` is never called
     needs_model = True
 
     def __init__(self, answers: WireFormat) -> None:
         self.answers = self._answers = answers
+        self.content_type = answers.content_type
 
     def model_in_head(self, head: Head) -> str | None:
         """Returns the model reference in the query, or None.
@@ -32,11 +31,11 @@ class CsvFormat(WireFormat):
         """
         return model_in_query(head.query) if head.query else None
 
-    def read(self, body: Body, named: str | None, head: Head) -> tuple[str | None, Rows, bool]:
+    def read(self, body: Body, named: str | None, head: Head) -> ReadRequest:
         """Raises `NotImplementedError`, since every CSV body is read in steps."""
         raise NotImplementedError
 
-    def reader(self, body: Body, reference: str | None, encoder: RowEncoder | None) -> CsvRequest:
+    def reader(self, body: Body, reference: str | None, encoder: RowEncoder | None, head: Head) -> CsvRequest:
         """Returns a reader of a body for the columns of the model."""
         assert encoder is not None  # noqa: S101 -- `needs_model`
         return CsvRequest(body, reference, encoder)
@@ -46,5 +45,5 @@ class CsvFormat(WireFormat):
         return self._answers.writer(served)
 
     def write_error(self, error: Exception, request_id: str) -> WrittenError:
-        """Writes a problem document."""
+        """Writes an error in the format of the answers."""
         return self._answers.write_error(error, request_id)

@@ -47,7 +47,10 @@ class CsvRequest:
     Attributes:
         model: id of the model in the request; None for the default model.
         at: number of bytes read so far.
+        form: form of the answer.
     """
+
+    form = None
 
     def __init__(self, body: _Body, model: str | None, encoder: RowEncoder) -> None:
         self.model = model

@@ -8,6 +8,7 @@ answers of a batch with many numbers or many requests, which would block the eve
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from typing import Any
 
 import numpy as np
 import orjson
@@ -17,47 +18,57 @@ from service.batching.catalog import ServedVersion
 from service.batching.ticket import Answer
 from service.http.wire.wire_format import STEP_NUMBERS, AnswerWriter
 
-_LARGE_ROWS = 32  # from this number on, writing the rows of one request costs less than cutting and joining texts
+LARGE_ROWS = 32  # from this number on, writing the rows of one request costs less than cutting and joining texts
 
 
 class JsonWriter(AnswerWriter):
-    """Writes the answers of one model version as JSON."""
+    """Writes the answers of one model version as JSON. Other protocols have subclasses, with other texts around."""
+
+    _end = b"]]}"  # behind the probabilities of a classifier
 
     def __init__(self, served: ServedVersion) -> None:
         super().__init__(served)
-        self._head = b'{"model":%b,"version":%d,"predictions":[' % (orjson.dumps(served.name), served.version)
+        self._head = self._begin(served)
         self._origin = served.origin
         self._labels = None if served.labels is None else [orjson.dumps(label) for label in served.labels]
         if self._labels is not None:
-            # The answer to one row is `before[class] + probabilities + "]]}"`.
+            # The answer to one row is `before[class] + probabilities + end`.
             self._before = [self._head + b'%b],"probabilities":[[' % label for label in self._labels]
 
-    def write(self, answer: Answer, start: int, rows: int) -> bytes:
+    def _begin(self, served: ServedVersion) -> bytes:
+        """Returns the beginning of each answer, up to the first prediction."""
+        return b'{"model":%b,"version":%d,"predictions":[' % (orjson.dumps(served.name), served.version)
+
+    def write(self, answer: Answer, start: int, rows: int, form: Any = None) -> bytes:
         """Writes the answer to `rows` rows, from row `start` of the batch on."""
-        if rows >= _LARGE_ROWS:
+        if rows >= LARGE_ROWS:
             return self._write_large(answer.matrix[start : start + rows])
         texts, classes = answer.memos.get(self) or self._prepare(answer)
         if self._labels is None:
             return self._head + b",".join(texts[start : start + rows]) + b"]}"
         if rows == 1:
-            return b"".join((self._before[classes[start]], texts[start], b"]]}"))
+            return b"".join((self._before[classes[start]], texts[start], self._end))
         return self._assemble(classes[start : start + rows], b"],[".join(texts[start : start + rows]))
 
-    def write_each(self, answer: Answer, start: int, count: int) -> list[bytes]:
+    def write_each(self, answer: Answer, start: int, forms: Sequence[Any]) -> list[bytes]:
         """Writes the answers to requests with one row each, from row `start` of the batch on."""
+        count = len(forms)
         texts, classes = answer.memos.get(self) or self._prepare(answer)
         if count < answer.rows:
             texts, classes = texts[start : start + count], classes[start : start + count]
         if self._labels is None:
             return [b"%b%b]}" % (self._head, text) for text in texts]
-        before = self._before
-        return [b"".join((before[class_], text, b"]]}")) for class_, text in zip(classes, texts, strict=True)]
+        before, end = self._before, self._end
+        return [b"".join((before[class_], text, end)) for class_, text in zip(classes, texts, strict=True)]
 
-    def write_in_steps(self, matrices: Sequence[NDArray[np.float32]]) -> Generator[int, None, tuple[bytes, ...]]:
+    def write_in_steps(
+        self, matrices: Sequence[NDArray[np.float32]], form: Any = None
+    ) -> Generator[int, None, tuple[bytes, ...]]:
         """Writes the body of a large answer.
 
         Args:
             matrices: `(rows, width)` float32 answers each, in the order of the rows.
+            form: form of the answer; all answers in JSON look alike.
 
         Yields:
             The number of bytes written by a step.
@@ -78,26 +89,26 @@ class JsonWriter(AnswerWriter):
                     predictions += (b",", b",".join([labels[class_] for class_ in block.argmax(axis=1).tolist()]))
                     separator = b"],["
                     for column in range(0, block.shape[1], STEP_NUMBERS):  # a single row may be longer than a step
-                        probabilities += (separator, _dump(block[:, column : column + STEP_NUMBERS])[2:-2])
+                        probabilities += (separator, number_text(block[:, column : column + STEP_NUMBERS])[2:-2])
                         separator = b","
                         yield len(probabilities[-1])
                 yield len(predictions[-1])
         if self._labels is None:
             return (self._head, *predictions[1:], b"]}")
-        return (self._head, *predictions[1:], b'],"probabilities":[[', *probabilities[1:], b"]]}")
+        return (self._head, *predictions[1:], b'],"probabilities":[[', *probabilities[1:], self._end)
 
     def _write_large(self, matrix: NDArray[np.float32]) -> bytes:
         """Returns the body of the answer to a large request, `(rows, width)` float32."""
         if self._labels is None:
             return self._head + self._values(matrix)[1:] + b"}"
-        return self._assemble(matrix.argmax(axis=1).tolist(), _dump(matrix)[2:-2])
+        return self._assemble(matrix.argmax(axis=1).tolist(), number_text(matrix)[2:-2])
 
     def _assemble(self, classes: list[int], probabilities: bytes) -> bytes:
         """Returns the body of a classifier's answer."""
         labels = self._labels
         assert labels is not None  # noqa: S101 -- a regressor has none
         predictions = b",".join([labels[class_] for class_ in classes])
-        return b"".join((self._head, predictions, b'],"probabilities":[[', probabilities, b"]]}"))
+        return b"".join((self._head, predictions, b'],"probabilities":[[', probabilities, self._end))
 
     def _prepare(self, answer: Answer) -> tuple[list[bytes], list[int]]:
         """Returns the numbers of each row as JSON text, and the class of each row; keeps both for the whole batch."""
@@ -105,7 +116,7 @@ class JsonWriter(AnswerWriter):
         if self._labels is None:
             prepared: tuple[list[bytes], list[int]] = self._values(matrix)[1:-1].split(b","), []
         else:
-            prepared = _dump(matrix)[2:-2].split(b"],["), matrix.argmax(axis=1).tolist()
+            prepared = number_text(matrix)[2:-2].split(b"],["), matrix.argmax(axis=1).tolist()
         answer.memos[self] = prepared
         return prepared
 
@@ -116,9 +127,9 @@ class JsonWriter(AnswerWriter):
         enough for the values, so they are written as float64.
         """
         values = matrix[:, 0]
-        return _dump(values.astype(np.float64) + self._origin if self._origin else values)
+        return number_text(values.astype(np.float64) + self._origin if self._origin else values)
 
 
-def _dump(array: NDArray[np.generic]) -> bytes:
-    """Returns an array as JSON text."""
+def number_text(array: NDArray[np.generic]) -> bytes:
+    """Returns an array of numbers as JSON text."""
     return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)

@@ -11,13 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.columns.encoding import RowEncoder
-from service.admission import Rows
+from models.columns.encoding import RowEncoder, Rows
+from service.answer_form import AnswerForm
 from service.batching.catalog import ServedVersion
 from service.batching.ticket import Answer
 from service.http.exchange import Content, Headers
@@ -25,6 +25,10 @@ from service.http.request_head import Fields
 from service.large_reading import RowReader
 
 Body = bytes | bytearray
+# The reference of the model, None for the default model; the rows, whose cells are not checked yet; False if no cell is
+# a boolean, True if some may be; and the form of the answer: what the answer writer needs to know of this request, None
+# if all answers look alike.
+ReadRequest = tuple[str | None, Rows, bool, AnswerForm | None]
 
 STEP_NUMBERS = 16_384  # numbers written in one step, which takes about a millisecond
 _ANSWER_NUMBERS = 256  # numbers that take as long to write as a small answer to send
@@ -43,11 +47,59 @@ class Head(Protocol):
         fields: values of headers by name in lower case; those of a repeated header are joined by a line feed.
         query: query of the request's target, without the question mark.
         parameters: values of the parameters in the route's path, percent-decoded.
+        max_body_bytes: largest number of bytes of a body, as sent and after decompression.
     """
 
     fields: Fields
     query: bytes
     parameters: Mapping[str, str]
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest number of bytes of a body."""
+
+
+class AnswerHeaders:
+    """The headers of answers that a writer decides.
+
+    Args:
+        content_type: media type of the body.
+        headers: further headers, with names in lower case.
+
+    Attributes:
+        content_type: media type of the body.
+        headers: further headers, with names in lower case.
+        lines: the further headers as bytes of a head.
+    """
+
+    __slots__ = ("content_type", "headers", "lines")
+
+    def __init__(self, content_type: bytes, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        self.content_type = content_type
+        self.headers = headers
+        self.lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+
+
+class WrittenAnswer:
+    """An answer with headers that depend on its content.
+
+    Args:
+        body: body of the answer.
+        head: headers of the answer; answers may share them.
+
+    Attributes:
+        body: body of the answer.
+        head: headers of the answer.
+    """
+
+    __slots__ = ("body", "head")
+
+    def __init__(self, body: Content, head: AnswerHeaders) -> None:
+        self.body = body
+        self.head = head
+
+
+Payload = Content | WrittenAnswer  # a body of the format's media type, or an answer with headers of its own
 
 
 class Receiver(Protocol):
@@ -55,12 +107,14 @@ class Receiver(Protocol):
 
     Attributes:
         rows: number of rows of the request.
+        form: form of the answer.
     """
 
     rows: int
+    form: Any
 
-    def send(self, payload: Content, /) -> None:
-        """Takes the body of the answer."""
+    def send(self, payload: Payload, /) -> None:
+        """Takes the answer."""
 
     def failed(self, error: Exception, /) -> None:
         """Takes the error that replaces the answer."""
@@ -98,39 +152,43 @@ class AnswerWriter(ABC):
         self._served = served
 
     @abstractmethod
-    def write(self, answer: Answer, start: int, rows: int) -> Content:
+    def write(self, answer: Answer, start: int, rows: int, form: Any = None) -> Payload:
         """Writes the answer to one request of a batch.
 
         Args:
             answer: answers to the rows of the batch; `answer.memos` keeps what the writer made of all of it.
             start: first row of the request.
             rows: number of rows of the request.
+            form: form of the answer, from the reading of the request.
         """
 
-    def write_each(self, answer: Answer, start: int, count: int) -> Iterable[Content]:
+    def write_each(self, answer: Answer, start: int, forms: Sequence[Any]) -> Iterable[Payload]:
         """Writes the answers to requests with one row each.
 
         Args:
             answer: answers to the rows of the batch.
             start: row of the first request.
-            count: number of requests.
+            forms: form of the answer to each request.
         """
-        return [self.write(answer, row, 1) for row in range(start, start + count)]
+        return [self.write(answer, row, 1, form) for row, form in enumerate(forms, start)]
 
-    def write_in_steps(self, matrices: Sequence[NDArray[np.float32]]) -> Generator[int, None, Content]:
+    def write_in_steps(
+        self, matrices: Sequence[NDArray[np.float32]], form: Any = None
+    ) -> Generator[int, None, Payload]:
         """Writes a large answer in steps; by default in a single one.
 
         Args:
             matrices: `(rows, width)` float32 answers each, in the order of the rows.
+            form: form of the answer.
 
         Yields:
             The number of bytes written by a step.
 
         Returns:
-            The body of the answer, as the generator's value.
+            The answer, as the generator's value.
         """
         answer = Answer(*matrices)
-        payload = self.write(answer, 0, answer.rows)
+        payload = self.write(answer, 0, answer.rows, form)
         yield _size(payload)
         return payload
 
@@ -151,7 +209,7 @@ class AnswerWriter(ABC):
             answer, written = Answer(matrix[first : block[-1][1] + block[-1][0].rows]), 0
             for receiver, start in block:
                 try:
-                    payload = self.write(answer, start - first, receiver.rows)
+                    payload = self.write(answer, start - first, receiver.rows, receiver.form)
                 except Exception as error:
                     receiver.failed(error)
                 else:
@@ -184,17 +242,13 @@ class WireFormat(ABC):
         return None
 
     @abstractmethod
-    def read(self, body: Body, named: str | None, head: Head) -> tuple[str | None, Rows, bool]:
+    def read(self, body: Body, named: str | None, head: Head) -> ReadRequest:
         """Reads a body at once.
 
         Args:
             body: body of the request, inflated.
             named: reference of the model in the head, or None.
             head: head of the request.
-
-        Returns:
-            The reference of the model, None for the default model; the rows, whose cells are not checked yet; and
-            False if no cell is a boolean, True if some may be.
 
         Raises:
             InvalidRequest: the body is not a request of this format.
@@ -209,13 +263,14 @@ class WireFormat(ABC):
         """
         return named
 
-    def reader(self, body: Body, reference: str | None, encoder: RowEncoder | None) -> RowReader:
+    def reader(self, body: Body, reference: str | None, encoder: RowEncoder | None, head: Head) -> RowReader:
         """Returns a reader of a body with `in_steps_from` bytes or more.
 
         Args:
             body: body of the request, inflated.
             reference: reference of the model, as far as known.
             encoder: encoder of the model's rows; None if the model is not known before the body was read.
+            head: head of the request.
         """
         raise NotImplementedError
 
@@ -233,8 +288,10 @@ class WireFormat(ABC):
         """
 
 
-def _size(payload: Content) -> int:
-    """Returns the number of bytes of a body."""
+def _size(payload: Payload) -> int:
+    """Returns the number of bytes of an answer's body."""
+    if isinstance(payload, WrittenAnswer):
+        payload = payload.body
     return sum(map(len, payload)) if isinstance(payload, tuple) else len(payload)
 
 

@@ -97,6 +97,7 @@ class Requester:
 
     def __init__(self, rows: int) -> None:
         self.rows = rows
+        self.form = None
         self.payloads: list[bytes] = []
         self.errors: list[Exception] = []
 

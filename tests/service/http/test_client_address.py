@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from service.http.client_address import ClientAddresses
+from service.client_address import ClientAddresses
 
 PEER = "10.0.0.9"
 

@@ -35,6 +35,7 @@ def routes() -> DirectRoutes:
         (b"/v2/models/n%C3%A4he/infer", MODEL, b"", {"model": "nähe"}),
         (b"/v2/models/iris/versions/3/infer", VERSION, b"", {"model": "iris", "version": "3"}),
         (b"/v1/models/iris:predict", VERB, b"", {"model": "iris"}),
+        (b"/v1/models/iris%3Apredict", VERB, b"", {"model": "iris"}),
     ],
 )
 def test_a_route_is_found(

@@ -261,7 +261,9 @@ def test_a_connection_too_many_is_told_and_closed(make_service: Callable[..., Se
     assert service.exchange(post(b"hello", close=True)).endswith(b"hello")
 
 
-@pytest.mark.parametrize("path", [b"/health/live", b"/health/ready", b"/metrics", b"/health%2Flive?x"])
+@pytest.mark.parametrize(
+    "path", [b"/health/live", b"/health/ready", b"/metrics", b"/health%2Flive?x", b"/ping", b"/health"]
+)
 @pytest.mark.parametrize("root", [b"", b"/axon", b"/a/b"])
 def test_probes_are_answered_at_the_limit_behind_a_prefix_too(
     path: bytes, root: bytes, make_service: Callable[..., Service]

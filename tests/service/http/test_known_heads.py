@@ -26,7 +26,13 @@ def read_by_parser(head: bytes, body: bytes = BODY, **changes: Any) -> HttpPredi
     pairs = (line.partition(b":") for line in head.split(b"\r\n")[1:-2])
     headers = [(name.lower(), value.strip()) for name, _, value in pairs]
     exchange = SimpleNamespace(
-        headers=headers, fields=joined_fields(headers), keep_alive=True, body=body, query=b"", parameters={}
+        headers=headers,
+        fields=joined_fields(headers),
+        keep_alive=True,
+        body=body,
+        query=b"",
+        parameters={},
+        max_body_bytes=1 << 20,
     )
     vars(exchange).update(changes)
     wire = SimpleNamespace(in_steps_from=8192)

@@ -5,7 +5,7 @@ from urllib.parse import unquote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.unknown_headers import CELLS_HEADER, COLUMNS_HEADER, unknown_headers
+from service.unknown_headers import CELLS_HEADER, COLUMNS_HEADER, unknown_headers
 
 names = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=1000)
 
