@@ -1,6 +1,6 @@
 """An API process: catalog, batcher, links to workers, readiness and drain, without any protocol or wire format.
 
-Clients reach it through doors, today HTTP only. Each door implements one protocol, and hands requests to the
+Clients reach it through doors: HTTP and gRPC. Each door implements one protocol, and hands requests to the
 `Admission` of the process.
 """
 
@@ -22,6 +22,7 @@ from service.admission import Admission
 from service.batching.batcher import Batcher
 from service.batching.catalog import Catalog
 from service.batching.link import WorkerPool
+from service.batching.unloaded import UnloadedModels
 from service.drain import HURRY_SIGNAL
 from service.library_pages import let_go_of, library_mappings
 from service.logs import get_logger, report_suppressed
@@ -59,6 +60,16 @@ class Door(Protocol):
 
     async def finish_accepting(self) -> None:
         """Refuses new connections, and returns once all clients that had connected are accepted."""
+
+
+class SideDoor(Door, Protocol):
+    """A door beside HTTP's, which starts and stops the process."""
+
+    async def start(self) -> None:
+        """Starts to serve, after the API process has started."""
+
+    async def stop(self) -> None:
+        """Answers what was accepted, and closes all connections."""
 
 
 class ApiProcess:
@@ -129,6 +140,7 @@ class ApiProcess:
             capacity=settings.model_cache,
             default_model=settings.default_model,
             intend=self._served_list.intend,
+            unloaded=UnloadedModels(self._runtime_dir / "unloaded"),
         )
         metrics.start(f"api-{number}", self.batcher.waiting_rows)
         self.steps = StepQueue(loop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 from service.logs import get_logger
@@ -23,14 +24,16 @@ class Certificate:
     Args:
         certificate: PEM file of the certificate, followed by the intermediate certificates.
         key: PEM file of the private key, without a passphrase; it may be the same file.
+        protocols: protocols that the server speaks, for the negotiation with the client (ALPN).
 
     Attributes:
         context: TLS context of new connections.
     """
 
-    def __init__(self, certificate: Path, key: Path) -> None:
+    def __init__(self, certificate: Path, key: Path, protocols: Sequence[str] = ("http/1.1",)) -> None:
         self._certificate = certificate
         self._key = key
+        self._protocols = list(protocols)
         self._seen = self._identities()
         self.context = self._load()
 
@@ -40,6 +43,10 @@ class Certificate:
         if settings.tls_certificate is None or settings.tls_key is None:
             return None
         return cls(settings.tls_certificate, settings.tls_key)
+
+    def with_protocols(self, *protocols: str) -> Certificate:
+        """Returns the same certificate for other protocols; raises CertificateError."""
+        return Certificate(self._certificate, self._key, protocols)
 
     def refresh(self) -> None:
         """Reads files that have changed. If they are not valid, the server keeps the previous certificate."""
@@ -62,7 +69,7 @@ class Certificate:
         _check_readable("AXON_TLS_KEY", self._key)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
+        context.set_alpn_protocols(self._protocols)
         passphrase_asked = False
 
         def no_passphrase() -> str:

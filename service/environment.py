@@ -21,8 +21,10 @@ _SERVICE_LINK = re.compile(
 _ADDRESS = re.compile(r"[a-z]+://.+")  # the value of AXON_PORT, AXON_API_PORT and the like, if they are links
 _LINK_NAME = re.compile(r"AXON(_[A-Z0-9_]+)?_NAME")  # a link if the value is a path, such as /web/axon
 
-# Variables of docker-compose.yml, the tests and the benchmarks, which are not settings of the server.
-_NO_SETTINGS = re.compile(r"AXON_(PUBLISHED_PORT|SOAK_SECONDS|OVERLOAD_SECONDS|FUZZ_SECONDS|FUZZ_KEY|BENCH(_[A-Z_]+)?)")
+# Variables of `axon predict --url`, docker-compose.yml, the tests and the benchmarks, not settings of the server.
+_NO_SETTINGS = re.compile(
+    r"AXON_(CLIENT_KEY|PUBLISHED_PORT|SOAK_SECONDS|OVERLOAD_SECONDS|FUZZ_SECONDS|FUZZ_KEY|BENCH(_[A-Z_]+)?)"
+)
 
 
 class SettingsError(Exception):
@@ -75,10 +77,18 @@ def _unknown(environment: Mapping[str, str]) -> list[str]:
             continue
         if _is_service_link(name, value):
             continue
-        near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]}?" if near else "axon-serve --help lists the settings."
+        near = _nearest(wanted, known)
+        hint = "axon-serve --help lists the settings." if near is None else f"did you mean {near}?"
         sentences.append(f"{name}: there is no such setting; {hint}")
     return sentences
+
+
+def _nearest(wanted: str, known: set[str]) -> str | None:
+    """Returns the setting that a name probably means: one with words too many, or one with similar letters."""
+    words = set(wanted.split("_"))
+    parts = [name for name in known if words.issuperset(name.split("_"))]  # AXON_HTTP_PORT has AXON_PORT in it
+    near = difflib.get_close_matches(wanted, parts or known, n=1, cutoff=0.6)
+    return near[0] if near else None
 
 
 def _faults(error: ValidationError) -> list[str]:

@@ -5,7 +5,8 @@
         ├── RequestError            the client has to change the request
         │   ├── InvalidRequest      the body or a parameter is not valid
         │   ├── TooLarge            more bytes or rows than the limit
-        │   └── UnsupportedBody     a media type or a coding that the server does not read
+        │   ├── UnsupportedBody     a media type or a coding that the server does not read
+        │   └── NotAcceptable       no media type that the server writes is accepted
         ├── AccessDenied            the key does not allow the request
         │   ├── RepeatedKey         the key was sent more than once
         │   ├── Unauthenticated     the key is missing or unknown
@@ -66,6 +67,10 @@ class UnsupportedBody(RequestError):
     def __init__(self, detail: str, accepted: Mapping[str, str]) -> None:
         self.accepted = accepted
         super().__init__(detail)
+
+
+class NotAcceptable(RequestError):
+    """A request that accepts no media type in which the server writes answers."""
 
 
 class AccessDenied(ServiceError):

@@ -39,6 +39,7 @@ class Listeners:
 
     Attributes:
         sockets: one socket for each address of the host, or the Unix socket.
+        grpc_sockets: one socket for each address of the host, with the port of gRPC; empty without such a port.
         url: base URL of the service, or `unix:` and the socket's path.
     """
 
@@ -54,21 +55,29 @@ class Listeners:
         else:
             self.sockets = [_make_unix_socket(self._path)]
             self.url = f"unix:{self._path}"
+        self.grpc_sockets: list[socket.socket] = []
+        if settings.grpc_port is not None:
+            try:
+                self.grpc_sockets = _bind_tcp(settings.host, settings.grpc_port, "AXON_GRPC_PORT")
+            except ListenError:
+                self.close()
+                raise
 
     def listen(self) -> list[socket.socket]:
-        """Lets clients connect, and returns the sockets.
+        """Lets clients connect, and returns the sockets of HTTP.
 
         Raises:
             ListenError: another server listens there meanwhile.
         """
         if self._path is not None:
             self._bind_path(self._path)
-        for listener in self.sockets:
+        for listener in self._all:
             try:
                 listener.listen(BACKLOG)
             except OSError as error:
                 host, port = listener.getsockname()[:2]
-                raise ListenError(_tcp_fault(host, port, error)) from None
+                setting = "AXON_GRPC_PORT" if listener in self.grpc_sockets else "AXON_PORT"
+                raise ListenError(_tcp_fault(host, port, error, setting)) from None
             listener.setblocking(False)
         return self.sockets
 
@@ -82,8 +91,9 @@ class Listeners:
         """
         if self._path is not None:
             self._remove_path()
-            return
-        for listener in self.sockets:
+        for listener in self._all:
+            if listener.family == socket.AF_UNIX:
+                continue
             # EPERM: another process has hidden it. Other errors: a kernel before 5.7; the socket listens until `close`.
             with contextlib.suppress(OSError):
                 listener.setsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX, _NO_INTERFACE)
@@ -91,25 +101,29 @@ class Listeners:
     def all_accepted(self) -> bool:
         """Returns True if no connection waits to be accepted."""
         poll = select.poll()
-        for listener in self.sockets:
+        for listener in self._all:
             poll.register(listener, select.POLLIN)
         return not poll.poll(0)
 
     def close(self) -> None:
         """Closes the sockets for all processes, which resets the connections in their queues."""
         self._remove_path()
-        for listener in self.sockets:
+        for listener in self._all:
             # Closing is not enough: child processes have copies, which would take connections that nobody answers.
             with contextlib.suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
             listener.close()
-        self.sockets = []
+        self.sockets, self.grpc_sockets = [], []
 
     def close_copies(self) -> None:
         """Closes the copies that a forked process has inherited; the sockets of the other processes stay open."""
-        for listener in self.sockets:
+        for listener in self._all:
             listener.close()
-        self.sockets = []
+        self.sockets, self.grpc_sockets = [], []
+
+    @property
+    def _all(self) -> list[socket.socket]:
+        return [*self.sockets, *self.grpc_sockets]
 
     def _bind_path(self, path: Path) -> None:
         _remove_stale(path)
@@ -144,7 +158,7 @@ def is_loopback(settings: Settings) -> bool:
         return False
 
 
-def _bind_tcp(host: str, port: int) -> list[socket.socket]:
+def _bind_tcp(host: str, port: int, setting: str = "AXON_PORT") -> list[socket.socket]:
     """Binds every address of a host once; raises ListenError."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -162,7 +176,7 @@ def _bind_tcp(host: str, port: int) -> list[socket.socket]:
     if serious or not listeners:
         for listener in listeners:
             listener.close()
-        raise ListenError(_tcp_fault(host, port, (serious or faults)[0])) from None
+        raise ListenError(_tcp_fault(host, port, (serious or faults)[0], setting)) from None
     return listeners
 
 
@@ -179,14 +193,14 @@ def _bind_address(family: int, address: Any) -> socket.socket:
     return listener
 
 
-def _tcp_fault(host: str, port: int, error: OSError) -> str:
+def _tcp_fault(host: str, port: int, error: OSError, setting: str) -> str:
     place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     match error.errno:
         case errno.EADDRINUSE:
-            return f"AXON_PORT: cannot listen on {place}: the port is taken."
+            return f"{setting}: cannot listen on {place}: the port is taken."
         case errno.EACCES | errno.EPERM:
             return (
-                f"AXON_PORT: cannot listen on {place}: a port this low takes root, "
+                f"{setting}: cannot listen on {place}: a port this low takes root, "
                 "the capability CAP_NET_BIND_SERVICE, or a lower net.ipv4.ip_unprivileged_port_start."
             )
         case errno.EADDRNOTAVAIL:

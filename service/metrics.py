@@ -26,7 +26,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from service.exposition import FamilyText
-from service.series_file import Family, Labels, SeriesFile
+from service.series_file import Family, Labels, SeriesFile, SeriesReader
 
 FLUSH_SECONDS = 0.05
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
@@ -354,6 +354,10 @@ class ApiMetrics:
                 gathered.queue_wait.flush(self._queue_wait, labels)
             gathered.flushed()
         self._queue_rows.set(self._queue_depth())
+
+    def reader(self, family: Family) -> SeriesReader:
+        """Returns a reader of one metric in all processes."""
+        return SeriesReader(self._folder, family)
 
     def exposition(self, state: Collector) -> Iterator[bytes]:
         """Yields the text that Prometheus scrapes, in pieces.

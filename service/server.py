@@ -190,7 +190,7 @@ class Server(litserve.LitServer):
         if os.getpid() == 1:
             threading.Thread(target=reap_orphans, name="reap-orphans", daemon=True).start()
         let_go_of(library_mappings())
-        log.info("serving", url=self.listeners.url, store=str(self.settings.store))
+        log.info("serving", url=self.listeners.url, grpc_port=self.settings.grpc_port, store=str(self.settings.store))
         return processes
 
     def _make_application(self) -> Any:
@@ -198,13 +198,18 @@ class Server(litserve.LitServer):
 
         The modules are imported here, while the hosts, which need none of them, import torch.
         """
-        import service.http.protocol  # noqa: F401 -- uvicorn would import it again in each API process
-        from service.api_process import ApiProcess
+        from service.api_process import ApiProcess, SideDoor
         from service.http.asgi import AsgiApplication
         from service.http.routes.predict import predict_routes
 
         process = ApiProcess(self.settings, self._runtime_dir, self._workers)
-        return AsgiApplication(process, self.listeners, self._certificate, self._routes or predict_routes)
+        doors: list[SideDoor] = []
+        if self.settings.grpc_port is not None:
+            from service.grpc.door import GrpcDoor
+
+            certificate = None if self._certificate is None else self._certificate.with_protocols("h2")
+            doors.append(GrpcDoor(process, self.listeners, certificate))
+        return AsgiApplication(process, self.listeners, self._certificate, self._routes or predict_routes, doors)
 
     def _after_fork(self, main: int) -> None:
         """Sets the name and the signals of a forked API process, which must not use the main process's handlers.

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 # The bounds are far above useful values, and below values that break a machine: the start refuses a digit too many.
@@ -41,6 +41,12 @@ class Settings(BaseSettings):
         description="Address or host name to listen on; `::` takes IPv6 and IPv4.",
     )
     port: int = Field(8000, ge=1, le=65535, description="Port to listen on.")
+    grpc_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="Port of the Open Inference Protocol over gRPC, at the same addresses; unset, there is no gRPC.",
+    )
     socket: Path | None = Field(None, description="Path of a Unix socket to listen on, instead of host and port.")
     socket_mode: str = Field(
         "660",
@@ -130,11 +136,13 @@ class Settings(BaseSettings):
         "temporary folder.",
     )
 
-    @field_validator("port", mode="before")
+    @field_validator("port", "grpc_port", mode="before")
     @classmethod
-    def _no_service_link(cls, given: Any) -> Any:
+    def _no_service_link(cls, given: Any, info: ValidationInfo) -> Any:
         """Ignores `AXON_PORT=tcp://10.0.0.1:8000`, which Kubernetes sets for a Service called `axon`."""
-        return cls.model_fields["port"].default if isinstance(given, str) and "://" in given else given
+        if isinstance(given, str) and "://" in given:
+            return cls.model_fields[str(info.field_name)].default
+        return given
 
     @field_validator("store", "runtime_dir", mode="before")
     @classmethod
@@ -175,6 +183,12 @@ class Settings(BaseSettings):
     def _tls_is_whole(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("AXON_TLS_CERTIFICATE and AXON_TLS_KEY must be set together; one of them is missing.")
+        return self
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        if self.socket is None and self.grpc_port == self.port:
+            raise ValueError(f"AXON_GRPC_PORT and AXON_PORT must differ; both are {self.port}.")
         return self
 
     @model_validator(mode="after")

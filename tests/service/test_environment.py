@@ -87,7 +87,15 @@ def test_a_variable_like_no_setting_ends_the_start(
 
 def test_names_of_the_tests_and_of_compose_are_no_fault() -> None:
     others = dict.fromkeys(
-        ["AXON_PUBLISHED_PORT", "AXON_SOAK_SECONDS", "AXON_BENCH", "AXON_BENCH_CACHE", "AXON_FUZZ_SECONDS"], "1"
+        [
+            "AXON_CLIENT_KEY",
+            "AXON_PUBLISHED_PORT",
+            "AXON_SOAK_SECONDS",
+            "AXON_BENCH",
+            "AXON_BENCH_CACHE",
+            "AXON_FUZZ_SECONDS",
+        ],
+        "1",
     )
     assert read_settings(others | {"AXONE": "1", "PATH": "/bin"}) == Settings()
 
