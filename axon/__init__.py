@@ -6,6 +6,7 @@
     model.predict(frame)                            # a label for each row of a data frame
     model.publish()                                 # flowers@1, with its report, in the folder checkpoints
     axon.load("flowers@1").predict_proba(frame)
+    axon.Client("http://localhost:8000").predict(frame, model="flowers")    # asks a server
 
 The first use of a name imports its module: `import axon` alone costs nothing.
 """
@@ -16,15 +17,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from axon.client import AsyncClient, Client
     from axon.loading import load
     from axon.model import Model
     from axon.trained import TrainedModel
     from axon.training_run import fit
 
-__all__ = ["Model", "TrainedModel", "fit", "load"]
+__all__ = ["AsyncClient", "Client", "Model", "TrainedModel", "fit", "load"]
 
-_MODULES = {"fit": "axon.training_run", "load": "axon.loading", "Model": "axon.model", "TrainedModel": "axon.trained"}
+_MODULES = {
+    "AsyncClient": "axon.client",
+    "Client": "axon.client",
+    "fit": "axon.training_run",
+    "load": "axon.loading",
+    "Model": "axon.model",
+    "TrainedModel": "axon.trained",
+}
 _TRAINING = ("fit", "TrainedModel")
+_CLIENT = ("AsyncClient", "Client")
 
 
 def __getattr__(name: str) -> Any:
@@ -45,7 +55,7 @@ def __getattr__(name: str) -> Any:
     except ModuleNotFoundError as missing:
         from models.installation import missing_part
 
-        if (sentence := missing_part("training", missing)) is None:
+        if (sentence := missing_part("client" if name in _CLIENT else "training", missing)) is None:
             raise
         raise ModuleNotFoundError(f"axon.{name}: {sentence}", name=missing.name) from missing
 

@@ -39,9 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands = installed_commands()
         part = next((part for part, abouts in commands.items() if given and given[0] in abouts), "")
         if part == "training":
+            from axon.remote_predict import add_server_options
             from training.cli import main as run_training
 
-            return run_training(given, prog=PROGRAM)
+            return run_training(given, prog=PROGRAM, extensions={"predict": add_server_options})
         if part == "service":
             from axon.serving import run_service
 

@@ -48,9 +48,10 @@ def whole_parser() -> argparse.ArgumentParser:
     parser = top_parser()
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     if "training" in parts:
+        from axon.remote_predict import add_server_options
         from training.cli import add_commands
 
-        add_commands(commands)
+        add_commands(commands, extensions={"predict": add_server_options})
     if "service" in parts:
         from axon.serving import add_service_commands
 

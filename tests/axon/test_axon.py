@@ -247,8 +247,10 @@ def test_importing_axon_imports_nothing_heavy_and_unknown_names_are_told():
     code = "import sys, axon; print(sorted({'torch', 'pandas', 'training', 'models'} & set(sys.modules)), dir(axon))"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.startswith("[] ")
-    assert all(repr(name) in ran.stdout for name in ("Model", "TrainedModel", "fit", "load"))
-    with pytest.raises(AttributeError, match="no attribute 'predict'; it has Model, TrainedModel, fit, load"):
+    assert all(repr(name) in ran.stdout for name in ("AsyncClient", "Client", "Model", "TrainedModel", "fit", "load"))
+    with pytest.raises(
+        AttributeError, match="no attribute 'predict'; it has AsyncClient, Client, Model, TrainedModel, fit, load"
+    ):
         axon.predict  # noqa: B018
 
 

@@ -1,0 +1,78 @@
+"""The answer to a prediction: labels or values, probabilities, and the version that answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.columns.labels import Label
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answer:
+    """The answer to the rows of one call, in their order.
+
+    Attributes:
+        model: name of the model that answered.
+        version: version of the model.
+        predictions: label, or value in the unit of the target, of each row.
+        probabilities: `(rows, classes)` float32; None for a regressor.
+        classes: labels in the order of the probabilities; empty for a regressor, and if the API key
+            may not read models.
+        unknown: number of cells with a category that training did not see, by column. The server names ten columns at
+            most.
+        unknown_cells: number of all such cells.
+        request_id: identifier of the call in the server's log.
+    """
+
+    model: str
+    version: int
+    predictions: list[Label]
+    probabilities: NDArray[np.float32] | None = None
+    classes: tuple[Label, ...] = ()
+    unknown: Mapping[str, int] = field(default_factory=dict)
+    unknown_cells: int = 0
+    request_id: str = ""
+    index: Any = field(default=None, repr=False)  # of the data frame whose rows were answered
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+    def __iter__(self) -> Iterator[Label]:
+        return iter(self.predictions)
+
+    def columns(self, prefix: str = "") -> dict[str, Sequence[Any]]:
+        """Returns the answer as columns: `prediction`, and `probability LABEL` for each class.
+
+        A class whose label is not known has its number as its label.
+
+        Args:
+            prefix: beginning of the columns' names.
+        """
+        columns: dict[str, Any] = {f"{prefix}prediction": self.predictions}
+        if self.probabilities is not None:
+            labels = self.classes or tuple(range(self.probabilities.shape[1]))
+            for i, label in enumerate(labels):
+                written = str(label).lower() if isinstance(label, bool) else str(label)
+                columns[f"{prefix}probability {written}"] = self.probabilities[:, i]
+        return columns
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Returns the answer as a data frame, with the index of the frame that was asked about."""
+        import pandas as pd
+
+        return pd.DataFrame(self.columns(), index=self.index)
+
+    def to_arrow(self) -> pa.Table:
+        """Returns the answer as an Arrow table."""
+        import pyarrow as pa
+
+        return pa.table({name: pa.array(cells) for name, cells in self.columns().items()})

@@ -1,0 +1,122 @@
+"""The server's documents about models: dictionaries, whose keys and types are known here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from models.columns.labels import Label
+
+
+class ModelEntry(TypedDict):
+    """An entry in the list of models: the version to which the name refers, and all versions and aliases."""
+
+    name: str
+    version: int
+    versions: list[int]
+    aliases: dict[str, int]
+    task: str
+    columns: int
+    total_params: int
+
+
+class ModelList(TypedDict):
+    """The served models, and the reasons why others are not served, by id."""
+
+    models: list[ModelEntry]
+    problems: dict[str, str]
+
+
+class ModelDetail(TypedDict):
+    """The detail of a model version, as `GET /models/{id}` answers."""
+
+    name: str
+    version: int
+    versions: list[int]
+    aliases: dict[str, int]
+    task: str
+    classes: list[Label] | None
+    columns: list[dict[str, Any]]
+    target: dict[str, Any]
+    architecture: dict[str, Any]
+    total_params: int
+    trainable_params: int
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+    data: dict[str, Any]
+    batch_invariant: bool
+    digest: str
+    example: dict[str, Any]
+
+
+class LayerSummary(TypedDict):
+    """One layer of a summary. A dimension of -1 is any number of rows."""
+
+    name: str
+    type: str
+    input_shape: list[int]
+    output_shape: list[int]
+    params: int
+    trainable_params: int
+    multiply_adds: int
+
+
+class ModelSummary(TypedDict):
+    """The layers and the counts of parameters of a model version, as `GET /models/{id}/summary` answers."""
+
+    model: str
+    version: int
+    layers: list[LayerSummary]
+    total_params: int
+    trainable_params: int
+    non_trainable_params: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True)
+class Health:
+    """The state of a server.
+
+    Attributes:
+        ready: True if the server answers predictions.
+        reason: reason why the server is not ready, in words; None for a ready server.
+    """
+
+    ready: bool
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class KnownVersion:
+    """The facts about a model version that the client needs for predictions.
+
+    Attributes:
+        model: name of the model.
+        version: number of the version.
+        names: names of the columns, in order.
+        is_numeric: True if all columns hold numbers.
+        classes: labels in the order of the probabilities; empty for a regressor.
+    """
+
+    model: str
+    version: int
+    names: tuple[str, ...]
+    is_numeric: bool
+    classes: tuple[Label, ...]
+
+    @classmethod
+    def of(cls, detail: ModelDetail) -> KnownVersion:
+        """Returns the facts of a detail."""
+        columns = detail["columns"]
+        return cls(
+            model=detail["name"],
+            version=detail["version"],
+            names=tuple(column["name"] for column in columns),
+            is_numeric=all(column["kind"] == "numeric" for column in columns),
+            classes=tuple(detail["classes"] or ()),
+        )
+
+    @property
+    def reference(self) -> str:
+        """The name and the version, `name@version`."""
+        return f"{self.model}@{self.version}"
