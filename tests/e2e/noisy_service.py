@@ -10,6 +10,9 @@ import os
 import sys
 import threading
 import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))  # this tree's packages, whatever is installed
 
 import numpy as np
 from numpy.typing import NDArray

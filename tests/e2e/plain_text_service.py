@@ -8,16 +8,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from service.admission import Rows
 from service.batching.catalog import ServedVersion
 from service.batching.ticket import Answer
 from service.errors import InvalidRequest
 from service.http.problems import problem_of
 from service.http.routes.predict import PredictRoute, predict_routes
-from service.http.wire.wire_format import AnswerWriter, Body, Head, WireFormat, WrittenError
+from service.http.wire.wire_format import AnswerWriter, Body, Head, ReadRequest, WireFormat, WrittenError
 from service.server import serve
 from service.settings import Settings
 
@@ -25,7 +25,7 @@ from service.settings import Settings
 class PlainTextWriter(AnswerWriter):
     """Writes a label and the probabilities of a row on a line."""
 
-    def write(self, answer: Answer, start: int, rows: int) -> bytes:
+    def write(self, answer: Answer, start: int, rows: int, form: Any = None) -> bytes:
         """Writes the answer to one request."""
         labels = self._served.labels
         assert labels is not None
@@ -43,10 +43,10 @@ class PlainTextFormat(WireFormat):
         """Returns the model of the path."""
         return head.parameters["model"]
 
-    def read(self, body: Body, named: str | None, head: Head) -> tuple[str | None, Rows, bool]:
+    def read(self, body: Body, named: str | None, head: Head) -> ReadRequest:
         """Reads numbers."""
         try:
-            return named, [[float(cell) for cell in line.split()] for line in body.decode().splitlines()], False
+            return named, [[float(cell) for cell in line.split()] for line in body.decode().splitlines()], False, None
         except ValueError as error:
             if "unwritable" in str(error):
                 raise InvalidRequest("unwritable") from error

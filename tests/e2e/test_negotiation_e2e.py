@@ -76,7 +76,7 @@ def test_a_body_that_is_not_json_by_its_type_is_415(server: Server, content_type
     answer = post(server, BODY, ("Content-Type", content_type))
     assert answer.status_code == 415, answer.text
     assert answer.json()["type"] == "urn:axon:problem:unsupported-media-type"
-    assert answer.headers["accept"] == "application/json, text/csv"
+    assert answer.headers["accept"] == "application/json, text/csv, application/vnd.apache.arrow.stream"
     assert post(server, BODY, ("Content-Type", content_type)).status_code == 415, "known by now"
 
 
@@ -234,11 +234,11 @@ def test_probes_get_through_at_the_limit_and_refused_connections_are_counted(loc
         silent = [socket.create_connection(("127.0.0.1", locked.port), timeout=60) for _ in range(100)]
         held += silent
         for _ in range(5):
-            for path in ("/health/live", "/health/ready", "/health/live?x=1", "/metrics"):
+            for path in ("/health/live", "/health/ready", "/health/live?x=1", "/metrics", "/ping", "/v2/health/ready"):
                 answer = http_get(locked.url + path, headers=bearer)
                 assert answer.status_code == 200
                 assert answer.headers["connection"] == "close"
-            for path in ("/models", "/health"):
+            for path in ("/models", "/health/none"):
                 answer = http_get(locked.url + path, headers=bearer)
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
             assert http_post(f"{locked.url}/predict", content=BODY, headers=bearer).status_code == 503

@@ -1,4 +1,4 @@
-"""A crowd: 64 clients in a closed loop, each with rows of its own for three models; torch checks every answer.
+"""A crowd: 64 clients of three protocols in a closed loop, each with rows of its own; torch checks every answer.
 
 The crowd runs beside a fault and uses little of the server's cores: one thread, one event loop and bare sockets. An
 answer that equals a checked one byte for byte is not checked again.
@@ -19,9 +19,9 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 import numpy as np
-import orjson
 import uvloop
 from numpy.typing import NDArray
+from protocol_queries import CODECS, JsonCodec
 from serving import CHECKPOINTS, Oracle, Server, http_get, wait_until
 
 from models.columns.schema import ClassTarget, NumericTarget
@@ -38,12 +38,15 @@ _MAX_NOTES = 20  # enough for a fault that every client sees
 
 
 class Query:
-    """A request for one model, and torch's answer: `(rows, width)`."""
+    """A request for one model in one protocol, and torch's answer: `(rows, width)`."""
 
-    def __init__(self, model: str, rows: Sequence[Any], expected: NDArray[np.float64]) -> None:
+    def __init__(
+        self, model: str, rows: Sequence[Any], expected: NDArray[np.float64], codec: JsonCodec = CODECS[0]
+    ) -> None:
         self.model = model
         self.rows = len(rows)
-        self.body = orjson.dumps({"model": model, "instances": rows})
+        self.path, self.headers, self.body = codec.request(model, rows)
+        self._codec = codec
         target = CHECKPOINTS[model].schema.target
         self._labels = target.labels if isinstance(target, ClassTarget) else None
         # A value near 0 is a difference of numbers as large as the target's spread, and has their rounding error.
@@ -56,17 +59,16 @@ class Query:
         """Returns the fault in an answer's body, or None for a correct answer."""
         if answer == self._known:
             return None
-        document = orjson.loads(answer)
-        values = document.get("probabilities") or [[value] for value in document["predictions"]]
-        ours = np.array(values, dtype=np.float64)
-        if document["model"] != self.model or ours.shape != self._expected.shape:
+        model, predictions, probabilities = self._codec.answer(answer)
+        ours = np.array(probabilities or [[value] for value in predictions], dtype=np.float64)
+        if model != self.model or ours.shape != self._expected.shape:
             return f"an answer to another request: {answer[:200]!r} to {self.body[:200]!r}"
         far = np.argwhere(~(np.abs(ours - self._expected) <= self._room))
         if len(far):
             at = tuple(far[0])
             return f"{self.model}: {ours[at]} instead of {self._expected[at]} in row {at[0]}, and {len(far) - 1} more"
-        if self._labels is not None and document["predictions"] != [self._labels[i] for i in ours.argmax(axis=1)]:
-            return f"{self.model}: {document['predictions']} for probabilities {document['probabilities']}"
+        if self._labels is not None and predictions != [self._labels[i] for i in ours.argmax(axis=1)]:
+            return f"{self.model}: {predictions} for probabilities {probabilities}"
         self._known = answer
         return None
 
@@ -88,17 +90,17 @@ def oracle_of(model: str) -> Oracle:
     return Oracle(CHECKPOINTS[model])
 
 
-def make_query(rng: random.Random, model: str, rows: int) -> Query:
+def make_query(rng: random.Random, model: str, rows: int, codec: JsonCodec = CODECS[0]) -> Query:
     """Makes a request of random rows."""
     drawn = [random_row(rng, model) for _ in range(rows)]
-    return Query(model, drawn, np.array([oracle_of(model)(row) for row in drawn], dtype=np.float64))
+    return Query(model, drawn, np.array([oracle_of(model)(row) for row in drawn], dtype=np.float64), codec)
 
 
 @functools.cache
 def queries_of(client: int) -> tuple[Query, ...]:
-    """Returns a client's requests: one for each model, of rows that no other client has."""
-    rng = random.Random(client)
-    return tuple(make_query(rng, model, rng.choice(_ROWS)) for model in CHECKPOINTS)
+    """Returns a client's requests: one for each model, of rows that no other client has, in one protocol."""
+    rng, codec = random.Random(client), CODECS[client % len(CODECS)]
+    return tuple(make_query(rng, model, rng.choice(_ROWS), codec) for model in CHECKPOINTS)
 
 
 @dataclass
@@ -291,8 +293,7 @@ class Crowd:
 
     async def _client(self, plan: Sequence[Query]) -> None:
         timeout = b"" if self._deadline is None else b"X-Request-Timeout-Seconds: %g\r\n" % self._deadline
-        head = b"POST /predict HTTP/1.1\r\nHost: axon\r\nContent-Type: application/json\r\n" + timeout
-        requests = [(query, head + b"Content-Length: %d\r\n\r\n" % len(query.body) + query.body) for query in plan]
+        requests = [(query, _request(query, timeout)) for query in plan]
         connection = Connection()
         turn = 0
         try:
@@ -351,6 +352,19 @@ class Crowd:
         if closes:
             connection.close()
         return closes
+
+
+def _request(query: Query, timeout: bytes) -> bytes:
+    """Returns the bytes of a request.
+
+    Args:
+        query: request to write.
+        timeout: header line with the deadline; empty for none.
+    """
+    headers = {"Host": "axon", "Content-Type": "application/json", **query.headers}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    head = f"POST {query.path} HTTP/1.1\r\n{lines}".encode() + timeout
+    return head + b"Content-Length: %d\r\n\r\n" % len(query.body) + query.body
 
 
 def _note(notes: list[str], text: str) -> None:

@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # this tree's packages, whatever is installed
+
 import numpy as np
 from numpy.typing import NDArray
 from poison import (

@@ -1,4 +1,4 @@
-"""libFuzzer searches for bytes that break the readers of checkpoint files and of worker streams."""
+"""libFuzzer searches for bytes that break the readers of files, worker streams and request bodies."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OPTIONS = (
 )
 
 
-@pytest.mark.parametrize("target", ["fuzz_checkpoint", "fuzz_frames"])
+@pytest.mark.parametrize("target", ["fuzz_arrow", "fuzz_checkpoint", "fuzz_frames", "fuzz_infer", "fuzz_json_document"])
 def test_no_bytes_break_the_reader(target: str, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     corpus.mkdir()

@@ -15,10 +15,12 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import uvloop
 from fuzzed_models import FUZZ_SECONDS, KEY, MODELS, SECRET
+from infer_bodies import binary_tensor, element_bytes, tensor, with_bytes
 from serving import ROOT, Server, http_get, running
 
 from models.store import Store
@@ -66,6 +68,21 @@ MADE_ID = re.compile(rb"\b[0-9a-f]{12}-[0-9a-f]+\b")
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A request without the style of its client.
+
+    Attributes:
+        first: first line of the head.
+        lines: lines of the head that the body needs.
+        body: body of the request.
+    """
+
+    first: bytes
+    lines: list[bytes]
+    body: bytes
+
+
+@dataclass(frozen=True)
 class Step:
     """The bytes of one request.
 
@@ -83,7 +100,9 @@ class Script:
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
-        self._bodies = [*(json.dumps(body).encode() for body in self._documents()), *BROKEN]
+        bodies = [*(json.dumps(body).encode() for body in self._documents()), *BROKEN]
+        self._asked = [Asked(FIRST_LINES[0], [], body) for body in bodies]
+        self._inferred = list(self._inferences())
 
     @staticmethod
     def _documents() -> Iterator[object]:
@@ -105,15 +124,36 @@ class Script:
         yield {"instances": [["null"]], "model": None, "more": 1}
         yield {"model": "nobody", "instances": [[1]]}
 
+    @staticmethod
+    def _inferences() -> Iterator[Asked]:
+        """Yields requests of the Open Inference Protocol: JSON and binary, sound and faulty, with various outputs."""
+        forms: list[dict[str, Any]] = [{}, {"id": "7"}, {"parameters": {"binary_data_output": True}}]
+        forms += [{"outputs": [{"name": "predictions", "parameters": {"binary_data": True}}]}]
+        forms += [{"outputs": [{"name": "probabilities", "parameters": {"classification": 2}}]}]
+        forms += [{"outputs": [{"name": "other"}]}, {"parameters": {"timeout": 2e7}}, {"more": 1}]
+        for path, width in (("colours", 4), ("price/versions/1", 2), ("xor", 2), ("mixed", 2), ("nobody", 1)):
+            first = f"POST /v2/models/{path}/infer HTTP/1.1".encode()
+            for form, rows, values in itertools.product(forms, (1, 3), ([0.5], [-0.25, 1e39])):
+                flat = (values * rows * width)[: rows * width]
+                body, _ = with_bytes({"inputs": [tensor("x", "FP32", [rows, width], flat)], **form})
+                yield Asked(first, [], body)
+                part = element_bytes("FP64", flat)
+                given = binary_tensor("x", "FP64", [rows, width], len(part))
+                body, length = with_bytes({"inputs": [given], **form}, part)
+                yield Asked(first, [b"Inference-Header-Content-Length: %d" % length], body)
+            for length in (0, 5):
+                yield Asked(first, [b"Inference-Header-Content-Length: %d" % length], bytes(4 * width))
+
     def conversation(self) -> list[Step]:
         """Makes a conversation; its last request asks for the end of the connection."""
         rng = self._rng
-        lines, body = rng.choice(CLIENTS), rng.choice(self._bodies)
+        choices = self._inferred if rng.random() < 0.4 else self._asked
+        lines, asked = rng.choice(CLIENTS), rng.choice(choices)
         steps = []
         for _ in range(rng.randrange(2, 2 * REQUESTS)):
             if rng.random() < 0.5:
-                body = rng.choice(self._bodies)
-            data = self._request(lines, body)
+                asked = rng.choice(choices)
+            data = self._request(lines, asked)
             if rng.random() < 0.08:
                 data = self._damaged(data)
             cuts = sorted(rng.randrange(len(data) + 1) for _ in range(rng.choice([0, 0, 0, 0, 1, 3])))
@@ -121,12 +161,12 @@ class Script:
                 cuts = [data.index(b"\r\n\r\n") + 4]  # head and body separately, as many clients do
             pieces = tuple(data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True))
             steps.append(Step(pieces, rng.random() < 0.1))
-        end = self._request([*CLIENTS[0], b"Connection: close"], self._bodies[0])
+        end = self._request([*CLIENTS[0], b"Connection: close"], self._asked[0])
         return [*steps, Step((end,), False)]
 
-    def _request(self, lines: list[bytes], body: bytes) -> bytes:
-        rng = self._rng
-        first = FIRST_LINES[0]
+    def _request(self, lines: list[bytes], asked: Asked) -> bytes:
+        rng, body = self._rng, asked.body
+        first, lines = asked.first, [*lines, *asked.lines]
         if rng.random() < 0.06:
             lines = [*lines, rng.choice(LINES)] if rng.random() < 0.7 else lines
             first = rng.choice(FIRST_LINES)
