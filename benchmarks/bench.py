@@ -1,5 +1,8 @@
 """`make bench`: Axon beside FastAPI, LitServe and two ceilings, in one run: same model, same payload, checked answers.
 
+Axon is measured through each of its protocols: `/predict` with JSON and with Arrow, the Open Inference Protocol with
+JSON, with binary tensors and over gRPC. A bare `grpc.aio` server that sends each message back is gRPC's ceiling.
+
 Each round starts every server anew, in another order, checks its answers against torch, and loads it. A ratio is the
 median over rounds of the ratio within a round, because the speed of a shared machine drifts. CPU seconds are those of a
 server's whole process tree.
@@ -14,7 +17,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.core import CORE, SCALING, axon
+from benchmarks.core import CORE, PROTOCOLS, SCALING, axon
 from benchmarks.goals import CORE_GOALS
 from benchmarks.measure import WORKLOADS
 from benchmarks.rounds import add_options, run
@@ -27,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_options(parser, [*CORE, "axon-before"], list(WORKLOADS), warm_up=1.0)
+    add_options(parser, [*CORE, *PROTOCOLS, "axon-before"], list(WORKLOADS), warm_up=1.0)
     parser.add_argument("--scaling", action="store_true", help="Axon alone, with 1 and 2 API processes and workers")
     parser.add_argument("--before", type=Path, metavar="TREE", help="adds the Axon of another working tree")
     arguments = parser.parse_args(argv)
@@ -35,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         arguments.only = None
         arguments.workloads = [name for name in arguments.workloads if name in SCALING_WORKLOADS]
         return run(arguments, SCALING, (), next(iter(SCALING)), strict=True)
-    peers = dict(CORE)
+    peers = CORE | PROTOCOLS
     if arguments.before is not None:
         peers["axon-before"] = axon("axon-before", tree=arguments.before.resolve())
     elif "axon-before" in (arguments.only or ()):

@@ -1,10 +1,14 @@
-"""The core peers: Axon, a handler that a team would write, LitServe as documented, and two ceilings."""
+"""The core peers: Axon, a handler that a team would write, LitServe as documented, and ceilings; Axon by protocol."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.arrow_wire import ArrowWire
+from benchmarks.infer_messages import INFER
 from benchmarks.peer import ROOT, Peer
+from benchmarks.wire import BinaryWire, GrpcWire, open_inference
 
 
 def _module(name: str, *arguments: str) -> tuple[str, ...]:
@@ -33,6 +37,31 @@ def axon(name: str = "axon", *, api_processes: int = 1, workers: int = 1, tree: 
 
 
 AXON = axon()
+# The same server, through its other protocols.
+AXON_OIP_JSON = replace(
+    AXON,
+    name="axon-oip-json",
+    settings="the same; Open Inference Protocol over HTTP, JSON",
+    path="/v2/models/mlp/infer",
+    wire=open_inference("input"),
+    tables=False,
+)
+AXON_OIP_BINARY = replace(
+    AXON_OIP_JSON,
+    name="axon-oip-binary",
+    settings="the same; Open Inference Protocol over HTTP, binary tensors both ways",
+    wire=BinaryWire("input"),
+)
+AXON_ARROW = replace(AXON, name="axon-arrow", settings="the same; streams of Arrow both ways", wire=ArrowWire())
+AXON_GRPC = replace(
+    AXON,
+    name="axon-grpc",
+    settings="the same; Open Inference Protocol over gRPC, raw tensors both ways",
+    environment={**AXON.environment, "AXON_PORT": "{second_port}", "AXON_GRPC_PORT": "{port}"},
+    path=INFER,
+    wire=GrpcWire("input"),
+    tables=False,
+)
 FASTAPI = Peer(
     "fastapi",
     "the model in the handler; uvicorn, 1 process, uvloop, httptools, no access log",
@@ -47,8 +76,17 @@ IN_PROCESS = Peer(
 FIXED_BYTES = Peer(
     "fixed-bytes", "bare uvicorn: reads the body, sends fixed bytes", _module("bare", "--fixed"), answers=False
 )
+GRPC_ECHO = Peer(
+    "grpc-echo",
+    "bare grpc.aio: sends each message back",
+    _module("grpc_echo"),
+    path=INFER,
+    wire=GrpcWire("input"),
+    answers=False,
+)
 
 CORE = {peer.name: peer for peer in (AXON, FASTAPI, LITSERVE, IN_PROCESS, FIXED_BYTES)}
+PROTOCOLS = {peer.name: peer for peer in (AXON_OIP_JSON, AXON_OIP_BINARY, AXON_ARROW, AXON_GRPC, GRPC_ECHO)}
 SCALING = {
     peer.name: peer
     for peer in (

@@ -33,17 +33,26 @@ class Goal:
 
 def faster(workload: str, base: str, limit: float, *, server: str = "axon") -> Goal:
     """Returns a goal for Axon's requests per second, as a multiple of another server's."""
-    return Goal(f"{workload}: requests/s over {base}", lambda found: found.ratio(workload, server, base), limit)
+    return Goal(
+        f"{_subject(workload, server)}: requests/s over {base}",
+        lambda found: found.ratio(workload, server, base),
+        limit,
+    )
 
 
 def cheaper(workload: str, base: str, limit: float, *, server: str = "axon") -> Goal:
     """Returns a goal for Axon's CPU seconds per request, as a multiple of another server's."""
     return Goal(
-        f"{workload}: CPU seconds a request over {base}",
+        f"{_subject(workload, server)}: CPU seconds a request over {base}",
         lambda found: found.ratio(workload, server, base, lambda m: m.cpu_per_1000),
         limit,
         at_least=False,
     )
+
+
+def _subject(workload: str, server: str) -> str:
+    """Returns a workload with the server that a goal is for, unless this is Axon with JSON."""
+    return workload if server == "axon" else f"{workload}, {server}"
 
 
 # The goals that a run of the core and a run of the field can both judge.
@@ -57,6 +66,10 @@ CORE_GOALS = (
     *_EVERYWHERE,
     cheaper("tab-64", "fastapi", 0.3),
     faster("tab-64", "in-process", 2.0),
+    faster("tab-64", "axon", 0.9, server="axon-oip-json"),
+    faster("tab-64", "axon", 1.0, server="axon-oip-binary"),
+    cheaper("bulk-8", "axon", 0.1, server="axon-oip-binary"),
+    faster("tab-64", "grpc-echo", 0.7, server="axon-grpc"),
     faster("tab-64", "litserve", 25.0),
     faster("mnist-64", "fastapi", 4.0),
     faster("bulk-8", "fastapi", 6.0),
@@ -83,6 +96,10 @@ FIELD_GOALS = (
     cheaper("tab-64", "mosec", 0.6),
     faster("tab-64", "granian-fixed", 1.2),
     *_EVERYWHERE,
+    faster("tab-64", "grpc-echo", 0.7, server="axon-grpc"),
+    faster("tab-64", "kserve-grpc", 3.0, server="axon-grpc"),
+    faster("tab-64", "triton-binary", 5.0, server="axon-oip-binary"),
+    faster("bulk-8", "triton-binary", 2.0, server="axon-oip-binary"),
     faster("tab-1", "granian-torch", 2.0),
     faster("tab-1", "granian-onnx", 2.0),
     faster("tab-1", "mosec", 8.0),

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.load import LoadResult, drive
+from benchmarks.load import Load, LoadResult, drive
 from benchmarks.memory import Memory
 from benchmarks.model import make_model, make_rows
 from benchmarks.peer import Peer
@@ -168,18 +168,41 @@ def measure(peer: Peer, workloads: Sequence[str], round_: int, effort: Effort, f
             for name in (name for name in workloads if WORKLOADS[name].model == model):
                 workload = WORKLOADS[name]
                 rows = make_request_rows(model, workload.rows)
-                body = peer.wire.encode(rows)
                 if peer.answers:
                     _check(server, rows, _expected(model, rows))
+                load = server_load(server, rows, workload)
                 if effort.warm_up_seconds:
-                    drive(effort.driver, server.url, body, workload.connections, effort.warm_up_seconds, folder)
+                    drive(effort.driver, load, effort.warm_up_seconds, folder)
                 before = server.cpu_seconds()
-                load = drive(effort.driver, server.url, body, workload.connections, effort.seconds, folder)
+                result = drive(effort.driver, load, effort.seconds, folder)
                 cpu = server.cpu_seconds() - before
-                results.measurements.append(Measurement(peer.name, name, round_, load, cpu))
+                results.measurements.append(Measurement(peer.name, name, round_, result, cpu))
             idle_cores = _idle_cores(server, effort.idle_seconds)
             memory = server.memory()
             results.footprints.append(Footprint(peer.name, model, round_, start_seconds, idle_cores, memory))
+
+
+def server_load(server: MeasuredServer, rows: Any, workload: Workload) -> Load:
+    """Returns the load of a workload for a server, after one request.
+
+    Args:
+        server: running server.
+        rows: rows of the request.
+        workload: model, number of rows and number of connections.
+    """
+    wire = server.peer.wire
+    message = wire.encode(rows)
+    size = len(server.ask(message).body)
+    return Load(
+        server.url,
+        message,
+        workload.rows,
+        workload.connections,
+        grpc=wire.grpc,
+        tensor=wire.tensor,
+        data=rows,
+        answer_bytes=size,
+    )
 
 
 def check_answers(server: MeasuredServer, model: str, connections: int = 64, requests: int = 192) -> None:

@@ -16,8 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 class Peer:
     """One server with one set of settings.
 
-    In commands and in the values of the environment, `{bin}`, `{port}`, `{model}` and `{folder}` are replaced by the
-    folder of commands, a free port, the model's name, and a new folder for each start.
+    In commands and in the values of the environment, `{bin}`, `{port}`, `{second_port}`, `{model}` and `{folder}` are
+    replaced by the folder of commands, the free port that is measured, another free port, the model's name, and a new
+    folder for each start.
 
     Attributes:
         name: name in the tables.
@@ -25,7 +26,7 @@ class Peer:
         command: command that starts the server.
         prepare: command that is run before, outside the measured time: archives, settings files, saved models.
         environment: environment variables in addition to the benchmark's own.
-        path: path of the prediction endpoint.
+        path: path of the prediction endpoint; with gRPC, of the method.
         wire: wire format of requests and answers.
         bin: folder of the server's Python and its commands.
         tree: working folder of both commands, first in their import path.

@@ -17,8 +17,11 @@ import uuid
 from pathlib import Path
 from types import TracebackType
 
+import grpc
+
 from benchmarks.memory import Memory
 from benchmarks.peer import ROOT, Peer
+from benchmarks.wire import Message
 
 PREPARE_SECONDS = 120.0
 START_SECONDS = 120.0
@@ -40,6 +43,7 @@ class MeasuredServer:
         self._mark = uuid.uuid4().hex
         self._folder = tempfile.mkdtemp(prefix="axon-bench-")
         self._filled = {"bin": str(peer.bin), "port": str(self.port), "model": model, "folder": self._folder}
+        self._filled["second_port"] = str(free_port())
         self._environment = {key: text for key, text in os.environ.items() if not key.startswith("AXON_")}
         self._environment |= {
             _MARK: self._mark,
@@ -113,8 +117,8 @@ class MeasuredServer:
             self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def wait_until_it_answers(self, body: bytes) -> float:
-        """Waits for the first 2xx.
+    def wait_until_it_answers(self, message: Message) -> float:
+        """Waits for the first answer that is no error.
 
         Returns:
             Seconds from the start of the process to the answer.
@@ -125,21 +129,26 @@ class MeasuredServer:
         assert self._process is not None, "inside `with` only"
         deadline = self._started + START_SECONDS
         while time.monotonic() < deadline and self._process.poll() is None:
-            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-                self.ask(body)
+            with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError, grpc.RpcError):
+                self.ask(message)
                 return time.monotonic() - self._started
             time.sleep(0.02)
         raise RuntimeError(f"{self.peer.name} does not answer:\n{self._log_tail()}")
 
-    def ask(self, body: bytes) -> bytes:
-        """Sends one request on a new connection and returns the body of a 2xx answer.
+    def ask(self, message: Message) -> Message:
+        """Sends one request on a new connection and returns the answer.
 
         Raises:
-            urllib.error.HTTPError: the answer has another status.
+            urllib.error.HTTPError: the answer has another status than a 2xx.
+            grpc.RpcError: the call failed.
         """
-        request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})
+        if self.peer.wire.grpc:
+            own = [("grpc.use_local_subchannel_pool", 1)]  # whose first attempt to connect is not delayed
+            with grpc.insecure_channel(f"127.0.0.1:{self.port}", own) as channel:
+                return Message(channel.unary_unary(self.peer.path)(message.body, timeout=30), {})
+        request = urllib.request.Request(self.url, message.body, dict(message.headers))
         with urllib.request.urlopen(request, timeout=30) as answer:
-            return bytes(answer.read())
+            return Message(answer.read(), {name.lower(): text for name, text in answer.headers.items()})
 
     def _log_tail(self) -> str:
         return self._log.read_text(errors="replace")[-3000:]

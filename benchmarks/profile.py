@@ -25,9 +25,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.core import CORE, axon
+from benchmarks.core import CORE, PROTOCOLS, axon
 from benchmarks.load import DRIVERS, available_drivers, drive
-from benchmarks.measure import WORKLOADS, check_answers, make_request_rows
+from benchmarks.measure import WORKLOADS, check_answers, make_request_rows, server_load
 from benchmarks.peer import ROOT, Peer
 from benchmarks.process import MeasuredServer, cpu_seconds, system_seconds
 
@@ -152,27 +152,28 @@ def profile(
         RuntimeError: the server, the load or py-spy failed.
     """
     workload = WORKLOADS[workload_name]
-    body = peer.wire.encode(make_request_rows(workload.model, workload.rows))
+    rows = make_request_rows(workload.model, workload.rows)
     with (
         tempfile.TemporaryDirectory(prefix="axon-bench-") as name,
         MeasuredServer(peer, workload.model) as server,
     ):
         folder = Path(name)
-        server.wait_until_it_answers(body)
+        server.wait_until_it_answers(peer.wire.encode(rows))
         if peer.answers:
             check_answers(server, workload.model)
-        drive(driver, server.url, body, workload.connections, min(1.0, seconds), folder)  # warm-up
+        load = server_load(server, rows, workload)
+        drive(driver, load, min(1.0, seconds), folder)  # warm-up
         before = {pid: cpu_seconds(pid) for pid in server.pids()}
         system_before = {pid: system_seconds(pid) for pid in before}
-        load = drive(driver, server.url, body, workload.connections, seconds, folder)
+        result = drive(driver, load, seconds, folder)
         used = {pid: cpu_seconds(pid) - cpu for pid, cpu in before.items()}
         in_kernel = {pid: system_seconds(pid) - cpu for pid, cpu in system_before.items()}
-        busy = [pid for pid, cpu in used.items() if cpu > BUSY_CORES * load.seconds]
+        busy = [pid for pid, cpu in used.items() if cpu > BUSY_CORES * result.seconds]
         done = threading.Event()
 
         def keep_busy() -> None:
             while not done.is_set():
-                drive(driver, server.url, body, workload.connections, seconds, folder)
+                drive(driver, load, seconds, folder)
 
         with ThreadPoolExecutor(1) as pool:
             loading = pool.submit(keep_busy)
@@ -181,7 +182,7 @@ def profile(
             finally:
                 done.set()
             loading.result()
-        to_microseconds = 1e6 / load.answers
+        to_microseconds = 1e6 / result.answers
         profiles = [
             ProcessProfile(
                 server.role(pid),
@@ -191,7 +192,7 @@ def profile(
             )
             for pid in busy
         ]
-    return load.answers / load.seconds, sorted(profiles, key=lambda p: -p.microseconds)
+    return result.answers / result.seconds, sorted(profiles, key=lambda p: -p.microseconds)
 
 
 def _sample(pids: list[int], seconds: float, rate: int, folder: Path) -> dict[int, list[str]]:
@@ -240,7 +241,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.profile", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--server", choices=CORE, default="axon", help="[axon]")
+    parser.add_argument("--server", choices=[*CORE, *PROTOCOLS], default="axon", help="[axon]")
     parser.add_argument("--tree", type=Path, default=ROOT, help="working tree whose Axon is profiled [this one]")
     parser.add_argument("--workload", choices=WORKLOADS, default="tab-64", help="[tab-64]")
     parser.add_argument("--seconds", type=float, default=10.0, help="seconds of load, and of sampling [10]")
@@ -248,7 +249,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--driver", choices=DRIVERS, default=available_drivers()[0], help="[the first installed]")
     arguments = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no server outlives the benchmark
-    peer = axon(tree=arguments.tree.resolve()) if arguments.server == "axon" else CORE[arguments.server]
+    peer = axon(tree=arguments.tree.resolve()) if arguments.server == "axon" else (CORE | PROTOCOLS)[arguments.server]
     try:
         per_second, profiles = profile(peer, arguments.workload, arguments.driver, arguments.seconds, arguments.rate)
     except (RuntimeError, OSError) as error:

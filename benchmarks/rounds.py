@@ -55,6 +55,8 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # no server outlives the benchmark
     effort = Effort(arguments.driver, arguments.seconds, arguments.warm_up, arguments.idle)
     chosen = [peers[name] for name in arguments.only or peers]
+    if arguments.driver == "perf_analyzer":
+        chosen = [peer for peer in chosen if peer.wire.tensor]
     results = Results()
     with tempfile.TemporaryDirectory(prefix="axon-bench-") as folder:
         try:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
 from benchmarks.field.environments import environments_folder
 from benchmarks.peer import ROOT
+from benchmarks.virtual_environment import VirtualEnvironment
 
 DATASETS, PYTABKIT = "datasets", "pytabkit"
 
@@ -23,35 +22,26 @@ _STEPS: dict[str, tuple[tuple[str, ...], ...]] = {
     ),
     PYTABKIT: ((_TORCH,), (_TORCH, "pytabkit==1.7.3", "pyarrow")),
 }
-_DONE = ".ok"  # file that marks an environment as complete
 
 
 def python_of(name: str | None) -> Path:
     """Returns the path of an environment's Python; None names the environment of this process."""
-    return Path(sys.executable) if name is None else environments_folder() / name / "bin" / "python"
+    return Path(sys.executable) if name is None else _environment(name).python
 
 
 def is_set_up(name: str) -> bool:
     """Returns True if an environment is complete."""
-    return (environments_folder() / name / _DONE).exists()
+    return _environment(name).is_complete
 
 
 def set_up(name: str) -> bool:
     """Makes an environment if none exists; returns True if the environment exists now."""
-    if is_set_up(name):
-        return True
-    folder = environments_folder() / name
-    shutil.rmtree(folder, ignore_errors=True)  # left by an attempt that failed
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    install = [str(folder / "bin" / "pip"), "install", "--quiet", "--find-links", str(ROOT / "wheels")]
-    install += ["--constraint", str(ROOT / "constraints.txt")]
-    commands = [[sys.executable, "-m", "venv", str(folder)], *([*install, *step] for step in _STEPS[name])]
-    for command in commands:
-        print(f"{name}: {' '.join(command[1:])}", file=sys.stderr, flush=True)
-        if subprocess.run(command, check=False).returncode != 0:
-            return False
-    (folder / _DONE).touch()
-    return True
+    pins = ("--constraint", str(ROOT / "constraints.txt"))
+    return is_set_up(name) or _environment(name).make(_STEPS[name], pins)
+
+
+def _environment(name: str) -> VirtualEnvironment:
+    return VirtualEnvironment(environments_folder() / name)
 
 
 def versions(environment: str | None, packages: tuple[str, ...]) -> dict[str, str]:

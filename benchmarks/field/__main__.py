@@ -2,7 +2,8 @@
 
 `setup` makes the virtual environments, several GB, in `$AXON_BENCH_ENVIRONMENTS` (by default
 `$XDG_CACHE_HOME/axon-bench/environments`). `run` measures those that exist: same model, same payload, checked answers,
-as in `make bench`. `traits` shows the behaviour of Axon, mosec and granian with a bad row, a killed worker and SIGTERM
+as in `make bench`. `run --driver perf_analyzer` loads those of the Open Inference Protocol with Triton's own load
+generator. `traits` shows the behaviour of Axon, mosec and granian with a bad row, a killed worker and SIGTERM
 under load. TorchServe needs Java 17. If run as root, the servers get a network namespace with only a loopback
 interface.
 """
@@ -13,8 +14,8 @@ import argparse
 import signal
 import sys
 
-from benchmarks.core import AXON, FASTAPI, FIXED_BYTES
-from benchmarks.field.environments import PACKAGES, environments_folder, is_set_up, set_up
+from benchmarks.core import AXON, AXON_GRPC, AXON_OIP_BINARY, FASTAPI, FIXED_BYTES, GRPC_ECHO
+from benchmarks.field.environments import NAMES, environments_folder, is_set_up, set_up
 from benchmarks.field.loopback import isolate
 from benchmarks.field.peers import FIELD
 from benchmarks.field.traits import CANDIDATES, CLIENTS, try_traits
@@ -23,7 +24,7 @@ from benchmarks.goals import FIELD_GOALS
 from benchmarks.rounds import add_options, run
 
 WORKLOADS = ["tab-64", "tab-1", "mnist-64", "bulk-8"]  # those that the goals name
-_WITHOUT_ENVIRONMENT = {peer.name: peer for peer in (AXON, FASTAPI, FIXED_BYTES)}
+_WITHOUT_ENVIRONMENT = {peer.name: peer for peer in (AXON, AXON_OIP_BINARY, AXON_GRPC, GRPC_ECHO, FASTAPI, FIXED_BYTES)}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     setup = commands.add_parser("setup", help="makes the environments")
-    setup.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PACKAGES)} [all]")
+    setup.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} [all]")
     measuring = commands.add_parser("run", help="measures")
     names = [*_WITHOUT_ENVIRONMENT, *FIELD]
     add_options(measuring, names, WORKLOADS, warm_up=3.0)  # Java compiles while it runs
@@ -85,9 +86,9 @@ def _traits(names: list[str], times: int) -> int:
 
 
 def _set_up(parser: argparse.ArgumentParser, names: list[str]) -> int:
-    if unknown := set(names) - PACKAGES.keys():
-        parser.error(f"no such environment: {', '.join(sorted(unknown))}; there are: {', '.join(PACKAGES)}")
-    failed = set_up(names or PACKAGES)
+    if unknown := set(names).difference(NAMES):
+        parser.error(f"no such environment: {', '.join(sorted(unknown))}; there are: {', '.join(NAMES)}")
+    failed = set_up(names or NAMES)
     if failed:
         print(f"not set up: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

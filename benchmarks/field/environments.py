@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.peer import ROOT
+from benchmarks.perf_analyzer import PerfAnalyzer, Unavailable
+from benchmarks.virtual_environment import VirtualEnvironment
 
 # Packages that a handler needs in addition to the server's dependencies.
 _HANDLER_PACKAGES = ("numpy", "orjson", "uvloop", "httptools")
@@ -33,7 +33,8 @@ PACKAGES = {
         "packaging",
     ),
 }
-_DONE = ".ok"  # file that marks an environment as complete
+ANALYZER = "perf_analyzer"  # a program, set up beside the environments
+NAMES = (*PACKAGES, ANALYZER)
 
 
 def environments_folder() -> Path:
@@ -44,37 +45,41 @@ def environments_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "axon-bench", "environments")
 
 
+def perf_analyzer() -> PerfAnalyzer:
+    """Returns Triton's load generator in its folder."""
+    return PerfAnalyzer(environments_folder() / ANALYZER)
+
+
 def bin_folder(name: str) -> Path:
     """Returns the folder of an environment's commands."""
-    return environments_folder() / name / "bin"
+    return _environment(name).bin
 
 
 def is_set_up(name: str) -> bool:
     """Returns True if an environment is complete."""
-    return (environments_folder() / name / _DONE).exists()
+    return _environment(name).is_complete
 
 
 def set_up(names: Iterable[str]) -> list[str]:
     """Makes those environments that do not exist yet; returns the names of those that could not be made."""
-    return [name for name in names if not is_set_up(name) and not _make(name)]
+    return [name for name in names if not _make(name)]
+
+
+def _environment(name: str) -> VirtualEnvironment:
+    return VirtualEnvironment(environments_folder() / name)
 
 
 def _make(name: str) -> bool:
-    folder = environments_folder() / name
-    shutil.rmtree(folder, ignore_errors=True)  # left by an attempt that failed
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    install = [str(folder / "bin/pip"), "install", "--quiet", "--find-links", str(ROOT / "wheels")]
-    torch = _pinned_torch()
-    print(f"{name}: {' '.join(PACKAGES[name])}", file=sys.stderr, flush=True)
-    for command in (
-        [sys.executable, "-m", "venv", str(folder)],
-        [*install, torch],  # first and alone, so that no server chooses another build
-        [*install, torch, *_HANDLER_PACKAGES, *PACKAGES[name]],
-    ):
-        if subprocess.run(command, check=False).returncode != 0:
+    if name == ANALYZER:
+        try:
+            perf_analyzer().install()
+        except Unavailable as reason:
+            print(f"{name}: {reason}", file=sys.stderr, flush=True)
             return False
-    (folder / _DONE).touch()
-    return True
+        return True
+    torch = _pinned_torch()
+    # torch goes in first and alone, so that no server chooses another build.
+    return is_set_up(name) or _environment(name).make([[torch], [torch, *_HANDLER_PACKAGES, *PACKAGES[name]]])
 
 
 def _pinned_torch() -> str:

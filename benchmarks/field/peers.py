@@ -5,9 +5,12 @@ The settings of each are the fastest that were found; the comments say how much 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from benchmarks.field.environments import bin_folder
+from benchmarks.infer_messages import INFER
 from benchmarks.peer import Peer
-from benchmarks.wire import BENTOML, MLFLOW, OPEN_INFERENCE
+from benchmarks.wire import BENTOML, MLFLOW, BinaryWire, GrpcWire, open_inference
 
 _SERVERS = "benchmarks.field.servers"
 _BENTOML = Peer(
@@ -46,6 +49,14 @@ _KSERVE = Peer(
     path="/v1/models/mlp:predict",
     bin=bin_folder("kserve"),
 )
+_KSERVE_GRPC = Peer(
+    "kserve-grpc",
+    "ModelServer, gRPC, 1 worker; latency log off",
+    ("{bin}/python", "-m", f"{_SERVERS}.kserve_server", "{second_port}", "{port}"),
+    path=INFER,
+    wire=GrpcWire("x"),
+    bin=bin_folder("kserve"),
+)
 _MLFLOW = Peer(
     "mlflow",
     "pyfunc with a tensor signature, 1 uvicorn worker (it has no batching)",
@@ -71,7 +82,7 @@ _MLSERVER = Peer(
     ("{bin}/mlserver", "start", "{folder}"),
     prepare=("{bin}/python", "-m", f"{_SERVERS}.mlserver_files", "{port}", "{folder}"),
     path="/v2/models/mlp/infer",
-    wire=OPEN_INFERENCE,
+    wire=open_inference("x"),
     bin=bin_folder("mlserver"),
 )
 
@@ -148,11 +159,22 @@ _TORCHSERVE = Peer(
 _TRITON = Peer(
     "triton",
     "nvidia-pytriton on the CPU, JSON over HTTP, dynamic batching, max_batch_size=1024, no queue delay",
-    ("{bin}/python", "-m", f"{_SERVERS}.triton_server", "{port}"),
+    ("{bin}/python", "-m", f"{_SERVERS}.triton_server", "{port}", "{second_port}"),
     environment={"HOME": "{folder}"},
     path="/v2/models/mlp/infer",
-    wire=OPEN_INFERENCE,
+    wire=open_inference("x"),
     bin=bin_folder("pytriton"),
+)
+_TRITON_BINARY = replace(
+    _TRITON, name="triton-binary", settings="the same server; binary tensors over HTTP", wire=BinaryWire("x")
+)
+_TRITON_GRPC = replace(
+    _TRITON,
+    name="triton-grpc",
+    settings="the same server; gRPC",
+    command=("{bin}/python", "-m", f"{_SERVERS}.triton_server", "{second_port}", "{port}"),
+    path=INFER,
+    wire=GrpcWire("x"),
 )
 
 # By name: the peer, and its environment.
@@ -168,7 +190,10 @@ FIELD = {
         (_RAY_HAPROXY, "ray"),
         (_RAY_DIRECT, "ray"),
         (_KSERVE, "kserve"),
+        (_KSERVE_GRPC, "kserve"),
         (_TRITON, "pytriton"),
+        (_TRITON_BINARY, "pytriton"),
+        (_TRITON_GRPC, "pytriton"),
         (_MLSERVER, "mlserver"),
         (_BENTOML, "bentoml"),
         (_MLFLOW, "mlflow"),

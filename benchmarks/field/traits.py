@@ -26,7 +26,7 @@ from benchmarks.measure import ANSWER_TOLERANCE
 from benchmarks.model import make_model, make_rows
 from benchmarks.peer import Peer
 from benchmarks.process import MeasuredServer
-from benchmarks.wire import Rows
+from benchmarks.wire import Message, Rows
 
 MODEL = "tab"
 CLIENTS = 64  # as in the workload `tab-64`, and as many as mosec's largest batch
@@ -183,9 +183,9 @@ async def _burst(server: _Started, bad: str, seed: int) -> Burst:
     """Sends one request over each of many connections at once, of which one has a bad row."""
     peer = server.peer
     rows = make_rows(MODEL, CLIENTS)
-    bodies = [peer.wire.encode([row]) for row in rows]
+    messages = [peer.wire.encode([row]) for row in rows]
     place = random.Random(seed).randrange(CLIENTS)
-    requests = [make_request(peer.path, body) for body in bodies]
+    requests = [make_request(peer.path, message.body) for message in messages]
     connections = [await Connection.to(server.port) for _ in rows]
     for connection, request in zip(connections, requests, strict=True):  # each connection is accepted and in use
         connection.send(request)
@@ -207,7 +207,7 @@ def _is_right(peer: Peer, row: list[float], answer: Answer | None) -> bool:
         return False
     with torch.inference_mode():
         expected = make_model(MODEL)(torch.tensor([row])).softmax(-1)
-    found = torch.tensor(peer.wire.decode(answer.body))
+    found = torch.tensor(peer.wire.decode(Message(answer.body)))
     return found.shape == expected.shape and bool((found - expected).abs().max() <= ANSWER_TOLERANCE)
 
 
@@ -239,7 +239,7 @@ async def _stop(server: _Started) -> Loss:
 
 
 def _crowd(server: _Started) -> Crowd:
-    body = server.peer.wire.encode(make_rows(MODEL, 1))
+    body = server.peer.wire.encode(make_rows(MODEL, 1)).body
     return Crowd(server.port, make_request(server.peer.path, body), CLIENTS)
 
 

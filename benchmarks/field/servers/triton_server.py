@@ -1,4 +1,7 @@
-"""NVIDIA Triton through nvidia-pytriton, on the CPU: `triton_server.py PORT`. Batches of 64 make it slower."""
+"""NVIDIA Triton through nvidia-pytriton, on the CPU: `triton_server.py HTTP_PORT GRPC_PORT`.
+
+Batches of 64 make the server slower.
+"""
 
 import os
 import sys
@@ -11,7 +14,7 @@ import numpy as np
 import torch
 from pytriton.decorators import batch
 from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
-from pytriton.triton import Triton, TritonConfig
+from pytriton.triton import Triton, TritonConfig, TritonSecurityConfig
 
 from benchmarks.model import LAYER_SIZES, make_model
 
@@ -31,12 +34,14 @@ if __name__ == "__main__":
     config = TritonConfig(
         http_address="127.0.0.1",
         http_port=int(sys.argv[1]),
-        allow_grpc=False,
+        grpc_address="127.0.0.1",
+        grpc_port=int(sys.argv[2]),
         allow_metrics=False,
         log_verbose=0,
         exit_on_error=True,
     )
-    with Triton(config=config) as triton:
+    # Without a token, as Triton itself; perf_analyzer asks for the statistics.
+    with Triton(config=config, security_config=TritonSecurityConfig(restricted_endpoints=[])) as triton:
         triton.bind(
             model_name="mlp",
             infer_func=infer,

@@ -1,0 +1,70 @@
+"""Environments of the clients whose dependencies conflict with Axon's.
+
+`python -m tests.interop.client_environments` makes those that are missing.
+
+Each file of `tests/interop/environments` is a virtual environment, made in `$AXON_INTEROP_ENVIRONMENTS` (by default
+`.interop` in the working tree). `perf_analyzer` is a program of its own. The tests skip what is not there.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from benchmarks.peer import ROOT
+from benchmarks.perf_analyzer import PerfAnalyzer, Unavailable
+from benchmarks.virtual_environment import VirtualEnvironment
+
+REQUIREMENTS = {path.stem: path for path in sorted((Path(__file__).parent / "environments").glob("*.txt"))}
+
+_MADE_FROM = "requirements.txt"  # copy in an environment of the file that it was made from
+
+
+def environments_folder() -> Path:
+    """Returns the folder of the environments."""
+    return Path(os.environ.get("AXON_INTEROP_ENVIRONMENTS") or ROOT / ".interop")
+
+
+def client_environment(name: str) -> VirtualEnvironment:
+    """Returns the environment of the requirement file `NAME.txt`."""
+    return VirtualEnvironment(environments_folder() / name)
+
+
+def is_current(name: str) -> bool:
+    """Returns True if an environment was made from the requirement file as the file is now."""
+    made_from = environments_folder() / name / _MADE_FROM
+    return (
+        client_environment(name).is_complete
+        and made_from.exists()
+        and made_from.read_bytes() == REQUIREMENTS[name].read_bytes()
+    )
+
+
+def perf_analyzer() -> PerfAnalyzer:
+    """Returns Triton's load generator."""
+    return PerfAnalyzer(environments_folder() / "perf_analyzer")
+
+
+def main() -> int:
+    """Makes what is missing; returns 1 if an environment could not be made."""
+    failed = [name for name in REQUIREMENTS if not is_current(name) and not _make(name)]
+    try:
+        perf_analyzer().install()
+    except Unavailable as reason:  # a program for one platform: its tests are skipped elsewhere
+        print(f"perf_analyzer: not installed: {reason}", file=sys.stderr)
+    if failed:
+        print(f"not made: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _make(name: str) -> bool:
+    if not client_environment(name).make([["--requirement", str(REQUIREMENTS[name])]]):
+        return False
+    shutil.copyfile(REQUIREMENTS[name], environments_folder() / name / _MADE_FROM)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
