@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 TORCH  := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-all test-random faults check lint types imports bandit audit format bench bench-field bench-accuracy bench-training docs clean
+.PHONY: help install demo serve test test-all test-random interop faults check lint types imports bandit audit format proto bench bench-field bench-accuracy bench-training docs clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "Axon needs Python 3.11 to 3.13; set PYTHON=/path/to/python3.13"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --find-links wheels $(TORCH)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[service,training,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[service,arrow,grpc,training,dev]'
 	@touch $@
 
 demo: install    ## trains the demo models if the store is empty
@@ -41,6 +41,10 @@ test-all: install ## every test but the faults, on all cores
 test-random: install ## every test but the faults, in another order each time; repeat one with SEED=n
 	$(BIN)/python -m pytest -o addopts="-ra --strict-markers --strict-config -p no:schemathesis" -m "not faults" \
 		--numprocesses auto --dist loadfile $(if $(SEED),--randomly-seed=$(SEED))
+
+interop: install ## the real clients of other servers, each in an environment that this makes (AXON_INTEROP_ENVIRONMENTS)
+	$(BIN)/python -m tests.interop.client_environments
+	$(BIN)/python -m pytest tests/interop
 
 faults: install  ## the server under fire: kills, hangs, overload, hostile clients, fuzzing, a soak (AXON_SOAK_SECONDS)
 	$(BIN)/python -m pytest -m faults tests/faults tests/fuzz
@@ -68,6 +72,9 @@ format: install  ## puts the code in form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+proto: install   ## renews the descriptors of the gRPC messages after a change in service/grpc/proto
+	cd service/grpc/proto && $(abspath $(BIN))/python -m grpc_tools.protoc -I. --descriptor_set_out=descriptors.binpb *.proto
+
 bench: install   ## measures Axon beside FastAPI and LitServe; options in BENCH, e.g. BENCH='--rounds 5 --driver h2load'
 	$(BIN)/python -m benchmarks.bench $(BENCH)
 
@@ -90,4 +97,4 @@ $(VENV)/.docs: $(STAMP)
 	@touch $@
 
 clean:           ## removes the environment and what tools left; keeps the store
-	rm -rf .venv* site .cache *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv* .interop site .cache *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -116,6 +116,7 @@ def _predictions() -> list[tuple[bytes, dict[str, str]]]:
         (b" " * 50_001, {}),
         (b"1,2", {"Content-Type": "text/csv"}),
         (b"1,2", {"Content-Encoding": "br"}),
+        (b'{"model": "colours", "instances": [[0, 0, 0, 0]]}', {"Accept": "text/html"}),
         (b'{"model": "colours", "instances": [[0, 0, 0, 0]]}', {"X-Request-Timeout-Seconds": "soon"}),
     ]
 

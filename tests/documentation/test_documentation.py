@@ -24,6 +24,7 @@ from service.settings import Settings
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 API = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+PROTOCOLS = (ROOT / "docs/protocols.md").read_text(encoding="utf-8")
 OPERATIONS = (ROOT / "docs/operations.md").read_text(encoding="utf-8")
 SETTINGS = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
 START_SECONDS = 60
@@ -109,9 +110,9 @@ def _ready(address: str) -> bool:
         return False
 
 
-def _readme_curls() -> list[tuple[str, str]]:
-    """Returns the README's complete curl lines, each with the answer printed below the command."""
-    blocks = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+def _curls(page: str) -> list[tuple[str, str]]:
+    """Returns a page's complete curl lines, each with the answer printed below the command."""
+    blocks = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
     pairs = re.findall(r"^\$ (curl [^\n]*)\n((?:(?!\$ )[^\n]*\n)+)", "".join(blocks), re.MULTILINE)
     return [(command, answer.rstrip("\n")) for command, answer in pairs]
 
@@ -160,8 +161,19 @@ def test_the_readmes_program_runs(own_table: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="pastes the README's curl lines")
 def test_the_readmes_curl_lines_answer_as_printed(served_demo: str, own_table: Path) -> None:
-    curls = _readme_curls()
+    curls = _curls(README)
     assert len(curls) == 4
+    _check_curls(curls, served_demo)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="pastes the page's curl lines")
+def test_the_curl_lines_of_the_protocols_answer_as_printed(served_demo: str) -> None:
+    curls = _curls(PROTOCOLS)
+    assert len(curls) >= 4
+    _check_curls(curls, served_demo)
+
+
+def _check_curls(curls: list[tuple[str, str]], served_demo: str) -> None:
     for command, printed in curls:
         arguments = shlex.split(command.replace("localhost:8000", served_demo))
         answer = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=30).stdout.rstrip("\n")

@@ -33,16 +33,17 @@ def _cells(markdown: str) -> dict[str, list[str]]:
 
 def test_one_run_of_the_field_has_a_figure_for_every_goal() -> None:
     results = Results()
-    for rank, server in enumerate(("axon", "fastapi", "fixed-bytes", *FIELD)):
+    without_environment = ("axon", "fastapi", "fixed-bytes", "axon-oip-binary", "axon-grpc", "grpc-echo")
+    for rank, server in enumerate((*without_environment, *FIELD)):
         for workload in WORKLOADS:
             load = LoadResult(seconds=1.0, answers=1000 // (rank + 1), failed=0, p50=0.001, p99=0.002)
             results.measurements.append(Measurement(server, workload, 0, load, cpu_seconds=0.1))
     assert all(goal.figure(results) is not None for goal in FIELD_GOALS)
     judged = _cells("\n".join(goals_table(FIELD_GOALS, results)))
-    place = list(FIELD).index("mosec")
-    assert judged["tab-64: requests/s over mosec"] == [f"{1000 / (1000 // (place + 4)):.2f} ×", "≥ 1.8", "met"]
+    rank = len(without_environment) + list(FIELD).index("mosec")
+    assert judged["tab-64: requests/s over mosec"] == [f"{1000 / (1000 // (rank + 1)):.2f} ×", "≥ 1.8", "met"]
     assert judged["tab-64: CPU seconds a request over mosec"] == [
-        f"{(1000 // (place + 4)) / 1000:.2f} ×",
+        f"{(1000 // (rank + 1)) / 1000:.2f} ×",
         "≤ 0.6",
         "met",
     ]

@@ -17,6 +17,7 @@ MODULES = {
     "fastapi-offline": {"fastapi_offline", "fastapi", "starlette"},
     "scikit-learn": {"sklearn"},
     "optuna": {"optuna", "sqlalchemy"},
+    "protobuf": {"google"},
     "pysimdjson": {"simdjson"},
     "uvicorn": {"uvicorn", "uvloop"},
 }
@@ -54,13 +55,21 @@ def imported(package: str) -> dict[str, str]:
         ("models", ("service",)),
         ("models", ("training",)),
         ("inference", ("service",)),
-        ("service", ("service",)),
+        ("service", ("service", "arrow", "grpc")),
         ("training", ("training", "tensorboard")),
+        ("axon/client", ("client", "training")),  # frames are given back to those who have pandas or pyarrow
+        ("axon/remote_predict.py", ("training",)),
     ],
 )
 def test_what_is_imported_is_installed(package: str, extras: tuple[str, ...]) -> None:
     lacking = {name: path for name, path in imported(package).items() if name not in installed(*extras)}
     assert not lacking, f"{package} imports what its image does not have"
+
+
+def test_the_client_needs_its_extra_alone_but_for_frames() -> None:
+    assert set(imported("axon/client")) - installed("client") == {"pandas", "pyarrow"}
+    for path in (ROOT / "axon/client").rglob("*.py"):
+        assert path.name == "answer.py" or not {"pandas", "pyarrow"} & set(imported(str(path.relative_to(ROOT)))), path
 
 
 def test_models_need_no_extra_but_for_the_torch_module() -> None:
