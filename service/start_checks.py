@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from litserve.connector import check_cuda_with_nvidia_smi
@@ -31,7 +32,7 @@ class StartError(Exception):
 
 
 def check_start(settings: Settings) -> None:
-    """Checks the keys, the device and the store that the settings name.
+    """Checks the keys, the device, the packages and the store that the settings need.
 
     Raises:
         StartError: one of these cannot be used.
@@ -39,6 +40,8 @@ def check_start(settings: Settings) -> None:
     _check_keys(settings)
     if settings.device == "cuda" and not check_cuda_with_nvidia_smi():
         raise StartError("AXON_DEVICE: there is no CUDA device on this machine; set it to cpu or auto.")
+    if settings.grpc_port is not None and find_spec("hpack") is None:
+        raise StartError("AXON_GRPC_PORT: gRPC needs the packages of an extra: pip install 'axon[service,grpc]'.")
     _check_store(settings)
 
 
