@@ -97,9 +97,14 @@ def make_query(rng: random.Random, model: str, rows: int, codec: JsonCodec = COD
 
 
 @functools.cache
-def queries_of(client: int) -> tuple[Query, ...]:
-    """Returns a client's requests: one for each model, of rows that no other client has, in one protocol."""
-    rng, codec = random.Random(client), CODECS[client % len(CODECS)]
+def queries_of(client: int, codec: JsonCodec | None = None) -> tuple[Query, ...]:
+    """Returns a client's requests: one for each model, of rows that no other client has, in one protocol.
+
+    Args:
+        client: number of the client.
+        codec: protocol of the requests; None for the client's own.
+    """
+    rng, codec = random.Random(client), codec or CODECS[client % len(CODECS)]
     return tuple(make_query(rng, model, rng.choice(_ROWS), codec) for model in CHECKPOINTS)
 
 

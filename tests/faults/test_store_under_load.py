@@ -26,6 +26,7 @@ import safetensors.numpy
 from crowd import Crowd, Report, queries_of, totals_agree
 from footprint import Footprint, wait_for_footprint
 from peak_memory import PeakMemory
+from protocol_queries import CODECS
 from serving import (
     CHECKPOINTS,
     Oracle,
@@ -283,7 +284,7 @@ def test_a_version_written_in_place_goes_live_once_it_is_whole(store: Store, tmp
 @contextmanager
 def crowd_of_others(server: Server) -> Iterator[None]:
     """Runs clients of the models that do not change."""
-    queries = [query for client in range(16) for query in queries_of(client) if query.model != "colours"]
+    queries = [query for client in range(16) for query in queries_of(client, CODECS[0]) if query.model != "colours"]
     stop, faults, n = threading.Event(), [], Counter[str]()
 
     def ask() -> None:
@@ -532,7 +533,7 @@ def test_1000_versions_cost_little_time_and_memory(store: Store, tmp_path: Path)
                 asked = time.monotonic()
                 document = listing(server)
                 seconds.append(time.monotonic() - asked)
-                query = queries_of(version % 64)[0]
+                query = queries_of(version % 64, CODECS[0])[0]
                 body = json.loads(query.body) | {"model": f"colours@{version}"}
                 answer = http_post(f"{server.url}/predict", json=body)
                 assert answer.status_code == 200, answer.text
