@@ -18,11 +18,12 @@ import struct
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, islice
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.at_once import at_once
 from models.columns.cell_columns import ColumnWriter, column_writer
 from models.columns.cells import MAX_ECHO, Refused, cell_writer, listed, reason, sendable, shown
 from models.columns.column import FLOAT32_LIMIT, NumericColumn
@@ -161,12 +162,7 @@ class RowEncoder:
 
     def _encode_columns(self, columns: Sequence[Cells], rows: int) -> bytes:
         """Encodes columns in the model's order."""
-        steps = self.encode_columns_in_steps(columns, rows)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return self.compact.expand(cast(NDArray[np.float32], end.value)).tobytes()
+        return self.compact.expand(at_once(self.encode_columns_in_steps(columns, rows))).tobytes()
 
     def encode(self, rows: Sequence[Any], *, may_hold_booleans: bool = True) -> bytes:
         """Encodes rows to the bytes of a float32 matrix, little-endian, row-major, `(len(rows), width)`.
@@ -284,12 +280,7 @@ class RowEncoder:
             `(rows, compact.width)`, which `compact.expand` turns into the rows of `encode`; None if a row is refused,
             which `encode` then explains.
         """
-        steps = self.encode_compact_in_steps(rows)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return cast(NDArray[np.float32] | None, end.value)
+        return at_once(self.encode_compact_in_steps(rows))
 
     def encode_compact_in_steps(self, rows: Sequence[Any]) -> Generator[None, None, NDArray[np.float32] | None]:
         """Does the work of `encode_compact` in short steps, about a column each, and returns the same."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Generator
 
+from models.at_once import at_once
 from service.errors import InvalidRequest, TooLarge
 from service.grpc.statuses import Unimplemented
 from service.stream.frames import Buffer
@@ -50,9 +51,4 @@ def inflate_in_steps(message: Buffer, encoding: bytes | None, most_bytes: int) -
 
 def inflated(message: Buffer, encoding: bytes | None, most_bytes: int) -> bytes:
     """Does the work of `inflate_in_steps` at once, for a small message."""
-    steps = inflate_in_steps(message, encoding, most_bytes)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return bytes(end.value)
+    return bytes(at_once(inflate_in_steps(message, encoding, most_bytes)))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.at_once import at_once
 from service.batching.catalog import ServedVersion
 from service.batching.ticket import Answer
 from service.grpc.message_fields import varint
@@ -48,13 +49,7 @@ class InferWriter:
             writer = self._rows[layout] if layout in self._rows else self._prepare(layout)
             if writer is not None:
                 return writer.write(answer, start, form.id)
-        steps = self.write_in_steps([answer.matrix[start : start + rows]], form)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                message: bytes = end.value
-                return message
+        return at_once(self.write_in_steps([answer.matrix[start : start + rows]], form))
 
     def _prepare(self, layout: Layout) -> _RowWriter | None:
         """Prepares the answers to one row; None for a layout without such answers.

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from models.at_once import at_once
 from models.columns.encoding import Rows
 from service.errors import InvalidRequest
 from service.grpc.message_fields import BYTES, InferFields, read_infer_fields, records, varint
@@ -87,7 +88,7 @@ class InferReader:
                 contents = TypedContents()
                 contents.add(given.contents)
             fields.contents.append(contents)
-        result = _at_once(read_fields(fields))
+        result = at_once(read_fields(fields))
         reference, rows, _, form = result
         if isinstance(rows, np.ndarray) and len(fields.raw) == 1 and (datatype := request.inputs[0].datatype) in DTYPES:
             self._learn(message, len(fields.raw[0]), Envelope(reference, datatype, rows.shape, form))
@@ -206,13 +207,3 @@ def _values(parameters: Any) -> dict[str, Any]:
         kind = parameter.WhichOneof("parameter_choice")
         values[name] = None if kind is None else getattr(parameter, kind)
     return values
-
-
-def _at_once(steps: Generator[None, None, ReadRequest]) -> ReadRequest:
-    """Returns the value of a generator, without pauses."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            value: ReadRequest = end.value
-            return value

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models.columns.labels import Label, label_text, label_type
 from service.batching.catalog import ServedVersion
+from service.batching.ticket import target_values
 from service.open_inference.form import PREDICTIONS, PROBABILITIES
 from service.open_inference.tensors import BYTES
 
@@ -60,8 +61,7 @@ class ModelOutputs:
 
     def values(self, matrix: NDArray[np.float32]) -> NDArray[Any]:
         """Returns the predictions of a regressor, `(rows,)`: float64 if the target has an origin, else float32."""
-        values = matrix[:, 0]
-        return values.astype(np.float64) + self._origin if self._origin else values
+        return target_values(matrix, self._origin)
 
     def most_probable(self, matrix: NDArray[np.float32], classes: int) -> list[bytes]:
         """Returns the most probable classes of each row as `score:index:label`, row by row, in UTF-8."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.at_once import at_once
 from models.columns.cells import shown
 from models.columns.encoding import NamedColumns, Rows
 from service.errors import InvalidRequest
@@ -130,13 +131,7 @@ def tensor_of_bytes(name: str, datatype: str, shape: tuple[int, ...], data: memo
     Raises:
         InvalidRequest: the data does not have the size of the shape, or the datatype is not known.
     """
-    steps = tensor_of_bytes_in_steps(name, datatype, shape, data)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            tensor: Tensor = end.value
-            return tensor
+    return at_once(tensor_of_bytes_in_steps(name, datatype, shape, data))
 
 
 def tensor_of_bytes_in_steps(

@@ -1,9 +1,10 @@
-"""Requests of one format with the answers of another."""
+"""Requests of one format with the answers of another, and formats of answers alone."""
 
 from __future__ import annotations
 
 from models.columns.encoding import RowEncoder
 from service.batching.catalog import ServedVersion
+from service.http.wire.json_format import written_problem
 from service.http.wire.wire_format import (
     AnswerWriter,
     Body,
@@ -54,3 +55,25 @@ class AnsweredIn(WireFormat):
     def write_error(self, error: Exception, request_id: str) -> WrittenError:
         """Writes an error in the format of the answers."""
         return self._answers.write_error(error, request_id)
+
+
+class AnswersAlone(WireFormat):
+    """Answers for the requests of other formats. Errors are problem documents.
+
+    Attributes:
+        writer_class: class of the answer writers.
+    """
+
+    writer_class: type[AnswerWriter]
+
+    def read(self, body: Body, named: str | None, head: Head) -> ReadRequest:
+        """Raises `NotImplementedError`: other formats read the requests."""
+        raise NotImplementedError
+
+    def writer(self, served: ServedVersion) -> AnswerWriter:
+        """Returns a writer of a model version's answers."""
+        return self.writer_class(served)
+
+    def write_error(self, error: Exception, request_id: str) -> WrittenError:
+        """Writes a problem document."""
+        return written_problem(error, request_id)

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from models.columns.labels import Label, label_type
+from models.columns.labels import Label
 from service.arrow.writing import (
     BOOLEAN,
     END,
@@ -28,24 +28,19 @@ from service.arrow.writing import (
     text_buffers,
 )
 from service.batching.catalog import ServedVersion
-from service.batching.ticket import Answer
+from service.batching.ticket import Answer, target_values
+from service.http.wire.answered_in import AnswersAlone
 from service.http.wire.csv_answers import VARY_ACCEPT
-from service.http.wire.json_format import written_problem
 from service.http.wire.wire_format import (
     AnswerHeaders,
     AnswerWriter,
-    Body,
-    Head,
-    ReadRequest,
-    WireFormat,
     WrittenAnswer,
-    WrittenError,
 )
+from service.open_inference.outputs import label_datatype
 
 _TYPE = b"application/vnd.apache.arrow.stream"
 _HEADERS = AnswerHeaders(_TYPE, (VARY_ACCEPT,))
 _BATCH_NUMBERS = 1 << 17  # numbers of a batch, which a step writes in a fraction of a millisecond
-_LARGEST_INT64 = 2**63 - 1
 
 
 class ArrowWriter(AnswerWriter):
@@ -91,9 +86,7 @@ class ArrowWriter(AnswerWriter):
         """Returns a batch of `(rows, width)` float32 answers."""
         rows = len(matrix)
         if self._served.labels is None:
-            values = matrix[:, 0]
-            origin = self._served.origin
-            return batch_message(rows, [rows], [b"", (values.astype("<f8") + origin if origin else values).tobytes()])
+            return batch_message(rows, [rows], [b"", target_values(matrix, self._served.origin).tobytes()])
         classes = matrix.argmax(axis=1)
         if self._values is None:
             predictions = classes.astype("<i4").tobytes()
@@ -104,37 +97,17 @@ class ArrowWriter(AnswerWriter):
         return batch_message(rows, [rows, rows, matrix.size], [b"", predictions, b"", b"", matrix.tobytes()])
 
 
-class ArrowAnswers(WireFormat):
+class ArrowAnswers(AnswersAlone):
     """Arrow answers, for the requests of other formats."""
 
     content_type = _TYPE
-
-    def read(self, body: Body, named: str | None, head: Head) -> ReadRequest:
-        """Raises `NotImplementedError`: other formats read the requests."""
-        raise NotImplementedError
-
-    def writer(self, served: ServedVersion) -> AnswerWriter:
-        """Returns a writer of a model version's answers."""
-        return ArrowWriter(served)
-
-    def write_error(self, error: Exception, request_id: str) -> WrittenError:
-        """Writes a problem document."""
-        return written_problem(error, request_id)
+    writer_class = ArrowWriter
 
 
+_TYPES = {"BOOL": BOOLEAN, "INT64": INT64, "UINT64": UINT64, "FP64": FLOAT64}
 _DTYPES = {BOOLEAN: "?", INT64: "<i8", UINT64: "<u8", FLOAT64: "<f8"}
 
 
-def _type_of(labels: Sequence[Label]) -> str | None:
+def _type_of(labels: tuple[Label, ...]) -> str | None:
     """Returns the type of a column of labels; None for texts, and for whole numbers that no type of 64 bits holds."""
-    match label_type(tuple(labels)):
-        case "bool":
-            return BOOLEAN
-        case "float":
-            return FLOAT64
-        case "int":
-            numbers = [int(label) for label in labels]
-            if max(numbers) <= _LARGEST_INT64:
-                return INT64
-            return UINT64 if min(numbers) >= 0 else None
-    return None
+    return _TYPES.get(label_datatype(labels))

@@ -16,18 +16,14 @@ from numpy.typing import NDArray
 
 from models.columns.labels import Label
 from service.batching.catalog import ServedVersion
-from service.batching.ticket import Answer
-from service.http.wire.json_format import written_problem
+from service.batching.ticket import Answer, target_values
+from service.http.wire.answered_in import AnswersAlone
+from service.http.wire.json_answers import number_text
 from service.http.wire.wire_format import (
     STEP_NUMBERS,
     AnswerHeaders,
     AnswerWriter,
-    Body,
-    Head,
-    ReadRequest,
-    WireFormat,
     WrittenAnswer,
-    WrittenError,
 )
 
 VARY_ACCEPT = (b"vary", b"accept")
@@ -71,31 +67,18 @@ class CsvWriter(AnswerWriter):
     def _lines(self, matrix: NDArray[np.float32]) -> list[bytes]:
         """Returns the lines of rows, `(rows, width)` float32."""
         if self._labels is None:
-            values = matrix[:, 0]
-            origin = self._served.origin
-            texts = _dump(values.astype(np.float64) + origin if origin else values)[1:-1].split(b",")
+            texts = number_text(target_values(matrix, self._served.origin))[1:-1].split(b",")
             return [text + _END for text in texts]
         labels = self._labels
-        rows = zip(matrix.argmax(axis=1).tolist(), _dump(matrix)[2:-2].split(b"],["), strict=True)
+        rows = zip(matrix.argmax(axis=1).tolist(), number_text(matrix)[2:-2].split(b"],["), strict=True)
         return [b"%b,%b%b" % (labels[class_], text, _END) for class_, text in rows]
 
 
-class CsvAnswers(WireFormat):
+class CsvAnswers(AnswersAlone):
     """CSV answers, for the requests of other formats."""
 
     content_type = _TYPE
-
-    def read(self, body: Body, named: str | None, head: Head) -> ReadRequest:
-        """Raises `NotImplementedError`: other formats read the requests."""
-        raise NotImplementedError
-
-    def writer(self, served: ServedVersion) -> AnswerWriter:
-        """Returns a writer of a model version's answers."""
-        return CsvWriter(served)
-
-    def write_error(self, error: Exception, request_id: str) -> WrittenError:
-        """Writes a problem document."""
-        return written_problem(error, request_id)
+    writer_class = CsvWriter
 
 
 def _text(label: Label) -> str:
@@ -107,7 +90,3 @@ def _quoted(text: str) -> bytes:
     """Returns a cell, in quotes where RFC 4180 asks for quotes."""
     needs_quotes = any(mark in text for mark in _SPECIAL) or text != text.strip() or not text
     return f'"{text.replace(chr(34), chr(34) * 2)}"'.encode() if needs_quotes else text.encode()
-
-
-def _dump(array: NDArray[np.generic]) -> bytes:
-    return orjson.dumps(np.ascontiguousarray(array), option=orjson.OPT_SERIALIZE_NUMPY)

@@ -15,7 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from service.batching.catalog import ServedVersion
-from service.batching.ticket import Answer
+from service.batching.ticket import Answer, target_values
 from service.http.wire.wire_format import STEP_NUMBERS, AnswerWriter
 
 LARGE_ROWS = 32  # from this number on, writing the rows of one request costs less than cutting and joining texts
@@ -121,13 +121,8 @@ class JsonWriter(AnswerWriter):
         return prepared
 
     def _values(self, matrix: NDArray[np.float32]) -> bytes:
-        """Returns the values of a regressor as a JSON list.
-
-        The float32 answers of a worker leave out the origin of the target. If there is an origin, float32 is not exact
-        enough for the values, so they are written as float64.
-        """
-        values = matrix[:, 0]
-        return number_text(values.astype(np.float64) + self._origin if self._origin else values)
+        """Returns the values of a regressor as a JSON list."""
+        return number_text(target_values(matrix, self._origin))
 
 
 def number_text(array: NDArray[np.generic]) -> bytes:

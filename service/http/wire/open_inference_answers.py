@@ -10,8 +10,10 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from models.at_once import at_once
 from service.batching.catalog import ServedVersion
 from service.batching.ticket import Answer
+from service.http.wire.json_answers import number_text
 from service.http.wire.wire_format import STEP_NUMBERS, AnswerHeaders, AnswerWriter, Payload, WrittenAnswer
 from service.open_inference.form import PREDICTIONS, PROBABILITIES, InferForm, Layout, WantedOutput, wanted_outputs
 from service.open_inference.outputs import ModelOutputs, element_bytes
@@ -51,7 +53,7 @@ class InferWriter(AnswerWriter):
         if rows == 1:
             [payload] = self.write_each(answer, start, (form,))
             return payload
-        return _finish(self.write_in_steps([answer.matrix[start : start + rows]], form))
+        return at_once(self.write_in_steps([answer.matrix[start : start + rows]], form))
 
     def write_each(self, answer: Answer, start: int, forms: Sequence[InferForm]) -> list[Payload]:
         """Writes the answers to requests with one row each, from row `start` of the batch on."""
@@ -64,7 +66,7 @@ class InferWriter(AnswerWriter):
                 payloads += writer.write_each(answer, first, some)
                 continue
             for row, form in enumerate(some, first):
-                payloads.append(_finish(self.write_in_steps([answer.matrix[row : row + 1]], form)))
+                payloads.append(at_once(self.write_in_steps([answer.matrix[row : row + 1]], form)))
         return payloads
 
     def _prepare(self, layout: Layout) -> _Prepared:
@@ -154,7 +156,7 @@ class InferWriter(AnswerWriter):
                 [texts[class_] for class_ in matrix.argmax(axis=1).tolist()]
             )
         numbers = outputs.values(matrix) if output.name == PREDICTIONS else matrix.reshape(-1)
-        return little_endian(numbers) if output.is_binary else number_texts(numbers)
+        return little_endian(numbers) if output.is_binary else number_text(numbers)[1:-1]
 
     def numbers_of_batch(self, answer: Answer, is_binary: bool) -> tuple[list[bytes], list[int]]:
         """Returns the numbers of each row of a batch, as bytes or text, and the class of each row; keeps both."""
@@ -167,9 +169,9 @@ class InferWriter(AnswerWriter):
                 size = len(data) // len(matrix)
                 rows = [data[at : at + size] for at in range(0, len(data), size)]
             elif outputs.labels is None:
-                rows = number_texts(numbers).split(b",")
+                rows = number_text(numbers)[1:-1].split(b",")
             else:
-                rows = orjson.dumps(np.ascontiguousarray(matrix), option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
+                rows = number_text(matrix)[2:-2].split(b"],[")
             classes = [0] * len(rows) if outputs.labels is None else matrix.argmax(axis=1).tolist()
             memo = answer.memos[self, is_binary] = rows, classes
         return memo
@@ -272,11 +274,6 @@ def _layout_of(form: InferForm) -> Layout:
     return form.layout
 
 
-def number_texts(numbers: NDArray[Any]) -> bytes:
-    """Returns the numbers of a flat array as the elements of a JSON list."""
-    return orjson.dumps(np.ascontiguousarray(numbers), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
-
-
 def little_endian(numbers: NDArray[Any]) -> bytes:
     """Returns the numbers of an array as bytes, row by row."""
     return numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -284,13 +281,3 @@ def little_endian(numbers: NDArray[Any]) -> bytes:
 
 def _json_label(element: Any) -> Any:
     return element.decode() if isinstance(element, bytes) else element
-
-
-def _finish(steps: Generator[int, None, Payload]) -> Payload:
-    """Returns the value of a generator, without pauses."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            payload: Payload = end.value
-            return payload

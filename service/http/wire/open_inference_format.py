@@ -7,13 +7,13 @@ next request with the same bytes is only its numbers: an `Envelope`.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
 from typing import Any
 
 import numpy as np
 import orjson
 
-from models.columns.encoding import RowEncoder, Rows
+from models.at_once import at_once
+from models.columns.encoding import RowEncoder
 from service.batching.catalog import ServedVersion
 from service.errors import InvalidRequest
 from service.http.error_forms import error_text
@@ -128,7 +128,7 @@ class JsonInferFormat(InferFormat):
             if cells is not None and len(cells) == envelope.count and b"true" not in text and b"false" not in text:
                 return named, _rows(cells, envelope.shape[1]), False, envelope.form
         document = parsed(body)
-        rows, may_hold_booleans, form = _at_once(read_request(document, None))
+        rows, may_hold_booleans, form = at_once(read_request(document, None))
         if 0 < begin < end and sum(map(len, key)) < _MOST_ENVELOPE_BYTES:
             self._learn(key)
         return named, rows, may_hold_booleans, form
@@ -151,7 +151,7 @@ class JsonInferFormat(InferFormat):
         datatype, shape = inputs[0].get("datatype"), inputs[0].get("shape")
         if datatype in _DOUBLES and len(shape) == 2 and shape[1] > 1:
             inputs[0]["data"] = [0] * math.prod(shape)
-            *_, form = _at_once(read_request(document, None))
+            *_, form = at_once(read_request(document, None))
             self._envelopes.keep(key, Envelope(datatype, tuple(shape), form))
 
     def reader(self, body: Body, reference: str | None, encoder: RowEncoder | None, head: Head) -> InferReader:
@@ -179,7 +179,7 @@ class BinaryInferFormat(InferFormat):
             numbers = np.frombuffer(body, dtype=envelope.dtype, offset=length).reshape(envelope.shape)
             return named, numbers, False, envelope.form
         document = parsed(key)
-        rows, may_hold_booleans, form = _at_once(read_request(document, memoryview(body)[length:]))
+        rows, may_hold_booleans, form = at_once(read_request(document, memoryview(body)[length:]))
         if length < _MOST_ENVELOPE_BYTES and isinstance(rows, np.ndarray) and self._envelopes.is_repeated(key):
             [given] = document["inputs"]
             if "data" not in given:
@@ -228,13 +228,3 @@ def _rows(cells: list[Any], columns: int) -> list[list[Any]]:
     if len(cells) == columns:
         return [cells]
     return [cells[at : at + columns] for at in range(0, len(cells), columns)]
-
-
-def _at_once(steps: Generator[None, None, tuple[Rows, bool, InferForm]]) -> tuple[Rows, bool, InferForm]:
-    """Returns the value of a generator, without pauses."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            value: tuple[Rows, bool, InferForm] = end.value
-            return value
