@@ -22,7 +22,7 @@ def answer(server: Server, model: str, rows: object) -> tuple[int, dict]:  # typ
 
 def test_a_finite_number_is_answered_or_422_for_its_row(server: Server) -> None:
     """Sends the value alone, among normal rows, and in a request that is read as a buffer."""
-    refused = 0
+    refused, logged = 0, len(server.log())
     for value, before in itertools.product(EXTREMES, (0, 3, 200)):
         for model, sane, columns in (
             ("colours", [0.1] * 4, ["x0", "x1", "x2", "x3"]),
@@ -40,7 +40,7 @@ def test_a_finite_number_is_answered_or_422_for_its_row(server: Server) -> None:
                 expected = Oracle(CHECKPOINTS[model])(rows[before])
                 assert np.isfinite(expected).all()
     assert refused > 10
-    assert "request failed" not in server.log()
+    assert "request failed" not in server.log()[logged:]
 
 
 def test_the_column_at_fault_alone_is_told(server: Server) -> None:
