@@ -57,8 +57,7 @@ def _draw(network: InferenceNetwork, rows: int, rng: np.random.Generator) -> Flo
     stage = network.members[0][0]
     if isinstance(stage, InputStage):
         return _as_encoded(stage, drawn, rng)
-    assert isinstance(stage, Affine)  # noqa: S101 -- InferenceNetwork says so
-    return drawn * _scale(stage)
+    return drawn * _scale(stage) if isinstance(stage, Affine) else drawn
 
 
 def _scale(product: Affine) -> Float32Array:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from inference.activations import in_place
 from inference.bit_invariance import is_batch_invariant
 from inference.cuda_runner import CudaRunner
 from inference.forward_plan import ForwardPlan, PlanBuilder
@@ -149,19 +150,20 @@ class DeviceNetwork:
         for stages in self._members:
             build.restart()
             products = 0
+            last = max(at for at, (stage, _) in enumerate(stages) if isinstance(stage, Affine))
             for at, (stage, tensors) in enumerate(stages):
                 match stage:
                     case Affine():
                         if tf32:
                             build.call(partial(_allow_tf32, products > 0))
                         weight, bias = tensors
-                        build.product(weight, bias, packed=at == len(stages) - 1)
+                        build.product(weight, bias, packed=at >= last)
                         products += 1
                     case LayerNorm():
                         weight, bias = tensors
                         build.layer_norm(weight, bias, stage.eps)
-                    case Activate(name):
-                        build.activate(name, *tensors)
+                    case Activate(name, _, constants):
+                        build.activate(in_place(name, constants), *tensors)
                     case InputStage():
                         build.input_stage(stage, InputTensors(*tensors))
             build.answer(network.output)
@@ -198,7 +200,7 @@ def _on_device(
                 dtype = torch.bfloat16 if precision == "bf16" else torch.float32
             case LayerNorm(weight, bias, _):
                 placed.append((stage, tuple(torch.tensor(array, device=device) for array in (weight, bias))))
-            case Activate(_, mix):
+            case Activate(_, mix, _):
                 placed.append((stage, () if mix is None else (torch.tensor(mix, device=device),)))
             case InputStage():
                 placed.append((stage, tuple(InputTensors.of(stage, device))))

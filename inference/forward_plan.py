@@ -13,24 +13,13 @@ from functools import partial
 import torch
 from torch.nn import functional
 
+from inference.activations import InPlace
 from inference.input_steps import InputTensors, add_input_stage
 from inference.scratch import Scratch
-from models.network.config import LEAKY_RELU_SLOPE, Activation
+from models.network.config import NetworkOutput
 from models.network.input_stage import InputStage
 
 Step = Callable[[], object]
-
-ACTIVATIONS: dict[Activation, Callable[[torch.Tensor], object]] = {
-    "relu": torch.relu_,
-    "leaky_relu": partial(functional.leaky_relu_, negative_slope=LEAKY_RELU_SLOPE),
-    "gelu": torch.ops.aten.gelu_.default,
-    "silu": partial(functional.silu, inplace=True),
-    "selu": torch.selu_,
-    "mish": partial(functional.mish, inplace=True),
-    "tanh": torch.tanh_,
-    "sigmoid": torch.sigmoid_,
-    "identity": lambda x: x,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +85,15 @@ class PlanBuilder:
         """Adds the input stage: standardise, clip, embed, look up."""
         self.value = add_input_stage(self.steps, self._scratch, self._rows, self.x, stage, tensors)
 
-    def activate(self, name: Activation, mix: torch.Tensor | None = None) -> None:
+    def activate(self, function: InPlace, mix: torch.Tensor | None = None) -> None:
         """Adds an elementwise nonlinearity f, in place; with a mix a, (width,), computes x + a·(f(x) - x)."""
         if mix is None:
-            self.steps.append(partial(ACTIVATIONS[name], self.value))
+            self.steps.append(partial(function, self.value))
             return
         z = self.value
         activated = self._scratch.matrix("activated", self._rows, z.shape[1], dtype=z.dtype)
         self.steps.append(partial(activated.copy_, z))
-        self.steps.append(partial(ACTIVATIONS[name], activated))
+        self.steps.append(partial(function, activated))
         self.steps.append(partial(torch.lerp, z, activated, mix.to(z.dtype), out=z))
 
     def layer_norm(self, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> None:
@@ -120,8 +109,8 @@ class PlanBuilder:
             self._turn(source.shape[1], dtype, packed=source.is_contiguous())
             self.steps.append(partial(self.value.copy_, source))
 
-    def answer(self, output: str) -> None:
-        """Adds a member's output function, `softmax`, `linear` (none) or `step`, and sums over the members."""
+    def answer(self, output: NetworkOutput) -> None:
+        """Adds a member's output function, and sums over the members."""
         self.cast(torch.float32)
         z, y = self.value, self.value
         if output == "softmax":
@@ -131,6 +120,14 @@ class PlanBuilder:
             y = self._scratch.matrix("output", self._rows, 2, packed=True)
             self.steps.append(partial(torch.lt, z, 0, out=y[:, :1]))
             self.steps.append(partial(torch.ge, z, 0, out=y[:, 1:]))
+        elif output == "sigmoid":
+            y = self._scratch.matrix("output", self._rows, 2, packed=True)
+            self.steps.append(partial(torch.neg, z, out=y[:, :1]))
+            self.steps.append(partial(y[:, 1:].copy_, z))
+            self.steps.append(partial(torch.sigmoid, y, out=y))
+        elif output == "argmax":
+            y = self._scratch.matrix("output", self._rows, z.shape[1], packed=True)
+            self.steps.append(partial(_choose, z, y))
         if self._members > 1:
             total = self._scratch.matrix("mean", self._rows, y.shape[1], packed=True)
             self.steps.append(partial(total.copy_ if self._answered == 0 else total.add_, y))
@@ -150,6 +147,12 @@ class PlanBuilder:
     def _turn(self, width: int, dtype: torch.dtype, *, packed: bool) -> None:
         self.value = self._scratch.matrix(self._slot, self._rows, width, dtype=dtype, packed=packed)
         self._slot = "pong" if self._slot == "ping" else "ping"
+
+
+def _choose(z: torch.Tensor, y: torch.Tensor) -> None:
+    """Writes 1 for the largest output of each row and 0 for the others; NaN for outputs that are not finite."""
+    torch.mul(z, 0, out=y)
+    y.add_(torch.zeros_like(y).scatter_(1, z.argmax(dim=1, keepdim=True), 1))
 
 
 def _layer_norm_(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float) -> None:

@@ -84,8 +84,8 @@ class Answerer:
             ConfigError: The model is a regression or a perceptron, which have no probabilities.
             DataError: The same cases as in `predict`.
         """
-        if self.checkpoint.config.output != "softmax":
-            what = "a regression" if not self.classes else "a perceptron"
+        if not self.checkpoint.config.has_probabilities:
+            what = "a regression" if not self.classes else "a classifier by threshold"
             raise ConfigError(f"{what} has no probabilities: ask predict.")
         return self._answers(rows).astype(np.float32)  # as the server answers
 

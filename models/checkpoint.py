@@ -30,14 +30,19 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from models.columns.schema import ClassTarget, NumericTarget, Schema
+from models.columns.column import CategoricalColumn
+from models.columns.schema import ClassTarget, NumericTarget, Schema, Target
 from models.errors import AxonError, CheckpointError, ConfigError
 from models.json_parts import canonical_json, loads_in_parts
-from models.network.config import MLPConfig, check_tensors
+from models.network.architecture import Architecture, architecture_from_dict
+from models.network.config import check_tensors
 from models.network.fuse import InferenceNetwork, fuse
+from models.network.sequence import SequenceConfig
 
 FORMAT = "axon.checkpoint"
-FORMAT_VERSION = 2  # 2 added inputs, members, temperature and kinds of columns, and kept all fields of 1
+# 2 added inputs, members, temperature and kinds of columns, and kept all fields of 1. 3 added what imported models
+# need: sequences of layers, unknown ranges, and a category for missing values. A model without these is written as 2.
+FORMAT_VERSION = 3
 METADATA_KEY = "axon"
 
 _LENGTH = struct.Struct("<Q")  # safetensors' own prefix: the length of its JSON header
@@ -63,7 +68,7 @@ class Checkpoint:
         ConfigError: Architecture, schema and tensors do not fit each other, or a tensor is not finite.
     """
 
-    config: MLPConfig
+    config: Architecture
     schema: Schema
     tensors: Mapping[str, NDArray[np.float32]]
     training: Mapping[str, Any] = field(default_factory=dict)
@@ -115,11 +120,21 @@ class Checkpoint:
         """Returns the header as JSON types, without the digest."""
         return {
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": FORMAT_VERSION if self._needs_newest() else FORMAT_VERSION - 1,
             "architecture": self.config.to_dict(),
             **self.schema.to_dict(),
             **{section: dict(getattr(self, section)) for section in _SECTIONS},
         }
+
+    def _needs_newest(self) -> bool:
+        """Returns True if a reader of the format's version 2 could not read the model."""
+        target = self.schema.target
+        if isinstance(self.config, SequenceConfig) or (isinstance(target, NumericTarget) and target.minimum is None):
+            return True
+        return any(
+            column.fill is not None if isinstance(column, CategoricalColumn) else column.minimum is None
+            for column in self.schema.columns
+        )
 
     def inference_network(self) -> InferenceNetwork:
         """Builds the network that answers requests: encoded rows in, probabilities or values out.
@@ -139,9 +154,15 @@ class Checkpoint:
             input_std=std,
             output_mean=output[0],
             output_std=output[1],
-            output_range=(target.minimum, target.maximum) if isinstance(target, NumericTarget) else None,
+            output_range=_range_of(target),
             output_origin=target.origin if isinstance(target, NumericTarget) else 0.0,
         )
+
+
+def _range_of(target: Target) -> tuple[float, float] | None:
+    if not isinstance(target, NumericTarget) or target.minimum is None or target.maximum is None:
+        return None
+    return target.minimum, target.maximum
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
@@ -240,7 +261,7 @@ def parse_checkpoint(path: Path, payload: bytes) -> LoadedCheckpoint:
         raise CheckpointError(path, "is inconsistent: its header has no architecture.")
     try:
         checkpoint = Checkpoint(
-            config=MLPConfig.from_dict(architecture),
+            config=architecture_from_dict(architecture),
             schema=Schema.from_dict(header),
             tensors=tensors,
             **{section: header.get(section, {}) for section in _SECTIONS},

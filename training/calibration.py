@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
+from models.network.architecture import own_architecture
 
 _RANGE = (math.log(0.05), math.log(20.0))  # bounds of ln T; a value outside has a different cause
 # The prior of ln T is normal with mean 0 and this standard deviation. If all of a few validation rows are right, the
@@ -47,7 +48,7 @@ class Calibration:
 
     def applied_to(self, checkpoint: Checkpoint) -> Checkpoint:
         """Returns the checkpoint with the temperature, and with the shift added to the last Linear's bias."""
-        config = replace(checkpoint.config, temperature=self.temperature)
+        config = replace(own_architecture(checkpoint.config), temperature=self.temperature)
         calibrated = replace(checkpoint, config=config)
         if not self.shift.any():
             return calibrated
@@ -71,7 +72,7 @@ def calibrate(
     is_honest: bool = False,
 ) -> Checkpoint:
     """Returns the checkpoint with the calibration of the validation part, with the arguments of `fit_calibration`."""
-    if not checkpoint.config.bias:  # without a bias, no shift
+    if not own_architecture(checkpoint.config).bias:  # without a bias, no shift
         temperature = fit_temperature(probabilities, truth, weight)
         return Calibration(temperature=temperature, shift=np.zeros(len(shares))).applied_to(checkpoint)
     found = fit_calibration(probabilities, truth, weight, shares=shares, is_honest=is_honest)

@@ -322,7 +322,7 @@ def fitted_model(
     # The evaluation uses the network that is served, fused and rounded, not the one that was trained.
     network = checkpoint.inference_network()
     metrics = {
-        part: evaluate(checkpoint.config.output, _answers(network, rows.x[part]), rows.y[part]) for part in PARTS
+        part: evaluate(trained.architecture.output, _answers(network, rows.x[part]), rows.y[part]) for part in PARTS
     }
     return FittedModel(
         name=table.name,

@@ -80,7 +80,7 @@ def predict_table(checkpoint: Checkpoint, table: Table) -> Predictions:
     return Predictions(
         answers=answerer.labelled(answers),
         classes=classes,
-        probabilities=answers.astype(np.float32) if checkpoint.config.output == "softmax" else None,
+        probabilities=answers.astype(np.float32) if checkpoint.config.has_probabilities else None,
         unknown={
             column.name: count
             for column in schema.columns

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 
 from models.errors import AxonError
-from models.network.config import MLPConfig
+from models.network.architecture import architecture_from_dict
 from models.store import ModelVersion, Reference, Store, StoreEntry
 from training.data.split import PARTS
 from training.fit import FittedModel
@@ -75,7 +75,7 @@ def model_record(store: Store, entry: StoreEntry) -> dict[str, Any]:
     try:
         version = entry.resolve(Reference(entry.name))
         header = store.version(entry.name, version).read_header()
-        config = MLPConfig.from_dict(header["architecture"])
+        config = architecture_from_dict(header["architecture"])
         return record | {
             "task": config.task,
             "parameters": config.parameter_count,

@@ -8,7 +8,7 @@ import numpy as np
 
 from models.columns.schema import Schema
 from models.errors import AxonError
-from models.network.config import MLPConfig
+from models.network.architecture import architecture_from_dict
 from models.store import Store
 from training.data.class_codes import classes_option
 from training.data.split import MIN_CLASS_ROWS
@@ -38,7 +38,7 @@ def task_change(store: Store, name: str, table: TrainingTable) -> str | None:
     try:
         before = store.resolve(name)
         header = before.read_header()
-        task, target = MLPConfig.from_dict(header["architecture"]).task, Schema.from_dict(header).target
+        task, target = architecture_from_dict(header["architecture"]).task, Schema.from_dict(header).target
     except (AxonError, KeyError, TypeError):
         return None  # there is no version of that name, or it is unreadable
     if task != table.task:

@@ -181,6 +181,7 @@ def category_finder(column: CategoricalColumn) -> Callable[[Any], int | None]:
             positions.setdefault(spelled, i)
     by_text = positions.get
     if_missing, if_unknown = column.missing == "ignore", column.unknown == "ignore"
+    if_filled = None if column.fill is None else positions[column.fill]
 
     def find(cell: Any) -> int | None:
         position = None
@@ -196,7 +197,7 @@ def category_finder(column: CategoricalColumn) -> Callable[[Any], int | None]:
             name = category_of(cell)
         except NoCategory:
             raise Refused from None
-        position = None if name is None else by_text(name)
+        position = if_filled if name is None else by_text(name)
         if position is not None:
             return position
         if not (if_missing if name is None else if_unknown):

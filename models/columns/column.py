@@ -68,7 +68,7 @@ class NumericColumn(_Standardised):
     Attributes:
         name: name of the column in the training table.
         mean, std: mean and standard deviation of the training part. `std` is above 0.
-        minimum, maximum: range of the training part.
+        minimum, maximum: range of the training part; None in both if the range is unknown, as of an imported model.
         missing: treatment of a missing value: `refuse` (an error), `mean` (the value of `fill`, so that the network
             sees 0) or `indicator` (also `fill`, and a second feature is 1 if the value is missing, else 0).
         origin: number to subtract in float64 before the value is rounded to float32. It is 0 except for columns with a
@@ -81,8 +81,8 @@ class NumericColumn(_Standardised):
     name: str
     mean: float
     std: float
-    minimum: float
-    maximum: float
+    minimum: float | None
+    maximum: float | None
     missing: Missing = "refuse"
     origin: float = 0.0
     center: float | None = None
@@ -119,6 +119,7 @@ class CategoricalColumn:
         missing: treatment of a missing value, `refuse` or `ignore`, with the same meanings.
         encoding: `one_hot` (one feature per category, 1 for the cell's category), `sign` (one feature: -1 for the first
             of two categories, 1 for the second) or `index` (one feature: i + 1 for category i, for a look-up).
+        fill: category for which a missing value stands; None if `missing` says what happens.
     """
 
     kind: ClassVar[Literal["categorical"]] = "categorical"
@@ -127,6 +128,7 @@ class CategoricalColumn:
     unknown: Literal["refuse", "ignore"] = "refuse"
     missing: Literal["refuse", "ignore"] = "refuse"
     encoding: Literal["one_hot", "sign", "index"] = "one_hot"
+    fill: str | None = None
 
     def __post_init__(self) -> None:
         check_column_name(self.name)
@@ -137,6 +139,8 @@ class CategoricalColumn:
         check_choice(self.name, "unknown", self.unknown, ("refuse", "ignore"))
         check_choice(self.name, "missing", self.missing, ("refuse", "ignore"))
         check_choice(self.name, "encoding", self.encoding, ("one_hot", "sign", "index"))
+        if self.fill is not None and self.fill not in categories:
+            raise DataError(f"column {self.name!r}: fill must be one of the categories, got {shown(self.fill)}.")
         if self.encoding == "sign" and len(categories) != 2:
             raise DataError(f"column {self.name!r}: encoding sign is for two categories, got {len(categories)}.")
         if len(categories) > MAX_INDEX:
@@ -223,9 +227,12 @@ def _checked_form(name: str, form: object) -> str:
 def _check_statistics(column: NumericColumn | DateColumn) -> None:
     """Checks the common fields of numbers and dates, and converts the values to floats."""
     check_column_name(column.name)
+    optional = {"center", "scale"}
+    if isinstance(column, NumericColumn) and column.minimum is None and column.maximum is None:
+        optional |= {"minimum", "maximum"}
     for field in ("mean", "std", "minimum", "maximum", "origin", "center", "scale"):
         value = getattr(column, field)
-        if value is not None or field not in ("center", "scale"):
+        if value is not None or field not in optional:
             object.__setattr__(column, field, finite(f"column {column.name!r}: {field}", value))
     for field in ("std", "scale"):
         value = getattr(column, field)

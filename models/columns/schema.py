@@ -61,7 +61,7 @@ class NumericTarget:
     Attributes:
         name: name of the target column in the training table.
         mean, std: mean and standard deviation of the training part. `std` is above 0.
-        minimum, maximum: range of the training part.
+        minimum, maximum: range of the training part; None in both if the range is unknown, as of an imported model.
         origin: number that is subtracted from a served network's float32 answers; the reader of the answers adds it in
             float64. It is 0 except for targets with a mean much larger than the spread (a timestamp), which float32
             would round to a few values.
@@ -71,18 +71,19 @@ class NumericTarget:
     name: str
     mean: float
     std: float
-    minimum: float
-    maximum: float
+    minimum: float | None
+    maximum: float | None
     origin: float = 0.0
 
     def __post_init__(self) -> None:
         check_column_name(self.name)
-        for field in ("mean", "std", "minimum", "maximum", "origin"):
+        known = () if self.minimum is None and self.maximum is None else ("minimum", "maximum")
+        for field in ("mean", "std", *known, "origin"):
             object.__setattr__(self, field, finite(f"target {self.name!r}: {field}", getattr(self, field)))
         if self.std <= 0:
             raise DataError(f"target {self.name!r}: std must be above 0, got {self.std!r}.")
         # The network's bias is `mean - origin`, and its clamp `minimum - origin` to `maximum - origin`, in float32.
-        for field in ("mean", "minimum", "maximum"):
+        for field in ("mean", *known):
             if self.origin and not abs(getattr(self, field) - self.origin) < FLOAT32_LIMIT:
                 raise DataError(f"target {self.name!r}: {field} - origin is too large for 32-bit floating point.")
 
@@ -175,7 +176,8 @@ def _plain(column: Column | Target) -> dict[str, Any]:
     plain: dict[str, Any] = {"kind": column.kind}
     for name in column.__slots__:  # the fields; `asdict` makes deep copies and takes ten times as long
         value = getattr(column, name)
-        plain[name] = list(value) if isinstance(value, tuple) else value
+        if name != "fill" or value is not None:  # a field of format version 3
+            plain[name] = list(value) if isinstance(value, tuple) else value
     return plain
 
 

@@ -12,15 +12,31 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from models.errors import ConfigError
 from models.network.inputs import InputConfig
 
 Activation = Literal["relu", "leaky_relu", "gelu", "silu", "selu", "mish", "tanh", "sigmoid", "identity"]
+# Every activation that a layer can have. Training offers the ones of `Activation`; the others come with foreign models.
+LayerActivation = Literal[
+    Activation,
+    "elu",
+    "celu",
+    "softplus",
+    "hardtanh",
+    "hardswish",
+    "hardsigmoid",
+    "softsign",
+    "logsigmoid",
+    "gelu_tanh",
+]
 Normalization = Literal["none", "batch", "layer"]
 Initialization = Literal["he", "xavier"]
 Output = Literal["softmax", "linear", "step"]
+# Every function after a network's last layer. `sigmoid` (one unit, two classes) and `argmax` (the class of the largest
+# output, without probabilities) come with foreign models.
+NetworkOutput = Literal[Output, "sigmoid", "argmax"]
 LayerKind = Literal["inputs", "linear", "batch_norm", "layer_norm", "activation", "dropout"]
 Task = Literal["classification", "regression"]
 
@@ -33,7 +49,7 @@ MAX_MEMBERS = 1_000
 NORMALIZATION_EPS = 1e-5  # torch's default for BatchNorm1d and LayerNorm
 LEAKY_RELU_SLOPE = 0.01  # torch's default for LeakyReLU
 
-_ACTIVATION_TYPES: dict[Activation, str] = {
+ACTIVATION_TYPES: dict[Activation, str] = {
     "relu": "ReLU",
     "leaky_relu": "LeakyReLU",
     "gelu": "GELU",
@@ -63,6 +79,9 @@ class LayerSpec:
         parameters: shape of each learned tensor of one member, by name.
         buffers: shape of each tensor of one member that is kept but not learned, by name.
         members: number of networks in the ensemble; the counts below are for all of them.
+        activation: function of a layer of kind `activation`; None for other kinds.
+        constants: constants of the activation (`models.network.foreign_activations`); empty for torch's defaults.
+        eps: number that a normalisation adds to the variance.
     """
 
     name: str
@@ -73,6 +92,9 @@ class LayerSpec:
     parameters: Mapping[str, tuple[int, ...]]
     buffers: Mapping[str, tuple[int, ...]]
     members: int = 1
+    activation: LayerActivation | None = None
+    constants: tuple[float, ...] = ()
+    eps: float = NORMALIZATION_EPS
 
     @property
     def parameter_count(self) -> int:
@@ -208,6 +230,11 @@ class MLPConfig:
         return "regression" if self.output == "linear" else "classification"
 
     @property
+    def has_probabilities(self) -> bool:
+        """True if the answers are probabilities of classes."""
+        return self.output == "softmax"
+
+    @property
     def n_classes(self) -> int | None:
         """Number of classes; 2 for a step unit, None for regression."""
         if self.output == "linear":
@@ -252,8 +279,8 @@ class MLPConfig:
                 kind, type_ = _NORMALIZATION_TYPES[self.normalization]
                 yield LayerSpec(f"norms.{i}", kind, type_, n_out, n_out, affine, buffers)
             mix: dict[str, tuple[int, ...]] = {"mix": (n_out,)} if self.learned_activation else {}
-            type_ = _ACTIVATION_TYPES[self.activation]
-            yield LayerSpec(f"activations.{i}", "activation", type_, n_out, n_out, mix, {})
+            type_ = ACTIVATION_TYPES[self.activation]
+            yield LayerSpec(f"activations.{i}", "activation", type_, n_out, n_out, mix, {}, activation=self.activation)
             if self.dropout > 0:
                 yield LayerSpec(f"dropouts.{i}", "dropout", "Dropout", n_out, n_out, {}, {})
 
@@ -292,7 +319,11 @@ class MLPConfig:
         return cls(**values)
 
 
-def check_tensors(config: MLPConfig, shapes: Mapping[str, tuple[int, ...]]) -> None:
+class _HasTensors(Protocol):
+    def tensor_shapes(self) -> Mapping[str, tuple[int, ...]]: ...
+
+
+def check_tensors(config: _HasTensors, shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Checks tensors against the names and shapes of an architecture, which have to match exactly.
 
     Args:
@@ -309,7 +340,7 @@ def check_tensors(config: MLPConfig, shapes: Mapping[str, tuple[int, ...]]) -> N
         if tuple(shapes[name]) != shape:
             raise ConfigError(f"tensor {name!r} has shape {tuple(shapes[name])}, but the architecture needs {shape}.")
     if unexpected := sorted(set(shapes) - set(expected)):
-        raise ConfigError(f"tensor {unexpected[0]!r} does not belong to layer_sizes {config.layer_sizes!r}.")
+        raise ConfigError(f"tensor {unexpected[0]!r} does not belong to the architecture.")
 
 
 def _one_of(field: str, value: object, allowed: tuple[str, ...]) -> None:

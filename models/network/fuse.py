@@ -24,9 +24,11 @@ import numpy.typing as npt
 
 from models.errors import ConfigError
 from models.network import functional
-from models.network.config import NORMALIZATION_EPS, Activation, MLPConfig, Output, check_tensors
+from models.network.architecture import Architecture
+from models.network.config import NORMALIZATION_EPS, LayerActivation, LayerSpec, NetworkOutput, check_tensors
 from models.network.input_stage import InputStage
 from models.network.inputs import InputConfig
+from models.network.layer_activations import activate
 
 Float32Array: TypeAlias = npt.NDArray[np.float32]
 Float64Array: TypeAlias = npt.NDArray[np.float64]
@@ -81,14 +83,16 @@ class Activate:
     Attributes:
         name: name of f in the config; not `identity`.
         mix: (width,) float32 learned mix a, for x + a·(f(x) - x); None for f(x).
+        constants: constants of f (`models.network.layer_activations`); empty for the defaults.
     """
 
-    name: Activation
+    name: LayerActivation
     mix: Float32Array | None = None
+    constants: tuple[float, ...] = ()
 
     def forward(self, x: Float32Array) -> Float32Array:
         """Maps (rows, width) to (rows, width)."""
-        activated = functional.ACTIVATIONS[self.name](x).astype(np.float32, copy=False)
+        activated = activate(self.name, self.constants, x).astype(np.float32, copy=False)
         return activated if self.mix is None else x + self.mix * (activated - x)
 
 
@@ -101,17 +105,17 @@ class InferenceNetwork:
 
     Attributes:
         members: stages of each member of an ensemble, in the order of the forward pass; a single network is one member.
-            The first stage is an Affine, or an InputStage that an Affine follows; the last stage is an Affine. The
-            answer is the mean of the members' answers.
-        output: function after a member's last stage: `softmax`, `linear` (none) or `step`.
+            There is an Affine among them, and an InputStage comes first. The answer is the mean of the members'
+            answers.
+        output: function after a member's last stage: `softmax`, `linear` (none), `step`, `sigmoid` or `argmax`.
         in_features: number of features of an encoded row.
-        out_features: number of columns of the answer; 2 for `step`, which answers [1 - ŷ, ŷ].
+        out_features: number of columns of the answer; 2 for `step` and `sigmoid`, which answer [1 - ŷ, ŷ].
         clamp: smallest and largest answer of a regression; None for no bounds.
         origin: offset that is subtracted from the float32 answers of a regression; `in_unit` adds it again.
     """
 
     members: tuple[tuple[Stage, ...], ...]
-    output: Output
+    output: NetworkOutput
     in_features: int
     out_features: int
     clamp: tuple[float, float] | None = None
@@ -182,6 +186,13 @@ class InferenceNetwork:
             case "step":
                 fired = functional.step(x)  # (rows, 1)
                 return np.concatenate([1 - fired, fired], axis=-1, dtype=np.float32)
+            case "sigmoid":
+                both = np.concatenate([-x, x], axis=-1)  # (rows, 2); 1 - σ(z) would lose the digits of a small share
+                return functional.sigmoid(both).astype(np.float32, copy=False)
+            case "argmax":
+                chosen = 0 * x  # an output that is not finite gives NaN, and not a class
+                np.put_along_axis(chosen, x.argmax(axis=-1, keepdims=True), 1, axis=-1)
+                return chosen + 0 * x
             case "linear":
                 return x
 
@@ -197,7 +208,7 @@ def in_unit(answers: Float32Array, origin: float) -> Float32Array | Float64Array
 
 
 def fuse(
-    config: MLPConfig,
+    config: Architecture,
     tensors: Mapping[str, npt.NDArray[Any]],
     *,
     input_mean: npt.ArrayLike | None = None,
@@ -250,7 +261,7 @@ def fuse(
 
 
 def _fuse_member(
-    config: MLPConfig,
+    config: Architecture,
     tensors: Mapping[str, Float64Array],
     mean: Float64Array,  # (in_features,)
     std: Float64Array,  # (in_features,)
@@ -258,7 +269,12 @@ def _fuse_member(
     output_shift: Float64Array,  # (out_features,)
 ) -> tuple[Stage, ...]:
     stages: list[Stage] = []
-    run: list[_AffineMap] = []  # the affine maps since the last stage of a different type
+    run = _Run()
+    if config.inputs is None:
+        run = _Run(mean, std)
+    else:
+        stages.append(InputStage.from_tensors(config.inputs, tensors, mean=mean, std=std))
+    is_first = True
     for layer in config.layers():
         own = {name: tensors[f"{layer.name}.{name}"] for name in (*layer.parameters, *layer.buffers)}
         match layer.kind:
@@ -266,40 +282,46 @@ def _fuse_member(
                 pass  # the first Linear takes the input stage; torch's dropout is the identity in inference
             case "linear":
                 affine = _AffineMap(own["weight"], own.get("bias", np.zeros(layer.out_features)))
-                if layer.name == "layers.0":
-                    if config.inputs is None:
-                        affine = affine.after_standardization(mean, std)
-                    else:
-                        stages.append(InputStage.from_tensors(config.inputs, tensors, mean=mean, std=std))
-                        affine = affine.after_inputs(config.inputs, tensors)
-                run.append(affine)
+                if is_first and config.inputs is not None:
+                    affine = affine.after_inputs(config.inputs, tensors)
+                is_first = False
+                run.multiply(affine)
             case "batch_norm":
                 if (own["running_var"] < 0).any():
                     raise ConfigError(f"tensor '{layer.name}.running_var' holds a negative variance.")
-                scale = own["weight"] / np.sqrt(own["running_var"] + NORMALIZATION_EPS)  # (width,)
-                run[-1] = run[-1].then_scaled(scale, own["bias"] - own["running_mean"] * scale)
+                scale = own.get("weight", 1.0) / np.sqrt(own["running_var"] + layer.eps)  # (width,)
+                run.scale(scale, own.get("bias", 0.0) - own["running_mean"] * scale)
             case "layer_norm":
-                stages += _collapse(run)
-                stages.append(LayerNorm(_round(own["weight"]), _round(own["bias"])))
-                run = []
+                stages += run.end()
+                weight = own.get("weight", np.ones(layer.out_features))
+                bias = own.get("bias", np.zeros(layer.out_features))
+                stages.append(LayerNorm(_round(weight), _round(bias), layer.eps))
             case "activation":
-                if config.activation == "identity":  # with any learned mix: x + a·(x - x)
+                if layer.activation == "identity":  # with any learned mix: x + a·(x - x)
                     continue
-                stages += _collapse(run)
-                stages.append(Activate(config.activation, _round(own["mix"]) if "mix" in own else None))
-                run = []
+                stages += run.end()
+                stages.append(_activate(layer, own))
             case _:
                 assert_never(layer.kind)
-    run[-1] = run[-1].then_scaled(output_scale, output_shift)
-    stages += _collapse(run)
+    run.scale(output_scale, output_shift)
+    stages += run.end()
     return tuple(stages)
+
+
+def _activate(layer: LayerSpec, tensors: Mapping[str, Float64Array]) -> Activate:
+    if layer.activation is None:
+        raise ConfigError(f"layer {layer.name!r} names no activation.")
+    mix = tensors.get("mix")
+    if "weight" in tensors:  # a PReLU's slope a: max(x, 0) + a·min(x, 0) = x + (1 - a)·(relu(x) - x)
+        mix = np.broadcast_to(1 - tensors["weight"], layer.out_features)
+    return Activate(layer.activation, None if mix is None else _round(mix), layer.constants)
 
 
 def _arrays(stage: Stage) -> tuple[Float32Array, ...]:
     match stage:
         case Affine(weight, bias) | LayerNorm(weight, bias, _):
             return weight, bias
-        case Activate(_, mix):
+        case Activate(_, mix, _):
             return () if mix is None else (mix,)
         case InputStage():
             return stage.arrays()
@@ -316,6 +338,10 @@ class _AffineMap:
         """Returns the map x → self((x - mean)/std); mean and std: (in,)."""
         weight = self.weight / std
         return _AffineMap(weight, self.bias - weight @ mean)
+
+    def after_scaled(self, scale: Float64Array, shift: Float64Array) -> _AffineMap:
+        """Returns the map x → self(scale·x + shift); scale and shift: (in,)."""
+        return _AffineMap(self.weight * scale, self.bias + self.weight @ shift)
 
     def after_inputs(self, inputs: InputConfig, tensors: Mapping[str, Float64Array]) -> _AffineMap:
         """Folds the learned scale and the Linear of the waves in, so that the map takes the output of `InputStage`."""
@@ -341,6 +367,50 @@ class _AffineMap:
 
     def rounded(self) -> Affine:
         return Affine(_round(self.weight), _round(self.bias))
+
+
+class _Run:
+    """The affine operations since the last stage of another type, during folding.
+
+    Args:
+        mean, std: (width,) standardisation of the rows, the first operation of all; None for no standardisation.
+    """
+
+    def __init__(self, mean: Float64Array | None = None, std: Float64Array | None = None) -> None:
+        self._maps: list[_AffineMap] = []
+        self._standardization = None if mean is None or std is None else (mean, std)
+        self._lead: tuple[Float64Array, Float64Array] | None = None  # scale and shift, (width,), before the first map
+
+    def multiply(self, affine: _AffineMap) -> None:
+        """Adds a Linear."""
+        if self._lead is not None:
+            affine = affine.after_scaled(*self._lead)
+        if self._standardization is not None:
+            affine = affine.after_standardization(*self._standardization)
+        self._lead = self._standardization = None
+        self._maps.append(affine)
+
+    def scale(self, scale: Float64Array, shift: Float64Array) -> None:
+        """Adds an elementwise `scale·x + shift`; both: (width,)."""
+        if self._maps:
+            self._maps[-1] = self._maps[-1].then_scaled(scale, shift)
+        elif self._lead is not None:
+            self._lead = (self._lead[0] * scale, self._lead[1] * scale + shift)
+        elif (scale != 1).any() or shift.any():
+            self._lead = (scale, shift)
+
+    def end(self) -> list[Affine]:
+        """Returns the fewest stages for the operations, and starts anew."""
+        if self._standardization is not None and self._lead is None:
+            mean, std = self._standardization
+            if mean.any() or (std != 1).any():
+                self._lead = np.ones_like(mean), np.zeros_like(mean)
+        if self._lead is not None:  # no Linear follows, as after a BatchNorm before an activation
+            scale, shift = self._lead
+            self._lead = None
+            self.multiply(_AffineMap(np.diag(scale), shift))
+        maps, self._maps, self._standardization = self._maps, [], None
+        return _collapse(maps)
 
 
 def _collapse(run: Sequence[_AffineMap]) -> list[Affine]:

@@ -10,13 +10,15 @@ from typing import Any
 import numpy.typing as npt
 
 from models.errors import ConfigError
+from models.network.architecture import Architecture
 from models.network.config import MLPConfig
+from models.network.sequence import SequenceConfig
 
 MAX_ARROWS = 500  # Mermaid's own limit, `maxEdges`
 
 
 def neuron_diagram(
-    config: MLPConfig, *, title: str | None = None, tensors: Mapping[str, npt.NDArray[Any]] | None = None
+    config: Architecture, *, title: str | None = None, tensors: Mapping[str, npt.NDArray[Any]] | None = None
 ) -> str:
     """Draws a network as a Mermaid flowchart with one arrow for each parameter; no newline at the end.
 
@@ -28,6 +30,10 @@ def neuron_diagram(
     Raises:
         ConfigError: The architecture has parameters other than weights and biases, or too many for a diagram.
     """
+    if isinstance(config, SequenceConfig):
+        raise ConfigError(
+            "an imported network is not drawn neuron by neuron: --format mermaid draws it layer by layer."
+        )
     _check(config)
     heading = [] if title is None else ["---", f"title: {json.dumps(title)}", "---"]
     return "\n".join([*heading, "flowchart LR", *_neurons(config), *_arrows(config, tensors)])

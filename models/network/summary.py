@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.errors import ConfigError
-from models.network.config import MLPConfig, Output
+from models.network.architecture import Architecture
+from models.network.config import NetworkOutput
 
 BYTES_PER_NUMBER = 4  # a checkpoint holds float32
 
@@ -60,14 +61,14 @@ class Summary:
 
     Attributes:
         layers: one entry per layer.
-        output: function after the last layer: `softmax`, `linear` (none) or `step`.
+        output: function after the last layer: `softmax`, `linear` (none), `step`, `sigmoid` or `argmax`.
         title: name of the model, or None.
         members: number of networks in the ensemble; the figures of a layer are totals over all members.
         temperature: divisor of the logits before a softmax.
     """
 
     layers: tuple[LayerSummary, ...]
-    output: Output
+    output: NetworkOutput
     title: str | None = None
     members: int = 1
     temperature: float = 1.0
@@ -188,7 +189,7 @@ class Summary:
         return "\n".join([*title, "flowchart TD", *nodes, *arrows])
 
 
-def summarize(config: MLPConfig, *, batch_size: int | None = None, title: str | None = None) -> Summary:
+def summarize(config: Architecture, *, batch_size: int | None = None, title: str | None = None) -> Summary:
     """Summarizes an architecture.
 
     Args:

@@ -21,7 +21,7 @@ from models.columns.schema import ClassTarget, NumericTarget, Schema
 from models.errors import AxonError, CheckpointError, ModelNotFound, StoreError, reason_of
 from models.file_identity import FileIdentity
 from models.keys import make_key
-from models.network.config import MLPConfig
+from models.network.architecture import architecture_from_dict
 from models.network.summary import Summary, summarize
 from models.store import ModelVersion, Reference, Store, StoreEntry
 from service.batching.link import Loaded
@@ -60,7 +60,7 @@ class ServedVersion:
     def __init__(self, place: ModelVersion, identity: FileIdentity, metrics: ModelMetrics) -> None:
         self.header = place.read_header()
         try:
-            self.config = MLPConfig.from_dict(self.header["architecture"])
+            self.config = architecture_from_dict(self.header["architecture"])
             self.schema = Schema.from_dict(self.header)
         except (AxonError, KeyError, TypeError) as error:
             raise CheckpointError(place.path, f"is inconsistent: {error}") from error

@@ -19,6 +19,8 @@ from models.columns.schema import Schema
 from models.errors import AxonError, Fault, RowError
 from service.errors import ModelFault
 
+_MANY_SCALES = 1e6  # a number so many scales from the centre is at fault where the range of training is unknown
+
 
 def not_finite_rows(answers: NDArray[np.float32], start: int) -> list[int]:
     """Returns the positions in a request of the first rows whose answers are not finite.
@@ -55,11 +57,21 @@ def _extremes(schema: Schema, features: NDArray[np.float32], row: int) -> Iterat
         if not isinstance(column, NumericColumn):
             continue
         # Rounded to float32 as the cell was, so that the largest value of training is not above the limit.
-        least, most = np.float32(column.minimum - column.origin), np.float32(column.maximum - column.origin)
+        low, high = _range_of(column)
+        least, most = np.float32(low - column.origin), np.float32(high - column.origin)
         if not least <= features[at] <= most:
             value = float(features[at]) + column.origin
+            seen = "that training saw" if column.minimum is not None else "that is usual for this column"
             message = (
-                f"{value:g} is outside the range from {column.minimum:g} to {column.maximum:g} that training saw, "
+                f"{value:g} is outside the range from {low:g} to {high:g} {seen}, "
                 "and the model's answer to this row is not finite"
             )
             yield Fault(row, column.name, message)
+
+
+def _range_of(column: NumericColumn) -> tuple[float, float]:
+    """Returns the range of training; if that is unknown, a million of the column's scale around the centre."""
+    if column.minimum is not None and column.maximum is not None:
+        return column.minimum, column.maximum
+    reach = _MANY_SCALES * column.divisor
+    return column.fill - reach, column.fill + reach

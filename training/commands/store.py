@@ -8,6 +8,7 @@ import shutil
 import sys
 
 from models.errors import ConfigError, InvalidName
+from models.network.architecture import Architecture
 from models.network.config import MLPConfig, Output
 from models.network.neuron_diagram import neuron_diagram
 from models.network.summary import summarize
@@ -66,7 +67,8 @@ def _summary(arguments: argparse.Namespace) -> None:
         raise ConfigError("give a MODEL of the store, or --layers such as 3,4,2, and not both.")
     if arguments.layers is not None:
         output: Output = "linear" if arguments.layers[-1:] == (1,) else "softmax"
-        title, config, tensors = None, MLPConfig(layer_sizes=arguments.layers, output=output), None
+        title, tensors = None, None
+        config: Architecture = MLPConfig(layer_sizes=arguments.layers, output=output)
     else:
         store = Store(arguments.store)
         version = store.resolve(arguments.model)

@@ -250,7 +250,7 @@ def _without_effect(column: _Measured) -> _Measured:
 
     Training never sees another value of such a column, so a network's answer to another value would be arbitrary.
     """
-    if column.missing != "indicator" or column.minimum < column.maximum:
+    if column.missing != "indicator" or column.minimum != column.maximum:
         return column
     return replace(column, scale=_GREATEST_SPREAD)
 

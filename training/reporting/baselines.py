@@ -188,7 +188,7 @@ def _gains(
             return {}
         return {"r2": {name: -np.square(values[:, 0] - truth) / spread for name, values in answers.items()}}
     right = {name: (values.argmax(axis=1) == truth).astype(np.float64) for name, values in answers.items()}
-    if model.checkpoint.config.output != "softmax":
+    if not model.checkpoint.config.has_probabilities:
         return {"accuracy": right}
     return {"accuracy": right, "log_loss": {name: -_log_losses(values, truth) for name, values in answers.items()}}
 

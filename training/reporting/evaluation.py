@@ -149,7 +149,7 @@ def evaluation_of(model: FittedModel, *, seed: int = 0) -> Evaluation:
     truth = table.target[rows]  # (rows,)
     answers = answers_of(network, x)  # (rows, out_features)
     importances, importance_rows, importance_note = _importances(model, network, x, truth, rng)
-    has_probabilities = model.checkpoint.config.output == "softmax"
+    has_probabilities = model.checkpoint.config.has_probabilities
     is_classification = bool(table.labels)
     return Evaluation(
         headline=HEADLINE[table.task],
@@ -274,7 +274,7 @@ def _largest_errors(
         order = wrong[np.argsort(of_truth[wrong], kind="stable")]
     else:
         order = np.argsort(-np.abs(answers[:, 0] - truth), kind="stable")
-    has_probabilities = model.checkpoint.config.output == "softmax"
+    has_probabilities = model.checkpoint.config.has_probabilities
     return tuple(
         LargestError(
             row=int(rows[i]) + 1,

@@ -80,6 +80,8 @@ def _seen(column: Mapping[str, Any]) -> str:
         more = f", … ({len(categories):,} in all)" if len(categories) > _SHOWN_CATEGORIES else ""
         return f"{shown}{more}"
     low, high = column["minimum"], column["maximum"]
+    if low is None:
+        return "unknown"
     if column["kind"] != "date":
         return f"{apart(low, high - low)} to {apart(high, high - low)}"
     return f"{_at(low)} to {_at(high)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.checkpoint import Checkpoint
+from models.network.architecture import own_architecture
 from training.checkpoint_sections import notes
 from training.config import TrainConfig, resolve_for_table
 from training.data.split import Split, split_rows
@@ -26,7 +27,7 @@ def restored(checkpoint: Checkpoint, table: TrainingTable) -> FittedModel:
     rng = np.random.default_rng(config.seed)
     split = Split.whole(table.rows) if config.split is None else split_rows(table, config.split, rng=rng)
     trained = Trained(
-        architecture=checkpoint.config,
+        architecture=own_architecture(checkpoint.config),
         tensors=checkpoint.tensors,
         epochs_run=record["epochs_run"],
         best_epoch=record["best_epoch"],

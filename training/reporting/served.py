@@ -158,7 +158,7 @@ def _gains(
         for values, place in zip(answers, places, strict=True)
     )
     gains = {"accuracy": (new, old)}
-    if all(model.config.output == "softmax" for model in models):
+    if all(model.config.has_probabilities for model in models):
         new, old = (_log_gain(values, place[truth]) for values, place in zip(answers, places, strict=True))
         gains["log_loss"] = (new, old)
     return gains

@@ -770,3 +770,18 @@ def test_whole_columns_are_left_as_they_were():
 def test_numbers_of_any_type_encode_as_themselves(dtype):
     values = np.array([0, 1, 100], dtype=dtype)
     assert encode_columns(schema_of(numeric("n")), {"n": values}).tolist() == [[0.0], [1.0], [100.0]]
+
+
+def test_a_missing_cell_stands_for_the_category_that_fills_it():
+    column = CategoricalColumn(name="c", categories=("a", "none"), unknown="ignore", fill="none")
+    encoder = RowEncoder(Schema(columns=(column,), target=ClassTarget(name="y", labels=("u", "v"))))
+    rows = [["a"], [None], [""], ["NA"], ["none"], ["other"]]
+    expected = [[1, 0], [0, 1], [0, 1], [0, 1], [0, 1], [0, 0]]
+    assert encoder.encode_matrix(rows).tolist() == expected
+    cells = np.array([row[0] for row in rows], dtype=object)
+    assert encode_columns(encoder.schema, {"c": cells}).tolist() == expected
+
+
+def test_only_a_category_can_fill_a_missing_cell():
+    with pytest.raises(DataError, match="fill must be one of the categories"):
+        CategoricalColumn(name="c", categories=("a",), fill="b")
