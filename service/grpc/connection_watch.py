@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
+from service.buffer_memory import buffer_memory
 from service.errors import DeadlineExceeded
 from service.grpc.stream import HeldBytes, Stream
 from service.logs import LimitedLog, get_logger
@@ -153,6 +154,7 @@ class ConnectionWatch:
     def _sweep(self) -> None:
         """Looks after all connections."""
         self.now = time.perf_counter()
+        buffer_memory.report("grpc", self.held.now)
         limits = self.limits
         for connection in list(self._connections):
             connection.regain_patience()

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from typing import Protocol
 
+from service.buffer_memory import buffer_memory
 from service.errors import BodiesCongested, InvalidRequest, TooLarge
 from service.grpc.frames import MESSAGE_HEAD, MESSAGE_HEAD_BYTES, WINDOW_BYTES
 from service.grpc.request_head import RequestHead
@@ -192,6 +193,7 @@ class Stream:
             held = self.connection.held
             if held.now + rest > held.most:
                 raise BodiesCongested
+            buffer_memory.report("grpc", held.now + rest)
             self.connection.allow(self, rest)
 
     def _end(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
+from service.buffer_memory import buffer_memory
 from service.http.compression import CompressionBudget, CompressionThreads
 from service.http.inflater import InflationQueue
 
@@ -144,6 +145,7 @@ class ConnectionWatch:
         now = time.monotonic()
         self.now += min(now - self._swept, 2 * _SWEEP_SECONDS)
         self._swept = now
+        buffer_memory.report("http", self.buffered_bytes)
         for connection in [c for c in self._connections if self._is_late(c)]:
             connection.timed_out()
         for connection in [c for c, came in self._reserve.items() if self.now - came > _RESERVE_SECONDS]:

@@ -8,6 +8,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from service.buffer_memory import buffer_memory
 from service.errors import BodiesCongested, ClientGone, TooLarge
 from service.http.compression import WORTH_BYTES, accepted_coding, compress
 from service.http.connection_watch import ConnectionWatch
@@ -203,10 +204,10 @@ class Exchange:
             self.refuse(BodiesCongested())
         elif self._size == len(data):
             self.body = data
-        elif self._chunks is None:
-            self._chunks, self.body = bytearray(self.body), b""  # frees the first copy
-            self._chunks += data
         else:
+            buffer_memory.report("http", watch.buffered_bytes)
+            if self._chunks is None:
+                self._chunks, self.body = bytearray(self.body), b""  # frees the first copy
             self._chunks += data
 
     def finish_body(self) -> None:
