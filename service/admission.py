@@ -15,8 +15,9 @@ from types import MappingProxyType
 from models.columns.encoding import Rows
 from service.access import Access, Scope
 from service.batching.batcher import MAX_RETRY_AFTER, MOST_OF_DEADLINE, Batcher
-from service.batching.catalog import Catalog, ServedVersion
+from service.batching.catalog import Catalog
 from service.batching.encoded_rows import EncodedRows
+from service.batching.served_version import ServedVersion
 from service.batching.ticket import Ticket
 from service.batching.ticket_group import TicketGroup
 from service.errors import BodiesCongested, ClientGone, DeadlineExceeded, ReadingCongested, TooLarge

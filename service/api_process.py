@@ -22,6 +22,7 @@ from service.admission import Admission
 from service.batching.batcher import Batcher
 from service.batching.catalog import Catalog
 from service.batching.link import WorkerPool
+from service.batching.model_loading import ModelLoading
 from service.batching.unloaded import UnloadedModels
 from service.drain import HURRY_SIGNAL
 from service.library_pages import let_go_of, library_mappings
@@ -83,7 +84,7 @@ class ApiProcess:
     Attributes:
         settings: settings of the server.
         access: API keys; None lets everybody in.
-        metrics, pool, batcher, catalog, steps, admission: parts of the process, from `start` on.
+        metrics, pool, batcher, catalog, loading, steps, admission: parts of the process, from `start` on.
         draining: True once the process is about to stop.
     """
 
@@ -91,6 +92,7 @@ class ApiProcess:
     pool: WorkerPool
     batcher: Batcher
     catalog: Catalog
+    loading: ModelLoading
     steps: StepQueue
     admission: Admission
 
@@ -133,6 +135,7 @@ class ApiProcess:
         self._kept = KeptCheckpoints(self._runtime_dir)
         self._served_lists = ServedLists(self._runtime_dir, settings.api_processes)
         self._worker_changed = asyncio.Event()
+        unloaded = UnloadedModels(self._runtime_dir / "unloaded")
         self.catalog = Catalog(
             Store(settings.store),
             self.pool.load,
@@ -140,8 +143,9 @@ class ApiProcess:
             capacity=settings.model_cache,
             default_model=settings.default_model,
             intend=self._served_list.intend,
-            unloaded=UnloadedModels(self._runtime_dir / "unloaded"),
+            unloaded=unloaded,
         )
+        self.loading = ModelLoading(self.catalog, unloaded)
         metrics.start(f"api-{number}", self.batcher.waiting_rows)
         self.steps = StepQueue(loop)
         self.admission = Admission(self.catalog, self.batcher, self.steps, metrics, self.access, settings)

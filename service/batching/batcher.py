@@ -18,10 +18,10 @@ from collections.abc import Callable
 from typing import cast
 
 from service.batching.batch import Batch
-from service.batching.catalog import ServedVersion
 from service.batching.deadlines import DeadlineWheel
 from service.batching.encoded_rows import EncodedRows
 from service.batching.link import WorkerPool
+from service.batching.served_version import ServedVersion
 from service.batching.service_time import ServiceTimeEstimate
 from service.batching.ticket import Span, Ticket
 from service.batching.version_queue import VersionQueue

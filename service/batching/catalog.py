@@ -12,19 +12,13 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 
-from models.columns.encoding import RowEncoder
-from models.columns.labels import Label
-from models.columns.schema import ClassTarget, NumericTarget, Schema
 from models.errors import AxonError, CheckpointError, ModelNotFound, StoreError, reason_of
 from models.file_identity import FileIdentity
-from models.keys import make_key
-from models.network.architecture import architecture_from_dict
-from models.network.summary import Summary, summarize
 from models.store import ModelVersion, Reference, Store, StoreEntry
 from service.batching.link import Loaded
+from service.batching.served_version import ServedVersion
 from service.batching.store_reader import StoreReader
 from service.batching.store_snapshot import Place, StoreSnapshot
 from service.batching.unloaded import UnloadedModels
@@ -43,55 +37,6 @@ _MOST_LOGGED = 50  # problems of one scan; a thousand lines would block the even
 log = get_logger(__name__)
 
 LoadOnWorkers = Callable[[str], Awaitable[Loaded]]  # takes a key
-
-
-class ServedVersion:
-    """One model version in an API process: all of its checkpoint but the weights.
-
-    Args:
-        place: version in the store.
-        identity: identity of the version's file.
-        metrics: metrics of the version.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be read or is inconsistent.
-    """
-
-    def __init__(self, place: ModelVersion, identity: FileIdentity, metrics: ModelMetrics) -> None:
-        self.header = place.read_header()
-        try:
-            self.config = architecture_from_dict(self.header["architecture"])
-            self.schema = Schema.from_dict(self.header)
-        except (AxonError, KeyError, TypeError) as error:
-            raise CheckpointError(place.path, f"is inconsistent: {error}") from error
-        self.name, self.version = place.name, place.version
-        self.identity = identity
-        self.digest: str = self.header["digest"]
-        self.key = make_key(place.name, place.version, self.digest)
-        self.encoder = RowEncoder(self.schema)
-        self.total_params = self.config.parameter_count
-        self.metrics = metrics
-        self.batch_invariant = False  # until the workers have reported
-
-    @property
-    def labels(self) -> tuple[Label, ...] | None:
-        """Labels of a classifier in the order of the probabilities; None for a regressor."""
-        target = self.schema.target
-        return target.labels if isinstance(target, ClassTarget) else None
-
-    @property
-    def origin(self) -> float:
-        """Number to add to the float32 answers of a regressor; 0 for a classifier."""
-        target = self.schema.target
-        return target.origin if isinstance(target, NumericTarget) else 0.0
-
-    @cached_property
-    def summary(self) -> Summary:
-        """Layers of the network and their parameters."""
-        return summarize(self.config)
-
-    def __str__(self) -> str:
-        return f"{self.name}@{self.version}"
 
 
 @dataclass(frozen=True)
@@ -231,31 +176,6 @@ class Catalog:
     def is_ready(self, name: str, version: int) -> bool:
         """Returns True if a version is in memory and on the workers."""
         return (name, version) in self._versions
-
-    async def unload(self, name: str) -> None:
-        """Unloads a model of the store on this process now, and on the others at their next refresh.
-
-        Raises:
-            ModelNotFound: the store has no such model.
-        """
-        unloaded = self._unloaded
-        if unloaded is None or name not in self._snapshot.entries:
-            raise ModelNotFound(f"there is no model {name!r}.")
-        await self._reader.run(lambda: unloaded.add(name))
-        await self.refresh()
-
-    async def load(self, name: str) -> ServedVersion:
-        """Takes in the store, and loads a model that was unloaded.
-
-        Raises:
-            InvalidName, ModelNotFound: the store has no such model.
-            ModelUnavailable: the model cannot be loaded.
-        """
-        unloaded = self._unloaded
-        if unloaded is not None and name in self._snapshot.entries:
-            await self._reader.run(lambda: unloaded.remove(name))
-        await self.refresh()
-        return await self.find(name)
 
     def ready_versions(self) -> list[ServedVersion]:
         """Returns all versions that are ready."""

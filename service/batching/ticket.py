@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from service.batching.catalog import ServedVersion
 from service.batching.encoded_rows import EncodedRows
+from service.batching.served_version import ServedVersion
 from service.errors import DeadlineExceeded
 from service.stream.frames import Buffer
 

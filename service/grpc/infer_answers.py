@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.at_once import at_once
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
 from service.grpc.message_fields import varint
 from service.grpc.typed_contents import NUMBERS

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from models.columns.encoding import Rows
 from service.admission import Admission, Prediction, failures
-from service.batching.catalog import Catalog, ServedVersion
+from service.batching.catalog import Catalog
+from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
 from service.client_address import ClientAddresses
 from service.errors import ClientGone

@@ -6,7 +6,7 @@ from typing import Any
 
 from service.access import Scope
 from service.api_process import ApiProcess
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.errors import InvalidRequest
 from service.grpc.infer_requests import reference_of
 from service.grpc.messages import message_class
@@ -106,13 +106,13 @@ class ModelCalls:
             if name == "config" or name.startswith("file:"):
                 raise InvalidRequest(f"The parameter {name[:60]!r} is not supported: models come from the store alone.")
         name = _managed(request)
-        await self._catalog.load(name)
+        await self._process.loading.load(name)
         return _class("RepositoryModelLoadResponse")(model_name=name, isLoaded=True)
 
     async def unload(self, request: Any) -> Any:
         """Stops serving a model until the next call to load the model."""
         name = _managed(request)
-        await self._catalog.unload(name)
+        await self._process.loading.unload(name)
         return _class("RepositoryModelUnloadResponse")(model_name=name, isUnloaded=True)
 
     async def _find(self, request: Any) -> ServedVersion:

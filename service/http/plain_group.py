@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any
 
 from service.admission import Admission, RowGroup, failures
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
 from service.http.answer_heads import AnswerHeads
 from service.http.compression import WORTH_BYTES

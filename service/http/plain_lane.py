@@ -15,7 +15,7 @@ import asyncio
 import time
 
 from service.admission import Admission
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.errors import QueueFull
 from service.http.exchange import Exchange
 from service.http.known_heads import END, FoundHead, KnownHeads, PlainHead

@@ -19,7 +19,8 @@ from models.columns.encoding import Rows
 from service.admission import Admission, Prediction, failures
 from service.answer_form import AnswerForm
 from service.batching.batcher import MOST_OF_DEADLINE
-from service.batching.catalog import Catalog, ServedVersion
+from service.batching.catalog import Catalog
+from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
 from service.client_address import ClientAddresses
 from service.errors import InvalidRequest, ReadingCongested, TooLarge

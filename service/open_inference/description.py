@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from models.columns.column import NumericColumn
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.open_inference.outputs import ModelOutputs
 from service.open_inference.tensors import BYTES
 

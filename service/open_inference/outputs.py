@@ -11,7 +11,7 @@ import orjson
 from numpy.typing import NDArray
 
 from models.columns.labels import Label, label_text, label_type
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.batching.ticket import target_values
 from service.open_inference.form import PREDICTIONS, PROBABILITIES
 from service.open_inference.tensors import BYTES

@@ -14,7 +14,8 @@ from fastapi.responses import PlainTextResponse
 from models.columns.dates import iso
 from models.columns.schema import CategoricalColumn, Column, DateColumn
 from service.access import Access, Scope
-from service.batching.catalog import Catalog, ServedModel, ServedVersion
+from service.batching.catalog import Catalog, ServedModel
+from service.batching.served_version import ServedVersion
 from service.http.json_pieces import Members, write_in_steps
 from service.http.openapi import Responses, problems
 from service.http.routes.guard import Guard

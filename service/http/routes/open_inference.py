@@ -10,7 +10,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from models.errors import ModelNotFound
 from service.access import Scope
 from service.api_process import ApiProcess
-from service.batching.catalog import Catalog, ServedVersion
+from service.batching.catalog import Catalog
+from service.batching.served_version import ServedVersion
 from service.errors import InvalidRequest
 from service.http.json_pieces import write_in_steps
 from service.http.problems import Problem
@@ -134,12 +135,12 @@ def open_inference_router(process: ApiProcess, most_rows: int) -> APIRouter:
     @managing.post("/{model}/load", summary="Take in the store, and load a model")
     async def v2_load(model: str, body: Parameters) -> Response:
         _refuse_files(body)
-        await catalog.load(model)
+        await process.loading.load(model)
         return _json({})
 
     @managing.post("/{model}/unload", summary="Serve a model no more, until it is loaded")
     async def v2_unload(model: str, body: Parameters) -> Response:
-        await catalog.unload(model)
+        await process.loading.unload(model)
         return _json({})
 
     router.include_router(guarded)

@@ -12,7 +12,8 @@ from starlette.exceptions import HTTPException
 from models.store import Reference
 from service.access import Scope
 from service.api_process import ApiProcess
-from service.batching.catalog import Catalog, ServedVersion
+from service.batching.catalog import Catalog
+from service.batching.served_version import ServedVersion
 from service.errors import ModelUnavailable
 from service.http.json_pieces import Members, write_in_steps
 from service.http.routes.guard import Guard

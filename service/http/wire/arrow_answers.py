@@ -27,7 +27,7 @@ from service.arrow.writing import (
     schema_message,
     text_buffers,
 )
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer, target_values
 from service.http.wire.answered_in import AnswersAlone
 from service.http.wire.csv_answers import VARY_ACCEPT

@@ -15,7 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from models.columns.labels import Label
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer, target_values
 from service.http.wire.answered_in import AnswersAlone
 from service.http.wire.json_answers import number_text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.columns.encoding import RowEncoder
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.http.wire.csv_slices import CsvRequest
 from service.http.wire.model_query import model_in_query
 from service.http.wire.wire_format import AnswerWriter, Body, Head, ReadRequest, WireFormat, WrittenError

@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer, target_values
 from service.http.wire.wire_format import STEP_NUMBERS, AnswerWriter
 

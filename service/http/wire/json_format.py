@@ -10,7 +10,7 @@ from models.columns.cells import listed
 from models.columns.encoding import RowEncoder, Rows
 from models.columns.schema import MAX_COLUMNS
 from models.errors import Fault, RowError
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.errors import InvalidRequest
 from service.http.problems import MEDIA_TYPE, problem_of
 from service.http.wire.bulk_json import NumberReader, model_first

@@ -5,7 +5,7 @@ MLflow's own server sends no `probabilities`, and its client ignores other keys 
 
 from __future__ import annotations
 
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.http.wire.json_answers import JsonWriter
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from models.columns.cells import MAX_ECHO, listed, sendable, shown
 from models.columns.encoding import NamedColumns, RowEncoder
 from models.errors import Fault, RowError
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.errors import InvalidRequest
 from service.http.error_forms import as_400, mlflow_error
 from service.http.problems import problem_of

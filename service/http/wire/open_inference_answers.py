@@ -11,7 +11,7 @@ import orjson
 from numpy.typing import NDArray
 
 from models.at_once import at_once
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
 from service.http.wire.json_answers import number_text
 from service.http.wire.wire_format import STEP_NUMBERS, AnswerHeaders, AnswerWriter, Payload, WrittenAnswer

@@ -14,7 +14,7 @@ import orjson
 
 from models.at_once import at_once
 from models.columns.encoding import RowEncoder
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.errors import InvalidRequest
 from service.http.error_forms import error_text
 from service.http.problems import Problem, problem_of

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.columns.labels import label_text
 from service.answer_form import AnswerForm
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
 from service.errors import InvalidRequest
 from service.http.wire.json_answers import LARGE_ROWS, JsonWriter, number_text

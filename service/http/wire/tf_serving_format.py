@@ -14,7 +14,7 @@ from models.alias_file import is_alias
 from models.columns.cells import MAX_ECHO, listed, sendable, shown
 from models.columns.encoding import RowEncoder
 from models.errors import Fault, ModelNotFound, RowError
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.errors import InvalidRequest
 from service.http.error_forms import as_400, error_text
 from service.http.problems import problem_of

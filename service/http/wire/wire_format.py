@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.columns.encoding import RowEncoder, Rows
 from service.answer_form import AnswerForm
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
 from service.http.exchange import Content, Headers
 from service.http.request_head import Fields

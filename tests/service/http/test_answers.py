@@ -14,7 +14,7 @@ from models.columns.schema import ClassTarget, NumericColumn, NumericTarget, Sch
 from models.network.config import MLPConfig
 from models.network.numpy_mlp import NumpyMLP
 from models.store import Store
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
 from service.http.schemas import PredictResponse
 from service.http.wire.json_answers import JsonWriter

@@ -15,7 +15,7 @@ from test_answers import TARGETS, served, width_of
 
 from models.columns.labels import label_text
 from models.columns.schema import ClassTarget
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
 from service.errors import InvalidRequest
 from service.http.wire.json_answers import JsonWriter

@@ -16,7 +16,7 @@ import pytest
 from test_answers import TARGETS, served, width_of
 
 from models.columns.schema import ClassTarget
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
 from service.http.wire.arrow_answers import ArrowWriter
 from service.http.wire.csv_answers import CsvWriter

@@ -16,7 +16,7 @@ from models.columns.schema import ClassTarget, NumericColumn, NumericTarget, Sch
 from models.network.config import MLPConfig
 from models.network.numpy_mlp import NumpyMLP
 from models.store import Store
-from service.batching.catalog import ServedVersion
+from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
 from service.errors import InvalidRequest
 from service.http.wire.open_inference_answers import InferWriter

@@ -1,0 +1,65 @@
+"""A model version in an API process: all of its checkpoint but the weights."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from models.columns.encoding import RowEncoder
+from models.columns.labels import Label
+from models.columns.schema import ClassTarget, NumericTarget, Schema
+from models.errors import AxonError, CheckpointError
+from models.file_identity import FileIdentity
+from models.keys import make_key
+from models.network.architecture import architecture_from_dict
+from models.network.summary import Summary, summarize
+from models.store import ModelVersion
+from service.metrics import ModelMetrics
+
+
+class ServedVersion:
+    """One model version in an API process: all of its checkpoint but the weights.
+
+    Args:
+        place: version in the store.
+        identity: identity of the version's file.
+        metrics: metrics of the version.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read or is inconsistent.
+    """
+
+    def __init__(self, place: ModelVersion, identity: FileIdentity, metrics: ModelMetrics) -> None:
+        self.header = place.read_header()
+        try:
+            self.config = architecture_from_dict(self.header["architecture"])
+            self.schema = Schema.from_dict(self.header)
+        except (AxonError, KeyError, TypeError) as error:
+            raise CheckpointError(place.path, f"is inconsistent: {error}") from error
+        self.name, self.version = place.name, place.version
+        self.identity = identity
+        self.digest: str = self.header["digest"]
+        self.key = make_key(place.name, place.version, self.digest)
+        self.encoder = RowEncoder(self.schema)
+        self.total_params = self.config.parameter_count
+        self.metrics = metrics
+        self.batch_invariant = False  # until the workers have reported
+
+    @property
+    def labels(self) -> tuple[Label, ...] | None:
+        """Labels of a classifier in the order of the probabilities; None for a regressor."""
+        target = self.schema.target
+        return target.labels if isinstance(target, ClassTarget) else None
+
+    @property
+    def origin(self) -> float:
+        """Number to add to the float32 answers of a regressor; 0 for a classifier."""
+        target = self.schema.target
+        return target.origin if isinstance(target, NumericTarget) else 0.0
+
+    @cached_property
+    def summary(self) -> Summary:
+        """Layers of the network and their parameters."""
+        return summarize(self.config)
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
