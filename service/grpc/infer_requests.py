@@ -23,7 +23,7 @@ from service.open_inference.tensors import (
     DTYPES,
     Tensor,
     checked_shape,
-    rows_of,
+    rows_in_steps,
     tensor_of_bytes_in_steps,
     tensor_of_elements,
 )
@@ -183,7 +183,8 @@ def read_fields(fields: InferFields) -> Generator[None, None, ReadRequest]:
         if position % 256 == 255:
             yield
     reference = reference_of(request.model_name, request.model_version)
-    return reference, *rows_of(tensors), form
+    rows, may_hold_booleans = yield from rows_in_steps(tensors)
+    return reference, rows, may_hold_booleans, form
 
 
 def _form(request: Any, *, is_raw: bool) -> InferForm:
