@@ -35,8 +35,9 @@ RUN rm -rf training build && pip install --no-cache-dir --no-deps .
 FROM torch AS build-training
 COPY pyproject.toml README.md LICENSE ./
 RUN for package in inference models service training; do mkdir $package && touch $package/__init__.py; done \
-    && pip install --no-cache-dir --constraint constraints.txt '.[training]' && pip uninstall --yes axon
+    && pip install --no-cache-dir --constraint constraints.txt '.[training,onnx]' && pip uninstall --yes axon
 COPY axon/ axon/
+COPY conversion/ conversion/
 COPY models/ models/
 COPY training/ training/
 RUN rm -rf inference service build && pip install --no-cache-dir --no-deps .

@@ -47,6 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from axon.serving import run_service
 
             return run_service(given)
+        if part == "conversion":
+            from axon.export_command import run_export
+
+            return run_export(given[1:])
         if part == "axon":
             from axon.completion import print_script
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 PROGRAM = "axon"
 
 _DESCRIPTION = "Train multi-layer perceptrons on tables, look after the store of models, and serve them."
+CONVERSION = {"export": "write a model as ONNX, PyTorch or NumPy"}
 _COMPLETION = {"completion": "print the completion script of a shell"}
 
 _EPILOG = """\
@@ -40,6 +41,8 @@ def installed_commands() -> dict[str, Mapping[str, str]]:
         from service.command_table import COMMANDS as SERVICE
 
         commands["service"] = SERVICE
+    if find_spec("conversion"):
+        commands["conversion"] = CONVERSION
     return commands | {"axon": _COMPLETION}
 
 

@@ -56,6 +56,10 @@ def whole_parser() -> argparse.ArgumentParser:
         from axon.serving import add_service_commands
 
         add_service_commands(commands)
+    if "conversion" in parts:
+        from axon.export_command import add_export_command
+
+        add_export_command(commands)
     _add_shell(commands.add_parser("completion", help=parts["axon"]["completion"]))
     for action in _actions(parser):
         _suit_shells(action)

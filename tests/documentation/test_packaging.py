@@ -45,7 +45,7 @@ def imported(package: str) -> dict[str, str]:
                 names = [node.module]
             for name in names:
                 found.setdefault(name.partition(".")[0], str(path.relative_to(ROOT)))
-    own = {"axon", "inference", "models", "service", "training"}
+    own = {"axon", "conversion", "inference", "models", "service", "training"}
     return {name: path for name, path in found.items() if name not in own and name not in sys.stdlib_module_names}
 
 
@@ -59,6 +59,7 @@ def imported(package: str) -> dict[str, str]:
         ("training", ("training", "tensorboard")),
         ("axon/client", ("client", "training")),  # frames are given back to those who have pandas or pyarrow
         ("axon/remote_predict.py", ("training",)),
+        ("conversion/exporting", ("onnx", "training")),  # torch is imported by what is exported, not by the export
     ],
 )
 def test_what_is_imported_is_installed(package: str, extras: tuple[str, ...]) -> None:

@@ -1,0 +1,1 @@
+"""Conversion of models between Axon's checkpoints and other formats, for the command `axon` and `import axon`."""
