@@ -30,7 +30,7 @@ class Graph:
         self._values: dict[tuple[Any, ...], str] = {}
 
     def free_name(self, name: str) -> str:
-        """Returns the name of an output: the given one, or one with the prefix `predicted_` if an input has that name."""
+        """Returns the name of an output: the given one, or with the prefix `predicted_` if that is taken."""
         while name in self._taken:
             name = f"predicted_{name}"
         return name

@@ -56,6 +56,7 @@ class SourceBundler:
         self._order: list[str] = []
         self._needed: dict[str, set[str]] = {}
         self._imports: set[str] = set()
+        self._bound: dict[str, str] = {}  # `import` statement by the name that it binds
         self._froms: dict[str, set[str]] = {}
 
     def need(self, module: str, *names: str) -> None:
@@ -72,16 +73,14 @@ class SourceBundler:
 
     def bundle(self) -> Bundle:
         """Returns the collected source."""
-        names = [name for module in self._order for name in self._needed[module]]
-        twice = {name for name in names if names.count(name) > 1}
         texts: list[str] = []
-        seen: set[str] = set()
+        counts: dict[str, int] = {}
         for module in self._order:
             renamed = {}
-            for name in sorted(twice & self._needed[module]):
-                if name in seen:
-                    renamed[name] = f"{name}_{module.rpartition('.')[2].upper()}"
-                seen.add(name)
+            for name in sorted(self._needed[module]):
+                counts[name] = counts.get(name, 0) + 1
+                if counts[name] > 1:  # another module's definition has this name
+                    renamed[name] = f"{name}_{counts[name]}"
             texts += self._texts(module, renamed)
         definitions = ""
         for before, text in zip(["", *texts], texts, strict=False):
@@ -108,9 +107,16 @@ class SourceBundler:
             if origin.partition(".")[0] in _OWN:
                 self._need(origin, original)
             else:
+                self._bind(name, f"from {origin} import {original}")
                 self._froms.setdefault(origin, set()).add(original)
         elif name in module.imports:
+            self._bind(name, module.imports[name])
             self._imports.add(module.imports[name])
+
+    def _bind(self, name: str, statement: str) -> None:
+        """Refuses two imports under one name, which a single file cannot have."""
+        if self._bound.setdefault(name, statement) != statement:
+            raise LookupError(f"{name} is bound by {self._bound[name]!r} and by {statement!r}")
 
     def _module(self, name: str) -> _Module:
         if name not in self._modules:

@@ -7,9 +7,9 @@ pyarrow: it recognises a frame by the frame's methods.
 
 from __future__ import annotations
 
-import datetime
 import uuid
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -106,9 +106,9 @@ def _cell(cell: Any) -> Any:
         return float(cell / np.timedelta64(1, "s"))
     if isinstance(cell, np.generic):
         return _cell(cell.item())
-    if isinstance(cell, datetime.datetime):
+    if isinstance(cell, datetime):
         return cell.isoformat(timespec="microseconds")
-    if isinstance(cell, datetime.date | uuid.UUID):
+    if isinstance(cell, date | uuid.UUID):
         return str(cell)
     return _measured(cell)
 
@@ -116,9 +116,9 @@ def _cell(cell: Any) -> Any:
 def _measured(cell: Any) -> Any:
     if isinstance(cell, Decimal):
         return float(cell)
-    if isinstance(cell, datetime.timedelta):
+    if isinstance(cell, timedelta):
         return cell.total_seconds()
-    if isinstance(cell, datetime.time):
+    if isinstance(cell, time):
         return cell.hour * 3600 + cell.minute * 60 + cell.second + cell.microsecond / 1e6
     # Periods of pandas, which may not be installed.
     return _cell(cell.to_timestamp()) if hasattr(cell, "to_timestamp") else cell

@@ -1,0 +1,130 @@
+"""Each of Axon's own models goes out and answers as the server's code does: in ONNX Runtime, torch and NumPy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from export_cases import (
+    FAR_PRICE,
+    KINDS,
+    PRICE,
+    Expected,
+    bound,
+    day,
+    embedded_columns,
+    expected,
+    feed,
+    inputs_of,
+    made,
+    mixed_columns,
+    number,
+    onnx_session,
+    random_rows,
+    run_onnx,
+    standalone,
+)
+
+from models.checkpoint import Checkpoint
+from models.columns.column import CategoricalColumn
+from models.columns.schema import ClassTarget
+from models.network.config import Activation
+
+EMBEDDED = embedded_columns()
+MIXED = mixed_columns()
+BUYS = ClassTarget(name="buys", labels=(False, True))
+CASES: dict[str, Checkpoint] = {
+    "plain": made(MIXED, KINDS, 24, 16),
+    "one layer": made(MIXED, KINDS),
+    "batch norm, two of a kind": made(MIXED, KINDS, 24, 16, normalization="batch", activation="gelu", members=3),
+    "layer norm": made(MIXED, PRICE, 24, 16, normalization="layer", activation="tanh"),
+    "clamp": made(MIXED, PRICE, 16, clamp=True, activation="mish", members=2),
+    "far target": made(MIXED, FAR_PRICE, 16, activation="silu"),
+    "far target, clamp": made(MIXED, FAR_PRICE, 16, clamp=True),
+    "temperature, no bias": made(MIXED, KINDS, 16, temperature=0.4, bias=False),
+    "threshold": made(MIXED, BUYS, output="step"),
+    "thresholds": made(MIXED, BUYS, 8, output="step", members=3),
+    "embeddings": made(
+        EMBEDDED, KINDS, 32, 32, activation="selu", learned_activation=True, temperature=1.3, members=2,
+        inputs=inputs_of(EMBEDDED, clip=3.0, frequencies=16, embedding_size=8, scale=True),
+    ),
+    "embeddings of values": made(
+        EMBEDDED, PRICE, 32, activation="mish", learned_activation=True, clamp=True,
+        inputs=inputs_of(EMBEDDED, clip=3.0, frequencies=4, embedding_size=3, scale=True),
+    ),
+    "inputs without clip and waves": made(EMBEDDED, KINDS, 8, inputs=inputs_of(EMBEDDED)),
+    "only categories": made(
+        (EMBEDDED[1], EMBEDDED[3]), KINDS, 8, inputs=inputs_of((EMBEDDED[1], EMBEDDED[3]), frequencies=2)
+    ),
+    "only a date": made((day("when", parts=("hour", "month", "weekday", "day")),), KINDS, 8),
+    "only numbers": made((number("a"), number("b")), KINDS, 8, inputs=inputs_of((number("a"), number("b")), clip=2.0)),
+    "one category": made((CategoricalColumn(name="c", categories=("only",)),), KINDS, 4),
+    **{
+        name: made(MIXED, KINDS, 16, 8, activation=name, learned_activation=name != "relu")
+        for name in get_args(Activation)
+    },
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def oracle() -> dict[str, Expected]:
+    """The answers to each model's rows, computed once for all forms."""
+    return {name: expected(checkpoint, random_rows(checkpoint.schema)) for name, checkpoint in CASES.items()}
+
+
+def check_labels(wanted: Expected, labels: list[object], answers: np.ndarray) -> None:
+    """Checks labels, except where the two largest probabilities are closer than the bound."""
+    best = np.sort(np.nan_to_num(wanted.answers), axis=1)
+    for row, label in enumerate(labels):
+        if not wanted.refused[row] and best[row, -1] - best[row, -2] > 2e-6:
+            assert label == wanted.labels[row], row
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_onnx_runtime_answers_alike(name: str, tmp_path: Path, oracle: dict[str, Expected]) -> None:
+    checkpoint, wanted = CASES[name], oracle[name]
+    rows = random_rows(checkpoint.schema)
+    found = run_onnx(onnx_session(checkpoint, tmp_path), feed(checkpoint.schema, rows))
+    assert 0 < wanted.refused.sum() < 600 or name.startswith("only")
+    labels = checkpoint.schema.target.labels if isinstance(checkpoint.schema.target, ClassTarget) else ()
+    if "label" in found:
+        texts = {False: "false", True: "true"}
+        typed = {str(texts.get(label, label)): label for label in labels}
+        check_labels(wanted, [typed.get(label) for label in found["label"]], wanted.answers)
+        assert [label == "" for label in found["label"]] == wanted.refused.tolist()
+    if checkpoint.config.output != "step":
+        answers = found["value"] if "value" in found else found["probabilities"]
+        assert (np.isnan(answers).any(axis=1) == wanted.refused).all()
+        assert np.nanmax(np.abs(answers - wanted.answers)) <= bound(checkpoint, wanted)
+    assert answers_unknown(checkpoint, rows) == found.get("unknown", np.zeros((len(rows), 1))).ravel().tolist()
+
+
+def answers_unknown(checkpoint: Checkpoint, rows: list[dict[str, object]]) -> list[int]:
+    """Counts the unknown categories of each row in the columns that answer them."""
+    columns = [c for c in checkpoint.schema.columns if isinstance(c, CategoricalColumn) and c.unknown == "ignore"]
+    return [sum(row[column.name] == "never seen" for column in columns) for row in rows]
+
+
+@pytest.mark.parametrize("form", ["torch", "numpy"])
+@pytest.mark.parametrize("name", CASES)
+def test_standalone_files_answer_alike(name: str, form: str, tmp_path: Path, oracle: dict[str, Expected]) -> None:
+    checkpoint, wanted = CASES[name], oracle[name]
+    rows = random_rows(checkpoint.schema)
+    module = standalone(checkpoint, form, tmp_path)
+    taken = np.flatnonzero(~wanted.refused)
+    answers = module.answers([rows[i] for i in taken])
+    given = module.predict([rows[i] for i in taken])
+    if checkpoint.config.output == "linear":
+        assert np.abs(given - wanted.answers[taken, 0]).max() <= bound(checkpoint, wanted)
+    else:
+        labels: list[object] = [None] * len(rows)
+        for i, label in zip(taken, given, strict=True):
+            labels[i] = label
+        check_labels(wanted, labels, wanted.answers)
+        assert np.abs(answers - wanted.answers[taken]).max() <= bound(checkpoint, wanted)
+    assert hasattr(module, "predict_proba") == (checkpoint.config.output == "softmax")
+    for i in np.flatnonzero(wanted.refused)[:30]:
+        with pytest.raises(ValueError, match=r"^row 0(, column '.+')?: "):
+            module.predict([rows[i]])
