@@ -8,19 +8,23 @@ from types import MappingProxyType
 from conversion.exporting.python_literals import assignment, literal
 from conversion.exporting.source_bundle import SourceBundler
 from conversion.exporting.stage_tensors import output_width
-from models.network.config import Output
+from models.network.config import NetworkOutput
 from models.network.functional import ACTIVATIONS
 from models.network.fuse import Activate, Affine, InferenceNetwork, LayerNorm, Stage
 from models.network.input_stage import InputStage
+from models.network.layer_activations import CONSTANTS, constants_of
 
 STAGES = "conversion.exporting.standalone.numpy_stages"
 _FUNCTIONAL = "models.network.functional"
+_LAYER_ACTIVATIONS = "models.network.layer_activations"
 
 # Answers of a member as source, and the functions that it needs, by module.
-OUTPUTS: Mapping[Output, tuple[str, Mapping[str, str]]] = MappingProxyType(
+OUTPUTS: Mapping[NetworkOutput, tuple[str, Mapping[str, str]]] = MappingProxyType(
     {
         "softmax": ("softmax(network(x, w))", {_FUNCTIONAL: "softmax"}),
         "linear": ("network(x, w)", {}),
+        "sigmoid": ("two_shares(network(x, w))", {STAGES: "two_shares"}),
+        "argmax": ("chosen(network(x, w))", {STAGES: "chosen"}),
         "step": ("both_classes(step(network(x, w)))", {_FUNCTIONAL: "step", STAGES: "both_classes"}),
     }
 )
@@ -95,10 +99,11 @@ def _lines(i: int, stage: Stage, bundler: SourceBundler) -> Iterator[str]:
 
 
 def _activation(stage: Activate, bundler: SourceBundler) -> str:
-    """Returns the call of an activation, whose function is that of `models.network.functional`."""
-    function = ACTIVATIONS[stage.name].__name__
-    bundler.need(_FUNCTIONAL, function)
-    return f"{function}(x)"
+    """Returns the call of an activation; the function has the activation's name, in one of two modules of Axon."""
+    is_own = stage.name in ACTIVATIONS and stage.name not in CONSTANTS
+    bundler.need(_FUNCTIONAL if is_own else _LAYER_ACTIVATIONS, stage.name)
+    constants = "".join(f", {constant!r}" for constant in constants_of(stage.name, stage.constants))
+    return f"{stage.name}(x{constants})"
 
 
 def _input_lines(i: int, stage: InputStage, bundler: SourceBundler) -> Iterator[str]:

@@ -155,7 +155,7 @@ def spellings(column: CategoricalColumn) -> dict[str, int | None]:
             found.setdefault(spelled, i)
     known = dict(found)
     for text in MISSING_TEXTS:
-        found.setdefault(text, None)
+        found.setdefault(text, None if column.fill is None else found[column.fill])
     for text, position in known.items():
         for other in (text.capitalize(), text.upper(), f"{text}.0"):
             if category_of(other) == text:
@@ -172,7 +172,8 @@ def _input(column: Column) -> onnx.ValueInfoProto:
     else:
         kind = TensorProto.INT64
         about = f"microseconds since 1970-01-01T00:00Z (NumPy's datetime64[us] as int64), {NO_DATE} (NaT) for a gap"
-    gap = "refused" if column.missing == "refuse" else "answered"
+    is_filled = isinstance(column, CategoricalColumn) and column.fill is not None
+    gap = "refused" if column.missing == "refuse" and not is_filled else "answered"
     about += f"; a gap is {gap}"
     if isinstance(column, CategoricalColumn):
         about += f"; an unknown category is {'refused' if column.unknown == 'refuse' else 'answered'}"

@@ -80,8 +80,7 @@ def _add_outputs(graph: Graph, model: SourceModel, encoded: EncodedRows, answers
         outputs.append(_add_value(graph, network, answers, refused))
     else:
         outputs.append(_add_label(graph, model.labels, answers, refused))
-        if model.has_probabilities:
-            outputs.append(_add_probabilities(graph, len(model.labels), answers, refused))
+        outputs.append(_add_probabilities(graph, len(model.labels), answers, refused))
     if encoded.unknown:
         counts = graph.concat([graph.op("Cast", flag, to=TensorProto.INT64) for flag in encoded.unknown])
         axes = graph.constant(np.array([1], dtype=np.int64))
@@ -115,7 +114,7 @@ def _add_value(graph: Graph, network: InferenceNetwork, answers: str, refused: s
 def _add_probabilities(graph: Graph, classes: int, answers: str, refused: str) -> onnx.ValueInfoProto:
     nothing = graph.constant(np.float32(np.nan))
     value = graph.op("Where", refused, nothing, answers, output=graph.free_name("probabilities"))
-    about = "probability of each class; NaN for a refused row"
+    about = "probability of each class, 0 and 1 for a model that decides without; NaN for a refused row"
     return helper.make_tensor_value_info(value, TensorProto.FLOAT, ["rows", classes], doc_string=about)
 
 

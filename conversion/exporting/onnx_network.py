@@ -11,7 +11,7 @@ from onnx import TensorProto
 
 from conversion.exporting.graph import Graph
 from conversion.exporting.onnx_activations import activate
-from models.network.config import Output
+from models.network.config import NetworkOutput
 from models.network.fuse import Activate, Affine, InferenceNetwork, LayerNorm, Stage
 from models.network.input_stage import InputStage
 from models.network.inputs import FAR
@@ -33,7 +33,7 @@ def add_network(graph: Graph, network: InferenceNetwork, x: str) -> str:
         value = x
         for stage in stages:
             value = _add_stage(graph, stage, value)
-        answers.append(OUTPUTS[network.output](graph, value))
+        answers.append(OUTPUTS[network.output](graph, value, network.out_features))
     return answers[0] if len(answers) == 1 else graph.op("Mean", *answers)
 
 
@@ -97,16 +97,29 @@ def _columns(graph: Graph, x: str, positions: tuple[int, ...]) -> str:
     return graph.op("Gather", x, graph.constant(np.array(positions, dtype=np.int64)), axis=1)
 
 
-def _step(graph: Graph, z: str) -> str:
+def _step(graph: Graph, z: str, _: int) -> str:
     fired = graph.op("Cast", graph.op("GreaterOrEqual", z, graph.constant(np.float32(0))), to=TensorProto.FLOAT)
     return graph.concat([graph.op("Sub", graph.constant(np.float32(1)), fired), fired])
 
 
-# Functions from the value after a member's last stage to the member's answers.
-OUTPUTS: Mapping[Output, Callable[[Graph, str], str]] = MappingProxyType(
+def _argmax(graph: Graph, z: str, classes: int) -> str:
+    best = graph.op("ArgMax", z, axis=1, keepdims=1)
+    flags = graph.op("Cast", graph.op("Equal", best, graph.constant(np.arange(classes))), to=TensorProto.FLOAT)
+    # An output that is not finite gives NaN, and not a class.
+    return graph.op("Add", flags, graph.op("Mul", z, graph.constant(np.float32(0))))
+
+
+def _sigmoid(graph: Graph, z: str, _: int) -> str:
+    return graph.op("Sigmoid", graph.concat([graph.op("Neg", z), z]))
+
+
+# Functions from the value after a member's last stage, and the number of answers, to the member's answers.
+OUTPUTS: Mapping[NetworkOutput, Callable[[Graph, str, int], str]] = MappingProxyType(
     {
-        "softmax": lambda graph, z: graph.op("Softmax", z, axis=-1),
-        "linear": lambda graph, z: z,
+        "softmax": lambda graph, z, _: graph.op("Softmax", z, axis=-1),
+        "linear": lambda graph, z, _: z,
         "step": _step,
+        "sigmoid": _sigmoid,
+        "argmax": _argmax,
     }
 )

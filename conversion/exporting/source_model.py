@@ -47,8 +47,8 @@ class SourceModel:
 
     @property
     def has_probabilities(self) -> bool:
-        """True if the answers are probabilities of classes, and not values or a threshold's decision."""
-        return self.network.output == "softmax"
+        """True if the answers are probabilities of classes, and not values or decisions."""
+        return self.checkpoint.config.has_probabilities
 
     @property
     def origin_line(self) -> str:

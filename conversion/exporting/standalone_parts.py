@@ -140,7 +140,8 @@ def _call(column: Column) -> Call:
         numbers = {} if column.encoding == "one_hot" else {"numbers": tuple(category_numbers(column))}
         refusals = {"refuses_gaps": column.missing, "refuses_unknown": column.unknown}
         answered = {name: False for name, choice in refusals.items() if choice == "ignore"}
-        return Call("Category", name=column.name, categories=column.categories, **numbers, **answered)
+        filled = {} if column.fill is None else {"gap_category": column.fill}
+        return Call("Category", name=column.name, categories=column.categories, **numbers, **answered, **filled)
     rest: dict[str, Any] = {"origin": column.origin} if column.origin else {}
     if isinstance(column, DateColumn):
         rest |= {"parts": column.parts} if column.parts else {}

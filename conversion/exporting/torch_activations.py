@@ -1,24 +1,40 @@
-"""Activations as modules of torch: a line for each activation of `models.network.config.Activation`."""
+"""Activations as modules of torch: a line for each activation of `models.network.config.LayerActivation`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from models.network.config import LEAKY_RELU_SLOPE, Activation
+from models.network.config import LayerActivation
 from models.network.fuse import Activate
+from models.network.layer_activations import constants_of
 
-# Functions from a stage to the source of its module.
-ACTIVATIONS: Mapping[Activation, Callable[[Activate], str]] = MappingProxyType(
+# Functions from an activation's constants to the source of the module.
+ACTIVATIONS: Mapping[LayerActivation, Callable[..., str]] = MappingProxyType(
     {
-        "relu": lambda _: "nn.ReLU()",
-        "leaky_relu": lambda _: f"nn.LeakyReLU({LEAKY_RELU_SLOPE!r})",
-        "gelu": lambda _: "nn.GELU()",
-        "silu": lambda _: "nn.SiLU()",
-        "selu": lambda _: "nn.SELU()",
-        "mish": lambda _: "nn.Mish()",
-        "tanh": lambda _: "nn.Tanh()",
-        "sigmoid": lambda _: "nn.Sigmoid()",
-        "identity": lambda _: "nn.Identity()",
+        "relu": lambda: "nn.ReLU()",
+        "leaky_relu": lambda slope: f"nn.LeakyReLU({slope!r})",
+        "gelu": lambda: "nn.GELU()",
+        "silu": lambda: "nn.SiLU()",
+        "selu": lambda: "nn.SELU()",
+        "mish": lambda: "nn.Mish()",
+        "tanh": lambda: "nn.Tanh()",
+        "sigmoid": lambda: "nn.Sigmoid()",
+        "identity": lambda: "nn.Identity()",
+        "elu": lambda alpha: f"nn.ELU({alpha!r})",
+        "celu": lambda alpha: f"nn.CELU({alpha!r})",
+        "softplus": lambda beta: f"nn.Softplus({beta!r})",
+        "hardtanh": lambda least, most: f"nn.Hardtanh({least!r}, {most!r})",
+        "hardswish": lambda: "nn.Hardswish()",
+        "hardsigmoid": lambda slope, shift: f"HardSigmoid({slope!r}, {shift!r})",
+        "softsign": lambda: "nn.Softsign()",
+        "logsigmoid": lambda: "nn.LogSigmoid()",
+        "gelu_tanh": lambda: 'nn.GELU("tanh")',
     }
 )
+OWN_MODULES = ("HardSigmoid",)  # of `standalone.torch_modules`: torch's has no slope and no shift
+
+
+def activation_source(stage: Activate) -> str:
+    """Returns the source of an activation's module, without the mix."""
+    return ACTIVATIONS[stage.name](*constants_of(stage.name, stage.constants))

@@ -24,8 +24,8 @@ from conversion.exporting.standalone_parts import (
     need_columns,
     predict_source,
 )
-from conversion.exporting.torch_activations import ACTIVATIONS
-from models.network.config import Output
+from conversion.exporting.torch_activations import OWN_MODULES, activation_source
+from models.network.config import NetworkOutput
 from models.network.fuse import Activate, Affine, InferenceNetwork, LayerNorm, Stage
 from models.network.input_stage import InputStage
 
@@ -61,10 +61,13 @@ def loaded() -> {kind}:
 '''
 
 # Answers of a network's outputs z, as source.
-OUTPUTS: Mapping[Output, str] = MappingProxyType(
+OUTPUTS: Mapping[NetworkOutput, str] = MappingProxyType(
     {
         "softmax": "z.softmax(dim=-1)",
         "linear": "z",
+        "sigmoid": "torch.cat([-z, z], dim=-1).sigmoid()",
+        # An output that is not finite gives NaN, and not a class.
+        "argmax": "torch.zeros_like(z).scatter(-1, z.argmax(dim=-1, keepdim=True), 1.0) + 0 * z",
         "step": "torch.cat([(z < 0).float(), (z >= 0).float()], dim=-1)",
     }
 )
@@ -142,7 +145,8 @@ def _module_source(stage: Stage, width: int, bundler: SourceBundler) -> str:
         case LayerNorm():
             return f"nn.LayerNorm({width}, eps={stage.eps!r})"
         case Activate():
-            function = ACTIVATIONS[stage.name](stage)
+            function = activation_source(stage)
+            bundler.need(_MODULES, *(name for name in OWN_MODULES if function.startswith(name)))
             if stage.mix is None:
                 return function
             bundler.need(_MODULES, "Mixed")
@@ -167,8 +171,9 @@ def _module_source(stage: Stage, width: int, bundler: SourceBundler) -> str:
 
 def _answer_source(network: InferenceNetwork, kind: str) -> str:
     """Returns the source of the function `answer`."""
-    last = network.members[0][-1]
-    outputs = len(last.bias) if isinstance(last, Affine) else network.out_features
+    outputs = network.in_features
+    for stage in network.members[0]:
+        outputs = output_width(stage, outputs)
     shape = f"(rows, {outputs})" if kind == "nn.Sequential" else f"(members, rows, {outputs})"
     result = OUTPUTS[network.output]
     if kind != "nn.Sequential":

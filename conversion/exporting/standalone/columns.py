@@ -82,6 +82,7 @@ class Category:
         numbers: feature of each category, for a column of one feature; None for one-hot features, one a category.
         refuses_gaps: True to refuse a gap; otherwise all features of a gap are 0.
         refuses_unknown: True to refuse a category that training did not see; otherwise all its features are 0.
+        gap_category: category for which a gap stands; None if `refuses_gaps` says what happens.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Category:
     numbers: tuple[float, ...] | None = None
     refuses_gaps: bool = True
     refuses_unknown: bool = True
+    gap_category: str | None = None
 
     @property
     def width(self) -> int:
@@ -120,6 +122,8 @@ class Category:
         except NoCategory:
             refuse(row, self.name, f"{shown(cell)} is not a category")
         if name is None:
+            if self.gap_category is not None:
+                return positions[self.gap_category]
             if self.refuses_gaps:
                 refuse(row, self.name, "the value is missing, and training saw no missing value in this column")
             return None

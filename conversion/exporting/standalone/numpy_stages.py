@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from models.network.functional import sigmoid
 from models.network.inputs import FAR
 
 Array = NDArray[np.float32]
@@ -40,6 +41,21 @@ def embeddings(x: Array, table: Array, offsets: Sequence[int]) -> Array:
 def both_classes(fired: Array) -> Array:
     """Returns 1 - ŷ and ŷ of a threshold unit's answers: (rows, 1) to (rows, 2)."""
     return np.hstack([1 - fired, fired])
+
+
+def two_shares(z: Array) -> Array:
+    """Returns 1 - σ(z) and σ(z): (rows, 1) to (rows, 2)."""
+    return np.asarray(sigmoid(np.hstack([-z, z])), dtype=np.float32)
+
+
+def chosen(z: Array) -> Array:
+    """Returns 1 for the largest output and 0 for the others: (rows, classes) to the same.
+
+    An output that is not finite gives NaN, and not a class.
+    """
+    flags = 0 * z
+    np.put_along_axis(flags, z.argmax(axis=1, keepdims=True), 1, axis=1)
+    return flags + 0 * z
 
 
 def unpack(text: str, shapes: Mapping[str, tuple[int, ...]], members: int) -> list[dict[str, Array]]:

@@ -27,6 +27,18 @@ class Mixed(nn.Module):
         return x + self.mix * (activated - x)
 
 
+class HardSigmoid(nn.Module):
+    """The activation slope·x + shift, kept within 0 to 1."""
+
+    def __init__(self, slope: float, shift: float) -> None:
+        super().__init__()
+        self.slope, self.shift = slope, shift
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Activates `x`."""
+        return (self.slope * x + self.shift).clamp(0, 1)
+
+
 class InputStage(nn.Module):
     """The stage before the first Linear: numbers, their waves, flags and embeddings side by side.
 

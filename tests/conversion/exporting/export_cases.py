@@ -24,6 +24,7 @@ from models.columns.column import CategoricalColumn, Column, DateColumn, Numeric
 from models.columns.dates import parse
 from models.columns.schema import ClassTarget, NumericTarget, Schema, Target
 from models.errors import RowError
+from models.network.architecture import Architecture
 from models.network.config import MLPConfig
 from models.network.inputs import InputConfig
 
@@ -101,11 +102,15 @@ def made(columns: Sequence[Column], target: Target, *hidden: int, seed: int = 0,
     out = 1 if architecture.get("output") == "step" or not isinstance(target, ClassTarget) else len(target.labels)
     schema = Schema(columns=tuple(columns), target=target)
     architecture.setdefault("output", "softmax" if isinstance(target, ClassTarget) else "linear")
-    config = MLPConfig(layer_sizes=(schema.width, *hidden, out), **architecture)
+    return with_weights(MLPConfig(layer_sizes=(schema.width, *hidden, out), **architecture), schema, seed)
+
+
+def with_weights(config: Architecture, schema: Schema, seed: int = 0) -> Checkpoint:
+    """Makes a checkpoint of an architecture, with weights that are drawn from a seed."""
     rng = np.random.default_rng(seed)
     tensors = {}
     for name, shape in config.tensor_shapes().items():
-        scale = 1.0 if name.startswith("inputs") else np.sqrt(1 / shape[-1]) if name.endswith("weight") else 0.3
+        scale = 1.0 if name.startswith("inputs") else np.sqrt(1 / shape[-1]) if len(shape) > 1 else 0.3
         tensors[name] = (rng.normal(size=shape) * scale).astype(np.float32)
         if "running_var" in name or name.startswith("norms") or name == "inputs.scale.weight":
             tensors[name] = rng.uniform(0.5, 2, shape).astype(np.float32)

@@ -30,6 +30,7 @@ from export_cases import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conversion.exporting import numpy_network, onnx_activations, onnx_network, torch_activations, torch_file
 from conversion.exporting.graph import Graph
 from conversion.exporting.onnx_columns import ColumnsGraph
 from conversion.exporting.onnx_file import onnx_bytes, refused_label
@@ -37,7 +38,8 @@ from models.columns.cells import category_finder
 from models.columns.column import CategoricalColumn
 from models.columns.encoding import RowEncoder
 from models.columns.schema import ClassTarget, Schema
-from models.network.config import Activation
+from models.network.config import Activation, LayerActivation, NetworkOutput
+from models.network.layer_activations import TYPES
 
 ROOT = Path(__file__).parents[3]
 MIXED = made(mixed_columns(), KINDS, 8)
@@ -226,3 +228,12 @@ def test_a_model_that_is_not_published_has_no_version_and_no_digest() -> None:
     assert "axon.digest" not in keys
     assert "axon.model_version" not in keys
     assert proto.doc_string == "Axon 1.2 wrote this file from exported."
+
+
+def test_every_activation_and_output_is_in_every_table() -> None:
+    activations, outputs = set(TYPES), set(get_args(NetworkOutput))
+    assert activations == {name for one in get_args(LayerActivation) for name in (get_args(one) or (one,))}
+    for table in (onnx_activations.ACTIVATIONS, torch_activations.ACTIVATIONS):
+        assert set(table) == activations
+    for table in (onnx_network.OUTPUTS, torch_file.OUTPUTS, numpy_network.OUTPUTS):
+        assert set(table) == outputs

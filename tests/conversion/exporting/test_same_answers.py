@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -25,16 +26,46 @@ from export_cases import (
     random_rows,
     run_onnx,
     standalone,
+    with_weights,
 )
 
 from models.checkpoint import Checkpoint
 from models.columns.column import CategoricalColumn
-from models.columns.schema import ClassTarget
-from models.network.config import Activation
+from models.columns.schema import ClassTarget, Schema, Target
+from models.network.config import Activation, LayerActivation
+from models.network.layer_activations import TYPES
+from models.network.sequence import SequenceConfig, SequenceLayer
 
 EMBEDDED = embedded_columns()
 MIXED = mixed_columns()
 BUYS = ClassTarget(name="buys", labels=(False, True))
+CONSTANTS: list[tuple[LayerActivation, tuple[float, ...]]] = [
+    ("leaky_relu", (0.3,)),
+    ("elu", (0.7,)),
+    ("celu", (1.9,)),
+    ("softplus", (2.5,)),
+    ("hardtanh", (-0.5, 2.0)),
+    ("hardsigmoid", (0.2, 0.4)),
+]
+
+
+def activation(name: LayerActivation, constants: tuple[float, ...] = ()) -> SequenceLayer:
+    return SequenceLayer(name=f"f {name}".replace(" ", "_"), kind="activation", activation=name, constants=constants)
+
+
+def sequence(
+    target: Target, *between: SequenceLayer, last: SequenceLayer | None = None, output: Any = None
+) -> Checkpoint:
+    """Makes a foreign network: layers between two Linears, and perhaps one after them."""
+    classes = len(target.labels) if isinstance(target, ClassTarget) and output != "sigmoid" else 1
+    ends = [SequenceLayer(name=name, kind="linear", out_features=n) for name, n in (("one", 12), ("two", classes))]
+    output = output or ("softmax" if isinstance(target, ClassTarget) else "linear")
+    layers = (ends[0], *between, ends[1], *([] if last is None else [last]))
+    town = replace(MIXED[1], missing="refuse", fill="Bonn")
+    schema = Schema(columns=(MIXED[0], town, *MIXED[2:]), target=target)
+    return with_weights(SequenceConfig(in_features=schema.width, sequence=layers, output=output), schema)
+
+
 CASES: dict[str, Checkpoint] = {
     "plain": made(MIXED, KINDS, 24, 16),
     "one layer": made(MIXED, KINDS),
@@ -65,6 +96,18 @@ CASES: dict[str, Checkpoint] = {
         name: made(MIXED, KINDS, 16, 8, activation=name, learned_activation=name != "relu")
         for name in get_args(Activation)
     },
+    **{f"foreign {name}": sequence(PRICE, activation(name)) for name in TYPES},
+    **{f"foreign {name}, {constants}": sequence(PRICE, activation(name, constants)) for name, constants in CONSTANTS},
+    "sigmoid": sequence(BUYS, activation("relu"), output="sigmoid"),
+    "argmax": sequence(KINDS, activation("relu"), output="argmax"),
+    "norms first and last": sequence(
+        KINDS,
+        SequenceLayer(name="bn", kind="batch_norm", affine=False),
+        activation("tanh"),
+        SequenceLayer(name="ln", kind="layer_norm", eps=1e-3, bias=False),
+        SequenceLayer(name="slope", kind="prelu"),
+        last=SequenceLayer(name="end", kind="layer_norm", affine=False, eps=0.1),
+    ),
 }  # fmt: skip
 
 
@@ -94,10 +137,9 @@ def test_onnx_runtime_answers_alike(name: str, tmp_path: Path, oracle: dict[str,
         typed = {str(texts.get(label, label)): label for label in labels}
         check_labels(wanted, [typed.get(label) for label in found["label"]], wanted.answers)
         assert [label == "" for label in found["label"]] == wanted.refused.tolist()
-    if checkpoint.config.output != "step":
-        answers = found["value"] if "value" in found else found["probabilities"]
-        assert (np.isnan(answers).any(axis=1) == wanted.refused).all()
-        assert np.nanmax(np.abs(answers - wanted.answers)) <= bound(checkpoint, wanted)
+    answers = found["value"] if "value" in found else found["probabilities"]
+    assert (np.isnan(answers).any(axis=1) == wanted.refused).all()
+    assert np.nanmax(np.abs(answers - wanted.answers)) <= bound(checkpoint, wanted)
     assert answers_unknown(checkpoint, rows) == found.get("unknown", np.zeros((len(rows), 1))).ravel().tolist()
 
 
@@ -124,7 +166,7 @@ def test_standalone_files_answer_alike(name: str, form: str, tmp_path: Path, ora
             labels[i] = label
         check_labels(wanted, labels, wanted.answers)
         assert np.abs(answers - wanted.answers[taken]).max() <= bound(checkpoint, wanted)
-    assert hasattr(module, "predict_proba") == (checkpoint.config.output == "softmax")
+    assert hasattr(module, "predict_proba") == checkpoint.config.has_probabilities
     for i in np.flatnonzero(wanted.refused)[:30]:
         with pytest.raises(ValueError, match=r"^row 0(, column '.+')?: "):
             module.predict([rows[i]])
