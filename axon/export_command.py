@@ -53,7 +53,7 @@ def run_export(given: Sequence[str]) -> int:
             version=found.version,
             digest=loaded.digest,
         )
-        paths = export_model(model, arguments.to, arguments.out, overwrite=arguments.force)
+        paths = export_model(model, arguments.to, arguments.out, overwrite=arguments.force, matrix=arguments.matrix)
     except AxonError as error:
         sys.stderr.write(f"error: {error}\n")
         return _EXIT_REFUSED
@@ -83,6 +83,11 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         type=Path,
         help="the file, or the folder for it (default: NAME.onnx or NAME.py in the working folder)",
+    )
+    parser.add_argument(
+        "--matrix",
+        action="store_true",
+        help="onnx: one input for all columns, for models whose columns are all numbers",
     )
     parser.add_argument("--force", action="store_true", help="overwrite files that exist")
     parser.add_argument(

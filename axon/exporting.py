@@ -19,6 +19,7 @@ def export(
     to: str | None,
     *,
     force: bool,
+    matrix: bool,
 ) -> tuple[Path, ...]:
     """Writes a model in another form, and returns the paths of the files.
 
@@ -29,6 +30,7 @@ def export(
         path: path of the file, or of the folder for it; the working folder if None.
         to: form of the export; None for ONNX if the path ends with .onnx.
         force: True to overwrite files that exist.
+        matrix: True for an ONNX graph with one input for all columns.
 
     Raises:
         ExportError: The path does not suit the form, a file exists, or it cannot be written.
@@ -51,7 +53,7 @@ def export(
         digest=None if published is None else read_header(published)["digest"],
     )
     try:
-        return export_model(source, cast(Form, to or "onnx"), out, overwrite=force)
+        return export_model(source, cast(Form, to or "onnx"), out, overwrite=force, matrix=matrix)
     except ModuleNotFoundError as missing:
         if (sentence := missing_part("onnx", missing)) is None:
             raise

@@ -115,7 +115,9 @@ class Model:
         """
         return Report.read(self.reference, None if self.path is None else self.path.with_name(REPORT_FILE))
 
-    def export(self, path: Path | str | None = None, *, to: str | None = None, force: bool = False) -> tuple[Path, ...]:
+    def export(
+        self, path: Path | str | None = None, *, to: str | None = None, force: bool = False, matrix: bool = False
+    ) -> tuple[Path, ...]:
         """Writes the model in another form, with its preprocessing and its labels, and returns the files' paths.
 
         Args:
@@ -123,14 +125,15 @@ class Model:
             to: `onnx`, `torch` (NAME.py and NAME.safetensors) or `numpy` (one .py file); `onnx` if None and the path
                 ends with .onnx.
             force: True to overwrite files that exist.
+            matrix: True for an ONNX graph with one input for all columns, which have to be numbers.
 
         Raises:
-            ExportError: the path does not suit the form, a file exists, or it cannot be written.
+            ExportError: the path or a matrix does not suit the form, a file exists, or it cannot be written.
             ModuleNotFoundError: ONNX is not installed (`pip install 'axon[onnx]'`).
         """
         from axon.exporting import export
 
-        return export(self.checkpoint, self.reference, self.path, path, to, force=force)
+        return export(self.checkpoint, self.reference, self.path, path, to, force=force, matrix=matrix)
 
     def _warn_of_unknown(self) -> None:
         for column, cells in self._answerer.unknown.items():

@@ -22,7 +22,7 @@ _OTHERS = frozenset({"numpy", "torch", *sys.stdlib_module_names})
 
 
 def export_model(
-    model: SourceModel, form: Form, out: Path | None = None, *, overwrite: bool = False
+    model: SourceModel, form: Form, out: Path | None = None, *, overwrite: bool = False, matrix: bool = False
 ) -> tuple[Path, ...]:
     """Writes a model in another form.
 
@@ -31,17 +31,20 @@ def export_model(
         form: `onnx`, `torch` (a .py and a .safetensors file) or `numpy`.
         out: path of the file, or of the folder for the file; the working folder if None.
         overwrite: True to replace files that exist.
+        matrix: True for an ONNX graph with one input for all columns, which have to be numbers.
 
     Returns:
         Paths of the written files.
 
     Raises:
-        ExportError: The form is unknown, the path does not suit the form, a file exists, or it cannot be written.
+        ExportError: The form is unknown, the path or a matrix does not suit it, a file exists, or it cannot be written.
         ConfigError: The network is too large for the form.
         ModuleNotFoundError: The form needs a library that is not installed.
     """
     if form not in FORMS:
         raise ExportError(f"a model goes out as {', '.join(FORMS)}, got {form!r}.")
+    if matrix and form != "onnx":
+        raise ExportError(f"a matrix is an input of ONNX graphs; {form} takes rows in every form: leave --matrix out.")
     path = _path_of(model, form, out)
     paths = (path.with_suffix(".safetensors"), path) if form == "torch" else (path,)
     for one in paths:
@@ -49,7 +52,7 @@ def export_model(
             raise ExportError(f"{one} is a folder: choose another name.")
         if not overwrite and os.path.lexists(one):
             raise ExportError(f"{one} exists: overwrite it (--force, or force=True in Python), or choose another path.")
-    contents = _contents(model, form, path.stem)
+    contents = _contents(model, form, path.stem, matrix=matrix)
     try:
         for one, content in zip(paths, contents, strict=True):
             _write(one, content)
@@ -80,12 +83,12 @@ def _module_name(name: str) -> str:
     return f"model_{name}" if name in _OTHERS or not name.isidentifier() else name
 
 
-def _contents(model: SourceModel, form: Form, module: str) -> tuple[bytes, ...]:
+def _contents(model: SourceModel, form: Form, module: str, *, matrix: bool) -> tuple[bytes, ...]:
     # Imported here: ONNX is an extra, and each form needs its own modules only.
     if form == "onnx":
         from conversion.exporting.onnx_file import onnx_bytes
 
-        return (onnx_bytes(model),)
+        return (onnx_bytes(model, matrix=matrix),)
     if form == "torch":
         from conversion.exporting.torch_file import torch_source, torch_tensors
 

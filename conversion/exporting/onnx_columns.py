@@ -1,7 +1,8 @@
 """The columns of a schema as ONNX inputs and operators: cells in, encoded rows out.
 
-Each column is one input of shape (rows, 1): float64 for numbers, strings for categories, int64 for dates. A graph
-cannot raise an error, so cells that the server refuses set a flag of their row.
+Each column is one input of shape (rows, 1): float64 for numbers, strings for categories, int64 for dates. Numbers alone
+may also come as one matrix, since ONNX Runtime takes long to match hundreds of inputs with their names. A graph cannot
+raise an error, so cells that the server refuses set a flag of their row.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from models.columns.cells import category_numbers
 from models.columns.column import FLOAT32_LIMIT, CategoricalColumn, Column, DateColumn, NumericColumn
 from models.columns.dates import FIRST_DAY, LAST_DAY
 
+MATRIX = "rows"  # the name of the input with all columns
 NO_DATE = -(2**63)  # NumPy's NaT as an integer
 _ML = "ai.onnx.ml"
 
@@ -44,13 +46,15 @@ class EncodedRows:
 class ColumnsGraph:
     """The operators that encode the columns of a schema."""
 
-    def __init__(self, graph: Graph, columns: Sequence[Column]) -> None:
+    def __init__(self, graph: Graph, columns: Sequence[Column], *, matrix: bool = False) -> None:
         """Prepares the operators.
 
         Args:
             graph: graph to add to.
             columns: columns of the schema.
+            matrix: True for one input with all columns, which are numbers; False for an input for each column.
         """
+        self._matrix = matrix
         self._graph = graph
         self._columns = columns
         self._parts: list[str] = []  # (rows, k) float32 each
@@ -73,7 +77,8 @@ class ColumnsGraph:
         if self._places != list(range(len(self._places))):
             order = np.argsort(self._places).astype(np.int64)
             x = self._graph.op("Gather", x, self._graph.constant(order), axis=1)
-        return EncodedRows([_input(column) for column in self._columns], x, self._refused, self._unknown)
+        inputs = [_matrix_input(self._columns)] if self._matrix else [_input(column) for column in self._columns]
+        return EncodedRows(inputs, x, self._refused, self._unknown)
 
     def _take(self, part: str, places: Sequence[int]) -> None:
         self._parts.append(part)
@@ -82,7 +87,7 @@ class ColumnsGraph:
     def _add_numbers(self, starts: list[int], columns: list[NumericColumn]) -> None:
         """Adds all columns of numbers at once, since an operator costs the same for one column and for many."""
         graph = self._graph
-        cells = graph.concat([column.name for column in columns])  # (rows, columns) float64
+        cells = MATRIX if self._matrix else graph.concat([column.name for column in columns])  # (rows, columns)
         missing = graph.op("IsNaN", cells)
         shifted = cells
         if any(column.origin for column in columns):
@@ -161,6 +166,13 @@ def spellings(column: CategoricalColumn) -> dict[str, int | None]:
             if category_of(other) == text:
                 found.setdefault(other, position)
     return found
+
+
+def _matrix_input(columns: Sequence[Column]) -> onnx.ValueInfoProto:
+    """Describes the input with all columns."""
+    names = ", ".join(column.name for column in columns)
+    about = f"numbers in the order of the columns, NaN for a gap: {names}"
+    return helper.make_tensor_value_info(MATRIX, TensorProto.DOUBLE, ["rows", len(columns)], doc_string=about)
 
 
 def _input(column: Column) -> onnx.ValueInfoProto:

@@ -1,6 +1,7 @@
 """A model as one ONNX file: preprocessing, network and labels in one graph.
 
-The graph needs opset 13 (ONNX 1.8, ONNX Runtime 1.6) and version 2 of `ai.onnx.ml` for the look-up of texts.
+The graph needs opset 12 (ONNX 1.7, of 2020), which brought Celu and GreaterOrEqual, and version 2 of `ai.onnx.ml` for
+the look-up of texts.
 """
 
 from __future__ import annotations
@@ -10,24 +11,31 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from conversion.exporting.errors import ExportError
 from conversion.exporting.graph import Graph
-from conversion.exporting.onnx_columns import ColumnsGraph, EncodedRows
+from conversion.exporting.onnx_columns import MATRIX, ColumnsGraph, EncodedRows
 from conversion.exporting.onnx_network import add_network
 from conversion.exporting.source_model import SourceModel
+from models.columns.column import NumericColumn
 from models.columns.labels import Label, label_text, label_type
 from models.columns.schema import NumericTarget
 from models.errors import ConfigError
 from models.network.fuse import InferenceNetwork
 
-OPSET, ML_OPSET, IR_VERSION = 13, 2, 7
+OPSET, ML_OPSET, IR_VERSION = 12, 2, 7
 _MOST_BYTES = 2**31 - 1  # of a protobuf message
 _INT64 = range(-(2**63), 2**63)
 
 
-def onnx_bytes(model: SourceModel) -> bytes:
+def onnx_bytes(model: SourceModel, *, matrix: bool = False) -> bytes:
     """Returns the ONNX file of a model; the same model gives the same bytes.
 
+    Args:
+        model: model to export.
+        matrix: True for one input with all columns, False for an input for each column.
+
     Raises:
+        ExportError: Not all columns are numbers, as a matrix needs.
         ConfigError: The network is larger than an ONNX file can be.
     """
     network, schema = model.network, model.checkpoint.schema
@@ -35,8 +43,10 @@ def onnx_bytes(model: SourceModel) -> bytes:
         raise ConfigError(
             f"the network has {network.parameter_count:,} values, which do not fit into one ONNX file: export to torch."
         )
-    graph = Graph(schema.names)
-    encoded = ColumnsGraph(graph, schema.columns).add()
+    if matrix and (other := next((c for c in schema.columns if not isinstance(c, NumericColumn)), None)):
+        raise ExportError(f"a matrix holds numbers, and column {other.name!r} has none: leave --matrix out.")
+    graph = Graph([MATRIX] if matrix else schema.names)
+    encoded = ColumnsGraph(graph, schema.columns, matrix=matrix).add()
     answers = add_network(graph, network, encoded.x)
     outputs = _add_outputs(graph, model, encoded, answers)
     proto = helper.make_model(
@@ -83,8 +93,7 @@ def _add_outputs(graph: Graph, model: SourceModel, encoded: EncodedRows, answers
         outputs.append(_add_probabilities(graph, len(model.labels), answers, refused))
     if encoded.unknown:
         counts = graph.concat([graph.op("Cast", flag, to=TensorProto.INT64) for flag in encoded.unknown])
-        axes = graph.constant(np.array([1], dtype=np.int64))
-        unknown = graph.op("ReduceSum", counts, axes, keepdims=1, output=graph.free_name("unknown"))
+        unknown = graph.op("ReduceSum", counts, axes=[1], keepdims=1, output=graph.free_name("unknown"))
         about = "number of cells with a category that training did not see"
         outputs.append(helper.make_tensor_value_info(unknown, TensorProto.INT64, ["rows", 1], doc_string=about))
     return outputs
@@ -101,12 +110,12 @@ def _add_value(graph: Graph, network: InferenceNetwork, answers: str, refused: s
     if network.clamp is not None:
         low, high = (graph.constant(np.float32(bound)) for bound in network.clamp)
         answers = graph.op("Clip", answers, low, high)
-    kind, nothing = TensorProto.FLOAT, graph.constant(np.float32(np.nan))
+    kind, nothing = TensorProto.FLOAT, np.array(np.nan, dtype=np.float32 if not network.origin else np.float64)
     if network.origin:
-        kind, nothing = TensorProto.DOUBLE, graph.constant(np.float64(np.nan))
+        kind = TensorProto.DOUBLE
         answers = graph.op("Cast", answers, to=TensorProto.DOUBLE)
         answers = graph.op("Add", answers, graph.constant(np.float64(network.origin)))
-    value = graph.op("Where", refused, nothing, answers, output=graph.free_name("value"))
+    value = graph.op("Where", refused, graph.constant(nothing), answers, output=graph.free_name("value"))
     about = "predicted value; NaN for a refused row"
     return helper.make_tensor_value_info(value, kind, ["rows", 1], doc_string=about)
 
@@ -120,7 +129,7 @@ def _add_probabilities(graph: Graph, classes: int, answers: str, refused: str) -
 
 def _add_label(graph: Graph, labels: tuple[Label, ...], answers: str, refused: str) -> onnx.ValueInfoProto:
     best = graph.op("ArgMax", answers, axis=1, keepdims=0)  # (rows,)
-    flags = graph.op("Squeeze", refused, graph.constant(np.array([1], dtype=np.int64)))
+    flags = graph.op("Squeeze", refused, axes=[1])
     places = graph.op("Where", flags, graph.constant(np.int64(len(labels))), best)
     written = onnx_labels(labels)
     label = graph.op("Gather", graph.constant(written), places, axis=0, output=graph.free_name("label"))

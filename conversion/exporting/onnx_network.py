@@ -66,7 +66,7 @@ def _add_inputs(graph: Graph, stage: InputStage, x: str) -> str:
         numbers = _add_numbers(graph, stage, _columns(graph, x, inputs.numbers))
         parts.append(numbers)
         if stage.frequency.size:
-            angles = graph.op("Unsqueeze", numbers, graph.constant(np.array([2])))  # (rows, numbers, 1)
+            angles = graph.op("Unsqueeze", numbers, axes=[2])  # (rows, numbers, 1)
             angles = graph.op("Mul", angles, graph.constant(stage.frequency))  # (rows, numbers, frequencies)
             angles = graph.op("Add", angles, graph.constant(stage.phase))
             parts.append(graph.op("Flatten", graph.op("Cos", angles), axis=1))
@@ -116,7 +116,7 @@ def _sigmoid(graph: Graph, z: str, _: int) -> str:
 # Functions from the value after a member's last stage, and the number of answers, to the member's answers.
 OUTPUTS: Mapping[NetworkOutput, Callable[[Graph, str, int], str]] = MappingProxyType(
     {
-        "softmax": lambda graph, z, _: graph.op("Softmax", z, axis=-1),
+        "softmax": lambda graph, z, _: graph.op("Softmax", z, axis=1),
         "linear": lambda graph, z, _: z,
         "step": _step,
         "sigmoid": _sigmoid,

@@ -11,8 +11,10 @@ from typing import Any, get_args
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from export_cases import (
+    FAR_PRICE,
     KINDS,
     NO_DATE,
     PRICE,
@@ -29,11 +31,14 @@ from export_cases import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
 from conversion.exporting import numpy_network, onnx_activations, onnx_network, torch_activations, torch_file
+from conversion.exporting.errors import ExportError
 from conversion.exporting.graph import Graph
 from conversion.exporting.onnx_columns import ColumnsGraph
 from conversion.exporting.onnx_file import onnx_bytes, refused_label
+from models.checkpoint import Checkpoint
 from models.columns.cells import category_finder
 from models.columns.column import CategoricalColumn
 from models.columns.encoding import RowEncoder
@@ -45,10 +50,10 @@ ROOT = Path(__file__).parents[3]
 MIXED = made(mixed_columns(), KINDS, 8)
 
 
-def test_the_file_is_sound_needs_opset_13_and_says_what_it_is() -> None:
+def test_the_file_is_sound_needs_opset_12_and_says_what_it_is() -> None:
     proto = onnx.load_model_from_string(onnx_bytes(source(MIXED, "people")))
     onnx.checker.check_model(proto, full_check=True)
-    assert {one.domain: one.version for one in proto.opset_import} == {"": 13, "ai.onnx.ml": 2}
+    assert {one.domain: one.version for one in proto.opset_import} == {"": 12, "ai.onnx.ml": 2}
     assert (proto.producer_name, proto.producer_version, proto.model_version) == ("axon", "1.2", 3)
     assert {entry.key: entry.value for entry in proto.metadata_props} == {
         "axon.model": "people",
@@ -105,6 +110,36 @@ def test_columns_may_have_the_names_of_outputs_and_of_values_inside(tmp_path: Pa
     assert list(found) == ["predicted_predicted_label", "predicted_probabilities"]
     assert np.nanmax(np.abs(found["predicted_probabilities"] - expected(classes, rows).answers)) < 1e-6
     assert list(run_onnx(onnx_session(values, tmp_path), feed(values.schema, rows))) == ["predicted_value"]
+
+
+def test_numbers_may_come_as_one_matrix_and_many_columns_need_no_more_operators(tmp_path: Path) -> None:
+    columns = [number("rows", missing="indicator"), number("b", origin=2.0, missing="mean"), number("c")]
+    checkpoint = made(columns, KINDS, 8)
+    rows = random_rows(checkpoint.schema, 100)
+    proto = onnx.load_model_from_string(onnx_bytes(source(checkpoint), matrix=True))
+    assert [one.name for one in proto.graph.input] == ["rows"]
+    assert "rows, b, c" in proto.graph.input[0].doc_string
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    cells = np.hstack([feed(checkpoint.schema, rows)[name] for name in checkpoint.schema.names])
+    wanted = expected(checkpoint, rows)
+    found = run_onnx(session, {"rows": cells})["probabilities"]
+    assert np.nanmax(np.abs(found - wanted.answers)) < 1e-6
+    assert (np.isnan(found).any(axis=1) == wanted.refused).all()
+    with pytest.raises(ExportError, match="a matrix holds numbers, and column 'town' has none"):
+        onnx_bytes(source(MIXED), matrix=True)
+    few, many = (
+        onnx.load_model_from_string(onnx_bytes(source(made([number(f"x{i}") for i in range(n)], KINDS, 8)))).graph
+        for n in (2, 300)
+    )
+    assert len(many.input) == 300
+    assert len(many.node) == len(few.node)
+
+
+@pytest.mark.parametrize("checkpoint", [MIXED, made(mixed_columns(), FAR_PRICE, 8, clamp=True)])
+def test_no_constant_is_left_over(checkpoint: Checkpoint) -> None:
+    graph = onnx.load_model_from_string(onnx_bytes(source(checkpoint))).graph
+    used = {name for node in graph.node for name in node.input}
+    assert {one.name for one in graph.initializer} <= used
 
 
 @pytest.mark.parametrize(
@@ -174,11 +209,9 @@ def test_a_text_is_found_in_the_spellings_that_a_graph_can_know(tmp_path: Path) 
 CALENDAR = day("d", parts=("month", "day", "weekday", "hour"), missing="mean", origin=0.0)
 
 
-def encoded(moments: np.ndarray) -> np.ndarray:
-    """Encodes moments, (rows,) microseconds, by a graph with the columns' operators only."""
-    import onnxruntime
-    from onnx import helper
-
+@pytest.fixture(scope="module")
+def calendar_session() -> onnxruntime.InferenceSession:
+    """A graph with the operators of one column of dates only."""
     graph = Graph(["d"])
     rows = ColumnsGraph(graph, [CALENDAR]).add()
     outputs = [
@@ -187,36 +220,43 @@ def encoded(moments: np.ndarray) -> np.ndarray:
     ]
     proto = helper.make_model(
         helper.make_graph(graph.nodes, "dates", rows.inputs, outputs, graph.initializers),
-        opset_imports=[helper.make_opsetid("", 13)],
+        opset_imports=[helper.make_opsetid("", 12)],
         ir_version=7,
     )
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+def encoded(session: onnxruntime.InferenceSession, moments: np.ndarray) -> np.ndarray:
+    """Encodes moments, (rows,) microseconds; NaN for a refused one."""
     x, refused = session.run(None, {"d": moments[:, None]})
     return np.where(refused, np.nan, x)
 
 
-def test_every_day_of_ten_thousand_years_has_its_parts() -> None:
+def test_days_of_ten_thousand_years_have_their_parts(calendar_session: onnxruntime.InferenceSession) -> None:
     days = np.arange(np.datetime64("0001-01-01"), np.datetime64("9999-12-31") + 1)
     hours = np.random.default_rng(0).integers(0, 24 * 3600 * 10**6, len(days)).astype("timedelta64[us]")
     moments = days.astype("datetime64[us]") + hours
-    some = np.concatenate([moments[::7], moments[-400:], moments[:400]])
+    some = np.concatenate([moments[::17], moments[-400:], moments[:400]])
     texts = [[text + "Z"] for text in np.datetime_as_string(some, "us").tolist()]
     schema = Schema(columns=(CALENDAR,), target=KINDS)
-    assert (encoded(some.astype(np.int64)) == RowEncoder(schema).encode_matrix(texts)).all()
+    assert (encoded(calendar_session, some.astype(np.int64)) == RowEncoder(schema).encode_matrix(texts)).all()
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.datetimes(datetime.datetime(1, 1, 1), datetime.datetime(9999, 12, 31, 23, 59, 59, 999_999)))
-def test_any_moment_has_its_parts(moment: datetime.datetime) -> None:
+def test_any_moment_has_its_parts(calendar_session: onnxruntime.InferenceSession, moment: datetime.datetime) -> None:
     microseconds = (moment - datetime.datetime(1970, 1, 1)) // datetime.timedelta(microseconds=1)
     schema = Schema(columns=(CALENDAR,), target=KINDS)
-    assert (encoded(np.array([microseconds])) == RowEncoder(schema).encode_matrix([[moment.isoformat()]])).all()
+    found = encoded(calendar_session, np.array([microseconds]))
+    assert (found == RowEncoder(schema).encode_matrix([[moment.isoformat()]])).all()
 
 
-def test_moments_outside_the_calendar_are_refused_and_nat_is_a_gap() -> None:
+def test_moments_outside_the_calendar_are_refused_and_nat_is_a_gap(
+    calendar_session: onnxruntime.InferenceSession,
+) -> None:
     first, last = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31T23:59:59.999999", "us")
     edges = np.array([first, last]).astype(np.int64)
-    found = encoded(np.array([*edges, edges[0] - 1, edges[1] + 1, 2**63 - 1, NO_DATE]))
+    found = encoded(calendar_session, np.array([*edges, edges[0] - 1, edges[1] + 1, 2**63 - 1, NO_DATE]))
     assert np.isnan(found).any(axis=1).tolist() == [False, False, True, True, True, False]
     assert found[-1].tolist() == [CALENDAR.fill, *[0.0] * 8]
     assert np.datetime64("NaT", "us").astype(np.int64) == NO_DATE
