@@ -37,24 +37,25 @@ def export(
         ModuleNotFoundError: ONNX is not installed.
     """
     check_own_packages("conversion")
-    from conversion.exporting.errors import ExportError
-    from conversion.exporting.export import FORMS, Form, export_model
-    from conversion.exporting.source_model import SourceModel
-
-    out = None if path is None else Path(path)
-    if to is None and (out is None or out.suffix != ".onnx"):
-        raise ExportError(f"say to={' or to='.join(map(repr, FORMS))}; without that, the path ends with .onnx.")
-    parsed = Reference.parse(reference)
-    source = SourceModel(
-        checkpoint=checkpoint,
-        name=parsed.name,
-        axon_version=version(),
-        version=parsed.version,
-        digest=None if published is None else read_header(published)["digest"],
-    )
     try:
+        from conversion.exporting.errors import ExportError
+        from conversion.exporting.export import FORMS, Form, export_model
+        from conversion.exporting.source_model import SourceModel
+
+        out = None if path is None else Path(path)
+        if to is None and (out is None or out.suffix != ".onnx"):
+            raise ExportError(f"say to={' or to='.join(map(repr, FORMS))}; without that, the path ends with .onnx.")
+        parsed = Reference.parse(reference)
+        source = SourceModel(
+            checkpoint=checkpoint,
+            name=parsed.name,
+            axon_version=version(),
+            version=parsed.version,
+            digest=None if published is None else read_header(published)["digest"],
+        )
         return export_model(source, cast(Form, to or "onnx"), out, overwrite=force, matrix=matrix)
     except ModuleNotFoundError as missing:
-        if (sentence := missing_part("onnx", missing)) is None:
+        part = "conversion" if missing.name == "conversion" else "onnx"
+        if (sentence := missing_part(part, missing)) is None:
             raise
         raise ModuleNotFoundError(sentence, name=missing.name) from missing

@@ -108,21 +108,21 @@ def _activation(stage: Activate, bundler: SourceBundler) -> str:
 
 def _input_lines(i: int, stage: InputStage, bundler: SourceBundler) -> Iterator[str]:
     inputs = stage.inputs
-    parts = []
+    parts: dict[str, str] = {}  # source of each part by the name of the variable
     if inputs.numbers:
         bundler.need(STAGES, "standardised")
         clip = literal(inputs.clip)
         yield f'numbers = standardised(x[:, NUMBERS], w["{i}.shift"], w["{i}.divisor"], clip={clip})'
-        parts.append("numbers")
+        parts["numbers"] = ""
     if stage.frequency.size:
         bundler.need(STAGES, "waves")
-        parts.append(f'waves(numbers, w["{i}.frequency"], w["{i}.phase"])')
+        parts["periodic"] = f'waves(numbers, w["{i}.frequency"], w["{i}.phase"])'
     if inputs.flags:
-        parts.append("x[:, FLAGS]")
+        parts["flags"] = "x[:, FLAGS]"
     if inputs.indices:
         bundler.need(STAGES, "embeddings")
-        parts.append(f'embeddings(x[:, INDICES], w["{i}.table"], OFFSETS)')
-    for at, part in enumerate(parts[1:], start=1):
-        yield f"part_{at} = {part}"
-    names = [parts[0], *(f"part_{at}" for at in range(1, len(parts)))]
-    yield f"x = np.hstack([{', '.join(names)}])  # (rows, {stage.out_features})"
+        parts["embedded"] = f'embeddings(x[:, INDICES], w["{i}.table"], OFFSETS)'
+    for name, part in parts.items():
+        if part:
+            yield f"{name} = {part}"
+    yield f"x = np.hstack([{', '.join(parts)}])  # (rows, {stage.out_features})"

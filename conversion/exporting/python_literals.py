@@ -44,9 +44,14 @@ def literal(value: Any, column: int = 0, indent: int = 0) -> str:
 
 def text_literal(text: str) -> str:
     """Returns the source of a text, between the quotes that need fewer escapes."""
-    body = repr(f'"{text}')[2:-1].replace("\\'", "'")  # Python's own escapes, but for quotes
     quote = '"' if text.count('"') <= text.count("'") else "'"
-    return quote + body.replace(quote, f"\\{quote}") + quote
+    return quote + escaped(text, quote) + quote
+
+
+def escaped(text: str, quote: str) -> str:
+    """Returns a text with Python's escapes, where only the given quote is escaped."""
+    body = repr(f'"{text}')[2:-1].replace("\\'", "'")  # without Python's escapes of quotes
+    return body.replace(quote, f"\\{quote}")
 
 
 def _on_one_line(value: Any) -> str:

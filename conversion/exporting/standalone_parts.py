@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from conversion.exporting.python_literals import Call, assignment, text_literal
+from conversion.exporting.python_literals import Call, assignment, escaped
 from conversion.exporting.source_bundle import Bundle, SourceBundler
 from conversion.exporting.source_model import SourceModel
 from models.columns.cells import category_numbers
@@ -73,7 +73,7 @@ def docstring(model: SourceModel, module: str, *, needs: str) -> str:
         module: name of the file without `.py`.
         needs: name of the library that the file needs.
     """
-    target = text_literal(f"'{model.checkpoint.schema.target.name}")[2:-1]  # between double quotes if they need escapes
+    target = escaped(model.checkpoint.schema.target.name, '"')  # no text can end the docstring
     functions = "predict, predict_proba" if model.has_probabilities else "predict"
     lines = [f"{_QUOTES}{model.name}: predicts {target} with {needs} alone.", ""]
     if needs == "NumPy":
@@ -108,7 +108,7 @@ def imports_source(bundle: Bundle, imports: Iterable[str], froms: Mapping[str, I
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-READERS = "# The reading of rows, as Axon's server reads them.\n"
+READERS = "# What follows is Axon's own source: parts of the network, and the reading of rows as on the server.\n\n\n"
 
 
 def predict_source(model: SourceModel, *, for_tables: bool) -> list[str]:

@@ -91,6 +91,7 @@ def test_a_list_of_commands_imports_no_library(arguments):
         (("list", "--help"), "training.commands.store", ("torch", "sklearn", "matplotlib", "optuna", "pydantic")),
         (("study", "--help"), "training.commands.study", ("torch", "sklearn", "optuna", "pydantic", "litserve")),
         (("keys", "new", "--help"), "service.__main__", ("torch", "pandas", "litserve", "training.commands")),
+        (("export", "--help"), "axon.export_command", ("torch", "pandas", "onnx", "litserve", "training.commands")),
         (("serve", "--help"), "service.settings", ("torch", "pandas", "litserve", "training.commands")),
     ],
 )

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from axon.command_table import CONVERSION
 from axon.completion import whole_parser
 from service.command_table import COMMANDS as SERVICE
 from training.command_table import COMMANDS as TRAINING
 
 ROOT = Path(__file__).parents[2]
-ALL = {name for abouts in TRAINING.values() for name in abouts} | {*SERVICE, "completion"}
+ALL = {name for abouts in TRAINING.values() for name in abouts} | {*SERVICE, *CONVERSION, "completion"}
 CASES = [
     ("axon fi", {"fit"}),
     ("axon ", ALL),
@@ -21,6 +22,7 @@ CASES = [
     ("axon fit --engine ", {"torch", "numpy", "perceptron", "linear"}),
     ("axon study dep", {"depth"}),
     ("axon keys ", {"new"}),
+    ("axon export --to ", {"onnx", "torch", "numpy"}),
     ("axon serve --po", {"--port"}),
     ("axon fit flow", {"flowers.csv"}),
 ]

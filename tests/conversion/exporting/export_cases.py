@@ -1,4 +1,4 @@
-"""Models to export, rows for them, and the answers of the server's own code: the oracle of the tests of exports."""
+"""Models to export, rows, and the answers of the server's own code: the oracle of the tests of exports."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def mixed_columns() -> tuple[Column, ...]:
 
 
 def embedded_columns() -> tuple[Column, ...]:
-    """Returns columns as the default recipe encodes them: a look-up of categories."""
+    """Returns columns in the encoding of the default recipe: a look-up of categories."""
     return (
         number("age", missing="indicator", center=2.0, scale=1.3),
         CategoricalColumn(name="town", categories=("Ulm", "Bonn", "Kiel"), encoding="index", unknown="ignore"),

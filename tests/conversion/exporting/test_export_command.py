@@ -157,6 +157,12 @@ def test_without_onnx_the_error_names_the_extra(store: Store, tmp_path: Path) ->
         "assert main(['export', 'colours', '--to', 'numpy']) == 0\n"
         "assert main(['export', 'colours', '--to', 'torch', '--force']) == 0\n"
         "assert not {'torch', 'onnx.helper', 'pandas'} & set(sys.modules)\n"
+        "import axon\n"
+        "model = axon.load('colours')\n"
+        "model.export('some.py', to='numpy')\n"
+        "try:\n    model.export('some.onnx')\n"
+        "except ModuleNotFoundError as missing:\n    assert '[onnx]' in str(missing)\n"
+        "else:\n    raise AssertionError\n"
         "sys.exit(code)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

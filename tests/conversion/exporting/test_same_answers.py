@@ -56,7 +56,7 @@ def activation(name: LayerActivation, constants: tuple[float, ...] = ()) -> Sequ
 def sequence(
     target: Target, *between: SequenceLayer, last: SequenceLayer | None = None, output: Any = None
 ) -> Checkpoint:
-    """Makes a foreign network: layers between two Linears, and perhaps one after them."""
+    """Makes a foreign network: layers between two Linears, and perhaps one at the end."""
     classes = len(target.labels) if isinstance(target, ClassTarget) and output != "sigmoid" else 1
     ends = [SequenceLayer(name=name, kind="linear", out_features=n) for name, n in (("one", 12), ("two", classes))]
     output = output or ("softmax" if isinstance(target, ClassTarget) else "linear")
@@ -150,7 +150,7 @@ def test_onnx_runtime_answers_alike(name: str, tmp_path: Path, oracle: dict[str,
 
 
 def answers_unknown(checkpoint: Checkpoint, rows: list[dict[str, object]]) -> list[int]:
-    """Counts the unknown categories of each row in the columns that answer them."""
+    """Counts the unknown categories of each row in the columns with `unknown="ignore"`."""
     columns = [c for c in checkpoint.schema.columns if isinstance(c, CategoricalColumn) and c.unknown == "ignore"]
     return [sum(row[column.name] == "never seen" for column in columns) for row in rows]
 

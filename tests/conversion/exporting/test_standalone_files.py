@@ -47,7 +47,7 @@ from models.columns.schema import ClassTarget
 from models.errors import RowError
 
 EMBEDDED = embedded_columns()
-ODD = ClassTarget(name='a "target"\n\\ é', labels=('"', "'", "\\", "\u2028", "a'\"b", "é" * 200))
+ODD = ClassTarget(name='a """target"""\n\\ é"', labels=('"', "'", "\\", "\u2028", "a'\"b", "é" * 200))
 MODELS: dict[str, Checkpoint] = {
     "mixed": made(mixed_columns(), KINDS, 16, 8, normalization="layer", learned_activation=True, activation="gelu"),
     "embedded": made(
@@ -93,6 +93,24 @@ def imported(text: str) -> set[str]:
 def test_the_files_import_numpy_and_torch_alone(name: str) -> None:
     assert imported(numpy_source(source(MODELS[name]), "m")) == {"numpy"}
     assert imported(torch_source(source(MODELS[name]), "m")) == {"numpy", "torch"}
+
+
+def test_no_text_of_a_model_becomes_code(tmp_path: Path) -> None:
+    """Puts quotes, escapes and statements into every text of a model: the files hold texts."""
+    trick = '"""\nraise SystemExit("ran")\n"""'
+    tricks = (trick, f"'{trick}", f"{trick}\\", "'\"' + exit() + '\"'")
+    columns = [
+        number(f"x{trick}"),
+        CategoricalColumn(name=f"c{trick}", categories=tricks),
+        day(f"d{trick}", parts=("month",)),
+    ]
+    checkpoint = made(columns, ClassTarget(name=trick, labels=tricks), 4)
+    rows = [row for row in random_rows(checkpoint.schema, 20) if not expected(checkpoint, [row]).refused[0]]
+    for form in ("numpy", "torch"):
+        module = standalone(checkpoint, form, tmp_path)
+        assert module.predict(rows) == expected(checkpoint, rows).labels
+        assert tricks == module.LABELS
+        assert trick in module.__doc__
 
 
 def test_the_same_model_gives_the_same_bytes() -> None:
@@ -176,7 +194,7 @@ def mixed_module(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return standalone(MODELS["mixed"], "numpy", tmp_path_factory.mktemp("mixed"))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(CELLS, min_size=10, max_size=10))
 def test_any_cell_is_read_as_the_server_reads_it(mixed_module: Any, cells: list[Any]) -> None:
     """Puts odd cells into a row one by one: a model loaded from the store takes and refuses the same ones."""

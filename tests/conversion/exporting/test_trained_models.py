@@ -91,7 +91,7 @@ def server(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 def rows_for(checkpoint: Checkpoint) -> list[dict[str, Any]]:
-    """Returns rows as a client sends them: gaps, unknown categories, and numbers far outside the table's range."""
+    """Returns a client's rows: gaps, unknown categories, and numbers far outside the table's range."""
     frame = people(ROWS, seed=7)
     rng = np.random.default_rng(8)
     frame.loc[::31, "street"] = "a new street"
@@ -106,7 +106,7 @@ def rows_for(checkpoint: Checkpoint) -> list[dict[str, Any]]:
 
 
 def sent(cell: Any) -> Any:
-    """Returns a cell as JSON has it."""
+    """Returns the JSON value of a cell."""
     if pd.isna(cell):
         return None
     if isinstance(cell, pd.Timestamp):
