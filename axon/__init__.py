@@ -6,6 +6,7 @@
     model.predict(frame)                            # a label for each row of a data frame
     model.publish()                                 # flowers@1, with its report, in the folder checkpoints
     axon.load("flowers@1").predict_proba(frame)
+    axon.publish(pipeline, name="iris")             # a model of scikit-learn or torch, with the same answers
     axon.Client("http://localhost:8000").predict(frame, model="flowers")    # asks a server
 
 The first use of a name imports its module: `import axon` alone costs nothing.
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from axon.client import AsyncClient, Client
     from axon.loading import load
     from axon.model import Model
+    from axon.publishing import publish
     from axon.trained import TrainedModel
     from axon.training_run import fit
 
-__all__ = ["AsyncClient", "Client", "Model", "TrainedModel", "fit", "load"]
+__all__ = ["AsyncClient", "Client", "Model", "TrainedModel", "fit", "load", "publish"]
 
 _MODULES = {
     "AsyncClient": "axon.client",
@@ -31,9 +33,11 @@ _MODULES = {
     "fit": "axon.training_run",
     "load": "axon.loading",
     "Model": "axon.model",
+    "publish": "axon.publishing",
     "TrainedModel": "axon.trained",
 }
 _TRAINING = ("fit", "TrainedModel")
+_CONVERSION = ("publish",)
 _CLIENT = ("AsyncClient", "Client")
 
 
@@ -49,7 +53,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'axon' has no attribute {name!r}; it has {', '.join(__all__)}")
     from axon.own_packages import check_own_packages
 
-    check_own_packages("models", *(["training"] if name in _TRAINING else []))
+    check_own_packages(
+        "models",
+        *(["training"] if name in _TRAINING else []),
+        *(["conversion"] if name in _CONVERSION else []),
+    )
     try:
         return getattr(import_module(_MODULES[name]), name)
     except ModuleNotFoundError as missing:

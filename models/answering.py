@@ -52,7 +52,7 @@ class Answerer:
             RowError: Cells are not valid for the model; the message names row and column.
             DataError: `rows` is not a table, or lacks one of the columns.
         """
-        return self.labelled(self._answers(rows))
+        return self.labelled(self.answers(rows))
 
     def labelled(self, answers: NDArray[Any]) -> list[Label]:
         """Returns the label, or the value, of each answer.
@@ -87,10 +87,17 @@ class Answerer:
         if not self.checkpoint.config.has_probabilities:
             what = "a regression" if not self.classes else "a classifier by threshold"
             raise ConfigError(f"{what} has no probabilities: ask predict.")
-        return self._answers(rows).astype(np.float32)  # as the server answers
+        return self.answers(rows).astype(np.float32)  # as the server answers
 
-    def _answers(self, rows: Any) -> NDArray[Any]:
-        """Returns the answers to rows, (rows, out_features), in the target's unit."""
+    def answers(self, rows: Any) -> NDArray[Any]:
+        """Returns the answers to rows, `(rows, out_features)`, in the target's unit.
+
+        Args:
+            rows: data frame, Arrow table, array or list, as for `predict`.
+
+        Raises:
+            DataError: The same cases as in `predict`.
+        """
         given = rows_of(rows, self.checkpoint.schema.names)
         self._encoder.unknown.take()
         if not len(given):

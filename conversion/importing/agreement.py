@@ -1,0 +1,162 @@
+"""The comparison of a foreign model with Axon's network, on a thousand rows, before anything is published.
+
+The network answers as the server answers: cells through `RowEncoder`, then the fused network in float32. The foreign
+model answers in float64 where it can. Probabilities may differ by 1e-6, values by 1e-5 of their spread. A classifier
+without probabilities has to choose the same class, unless the scores of both classes are equal but for rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from conversion.importing.imported_model import Disagreement, Float64Array, ImportedModel, ImportRefused, Row
+from conversion.importing.sample_rows import drawn_rows, rows_from
+from models.answering import Answerer
+from models.checkpoint import Checkpoint
+from models.columns.cells import shown
+from models.columns.schema import ClassTarget
+from models.errors import AxonError
+
+PROBABILITY_BOUND = 1e-6
+VALUE_BOUND = 1e-5  # times the standard deviation of the original's values
+_SCORE_BOUND = 1e-6  # times the largest score: float32 cannot tell smaller differences of scores apart
+_FAR = 64.0  # ratio of the values' mean to their spread from which on a target gets an origin
+_ENOUGH = 0.5  # share of the bound that the server's own roundings may add to
+_SHOWN_CELLS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """The result of a comparison that the model passed.
+
+    Attributes:
+        checkpoint: checkpoint of the model, ready for the store.
+        rows: number of rows compared.
+        worst: greatest difference, of a probability or of a value in spreads; 0 for a classifier without probabilities.
+    """
+
+    checkpoint: Checkpoint
+    rows: int
+    worst: float
+
+
+def agreed(imported: ImportedModel, sample: Sequence[Row] | None = None, *, name: str) -> Agreement:
+    """Compares the network with the foreign model, and returns the checkpoint if both answer alike.
+
+    Columns with numbers far from 0, and a target with values far from 0, get an origin if the answers need the digits
+    that float32 would lose without one.
+
+    Args:
+        imported: foreign model and the network made from it.
+        sample: rows of the user's own, as cells in the order of the columns; rows are drawn from the columns if None.
+        name: name of the model, for the checkpoint's section `data`.
+
+    Raises:
+        Disagreement: An answer differs; the message has the row that differs most, both answers and the bound.
+        ImportRefused: The foreign model answers none, or no finite numbers.
+        RowError: The columns refuse a row of the sample.
+    """
+    rows = drawn_rows(imported.schema) if sample is None else rows_from(sample)
+    expected = _original_answers(imported, rows)
+    imported = _with_target_origin(imported, expected)
+    found = _difference(imported, rows, expected, name)
+    if found.share > _ENOUGH:  # more digits of far numbers may be all that is missing
+        found = min(found, _difference(imported.with_origins(), rows, expected, name), key=lambda one: one.share)
+    if found.share > 1:
+        hint = "" if sample else " The rows were drawn around the centres of the columns; rows=… compares on your own."
+        raise Disagreement(found.text + hint)
+    return Agreement(checkpoint=found.checkpoint, rows=len(rows), worst=found.worst)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Difference:
+    checkpoint: Checkpoint
+    worst: float
+    share: float  # of the bound; above 1 if an answer differs
+    text: str  # what differs, for the user; empty if nothing does
+
+
+def _original_answers(imported: ImportedModel, rows: Sequence[Row]) -> Float64Array:
+    try:
+        answers = np.asarray(imported.original(rows), dtype=np.float64)
+    except AxonError:
+        raise
+    except Exception as error:  # any error of a foreign model's own code
+        reason = f"{type(error).__name__}: {error}"
+        raise ImportRefused(f"the original model does not answer the rows of the comparison: {reason:.400}") from error
+    width = imported.config.n_classes or 1
+    if answers.shape != (len(rows), width):
+        raise ImportRefused(
+            f"the original model answers {len(rows)} rows with an array of shape {answers.shape}, and not "
+            f"{(len(rows), width)}."
+        )
+    if not np.isfinite(answers).all():
+        row = int(np.flatnonzero(~np.isfinite(answers).all(axis=1))[0])
+        raise ImportRefused(f"the original model's answer to {_row(imported, rows[row])} is not a finite number.")
+    return answers
+
+
+def _with_target_origin(imported: ImportedModel, expected: Float64Array) -> ImportedModel:
+    if imported.config.task != "regression":
+        return imported
+    mean, spread = float(expected.mean()), float(expected.std())
+    return imported.with_target_origin(mean) if abs(mean) > _FAR * spread > 0 else imported
+
+
+def _difference(imported: ImportedModel, rows: Sequence[Row], expected: Float64Array, name: str) -> _Difference:
+    data = {"name": name, "compared_rows": len(rows)}
+    checkpoint = imported.checkpoint(data)
+    answerer = Answerer(checkpoint)
+    with np.errstate(over="ignore", invalid="ignore"):
+        answers = np.asarray(answerer.answers(rows), dtype=np.float64)
+    if imported.config.has_probabilities:
+        apart = np.abs(answers - expected).max(axis=1)
+        bound, what = PROBABILITY_BOUND, "probabilities"
+        in_words, unit = f"{bound:g}", 1.0
+    elif imported.config.task == "regression":
+        apart = np.abs(answers - expected)[:, 0]
+        unit = float(expected.std()) or float(np.abs(expected).max()) or 1.0
+        bound, what = VALUE_BOUND * unit, "values"
+        in_words = f"{bound:.3g}, {VALUE_BOUND:g} of the values' spread"
+    else:
+        chosen, best = answers.argmax(axis=1), expected.max(axis=1)
+        apart = best - np.take_along_axis(expected, chosen[:, None], axis=1)[:, 0]
+        bound, what = _SCORE_BOUND * float(np.abs(expected).max()), "scores"
+        in_words, unit = f"{bound:.3g}, {_SCORE_BOUND:g} of the largest score", 1.0
+    apart = np.where(np.isnan(apart), np.inf, apart)  # an answer that is not finite in float32
+    worst = int(apart.argmax())
+    size = float(apart[worst])
+    share = size / bound if bound else math.inf if size else 0.0
+    if share <= 1:
+        return _Difference(checkpoint=checkpoint, worst=size / unit, share=share, text="")
+    count = int((apart > bound).sum())
+    text = (
+        f"the network made from the model answers {count} of {len(rows)} rows differently, so nothing is published. "
+        f"The greatest difference is that of {_row(imported, rows[worst])}: the original answers "
+        f"{_answer(imported, expected[worst])}, the network {_answer(imported, answers[worst])}. The {what} differ by "
+        f"{size:.3g}, and may differ by {in_words}."
+    )
+    return _Difference(checkpoint=checkpoint, worst=size / unit, share=share, text=text)
+
+
+def _row(imported: ImportedModel, row: Row) -> str:
+    cells = [f"{name}={_cell(cell)}" for name, cell in zip(imported.schema.names, row, strict=True)]
+    more = [] if len(cells) <= _SHOWN_CELLS else [f"… ({len(cells)} columns)"]
+    return f"the row {', '.join(cells[:_SHOWN_CELLS] + more)}"
+
+
+def _cell(cell: Any) -> str:
+    return shown(cell)
+
+
+def _answer(imported: ImportedModel, answer: Float64Array) -> str:
+    target = imported.schema.target
+    if not isinstance(target, ClassTarget):
+        return f"{answer[0]:.9g}"
+    pairs = [f"{label} {share:.9g}" for label, share in zip(target.labels, answer.tolist(), strict=True)]
+    return ", ".join(pairs[:_SHOWN_CELLS])

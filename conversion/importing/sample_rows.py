@@ -1,0 +1,76 @@
+"""Rows for the comparison of a foreign model with its network: drawn from a sample of the user's, or from the columns.
+
+A drawn row has numbers around the centre of each column, now and then far from the centre, each category, and gaps
+and unknown categories where the column takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from conversion.importing.imported_model import Row, gaps_allowed
+from models.columns.column import CategoricalColumn, Column, DateColumn, NumericColumn
+from models.columns.schema import Schema
+
+ROWS = 1_000
+_FAR = 8.0  # standard deviations of the farthest drawn numbers from the centre
+_FAR_SHARE = 0.02
+_GAP_SHARE = 0.1
+_UNKNOWN_SHARE = 0.05
+_UNKNOWN = "a category that the model does not know"
+
+
+def rows_from(sample: Sequence[Row], *, seed: int = 0) -> list[Row]:
+    """Returns `ROWS` rows of a sample: a random part, or each row at least once if the sample has fewer."""
+    generator = np.random.default_rng(seed)
+    if len(sample) >= ROWS:
+        places = generator.permutation(len(sample))[:ROWS]
+    else:
+        places = np.concatenate([np.arange(len(sample)), generator.integers(len(sample), size=ROWS - len(sample))])
+    return [list(sample[place]) for place in places]
+
+
+def drawn_rows(schema: Schema, *, seed: int = 0) -> list[Row]:
+    """Returns `ROWS` rows that the columns of a schema take."""
+    generator = np.random.default_rng(seed)
+    columns = [_cells(column, generator) for column in schema.columns]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _cells(column: Column, generator: np.random.Generator) -> list[Any]:
+    if isinstance(column, NumericColumn):
+        cells: list[Any] = _numbers(column, generator)
+    elif isinstance(column, DateColumn):
+        days = generator.uniform(column.minimum, column.maximum, ROWS)
+        seconds = np.round(days * 86_400).astype("datetime64[s]")
+        cells = np.datetime_as_string(seconds, timezone="UTC").tolist()
+    else:
+        cells = _categories(column, generator)
+    if gaps_allowed(column):
+        for place in np.flatnonzero(generator.random(ROWS) < _GAP_SHARE):
+            cells[place] = None
+    return cells
+
+
+def _numbers(column: NumericColumn, generator: np.random.Generator) -> list[Any]:
+    numbers = generator.normal(column.mean, column.std, ROWS)
+    far = generator.random(ROWS) < _FAR_SHARE
+    numbers[far] = column.mean + column.std * generator.uniform(-_FAR, _FAR, int(far.sum()))
+    if column.minimum is not None and column.maximum is not None:  # the edges of the training part
+        numbers[generator.random(ROWS) < _FAR_SHARE] = column.minimum
+        numbers[generator.random(ROWS) < _FAR_SHARE] = column.maximum
+    return list(numbers.tolist())
+
+
+def _categories(column: CategoricalColumn, generator: np.random.Generator) -> list[Any]:
+    count = len(column.categories)
+    places = np.concatenate([np.arange(count)[:ROWS], generator.integers(count, size=max(ROWS - count, 0))])
+    generator.shuffle(places)
+    cells: list[Any] = [column.categories[place] for place in places]
+    if column.unknown == "ignore":
+        for place in np.flatnonzero(generator.random(ROWS) < _UNKNOWN_SHARE):
+            cells[place] = _UNKNOWN
+    return cells
