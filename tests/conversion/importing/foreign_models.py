@@ -48,6 +48,7 @@ from sklearn.svm import LinearSVC
 from torch import nn
 
 from models.columns.column import CategoricalColumn, NumericColumn
+from models.columns.schema import NumericTarget
 
 NUMBERS = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "year"]
 ROWS = 1_000
@@ -381,8 +382,13 @@ def _many_activations(folder: Path) -> Foreign:
         layers += [nn.Linear(width, 12), activation]
         width = 12
     module = nn.Sequential(*layers, nn.utils.parametrizations.weight_norm(nn.Linear(12, 1)))
-    trained(module, x, y.to_numpy(dtype="float32")[:, None] / 100, nn.functional.mse_loss)
-    return of_torch(module, rows, rows, columns=list(x), target="progression", rows=x)
+    mean, std, spread = x.mean().to_numpy(), x.std().to_numpy(), float(y.std())
+    wanted = (y.to_numpy() - y.mean()) / spread
+    trained(module, (x - mean) / std, wanted.astype("float32")[:, None], nn.functional.mse_loss, steps=150)
+    target = NumericTarget(name="progression", mean=float(y.mean()), std=spread, minimum=None, maximum=None)
+    foreign = of_torch(module, rows, (rows - mean) / std, columns=list(x), target=target, mean=mean, std=std)
+    foreign.predictions = [value * spread + target.mean for value in foreign.predictions]
+    return foreign
 
 
 def _own_columns(folder: Path) -> Foreign:
