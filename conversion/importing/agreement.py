@@ -27,6 +27,7 @@ VALUE_BOUND = 1e-5  # times the standard deviation of the original's values
 _SCORE_BOUND = 1e-6  # times the largest score: float32 cannot tell smaller differences of scores apart
 _FAR = 64.0  # ratio of the values' mean to their spread from which on a target gets an origin
 _ENOUGH = 0.5  # share of the bound that the server's own roundings may add to
+_ROUNDING = 1e-3  # difference that float32 alone can make, of a probability or in spreads
 _SHOWN_CELLS = 12
 
 
@@ -135,11 +136,17 @@ def _difference(imported: ImportedModel, rows: Sequence[Row], expected: Float64A
     if share <= 1:
         return _Difference(checkpoint=checkpoint, worst=size / unit, share=share, text="")
     count = int((apart > bound).sum())
+    rounding = (
+        " A difference this small is the rounding of 32-bit numbers: the scores are large, as they are where a column "
+        "is not scaled. Scale the columns, and train again."
+        if size / unit < _ROUNDING
+        else ""
+    )
     text = (
         f"the network made from the model answers {count} of {len(rows)} rows differently, so nothing is published. "
         f"The greatest difference is that of {_row(imported, rows[worst])}: the original answers "
         f"{_answer(imported, expected[worst])}, the network {_answer(imported, answers[worst])}. The {what} differ by "
-        f"{size:.3g}, and may differ by {in_words}."
+        f"{size:.3g}, and may differ by {in_words}.{rounding}"
     )
     return _Difference(checkpoint=checkpoint, worst=size / unit, share=share, text=text)
 

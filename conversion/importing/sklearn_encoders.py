@@ -22,18 +22,22 @@ UNKNOWN_TEXT = "a category that the model does not know"
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Column:
+class _Input:
     """One input of an encoder.
 
     Attributes:
-        feature: column of the table.
+        column: name of the table's column.
         values: categories without the mark of a gap.
-        mark: value by which the encoder knows a gap.
+        at_gap: value that the encoder gets for a gap.
+        mark: value by which the model's first step knows a gap: NaN or None.
+        is_flag: True for a flag of gaps, which another step has made, in place of the column itself.
     """
 
-    feature: RawFeature
+    column: str
     values: tuple[Any, ...]
-    mark: Any
+    at_gap: Any = math.nan
+    mark: Any = math.nan
+    is_flag: bool = False
 
 
 def encoded(encoder: Any, features: Sequence[Feature], columns: TableColumns, step: str) -> list[AffineFeature]:
@@ -48,39 +52,84 @@ def encoded(encoder: Any, features: Sequence[Feature], columns: TableColumns, st
     Raises:
         ImportRefused: An input is not a column as it is, or categories cannot be told apart.
     """
-    given = [_column(feature, values, step) for feature, values in zip(features, encoder.categories_, strict=True)]
-    base = [column.values[0] for column in given]
-    constant = _transformed(encoder, [base])
-    if constant is None:
-        raise ImportRefused(f"{step} fails on a row of its own categories.")
-    unknown = _transformed(encoder, [[unknown_value(column.values) for column in given]])
-    refuses_unknown = unknown is None or bool(np.isnan(unknown).any())
-    zero = constant[0] if refuses_unknown or unknown is None else unknown[0]  # (out,) the row without any flag
-    weights: list[dict[Element, float]] = [{} for _ in zero]
-    gaps: list[str | None] = [None] * len(zero)
-    for place, column in enumerate(given):
-        # (values, out): each value of this column beside the first values of the others
-        rows = _transformed(encoder, [[*base[:place], value, *base[place + 1 :]] for value in column.values])
-        if rows is None:
-            raise ImportRefused(f"{step} fails on its own categories of column {column.feature.column!r}.")
-        without = _without(encoder, base, place, column, refuses_unknown)
-        name = column.feature.column
-        texts = columns.categories(name, column.values, step=step, refuses_unknown=refuses_unknown)
-        for text, difference in zip(texts, rows - without, strict=True):
-            _add(weights, Element(name, "category", text), difference)
-        columns.note_gap_mark(name, column.mark)
-        filled = column.mark if column.feature.fill is None else column.feature.fill
-        at_gap = _transformed(encoder, [[*base[:place], filled, *base[place + 1 :]]])
+    inputs = [_input(feature, values, step) for feature, values in zip(features, encoder.categories_, strict=True)]
+    return _Encoding(encoder, inputs, step).features(columns)
+
+
+class _Encoding:
+    """The questions to one encoder: a row in which one input has a certain value, and all others their first.
+
+    Args:
+        encoder: fitted encoder.
+        inputs: inputs of the encoder.
+        step: path of the encoder, for messages.
+    """
+
+    def __init__(self, encoder: Any, inputs: Sequence[_Input], step: str) -> None:
+        self._encoder = encoder
+        self._inputs = inputs
+        self._step = step
+        self._first = [given.values[0] for given in inputs]
+        unknown = _transformed(encoder, [[self._unknown(given) for given in inputs]])
+        self._refuses_unknown = unknown is None or bool(np.isnan(unknown).any())
+        if self._refuses_unknown or unknown is None:
+            unknown = self._asked([self._first])
+        self._constant: Float64Array = unknown[0]  # (out,) the row without any flag
+        self._weights: list[dict[Element, float]] = [{} for _ in self._constant]
+        self._gaps: list[str | None] = [None] * len(self._constant)
+
+    def features(self, columns: TableColumns) -> list[AffineFeature]:
+        """Returns the features, and tells the columns their categories."""
+        for place, given in enumerate(self._inputs):
+            answers = self._asked([self._with(place, value) for value in given.values])  # (values, out)
+            if given.is_flag:
+                self._add_flag(place, given, answers)
+            else:
+                self._add_categories(place, given, answers, columns)
+        return [
+            AffineFeature(constant=float(constant), weights=weights, gap=gap)
+            for constant, weights, gap in zip(self._constant, self._weights, self._gaps, strict=True)
+        ]
+
+    def _add_categories(self, place: int, given: _Input, answers: Float64Array, columns: TableColumns) -> None:
+        without = answers[0] if self._refuses_unknown else self._asked([self._with(place, self._unknown(given))])[0]
+        texts = columns.categories(given.column, given.values, step=self._step, refuses_unknown=self._refuses_unknown)
+        for text, difference in zip(texts, answers - without, strict=True):
+            self._add(Element(given.column, "category", text), difference)
+        columns.note_gap_mark(given.column, given.mark)
+        at_gap = _transformed(self._encoder, [self._with(place, given.at_gap)])
         if at_gap is None:
-            columns.refuse_gaps(RawFeature(column=name))
-            continue
+            columns.refuse_gaps(RawFeature(column=given.column))
+            return
         for out in np.flatnonzero(np.isnan(at_gap[0])):
-            gaps[out] = name
-        _add(weights, Element(name, "gap"), np.nan_to_num(at_gap[0] - without))
-    return [
-        AffineFeature(constant=float(value), weights=own, gap=gap)
-        for value, own, gap in zip(zero, weights, gaps, strict=True)
-    ]
+            self._gaps[out] = given.column
+        self._add(Element(given.column, "gap"), np.nan_to_num(at_gap[0] - without))
+
+    def _add_flag(self, place: int, given: _Input, answers: Float64Array) -> None:
+        """Adds what the encoder makes of a flag, which is one of two values and never unknown."""
+        by_value = {bool(value): answer for value, answer in zip(given.values, answers, strict=True)}
+        off, on = by_value.get(False), by_value.get(True)
+        if off is None or on is None:
+            raise ImportRefused(f"{self._step} encodes the gaps of column {given.column!r}, and knows one case only.")
+        without = answers[0] if self._refuses_unknown else self._asked([self._with(place, self._unknown(given))])[0]
+        self._constant = self._constant + (off - without)
+        self._add(Element(given.column, "gap"), on - off)
+
+    def _with(self, place: int, value: Any) -> list[Any]:
+        return [*self._first[:place], value, *self._first[place + 1 :]]
+
+    def _unknown(self, given: _Input) -> Any:
+        return unknown_value(given.values)
+
+    def _asked(self, rows: list[list[Any]]) -> Float64Array:
+        answers = _transformed(self._encoder, rows)
+        if answers is None:
+            raise ImportRefused(f"{self._step} fails on rows of its own categories.")
+        return answers
+
+    def _add(self, element: Element, differences: Float64Array) -> None:
+        for out in np.flatnonzero(differences):
+            self._weights[out][element] = float(differences[out])
 
 
 def unknown_value(values: Sequence[Any]) -> Any:
@@ -97,26 +146,20 @@ def is_gap(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def _column(feature: Feature, categories: Any, step: str) -> _Column:
-    if not isinstance(feature, RawFeature):
-        raise ImportRefused(f"{step} encodes features that another step has made, which is not affine.")
+def _input(feature: Feature, categories: Any, step: str) -> _Input:
     values = tuple(value for value in list(categories) if not is_gap(value))
+    if isinstance(feature, AffineFeature):
+        ((element, weight), *others) = feature.weights.items() or [(None, 0.0)]
+        if element is None or element.kind != "gap" or weight != 1 or others or feature.constant:
+            raise ImportRefused(f"{step} encodes features that another step has made, which is not affine.")
+        return _Input(column=element.column, values=values, is_flag=True)
     if not values:
         raise ImportRefused(f"{step}: column {feature.column!r} has no category.")
+    if feature.fill is not None:
+        return _Input(column=feature.column, values=values, at_gap=feature.fill, mark=feature.mark)
     own = [value for value in list(categories) if is_gap(value)]
-    return _Column(feature=feature, values=values, mark=own[0] if own and feature.fill is None else feature.mark)
-
-
-def _without(encoder: Any, base: list[Any], place: int, column: _Column, refuses_unknown: bool) -> Float64Array:
-    """Returns the row in which one column has no flag, (out,): an unknown category, or the first one if that fails."""
-    value = column.values[0] if refuses_unknown else unknown_value(column.values)
-    row = _transformed(encoder, [[*base[:place], value, *base[place + 1 :]]])
-    return np.zeros(0) if row is None else row[0]
-
-
-def _add(weights: list[dict[Element, float]], element: Element, differences: Float64Array) -> None:
-    for out in np.flatnonzero(differences):
-        weights[out][element] = float(differences[out])
+    mark = own[0] if own else feature.mark
+    return _Input(column=feature.column, values=values, at_gap=mark, mark=mark)
 
 
 def _transformed(encoder: Any, rows: list[list[Any]]) -> Float64Array | None:

@@ -56,7 +56,7 @@ ROWS = 1_000
 
 @dataclass(kw_only=True)
 class Foreign:
-    """A model with its rows and its own answers to them.
+    """A foreign model with rows, and the model's answers to the rows.
 
     Attributes:
         model: object to publish.
@@ -93,7 +93,7 @@ def prepared(numbers: Any = None, categories: Any = None, columns: list[str] | N
 
 
 def sampled(frame: pd.DataFrame, *, gaps: float = 0.05, unknown: float = 0.0, seed: int = 7) -> pd.DataFrame:
-    """Returns `ROWS` rows of a frame, some of them with more gaps, unknown categories and shifted numbers."""
+    """Returns `ROWS` rows of a frame with shifted numbers, more gaps and unknown categories."""
     generator = np.random.default_rng(seed)
     rows = frame.iloc[generator.integers(len(frame), size=ROWS)].reset_index(drop=True)
     for name in rows:
@@ -107,7 +107,7 @@ def sampled(frame: pd.DataFrame, *, gaps: float = 0.05, unknown: float = 0.0, se
 
 
 def of_sklearn(model: Any, x: Any, y: Any, *, gaps: float = 0.0, unknown: float = 0.0, **arguments: Any) -> Foreign:
-    """Fits a model, and asks the model itself about `ROWS` rows."""
+    """Fits a model, and asks the fitted model about `ROWS` rows."""
     frame = x if isinstance(x, pd.DataFrame) else pd.DataFrame(x, columns=[f"x{i}" for i in range(x.shape[1])])
     rows = sampled(frame, gaps=gaps, unknown=unknown)
     with warnings.catch_warnings():
@@ -220,8 +220,8 @@ SKLEARN: dict[str, Callable[[], Foreign]] = {
 }
 
 
-class Residueless(nn.Module):
-    """A module as people write them: functions, a layer used twice, constants, and a squeeze at the end."""
+class AsWritten(nn.Module):
+    """A module with functions, a layer used twice, constants, and a squeeze at the end."""
 
     def __init__(self, width: int, mean: torch.Tensor, std: torch.Tensor) -> None:
         super().__init__()
@@ -263,7 +263,7 @@ def of_torch(
     last: Callable[[torch.Tensor], torch.Tensor] | None = None,
     **arguments: Any,
 ) -> Foreign:
-    """Asks a module itself about rows, in float64.
+    """Asks a module about rows, in float64.
 
     Args:
         module: trained module.
@@ -358,7 +358,7 @@ def _one_output(folder: Path) -> Foreign:
 def _as_written(folder: Path) -> Foreign:
     rows, x, y, (mean, std) = _wine()
     torch.manual_seed(4)
-    module = Residueless(13, torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32))
+    module = AsWritten(13, torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32))
     trained(module, x, y.astype("float32"), nn.functional.mse_loss)
     return of_torch(module, rows, rows, columns=list(x), target="grower", rows=x)
 
