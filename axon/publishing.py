@@ -12,10 +12,12 @@ from axon.loading import store_of
 from conversion.importing.affine_features import NumberStatistics
 from conversion.importing.agreement import agreed
 from conversion.importing.imported_model import ImportedModel, ImportRefused, Row
+from models.alias_file import LATEST, is_alias
 from models.columns.column import CategoricalColumn, Column, DateColumn, NumericColumn
 from models.columns.frame_rows import rows_of
 from models.columns.labels import Label
 from models.columns.schema import ClassTarget, NumericTarget
+from models.errors import InvalidName
 from models.store import ModelVersion, Store
 
 _COLUMN_TYPES = (NumericColumn, CategoricalColumn, DateColumn)
@@ -67,6 +69,8 @@ def publish(
     """
     opened = store_of(store)
     opened.try_publishing(name)
+    if alias is not None and (not is_alias(alias) or alias == LATEST):
+        raise InvalidName(f"alias= {alias!r:.100} cannot be an alias: letters, digits, . _ - after a letter.")
     request = _Request(columns=columns, labels=labels, target=target, rows=rows, mean=mean, std=std)
     if isinstance(model, str | Path) or _is_torch(model):
         imported = request.torch_model(model, activation, layer_sizes)
@@ -132,7 +136,9 @@ class _Request:
         if any(not isinstance(column, str) for column in self._columns or ()):
             raise ImportRefused("columns= are names for a model of scikit-learn, whose pipeline knows the rest.")
         self._names = names = names_of(model, self._columns or self._names_of_rows(), told=self._columns is not None)
-        return import_sklearn(model, names=names, target=self._target, sample=self._statistics(names))
+        return import_sklearn(
+            model, names=names, target=self._target, sample=self._statistics(names), truth=self._truth(names)
+        )
 
     def torch_model(self, model: Any, activation: str, layer_sizes: Sequence[int] | None) -> ImportedModel:
         """Imports a module or a state dict of torch."""
@@ -193,6 +199,13 @@ class _Request:
     def _names_of_rows(self) -> list[str] | None:
         named = getattr(self._rows, "column_names", None) or getattr(self._rows, "columns", None)
         return None if named is None else [str(name) for name in named]
+
+    def _truth(self, names: Sequence[str]) -> list[str]:
+        """Returns the columns of `rows` that hold true and false only, gaps aside."""
+        if self._rows is None:
+            return []
+        columns = zip(names, zip(*_in_order(self._rows, names), strict=True), strict=True)
+        return [name for name, cells in columns if {type(cell) for cell in cells} - {type(None)} == {bool}]
 
     def _statistics(self, names: Sequence[str]) -> dict[str, NumberStatistics]:
         """Returns the statistics of the columns of `rows` that hold numbers only, gaps aside."""

@@ -11,7 +11,7 @@ A cell that is neither a known category nor a gap has no element, so the constan
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -118,13 +118,20 @@ class NumberStatistics:
 class TableColumns:
     """The columns of a table, as far as a pipeline's steps have shown the content."""
 
-    def __init__(self, names: Sequence[str], sample: Mapping[str, NumberStatistics] | None = None) -> None:
-        """Begins with columns of which nothing is known but their statistics.
+    def __init__(
+        self,
+        names: Sequence[str],
+        sample: Mapping[str, NumberStatistics] | None = None,
+        truth: Collection[str] = (),
+    ) -> None:
+        """Begins with columns of which nothing is known but what the user's sample shows.
 
         Args:
             names: names of the columns.
-            sample: statistics of the columns with numbers in the user's sample; none if None.
+            sample: statistics of the columns with numbers in the sample; none if None.
+            truth: columns with true and false in the sample, which a pipeline may read as the numbers 1 and 0.
         """
+        self._truth = frozenset(truth)
         self.names = tuple(names)
         self._sample = dict(sample or {})
         self._flagged: set[str] = set()  # columns with a flag for gaps
@@ -262,7 +269,7 @@ class TableColumns:
         columns: list[Column] = []
         blocks: list[Float64Array] = []
         for name in self.used:
-            if self.kind_of(name) == "number":
+            if self.kind_of(name) == "number" and name not in self._truth:
                 column, block, shift = self._number_block(name, features)
                 constant = constant + shift
                 columns.append(column)
@@ -310,9 +317,12 @@ class TableColumns:
 
     def _category_block(self, name: str, features: Sequence[AffineFeature]) -> tuple[CategoricalColumn, Float64Array]:
         """Returns the column, and the weights of its encoded features, (features, categories)."""
-        use, refuses_gaps = self._categories[name], name in self._without_gaps
+        use, refuses_gaps = self._categories.get(name, _CategoryUse()), name in self._without_gaps
         texts = [text for text in use.values if use.only is None or text in use.only]
         weights = [_weights(features, Element(name, "category", text)) for text in texts]
+        if name not in self._categories:  # true and false as the numbers 1 and 0
+            texts, slope = ["false", "true"], _weights(features, Element(name, "number"))
+            weights = [0 * slope, slope]
         at_gap = _weights(features, Element(name, "gap"))
         fill: str | None = None
         if not refuses_gaps and at_gap.any():
@@ -328,7 +338,7 @@ class TableColumns:
         column = CategoricalColumn(
             name=name,
             categories=tuple(texts),
-            unknown="ignore" if use.only is None else "refuse",
+            unknown="ignore" if use.only is None and name in self._categories else "refuse",
             missing="refuse" if refuses_gaps or fill is not None else "ignore",
             fill=fill,
         )

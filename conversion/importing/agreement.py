@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from conversion.importing.imported_model import Disagreement, Float64Array, ImportedModel, ImportRefused, Row
-from conversion.importing.sample_rows import drawn_rows, rows_from
+from conversion.importing.sample_rows import drawn_rows, sample_places
 from models.answering import Answerer
 from models.checkpoint import Checkpoint
 from models.columns.cells import shown
+from models.columns.encoding import RowEncoder
 from models.columns.schema import ClassTarget
-from models.errors import AxonError
+from models.errors import AxonError, Fault, RowError
 
 PROBABILITY_BOUND = 1e-6
 VALUE_BOUND = 1e-5  # times the standard deviation of the original's values
@@ -62,7 +63,7 @@ def agreed(imported: ImportedModel, sample: Sequence[Row] | None = None, *, name
         ImportRefused: The foreign model answers none, or no finite numbers.
         RowError: The columns refuse a row of the sample.
     """
-    rows = drawn_rows(imported.schema) if sample is None else rows_from(sample)
+    rows = drawn_rows(imported.schema) if sample is None else _taken(imported, sample)
     expected = _original_answers(imported, rows)
     imported = _with_target_origin(imported, expected)
     found = _difference(imported, rows, expected, name)
@@ -80,6 +81,18 @@ class _Difference:
     worst: float
     share: float  # of the bound; above 1 if an answer differs
     text: str  # what differs, for the user; empty if nothing does
+
+
+def _taken(imported: ImportedModel, sample: Sequence[Row]) -> list[Row]:
+    """Returns the chosen rows of the user's sample, after a check of each cell."""
+    places = sample_places(len(sample))
+    rows = [list(sample[place]) for place in places]
+    try:
+        RowEncoder(imported.schema).encode(rows)
+    except RowError as error:
+        faults = [Fault(places[fault.row], fault.column, fault.message) for fault in error.faults]
+        raise RowError(sorted(faults, key=lambda fault: fault.row)) from None
+    return rows
 
 
 def _original_answers(imported: ImportedModel, rows: Sequence[Row]) -> Float64Array:

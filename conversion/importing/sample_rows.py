@@ -6,7 +6,6 @@ and unknown categories where the column takes them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,14 +22,17 @@ _UNKNOWN_SHARE = 0.05
 _UNKNOWN = "a category that the model does not know"
 
 
-def rows_from(sample: Sequence[Row], *, seed: int = 0) -> list[Row]:
-    """Returns `ROWS` rows of a sample: a random part, or each row at least once if the sample has fewer."""
+def sample_places(count: int, *, seed: int = 0) -> list[int]:
+    """Returns the places of `ROWS` rows in a sample: a random part, or each place at least once in a small sample.
+
+    Args:
+        count: number of rows in the sample.
+        seed: seed of the choice.
+    """
     generator = np.random.default_rng(seed)
-    if len(sample) >= ROWS:
-        places = generator.permutation(len(sample))[:ROWS]
-    else:
-        places = np.concatenate([np.arange(len(sample)), generator.integers(len(sample), size=ROWS - len(sample))])
-    return [list(sample[place]) for place in places]
+    if count >= ROWS:
+        return sorted(generator.permutation(count)[:ROWS].tolist())
+    return [*range(count), *generator.integers(count, size=ROWS - count).tolist()]
 
 
 def drawn_rows(schema: Schema, *, seed: int = 0) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ def import_sklearn(
     target: str,
     names: Sequence[str] | None = None,
     sample: Mapping[str, NumberStatistics] | None = None,
+    truth: Collection[str] = (),
 ) -> ImportedModel:
     """Turns a fitted model of scikit-learn into a network on the columns of the table.
 
@@ -38,13 +39,14 @@ def import_sklearn(
         target: name of the target.
         names: names of the columns, as from `names_of`; the model's own if None.
         sample: statistics of columns of numbers in the user's sample; what the pipeline knows if None.
+        truth: columns with true and false in the user's sample.
 
     Raises:
         ImportRefused: A step is not affine, the model is not an MLP or a linear model, or names do not fit.
     """
     fitted = _fitted(model)
     names = names_of(model, None) if names is None else tuple(names)
-    table = TableColumns(names, sample)
+    table = TableColumns(names, sample, truth)
     features: list[Any] = [RawFeature(column=name) for name in names]
     estimator, path = fitted, _called(fitted)
     while class_name(estimator) == "Pipeline":
@@ -176,12 +178,13 @@ class _OriginalRows:
 
     def table(self, rows: Sequence[Row]) -> Any:
         """Returns rows of cells, in the order of the used columns, as a data frame or as a matrix."""
-        cells = dict(zip(self._table.used, zip(*rows, strict=True), strict=True))
-        columns = {name: self._column(name, cells.get(name), len(rows)) for name in self._names}
+        given = dict(zip(self._table.used, zip(*rows, strict=True), strict=True))
+        columns = {name: self._column(name, given.get(name), len(rows)) for name in self._names}
         if self._is_frame:
             import pandas as pd
 
-            return pd.DataFrame(columns)
+            # A frame of objects: pandas would make NaN of None in a column of texts.
+            return pd.DataFrame({name: pd.Series(cells, dtype=cells.dtype) for name, cells in columns.items()})
         if all(column.dtype.kind == "f" for column in columns.values()):
             return np.column_stack(list(columns.values()))
         mixed = np.empty((len(rows), len(columns)), dtype=object)

@@ -134,6 +134,9 @@ def test_names_that_do_not_fit_are_refused(store: Store) -> None:
         axon.publish(framed, name="m", store=store, columns=["c", "b", "a"])
     with pytest.raises(InvalidName):
         axon.publish(model, name="no/name", store=store)
+    with pytest.raises(InvalidName, match="cannot be an alias"):
+        axon.publish(model, name="m", store=store, alias="latest")
+    assert store.names() == []
 
 
 class Residual(nn.Module):
@@ -226,6 +229,14 @@ def test_a_module_that_hides_a_part_is_not_published_and_the_worst_row_is_shown(
     for part in ("the row a=", "the original answers no 0.", "the network no 0.", "may differ by 1e-06"):
         assert part in text
     assert store.names() == []
+
+
+def test_a_model_beyond_the_digits_of_float32_is_not_published_and_the_message_says_why(store: Store) -> None:
+    model = LogisticRegression().fit(X[:, :2], Y)
+    model.coef_, model.intercept_ = np.array([[1e3, -1e3]]), np.array([0.0])
+    rows = np.column_stack([10 * X[:, 0], 10 * X[:, 0] + 1e-3 * X[:, 1]])  # scores of 10,000 that cancel
+    with pytest.raises(Disagreement, match=r"the rounding of 32-bit numbers.*Scale the columns"):
+        axon.publish(model, name="m", store=store, rows=rows)
 
 
 def test_a_module_without_labels_is_a_regression_of_one_value(store: Store) -> None:

@@ -92,6 +92,15 @@ def test_an_encoder_takes_known_unknown_and_missing_categories_as_scikit_learn_d
         assert_alike(imported, model, rows)
 
 
+@pytest.mark.parametrize("steps", [[], [SimpleImputer(missing_values=None, strategy="most_frequent")]])
+def test_none_can_be_the_mark_of_a_gap(store: Store, steps: list[Any]) -> None:
+    cells = np.where(GAPPY.city.isna(), None, GAPPY.city)
+    x = pd.DataFrame({"city": pd.Series(cells, dtype=object)})
+    model = make_pipeline(*steps, OneHotEncoder(), LogisticRegression())
+    imported = published(store, model, x, BUYS)
+    assert_alike(imported, model, x)
+
+
 def test_what_scikit_learn_refuses_is_refused(store: Store) -> None:
     steps = make_column_transformer((OneHotEncoder(), ["city"]), (StandardScaler(), ["year"]))
     model = make_pipeline(steps, LogisticRegression())
@@ -198,6 +207,22 @@ def test_the_users_rows_describe_the_columns(store: Store) -> None:
     assert isinstance(first, NumericColumn)
     assert (first.minimum, first.maximum) == (FRAME.year.min(), FRAME.year.max())
     assert first.mean == pytest.approx(FRAME.year.mean())
+
+
+def test_truth_values_that_count_as_numbers_are_taken_with_rows(store: Store) -> None:
+    x = FRAME[["member", "year"]]
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    imported = published(store, model, x, BUYS, rows=x)
+    assert column(imported, "member").categories == ("false", "true")
+    assert_alike(imported, model, x)
+
+
+def test_a_row_of_the_users_that_the_model_refuses_is_named(store: Store) -> None:
+    model = LogisticRegression().fit(FRAME[["year"]], BUYS)
+    rows = FRAME[["year"]].copy()
+    rows.loc[17, "year"] = np.nan
+    with pytest.raises(RowError, match="row 17, column 'year': the value is missing"):
+        axon.publish(model, name="m", store=store, rows=rows)
 
 
 def test_columns_of_a_matrix_are_numbered_or_named(store: Store) -> None:

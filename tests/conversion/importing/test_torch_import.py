@@ -13,6 +13,7 @@ from torch import nn
 
 import axon
 from axon.model import Model
+from models.columns.schema import CategoricalColumn, DateColumn
 from models.store import Store
 
 NAMES = ["a", "b", "c"]
@@ -129,6 +130,22 @@ def test_a_frame_names_the_columns(store: Store) -> None:
     assert imported.columns == tuple(NAMES)
     first = imported.checkpoint.schema.columns[0]
     assert first.minimum == frame.a.min()
+
+
+def test_dates_and_categories_come_encoded(store: Store) -> None:
+    columns = [
+        DateColumn(
+            name="day", mean=19_000, std=400, minimum=18_000, maximum=20_000, parts=("weekday",), missing="mean"
+        ),
+        CategoricalColumn(name="city", categories=("Rome", "Oslo"), encoding="sign"),
+    ]
+    torch.manual_seed(4)
+    module = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 1))
+    imported = published(store, module, columns=columns)
+    angle = 2 * np.pi * 4 / 7  # 2024-05-31 is a Friday, 19,874 days after 1970-01-01
+    encoded = [[(19_874 - 19_000) / 400, np.sin(angle), np.cos(angle), 1.0], [0.0, 0.0, 0.0, -1.0]]
+    expected = answers(module, encoded)[:, 0].numpy()
+    np.testing.assert_allclose(imported.predict([["2024-05-31", "Oslo"], [None, "Rome"]]), expected, atol=1e-5, rtol=0)
 
 
 def test_a_state_dict_is_a_module(store: Store) -> None:
