@@ -40,8 +40,8 @@ def publish(
 ) -> ModelVersion:
     """Publishes a model that was made elsewhere, after a check that Axon's network answers as the model does.
 
-    Both answer 1,000 rows before anything is published. Probabilities may differ by 1e-6, values by 1e-5 of their
-    spread.
+    Both answer 1,000 rows, or up to 10,000 of `rows`, before anything is published. Probabilities may differ by 1e-6,
+    values by 1e-5 of their spread.
 
     Args:
         model: torch module; state dict, or path of its `.safetensors` file; or fitted model of scikit-learn.

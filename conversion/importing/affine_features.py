@@ -298,7 +298,9 @@ class TableColumns:
         fill = float(at_gap[steepest] / slope[steepest]) if slope[steepest] else mean
         size = np.abs(at_gap) + np.abs(fill * slope) + np.abs(std * slope)
         is_mean = bool((np.abs(at_gap - fill * slope) <= _ROUNDING * size).all())
-        center = fill if is_mean and not refuses_gaps else mean
+        # The pipeline's own centre and spread: a mean that a few far numbers drag away would cost digits of the bias.
+        center = fill if is_mean and not refuses_gaps else mean if use.center is None else use.center
+        scale = std if use.scale is None else use.scale
         if sample is None and use.center is None:
             mean = center
         column = NumericColumn(
@@ -309,8 +311,9 @@ class TableColumns:
             maximum=limits[1],
             missing="refuse" if refuses_gaps else "mean" if is_mean else "indicator",
             center=None if center == mean else center,
+            scale=None if scale == std else scale,
         )
-        block = (slope * std)[:, None]
+        block = (slope * scale)[:, None]
         if column.missing == "indicator":
             block = np.column_stack([block, at_gap - center * slope])
         return column, block, slope * center

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -25,11 +25,12 @@ from models.errors import AxonError, Fault, RowError
 
 PROBABILITY_BOUND = 1e-6
 VALUE_BOUND = 1e-5  # times the standard deviation of the original's values
-_SCORE_BOUND = 1e-6  # times the largest score: float32 cannot tell smaller differences of scores apart
+_SCORE_BOUND = 1e-12  # times the largest score: below, two scores are equal but for rounding in float64
 _FAR = 64.0  # ratio of the values' mean to their spread from which on a target gets an origin
 _ENOUGH = 0.5  # share of the bound that the server's own roundings may add to
 _ROUNDING = 1e-3  # difference that float32 alone can make, of a probability or in spreads
 _SHOWN_CELLS = 12
+_ORIGINS: tuple[Literal["center", "mean"], ...] = ("center", "mean")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,7 @@ class Agreement:
     Attributes:
         checkpoint: checkpoint of the model, ready for the store.
         rows: number of rows compared.
-        worst: greatest difference, of a probability or of a value in spreads; 0 for a classifier without probabilities.
+        worst: greatest difference of a probability, of a value in spreads, or of two scores in the largest one.
     """
 
     checkpoint: Checkpoint
@@ -67,8 +68,10 @@ def agreed(imported: ImportedModel, sample: Sequence[Row] | None = None, *, name
     expected = _original_answers(imported, rows)
     imported = _with_target_origin(imported, expected)
     found = _difference(imported, rows, expected, name)
-    if found.share > _ENOUGH:  # more digits of far numbers may be all that is missing
-        found = min(found, _difference(imported.with_origins(), rows, expected, name), key=lambda one: one.share)
+    for place in _ORIGINS:
+        if found.share > _ENOUGH:  # more digits of far numbers may be all that is missing
+            other = _difference(imported.with_origins(place), rows, expected, name)
+            found = min(found, other, key=lambda one: one.share)
     if found.share > 1:
         hint = "" if sample else " The rows were drawn around the centres of the columns; rows=… compares on your own."
         raise Disagreement(found.text + hint)
@@ -140,8 +143,9 @@ def _difference(imported: ImportedModel, rows: Sequence[Row], expected: Float64A
     else:
         chosen, best = answers.argmax(axis=1), expected.max(axis=1)
         apart = best - np.take_along_axis(expected, chosen[:, None], axis=1)[:, 0]
-        bound, what = _SCORE_BOUND * float(np.abs(expected).max()), "scores"
-        in_words, unit = f"{bound:.3g}, {_SCORE_BOUND:g} of the largest score", 1.0
+        unit = float(np.abs(expected).max()) or 1.0
+        bound, what = _SCORE_BOUND * unit, "scores"
+        in_words = f"{bound:.3g}, {_SCORE_BOUND:g} of the largest score"
     apart = np.where(np.isnan(apart), np.inf, apart)  # an answer that is not finite in float32
     worst = int(apart.argmax())
     size = float(apart[worst])

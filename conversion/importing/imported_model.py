@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,10 +69,16 @@ class ImportedModel:
             config=self.config, schema=self.schema, tensors=rounded, training=dict(self.source), data=dict(data or {})
         )
 
-    def with_origins(self) -> ImportedModel:
-        """Returns the model with an origin in each numeric column, so that float32 keeps the digits of far numbers."""
+    def with_origins(self, place: Literal["mean", "center"]) -> ImportedModel:
+        """Returns the model with an origin in each numeric column, so that float32 keeps the digits of far numbers.
+
+        Args:
+            place: statistic of the column that becomes the origin.
+        """
         columns = tuple(
-            replace(column, origin=column.mean) if isinstance(column, NumericColumn) else column
+            replace(column, origin=column.mean if place == "mean" else column.fill)
+            if isinstance(column, NumericColumn)
+            else column
             for column in self.schema.columns
         )
         return replace(self, schema=replace(self.schema, columns=columns))

@@ -15,6 +15,7 @@ from models.columns.column import CategoricalColumn, Column, DateColumn, Numeric
 from models.columns.schema import Schema
 
 ROWS = 1_000
+MOST_ROWS = 10_000  # of a sample: more take seconds, and hardly show more
 _FAR = 8.0  # standard deviations of the farthest drawn numbers from the centre
 _FAR_SHARE = 0.02
 _GAP_SHARE = 0.1
@@ -23,7 +24,7 @@ _UNKNOWN = "a category that the model does not know"
 
 
 def sample_places(count: int, *, seed: int = 0) -> list[int]:
-    """Returns the places of `ROWS` rows in a sample: a random part, or each place at least once in a small sample.
+    """Returns the places in a sample of the rows to compare: all, of a large sample a part, of a small one some again.
 
     Args:
         count: number of rows in the sample.
@@ -31,7 +32,7 @@ def sample_places(count: int, *, seed: int = 0) -> list[int]:
     """
     generator = np.random.default_rng(seed)
     if count >= ROWS:
-        return sorted(generator.permutation(count)[:ROWS].tolist())
+        return sorted(generator.permutation(count)[:MOST_ROWS].tolist())
     return [*range(count), *generator.integers(count, size=ROWS - count).tolist()]
 
 

@@ -57,9 +57,9 @@ def imported(package: str) -> dict[str, str]:
         ("inference", ("service",)),
         ("service", ("service", "arrow", "grpc")),
         ("training", ("training", "tensorboard")),
-        ("conversion", ("training",)),
         ("axon/client", ("client", "training")),  # frames are given back to those who have pandas or pyarrow
         ("axon/remote_predict.py", ("training",)),
+        ("conversion/importing", ("training",)),
         ("conversion/exporting", ("onnx", "training")),  # torch is imported by what is exported, not by the export
     ],
 )

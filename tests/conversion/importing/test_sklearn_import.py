@@ -18,6 +18,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncod
 
 import axon
 from axon.model import Model
+from conversion.importing.sample_rows import sample_places
 from models.columns.schema import CategoricalColumn, NumericColumn
 from models.errors import RowError
 from models.store import Store
@@ -270,6 +271,13 @@ def test_the_checkpoint_tells_the_origin(store: Store) -> None:
     assert "StandardScaler" in training["original"]
     assert set(training["versions"]) == {"scikit-learn"}
     assert imported.checkpoint.data["compared_rows"] == 1_000
+
+
+@pytest.mark.parametrize(("given", "compared"), [(3, 1_000), (1_500, 1_500), (12_000, 10_000)])
+def test_all_rows_of_a_sample_are_compared_up_to_a_limit(given: int, compared: int) -> None:
+    places = sample_places(given)
+    assert len(places) == compared
+    assert len(set(places)) == min(given, compared)
 
 
 def test_an_alias_can_be_pointed_at_the_version(store: Store) -> None:
