@@ -1,12 +1,13 @@
 """The aliases of one model and their history, as two JSON files in its folder.
 
-`aliases.json` says which version each alias names: `{"default": 1, "production": 2}`. `.alias-history.json` lists the
-versions that each alias named before, oldest first: `{"default": [2, 3]}`. Only `Store.roll_back` reads the history, so
-a missing or damaged history changes no answer.
+`aliases.json` says what each alias means, a version or a split: `{"default": 1, "production": {"weights": {"1": 90,
+"2": 10}}}`. `.alias-history.json` lists what each alias meant before, oldest first: `{"default": [2, 3]}`. Only
+`Store.roll_back` reads the history, so a missing or damaged history changes no answer.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -15,7 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from models.alias_target import Target, target_from_json, target_to_json
 from models.checkpoint import open_file, sync_folder
+from models.errors import ConfigError
 from models.links import is_link_out
 
 ALIASES_FILE = "aliases.json"
@@ -33,46 +36,59 @@ def is_alias(text: str) -> bool:
     return _ALIAS.fullmatch(text) is not None
 
 
-def read_aliases(folder: Path) -> tuple[dict[str, int], str | None]:
+def read_aliases(folder: Path) -> tuple[dict[str, Target], str | None]:
     """Reads a model's aliases.
 
     Returns:
-        Version by alias, and the reason why the aliases could not be read, or None.
+        Target by alias, and the reason why the aliases could not be read, or None.
     """
-    content, problem = _read_table(folder, ALIASES_FILE)
-    if problem is None and not all(type(version) is int for version in content.values()):
-        return {}, f"{folder.name}/{ALIASES_FILE} is not a table of alias to version."
-    # Only a name that a reference can have is an alias: "1" or "latest", written by hand, would name another version.
-    return {alias: to for alias, to in content.items() if is_alias(alias) and alias != LATEST}, problem
+    content, problem = read_table(folder, ALIASES_FILE)
+    aliases: dict[str, Target] = {}
+    for alias, document in content.items():
+        try:
+            target = target_from_json(document)
+        except ConfigError as error:
+            if not isinstance(document, dict):
+                return {}, f"{folder.name}/{ALIASES_FILE} is not a table of alias to version."
+            return {}, f"{folder.name}/{ALIASES_FILE}: alias {alias[:80]!r}: {error}"
+        # Only a name that a reference can have is an alias: "1" or "latest", by hand, would name another version.
+        if is_alias(alias) and alias != LATEST:
+            aliases[alias] = target
+    return aliases, problem
 
 
-def write_aliases(folder: Path, aliases: Mapping[str, int]) -> None:
+def write_aliases(folder: Path, aliases: Mapping[str, Target]) -> None:
     """Writes a model's aliases, atomically.
 
     Raises:
         OSError: The disk refuses the write.
     """
-    _write_table(folder, ALIASES_FILE, aliases)
+    write_table(folder, ALIASES_FILE, {alias: target_to_json(target) for alias, target in aliases.items()})
 
 
-def read_history(folder: Path, alias: str) -> list[int]:
-    """Reads the versions that an alias named before, oldest first; an empty list if the history cannot be read."""
-    steps = _read_table(folder, _HISTORY_FILE)[0].get(alias)
-    return [step for step in steps if type(step) is int] if isinstance(steps, list) else []
+def read_history(folder: Path, alias: str) -> list[Target]:
+    """Reads what an alias meant before, oldest first; an empty list if the history cannot be read."""
+    steps = read_table(folder, _HISTORY_FILE)[0].get(alias)
+    targets: list[Target] = []
+    for step in steps if isinstance(steps, list) else ():
+        with contextlib.suppress(ConfigError):
+            targets.append(target_from_json(step))
+    return targets
 
 
-def write_history(folder: Path, alias: str, steps: Sequence[int]) -> None:
-    """Writes the versions that an alias named before, oldest first.
+def write_history(folder: Path, alias: str, steps: Sequence[Target]) -> None:
+    """Writes what an alias meant before, oldest first.
 
     Raises:
         OSError: The disk refuses the write.
     """
-    history = _read_table(folder, _HISTORY_FILE)[0]
-    if history.get(alias, []) != list(steps):
-        _write_table(folder, _HISTORY_FILE, {**history, alias: list(steps)[-_MAX_STEPS:]})
+    history = read_table(folder, _HISTORY_FILE)[0]
+    documents = [target_to_json(step) for step in steps]
+    if history.get(alias, []) != documents:
+        write_table(folder, _HISTORY_FILE, {**history, alias: documents[-_MAX_STEPS:]})
 
 
-def _read_table(folder: Path, file_name: str) -> tuple[dict[str, Any], str | None]:
+def read_table(folder: Path, file_name: str) -> tuple[dict[str, Any], str | None]:
     """Reads a JSON object, which is empty if there is no file; also returns the reason of a failure, or None."""
     path = folder / file_name
     called = f"{folder.name}/{file_name}"  # clients see this name, so it has no path of this machine
@@ -93,7 +109,12 @@ def _read_table(folder: Path, file_name: str) -> tuple[dict[str, Any], str | Non
     return (content, None) if isinstance(content, dict) else ({}, f"{called} is not a table of alias to version.")
 
 
-def _write_table(folder: Path, file_name: str, content: Mapping[str, Any]) -> None:
+def write_table(folder: Path, file_name: str, content: Mapping[str, Any]) -> None:
+    """Writes a JSON object to a file of a model's folder, atomically.
+
+    Raises:
+        OSError: The disk refuses the write.
+    """
     temporary = folder / f".{ALIASES_FILE}.{secrets.token_hex(8)}"  # the next writer removes files of such names
     with temporary.open("x", encoding="utf-8") as file:
         json.dump(content, file, sort_keys=True)

@@ -4,14 +4,16 @@
       iris/
         1/model.safetensors
         2/model.safetensors
-        aliases.json            {"default": 1, "production": 2}
-        .alias-history.json     earlier versions of each alias, for `roll_back`
+        aliases.json            {"default": 1, "production": {"weights": {"1": 90, "2": 10}}}
+        .alias-history.json     what each alias meant before, for `roll_back`
+        shadows.json            {"production": {"version": 2, "share": 100}}
         .lock                   locked while publishing; contains the highest version number so far
 
 A reference is `name`, `name@version` or `name@alias`. `name` alone means the alias `default` if that is set, else the
-newest version; `name@latest` always means the newest version. A version is published by renaming a finished folder, so
-a reader sees the whole version or nothing. Numbers are never assigned twice, even after a version was deleted. Readers
-take no lock and write nothing, so a read-only store can be served.
+newest version; `name@latest` always means the newest version. An alias may divide requests among versions
+(`models.alias_target`) and may have a shadow (`models.shadow_file`). A version is published by renaming a finished
+folder, so a reader sees the whole version or nothing. Numbers are never assigned twice, even after a version was
+deleted. Readers take no lock and write nothing, so a read-only store can be served.
 
 A symbolic link to a folder of the store is read as that folder; `delete` removes the link and not its target. A link
 that leads out of the store is refused: a user who can write to the store must not be able to make the service read
@@ -30,19 +32,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.alias_file import (
-    DEFAULT_ALIAS,
-    LATEST,
-    is_alias,
-    read_aliases,
-    read_history,
-    write_aliases,
-    write_history,
-)
+from models.alias_changes import AliasChanges
+from models.alias_file import DEFAULT_ALIAS, LATEST, is_alias, read_aliases
+from models.alias_target import Split, Target, lead_of, versions_of
 from models.checkpoint import Checkpoint, LoadedCheckpoint, load_checkpoint, read_header, save_checkpoint, sync_folder
 from models.errors import CheckpointError, InvalidName, ModelNotFound, StoreError
 from models.file_identity import FileIdentity
 from models.links import is_link_out, leads_out
+from models.shadow_file import SHADOWS_FILE, ShadowSetting, read_shadows
 from models.store_lock import STAGING_PREFIX, LastVersion, locked, remove
 from models.store_trial import try_writing
 
@@ -144,18 +141,22 @@ class StoreEntry:
     Attributes:
         name: name of the model.
         versions: version numbers, ascending.
-        aliases: version by alias.
+        aliases: target by alias.
         problem: reason why versions or aliases could not be read, without paths outside the store; None if all was
             read.
+        shadows: shadow by alias.
+        shadow_problem: reason why the shadows could not be read, or None.
     """
 
     name: str
     versions: tuple[int, ...]
-    aliases: Mapping[str, int] = field(default_factory=dict)
+    aliases: Mapping[str, Target] = field(default_factory=dict)
     problem: str | None = None
+    shadows: Mapping[str, ShadowSetting] = field(default_factory=dict)
+    shadow_problem: str | None = None
 
     def resolve(self, reference: Reference) -> int:
-        """Returns the version that a reference to this model means.
+        """Returns the version that a reference to this model means; of a split, the version with the largest weight.
 
         Raises:
             ModelNotFound: There is no such version or alias.
@@ -169,9 +170,9 @@ class StoreEntry:
         elif reference.alias is not None and reference.alias != LATEST:
             if reference.alias not in self.aliases:
                 raise ModelNotFound(f"model {self.name!r} has no alias {reference.alias!r}.")
-            wanted, called = self.aliases[reference.alias], f"version that its alias {reference.alias!r} names"
+            wanted, called = lead_of(self.aliases[reference.alias]), f"version that its alias {reference.alias!r} names"
         elif reference.alias is None and DEFAULT_ALIAS in self.aliases:
-            wanted, called = self.aliases[DEFAULT_ALIAS], "version that its alias 'default' names"
+            wanted, called = lead_of(self.aliases[DEFAULT_ALIAS]), "version that its alias 'default' names"
         elif self.versions:
             return self.versions[-1]
         else:
@@ -236,72 +237,89 @@ class Store:
             InvalidName: `name` is not a model name, or `alias` cannot be an alias (`latest` is reserved).
             ModelNotFound: There is no such model or version.
         """
-        check_model_name(name)
-        if not is_alias(alias) or alias == LATEST:
-            raise InvalidName(
-                f"{alias[:80]!r} cannot be an alias: letters, digits, . _ - after a letter, not 'latest'."
-            )
-        with self._changing(name) as (folder, entry, _):
-            entry.resolve(Reference(name, version=version))
-            past = _meanings(folder, entry, alias)
-            if past and past[-1] == version:
-                past.pop()
-            write_history(folder, alias, past)
-            write_aliases(folder, {**entry.aliases, alias: int(version)})
+        with self._changing(name) as (changes, *_):
+            changes.point(alias, int(version))
+
+    def split(self, name: str, alias: str, weights: Mapping[int, float]) -> Split:
+        """Divides the requests of `alias` among versions, atomically, and returns the split.
+
+        Args:
+            name: name of the model.
+            alias: alias; `default` is what the name alone means.
+            weights: weight by version; the weights add up to 100 or to 1.
+
+        Raises:
+            ConfigError: The weights are not valid.
+            InvalidName: `name` is not a model name, or `alias` cannot be an alias (`latest` is reserved).
+            ModelNotFound: There is no such model or version.
+        """
+        split = Split.of(weights)
+        with self._changing(name) as (changes, *_):
+            changes.point(alias, split)
+        return split
 
     def remove_alias(self, name: str, alias: str) -> None:
-        """Removes an alias.
+        """Removes an alias, and its shadow.
 
         Raises:
             ModelNotFound: There is no such model or alias.
         """
-        with self._changing(name) as (folder, entry, _):
-            if alias not in entry.aliases:
-                raise ModelNotFound(f"model {name!r} has no alias {alias[:80]!r}.")
-            past = _meanings(folder, entry, alias)
-            if alias == DEFAULT_ALIAS and entry.versions and entry.versions[-1] != past[-1]:
-                past.append(entry.versions[-1])  # the meaning of the bare name from now on
-            write_history(folder, alias, past)
-            write_aliases(folder, {key: value for key, value in entry.aliases.items() if key != alias})
+        with self._changing(name) as (changes, *_):
+            changes.remove(alias)
 
-    def roll_back(self, name: str, alias: str = DEFAULT_ALIAS) -> tuple[int, int]:
-        """Points an alias at the previous version of its history; `default` is the meaning of the bare name.
+    def roll_back(self, name: str, alias: str = DEFAULT_ALIAS) -> tuple[Target, Target]:
+        """Makes an alias mean what it meant before, a version or a split; `default` is the meaning of the bare name.
 
         Without the alias `default`, the bare name meant each new version in turn, so it goes back to the version before
         the newest.
 
         Returns:
-            Version of the alias until now, and its version from now on.
+            Target of the alias until now, and its target from now on.
 
         Raises:
             ModelNotFound: There is no such model or alias.
-            StoreError: No earlier version of the alias is known, or all of them were deleted.
+            StoreError: No earlier target of the alias is known, or versions of all of them were deleted.
         """
-        with self._changing(name) as (folder, entry, _):
-            if alias != DEFAULT_ALIAS and alias not in entry.aliases:
-                raise ModelNotFound(f"model {name!r} has no alias {alias[:80]!r}.")
-            *past, now = _meanings(folder, entry, alias)
-            while past and (past[-1] == now or past[-1] not in entry.versions):
-                past.pop()
-            if not past:
-                called = name if alias == DEFAULT_ALIAS else f"{name}@{alias}"
-                raise StoreError(f"no version is known that {called} meant before {name}@{now}.")
-            before = past.pop()
-            write_history(folder, alias, past)
-            write_aliases(folder, {**entry.aliases, alias: before})
-        return now, before
+        with self._changing(name) as (changes, *_):
+            return changes.roll_back(alias)
+
+    def set_shadow(self, name: str, alias: str, version: int, share: float = 100) -> None:
+        """Sends copies of the requests of `alias` to a version, whose answers are compared and never returned.
+
+        Args:
+            name: name of the model.
+            alias: alias; `default` is what the name alone means.
+            version: version that gets the copies.
+            share: percentage of the requests that are copied.
+
+        Raises:
+            ConfigError: The share is not above 0 and up to 100.
+            ModelNotFound: There is no such model, alias or version.
+        """
+        shadow = ShadowSetting.of(version, share)
+        with self._changing(name) as (changes, *_):
+            changes.set_shadow(alias, shadow)
+
+    def remove_shadow(self, name: str, alias: str = DEFAULT_ALIAS) -> None:
+        """Removes the shadow of an alias.
+
+        Raises:
+            ModelNotFound: There is no such model, or the alias has no shadow.
+        """
+        with self._changing(name) as (changes, *_):
+            changes.remove_shadow(alias)
 
     def delete(self, name: str, version: int) -> None:
         """Removes a version atomically; the version's number is not assigned again.
 
         Raises:
             ModelNotFound: There is no such model or version.
-            StoreError: An alias still names the version.
+            StoreError: An alias still names the version, or the version is a shadow.
         """
-        with self._changing(name) as (folder, entry, last):
+        with self._changing(name) as (changes, entry, last):
             entry.resolve(Reference(name, version=version))
-            if named := [alias for alias, target in entry.aliases.items() if target == version]:
-                raise StoreError(f"{name}@{version} is what alias {named[0]!r} names: move the alias first.")
+            changes.check_unused(version)
+            folder = self._folder(name)
             last.write(max(last.read(), *_numbers(folder)))  # a store that was copied without lock files has no record
             doomed = folder / f"{STAGING_PREFIX}{secrets.token_hex(8)}"
             (folder / str(version)).rename(doomed)
@@ -388,15 +406,15 @@ class Store:
         return folder
 
     @contextlib.contextmanager
-    def _changing(self, name: str) -> Iterator[tuple[Path, StoreEntry, LastVersion]]:
+    def _changing(self, name: str) -> Iterator[tuple[AliasChanges, StoreEntry, LastVersion]]:
         """Locks an existing model against other writers, then reads and yields the model's state."""
         self.entry(name)  # raises for a model that does not exist, so that no folder is created
         folder = self._folder(name)
         with _writing(folder), locked(folder) as last:
             entry = self.entry(name)
-            if entry.problem is not None:
-                raise StoreError(entry.problem)
-            yield folder, entry, last
+            if problem := entry.problem or entry.shadow_problem:
+                raise StoreError(problem)
+            yield AliasChanges(folder, entry.versions, entry.aliases, entry.shadows), entry, last
 
 
 def check_model_name(name: str) -> None:
@@ -422,39 +440,34 @@ def _read_entry(folder: Path) -> StoreEntry:
     while True:
         aliases, problem = read_aliases(folder)
         try:
-            versions = _read_versions(folder)
+            versions, has_shadows = _read_versions(folder)
         except OSError as error:
             return StoreEntry(folder.name, (), problem=f"{folder.name} cannot be read: {error.strerror}.")
         # Since the aliases were read, a writer may have published, moved an alias and deleted a version. If the aliases
         # are unchanged, the store really has an alias without its version.
-        if set(aliases.values()) <= set(versions) or (aliases, problem) == read_aliases(folder):
-            return StoreEntry(folder.name, versions, aliases, problem)
+        named = {version for target in aliases.values() for version in versions_of(target)}
+        if named <= set(versions) or (aliases, problem) == read_aliases(folder):
+            shadows, shadow_problem = read_shadows(folder) if has_shadows else ({}, None)
+            return StoreEntry(folder.name, versions, aliases, problem, shadows, shadow_problem)
 
 
-def _read_versions(folder: Path) -> tuple[int, ...]:
+def _read_versions(folder: Path) -> tuple[tuple[int, ...], bool]:
+    """Returns the version numbers in a model's folder, ascending, and True if the folder has a file of shadows."""
     try:
         with os.scandir(folder) as places:
-            folders = [place.name for place in places if _VERSION.fullmatch(place.name) and _is_folder(place)]
+            found = {
+                place.name: place for place in places if _VERSION.fullmatch(place.name) or place.name == SHADOWS_FILE
+            }
+            has_shadows = found.pop(SHADOWS_FILE, None) is not None
+            folders = [name for name, place in found.items() if _is_folder(place)]
     except (FileNotFoundError, NotADirectoryError):
-        return ()
-    return tuple(sorted(map(int, folders)))
+        return (), False
+    return tuple(sorted(map(int, folders))), has_shadows
 
 
 def _is_folder(place: os.DirEntry[str]) -> bool:
     # DirEntry needs no disk access for an entry that is not a link; for a circular link it raises, and Path does not.
     return Path(place).is_dir() if place.is_symlink() else place.is_dir()
-
-
-def _meanings(folder: Path, entry: StoreEntry, alias: str) -> list[int]:
-    """Returns the versions that an alias named, the present one last; for `default`, those of the bare name."""
-    past = read_history(folder, alias)
-    if alias in entry.aliases:
-        return [*past, entry.aliases[alias]]
-    if alias != DEFAULT_ALIAS:
-        return past
-    meant = [*past, *(version for version in entry.versions if not past or version > past[-1])]
-    newest = entry.versions[-1]
-    return meant if meant[-1] == newest else [*meant, newest]  # versions after the newest may have been deleted
 
 
 def _numbers(folder: Path) -> list[int]:

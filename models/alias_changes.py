@@ -1,0 +1,146 @@
+"""Changes of the aliases of one model, with their history. The caller holds the model's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from models.alias_file import DEFAULT_ALIAS, LATEST, is_alias, read_history, write_aliases, write_history
+from models.alias_target import Target, target_text, versions_of
+from models.errors import InvalidName, ModelNotFound, StoreError
+from models.shadow_file import ShadowSetting, write_shadows
+
+
+class AliasChanges:
+    """The aliases of one model, as a writer changes them.
+
+    Args:
+        folder: folder of the model.
+        versions: version numbers, ascending.
+        aliases: target by alias.
+        shadows: shadow by alias.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        versions: Sequence[int],
+        aliases: Mapping[str, Target],
+        shadows: Mapping[str, ShadowSetting],
+    ) -> None:
+        self._folder = folder
+        self._name = folder.name
+        self._versions = versions
+        self._aliases = aliases
+        self._shadows = shadows
+
+    def point(self, alias: str, target: Target) -> None:
+        """Makes an alias mean a target.
+
+        Raises:
+            InvalidName: the text cannot be an alias (`latest` is reserved).
+            ModelNotFound: there is no such version.
+        """
+        if not is_alias(alias) or alias == LATEST:
+            raise InvalidName(
+                f"{alias[:80]!r} cannot be an alias: letters, digits, . _ - after a letter, not 'latest'."
+            )
+        for version in versions_of(target):
+            self._check_version(version)
+        past = self._meanings(alias)
+        if past and past[-1] == target:
+            past.pop()
+        write_history(self._folder, alias, past)
+        write_aliases(self._folder, {**self._aliases, alias: target})
+
+    def remove(self, alias: str) -> None:
+        """Removes an alias and its shadow.
+
+        Raises:
+            ModelNotFound: there is no such alias.
+        """
+        self._check_alias(alias)
+        past = self._meanings(alias)
+        if alias == DEFAULT_ALIAS and self._versions and self._versions[-1] != past[-1]:
+            past.append(self._versions[-1])  # the meaning of the bare name from now on
+        write_history(self._folder, alias, past)
+        write_aliases(self._folder, {key: value for key, value in self._aliases.items() if key != alias})
+        if alias in self._shadows and alias != DEFAULT_ALIAS:  # the bare name keeps its shadow
+            self.remove_shadow(alias)
+
+    def roll_back(self, alias: str) -> tuple[Target, Target]:
+        """Makes an alias mean what it meant before, as far as the versions are still there.
+
+        Returns:
+            Target of the alias until now, and its target from now on.
+
+        Raises:
+            ModelNotFound: there is no such alias.
+            StoreError: no earlier target is known, or versions of all of them were deleted.
+        """
+        if alias != DEFAULT_ALIAS:
+            self._check_alias(alias)
+        *past, now = self._meanings(alias)
+        while past and (past[-1] == now or not set(versions_of(past[-1])) <= set(self._versions)):
+            past.pop()
+        if not past:
+            called = self._name if alias == DEFAULT_ALIAS else f"{self._name}@{alias}"
+            raise StoreError(f"no version is known that {called} meant before {target_text(self._name, now)}.")
+        before = past.pop()
+        write_history(self._folder, alias, past)
+        write_aliases(self._folder, {**self._aliases, alias: before})
+        return now, before
+
+    def set_shadow(self, alias: str, shadow: ShadowSetting) -> None:
+        """Gives an alias a shadow; `default` is the bare name, even without that alias.
+
+        Raises:
+            ModelNotFound: there is no such alias or version.
+        """
+        if alias != DEFAULT_ALIAS:
+            self._check_alias(alias)
+        self._check_version(shadow.version)
+        write_shadows(self._folder, {**self._shadows, alias: shadow})
+
+    def remove_shadow(self, alias: str) -> None:
+        """Removes the shadow of an alias.
+
+        Raises:
+            ModelNotFound: the alias has no shadow.
+        """
+        if alias not in self._shadows:
+            raise ModelNotFound(f"alias {alias[:80]!r} of model {self._name!r} has no shadow.")
+        write_shadows(self._folder, {key: value for key, value in self._shadows.items() if key != alias})
+
+    def check_unused(self, version: int) -> None:
+        """Refuses a version that an alias names, or that is a shadow.
+
+        Raises:
+            StoreError: the version is in use.
+        """
+        for alias, target in self._aliases.items():
+            if version in versions_of(target):
+                raise StoreError(f"{self._name}@{version} is what alias {alias!r} names: move the alias first.")
+        for alias, shadow in self._shadows.items():
+            if version == shadow.version:
+                raise StoreError(f"{self._name}@{version} is the shadow of alias {alias!r}: remove the shadow first.")
+
+    def _check_alias(self, alias: str) -> None:
+        if alias not in self._aliases:
+            raise ModelNotFound(f"model {self._name!r} has no alias {alias[:80]!r}.")
+
+    def _check_version(self, version: int) -> None:
+        if version not in self._versions:
+            raise ModelNotFound(f"model {self._name!r} has no version {version}.")
+
+    def _meanings(self, alias: str) -> list[Target]:
+        """Returns the targets that an alias had, the present one last; for `default`, those of the bare name."""
+        past = read_history(self._folder, alias)
+        if alias in self._aliases:
+            return [*past, self._aliases[alias]]
+        if alias != DEFAULT_ALIAS:
+            return past
+        last = max(versions_of(past[-1])) if past else 0
+        meant: list[Target] = [*past, *(version for version in self._versions if version > last)]
+        newest = self._versions[-1]
+        return meant if meant[-1] == newest else [*meant, newest]  # versions after the newest may have been deleted
