@@ -1,8 +1,8 @@
 """The shadows of one model, as a JSON file in its folder.
 
 A shadow is a version that gets a copy of an alias's requests, and whose answers are compared and never returned.
-`shadows.json` says which alias has which: `{"production": {"version": 4, "share": 100}}`. The share is the percentage of
-requests that the shadow gets. A file that cannot be read changes no answer.
+`shadows.json` has the shadow of each alias: `{"production": {"version": 4, "share": 100}}`. The share is the percentage
+of requests that the shadow gets. A file that cannot be read changes no answer.
 """
 
 from __future__ import annotations

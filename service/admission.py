@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from models.columns.encoding import Rows
@@ -29,6 +29,8 @@ from service.stream.frames import Buffer
 
 _NOTHING_UNKNOWN: Mapping[str, int] = MappingProxyType({})
 
+_MOST_KEPT_ROWS = 256  # rows of one request that are kept for a shadow
+
 log = get_logger(__name__)
 failures = LimitedLog(log)  # limits errors that a client can cause again and again
 
@@ -41,9 +43,10 @@ class Prediction(Ticket):
         started: time of the arrival of the head, on `time.perf_counter`'s clock, in seconds.
         seconds: time from `started` to the deadline, in seconds.
         unknown: number of cells with unknown categories, by column.
+        given_rows: rows before they were encoded, for a shadow that encodes them itself; else None.
     """
 
-    __slots__ = ("admission", "seconds", "started", "unknown")
+    __slots__ = ("admission", "given_rows", "seconds", "started", "unknown")
 
     def __init__(self, admission: Admission, started: float) -> None:
         Ticket.__init__(self)
@@ -51,10 +54,16 @@ class Prediction(Ticket):
         self.started = started
         self.seconds = admission.default_seconds
         self.unknown = _NOTHING_UNKNOWN
+        self.given_rows: Rows | None = None
 
     @property
     def request_id(self) -> str:
         """Identifier of the request in answers and in the log."""
+        raise NotImplementedError
+
+    @property
+    def sticky(self) -> bytes | None:
+        """Value of the sticky header, by which a split chooses the version; None without one."""
         raise NotImplementedError
 
     @property
@@ -76,6 +85,10 @@ class Prediction(Ticket):
         if left <= 0:
             raise DeadlineExceeded("the deadline passed before the rows were read.")
         return left
+
+    def cells(self, start: int, stop: int) -> Sequence[Rows] | None:
+        """Returns the rows of the whole request before they were encoded; None if they are not kept."""
+        return None if self.given_rows is None or stop - start != self.rows else (self.given_rows,)
 
     def is_over(self) -> bool:
         """Returns True if the request has ended; a request whose client has gone is ended first, with an error."""
@@ -123,7 +136,10 @@ class Admission:
     Attributes:
         logs_requests: True if the access log is on, so that a door calls `log_end` for each request.
         needs_key: True if requests need an API key, which a door has `check_key` check first.
-        find_loaded: function that returns the model version of a reference, None if it is unknown or not in memory.
+        find_loaded: function that returns the model version of a reference, None if it is unknown, not in memory, or
+            split among versions.
+        find_split: function that returns the model version for a request to a reference that is split, by the value of
+            the sticky header; None if it is not split, or the version not in memory.
         default_seconds: time for a request that names no deadline, in seconds.
         max_seconds: longest time that a request can ask for, in seconds.
         max_rows: number of rows that a request may have.
@@ -148,6 +164,7 @@ class Admission:
         self._access = access
         self.needs_key = access is not None
         self.find_loaded = catalog.get  # no method of its own: a call more for each request
+        self.find_split = catalog.get_split
         self.default_seconds = settings.timeout_seconds
         self.max_seconds = settings.max_timeout_seconds
         self.max_rows = settings.max_request_rows
@@ -177,7 +194,7 @@ class Admission:
         async def load() -> None:
             try:
                 async with asyncio.timeout(prediction.seconds):
-                    served = await self._catalog.find(reference)
+                    served = await self._catalog.find_to_answer(reference, prediction.sticky)
                 then(served)
             except TimeoutError:
                 prediction.fail(DeadlineExceeded("the deadline passed before the model was loaded."))
@@ -215,6 +232,8 @@ class Admission:
         data = encoder.encode_any(rows, may_hold_booleans=may_hold_booleans)
         if encoder.unknown.counts:
             prediction.unknown = encoder.unknown.take()
+        if served.shadow is not None and served.shadow.needs_cells and count <= _MOST_KEPT_ROWS:
+            prediction.given_rows = rows
         self._batcher.submit(prediction, served, data, count, seconds)
 
     def submit_group(self, group: RowGroup) -> None:

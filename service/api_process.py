@@ -23,6 +23,7 @@ from service.batching.batcher import Batcher
 from service.batching.catalog import Catalog
 from service.batching.link import WorkerPool
 from service.batching.model_loading import ModelLoading
+from service.batching.shadow_schedule import ShadowSchedule
 from service.batching.unloaded import UnloadedModels
 from service.drain import HURRY_SIGNAL
 from service.library_pages import let_go_of, library_mappings
@@ -131,10 +132,12 @@ class ApiProcess:
             max_queue_rows=settings.max_queue_rows,
             on_resent=metrics.batch_resent,
         )
+        metrics.start(f"api-{number}", self.batcher.waiting_rows)
         self._served_list = ServedList(self._runtime_dir, f"api-{number}")
         self._kept = KeptCheckpoints(self._runtime_dir)
         self._served_lists = ServedLists(self._runtime_dir, settings.api_processes)
         self._worker_changed = asyncio.Event()
+        self._shadows = ShadowSchedule(self.batcher, metrics.shadows)
         unloaded = UnloadedModels(self._runtime_dir / "unloaded")
         self.catalog = Catalog(
             Store(settings.store),
@@ -144,9 +147,9 @@ class ApiProcess:
             default_model=settings.default_model,
             intend=self._served_list.intend,
             unloaded=unloaded,
+            make_shadow=self._shadows.make,
         )
         self.loading = ModelLoading(self.catalog, unloaded)
-        metrics.start(f"api-{number}", self.batcher.waiting_rows)
         self.steps = StepQueue(loop)
         self.admission = Admission(self.catalog, self.batcher, self.steps, metrics, self.access, settings)
 
@@ -176,6 +179,7 @@ class ApiProcess:
     async def stop(self) -> None:
         """Ends all tasks and links that `open` started, and writes the last metrics."""
         self._loop_watch.close()
+        self._shadows.close()
         for follower in self._followers:
             follower.cancel()
         await asyncio.gather(*self._followers, return_exceptions=True)
@@ -193,7 +197,7 @@ class ApiProcess:
         if next(self.catalog.models(), None) is None:
             return "there is no model to serve in the store"
         if unloadable := self.pool.unloadable_keys():
-            ready = {served.key for served in self.catalog.ready_versions()}
+            ready = self.catalog.answering_keys()
             if unloadable := unloadable & ready:
                 # Without the names of the models: a readiness probe needs no key.
                 return f"no worker can load {len(unloadable)} of {len(ready)} model versions; GET /models says which"

@@ -27,6 +27,7 @@ from prometheus_client.registry import Collector
 
 from service.exposition import FamilyText
 from service.series_file import Family, Labels, SeriesFile, SeriesReader
+from service.shadow_metrics import SHADOW_FAMILIES, ShadowMetrics
 
 FLUSH_SECONDS = 0.05
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
@@ -55,7 +56,7 @@ UNKNOWN_CATEGORIES = Family(
     "axon_unknown_categories_total", "Cells predicted whose category training did not see.", _MODEL
 )
 _API_FAMILIES = (REQUESTS, ROWS, REQUEST_SECONDS, QUEUE_WAIT_SECONDS, UNKNOWN_CATEGORIES)
-FAMILIES = (*_API_FAMILIES, INFERENCE_SECONDS, BATCH_ROWS)
+FAMILIES = (*_API_FAMILIES, INFERENCE_SECONDS, BATCH_ROWS, *SHADOW_FAMILIES)
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _RESERVED_BYTES = 1 << 16  # reserved for each file of prometheus_client, which holds few series
@@ -257,7 +258,13 @@ class ModelMetrics:
 
 
 class ApiMetrics:
-    """The metrics of an API process, and the text that Prometheus scrapes, which covers all processes."""
+    """The metrics of an API process, and the text that Prometheus scrapes, which covers all processes.
+
+    Attributes:
+        shadows: metrics of the process's shadows, from `start` on.
+    """
+
+    shadows: ShadowMetrics
 
     def __init__(self, folder: Path) -> None:
         _use_files(folder)
@@ -297,6 +304,7 @@ class ApiMetrics:
         _reserve(self._folder)
         self._files = [SeriesFile(self._folder, role, family) for family in _API_FAMILIES]
         self._requests, self._rows, self._latency, self._queue_wait, self._unknown = self._files
+        self.shadows = ShadowMetrics(self._folder, role)
         self._queue_depth = queue_depth
         self._queue_rows.set(0)
 
@@ -329,6 +337,7 @@ class ApiMetrics:
             self._versions = versions
             for file in self._files:
                 file.end(lambda labels: labels[:2] not in versions)
+            self.shadows.keep_only(versions)
 
     def batch_resent(self) -> None:
         """Counts a batch that is sent again because its worker died."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.alias_file import DEFAULT_ALIAS, LATEST
+from models.alias_target import Split, lead_of
 from models.errors import CheckpointError, StoreError
 from models.store import Store, StoreEntry
 from service.logs import get_logger
@@ -41,7 +42,8 @@ def preloaded_versions(store: Store) -> Iterator[VersionToLoad]:
         log.error("store not read", reason=str(error))
         return
     for entry in entries:
-        first = (next(candidates, None) for _, candidates in preloaded_ids(entry))
+        # A shadow is loaded later: a worker that cannot load a shadow has to be ready all the same.
+        first = (next(candidates, None) for _, candidates in preloaded_ids(entry, with_shadows=False))
         for version in sorted({version for version in first if version is not None}):
             try:
                 digest: Any = store.version(entry.name, version).read_header()["digest"]
@@ -51,15 +53,27 @@ def preloaded_versions(store: Store) -> Iterator[VersionToLoad]:
             yield VersionToLoad(entry.name, version, digest)
 
 
-def preloaded_ids(entry: StoreEntry) -> Iterator[tuple[str, Iterator[int]]]:
+def preloaded_ids(entry: StoreEntry, *, with_shadows: bool = True) -> Iterator[tuple[str, Iterator[int]]]:
     """Yields the ids of one model that refer to preloaded versions, each with candidate versions, the best first.
 
-    If the newest version cannot be loaded, the version before is the next candidate. An alias has one candidate.
+    If the newest version cannot be loaded, the version before is the next candidate. An alias has one candidate. The
+    versions of a split, and shadows, have the ids of their own numbers.
+
+    Args:
+        entry: entry of the store.
+        with_shadows: False to leave out the shadows.
     """
     if DEFAULT_ALIAS in entry.aliases:
-        yield entry.name, iter([entry.aliases[DEFAULT_ALIAS]])
+        yield entry.name, iter([lead_of(entry.aliases[DEFAULT_ALIAS])])
     else:
         yield entry.name, reversed(entry.versions)
     yield f"{entry.name}@{LATEST}", reversed(entry.versions)
-    for alias, version in entry.aliases.items():
-        yield f"{entry.name}@{alias}", iter([version])
+    numbered: dict[int, None] = {}
+    for alias, target in entry.aliases.items():
+        yield f"{entry.name}@{alias}", iter([lead_of(target)])
+        if isinstance(target, Split):
+            numbered |= dict.fromkeys(target.versions)
+    if with_shadows:
+        numbered |= {shadow.version: None for shadow in entry.shadows.values()}
+    for version in numbered:
+        yield f"{entry.name}@{version}", iter([version])

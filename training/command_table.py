@@ -26,6 +26,10 @@ COMMANDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "promote": "make a name mean a version",
             "rollback": "make a name mean its version before",
         },
+        "training.commands.traffic": {
+            "split": "divide a name's requests among versions",
+            "shadow": "copy a name's requests to a version, and compare",
+        },
         "training.commands.study": {"study": "see the ideas behind an MLP run"},
     }
 )

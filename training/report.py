@@ -9,6 +9,7 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from models.alias_target import target_to_json
 from models.errors import AxonError
 from models.network.architecture import architecture_from_dict
 from models.store import ModelVersion, Reference, Store, StoreEntry
@@ -69,7 +70,8 @@ def model_record(store: Store, entry: StoreEntry) -> dict[str, Any]:
     record: dict[str, Any] = {
         "name": entry.name,
         "versions": list(entry.versions),
-        "aliases": dict(entry.aliases),
+        "aliases": {alias: target_to_json(target) for alias, target in entry.aliases.items()},
+        "shadows": {alias: shadow.to_json() for alias, shadow in entry.shadows.items()},
         "problem": entry.problem,
     }
     try:
@@ -100,12 +102,19 @@ def models_table(records: list[dict[str, Any]]) -> Table:
         table.add_row(
             record["name"],
             ", ".join(str(version) for version in record["versions"]),
-            ", ".join(f"{alias} → {version}" for alias, version in sorted(record["aliases"].items())),
+            ", ".join(f"{alias} → {_target(document)}" for alias, document in sorted(record["aliases"].items())),
             record["task"] or record["problem"],
             "" if record["parameters"] is None else f"{record['parameters']:,}",
             headline(record["task"] or "", test),
         )
     return table
+
+
+def _target(document: Any) -> str:
+    """Returns what an alias means in a few characters, such as `3` or `3 (90 %) 4 (10 %)`."""
+    if not isinstance(document, dict):
+        return str(document)
+    return " ".join(f"{version} ({weight:g} %)" for version, weight in document["weights"].items())
 
 
 def _figure(value: float | None) -> str:

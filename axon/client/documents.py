@@ -9,12 +9,15 @@ from models.columns.labels import Label
 
 
 class ModelEntry(TypedDict):
-    """An entry in the list of models: the version to which the name refers, and all versions and aliases."""
+    """An entry in the list of models: the version to which the name refers, and all versions and aliases.
+
+    An alias means a version, or has the weights of a split: `{"weights": {"3": 90, "4": 10}}`.
+    """
 
     name: str
     version: int
     versions: list[int]
-    aliases: dict[str, int]
+    aliases: dict[str, Any]
     task: str
     columns: int
     total_params: int
@@ -33,7 +36,7 @@ class ModelDetail(TypedDict):
     name: str
     version: int
     versions: list[int]
-    aliases: dict[str, int]
+    aliases: dict[str, Any]
     task: str
     classes: list[Label] | None
     columns: list[dict[str, Any]]

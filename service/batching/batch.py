@@ -97,12 +97,18 @@ class Batch:
         whole, at = Answer(answer.matrix), 0
         if answer.faults:
             self._report_faults(answer)
+        copied = []
         for ticket, start, stop in self.spans:
+            shadow = ticket.served.shadow  # type: ignore[union-attr]  # tickets were submitted for a version
+            if shadow is not None and not ticket.done:
+                copied.append((shadow, ticket, ticket.data, ticket.cells(start, stop), start, stop, at))
             if stop - start == ticket.rows:
                 ticket.finish(whole, at)
             elif not ticket.done:
                 ticket.add_piece(start, answer.matrix[at : at + stop - start])
             at += stop - start
+        for shadow, ticket, data, cells, start, stop, at in copied:  # behind the answers
+            shadow.offer(ticket, data, cells, start, stop, answer.matrix[at : at + stop - start])
 
     def refused(self) -> None:
         """Puts the batch back, since the worker cannot load the model version."""

@@ -17,6 +17,7 @@ from itertools import islice
 from models.errors import AxonError, CheckpointError, ModelNotFound, StoreError, reason_of
 from models.file_identity import FileIdentity
 from models.store import ModelVersion, Reference, Store, StoreEntry
+from service.batching.alias_routes import AliasRoutes, MakeShadow
 from service.batching.link import Loaded
 from service.batching.served_version import ServedVersion
 from service.batching.store_reader import StoreReader
@@ -63,8 +64,10 @@ class Catalog:
         default_model: id for requests that name no model; None means the only model of a store with one model.
         intend: function called with each key before the workers are asked to load the version.
         unloaded: models that were unloaded by request; None if there is no such request.
+        make_shadow: function that makes the shadow of an alias; None if there are no shadows.
 
     Attributes:
+        routes: aliases that are split among versions, or have shadows.
         problems: reasons by id why a model or a version is not served.
         revision: number that rises whenever the known versions, the ready versions or the meaning of an id change.
     """
@@ -79,7 +82,9 @@ class Catalog:
         default_model: str | None,
         intend: Callable[[str], None] = lambda _: None,
         unloaded: UnloadedModels | None = None,
+        make_shadow: MakeShadow | None = None,
     ) -> None:
+        self.routes = AliasRoutes(make_shadow)
         self._store = store
         self._reader = StoreReader()
         self._long_lived = LongLived(together=_UNCOLLECTED_COLUMNS)
@@ -107,8 +112,41 @@ class Catalog:
         """Returns the version of an id if the version is ready, else None. One look-up, for the hot path."""
         return self._ids.get(id_ if id_ is not None else self._default_id)
 
+    def get_split(self, id_: str | None, sticky: bytes | None) -> ServedVersion | None:
+        """Returns the version for a request to an id that is split; None if the id is not, or the version not ready.
+
+        Args:
+            id_: id that `get` does not know; None for the default model.
+            sticky: value of the sticky header; None for a request without one.
+        """
+        route = self.routes.split.get(id_ if id_ is not None else self._default_id)
+        if route is None:
+            return None
+        served = self._ids.get(route.choose(sticky))
+        return None if served is None else route.beside_shadow(served)
+
+    def get_lead(self, id_: str | None) -> ServedVersion | None:
+        """Returns the version that `find` returns if the version is ready, else None."""
+        route = self.routes.split.get(id_ if id_ is not None else self._default_id)
+        return self.get(id_) if route is None else self.get(route.lead_id)
+
+    async def find_to_answer(self, id_: str | None, sticky: bytes | None) -> ServedVersion:
+        """Does what `find` does for a request for predictions, whose version a split may choose.
+
+        Args:
+            id_: id; None for the default model.
+            sticky: value of the sticky header; None for a request without one.
+
+        Raises:
+            InvalidName, ModelNotFound, ModelUnavailable: the cases of `find`.
+        """
+        if not self._refreshed.is_set():
+            await self._wait_for_first_refresh()
+        route = self.routes.split.get(id_ if id_ is not None else self._default_id)
+        return await self.find(id_) if route is None else route.beside_shadow(await self.find(route.choose(sticky)))
+
     async def find(self, id_: str | None) -> ServedVersion:
-        """Returns the version of an id, after loading the version if necessary.
+        """Returns the version of an id, after loading the version if necessary; the lead version of a split.
 
         Raises:
             InvalidName, ModelNotFound: no such model, version or alias.
@@ -120,7 +158,10 @@ class Catalog:
             served = self.get(id_)
         if served is not None:
             return served
-        reference = Reference.parse(id_ if id_ is not None else self._default_id or self._raise_no_default())
+        id_ = id_ if id_ is not None else self._default_id or self._raise_no_default()
+        if (route := self.routes.split.get(id_)) is not None:
+            return await self.find(route.lead_id)
+        reference = Reference.parse(id_)
         if reference.name not in self._snapshot.entries:
             raise ModelNotFound(f"there is no model {reference.name!r}.")
         if reference.name in self._absent:
@@ -181,6 +222,19 @@ class Catalog:
         """Returns all versions that are ready."""
         return list(self._versions.values())
 
+    def answering_keys(self) -> set[str]:
+        """Returns the keys of all versions that are ready, without those that are only shadows."""
+        keys = {served.key for served in self._versions.values()}
+        if only := self.routes.shadow_keys():
+            answering = (
+                served.key
+                for name, ids in self._preloaded.items()
+                for id_, served in ids.items()
+                if id_ != str(served) or any(served.version in route.versions for route in self.routes.of(name))
+            )
+            keys -= only.difference(answering)
+        return keys
+
     def preloaded_keys(self) -> list[str]:
         """Returns the keys of the preloaded versions."""
         return list(self._preloaded_keys)
@@ -230,16 +284,18 @@ class Catalog:
             moved, self._absent = absent ^ self._absent, absent
             if snapshot.changed:
                 self._failed = {place: failed for place, failed in self._failed.items() if place in snapshot.found}
+            self.routes.start()
             # A version that failed may load by now without any change in the store: a worker is up again.
             names = dict.fromkeys([*snapshot.changed, *moved, *snapshot.problems, *(name for name, _ in self._failed)])
             await self._apply(snapshot, {name: await self._preload(name, snapshot) async for name in in_slices(names)})
             failed = {f"{name}@{version}": reason for (name, version), (_, reason) in self._failed.items()}
-            self._report({**snapshot.problems, **failed})
+            self._report({**self.routes.problems, **snapshot.problems, **failed})
 
     async def _preload(self, name: str, snapshot: StoreSnapshot) -> dict[str, ServedVersion]:
         """Preloads versions of a model, and returns these versions by id."""
         entry = snapshot.entries.get(name)
         if entry is None or name in self._absent:
+            self.routes.drop(name)
             return {}
         if entry.problem is not None:  # with a guess at the meaning of its ids, the wrong model might be served
             return self._preloaded.get(name, {})
@@ -248,6 +304,7 @@ class Catalog:
             served = await self._first_ready(name, candidates, snapshot.identities) or self._current(entry, id_)
             if served is not None:
                 preloaded[id_] = served
+        self.routes.prepare(entry, preloaded, self._preloaded.get(name, {}))
         return preloaded
 
     async def _apply(self, snapshot: StoreSnapshot, changes: Mapping[str, dict[str, ServedVersion]]) -> None:
@@ -257,16 +314,22 @@ class Catalog:
             snapshot: snapshot of the store with the changes.
             changes: preloaded versions by name of the model, then by id.
         """
-        changes = {name: ids for name, ids in changes.items() if ids != self._preloaded.get(name, {})}
+        changes = {
+            name: ids
+            for name, ids in changes.items()
+            if ids != self._preloaded.get(name, {}) or self.routes.has_changed(name)
+        }
         if not changes and not snapshot.changed:
             return
         ids, preloaded = self._ids.copy(), self._preloaded.copy()
         async for name, new in in_slices(changes.items()):
-            for id_ in preloaded.pop(name, {}):
-                del ids[id_]
+            for id_, served in preloaded.pop(name, {}).items():
+                if id_ != str(served):  # the id of a version ends with the version
+                    ids.pop(id_, None)
             if new:
                 ids |= new
                 preloaded[name] = new
+                self.routes.place(ids, name)
         touched = {name for name in snapshot.changed if name not in snapshot.problems}
         gone = [
             place
@@ -280,12 +343,13 @@ class Catalog:
         for place in gone:
             del self._versions[place]
         self._snapshot, self._ids, self._preloaded, self._preloaded_keys = snapshot, ids, preloaded, keys
+        self.routes.commit()
         self.revision += 1
         self._drop_surplus()
 
     def _current(self, entry: StoreEntry, id_: str) -> ServedVersion | None:
         """Returns the present version of an id; None for an unknown id, or if the store no longer holds the version."""
-        served = self._ids.get(id_)
+        served = self._preloaded.get(entry.name, {}).get(id_) or self._ids.get(id_)
         return served if served is not None and served.version in entry.versions else None
 
     @property

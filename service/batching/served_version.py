@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cached_property
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from models.columns.encoding import RowEncoder
 from models.columns.labels import Label
@@ -16,6 +21,19 @@ from models.store import ModelVersion
 from service.metrics import ModelMetrics
 
 
+class CopiesRequests(Protocol):
+    """A shadow, which gets copies of the requests that a version answers.
+
+    Attributes:
+        needs_cells: True if the shadow needs the rows as they were before they were encoded.
+    """
+
+    needs_cells: bool
+
+    def offer(self, ticket: Any, data: Any, cells: Any, start: int, stop: int, matrix: NDArray[np.float32], /) -> None:
+        """Takes rows of an answered request, or drops them. May not raise."""
+
+
 class ServedVersion:
     """One model version in an API process: all of its checkpoint but the weights.
 
@@ -26,7 +44,12 @@ class ServedVersion:
 
     Raises:
         CheckpointError: the checkpoint cannot be read or is inconsistent.
+
+    Attributes:
+        shadow: shadow of the alias by which a request came; None without one.
     """
+
+    shadow: CopiesRequests | None = None
 
     def __init__(self, place: ModelVersion, identity: FileIdentity, metrics: ModelMetrics) -> None:
         self.header = place.read_header()
@@ -60,6 +83,18 @@ class ServedVersion:
     def summary(self) -> Summary:
         """Layers of the network and their parameters."""
         return summarize(self.config)
+
+    def beside(self, shadow: CopiesRequests) -> Self:
+        """Returns the same version for the requests to an alias with a shadow."""
+        version = copy.copy(self)
+        version.shadow = shadow
+        return version
+
+    def quiet(self) -> Self:
+        """Returns the same version with metrics that are not written."""
+        version = copy.copy(self)
+        version.metrics = ModelMetrics(self.name, str(self.version), lambda _: None)
+        return version
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"

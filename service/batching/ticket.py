@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.columns.encoding import Rows
 from service.batching.encoded_rows import EncodedRows
 from service.batching.served_version import ServedVersion
 from service.errors import DeadlineExceeded
@@ -188,6 +190,10 @@ class Ticket:
     def segments(self, start: int, stop: int) -> tuple[int, ...]:
         """Returns the number of rows of each request from row `start` up to `stop`; a fault ends one request."""
         return (stop - start,)
+
+    def cells(self, start: int, stop: int) -> Sequence[Rows] | None:
+        """Returns the rows from `start` up to `stop` before they were encoded; None if they are not kept."""
+        return None
 
     def request_at(self, row: int) -> tuple[Ticket | None, int]:
         """Returns the ticket of the request of a row, None after the end, and the position of the row in the ticket."""

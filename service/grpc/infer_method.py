@@ -13,6 +13,7 @@ from service.admission import Admission, Prediction, failures
 from service.batching.catalog import Catalog
 from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
+from service.batching.version_choice import STICKY_HEADER
 from service.client_address import ClientAddresses
 from service.errors import ClientGone
 from service.grpc.compression import inflate_in_steps
@@ -73,7 +74,7 @@ class InferMethod:
             stream.release()
             prediction.set_form(form)
             admission = self.admission
-            served = admission.find_loaded(reference)
+            served = admission.find_loaded(reference) or admission.find_split(reference, prediction.sticky)
             if served is None:
                 self._load_first(prediction, reference, rows, may_hold_booleans=may_hold_booleans)
                 return
@@ -130,7 +131,7 @@ class InferMethod:
             if prediction.is_over():
                 return
             prediction.set_form(form)
-            served = self.admission.find_loaded(reference)
+            served = self.admission.find_loaded(reference) or self.admission.find_split(reference, prediction.sticky)
             if served is None:
                 size = len(message)
                 self.admission.load_first(
@@ -213,6 +214,11 @@ class GrpcPrediction(Prediction):
         if self._request_id is None:
             self._request_id = accepted_request_id(self.stream.head.fields.get(REQUEST_ID_HEADER))
         return self._request_id
+
+    @property
+    def sticky(self) -> bytes | None:
+        """Value of the sticky header, by which a split chooses the version; None without one."""
+        return self.stream.head.fields.get(STICKY_HEADER)
 
     @property
     def client(self) -> str | None:

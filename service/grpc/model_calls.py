@@ -64,7 +64,7 @@ class ModelCalls:
 
     async def model_ready(self, request: Any) -> Any:
         """Reports whether a model version is in memory."""
-        served = self._catalog.get(_reference(request))
+        served = self._catalog.get_lead(_reference(request))
         return _class("ModelReadyResponse")(ready=served is not None)
 
     async def server_metadata(self, _: Any) -> Any:

@@ -39,6 +39,7 @@ from service.http.routes.tf_serving import tf_serving_router
 from service.listeners import Listeners
 from service.logs import LimitedLog, configure_logs, get_logger
 from service.request_ids import renew_request_ids
+from service.shadow_report import ShadowReport
 
 log = get_logger(__name__)
 limited_log = LimitedLog(log)
@@ -165,7 +166,7 @@ class AsgiApplication:
         process, root_path = self._process, self._process.settings.root_path
         access, catalog = process.access, process.catalog
         routers = [
-            models_router(catalog, process.steps, access),
+            models_router(catalog, process.steps, ShadowReport(process.metrics), access),
             health_router(process.not_ready),
             metrics_router(process.metrics, catalog, process.pool, access),
             open_inference_router(process, process.settings.max_request_rows),

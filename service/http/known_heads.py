@@ -4,10 +4,10 @@ A client repeats its head with each request. The HTTP parser reads a head for th
 facts of a plain request are kept; from then on a look-up finds them. No second parser decides what a head means, so
 none can disagree with the first.
 
-Some values differ in each request: the length of the body, a request id, a trace, a key. These values are cut out of
-the head, and the rest is its shape. So no secret is kept either. A value that is cut out has only visible ASCII
-characters with single blanks between them, so it ends where its line ends, and the parser would read any other such
-value in the same way.
+Some values differ in each request: the length of the body, a request id, a sticky value, a trace, a key. These values
+are cut out of the head, and the rest is its shape. So no secret is kept either. A value that is cut out has only
+visible ASCII characters with single blanks between them, so it ends where its line ends, and the parser would read any
+other such value in the same way.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from service.batching.version_choice import STICKY_HEADER
 from service.http.predict_endpoint import HttpPrediction
 from service.http.request_head import Fields
 from service.http.wire.wire_format import WireFormat
@@ -24,7 +25,16 @@ END = b"\r\n\r\n"
 
 _LENGTH = b"content-length"
 _VARYING_NAMES = frozenset(
-    (_LENGTH, REQUEST_ID_HEADER, b"traceparent", b"tracestate", b"cookie", b"authorization", b"x-api-key")
+    (
+        _LENGTH,
+        REQUEST_ID_HEADER,
+        STICKY_HEADER,
+        b"traceparent",
+        b"tracestate",
+        b"cookie",
+        b"authorization",
+        b"x-api-key",
+    )
 )
 _VARYING = re.compile(rb"\r\n(%b): ([!-~]+(?: [!-~]+)*)(?=\r\n)" % b"|".join(sorted(_VARYING_NAMES)), re.IGNORECASE)
 # A request with one of these needs more than its bytes: an interim answer, another protocol, another way to read it.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, overload
 
+from models.columns.encoding import Rows
 from service.admission import Admission, RowGroup, failures
 from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
@@ -17,7 +18,7 @@ from service.http.known_heads import PlainHead
 from service.http.plain_request import PlainRequest
 from service.http.predict_endpoint import MOST_AT_ONCE, HttpPrediction
 from service.http.wire.wire_format import STEP_NUMBERS, WrittenAnswer
-from service.request_ids import accepted_request_id
+from service.request_ids import REQUEST_ID_HEADER, accepted_request_id
 from service.stream.frames import Buffer
 
 _STEP_REQUESTS = 64  # answers that are written in one step, in a fraction of a millisecond
@@ -131,7 +132,7 @@ class PlainGroup(RowGroup):
                 continue
             members[row] = None
             plain.is_pending = False
-            request_id = accepted_request_id(plain.request_id)
+            request_id = accepted_request_id(plain.values.get(REQUEST_ID_HEADER))
             sent += 1
             try:
                 transport.write(b"".join((begin, request_id, _LENGTH, b"%d\r\n" % len(body), more, end, body)))
@@ -156,3 +157,50 @@ class PlainGroup(RowGroup):
             prediction = self.take_out(row)
             if prediction is not None:
                 prediction.finish(answer, start + row - first)
+
+
+class PlainGroupWithBodies(PlainGroup):
+    """A group that keeps the bodies of its requests, for a shadow that encodes the rows itself."""
+
+    __slots__ = ("_bodies",)
+
+    def __init__(self, admission: Admission, head: PlainHead, version: ServedVersion, started: float) -> None:
+        super().__init__(admission, head, version, started)
+        self._bodies: list[bytes] = []
+
+    def add(self, plain: PlainRequest, row: Buffer) -> None:
+        """Adds a request with its encoded row, before the submission."""
+        self._bodies.append(plain.body)
+        super().add(plain, row)
+
+    def cells(self, start: int, stop: int) -> Sequence[Rows]:
+        """Returns the rows from `start` up to `stop`, which are read when they are asked for."""
+        return BodyRows(self.head, self._bodies[start:stop])
+
+
+class BodyRows(Sequence[Rows]):
+    """The rows of bodies with one row each, read when they are asked for.
+
+    Args:
+        head: facts of the requests' heads.
+        bodies: bodies of the requests, each valid.
+    """
+
+    def __init__(self, head: PlainHead, bodies: list[bytes]) -> None:
+        self._head = head
+        self._bodies = bodies
+
+    def __len__(self) -> int:
+        return len(self._bodies)
+
+    @overload
+    def __getitem__(self, at: int) -> Rows: ...
+
+    @overload
+    def __getitem__(self, at: slice) -> BodyRows: ...
+
+    def __getitem__(self, at: int | slice) -> Rows | BodyRows:
+        if isinstance(at, slice):
+            return BodyRows(self._head, self._bodies[at])
+        head = self._head
+        return head.format.read(self._bodies[at], head.named, head)[1]

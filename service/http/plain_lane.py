@@ -16,10 +16,11 @@ import time
 
 from service.admission import Admission
 from service.batching.served_version import ServedVersion
+from service.batching.version_choice import STICKY_HEADER
 from service.errors import QueueFull
 from service.http.exchange import Exchange
 from service.http.known_heads import END, FoundHead, KnownHeads, PlainHead
-from service.http.plain_group import PlainGroup
+from service.http.plain_group import PlainGroup, PlainGroupWithBodies
 from service.http.plain_request import PlainConnection, PlainRequest
 from service.http.predict_endpoint import HttpPrediction
 from service.stream.frames import Buffer
@@ -116,14 +117,14 @@ class PlainLane:
     def _submit_arrived(self) -> None:
         """Reads the requests that this turn has brought, and submits their rows."""
         arrived, self._arrived = self._arrived, []
-        find_loaded = self._admission.find_loaded
+        find_loaded, find_split = self._admission.find_loaded, self._admission.find_split
         groups: Groups = {}
         versions: set[ServedVersion] = set()
         for plain in arrived:
             head, served = plain.head, None
             try:
                 reference, rows, may_hold_booleans, plain.form = head.format.read(plain.body, head.named, head)
-                served = find_loaded(reference)
+                served = find_loaded(reference) or find_split(reference, plain.values.get(STICKY_HEADER))
                 if served is None or len(rows) != 1 or (plain.form is not None and plain.form.seconds is not None):
                     head.endpoint.submit(plain.leave(), reference, rows, may_hold_booleans=may_hold_booleans)
                     continue
@@ -144,7 +145,9 @@ class PlainLane:
             group = groups.get((head, served))
             if group is None:
                 versions.add(served)
-                group = groups[head, served] = PlainGroup(self._admission, head, served, plain.started)
+                keeps = served.shadow is not None and served.shadow.needs_cells
+                kind = PlainGroupWithBodies if keeps else PlainGroup
+                group = groups[head, served] = kind(self._admission, head, served, plain.started)
             group.add(plain, data)
             if len(group.members) == _MOST_MEMBERS:
                 self._submit(groups.pop((head, served)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from service.answer_form import AnswerForm
+from service.batching.version_choice import STICKY_HEADER
 from service.http.connection_watch import Phase
 from service.http.exchange import Connection, Exchange
 from service.http.known_heads import FoundHead, PlainHead
@@ -64,16 +66,16 @@ class PlainRequest:
         head: facts of the head.
         body: body of the request, until it is read.
         form: form of the answer, once the request was read.
-        request_id: request id from the client, or None.
+        values: values of the head that differ in each request, by name.
         started: time of the arrival, on `time.perf_counter`'s clock, in seconds.
     """
 
-    __slots__ = ("body", "connection", "form", "head", "is_pending", "part", "prediction", "request_id", "started")
+    __slots__ = ("body", "connection", "form", "head", "is_pending", "part", "prediction", "started", "values")
 
     head: PlainHead
     body: bytes
     form: AnswerForm | None
-    request_id: bytes | None
+    values: Mapping[bytes, bytes]
     started: float
 
     def __init__(self, connection: PlainConnection) -> None:
@@ -94,7 +96,7 @@ class PlainRequest:
         self.head = found.head
         self.body = body
         self.form = None
-        self.request_id = found.values.get(REQUEST_ID_HEADER)
+        self.values = found.values
         self.started = started
         self.connection.phase = Phase.HANDLING
 
@@ -103,11 +105,13 @@ class PlainRequest:
         if self.prediction is not None:
             return self.prediction
         head = self.head
-        exchange = Exchange(self.connection, head.endpoint, head.headers, head.fields, keep_alive=True)
+        sticky = self.values.get(STICKY_HEADER)
+        fields = head.fields if sticky is None else {**head.fields, STICKY_HEADER: sticky}
+        exchange = Exchange(self.connection, head.endpoint, head.headers, fields, keep_alive=True)
         exchange.query, exchange.parameters = head.query, head.parameters
         exchange.started = self.started
         exchange.opened = exchange.complete = True
-        exchange.request_id = accepted_request_id(self.request_id)
+        exchange.request_id = accepted_request_id(self.values.get(REQUEST_ID_HEADER))
         prediction = self.prediction = exchange.context = HttpPrediction(head.endpoint, exchange)
         prediction.format, prediction.named, prediction.seconds = head.format, head.named, head.seconds
         if self.form is not None:

@@ -22,6 +22,7 @@ from service.batching.batcher import MOST_OF_DEADLINE
 from service.batching.catalog import Catalog
 from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
+from service.batching.version_choice import STICKY_HEADER
 from service.client_address import ClientAddresses
 from service.errors import InvalidRequest, ReadingCongested, TooLarge
 from service.http.body_gate import LARGE_BYTES, BodyGate, Entry
@@ -152,7 +153,7 @@ class PredictEndpoint:
         """
         admission = self.admission
         try:
-            served = admission.find_loaded(reference)
+            served = admission.find_loaded(reference) or admission.find_split(reference, prediction.sticky)
             if served is not None:
                 admission.submit_cells(
                     prediction, served, rows, prediction.seconds, may_hold_booleans=may_hold_booleans
@@ -192,11 +193,15 @@ class PredictEndpoint:
         if isinstance(reference, Undetermined):  # the body is read once for the model, and then again for the rows
             self._start_reading(prediction, body, None, None)
             return
-        served = self.admission.find_loaded(reference)
+        served = self._find(prediction, reference)
         if served is None and (reference is not None or wire.needs_model):
             self._load_and_read(prediction, body, reference)
         else:
             self._start_reading(prediction, body, reference, served)
+
+    def _find(self, prediction: HttpPrediction, reference: str | None) -> ServedVersion | None:
+        """Returns the model version for a request, None if it is unknown or not in memory."""
+        return self.admission.find_loaded(reference) or self.admission.find_split(reference, prediction.sticky)
 
     def _load_and_read(self, prediction: HttpPrediction, body: Body, reference: str | None) -> None:
         """Loads the model of a large body, and then starts to read the body in steps."""
@@ -250,7 +255,7 @@ class PredictEndpoint:
 
     def _read_again(self, prediction: HttpPrediction, body: Body, reference: str | None) -> None:
         """Reads a body again after its model has become known."""
-        served = self.admission.find_loaded(reference)
+        served = self._find(prediction, reference)
         if served is not None:
             self._start_reading(prediction, body, reference, served)
         else:
@@ -289,6 +294,11 @@ class HttpPrediction(Prediction):
     def request_id(self) -> str:
         """Identifier of the request in answers and in the log."""
         return self.exchange.request_id.decode("latin-1")
+
+    @property
+    def sticky(self) -> bytes | None:
+        """Value of the sticky header, by which a split chooses the version; None without one."""
+        return self.exchange.fields.get(STICKY_HEADER)
 
     @property
     def client(self) -> str | None:

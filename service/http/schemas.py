@@ -72,13 +72,42 @@ class ProblemDocument(BaseModel):
     )
 
 
+class SplitAlias(BaseModel):
+    """An alias that divides its requests among versions."""
+
+    weights: dict[str, float] = Field(description="By version: the percentage of the requests.")
+
+
+class ShadowRows(BaseModel):
+    """The rows that were copied to a shadow, by outcome."""
+
+    agree: int
+    differ: int
+    failed: int = Field(description="Rows that the shadow did not answer.")
+    dropped: int = Field(description="Rows for which there was no idle room.")
+
+
+class ShadowEntry(BaseModel):
+    """The shadow of an alias: a version that gets copies of requests, and whose answers are never returned."""
+
+    version: int
+    share: float = Field(description="Percentage of the requests that are copied.")
+    state: str = Field(description="`ready`, `failing` or `not loaded`.")
+    reason: str | None = Field(description="The reason, if the state is not `ready`.")
+    rows: ShadowRows
+
+
+_VERSION_OF_SPLIT = "The version to which the name alone refers; of a split, the one with the largest weight."
+
+
 class ModelEntry(BaseModel):
-    """One model in the list: the version to which the name alone refers, and all versions and aliases."""
+    """One model in the list: the version to which the name alone refers, and all versions, aliases and shadows."""
 
     name: str
-    version: int
+    version: int = Field(description=_VERSION_OF_SPLIT)
     versions: list[int]
-    aliases: dict[str, int]
+    aliases: dict[str, int | SplitAlias]
+    shadows: dict[str, ShadowEntry] = Field(description="Shadows by alias; `default` is the name alone.")
     task: str = Field(description="`classification` or `regression`.")
     columns: int = Field(description="Number of columns in a row; their names are in `GET /models/{id}`.")
     total_params: int
@@ -97,7 +126,8 @@ class ModelDetail(BaseModel):
     name: str
     version: int
     versions: list[int]
-    aliases: dict[str, int]
+    aliases: dict[str, int | SplitAlias]
+    shadows: dict[str, ShadowEntry] = Field(description="Shadows by alias; `default` is the name alone.")
     task: str
     classes: list[Label] | None = Field(description="Classifiers: labels in the order of the probabilities.")
     columns: list[dict[str, Any]] = Field(description="The columns of a row, in order, with their statistics.")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from models.alias_file import DEFAULT_ALIAS
+from models.alias_target import target_text
 from models.checkpoint import load_checkpoint
 from models.errors import InvalidName, StoreError
 from models.store import CHECKPOINT_FILE, Reference, Store
@@ -23,7 +24,7 @@ While NAME has the alias `default`, versions that are published later do not ans
 """
 
 _ROLLBACK = """\
-Makes NAME mean the version again that it meant before; with --alias, another alias. Where NAME has no alias `default`,
+Makes NAME mean what it meant before, a version or a split; with --alias, another alias. Where NAME has no alias `default`,
 it is the version before the newest. Repeated, it goes back further. docs/publishing.md has the rest.
 """
 
@@ -88,7 +89,7 @@ def _rollback(arguments: argparse.Namespace) -> None:
     called = _called(name, arguments.alias)
     if arguments.alias == DEFAULT_ALIAS and not had_default:
         _tell_pinned(name)
-    print(f"{called} is {name}@{now}, and was {name}@{before}")
+    print(f"{called} is {target_text(name, now)}, and was {target_text(name, before)}")
 
 
 def _called(name: str, alias: str) -> str:

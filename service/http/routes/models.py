@@ -11,16 +11,20 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from models.alias_target import target_to_json
 from models.columns.dates import iso
 from models.columns.schema import CategoricalColumn, Column, DateColumn
+from models.store import StoreEntry
 from service.access import Access, Scope
 from service.batching.catalog import Catalog, ServedModel
 from service.batching.served_version import ServedVersion
+from service.batching.shadow import Shadow
 from service.http.json_pieces import Members, write_in_steps
 from service.http.openapi import Responses, problems
 from service.http.routes.guard import Guard
 from service.http.schemas import ModelDetail, ModelList, SummaryResponse
 from service.logs import LimitedLog, get_logger
+from service.shadow_report import Counts, ShadowReport, shadow_documents
 from service.step_queue import StepQueue
 
 _NOT_FOUND = problems({404: "No such model, version or alias.", 503: "It is there, and cannot be loaded."})
@@ -44,12 +48,13 @@ _ENTRY_BYTES, _COLUMN_BYTES = 100, 150  # estimated bytes of an answer, for its 
 refreshes = LimitedLog(get_logger(__name__))
 
 
-def models_router(catalog: Catalog, steps: StepQueue, access: Access | None = None) -> APIRouter:
+def models_router(catalog: Catalog, steps: StepQueue, shadows: ShadowReport, access: Access | None = None) -> APIRouter:
     """Returns the routes of the models.
 
     Args:
         catalog: model versions that are served.
         steps: queue for writing long answers in steps; the answer for a wide model has megabytes.
+        shadows: reader of the counts of shadows.
         access: API keys; None lets everybody in.
     """
     read, manage = Guard(access, Scope.READ), Guard(access, Scope.MANAGE)
@@ -58,7 +63,9 @@ def models_router(catalog: Catalog, steps: StepQueue, access: Access | None = No
 
     @router.get("", summary="Models that are served", response_model=ModelList, responses=_LIST_LINKS)
     async def list_models() -> Response:
-        document = {"models": map(_entry, catalog.models()), "problems": catalog.problems}
+        counts = await shadows.read(catalog.entries())
+        entries = (_entry(model, catalog.routes.shadows(model.entry.name), counts) for model in catalog.models())
+        document = {"models": entries, "problems": catalog.problems}
         return _json(await write_in_steps(steps, document, _ENTRY_BYTES * catalog.names))
 
     @models.post(
@@ -77,7 +84,8 @@ def models_router(catalog: Catalog, steps: StepQueue, access: Access | None = No
     async def show_model(id: str) -> Response:  # noqa: A002 -- the path's own word
         served = await catalog.find(id)
         size = _COLUMN_BYTES * len(served.schema.columns)
-        return _json(await write_in_steps(steps, _detail(served, catalog), size))
+        counts = await shadows.read([catalog.entry(served.name)])
+        return _json(await write_in_steps(steps, _detail(served, catalog, counts), size))
 
     @router.get(
         "/{id}/summary",
@@ -134,21 +142,27 @@ def _diagram(served: ServedVersion) -> Response:
     return PlainTextResponse(f"{served.summary.to_mermaid()}\n")
 
 
-def _entry(model: ServedModel) -> dict[str, Any]:
+def _entry(model: ServedModel, shadows: Mapping[str, Shadow], counts: Counts) -> dict[str, Any]:
     """Returns the members of a `ModelEntry`."""
     served = model.served
     return {
         "name": served.name,
         "version": served.version,
         "versions": model.entry.versions,
-        "aliases": model.entry.aliases,
+        "aliases": _aliases(model.entry),
+        "shadows": shadow_documents(model.entry, shadows, counts),
         "task": served.config.task,
         "columns": len(served.schema.columns),
         "total_params": served.total_params,
     }
 
 
-def _detail(served: ServedVersion, catalog: Catalog) -> dict[str, Any]:
+def _aliases(entry: StoreEntry) -> dict[str, Any]:
+    """Returns what each alias means: a version, or the weights of a split."""
+    return {alias: target_to_json(target) for alias, target in entry.aliases.items()}
+
+
+def _detail(served: ServedVersion, catalog: Catalog, counts: Counts) -> dict[str, Any]:
     """Returns the members of a `ModelDetail`. Members that grow with the columns are made during the writing."""
     entry = catalog.entry(served.name)
     header = served.header
@@ -156,7 +170,8 @@ def _detail(served: ServedVersion, catalog: Catalog) -> dict[str, Any]:
         "name": served.name,
         "version": served.version,
         "versions": entry.versions,
-        "aliases": entry.aliases,
+        "aliases": _aliases(entry),
+        "shadows": shadow_documents(entry, catalog.routes.shadows(served.name), counts),
         "task": served.config.task,
         "classes": served.labels,
         "columns": served.schema.plain_columns(),

@@ -83,7 +83,7 @@ def open_inference_router(process: ApiProcess, most_rows: int) -> APIRouter:
         return await _written(document, _COLUMN_BYTES * len(served.schema.columns))
 
     async def ready(model: str, version: str | None = None) -> Response:
-        served = catalog.get(reference(model, version))
+        served = catalog.get_lead(reference(model, version))
         document = {"name": model, "ready": served is not None}
         return _json(document, 200 if served is not None else 503 if catalog.has(model) else 404)
 

@@ -91,9 +91,10 @@ async def _versions(catalog: Catalog, parameters: Mapping[str, str]) -> list[tup
         if not catalog.has(reference.name):  # the store was not read yet
             raise
         failure, version = str(error), catalog.entry(reference.name).resolve(reference)
-    if len(parameters) > 1:
-        return [(version, failure)]
     name = reference.name
+    if len(parameters) > 1:
+        split = catalog.routes.split.get(reference_in(parameters))
+        return [(version, failure) for version in ((version,) if split is None else split.versions)]
     return [
         (version, None if catalog.is_ready(name, version) else catalog.problems.get(f"{name}@{version}") or failure)
         for version in catalog.entry(name).versions
