@@ -20,6 +20,7 @@ from models.shadow_file import ShadowSetting
 from service.batching.comparison import Comparison, encode_alike
 from service.batching.encoded_rows import EncodedRows
 from service.batching.served_version import ServedVersion
+from service.batching.shadow_pace import ShadowPace
 from service.batching.ticket import Ticket
 from service.logs import LimitedLog, get_logger
 from service.series_file import Labels
@@ -75,7 +76,7 @@ class Shadow:
         needs_cells: True if the shadow encodes the rows of some main version itself.
         outcomes: counts that are not in the metrics yet, by labels.
         trouble: reason of the last failure; None after a success.
-        batch_rows: number of rows of the next batch.
+        pace: pace of the shadow's batches.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Shadow:
         self.needs_cells = False
         self.outcomes: dict[Labels, Counter[Outcome]] = {}
         self.trouble: str | None = None
-        self.batch_rows = 1
+        self.pace = ShadowPace()
         self._quiet: ServedVersion | None = None
         self._schedule = schedule
         self._beside: dict[str, ServedVersion] = {}
@@ -159,12 +160,12 @@ class Shadow:
         self._schedule.wake(self)
 
     def take(self, most_rows: int) -> list[Copy]:
-        """Takes the oldest copies of one main version, at least one and up to `most_rows` rows; [] if none wait."""
+        """Takes the oldest copies, at least one and up to `most_rows` rows; an empty list if none wait."""
         taken: list[Copy] = []
         rows = 0
         while self._waiting:
             copy = self._waiting[0]
-            if taken and (rows + copy.rows > most_rows or copy.main is not taken[0].main):
+            if taken and rows + copy.rows > most_rows:
                 break
             if copy.rows > most_rows:
                 copy = self._cut(copy, most_rows)
@@ -184,7 +185,7 @@ class Shadow:
         self._waiting_rows = self._waiting_bytes = 0
 
     def encoded(self, copies: Sequence[Copy]) -> tuple[bytes, list[Copy]]:
-        """Encodes copies of one main version for the shadow; those that do not fit are counted as failed.
+        """Encodes copies for the shadow; those that do not fit are counted as failed.
 
         Returns:
             The encoded rows, and the copies that they are of.

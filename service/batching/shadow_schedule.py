@@ -1,9 +1,8 @@
 """The schedule of an API process's shadows: when copies are sent to a worker, and how many.
 
-A worker computes one batch at a time, so a request may have to wait for a shadow's batch. Two rules keep this rare and
-short. After a batch that took t seconds, no other shadow batch is sent for `_REST` times t, so shadows take at most
-1/200 of a worker's time. And a batch has so few rows that it takes about a millisecond. What does not fit into this is
-dropped by `Shadow`.
+A worker computes one batch at a time, so a request may have to wait for a shadow's batch. `ShadowPace` keeps this rare
+and short: shadows take 1/200 of a worker's time at most, and a batch about a millisecond. What does not fit into this
+is dropped by `Shadow`.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from models.shadow_file import ShadowSetting
 from service.batching.batcher import Batcher
 from service.batching.served_version import ServedVersion
 from service.batching.shadow import Copy, Shadow
+from service.batching.shadow_pace import rest_after
 from service.batching.ticket import Answer, Span, Ticket
 from service.errors import ModelFault, QueueFull
 from service.logs import LimitedLog, get_logger
@@ -27,12 +28,7 @@ from service.shadow_metrics import Outcome, ShadowMetrics
 
 _GATHER_SECONDS = 0.02  # shortest time between two batches, in which copies gather
 _COUNT_SECONDS = 0.25  # time between two writings of counts while no batch may be sent
-_REST = 200.0
-_REST_AFTER_FAILURE_SECONDS = 60.0  # also the longest rest
-_BATCH_SECONDS = 1e-3
-_MOST_BATCH_ROWS = 256
 _MOST_ENCODED_ROWS = 32  # encoding rows takes the event loop's time, up to ten microseconds each
-_FASTER = 4  # a batch has at most so many times the rows of the one before
 _TIMEOUT_SECONDS = 10.0
 _MOST_MAIN_ROWS = 512  # rows of requests that wait in this process; with more, there is no idle room
 
@@ -40,7 +36,7 @@ failures = LimitedLog(get_logger(__name__))
 
 
 class ShadowTicket(Ticket):
-    """Copies of one main version, on their way through the batcher. They count as no request.
+    """Copies on their way through the batcher. They count as no request.
 
     Args:
         schedule: schedule that sent the copies.
@@ -69,12 +65,13 @@ class ShadowTicket(Ticket):
             self._schedule.compare(self._shadow, self._copies, matrix, self._faulty)
         except Exception as error:  # the caller has to answer requests
             failures.error("shadow not compared", exc_info=error)
-        self._schedule.ended(self._shadow, self.rows, seconds)
+        self._schedule.rest(self._shadow.pace.answered(seconds))
 
     def failed(self, error: Exception) -> None:
         """Counts the rows as failed."""
-        self._shadow.fail(self._copies[0].main, self.rows, str(error))
-        self._schedule.ended(self._shadow, 1, _REST_AFTER_FAILURE_SECONDS / _REST)
+        for copy in self._copies:
+            self._shadow.fail(copy.main, copy.rows, str(error))
+        self._schedule.rest(self._shadow.pace.failed())
 
     def segments(self, start: int, stop: int) -> tuple[int, ...]:
         """Returns the number of rows of each segment: a fault ends one row."""
@@ -125,39 +122,43 @@ class ShadowSchedule:
             self._awake.append(shadow)
             self._set_timer()
 
-    def ended(self, shadow: Shadow, rows: int, seconds: float) -> None:
-        """Records the end of a batch of `rows` rows after `seconds` seconds."""
+    def rest(self, seconds: float) -> None:
+        """Records the end of a batch, after which no other is sent for `seconds` seconds."""
         self._is_busy = False
-        fitting = int(rows * _BATCH_SECONDS / max(seconds, 1e-6))
-        shadow.batch_rows = min(max(1, fitting), _FASTER * shadow.batch_rows, _MOST_BATCH_ROWS)
-        self._free_at = self._loop.time() + min(_REST * seconds, _REST_AFTER_FAILURE_SECONDS)
+        self._free_at = self._loop.time() + seconds
         self._set_timer()
 
     def compare(self, shadow: Shadow, copies: Sequence[Copy], answers: NDArray[np.float32], faulty: set[int]) -> None:
-        """Compares a shadow's answers with those of the main version, and counts both.
+        """Compares a shadow's answers with those that were returned, and counts both.
 
         Args:
             shadow: shadow that answered.
-            copies: copies of one main version.
+            copies: copies, in the order of the answers.
             answers: `(rows, width)` answers of the shadow.
             faulty: rows whose answers are not finite.
         """
-        main = copies[0].main
-        comparison = shadow.comparison(main)
-        if comparison is None:
-            shadow.fail(main, len(answers), f"its task is not that of {main}.")
-            return
-        sound = np.array([row not in faulty for row in range(len(answers))])
-        given = np.concatenate([copy.answers for copy in copies])
-        agree, differences = comparison.compare(given[sound], answers[sound])
-        if faulty:
-            shadow.fail(main, len(faulty), "some answers are not finite.")
-        else:
+        if not faulty:
             shadow.trouble = None
-        agreeing = int(agree.sum())
-        shadow.count(main, Outcome.AGREE, agreeing)
-        shadow.count(main, Outcome.DIFFER, len(agree) - agreeing)
-        self._metrics.observe((main.name, str(main.version), str(shadow.setting.version)), differences)
+        starts = accumulate((copy.rows for copy in copies), initial=0)
+        by_main: dict[str, list[tuple[int, Copy]]] = {}
+        for start, copy in zip(starts, copies, strict=False):
+            by_main.setdefault(copy.main.key, []).append((start, copy))
+        for parts in by_main.values():
+            main = parts[0][1].main
+            rows = np.concatenate([np.arange(start, start + copy.rows) for start, copy in parts])
+            given = np.concatenate([copy.answers for _, copy in parts])
+            sound = ~np.isin(rows, list(faulty))
+            if lost := len(rows) - int(sound.sum()):
+                shadow.fail(main, lost, "some answers are not finite.")
+            comparison = shadow.comparison(main)
+            if comparison is None:
+                shadow.fail(main, int(sound.sum()), f"its task is not that of {main}.")
+                continue
+            agree, differences = comparison.compare(given[sound], answers[rows[sound]])
+            agreeing = int(agree.sum())
+            shadow.count(main, Outcome.AGREE, agreeing)
+            shadow.count(main, Outcome.DIFFER, len(agree) - agreeing)
+            self._metrics.observe((main.name, str(main.version), str(shadow.setting.version)), differences)
 
     def _set_timer(self) -> None:
         if self._timer is None and self._awake and not self._is_closed:
@@ -190,12 +191,12 @@ class ShadowSchedule:
             shadow.drop_waiting()
             return
         began = time.monotonic()
-        most = min(shadow.batch_rows, _MOST_ENCODED_ROWS) if shadow.needs_cells else shadow.batch_rows
+        most = min(shadow.pace.rows, _MOST_ENCODED_ROWS) if shadow.needs_cells else shadow.pace.rows
         copies = shadow.take(most)
         data, fitting = shadow.encoded(copies)
         rows = sum(copy.rows for copy in fitting)
         if not rows:
-            self.ended(shadow, most, time.monotonic() - began)
+            self.rest(rest_after(time.monotonic() - began))
             return
         ticket = ShadowTicket(self, shadow, fitting, began)
         try:
@@ -203,4 +204,5 @@ class ShadowSchedule:
             self._batcher.submit(ticket, shadow.quiet, data, rows, _TIMEOUT_SECONDS)
         except QueueFull:
             self._is_busy = False
-            shadow.count(fitting[0].main, Outcome.DROPPED, rows)
+            for copy in fitting:
+                shadow.count(copy.main, Outcome.DROPPED, copy.rows)

@@ -24,8 +24,8 @@ While NAME has the alias `default`, versions that are published later do not ans
 """
 
 _ROLLBACK = """\
-Makes NAME mean what it meant before, a version or a split; with --alias, another alias. Where NAME has no alias `default`,
-it is the version before the newest. Repeated, it goes back further. docs/publishing.md has the rest.
+Makes NAME mean what it meant before, a version or a split; with --alias, another alias. Where NAME has no alias
+`default`, it is the version before the newest. Repeated, it goes back further. docs/publishing.md has the rest.
 """
 
 
