@@ -21,7 +21,7 @@ from service.stream.frames import AnswerFrame
 
 KEY = "double@1#sha256:00"
 METRICS = SimpleNamespace(queue_wait=SimpleNamespace(observe=lambda *_: None))
-SERVED: Any = SimpleNamespace(key=KEY, name="double", metrics=METRICS)
+SERVED: Any = SimpleNamespace(key=KEY, name="double", metrics=METRICS, shadow=None)
 ROWS = 64
 
 

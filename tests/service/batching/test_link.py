@@ -109,8 +109,8 @@ def with_workers(
 
 
 METRICS = SimpleNamespace(queue_wait=SimpleNamespace(observe=lambda *_: None))
-SERVED: Any = SimpleNamespace(key=KEY, name="double", metrics=METRICS)
-OTHER: Any = SimpleNamespace(key="other@1#sha256:11", name="other", metrics=METRICS)
+SERVED: Any = SimpleNamespace(key=KEY, name="double", metrics=METRICS, shadow=None)
+OTHER: Any = SimpleNamespace(key="other@1#sha256:11", name="other", metrics=METRICS, shadow=None)
 
 
 async def ask(batcher: Batcher, values: list[float], served: Any = SERVED) -> list[float]:

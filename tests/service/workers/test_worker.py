@@ -167,7 +167,7 @@ class Served:
     """The part of a served version that the batcher uses."""
 
     def __init__(self) -> None:
-        self.key, self.name = KEY, "double"
+        self.key, self.name, self.shadow = KEY, "double", None
         self.schema = Schema(
             columns=(NumericColumn(name="x", mean=0, std=1, minimum=-100, maximum=100),),
             target=NumericTarget(name="y", mean=0, std=1, minimum=0, maximum=1),
