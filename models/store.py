@@ -297,7 +297,9 @@ class Store:
             ModelNotFound: There is no such model, alias or version.
         """
         shadow = ShadowSetting.of(version, share)
-        with self._changing(name) as (changes, *_):
+        with self._changing(name) as (changes, entry, _):
+            if entry.shadow_problem is not None:
+                raise StoreError(entry.shadow_problem)
             changes.set_shadow(alias, shadow)
 
     def remove_shadow(self, name: str, alias: str = DEFAULT_ALIAS) -> None:
@@ -306,7 +308,9 @@ class Store:
         Raises:
             ModelNotFound: There is no such model, or the alias has no shadow.
         """
-        with self._changing(name) as (changes, *_):
+        with self._changing(name) as (changes, entry, _):
+            if entry.shadow_problem is not None:
+                raise StoreError(entry.shadow_problem)
             changes.remove_shadow(alias)
 
     def delete(self, name: str, version: int) -> None:
@@ -412,8 +416,8 @@ class Store:
         folder = self._folder(name)
         with _writing(folder), locked(folder) as last:
             entry = self.entry(name)
-            if problem := entry.problem or entry.shadow_problem:
-                raise StoreError(problem)
+            if entry.problem is not None:
+                raise StoreError(entry.problem)
             yield AliasChanges(folder, entry.versions, entry.aliases, entry.shadows), entry, last
 
 

@@ -137,7 +137,7 @@ class ApiProcess:
         self._kept = KeptCheckpoints(self._runtime_dir)
         self._served_lists = ServedLists(self._runtime_dir, settings.api_processes)
         self._worker_changed = asyncio.Event()
-        self._shadows = ShadowSchedule(self.batcher, metrics.shadows)
+        self._shadows = ShadowSchedule(self.batcher, metrics.shadows, self._runtime_dir / "stopped-shadows")
         unloaded = UnloadedModels(self._runtime_dir / "unloaded")
         self.catalog = Catalog(
             Store(settings.store),

@@ -75,5 +75,5 @@ def preloaded_ids(entry: StoreEntry, *, with_shadows: bool = True) -> Iterator[t
             numbered |= dict.fromkeys(target.versions)
     if with_shadows:
         numbered |= {shadow.version: None for shadow in entry.shadows.values()}
-    for version in numbered:
+    for version in sorted(numbered.keys() & set(entry.versions)):  # what is not there is named by its alias
         yield f"{entry.name}@{version}", iter([version])

@@ -50,11 +50,8 @@ def shadow_documents(entry: StoreEntry, shadows: Mapping[str, Shadow], counts: C
 
 def _state(shadow: Shadow | None) -> dict[str, Any]:
     """Returns the state of a shadow in this process, and the reason of a state that is not `ready`."""
-    if shadow is None:
-        return {"state": "not loaded", "reason": "The alias is not served; see `problems`."}
-    if shadow.served is None:
-        return {"state": "not loaded", "reason": "The version cannot be loaded; see `problems`."}
-    return {"state": "ready" if shadow.trouble is None else "failing", "reason": shadow.trouble}
+    state, reason = ("not loaded", "The alias is not served; see `problems`.") if shadow is None else shadow.state
+    return {"state": state, "reason": reason}
 
 
 def _rows(name: str, shadow: int, counts: Counts) -> dict[str, int]:

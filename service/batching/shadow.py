@@ -77,6 +77,7 @@ class Shadow:
         outcomes: counts that are not in the metrics yet, by labels.
         trouble: reason of the last failure; None after a success.
         pace: pace of the shadow's batches.
+        is_stopped: True if the shadow gets nothing any more, because a worker died of it.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Shadow:
         self.outcomes: dict[Labels, Counter[Outcome]] = {}
         self.trouble: str | None = None
         self.pace = ShadowPace()
+        self.is_stopped = False
         self._quiet: ServedVersion | None = None
         self._schedule = schedule
         self._beside: dict[str, ServedVersion] = {}
@@ -140,6 +142,8 @@ class Shadow:
                 return
         else:
             chosen = None
+        if self.is_stopped:
+            return
         is_large = isinstance(data, EncodedRows)  # a request of many rows; its copy would take too much
         if is_large or self._waiting_rows + rows > _MOST_ROWS or self._waiting_bytes > _MOST_BYTES:
             self.count(main, Outcome.DROPPED, rows if chosen is None or rows == 1 else len(chosen))
@@ -233,6 +237,19 @@ class Shadow:
         failures.warning(
             "shadow failed", kind=f"{self.name}@{self.alias}", shadow=str(self.served), rows=rows, reason=reason
         )
+
+    @property
+    def state(self) -> tuple[str, str | None]:
+        """State in a word, and the reason of any state but `ready`."""
+        if self.served is None:
+            return "not loaded", "The version cannot be loaded; see `problems`."
+        if self.is_stopped:
+            return "stopped", self.trouble or "A worker died while it had rows of this shadow."
+        if self.trouble is not None:
+            return "failing", self.trouble
+        if self.pace.is_slow:
+            return "slow", f"A batch takes {self.pace.seconds:.2f} s, so that few rows are compared."
+        return "ready", None
 
     @property
     def is_waiting(self) -> bool:

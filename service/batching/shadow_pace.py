@@ -6,7 +6,9 @@ import math
 from collections import deque
 
 _REST = 200.0  # a shadow takes 1/200 of a worker's time at most
-_LONGEST_REST_SECONDS = 60.0
+_LONGEST_REST_SECONDS = 3600.0
+_REST_AFTER_FAILURE_SECONDS = 60.0
+_SLOW_SECONDS = 0.05  # a batch that takes longer leaves time for one comparison in ten seconds, and for fewer
 _BATCH_SECONDS = 1e-3  # time that a batch may take beyond the way to the worker and back
 _MOST_ROWS = 256
 _RECENT = 8
@@ -17,10 +19,12 @@ class ShadowPace:
 
     Attributes:
         rows: number of rows of the next batch.
+        seconds: time of the last batches, in seconds; 0 before the first.
     """
 
     def __init__(self) -> None:
         self.rows = 1
+        self.seconds = 0.0
         self._least = math.inf  # of all batches: about the way to the worker and back
         self._recent: deque[float] = deque(maxlen=_RECENT)
 
@@ -33,12 +37,18 @@ class ShadowPace:
             self.rows = max(1, self.rows // 2)
         self._recent.append(seconds)
         # The least of a few, because a batch may have waited for requests, which is not the work of the shadow.
-        return rest_after(min(self._recent))
+        self.seconds = min(self._recent)
+        return rest_after(self.seconds)
 
-    def failed(self) -> float:
-        """Records a batch that failed, and returns the time to rest, in seconds."""
+    def failed(self, seconds: float) -> float:
+        """Records a batch that failed after `seconds` seconds, and returns the time to rest, in seconds."""
         self.rows = 1
-        return _LONGEST_REST_SECONDS
+        return max(rest_after(seconds), _REST_AFTER_FAILURE_SECONDS)
+
+    @property
+    def is_slow(self) -> bool:
+        """True if batches take so long that few rows are compared."""
+        return self.seconds > _SLOW_SECONDS
 
 
 def rest_after(seconds: float) -> float:

@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from itertools import accumulate
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +72,7 @@ class ShadowTicket(Ticket):
         """Counts the rows as failed."""
         for copy in self._copies:
             self._shadow.fail(copy.main, copy.rows, str(error))
-        self._schedule.rest(self._shadow.pace.failed())
+        self._schedule.rest(self._shadow.pace.failed(time.monotonic() - self._began))
 
     def segments(self, start: int, stop: int) -> tuple[int, ...]:
         """Returns the number of rows of each segment: a fault ends one row."""
@@ -84,7 +85,8 @@ class ShadowTicket(Ticket):
 
     def retried(self, start: int, stop: int) -> list[Span]:
         """Ends the ticket: what may have killed a worker is not sent again."""
-        self.fail(ModelFault("the worker died while it had these rows."))
+        self._schedule.stop(self._shadow)
+        self.fail(ModelFault("a worker died while it had these rows; the shadow is stopped until the server restarts."))
         return []
 
 
@@ -94,9 +96,11 @@ class ShadowSchedule:
     Args:
         batcher: batcher of the process.
         metrics: metrics of the process's shadows.
+        stopped: folder, shared by all API processes, with a file for each version that is a shadow no more.
     """
 
-    def __init__(self, batcher: Batcher, metrics: ShadowMetrics) -> None:
+    def __init__(self, batcher: Batcher, metrics: ShadowMetrics, stopped: Path) -> None:
+        self._stopped = stopped
         self._batcher = batcher
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
@@ -121,6 +125,15 @@ class ShadowSchedule:
         if shadow not in self._awake:
             self._awake.append(shadow)
             self._set_timer()
+
+    def stop(self, shadow: Shadow) -> None:
+        """Stops a shadow in all API processes: another batch could end another worker."""
+        try:
+            self._stopped.mkdir(exist_ok=True)
+            (self._stopped / shadow.quiet.key).touch()
+        except OSError as error:
+            failures.error("shadow stopped in this process only", reason=str(error))
+        shadow.is_stopped = True
 
     def rest(self, seconds: float) -> None:
         """Records the end of a batch, after which no other is sent for `seconds` seconds."""
@@ -188,6 +201,10 @@ class ShadowSchedule:
     def _send(self, shadow: Shadow) -> None:
         """Sends the next batch of a shadow, if there is room for it."""
         if self._batcher.waiting_rows() > _MOST_MAIN_ROWS:
+            shadow.drop_waiting()
+            return
+        if shadow.is_stopped or (self._stopped / shadow.quiet.key).exists():
+            shadow.is_stopped = True
             shadow.drop_waiting()
             return
         began = time.monotonic()

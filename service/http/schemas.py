@@ -92,7 +92,7 @@ class ShadowEntry(BaseModel):
 
     version: int
     share: float = Field(description="Percentage of the requests that are copied.")
-    state: str = Field(description="`ready`, `failing` or `not loaded`.")
+    state: str = Field(description="`ready`, `slow`, `failing`, `stopped` or `not loaded`.")
     reason: str | None = Field(description="The reason, if the state is not `ready`.")
     rows: ShadowRows
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,13 +79,16 @@ def catalog(store: Store, workers: Workers) -> Catalog:
     return make_catalog(store, workers)
 
 
-def make_catalog(store: Store, workers: Workers, *, capacity: int = 256, default_model: str | None = None) -> Catalog:
+def make_catalog(
+    store: Store, workers: Workers, *, capacity: int = 256, default_model: str | None = None, **more: Any
+) -> Catalog:
     return Catalog(
         store,
         workers.load,
         lambda name, version: ModelMetrics(name, version, lambda _: None),
         capacity=capacity,
         default_model=default_model,
+        **more,
     )
 
 
