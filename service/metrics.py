@@ -304,7 +304,7 @@ class ApiMetrics:
         _reserve(self._folder)
         self._files = [SeriesFile(self._folder, role, family) for family in _API_FAMILIES]
         self._requests, self._rows, self._latency, self._queue_wait, self._unknown = self._files
-        self.shadows = ShadowMetrics(self._folder, role)
+        self.shadows = ShadowMetrics(self._folder, role, lambda labels: labels in self._versions)
         self._queue_depth = queue_depth
         self._queue_rows.set(0)
 
@@ -337,7 +337,7 @@ class ApiMetrics:
             self._versions = versions
             for file in self._files:
                 file.end(lambda labels: labels[:2] not in versions)
-            self.shadows.keep_only(versions)
+            self.shadows.end_series()
 
     def batch_resent(self) -> None:
         """Counts a batch that is sent again because its worker died."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
@@ -44,9 +44,11 @@ class ShadowMetrics:
     Args:
         folder: folder of the metric files.
         role: name of the process.
+        is_known: function that returns False for a model and a version that have ended.
     """
 
-    def __init__(self, folder: Path, role: str) -> None:
+    def __init__(self, folder: Path, role: str, is_known: Callable[[Labels], bool]) -> None:
+        self._is_known = is_known
         self._folder = folder
         self._role = role
         self._files: tuple[SeriesFile, SeriesFile] | None = None
@@ -58,25 +60,27 @@ class ShadowMetrics:
             labels: model, version and shadow.
             outcomes: number of rows by outcome.
         """
+        if self._has_ended(labels):
+            return
         rows, _ = self._opened()
         for outcome in Outcome:  # all of them, so that the first row of an outcome is an increase and no new series
             rows.add((*labels, outcome.value), (outcomes.get(outcome, 0),))
 
     def observe(self, labels: Labels, differences: NDArray[np.float64]) -> None:
         """Adds differences, `(rows,)`, to the histogram of a model, a version and a shadow."""
+        if self._has_ended(labels):
+            return
         counts = np.bincount(np.searchsorted(_BOUNDS, differences), minlength=len(_BOUNDS) + 1)
         self._opened()[1].add(labels, (*counts.tolist(), float(differences.sum())))
 
-    def keep_only(self, versions: Iterable[Labels]) -> None:
-        """Ends the series of versions and shadows that are no longer there."""
-        if self._files is not None:
-            kept = set(versions)
+    def end_series(self) -> None:
+        """Ends the series of versions and shadows that have ended."""
+        for file in self._files or ():
+            file.end(self._has_ended)
 
-            def ended(labels: Labels) -> bool:
-                return labels[:2] not in kept or (labels[0], labels[2]) not in kept
-
-            for file in self._files:
-                file.end(ended)
+    def _has_ended(self, labels: Labels) -> bool:
+        model, version, shadow, *_ = labels
+        return not (self._is_known((model, version)) and self._is_known((model, shadow)))
 
     def _opened(self) -> tuple[SeriesFile, SeriesFile]:
         if self._files is None:

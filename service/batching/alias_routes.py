@@ -117,9 +117,9 @@ class AliasRoutes:
         aliases = {alias for _, alias in _ids(entry)}
         for alias in entry.shadows.keys() - aliases:
             problems[f"{entry.name}@{alias}"] = "shadows.json gives a shadow to this alias, which is not there."
-        for alias, shadow in entry.shadows.items():
-            if alias in aliases and shadow.version not in entry.versions:
-                problems[f"{entry.name}@{shadow.version}"] = f"is the shadow of alias {alias!r}, and is not there."
+        for alias, setting in entry.shadows.items():
+            if alias in aliases and setting.version not in entry.versions:
+                problems[f"{entry.name}@{setting.version}"] = f"is the shadow of alias {alias!r}, and is not there."
         if entry.shadow_problem is not None:
             problems[entry.name] = f"{entry.shadow_problem} The shadows stay as they were."
         self._prepared[entry.name] = routes
@@ -152,6 +152,10 @@ class AliasRoutes:
         if not self._prepared:
             return
         for name, routes in self._prepared.items():
+            kept = {route.shadow for route in routes.values()}
+            for route in self.of(name):
+                if route.shadow is not None and route.shadow not in kept:
+                    route.shadow.retire()
             if routes:
                 self._by_name[name] = routes
             else:

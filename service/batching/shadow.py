@@ -77,6 +77,7 @@ class Shadow:
         outcomes: counts that are not in the metrics yet, by labels.
         trouble: reason of the last failure; None after a success.
         pace: pace of the shadow's batches.
+        is_retired: True if the alias has this shadow no more.
         is_stopped: True if the shadow gets nothing any more, because a worker died of it.
     """
 
@@ -91,7 +92,7 @@ class Shadow:
         self.outcomes: dict[Labels, Counter[Outcome]] = {}
         self.trouble: str | None = None
         self.pace = ShadowPace()
-        self.is_stopped = False
+        self.is_stopped = self.is_retired = False
         self._quiet: ServedVersion | None = None
         self._schedule = schedule
         self._beside: dict[str, ServedVersion] = {}
@@ -142,7 +143,7 @@ class Shadow:
                 return
         else:
             chosen = None
-        if self.is_stopped:
+        if self.is_stopped or self.is_retired:
             return
         is_large = isinstance(data, EncodedRows)  # a request of many rows; its copy would take too much
         if is_large or self._waiting_rows + rows > _MOST_ROWS or self._waiting_bytes > _MOST_BYTES:
@@ -187,6 +188,11 @@ class Shadow:
             self.count(copy.main, Outcome.DROPPED, copy.rows)
         self._waiting.clear()
         self._waiting_rows = self._waiting_bytes = 0
+
+    def retire(self) -> None:
+        """Drops what waits, since the alias has this shadow no more; requests that are under way are not copied."""
+        self.is_retired = True
+        self.drop_waiting()
 
     def encoded(self, copies: Sequence[Copy]) -> tuple[bytes, list[Copy]]:
         """Encodes copies for the shadow; those that do not fit are counted as failed.
