@@ -1,4 +1,4 @@
-"""What a shadow, or a split, costs the requests of an alias: `python -m benchmarks.shadow`.
+"""The cost of a shadow, and of a split, for the requests of an alias: `python -m benchmarks.shadow`.
 
 One server has three aliases of one model: `plain`, `shadowed` (the same version, with a shadow of equal size) and
 `split` (90 % and 10 % of two equal versions). Each round drives all three one after the other, in changing order, so

@@ -12,7 +12,7 @@ from models.shadow_file import ShadowSetting, write_shadows
 
 
 class AliasChanges:
-    """The aliases of one model, as a writer changes them.
+    """The aliases of one model, for a writer.
 
     Args:
         folder: folder of the model.
@@ -69,7 +69,7 @@ class AliasChanges:
             self.remove_shadow(alias)
 
     def roll_back(self, alias: str) -> tuple[Target, Target]:
-        """Makes an alias mean what it meant before, as far as the versions are still there.
+        """Restores the target before of an alias, as far as the versions are still there.
 
         Returns:
             Target of the alias until now, and its target from now on.

@@ -87,7 +87,7 @@ class Prediction(Ticket):
         return left
 
     def cells(self, start: int, stop: int) -> Sequence[Rows] | None:
-        """Returns the rows of the whole request before they were encoded; None if they are not kept."""
+        """Returns the rows of the whole request before the encoding; None without such rows."""
         return None if self.given_rows is None or stop - start != self.rows else (self.given_rows,)
 
     def is_over(self) -> bool:

@@ -108,10 +108,14 @@ class AliasRoutes:
         former = self._by_name.get(entry.name, _NO_ROUTES)
         problems: dict[str, str] = {}
         routes: dict[str, Route] = {}
+        before_shadows = self.shadows(entry.name)
+        shadows: dict[str, Shadow | None] = {}  # by alias: the bare name and its alias `default` share one
         for id_, alias in _ids(entry):
             old = former.get(id_)
             choice = self._choice(entry, id_, alias, old, preloaded, before, problems)
-            shadow = self._shadow(entry, alias, old, preloaded)
+            if alias not in shadows:
+                shadows[alias] = self._shadow(entry, alias, before_shadows.get(alias), preloaded)
+            shadow = shadows[alias]
             if choice is not None or shadow is not None:
                 routes[id_] = Route(choice, shadow)
         aliases = {alias for _, alias in _ids(entry)}
@@ -209,10 +213,9 @@ class AliasRoutes:
         return kept if is_same else choice
 
     def _shadow(
-        self, entry: StoreEntry, alias: str, old: Route | None, preloaded: Mapping[str, ServedVersion]
+        self, entry: StoreEntry, alias: str, former: Shadow | None, preloaded: Mapping[str, ServedVersion]
     ) -> Shadow | None:
         """Returns the shadow of an alias, the one before if nothing has changed."""
-        former = old.shadow if old is not None else None
         if entry.shadow_problem is not None:
             return former
         setting = entry.shadows.get(alias)

@@ -31,7 +31,7 @@ class CopiesRequests(Protocol):
     needs_cells: bool
 
     def offer(self, ticket: Any, data: Any, cells: Any, start: int, stop: int, matrix: NDArray[np.float32], /) -> None:
-        """Takes rows of an answered request, or drops them. May not raise."""
+        """Takes or drops rows of an answered request. May not raise."""
 
 
 class ServedVersion:

@@ -124,7 +124,7 @@ class Shadow:
         stop: int,
         matrix: NDArray[np.float32],
     ) -> None:
-        """Takes rows of an answered request, or drops them.
+        """Takes or drops rows of an answered request.
 
         Args:
             ticket: request, or a group of requests with one row each.

@@ -37,7 +37,7 @@ failures = LimitedLog(get_logger(__name__))
 
 
 class ShadowTicket(Ticket):
-    """Copies on their way through the batcher. They count as no request.
+    """Copies in the batcher; not counted as a request.
 
     Args:
         schedule: schedule that sent the copies.
@@ -66,7 +66,9 @@ class ShadowTicket(Ticket):
             self._schedule.compare(self._shadow, self._copies, matrix, self._faulty)
         except Exception as error:  # the caller has to answer requests
             failures.error("shadow not compared", exc_info=error)
-        self._schedule.rest(self._shadow.pace.answered(seconds))
+        pace = self._shadow.pace
+        has_failed = len(self._faulty) == self.rows
+        self._schedule.rest(pace.failed(seconds) if has_failed else pace.answered(seconds))
 
     def failed(self, error: Exception) -> None:
         """Counts the rows as failed."""
@@ -162,7 +164,7 @@ class ShadowSchedule:
             given = np.concatenate([copy.answers for _, copy in parts])
             sound = ~np.isin(rows, list(faulty))
             if lost := len(rows) - int(sound.sum()):
-                shadow.fail(main, lost, "some answers are not finite.")
+                shadow.fail(main, lost, "the model fails for some rows, or its answers are not finite.")
             comparison = shadow.comparison(main)
             if comparison is None:
                 shadow.fail(main, int(sound.sum()), f"its task is not that of {main}.")
@@ -199,7 +201,7 @@ class ShadowSchedule:
         self._set_timer()
 
     def _send(self, shadow: Shadow) -> None:
-        """Sends the next batch of a shadow, if there is room for it."""
+        """Sends the next batch of a shadow, or drops all that waits if there is no room."""
         if self._batcher.waiting_rows() > _MOST_MAIN_ROWS:
             shadow.drop_waiting()
             return

@@ -192,7 +192,7 @@ class Ticket:
         return (stop - start,)
 
     def cells(self, start: int, stop: int) -> Sequence[Rows] | None:
-        """Returns the rows from `start` up to `stop` before they were encoded; None if they are not kept."""
+        """Returns the rows from `start` up to `stop` before the encoding; None without such rows."""
         return None
 
     def request_at(self, row: int) -> tuple[Ticket | None, int]:

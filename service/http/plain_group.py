@@ -160,7 +160,7 @@ class PlainGroup(RowGroup):
 
 
 class PlainGroupWithBodies(PlainGroup):
-    """A group that keeps the bodies of its requests, for a shadow that encodes the rows itself."""
+    """A group that keeps the bodies of its requests, for a shadow with another encoding."""
 
     __slots__ = ("_bodies",)
 
@@ -174,12 +174,12 @@ class PlainGroupWithBodies(PlainGroup):
         super().add(plain, row)
 
     def cells(self, start: int, stop: int) -> Sequence[Rows]:
-        """Returns the rows from `start` up to `stop`, which are read when they are asked for."""
+        """Returns the rows from `start` up to `stop`, read on demand."""
         return BodyRows(self.head, self._bodies[start:stop])
 
 
 class BodyRows(Sequence[Rows]):
-    """The rows of bodies with one row each, read when they are asked for.
+    """The rows of bodies with one row each, read on demand.
 
     Args:
         head: facts of the requests' heads.

@@ -200,7 +200,7 @@ class PredictEndpoint:
             self._start_reading(prediction, body, reference, served)
 
     def _find(self, prediction: HttpPrediction, reference: str | None) -> ServedVersion | None:
-        """Returns the model version for a request, None if it is unknown or not in memory."""
+        """Returns the model version for a request, None if unknown or not in memory."""
         return self.admission.find_loaded(reference) or self.admission.find_split(reference, prediction.sticky)
 
     def _load_and_read(self, prediction: HttpPrediction, body: Body, reference: str | None) -> None:

@@ -1,4 +1,4 @@
-"""docs/publishing.md is true: the commands print the output shown, and the table names all exit codes."""
+"""The pages about publishing are true: their commands print what is shown, and all exit codes are named."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ import pytest
 
 from axon.cli import main
 
-PAGE = (Path(__file__).parents[2] / "docs/publishing.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "publishing.md").read_text(encoding="utf-8")
+CHANGING = (DOCS / "changing-models.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("page", "commands"), [(PAGE, 10), (CHANGING, 9)], ids=["publishing", "changing-models"])
 def test_the_commands_print_what_the_page_shows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    page: str, commands: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AXON_STORE", raising=False)
-    blocks = "".join(re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL))
+    blocks = "".join(re.findall(r"```console\n(.*?)```", page, re.DOTALL))
     shown = re.findall(r"^\$ axon (.*)\n([^$].*)$", blocks, re.MULTILINE)
-    assert len(shown) == blocks.count("$ ") == 10
+    assert len(shown) == blocks.count("$ ") == commands
     for command, expected in shown:
         # Without report and GPU, which take time and are not the subject of the page.
         quick = ["--no-report", "--device", "cpu", "--hidden", "8"] if command.startswith("fit") else []

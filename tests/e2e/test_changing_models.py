@@ -163,7 +163,7 @@ def test_a_value_stays_over_connections_processes_and_a_restart(
 
 
 def test_the_lane_takes_split_requests_and_sticky_values(server: GrpcServer) -> None:
-    """Plain requests on one connection: known heads, in the lane, with and without the header."""
+    """Checks plain requests on one connection, with known heads, with and without the header."""
     versions = versions_by_value(server)
     with http_client(base_url=server.url) as client:
         body = {"model": "colours@p", "instances": [ROW]}
@@ -314,7 +314,7 @@ def test_series_of_a_shadow_end_with_its_version(tmp_path: Path) -> None:
 
 
 def test_a_shadow_with_other_categories_encodes_the_rows_itself(tmp_path: Path) -> None:
-    """A town that only the shadow knows, in another order of categories: answers equal those of torch."""
+    """Checks a shadow with a town of its own and another order of categories against torch."""
     mixed = CHECKPOINTS["mixed"]
     towns = CategoricalColumn(name="city", categories=("Lima", "Paris", "Rome", "Oslo"))
     schema = Schema(columns=(mixed.schema.columns[0], towns), target=ClassTarget(name="buys", labels=("yes", "no")))

@@ -66,7 +66,7 @@ class Clients:
             self.end()
 
     def end(self) -> None:
-        """Stops the clients, unless they have a number of requests, and waits for them."""
+        """Waits for the end of all clients, and stops clients without a number of requests."""
         if self._requests is None:
             self._stop.set()
         for thread in self._threads:

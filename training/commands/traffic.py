@@ -1,4 +1,4 @@
-"""`split` and `shadow`: divide an alias's requests among versions, and copy them to a version that is tried."""
+"""`split` and `shadow`: divide an alias's requests among versions, and try a version on copies of requests."""
 
 from __future__ import annotations
 
