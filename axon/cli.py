@@ -48,9 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return run_service(given)
         if part == "conversion":
-            from axon.export_command import run_export
+            from axon.export_command import EXPORT, run_export
+            from axon.import_command import run_import
 
-            return run_export(given[1:])
+            return run_export(given[1:]) if given[0] == EXPORT else run_import(given[1:])
         if part == "axon":
             from axon.completion import print_script
 

@@ -9,7 +9,10 @@ from importlib.util import find_spec
 PROGRAM = "axon"
 
 _DESCRIPTION = "Train multi-layer perceptrons on tables, look after the store of models, and serve them."
-CONVERSION = {"export": "write a model as ONNX, PyTorch or NumPy"}
+CONVERSION = {
+    "import": "publish a model from an ONNX file",
+    "export": "write a model as ONNX, PyTorch or NumPy",
+}
 _COMPLETION = {"completion": "print the completion script of a shell"}
 
 _EPILOG = """\

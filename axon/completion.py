@@ -58,7 +58,9 @@ def whole_parser() -> argparse.ArgumentParser:
         add_service_commands(commands)
     if "conversion" in parts:
         from axon.export_command import add_export_command
+        from axon.import_command import add_import_command
 
+        add_import_command(commands)
         add_export_command(commands)
     _add_shell(commands.add_parser("completion", help=parts["axon"]["completion"]))
     for action in _actions(parser):

@@ -1,0 +1,72 @@
+"""The operators after the last layer: probabilities, the chosen class, and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Literal
+
+from conversion.importing.onnx_graph.chain import Chain
+from conversion.importing.onnx_graph.contents import Chosen, Hidden, Mapped, Probabilities, RowValue, Value
+from conversion.importing.onnx_graph.handler import Handler
+from conversion.importing.onnx_graph.layout import axis_of, row_input
+from conversion.importing.onnx_graph.node import Node
+from models.columns.labels import Label
+
+
+def scores_of(chain: Chain, value: RowValue, node: Node) -> Hidden | Probabilities:
+    """Returns the scores of classes, or the probabilities."""
+    return value.content if isinstance(value.content, Probabilities) else chain.hidden(value.content, node)
+
+
+def _softmax(chain: Chain, node: Node, inputs: Sequence[Value | None]) -> Value:
+    value = row_input(node, inputs)
+    axis = int(node.get("axis", 1 if node.opset < 13 else -1))
+    if axis_of(node, value, axis) != len(value.dims) or not value.is_matrix:
+        raise node.refused("takes the softmax along another axis than the classes")
+    kind: Literal["softmax", "log_softmax"] = "softmax" if node.op == "Softmax" else "log_softmax"
+    logits = chain.hidden(value.content, node)
+    return RowValue(Probabilities(kind, logits, logits.width, str(node)), value.dims)
+
+
+def _arg_max(chain: Chain, node: Node, inputs: Sequence[Value | None]) -> Value:
+    value = row_input(node, inputs)
+    is_last = axis_of(node, value, int(node.get("axis", 0))) == len(value.dims) and value.is_matrix
+    if not is_last or node.get("select_last_index", 0):
+        raise node.refused("chooses something else than the first of the greatest scores")
+    chosen = Chosen(scores_of(chain, value, node), node.inputs[0])
+    return RowValue(chosen, (*value.dims[:-1], 1) if node.get("keepdims", 1) else value.dims[:-1])
+
+
+def labels_of(node: Node, *names: str) -> tuple[Label, ...] | None:
+    """Returns the labels that one of a node's attributes lists; None for none."""
+    given = next((node.get(name) for name in names if node.get(name)), None)
+    return None if given is None else tuple(given)
+
+
+def _zip_map(chain: Chain, node: Node, inputs: Sequence[Value | None]) -> Value:
+    value = row_input(node, inputs)
+    labels = labels_of(node, "classlabels_int64s", "classlabels_strings")
+    scores = scores_of(chain, value, node)
+    if labels is None or len(labels) != scores.width:
+        raise node.refused(f"has {len(labels or ())} labels for {scores.width} classes")
+    return replace(value, content=Mapped(scores, labels, node.inputs[0]))
+
+
+def _normalizer(chain: Chain, node: Node, inputs: Sequence[Value | None]) -> Value:
+    value = row_input(node, inputs)
+    if isinstance(value.content, Probabilities) and value.content.kind != "log_softmax" and node.get("norm") == "L1":
+        return value  # the sum is 1 already
+    raise node.refused("divides a row by its norm; one-vs-rest probabilities of several classes are of this kind")
+
+
+OPERATORS: Mapping[tuple[str, str], Handler] = MappingProxyType(
+    {
+        ("", "Softmax"): _softmax,
+        ("", "LogSoftmax"): _softmax,
+        ("", "ArgMax"): _arg_max,
+        ("ai.onnx.ml", "ZipMap"): _zip_map,
+        ("ai.onnx.ml", "Normalizer"): _normalizer,
+    }
+)
