@@ -1,4 +1,4 @@
-"""Publishing a model that was made elsewhere: a module of torch, a state dict, or a fitted model of scikit-learn."""
+"""Publishing a model that was made elsewhere: of torch, of scikit-learn, or an ONNX graph."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from models.columns.frame_rows import rows_of
 from models.columns.labels import Label
 from models.columns.schema import ClassTarget, NumericTarget
 from models.errors import InvalidName
+from models.network.config import Task
 from models.store import ModelVersion, Store
 
 _COLUMN_TYPES = (NumericColumn, CategoricalColumn, DateColumn)
@@ -35,6 +36,8 @@ def publish(
     std: Sequence[float] | None = None,
     activation: str = "relu",
     layer_sizes: Sequence[int] | None = None,
+    task: Task | None = None,
+    output: str | None = None,
     alias: str | None = None,
     store: Store | Path | str | None = None,
 ) -> ModelVersion:
@@ -44,7 +47,8 @@ def publish(
     values by 1e-5 of their spread.
 
     Args:
-        model: torch module; state dict, or path of its `.safetensors` file; or fitted model of scikit-learn.
+        model: torch module; state dict, or path of its `.safetensors` file; fitted model of scikit-learn; or ONNX
+            model, or path of its `.onnx` file.
         name: name to publish under.
         columns: names of the columns in the model's order, or columns of Axon's for a torch module that takes encoded
             rows. If None: the names with which scikit-learn trained the model, or the columns of `rows`.
@@ -58,6 +62,8 @@ def publish(
         std: number for each column by which the difference was divided; 1 if None.
         activation: function between the layers of a state dict.
         layer_sizes: widths of a state dict's layers, from input to output, for a check; unchecked if None.
+        task: `classification` or `regression`, where an ONNX graph leaves this open; None otherwise.
+        output: output of an ONNX graph to answer, if there are several; None otherwise.
         alias: alias to point at the new version; none if None.
         store: store or path of its folder; AXON_STORE, else `checkpoints`, if None.
 
@@ -72,15 +78,29 @@ def publish(
     if alias is not None and (not is_alias(alias) or alias == LATEST):
         raise InvalidName(f"alias= {alias!r:.100} cannot be an alias: letters, digits, . _ - after a letter.")
     request = _Request(columns=columns, labels=labels, target=target, rows=rows, mean=mean, std=std)
-    if isinstance(model, str | Path) or _is_torch(model):
+    sample: list[Row] | None = None
+    if _is_onnx(model):
+        imported, sample = request.onnx_model(model, task, output)
+    elif task is not None or output is not None:
+        raise ImportRefused("task= and output= are for ONNX graphs.")
+    elif isinstance(model, str | Path) or _is_torch(model):
         imported = request.torch_model(model, activation, layer_sizes)
     else:
         imported = request.sklearn_model(model)
-    checkpoint = agreed(imported, request.sample(imported.schema.names), name=name).checkpoint
+    if sample is None:
+        sample = request.sample(imported.schema.names)
+    checkpoint = agreed(imported, sample, name=name).checkpoint
     published = opened.publish(name, checkpoint)
     if alias is not None:
         opened.set_alias(name, alias, published.version)
     return published
+
+
+def _is_onnx(model: Any) -> bool:
+    """Returns True for an ONNX model and for the path of one, without importing ONNX."""
+    if isinstance(model, str | Path):
+        return Path(model).suffix.lower() == ".onnx"
+    return type(model).__name__ == "ModelProto" and type(model).__module__.partition(".")[0] in ("onnx", "google")
 
 
 def _is_torch(model: Any) -> bool:
@@ -139,6 +159,27 @@ class _Request:
         return import_sklearn(
             model, names=names, target=self._target, sample=self._statistics(names), truth=self._truth(names)
         )
+
+    def onnx_model(self, model: Any, task: Task | None, output: str | None) -> tuple[ImportedModel, list[Row]]:
+        """Imports an ONNX graph, and returns the rows to compare on, with numbers rounded as the graph's inputs do."""
+        from conversion.importing.onnx_model import read_onnx
+
+        for argument, value in (("mean", self._mean), ("std", self._std)):
+            if value is not None:
+                raise ImportRefused(f"{argument}= is for torch modules; an ONNX graph scales its columns.")
+        if not isinstance(self._target, str) or any(not isinstance(column, str) for column in self._columns or ()):
+            raise ImportRefused("target= and columns= are names for an ONNX graph, which knows the rest.")
+        told: dict[str, Any] = {"labels": self._labels, "task": task, "output": output}
+        told["target"] = None if self._target == "target" else self._target
+        read = read_onnx(model, columns=self._columns, **told)
+        if self._columns is None and read.has_made_up_names and (names := self._names_of_rows()):
+            self._columns = names
+            read = read_onnx(model, columns=names, **told)
+        self._names = [column for given in read.inputs for column in given.columns]
+        if self._rows is not None:
+            sample = self._statistics(self._names)
+            read = read_onnx(model, columns=self._columns, **told, sample=sample)
+        return read.imported, read.sample(self.sample(read.imported.schema.names))
 
     def torch_model(self, model: Any, activation: str, layer_sizes: Sequence[int] | None) -> ImportedModel:
         """Imports a module or a state dict of torch."""

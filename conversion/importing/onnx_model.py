@@ -52,6 +52,12 @@ class OnnxModel:
     outputs: tuple[str, ...]
     unused: tuple[str, ...]
 
+    @property
+    def has_made_up_names(self) -> bool:
+        """True if the columns are named x0, x1, …, because one input holds all of them."""
+        (first, *others) = self.inputs
+        return not others and first.width > 1 and first.columns == tuple(_names(self.inputs))
+
     def sample(self, rows: Sequence[Row] | None = None) -> list[Row]:
         """Returns rows for the comparison with the graph, with numbers rounded as the graph's inputs do.
 

@@ -64,8 +64,6 @@ def taken(chain: Chain, content: Content, index: IntArray, node: Node) -> Conten
     match content:
         case Features() | Hidden() | Mask():
             return content.taken(index)
-        case Elementwise() if content.function.form is not None:
-            return Elementwise(content.argument.taken(index), content.function, content.node)
         case _:
             return chain.affine(content, node).taken(index)
 

@@ -183,7 +183,11 @@ CASES: tuple[Case, ...] = (
     ),
     Case(file="penguins-ridge", rows=penguins(*BILL, "year", "island"), answer="value", tensor="variable"),
     Case(
-        file="iris-mlp", rows=flowers, answer="maps", tensor="output_probability", options=("--columns", ",".join(FLOWER))
+        file="iris-mlp",
+        rows=flowers,
+        answer="maps",
+        tensor="output_probability",
+        options=("--columns", ",".join(FLOWER)),
     ),
     Case(
         file="iris-pca-double",
@@ -232,7 +236,7 @@ def feeds_of(session: Any, table: Mapping[str, list[Any]]) -> dict[str, NDArray[
     columns = iter(table.values())
     feeds = {}
     for given in session.get_inputs():
-        width = int(np.prod([length for length in given.shape[1:]]))
+        width = int(np.prod(list(given.shape[1:])))
         own = [next(columns) for _ in range(width)]
         if given.type == "tensor(string)":
             parts = [np.array(["" if cell is None else cell for cell in cells], dtype=object) for cells in own]

@@ -80,7 +80,14 @@ def by_script(module: nn.Module, inputs: tuple[torch.Tensor, ...], opset: int, *
     names = ["x"] if len(inputs) == 1 else ["size", "rest"]
     axes = {name: {0: "rows"} for name in names} if any_rows else None
     torch.onnx.export(
-        module, inputs, path, opset_version=opset, dynamo=False, input_names=names, output_names=["y"], dynamic_axes=axes
+        module,
+        inputs,
+        path,
+        opset_version=opset,
+        dynamo=False,
+        input_names=names,
+        output_names=["y"],
+        dynamic_axes=axes,
     )
     model = onnx.load(path)
     path.unlink()
@@ -98,28 +105,42 @@ def by_dynamo(module: nn.Module, inputs: tuple[torch.Tensor, ...], opset: int) -
 def from_torch() -> Iterator[Made]:
     """Yields the models of torch."""
     x, square = torch.randn(5, 4), torch.randn(5, 1, 8, 8)
-    yield "torch-script9", by_script(
-        seeded(Layers(nn.Linear(4, 12), nn.LayerNorm(12), nn.GELU(), nn.Linear(12, 3), nn.Softmax(1))), (x,), 9
+    yield (
+        "torch-script9",
+        by_script(
+            seeded(Layers(nn.Linear(4, 12), nn.LayerNorm(12), nn.GELU(), nn.Linear(12, 3), nn.Softmax(1))), (x,), 9
+        ),
     )
-    yield "torch-script11", by_script(
-        seeded(Layers(nn.BatchNorm1d(4), nn.Linear(4, 10), nn.BatchNorm1d(10), nn.Mish(), nn.Linear(10, 3))), (x,), 11
+    yield (
+        "torch-script11",
+        by_script(
+            seeded(Layers(nn.BatchNorm1d(4), nn.Linear(4, 10), nn.BatchNorm1d(10), nn.Mish(), nn.Linear(10, 3))),
+            (x,),
+            11,
+        ),
     )
     mixed = Layers(nn.Linear(4, 24), nn.SiLU(), nn.LayerNorm(24), nn.Linear(24, 8), nn.PReLU(8), nn.Linear(8, 1))
     yield "torch-script17", by_script(seeded(mixed), (x,), 17)
-    yield "torch-script20", by_script(
-        seeded(
-            Layers(
-                nn.Linear(64, 16), nn.GELU("tanh"), nn.Dropout(), nn.Linear(16, 10), nn.LogSoftmax(-1), divisor=32.0
-            )
+    yield (
+        "torch-script20",
+        by_script(
+            seeded(
+                Layers(
+                    nn.Linear(64, 16), nn.GELU("tanh"), nn.Dropout(), nn.Linear(16, 10), nn.LogSoftmax(-1), divisor=32.0
+                )
+            ),
+            (square,),
+            20,
         ),
-        (square,),
-        20,
     )
-    yield "torch-one-row", by_script(
-        seeded(nn.Sequential(nn.Linear(4, 6), nn.LeakyReLU(0.2), nn.Linear(6, 1), nn.Sigmoid())),
-        (x[:1],),
-        13,
-        any_rows=False,
+    yield (
+        "torch-one-row",
+        by_script(
+            seeded(nn.Sequential(nn.Linear(4, 6), nn.LeakyReLU(0.2), nn.Linear(6, 1), nn.Sigmoid())),
+            (x[:1],),
+            13,
+            any_rows=False,
+        ),
     )
     hard = Layers(nn.Linear(4, 8), nn.Hardswish(), nn.Linear(8, 8), nn.ReLU6(), nn.Linear(8, 8), nn.Softplus(2.0))
     yield "torch-dynamo18", by_dynamo(seeded(nn.Sequential(hard, nn.Linear(8, 3), nn.Softmax(1))), (x,), 18)
@@ -173,7 +194,11 @@ def penguins() -> pd.DataFrame:
 
 def inputs_of(names: list[str]) -> list[tuple[str, Any]]:
     """Returns an input for each column of the penguins."""
-    kinds: dict[str, Callable[..., Any]] = {"year": Int64TensorType, "island": StringTensorType, "sex": StringTensorType}
+    kinds: dict[str, Callable[..., Any]] = {
+        "year": Int64TensorType,
+        "island": StringTensorType,
+        "sex": StringTensorType,
+    }
     return [(name, kinds.get(name, FloatTensorType)([None, 1])) for name in names]
 
 
@@ -238,7 +263,14 @@ LOADERS = (datasets.load_iris, datasets.load_breast_cancer, datasets.load_digits
 
 def stripped(model: onnx.ModelProto) -> onnx.ModelProto:
     """Returns the model without the stack traces that the dynamo exporter adds."""
-    for part in (model, model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+    for part in (
+        model,
+        model.graph,
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+    ):
         del part.metadata_props[:]
         part.doc_string = ""
     return model
