@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from axon.command_table import CONVERSION, PROGRAM
 from axon.model import default_store
+from models.alias_file import LATEST, is_alias
 from models.columns.labels import Label
-from models.errors import AxonError, ModelNotFound, StoreError
+from models.errors import AxonError, InvalidName, ModelNotFound, StoreError
 from models.installation import missing_part
 from models.store import ModelVersion, Store
 
 if TYPE_CHECKING:
-    from conversion.importing.agreement import Agreement
+    from conversion.importing.onnx_agreement import OnnxAgreement
     from conversion.importing.onnx_model import OnnxModel
 
 IMPORT = "import"
@@ -134,13 +135,17 @@ def _run(arguments: argparse.Namespace) -> int:
     store = Store(arguments.store)
     if not arguments.dry_run:
         store.try_publishing(name)
-    from conversion.importing.agreement import agreed
+    if arguments.alias is not None and (not is_alias(arguments.alias) or arguments.alias == LATEST):
+        raise InvalidName(
+            f"--alias {arguments.alias!r:.100} cannot be an alias: letters, digits, . _ - after a letter."
+        )
+    from conversion.importing.onnx_agreement import agreed_onnx
 
     model, sample = _read(arguments)
     if not (arguments.quiet or arguments.json):
         sys.stdout.write(_described(arguments.file, model))
-    result = agreed(model.imported, model.sample(sample), name=name)
-    published = None if arguments.dry_run else store.publish(name, result.checkpoint)
+    result = agreed_onnx(model, sample, name=name)
+    published = None if arguments.dry_run else store.publish(name, result.agreement.checkpoint)
     if published is not None and arguments.alias:
         store.set_alias(name, arguments.alias, published.version)
     if arguments.json:
@@ -149,6 +154,8 @@ def _run(arguments: argparse.Namespace) -> int:
         return 0
     if not arguments.quiet:
         sys.stdout.write(_compared(model, result, "rows" if sample is None else arguments.rows))
+    if result.note:
+        sys.stderr.write(f"{result.note}\n")
     if published is not None and (sentence := _still_means(store, published)):
         sys.stderr.write(sentence)
     last = f"published {published}" if published is not None else f"nothing is published: {name} was a dry run"
@@ -235,7 +242,8 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _compared(model: OnnxModel, result: Agreement, source: str) -> str:
+def _compared(model: OnnxModel, compared: OnnxAgreement, source: str) -> str:
+    result = compared.agreement
     config = model.imported.config
     count = f"{config.parameter_count:,} parameters"
     where = "drawn from the columns" if source == "rows" else f"of {source}"
@@ -245,13 +253,13 @@ def _compared(model: OnnxModel, result: Agreement, source: str) -> str:
         apart = f"the greatest difference of a probability is {result.worst:.2g} (at most 1e-06)"
     else:
         apart = "each row gets the same class"
-    return f"{count}. {result.rows:,} rows {where}, answered by {model.engine} and by Axon: {apart}.\n"
+    return f"{count}. {result.rows:,} rows {where}, answered by {compared.engine} and by Axon: {apart}.\n"
 
 
 def _record(
-    arguments: argparse.Namespace, model: OnnxModel, result: Agreement, published: ModelVersion | None
+    arguments: argparse.Namespace, model: OnnxModel, compared: OnnxAgreement, published: ModelVersion | None
 ) -> dict[str, Any]:
-    imported = model.imported
+    imported, result = model.imported, compared.agreement
     return {
         "model": None if published is None else str(published),
         "file": str(arguments.file),
@@ -263,7 +271,8 @@ def _record(
         "labels": list(getattr(imported.schema.target, "labels", [])) or None,
         "compared_rows": result.rows,
         "greatest_difference": result.worst,
-        "answered_by": model.engine,
+        "answered_by": compared.engine,
+        "note": compared.note or None,
     }
 
 

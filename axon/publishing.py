@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ from conversion.importing.affine_features import NumberStatistics
 from conversion.importing.agreement import agreed
 from conversion.importing.imported_model import ImportedModel, ImportRefused, Row
 from models.alias_file import LATEST, is_alias
+from models.checkpoint import Checkpoint
 from models.columns.column import CategoricalColumn, Column, DateColumn, NumericColumn
 from models.columns.frame_rows import rows_of
 from models.columns.labels import Label
@@ -78,18 +80,14 @@ def publish(
     if alias is not None and (not is_alias(alias) or alias == LATEST):
         raise InvalidName(f"alias= {alias!r:.100} cannot be an alias: letters, digits, . _ - after a letter.")
     request = _Request(columns=columns, labels=labels, target=target, rows=rows, mean=mean, std=std)
-    sample: list[Row] | None = None
     if _is_onnx(model):
-        imported, sample = request.onnx_model(model, task, output)
+        checkpoint = request.onnx_checkpoint(model, task, output, name)
     elif task is not None or output is not None:
         raise ImportRefused("task= and output= are for ONNX graphs.")
-    elif isinstance(model, str | Path) or _is_torch(model):
-        imported = request.torch_model(model, activation, layer_sizes)
     else:
-        imported = request.sklearn_model(model)
-    if sample is None:
-        sample = request.sample(imported.schema.names)
-    checkpoint = agreed(imported, sample, name=name).checkpoint
+        is_torch = isinstance(model, str | Path) or _is_torch(model)
+        imported = request.torch_model(model, activation, layer_sizes) if is_torch else request.sklearn_model(model)
+        checkpoint = agreed(imported, request.sample(imported.schema.names), name=name).checkpoint
     published = opened.publish(name, checkpoint)
     if alias is not None:
         opened.set_alias(name, alias, published.version)
@@ -160,8 +158,9 @@ class _Request:
             model, names=names, target=self._target, sample=self._statistics(names), truth=self._truth(names)
         )
 
-    def onnx_model(self, model: Any, task: Task | None, output: str | None) -> tuple[ImportedModel, list[Row]]:
-        """Imports an ONNX graph, and returns the rows to compare on, with numbers rounded as the graph's inputs do."""
+    def onnx_checkpoint(self, model: Any, task: Task | None, output: str | None, name: str) -> Checkpoint:
+        """Imports an ONNX graph, and compares the network with the graph."""
+        from conversion.importing.onnx_agreement import agreed_onnx
         from conversion.importing.onnx_model import read_onnx
 
         for argument, value in (("mean", self._mean), ("std", self._std)):
@@ -179,7 +178,10 @@ class _Request:
         if self._rows is not None:
             sample = self._statistics(self._names)
             read = read_onnx(model, columns=self._columns, **told, sample=sample)
-        return read.imported, read.sample(self.sample(read.imported.schema.names))
+        compared = agreed_onnx(read, self.sample(read.imported.schema.names), name=name)
+        if compared.note:
+            warnings.warn(compared.note, stacklevel=3)
+        return compared.agreement.checkpoint
 
     def torch_model(self, model: Any, activation: str, layer_sizes: Sequence[int] | None) -> ImportedModel:
         """Imports a module or a state dict of torch."""

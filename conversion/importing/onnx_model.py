@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from conversion.importing.affine_features import AffineFeature, ComposedColumns, NumberStatistics, TableColumns
 from conversion.importing.imported_model import Float64Array, ImportedModel, ImportRefused, Row
@@ -26,9 +26,6 @@ from models.columns.schema import ClassTarget, NumericTarget, Schema
 from models.network.config import MAX_FEATURES, Task
 from models.network.sequence import SequenceConfig, SequenceLayer
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 _MOST_COLUMNS = 20_000
 _FLOATS, _WHOLE, _STRING = (1, 10, 11), (2, 3, 4, 5, 6, 7, 12, 13, 9), 8
 _NAME = re.compile(r"[^A-Za-z0-9_.-]+", re.ASCII)
@@ -41,6 +38,7 @@ class OnnxModel:
     Attributes:
         imported: columns, network and tensors, and the graph's own answers.
         engine: name of the program that computes the graph's own answers.
+        in_double: function that computes the graph's answers to rows in 64-bit numbers.
         inputs: inputs of the graph.
         outputs: outputs of the graph that the network answers.
         unused: columns that no node needs, so that the model does not take them.
@@ -48,13 +46,14 @@ class OnnxModel:
 
     imported: ImportedModel
     engine: str
+    in_double: Callable[[Sequence[Row]], NDArray[np.float64]]
     inputs: tuple[GraphInput, ...]
     outputs: tuple[str, ...]
     unused: tuple[str, ...]
 
     @property
     def has_made_up_names(self) -> bool:
-        """True if the columns are named x0, x1, …, because one input holds all of them."""
+        """True if the columns are named x0, x1, …, because one input holds all columns."""
         (first, *others) = self.inputs
         return not others and first.width > 1 and first.columns == tuple(_names(self.inputs))
 
@@ -126,6 +125,7 @@ def read_onnx(
     return OnnxModel(
         imported=imported,
         engine=original.engine,
+        in_double=original.in_double,
         inputs=tuple(inputs),
         outputs=answer.outputs,
         unused=tuple(column for column in table.names if column not in table.used),

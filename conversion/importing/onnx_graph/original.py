@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from conversion.importing.affine_features import TableColumns
 from conversion.importing.imported_model import ImportRefused, Row
+from conversion.importing.onnx_graph.double import in_double, run_in_double
 from conversion.importing.onnx_graph.graph import GraphInput
 from models.columns.cell_text import category_of
 from models.columns.column import CategoricalColumn, Column
@@ -74,6 +75,16 @@ class Original:
                 ]
             )[: len(rows)]
         return _answers(answers.reshape(len(rows), -1), self.form)
+
+    def in_double(self, rows: Sequence[Row]) -> Array:
+        """Returns the answers that the graph gives in 64-bit numbers, float64 `(rows, outputs)`.
+
+        Args:
+            rows: rows with the cells of `columns`.
+        """
+        model = in_double(self.model)
+        answers = run_in_double(model, self.tensor, self._feeds(rows))
+        return _answers(np.asarray(answers, dtype=np.float64).reshape(len(rows), -1), self.form)
 
     def _feeds(self, rows: Sequence[Row]) -> dict[str, Array]:
         cells = {column.name: [row[place] for row in rows] for place, column in enumerate(self.columns)}

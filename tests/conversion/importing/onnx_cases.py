@@ -1,4 +1,4 @@
-"""The ONNX files of the tests: how each is imported, rows for it, and what ONNX Runtime answers to them."""
+"""The ONNX files of the tests: options of the import, rows, and the answers of ONNX Runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX graphs in a program: activations as exporters write them, heads, columns, and `axon.publish`."""
+"""ONNX graphs in a program: activations in the exporters' operators, heads, columns, and `axon.publish`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 import axon
 from conversion.importing.agreement import agreed
-from conversion.importing.imported_model import ImportRefused
+from conversion.importing.imported_model import Disagreement, ImportRefused
 from conversion.importing.onnx_graph.scalar_function import GRID, Form, ScalarFunction, values_of
 from conversion.importing.onnx_model import OnnxModel, read_onnx
 from models.answering import Answerer
@@ -303,3 +303,32 @@ def test_rows_of_a_frame_with_gaps_compare_a_pipeline(tmp_path: Path) -> None:
     published = axon.publish(case.path, name="penguins", rows=frame, target="species", store=tmp_path)
     model = axon.load(str(published), store=tmp_path)
     assert np.mean([got == told for got, told in zip(model.predict(frame), frame["species"], strict=True)]) > 0.95
+
+
+def rounding_graph() -> onnx.ModelProto:
+    """Returns a graph whose rounding in 32 bits is more than the comparison allows: a Log of a Sigmoid."""
+    return model_of(
+        [("MatMul", "x w", "m"), ("Add", "m b", "z"), ("Sigmoid", "z", "s"), ("Log", "s", "a"), ("MatMul", "a v", "y")],
+        {"w": 0.5 * numbers(4, 5), "b": numbers(5, seed=1), "v": numbers(5, 1, seed=2)},
+    )
+
+
+def test_a_graph_that_onnx_runtime_rounds_is_compared_in_64_bits(tmp_path: Path) -> None:
+    model = rounding_graph()
+    read = read_onnx(model)
+    with pytest.raises(Disagreement):
+        agreed(read.imported, read.sample(), name="test")
+    with pytest.warns(UserWarning, match="rounds this graph: its own answers are up to"):
+        published = axon.publish(model, name="rounded", store=tmp_path)
+    rows = np.random.default_rng(3).normal(size=(1_000, 4)).astype(np.float32)
+    wide = rows.astype(np.float64)
+    z = wide @ read_weight(model, "w") + read_weight(model, "b")
+    exact = -np.logaddexp(0, -z) @ read_weight(model, "v")
+    answers = axon.load(str(published), store=tmp_path).predict(rows)
+    assert np.abs(np.array(answers) - exact[:, 0]).max() <= 1e-5 * exact.std()
+
+
+def read_weight(model: onnx.ModelProto, name: str) -> Any:
+    """Returns a constant of a model in float64."""
+    tensor = next(one for one in model.graph.initializer if one.name == name)
+    return numpy_helper.to_array(tensor).astype(np.float64)

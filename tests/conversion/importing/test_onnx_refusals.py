@@ -276,7 +276,7 @@ def test_weights_that_are_not_all_there_are_refused(entries: dict[str, str], tmp
 
 
 def doubling(times: int) -> onnx.ModelProto:
-    """Returns a graph that joins a value with itself again and again."""
+    """Returns a graph that doubles the width of a row many times."""
     nodes = [helper.make_node("Concat", [f"v{i}", f"v{i}"], [f"v{i + 1}"], name=f"c{i}", axis=1) for i in range(times)]
     return graph_of([node("Identity", "x", "v0"), *nodes, node("Identity", f"v{times}", "y")])
 

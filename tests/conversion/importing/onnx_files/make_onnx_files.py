@@ -1,4 +1,4 @@
-"""Makes the ONNX files beside it: from torch by both exporters, and from scikit-learn by skl2onnx.
+"""Makes the ONNX files of this folder: from torch by both exporters, and from scikit-learn by skl2onnx.
 
 The files are kept, since the dynamo exporter needs `onnxscript`, which the tests do not. To make them again:
 
@@ -150,7 +150,7 @@ def from_torch() -> Iterator[Made]:
 
 
 def from_hand() -> Iterator[Made]:
-    """Yields a model as exporters of other frameworks write it: MatMul, Add, and a scaler of Sub and Div."""
+    """Yields a model in the style of other frameworks' exporters: MatMul, Add, and a scaler of Sub and Div."""
     generator = np.random.default_rng(3)
     weights = {
         "mean": np.array([5.8, 3.0, 3.7, 1.2]),
