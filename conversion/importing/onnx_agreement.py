@@ -54,16 +54,21 @@ def agreed_onnx(model: OnnxModel, sample: Sequence[Row] | None = None, *, name: 
         exact = replace(model.imported, original=model.in_double)
         try:
             found = agreed(exact, rows, name=name)
+            apart = _apart(model, rows)
         except (Disagreement, ImportRefused):
-            raise disagreement from None
-        apart = _apart(model, rows)
+            raise _with_hint(disagreement, sample) from None
         if apart > _ROUNDING:
-            raise disagreement from None
+            raise _with_hint(disagreement, sample) from None
         note = (
             f"{model.engine} rounds this graph: its own answers are up to {apart:.2g} away from the graph in 64-bit "
             "numbers, more than the comparison allows. Axon was compared with the graph in 64-bit numbers instead."
         )
         return OnnxAgreement(agreement=found, engine="ONNX's reference implementation in 64-bit numbers", note=note)
+
+
+def _with_hint(disagreement: Disagreement, sample: Sequence[Row] | None) -> Disagreement:
+    hint = " The rows were drawn around the centres of the columns; --rows (rows=) compares on your own."
+    return Disagreement(f"{disagreement}{'' if sample else hint}")
 
 
 def _apart(model: OnnxModel, rows: Sequence[Row]) -> float:

@@ -22,6 +22,7 @@ CASES = [
     ("axon fit --engine ", {"torch", "numpy", "perceptron", "linear"}),
     ("axon study dep", {"depth"}),
     ("axon keys ", {"new"}),
+    ("axon import --task ", {"classification", "regression"}),
     ("axon export --to ", {"onnx", "torch", "numpy"}),
     ("axon serve --po", {"--port"}),
     ("axon fit flow", {"flowers.csv"}),

@@ -24,7 +24,7 @@ def table() -> pd.DataFrame:
 
 
 def there_and_back(folder: Path, table: pd.DataFrame, target: str, **options: Any) -> tuple[Any, Any]:
-    """Trains a model, exports it and imports the file; returns both models."""
+    """Trains a model, exports the model and imports the file; returns both models."""
     model = axon.fit(table, target=target, name="first", progress=False, **options)
     path = folder / "first.onnx"
     model.export(path)

@@ -7,6 +7,7 @@ import io
 import re
 import shlex
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def test_the_programs_and_commands_print_what_the_page_shows(tmp_path: Path, mon
     monkeypatch.delenv("AXON_STORE", raising=False)
     blocks = re.findall(r"```(python|console|text)\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, Any] = {}
-    for (kind, text), (_, shown) in zip(blocks, blocks[1:], strict=False):
+    for (kind, text), (_, shown) in pairwise(blocks):
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of torch's older exporter

@@ -59,7 +59,7 @@ def imported(package: str) -> dict[str, str]:
         ("training", ("training", "tensorboard")),
         ("axon/client", ("client", "training")),  # frames are given back to those who have pandas or pyarrow
         ("axon/remote_predict.py", ("training",)),
-        ("conversion/importing", ("training",)),
+        ("conversion/importing", ("onnx", "training")),
         ("conversion/exporting", ("onnx", "training")),  # torch is imported by what is exported, not by the export
     ],
 )

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 
 from conversion.importing.imported_model import ImportRefused
 
@@ -38,7 +37,7 @@ def read_model(source: Path | str | bytes | onnx.ModelProto) -> onnx.ModelProto:
         content = source if isinstance(source, bytes) else _content(Path(source))
         try:
             model.ParseFromString(content)
-        except DecodeError:
+        except Exception:  # protobuf's DecodeError, which onnx does not export
             raise ImportRefused(f"{_called(source)} is not an ONNX file: it cannot be decoded.") from None
     if not model.graph.node and not model.graph.output:
         raise ImportRefused(f"{_called(source)} is not an ONNX file: it has no graph.")

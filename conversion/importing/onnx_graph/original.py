@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
@@ -49,11 +50,8 @@ class Original:
     @property
     def engine(self) -> str:
         """Name of the program that runs the graph."""
-        try:
-            import onnxruntime
-        except ModuleNotFoundError:
-            return f"{_REFERENCE} {onnx.__version__}"
-        return f"{_RUNTIME} {onnxruntime.__version__}"
+        runtime = _runtime()
+        return f"{_REFERENCE} {onnx.__version__}" if runtime is None else f"{_RUNTIME} {runtime.__version__}"
 
     def __call__(self, rows: Sequence[Row]) -> Array:
         """Returns the answers to rows of cells, float64 `(rows, outputs)`.
@@ -173,18 +171,25 @@ def reduced(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], tensor: str
     return made
 
 
-def _runner(model: onnx.ModelProto, tensor: str) -> Run:
+def _runtime() -> Any:
+    """Returns the module of ONNX Runtime; None if ONNX Runtime, which no extra of Axon has, is not installed."""
     try:
-        import onnxruntime
+        return import_module("onnxruntime")
     except ModuleNotFoundError:
+        return None
+
+
+def _runner(model: onnx.ModelProto, tensor: str) -> Run:
+    runtime = _runtime()
+    if runtime is None:
         from onnx.reference import ReferenceEvaluator
 
         evaluator = ReferenceEvaluator(model)
         return lambda feeds: _first(evaluator.run([tensor], dict(feeds)))
-    options = onnxruntime.SessionOptions()
+    options = runtime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return lambda feeds: _first(session.run([tensor], dict(feeds)))
 
 
