@@ -107,28 +107,31 @@ def read_onnx(
     layers, tensors, root = _layers(walk.chain, answer.last)
     composed = _composed(table, root.features or ())
     layers, tensors = _with_columns(layers, tensors, composed)
-    config = SequenceConfig(in_features=composed.weight.shape[1], sequence=tuple(layers), output=answer.output)
     properties = {entry.key: entry.value for entry in model.metadata_props}
     name = target or properties.get("axon.target") or "target"
-    schema = Schema(columns=composed.columns, target=_target(name, answer, given_labels))
     original = Original(
         model=reduced(model, walk.needed([answer.tensor]), answer.tensor),
         tensor=answer.tensor,
         form=answer.form,
         inputs=inputs,
         table=table,
-        columns=schema.columns,
+        columns=composed.columns,
     )
     imported = ImportedModel(
-        schema=schema, config=config, tensors=tensors, original=original, source=_source(model, answer)
+        schema=Schema(columns=composed.columns, target=_target(name, answer, given_labels)),
+        config=SequenceConfig(in_features=composed.weight.shape[1], sequence=tuple(layers), output=answer.output),
+        tensors=tensors,
+        original=original,
+        source=_source(model, answer),
     )
+    unused = tuple(column for column in table.names if column not in table.used)
     return OnnxModel(
         imported=imported,
         engine=original.engine,
         in_double=original.in_double,
         inputs=tuple(inputs),
         outputs=answer.outputs,
-        unused=tuple(column for column in table.names if column not in table.used),
+        unused=unused,
     )
 
 
