@@ -23,6 +23,10 @@ from models.network.input_stage import InputStage
 Precision = Literal["fp32", "tf32", "bf16"]
 Float32Array = NDArray[np.float32]
 
+# Memory of Python's and torch's objects, measured by the growth of a process by hundreds of small networks.
+_STEP_BYTES = 1_500  # a bound operation of a plan with its views
+_OBJECT_BYTES = 4_000  # a network without plans
+
 
 class Runner(Protocol):
     """Runs one forward plan."""
@@ -63,6 +67,7 @@ class DeviceNetwork:
         log: log for plans that cannot be captured.
 
     Attributes:
+        choice: position of the row counts in use among the choices of the device.
         batch_invariant: True if the test at `warm_up` found that a row's answer does not depend on the batch; False
             before `warm_up`.
     """
@@ -90,10 +95,13 @@ class DeviceNetwork:
             multiply_adds=network.multiply_adds,
             widest=max(max(stage.weight.shape) for stage in network.stages if isinstance(stage, Affine)),
         )
+        self.choice = 0
         self._blocks = self._choices[0]
         self._scratch = Scratch(device)
         self._runners: dict[int, Runner] = {}
+        self._plan_steps = 0  # steps of all plans in memory
         self._members = [_on_device(stages, device, precision) for stages in network.members]
+        self._tensor_bytes = _bytes_of(network, self._members)
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             self._pinned = Scratch(torch.device("cpu"), pinned=True)
@@ -103,27 +111,37 @@ class DeviceNetwork:
         """Row counts to which batches are cut and padded."""
         return self._blocks
 
+    @property
+    def memory_bytes(self) -> int:
+        """Number of bytes of the tensors and, estimated, of the plans."""
+        return self._tensor_bytes + _STEP_BYTES * self._plan_steps
+
+    def resume(self, choice: int, *, batch_invariant: bool) -> None:
+        """Uses the result of an earlier `warm_up` of the same network on the same device, without a test."""
+        self.batch_invariant = batch_invariant
+        self._use(choice)
+
     def warm_up(self) -> None:
         """Chooses the fastest row counts with which the network is batch-invariant, by testing each choice.
 
         If no choice passes, the fastest row counts are used and `batch_invariant` stays False. The test runs all parts
         of the network, so kernels are chosen and graphs are captured afterwards.
         """
-        for blocks in self._choices:
-            self._use(blocks)
+        for choice, blocks in enumerate(self._choices):
+            self._use(choice)
             if is_batch_invariant(self.forward, self._network, blocks):
                 self.batch_invariant = True
                 return
-        self._use(self._choices[0])
+        self._use(0)
 
     def share(self, scratch: Scratch) -> None:
         """Makes the network use memory that other networks use too."""
         self._scratch = scratch
-        self._runners = {}
+        self._forget_plans()
 
     def release(self) -> None:
         """Frees all memory except the network's tensors; the next pass allocates memory again."""
-        self._runners = {}
+        self._forget_plans()
         self._scratch.clear()
         if self._device.type == "cuda":
             self._pinned.clear()
@@ -171,9 +189,13 @@ class DeviceNetwork:
             build.call(partial(_allow_tf32, False))
         return build.finish(network.clamp)
 
-    def _use(self, blocks: RowBlocks) -> None:
-        self._blocks = blocks
+    def _use(self, choice: int) -> None:
+        self.choice, self._blocks = choice, self._choices[choice]
+        self._forget_plans()
+
+    def _forget_plans(self) -> None:
         self._runners = {}
+        self._plan_steps = 0
 
     def _runner(self, rows: int) -> Runner:
         runner = self._runners.get(rows)
@@ -184,7 +206,14 @@ class DeviceNetwork:
             else:
                 runner = CpuRunner(plan)
             self._runners[rows] = runner
+            self._plan_steps += len(plan.steps)
         return runner
+
+
+def _bytes_of(network: InferenceNetwork, members: list[list[tuple[Stage, tuple[torch.Tensor, ...]]]]) -> int:
+    """Returns the bytes of a network's arrays and of their copies on the device."""
+    copies = (tensor for stages in members for _, tensors in stages for tensor in tensors)
+    return _OBJECT_BYTES + 4 * network.parameter_count + sum(tensor.nbytes for tensor in copies)
 
 
 def _on_device(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import contextlib
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from inference.device_faults import is_out_of_memory, is_sticky
 from inference.device_network import DeviceNetwork, Precision
 from inference.errors import DeviceFault, NetworkUnavailable, OutOfMemory
 from inference.log import Log, StandardLog
+from inference.network_memory import NetworkMemory
 from inference.scratch import Scratch
 from models.checkpoint import LoadedCheckpoint, parse_checkpoint
 from models.errors import AxonError, CheckpointError, DataError, ModelNotFound, StoreError, reason_of
@@ -26,6 +28,10 @@ from models.network.fuse import InferenceNetwork
 from models.store import Store
 
 Float32Array = NDArray[np.float32]
+
+_MOST_REMEMBERED = 10_000  # keys whose facts are remembered; more than a server has versions in use
+
+_Value = TypeVar("_Value")
 
 
 class Rows(Protocol):
@@ -51,8 +57,25 @@ class CheckpointCopies(Protocol):
         """Removes a copy."""
 
 
+@dataclass(frozen=True)
+class NetworkFacts:
+    """The facts about a verified network that outlive the network's time in memory.
+
+    Attributes:
+        parameter_count: number of values in the tensors of the fused network.
+        batch_invariant: True if a test found that a row's answer does not depend on its batch.
+        choice: position of the row counts that the test chose.
+        memory_bytes: number of bytes that the network takes in memory.
+    """
+
+    parameter_count: int
+    batch_invariant: bool
+    choice: int
+    memory_bytes: int
+
+
 class Engine:
-    """The networks on one device; beyond `capacity`, the least recently used network is dropped.
+    """The networks on one device; beyond the limits, the least recently used networks leave the memory.
 
     Only one thread may call `run`. Any thread may call `load`: the first thread that asks for a network reads it and
     warms it up, while other threads run theirs.
@@ -63,10 +86,15 @@ class Engine:
         device: name of a torch device, `cpu` or `cuda:0`.
         threads: number of CPU threads of a matrix product.
         capacity: largest number of networks in memory.
+        memory_bytes: largest number of bytes of all networks in memory; None for no limit.
         max_batch_rows: number of rows of the largest batch.
         precision: number format of a GPU's matrix products; a CPU computes in float32.
         log: log of the engine; Python's own `logging` if None.
         limited_log: log for events that callers can cause again and again; the same as `log` if None.
+
+    Attributes:
+        device: torch device that holds the networks.
+        memory: networks in memory.
     """
 
     def __init__(
@@ -77,6 +105,7 @@ class Engine:
         device: str,
         threads: int,
         capacity: int,
+        memory_bytes: int | None = None,
         max_batch_rows: int,
         precision: Precision = "fp32",
         log: Log | None = None,
@@ -89,14 +118,16 @@ class Engine:
         self._log = StandardLog() if log is None else log
         self._limited_log = self._log if limited_log is None else limited_log
         self._kept = kept
-        self._capacity = capacity
+        self.memory: NetworkMemory[DeviceNetwork] = NetworkMemory(
+            capacity=capacity, limit_bytes=memory_bytes, can_return=self._can_return
+        )
         self._max_batch_rows = max_batch_rows
         self._precision: Precision = "fp32" if self.device.type == "cpu" else precision
         self._scratch = Scratch(self.device)
         self._table = Lock()  # held only for look-ups, never while a network is read or runs
-        self._networks: OrderedDict[str, DeviceNetwork] = OrderedDict()
         self._loading: dict[str, Future[DeviceNetwork]] = {}
-        self._taken_in: dict[str, FileIdentity] = {}  # verified file in the store, of each network in memory
+        self._taken_in: dict[str, FileIdentity] = {}  # verified file in the store, by key
+        self._facts: dict[str, NetworkFacts] = {}  # of networks that were in memory, by key
 
     def take_in(self, key: str) -> DeviceNetwork:
         """Verifies the store's file, keeps a copy, and loads the network, even if the network is in memory already.
@@ -105,17 +136,58 @@ class Engine:
             The same as `load`, and CheckpointError if the store's file is not sound, even if the network was loaded
             before.
         """
+        return self.load(key) if self._is_taken_in(key) else self._load(key, self._read_store(key))
+
+    def verify(self, key: str) -> NetworkFacts:
+        """Takes the network in as `take_in` does, unless the same file was taken in before.
+
+        Raises:
+            The same as `take_in`.
+        """
+        facts = self._facts.get(key)
+        if facts is None or not self._is_taken_in(key):
+            self.take_in(key)
+            facts = self._facts[key]
+        return facts
+
+    def restore(self, key: str) -> NetworkFacts | None:
+        """Loads a network if there is room; otherwise makes sure that the network can be loaded later.
+
+        Returns:
+            Facts about the network; None if they are not known yet.
+
+        Raises:
+            The same as `load`.
+        """
+        if key in self.memory or self.has_room(key):
+            self.load(key)
+        elif key not in self._facts or not self._can_return(key):
+            _ = self._read_kept(key) or self._read_store(key)
+        return self._facts.get(key)
+
+    def fetch(self, key: str) -> None:
+        """Loads a network, and pins the network in memory.
+
+        Raises:
+            The same as `load`.
+        """
+        self._load(key, None, pinned=True)
+
+    def has_room(self, key: str) -> bool:
+        """Returns True if the network of a key fits into the memory beside the present ones."""
+        return self.memory.fits(self.size_of(key))
+
+    def size_of(self, key: str) -> int:
+        """Returns the number of bytes that the network of a key takes in memory, estimated before its first time."""
+        facts = self._facts.get(key)
+        if facts is not None:
+            return facts.memory_bytes
         name, version, _ = parse_key(key)
-        identity = self._store.version(name, version).identity()
-        has_copy = self._kept is None or self._kept.path(key).exists()
-        if has_copy and self._taken_in.get(key) == identity:
-            return self.load(key)
-        loaded = self._read_store(key)
-        network = self._load(key, loaded)
-        with self._table:
-            if key in self._networks:
-                self._taken_in[key] = identity
-        return network
+        paths = [] if self._kept is None else [self._kept.path(key)]
+        for path in (*paths, self._store.version(name, version).path):
+            with contextlib.suppress(OSError):
+                return 2 * path.stat().st_size
+        return 0
 
     def load(self, key: str) -> DeviceNetwork:
         """Returns the network of a key.
@@ -130,17 +202,22 @@ class Engine:
         """
         return self._load(key, None)
 
-    def _load(self, key: str, loaded: LoadedCheckpoint | None) -> DeviceNetwork:
+    def _load(self, key: str, loaded: LoadedCheckpoint | None, *, pinned: bool = False) -> DeviceNetwork:
         """Returns the network of a key.
 
         Args:
             key: key of the model version.
             loaded: checkpoint of the key, or None to read the checkpoint.
+            pinned: True to pin the network in memory.
         """
+        while pinned and not self.memory.pin(key):
+            self._load(key, None)
+        network = self.memory.get(key)
+        if network is not None:
+            return network
         with self._table:
-            network = self._networks.get(key)
+            network = self.memory.get(key)
             if network is not None:
-                self._networks.move_to_end(key)
                 return network
             loading = self._loading.get(key)
             if loading is None:
@@ -148,20 +225,15 @@ class Engine:
         if loading is not None:
             return loading.result()
         try:
-            network = self._build(key, loaded or self._read_kept(key) or self._read_store(key))
+            network = self._build_with_room(key, loaded)
         except BaseException as error:
             with self._table:
                 del self._loading[key]
             mine.set_exception(error)
             raise
-        dropped = []  # keeps networks alive until the lock is released: freeing a network's memory takes a while
+        self.memory.add(key, network)
         with self._table:
             del self._loading[key]
-            self._networks[key] = network
-            while len(self._networks) > self._capacity:
-                oldest, surplus = self._networks.popitem(last=False)
-                self._taken_in.pop(oldest, None)
-                dropped.append(surplus)
         mine.set_result(network)
         return network
 
@@ -216,6 +288,63 @@ class Engine:
         half = -(-len(x) // (2 * smallest)) * smallest
         return np.concatenate([self._forward(network, x[:half]), self._forward(network, x[half:])])
 
+    def _build_with_room(self, key: str, loaded: LoadedCheckpoint | None) -> DeviceNetwork:
+        """Builds the network of a key, after others have left the memory as far as necessary.
+
+        Raises:
+            OutOfMemory: The network is larger than the limit, or the device has no memory for it.
+        """
+        loaded = loaded or self._read_kept(key) or self._read_store(key)
+        facts = self._facts.get(key)
+        self.memory.make_room(2 * len(loaded.payload) if facts is None else facts.memory_bytes)
+        try:
+            network = self._build(key, loaded)
+        except OutOfMemory:
+            if not self.memory.drop_unpinned():
+                raise
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            network = self._build(key, loaded)
+        limit = self.memory.limit_bytes
+        if limit is not None and network.memory_bytes > limit:
+            raise OutOfMemory(
+                f"this model takes {network.memory_bytes:,} bytes of memory, more than the limit of {limit:,} bytes "
+                "(AXON_MODEL_MEMORY_BYTES)."
+            )
+        facts = NetworkFacts(network.parameter_count, network.batch_invariant, network.choice, network.memory_bytes)
+        self._remember(self._facts, key, facts)
+        return network
+
+    def _can_return(self, key: str) -> bool:
+        """Returns True if the network of a key can be read again: there is a copy, or the store has the same file."""
+        if self._kept is not None and self._kept.path(key).exists():
+            return True
+        try:
+            return self._identity(key) == self._taken_in.get(key)
+        except CheckpointError:
+            return False
+
+    def _is_taken_in(self, key: str) -> bool:
+        """Returns True if the file in the store was verified and copied.
+
+        Raises:
+            CheckpointError: There is no such file.
+        """
+        identity = self._identity(key)
+        has_copy = self._kept is None or self._kept.path(key).exists()
+        return has_copy and self._taken_in.get(key) == identity
+
+    def _identity(self, key: str) -> FileIdentity:
+        name, version, _ = parse_key(key)
+        return self._store.version(name, version).identity()
+
+    @staticmethod
+    def _remember(table: dict[str, _Value], key: str, value: _Value) -> None:
+        """Adds a value to a table, and removes the oldest ones of a full table."""
+        table[key] = value
+        while len(table) > _MOST_REMEMBERED:
+            table.pop(next(iter(table)), None)
+
     def _enter_device(self) -> None:
         """Makes the device the thread's current one, so that no allocation of torch initializes another GPU."""
         if self.device.type == "cuda":
@@ -223,9 +352,7 @@ class Engine:
 
     def _release(self) -> None:
         """Frees all memory but the networks' tensors."""
-        with self._table:
-            networks = list(self._networks.values())
-        for network in networks:
+        for network in self.memory.networks():
             network.release()
         self._scratch.clear()
         if self.device.type == "cuda":
@@ -234,6 +361,9 @@ class Engine:
     def _read_store(self, key: str) -> LoadedCheckpoint:
         """Reads and verifies a checkpoint of the store, and keeps a copy."""
         name, version, digest = parse_key(key)
+        identity = None
+        with contextlib.suppress(CheckpointError):  # the next line finds the reason
+            identity = self._identity(key)
         try:
             loaded = self._store.load(f"{name}@{version}")
         except ModelNotFound as error:
@@ -242,6 +372,8 @@ class Engine:
             raise StoreError(f"{name}@{version} was replaced while it was being loaded.")
         if self._kept is not None:
             self._kept.keep(key, loaded.payload)
+        if identity is not None:
+            self._remember(self._taken_in, key, identity)
         return loaded
 
     def _read_kept(self, key: str) -> LoadedCheckpoint | None:
@@ -263,14 +395,18 @@ class Engine:
         try:
             self._enter_device()
             network = self.on_device(loaded.checkpoint.inference_network())
-            network.warm_up()
+            facts = self._facts.get(key)
+            if facts is None:
+                network.warm_up()
+            else:  # the same bytes on the same device: the test would give the same result, and takes most of the time
+                network.resume(facts.choice, batch_invariant=facts.batch_invariant)
         except (RuntimeError, MemoryError) as error:
             if (fault := _fault_of(error, "this model")) is None:
                 raise
             raise fault from error
         if self.device.type == "cpu":  # not on a GPU, whose graphs are bound to the memory of their capture
             network.share(self._scratch)
-        if not network.batch_invariant:
+        if facts is None and not network.batch_invariant:
             self._log.warning("a row's answer may depend on its batch in its last bits", model=name, version=version)
         return network
 

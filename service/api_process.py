@@ -33,6 +33,7 @@ from service.metrics import ApiMetrics
 from service.series_file import Labels
 from service.settings import Settings
 from service.step_queue import StepQueue
+from service.stream.held_list import HeldLists
 from service.stream.kept_checkpoints import KeptCheckpoints
 from service.stream.served_list import ServedList, ServedLists
 from service.stream.sockets import socket_path
@@ -85,6 +86,7 @@ class ApiProcess:
     Attributes:
         settings: settings of the server.
         access: API keys; None lets everybody in.
+        held_lists: lists of what the workers hold in memory.
         metrics, pool, batcher, catalog, loading, steps, admission: parts of the process, from `start` on.
         draining: True once the process is about to stop.
     """
@@ -103,6 +105,7 @@ class ApiProcess:
         self.draining = False
         self._runtime_dir = runtime_dir
         self._workers = workers
+        self.held_lists = HeldLists(runtime_dir, workers)
         self._doors: list[Door] = []
         self._was_ready = False
         self._published_revision = 0

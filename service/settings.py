@@ -93,6 +93,11 @@ class Settings(BaseSettings):
     model_cache: Versions = Field(
         256, description="Model versions kept in memory by each process; the least recently used goes first."
     )
+    model_memory_bytes: Bytes | None = Field(
+        None,
+        description="Bytes of models that each worker and each API process holds; the least recently used ones leave, "
+        "and come back when asked for. Unset, only `AXON_MODEL_CACHE` limits them.",
+    )
     drain_seconds: float = Field(
         0.5,
         ge=0,

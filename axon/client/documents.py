@@ -18,6 +18,7 @@ class ModelEntry(TypedDict):
     version: int
     versions: list[int]
     aliases: dict[str, Any]
+    in_memory: list[int]
     task: str
     columns: int
     total_params: int

@@ -166,7 +166,7 @@ class AsgiApplication:
         process, root_path = self._process, self._process.settings.root_path
         access, catalog = process.access, process.catalog
         routers = [
-            models_router(catalog, process.steps, ShadowReport(process.metrics), access),
+            models_router(catalog, process.steps, ShadowReport(process.metrics), process.held_lists, access),
             health_router(process.not_ready),
             metrics_router(process.metrics, catalog, process.pool, access),
             open_inference_router(process, process.settings.max_request_rows),

@@ -108,6 +108,9 @@ class ModelEntry(BaseModel):
     versions: list[int]
     aliases: dict[str, int | SplitAlias]
     shadows: dict[str, ShadowEntry] = Field(description="Shadows by alias; `default` is the name alone.")
+    in_memory: list[int] = Field(
+        description="Versions that a worker holds in memory; the others are loaded when they are asked for."
+    )
     task: str = Field(description="`classification` or `regression`.")
     columns: int = Field(description="Number of columns in a row; their names are in `GET /models/{id}`.")
     total_params: int

@@ -1,7 +1,8 @@
 """The frame server of a worker: receives frames from API processes, runs merged batches, and sends the answers.
 
-The waiting batches of one model version, from all API processes, become one forward pass; there is no timer. A thread
-of its own loads models, so that other models are served meanwhile.
+The waiting batches of one model version, from all API processes, become one forward pass; there is no timer. Threads
+load models, so that other models are served meanwhile: one for new versions, one for batches whose version is not in
+memory (`cold_batches.py`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from service.logs import LimitedLog, get_logger, report_suppressed
 from service.metrics import WorkerMetrics
 from service.stream import frames
 from service.stream.frames import Frame, FrameError, FrameReader, Kind, PredictFrame
+from service.workers.cold_batches import ColdBatches, Fetched
 from service.workers.fault_isolation import FaultIsolation, MergedBatch
 
 _READ_BYTES = 1 << 20
@@ -54,6 +56,21 @@ class Predictor(Protocol):
 
     def restore(self, key: str) -> dict[str, Any]:
         """Loads a model version that was served before; returns the same facts. Runs in the loader's thread."""
+
+    def fetch(self, key: str) -> dict[str, Any]:
+        """Loads and pins a model version for batches that wait; returns the same facts. Runs in a thread."""
+
+    def pin(self, key: str) -> bool:
+        """Keeps a model version in memory until `unpin`; returns False if the version is not in memory."""
+
+    def unpin(self, key: str) -> None:
+        """Lets a model version leave the memory."""
+
+    def make_room(self, key: str) -> list[str]:
+        """Makes room for a model version; returns the pinned versions that have to leave too."""
+
+    def tidy(self) -> None:
+        """Keeps the memory within its limit, and reports what is in memory; called at each heartbeat."""
 
 
 class Connection:
@@ -100,7 +117,10 @@ class FrameServer:
         self._about = about | {"pid": os.getpid()}
         self._max_batch_rows = max_batch_rows
         self._isolation = FaultIsolation(predictor.predict, failures)
-        self._waiting: dict[str, deque[WaitingBatch]] = {}  # by key, in the order of each key's first batch
+        self._waiting: dict[str, deque[WaitingBatch]] = {}  # pinned, by key, in the order of each key's first batch
+        self._cold: ColdBatches[WaitingBatch] = ColdBatches(
+            predictor, self._fetch, self._wake_up, lambda item: item[2].deadline
+        )
         self._ended = 0.0  # when the last batch was done
         self._spins = False  # True if the next batch is likely to come within `_SPIN_SECONDS`
         self._received = memoryview(bytearray(_READ_BYTES))
@@ -133,6 +153,8 @@ class FrameServer:
             if self._waiting:
                 self._run_oldest()
                 self._ended = time.perf_counter()
+            if self._cold:
+                self._serve_cold()
 
     def _select(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
         """Returns the sockets that are ready; blocks until one is ready only if no batch waits."""
@@ -156,6 +178,7 @@ class FrameServer:
             stream.close()
         self._selector.close()
         self._loader.shutdown(wait=False)
+        self._cold.close()
 
     def _accept(self) -> None:
         try:
@@ -189,7 +212,7 @@ class FrameServer:
         match frame.kind:
             case Kind.PREDICT | Kind.RETRY:
                 batch = frames.decode_predict(frame.payload)
-                self._waiting.setdefault(batch.key, deque()).append((connection, frame, batch))
+                self._put_in_line(batch.key, (connection, frame, batch))
             case Kind.LOAD | Kind.RESTORE:
                 key = bytes(frame.payload).decode(errors="replace")
                 load = self._predictor.load if frame.kind is Kind.LOAD else self._predictor.restore
@@ -197,10 +220,50 @@ class FrameServer:
                 loading.add_done_callback(lambda done: self._loading_done(connection, frame.id, done))
             case Kind.PING:
                 self._metrics.measure_memory()
+                self._predictor.tidy()
                 report_suppressed()
                 self._send(connection, frames.encode(Kind.PONG, frame.id))
             case _:
                 raise FrameError(f"a worker takes no {frame.kind.name}")
+
+    def _put_in_line(self, key: str, item: WaitingBatch) -> None:
+        """Puts a batch into the queue of its version, or into that of the versions to be loaded."""
+        queue, cold = self._waiting.get(key), self._cold
+        if queue is not None and key not in cold.closing:
+            queue.append(item)
+        elif queue is None and key not in cold and self._predictor.pin(key):
+            self._waiting[key] = deque((item,))
+        else:
+            cold.add(key, item)
+
+    def _serve_cold(self) -> None:
+        """Takes the batches whose version has been loaded, and has the next version loaded."""
+        if (fetched := self._cold.take_fetched()) is not None:
+            self._take(fetched)
+        for ready in self._cold.start_next():
+            self._take(ready)
+
+    def _take(self, fetched: Fetched[WaitingBatch]) -> None:
+        """Queues the batches of a version that was loaded; refuses the batches if the load failed."""
+        key, items = fetched.key, fetched.items
+        if fetched.refusal is not None:  # another worker may be able to load the model
+            for connection, frame, _ in items:
+                self._send(connection, frames.encode(Kind.REFUSED, frame.id, fetched.refusal))
+        elif key in self._waiting:
+            self._waiting[key].extend(items)
+        elif items:
+            self._waiting[key] = items
+        else:
+            self._predictor.unpin(key)
+
+    def _fetch(self, key: str) -> bytes | None:
+        """Loads a version for batches that wait; returns the payload of REFUSED, or None if the version is there."""
+        payload = self._load(key, self._predictor.fetch)
+        return None if json.loads(payload)["error"] is None else payload
+
+    def _wake_up(self) -> None:
+        """Wakes the main loop from another thread."""
+        self._wake.send(b"\0")
 
     def _load(self, key: str, load: Callable[[str], dict[str, Any]]) -> bytes:
         """Loads a model version in the loader's thread, and returns the payload of LOADED."""
@@ -223,7 +286,7 @@ class FrameServer:
     def _loading_done(self, connection: Connection, id_: int, loading: Future[bytes]) -> None:
         """Hands the result from the loader's thread to the main loop."""
         self._loaded.append((connection, id_, loading.result()))
-        self._wake.send(b"\0")
+        self._wake_up()
 
     def _send_loaded(self) -> None:
         self._woken.recv(_READ_BYTES)
@@ -235,7 +298,12 @@ class FrameServer:
     def _run_oldest(self) -> None:
         """Runs one forward pass for the model version whose first batch has waited longest."""
         key = next(iter(self._waiting))
-        queue = self._waiting.pop(key)
+        self._run(key, self._waiting.pop(key))
+        if key not in self._waiting:
+            self._predictor.unpin(key)
+
+    def _run(self, key: str, queue: deque[WaitingBatch]) -> None:
+        """Runs one forward pass for the first batches of a queue, and puts the rest of the queue back."""
         now = time.monotonic()
         taken: list[WaitingBatch] = []
         rows = 0
@@ -318,6 +386,8 @@ class FrameServer:
                 self._waiting[key] = kept
             else:
                 del self._waiting[key]
+                self._predictor.unpin(key)
+        self._cold.remove(lambda item: item[0] is connection)
 
 
 def _end(key: str, fault: DeviceFault) -> NoReturn:

@@ -21,10 +21,12 @@ from models.keys import make_key
 from models.store import Store
 from service.library_pages import let_go_of, library_mappings
 from service.logs import LimitedLog, configure_logs, get_logger, report_the_unexpected
+from service.memory_metrics import MemoryMetrics
 from service.metrics import WorkerMetrics, set_role
 from service.preloaded_versions import preloaded_versions
 from service.process_name import set_process_name
 from service.settings import Settings
+from service.stream.held_list import HeldList
 from service.stream.kept_checkpoints import KeptCheckpoints
 from service.stream.served_list import ServedLists
 from service.stream.sockets import socket_path
@@ -50,15 +52,22 @@ class PredictAPI(litserve.LitAPI):
         configure_logs(self.settings.log_level, self.settings.log_format)
         report_the_unexpected()
 
-    def open(self, device: str) -> None:
-        """Loads and warms the served versions, in the worker's own process.
+    def open(self, device: str, number: int) -> None:
+        """Loads and warms the served versions for which there is room, in the worker's own process.
 
         The first worker loads the preloaded versions of the store. A successor loads the versions that the API
         processes serve, even if the store has changed. A bad checkpoint is logged and skipped.
+
+        Args:
+            device: name of a torch device.
+            number: position of the worker among all workers.
         """
         from inference.engine import Engine  # imports torch, which the API processes do not need
 
         settings = self.settings
+        self._held = HeldList(self.runtime_dir, number)
+        self._memory_metrics = MemoryMetrics(f"worker-{number}")
+        self._reported = -1  # revision of the memory at the last report
         engine_log = get_logger(Engine.__module__)
         store = Store(settings.store)
         self.engine = Engine(
@@ -67,6 +76,7 @@ class PredictAPI(litserve.LitAPI):
             device=device,
             threads=settings.threads,
             capacity=settings.model_cache,
+            memory_bytes=settings.model_memory_bytes,
             max_batch_rows=settings.max_batch_rows,
             precision=settings.precision,
             log=engine_log,
@@ -81,21 +91,53 @@ class PredictAPI(litserve.LitAPI):
             load = self.engine.take_in
         for key in keys:
             try:
-                load(key)
+                if self.engine.has_room(key):  # the others are loaded when they are asked for
+                    load(key)
             except AxonError as error:
                 log.error("checkpoint not loaded", key=key, reason=str(error))
+        self.tidy()
 
     def load(self, key: str) -> dict[str, Any]:
         """Loads a model version from the store; returns the facts that only a worker knows."""
-        return self._facts(self.engine.take_in(key))
+        return self._facts(self.engine.verify(key))
 
     def restore(self, key: str) -> dict[str, Any]:
         """Loads a model version that was served before, even if the store has changed; returns the same facts."""
-        return self._facts(self.engine.load(key))
+        return self._facts(self.engine.restore(key))
+
+    def fetch(self, key: str) -> dict[str, Any]:
+        """Loads and pins a model version for batches that wait; returns the same facts."""
+        self.engine.fetch(key)
+        return {}
+
+    def pin(self, key: str) -> bool:
+        """Keeps a model version in memory until `unpin`; returns False if the version is not in memory."""
+        return self.engine.memory.pin(key)
+
+    def unpin(self, key: str) -> None:
+        """Lets a model version leave the memory."""
+        self.engine.memory.unpin(key)
+
+    def make_room(self, key: str) -> list[str]:
+        """Makes room for a model version; returns the pinned versions that have to leave too."""
+        return self.engine.memory.make_room(self.engine.size_of(key))
+
+    def tidy(self) -> None:
+        """Keeps the memory within its limit, and reports what is in memory."""
+        memory = self.engine.memory
+        memory.trim()
+        if memory.revision != self._reported:
+            self._reported = memory.revision
+            self._held.write(memory.keys())
+        self._memory_metrics.report(
+            versions=len(memory), size=memory.total_bytes, loads=memory.loads, evictions=memory.evictions
+        )
 
     @staticmethod
-    def _facts(network: Any) -> dict[str, Any]:
-        return {"inference_parameters": network.parameter_count, "batch_invariant": network.batch_invariant}
+    def _facts(facts: Any) -> dict[str, Any]:
+        if facts is None:
+            return {}
+        return {"inference_parameters": facts.parameter_count, "batch_invariant": facts.batch_invariant}
 
     def predict(self, batch: MergedBatch) -> NDArray[np.float32]:
         """Runs one forward pass; returns `(rows, out_features)` answers for the rows of all parts."""
@@ -124,7 +166,7 @@ class FrameLoop(litserve.loops.LitLoop):
             set_role(f"worker-{worker_id}")
             served = ServedLists(self._runtime_dir, settings.api_processes)
             metrics = WorkerMetrics(self._runtime_dir / "metrics", served.versions)
-            lit_api.open(device)
+            lit_api.open(device, worker_id)
             let_go_of(libraries)
             about = {"worker": worker_id, "device": device, "host": os.getppid()}
             server = FrameServer(lit_api, metrics, path, max_batch_rows=settings.max_batch_rows, about=about)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -26,6 +27,7 @@ from service.http.schemas import ModelDetail, ModelList, SummaryResponse
 from service.logs import LimitedLog, get_logger
 from service.shadow_report import Counts, ShadowReport, shadow_documents
 from service.step_queue import StepQueue
+from service.stream.held_list import HeldLists
 
 _NOT_FOUND = problems({404: "No such model, version or alias.", 503: "It is there, and cannot be loaded."})
 _FIRST = {"id": "$response.body#/models/0/name"}
@@ -48,13 +50,16 @@ _ENTRY_BYTES, _COLUMN_BYTES = 100, 150  # estimated bytes of an answer, for its 
 refreshes = LimitedLog(get_logger(__name__))
 
 
-def models_router(catalog: Catalog, steps: StepQueue, shadows: ShadowReport, access: Access | None = None) -> APIRouter:
+def models_router(
+    catalog: Catalog, steps: StepQueue, shadows: ShadowReport, held_lists: HeldLists, access: Access | None = None
+) -> APIRouter:
     """Returns the routes of the models.
 
     Args:
         catalog: model versions that are served.
         steps: queue for writing long answers in steps; the answer for a wide model has megabytes.
         shadows: reader of the counts of shadows.
+        held_lists: lists of what the workers hold in memory.
         access: API keys; None lets everybody in.
     """
     read, manage = Guard(access, Scope.READ), Guard(access, Scope.MANAGE)
@@ -63,8 +68,8 @@ def models_router(catalog: Catalog, steps: StepQueue, shadows: ShadowReport, acc
 
     @router.get("", summary="Models that are served", response_model=ModelList, responses=_LIST_LINKS)
     async def list_models() -> Response:
-        counts = await shadows.read(catalog.entries())
-        entries = (_entry(model, catalog.routes.shadows(model.entry.name), counts) for model in catalog.models())
+        counts, held = await shadows.read(catalog.entries()), await asyncio.to_thread(held_lists.read)
+        entries = (_entry(model, catalog.routes.shadows(model.entry.name), counts, held) for model in catalog.models())
         document = {"models": entries, "problems": catalog.problems}
         return _json(await write_in_steps(steps, document, _ENTRY_BYTES * catalog.names))
 
@@ -142,7 +147,9 @@ def _diagram(served: ServedVersion) -> Response:
     return PlainTextResponse(f"{served.summary.to_mermaid()}\n")
 
 
-def _entry(model: ServedModel, shadows: Mapping[str, Shadow], counts: Counts) -> dict[str, Any]:
+def _entry(
+    model: ServedModel, shadows: Mapping[str, Shadow], counts: Counts, held: Mapping[str, list[int]]
+) -> dict[str, Any]:
     """Returns the members of a `ModelEntry`."""
     served = model.served
     return {
@@ -151,6 +158,7 @@ def _entry(model: ServedModel, shadows: Mapping[str, Shadow], counts: Counts) ->
         "versions": model.entry.versions,
         "aliases": _aliases(model.entry),
         "shadows": shadow_documents(model.entry, shadows, counts),
+        "in_memory": held.get(served.name, []),
         "task": served.config.task,
         "columns": len(served.schema.columns),
         "total_params": served.total_params,

@@ -39,6 +39,10 @@ class DoublingAPI:
         self.go = threading.Event()
         self.go.set()
         self.loading, self.load_on = threading.Event(), threading.Event()
+        self.memory = {KEY}
+        self.pinned: set[str] = set()
+        self.crowding: list[str] = []
+        self.tidy = lambda: None
 
     def predict(self, batch: MergedBatch) -> np.ndarray[Any, np.dtype[np.float32]]:
         self.go.wait(10)
@@ -54,6 +58,26 @@ class DoublingAPI:
         self.loading.set()
         assert self.load_on.wait(10)
         return {"batch_invariant": True}
+
+    def restore(self, key: str) -> dict[str, Any]:
+        return self.load(key)
+
+    def fetch(self, key: str) -> dict[str, Any]:
+        facts = self.load(key)
+        self.memory.add(key)
+        self.pinned.add(key)
+        return facts
+
+    def pin(self, key: str) -> bool:
+        if key in self.memory:
+            self.pinned.add(key)
+        return key in self.memory
+
+    def unpin(self, key: str) -> None:
+        self.pinned.discard(key)
+
+    def make_room(self, key: str) -> list[str]:
+        return [other for other in self.crowding if other in self.pinned]
 
 
 class _Stopped(Exception):
