@@ -146,6 +146,10 @@ class StoreEntry:
             read.
         shadows: shadow by alias.
         shadow_problem: reason why the shadows could not be read, or None.
+        preloaded: versions that a server loads before any request, besides those that a name means.
+        withheld: versions in the store that a server does not serve, ascending.
+        policy: version policy that withholds them, as a phrase.
+        policy_problem: reason why the model's own policy is not followed; None if it is, or if there is none.
     """
 
     name: str
@@ -154,6 +158,10 @@ class StoreEntry:
     problem: str | None = None
     shadows: Mapping[str, ShadowSetting] = field(default_factory=dict)
     shadow_problem: str | None = None
+    preloaded: tuple[int, ...] = ()
+    withheld: tuple[int, ...] = ()
+    policy: str = ""
+    policy_problem: str | None = None
 
     def resolve(self, reference: Reference) -> int:
         """Returns the version that a reference to this model means; of a split, the version with the largest weight.
@@ -175,11 +183,23 @@ class StoreEntry:
             wanted, called = lead_of(self.aliases[DEFAULT_ALIAS]), "version that its alias 'default' names"
         elif self.versions:
             return self.versions[-1]
+        elif self.withheld:
+            raise ModelNotFound(f"no version of model {self.name!r} is served: {self._withholding(self.withheld[-1])}")
         else:
             raise ModelNotFound(f"model {self.name!r} has no version.")
+        if wanted in self.withheld:
+            raise ModelNotFound(f"{self.name}@{wanted} is not served: {self._withholding(wanted)}")
         if wanted not in self.versions:
             raise ModelNotFound(f"model {self.name!r} has no {called}.")
         return wanted
+
+    def _withholding(self, version: int) -> str:
+        """Returns the reason why a version is not served, and the remedy."""
+        served = f"versions {', '.join(map(str, self.versions[-10:]))}" if self.versions else "none"
+        return (
+            f"{self.policy} serves {served}. An alias on version {version} or `axon versions {self.name} "
+            "POLICY` changes that."
+        )
 
 
 class Store:

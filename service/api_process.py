@@ -16,7 +16,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol, cast
 
-from models.store import Store
 from service.access import Access
 from service.admission import Admission
 from service.batching.batcher import Batcher
@@ -31,6 +30,7 @@ from service.logs import get_logger, report_suppressed
 from service.loop_watch import LoopWatch
 from service.metrics import ApiMetrics
 from service.series_file import Labels
+from service.served_store import ServedStore
 from service.settings import Settings
 from service.step_queue import StepQueue
 from service.stream.held_list import HeldLists
@@ -143,7 +143,7 @@ class ApiProcess:
         self._shadows = ShadowSchedule(self.batcher, metrics.shadows, self._runtime_dir / "stopped-shadows")
         unloaded = UnloadedModels(self._runtime_dir / "unloaded")
         self.catalog = Catalog(
-            Store(settings.store),
+            ServedStore(settings.store, settings.versions),
             self.pool.load,
             metrics.for_model,
             capacity=settings.model_cache,

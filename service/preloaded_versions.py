@@ -1,5 +1,7 @@
 """The preloaded versions of a store, loaded before any request: each model's default, newest and aliased versions.
 
+A version policy may add versions.
+
 The catalog and the workers use the same rule. So a worker that reports that it is ready has loaded the versions that
 the catalog needs first.
 """
@@ -75,5 +77,6 @@ def preloaded_ids(entry: StoreEntry, *, with_shadows: bool = True) -> Iterator[t
             numbered |= dict.fromkeys(target.versions)
     if with_shadows:
         numbered |= {shadow.version: None for shadow in entry.shadows.values()}
+    numbered |= dict.fromkeys(entry.preloaded)
     for version in sorted(numbered.keys() & set(entry.versions)):  # what is not there is named by its alias
         yield f"{entry.name}@{version}", iter([version])

@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from models.version_policy import VersionPolicy
+
 # The bounds are far above useful values, and below values that break a machine: the start refuses a digit too many.
 Processes = Annotated[int, Field(ge=1, le=256)]  # each takes 100 MB and more
 Threads = Annotated[int, Field(ge=1, le=512)]  # more CPUs than a matrix product of this kind can use
@@ -93,6 +95,11 @@ class Settings(BaseSettings):
     model_cache: Versions = Field(
         256, description="Model versions kept in memory by each process; the least recently used goes first."
     )
+    versions: str = Field(
+        "on-demand",
+        description="Versions served of each model: `on-demand`, `newest:N`, `all` or `listed`; those with an alias "
+        "always are, and `axon versions` sets it for one model.",
+    )
     model_memory_bytes: Bytes | None = Field(
         None,
         description="Bytes of models that each worker and each API process holds; the least recently used ones leave, "
@@ -155,6 +162,14 @@ class Settings(BaseSettings):
         if isinstance(given, str) and not given.strip():
             raise ValueError("it is empty; name a folder, or leave the variable out")
         return given
+
+    @field_validator("versions")
+    @classmethod
+    def _policy(cls, given: str) -> str:
+        policy = VersionPolicy.parse(given)
+        if policy.listed:
+            raise ValueError("a list of versions is for one model: `axon versions NAME 1,3` sets it")
+        return policy.text
 
     @field_validator("root_path")
     @classmethod

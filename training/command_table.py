@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "split": "divide a name's requests among versions",
             "shadow": "copy a name's requests to a version, and compare",
         },
+        "training.commands.versions": {"versions": "set which versions of a model are served"},
         "training.commands.study": {"study": "see the ideas behind an MLP run"},
     }
 )

@@ -289,7 +289,8 @@ class Catalog:
             names = dict.fromkeys([*snapshot.changed, *moved, *snapshot.problems, *(name for name, _ in self._failed)])
             await self._apply(snapshot, {name: await self._preload(name, snapshot) async for name in in_slices(names)})
             failed = {f"{name}@{version}": reason for (name, version), (_, reason) in self._failed.items()}
-            self._report({**self.routes.problems, **snapshot.problems, **failed})
+            problems = {**self.routes.problems, **snapshot.policy_problems, **snapshot.problems}
+            self._report({**problems, **failed})
 
     async def _preload(self, name: str, snapshot: StoreSnapshot) -> dict[str, ServedVersion]:
         """Preloads versions of a model, and returns these versions by id."""

@@ -26,6 +26,7 @@ class StoreSnapshot:
         identities: identities of the files that are the first choice of some id; None for a file that cannot be read.
         found: places of all versions.
         problems: reasons by name why an entry could not be read.
+        policy_problems: reasons by name why a model's version policy is not followed.
         changed: names whose entry or files differ from the snapshot before, including removed names.
     """
 
@@ -33,6 +34,7 @@ class StoreSnapshot:
     identities: Mapping[Place, FileIdentity | None] = field(default_factory=dict)
     found: Set[Place] = frozenset()
     problems: Mapping[str, str] = field(default_factory=dict)
+    policy_problems: Mapping[str, str] = field(default_factory=dict)
     changed: tuple[str, ...] = ()
 
     @classmethod
@@ -72,6 +74,7 @@ class StoreSnapshot:
             identities=identities,
             found={(name, version) for name, entry in entries.items() for version in entry.versions},
             problems={name: entry.problem for name, entry in entries.items() if entry.problem is not None},
+            policy_problems={name: problem for name, entry in entries.items() if (problem := entry.policy_problem)},
             changed=tuple(changed),
         )
 

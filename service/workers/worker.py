@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from models.errors import AxonError
 from models.keys import make_key
-from models.store import Store
 from service.library_pages import let_go_of, library_mappings
 from service.logs import LimitedLog, configure_logs, get_logger, report_the_unexpected
 from service.memory_metrics import MemoryMetrics
 from service.metrics import WorkerMetrics, set_role
 from service.preloaded_versions import preloaded_versions
 from service.process_name import set_process_name
+from service.served_store import ServedStore
 from service.settings import Settings
 from service.stream.held_list import HeldList
 from service.stream.kept_checkpoints import KeptCheckpoints
@@ -69,7 +69,7 @@ class PredictAPI(litserve.LitAPI):
         self._memory_metrics = MemoryMetrics(f"worker-{number}")
         self._reported = -1  # revision of the memory at the last report
         engine_log = get_logger(Engine.__module__)
-        store = Store(settings.store)
+        store = ServedStore(settings.store, settings.versions)
         self.engine = Engine(
             store,
             kept=KeptCheckpoints(self.runtime_dir),
