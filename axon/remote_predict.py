@@ -44,6 +44,9 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--timeout", type=_seconds, default=60.0, metavar="S", help="longest wait (default: %(default)g s)"
     )
+    group.add_argument(
+        "--members", type=_count, metavar="N", help="let the first N members of an ensemble answer (default: all)"
+    )
     locally = parser.get_default("run")
 
     def run(arguments: argparse.Namespace) -> None:
@@ -51,6 +54,8 @@ def add_server_options(parser: argparse.ArgumentParser) -> None:
             _run(arguments)
         elif arguments.api_key_file is not None:
             parser.error("--api-key-file is for --url")
+        elif arguments.members is not None:
+            parser.error("--members is for --url")
         else:
             locally(arguments)
 
@@ -67,6 +72,12 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not int(text[:9]) > 0:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 on is expected, got {text!r}")
+    return int(text[:9])
+
+
 def _run(arguments: argparse.Namespace) -> None:
     from training.commands.predict import table_of, write_answers, writer_of
     from training.predictions import Predictions, read_columns
@@ -77,7 +88,7 @@ def _run(arguments: argparse.Namespace) -> None:
         table = table_of(arguments)
         rows = _arrow(read_columns(schema.columns, table))
         with _progress(table.source) as progress:
-            answer = _ask(client, rows, reference, table, progress)
+            answer = _ask(client, rows, reference, table, progress, arguments.members)
     predictions = Predictions(
         answers=answer.predictions,
         classes=answer.classes,
@@ -143,7 +154,9 @@ def _arrow(values: Mapping[str, Values]) -> pa.Table:
     return pa.table(columns)
 
 
-def _ask(client: Client, rows: pa.Table, reference: str, table: Table, progress: Progress) -> Answer:
+def _ask(
+    client: Client, rows: pa.Table, reference: str, table: Table, progress: Progress, members: int | None
+) -> Answer:
     """Asks the server.
 
     Raises:
@@ -153,7 +166,7 @@ def _ask(client: Client, rows: pa.Table, reference: str, table: Table, progress:
     from axon.client import RowsRefused
 
     try:
-        return client.predict(rows, reference, progress=progress)
+        return client.predict(rows, reference, progress=progress, members=members)
     except RowsRefused as error:
         raise DataError(_in_the_file(error, table)) from None
 

@@ -99,6 +99,7 @@ class DeviceNetwork:
         self._blocks = self._choices[0]
         self._scratch = Scratch(device)
         self._runners: dict[int, Runner] = {}
+        self._runners_of_few: dict[tuple[int, int], Runner] = {}  # by row count and number of members
         self._plan_steps = 0  # steps of all plans in memory
         self._members = [_on_device(stages, device, precision) for stages in network.members]
         self._tensor_bytes = _bytes_of(network, self._members)
@@ -146,26 +147,31 @@ class DeviceNetwork:
         if self._device.type == "cuda":
             self._pinned.clear()
 
-    def forward(self, x: Float32Array) -> Float32Array:
+    def forward(self, x: Float32Array, members: int | None = None) -> Float32Array:
         """Computes the answers to (rows, in_features) rows: (rows, out_features) probabilities or values.
+
+        Args:
+            x: (rows, in_features) rows.
+            members: number of members of the ensemble whose mean is the answer, the first ones; None for all.
 
         Raises:
             RuntimeError: An exception of torch, such as out of memory.
         """
         answers = np.empty((len(x), self.out_features), dtype=np.float32)
         if len(x) <= self._blocks.largest:
-            self._runner(self._blocks.padded(len(x))).run(x, answers)
+            self._runner(self._blocks.padded(len(x)), members).run(x, answers)
         else:
             for start, rows, padded in self._blocks.cut(len(x)):
-                self._runner(padded).run(x[start : start + rows], answers[start : start + rows])
+                self._runner(padded, members).run(x[start : start + rows], answers[start : start + rows])
         return answers
 
-    def plan(self, rows: int) -> ForwardPlan:
-        """Builds the plan of one pass over this many rows, in the shared memory."""
+    def plan(self, rows: int, members: int | None = None) -> ForwardPlan:
+        """Builds the plan of one pass over this many rows through the first members, in the shared memory."""
         network = self._network
-        build = PlanBuilder(self._scratch, rows, self.in_features, members=len(network.members))
+        chosen = self._members if members is None else self._members[:members]
+        build = PlanBuilder(self._scratch, rows, self.in_features, members=len(chosen))
         tf32 = self._precision == "tf32"
-        for stages in self._members:
+        for stages in chosen:
             build.restart()
             products = 0
             last = max(at for at, (stage, _) in enumerate(stages) if isinstance(stage, Affine))
@@ -195,17 +201,21 @@ class DeviceNetwork:
 
     def _forget_plans(self) -> None:
         self._runners = {}
+        self._runners_of_few = {}
         self._plan_steps = 0
 
-    def _runner(self, rows: int) -> Runner:
-        runner = self._runners.get(rows)
+    def _runner(self, rows: int, members: int | None) -> Runner:
+        runner = self._runners.get(rows) if members is None else self._runners_of_few.get((rows, members))
         if runner is None:
-            plan = self.plan(rows)
+            plan = self.plan(rows, members)
             if self._device.type == "cuda":
                 runner = CudaRunner(plan, self._stream, self._pinned, self._log)
             else:
                 runner = CpuRunner(plan)
-            self._runners[rows] = runner
+            if members is None:
+                self._runners[rows] = runner
+            else:
+                self._runners_of_few[rows, members] = runner
             self._plan_steps += len(plan.steps)
         return runner
 

@@ -237,10 +237,15 @@ class Engine:
         mine.set_result(network)
         return network
 
-    def run(self, key: str, parts: Sequence[Rows]) -> Float32Array:
+    def run(self, key: str, parts: Sequence[Rows], members: int | None = None) -> Float32Array:
         """Runs a forward pass over the rows of all parts, in order.
 
         If memory runs out, the batch is halved, as often as needed.
+
+        Args:
+            key: key of the model version.
+            parts: rows of the batch.
+            members: number of members of an ensemble whose mean is the answer, the first ones; None for all.
 
         Returns:
             `(rows, out_features)` answers, in memory that the engine does not use again.
@@ -261,7 +266,7 @@ class Engine:
         x = parts[0].matrix() if len(parts) == 1 else np.concatenate([part.matrix() for part in parts])
         if x.shape[1] != network.in_features:
             raise DataError(f"rows have {x.shape[1]} columns where the model takes {network.in_features}.")
-        return self._forward(network, x)
+        return self._forward(network, x, members)
 
     def on_device(self, network: InferenceNetwork) -> DeviceNetwork:
         """Puts a network on this engine's device, without warming up."""
@@ -273,10 +278,10 @@ class Engine:
             log=self._limited_log,
         )
 
-    def _forward(self, network: DeviceNetwork, x: Float32Array) -> Float32Array:
+    def _forward(self, network: DeviceNetwork, x: Float32Array, members: int | None) -> Float32Array:
         smallest = network.blocks.smallest
         try:
-            return network.forward(x)
+            return network.forward(x, members)
         except (RuntimeError, MemoryError) as error:
             if (fault := _fault_of(error, f"{len(x)} rows of this model")) is None:
                 raise
@@ -286,7 +291,7 @@ class Engine:
             reason = str(error).partition("\n")[0]
             self._limited_log.warning("out of memory; halving the batch", rows=len(x), reason=reason)
         half = -(-len(x) // (2 * smallest)) * smallest
-        return np.concatenate([self._forward(network, x[:half]), self._forward(network, x[half:])])
+        return np.concatenate([self._forward(network, x[:half], members), self._forward(network, x[half:], members)])
 
     def _build_with_room(self, key: str, loaded: LoadedCheckpoint | None) -> DeviceNetwork:
         """Builds the network of a key, after others have left the memory as far as necessary.

@@ -42,7 +42,7 @@ class NetworkMemory(Generic[N]):
         self._can_return = can_return
         self._lock = Lock()  # held for look-ups only, never while a network is read or runs
         self._networks: OrderedDict[str, N] = OrderedDict()  # the least recently used first
-        self._pinned: set[str] = set()
+        self._pinned: dict[str, int] = {}  # number of pins by key
         self.loads = self.evictions = self.revision = 0
 
     @property
@@ -69,22 +69,24 @@ class NetworkMemory(Generic[N]):
         with self._lock:
             if key not in self._networks:
                 return False
-            self._pinned.add(key)
+            self._pinned[key] = self._pinned.get(key, 0) + 1
             return True
 
     def unpin(self, key: str) -> None:
-        """Ends the pinning of a network."""
+        """Takes one pin away; does nothing for a network without pins."""
         with self._lock:
-            self._pinned.discard(key)
+            pins = self._pinned.get(key, 0)
+            if pins > 1:
+                self._pinned[key] = pins - 1
+            else:
+                self._pinned.pop(key, None)
 
-    def add(self, key: str, network: N, *, pinned: bool = False) -> None:
+    def add(self, key: str, network: N) -> None:
         """Adds a network as the most recently used one, and drops others beyond the limits."""
         with self._lock:
             self._networks[key] = network
             self.loads += 1
             self.revision += 1
-            if pinned:
-                self._pinned.add(key)
         self._drop(0, spared=key)
 
     def fits(self, size: int) -> bool:

@@ -42,17 +42,19 @@ class Prediction(Ticket):
         admission: admission of the API process.
         started: time of the arrival of the head, on `time.perf_counter`'s clock, in seconds.
         seconds: time from `started` to the deadline, in seconds.
+        members: number of members of an ensemble that answer; None for all.
         unknown: number of cells with unknown categories, by column.
         given_rows: rows before they were encoded, for a shadow that encodes them itself; else None.
     """
 
-    __slots__ = ("admission", "given_rows", "seconds", "started", "unknown")
+    __slots__ = ("admission", "given_rows", "members", "seconds", "started", "unknown")
 
     def __init__(self, admission: Admission, started: float) -> None:
         Ticket.__init__(self)
         self.admission = admission
         self.started = started
         self.seconds = admission.default_seconds
+        self.members: int | None = None
         self.unknown = _NOTHING_UNKNOWN
         self.given_rows: Rows | None = None
 
@@ -220,9 +222,12 @@ class Admission:
         Raises:
             TooLarge: there are too many rows.
             RowError: the model does not take some rows.
+            InvalidRequest: the model has fewer members than are asked for.
             QueueFull: too many rows wait already.
         """
         prediction.served = served
+        if prediction.members is not None:
+            served = served.first_members(prediction.members)
         encoder = served.encoder
         if isinstance(rows, memoryview):
             rows = encoder.matrix_of(rows)
@@ -275,9 +280,12 @@ class Admission:
 
         Raises:
             DeadlineExceeded: the deadline has passed.
+            InvalidRequest: the model has fewer members than are asked for.
             QueueFull: too many rows wait already.
         """
         prediction.unknown = unknown
+        if prediction.members is not None:
+            served = served.first_members(prediction.members)
         self._batcher.submit(prediction, served, rows, rows.rows, prediction.seconds_left())
 
     def read_in_steps(self, prediction: Prediction, served: ServedVersion | None, steps: Steps, size: int) -> None:

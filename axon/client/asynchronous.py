@@ -89,6 +89,7 @@ class AsyncClient:
         rows: Any,
         model: str | None = None,
         *,
+        members: int | None = None,
         deadline: float | None = None,
         progress: Progress | None = None,
         request_id: str | None = None,
@@ -101,6 +102,7 @@ class AsyncClient:
                 order, or mappings by column name), or one row (a mapping, or a row of a frame of pandas). Columns of a
                 frame that the model does not know are ignored.
             model: `name`, `name@version` or `name@alias`; None for the server's default model.
+            members: number of members of an ensemble that answer, the first ones; None for all.
             deadline: deadline of this call, in seconds; None for the client's.
             progress: function that takes the number of rows answered so far, and of all rows.
             request_id: identifier of the call in the server's log; None for a new one.
@@ -110,10 +112,13 @@ class AsyncClient:
             RowsRefused: the model refuses rows; the faults name row and column.
             ClientError: there is no answer for another reason.
             DataError: `rows` is no table, or a frame lacks a column.
+            ConfigError: `members` is not a whole number from 1 on.
         """
         call = self._settings.call(deadline, request_id, traceparent)
         given = given_rows(rows)
-        return await self._run(Prediction(call, given, model, self._known, self._settings.limits, progress).steps())
+        return await self._run(
+            Prediction(call, given, model, self._known, self._settings.limits, progress, members).steps()
+        )
 
     async def models(self) -> ModelList:
         """Returns the served models."""

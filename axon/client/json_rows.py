@@ -23,18 +23,23 @@ class NotAnAnswer(Exception):
     """A signal for a body that is not an answer of `/predict`."""
 
 
-def write_rows(rows: Sequence[Any], model: str | None, names: Sequence[str] | None = None) -> bytes:
+def write_rows(
+    rows: Sequence[Any], model: str | None, names: Sequence[str] | None = None, members: int | None = None
+) -> bytes:
     """Returns the body of a request.
 
     Args:
         rows: rows of cells in the order of the columns, or mappings by name.
         model: reference of the model; None for the server's default.
         names: names of the columns, for messages; None if they are not known.
+        members: number of members of an ensemble that answer; None for all.
 
     Raises:
         RowsRefused: JSON cannot hold a cell, such as an infinity.
     """
     head = b"{" if model is None else b'{"model":%b,' % orjson.dumps(model)
+    if members is not None:
+        head += b'"members":%d,' % members
     return b'%b"instances":%b}' % (head, _text(rows, names))
 
 

@@ -59,11 +59,12 @@ def narrowed(matrix: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(narrow if is_same.all() else wide)
 
 
-def write_matrix(matrix: NDArray[Any]) -> tuple[bytes, int]:
+def write_matrix(matrix: NDArray[Any], members: int | None = None) -> tuple[bytes, int]:
     """Returns the body of a request for one tensor, and the number of bytes of the JSON part.
 
     Args:
         matrix: `(rows, columns)` float32 or float64, contiguous and little-endian.
+        members: number of members of an ensemble that answer; None for all.
     """
     rows, columns = matrix.shape
     head = b'{"inputs":[{"name":"%b","datatype":"FP%d","shape":[%d,%d],"parameters":{"binary_data_size":%d}}],' % (
@@ -73,7 +74,10 @@ def write_matrix(matrix: NDArray[Any]) -> tuple[bytes, int]:
         columns,
         matrix.nbytes,
     )
-    head += b'"parameters":{"binary_data_output":true}}'
+    if members is not None:
+        head += b'"parameters":{"binary_data_output":true,"members":%d}}' % members
+    else:
+        head += b'"parameters":{"binary_data_output":true}}'
     return b"".join((head, matrix.data)), len(head)
 
 

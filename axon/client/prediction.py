@@ -23,7 +23,7 @@ from axon.client.given_rows import GivenRows
 from axon.client.known_versions import KnownVersions
 from axon.client.part_answers import PartAnswer
 from axon.client.steps import Request, Steps, Together
-from models.errors import DataError
+from models.errors import ConfigError, DataError
 
 Progress = Callable[[int, int], None]  # takes the number of rows answered, and of all rows
 
@@ -78,6 +78,10 @@ class Prediction:
         known: model versions that the client knows.
         limits: limits of requests.
         progress: function that is told the progress; None for none.
+        members: number of members of an ensemble that answer, the first ones; None for all.
+
+    Raises:
+        ConfigError: `members` is not a whole number from 1 on.
     """
 
     def __init__(
@@ -88,7 +92,11 @@ class Prediction:
         known: KnownVersions,
         limits: Limits,
         progress: Progress | None,
+        members: int | None = None,
     ) -> None:
+        if members is not None and (type(members) is not int or members < 1):
+            raise ConfigError(f"members must be a whole number from 1 on, got {members!r}.")
+        self._members = members
         self._call = call
         self._given = given
         self._model = model
@@ -215,7 +223,7 @@ class Prediction:
         if may_be_binary and reference is not None and (version is None or version.is_numeric):
             matrix = self._given.matrix(start, stop, names)
             if matrix is not None and matrix.size >= _LEAST_BINARY_CELLS:
-                body, json_bytes = open_inference.write_matrix(open_inference.narrowed(matrix))
+                body, json_bytes = open_inference.write_matrix(open_inference.narrowed(matrix), self._members)
                 headers = {"Content-Type": open_inference.MEDIA_TYPE, open_inference.LENGTH_HEADER: str(json_bytes)}
                 return _Part(
                     start,
@@ -226,7 +234,7 @@ class Prediction:
                     is_binary=True,
                 )
         try:
-            body = json_rows.write_rows(self._given.cells(start, stop, names), reference, names)
+            body = json_rows.write_rows(self._given.cells(start, stop, names), reference, names, self._members)
         except RowsRefused as error:
             raise error.moved(start) from None
         request = Request("POST", "predict", {"Content-Type": "application/json"}, body)

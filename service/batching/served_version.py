@@ -14,10 +14,11 @@ from models.columns.labels import Label
 from models.columns.schema import ClassTarget, NumericTarget, Schema
 from models.errors import AxonError, CheckpointError
 from models.file_identity import FileIdentity
-from models.keys import make_key
+from models.keys import key_of_members, make_key
 from models.network.architecture import architecture_from_dict
 from models.network.summary import Summary, summarize
 from models.store import ModelVersion
+from service.errors import InvalidRequest
 from service.metrics import ModelMetrics
 
 
@@ -94,6 +95,25 @@ class ServedVersion:
         """Returns the same version with metrics that are not written."""
         version = copy.copy(self)
         version.metrics = ModelMetrics(self.name, str(self.version), lambda _: None)
+        return version
+
+    def first_members(self, members: int) -> Self:
+        """Returns this version, answered by the first `members` members of the ensemble alone.
+
+        The result has a key of its own, so that its rows form batches of their own.
+
+        Raises:
+            InvalidRequest: the version has fewer members.
+        """
+        total = self.config.members
+        if members > total:
+            has = "is a single network" if total == 1 else f"has {total} members"
+            raise InvalidRequest(f"members is {members}, and {self} {has}.")
+        if members == total:
+            return self
+        version = copy.copy(self)
+        version.key = key_of_members(self.key, members)
+        version.shadow = None  # whose answer is that of all members
         return version
 
     def __str__(self) -> str:

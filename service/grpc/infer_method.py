@@ -228,6 +228,7 @@ class GrpcPrediction(Prediction):
     def set_form(self, form: InferForm) -> None:
         """Sets the form of the answer, which may shorten the time of the call."""
         self.form = form
+        self.members = form.members
         if form.seconds is not None and (self.stream.head.seconds is None or form.seconds < self.seconds):
             self.set_deadline(form.seconds)
 

@@ -125,7 +125,7 @@ class PlainLane:
             try:
                 reference, rows, may_hold_booleans, plain.form = head.format.read(plain.body, head.named, head)
                 served = find_loaded(reference) or find_split(reference, plain.values.get(STICKY_HEADER))
-                if served is None or len(rows) != 1 or (plain.form is not None and plain.form.seconds is not None):
+                if served is None or len(rows) != 1 or (plain.form is not None and not plain.form.is_plain):
                     head.endpoint.submit(plain.leave(), reference, rows, may_hold_booleans=may_hold_booleans)
                     continue
                 encoder = served.encoder

@@ -308,6 +308,7 @@ class HttpPrediction(Prediction):
     def set_form(self, form: AnswerForm) -> None:
         """Sets the form of the answer, which may shorten or lengthen the request's time."""
         self.form = form
+        self.members = form.members
         if form.seconds is not None:
             self.set_deadline(form.seconds)
 

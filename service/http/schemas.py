@@ -26,6 +26,9 @@ class PredictRequest(BaseModel):
         examples=["iris"],
     )
     instances: Annotated[list[Row], Field(min_length=1, description="One or more rows.")]
+    members: int | None = Field(
+        None, ge=1, strict=True, description="Number of members of an ensemble that answer, the first ones; else all."
+    )
 
 
 class PredictResponse(BaseModel):

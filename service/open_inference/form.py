@@ -63,6 +63,7 @@ class InferForm(AnswerForm):
         layout: outputs of the answer.
         id_: identifier of the request, which its answer repeats; None for none.
         seconds: time that the request allows, in seconds; None for the server's.
+        members: number of members of an ensemble that answer; None for all.
 
     Attributes:
         layout: outputs of the answer.
@@ -72,8 +73,14 @@ class InferForm(AnswerForm):
 
     __slots__ = ("id", "layout")
 
-    def __init__(self, layout: Layout = JSON_LAYOUT, id_: str | None = None, seconds: float | None = None) -> None:
-        super().__init__(seconds)
+    def __init__(
+        self,
+        layout: Layout = JSON_LAYOUT,
+        id_: str | None = None,
+        seconds: float | None = None,
+        members: int | None = None,
+    ) -> None:
+        super().__init__(seconds, members)
         self.layout = layout
         self.id = id_
 

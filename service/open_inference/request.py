@@ -8,6 +8,7 @@ from typing import Any
 
 from models.columns.cells import listed, shown
 from models.columns.encoding import Rows
+from service.answer_form import members_of
 from service.errors import InvalidRequest
 from service.open_inference.form import BINARY_LAYOUT, JSON_LAYOUT, InferForm, Layout, WantedOutput, distinct
 from service.open_inference.tensors import Tensor, checked_shape, rows_of, tensor_of_bytes_in_steps, tensor_of_list
@@ -136,7 +137,7 @@ def form_of(document: Mapping[str, Any]) -> InferForm:
             raise InvalidRequest(f"outputs has to be a list of at most {_MOST_OUTPUTS} outputs.")
         if outputs:  # an empty list asks for all outputs
             layout = Layout(distinct([_wanted(position, given, is_binary) for position, given in enumerate(outputs)]))
-    return InferForm(layout, id_, seconds_of(parameters.get("timeout")))
+    return InferForm(layout, id_, seconds_of(parameters.get("timeout")), members_of(parameters.get("members")))
 
 
 def seconds_of(microseconds: Any) -> float | None:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from inference.errors import DeviceFault, NetworkUnavailable
 from models.errors import AxonError, reason_of
-from models.keys import parse_key
+from models.keys import parse_key, split_members
 from service.logs import LimitedLog, get_logger, report_suppressed
 from service.metrics import WorkerMetrics
 from service.stream import frames
@@ -61,7 +61,7 @@ class Predictor(Protocol):
         """Loads and pins a model version for batches that wait; returns the same facts. Runs in a thread."""
 
     def pin(self, key: str) -> bool:
-        """Keeps a model version in memory until `unpin`; returns False if the version is not in memory."""
+        """Keeps a version in memory until as many calls of `unpin`; returns False if the version is not in memory."""
 
     def unpin(self, key: str) -> None:
         """Lets a model version leave the memory."""
@@ -229,9 +229,11 @@ class FrameServer:
     def _put_in_line(self, key: str, item: WaitingBatch) -> None:
         """Puts a batch into the queue of its version, or into that of the versions to be loaded."""
         queue, cold = self._waiting.get(key), self._cold
-        if queue is not None and key not in cold.closing:
+        if cold.closing and split_members(key)[0] in cold.closing:
+            cold.add(key, item)
+        elif queue is not None:
             queue.append(item)
-        elif queue is None and key not in cold and self._predictor.pin(key):
+        elif key not in cold and self._predictor.pin(key):
             self._waiting[key] = deque((item,))
         else:
             cold.add(key, item)
@@ -251,6 +253,7 @@ class FrameServer:
                 self._send(connection, frames.encode(Kind.REFUSED, frame.id, fetched.refusal))
         elif key in self._waiting:
             self._waiting[key].extend(items)
+            self._predictor.unpin(key)  # pinned twice
         elif items:
             self._waiting[key] = items
         else:
@@ -346,7 +349,7 @@ class FrameServer:
             at += part.rows
             self._send(connection, frames.encode_answer(frame.id, answer, part_faults, finished))
         # Only after the answers are sent, so that no client waits for it.
-        name, version, _ = parse_key(key)
+        name, version, _ = parse_key(split_members(key)[0])
         self._metrics.observe_batch(name, version, rows, seconds)
 
     def _send(self, connection: Connection, data: bytes) -> None:

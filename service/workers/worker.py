@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import AxonError
-from models.keys import make_key
+from models.keys import make_key, split_members
 from service.library_pages import let_go_of, library_mappings
 from service.logs import LimitedLog, configure_logs, get_logger, report_the_unexpected
 from service.memory_metrics import MemoryMetrics
@@ -107,20 +107,20 @@ class PredictAPI(litserve.LitAPI):
 
     def fetch(self, key: str) -> dict[str, Any]:
         """Loads and pins a model version for batches that wait; returns the same facts."""
-        self.engine.fetch(key)
+        self.engine.fetch(split_members(key)[0])
         return {}
 
     def pin(self, key: str) -> bool:
         """Keeps a model version in memory until `unpin`; returns False if the version is not in memory."""
-        return self.engine.memory.pin(key)
+        return self.engine.memory.pin(split_members(key)[0])
 
     def unpin(self, key: str) -> None:
         """Lets a model version leave the memory."""
-        self.engine.memory.unpin(key)
+        self.engine.memory.unpin(split_members(key)[0])
 
     def make_room(self, key: str) -> list[str]:
         """Makes room for a model version; returns the pinned versions that have to leave too."""
-        return self.engine.memory.make_room(self.engine.size_of(key))
+        return self.engine.memory.make_room(self.engine.size_of(split_members(key)[0]))
 
     def tidy(self) -> None:
         """Keeps the memory within its limit, and reports what is in memory."""
@@ -141,7 +141,8 @@ class PredictAPI(litserve.LitAPI):
 
     def predict(self, batch: MergedBatch) -> NDArray[np.float32]:
         """Runs one forward pass; returns `(rows, out_features)` answers for the rows of all parts."""
-        return self.engine.run(batch.key, list(batch.parts))
+        key, members = split_members(batch.key)
+        return self.engine.run(key, list(batch.parts), members)
 
 
 class FrameLoop(litserve.loops.LitLoop):

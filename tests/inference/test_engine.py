@@ -214,8 +214,8 @@ class FaultyNetwork(DeviceNetwork):
 
     operation: Callable[[int], object]
 
-    def plan(self, rows: int) -> ForwardPlan:
-        plan = super().plan(rows)
+    def plan(self, rows: int, members: int | None = None) -> ForwardPlan:
+        plan = super().plan(rows, members)
         return ForwardPlan(plan.x, plan.y, (*plan.steps, partial(self.operation, rows)))
 
 

@@ -19,6 +19,7 @@ from models.columns.dictionary_cells import CellDictionary
 from models.columns.encoding import MAX_FAULTS, NamedColumns, RowEncoder, Rows
 from models.columns.named_columns import Cells
 from models.errors import Fault, RowError
+from service.answer_form import AnswerForm
 from service.arrow.columns import BatchColumn, DictionaryValues, WrongCell
 from service.arrow.flat_reader import Malformed
 from service.arrow.inflation import Inflation
@@ -55,7 +56,7 @@ class ArrowRequest:
         form: form of the answer.
     """
 
-    form = None
+    form: AnswerForm | None = None
 
     def __init__(
         self, body: bytes | bytearray, model: str | None, encoder: RowEncoder, *, limit: int, kept: KeptSchemas

@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.columns.encoding import RowEncoder
 from service.batching.served_version import ServedVersion
 from service.http.wire.csv_slices import CsvRequest
-from service.http.wire.model_query import model_in_query
+from service.http.wire.model_query import table_form_in_query, table_model_in_query
 from service.http.wire.wire_format import AnswerWriter, Body, Head, ReadRequest, WireFormat, WrittenError
 
 
@@ -27,9 +27,9 @@ class CsvFormat(WireFormat):
         """Returns the model reference in the query, or None.
 
         Raises:
-            InvalidRequest: the query has a parameter other than `model`, or two models.
+            InvalidRequest: the query has a parameter other than `model` and `members`, or one twice.
         """
-        return model_in_query(head.query) if head.query else None
+        return table_model_in_query(head.query) if head.query else None
 
     def read(self, body: Body, named: str | None, head: Head) -> ReadRequest:
         """Raises `NotImplementedError`, since every CSV body is read in steps."""
@@ -38,7 +38,9 @@ class CsvFormat(WireFormat):
     def reader(self, body: Body, reference: str | None, encoder: RowEncoder | None, head: Head) -> CsvRequest:
         """Returns a reader of a body for the columns of the model."""
         assert encoder is not None  # noqa: S101 -- `needs_model`
-        return CsvRequest(body, reference, encoder)
+        request = CsvRequest(body, reference, encoder)
+        request.form = table_form_in_query(head.query)
+        return request
 
     def writer(self, served: ServedVersion) -> AnswerWriter:
         """Returns a writer of a model version's answers."""

@@ -17,6 +17,7 @@ from models.columns.cells import listed, shown
 from models.columns.column import NumericColumn
 from models.columns.encoding import RowEncoder
 from models.errors import Fault, RowError
+from service.answer_form import AnswerForm
 from service.errors import InvalidRequest
 
 _Body = bytes | bytearray
@@ -50,7 +51,7 @@ class CsvRequest:
         form: form of the answer.
     """
 
-    form = None
+    form: AnswerForm | None = None
 
     def __init__(self, body: _Body, model: str | None, encoder: RowEncoder) -> None:
         self.model = model

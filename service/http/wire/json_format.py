@@ -10,6 +10,7 @@ from models.columns.cells import listed
 from models.columns.encoding import RowEncoder, Rows
 from models.columns.schema import MAX_COLUMNS
 from models.errors import Fault, RowError
+from service.answer_form import AnswerForm
 from service.batching.served_version import ServedVersion
 from service.errors import InvalidRequest
 from service.http.problems import MEDIA_TYPE, problem_of
@@ -17,7 +18,7 @@ from service.http.wire.bulk_json import NumberReader, model_first
 from service.http.wire.json_answers import JsonWriter
 from service.http.wire.json_request import check_document, check_shape
 from service.http.wire.json_slices import RequestShape, RowTooWide, SlicedRequest, model_last, names_no_model
-from service.http.wire.model_query import refuse_model_in_query
+from service.http.wire.model_query import refuse_options_in_query
 from service.http.wire.wire_format import AnswerWriter, Body, Head, ReadRequest, Undetermined, WireFormat, WrittenError
 
 _PROBLEM = MEDIA_TYPE.encode()
@@ -38,10 +39,10 @@ class JsonFormat(WireFormat):
         """Returns None: the body names the model.
 
         Raises:
-            InvalidRequest: the query names a model, too.
+            InvalidRequest: the query names a model or members, too.
         """
         if head.query:
-            refuse_model_in_query(head.query)
+            refuse_options_in_query(head.query)
         return None
 
     def read(self, body: Body, named: str | None, head: Head) -> ReadRequest:
@@ -58,7 +59,8 @@ class JsonFormat(WireFormat):
             known = ("instances" in document) + ("model" in document)
             if known == len(document) and type(rows) is list and rows and (model is None or type(model) is str):
                 return model, rows, may_hold_booleans, None
-        return *check_document(document), may_hold_booleans, None
+        model, rows, members = check_document(document)
+        return model, rows, may_hold_booleans, None if members is None else AnswerForm(members=members)
 
     def find_model(self, body: Body, named: str | None) -> str | Undetermined | None:
         """Returns the model reference at the beginning or at the end of a body."""
@@ -86,11 +88,7 @@ class JsonReader:
         encoder: encoder of the model's rows; None if the model is not known before the body was read.
         numbers: reader of plain numbers.
 
-    Attributes:
-        form: form of the answer.
     """
-
-    form = None
 
     def __init__(self, body: Body, encoder: RowEncoder | None, numbers: NumberReader) -> None:
         most_cells = MAX_COLUMNS if encoder is None else len(encoder.schema.columns)
@@ -107,6 +105,12 @@ class JsonReader:
     def at(self) -> int:
         """Number of bytes read so far."""
         return self._request.at
+
+    @property
+    def form(self) -> AnswerForm | None:
+        """Form of the answer, once the request was read."""
+        members = self._request.members
+        return None if members is None else AnswerForm(members=members)
 
     def slices(self) -> Iterator[Rows | None]:
         """Yields rows in their order, and None after a step that read none.

@@ -13,17 +13,18 @@ from service.http.schemas import PredictRequest
 _MAX_VALIDATION_ERRORS = 20
 
 
-def check_document(document: Any) -> tuple[str | None, list[Any]]:
+def check_document(document: Any) -> tuple[str | None, list[Any], int | None]:
     """Validates a parsed body, but for the cells of the rows, which the encoder checks and Pydantic would copy.
 
     Returns:
-        The reference of the model, None for the default model; and the rows.
+        The reference of the model, None for the default model; the rows; and the number of members of an ensemble that
+        answer, None for all.
 
     Raises:
         InvalidRequest: the document is not a prediction request; of 100,000 unknown keys, the first few are reported.
     """
     request = check_shape(_shell(document) if type(document) is dict else document)
-    return request.model, document["instances"]
+    return request.model, document["instances"], request.members
 
 
 def check_shape(document: object) -> PredictRequest:
@@ -53,6 +54,7 @@ def _shell(document: dict[str, Any]) -> dict[str, Any]:
     instances = document.get("instances")
     shell = dict(itertools.islice(document.items(), _MAX_VALIDATION_ERRORS))
     shell["instances"] = [[]] if isinstance(instances, list) and instances else instances
-    if "model" in document:
-        shell["model"] = document["model"]
+    for name in ("model", "members"):
+        if name in document:
+            shell[name] = document[name]
     return shell

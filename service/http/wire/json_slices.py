@@ -67,12 +67,14 @@ class SlicedRequest:
 
     Attributes:
         model: id of the model; None before the id was read, and for a request without an id.
+        members: number of members of an ensemble that answer; None before it was read, and for all members.
     """
 
     def __init__(
         self, body: Body, *, most_cells: int, numbers: NumberReader | None, sizes: SliceSizes = USUAL_SIZES
     ) -> None:
         self.model: str | None = None
+        self.members: int | None = None
         self._text = JsonText(body, sizes=sizes)
         self._rows = SliceCutter(self._text, numbers=numbers, noun="Row")
         self._most_cells = most_cells
@@ -109,6 +111,8 @@ class SlicedRequest:
                 yield from self._read_rows()
             elif key == "model":
                 self._read_model()
+            elif key == "members":
+                self._read_members()
             else:
                 raise RequestShape({"instances": [[]], key: None})
             yield from text.skip_space()
@@ -168,3 +172,12 @@ class SlicedRequest:
             raise RequestShape({"instances": [[]], "model": 0})
         else:
             raise text.not_json("unexpected character")
+
+    def _read_members(self) -> None:
+        text = self._text
+        if text.byte() in (b"[", b"{"):
+            raise RequestShape({"instances": [[]], "members": []})
+        members = text.read_scalar()
+        if members is not None and (type(members) is not int or members < 1):
+            raise RequestShape({"instances": [[]], "members": members})
+        self.members = members

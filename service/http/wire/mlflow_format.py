@@ -13,6 +13,7 @@ import numpy as np
 from models.columns.cells import MAX_ECHO, listed, sendable, shown
 from models.columns.encoding import NamedColumns, RowEncoder
 from models.errors import Fault, RowError
+from service.answer_form import AnswerForm, members_of
 from service.batching.served_version import ServedVersion
 from service.errors import InvalidRequest
 from service.http.error_forms import as_400, mlflow_error
@@ -80,7 +81,7 @@ class MlflowFormat(WireFormat):
         return named, rows_at_once(steps), b"true" in body or b"false" in body, form
 
     def read_document(self, document: Any, *, decodes: bool) -> ReadDocument:
-        """Returns the steps that read the rows of a document, and no form.
+        """Returns the steps that read the rows of a document, and the form of the answer, None for the usual one.
 
         Args:
             document: content of the body; a large array of a large body is a `LargeArray`.
@@ -90,15 +91,14 @@ class MlflowFormat(WireFormat):
             InvalidRequest: the document is not a request of this format.
         """
         checked_keys(document, (*_FIELDS, "params"))
-        if document.get("params") not in (None, {}):
-            raise InvalidRequest("params has to be empty: a model of Axon has no parameters of a request.")
+        form = _form_of(document.get("params"))
         field = only_key(document, _FIELDS)
         value = document[field]
         if field == _SPLIT:
-            return _read_split(value), None
+            return _read_split(value), form
         if field == _RECORDS:
-            return _read_records(value), None
-        return read_tensor(field, value, decodes=decodes), None
+            return _read_records(value), form
+        return read_tensor(field, value, decodes=decodes), form
 
     def reader(self, body: Body, reference: str | None, encoder: RowEncoder | None, head: Head) -> DocumentReader:
         """Returns a reader of a large body."""
@@ -115,6 +115,19 @@ class MlflowFormat(WireFormat):
         return WrittenError(
             int(problem.status), problem.code, problem.detail, media_type.encode(), body, problem.raw_headers()
         )
+
+
+def _form_of(params: Any) -> AnswerForm | None:
+    """Returns the form of the answer that the parameters ask for; None for the usual one.
+
+    Raises:
+        InvalidRequest: there is a parameter other than `members`, or the number is not valid.
+    """
+    if params in (None, {}):
+        return None
+    if type(params) is not dict or list(params) != ["members"]:
+        raise InvalidRequest("params has to be empty, or has members: how many members of an ensemble answer.")
+    return AnswerForm(members=members_of(params["members"]))
 
 
 def _read_split(frame: Any) -> RowSteps:

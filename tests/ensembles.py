@@ -1,0 +1,22 @@
+"""Ensembles made of single networks, and the checkpoint of the first members alone as an oracle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from serving import make_checkpoint
+
+from models.checkpoint import Checkpoint
+from models.columns.schema import Schema
+
+
+def ensemble(schema: Schema, members: int, *hidden: int, **architecture: Any) -> Checkpoint:
+    """Returns a checkpoint of an ensemble whose members are drawn from the seeds 0, 1, …; one member is no ensemble."""
+    singles = [make_checkpoint(schema, *hidden, seed=seed, **architecture) for seed in range(members)]
+    first = singles[0]
+    if members == 1:
+        return first
+    tensors = {name: np.stack([single.tensors[name] for single in singles]) for name in first.tensors}
+    return Checkpoint(config=replace(first.config, members=members), schema=schema, tensors=tensors)
