@@ -24,10 +24,12 @@ from service.batching.link import WorkerPool
 from service.batching.model_loading import ModelLoading
 from service.batching.shadow_schedule import ShadowSchedule
 from service.batching.unloaded import UnloadedModels
+from service.batching.version_memory import VersionMemory
 from service.drain import HURRY_SIGNAL
 from service.library_pages import let_go_of, library_mappings
 from service.logs import get_logger, report_suppressed
 from service.loop_watch import LoopWatch
+from service.memory_metrics import MemoryMetrics
 from service.metrics import ApiMetrics
 from service.series_file import Labels
 from service.served_store import ServedStore
@@ -142,6 +144,8 @@ class ApiProcess:
         self._worker_changed = asyncio.Event()
         self._shadows = ShadowSchedule(self.batcher, metrics.shadows, self._runtime_dir / "stopped-shadows")
         unloaded = UnloadedModels(self._runtime_dir / "unloaded")
+        self._memory_metrics, limit = MemoryMetrics(f"api-{number}"), settings.model_memory_bytes
+        self._memory = None if limit is None else VersionMemory(limit, self.batcher.is_busy, self._kept.path)
         self.catalog = Catalog(
             ServedStore(settings.store, settings.versions),
             self.pool.load,
@@ -151,6 +155,7 @@ class ApiProcess:
             intend=self._served_list.intend,
             unloaded=unloaded,
             make_shadow=self._shadows.make,
+            memory=self._memory,
         )
         self.loading = ModelLoading(self.catalog, unloaded)
         self.steps = StepQueue(loop)
@@ -211,6 +216,7 @@ class ApiProcess:
         while True:
             try:
                 self.metrics.measure_memory()
+                self._report_memory()
                 self.metrics.set_longest_hold(self._loop_watch.longest_seconds)
                 report_suppressed()
                 for door in self._doors:
@@ -227,6 +233,14 @@ class ApiProcess:
             except Exception:
                 log.exception("the store was not taken in")
             await asyncio.sleep(self.settings.reload_seconds if self._was_ready else _REFRESH_SECONDS_BEFORE_READY)
+
+    def _report_memory(self) -> None:
+        """Reports what the process holds of its versions."""
+        held = [served.memory_bytes for served in self.catalog.ready_versions() if not served.is_released]
+        evictions = 0 if self._memory is None else self._memory.evictions
+        self._memory_metrics.report(
+            versions=len(held), size=sum(held), loads=len(held) + evictions, evictions=evictions
+        )
 
     async def _publish_served(self) -> None:
         """Publishes the list of served versions after a change, and removes copies that are no longer needed.

@@ -47,6 +47,6 @@ class MemoryMetrics:
         """
         self._versions.set(versions)
         self._bytes.set(size)
-        self._loads.inc(loads - self._counted[0])
-        self._evictions.inc(evictions - self._counted[1])
-        self._counted = (loads, evictions)
+        self._loads.inc(max(0, loads - self._counted[0]))
+        self._evictions.inc(max(0, evictions - self._counted[1]))
+        self._counted = max(loads, self._counted[0]), max(evictions, self._counted[1])

@@ -223,6 +223,7 @@ class ModelMetrics:
         self.labels = (model, version)
         self._mark = mark
         self._marked = False
+        self.last_request = 0.0  # time of the last flush with requests, on the monotonic clock
         self.statuses: Tally[int] = Tally()
         self.rows = 0
         self.unknown = 0
@@ -351,7 +352,9 @@ class ApiMetrics:
         """Writes all collected counts to the files."""
         self._timer = None
         dirty, self._dirty = self._dirty, []
+        now = time.monotonic()
         for gathered in dirty:
+            gathered.last_request = now
             if (labels := gathered.labels) in self._versions:  # the version may have ended during a request
                 for status, n in gathered.statuses.items():
                     self._requests.add((*labels, str(status)), (n,))

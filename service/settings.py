@@ -102,8 +102,8 @@ class Settings(BaseSettings):
     )
     model_memory_bytes: Bytes | None = Field(
         None,
-        description="Bytes of networks that each worker holds; the least recently used ones leave, and come back when "
-        "asked for. Unset, only `AXON_MODEL_CACHE` limits them.",
+        description="Bytes of models that each worker and each API process holds; the least recently used ones leave, "
+        "and come back when asked for. Unset, only `AXON_MODEL_CACHE` limits them.",
     )
     drain_seconds: float = Field(
         0.5,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -17,8 +18,10 @@ from serving import CLASSES, Oracle, Server, http_get, make_checkpoint, numeric
 from models.columns.schema import Schema
 from models.store import Store
 
-SCHEMA = Schema(columns=tuple(numeric(f"x{i}") for i in range(4)), target=CLASSES)
-ROWS = ([0.4, -1.1, 2.0, 0.3], [1.9, 0.2, -0.7, -2.5])
+
+def schema_of(columns: int) -> Schema:
+    """Returns a schema of so many numeric columns and three classes."""
+    return Schema(columns=tuple(numeric(f"x{i}") for i in range(columns)), target=CLASSES)
 
 
 class ManyModels:
@@ -28,21 +31,26 @@ class ManyModels:
         folder: folder of the store.
         count: number of models.
         hidden: width of the two hidden layers.
+        columns: number of columns.
+
+    Attributes:
+        rows: two rows to ask each model about.
     """
 
-    def __init__(self, folder: Path, count: int, hidden: int) -> None:
+    def __init__(self, folder: Path, count: int, hidden: int, columns: int = 4) -> None:
+        self.rows = np.random.default_rng(0).normal(size=(2, columns)).tolist()
         self.store = Store(folder / "store")
         self.names = [f"m{number:03}" for number in range(count)]
         self.expected: dict[str, list[list[float]]] = {}
         for seed, name in enumerate(self.names):
-            checkpoint = make_checkpoint(SCHEMA, hidden, hidden, seed=seed)
+            checkpoint = make_checkpoint(schema_of(columns), hidden, hidden, seed=seed)
             self.store.publish(name, checkpoint)
-            self.expected[name] = [Oracle(checkpoint)(row) for row in ROWS]
-        parameters = 4 * hidden + hidden + hidden * hidden + hidden + 3 * hidden + 3
+            self.expected[name] = [Oracle(checkpoint)(row) for row in self.rows]
+        parameters = columns * hidden + hidden + hidden * hidden + hidden + 3 * hidden + 3
         self.network_bytes = 2 * 4 * parameters + 40_000  # the arrays, their copies on the device, and a few plans
 
     def fault_in(self, name: str, status: int, body: bytes) -> str | None:
-        """Returns the reason why an answer to `ROWS` is wrong, or None."""
+        """Returns the reason why an answer to `rows` is wrong, or None."""
         if status != 200:
             return f"{name}: {status} {body[:300]!r}"
         answer = json.loads(body)
@@ -61,7 +69,7 @@ class ManyModels:
             with closing(HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
                 for _ in range(rounds):
                     for name in order.sample(self.names, len(self.names)):
-                        body = json.dumps({"model": name, "instances": ROWS})
+                        body = json.dumps({"model": name, "instances": self.rows})
                         connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
                         response = connection.getresponse()
                         if fault := self.fault_in(name, response.status, response.read()):
@@ -81,3 +89,9 @@ def in_memory(server: Server) -> Iterator[str]:
     for model in listing["models"]:
         for version in model["in_memory"]:
             yield f"{model['name']}@{version}"
+
+
+def memory_metric(server: Server, name: str, process: str) -> float:
+    """Returns the sum of a metric of the memory over the processes whose names begin with `process`."""
+    text = http_get(f"{server.url}/metrics").text
+    return sum(map(float, re.findall(rf'^axon_version{name}{{process="{process}-\d+"}} (\S+)$', text, re.MULTILINE)))

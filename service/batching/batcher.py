@@ -153,6 +153,10 @@ class Batcher:
         if ticket.queued:
             self._queues[ticket.key].end(ticket)
 
+    def is_busy(self, key: str) -> bool:
+        """Returns True if rows of a model version wait, or are out at a worker."""
+        return key in self._queues or any(key in link.in_flight_by_key for link in self._pool.links)
+
     def waiting_rows(self) -> int:
         """Returns the number of rows that are in no batch yet."""
         return sum(queue.rows for queue in self._queues.values())

@@ -23,6 +23,7 @@ from service.batching.served_version import ServedVersion
 from service.batching.store_reader import StoreReader
 from service.batching.store_snapshot import Place, StoreSnapshot
 from service.batching.unloaded import UnloadedModels
+from service.batching.version_memory import VersionMemory
 from service.collector import LongLived, collector_paused
 from service.errors import ModelUnavailable, NoWorker
 from service.logs import get_logger
@@ -65,6 +66,7 @@ class Catalog:
         intend: function called with each key before the workers are asked to load the version.
         unloaded: models that were unloaded by request; None if there is no such request.
         make_shadow: function that makes the shadow of an alias; None if there are no shadows.
+        memory: limit of what the process holds of its versions; None for no limit.
 
     Attributes:
         routes: aliases that are split among versions, or have shadows.
@@ -83,7 +85,9 @@ class Catalog:
         intend: Callable[[str], None] = lambda _: None,
         unloaded: UnloadedModels | None = None,
         make_shadow: MakeShadow | None = None,
+        memory: VersionMemory | None = None,
     ) -> None:
+        self._memory = memory
         self.routes = AliasRoutes(make_shadow)
         self._store = store
         self._reader = StoreReader()
@@ -166,13 +170,42 @@ class Catalog:
             raise ModelNotFound(f"there is no model {reference.name!r}.")
         if reference.name in self._absent:
             raise ModelUnavailable(f"model {reference.name!r} is unloaded; POST /v2/repository/models/…/load loads it.")
-        version = self._snapshot.entries[reference.name].resolve(reference)
-        async with self._lock:
-            served = await self._make_ready(reference.name, version)
-            self._drop_surplus()
+        served = None if self._memory is None else self._preloaded.get(reference.name, {}).get(id_)
         if served is None:
-            raise ModelUnavailable(f"{reference.name}@{version} cannot be loaded; GET /models says why.")
+            version = self._snapshot.entries[reference.name].resolve(reference)
+            async with self._lock:
+                served = await self._make_ready(reference.name, version)
+                self._drop_surplus()
+            if served is None:
+                raise ModelUnavailable(f"{reference.name}@{version} cannot be loaded; GET /models says why.")
+        return await self._in_memory(served)
+
+    async def _in_memory(self, served: ServedVersion) -> ServedVersion:
+        """Returns a ready version after reading again what had left the memory.
+
+        Raises:
+            ModelUnavailable: the copy of the checkpoint is gone.
+        """
+        if self._memory is None:
+            return served
+        if served.is_released:
+            await self._memory.restore(served)
+            if self._versions.get((served.name, served.version)) is served:  # the version has not ended meanwhile
+                same = {id_: one for id_, one in self._preloaded.get(served.name, {}).items() if one is served}
+                self._ids |= {**same, str(served): served}
+                self.routes.place(self._ids, served.name)
+        self._release_surplus(served)
         return served
+
+    def _release_surplus(self, spared: ServedVersion | None = None) -> None:
+        """Keeps what the process holds of its versions within the limit; `find` reads the rest again."""
+        if self._memory is None:
+            return
+        # A version with routes has copies, which would keep what is released.
+        versions = (served for served in self._versions.values() if not self.routes.of(served.name))
+        self._memory.release(versions, spared)
+        if any(served.is_released for served in self._ids.values()):
+            self._ids = {id_: served for id_, served in self._ids.items() if not served.is_released}
 
     async def _wait_for_first_refresh(self) -> None:
         """Waits until the store was read for the first time.
@@ -347,6 +380,7 @@ class Catalog:
         self.routes.commit()
         self.revision += 1
         self._drop_surplus()
+        self._release_surplus()
 
     def _current(self, entry: StoreEntry, id_: str) -> ServedVersion | None:
         """Returns the present version of an id; None for an unknown id, or if the store no longer holds the version."""
@@ -432,7 +466,9 @@ class Catalog:
         """Reads a version; runs in the reader's thread."""
         with collector_paused():
             served = ServedVersion(file, identity, metrics)
-            self._long_lived.add(len(served.schema.columns))
+            self._long_lived.add(served.columns)
+        if self._memory is not None:
+            self._memory.add(served)
         return served
 
     def _drop_surplus(self) -> None:

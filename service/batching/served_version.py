@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import copy
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.checkpoint import read_header
 from models.columns.encoding import RowEncoder
 from models.columns.labels import Label
 from models.columns.schema import ClassTarget, NumericTarget, Schema
 from models.errors import AxonError, CheckpointError
 from models.file_identity import FileIdentity
 from models.keys import key_of_members, make_key
-from models.network.architecture import architecture_from_dict
+from models.network.architecture import Architecture, architecture_from_dict
 from models.network.summary import Summary, summarize
 from models.store import ModelVersion
 from service.errors import InvalidRequest
@@ -35,6 +37,12 @@ class CopiesRequests(Protocol):
         """Takes or drops rows of an answered request. May not raise."""
 
 
+_PARTS = ("header", "config", "schema", "encoder")
+# Measured by the growth of a process by hundreds of versions: the bytes for each byte of a header, and of the rest.
+_BYTES_OF_ONE = 11
+_OBJECT_BYTES = 3_000
+
+
 class ServedVersion:
     """One model version in an API process: all of its checkpoint but the weights.
 
@@ -48,25 +56,71 @@ class ServedVersion:
 
     Attributes:
         shadow: shadow of the alias by which a request came; None without one.
+        copy: path of a copy of the checkpoint, from which the version is read again after `release`; None for none.
     """
 
     shadow: CopiesRequests | None = None
+    copy: Path | None = None
+    header: dict[str, Any]
+    config: Architecture
+    schema: Schema
+    encoder: RowEncoder
 
     def __init__(self, place: ModelVersion, identity: FileIdentity, metrics: ModelMetrics) -> None:
-        self.header = place.read_header()
-        try:
-            self.config = architecture_from_dict(self.header["architecture"])
-            self.schema = Schema.from_dict(self.header)
-        except (AxonError, KeyError, TypeError) as error:
-            raise CheckpointError(place.path, f"is inconsistent: {error}") from error
+        self._path = place.path
+        self.__dict__.update(self._parts_of(place.read_header()))
         self.name, self.version = place.name, place.version
         self.identity = identity
         self.digest: str = self.header["digest"]
         self.key = make_key(place.name, place.version, self.digest)
-        self.encoder = RowEncoder(self.schema)
         self.total_params = self.config.parameter_count
+        self.task, self.columns = self.config.task, len(self.schema.columns)
         self.metrics = metrics
         self.batch_invariant = False  # until the workers have reported
+
+    def _parts_of(self, header: dict[str, Any]) -> dict[str, Any]:
+        """Makes the parts of the version from its header."""
+        try:
+            config = architecture_from_dict(header["architecture"])
+            schema = Schema.from_dict(header)
+        except (AxonError, KeyError, TypeError) as error:
+            raise CheckpointError(self._path, f"is inconsistent: {error}") from error
+        return {"header": header, "config": config, "schema": schema, "encoder": RowEncoder(schema)}
+
+    @property
+    def memory_bytes(self) -> int:
+        """Estimated number of bytes that `release` frees."""
+        return _OBJECT_BYTES + _BYTES_OF_ONE * max(0, self.identity.size - 4 * self.total_params)
+
+    @property
+    def is_released(self) -> bool:
+        """True from `release` to `restore`."""
+        return "encoder" not in self.__dict__
+
+    def release(self) -> None:
+        """Frees the parts of the version. They are read again by `restore`, or else when one of them is asked for."""
+        for part in (*_PARTS, "summary"):
+            self.__dict__.pop(part, None)
+
+    def restore(self) -> dict[str, Any]:
+        """Reads the parts of the version again, and returns the parts; any thread may call this.
+
+        Raises:
+            CheckpointError: the copy of the checkpoint is gone, or another one.
+        """
+        path = self._path if self.copy is None else self.copy
+        header = read_header(path)
+        if header["digest"] != self.digest:
+            raise CheckpointError(path, "is not the checkpoint that was read before.")
+        parts = self._parts_of(header)
+        self.__dict__.update(parts)  # all at once: `release` may be called in another thread
+        return parts
+
+    def __getattr__(self, name: str) -> Any:
+        """Reads a released version again, for a request that was on its way: a usual request is `restore`d first."""
+        if name not in _PARTS or "_path" not in self.__dict__:
+            raise AttributeError(name)
+        return self.restore()[name]
 
     @property
     def labels(self) -> tuple[Label, ...] | None:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from many_models import ROWS, SCHEMA, ManyModels, in_memory
+from many_models import ManyModels, in_memory, memory_metric, schema_of
 from serving import Server, http_get, http_post, make_checkpoint, metric_sum, running, wait_until
 
 from models.store import Store
 
 MODELS, HELD = 24, 6
+ROWS = [[0.4, -1.1, 2.0, 0.3]]
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +32,10 @@ def server(models: ManyModels, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 def test_more_models_than_fit_are_all_answered_rightly(models: ManyModels, server: Server) -> None:
-    loads = metric_sum(server, "axon_version_loads_total")
+    loads = memory_metric(server, "_loads_total", "worker")
     assert models.ask(server, clients=12, rounds=2) == []
-    assert metric_sum(server, "axon_version_loads_total") - loads >= MODELS - HELD
-    wait_until(lambda: metric_sum(server, "axon_version_bytes") <= 2 * HELD * models.network_bytes, server.log)
+    assert memory_metric(server, "_loads_total", "worker") - loads >= MODELS - HELD
+    wait_until(lambda: memory_metric(server, "_bytes", "worker") <= 2 * HELD * models.network_bytes, server.log)
     assert http_get(f"{server.url}/health/ready").status_code == 200
 
 
@@ -55,16 +56,41 @@ def test_a_worker_that_restarts_holds_no_more_than_fits(models: ManyModels, serv
     os.kill(server.worker_pids()[0], signal.SIGKILL)
     wait_until(lambda: metric_sum(server, "axon_worker_starts_total") > starts, server.log)
     assert models.ask(server, clients=4, rounds=1) == []
-    wait_until(lambda: metric_sum(server, "axon_version_bytes") <= 2 * HELD * models.network_bytes, server.log)
+    wait_until(lambda: memory_metric(server, "_bytes", "worker") <= 2 * HELD * models.network_bytes, server.log)
 
 
 def test_a_model_larger_than_the_limit_is_named_and_the_others_are_served(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    store.publish("large", make_checkpoint(SCHEMA, 256, 256))
-    store.publish("small", make_checkpoint(SCHEMA, 8))
+    store.publish("large", make_checkpoint(schema_of(4), 256, 256))
+    store.publish("small", make_checkpoint(schema_of(4), 8))
     with running(store.root, tmp_path, model_memory_bytes=100_000) as server:
         answers = [
             http_post(f"{server.url}/predict", json={"model": name, "instances": ROWS}) for name in ("large", "small")
         ]
         assert [answer.status_code for answer in answers] == [503, 200]
         assert "AXON_MODEL_MEMORY_BYTES" in http_get(f"{server.url}/models").json()["problems"]["large@1"]
+
+
+def test_what_an_api_process_holds_leaves_and_comes_back(tmp_path: Path) -> None:
+    models = ManyModels(tmp_path, 20, hidden=4, columns=150)
+    for name in models.names[:10]:
+        models.store.set_alias(name, "production", 1)
+    with running(models.store.root, tmp_path, model_memory_bytes=1_500_000) as server:
+        wait_until(lambda: 0 < memory_metric(server, "s_in_memory", "api") < 10, server.log)
+        assert models.ask(server, clients=12, rounds=3) == []
+        for name in models.names:
+            details = [http_get(f"{server.url}/models/{id_}").json() for id_ in (name, f"{name}@1", f"{name}@latest")]
+            assert [len(detail["columns"]) for detail in details] == [150] * 3
+        for name in models.names[:10]:
+            answer = http_post(f"{server.url}/predict", json={"model": f"{name}@production", "instances": models.rows})
+            assert models.fault_in(name, answer.status_code, answer.content) is None
+        listed = http_get(f"{server.url}/models").json()["models"]
+        assert [(model["name"], model["columns"], model["task"]) for model in listed] == [
+            (name, 150, "classification") for name in models.names
+        ]
+        wait_until(lambda: memory_metric(server, "s_in_memory", "api") < 10, server.log)
+        assert memory_metric(server, "_evictions_total", "api") > 20
+        # A new version answers to the name, whether or not the old one is in memory.
+        models.store.publish(models.names[3], make_checkpoint(schema_of(150), 4, seed=99))
+        wait_until(lambda: http_get(f"{server.url}/models/{models.names[3]}").json()["version"] == 2)
+        assert '"level": "error"' not in server.log(), server.log()

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from many_models import ManyModels, in_memory
-from serving import Server, http_get, metric_sum, running
+from many_models import ManyModels, in_memory, memory_metric
+from serving import Server, http_get, running
 
 pytestmark = pytest.mark.faults
 
@@ -36,13 +36,13 @@ def test_300_models_in_a_limit_that_holds_50_are_all_answered(tmp_path: Path, wo
         began = time.monotonic()
         assert models.ask(server, CLIENTS, 1) == []
         seconds = time.monotonic() - began
-        held = metric_sum(server, "axon_version_bytes")
+        held = memory_metric(server, "_bytes", "worker")
         used = worker_bytes(server) - before
-        loads = metric_sum(server, "axon_version_loads_total")
+        loads = memory_metric(server, "_loads_total", "worker")
         print(  # noqa: T201
             f"{MODELS * CLIENTS} requests in {seconds:.1f} s, {loads:.0f} loads; {len(list(in_memory(server)))} "
             f"in memory, {held / 1e6:.1f} MB of {limit / 1e6:.1f} MB; the worker grew by {used / 1e6:.1f} MB"
         )
-        assert metric_sum(server, "axon_version_evictions_total") >= MODELS - HELD
+        assert memory_metric(server, "_evictions_total", "worker") >= MODELS - HELD
         assert used < _ALLOCATOR_BYTES
         assert http_get(f"{server.url}/health/ready").status_code == 200

@@ -82,7 +82,7 @@ def _versions(catalog: Catalog) -> Iterator[bytes]:
         "axon_model_info",
         "Model versions that are ready.",
         ("model", "version", "task", "digest"),
-        (((served.name, str(served.version), served.config.task, served.digest), 1) for served in ready),
+        (((served.name, str(served.version), served.task, served.digest), 1) for served in ready),
     )
     yield from gauge_text(
         "axon_model_parameters",

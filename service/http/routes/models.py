@@ -159,8 +159,8 @@ def _entry(
         "aliases": _aliases(model.entry),
         "shadows": shadow_documents(model.entry, shadows, counts),
         "in_memory": held.get(served.name, []),
-        "task": served.config.task,
-        "columns": len(served.schema.columns),
+        "task": served.task,
+        "columns": served.columns,
         "total_params": served.total_params,
     }
 
