@@ -20,6 +20,7 @@ from models.store import ModelVersion, Reference, Store, StoreEntry
 from service.batching.alias_routes import AliasRoutes, MakeShadow
 from service.batching.link import Loaded
 from service.batching.served_version import ServedVersion
+from service.batching.store_problems import StoreProblems
 from service.batching.store_reader import StoreReader
 from service.batching.store_snapshot import Place, StoreSnapshot
 from service.batching.unloaded import UnloadedModels
@@ -34,7 +35,6 @@ from service.time_slices import in_slices
 _FIRST_REFRESH_SECONDS = 10.0  # longest wait of a request for the first refresh
 _SILENT_SECONDS = 10.0  # longest scan of the store; a longer one is reported as a problem
 _UNCOLLECTED_COLUMNS = 1000  # columns that the garbage collector may traverse, in 3 ms
-_MOST_LOGGED = 50  # problems of one scan; a thousand lines would block the event loop for 30 ms, and help nobody
 
 log = get_logger(__name__)
 
@@ -70,7 +70,6 @@ class Catalog:
 
     Attributes:
         routes: aliases that are split among versions, or have shadows.
-        problems: reasons by id why a model or a version is not served.
         revision: number that rises whenever the known versions, the ready versions or the meaning of an id change.
     """
 
@@ -107,10 +106,13 @@ class Catalog:
         self._failed: dict[Place, tuple[FileIdentity | None, str]] = {}  # file that failed, and the reason
         self._lock = asyncio.Lock()
         self._refreshed = asyncio.Event()  # set after the first refresh
-        self._store_problems: dict[str, str] = {}
-        self._load_failures: dict[str, str] = {}  # versions that some worker cannot load, with the reason
-        self.problems: dict[str, str] = {}
+        self._problems = StoreProblems()
         self.revision = 0
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Reasons by id why a model or a version is not served."""
+        return self._problems.all
 
     def get(self, id_: str | None) -> ServedVersion | None:
         """Returns the version of an id if the version is ready, else None. One look-up, for the hot path."""
@@ -282,11 +284,8 @@ class Catalog:
         Args:
             reasons: reasons by key.
         """
-        if not reasons and not self._load_failures:
-            return
-        ready = (served for served in self._versions.values() if served.key in reasons)
-        self._load_failures = {str(served): reasons[served.key] for served in ready}
-        self._report(self._store_problems)
+        ready = (served for served in self._versions.values() if served.key in reasons) if reasons else ()
+        self._problems.set_load_failures({str(served): reasons[served.key] for served in ready})
 
     async def refresh(self) -> None:
         """Reads the store and applies the changes. If the store cannot be read, everything stays as it was."""
@@ -300,18 +299,18 @@ class Catalog:
     def _report_silence(self) -> None:
         """Reports that the store does not answer."""
         reason = f"the store has not answered for {_SILENT_SECONDS:g} s; what was served stays served."
-        self._report({**self._store_problems, "": reason})
+        self._problems.add_whole(reason)
 
     async def _refresh(self) -> None:
         async with self._lock:
             try:
                 snapshot = await self._reader.run(lambda: StoreSnapshot.take(self._store, self._snapshot))
-                if self._ids and not snapshot.entries:
+                if self._versions and not snapshot.entries:
                     # A lost disk or a missing mount leaves an empty folder or none.
                     raise StoreError("the store is empty or gone; what was served stays served.")
             except StoreError as error:
                 log.debug("store not read", reason=str(error))
-                self._report({**self._store_problems, "": reason_of(error)})
+                self._problems.add_whole(reason_of(error))
                 return
             absent = frozenset() if self._unloaded is None else await self._reader.run(self._unloaded.names)
             moved, self._absent = absent ^ self._absent, absent
@@ -323,7 +322,7 @@ class Catalog:
             await self._apply(snapshot, {name: await self._preload(name, snapshot) async for name in in_slices(names)})
             failed = {f"{name}@{version}": reason for (name, version), (_, reason) in self._failed.items()}
             problems = {**self.routes.problems, **snapshot.policy_problems, **snapshot.problems}
-            self._report({**problems, **failed})
+            self._problems.set_store({**problems, **failed})
 
     async def _preload(self, name: str, snapshot: StoreSnapshot) -> dict[str, ServedVersion]:
         """Preloads versions of a model, and returns these versions by id."""
@@ -480,16 +479,3 @@ class Catalog:
             del self._versions[name, version]
             self._ids.pop(f"{name}@{version}", None)
             self.revision += 1
-
-    def _report(self, store_problems: dict[str, str]) -> None:
-        """Sets the problems of the store, and logs all new problems."""
-        self._store_problems = store_problems
-        problems = dict(store_problems)
-        for id_, reason in self._load_failures.items():
-            problems[id_] = f"{problems[id_]} {reason}" if id_ in problems else reason
-        new = {id_: reason for id_, reason in problems.items() if self.problems.get(id_) != reason}
-        for id_, reason in islice(new.items(), _MOST_LOGGED):
-            log.error("store problem", id=id_, reason=reason)
-        if len(new) > _MOST_LOGGED:
-            log.error("more store problems; GET /models lists them", problems=len(new) - _MOST_LOGGED)
-        self.problems = problems

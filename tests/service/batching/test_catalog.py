@@ -528,7 +528,9 @@ def test_a_thousand_problems_are_told_in_few_lines(
     store: Store, catalog: Catalog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines: list[str] = []
-    monkeypatch.setattr("service.batching.catalog.log", SimpleNamespace(error=lambda event, **_: lines.append(event)))
+    monkeypatch.setattr(
+        "service.batching.store_problems.log", SimpleNamespace(error=lambda event, **_: lines.append(event))
+    )
     for number in range(200):
         (store.root / f"m{number}" / "1").mkdir(parents=True)
         (store.root / f"m{number}" / "1" / "model.safetensors").write_bytes(b"{}")
