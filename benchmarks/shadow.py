@@ -8,6 +8,7 @@ that what else the machine does meets all of them. The ratios to `plain` are pai
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import statistics
 import sys
@@ -18,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.core import axon
-from benchmarks.load import Load, LoadResult, available_drivers, drive
+from benchmarks.load import DRIVERS, Load, LoadResult, available_drivers, drive
 from benchmarks.model import LAYER_SIZES, make_rows
 from benchmarks.peer import ROOT, Peer
 from benchmarks.process import MeasuredServer
@@ -35,6 +36,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7, help="[%(default)s]")
     parser.add_argument("--seconds", type=float, default=2.0, help="seconds of each load [%(default)s]")
     parser.add_argument("--aliases", nargs="+", choices=ALIASES, default=list(ALIASES))
+    parser.add_argument("--driver", choices=DRIVERS, default=available_drivers()[0], help="[%(default)s]")
     parser.add_argument("--api-processes", type=int, default=1, help="[%(default)s]")
     arguments = parser.parse_args()
     with (
@@ -43,7 +45,8 @@ def main() -> int:
     ):
         messages = {alias: _message(arguments.model, alias) for alias in arguments.aliases}
         server.wait_until_it_answers(messages["plain"])
-        print("connections  alias     p50 ms  p99 ms  requests/s  CPU us  p50 ratio  p99 ratio (of the rounds)")
+        shadowed_seconds = 0.0
+        print("connections  alias     p50 ms  p99 ms  requests/s  CPU us  p50 ratio  p99 ratio")
         for connections in arguments.connections:
             found: dict[str, list[tuple[LoadResult, float]]] = {alias: [] for alias in arguments.aliases}
             for number in range(-1, arguments.rounds):
@@ -51,7 +54,8 @@ def main() -> int:
                 for alias in order:
                     load = Load(server.url, messages[alias], rows=1, connections=connections)
                     before = server.cpu_seconds()
-                    result = drive(available_drivers()[0], load, arguments.seconds, Path(folder))
+                    result = drive(arguments.driver, load, arguments.seconds, Path(folder))
+                    shadowed_seconds += result.seconds if alias == "shadowed" else 0.0
                     if result.failed:
                         raise RuntimeError(f"{result.failed} requests failed")
                     if number >= 0:  # the first round warms up
@@ -61,6 +65,10 @@ def main() -> int:
         with urllib.request.urlopen(server.url.replace("/predict", "/metrics")) as answer:
             text = answer.read().decode()
         print("\n".join(re.findall(r"^axon_shadow_rows_total.*$", text, re.MULTILINE)))
+        if "split" not in arguments.aliases:  # version 2 is the shadow, and nothing else
+            shares = dict(re.findall(r'^axon_inference_seconds_sum\{.*version="(\d)"\} (\S+)$', text, re.MULTILINE))
+            busy = float(shares["2"]) / shadowed_seconds
+            print(f"forward passes of the shadow: {100 * busy:.3f} % of the time in which its alias was asked")
     return 0
 
 
@@ -70,8 +78,8 @@ def _peer(api_processes: int) -> Peer:
 
 
 def _message(model: str, alias: str) -> Message:
-    message = axon().wire.encode(make_rows(model, 1))
-    return replace(message, body=message.body.replace(b'"mlp"', f'"mlp@{alias}"'.encode()))
+    document = {"model": f"mlp@{alias}", "instances": make_rows(model, 1)}
+    return Message(json.dumps(document).encode(), {"content-type": "application/json"})
 
 
 def _print(connections: int, found: dict[str, list[tuple[LoadResult, float]]]) -> None:
@@ -91,9 +99,17 @@ def _print(connections: int, found: dict[str, list[tuple[LoadResult, float]]]) -
         print(
             f"{connections:11} {alias:9} {statistics.median(p50s):6.3f} {statistics.median(p99s):7.3f}"
             f" {statistics.median(rates):11,.0f} {statistics.median(cpus):7.1f} {middle[0]:>10} {middle[1]:>10}"
-            f"  ({' '.join(f'{ratio:.2f}' for ratio in sorted(ratios[1]))})",
+            f"  ± {_error(ratios[1]):.3f}",
             flush=True,
         )
+
+
+def _error(ratios: list[float]) -> float:
+    """Returns the standard error of the median of ratios, from the distance of the quartiles."""
+    if len(ratios) < 4:
+        return float("nan")
+    lower, _, upper = statistics.quantiles(ratios, n=4)
+    return float(0.93 * (upper - lower) / len(ratios) ** 0.5)
 
 
 if __name__ == "__main__":
