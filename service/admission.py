@@ -23,9 +23,12 @@ from service.batching.ticket_group import TicketGroup
 from service.errors import BodiesCongested, ClientGone, DeadlineExceeded, ReadingCongested, TooLarge
 from service.logs import LimitedLog, get_logger
 from service.metrics import ApiMetrics
+from service.request_trace import RequestTrace
 from service.settings import Settings
+from service.span_facts import SpanFacts
 from service.step_queue import StepQueue, Steps
 from service.stream.frames import Buffer
+from service.trace_context import trace_fields
 
 _NOTHING_UNKNOWN: Mapping[str, int] = MappingProxyType({})
 
@@ -45,9 +48,10 @@ class Prediction(Ticket):
         members: number of members of an ensemble that answer; None for all.
         unknown: number of cells with unknown categories, by column.
         given_rows: rows before they were encoded, for a shadow that encodes them itself; else None.
+        trace: trace of the request; None without traces, and before the tracer has looked at the request.
     """
 
-    __slots__ = ("admission", "given_rows", "members", "seconds", "started", "unknown")
+    __slots__ = ("admission", "given_rows", "members", "seconds", "started", "trace", "unknown")
 
     def __init__(self, admission: Admission, started: float) -> None:
         Ticket.__init__(self)
@@ -57,6 +61,7 @@ class Prediction(Ticket):
         self.members: int | None = None
         self.unknown = _NOTHING_UNKNOWN
         self.given_rows: Rows | None = None
+        self.trace: RequestTrace | None = None
 
     @property
     def request_id(self) -> str:
@@ -72,6 +77,29 @@ class Prediction(Ticket):
     def client(self) -> str | None:
         """Address of the client, for the log; None if the address is not known."""
         raise NotImplementedError
+
+    @property
+    def traceparent(self) -> bytes | None:
+        """Value of the client's header `traceparent`, or None."""
+        return None
+
+    @property
+    def tracestate(self) -> bytes | None:
+        """Value of the client's header `tracestate`, or None."""
+        return None
+
+    def span_facts(self, status: int) -> SpanFacts:
+        """Returns the name and the attributes of the request's span.
+
+        Args:
+            status: HTTP status of the answer.
+        """
+        return SpanFacts("prediction", {}, None)
+
+    def trace_fields(self) -> dict[str, str]:
+        """Returns the fields of a log line that name the request's span, or the client's if there are no traces."""
+        trace = self.trace
+        return trace.fields() if trace is not None and trace.is_sampled else trace_fields(self.traceparent)
 
     def set_deadline(self, seconds: float) -> None:
         """Sets the time that a client asks for, in seconds; the server's longest time is the limit."""
@@ -333,7 +361,14 @@ class Admission:
         (self._unrouted if served is None else served.metrics).observe_request(status, seconds, rows)
 
     def log_end(
-        self, request_id: str, client: str | None, served: ServedVersion | None, status: int, seconds: float, rows: int
+        self,
+        request_id: str,
+        client: str | None,
+        served: ServedVersion | None,
+        status: int,
+        seconds: float,
+        rows: int,
+        trace: Mapping[str, str],
     ) -> None:
         """Writes a line of the access log; called only if `logs_requests`.
 
@@ -344,6 +379,7 @@ class Admission:
             status: HTTP status of the answer.
             seconds: time from the request's start to its end, in seconds.
             rows: number of answered rows.
+            trace: fields that name the request's trace; empty without one.
         """
         log.info(
             "predicted",
@@ -353,6 +389,7 @@ class Admission:
             status=status,
             rows=rows,
             milliseconds=round(seconds * 1000, 3),
+            **trace,
         )
 
     def log_failure(self, prediction: Prediction, error: Exception, status: int, code: str, detail: str) -> None:
@@ -369,6 +406,7 @@ class Admission:
             return
         model = None if prediction.served is None else str(prediction.served)
         fields = {"request_id": prediction.request_id, "model": model, "status": status}
+        fields |= prediction.trace_fields()
         if code == "internal":
             failures.error("request failed", kind=type(error).__name__, **fields, exc_info=error)
         else:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from service.access import Access
 from service.admission import Admission
+from service.batching.batch import Batch
 from service.batching.batcher import Batcher
 from service.batching.catalog import Catalog
 from service.batching.link import WorkerPool
@@ -40,6 +42,10 @@ from service.stream.kept_checkpoints import KeptCheckpoints
 from service.stream.served_list import ServedList, ServedLists
 from service.stream.sockets import socket_path
 from service.time_slices import in_slices
+from service.tracing.environment import is_sdk_disabled
+
+if TYPE_CHECKING:
+    from service.tracing.tracer import Tracer
 
 log = get_logger(__name__)
 
@@ -50,6 +56,7 @@ _COLLECTED_FROM = 20_000
 # each system call. With Python's default of 5 ms, a new model of 10,000 columns blocks it for a tenth of a second.
 _SWITCH_SECONDS = 0.0005
 _REFRESH_SECONDS_BEFORE_READY = 0.02  # time between two refreshes until the process is ready
+_FLUSH_SECONDS = 2.0  # longest time for the last spans, after the last answer
 
 SignalHandler = Callable[[int, FrameType | None], object]
 
@@ -90,6 +97,7 @@ class ApiProcess:
         access: API keys; None lets everybody in.
         held_lists: lists of what the workers hold in memory.
         metrics, pool, batcher, catalog, loading, steps, admission: parts of the process, from `start` on.
+        tracer: tracer of the process, from `start` on; None without traces.
         draining: True once the process is about to stop.
     """
 
@@ -100,6 +108,7 @@ class ApiProcess:
     loading: ModelLoading
     steps: StepQueue
     admission: Admission
+    tracer: Tracer | None
 
     def __init__(self, settings: Settings, runtime_dir: Path, workers: int) -> None:
         self.settings = settings
@@ -131,13 +140,17 @@ class ApiProcess:
             self._on_worker_change,
             hang_seconds=settings.hang_seconds,
         )
+        self.tracer = tracer = self._make_tracer(f"api-{number}")
         self.batcher = Batcher(
             self.pool,
             max_batch_rows=settings.max_batch_rows,
             max_queue_rows=settings.max_queue_rows,
             on_resent=metrics.batch_resent,
+            make_batch=Batch if tracer is None else tracer.make_batch,
         )
         metrics.start(f"api-{number}", self.batcher.waiting_rows)
+        if tracer is not None:
+            tracer.start()
         self._served_list = ServedList(self._runtime_dir, f"api-{number}")
         self._kept = KeptCheckpoints(self._runtime_dir)
         self._served_lists = ServedLists(self._runtime_dir, settings.api_processes)
@@ -159,7 +172,8 @@ class ApiProcess:
         )
         self.loading = ModelLoading(self.catalog, unloaded)
         self.steps = StepQueue(loop)
-        self.admission = Admission(self.catalog, self.batcher, self.steps, metrics, self.access, settings)
+        admit = Admission if tracer is None else tracer.make_admission
+        self.admission = admit(self.catalog, self.batcher, self.steps, metrics, self.access, settings)
 
     def open(self, *doors: Door) -> None:
         """Starts to follow the store, the workers, the keys and the signals.
@@ -192,7 +206,17 @@ class ApiProcess:
             follower.cancel()
         await asyncio.gather(*self._followers, return_exceptions=True)
         await self.pool.close()
+        if self.tracer is not None:
+            await self.tracer.close(min(_FLUSH_SECONDS, self.settings.shutdown_seconds / 2))
         self.metrics.flush()
+
+    def _make_tracer(self, process: str) -> Tracer | None:
+        """Makes the tracer; returns None without traces, for which OpenTelemetry need not be installed."""
+        if not self.settings.traces or is_sdk_disabled(os.environ):
+            return None
+        from service.tracing.tracer import Tracer
+
+        return Tracer(process, self._runtime_dir / "metrics")
 
     def not_ready(self) -> str | None:
         """Returns the reason why predictions would not be answered now, None if the process is ready."""

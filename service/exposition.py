@@ -9,6 +9,7 @@ from pathlib import Path
 
 from prometheus_client.utils import floatToGoString
 
+from service.exemplars import Exemplars
 from service.series_file import Family, Labels, SeriesReader, Values
 from service.time_slices import TimeSlices
 
@@ -40,10 +41,13 @@ class FamilyText:
     Args:
         folder: folder of the metric files.
         family: family of the metric.
+
+    Attributes:
+        family: family of the metric.
     """
 
     def __init__(self, folder: Path, family: Family) -> None:
-        self._family = family
+        self.family = family
         self._reader = SeriesReader(folder, family)
         self._texts: dict[Labels, tuple[Values, bytes]] = {}
         if family.bounds:
@@ -51,23 +55,29 @@ class FamilyText:
         else:
             self._kind, self._template = "counter", f"{family.name}{{{_LABELS}}} %d\n"
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yields the text in pieces; an empty piece marks a moment to pause."""
+    def pieces(self, exemplars: Exemplars | None = None, *, is_open_metrics: bool = False) -> Iterator[bytes]:
+        """Yields the text in pieces; an empty piece marks a moment to pause.
+
+        Args:
+            exemplars: exemplars of the metric, for OpenMetrics only.
+            is_open_metrics: True for the text of OpenMetrics, in which a counter's family has no `_total`.
+        """
         sums: dict[Labels, Values] = {}
         for sums in self._reader.read():  # noqa: B007 -- the last value is complete
             yield b""
-        yield _head(self._family.name, self._family.help, self._kind)
+        name = self.family.name.removesuffix("_total") if is_open_metrics else self.family.name
+        yield _head(name, self.family.help, self._kind)
         before, self._texts = self._texts, {}
         for labels, values in sums.items():
             known = before.get(labels)
             if known is None or known[0] != values:
                 known = values, self._text(labels, values)
             self._texts[labels] = known
-            yield known[1]
+            yield known[1] if exemplars is None else exemplars.added_to(known[1], labels)
 
     def _text(self, labels: Labels, values: Values) -> bytes:
-        template = self._template.replace(_LABELS, _label_text(self._family.labels, labels).replace("%", "%%"))
-        if not self._family.bounds:
+        template = self._template.replace(_LABELS, _label_text(self.family.labels, labels).replace("%", "%%"))
+        if not self.family.bounds:
             return (template % values).encode()
         *counts, total = values
         cumulative = list(accumulate(counts))

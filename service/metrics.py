@@ -23,14 +23,18 @@ from pathlib import Path
 import prometheus_client
 from prometheus_client import CollectorRegistry, Counter, Gauge, values
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.openmetrics import exposition as open_metrics
 from prometheus_client.registry import Collector
 
+from service.exemplars import Exemplars
 from service.exposition import FamilyText
 from service.series_file import Family, Labels, SeriesFile, SeriesReader
 from service.shadow_metrics import SHADOW_FAMILIES, ShadowMetrics
 
 FLUSH_SECONDS = 0.05
 CONTENT_TYPE = prometheus_client.CONTENT_TYPE_LATEST
+OPEN_METRICS_TYPE = open_metrics.CONTENT_TYPE_LATEST
+OPEN_METRICS_END = b"# EOF\n"
 
 # From 50 µs: a whole request to an MLP takes less than 5 ms, where prometheus_client's own buckets begin.
 SECONDS_BUCKETS = (
@@ -289,6 +293,8 @@ class ApiMetrics:
         )
         self._memory = _Memory(registry)
         self._texts = [FamilyText(folder, family) for family in FAMILIES]
+        # Apart, because both kinds of text may be made at the same time, and each remembers what it has read.
+        self._open_metrics_texts = [FamilyText(folder, family) for family in FAMILIES]
         self._versions: set[Labels] = set()
         self._dirty: list[ModelMetrics] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -371,18 +377,25 @@ class ApiMetrics:
         """Returns a reader of one metric in all processes."""
         return SeriesReader(self._folder, family)
 
-    def exposition(self, state: Collector) -> Iterator[bytes]:
+    def exposition(self, state: Collector, *, is_open_metrics: bool = False) -> Iterator[bytes]:
         """Yields the text that Prometheus scrapes, in pieces.
 
         Args:
             state: collector of the gauges that are measured now; the counts of all processes come from the files.
+            is_open_metrics: True for OpenMetrics with exemplars, without its last line; False for the classic text.
         """
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
         registry.register(state)
-        yield prometheus_client.generate_latest(registry)
-        for family in self._texts:
-            yield from family.pieces()
+        if not is_open_metrics:
+            yield prometheus_client.generate_latest(registry)
+            for family in self._texts:
+                yield from family.pieces()
+            return
+        yield open_metrics.generate_latest(registry).removesuffix(OPEN_METRICS_END)  # type: ignore[no-untyped-call]
+        for text in self._open_metrics_texts:
+            exemplars = Exemplars(self._folder, REQUEST_SECONDS) if text.family is REQUEST_SECONDS else None
+            yield from text.pieces(exemplars, is_open_metrics=True)
 
     def _mark(self, gathered: ModelMetrics) -> None:
         self._dirty.append(gathered)

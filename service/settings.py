@@ -118,6 +118,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity logged.")
     log_format: Literal["json", "console"] = Field("json", description="One JSON object a line, or text for people.")
     access_log: bool = Field(False, description="Write a log line for each prediction.")
+    traces: bool = Field(
+        False,
+        description="Write OpenTelemetry spans of predictions, set by variables `OTEL_…`; needs the extra `traces`.",
+    )
     trusted_hops: int = Field(
         0,
         ge=0,

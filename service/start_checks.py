@@ -15,8 +15,10 @@ from models.store import Store
 from service.access import Access, AccessError
 from service.metrics import RESERVED_BYTES
 from service.settings import Settings
+from service.tracing.environment import TraceSettingsError, read_trace_settings
 
 WRONG_SETTING, CANNOT_RUN = 2, 1
+_TRACE_PACKAGES = ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http")
 
 
 class StartError(Exception):
@@ -42,7 +44,23 @@ def check_start(settings: Settings) -> None:
         raise StartError("AXON_DEVICE: there is no CUDA device on this machine; set it to cpu or auto.")
     if settings.grpc_port is not None and find_spec("hpack") is None:
         raise StartError("AXON_GRPC_PORT: gRPC needs the packages of an extra: pip install 'axon[service,grpc]'.")
+    if settings.traces:
+        _check_traces()
     _check_store(settings)
+
+
+def _check_traces() -> None:
+    for package in _TRACE_PACKAGES:
+        try:
+            found = find_spec(package)
+        except ModuleNotFoundError:  # the package above it is missing
+            found = None
+        if found is None:
+            raise StartError("AXON_TRACES: traces need the packages of an extra: pip install 'axon[service,traces]'.")
+    try:
+        read_trace_settings(os.environ)
+    except TraceSettingsError as error:
+        raise StartError(str(error)) from None
 
 
 def runtime_parent(settings: Settings) -> Path:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from service.batching.batch import Batch
+from service.batching.batch import Batch, BatchHolder
 from service.batching.deadlines import DeadlineWheel
 from service.batching.encoded_rows import EncodedRows
 from service.batching.link import WorkerPool
@@ -46,19 +46,27 @@ class Batcher:
         max_batch_rows: largest number of rows in one batch.
         max_queue_rows: number of rows of one model version that may wait.
         on_resent: function called for each batch that is put back because its worker died.
+        make_batch: `Batch`, or a function in its place.
 
     Attributes:
         waiting_requests: number of submitted requests that have not ended.
     """
 
     def __init__(
-        self, pool: WorkerPool, *, max_batch_rows: int, max_queue_rows: int, on_resent: Callable[[], None]
+        self,
+        pool: WorkerPool,
+        *,
+        max_batch_rows: int,
+        max_queue_rows: int,
+        on_resent: Callable[[], None],
+        make_batch: Callable[[BatchHolder, str, list[Span], Batch | None], Batch] = Batch,
     ) -> None:
         self._pool = pool
         self._max_batch_rows = max_batch_rows
         self._turn_rows = min(_TURN_ROWS, max_batch_rows)
         self._max_queue_rows = max_queue_rows
         self._on_resent = on_resent
+        self._make_batch = make_batch
         self._queues: dict[str, VersionQueue] = {}
         self._estimates: dict[str, ServiceTimeEstimate] = {}
         self._loop = asyncio.get_running_loop()
@@ -229,7 +237,7 @@ class Batcher:
                 else:
                     self._wakefulness.others_came()
                 in_flight = link.in_flight_by_key.get(key)
-                link.send(Batch(self, key, spans, behind=cast(Batch, in_flight[-1]) if in_flight else None))
+                link.send(self._make_batch(self, key, spans, cast(Batch, in_flight[-1]) if in_flight else None))
         del self._queues[key]
 
     def _fail_all(self, key: str) -> None:

@@ -20,12 +20,15 @@ from service.grpc.compression import inflate_in_steps
 from service.grpc.frames import OK_TRAILERS, field
 from service.grpc.infer_answers import STEP_NUMBERS, InferWriter
 from service.grpc.infer_requests import InferReader, peek_reference
-from service.grpc.statuses import status_of
+from service.grpc.span_facts import grpc_span_facts
+from service.grpc.statuses import Code, status_of
 from service.grpc.stream import Stream
 from service.large_reading import LargeReading
 from service.open_inference.form import InferForm
 from service.request_ids import REQUEST_ID_HEADER, accepted_request_id
+from service.span_facts import SpanFacts
 from service.stream.frames import Buffer
+from service.trace_context import TRACEPARENT_HEADER, TRACESTATE_HEADER
 from service.unknown_headers import unknown_headers
 
 _IN_STEPS_FROM = 1 << 14  # bytes of a message; a smaller one is read in a fraction of a millisecond
@@ -191,7 +194,7 @@ class GrpcPrediction(Prediction):
         form: form of the answer.
     """
 
-    __slots__ = ("_request_id", "form", "method", "stream")
+    __slots__ = ("_code", "_request_id", "form", "method", "stream")
 
     def __init__(self, method: InferMethod, stream: Stream) -> None:
         Prediction.__init__(self, method.admission, stream.started)
@@ -199,6 +202,7 @@ class GrpcPrediction(Prediction):
         self.stream = stream
         self.form: InferForm | None = None
         self._request_id: bytes | None = None
+        self._code = Code.OK
 
     @property
     def disconnected(self) -> bool:
@@ -224,6 +228,20 @@ class GrpcPrediction(Prediction):
     def client(self) -> str | None:
         """Address of the client, as reported by trusted proxies."""
         return self.method.clients.of(self.stream.connection.peer, self.stream.head.fields.items())
+
+    @property
+    def traceparent(self) -> bytes | None:
+        """Value of the client's metadata `traceparent`, or None."""
+        return self.stream.head.fields.get(TRACEPARENT_HEADER)
+
+    @property
+    def tracestate(self) -> bytes | None:
+        """Value of the client's metadata `tracestate`, or None."""
+        return self.stream.head.fields.get(TRACESTATE_HEADER)
+
+    def span_facts(self, status: int) -> SpanFacts:
+        """Returns the name and the attributes of the call's span."""
+        return grpc_span_facts(self.stream.head.path, self._code)
 
     def set_form(self, form: InferForm) -> None:
         """Sets the form of the answer, which may shorten the time of the call."""
@@ -272,7 +290,11 @@ class GrpcPrediction(Prediction):
                 trailers += field(name.lower(), value)
         stream = self.stream
         is_gone = stream.is_closed
+        if is_gone:
+            self._code = Code.CANCELLED
         self._end(_CANCELLED if is_gone else _OK, self.rows)
+        if self.trace is not None:
+            trailers += self._trace_trailers()
         try:
             stream.answer(message, trailers)
         except Exception:  # caught, because the caller has to answer other requests too
@@ -283,11 +305,16 @@ class GrpcPrediction(Prediction):
         status = status_of(error)
         self.admission.log_failure(self, error, status.http, status.kind, status.detail)
         is_gone = self.stream.is_closed
+        self._code = Code.CANCELLED if is_gone else status.code
         self._end(_CANCELLED if is_gone else status.http, 0)
         try:
-            self.stream.finish(status.trailers() + field(REQUEST_ID_HEADER, self._id()))
+            self.stream.finish(status.trailers() + field(REQUEST_ID_HEADER, self._id()) + self._trace_trailers())
         except Exception:
             failures.error("answer not sent", request_id=self.request_id, exc_info=True)
+
+    def _trace_trailers(self) -> bytes:
+        """Returns the trailer that names the call's trace; empty if the call is not sampled."""
+        return b"" if self.trace is None else b"".join(field(name, value) for name, value in self.trace.headers())
 
     def _end(self, status: int, rows: int) -> None:
         """Counts the request, and writes the access log."""
@@ -295,4 +322,5 @@ class GrpcPrediction(Prediction):
         self.admission.count(self, status, seconds, rows)
         self.stream.call = None  # breaks the reference cycle, so that the garbage collector has nothing to do
         if self.admission.logs_requests:
-            self.admission.log_end(self.request_id, self.client, self.served, status, seconds, rows)
+            trace = self.trace_fields()
+            self.admission.log_end(self.request_id, self.client, self.served, status, seconds, rows, trace)

@@ -144,7 +144,7 @@ class AsgiApplication:
         clients = ClientAddresses(trusted_hops=settings.trusted_hops, header=settings.forwarded_header)
         gate = BodyGate(self._loop)
         self.direct = DirectRoutes()
-        self.direct.lane = self._lane = PlainLane(process.admission)
+        self.direct.lane = self._lane = self._make_lane()
         endpoints = []
         for route in self._routes():
             endpoint = PredictEndpoint(
@@ -160,6 +160,15 @@ class AsgiApplication:
             for root in {"", settings.root_path}:
                 self.direct.add("POST", f"{root}{route.path}", endpoint)
         return endpoints
+
+    def _make_lane(self) -> PlainLane:
+        """Returns the lane of plain requests."""
+        process = self._process
+        if process.tracer is None:
+            return PlainLane(process.admission)
+        from service.http.traced_lane import TracedLane
+
+        return TracedLane(process.admission, process.tracer)
 
     def _application(self, cors: Cors | None) -> ASGIApp:
         """Returns the FastAPI application inside its middleware."""

@@ -48,6 +48,10 @@ class Connection(Protocol):
     watch: ConnectionWatch
     client: tuple[str, int] | None
 
+    @property
+    def scheme(self) -> str | None:
+        """Scheme of the connection: `http` or `https`."""
+
     def send(self, exchange: Exchange, status: int, content_type: bytes, body: Content, headers: Headers) -> None:
         """Writes the answer of an exchange."""
 
@@ -156,6 +160,11 @@ class Exchange:
         """Address of the connecting client or proxy; None over a Unix socket."""
         client = self._protocol.client
         return client[0] if client is not None else None
+
+    @property
+    def scheme(self) -> str:
+        """Scheme of the connection: `http` or `https`."""
+        return self._protocol.scheme or "http"
 
     @property
     def max_body_bytes(self) -> int:

@@ -20,6 +20,7 @@ from service.http.predict_endpoint import HttpPrediction
 from service.http.request_head import Fields
 from service.http.wire.wire_format import WireFormat
 from service.request_ids import REQUEST_ID_HEADER
+from service.trace_context import TRACEPARENT_HEADER, TRACESTATE_HEADER
 
 END = b"\r\n\r\n"
 
@@ -29,8 +30,8 @@ _VARYING_NAMES = frozenset(
         _LENGTH,
         REQUEST_ID_HEADER,
         STICKY_HEADER,
-        b"traceparent",
-        b"tracestate",
+        TRACEPARENT_HEADER,
+        TRACESTATE_HEADER,
         b"cookie",
         b"authorization",
         b"x-api-key",
@@ -42,7 +43,7 @@ _NEVER_PLAIN = frozenset((b"expect", b"upgrade", b"transfer-encoding", b"content
 _MOST_KNOWN = 512
 _MOST_HEAD_BYTES = 2048
 _MOST_DIGITS = 9  # of a length; a longer one is that of no small body
-_NO_VALUES: Mapping[bytes, bytes] = {}
+NO_VALUES: Mapping[bytes, bytes] = {}
 
 Shape = tuple[bytes, ...]
 
@@ -132,7 +133,7 @@ class KnownHeads:
         if len(values) == 1:  # the head repeats itself, as far as its body has the same length, and has no secret
             if len(self.exact) >= _MOST_KNOWN:
                 self.exact.clear()
-            found.values = _NO_VALUES
+            found.values = NO_VALUES
             self.exact[head] = found
         return found
 

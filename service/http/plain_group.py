@@ -14,12 +14,13 @@ from service.batching.ticket import Answer
 from service.http.answer_heads import AnswerHeads
 from service.http.compression import WORTH_BYTES
 from service.http.connection_watch import Phase
-from service.http.known_heads import PlainHead
+from service.http.known_heads import NO_VALUES, PlainHead
 from service.http.plain_request import PlainRequest
 from service.http.predict_endpoint import MOST_AT_ONCE, HttpPrediction
 from service.http.wire.wire_format import STEP_NUMBERS, WrittenAnswer
 from service.request_ids import REQUEST_ID_HEADER, accepted_request_id
 from service.stream.frames import Buffer
+from service.trace_context import TRACEPARENT_HEADER, trace_fields
 
 _STEP_REQUESTS = 64  # answers that are written in one step, in a fraction of a millisecond
 _LENGTH = b"\r\ncontent-length: "
@@ -132,7 +133,8 @@ class PlainGroup(RowGroup):
                 continue
             members[row] = None
             plain.is_pending = False
-            request_id = accepted_request_id(plain.values.get(REQUEST_ID_HEADER))
+            values, plain.values = plain.values, NO_VALUES
+            request_id = accepted_request_id(values.get(REQUEST_ID_HEADER))
             sent += 1
             try:
                 transport.write(b"".join((begin, request_id, _LENGTH, b"%d\r\n" % len(body), more, end, body)))
@@ -140,16 +142,17 @@ class PlainGroup(RowGroup):
                 failures.error("answer not sent", request_id=request_id.decode("latin-1"), exc_info=True)
             connection.phase, connection.since = Phase.IDLE, now
             if logs:
-                self._log(plain, request_id, seconds)
+                self._log(plain, request_id, values.get(TRACEPARENT_HEADER), seconds)
         shared.server_state.total_requests += sent
         if sent:
             version.metrics.observe_request(HTTPStatus.OK, seconds, rows=sent, requests=sent)
 
-    def _log(self, plain: PlainRequest, request_id: bytes, seconds: float) -> None:
+    def _log(self, plain: PlainRequest, request_id: bytes, traceparent: bytes | None, seconds: float) -> None:
         """Writes a line of the access log."""
         peer = plain.connection.client
         client = self.head.endpoint.clients.of(None if peer is None else peer[0], self.head.headers)
-        self._admission.log_end(request_id.decode("latin-1"), client, self.version, HTTPStatus.OK, seconds, 1)
+        trace = trace_fields(traceparent)
+        self._admission.log_end(request_id.decode("latin-1"), client, self.version, HTTPStatus.OK, seconds, 1, trace)
 
     def _answer_apart(self, first: int, stop: int, answer: Answer, start: int) -> None:
         """Answers each request as a usual one."""

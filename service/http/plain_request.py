@@ -9,9 +9,12 @@ from service.answer_form import AnswerForm
 from service.batching.version_choice import STICKY_HEADER
 from service.http.connection_watch import Phase
 from service.http.exchange import Connection, Exchange
-from service.http.known_heads import FoundHead, PlainHead
+from service.http.known_heads import NO_VALUES, FoundHead, PlainHead
 from service.http.predict_endpoint import HttpPrediction
 from service.request_ids import REQUEST_ID_HEADER, accepted_request_id
+from service.trace_context import TRACEPARENT_HEADER, TRACESTATE_HEADER
+
+_KEPT_HEADERS = frozenset((STICKY_HEADER, TRACEPARENT_HEADER, TRACESTATE_HEADER))  # read again outside the lane
 
 
 class Transport(Protocol):
@@ -66,7 +69,7 @@ class PlainRequest:
         head: facts of the head.
         body: body of the request, until it is read.
         form: form of the answer, once the request was read.
-        values: values of the head that differ in each request, by name.
+        values: values of the head that differ in each request, by name, until the answer.
         started: time of the arrival, on `time.perf_counter`'s clock, in seconds.
     """
 
@@ -104,14 +107,14 @@ class PlainRequest:
         """Returns the pending request as a usual one, which its connection holds from now on."""
         if self.prediction is not None:
             return self.prediction
-        head = self.head
-        sticky = self.values.get(STICKY_HEADER)
-        fields = head.fields if sticky is None else {**head.fields, STICKY_HEADER: sticky}
+        head, fields, values = self.head, self.head.fields, self.values
+        if not _KEPT_HEADERS.isdisjoint(values):
+            fields = {**fields, **{name: values[name] for name in _KEPT_HEADERS & values.keys()}}
         exchange = Exchange(self.connection, head.endpoint, head.headers, fields, keep_alive=True)
         exchange.query, exchange.parameters = head.query, head.parameters
         exchange.started = self.started
         exchange.opened = exchange.complete = True
-        exchange.request_id = accepted_request_id(self.values.get(REQUEST_ID_HEADER))
+        exchange.request_id = accepted_request_id(values.get(REQUEST_ID_HEADER))
         prediction = self.prediction = exchange.context = HttpPrediction(head.endpoint, exchange)
         prediction.format, prediction.named, prediction.seconds = head.format, head.named, head.seconds
         if self.form is not None:
@@ -123,4 +126,5 @@ class PlainRequest:
         """Returns the pending request as a usual one, which the lane does not answer any more."""
         prediction = self.as_usual()
         self.is_pending = False
+        self.values = NO_VALUES
         return prediction

@@ -30,6 +30,7 @@ from service.http.cors import Cors
 from service.http.exchange import Content, Exchange, Headers
 from service.http.problems import CLIENT_CLOSED_REQUEST, Problem
 from service.http.routes.predict import PredictRoute
+from service.http.span_facts import http_span_facts
 from service.http.wire.json_format import written_problem
 from service.http.wire.wire_format import (
     STEP_NUMBERS,
@@ -42,6 +43,8 @@ from service.http.wire.wire_format import (
 )
 from service.large_reading import LargeReading
 from service.request_ids import REQUEST_ID_HEADER, accepted_request_id
+from service.span_facts import SpanFacts
+from service.trace_context import TRACEPARENT_HEADER, TRACESTATE_HEADER
 from service.unknown_headers import unknown_headers
 
 TIMEOUT_HEADER = b"x-request-timeout-seconds"
@@ -80,6 +83,7 @@ class PredictEndpoint:
         self.clients = clients
         self.gate = gate
         self._route = route
+        self.path = route.path
         self.default = route.default
         self.admission = admission
         self._catalog = catalog
@@ -305,6 +309,20 @@ class HttpPrediction(Prediction):
         """Address of the client, as reported by trusted proxies."""
         return self.endpoint.clients.of(self.exchange.peer, self.exchange.headers)
 
+    @property
+    def traceparent(self) -> bytes | None:
+        """Value of the client's header `traceparent`, or None."""
+        return self.exchange.fields.get(TRACEPARENT_HEADER)
+
+    @property
+    def tracestate(self) -> bytes | None:
+        """Value of the client's header `tracestate`, or None."""
+        return self.exchange.fields.get(TRACESTATE_HEADER)
+
+    def span_facts(self, status: int) -> SpanFacts:
+        """Returns the name and the attributes of the request's span."""
+        return http_span_facts(self.endpoint.path, self.exchange, status)
+
     def set_form(self, form: AnswerForm) -> None:
         """Sets the form of the answer, which may shorten or lengthen the request's time."""
         self.form = form
@@ -388,12 +406,15 @@ class HttpPrediction(Prediction):
             self.end_body()
         try:
             self.admission.count(self, int(status), seconds, rows)
+            if self.trace is not None:
+                headers = [*headers, *self.trace.headers()]
             if self.endpoint.cors is not None:
                 headers = [*headers, *self.endpoint.cors.headers(exchange.headers)]
             exchange.context = None  # breaks the reference cycle, so that the garbage collector has nothing to do
             exchange.respond(status, content_type, body, headers)
             if self.admission.logs_requests:
-                self.admission.log_end(self.request_id, self.client, self.served, int(status), seconds, rows)
+                trace = self.trace_fields()
+                self.admission.log_end(self.request_id, self.client, self.served, int(status), seconds, rows, trace)
         except Exception:  # caught, because the caller has to answer other requests too
             failures.error("answer not sent", request_id=self.request_id, exc_info=True)
 

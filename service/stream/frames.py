@@ -3,7 +3,7 @@
     frame     = length u32 · kind u8 · padding · id u64 · payload        (little-endian; length is the payload's)
     PREDICT   = segments u32 · key length u16 · padding · deadline f64 ·
                 key · rows u32 × segments · float32 × rows × width
-    ANSWER    = rows u32 · width u32 · faults u32 · padding · finished f64 ·
+    ANSWER    = rows u32 · width u32 · faults u32 · seconds f32 · finished f64 ·
                 (segment u32 · length u16 · text) × faults · float32 × rows × width
     LOAD      = key: asks the worker to load a model version from the store
     LOADED    = JSON: facts about the loaded version, or the reason why it was not loaded
@@ -36,7 +36,7 @@ Buffer = bytes | bytearray | memoryview
 
 _HEAD = struct.Struct("<IB3xQ")
 _PREDICT = struct.Struct("<IH2xd")
-_ANSWER = struct.Struct("<III4xd")
+_ANSWER = struct.Struct("<IIIfd")
 _FAULT = struct.Struct("<IH")  # heads are padded so that an answer's floats are aligned in the received bytes
 MAX_PAYLOAD = 1 << 31  # far above any batch; a larger length means that the stream is out of step
 _MAX_FAULT_TEXT = 2_000
@@ -111,11 +111,13 @@ class AnswerFrame:
         matrix: `(rows, width)` answers, row for row.
         faults: reasons of faults, by the index of the segment.
         finished: end of the forward pass on the monotonic clock, which all processes of a machine share, in seconds.
+        seconds: time of the forward pass, in seconds, as float32.
     """
 
     matrix: NDArray[np.float32]
     faults: dict[int, str]
     finished: float
+    seconds: float = 0.0
 
 
 def encode(kind: Kind, id_: int, payload: Buffer = b"") -> bytes:
@@ -167,7 +169,9 @@ def decode_predict(payload: Buffer) -> PredictFrame:
     return frame
 
 
-def encode_answer(id_: int, matrix: NDArray[np.float32], faults: dict[int, str], finished: float) -> bytes:
+def encode_answer(
+    id_: int, matrix: NDArray[np.float32], faults: dict[int, str], finished: float, seconds: float = 0.0
+) -> bytes:
     """Returns an ANSWER frame.
 
     Args:
@@ -175,9 +179,10 @@ def encode_answer(id_: int, matrix: NDArray[np.float32], faults: dict[int, str],
         matrix: `(rows, width)` float32 answers.
         faults: reasons of faults, by the index of the segment.
         finished: end of the forward pass on the monotonic clock, in seconds.
+        seconds: time of the forward pass, in seconds; 0 if there was none.
     """
     rows, width = matrix.shape
-    parts = [_ANSWER.pack(rows, width, len(faults), finished)]
+    parts = [_ANSWER.pack(rows, width, len(faults), seconds, finished)]
     for segment, text in faults.items():
         raw = text.encode()[:_MAX_FAULT_TEXT]
         parts += (_FAULT.pack(segment, len(raw)), raw)
@@ -193,7 +198,7 @@ def decode_answer(payload: Buffer) -> AnswerFrame:
     """
     faults = {}
     try:
-        rows, width, count, finished = _ANSWER.unpack_from(payload)
+        rows, width, count, seconds, finished = _ANSWER.unpack_from(payload)
         at = _ANSWER.size
         for _ in range(count):
             segment, length = _FAULT.unpack_from(payload, at)
@@ -205,7 +210,7 @@ def decode_answer(payload: Buffer) -> AnswerFrame:
             matrix = matrix.copy()
     except (struct.error, ValueError) as error:
         raise FrameError(f"not an ANSWER payload: {error}") from error
-    return AnswerFrame(matrix, faults, finished)
+    return AnswerFrame(matrix, faults, finished, seconds)
 
 
 class FrameReader:

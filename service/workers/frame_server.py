@@ -347,7 +347,7 @@ class FrameServer:
         for (connection, frame, part), part_faults in zip(taken, faults_of_parts, strict=True):
             answer = answers[at : at + part.rows]
             at += part.rows
-            self._send(connection, frames.encode_answer(frame.id, answer, part_faults, finished))
+            self._send(connection, frames.encode_answer(frame.id, answer, part_faults, finished, seconds))
         # Only after the answers are sent, so that no client waits for it.
         name, version, _ = parse_key(split_members(key)[0])
         self._metrics.observe_batch(name, version, rows, seconds)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from itertools import chain
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -16,13 +16,25 @@ from starlette.types import Scope as RequestScope
 from service.access import Access, Scope
 from service.batching.catalog import Catalog
 from service.batching.link import WorkerPool
+from service.errors import NotAcceptable
 from service.exposition import Slices, gauge_text, in_chunks
+from service.http.accept import MediaTypes
 from service.http.openapi import Responses
 from service.http.routes.guard import Guard
 from service.log_pipe import dropped_lines
-from service.metrics import CONTENT_TYPE, ApiMetrics
+from service.metrics import CONTENT_TYPE, OPEN_METRICS_END, OPEN_METRICS_TYPE, ApiMetrics
 
-_TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
+_TEXT: Responses = {
+    200: {
+        "content": {
+            "text/plain": {"schema": {"type": "string"}},
+            "application/openmetrics-text": {"schema": {"type": "string"}},
+        }
+    }
+}
+_TYPES = (CONTENT_TYPE, OPEN_METRICS_TYPE)
+_KINDS = MediaTypes([kind.partition(";")[0] for kind in _TYPES])
+_OPEN_METRICS = 1
 
 
 def metrics_router(metrics: ApiMetrics, catalog: Catalog, pool: WorkerPool, access: Access | None = None) -> APIRouter:
@@ -35,34 +47,44 @@ def metrics_router(metrics: ApiMetrics, catalog: Catalog, pool: WorkerPool, acce
         access: API keys; None lets everybody in.
     """
     guard = Guard(access, Scope.READ)
-    under_way: asyncio.Future[list[bytes]] | None = None
+    under_way: dict[int, asyncio.Future[list[bytes]]] = {}
     router = APIRouter(tags=["metrics"], dependencies=guard.dependencies, responses=guard.responses)
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_TEXT)
-    async def scrape() -> Response:
-        nonlocal under_way
-        if under_way is None:
-            under_way = asyncio.ensure_future(make_text())
+    async def scrape(request: Request) -> Response:
+        kind = _chosen(request.headers.get("accept", ""))
+        if kind not in under_way:
+            under_way[kind] = asyncio.ensure_future(make_text(kind))
         # Requests that come while the text is made get the same text: many scrapers cost no more than one.
-        return _InChunks(await asyncio.shield(under_way))
+        return _InChunks(await asyncio.shield(under_way[kind]), _TYPES[kind])
 
-    async def make_text() -> list[bytes]:
-        nonlocal under_way
+    async def make_text(kind: int) -> list[bytes]:
         try:
             metrics.flush()
+            is_open_metrics = kind == _OPEN_METRICS
+            end = [OPEN_METRICS_END] if is_open_metrics else []
+            text = metrics.exposition(_State(catalog, pool), is_open_metrics=is_open_metrics)
             # In slices on the event loop, not in a thread, which would hold the interpreter's lock for 5 ms at a time.
-            return await in_chunks(chain(metrics.exposition(_State(catalog, pool)), _versions(catalog)))
+            return await in_chunks(chain(text, _versions(catalog), end))
         finally:
-            under_way = None
+            del under_way[kind]
 
     return router
+
+
+def _chosen(accept: str) -> int:
+    """Returns the position of the text that a scraper prefers; one that accepts neither gets the classic text."""
+    try:
+        return _KINDS.choose(accept.encode("latin-1"))
+    except NotAcceptable:
+        return 0
 
 
 class _InChunks(Response):
     """A text that is sent chunk by chunk, with pauses for other work of the event loop."""
 
-    def __init__(self, chunks: list[bytes]) -> None:
-        super().__init__(media_type=CONTENT_TYPE, headers={"content-length": str(sum(map(len, chunks)))})
+    def __init__(self, chunks: list[bytes], content_type: str) -> None:
+        super().__init__(media_type=content_type, headers={"content-length": str(sum(map(len, chunks)))})
         self._chunks = chunks
 
     async def __call__(self, scope: RequestScope, receive: Receive, send: Send) -> None:

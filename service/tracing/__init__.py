@@ -1,0 +1,1 @@
+"""OpenTelemetry spans of predictions; used only if `AXON_TRACES` is on."""

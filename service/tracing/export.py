@@ -1,0 +1,145 @@
+"""The export of spans: a bounded queue, and a thread that makes spans of records and sends them to a collector.
+
+Neither a request nor the event loop waits for either. A collector that is down, slow or refuses spans costs spans,
+which are counted. The thread takes at most a third of the time of one CPU: after each export it pauses for twice the
+CPU time that the export took. If more requests are sampled than the thread can keep up with, the rest is dropped.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import Protocol
+
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from service.logs import get_logger
+from service.tracing.environment import TraceSettings
+from service.tracing.records import Record
+
+_PAUSES_A_CPU_SECOND = 2.0
+_RECORDS_AT_ONCE = 16  # records between two looks at the number of spans of an export
+_SILENT_SECONDS = 60.0  # between two lines of the log about dropped spans
+_CANCEL_SECONDS = 0.2  # time that the thread gets after its export was cancelled
+
+log = get_logger(__name__)
+
+
+class Maker(Protocol):
+    """The maker of spans."""
+
+    def make(self, records: list[Record]) -> list[ReadableSpan]:
+        """Returns the spans of records."""
+
+
+class SpanCounts(Protocol):
+    """The counts of spans."""
+
+    def exported(self, spans: int) -> None:
+        """Counts spans that a collector has taken."""
+
+    def dropped(self, spans: int, reason: str) -> None:
+        """Counts spans that no collector will get."""
+
+
+class SpanExport:
+    """The export of one API process. `add` is called by the event loop; the thread takes no lock that `add` needs.
+
+    Args:
+        maker: maker of the spans.
+        exporter: exporter to the collector.
+        counts: counts of spans.
+        settings: size of the queue, and time between two exports.
+    """
+
+    def __init__(self, maker: Maker, exporter: SpanExporter, counts: SpanCounts, settings: TraceSettings) -> None:
+        self._maker = maker
+        self._exporter = exporter
+        self._counts = counts
+        self._settings = settings
+        self._waiting: deque[Record] = deque()
+        self._added = self._overflow = 0  # numbers of spans, which only the event loop changes
+        self._taken = self._reported = 0  # numbers of spans, which only the thread changes
+        self._silent_until = 0.0
+        self._wake = threading.Event()
+        self._stopping = self._cancelled = False
+        self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread, after the fork."""
+        self._thread.start()
+
+    def add(self, record: Record) -> None:
+        """Queues a record; drops the record if the queue is full."""
+        spans = record.span_count
+        waiting = self._added - self._taken + spans
+        if waiting > self._settings.queue_size:
+            self._overflow += spans
+            return
+        self._added += spans
+        self._waiting.append(record)
+        if waiting >= self._settings.batch_size and not self._wake.is_set():
+            self._wake.set()
+
+    def close(self, seconds: float) -> None:
+        """Sends what waits, for a limited time; called from a thread other than the event loop's.
+
+        Args:
+            seconds: longest time, in seconds.
+        """
+        self._stopping = True
+        self._wake.set()
+        self._thread.join(seconds)
+        self._cancelled = self._thread.is_alive()
+        self._exporter.shutdown()  # ends a pause between two attempts
+        if self._cancelled:
+            self._thread.join(_CANCEL_SECONDS)
+            log.warning("spans were not sent before the stop", spans=self._added - self._taken)
+
+    def _run(self) -> None:
+        """Exports until the end of the process."""
+        while not self._stopping:
+            self._wake.wait(self._settings.delay_seconds)
+            self._wake.clear()
+            while self._waiting and not self._cancelled:
+                spent = self._export_batch()
+                if not self._stopping:
+                    time.sleep(_PAUSES_A_CPU_SECOND * spent)
+            self._report_overflow()
+
+    def _export_batch(self) -> float:
+        """Exports about one batch of spans; returns the CPU time of this thread, in seconds."""
+        started = time.thread_time()
+        spans: list[ReadableSpan] = []
+        noted = 0
+        try:
+            while self._waiting and noted < self._settings.batch_size:
+                records = [self._waiting.popleft() for _ in range(min(len(self._waiting), _RECORDS_AT_ONCE))]
+                noted += sum(record.span_count for record in records)
+                spans += self._maker.make(records)
+            is_taken = self._exporter.export(spans) is SpanExportResult.SUCCESS
+        except Exception:
+            is_taken = False
+            self._warn("spans could not be exported", exc_info=True)
+        self._taken += noted
+        if is_taken:
+            self._counts.exported(noted)
+        else:
+            self._counts.dropped(noted, "refused")
+        return time.thread_time() - started
+
+    def _report_overflow(self) -> None:
+        """Counts and logs the spans that the queue had no room for."""
+        dropped = self._overflow - self._reported
+        if dropped:
+            self._reported += dropped
+            self._counts.dropped(dropped, "queue-full")
+            self._warn("spans were dropped: the collector is slow, or too many requests are sampled", dropped=dropped)
+
+    def _warn(self, event: str, **fields: object) -> None:
+        """Logs a warning, unless the last one is younger than a minute; `LimitedLog` is for one thread."""
+        if time.monotonic() >= self._silent_until:
+            self._silent_until = time.monotonic() + _SILENT_SECONDS
+            log.warning(event, **fields)
