@@ -38,7 +38,7 @@ class Exemplar(NamedTuple):
     span_id: str
 
     def text(self) -> bytes:
-        """Returns the exemplar as OpenMetrics writes it behind a sample."""
+        """Returns the exemplar in the form of OpenMetrics, to follow a sample."""
         return f' # {{trace_id="{self.trace_id}",span_id="{self.span_id}"}} {self.seconds!r} {self.at:.3f}'.encode()
 
 

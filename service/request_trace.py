@@ -37,12 +37,15 @@ class RequestTrace:
         tracestate: value of the client's header `tracestate`, or None.
 
     Attributes:
-        trace_id, span_id, parent, tracestate: as above.
+        trace_id: identifier of the trace, as 32 hexadecimal digits; empty for a request that is not sampled.
+        span_id: identifier of the request's span, as 16 hexadecimal digits.
+        parent: trace context of the client; None if the trace begins here.
+        tracestate: value of the client's header `tracestate`, or None.
         is_sampled: True if spans are made of the trace.
         arrived: time of the submission to the batcher; None before.
         waits: begin and end of each time in the queue.
         shares: parts of the batches that a worker has answered.
-        events: time and name of what went wrong.
+        events: time and name of each fault.
     """
 
     __slots__ = (

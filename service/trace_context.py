@@ -1,4 +1,4 @@
-"""Trace context: the trace of a request as W3C Trace Context states it in the header `traceparent`."""
+"""The trace context of a request: the header `traceparent` of the recommendation W3C Trace Context."""
 
 from __future__ import annotations
 

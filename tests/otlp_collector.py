@@ -85,7 +85,7 @@ class Collector:
         ]
 
     def wait_for(self, count: int, **which: str) -> list[CollectedSpan]:
-        """Waits for a number of spans, and returns them."""
+        """Waits for a number of spans, and returns the spans."""
         wait_until(lambda: len(self.spans(**which)) >= count, lambda: f"{which}: {self.spans()}")
         return self.spans(**which)
 

@@ -12,7 +12,7 @@ from service.tracing.tracer import Tracer
 
 
 class _UnsampledRequest(PlainRequest):
-    """A plain request that stays unsampled if it becomes a usual one: the sampler is asked once for each request."""
+    """A plain request that is not sampled, in the lane or outside: the sampler is asked once for each request."""
 
     __slots__ = ()
 

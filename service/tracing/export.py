@@ -1,4 +1,4 @@
-"""The export of spans: a bounded queue, and a thread that makes spans of records and sends them to a collector.
+"""The export of spans: a bounded queue of records, and a thread that sends spans to a collector.
 
 Neither a request nor the event loop waits for either. A collector that is down, slow or refuses spans costs spans,
 which are counted. The thread takes at most a third of the time of one CPU: after each export it pauses for twice the
@@ -110,7 +110,7 @@ class SpanExport:
             self._report_overflow()
 
     def _export_batch(self) -> float:
-        """Exports about one batch of spans; returns the CPU time of this thread, in seconds."""
+        """Sends one batch of spans, and returns the CPU time of this thread, in seconds."""
         started = time.thread_time()
         spans: list[ReadableSpan] = []
         noted = 0

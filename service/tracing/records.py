@@ -1,4 +1,4 @@
-"""What has happened to a request or a batch, and the spans that tell of it. Nothing here needs OpenTelemetry.
+"""The records of requests and batches, which become spans. Nothing here needs OpenTelemetry.
 
 An API process only notes what happened. The thread of the export makes the spans.
 """
@@ -32,7 +32,7 @@ class SpanRecord:
         tracestate: value of the client's header `tracestate`, or None.
         is_remote: True if the parent is the client's span.
         is_server: True for the span of a request.
-        error: what went wrong; None if nothing did.
+        error: kind of the fault; None without one.
     """
 
     name: str
@@ -121,7 +121,7 @@ class BatchRecord(NamedTuple):
         ended: time of the answer on the monotonic clock, in seconds.
         attributes: attributes by name.
         links: spans of the sampled requests of the batch.
-        error: what went wrong; None if nothing did.
+        error: kind of the fault; None without one.
     """
 
     ids: Ids

@@ -32,7 +32,7 @@ _FLAGS = TraceFlags(SAMPLED)
 
 
 class _NotedIds(RandomIdGenerator):
-    """The identifiers of the span that is made next, as far as they were noted.
+    """A source of noted identifiers for the next span, and of new ones in place of missing ones.
 
     Attributes:
         trace_id: identifier of the trace; 0 for a new one.

@@ -12,7 +12,7 @@ class RequestTraces(Protocol):
     """The traces of requests."""
 
     def trace_of(self, prediction: Prediction) -> RequestTrace:
-        """Returns the trace of a request, which begins with the first question for it."""
+        """Returns the trace of a request; the first call for a request begins the trace."""
 
     def end(self, prediction: Prediction, status: int, seconds: float, rows: int) -> None:
         """Notes the end of a request."""

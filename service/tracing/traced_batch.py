@@ -50,7 +50,7 @@ class TracedBatch(Batch):
             trace.sent(ticket.arrived, self._sent)
 
     def answered(self, answer: AnswerFrame) -> None:
-        """Notes the forward pass for each sampled request, before the answers end the requests."""
+        """Records the forward pass for each sampled request, before the answers end the requests."""
         began = answer.finished - answer.seconds
         for trace, rows in self._sampled:
             trace.shares.append(BatchShare(*self._ids, began, answer.finished, rows))
@@ -58,12 +58,12 @@ class TracedBatch(Batch):
         super().answered(answer)
 
     def refused(self) -> None:
-        """Notes that the worker could not load the model version."""
+        """Records that the worker could not load the model version."""
         self._lose("worker refused the batch")
         super().refused()
 
     def lost(self) -> None:
-        """Notes that the worker died."""
+        """Records that the worker died."""
         self._lose("worker lost")
         super().lost()
 

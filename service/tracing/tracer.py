@@ -1,16 +1,16 @@
-"""The tracer of an API process: decides which requests are sampled, and notes what happens to them."""
+"""The tracer of an API process: decides which requests are sampled, and notes what happens in these."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
-import random
 import time
 from pathlib import Path
 from typing import Any
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 from service.admission import Prediction
 from service.batching.batch import Batch, BatchHolder
@@ -46,6 +46,7 @@ class Tracer:
         self._settings = read_trace_settings(os.environ)
         self._sampler = self._settings.sampler
         self._process = process
+        self._ids = RandomIdGenerator()
         self._export: SpanExport | None = None
         self._exemplars = ExemplarFile(folder, process, REQUEST_SECONDS)
 
@@ -87,11 +88,11 @@ class Tracer:
         if parent is not None:
             if not self._sampler.takes_child(parent):
                 return NOT_SAMPLED
-            return RequestTrace(parent.trace_id, _new_span_id(), parent, tracestate)
-        trace_id = random.getrandbits(128) or 1
+            return RequestTrace(parent.trace_id, self._new_span_id(), parent, tracestate)
+        trace_id = self._ids.generate_trace_id()
         if not self._sampler.takes(trace_id):
             return NOT_SAMPLED
-        return RequestTrace(f"{trace_id:032x}", _new_span_id(), None, None)
+        return RequestTrace(f"{trace_id:032x}", self._new_span_id(), None, None)
 
     def make_batch(self, holder: BatchHolder, key: str, spans: list[Span], behind: Batch | None = None) -> Batch:
         """Makes a batch, which notes what happens if some of its requests are sampled.
@@ -110,7 +111,7 @@ class Tracer:
                     sampled.append((ticket, trace, stop - start))
         if not sampled:
             return Batch(holder, key, spans, behind)
-        ids: Ids = f"{random.getrandbits(128) or 1:032x}", _new_span_id()
+        ids: Ids = f"{self._ids.generate_trace_id():032x}", self._new_span_id()
         return TracedBatch(holder, key, spans, behind, ids=ids, sampled=sampled, note=self._note)
 
     def end(self, prediction: Prediction, status: int, seconds: float, rows: int) -> None:
@@ -141,11 +142,14 @@ class Tracer:
         self._note(RequestRecord(trace, facts._replace(attributes=attributes), began, began + seconds, submitted))
 
     def trace_of(self, prediction: Prediction) -> RequestTrace:
-        """Returns the trace of a request, which begins with the first question for it."""
+        """Returns the trace of a request; the first call for a request begins the trace."""
         trace = prediction.trace
         if trace is None:
             trace = prediction.trace = self.begin(prediction.traceparent, prediction.tracestate)
         return trace
+
+    def _new_span_id(self) -> str:
+        return f"{self._ids.generate_span_id():016x}"
 
     def _note(self, record: Record) -> None:
         if self._export is not None:
@@ -159,7 +163,3 @@ class Tracer:
                 await self._exemplars.write()
             except Exception:
                 failures.error("exemplars were not written", exc_info=True)
-
-
-def _new_span_id() -> str:
-    return f"{random.getrandbits(64) or 1:016x}"

@@ -242,7 +242,7 @@ def linked_batches(collector: Collector, ours: tuple[str, str]) -> list[Collecte
 
 
 def spans_of(collector: Collector, parent: str, name: str, count: int) -> list[CollectedSpan]:
-    """Waits for the spans of one name in a trace, and returns them."""
+    """Waits for the spans of one name in a trace, and returns the spans."""
     return collector.wait_for(count, trace_id=trace_of(parent), name=name)
 
 

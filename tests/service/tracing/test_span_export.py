@@ -1,4 +1,4 @@
-"""The export loses spans where it has to, counts them, and holds nobody."""
+"""The export loses spans under pressure, counts the lost ones, and holds nobody."""
 
 from __future__ import annotations
 
