@@ -10,6 +10,8 @@ from service.tracing.sampler import Sampler
 
 _SAMPLERS = ("always_on", "always_off", "traceidratio")
 _PARENT_BASED = "parentbased_"
+# The SDK takes 512, which it encodes in 15 ms; meanwhile the event loop would share the interpreter's lock with it.
+_BATCH_SIZE = 64
 
 
 class TraceSettingsError(Exception):
@@ -55,7 +57,7 @@ def read_trace_settings(environment: Mapping[str, str]) -> TraceSettings:
             raise TraceSettingsError(
                 f"{name}: spans are sent as http/protobuf, got {protocol!r}; collectors take it on port 4318."
             )
-    batch_size = int(_number(environment, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512, 1, 1 << 16))
+    batch_size = int(_number(environment, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", _BATCH_SIZE, 1, 1 << 16))
     return TraceSettings(
         sampler=_sampler(environment),
         is_exported=exporter == "otlp",

@@ -1,8 +1,10 @@
 """The export of spans: a bounded queue of records, and a thread that sends spans to a collector.
 
 Neither a request nor the event loop waits for either. A collector that is down, slow or refuses spans costs spans,
-which are counted. The thread takes at most a third of the time of one CPU: after each export it pauses for twice the
-CPU time that the export took. If more requests are sampled than the thread can keep up with, the rest is dropped.
+which are counted. While the thread computes, each system call of the event loop may cost the loop the interpreter's
+lock for `sys.getswitchinterval()`. So the thread works in short pieces, and pauses after each for twice its CPU time:
+the loop is late by a piece at most, and the thread takes a third of the time of one CPU. If more requests are sampled
+than the thread can keep up with, the rest is dropped.
 """
 
 from __future__ import annotations
@@ -15,16 +17,17 @@ from typing import Protocol
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from service.logs import get_logger
+from service.logs import LimitedLog, get_logger
 from service.tracing.environment import TraceSettings
 from service.tracing.records import Record
 
 _PAUSES_A_CPU_SECOND = 2.0
-_RECORDS_AT_ONCE = 16  # records between two looks at the number of spans of an export
-_SILENT_SECONDS = 60.0  # between two lines of the log about dropped spans
+_RECORDS_AT_ONCE = 4  # records of which spans are made without a pause, in half a millisecond
+_SILENT_SECONDS = 60.0  # between two lines of the log about failed exports
 _CANCEL_SECONDS = 0.2  # time that the thread gets after its export was cancelled
 
 log = get_logger(__name__)
+limited_log = LimitedLog(log)
 
 
 class Maker(Protocol):
@@ -60,8 +63,8 @@ class SpanExport:
         self._counts = counts
         self._settings = settings
         self._waiting: deque[Record] = deque()
-        self._added = self._overflow = 0  # numbers of spans, which only the event loop changes
-        self._taken = self._reported = 0  # numbers of spans, which only the thread changes
+        self._added = self._overflow = self._reported = 0  # numbers of spans, which only the event loop changes
+        self._taken = 0  # number of spans, which only the thread changes
         self._silent_until = 0.0
         self._wake = threading.Event()
         self._stopping = self._cancelled = False
@@ -82,6 +85,14 @@ class SpanExport:
         self._waiting.append(record)
         if waiting >= self._settings.batch_size and not self._wake.is_set():
             self._wake.set()
+
+    def report_overflow(self) -> None:
+        """Counts and logs the spans that the queue had no room for; called by the event loop from time to time."""
+        dropped = self._overflow - self._reported
+        if dropped:
+            self._reported += dropped
+            self._counts.dropped(dropped, "queue-full")
+            limited_log.warning("spans were dropped: the collector is slow, or too many requests are sampled")
 
     def close(self, seconds: float) -> None:
         """Sends what waits, for a limited time; called from a thread other than the event loop's.
@@ -104,13 +115,10 @@ class SpanExport:
             self._wake.wait(self._settings.delay_seconds)
             self._wake.clear()
             while self._waiting and not self._cancelled:
-                spent = self._export_batch()
-                if not self._stopping:
-                    time.sleep(_PAUSES_A_CPU_SECOND * spent)
-            self._report_overflow()
+                self._export_batch()
 
-    def _export_batch(self) -> float:
-        """Sends one batch of spans, and returns the CPU time of this thread, in seconds."""
+    def _export_batch(self) -> None:
+        """Sends one batch of spans."""
         started = time.thread_time()
         spans: list[ReadableSpan] = []
         noted = 0
@@ -119,27 +127,22 @@ class SpanExport:
                 records = [self._waiting.popleft() for _ in range(min(len(self._waiting), _RECORDS_AT_ONCE))]
                 noted += sum(record.span_count for record in records)
                 spans += self._maker.make(records)
+                started = self._pause(started)
             is_taken = self._exporter.export(spans) is SpanExportResult.SUCCESS
         except Exception:
             is_taken = False
-            self._warn("spans could not be exported", exc_info=True)
+            if time.monotonic() >= self._silent_until:  # `LimitedLog` is for one thread
+                self._silent_until = time.monotonic() + _SILENT_SECONDS
+                log.warning("spans could not be exported", exc_info=True)
         self._taken += noted
         if is_taken:
             self._counts.exported(noted)
         else:
             self._counts.dropped(noted, "refused")
-        return time.thread_time() - started
+        self._pause(started)
 
-    def _report_overflow(self) -> None:
-        """Counts and logs the spans that the queue had no room for."""
-        dropped = self._overflow - self._reported
-        if dropped:
-            self._reported += dropped
-            self._counts.dropped(dropped, "queue-full")
-            self._warn("spans were dropped: the collector is slow, or too many requests are sampled", dropped=dropped)
-
-    def _warn(self, event: str, **fields: object) -> None:
-        """Logs a warning, unless the last one is younger than a minute; `LimitedLog` is for one thread."""
-        if time.monotonic() >= self._silent_until:
-            self._silent_until = time.monotonic() + _SILENT_SECONDS
-            log.warning(event, **fields)
+    def _pause(self, since: float) -> float:
+        """Pauses in proportion to the CPU time of this thread since a moment, and returns the present CPU time."""
+        if not self._stopping:
+            time.sleep(_PAUSES_A_CPU_SECOND * (time.thread_time() - since))
+        return time.thread_time()

@@ -29,7 +29,7 @@ from service.tracing.span_maker import SpanMaker
 from service.tracing.traced_admission import TracedAdmission
 from service.tracing.traced_batch import Sampled, TracedBatch
 
-_EXEMPLAR_SECONDS = 1.0  # time between two writings of exemplars
+_REPORT_SECONDS = 1.0  # time between two writings of exemplars and of the counts of lost spans
 
 failures = LimitedLog(get_logger(__name__))
 
@@ -55,7 +55,7 @@ class Tracer:
         if self._settings.is_exported:
             self._export = SpanExport(SpanMaker(self._process), OTLPSpanExporter(), TraceMetrics(), self._settings)
             self._export.start()
-        self._writing = asyncio.create_task(self._write_exemplars(), name="exemplars")
+        self._reporting = asyncio.create_task(self._report(), name="traces")
 
     async def close(self, seconds: float) -> None:
         """Sends what waits, for a limited time.
@@ -63,9 +63,9 @@ class Tracer:
         Args:
             seconds: longest time, in seconds.
         """
-        self._writing.cancel()
+        self._reporting.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await self._writing
+            await self._reporting
         if self._export is not None:
             await asyncio.to_thread(self._export.close, seconds)
 
@@ -155,11 +155,13 @@ class Tracer:
         if self._export is not None:
             self._export.add(record)
 
-    async def _write_exemplars(self) -> None:
-        """Writes the exemplars again and again, until cancelled."""
+    async def _report(self) -> None:
+        """Writes exemplars and counts lost spans again and again, until cancelled."""
         while True:
-            await asyncio.sleep(_EXEMPLAR_SECONDS)
+            await asyncio.sleep(_REPORT_SECONDS)
             try:
+                if self._export is not None:
+                    self._export.report_overflow()
                 await self._exemplars.write()
             except Exception:
                 failures.error("exemplars were not written", exc_info=True)

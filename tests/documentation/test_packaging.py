@@ -16,6 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULES = {
     "fastapi-offline": {"fastapi_offline", "fastapi", "starlette"},
     "scikit-learn": {"sklearn"},
+    "opentelemetry-sdk": {"opentelemetry"},
     "optuna": {"optuna", "sqlalchemy"},
     "protobuf": {"google"},
     "pysimdjson": {"simdjson"},
@@ -55,7 +56,7 @@ def imported(package: str) -> dict[str, str]:
         ("models", ("service",)),
         ("models", ("training",)),
         ("inference", ("service",)),
-        ("service", ("service", "arrow", "grpc")),
+        ("service", ("service", "arrow", "grpc", "traces")),
         ("training", ("training", "tensorboard")),
         ("axon/client", ("client", "training")),  # frames are given back to those who have pandas or pyarrow
         ("axon/remote_predict.py", ("training",)),

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from otlp_collector import ERROR, SERVER, CollectedSpan, Collector, collecting
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from serving import Server, http_client, http_get, http_post, make_store, metric_sum, running, wait_until
+from serving import ROOT, Server, http_client, http_get, http_post, make_store, metric_sum, running, wait_until
 
 from axon.client import Client
 from models.store import Store
@@ -305,7 +305,10 @@ def test_the_latency_histogram_has_exemplars_for_a_scraper_that_asks(server: Tra
     classic = http_get(f"{server.url}/metrics")
     assert classic.headers["content-type"].startswith("text/plain")
     assert "trace_id" not in classic.text
-    assert re.search(r"^axon_spans_exported_total \d", classic.text, re.MULTILINE)
+    described = (ROOT / "docs/tracing.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^# TYPE (axon_spans_\w+) counter", classic.text, re.MULTILINE)) == set(
+        re.findall(r"^\| `(axon_\w+)`", described, re.MULTILINE)
+    )
 
 
 def test_without_traces_the_log_names_the_clients_trace_in_the_lane_and_outside(server_without: Server) -> None:

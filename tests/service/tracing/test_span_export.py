@@ -103,6 +103,7 @@ def test_a_full_queue_drops_spans_and_counts_them(collector: Collector) -> None:
     for number in range(2, 10_002):
         export.add(request(number))
     assert time.thread_time() - started < 5
+    export.report_overflow()
     collector.held.set()
     wait_until(lambda: counts.spans["exported"] + counts.spans["queue-full"] == 5 * 10_001, lambda: str(counts.spans))
     export.close(5)
