@@ -57,6 +57,7 @@ _COLLECTED_FROM = 20_000
 _SWITCH_SECONDS = 0.0005
 _REFRESH_SECONDS_BEFORE_READY = 0.02  # time between two refreshes until the process is ready
 _FLUSH_SECONDS = 2.0  # longest time for the last spans, after the last answer
+_HURRIED_FLUSH_SECONDS = 0.2
 
 SignalHandler = Callable[[int, FrameType | None], object]
 
@@ -121,6 +122,7 @@ class ApiProcess:
         self._was_ready = False
         self._published_revision = 0
         self._drain_task: asyncio.Task[None] | None = None
+        self._flush_seconds = min(_FLUSH_SECONDS, settings.shutdown_seconds / 2)
 
     def start(self, number: int) -> None:
         """Builds the parts of the process, within a running event loop.
@@ -207,7 +209,7 @@ class ApiProcess:
         await asyncio.gather(*self._followers, return_exceptions=True)
         await self.pool.close()
         if self.tracer is not None:
-            await self.tracer.close(min(_FLUSH_SECONDS, self.settings.shutdown_seconds / 2))
+            await self.tracer.close(self._flush_seconds)
         self.metrics.flush()
 
     def _make_tracer(self, process: str) -> Tracer | None:
@@ -348,6 +350,7 @@ class ApiProcess:
     def _hurry(self, stop: SignalHandler) -> None:
         """Stops without the rest of the drain; accepted requests are still answered."""
         self._begin_to_close()
+        self._flush_seconds = _HURRIED_FLUSH_SECONDS
         if self._drain_task is not None:
             self._drain_task.cancel()
         stop(signal.SIGTERM, None)

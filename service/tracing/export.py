@@ -142,7 +142,7 @@ class SpanExport:
         self._pause(started)
 
     def _pause(self, since: float) -> float:
-        """Pauses in proportion to the CPU time of this thread since a moment, and returns the present CPU time."""
+        """Waits in proportion to the CPU time of this thread since a moment, and returns the present CPU time."""
         if not self._stopping:
             time.sleep(_PAUSES_A_CPU_SECOND * (time.thread_time() - since))
         return time.thread_time()

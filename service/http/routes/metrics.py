@@ -84,7 +84,8 @@ class _InChunks(Response):
     """A text that is sent chunk by chunk, with pauses for other work of the event loop."""
 
     def __init__(self, chunks: list[bytes], content_type: str) -> None:
-        super().__init__(media_type=content_type, headers={"content-length": str(sum(map(len, chunks)))})
+        headers = {"content-length": str(sum(map(len, chunks))), "vary": "Accept"}
+        super().__init__(media_type=content_type, headers=headers)
         self._chunks = chunks
 
     async def __call__(self, scope: RequestScope, receive: Receive, send: Send) -> None:
