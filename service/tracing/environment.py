@@ -10,8 +10,6 @@ from service.tracing.sampler import Sampler
 
 _SAMPLERS = ("always_on", "always_off", "traceidratio")
 _PARENT_BASED = "parentbased_"
-# The SDK takes 512, which it encodes in 15 ms; meanwhile the event loop would share the interpreter's lock with it.
-_BATCH_SIZE = 64
 
 
 class TraceSettingsError(Exception):
@@ -28,6 +26,7 @@ class TraceSettings:
         queue_size: number of spans that may wait for their export.
         delay_seconds: longest time between two exports, in seconds.
         batch_size: number of spans in one export.
+        most_links: number of links of one span.
     """
 
     sampler: Sampler
@@ -35,6 +34,7 @@ class TraceSettings:
     queue_size: int
     delay_seconds: float
     batch_size: int
+    most_links: int
 
 
 def is_sdk_disabled(environment: Mapping[str, str]) -> bool:
@@ -57,13 +57,14 @@ def read_trace_settings(environment: Mapping[str, str]) -> TraceSettings:
             raise TraceSettingsError(
                 f"{name}: spans are sent as http/protobuf, got {protocol!r}; collectors take it on port 4318."
             )
-    batch_size = int(_number(environment, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", _BATCH_SIZE, 1, 1 << 16))
+    batch_size = int(_number(environment, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", 512, 1, 1 << 16))
     return TraceSettings(
         sampler=_sampler(environment),
         is_exported=exporter == "otlp",
         queue_size=int(_number(environment, "OTEL_BSP_MAX_QUEUE_SIZE", 2048, 1, 1 << 20)),
         delay_seconds=_number(environment, "OTEL_BSP_SCHEDULE_DELAY", 5000, 1, 3_600_000) / 1000,
         batch_size=batch_size,
+        most_links=int(_number(environment, "OTEL_SPAN_LINK_COUNT_LIMIT", 128, 0, 1 << 20)),
     )
 
 

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 
 from service.admission import Prediction
@@ -25,7 +24,8 @@ from service.tracing.counts import TraceMetrics
 from service.tracing.environment import read_trace_settings
 from service.tracing.export import SpanExport
 from service.tracing.records import Ids, Record, RequestRecord
-from service.tracing.span_maker import SpanMaker
+from service.tracing.span_sender import SpanSender
+from service.tracing.span_writer import SpanWriter
 from service.tracing.traced_admission import TracedAdmission
 from service.tracing.traced_batch import Sampled, TracedBatch
 
@@ -53,7 +53,8 @@ class Tracer:
     def start(self) -> None:
         """Starts the export on the running event loop, after the metrics of the process have started."""
         if self._settings.is_exported:
-            self._export = SpanExport(SpanMaker(self._process), OTLPSpanExporter(), TraceMetrics(), self._settings)
+            writer = SpanWriter(self._process, self._settings.most_links)
+            self._export = SpanExport(writer, SpanSender(), TraceMetrics(), self._settings)
             self._export.start()
         self._reporting = asyncio.create_task(self._report(), name="traces")
 

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from otlp_collector import Collector, collecting
 from serving import wait_until
 
@@ -18,7 +17,8 @@ from service.trace_context import TraceContext
 from service.tracing.environment import read_trace_settings
 from service.tracing.export import SpanExport
 from service.tracing.records import BatchRecord, RequestRecord
-from service.tracing.span_maker import SpanMaker
+from service.tracing.span_sender import SpanSender
+from service.tracing.span_writer import SpanWriter
 
 BATCH_TRACE, BATCH_SPAN = f"{9:032x}", f"{8:016x}"
 
@@ -53,8 +53,8 @@ def collector() -> Iterator[Collector]:
 
 def export_to(url: str, counts: Counts, **variables: str) -> SpanExport:
     settings = read_trace_settings({"OTEL_BSP_SCHEDULE_DELAY": "20"} | variables)
-    exporter = OTLPSpanExporter(endpoint=f"{url}/v1/traces", timeout=5)
-    export = SpanExport(SpanMaker("api-0"), exporter, counts, settings)
+    sender = SpanSender(endpoint=f"{url}/v1/traces", timeout=5)
+    export = SpanExport(SpanWriter("api-0", settings.most_links), sender, counts, settings)
     export.start()
     return export
 

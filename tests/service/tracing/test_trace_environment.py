@@ -36,7 +36,7 @@ def test_a_ratio_has_to_be_a_share(ratio: str) -> None:
 
 
 def test_an_empty_variable_counts_as_unset() -> None:
-    assert read_trace_settings(dict.fromkeys(REFUSED, "")).batch_size == 64
+    assert read_trace_settings(dict.fromkeys(REFUSED, "")).batch_size == 512
     assert not read_trace_settings({"OTEL_TRACES_EXPORTER": "none"}).is_exported
     assert is_sdk_disabled({"OTEL_SDK_DISABLED": "TRUE"})
     assert not is_sdk_disabled({"OTEL_SDK_DISABLED": ""})
