@@ -8,7 +8,7 @@ from typing import cast
 from axon.own_packages import check_own_packages
 from models.checkpoint import Checkpoint, read_header
 from models.installation import missing_part, version
-from models.store import Reference
+from models.store_entry import Reference
 
 
 def export(

@@ -15,7 +15,8 @@ from typing import Any
 from models.alias_file import DEFAULT_ALIAS, LATEST
 from models.alias_target import Split, lead_of
 from models.errors import CheckpointError, StoreError
-from models.store import Store, StoreEntry
+from models.store import Store
+from models.store_entry import StoreEntry
 from service.logs import get_logger
 
 log = get_logger(__name__)

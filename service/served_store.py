@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.alias_target import Split
-from models.store import Store, StoreEntry
+from models.store import Store
+from models.store_entry import StoreEntry
 from models.version_policy import POLICY_FILE, VersionPolicy, read_policy
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from models.store import StoreEntry
+from models.store_entry import StoreEntry
 from service.batching.shadow import Shadow
 from service.metrics import ApiMetrics
 from service.series_file import Labels, Values

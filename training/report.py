@@ -12,7 +12,8 @@ from rich.table import Table
 from models.alias_target import target_to_json
 from models.errors import AxonError
 from models.network.architecture import architecture_from_dict
-from models.store import ModelVersion, Reference, Store, StoreEntry
+from models.store import ModelVersion, Store
+from models.store_entry import Reference, StoreEntry
 from training.data.split import PARTS
 from training.fit import FittedModel
 from training.fitted_table import print_fitted

@@ -10,7 +10,7 @@ from typing import Any
 
 from models.errors import DataError
 from models.network.config import Task
-from models.store import check_model_name
+from models.store_entry import check_model_name
 from training.config import TrainConfig, check_settings, resolve_for_table
 from training.data.column_choices import ColumnChoices
 from training.data.source import bare_stem, read_source

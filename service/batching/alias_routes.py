@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from models.alias_file import DEFAULT_ALIAS
 from models.alias_target import Split
 from models.shadow_file import ShadowSetting
-from models.store import StoreEntry
+from models.store_entry import StoreEntry
 from service.batching.served_version import ServedVersion
 from service.batching.shadow import Shadow
 from service.batching.version_choice import VersionChoice

@@ -16,7 +16,8 @@ from itertools import islice
 
 from models.errors import AxonError, CheckpointError, ModelNotFound, StoreError, reason_of
 from models.file_identity import FileIdentity
-from models.store import ModelVersion, Reference, Store, StoreEntry
+from models.store import ModelVersion, Store
+from models.store_entry import Reference, StoreEntry
 from service.batching.alias_routes import AliasRoutes, MakeShadow
 from service.batching.link import Loaded
 from service.batching.served_version import ServedVersion

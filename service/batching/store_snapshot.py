@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from models.errors import CheckpointError
 from models.file_identity import FileIdentity
-from models.store import Store, StoreEntry
+from models.store import Store
+from models.store_entry import StoreEntry
 from service.preloaded_versions import preloaded_ids
 
 _AWAKE_SECONDS = 500e-6

@@ -13,7 +13,8 @@ from serving import CHECKPOINTS
 
 from models.alias_target import Split, target_text
 from models.errors import ConfigError, InvalidName, ModelNotFound, StoreError
-from models.store import Reference, Store
+from models.store import Store
+from models.store_entry import Reference
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from models.columns.schema import NumericColumn, NumericTarget, Schema
 from models.errors import CheckpointError, InvalidName, ModelNotFound, StoreError
 from models.network.config import MLPConfig
 from models.network.numpy_mlp import NumpyMLP
-from models.store import CHECKPOINT_FILE, Reference, Store, StoreEntry
-from models.store import _read_versions as read_versions
+from models.store import CHECKPOINT_FILE, Store
+from models.store_entry import Reference, StoreEntry, read_versions
 
 CONFIG = MLPConfig(layer_sizes=(1, 2, 1), output="linear")
 SCHEMA = Schema(
@@ -397,13 +397,13 @@ def test_an_entry_is_of_one_moment_though_the_store_changes_while_it_is_read(
     store.set_alias("m", "default", 1)
 
     def versions_of_a_store_that_moves(folder: Path) -> tuple[int, ...]:
-        monkeypatch.setattr("models.store._read_versions", read_versions)
+        monkeypatch.setattr("models.store_entry.read_versions", read_versions)
         move()
         found = read_versions(folder)
         move()
         return found
 
-    monkeypatch.setattr("models.store._read_versions", versions_of_a_store_that_moves)
+    monkeypatch.setattr("models.store_entry.read_versions", versions_of_a_store_that_moves)
     assert store.entry("m") == StoreEntry("m", (3,), {"default": 3})
 
 

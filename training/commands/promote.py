@@ -10,7 +10,8 @@ from models.alias_file import DEFAULT_ALIAS
 from models.alias_target import target_text
 from models.checkpoint import load_checkpoint
 from models.errors import InvalidName, StoreError
-from models.store import CHECKPOINT_FILE, Reference, Store
+from models.store import CHECKPOINT_FILE, Store
+from models.store_entry import Reference
 from training.commands.options import CommandLine
 from training.commands.publishing import still_means
 from training.reporting.files import copy_pages

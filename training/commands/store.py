@@ -12,7 +12,8 @@ from models.network.architecture import Architecture
 from models.network.config import MLPConfig, Output
 from models.network.neuron_diagram import neuron_diagram
 from models.network.summary import summarize
-from models.store import Reference, Store
+from models.store import Store
+from models.store_entry import Reference
 from training.commands import options
 from training.commands.options import CommandLine
 from training.report import model_record, models_table, print_table

@@ -11,7 +11,8 @@ from typing import Any
 from models.alias_file import DEFAULT_ALIAS
 from models.alias_target import target_text
 from models.errors import AxonError, InvalidName
-from models.store import Reference, Store
+from models.store import Store
+from models.store_entry import Reference
 from training.commands.options import CommandLine
 
 _SPLIT = """\

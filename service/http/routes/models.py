@@ -15,7 +15,7 @@ from fastapi.responses import PlainTextResponse
 from models.alias_target import target_to_json
 from models.columns.dates import iso
 from models.columns.schema import CategoricalColumn, Column, DateColumn
-from models.store import StoreEntry
+from models.store_entry import StoreEntry
 from service.access import Access, Scope
 from service.batching.catalog import Catalog, ServedModel
 from service.batching.served_version import ServedVersion

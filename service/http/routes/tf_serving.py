@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from starlette.exceptions import HTTPException
 
-from models.store import Reference
+from models.store_entry import Reference
 from service.access import Scope
 from service.api_process import ApiProcess
 from service.batching.catalog import Catalog

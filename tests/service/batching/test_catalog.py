@@ -21,7 +21,8 @@ from models.errors import AxonError, InvalidName, ModelNotFound, StoreError, rea
 from models.keys import parse_key
 from models.network.config import MLPConfig
 from models.network.numpy_mlp import NumpyMLP
-from models.store import Store, StoreEntry
+from models.store import Store
+from models.store_entry import StoreEntry
 from service.batching.catalog import Catalog
 from service.batching.link import Loaded
 from service.errors import ModelUnavailable, NoWorker

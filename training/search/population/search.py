@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.columns.schema import NumericTarget
 from models.errors import ConfigError
 from models.network.config import MLPConfig
-from models.store import check_model_name
+from models.store_entry import check_model_name
 from training.config import TrainConfig, resolve_for_table
 from training.data.training_table import TrainingTable
 from training.engines.device import choose_device

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from models.checkpoint import Checkpoint
 from models.errors import ConfigError
 from models.network.config import Task
-from models.store import check_model_name
+from models.store_entry import check_model_name
 from training.config import TrainConfig, resolve_for_table
 from training.data.training_table import TrainingTable
 from training.engines.engine import ShouldStop
