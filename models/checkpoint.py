@@ -32,6 +32,7 @@ from safetensors import SafetensorError
 
 from models.columns.column import CategoricalColumn
 from models.columns.schema import ClassTarget, NumericTarget, Schema, Target
+from models.distributions.distributions import Distributions
 from models.errors import AxonError, CheckpointError, ConfigError
 from models.json_parts import canonical_json, loads_in_parts
 from models.network.architecture import Architecture, architecture_from_dict
@@ -63,6 +64,7 @@ class Checkpoint:
         training: engine, hyperparameters, seed and epochs, as JSON types.
         metrics: metrics by part of the data (`validation`, `test`), as JSON types.
         data: source of the rows: name, SHA-256 fingerprint and counts, as JSON types.
+        distributions: distributions of columns and predictions in training; None if they are not known.
 
     Raises:
         ConfigError: Architecture, schema and tensors do not fit each other, or a tensor is not finite.
@@ -74,6 +76,7 @@ class Checkpoint:
     training: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    distributions: Distributions | None = None
 
     def __post_init__(self) -> None:
         for section in _SECTIONS:
@@ -118,13 +121,16 @@ class Checkpoint:
 
     def header(self) -> dict[str, Any]:
         """Returns the header as JSON types, without the digest."""
-        return {
+        header = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION if self._needs_newest() else FORMAT_VERSION - 1,
             "architecture": self.config.to_dict(),
             **self.schema.to_dict(),
             **{section: dict(getattr(self, section)) for section in _SECTIONS},
         }
+        if self.distributions is not None:
+            header["distributions"] = self.distributions.to_dict()
+        return header
 
     def _needs_newest(self) -> bool:
         """Returns True if a reader of the format's version 2 could not read the model."""
@@ -260,15 +266,27 @@ def parse_checkpoint(path: Path, payload: bytes) -> LoadedCheckpoint:
     if not isinstance(architecture, dict):
         raise CheckpointError(path, "is inconsistent: its header has no architecture.")
     try:
+        schema = Schema.from_dict(header)
         checkpoint = Checkpoint(
             config=architecture_from_dict(architecture),
-            schema=Schema.from_dict(header),
+            schema=schema,
             tensors=tensors,
+            distributions=distributions_of(header, schema),
             **{section: header.get(section, {}) for section in _SECTIONS},
         )
     except (AxonError, RecursionError) as error:
         raise CheckpointError(path, f"is inconsistent: {error!s:.{_MAX_REASON}}") from error
     return LoadedCheckpoint(checkpoint, expected, payload)
+
+
+def distributions_of(header: Mapping[str, Any], schema: Schema) -> Distributions | None:
+    """Returns the distributions in a header, None for a header without that section.
+
+    Raises:
+        DataError: the section is damaged, or does not fit the schema.
+    """
+    raw = header.get("distributions")
+    return None if raw is None else Distributions.from_dict(raw, schema)
 
 
 def read_header(path: Path) -> dict[str, Any]:

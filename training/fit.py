@@ -32,6 +32,7 @@ from training.data.class_balance import class_shares
 from training.data.column_choices import ColumnChoices
 from training.data.split import PARTS, Split
 from training.data.training_table import TrainingTable
+from training.distributions import training_distributions
 from training.engines.engine import OnEpoch, ShouldStop, Trained
 from training.engines.train import train
 from training.metrics import Metrics, constant_answers, evaluate
@@ -321,12 +322,16 @@ def fitted_model(
         checkpoint = _calibrated(checkpoint, rows, is_honest=is_honest)
     # The evaluation uses the network that is served, fused and rounded, not the one that was trained.
     network = checkpoint.inference_network()
-    metrics = {
-        part: evaluate(trained.architecture.output, _answers(network, rows.x[part]), rows.y[part]) for part in PARTS
-    }
+    answers = {part: _answers(network, rows.x[part]) for part in PARTS}
+    metrics = {part: evaluate(trained.architecture.output, answers[part], rows.y[part]) for part in PARTS}
+    # Training rows are answered better than others, so the answers to the other parts are what serving compares with.
+    others = [answers[part] for part in ("validation", "test") if config.split is not None]
+    distributions = training_distributions(
+        rows.schema, rows.x["train"], np.concatenate(others or [answers["train"]]), seed=config.seed
+    )
     return FittedModel(
         name=table.name,
-        checkpoint=replace(checkpoint, metrics=metrics),
+        checkpoint=replace(checkpoint, metrics=metrics, distributions=distributions),
         table=table,
         split=rows.split,
         trained=trained,

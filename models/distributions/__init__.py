@@ -1,0 +1,1 @@
+"""Distributions of a model's columns and predictions in training, and the counting of rows in the same bins."""
