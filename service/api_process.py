@@ -28,6 +28,7 @@ from service.batching.shadow_schedule import ShadowSchedule
 from service.batching.unloaded import UnloadedModels
 from service.batching.version_memory import VersionMemory
 from service.drain import HURRY_SIGNAL
+from service.drift.monitor import DriftMonitor
 from service.library_pages import let_go_of, library_mappings
 from service.logs import get_logger, report_suppressed
 from service.loop_watch import LoopWatch
@@ -97,7 +98,7 @@ class ApiProcess:
         settings: settings of the server.
         access: API keys; None lets everybody in.
         held_lists: lists of what the workers hold in memory.
-        metrics, pool, batcher, catalog, loading, steps, admission: parts of the process, from `start` on.
+        metrics, pool, batcher, catalog, loading, drift, steps, admission: parts of the process, from `start` on.
         tracer: tracer of the process, from `start` on; None without traces.
         draining: True once the process is about to stop.
     """
@@ -107,6 +108,7 @@ class ApiProcess:
     batcher: Batcher
     catalog: Catalog
     loading: ModelLoading
+    drift: DriftMonitor
     steps: StepQueue
     admission: Admission
     tracer: Tracer | None
@@ -173,6 +175,7 @@ class ApiProcess:
             memory=self._memory,
         )
         self.loading = ModelLoading(self.catalog, unloaded)
+        self.drift = DriftMonitor(settings, self._runtime_dir / "drift", number, self.batcher)
         self.steps = StepQueue(loop)
         admit = Admission if tracer is None else tracer.make_admission
         self.admission = admit(self.catalog, self.batcher, self.steps, metrics, self.access, settings)
@@ -207,6 +210,7 @@ class ApiProcess:
         for follower in self._followers:
             follower.cancel()
         await asyncio.gather(*self._followers, return_exceptions=True)
+        await self.drift.stop()
         await self.pool.close()
         if self.tracer is not None:
             await self.tracer.close(self._flush_seconds)
@@ -279,6 +283,7 @@ class ApiProcess:
             if catalog.revision != revision:  # changed meanwhile: the next round publishes the list
                 return
             self.metrics.keep_only(known)
+            await self.drift.follow(catalog.ready_versions())
             keys = {served.key for served in catalog.ready_versions()}
             self.batcher.forget_estimates(keys)
             versions = map("@".join, known)

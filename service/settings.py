@@ -105,6 +105,16 @@ class Settings(BaseSettings):
         description="Bytes of models that each worker and each API process holds; the least recently used ones leave, "
         "and come back when asked for. Unset, only `AXON_MODEL_CACHE` limits them.",
     )
+    drift: bool = Field(True, description="Compare what is served with what the models were trained on.")
+    drift_window_rows: int = Field(
+        2000, ge=200, le=1 << 30, description="Rows of a full window of drift, over all API processes."
+    )
+    drift_window_seconds: Interval = Field(
+        900.0, description="How long a window of drift waits to be full; a full one lasts a fifteenth of it at least."
+    )
+    drift_rows_per_second: Rows = Field(
+        500, description="Rows that one API process looks at for drift in a second at most; under more load, a sample."
+    )
     drain_seconds: float = Field(
         0.5,
         ge=0,

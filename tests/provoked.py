@@ -33,6 +33,7 @@ OPERATIONS = {
     "show_summary": ("GET", "/models/{id}/summary", "read"),
     "show_summary_as_text": ("GET", "/models/{id}/summary/text", "read"),
     "show_summary_as_mermaid": ("GET", "/models/{id}/summary/mermaid", "read"),
+    "show_drift": ("GET", "/models/{id}/drift", "read"),
     "live": ("GET", "/health/live", None),
     "ready": ("GET", "/health/ready", None),
     "scrape": ("GET", "/metrics", "read"),
@@ -75,6 +76,7 @@ def provoke(server: Server) -> Answers:
         for body, headers in _predictions():
             keep("predict", client.request("POST", "/predict", content=body, headers=_key("predict") | headers))
         keep("show_summary", client.get("/models/price@1/summary?format=poem", headers=_key("read")))
+        keep("show_drift", client.get("/models/price@1/drift?window=next", headers=_key("read")))
     for lines in (
         [b"Content-Length: 5", b"", b"[1"],
         [b"Transfer-Encoding: gzip, chunked", b"", b""],

@@ -8,6 +8,7 @@ from itertools import accumulate
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.batching.encoded_rows import EncodedRows, encoded_row
 from service.batching.extreme_rows import error_of, not_finite_rows
@@ -32,6 +33,19 @@ class BatchHolder(Protocol):
         """Takes back a batch whose worker cannot load the model version."""
 
 
+class AnswerSample(Protocol):
+    """A taker of some rows and answers.
+
+    Attributes:
+        due: time on the monotonic clock before which nothing is taken, in seconds.
+    """
+
+    due: float
+
+    def take(self, spans: list[Span], answers: NDArray[np.float32], now: float) -> None:
+        """Takes some rows of a batch with their answers, `(rows, outputs)`. May not raise."""
+
+
 class Batch:
     """A batch of spans of one model version.
 
@@ -43,15 +57,23 @@ class Batch:
 
     Attributes:
         key: key of the model version.
+        sample: taker of some of the rows once they are answered; None at first, and for none.
         spans: spans of the batch.
         rows: number of rows; 0 before `encode`.
         suspect: True if the rows would be a possible cause if the worker died now.
     """
 
-    __slots__ = ("_behind", "_finished", "_holder", "_kind", "_sent", "key", "rows", "spans", "suspect")
+    __slots__ = ("_behind", "_finished", "_holder", "_kind", "_sent", "key", "rows", "sample", "spans", "suspect")
 
-    def __init__(self, holder: BatchHolder, key: str, spans: list[Span], behind: Batch | None = None) -> None:
+    def __init__(
+        self,
+        holder: BatchHolder,
+        key: str,
+        spans: list[Span],
+        behind: Batch | None = None,
+    ) -> None:
         self._holder = holder
+        self.sample: AnswerSample | None = None
         self._behind = behind
         self._finished = 0.0  # read by the worker, `_sent` by this process: both read the machine's monotonic clock
         self._sent = time.monotonic()
@@ -97,6 +119,8 @@ class Batch:
         whole, at = Answer(answer.matrix), 0
         if answer.faults:
             self._report_faults(answer)
+        elif self.sample is not None and self._finished >= self.sample.due:
+            self.sample.take(self.spans, answer.matrix, self._finished)  # before the tickets end, and lose their rows
         copied = []
         for ticket, start, stop in self.spans:
             shadow = ticket.served.shadow  # type: ignore[union-attr]  # tickets were submitted for a version

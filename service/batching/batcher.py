@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import cast
 
-from service.batching.batch import Batch, BatchHolder
+from service.batching.batch import AnswerSample, Batch, BatchHolder
 from service.batching.deadlines import DeadlineWheel
 from service.batching.encoded_rows import EncodedRows
 from service.batching.link import WorkerPool
@@ -50,6 +50,7 @@ class Batcher:
 
     Attributes:
         waiting_requests: number of submitted requests that have not ended.
+        samples: takers of some answered rows, by key of the version; others write this.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Batcher:
         self._wakefulness = Wakefulness(self._loop)
         self._lone = False  # True if the last batch was one request, and the queue was empty behind it
         self.waiting_requests = 0
+        self.samples: Mapping[str, AnswerSample] = {}
 
     @property
     def serves_one_client(self) -> bool:
@@ -237,7 +239,9 @@ class Batcher:
                 else:
                     self._wakefulness.others_came()
                 in_flight = link.in_flight_by_key.get(key)
-                link.send(self._make_batch(self, key, spans, cast(Batch, in_flight[-1]) if in_flight else None))
+                batch = self._make_batch(self, key, spans, cast(Batch, in_flight[-1]) if in_flight else None)
+                batch.sample = self.samples.get(key)
+                link.send(batch)
         del self._queues[key]
 
     def _fail_all(self, key: str) -> None:

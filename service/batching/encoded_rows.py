@@ -55,6 +55,25 @@ class EncodedRows:
             at += 1
         return parts
 
+    def every(self, start: int, stop: int, step: int) -> bytes:
+        """Returns every `step`-th row from `start` up to `stop`, as bytes."""
+        parts: list[bytes] = []
+        at = bisect_right(self._starts, start) - 1
+        while start < stop:
+            first, block = self._starts[at], self._blocks[at]
+            end = self._starts[at + 1] if at + 1 < len(self._starts) else self.rows
+            if isinstance(block, np.ndarray):
+                some = block[start - first : stop - first : step]
+                parts.append(self._compact.expand(some).tobytes())
+            else:
+                matrix = np.frombuffer(block, dtype="<f4").reshape(end - first, -1)
+                parts.append(matrix[start - first : stop - first : step].tobytes())
+            start += -(-(min(end, stop) - start) // step) * step
+            at += 1
+            while at + 1 < len(self._starts) and self._starts[at + 1] <= start:
+                at += 1
+        return b"".join(parts)
+
 
 def encoded_row(data: Buffer | EncodedRows, rows: int, row: int) -> NDArray[np.float32]:
     """Returns one encoded row as sent to a worker, `(width,)` float32.

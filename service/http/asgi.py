@@ -29,6 +29,7 @@ from service.http.plain_lane import PlainLane
 from service.http.predict_endpoint import PredictEndpoint
 from service.http.response_headers import WithSecurityHeaders
 from service.http.root_path import WithRootPath
+from service.http.routes.drift import drift_router
 from service.http.routes.health import health_router
 from service.http.routes.metrics import metrics_router
 from service.http.routes.mlflow import mlflow_router
@@ -177,7 +178,8 @@ class AsgiApplication:
         routers = [
             models_router(catalog, process.steps, ShadowReport(process.metrics), process.held_lists, access),
             health_router(process.not_ready),
-            metrics_router(process.metrics, catalog, process.pool, access),
+            drift_router(catalog, process.drift, process.steps, access),
+            metrics_router(process.metrics, catalog, process.pool, process.drift, access),
             open_inference_router(process, process.settings.max_request_rows),
             tf_serving_router(process),
             mlflow_router(process.not_ready, access),

@@ -99,6 +99,14 @@ _OF_OPERATIONS: dict[tuple[str, int], dict[str, Problem]] = {
             )
         )
     },
+    ("show_drift", 422): {
+        "no such window": problem_of(
+            InvalidRequest(
+                "query.window: Input should be 'current' or 'last'.",
+                [{"location": "query.window", "message": "Input should be 'current' or 'last'"}],
+            )
+        )
+    },
     **{
         (operation, 503): {"too many connections": too_many_connections()}
         for operation in ("list_models", "refresh_models", "live", "scrape")

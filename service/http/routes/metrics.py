@@ -16,6 +16,8 @@ from starlette.types import Scope as RequestScope
 from service.access import Access, Scope
 from service.batching.catalog import Catalog
 from service.batching.link import WorkerPool
+from service.drift.gauges import DriftGauges
+from service.drift.monitor import DriftMonitor
 from service.errors import NotAcceptable
 from service.exposition import Slices, gauge_text, in_chunks
 from service.http.accept import MediaTypes
@@ -37,17 +39,21 @@ _KINDS = MediaTypes([kind.partition(";")[0] for kind in _TYPES])
 _OPEN_METRICS = 1
 
 
-def metrics_router(metrics: ApiMetrics, catalog: Catalog, pool: WorkerPool, access: Access | None = None) -> APIRouter:
+def metrics_router(
+    metrics: ApiMetrics, catalog: Catalog, pool: WorkerPool, drift: DriftMonitor, access: Access | None = None
+) -> APIRouter:
     """Returns the route of the metrics.
 
     Args:
         metrics: metrics of the API process.
         catalog: model versions that are served.
         pool: links to the workers.
+        drift: monitor of drift.
         access: API keys; None lets everybody in.
     """
     guard = Guard(access, Scope.READ)
     under_way: dict[int, asyncio.Future[list[bytes]]] = {}
+    gauges = DriftGauges(drift)
     router = APIRouter(tags=["metrics"], dependencies=guard.dependencies, responses=guard.responses)
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_TEXT)
@@ -65,7 +71,7 @@ def metrics_router(metrics: ApiMetrics, catalog: Catalog, pool: WorkerPool, acce
             end = [OPEN_METRICS_END] if is_open_metrics else []
             text = metrics.exposition(_State(catalog, pool), is_open_metrics=is_open_metrics)
             # In slices on the event loop, not in a thread, which would hold the interpreter's lock for 5 ms at a time.
-            return await in_chunks(chain(text, _versions(catalog), end))
+            return await in_chunks(chain(text, _versions(catalog), gauges.pieces(), end))
         finally:
             del under_way[kind]
 

@@ -29,7 +29,7 @@ from service.shadow_report import Counts, ShadowReport, shadow_documents
 from service.step_queue import StepQueue
 from service.stream.held_list import HeldLists
 
-_NOT_FOUND = problems({404: "No such model, version or alias.", 503: "It is there, and cannot be loaded."})
+NOT_FOUND = problems({404: "No such model, version or alias.", 503: "It is there, and cannot be loaded."})
 _FIRST = {"id": "$response.body#/models/0/name"}
 _LIST_LINKS: Responses = {
     200: {
@@ -85,7 +85,7 @@ def models_router(
         refreshes.info("the store was taken in", key=getattr(request.state, "key", None))
         return await list_models()
 
-    @router.get("/{id}", summary="One model version", response_model=ModelDetail, responses=_NOT_FOUND | _MODEL_LINKS)
+    @router.get("/{id}", summary="One model version", response_model=ModelDetail, responses=NOT_FOUND | _MODEL_LINKS)
     async def show_model(id: str) -> Response:  # noqa: A002 -- the path's own word
         served = await catalog.find(id)
         size = _COLUMN_BYTES * len(served.schema.columns)
@@ -96,7 +96,7 @@ def models_router(
         "/{id}/summary",
         summary="Layers and parameter counts",
         response_model=SummaryResponse,
-        responses=_NOT_FOUND | problems({422: "There is no such `format`."}),
+        responses=NOT_FOUND | problems({422: "There is no such `format`."}),
     )
     async def show_summary(
         request: Request,
@@ -105,7 +105,7 @@ def models_router(
         format: Annotated[Literal["json", "text", "mermaid"] | None, Query(include_in_schema=False)] = None,  # noqa: A002
     ) -> Response | SummaryResponse:
         served = await catalog.find(id)
-        form = format or ("text" if _prefers_text(",".join(request.headers.getlist("accept"))) else "json")
+        form = format or ("text" if prefers_text(",".join(request.headers.getlist("accept"))) else "json")
         if form == "text":
             return _text_table(served)
         if form == "mermaid":
@@ -117,7 +117,7 @@ def models_router(
         "/{id}/summary/text",
         summary="Layers and parameter counts as an aligned table",
         response_class=PlainTextResponse,
-        responses=_NOT_FOUND | _TEXT,
+        responses=NOT_FOUND | _TEXT,
     )
     async def show_summary_as_text(id: str) -> Response:  # noqa: A002
         return _text_table(await catalog.find(id))
@@ -126,7 +126,7 @@ def models_router(
         "/{id}/summary/mermaid",
         summary="Layers as a Mermaid diagram",
         response_class=PlainTextResponse,
-        responses=_NOT_FOUND | _TEXT,
+        responses=NOT_FOUND | _TEXT,
     )
     async def show_summary_as_mermaid(id: str) -> Response:  # noqa: A002
         return _diagram(await catalog.find(id))
@@ -213,7 +213,7 @@ def _example_cell(column: Column) -> str | float:
     return iso(column.mean) if isinstance(column, DateColumn) else round(column.mean, 4)
 
 
-def _prefers_text(accept: str) -> bool:
+def prefers_text(accept: str) -> bool:
     """Returns True if an Accept header prefers plain text to JSON."""
     for part in accept.split(","):
         media_type = part.partition(";")[0].strip().lower()
