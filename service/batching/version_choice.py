@@ -50,7 +50,8 @@ class VersionChoice:
             (id_, weight, blake2b(f"{name}@{alias}\0{version}\0".encode(), digest_size=8))
             for id_, (version, weight) in zip(ids, parts, strict=True)
         ]
-        self._at = random.random()  # noqa: S311 -- so that processes do not march in step
+        # At random, so that processes do not march in step.
+        self._at = random.random()  # noqa: S311  # nosec B311
 
     def choose(self, sticky: bytes | None) -> str:
         """Returns the id, `name@version`, for a request.
