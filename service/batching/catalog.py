@@ -10,24 +10,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 
-from models.errors import AxonError, CheckpointError, ModelNotFound, StoreError, reason_of
+from models.errors import ModelNotFound, StoreError, reason_of
 from models.file_identity import FileIdentity
-from models.store import ModelVersion, Store
+from models.store import Store
 from models.store_entry import Reference, StoreEntry
 from service.batching.alias_routes import AliasRoutes, MakeShadow
-from service.batching.link import Loaded
 from service.batching.served_version import ServedVersion
 from service.batching.store_problems import StoreProblems
 from service.batching.store_reader import StoreReader
 from service.batching.store_snapshot import Place, StoreSnapshot
 from service.batching.unloaded import UnloadedModels
+from service.batching.version_loader import LoadOnWorkers, VersionLoader
 from service.batching.version_memory import VersionMemory
-from service.collector import LongLived, collector_paused
-from service.errors import ModelUnavailable, NoWorker
+from service.errors import ModelUnavailable
 from service.logs import get_logger
 from service.metrics import ModelMetrics
 from service.preloaded_versions import preloaded_ids
@@ -35,11 +34,8 @@ from service.time_slices import in_slices
 
 _FIRST_REFRESH_SECONDS = 10.0  # longest wait of a request for the first refresh
 _SILENT_SECONDS = 10.0  # longest scan of the store; a longer one is reported as a problem
-_UNCOLLECTED_COLUMNS = 1000  # columns that the garbage collector may traverse, in 3 ms
 
 log = get_logger(__name__)
-
-LoadOnWorkers = Callable[[str], Awaitable[Loaded]]  # takes a key
 
 
 @dataclass(frozen=True)
@@ -91,12 +87,9 @@ class Catalog:
         self.routes = AliasRoutes(make_shadow)
         self._store = store
         self._reader = StoreReader()
-        self._long_lived = LongLived(together=_UNCOLLECTED_COLUMNS)
-        self._intend = intend
+        self._loader = VersionLoader(store, self._reader, load_on_workers, new_metrics, intend, memory)
         self._unloaded = unloaded
         self._absent: frozenset[str] = frozenset()  # names of unloaded models at the last refresh
-        self._load_on_workers = load_on_workers
-        self._new_metrics = new_metrics
         self._capacity = capacity
         self._default_model = default_model
         self._snapshot = StoreSnapshot()  # the last one that was applied
@@ -104,7 +97,6 @@ class Catalog:
         self._preloaded: dict[str, dict[str, ServedVersion]] = {}  # versions by name of the model, then by id
         self._preloaded_keys: dict[str, None] = {}  # keys of these versions, in order
         self._versions: OrderedDict[Place, ServedVersion] = OrderedDict()
-        self._failed: dict[Place, tuple[FileIdentity | None, str]] = {}  # file that failed, and the reason
         self._lock = asyncio.Lock()
         self._refreshed = asyncio.Event()  # set after the first refresh
         self._problems = StoreProblems()
@@ -316,14 +308,13 @@ class Catalog:
             absent = frozenset() if self._unloaded is None else await self._reader.run(self._unloaded.names)
             moved, self._absent = absent ^ self._absent, absent
             if snapshot.changed:
-                self._failed = {place: failed for place, failed in self._failed.items() if place in snapshot.found}
+                self._loader.forget_others(snapshot.found)
             self.routes.start()
             # A version that failed may load by now without any change in the store: a worker is up again.
-            names = dict.fromkeys([*snapshot.changed, *moved, *snapshot.problems, *(name for name, _ in self._failed)])
+            names = dict.fromkeys([*snapshot.changed, *moved, *snapshot.problems, *self._loader.failed_names])
             await self._apply(snapshot, {name: await self._preload(name, snapshot) async for name in in_slices(names)})
-            failed = {f"{name}@{version}": reason for (name, version), (_, reason) in self._failed.items()}
             problems = {**self.routes.problems, **snapshot.policy_problems, **snapshot.problems}
-            self._problems.set_store({**problems, **failed})
+            self._problems.set_store({**problems, **self._loader.problems})
 
     async def _preload(self, name: str, snapshot: StoreSnapshot) -> dict[str, ServedVersion]:
         """Preloads versions of a model, and returns these versions by id."""
@@ -411,9 +402,7 @@ class Catalog:
         return None
 
     async def _make_ready(self, name: str, version: int, identity: FileIdentity | None = None) -> ServedVersion | None:
-        """Reads the checkpoint of a version and loads the version on the workers, unless both were done before.
-
-        If the file of a served version was replaced by a faulty one, the old content stays served.
+        """Loads a version that is not loaded, and adds the id `name@version`.
 
         Args:
             name: name of the model.
@@ -421,54 +410,20 @@ class Catalog:
             identity: identity of the version's file; None if it was not read yet.
 
         Returns:
-            The version, None if it cannot be loaded; `_failed` then has the reason.
+            The version, None if it cannot be loaded; `problems` then has the reason after the next refresh.
         """
         place = (name, version)
         known = self._versions.get(place)
-        file = self._store.version(name, version)
-        try:
-            if identity is None:
-                identity = await self._reader.run(file.identity)
-        except CheckpointError as error:
-            self._failed[place] = (None, reason_of(error))
-            return known
-        if known is not None and known.identity == identity:
-            self._failed.pop(place, None)
+        served = await self._loader.load(place, known, identity)
+        if served is None:
+            return None
+        if served is known:
             self._versions.move_to_end(place)
-            return known
-        if place in self._failed and self._failed[place][0] == identity:
-            return known
-        try:
-            metrics = known.metrics if known is not None else self._new_metrics(name, str(version))
-            served = await self._reader.run(lambda: self._read(file, identity, metrics))
-            self._intend(served.key)
-            loaded = await self._load_on_workers(served.key)
-            reason, served.batch_invariant = loaded.error, loaded.batch_invariant
-        except NoWorker as error:  # perhaps not the fault of the file: the next refresh tries again
-            self._failed[place] = (None, str(error))
-            return known
-        except AxonError as error:
-            reason = reason_of(error)
-        if reason is not None:
-            self._failed[place] = (identity, reason)
-            return known
-        self._failed.pop(place, None)
-        if known is not None and known.key == served.key:  # the same content in another file
-            known.identity = identity
-            return known
+            return served
         self._versions[place] = served
         self._ids[str(served)] = served
         self.revision += 1
         log.info("model ready", model=name, version=version, parameters=served.total_params)
-        return served
-
-    def _read(self, file: ModelVersion, identity: FileIdentity, metrics: ModelMetrics) -> ServedVersion:
-        """Reads a version; runs in the reader's thread."""
-        with collector_paused():
-            served = ServedVersion(file, identity, metrics)
-            self._long_lived.add(served.columns)
-        if self._memory is not None:
-            self._memory.add(served)
         return served
 
     def _drop_surplus(self) -> None:

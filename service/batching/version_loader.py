@@ -1,0 +1,140 @@
+"""The loading of one model version: its checkpoint in an API process, and its network on the workers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterable
+
+from models.errors import AxonError, CheckpointError, reason_of
+from models.file_identity import FileIdentity
+from models.store import ModelVersion, Store
+from service.batching.link import Loaded
+from service.batching.served_version import ServedVersion
+from service.batching.store_reader import StoreReader
+from service.batching.store_snapshot import Place
+from service.batching.version_memory import VersionMemory
+from service.collector import LongLived, collector_paused
+from service.errors import NoWorker
+from service.metrics import ModelMetrics
+
+LoadOnWorkers = Callable[[str], Awaitable[Loaded]]  # takes a key
+
+_UNCOLLECTED_COLUMNS = 1000  # columns that the garbage collector may traverse, in 3 ms
+
+
+class VersionLoader:
+    """Loads model versions, and remembers the failed ones.
+
+    Args:
+        store: store of checkpoints.
+        reader: thread that reads the store.
+        load_on_workers: function that loads the version of a key on all workers, and returns their reply.
+        new_metrics: function that makes the metrics of a model version from its name and its number.
+        intend: function called with each key before the workers are asked to load the version.
+        memory: limit of what the process holds of its versions; None for no limit.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        reader: StoreReader,
+        load_on_workers: LoadOnWorkers,
+        new_metrics: Callable[[str, str], ModelMetrics],
+        intend: Callable[[str], None],
+        memory: VersionMemory | None,
+    ) -> None:
+        self._store = store
+        self._reader = reader
+        self._load_on_workers = load_on_workers
+        self._new_metrics = new_metrics
+        self._intend = intend
+        self._memory = memory
+        self._long_lived = LongLived(together=_UNCOLLECTED_COLUMNS)
+        self._failed: dict[Place, tuple[FileIdentity | None, str]] = {}  # file that failed, and the reason
+
+    @property
+    def failed_names(self) -> Iterable[str]:
+        """Names of the models with a version that could not be loaded."""
+        return (name for name, _ in self._failed)
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Reasons by id, `name@version`, why a version could not be loaded."""
+        return {f"{name}@{version}": reason for (name, version), (_, reason) in self._failed.items()}
+
+    def forget_others(self, found: Collection[Place]) -> None:
+        """Forgets failed versions that the store no longer holds.
+
+        Args:
+            found: places of all versions of the store.
+        """
+        self._failed = {place: failed for place, failed in self._failed.items() if place in found}
+
+    async def load(
+        self, place: Place, known: ServedVersion | None, identity: FileIdentity | None
+    ) -> ServedVersion | None:
+        """Reads the checkpoint of a version and loads the version on the workers, unless both were done before.
+
+        If the file of a served version was replaced by a faulty one, the old content stays served.
+
+        Args:
+            place: name and number of the version.
+            known: version as it is served now; None if it is not.
+            identity: identity of the version's file; None if it was not read yet.
+
+        Returns:
+            `known` if nothing is new, the new content, or None if the version cannot be loaded.
+        """
+        file = self._store.version(*place)
+        try:
+            if identity is None:
+                identity = await self._reader.run(file.identity)
+        except CheckpointError as error:
+            self._failed[place] = (None, reason_of(error))
+            return known
+        if known is not None and known.identity == identity:
+            self._failed.pop(place, None)
+            return known
+        if place in self._failed and self._failed[place][0] == identity:
+            return known
+        try:
+            served, reason = await self._try(file, known, identity)
+        except NoWorker as error:  # perhaps not the fault of the file: the next refresh tries again
+            self._failed[place] = (None, str(error))
+            return known
+        if served is None:
+            self._failed[place] = (identity, reason)
+            return known
+        self._failed.pop(place, None)
+        if known is not None and known.key == served.key:  # the same content in another file
+            known.identity = identity
+            return known
+        return served
+
+    async def _try(
+        self, file: ModelVersion, known: ServedVersion | None, identity: FileIdentity
+    ) -> tuple[ServedVersion | None, str]:
+        """Returns the version, or None and the reason.
+
+        Raises:
+            NoWorker: there is no worker to load the version.
+        """
+        metrics = known.metrics if known is not None else self._new_metrics(file.name, str(file.version))
+        try:
+            served = await self._reader.run(lambda: self._read(file, identity, metrics))
+            self._intend(served.key)
+            loaded = await self._load_on_workers(served.key)
+        except NoWorker:
+            raise
+        except AxonError as error:
+            return None, reason_of(error)
+        served.batch_invariant = loaded.batch_invariant
+        return (served, "") if loaded.error is None else (None, loaded.error)
+
+    def _read(self, file: ModelVersion, identity: FileIdentity, metrics: ModelMetrics) -> ServedVersion:
+        """Reads a version; runs in the reader's thread."""
+        with collector_paused():
+            served = ServedVersion(file, identity, metrics)
+            self._long_lived.add(served.columns)
+        if self._memory is not None:
+            self._memory.add(served)
+        return served
