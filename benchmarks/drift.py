@@ -41,6 +41,7 @@ from service.batching.ticket import Span, Ticket
 from service.drift.evaluation import evaluate
 from service.drift.row_sample import RowSample, SampleBudget
 from service.drift.window import BLOCK_ROWS, Window
+from service.settings import Settings
 from training.distributions import training_distributions
 
 MODEL = "tab"
@@ -176,9 +177,10 @@ def report_steps() -> None:
     times = {name: min(_cpu_seconds(step) for _ in range(300)) for name, step in steps.items()}
     for name, seconds in times.items():
         print(f"{name}: {1e6 * seconds:.1f} µs")
-    counting = 5 * (times["count 100 rows"] + times["add them to the window"])
-    alone = 500 * times["take 1 row(s) of as many requests"]
-    print(f"500 rows a second, each taken alone: {100 * (counting + alone):.2f} % of a core")
+    rate = int(Settings.model_fields["drift_rows_per_second"].default)
+    counting = rate / 100 * (times["count 100 rows"] + times["add them to the window"])
+    alone = rate * times["take 1 row(s) of as many requests"]
+    print(f"{rate} rows a second, each taken alone: {100 * (counting + alone):.2f} % of a core")
 
 
 class _NoLimit(SampleBudget):

@@ -113,7 +113,7 @@ class Settings(BaseSettings):
         900.0, description="How long a window of drift waits to be full; a full one lasts a fifteenth of it at least."
     )
     drift_rows_per_second: Rows = Field(
-        500, description="Rows that one API process looks at for drift in a second at most; under more load, a sample."
+        200, description="Rows that one API process looks at for drift in a second at most; under more load, a sample."
     )
     drain_seconds: float = Field(
         0.5,
