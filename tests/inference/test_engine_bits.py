@@ -112,16 +112,16 @@ def test_shapes_that_are_known_to_be_hard_hold(number: int, sizes: tuple[int, ..
 class CountDependentNetwork(DeviceNetwork):
     """A network whose answers depend on the number of rows, as if its device had a kernel for each number."""
 
-    def plan(self, rows: int) -> ForwardPlan:
-        plan = super().plan(rows)
+    def plan(self, rows: int, members: int | None = None) -> ForwardPlan:
+        plan = super().plan(rows, members)
         return ForwardPlan(plan.x, plan.y, (*plan.steps, lambda: plan.y.mul_(1 + rows * 1e-6)))
 
 
 class PlaceDependentNetwork(DeviceNetwork):
     """A network whose answers depend on a row's place."""
 
-    def plan(self, rows: int) -> ForwardPlan:
-        plan = super().plan(rows)
+    def plan(self, rows: int, members: int | None = None) -> ForwardPlan:
+        plan = super().plan(rows, members)
         places = torch.linspace(1, 1.0001, rows)[:, None]
         return ForwardPlan(plan.x, plan.y, (*plan.steps, lambda: plan.y.mul_(places)))
 

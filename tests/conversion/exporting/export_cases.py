@@ -177,7 +177,7 @@ def expected(checkpoint: Checkpoint, rows: Sequence[Any]) -> Expected:
     taken = [i for i, row in enumerate(rows) if not _is_refused(answerer, row)]
     if taken:
         with np.errstate(over="ignore", invalid="ignore"):
-            found = answerer._answers([rows[i] for i in taken])
+            found = answerer.answers([rows[i] for i in taken])
         for i, answer, label in zip(taken, found, answerer.labelled(found), strict=True):
             if np.isfinite(answer).all():
                 answers[i], labels[i] = answer, label

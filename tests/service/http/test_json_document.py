@@ -428,7 +428,7 @@ class CountedParser:
         return orjson.loads(text)
 
 
-@pytest.mark.parametrize("megabytes", [2, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("megabytes", [2, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [*UNITS, *WHOLE])
 def test_no_step_parses_much_and_no_body_takes_much_memory(
     name: str, megabytes: int, monkeypatch: pytest.MonkeyPatch
