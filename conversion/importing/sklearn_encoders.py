@@ -155,9 +155,16 @@ def _input(feature: Feature, categories: Any, step: str) -> _Input:
         return _Input(column=element.column, values=values, is_flag=True)
     if not values:
         raise ImportRefused(f"{step}: column {feature.column!r} has no category.")
-    if feature.fill is not None:
-        return _Input(column=feature.column, values=values, at_gap=feature.fill, mark=feature.mark)
     own = [value for value in list(categories) if is_gap(value)]
+    if feature.fill is not None and own and feature.fill in values:
+        raise ImportRefused(
+            f"{step} knows two kinds of gaps in column {feature.column!r}: {feature.mark!r}, which an imputer fills, "
+            f"and {own[0]!r}, a category of its own. Axon knows one: write {feature.mark!r} for both in the table, and "
+            "train again."
+        )
+    if feature.fill is not None and not own:
+        return _Input(column=feature.column, values=values, at_gap=feature.fill, mark=feature.mark)
+    # An imputer of NaN lets None pass: an encoder with a category None has seen the table's gaps itself.
     mark = own[0] if own else feature.mark
     return _Input(column=feature.column, values=values, at_gap=mark, mark=mark)
 

@@ -18,6 +18,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncod
 
 import axon
 from axon.model import Model
+from conversion.importing.imported_model import ImportRefused
 from conversion.importing.sample_rows import sample_places
 from models.columns.schema import CategoricalColumn, NumericColumn
 from models.errors import RowError
@@ -100,6 +101,23 @@ def test_none_can_be_the_mark_of_a_gap(store: Store, steps: list[Any]) -> None:
     model = make_pipeline(*steps, OneHotEncoder(), LogisticRegression())
     imported = published(store, model, x, BUYS)
     assert_alike(imported, model, x)
+
+
+def with_none(fill: SimpleImputer) -> tuple[pd.DataFrame, Any]:
+    cells = np.where(GAPPY.city.isna(), None, GAPPY.city)
+    encoder = make_pipeline(fill, OneHotEncoder(handle_unknown="ignore"))
+    return pd.DataFrame({"city": pd.Series(cells, dtype=object)}), make_pipeline(encoder, LogisticRegression())
+
+
+def test_none_that_an_imputer_of_nan_lets_pass_is_a_category(store: Store) -> None:
+    x, model = with_none(SimpleImputer(strategy="constant", fill_value="nowhere"))
+    assert_alike(published(store, model, x, BUYS, rows=x), model, x)
+
+
+def test_gaps_of_two_kinds_are_refused(store: Store) -> None:
+    x, model = with_none(SimpleImputer(strategy="most_frequent"))
+    with pytest.raises(ImportRefused, match="two kinds of gaps in column 'city': nan.*and None.*write nan for both"):
+        published(store, model, x, BUYS)
 
 
 def test_what_scikit_learn_refuses_is_refused(store: Store) -> None:
