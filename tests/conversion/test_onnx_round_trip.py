@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import axon
 from models.errors import RowError
@@ -43,6 +46,20 @@ def test_a_classifier_comes_back(tmp_path: Path, table: pd.DataFrame) -> None:
     assert first.predict(table) == second.predict(table)
     kinds = [(column.kind, column.name) for column in first.checkpoint.schema.columns]
     assert [(column.kind, column.name) for column in second.checkpoint.schema.columns] == kinds
+
+
+def test_an_imported_classifier_of_two_classes_keeps_its_probabilities(tmp_path: Path, table: pd.DataFrame) -> None:
+    numbers = table[["bill_length_mm", "flipper_length_mm"]].dropna()
+    is_heavy = np.where(table.body_mass_g.loc[numbers.index] > 4200, "heavy", "light")
+    original = make_pipeline(StandardScaler(), LogisticRegression()).fit(numbers, is_heavy)
+    first = axon.publish(original, name="first", rows=numbers, store=tmp_path / "store")
+    axon.load(str(first), store=tmp_path / "store").export(tmp_path / "first.onnx")
+    for output in (None, "probabilities", "label"):
+        second = axon.publish(
+            tmp_path / "first.onnx", name="second", rows=numbers, output=output, store=tmp_path / "store"
+        )
+        told = axon.load(str(second), store=tmp_path / "store").predict_proba(numbers)
+        np.testing.assert_allclose(told, original.predict_proba(numbers), atol=2e-6, rtol=0)
 
 
 def test_a_regression_comes_back_and_refuses_the_same_cells(tmp_path: Path, table: pd.DataFrame) -> None:

@@ -17,9 +17,9 @@ from conversion.importing.onnx_graph.contents import (
     Mapped,
     Probabilities,
     RowValue,
-    Value,
 )
 from conversion.importing.onnx_graph.graph import GraphWalk
+from conversion.importing.onnx_graph.heads import two_classes
 from conversion.importing.onnx_graph.node import Node
 from conversion.importing.onnx_graph.original import Form
 from models.columns.labels import Label
@@ -61,7 +61,7 @@ def answer_of(
     Raises:
         ImportRefused: An output is none of an MLP, or there are several that could be meant.
     """
-    values = {name: _content(walk.value(name), name) for name in outputs}
+    values = {name: _content(walk, name) for name in outputs}
     found = {name: content for name, content in values.items() if isinstance(content, Probabilities | Mapped)}
     chosen = {name: content for name, content in values.items() if isinstance(content, Chosen)}
     told = next((content.labels for content in (*found.values(), *chosen.values()) if content.labels), None)
@@ -83,10 +83,13 @@ def answer_of(
     return _plain(walk, values[name], name, task=task, labels=labels)
 
 
-def _content(value: Value, name: str) -> Content:
+def _content(walk: GraphWalk, name: str) -> Content:
+    value = walk.value(name)
     if not isinstance(value, RowValue):
         raise ImportRefused(f"the output {name!r} does not depend on the row.")
-    return value.content
+    needed = walk.needed([name])
+    pair = two_classes(walk.chain, value.content, Node(needed[-1], 1)) if needed else None
+    return value.content if pair is None else pair
 
 
 def _listed(values: dict[str, Content]) -> str:

@@ -7,8 +7,19 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal
 
+import numpy as np
+
 from conversion.importing.onnx_graph.chain import Chain
-from conversion.importing.onnx_graph.contents import Chosen, Hidden, Mapped, Probabilities, RowValue, Value
+from conversion.importing.onnx_graph.contents import (
+    Chosen,
+    Content,
+    Elementwise,
+    Hidden,
+    Mapped,
+    Probabilities,
+    RowValue,
+    Value,
+)
 from conversion.importing.onnx_graph.handler import Handler
 from conversion.importing.onnx_graph.layout import axis_of, row_input
 from conversion.importing.onnx_graph.node import Node
@@ -17,7 +28,27 @@ from models.columns.labels import Label
 
 def scores_of(chain: Chain, value: RowValue, node: Node) -> Hidden | Probabilities:
     """Returns the scores of classes, or the probabilities."""
-    return value.content if isinstance(value.content, Probabilities) else chain.hidden(value.content, node)
+    if isinstance(value.content, Probabilities):
+        return value.content
+    return two_classes(chain, value.content, node) or chain.hidden(value.content, node)
+
+
+def two_classes(chain: Chain, content: Content, node: Node) -> Probabilities | None:
+    """Returns the probabilities of two classes, if a value is σ(-z) and σ(z); None otherwise.
+
+    `axon export` writes the head of one logit so.
+    """
+    if not isinstance(content, Elementwise) or content.width != 2:
+        return None
+    form = content.function.recognised()
+    if form is None or form.activation != "sigmoid" or (form.out_scale, form.out_shift) != (1.0, 0.0):
+        return None
+    pair = chain.hidden(content.argument, node).scaled(np.full(2, form.in_scale), np.full(2, form.in_shift))
+    second = pair.taken(np.array([1]))
+    first, opposite = pair.taken(np.array([0])), second.scaled(np.full(1, -1.0), np.zeros(1))
+    if not (np.array_equal(first.dense(), opposite.dense()) and np.array_equal(first.shift, opposite.shift)):
+        return None
+    return Probabilities("sigmoid", second, 2, str(node))
 
 
 def _softmax(chain: Chain, node: Node, inputs: Sequence[Value | None]) -> Value:
