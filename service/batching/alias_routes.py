@@ -203,7 +203,8 @@ class AliasRoutes:
                 problems[id_] = f"{problem}; {id_} stays {former}."
                 preloaded[id_] = former
                 return None
-            problems[id_] = f"{problem}; the other versions get its share."
+            shares = "its share" if len(missing) == 1 else "their shares"
+            problems[id_] = f"{problem}; the other versions get {shares}." if ready else f"{problem}: none is left."
         choice = VersionChoice(name, alias, target, ready)
         if choice.lead is None:
             preloaded.pop(id_, None)

@@ -172,7 +172,7 @@ class Catalog:
                 served = await self._make_ready(reference.name, version)
                 self._drop_surplus()
             if served is None:
-                raise ModelUnavailable(f"{reference.name}@{version} cannot be loaded; GET /models says why.")
+                raise ModelUnavailable(f"version {reference.name}@{version} cannot be loaded; GET /models says why.")
         return await self._in_memory(served)
 
     async def _in_memory(self, served: ServedVersion) -> ServedVersion:

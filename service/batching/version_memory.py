@@ -76,7 +76,7 @@ class VersionMemory:
         try:
             await asyncio.shield(task)  # others may wait for it when this request's deadline passes
         except CheckpointError as error:
-            raise ModelUnavailable(f"{served} cannot be read again: {reason_of(error)}") from error
+            raise ModelUnavailable(f"version {served} cannot be read again: {reason_of(error)}") from error
 
     def _restored(self, served: ServedVersion, done: asyncio.Task[object]) -> None:
         self._restoring.pop(served, None)

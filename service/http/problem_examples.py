@@ -77,7 +77,7 @@ _OF_REQUESTS: dict[int, dict[str, Problem]] = {
     429: {"queue full": problem_of(QueueFull("iris", retry_after=1))},
     500: {"a bug": problem_of(AssertionError())},
     503: {
-        "cannot be loaded": problem_of(ModelUnavailable("iris@3 cannot be loaded; GET /models says why.")),
+        "cannot be loaded": problem_of(ModelUnavailable("version iris@3 cannot be loaded; GET /models says why.")),
         "too many connections": too_many_connections(),
     },
     504: {"deadline passed": problem_of(DeadlineExceeded("the deadline passed before the answer was there."))},

@@ -116,7 +116,7 @@ def test_none_that_an_imputer_of_nan_lets_pass_is_a_category(store: Store) -> No
 
 def test_gaps_of_two_kinds_are_refused(store: Store) -> None:
     x, model = with_none(SimpleImputer(strategy="most_frequent"))
-    with pytest.raises(ImportRefused, match="two kinds of gaps in column 'city': nan.*and None.*write nan for both"):
+    with pytest.raises(ImportRefused, match=r"two kinds of gaps in column 'city': nan.*and None.*write nan for both"):
         published(store, model, x, BUYS)
 
 

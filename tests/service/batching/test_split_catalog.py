@@ -17,6 +17,7 @@ from service.batching.catalog import Catalog
 from service.batching.served_version import ServedVersion
 from service.batching.shadow import Shadow
 from service.errors import ModelUnavailable
+from service.http.problems import problem_of
 
 
 @pytest.fixture
@@ -125,6 +126,19 @@ def test_a_version_that_cannot_be_loaded_keeps_the_former_meaning(store: Store, 
     store.set_alias("a", "p", 2)
     refresh(catalog)
     assert shares(catalog, "a@p") == {1: 90, 3: 10}, "nor does a plain alias move to what cannot be loaded"
+
+
+def test_a_split_without_any_version_says_that_none_is_left(store: Store) -> None:
+    for version in (1, 2):
+        spoil(store.version("a", version).path)
+    store.split("a", "p", {1: 60, 2: 40})
+    catalog = make_catalog(store, Workers(store))
+    refresh(catalog)
+    assert catalog.problems["a@p"] == "a@1, a@2 of the split cannot be served: none is left."
+    with pytest.raises(ModelUnavailable) as refused:
+        asyncio.run(catalog.find("a@p"))
+    detail = problem_of(refused.value).detail
+    assert detail == "Version a@1 cannot be loaded; GET /models says why.", "the name keeps its small letter"
 
 
 def test_without_a_former_meaning_the_others_get_the_share(store: Store) -> None:
