@@ -26,8 +26,9 @@ _DESCRIPTION = """\
 Answers each row of a table with a model of the store, in this process: no server is needed. The table has the model's
 columns, in any order and under the same names; other columns are kept, so the target may be among them.
 
-The answers stand beside the rows: `prediction` and, for classes, `probability LABEL` for each. They are those that the
-server gives. A cell that the model does not take ends the command, and nothing is written.
+The answers stand beside the rows: `prediction` and, for classes, `probability LABEL` for each. A server
+gives the same, up to the last digit of a probability or a value. A cell that the model does not take ends the command,
+and nothing is written.
 """
 
 _EPILOG = """\
