@@ -38,9 +38,11 @@ RUN for package in inference models service training; do mkdir $package && touch
     && pip install --no-cache-dir --constraint constraints.txt '.[training,onnx]' && pip uninstall --yes axon
 COPY axon/ axon/
 COPY conversion/ conversion/
+COPY inference/ inference/
 COPY models/ models/
+COPY scoring/ scoring/
 COPY training/ training/
-RUN rm -rf inference service build && pip install --no-cache-dir --no-deps .
+RUN rm -rf service build && pip install --no-cache-dir --no-deps .
 
 # What both run as: no root, and a store of their own that a new volume takes its owner from.
 FROM base AS runtime

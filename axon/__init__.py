@@ -7,6 +7,7 @@
     model.publish()                                 # flowers@1, with its report, in the folder checkpoints
     axon.load("flowers@1").predict_proba(frame)
     axon.publish(pipeline, name="iris")             # a model of scikit-learn or torch, with the same answers
+    axon.Scorer("flowers@1")(table)                 # a callable for Ray, Dask and Spark
     axon.Client("http://localhost:8000").predict(frame, model="flowers")    # asks a server
 
 The first use of a name imports its module: `import axon` alone costs nothing.
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from axon.publishing import publish
     from axon.trained import TrainedModel
     from axon.training_run import fit
+    from scoring.scorer import Scorer
 
-__all__ = ["AsyncClient", "Client", "Model", "TrainedModel", "fit", "load", "publish"]
+__all__ = ["AsyncClient", "Client", "Model", "Scorer", "TrainedModel", "fit", "load", "publish"]
 
 _MODULES = {
     "AsyncClient": "axon.client",
@@ -34,11 +36,13 @@ _MODULES = {
     "load": "axon.loading",
     "Model": "axon.model",
     "publish": "axon.publishing",
+    "Scorer": "scoring.scorer",
     "TrainedModel": "axon.trained",
 }
 _TRAINING = ("fit", "TrainedModel")
 _CONVERSION = ("publish",)
 _CLIENT = ("AsyncClient", "Client")
+_SCORING = ("Scorer",)
 
 
 def __getattr__(name: str) -> Any:
@@ -57,6 +61,7 @@ def __getattr__(name: str) -> Any:
         "models",
         *(["training"] if name in _TRAINING else []),
         *(["conversion"] if name in _CONVERSION else []),
+        *(["inference", "scoring", "training"] if name in _SCORING else []),
     )
     try:
         return getattr(import_module(_MODULES[name]), name)

@@ -52,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from axon.import_command import run_import
 
             return run_export(given[1:]) if given[0] == EXPORT else run_import(given[1:])
+        if part == "scoring":
+            from scoring.command import run_score
+
+            return run_score(given[1:], prog=PROGRAM)
         if part == "axon":
             from axon.completion import print_script
 
@@ -70,7 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as missing:
         from models.installation import missing_part
 
-        sentence = missing_part(part, missing) if part in ("training", "service") else None
+        needed = "training" if part == "scoring" else part
+        sentence = missing_part(needed, missing) if needed in ("training", "service") else None
         if sentence is None:
             raise
         print(f"error: {sentence}", file=sys.stderr)

@@ -46,6 +46,10 @@ def installed_commands() -> dict[str, Mapping[str, str]]:
         commands["service"] = SERVICE
     if find_spec("conversion"):
         commands["conversion"] = CONVERSION
+    if find_spec("scoring"):
+        from scoring.command_table import ABOUT, COMMAND
+
+        commands["scoring"] = {COMMAND: ABOUT}
     return commands | {"axon": _COMPLETION}
 
 

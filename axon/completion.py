@@ -62,6 +62,10 @@ def whole_parser() -> argparse.ArgumentParser:
 
         add_import_command(commands)
         add_export_command(commands)
+    if "scoring" in parts:
+        from scoring.command import add_score_command
+
+        add_score_command(commands)
     _add_shell(commands.add_parser("completion", help=parts["axon"]["completion"]))
     for action in _actions(parser):
         _suit_shells(action)

@@ -160,6 +160,10 @@ class RowEncoder:
         """
         return self._columns_encoder.encode_in_steps(columns, rows)
 
+    def column_faults(self, columns: Sequence[Cells]) -> list[Fault]:
+        """Returns every fault of columns in the model's order, by row; `RowError` lists the first ones alone."""
+        return self._columns_encoder.faults(columns)
+
     def _encode_columns(self, columns: Sequence[Cells], rows: int) -> bytes:
         """Encodes columns in the model's order."""
         return self.compact.expand(at_once(self.encode_columns_in_steps(columns, rows))).tobytes()

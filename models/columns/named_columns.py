@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.columns.cell_columns import ColumnWriter
 from models.columns.cells import MAX_ECHO, Refused, cell_writer, listed, reason, sendable
-from models.columns.column import CategoricalColumn, Column, DateColumn, NumericColumn
+from models.columns.column import FLOAT32_LIMIT, CategoricalColumn, Column, DateColumn, NumericColumn
 from models.columns.column_encoding import encode_dates, encode_numbers
 from models.columns.compact_rows import CompactRows
 from models.columns.dates import are_dates, iso_text
@@ -146,6 +146,35 @@ class ColumnsEncoder:
         for name, found in unknown.items():
             self._unknown.add(name, found)
         return matrix
+
+    def faults(self, columns: Sequence[Cells]) -> list[Fault]:
+        """Returns every fault of some columns, in the order of the rows.
+
+        Args:
+            columns: cells of each column, in the model's order, `(rows,)` each.
+        """
+        found: list[Fault] = []
+        for column, cells, (place, write) in zip(self._schema.columns, columns, self._writers, strict=True):
+            block = np.zeros((len(cells), place.stop - place.start), dtype="<f4")
+            try:
+                _write(column, cells, block, write)
+            except (Refused, DataError):
+                suspects = _suspects(column, cells)
+                if suspects is None:
+                    found += _faults(column, cells)
+                    continue
+                some = np.asarray(cells)[suspects]
+                at = suspects.tolist()
+                found += (Fault(at[fault.row], fault.column, fault.message) for fault in _faults(column, some))
+        return sorted(found, key=lambda fault: fault.row)
+
+
+def _suspects(column: Column, cells: Cells) -> NDArray[np.intp] | None:
+    """Returns the rows of a column of numbers that may be refused; None where any row may be."""
+    if not isinstance(column, NumericColumn) or not isinstance(cells, np.ndarray) or cells.dtype.kind != "f":
+        return None
+    with np.errstate(over="ignore"):
+        return np.flatnonzero(~(np.abs(cells.astype(np.float64) - column.origin) < FLOAT32_LIMIT))
 
 
 def _write(column: Column, cells: Cells, block: NDArray[np.float32], write: ColumnWriter) -> int:

@@ -10,11 +10,12 @@ import pytest
 
 from axon.command_table import CONVERSION
 from axon.completion import whole_parser
+from scoring.command_table import COMMAND as SCORE
 from service.command_table import COMMANDS as SERVICE
 from training.command_table import COMMANDS as TRAINING
 
 ROOT = Path(__file__).parents[2]
-ALL = {name for abouts in TRAINING.values() for name in abouts} | {*SERVICE, *CONVERSION, "completion"}
+ALL = {name for abouts in TRAINING.values() for name in abouts} | {*SERVICE, *CONVERSION, SCORE, "completion"}
 CASES = [
     ("axon fi", {"fit"}),
     ("axon ", ALL),
@@ -25,6 +26,7 @@ CASES = [
     ("axon import --task ", {"classification", "regression"}),
     ("axon export --to ", {"onnx", "torch", "numpy"}),
     ("axon serve --po", {"--port"}),
+    ("axon score --errors ", {"refuse", "skip", "null"}),
     ("axon fit flow", {"flowers.csv"}),
 ]
 

@@ -46,7 +46,7 @@ def imported(package: str) -> dict[str, str]:
                 names = [node.module]
             for name in names:
                 found.setdefault(name.partition(".")[0], str(path.relative_to(ROOT)))
-    own = {"axon", "conversion", "inference", "models", "service", "training"}
+    own = {"axon", "conversion", "inference", "models", "scoring", "service", "training"}
     return {name: path for name, path in found.items() if name not in own and name not in sys.stdlib_module_names}
 
 
@@ -60,6 +60,7 @@ def imported(package: str) -> dict[str, str]:
         ("training", ("training", "tensorboard")),
         ("axon/client", ("client", "training")),  # frames are given back to those who have pandas or pyarrow
         ("axon/remote_predict.py", ("training",)),
+        ("scoring", ("training",)),
         ("conversion/importing", ("onnx", "training")),
         ("conversion/exporting", ("onnx", "training")),  # torch is imported by what is exported, not by the export
     ],

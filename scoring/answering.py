@@ -1,0 +1,210 @@
+"""A model that answers columns of cells from several threads, with the same bits as the server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from inference.device_faults import is_out_of_memory
+from inference.device_network import DeviceNetwork
+from inference.errors import OutOfMemory
+from models.checkpoint import Checkpoint
+from models.columns.column import Column, NumericColumn
+from models.columns.encoding import RowEncoder
+from models.columns.named_columns import Cells
+from models.errors import ConfigError, Fault, RowError
+from models.network.fuse import in_unit
+
+MAX_BATCH_ROWS = 4096  # the server's default, so that the row counts of a device are the server's
+_FLOAT32 = np.dtype("<f4")
+_BLOCK_ROWS = 2048  # rows that become a matrix together: 240 kB of 30 numbers, which a processor's cache holds
+_MANY_SCALES = 1e6  # a number so many scales from the centre is at fault where the range of training is unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """The answers to some rows.
+
+    Attributes:
+        answers: `(answered rows, out_features)` in the target's unit.
+        rows: number of rows that were asked.
+        is_answered: `(rows,)` True for a row with an answer; None if all have one.
+        faults: reasons of the rows without an answer, by row.
+        unknown: number of cells with a category unknown from training, by column.
+    """
+
+    answers: NDArray[np.float32] | NDArray[np.float64]
+    rows: int
+    is_answered: NDArray[np.bool_] | None = None
+    faults: Sequence[Fault] = ()
+    unknown: dict[str, int] = field(default_factory=dict)
+
+
+class _Own(NamedTuple):
+    """The encoder and the network of one thread."""
+
+    encoder: RowEncoder
+    network: DeviceNetwork
+
+
+class BatchAnswerer:
+    """Answers columns of cells with one model on one device. Any number of threads may call `answer`.
+
+    On a CPU, each thread has a network of its own. On a GPU, threads encode rows side by side and share the network.
+
+    Args:
+        checkpoint: checkpoint of the model.
+        device: name of a torch device, `cpu` or `cuda`.
+        members: number of members of an ensemble that answer, the first ones; None for all.
+
+    Raises:
+        ConfigError: the model has fewer members.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, *, device: str = "cpu", members: int | None = None) -> None:
+        total = checkpoint.config.members
+        if members is not None and not 1 <= members <= total:
+            has = "is a single network" if total == 1 else f"has {total} members"
+            raise ConfigError(f"members is {members}, and the model {has}.")
+        self.checkpoint = checkpoint
+        self.schema = checkpoint.schema
+        self._members = None if members == total else members
+        self._device = torch.device(device)
+        self._fused = checkpoint.inference_network()
+        self._first = self._network()
+        self._first.warm_up()
+        self._lock = threading.Lock()  # of the network that threads share
+        self._threads = threading.local()
+
+    def answer(self, columns: Sequence[Cells], rows: int) -> Answered:
+        """Answers rows; a row with a fault has no answer, and the others are answered all the same.
+
+        Args:
+            columns: cells of each column, in the model's order, `(rows,)` each.
+            rows: number of rows.
+        """
+        own = self._own()
+        own.encoder.unknown.take()
+        if not rows:
+            nothing = np.empty((0, self._fused.out_features), dtype=np.float32)
+            return Answered(answers=in_unit(nothing, self._fused.origin), rows=0)
+        is_sound: NDArray[np.bool_] | None = None
+        faults: list[Fault] = []
+        try:
+            x = _encoded(own.encoder, columns, rows)
+        except RowError:
+            own.encoder.unknown.take()
+            faults = own.encoder.column_faults(columns)
+            is_sound = np.ones(rows, dtype=np.bool_)
+            is_sound[[fault.row for fault in faults]] = False
+            sound = np.flatnonzero(is_sound)
+            x = _encoded(own.encoder, [_taken(cells, sound) for cells in columns], len(sound))
+        unknown = own.encoder.unknown.take()
+        answers = self._forward(own.network, x)
+        if len(answers) and not np.isfinite(answers.sum()):
+            answers, is_sound, faults = self._without_overflows(x, answers, rows, is_sound, faults)
+        whole = in_unit(answers, self._fused.origin)
+        return Answered(answers=whole, rows=rows, is_answered=is_sound, faults=faults, unknown=unknown)
+
+    def _own(self) -> _Own:
+        own: _Own | None = getattr(self._threads, "own", None)
+        if own is None:
+            network = self._first
+            if self._device.type == "cpu":
+                network = self._network()
+                network.resume(self._first.choice, batch_invariant=self._first.batch_invariant)
+            own = self._threads.own = _Own(RowEncoder(self.schema), network)
+        return own
+
+    def _network(self) -> DeviceNetwork:
+        return DeviceNetwork(self._fused, self._device, max_batch_rows=MAX_BATCH_ROWS)
+
+    def _forward(self, network: DeviceNetwork, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        try:
+            if network is not self._first:
+                return network.forward(x, self._members)
+            with self._lock:
+                return network.forward(x, self._members)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise OutOfMemory("the device has no memory for this model: ask for --device cpu.") from error
+
+    def _without_overflows(
+        self,
+        x: NDArray[np.float32],
+        answers: NDArray[np.float32],
+        rows: int,
+        is_sound: NDArray[np.bool_] | None,
+        faults: list[Fault],
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None, list[Fault]]:
+        """Leaves out the rows whose answers are not finite, with a fault for each."""
+        finite = np.isfinite(answers).all(axis=1)
+        if finite.all():
+            return answers, is_sound, faults
+        places = np.arange(rows) if is_sound is None else np.flatnonzero(is_sound)
+        is_sound = np.ones(rows, dtype=np.bool_) if is_sound is None else is_sound.copy()
+        is_sound[places[~finite]] = False
+        bad = np.flatnonzero(~finite).tolist()
+        faults = [*faults, *(_overflow(self.schema.columns, x[at], int(places[at])) for at in bad)]
+        return answers[finite], is_sound, sorted(faults, key=lambda fault: fault.row)
+
+
+def _encoded(encoder: RowEncoder, columns: Sequence[Cells], rows: int) -> NDArray[np.float32]:
+    """Encodes columns in the model's order, `(rows, width)`; columns of plain numbers take a shorter way."""
+    if encoder.takes_numbers and all(isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf" for cells in columns):
+        encoded = encoder.encode_numbers(_matrix(columns, rows, np.float64 if encoder.takes_doubles else np.float32))
+        if encoded is not None:
+            return np.frombuffer(encoded, dtype=_FLOAT32).reshape(rows, encoder.width)
+    steps = encoder.encode_columns_in_steps(columns, rows)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            compact: NDArray[np.float32] = end.value
+            return encoder.compact.expand(compact)
+
+
+def _matrix(columns: Sequence[Cells], rows: int, dtype: type[np.floating]) -> NDArray[np.floating]:
+    """Returns columns of numbers as a matrix, `(rows, columns)`, with the rounding of the encoder."""
+    matrix = np.empty((rows, len(columns)), dtype=dtype)
+    arrays = [np.asarray(cells) for cells in columns]
+    # A whole number becomes a float64 first, as in the encoder: rounding twice may differ from rounding once.
+    arrays = [array.astype(np.float64) if array.dtype.kind != "f" else array for array in arrays]
+    with np.errstate(over="ignore"):  # an overflow gives infinity, which the encoder refuses
+        for start in range(0, rows, _BLOCK_ROWS):
+            block = matrix[start : start + _BLOCK_ROWS]
+            for place, array in enumerate(arrays):
+                block[:, place] = array[start : start + _BLOCK_ROWS]
+    return matrix
+
+
+def _taken(cells: Cells, rows: NDArray[np.intp]) -> Cells:
+    if isinstance(cells, np.ndarray):
+        return cells[rows]
+    if isinstance(cells, Sequence):
+        return [cells[row] for row in rows.tolist()]
+    return type(cells)(cells.codes[rows], cells.dictionary)
+
+
+def _overflow(columns: Sequence[Column], features: NDArray[np.float32], row: int) -> Fault:
+    """Returns the fault of a row whose answer is not finite: the first number outside the range of training."""
+    at = 0
+    for column in columns:
+        if isinstance(column, NumericColumn):
+            low, high = column.minimum, column.maximum
+            if low is None or high is None:
+                reach = _MANY_SCALES * column.divisor
+                low, high = column.fill - reach, column.fill + reach
+            if not np.float32(low - column.origin) <= features[at] <= np.float32(high - column.origin):
+                value = float(features[at]) + column.origin
+                message = f"{value:g} is outside the range from {low:g} to {high:g}, and the answer is not finite"
+                return Fault(row, column.name, message)
+        at += column.width
+    return Fault(row, None, "the model's answer to this row is not finite")

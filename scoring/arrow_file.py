@@ -1,0 +1,86 @@
+"""An Arrow IPC file or stream that is read batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+
+from models.errors import DataError
+
+_MAGIC = b"ARROW1"
+
+
+class ArrowReader:
+    """An open Arrow file or stream.
+
+    Args:
+        path: path of the file.
+        name: name of the file in messages.
+
+    Raises:
+        DataError: the file is neither.
+    """
+
+    has_text_numbers = False
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._name = name
+        self._open = ExitStack()
+        try:
+            with path.open("rb") as file:
+                is_file = file.read(len(_MAGIC)) == _MAGIC
+            source = self._open.enter_context(pa.memory_map(str(path)) if is_file else pa.OSFile(str(path)))
+            self._raw = source
+            open_it = pa.ipc.open_file if is_file else pa.ipc.open_stream
+            self._reader = self._open.enter_context(open_it(source))
+        except OSError as error:
+            self._open.close()
+            raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+        except pa.ArrowException as error:
+            self._open.close()
+            raise DataError(f"{name} is neither an Arrow file nor an Arrow stream: {error}") from error
+        self._is_file = is_file
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Returns the Arrow schema of the file."""
+        return self._reader.schema
+
+    def group_rows(self) -> Sequence[int] | None:
+        """Returns the number of rows of each batch; None for a stream."""
+        if not self._is_file:
+            return None
+        return [self._reader.get_batch(i).num_rows for i in range(self._reader.num_record_batches)]
+
+    def batches(self, groups: tuple[int, int], columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """Yields batches of at most `rows` rows with these columns, in this order.
+
+        Raises:
+            DataError: the file is damaged.
+        """
+        try:
+            whole = map(self._reader.get_batch, range(*groups)) if self._is_file else iter(self._reader)
+            for batch in whole:
+                chosen = batch.select(list(columns))
+                for start in range(0, chosen.num_rows, rows):
+                    yield chosen.slice(start, rows)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{self._name} cannot be read: {error}") from error
+
+    def position(self) -> int:
+        """Returns the number of bytes read so far."""
+        place: int = self._raw.tell()
+        return place

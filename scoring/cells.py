@@ -1,0 +1,165 @@
+"""The cells of an Arrow column as arrays and dictionaries that the encoder of rows takes, without a loop over rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from models.columns.column import CategoricalColumn, Column, DateColumn, NumericColumn
+from models.columns.dictionary_cells import CellDictionary, DictionaryCells, ListedCells
+from models.columns.named_columns import Cells
+from models.errors import DataError
+from training.data.arrow_types import is_plain, plain_column
+
+_DEAREST = 100  # characters of a type's name in a message
+
+
+class _Distinct:
+    """The distinct cells of a dictionary, as an array or a list.
+
+    Args:
+        cells: cells of the dictionary, `(distinct,)`.
+    """
+
+    def __init__(self, cells: ListedCells) -> None:
+        self._cells = cells
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    def take(self, places: Any, /) -> ListedCells:
+        """Returns some of the cells."""
+        if isinstance(self._cells, np.ndarray):
+            some: NDArray[Any] = self._cells[places]
+            return some
+        return [self._cells[place] for place in places.tolist()]
+
+
+def cells_of(given: pa.Array | pa.ChunkedArray, column: Column, *, has_text_numbers: bool = False) -> Cells:
+    """Returns the cells of an Arrow column for the encoder, with the meaning of the same cells in training.
+
+    Args:
+        given: cells of any Arrow type.
+        column: column of the model.
+        has_text_numbers: True if numbers stand there as texts, as in a CSV file.
+
+    Raises:
+        DataError: the column's type has no cells that a model takes, such as a list.
+    """
+    chunked = given if isinstance(given, pa.ChunkedArray) else pa.chunked_array([given])
+    if not _is_simple(chunked.type):
+        try:
+            chunked, _ = plain_column(chunked, pa.field(column.name, chunked.type))
+        except pa.ArrowException as error:
+            raise DataError(f"column {column.name!r} of type {chunked.type} cannot be read: {error}") from error
+    if not is_plain(chunked.type):
+        kind = str(chunked.type)[:_DEAREST]
+        raise DataError(f"column {column.name!r} has the type {kind}, where a number, a text or a date is expected.")
+    array = chunked.chunk(0) if chunked.num_chunks == 1 else chunked.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):  # of no chunk
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    if isinstance(column, CategoricalColumn) or is_text(array.type) or pa.types.is_dictionary(array.type):
+        if has_text_numbers and isinstance(column, NumericColumn):
+            return _numbers_in_texts(array)
+        return _dictionary(array)
+    return _values(array, column)
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Returns True for the types of texts."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def wrong_type(kind: pa.DataType, column: Column) -> str | None:
+    """Returns words on a type of which no cell can suit a column of the model; None for a type that may suit.
+
+    Args:
+        kind: type of the Arrow column.
+        column: column of the model.
+    """
+    bare = kind.value_type if pa.types.is_dictionary(kind) else kind
+    bare = bare.storage_type if isinstance(bare, pa.BaseExtensionType) else bare
+    if pa.types.is_nested(bare) or pa.types.is_binary(bare) or pa.types.is_large_binary(bare):
+        return f"holds {bare}, where the model takes {_expected(column)}"
+    is_moment = pa.types.is_timestamp(bare) or pa.types.is_date(bare)
+    if isinstance(column, NumericColumn) and (is_text(bare) or is_moment or pa.types.is_boolean(bare)):
+        return f"holds {bare}, where the model takes numbers"
+    return None
+
+
+def _expected(column: Column) -> str:
+    if isinstance(column, NumericColumn):
+        return "numbers"
+    return "dates" if isinstance(column, DateColumn) else "names"
+
+
+def _is_simple(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_float32(kind)
+        or pa.types.is_float64(kind)
+        or pa.types.is_integer(kind)
+        or pa.types.is_string(kind)
+        or pa.types.is_boolean(kind)
+    )
+
+
+def _values(array: pa.Array, column: Column) -> ListedCells:
+    """Returns numbers, moments or truth values; a missing number is NaN, a missing moment NaT."""
+    kind = array.type
+    if pa.types.is_null(kind):
+        return [None] * len(array)
+    if pa.types.is_boolean(kind):
+        listed: Sequence[Any] = array.to_pylist()
+        return listed
+    if pa.types.is_decimal(kind):
+        array = array.cast(pa.float64())
+    elif pa.types.is_integer(kind) and array.null_count:
+        if isinstance(column, DateColumn):
+            return list(array.to_pylist())
+        array = array.cast(pa.float64(), safe=False)
+    values: ListedCells = array.to_numpy(zero_copy_only=False)
+    return values
+
+
+def _dictionary(array: pa.Array) -> DictionaryCells:
+    if not pa.types.is_dictionary(array.type):
+        if pa.types.is_decimal(array.type):
+            array = array.cast(pa.string())
+        array = array.dictionary_encode()
+    codes = array.indices
+    if codes.null_count:
+        codes = pc.fill_null(codes.cast(pa.int64()), -1)
+    places = codes.to_numpy(zero_copy_only=False).astype(np.intp, copy=False)
+    return DictionaryCells(places, CellDictionary(_Distinct(_distinct(array.dictionary))))
+
+
+def _distinct(cells: pa.Array) -> ListedCells:
+    kind = cells.type
+    if is_text(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind) or cells.null_count:
+        listed: Sequence[Any] = cells.to_pylist()
+        return listed
+    values: ListedCells = cells.to_numpy(zero_copy_only=False)
+    return values
+
+
+def _numbers_in_texts(array: pa.Array) -> ListedCells:
+    """Returns the numbers of texts; a text that is not a number stays one, for the encoder to name."""
+    try:
+        numbers: ListedCells = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return numbers
+    except pa.ArrowInvalid:
+        return [_number(text) for text in array.to_pylist()]
+
+
+def _number(text: str | None) -> float | str | None:
+    if text is None:
+        return None
+    try:
+        return pa.scalar(text.strip()).cast(pa.float64()).as_py() if text.strip() else None
+    except pa.ArrowInvalid:
+        return text

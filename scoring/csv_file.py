@@ -1,0 +1,116 @@
+"""A CSV file that is read block by block; all cells are texts, whose meaning the columns of the model decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.csv
+
+from models.errors import DataError
+
+_BLOCK_BYTES = 1 << 22
+_HEAD_BYTES = 1 << 20  # of the first line at most
+_DELIMITERS = ",;\t|"
+
+
+class CsvReader:
+    """An open CSV file, packed or not.
+
+    The delimiter is the one of comma, semicolon, tab and bar that cuts the first line into the most names.
+
+    Args:
+        path: path of the file.
+        name: name of the file in messages.
+
+    Raises:
+        DataError: the file cannot be read, or is empty.
+    """
+
+    has_text_numbers = True
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._name = name
+        self._path = path
+        self._open = ExitStack()
+        head = self._head()
+        counts = {sign: head.count(sign) for sign in _DELIMITERS}
+        delimiter = max(counts, key=lambda sign: counts[sign])
+        self._parsing = pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+        names = self._names(head)
+        self._raw = self._open.enter_context(pa.OSFile(str(path)))
+        self.schema = pa.schema([pa.field(column, pa.string()) for column in names])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def group_rows(self) -> None:
+        """Returns None: the rows of a CSV file have no index."""
+
+    def batches(self, groups: tuple[int, int], columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """Yields batches of at most `rows` rows with these columns, in this order.
+
+        Raises:
+            DataError: a row has another number of cells, or the file is damaged.
+        """
+        converting = pyarrow.csv.ConvertOptions(
+            column_types=dict.fromkeys(columns, pa.string()),
+            include_columns=list(columns),
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+            null_values=[""],
+        )
+        try:
+            stream = self._open.enter_context(self._stream(self._raw))
+            reading = pyarrow.csv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False)
+            with pyarrow.csv.open_csv(
+                stream, read_options=reading, parse_options=self._parsing, convert_options=converting
+            ) as reader:
+                for batch in reader:
+                    for start in range(0, batch.num_rows, rows):
+                        yield batch.slice(start, rows)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{self._name} cannot be read: {error}") from error
+
+    def position(self) -> int:
+        """Returns the number of bytes read so far, packed ones of a packed file."""
+        place: int = self._raw.tell()
+        return place
+
+    def _stream(self, raw: pa.NativeFile) -> pa.NativeFile:
+        try:
+            codec = pa.Codec.detect(str(self._path)).name
+        except ValueError:  # the suffix is not one of a packed file
+            return raw
+        return pa.CompressedInputStream(raw, codec)
+
+    def _head(self) -> str:
+        try:
+            with pa.OSFile(str(self._path)) as raw, self._stream(raw) as stream:
+                data: bytes = stream.read(_HEAD_BYTES)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"{self._path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+        first = data.partition(b"\n")[0]
+        if not first.strip():
+            raise DataError(f"{self._name} is empty: the first line has to name the columns.")
+        try:
+            return first.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise DataError(f"{self._name} is not UTF-8: convert it first (iconv -t utf-8).") from error
+
+    def _names(self, head: str) -> list[str]:
+        # Parsed by Arrow, so that quotes mean the same as in the rows.
+        try:
+            table = pyarrow.csv.read_csv(pa.BufferReader((head + "\n").encode()), parse_options=self._parsing)
+        except pa.ArrowException as error:
+            raise DataError(f"{self._name}: the first line does not name columns: {error}") from error
+        return list(table.column_names)

@@ -1,0 +1,119 @@
+"""Reading of a source's files as record batches of bounded size, some columns alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import pyarrow as pa
+
+from models.errors import DataError
+from scoring.arrow_file import ArrowReader
+from scoring.csv_file import CsvReader
+from scoring.parquet_file import ParquetReader
+from scoring.source_files import SourceFile
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Consecutive groups of a file's rows that can be read alone.
+
+    Attributes:
+        start: number of the first group.
+        stop: number after the last group.
+        first_row: number of rows before the first group.
+        rows: number of rows; None where the file does not say.
+        size: length in bytes, about.
+    """
+
+    start: int
+    stop: int
+    first_row: int
+    rows: int | None
+    size: int
+
+
+class Reader(Protocol):
+    """An open file of rows. Only one thread at a time reads.
+
+    Attributes:
+        schema: Arrow schema of the file.
+        has_text_numbers: True if numbers stand there as texts.
+    """
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Returns the Arrow schema of the file."""
+
+    @property
+    def has_text_numbers(self) -> bool:
+        """True if numbers stand there as texts."""
+
+    def group_rows(self) -> Sequence[int] | None:
+        """Returns the number of rows of each group; None for a file that is read from its beginning alone."""
+
+    def batches(self, groups: tuple[int, int], columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+        """Yields batches of at most `rows` rows with these columns, in this order."""
+
+    def position(self) -> int:
+        """Returns the number of bytes read so far, about."""
+
+
+def opened(file: SourceFile, *, texts: Sequence[str] = ()) -> AbstractContextManager[Reader]:
+    """Opens a file for reading.
+
+    Args:
+        file: file of the source.
+        texts: columns whose texts are wanted as dictionaries, where the format has them so.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if file.form == "parquet":
+        return ParquetReader(file.path, file.name, texts)
+    if file.form == "csv":
+        return CsvReader(file.path, file.name)
+    return ArrowReader(file.path, file.name)
+
+
+def groups_of(file: SourceFile, *, rows: int) -> list[Groups]:
+    """Cuts a file into groups of rows, each a part of the output.
+
+    Args:
+        file: file of the source.
+        rows: number of rows from which on a part is complete.
+    """
+    with opened(file) as reader:
+        counts = reader.group_rows()
+    if counts is None:
+        return [Groups(0, 1, 0, None, file.size)]
+    if not counts:
+        return [Groups(0, 0, 0, 0, file.size)]
+    total = max(sum(counts), 1)
+    found: list[Groups] = []
+    start = first_row = held = 0
+    for place, count in enumerate(counts):
+        held += count
+        if held >= rows or place == len(counts) - 1:
+            found.append(Groups(start, place + 1, first_row, held, file.size * held // total))
+            start, first_row, held = place + 1, first_row + held, 0
+    return found
+
+
+def check_columns(name: str, present: Sequence[str], wanted: Sequence[str], why: str) -> None:
+    """Refuses a file that lacks columns or has a name twice.
+
+    Raises:
+        DataError: a column is missing, or there twice.
+    """
+    lacking = [column for column in wanted if column not in present]
+    if lacking:
+        listed = ", ".join(map(repr, lacking[:10])) + (", …" if len(lacking) > 10 else "")
+        there = ", ".join(map(repr, present[:10])) + (", …" if len(present) > 10 else "")
+        what = "column" if len(lacking) == 1 else "columns"
+        raise DataError(f"{name} lacks the {what} {listed}, {why}; its columns are {there}.")
+    twice = next((column for column in wanted if list(present).count(column) > 1), None)
+    if twice is not None:
+        raise DataError(f"{name} has the column {twice!r} twice: rename one of them.")

@@ -1,0 +1,119 @@
+"""Writers of answers: Parquet, CSV and Arrow files whose bytes depend on the rows alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, Protocol
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from models.errors import ConfigError
+
+OutForm = Literal["parquet", "csv", "arrow"]
+SUFFIXES: dict[str, OutForm] = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".arrow": "arrow"}
+
+_GROUP_ROWS = 1 << 17
+_GROUP_BYTES = 64 << 20
+
+
+class Writer(Protocol):
+    """A file that is being written."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Adds rows."""
+
+    def close(self) -> None:
+        """Completes the file."""
+
+
+def writer_of(form: OutForm, path: Path, schema: pa.Schema) -> Writer:
+    """Opens a file for writing.
+
+    Args:
+        form: format of the file.
+        path: path of the file.
+        schema: Arrow schema of the rows.
+    """
+    if form == "csv":
+        return _CsvWriter(path, schema)
+    return _GroupWriter(path, schema, _parquet if form == "parquet" else pa.ipc.new_file)
+
+
+def form_of(path: Path, asked: str | None) -> OutForm:
+    """Returns the format of a destination.
+
+    Args:
+        path: file or folder to write.
+        asked: format that the user asked for; None for the one of the suffix, else Parquet.
+
+    Raises:
+        ConfigError: the suffix and the format asked for differ.
+    """
+    own = SUFFIXES.get(path.suffix.lower())
+    if asked is not None and own is not None and own != asked:
+        raise ConfigError(f"--format {asked} contradicts the suffix of {path}: leave one of them out.")
+    chosen = asked or own or "parquet"
+    return next(form for form in SUFFIXES.values() if form == chosen)
+
+
+class _GroupWriter:
+    """Writes rows in groups of a fixed size, whatever the sizes of the batches."""
+
+    def __init__(self, path: Path, schema: pa.Schema, make: Callable[[pa.NativeFile, pa.Schema], object]) -> None:
+        self._file = pa.OSFile(str(path), "wb")
+        self._schema = schema
+        self._writer: pa.ipc.RecordBatchFileWriter = make(self._file, schema)
+        self._held: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Adds rows."""
+        self._held.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        if self._rows >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
+            self._flush()
+
+    def close(self) -> None:
+        """Completes the file."""
+        self._flush()
+        self._writer.close()
+        self._file.close()
+
+    def _flush(self) -> None:
+        if self._rows:
+            table = pa.Table.from_batches(self._held, self._schema).combine_chunks()
+            self._writer.write_table(table)
+        self._held = []
+        self._rows = self._bytes = 0
+
+
+class _CsvWriter:
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._file = pa.OSFile(str(path), "wb")
+        plain = pa.schema([pa.field(field.name, _plain(field.type)) for field in schema])
+        options = pyarrow.csv.WriteOptions(quoting_style="needed")
+        self._writer = pyarrow.csv.CSVWriter(self._file, plain, write_options=options)
+        self._schema = plain
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Adds rows."""
+        self._writer.write(pa.Table.from_batches([batch]).cast(self._schema))
+
+    def close(self) -> None:
+        """Completes the file."""
+        self._writer.close()
+        self._file.close()
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _parquet(file: pa.NativeFile, schema: pa.Schema) -> pyarrow.parquet.ParquetWriter:
+    # Probabilities are as good as all different: a dictionary of them costs time and saves nothing.
+    repeated = [field.name for field in schema if not pa.types.is_floating(field.type)]
+    return pyarrow.parquet.ParquetWriter(file, schema, use_dictionary=repeated, compression="snappy")
