@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +11,10 @@ import pyarrow as pa
 from models.checkpoint import Checkpoint
 from models.columns.labels import Label, label_type
 from models.columns.schema import ClassTarget
-from models.errors import DataError
-from scoring.answering import Answered
+from models.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from scoring.answering import Answered
 
 
 class AnswerColumns:
@@ -68,6 +71,22 @@ class AnswerColumns:
         places = np.cumsum(answered.is_answered) - 1
         indices = pa.array(places, mask=~answered.is_answered)
         return [column.take(indices) for column in columns]
+
+
+def check_members(checkpoint: Checkpoint, members: int | None) -> None:
+    """Refuses a number of members that a model does not have.
+
+    Args:
+        checkpoint: checkpoint of the model.
+        members: number of members of an ensemble that answer; None for all.
+
+    Raises:
+        ConfigError: the model has fewer members.
+    """
+    total = checkpoint.config.members
+    if members is not None and not 1 <= members <= total:
+        has = "is a single network" if total == 1 else f"has {total} members"
+        raise ConfigError(f"members is {members}, and the model {has}.")
 
 
 def _label_type(labels: Sequence[Label]) -> pa.DataType:

@@ -18,7 +18,7 @@ from models.checkpoint import Checkpoint
 from models.columns.column import Column, NumericColumn
 from models.columns.encoding import RowEncoder
 from models.columns.named_columns import Cells
-from models.errors import ConfigError, Fault, RowError
+from models.errors import Fault, RowError
 from models.network.fuse import in_unit
 
 MAX_BATCH_ROWS = 4096  # the server's default, so that the row counts of a device are the server's
@@ -62,19 +62,12 @@ class BatchAnswerer:
         checkpoint: checkpoint of the model.
         device: name of a torch device, `cpu` or `cuda`.
         members: number of members of an ensemble that answer, the first ones; None for all.
-
-    Raises:
-        ConfigError: the model has fewer members.
     """
 
     def __init__(self, checkpoint: Checkpoint, *, device: str = "cpu", members: int | None = None) -> None:
-        total = checkpoint.config.members
-        if members is not None and not 1 <= members <= total:
-            has = "is a single network" if total == 1 else f"has {total} members"
-            raise ConfigError(f"members is {members}, and the model {has}.")
         self.checkpoint = checkpoint
         self.schema = checkpoint.schema
-        self._members = None if members == total else members
+        self._members = None if members == checkpoint.config.members else members
         self._device = torch.device(device)
         self._fused = checkpoint.inference_network()
         self._first = self._network()
@@ -158,6 +151,8 @@ class BatchAnswerer:
 
 def _encoded(encoder: RowEncoder, columns: Sequence[Cells], rows: int) -> NDArray[np.float32]:
     """Encodes columns in the model's order, `(rows, width)`; columns of plain numbers take a shorter way."""
+    if not rows:
+        return np.empty((0, encoder.width), dtype=_FLOAT32)
     if encoder.takes_numbers and all(isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf" for cells in columns):
         encoded = encoder.encode_numbers(_matrix(columns, rows, np.float64 if encoder.takes_doubles else np.float32))
         if encoded is not None:

@@ -16,6 +16,7 @@ from models.errors import DataError
 _BLOCK_BYTES = 1 << 22
 _HEAD_BYTES = 1 << 20  # of the first line at most
 _DELIMITERS = ",;\t|"
+_CODECS = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}
 
 
 class CsvReader:
@@ -87,11 +88,8 @@ class CsvReader:
         return place
 
     def _stream(self, raw: pa.NativeFile) -> pa.NativeFile:
-        try:
-            codec = pa.Codec.detect(str(self._path)).name
-        except ValueError:  # the suffix is not one of a packed file
-            return raw
-        return pa.CompressedInputStream(raw, codec)
+        codec = _CODECS.get(self._path.suffix.lower())
+        return raw if codec is None else pa.CompressedInputStream(raw, codec)
 
     def _head(self) -> str:
         try:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from models.columns.unknown_cells import unknown_in_words
 from models.errors import ConfigError, DataError
 from models.store import ModelVersion
-from scoring.answer_columns import AnswerColumns
+from scoring.answer_columns import AnswerColumns, check_members
 from scoring.answering import BatchAnswerer
 from scoring.cells import wrong_type
 from scoring.destination import Destination
@@ -138,6 +138,7 @@ def score(version: ModelVersion, settings: JobSettings, *, moved: Callable[[Prog
         CheckpointError, ConfigError: the model cannot be read, or a setting does not suit it.
     """
     loaded = version.load()
+    check_members(loaded.checkpoint, settings.members)
     columns = AnswerColumns(loaded.checkpoint, prefix=settings.prefix)
     columns.check_free(settings.keep)
     files = files_of(settings.source)

@@ -232,7 +232,7 @@ class _Feed:
                 "rows out) or --errors null (answers them with nulls)."
             )
         kept = batch.select(list(work.keep)).cast(source.kept)
-        if answered.is_answered is not None and work.errors == "skip":
+        if work.keep and answered.is_answered is not None and work.errors == "skip":
             kept = kept.filter(pa.array(answered.is_answered))
         columns = work.columns.of(answered, with_gaps=work.errors == "null")
         whole = pa.record_batch([*kept.columns, *columns], schema=pa.schema([*source.kept, *work.columns.schema]))

@@ -17,7 +17,7 @@ from models.columns.named_columns import Cells
 from models.columns.row_names import RowNames
 from models.errors import ConfigError, DataError, RowError, StoreError
 from models.store import Store
-from scoring.answer_columns import AnswerColumns
+from scoring.answer_columns import AnswerColumns, check_members
 from scoring.cells import cells_of, wrong_type
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class Scorer:
         version = opened.resolve(reference)
         loaded = version.load()
         self.reference = str(version)
+        check_members(loaded.checkpoint, members)
         columns = AnswerColumns(loaded.checkpoint, prefix=prefix)
         columns.check_free(keep)
         self._columns: AnswerColumns | None = columns
@@ -178,7 +179,7 @@ class Scorer:
             columns.append(given)
         pieces, masks = self._answered(model, columns, table.num_rows)
         kept = table.select(list(self._keep))
-        if masks is not None and self._errors == "skip":
+        if self._keep and masks is not None and self._errors == "skip":
             kept = kept.filter(pa.array(masks))
         answers = pa.Table.from_batches(pieces, model.columns.schema)
         for field, column in zip(answers.schema, answers.itercolumns(), strict=True):
