@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 TORCH  := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-all test-random interop faults check lint types imports bandit audit format proto bench bench-field bench-accuracy bench-training docs clean
+.PHONY: help install demo serve test test-all test-random interop faults check lint types imports bandit audit format proto bench bench-field bench-accuracy bench-training bench-score docs clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -87,6 +87,9 @@ bench-accuracy: install ## Axon's recipes beside linear, scikit-learn's and Real
 
 bench-training: install ## training speed beside a DataLoader loop, scikit-learn, pytabkit and the matrix products' limit
 	$(BIN)/python -m benchmarks.training $(BENCH)
+
+bench-score: install ## bulk scoring beside the bare reading of the same columns; options in BENCH, e.g. BENCH='--rows 10000000'
+	$(BIN)/python -m benchmarks.score $(BENCH)
 
 docs: $(VENV)/.docs ## the documentation as a site in site/, built strictly; no page loads anything from another host
 	$(BIN)/zensical build --clean --strict

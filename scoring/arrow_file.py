@@ -30,14 +30,15 @@ class ArrowReader:
 
     def __init__(self, path: Path, name: str) -> None:
         self._name = name
+        self._path = path
         self._open = ExitStack()
         try:
             with path.open("rb") as file:
                 is_file = file.read(len(_MAGIC)) == _MAGIC
-            source = self._open.enter_context(pa.memory_map(str(path)) if is_file else pa.OSFile(str(path)))
-            self._raw = source
-            open_it = pa.ipc.open_file if is_file else pa.ipc.open_stream
-            self._reader = self._open.enter_context(open_it(source))
+            # Not a memory map: the pages of a large file would count as memory of this process.
+            self._raw = self._open.enter_context(pa.OSFile(str(path)))
+            self._make = pa.ipc.open_file if is_file else pa.ipc.open_stream
+            self.schema = self._open.enter_context(self._make(self._raw)).schema
         except OSError as error:
             self._open.close()
             raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
@@ -54,16 +55,20 @@ class ArrowReader:
     ) -> None:
         self._open.close()
 
-    @property
-    def schema(self) -> pa.Schema:
-        """Returns the Arrow schema of the file."""
-        return self._reader.schema
-
     def group_rows(self) -> Sequence[int] | None:
         """Returns the number of rows of each batch; None for a stream."""
         if not self._is_file:
             return None
-        return [self._reader.get_batch(i).num_rows for i in range(self._reader.num_record_batches)]
+        # Of a memory map, the pages of the batches' heads alone are read.
+        with (
+            pa.memory_map(str(self._path)) as source,
+            pa.ipc.open_file(source, options=self._of(_narrowest(self.schema))) as reader,
+        ):
+            return [reader.get_batch(i).num_rows for i in range(reader.num_record_batches)]
+
+    def _of(self, columns: Sequence[str]) -> pa.ipc.IpcReadOptions:
+        """Returns options to read some columns; the others are not read from the disk."""
+        return pa.ipc.IpcReadOptions(included_fields=[self.schema.get_field_index(name) for name in columns])
 
     def batches(self, groups: tuple[int, int], columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
         """Yields batches of at most `rows` rows with these columns, in this order.
@@ -72,11 +77,13 @@ class ArrowReader:
             DataError: the file is damaged.
         """
         try:
-            whole = map(self._reader.get_batch, range(*groups)) if self._is_file else iter(self._reader)
-            for batch in whole:
-                chosen = batch.select(list(columns))
-                for start in range(0, chosen.num_rows, rows):
-                    yield chosen.slice(start, rows)
+            self._raw.seek(0)
+            with self._make(self._raw, options=self._of(columns)) as reader:
+                whole = map(reader.get_batch, range(*groups)) if self._is_file else iter(reader)
+                for batch in whole:
+                    chosen = batch.select(list(columns))
+                    for start in range(0, chosen.num_rows, rows):
+                        yield chosen.slice(start, rows)
         except (OSError, pa.ArrowException) as error:
             raise DataError(f"{self._name} cannot be read: {error}") from error
 
@@ -84,3 +91,9 @@ class ArrowReader:
         """Returns the number of bytes read so far."""
         place: int = self._raw.tell()
         return place
+
+
+def _narrowest(schema: pa.Schema) -> list[str]:
+    """Returns the name of a column with few bits a row, if there is one of a fixed width."""
+    widths = {field.name: field.type.bit_width for field in schema if pa.types.is_primitive(field.type)}
+    return sorted(widths, key=lambda name: widths[name])[:1]

@@ -23,8 +23,8 @@ from scoring.cells import cells_of, wrong_type
 if TYPE_CHECKING:
     from scoring.answering import BatchAnswerer
 
-_BATCH_CELLS = 1 << 19  # cells of a batch, encoded: 2 MB, which a processor's cache holds
-_LEAST_ROWS, _MOST_ROWS = 64, 1 << 14
+_BATCH_CELLS = 1 << 21  # cells of a batch, encoded: 8 MB
+_LEAST_ROWS, _MOST_ROWS = 64, 1 << 16
 _ERRORS = ("refuse", "skip", "null")
 
 

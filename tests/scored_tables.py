@@ -51,7 +51,7 @@ def numbers() -> pa.Table:
 
 
 def mixed() -> pa.Table:
-    """Makes five thousand rows for `mixed`, with gaps where the model takes them, and an unknown town."""
+    """Makes five thousand rows for `mixed`, with gaps in columns that take gaps, and an unknown town."""
     rng = np.random.default_rng(4)
     rows = 5_000
     age = pa.array(rng.normal(40, 12, rows).round(2), mask=rng.random(rows) < 0.1)

@@ -1,4 +1,4 @@
-"""A store with models of each kind, and tables for them."""
+"""A store with models of each kind, and tables of rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`axon.Scorer`: the same answers for every kind of batch, in threads, in other processes, and as Spark calls it."""
+"""`axon.Scorer`: the same answers for every kind of batch, in threads, in other processes, and in Spark's contract."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_columns_of_all_kinds_have_the_same_answers_in_every_batch(store, mixed)
 
 
 def test_sparks_contract_an_iterator_of_record_batches_gives_one(scorer, numbers, answers):
-    """`mapInArrow` calls the function with an iterator and reads batches from its result, whose schema was declared."""
+    """Calls a scorer as `mapInArrow` does: an iterator comes and one goes back, with batches of a declared schema."""
     seen = []
 
     def batches():
