@@ -150,6 +150,18 @@ def score(version: ModelVersion, settings: JobSettings, *, moved: Callable[[Prog
     answerer = BatchAnswerer(loaded.checkpoint, device=settings.device, members=settings.members)
     manifest = _manifest(version, loaded.digest, settings, files, parts)
     _check_manifest(destination.begin(manifest), manifest, settings.out)
+    return _run(parts, answerer, columns, destination, settings, moved)
+
+
+def _run(
+    parts: Sequence[Part],
+    answerer: BatchAnswerer,
+    columns: AnswerColumns,
+    destination: Destination,
+    settings: JobSettings,
+    moved: Callable[[Progress], None] | None,
+) -> Outcome:
+    """Answers the parts of the shard that are not finished."""
     outcome = Outcome()
     mine = [part for part in parts if settings.shard.has(part.number)]
     progress = Progress(total_bytes=sum(part.size for part in mine))
@@ -172,7 +184,6 @@ def score(version: ModelVersion, settings: JobSettings, *, moved: Callable[[Prog
         errors=settings.errors,
         threads=settings.threads,
     )
-    begun = progress.bytes
 
     def show(rows: int, size: float) -> None:
         progress.rows += rows
@@ -180,7 +191,7 @@ def score(version: ModelVersion, settings: JobSettings, *, moved: Callable[[Prog
         if moved is not None:
             moved(progress)
 
-    if moved is not None and begun < progress.total_bytes:
+    if moved is not None and work:
         moved(progress)
     for part, record in run_parts(work, context, show):
         outcome.add(record, destination.faults(part.number))
