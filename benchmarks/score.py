@@ -2,26 +2,32 @@
 
 `make bench-score` makes a Parquet file of float32 columns and a model 30-128-64-2, then measures in turn, each in a
 process of its own with one thread: pyarrow reads the model's columns; Axon scores the file. The CPU time of the start
-(imports, the model) is measured on a file of few rows and taken off, and is shown.
+(imports, the model) is measured on a file of few rows and taken off, and is shown. A server answers rows of the same
+file over `POST /predict`; the client's CPU time does not count.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import httpx
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.parquet
 
 from benchmarks.model import LAYER_SIZES
+from benchmarks.process import free_port
 from models.checkpoint import Checkpoint
 from models.columns.column import NumericColumn
 from models.columns.schema import ClassTarget, Schema
@@ -31,6 +37,7 @@ from models.store import Store
 
 ROOT = Path(__file__).parents[1]
 _FEW = 1_000  # rows of the file on which the start is measured
+_REQUESTS = {1: 2_000, _FEW: 400}  # number of requests, by the rows of each
 _GROUP = 250_000
 _READ = """
 import sys, pyarrow.parquet
@@ -76,6 +83,56 @@ def cpu_of(command: list[str]) -> tuple[float, float]:
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
+def served_rows(folder: Path) -> dict[int, float]:
+    """Sends rows through `POST /predict` as JSON; returns the rows a CPU second of the server, by rows of a request."""
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("AXON_")}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    port = free_port()
+    command = [sys.executable, "-m", "axon", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen([*command, "--store", str(folder / "store")], env=environment, stderr=subprocess.DEVNULL)
+    table = pyarrow.parquet.read_table(folder / "few.parquet").drop_columns(["id"])
+    rows = list(zip(*table.to_pydict().values(), strict=True))
+    found = {}
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            _wait_until_ready(client, process)
+            for size, requests in _REQUESTS.items():
+                body = orjson.dumps({"model": "tab", "instances": rows[:size]})
+                client.post("/predict", content=body).raise_for_status()
+                before = cpu_of_tree(process.pid)
+                for _ in range(requests):
+                    client.post("/predict", content=body).raise_for_status()
+                found[size] = size * requests / (cpu_of_tree(process.pid) - before)
+    finally:
+        process.terminate()
+        process.wait(60)
+    return found
+
+
+def cpu_of_tree(root: int) -> float:
+    """Returns the CPU seconds of a process and its living descendants, which `wait4` does not count all."""
+    parents: dict[int, tuple[int, float]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            ticks = int(fields[11]) + int(fields[12])
+            parents[int(folder.name)] = (int(fields[1]), ticks / os.sysconf("SC_CLK_TCK"))
+    tree, more = set[int](), {root}
+    while more:
+        tree |= more
+        more = {pid for pid, (parent, _) in parents.items() if parent in tree} - tree
+    return sum(parents[pid][1] for pid in tree if pid in parents)
+
+
+def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:
+        with contextlib.suppress(httpx.TransportError):
+            if client.get("/health/ready").is_success:
+                return
+        time.sleep(0.1)
+    raise SystemExit(f"the server ended with {process.returncode}.")
+
+
 def main() -> None:
     """Runs the rounds and prints medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -93,6 +150,7 @@ def main() -> None:
         taken: dict[str, list[float]] = {"read": [], "score": []}
         starts: dict[str, list[float]] = {"read": [], "score": []}
         memory = 0.0
+        served = served_rows(folder)
         for number in range(arguments.rounds):
             for name, times in (("rows", taken), ("few", starts)):
                 source = str(folder / f"{name}.parquet")
@@ -108,6 +166,8 @@ def main() -> None:
         start = statistics.median(starts[name])
         net = statistics.median(taken[name]) - start
         print(f"{what:28} {rows / net:12,.0f} rows a CPU second   {net:6.2f} s and {start:.2f} s to start")
+    for size, speed in served.items():
+        print(f"{'POST /predict, the server':28} {speed:12,.0f} rows a CPU second   {size:,} rows a request, as JSON")
     print(f"{'peak of the memory':28} {memory:12,.0f} MB")
 
 
