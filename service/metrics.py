@@ -27,6 +27,7 @@ from prometheus_client.openmetrics import exposition as open_metrics
 from prometheus_client.registry import Collector
 
 from service.exemplars import Exemplars
+from service.explanation_metrics import EXPLANATION_FAMILIES, ExplanationMetrics
 from service.exposition import FamilyText
 from service.series_file import Family, Labels, SeriesFile, SeriesReader
 from service.shadow_metrics import SHADOW_FAMILIES, ShadowMetrics
@@ -60,7 +61,7 @@ UNKNOWN_CATEGORIES = Family(
     "axon_unknown_categories_total", "Cells predicted whose category training did not see.", _MODEL
 )
 _API_FAMILIES = (REQUESTS, ROWS, REQUEST_SECONDS, QUEUE_WAIT_SECONDS, UNKNOWN_CATEGORIES)
-FAMILIES = (*_API_FAMILIES, INFERENCE_SECONDS, BATCH_ROWS, *SHADOW_FAMILIES)
+FAMILIES = (*_API_FAMILIES, INFERENCE_SECONDS, BATCH_ROWS, *SHADOW_FAMILIES, *EXPLANATION_FAMILIES)
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _RESERVED_BYTES = 1 << 16  # reserved for each file of prometheus_client, which holds few series
@@ -267,9 +268,11 @@ class ApiMetrics:
 
     Attributes:
         shadows: metrics of the process's shadows, from `start` on.
+        explanations: metrics of explanations, from `start` on.
     """
 
     shadows: ShadowMetrics
+    explanations: ExplanationMetrics
 
     def __init__(self, folder: Path) -> None:
         _use_files(folder)
@@ -312,6 +315,7 @@ class ApiMetrics:
         self._files = [SeriesFile(self._folder, role, family) for family in _API_FAMILIES]
         self._requests, self._rows, self._latency, self._queue_wait, self._unknown = self._files
         self.shadows = ShadowMetrics(self._folder, role, lambda labels: labels in self._versions)
+        self.explanations = ExplanationMetrics(self._folder, role, lambda labels: labels in self._versions)
         self._queue_depth = queue_depth
         self._queue_rows.set(0)
 
@@ -345,6 +349,7 @@ class ApiMetrics:
             for file in self._files:
                 file.end(lambda labels: labels[:2] not in versions)
             self.shadows.end_series()
+            self.explanations.end_series()
 
     def batch_resent(self) -> None:
         """Counts a batch that is sent again because its worker died."""

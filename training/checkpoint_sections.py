@@ -49,6 +49,7 @@ def data_section(table: TrainingTable, config: TrainConfig, split: Split) -> dic
         "split": split.sizes(),
         "whole_table": config.split is None,
         "examples": _examples(table, split),
+        "examples_kind": table.choices.examples,
     }
 
 

@@ -30,6 +30,7 @@ from service.http.predict_endpoint import PredictEndpoint
 from service.http.response_headers import WithSecurityHeaders
 from service.http.root_path import WithRootPath
 from service.http.routes.drift import drift_router
+from service.http.routes.explain import explain_router
 from service.http.routes.health import health_router
 from service.http.routes.metrics import metrics_router
 from service.http.routes.mlflow import mlflow_router
@@ -177,6 +178,7 @@ class AsgiApplication:
         access, catalog = process.access, process.catalog
         routers = [
             models_router(catalog, process.steps, ShadowReport(process.metrics), process.held_lists, access),
+            explain_router(process),
             health_router(process.not_ready),
             drift_router(catalog, process.drift, process.steps, access),
             metrics_router(process.metrics, catalog, process.pool, process.drift, access),

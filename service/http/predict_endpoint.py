@@ -6,7 +6,6 @@ A small request is handled with bytes and plain Python types, in direct calls. A
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -24,13 +23,14 @@ from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
 from service.batching.version_choice import STICKY_HEADER
 from service.client_address import ClientAddresses
-from service.errors import InvalidRequest, ReadingCongested, TooLarge
+from service.errors import ReadingCongested, TooLarge
 from service.http.body_gate import LARGE_BYTES, BodyGate, Entry
 from service.http.cors import Cors
 from service.http.exchange import Content, Exchange, Headers
 from service.http.problems import CLIENT_CLOSED_REQUEST, Problem
 from service.http.routes.predict import PredictRoute
 from service.http.span_facts import http_span_facts
+from service.http.timeout_header import TIMEOUT_HEADER, seconds_in
 from service.http.wire.json_format import written_problem
 from service.http.wire.wire_format import (
     STEP_NUMBERS,
@@ -46,8 +46,6 @@ from service.request_ids import REQUEST_ID_HEADER, accepted_request_id
 from service.span_facts import SpanFacts
 from service.trace_context import TRACEPARENT_HEADER, TRACESTATE_HEADER
 from service.unknown_headers import unknown_headers
-
-TIMEOUT_HEADER = b"x-request-timeout-seconds"
 
 _PAUSE_SECONDS = 1.0  # the shortest time in `Retry-After`
 _CONGESTED = ReadingCongested(retry_after=1)
@@ -107,7 +105,7 @@ class PredictEndpoint:
                 self.admission.check_key(field(b"authorization"), field(b"x-api-key"))
             timeout = field(TIMEOUT_HEADER)
             if timeout is not None:
-                prediction.set_deadline(_seconds_in(timeout))
+                prediction.set_deadline(seconds_in(timeout))
             prediction.format = self._route.choose(exchange.fields)
             if exchange.query or exchange.parameters:
                 prediction.named = prediction.format.model_in_head(exchange)
@@ -417,19 +415,3 @@ class HttpPrediction(Prediction):
                 self.admission.log_end(self.request_id, self.client, self.served, int(status), seconds, rows, trace)
         except Exception:  # caught, because the caller has to answer other requests too
             failures.error("answer not sent", request_id=self.request_id, exc_info=True)
-
-
-def _seconds_in(timeout: bytes) -> float:
-    """Returns the number of seconds in the timeout header.
-
-    Raises:
-        InvalidRequest: the value is not a number above 0.
-    """
-    try:
-        seconds = float(timeout)
-    except ValueError:
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        shown = timeout[:40].decode("latin-1")
-        raise InvalidRequest(f"X-Request-Timeout-Seconds must be a number above 0, got {shown!r}.")
-    return seconds
