@@ -19,6 +19,9 @@ from models.answering import Answerer
 from models.checkpoint import Checkpoint
 from models.columns.labels import Label
 from models.columns.unknown_cells import unknown_in_words
+from models.explaining.explainer import explain_rows
+from models.explaining.explanations import Explanations
+from models.explaining.shapley import DEFAULT_SAMPLES, Kind
 
 DEFAULT_STORE = "checkpoints"
 REPORT_FILE = "report.html"
@@ -106,6 +109,43 @@ class Model:
         answers = self._answerer.predict_proba(rows)
         self._warn_of_unknown()
         return answers
+
+    def explain(
+        self,
+        rows: Any,
+        *,
+        background: Any = None,
+        output: Label | None = None,
+        scale: str | None = None,
+        kind: Kind | None = None,
+        samples: int = DEFAULT_SAMPLES,
+    ) -> Explanations:
+        """Returns how much each column of a row contributes to the answer, as the server's `explain` does.
+
+        Args:
+            rows: table of any type that `predict` takes.
+            background: rows to compare with, of any such type; None for those that the model carries.
+            output: label whose probability is explained; None for the predicted label of each row.
+            scale: `probability` or `logit`, for a classifier; None for the probability.
+            kind: `exact` or `sampled`; None for exact wherever possible, which is up to 12 columns.
+            samples: number of orders of a sampled explanation.
+
+        Raises:
+            ConfigError: the model has no such output, or a row has too many columns for `exact`.
+            DataError: `predict` would refuse the rows or the background, too.
+        """
+        found = explain_rows(
+            self._answerer,
+            self.reference,
+            rows,
+            background=background,
+            output=output,
+            scale=scale,
+            kind=kind,
+            samples=samples,
+        )
+        self._warn_of_unknown()
+        return found
 
     def report(self) -> Report:
         """Returns the report that publishing wrote.

@@ -132,7 +132,7 @@ class _Run:
 
     Args:
         batcher: batcher of the process.
-        question: request.
+        question: request for explanations.
         most_rows: largest number of rows of a chunk.
     """
 

@@ -40,7 +40,7 @@ def write_rows(
     head = b"{" if model is None else b'{"model":%b,' % orjson.dumps(model)
     if members is not None:
         head += b'"members":%d,' % members
-    return b'%b"instances":%b}' % (head, _text(rows, names))
+    return b'%b"instances":%b}' % (head, rows_text(rows, names))
 
 
 def read_answer(body: bytes) -> tuple[str, int, list[Label], NDArray[np.float32] | None]:
@@ -64,7 +64,16 @@ def read_answer(body: bytes) -> tuple[str, int, list[Label], NDArray[np.float32]
         raise NotAnAnswer(f"{type(error).__name__}: {error}") from error
 
 
-def _text(rows: Sequence[Any], names: Sequence[str] | None) -> bytes:
+def rows_text(rows: Sequence[Any], names: Sequence[str] | None) -> bytes:
+    """Returns rows as a JSON list.
+
+    Args:
+        rows: rows of cells in the order of the columns, or mappings by name.
+        names: names of the columns, for messages; None if they are not known.
+
+    Raises:
+        RowsRefused: JSON cannot hold a cell, such as an infinity.
+    """
     # orjson writes an infinity as null, which the server would read as a missing value.
     if any(infinity in _cells(row) for row in rows for infinity in _INFINITIES):
         raise RowsRefused(

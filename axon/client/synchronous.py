@@ -16,11 +16,14 @@ from axon.client import queries
 from axon.client.answer import Answer
 from axon.client.documents import Health, ModelDetail, ModelList, ModelSummary
 from axon.client.exchange import LATE, Timeouts, failure_of, prepared
+from axon.client.explaining import Explaining
 from axon.client.given_rows import given_rows
 from axon.client.known_versions import KnownVersions, fetch_model, fetch_models
 from axon.client.prediction import Limits, Prediction, Progress
 from axon.client.settings import ClientSettings
 from axon.client.steps import Failure, Pause, Reply, Send, Steps, T, Together, Upcoming
+from models.columns.labels import Label
+from models.explaining.explanations import Explanations
 
 
 class Client:
@@ -116,6 +119,46 @@ class Client:
         call = self._settings.call(deadline, request_id, traceparent)
         given = given_rows(rows)
         return self._run(Prediction(call, given, model, self._known, self._settings.limits, progress, members).steps())
+
+    def explain(
+        self,
+        rows: Any,
+        model: str | None = None,
+        *,
+        background: Any = None,
+        output: Label | None = None,
+        scale: str | None = None,
+        kind: str | None = None,
+        samples: int | None = None,
+        deadline: float | None = None,
+        request_id: str | None = None,
+        traceparent: str | None = None,
+    ) -> Explanations:
+        """Returns how much each column of a row contributes to the answer.
+
+        Args:
+            rows: rows of any type that `predict` takes.
+            model: `name`, `name@version` or `name@alias`; None for the server's only model.
+            background: rows to compare with, up to 100, of any such type; None for those that the model carries.
+            output: label whose probability is explained; None for the predicted label of each row.
+            scale: `probability` or `logit`, for a classifier; None for the probability.
+            kind: `exact` or `sampled`; None for exact wherever possible, which is up to 12 columns.
+            samples: number of orders of a sampled explanation; None for the server's default.
+            deadline: deadline of this call, in seconds; None for the client's.
+            request_id: identifier of the call in the server's log; None for a new one.
+            traceparent: W3C trace header; None for OpenTelemetry's current span, if there is one.
+
+        Raises:
+            RowsRefused: the model refuses rows; the faults name row and column.
+            ClientError: there is no answer for another reason.
+            DataError: `rows` is no table, or a frame lacks a column.
+            ConfigError: no model is named, and the server has several.
+        """
+        call = self._settings.call(deadline, request_id, traceparent)
+        others = None if background is None else given_rows(background)
+        options = {"output": output, "scale": scale, "kind": kind, "samples": samples}
+        explaining = Explaining(call, given_rows(rows), others, model, self._known, options)
+        return self._run(explaining.steps())
 
     def models(self) -> ModelList:
         """Returns the served models."""

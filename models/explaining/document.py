@@ -89,7 +89,8 @@ def explanations_text(document: Mapping[str, Any], most: int = 20) -> Iterator[s
         most: largest number of columns of each row; a last line adds up the others.
     """
     compared = _BACKGROUNDS[document["background"]]
-    yield f"{document['model']}@{document['version']}, {document['scale']} compared with {compared}"
+    version = "" if document["version"] is None else f"@{document['version']}"
+    yield f"{document['model']}{version}, {document['scale']} compared with {compared}"
     for number, row in enumerate(document["explanations"]):
         what = f" of {row['output']}" if row.get("output", row["prediction"]) != row["prediction"] else ""
         yield ""

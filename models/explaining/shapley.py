@@ -22,6 +22,7 @@ from models.columns.schema import Schema
 from models.errors import ConfigError
 
 MOST_EXACT_PLAYERS = 12
+DEFAULT_SAMPLES, LEAST_SAMPLES, MOST_SAMPLES = 128, 4, 10_000
 
 Kind = Literal["exact", "sampled"]
 
@@ -207,6 +208,16 @@ class SampledShapley:
 
 
 Shapley = ExactShapley | SampledShapley
+
+
+def checked_samples(samples: int) -> None:
+    """Checks a number of orders.
+
+    Raises:
+        ConfigError: the number is out of range.
+    """
+    if type(samples) is not int or not LEAST_SAMPLES <= samples <= MOST_SAMPLES:
+        raise ConfigError(f"samples must be a whole number from {LEAST_SAMPLES} to {MOST_SAMPLES:,}, got {samples!r}.")
 
 
 def shapley_of(players: Players, *, samples: int, kind: Kind | None) -> Shapley:

@@ -8,9 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.columns.labels import Label
 from models.explaining.background import MOST_BACKGROUND_ROWS
+from models.explaining.shapley import DEFAULT_SAMPLES, LEAST_SAMPLES, MOST_SAMPLES
 from service.http.schemas import Row
-
-DEFAULT_SAMPLES, MOST_SAMPLES = 128, 10_000
 
 
 class ExplainRequest(BaseModel):
@@ -34,7 +33,11 @@ class ExplainRequest(BaseModel):
         "`sampled` about some. Left out: exact wherever possible.",
     )
     samples: int = Field(
-        DEFAULT_SAMPLES, ge=4, le=MOST_SAMPLES, strict=True, description="Number of orders of a sampled explanation."
+        DEFAULT_SAMPLES,
+        ge=LEAST_SAMPLES,
+        le=MOST_SAMPLES,
+        strict=True,
+        description="Number of orders of a sampled explanation.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import threading
@@ -14,14 +15,18 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pandas as pd
 import pytest
 from ensembles import ensemble
 from serving import CLASSES, Oracle, Server, http_client, http_post, make_checkpoint, metric_sum, numeric, running
 
+import axon
 from models.checkpoint import Checkpoint
 from models.columns.encoding import RowEncoder
 from models.columns.schema import CategoricalColumn, DateColumn, NumericColumn, NumericTarget, Schema
+from models.errors import ConfigError, DataError
 from models.explaining.background import centre
+from models.explaining.explanations import Explanations
 from models.network.config import MLPConfig
 from models.store import Store
 
@@ -326,3 +331,51 @@ def test_a_row_whose_answer_is_not_finite_is_named(tmp_path: Path) -> None:
     with running(store.root, tmp_path) as server:
         status, detail = problem(explain(server, "fragile", [[0, 0], [20, 1]]))
         assert (status, "Row 1, column 'x': 20 is outside the range" in detail) == (422, True), detail
+
+
+def test_the_client_and_a_loaded_model_give_the_same_reasons(server: Server, tmp_path: Path) -> None:
+    store = Path(server.environment["AXON_STORE"])
+    frame = pd.DataFrame(
+        [{"other": 1, "town": "Oslo", "age": 51.0, "day": pd.Timestamp("2023-11-05"), "sex": "m", "gap": np.nan}] * 3
+    ).assign(age=[51.0, 20.0, 33.0])
+    local = axon.load("mixed", store=store)
+    for background in (None, frame[:2]):
+        here = local.explain(frame, background=background, output="red")
+        with axon.Client(server.url) as client:
+            there = client.explain(frame, "mixed", background=background, output="red")
+        assert (there.model, there.version, there.scale) == ("mixed", 1, "probability")
+        assert here.background == there.background == ("centre" if background is None else "request")
+        assert here.predictions == there.predictions
+        for row in range(3):
+            assert there.contributions(row) == pytest.approx(here.contributions(row), abs=1e-6)
+        table = there.to_pandas()
+        assert set(table) == {*CHECKPOINTS["mixed"].schema.names, "base", "value"}
+        assert (table.drop(columns=["base", "value"]).sum(axis=1) - table["value"] + table["base"]).abs().max() < 1e-4
+    assert str(there).splitlines()[0] == "mixed@1, probability compared with the background rows of the request"
+    far = axon.load("far", store=store).explain(ROWS["far"])
+    [served] = explained(server, "far", ROWS["far"])["explanations"]
+    assert far.contributions() == pytest.approx(contributions(served), abs=1e-3)
+    assert far.rows[0]["value"] == pytest.approx(served["value"])
+
+
+def test_the_client_cuts_rows_into_requests_that_the_server_takes(server: Server) -> None:
+    rows = np.random.default_rng(3).normal(size=(150, 30))
+
+    async def ask() -> Explanations:
+        async with axon.AsyncClient(server.url) as client:
+            return await client.explain(rows, "thirty", samples=1000)
+
+    found = asyncio.run(ask())
+    assert len(found.rows) == 150
+    with axon.Client(server.url) as client:
+        alone = client.explain(rows[149:], "thirty", samples=1000)
+        assert found.contributions(149) == alone.contributions()
+        with pytest.raises(axon.client.RowsRefused, match="Row 120"):
+            client.explain([*rows[:120].tolist(), [1.0] * 29], "thirty", samples=4)
+        with pytest.raises(ConfigError, match="name one with model"):
+            client.explain(rows[0].tolist())
+        with pytest.raises(DataError, match="no rows"):
+            client.explain([], "thirty")
+    local = axon.load("thirty", store=Path(server.environment["AXON_STORE"]))
+    with pytest.raises(ConfigError, match="samples must be a whole number from 4"):
+        local.explain(rows, samples=1)

@@ -105,7 +105,7 @@ class _Call:
     Args:
         process: API process.
         explainer: explainer of the process.
-        request: request.
+        request: HTTP request for explanations.
         reference: reference of the model.
     """
 
