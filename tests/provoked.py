@@ -27,6 +27,7 @@ MAX_CONNECTIONS = 20
 # By operation: method, path, and required scope.
 OPERATIONS = {
     "predict": ("POST", "/predict", "predict"),
+    "explain": ("POST", "/models/{id}/explain", "predict"),
     "list_models": ("GET", "/models", "read"),
     "refresh_models": ("POST", "/models/refresh", "manage"),
     "show_model": ("GET", "/models/{id}", "read"),
@@ -75,6 +76,8 @@ def provoke(server: Server) -> Answers:
             _of_any_operation(client, server.port, operation, keep)
         for body, headers in _predictions():
             keep("predict", client.request("POST", "/predict", content=body, headers=_key("predict") | headers))
+        for document in ({}, {"instances": [[1, 2, 3, "4"]]}, {"instances": [ROW] * 101}):
+            keep("explain", client.post("/models/colours/explain", json=document, headers=_key("predict")))
         keep("show_summary", client.get("/models/price@1/summary?format=poem", headers=_key("read")))
         keep("show_drift", client.get("/models/price@1/drift?window=next", headers=_key("read")))
     for lines in (
@@ -90,11 +93,12 @@ def provoke(server: Server) -> Answers:
 
 def _of_any_operation(client: httpx.Client, port: int, operation: str, keep) -> None:  # type: ignore[no-untyped-def]
     method, path, scope = OPERATIONS[operation]
-    body = {"model": "colours", "instances": [ROW]} if operation == "predict" else None
+    bodies = {"predict": {"model": "colours", "instances": [ROW]}, "explain": {"instances": [ROW]}}
+    body = bodies.get(operation)
     keep(operation, client.request(method, path.format(id="colours"), json=body, headers=_key(scope)))
     if "{id}" in path:
         for id_ in ("nobody", "price@2"):  # the second model cannot be loaded
-            keep(operation, client.request(method, path.format(id=id_), headers=_key(scope)))
+            keep(operation, client.request(method, path.format(id=id_), json=body, headers=_key(scope)))
     keep(operation, _raw(port, f"{method} {path.format(id='colours')} HTTP/1.1\r\n\r\n".encode()))
     if scope is not None:
         other = "predict" if scope != "predict" else "read"
@@ -133,6 +137,17 @@ def _with_a_stopped_worker(server: Server, keep) -> None:  # type: ignore[no-unt
             body = {"model": "colours", "instances": [ROW] * 60}
             for waiting in [pool.submit(client.post, "/predict", json=body, headers=headers) for _ in range(4)]:
                 keep("predict", waiting.result())
+            explain = {"url": "/models/colours/explain", "json": {"instances": [ROW]}}
+            headers = _key("predict") | {"X-Request-Timeout-Seconds": "0.3"}
+            keep("explain", client.post(**explain, headers=headers))
+            # The queue is full of the rows of this one, behind those that the worker has.
+            body = {"model": "colours", "instances": [ROW] * 100}
+            full = pool.submit(
+                client.post, "/predict", json=body, headers=_key("predict") | {"X-Request-Timeout-Seconds": "3"}
+            )
+            while not full.done() and keep("explain", client.post(**explain, headers=headers)).status_code != 429:
+                pass
+            keep("predict", full.result())
     finally:
         os.kill(worker, signal.SIGCONT)
 

@@ -86,10 +86,32 @@ _OF_REQUESTS: dict[int, dict[str, Problem]] = {
 # Errors of an operation that differ from the table above.
 _OF_OPERATIONS: dict[tuple[str, int], dict[str, Problem]] = {
     ("predict", 403): {"another scope": problem_of(Forbidden("predict"))},
+    ("explain", 403): {"another scope": problem_of(Forbidden("predict"))},
     ("refresh_models", 403): {"another scope": problem_of(Forbidden("manage"))},
     ("predict", 500): {
         "model at fault": problem_of(ModelFault("the model's answer to row 0 is not finite.")),
         "a bug": problem_of(AssertionError()),
+    },
+    ("explain", 500): {
+        "model at fault": problem_of(ModelFault("the worker died 3 times with these rows in hand.")),
+        "a bug": problem_of(AssertionError()),
+    },
+    ("explain", 422): {
+        "wrong row": problem_of(RowError([Fault(0, "petal_width", '"0.2" is not a number')])),
+        "wrong body": problem_of(
+            InvalidRequest(
+                "The body is not a request for explanations: instances: Field required.",
+                [{"location": "instances", "message": "Field required"}],
+            )
+        ),
+    },
+    ("explain", 413): {
+        "too many combinations": problem_of(
+            TooLarge(
+                "the first 245 of 400 rows need 1,003,520 rows of coalitions, and a request may need 1,000,000: send "
+                "fewer rows, fewer background rows, or kind 'sampled' with fewer samples."
+            )
+        )
     },
     ("show_summary", 422): {
         "no such format": problem_of(
