@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from models.columns.schema import Schema
+from models.explaining.background import MOST_BACKGROUND_ROWS
 from training.config import TrainConfig
 from training.data.equal_rows import UNNOTED_ROWS, equal_rows_note, shown_share
 from training.data.preprocessing import unseen_categories
@@ -16,6 +17,7 @@ from training.data.typical_rows import typical_rows
 from training.engines.engine import Trained
 
 _EXAMPLES = 5
+_BACKGROUND_CELLS = 20_000
 _EXAMPLE_CELLS = 4_000  # bounds the checkpoint's header, which every reader parses
 
 
@@ -41,7 +43,7 @@ def training_section(config: TrainConfig, trained: Trained, *, rows: int) -> dic
 
 def data_section(table: TrainingTable, config: TrainConfig, split: Split) -> dict[str, Any]:
     """Returns the section on the data: name, fingerprint, counts and a few example rows in the form of a request."""
-    return {
+    section = {
         "name": table.name,
         "fingerprint": table.fingerprint(),
         "rows": table.rows,
@@ -51,6 +53,7 @@ def data_section(table: TrainingTable, config: TrainConfig, split: Split) -> dic
         "examples": _examples(table, split),
         "examples_kind": table.choices.examples,
     }
+    return section | {"background": _background(table, split)} if table.choices.background == "rows" else section
 
 
 def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Trained, split: Split) -> list[str]:
@@ -95,6 +98,13 @@ def _known_rows(table: TrainingTable, split: Split) -> str | None:
         f"{shown_share(known, len(split.test))} of the test part have the same features as a row of the training part, "
         f"and {identical:,} of them the same target too: the test figures tell in part what was remembered."
     )
+
+
+def _background(table: TrainingTable, split: Split) -> list[dict[str, Any]]:
+    """Returns rows of the training part with which explanations compare; the same ones for the same table."""
+    wanted = min(max(_BACKGROUND_CELLS // len(table.features), 1), MOST_BACKGROUND_ROWS, len(split.train))
+    chosen = np.random.default_rng(0).choice(split.train, wanted, replace=False)
+    return [table.example(int(row)) for row in np.sort(chosen)]
 
 
 def _examples(table: TrainingTable, split: Split) -> list[dict[str, Any]]:

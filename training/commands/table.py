@@ -73,6 +73,13 @@ def add_table(parser: argparse.ArgumentParser) -> None:
         help="example rows that the model and its report show to whoever may read them: typical ones, made up of "
         "medians and commonest names, or rows of the table (default: %(default)s)",
     )
+    table.add_argument(
+        "--background",
+        choices=("typical", "rows"),
+        default="typical",
+        help="rows that explanations compare with, and that the model carries: the typical row, or up to 100 rows of "
+        "the training part (default: %(default)s)",
+    )
     add_text(table)
 
 
@@ -150,6 +157,7 @@ def table_of(arguments: argparse.Namespace) -> dict[str, Any]:
             keep_constant=arguments.keep_constant,
             drop_missing_target=arguments.drop_missing_target,
             examples=arguments.examples,
+            background=arguments.background,
             drop_rare_classes=arguments.drop_rare_classes,
             equal_rows=arguments.equal_rows,
         ),

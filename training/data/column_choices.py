@@ -40,6 +40,8 @@ class ColumnChoices:
         drop_missing_target: True to leave out rows without a target, False to refuse them.
         examples: example rows that the model and its report show: `typical` ones, which are made up, or `rows` of the
             table.
+        background: rows that explanations compare with: the `typical` row, which is made up, or `rows` of the training
+            part, up to 100, which the checkpoint then carries.
         drop_rare_classes: True to leave out rows of classes that are too small to be split, False to refuse them.
         equal_rows: treatment of rows of equal features in a random split: `together` keeps them in one part, and
             leaves training rows out that equal a row of a test file; `scatter` does not look at them; `auto` keeps
@@ -61,6 +63,7 @@ class ColumnChoices:
     keep_constant: bool = False
     drop_missing_target: bool = False
     examples: Literal["typical", "rows"] = "typical"
+    background: Literal["typical", "rows"] = "typical"
     date_formats: Mapping[str, str] = field(default_factory=dict)
     drop_rare_classes: bool = False
     equal_rows: Literal["auto", "together", "scatter"] = "auto"
@@ -77,8 +80,9 @@ class ColumnChoices:
         object.__setattr__(self, "date_formats", formats)
         if self.unknown not in ("refuse", "ignore"):
             raise DataError(f"unknown must be refuse or ignore, got {self.unknown!r}.")
-        if self.examples not in ("typical", "rows"):
-            raise DataError(f"examples must be typical or rows, got {self.examples!r}.")
+        for name in ("examples", "background"):
+            if getattr(self, name) not in ("typical", "rows"):
+                raise DataError(f"{name} must be typical or rows, got {getattr(self, name)!r}.")
         if self.equal_rows not in ("auto", "together", "scatter"):
             raise DataError(f"equal_rows must be auto, together or scatter, got {self.equal_rows!r}.")
         self._check_kinds()

@@ -189,7 +189,7 @@ def _detail(served: ServedVersion, catalog: Catalog, counts: Counts) -> dict[str
         "trainable_params": served.summary.trainable_params,
         "training": header.get("training", {}),
         "metrics": header.get("metrics", {}),
-        "data": header.get("data", {}),
+        "data": {name: value for name, value in header.get("data", {}).items() if name != "background"},
         "batch_invariant": served.batch_invariant,
         "digest": served.digest,
         "example": example_request(served),
