@@ -1,7 +1,8 @@
 """Explanations in an API process: the rows of coalitions go to the workers in small batches, one at a time.
 
-A chunk of rows takes about `_CHUNK_SECONDS`, so a prediction that comes meanwhile waits no longer than that. Only a few
-explanations are under way at a time; the others wait for their turn, and more than `_MOST_WAITING` are refused.
+A chunk of rows takes about `_CHUNK_SECONDS`, so a prediction that comes meanwhile waits about as long. While
+predictions wait, an explanation rests after each chunk for as long as the chunk took. Only a few explanations are under
+way at a time; the others wait for their turn, and more than `_MOST_WAITING` are refused.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from models.columns.labels import Label
 from models.columns.schema import ClassTarget
 from models.errors import Fault, RowError
-from models.explaining.background import Background
+from models.explaining.background import Background, background_of
 from models.explaining.document import Explanation
 from models.explaining.explained_output import ExplainedOutput
 from models.explaining.shapley import Kind, Players, Shapley, feature_columns, shapley_of
@@ -30,10 +31,12 @@ from service.time_slices import TimeSlices
 
 MOST_EVALUATIONS = 1_000_000
 
-_CHUNK_SECONDS = 0.005
-_FIRST_ROWS, _MOST_ROWS, _MOST_NUMBERS = 128, 2048, 1 << 16  # rows of a chunk, and numbers in all its rows
+_CHUNK_SECONDS, _LONGEST_REST = 0.002, 0.02
+_LEAST_ROWS, _FIRST_ROWS, _MOST_ROWS = 1, 64, 2048  # rows of a chunk
+_MOST_NUMBERS = 1 << 16  # numbers in all rows of a chunk
 _AT_ONCE, _MOST_WAITING = 2, 64
 _RETRY_SECONDS = 0.02
+_KEPT_BACKGROUNDS = 16
 _LONG_EVALUATIONS = 10_000  # from here on, the sums of an explanation take milliseconds, and run in a thread
 
 
@@ -105,6 +108,17 @@ class Explainer:
         self._most_rows = max(1, min(_MOST_ROWS, max_queue_rows // 2))
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._waiting = 0
+        self._backgrounds: dict[str, Background] = {}
+
+    def background_of(self, served: ServedVersion) -> Background:
+        """Returns the background of a version; the last few are kept, because many rows take long to encode."""
+        found = self._backgrounds.pop(served.key, None)
+        if found is None:
+            found = background_of(served.schema, served.encoder, served.header.get("data", {}))
+            while len(self._backgrounds) >= _KEPT_BACKGROUNDS:
+                del self._backgrounds[next(iter(self._backgrounds))]
+        self._backgrounds[served.key] = found
+        return found
 
     async def explain(self, question: Question) -> list[Explanation]:
         """Explains the rows of a request.
@@ -141,7 +155,7 @@ class _Run:
         self._question = question
         self._served = question.served.quiet()
         self._loop = asyncio.get_running_loop()
-        self._most_rows = max(1, min(most_rows, _MOST_NUMBERS // question.rows.shape[1]))
+        self._most_rows = max(_LEAST_ROWS, min(most_rows, _MOST_NUMBERS // question.rows.shape[1]))
         self._size = min(_FIRST_ROWS, self._most_rows)
         self._has_begun = False
 
@@ -195,9 +209,12 @@ class _Run:
             except asyncio.CancelledError:
                 ticket.fail(ClientGone("the request ended before its rows were answered."))
                 raise
+            seconds = time.perf_counter() - began
             if len(rows) == self._size:
-                share = _CHUNK_SECONDS / max(1e-6, time.perf_counter() - began)
-                self._size = int(min(self._most_rows, max(1, self._size * min(2.0, max(0.5, share)))))
+                share = _CHUNK_SECONDS / max(1e-6, seconds)
+                self._size = int(min(self._most_rows, max(_LEAST_ROWS, self._size * min(2.0, max(0.5, share)))))
+            if self._batcher.waiting_requests:  # predictions; chunks are not counted as requests
+                await asyncio.sleep(min(seconds, _LONGEST_REST))
             return answers
 
 

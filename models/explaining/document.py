@@ -94,15 +94,16 @@ def explanations_text(document: Mapping[str, Any], most: int = 20) -> Iterator[s
     for number, row in enumerate(document["explanations"]):
         what = f" of {row['output']}" if row.get("output", row["prediction"]) != row["prediction"] else ""
         yield ""
-        yield f"row {number}: {row['prediction']}, {document['scale']}{what} {row['value']:.6g}, base {row['base']:.6g}"
+        value, base = (f"{row[name]:{'.10g' if document['scale'] == 'value' else '.4g'}}" for name in ("value", "base"))
+        yield f"row {number}: {row['prediction']}, {document['scale']}{what} {value}, base {base}"
         reasons = list(row["reasons"])
         shown = [(reason["column"], _short(reason["cell"]), reason) for reason in reasons[:most]]
         wide = max(len(name) for name, _, _ in shown), max(len(cell) for _, cell, _ in shown)
         for name, cell, reason in shown:
             error = f" ± {reason['standard_error']:.2g}" if reason.get("standard_error") is not None else ""
-            yield f"  {name:<{wide[0]}}  {cell:>{wide[1]}}  {reason['contribution']:+.6g}{error}"
+            yield f"  {name:<{wide[0]}}  {cell:>{wide[1]}}  {reason['contribution']:+.4g}{error}"
         if others := reasons[most:]:
-            yield f"  {len(others):,} other columns  {sum(reason['contribution'] for reason in others):+.6g}"
+            yield f"  {len(others):,} other columns  {sum(reason['contribution'] for reason in others):+.4g}"
 
 
 def _short(cell: Any) -> str:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
+import signal
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -18,7 +22,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from ensembles import ensemble
-from serving import CLASSES, Oracle, Server, http_client, http_post, make_checkpoint, metric_sum, numeric, running
+from serving import (
+    CLASSES,
+    Oracle,
+    Server,
+    http_client,
+    http_post,
+    make_checkpoint,
+    metric_sum,
+    numeric,
+    running,
+    wait_until,
+)
 
 import axon
 from models.checkpoint import Checkpoint
@@ -379,3 +394,23 @@ def test_the_client_cuts_rows_into_requests_that_the_server_takes(server: Server
     local = axon.load("thirty", store=Path(server.environment["AXON_STORE"]))
     with pytest.raises(ConfigError, match="samples must be a whole number from 4"):
         local.explain(rows, samples=1)
+
+
+def test_a_client_that_hangs_up_is_explained_no_further(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    store.publish("thirty", CHECKPOINTS["thirty"])
+    with running(store.root, tmp_path, access_log=True) as server:
+        [worker] = server.worker_pids()
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            body = json.dumps({"instances": [[1.0] * 30]}).encode()
+            with socket.create_connection(("127.0.0.1", server.port)) as stream:
+                head = f"POST /models/thirty/explain HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+                stream.sendall(head.encode() + body)
+                stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            wait_until(lambda: '"explained"' in server.log(), server.log)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        [line] = [json.loads(line) for line in server.log().splitlines() if '"explained"' in line]
+        assert (line["status"], line["rows"]) == (499, 0)
+        assert explained(server, "thirty", [[1.0] * 30])["explanations"]

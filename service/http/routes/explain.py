@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from models.columns.encoding import MAX_FAULTS, RowEncoder
 from models.errors import ConfigError, Fault, RowError
-from models.explaining.background import MOST_BACKGROUND_ROWS, Background, background_of
+from models.explaining.background import MOST_BACKGROUND_ROWS, Background
 from models.explaining.document import Explanation, cells_of, explanation_document, explanations_text
 from models.explaining.explained_output import checked_label
 from service.access import Scope
@@ -171,7 +171,7 @@ class _Call:
         encoder = served.encoder
         rows, unknown = await _encoded(encoder, instances)
         if background is None:
-            compared = background_of(served.schema, encoder, served.header.get("data", {}))
+            compared = self._explainer.background_of(served)
         else:
             compared = Background("request", await _encoded_background(encoder, background))
         question = Question(
