@@ -75,6 +75,7 @@ class Evaluation(Ticket):
     __slots__ = ("_row", "future")
 
     requests = 0
+    is_made_up = True
 
     def __init__(self, row: int | None) -> None:
         super().__init__()

@@ -85,6 +85,7 @@ class Ticket:
 
     Attributes:
         requests: number of requests: 1 except for a group.
+        is_made_up: True if the rows are no client's, as those of explanations, so that drift does not count the rows.
         served: model version that answers; None before the version is known.
         key: key of the model version, from the submission on.
         data: float32 rows, from the submission to the end.
@@ -118,6 +119,7 @@ class Ticket:
     )
 
     requests = 1
+    is_made_up = False
     data: Buffer | EncodedRows
     deadline: float
     arrived: float

@@ -117,6 +117,8 @@ class RowSample:
             now: time on the monotonic clock, in seconds.
         """
         try:
+            if all(ticket.is_made_up for ticket, _, _ in spans):
+                return
             most = self._most(len(answers), now)
             if most:
                 self._take(spans, answers, -(-len(answers) // most))
@@ -158,7 +160,7 @@ class RowSample:
         for ticket, start, stop in spans:
             rows = stop - start
             first = (offset - at) % step
-            if first < rows and not ticket.done:  # a ticket that has ended has no rows
+            if first < rows and not ticket.done and not ticket.is_made_up:  # a ticket that has ended has no rows
                 pieces.append(_rows_of(ticket, start + first, stop, step))
                 places += range(at + first, at + rows, step)
                 if cells := getattr(ticket, "unknown", None):

@@ -28,6 +28,12 @@ class Asked(Ticket):
         self.data, self.rows, self.unknown = rows.tobytes(), len(rows), unknown or {}
 
 
+class Evaluated(Asked):
+    """A chunk of an explanation."""
+
+    is_made_up = True
+
+
 def numbered(first: int, rows: int) -> Matrix:
     """Returns rows of which each has its number in all cells."""
     return np.repeat(np.arange(first, first + rows, dtype=np.float32), WIDTH).reshape(rows, WIDTH)
@@ -61,6 +67,15 @@ def test_at_a_low_rate_all_rows_are_taken_with_their_answers() -> None:
     rows, answered = taken(sample)
     assert rows == answered == [0, 1, 2, 3, 4, 100, 1, 2]
     assert calls == [1]
+
+
+def test_rows_that_are_made_up_are_not_taken() -> None:
+    sample = sample_of(1_000)
+    explained = Evaluated(numbered(50, 4))
+    sample.take(whole(explained), np.zeros((4, 1), dtype=np.float32), 10.0)
+    assert not sample.pending
+    sample.take(whole(explained, Asked(numbered(9, 1))), np.array([[50, 51, 52, 53, 9]], dtype=np.float32).T, 10.0)
+    assert taken(sample) == ([9], [9])
 
 
 def test_a_large_batch_gives_every_kth_row() -> None:
