@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from axon.card import Report, headline, model_card
+from axon.explainer import explain_rows
+from axon.explanations import Explanations
 from axon.own_packages import HiddenPackage
 from models.answering import Answerer
 from models.checkpoint import Checkpoint
 from models.columns.labels import Label
 from models.columns.unknown_cells import unknown_in_words
-from models.explaining.explainer import explain_rows
-from models.explaining.explanations import Explanations
 from models.explaining.shapley import DEFAULT_SAMPLES, Kind
 
 DEFAULT_STORE = "checkpoints"

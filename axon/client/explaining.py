@@ -13,8 +13,8 @@ from axon.client.given_rows import GivenRows
 from axon.client.json_rows import rows_text
 from axon.client.known_versions import KnownVersions, document_of, model_path
 from axon.client.steps import Request, Steps
+from axon.explanations import Explanations
 from models.errors import ConfigError, DataError
-from models.explaining.explanations import Explanations
 
 _MOST_ROWS = 100  # of a request; the server may take fewer
 

@@ -22,8 +22,8 @@ from axon.client.known_versions import KnownVersions, fetch_model, fetch_models
 from axon.client.prediction import Limits, Prediction, Progress
 from axon.client.settings import ClientSettings
 from axon.client.steps import Failure, Pause, Reply, Send, Steps, T, Together, Upcoming
+from axon.explanations import Explanations
 from models.columns.labels import Label
-from models.explaining.explanations import Explanations
 
 
 class Client:

@@ -247,10 +247,9 @@ def test_importing_axon_imports_nothing_heavy_and_unknown_names_are_told():
     code = "import sys, axon; print(sorted({'torch', 'pandas', 'training', 'models'} & set(sys.modules)), dir(axon))"
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert ran.stdout.startswith("[] ")
-    assert all(repr(name) in ran.stdout for name in ("AsyncClient", "Client", "Model", "TrainedModel", "fit", "load"))
-    with pytest.raises(
-        AttributeError, match="no attribute 'predict'; it has AsyncClient, Client, Model, TrainedModel, fit, load"
-    ):
+    names = ("AsyncClient", "Client", "Model", "Scorer", "TrainedModel", "fit", "load", "publish")
+    assert all(repr(name) in ran.stdout for name in names)
+    with pytest.raises(AttributeError, match=f"no attribute 'predict'; it has {', '.join(names)}"):
         axon.predict  # noqa: B018
 
 

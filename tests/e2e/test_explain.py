@@ -36,12 +36,12 @@ from serving import (
 )
 
 import axon
+from axon.explanations import Explanations
 from models.checkpoint import Checkpoint
 from models.columns.encoding import RowEncoder
 from models.columns.schema import CategoricalColumn, DateColumn, NumericColumn, NumericTarget, Schema
 from models.errors import ConfigError, DataError
 from models.explaining.background import centre
-from models.explaining.explanations import Explanations
 from models.network.config import MLPConfig
 from models.store import Store
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from axon.explanations import Explanations
 from models.answering import Answerer
 from models.columns.encoding import RowEncoder
 from models.columns.frame_rows import rows_of
@@ -15,7 +16,6 @@ from models.errors import DataError
 from models.explaining.background import Background, background_of
 from models.explaining.document import Explanation, cells_of, explanation_document
 from models.explaining.explained_output import ExplainedOutput, checked_label
-from models.explaining.explanations import Explanations
 from models.explaining.shapley import (
     DEFAULT_SAMPLES,
     Kind,
