@@ -45,7 +45,7 @@ exit codes:
   2    refused: one sentence says why, and nothing is published
   130  interrupted: nothing is published
 
-docs/import.md has the operators and the limits.
+docs/import-onnx.md has the operators and the limits.
 """
 
 

@@ -151,7 +151,7 @@ def read_versions(folder: Path) -> tuple[tuple[int, ...], bool]:
 
 
 def check_model_name(name: str) -> None:
-    """Refuses a text that is not a model name, and so every path that could leave the store's folder.
+    """Refuses a text that is not a model name. No model name is a path that leaves the store's folder.
 
     Raises:
         InvalidName: The text is not a model name.

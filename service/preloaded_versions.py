@@ -57,7 +57,7 @@ def preloaded_versions(store: Store) -> Iterator[VersionToLoad]:
 
 
 def preloaded_ids(entry: StoreEntry, *, with_shadows: bool = True) -> Iterator[tuple[str, Iterator[int]]]:
-    """Yields the ids of one model that refer to preloaded versions, each with candidate versions, the best first.
+    """Yields each preloaded id of one model with the candidate versions of the id, the best first.
 
     If the newest version cannot be loaded, the version before is the next candidate. An alias has one candidate. The
     versions of a split, and shadows, have the ids of their own numbers.

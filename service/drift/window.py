@@ -47,7 +47,7 @@ class Window:
         self._growing_rows = [0] * _LEVELS
 
     def add(self, counts: NDArray[np.int64], rows: int) -> None:
-        """Adds the counts of rows that came one after the other, at most a short block."""
+        """Adds the counts of consecutive rows, at most as many as in a short block."""
         self.ended = time.time()
         if not self.rows:
             self.began = self.ended

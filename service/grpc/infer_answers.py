@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Generator, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from service.batching.ticket import Answer
 from service.grpc.message_fields import varint
 from service.grpc.typed_contents import NUMBERS
 from service.open_inference.form import PREDICTIONS, InferForm, Layout, WantedOutput, wanted_outputs
-from service.open_inference.outputs import ModelOutputs, element_bytes
+from service.open_inference.outputs import ModelOutputs, element_bytes, little_endian
 from service.open_inference.tensors import BYTES, DTYPES
 
 STEP_NUMBERS = 4096  # numbers that are written in one step
@@ -122,14 +121,14 @@ class InferWriter:
             labels = self._raw_labels if output.is_binary else self._typed_labels
             return b"".join([labels[class_] for class_ in matrix.argmax(axis=1).tolist()])
         numbers = outputs.values(matrix) if output.name == PREDICTIONS else matrix
-        return _little_endian(numbers)
+        return little_endian(numbers)
 
     def numbers_of_batch(self, answer: Answer) -> tuple[list[bytes], list[int]]:
         """Returns the numbers of each row of a batch, as bytes, and the class of each row; keeps both."""
         memo = answer.memos.get(self)
         if memo is None:
             matrix, outputs = answer.matrix, self.outputs
-            data = _little_endian(outputs.values(matrix) if outputs.labels is None else matrix)
+            data = little_endian(outputs.values(matrix) if outputs.labels is None else matrix)
             size = len(data) // len(matrix)
             rows = [data[at : at + size] for at in range(0, len(data), size)]
             classes = [0] * len(rows) if outputs.labels is None else matrix.argmax(axis=1).tolist()
@@ -210,8 +209,3 @@ def _text(element: bytes) -> bytes:
 
 def _id(id_: str | None) -> bytes:
     return field(3, id_.encode()) if id_ else b""
-
-
-def _little_endian(numbers: NDArray[Any]) -> bytes:
-    """Returns the numbers of an array as bytes, row by row."""
-    return numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).tobytes()

@@ -252,7 +252,7 @@ class Stream:
             self.release()
 
     def cancel(self) -> None:
-        """Ends a call that its client does not wait for any more; called by the connection alone."""
+        """Ends a call after its client has left; only the connection calls this."""
         call = self.call
         self.close()
         if call is not None:

@@ -322,7 +322,7 @@ class HttpPrediction(Prediction):
         return http_span_facts(self.endpoint.path, self.exchange, status)
 
     def set_form(self, form: AnswerForm) -> None:
-        """Sets the form of the answer, which may shorten or lengthen the request's time."""
+        """Sets the form of the answer; a form with a timeout changes the deadline of the request."""
         self.form = form
         self.members = form.members
         if form.seconds is not None:

@@ -98,3 +98,8 @@ def element_bytes(elements: list[bytes]) -> bytes:
     for element in elements:
         parts += (_LENGTH.pack(len(element)), element)
     return b"".join(parts)
+
+
+def little_endian(numbers: NDArray[Any]) -> bytes:
+    """Returns the numbers of an array as bytes, row by row."""
+    return numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).tobytes()

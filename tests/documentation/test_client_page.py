@@ -12,27 +12,17 @@ from typing import Any
 import pytest
 from serving import running
 
-import axon
 from axon.cli import main
 from axon.client import Client, ClientError, errors
 from axon.client.answer import Answer
-from models.store import Store
 
 PAGE = (Path(__file__).parents[2] / "docs/client.md").read_text(encoding="utf-8")
 
 
-def test_the_programs_print_what_the_page_shows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("AXON_STORE", raising=False)
-    assert main(["data", "iris"]) == 0
-    Path("flowers.csv").write_text(capsys.readouterr().out, encoding="utf-8")
-    fitted = axon.fit("flowers.csv", target="species", name="flowers", epochs=30, hidden_sizes=(16,), progress=False)
-    fitted.publish(Store("checkpoints"), report=False)
+def test_the_programs_print_what_the_page_shows(flowers_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     blocks = re.findall(r"```(python|text|console)\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, Any] = {}
-    with running(tmp_path / "checkpoints", tmp_path) as server:
+    with running(flowers_folder / "checkpoints", flowers_folder) as server:
         for number, (kind, text) in enumerate(blocks):
             typed = text.replace("http://localhost:8000", server.url)
             if kind == "python":

@@ -15,21 +15,14 @@ import pytest
 
 import axon
 from axon.cli import main
-from models.store import Store
 
 PAGE = (Path(__file__).parents[2] / "docs/export.md").read_text(encoding="utf-8")
 
 
 def test_the_commands_and_programs_print_what_the_page_shows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    flowers_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delenv("AXON_STORE", raising=False)
-    assert main(["data", "iris"]) == 0
-    Path("flowers.csv").write_text(capsys.readouterr().out, encoding="utf-8")
-    fitted = axon.fit("flowers.csv", target="species", name="flowers", epochs=30, hidden_sizes=(16,), progress=False)
-    fitted.publish(Store("checkpoints"), report=False)
+    monkeypatch.syspath_prepend(flowers_folder)
     blocks = re.findall(r"```(python|text|console)\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, Any] = {}
     try:

@@ -13,10 +13,6 @@ from typing import Any
 import pytest
 from serving import running
 
-import axon
-from axon.cli import main
-from models.store import Store
-
 PAGE = (Path(__file__).parents[2] / "docs/reasons.md").read_text(encoding="utf-8")
 NUMBER = re.compile(r"[-+]?\d+\.\d+(?:e-?\d+)?")
 
@@ -28,18 +24,10 @@ def same(found: str, shown: str) -> bool:
     return texts[0] == texts[1] and numbers[0] == pytest.approx(numbers[1], abs=0.05)
 
 
-def test_the_page_prints_what_it_shows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("AXON_STORE", raising=False)
-    assert main(["data", "iris"]) == 0
-    Path("flowers.csv").write_text(capsys.readouterr().out, encoding="utf-8")
-    fitted = axon.fit("flowers.csv", target="species", name="flowers", epochs=30, hidden_sizes=(16,), progress=False)
-    fitted.publish(Store("checkpoints"), report=False)
+def test_the_page_prints_what_it_shows(flowers_folder: Path) -> None:
     blocks = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, Any] = {}
-    with running(tmp_path / "checkpoints", tmp_path) as server:
+    with running(flowers_folder / "checkpoints", flowers_folder) as server:
         for (kind, text), (next_kind, shown) in zip(blocks[::2], blocks[1::2], strict=True):
             assert next_kind == "text"
             if kind == "console":

@@ -16,7 +16,7 @@ from service.batching.ticket import Answer
 from service.http.wire.json_answers import number_text
 from service.http.wire.wire_format import STEP_NUMBERS, AnswerHeaders, AnswerWriter, Payload, WrittenAnswer
 from service.open_inference.form import PREDICTIONS, PROBABILITIES, InferForm, Layout, WantedOutput, wanted_outputs
-from service.open_inference.outputs import ModelOutputs, element_bytes
+from service.open_inference.outputs import ModelOutputs, element_bytes, little_endian
 from service.open_inference.tensors import BYTES, DTYPES
 
 HEADER_LENGTH = b"inference-header-content-length"
@@ -272,11 +272,6 @@ def _head_for(length: int) -> AnswerHeaders:
 
 def _layout_of(form: InferForm) -> Layout:
     return form.layout
-
-
-def little_endian(numbers: NDArray[Any]) -> bytes:
-    """Returns the numbers of an array as bytes, row by row."""
-    return numbers.astype(numbers.dtype.newbyteorder("<"), copy=False).tobytes()
 
 
 def _json_label(element: Any) -> Any:
