@@ -47,7 +47,10 @@ def linear(x: FloatArray, weight: FloatArray, bias: FloatArray | None = None) ->
     """
     if x.ndim != 2 or x.shape[1] != weight.shape[1]:
         raise DataError(f"x must have shape (rows, {weight.shape[1]}), got {x.shape}.")
-    z: FloatArray = x @ weight.T
+    # BLAS kernels may set the processor's "invalid" flag for numbers outside the matrices, while the product is right
+    # (github.com/numpy/numpy/issues/24067). A NaN stays in the product, where callers look for it.
+    with np.errstate(invalid="ignore"):
+        z: FloatArray = x @ weight.T
     return z if bias is None else z + bias
 
 
