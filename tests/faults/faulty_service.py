@@ -44,22 +44,22 @@ class SmallMemoryNetwork:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._network, name)
 
-    def forward(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def forward(self, x: NDArray[np.float32], members: int | None = None) -> NDArray[np.float32]:
         """Answers rows that fit into the memory."""
         if OUT_OF_MEMORY in x[:, 0] and len(x) > ROOM:
             import torch
 
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
-        answers: NDArray[np.float32] = self._network.forward(x)
+        answers: NDArray[np.float32] = self._network.forward(x, members)
         return answers
 
 
 class FaultyPredictAPI(PredictAPI):
     """The model side, with faults."""
 
-    def open(self, device: str) -> None:
+    def open(self, device: str, number: int) -> None:
         """Opens the engine as usual, on a device with little memory."""
-        super().open(device)
+        super().open(device, number)
         load = self.engine.load
         self.engine.load = lambda key: SmallMemoryNetwork(load(key))
 
