@@ -140,14 +140,19 @@ def _with_a_stopped_worker(server: Server, keep) -> None:  # type: ignore[no-unt
             explain = {"url": "/models/colours/explain", "json": {"instances": [ROW]}}
             headers = _key("predict") | {"X-Request-Timeout-Seconds": "0.3"}
             keep("explain", client.post(**explain, headers=headers))
-            # The queue is full of the rows of this one, behind those that the worker has.
-            body = {"model": "colours", "instances": [ROW] * 100}
-            full = pool.submit(
-                client.post, "/predict", json=body, headers=_key("predict") | {"X-Request-Timeout-Seconds": "3"}
-            )
-            while not full.done() and keep("explain", client.post(**explain, headers=headers)).status_code != 429:
-                pass
-            keep("predict", full.result())
+            refused = False
+            while not refused:
+                # The queue is full of the rows of this one, behind those that the worker has. Where an explanation's
+                # rows come before, this one is refused in place of the explanation.
+                full = pool.submit(
+                    client.post,
+                    "/predict",
+                    json={"model": "colours", "instances": [ROW] * 100},
+                    headers=_key("predict") | {"X-Request-Timeout-Seconds": "3"},
+                )
+                while not refused and not full.done():
+                    refused = keep("explain", client.post(**explain, headers=headers)).status_code == 429
+                keep("predict", full.result())
     finally:
         os.kill(worker, signal.SIGCONT)
 
