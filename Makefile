@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 TORCH  := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-all test-random interop faults check lint types imports bandit audit format proto bench bench-field bench-accuracy bench-training bench-score docs clean
+.PHONY: help install demo serve test test-all test-random interop faults check lint types imports bandit audit format proto bench bench-field bench-accuracy bench-training bench-score screenshots docs clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -90,6 +90,9 @@ bench-training: install ## training speed beside a DataLoader loop, scikit-learn
 
 bench-score: install ## bulk scoring beside the bare reading of the same columns; options in BENCH, e.g. BENCH='--rows 10000000'
 	$(BIN)/python -m benchmarks.score $(BENCH)
+
+screenshots: install ## renews the pictures of the console in docs/images; needs Chromium
+	PYTHONPATH=.:tests $(BIN)/python tests/console/screenshots.py docs/images
 
 docs: $(VENV)/.docs ## the documentation as a site in site/, built strictly; no page loads anything from another host
 	$(BIN)/zensical build --clean --strict

@@ -302,6 +302,16 @@ def read_header(path: Path) -> dict[str, Any]:
         raise CheckpointError(path, f"cannot be read: {error.strerror}.") from error
 
 
+def read_open_header(path: Path, file: BinaryIO) -> dict[str, Any]:
+    """Reads the header of an open file from its beginning, as `read_header` does.
+
+    Raises:
+        CheckpointError: The file has no readable Axon header.
+        OSError: The disk refuses the reading.
+    """
+    return _read_header(path, file)[0]
+
+
 def open_file(path: Path) -> BinaryIO:
     """Opens a regular file for reading.
 

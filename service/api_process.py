@@ -24,6 +24,7 @@ from service.batching.batcher import Batcher
 from service.batching.catalog import Catalog
 from service.batching.link import WorkerPool
 from service.batching.model_loading import ModelLoading
+from service.batching.served_version import ServedVersion
 from service.batching.shadow_schedule import ShadowSchedule
 from service.batching.unloaded import UnloadedModels
 from service.batching.version_memory import VersionMemory
@@ -202,6 +203,10 @@ class ApiProcess:
         let_go_of(library_mappings())
         metrics, steps = self.metrics, self.steps
         self._loop_watch = LoopWatch(asyncio.get_running_loop(), lambda: metrics.has_gathered or steps.is_busy)
+
+    def checkpoint_paths(self, served: ServedVersion) -> tuple[Path, Path]:
+        """Returns the paths at which the checkpoint of a version may be: the workers' copy, and the store's file."""
+        return self._kept.path(served.key), served.path
 
     async def stop(self) -> None:
         """Ends all tasks and links that `open` started, and writes the last metrics."""

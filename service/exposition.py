@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -17,6 +17,7 @@ SLICE_SECONDS = 100e-6  # a fraction of the time of a batch
 PAUSE_SECONDS = 1e-3  # so that predictions and other processes get most of the time
 CHUNK_BYTES = 1 << 15  # written to a socket at once
 _LABELS = "\x00"  # the place of the labels in a template
+_HELP = b"# HELP "
 
 
 Slices = partial(TimeSlices, SLICE_SECONDS, PAUSE_SECONDS)
@@ -98,6 +99,23 @@ def gauge_text(
     yield _head(name, help_, "gauge")
     for values, value in samples:
         yield f"{name}{{{_label_text(labels, values)}}} {value!r}\n".encode()
+
+
+def only_named(text: bytes, names: Set[str]) -> bytes:
+    """Returns the metrics of a text that have certain names.
+
+    Args:
+        text: text of some metrics, each with its line of help.
+        names: names of metrics; empty for all.
+    """
+    if not names:
+        return text
+    found = []
+    for metric in text.split(_HELP)[1:]:
+        name = metric.split(b" ", 1)[0].decode()
+        if name in names or f"{name}_total" in names:  # OpenMetrics leaves the ending of a counter out
+            found.append(_HELP + metric)
+    return b"".join(found)
 
 
 def _head(name: str, help_: str, kind: str) -> bytes:

@@ -28,7 +28,7 @@ from prometheus_client.registry import Collector
 
 from service.exemplars import Exemplars
 from service.explanation_metrics import EXPLANATION_FAMILIES, ExplanationMetrics
-from service.exposition import FamilyText
+from service.exposition import FamilyText, only_named
 from service.series_file import Family, Labels, SeriesFile, SeriesReader
 from service.shadow_metrics import SHADOW_FAMILIES, ShadowMetrics
 
@@ -382,23 +382,30 @@ class ApiMetrics:
         """Returns a reader of one metric in all processes."""
         return SeriesReader(self._folder, family)
 
-    def exposition(self, state: Collector, *, is_open_metrics: bool = False) -> Iterator[bytes]:
+    def exposition(
+        self, state: Collector, *, is_open_metrics: bool = False, names: Set[str] = frozenset()
+    ) -> Iterator[bytes]:
         """Yields the text that Prometheus scrapes, in pieces.
 
         Args:
             state: collector of the gauges that are measured now; the counts of all processes come from the files.
             is_open_metrics: True for OpenMetrics with exemplars, without its last line; False for the classic text.
+            names: names of the metrics to write; empty for all.
         """
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(self._folder))  # type: ignore[no-untyped-call]
         registry.register(state)
         if not is_open_metrics:
-            yield prometheus_client.generate_latest(registry)
+            yield only_named(prometheus_client.generate_latest(registry), names)
             for family in self._texts:
-                yield from family.pieces()
+                if not names or family.family.name in names:
+                    yield from family.pieces()
             return
-        yield open_metrics.generate_latest(registry).removesuffix(OPEN_METRICS_END)  # type: ignore[no-untyped-call]
+        text_of_gauges = open_metrics.generate_latest(registry)  # type: ignore[no-untyped-call]
+        yield only_named(text_of_gauges.removesuffix(OPEN_METRICS_END), names)
         for text in self._open_metrics_texts:
+            if names and text.family.name not in names:
+                continue
             exemplars = Exemplars(self._folder, REQUEST_SECONDS) if text.family is REQUEST_SECONDS else None
             yield from text.pieces(exemplars, is_open_metrics=True)
 

@@ -27,7 +27,7 @@ Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]  # a day
 Interval = Annotated[float, Field(ge=0.01, le=86_400, allow_inf_nan=False)]  # shorter ones keep a CPU busy
 
 _ROOT_PATH = re.compile(r"[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*", re.ASCII)
-_OWN_PATHS = ("predict", "models", "health", "metrics", "docs", "openapi.json")
+_OWN_PATHS = ("predict", "models", "health", "metrics", "docs", "openapi.json", "console", "studies")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?", re.ASCII)
 
 
@@ -144,6 +144,7 @@ class Settings(BaseSettings):
     root_path: str = Field(
         "", description="Path under which a proxy serves the API, such as `/axon`; the proxy may strip it or not."
     )
+    console: bool = Field(True, description="Show the console to browsers that open the server's address.")
     cors_origins: str | None = Field(
         None,
         description="Origins, with blanks between, whose pages may read answers in browsers; `*` for all; unset, none.",

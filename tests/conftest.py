@@ -23,7 +23,7 @@ for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 
 # Their tests start servers and type whole tutorials.
-_SLOW_FOLDERS = {"documentation", "e2e", "interop"}
+_SLOW_FOLDERS = {"console", "documentation", "e2e", "interop"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -34,6 +34,8 @@ OPERATIONS = {
     "show_summary": ("GET", "/models/{id}/summary", "read"),
     "show_summary_as_text": ("GET", "/models/{id}/summary/text", "read"),
     "show_summary_as_mermaid": ("GET", "/models/{id}/summary/mermaid", "read"),
+    "show_network": ("GET", "/models/{id}/network", "read"),
+    "show_training": ("GET", "/models/{id}/training", "read"),
     "show_drift": ("GET", "/models/{id}/drift", "read"),
     "live": ("GET", "/health/live", None),
     "ready": ("GET", "/health/ready", None),

@@ -22,6 +22,8 @@ class ModelEntry(TypedDict):
     task: str
     columns: int
     total_params: int
+    published: str
+    metrics: dict[str, float]
 
 
 class ModelList(TypedDict):
@@ -50,6 +52,7 @@ class ModelDetail(TypedDict):
     data: dict[str, Any]
     batch_invariant: bool
     digest: str
+    published: str
     example: dict[str, Any]
 
 

@@ -24,6 +24,7 @@ from models.network.summary import Summary, summarize
 from models.store import ModelVersion
 from service.errors import InvalidRequest
 from service.metrics import ModelMetrics
+from service.model_figures import test_metrics_of
 
 
 class CopiesRequests(Protocol):
@@ -60,6 +61,7 @@ class ServedVersion:
         shadow: shadow of the alias by which a request came; None without one.
         copy: path of a copy of the checkpoint, from which the version is read again after `release`; None for none.
         distributions: distributions of the training part as JSON text, compressed; None if the checkpoint has none.
+        test_metrics: metrics of the test part, by name.
         width: number of features of an encoded row.
     """
 
@@ -85,6 +87,7 @@ class ServedVersion:
         self.key = make_key(place.name, place.version, self.digest)
         self.total_params = self.config.parameter_count
         self.task, self.columns = self.config.task, len(self.schema.columns)
+        self.test_metrics = test_metrics_of(header)
         self.metrics = metrics
         self.batch_invariant = False  # until the workers have reported
 
@@ -96,6 +99,11 @@ class ServedVersion:
         except (AxonError, KeyError, TypeError) as error:
             raise CheckpointError(self._path, f"is inconsistent: {error}") from error
         return {"header": header, "config": config, "schema": schema, "encoder": RowEncoder(schema)}
+
+    @property
+    def path(self) -> Path:
+        """Path of the checkpoint in the store."""
+        return self._path
 
     @property
     def memory_bytes(self) -> int:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import RedirectResponse, Response
+from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -19,6 +19,7 @@ from service.errors import InvalidRequest
 from service.http.error_forms import as_400, error_form, problem_document
 from service.http.openapi import DocumentedApp, Responses, problems
 from service.http.problems import Problem, problem_of
+from service.http.routes.console import console_router
 from service.http.routes.docs import docs_router
 from service.http.routes.guard import Guard
 from service.http.routes.predict import PREDICT_PATH
@@ -167,13 +168,16 @@ class DocumentedPredictRoute(APIRoute):
         return super().matches(scope) if scope["path"] == PREDICT_PATH else (Match.NONE, {})
 
 
-def create_app(routers: list[APIRouter], access: Access | None = None, root_path: str = "") -> DocumentedApp:
+def create_app(
+    routers: list[APIRouter], access: Access | None = None, root_path: str = "", *, console: bool = True
+) -> DocumentedApp:
     """Returns the FastAPI application.
 
     Args:
         routers: all routes except `POST /predict`.
         access: API keys; None lets everybody in.
         root_path: path prefix that a proxy adds, without a slash at the end; empty without a prefix.
+        console: False to leave the console out.
     """
     app = DocumentedApp(
         title="Axon",
@@ -187,13 +191,9 @@ def create_app(routers: list[APIRouter], access: Access | None = None, root_path
     )
     app.router.routes.append(DocumentedPredictRoute(Guard(access, Scope.PREDICT)))
     docs = docs_router(app.title, app.openapi, Guard(access, Scope.READ))
-    for router in (*routers, docs):
+    start = console_router(root_path, is_on=console, needs_key=access is not None)
+    for router in (*routers, docs, start):
         app.include_router(router)
-
-    @app.get("/", include_in_schema=False)
-    async def index() -> RedirectResponse:
-        # Without a root path the address is relative, so it leads to the page behind any prefix that a proxy strips.
-        return RedirectResponse(f"{root_path}/docs" if root_path else "docs")
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:

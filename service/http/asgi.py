@@ -35,6 +35,7 @@ from service.http.routes.health import health_router
 from service.http.routes.metrics import metrics_router
 from service.http.routes.mlflow import mlflow_router
 from service.http.routes.models import models_router
+from service.http.routes.network import network_router
 from service.http.routes.open_inference import open_inference_router
 from service.http.routes.predict import PredictRoute, predict_routes
 from service.http.routes.tf_serving import tf_serving_router
@@ -179,6 +180,7 @@ class AsgiApplication:
         routers = [
             models_router(catalog, process.steps, ShadowReport(process.metrics), process.held_lists, access),
             explain_router(process),
+            network_router(process),
             health_router(process.not_ready),
             drift_router(catalog, process.drift, process.steps, access),
             metrics_router(process.metrics, catalog, process.pool, process.drift, access),
@@ -186,7 +188,7 @@ class AsgiApplication:
             tf_serving_router(process),
             mlflow_router(process.not_ready, access),
         ]
-        application = create_app(routers, access, root_path)
+        application = create_app(routers, access, root_path, console=process.settings.console)
         application.openapi()  # made once, here, where its 30 ms delay no request
         app: ASGIApp = WithHead(application)
         if cors is not None:

@@ -117,6 +117,8 @@ class ModelEntry(BaseModel):
     task: str = Field(description="`classification` or `regression`.")
     columns: int = Field(description="Number of columns in a row; their names are in `GET /models/{id}`.")
     total_params: int
+    published: str = Field(description="Time of the checkpoint's file, ISO 8601 in UTC.")
+    metrics: dict[str, float] = Field(description="Metrics of the test part, by name; empty if they are not known.")
 
 
 class ModelList(BaseModel):
@@ -149,6 +151,7 @@ class ModelDetail(BaseModel):
         "rows are in its batch."
     )
     digest: str = Field(description="SHA-256 of header and tensors.")
+    published: str = Field(description="Time of the checkpoint's file, ISO 8601 in UTC.")
     example: PredictRequest = Field(description="A request that this model answers.")
 
 

@@ -97,6 +97,8 @@ def test_the_wheel_has_every_package_typed_and_its_base_needs_little(wheel):
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
     sources = {str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
     assert {name for name in names if name.endswith(".py")} == sources
+    console = {str(path.relative_to(ROOT)) for path in (ROOT / "service/console/static").rglob("*") if path.is_file()}
+    assert console <= set(names)
     base = {need.partition(">")[0] for need in needs if "extra ==" not in need}
     assert base == {"numpy", "orjson", "safetensors", "shtab"}
     with_torch = {need.rpartition("extra == ")[2].strip("\"'") for need in needs if need.startswith("torch>")}

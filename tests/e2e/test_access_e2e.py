@@ -67,6 +67,8 @@ ROUTES = [
     ("GET", "/models/nobody", {"read", "manage"}),
     ("GET", "/models/colours/summary", {"read", "manage"}),
     ("GET", "/models/colours/summary?format=poem", {"read", "manage"}),
+    ("GET", "/models/colours/network", {"read", "manage"}),
+    ("GET", "/models/colours/training", {"read", "manage"}),
     ("POST", "/models/refresh", {"manage"}),
     ("GET", "/metrics", {"read", "manage"}),
     ("GET", "/docs", {"read", "manage"}),

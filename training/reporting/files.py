@@ -1,7 +1,7 @@
 """The files beside a published or kept checkpoint: `report.html` and `README.md`, the model card.
 
-Both lie in the version's folder and are copied or deleted with it; the store and the service read only
-`model.safetensors` there.
+Both lie in the version's folder and are copied or deleted with it. To answer, the store and the service read only
+`model.safetensors` there; `GET /models/{id}/training` also returns the card.
 """
 
 from __future__ import annotations

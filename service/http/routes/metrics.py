@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from itertools import chain
+from typing import Annotated
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -19,7 +20,7 @@ from service.batching.link import WorkerPool
 from service.drift.gauges import DriftGauges
 from service.drift.monitor import DriftMonitor
 from service.errors import NotAcceptable
-from service.exposition import Slices, gauge_text, in_chunks
+from service.exposition import Slices, gauge_text, in_chunks, only_named
 from service.http.accept import MediaTypes
 from service.http.openapi import Responses
 from service.http.routes.guard import Guard
@@ -52,28 +53,37 @@ def metrics_router(
         access: API keys; None lets everybody in.
     """
     guard = Guard(access, Scope.READ)
-    under_way: dict[int, asyncio.Future[list[bytes]]] = {}
+    under_way: dict[tuple[int, frozenset[str]], asyncio.Future[list[bytes]]] = {}
+    turn = asyncio.Lock()  # the texts remember what they have read, so one text is made at a time
     gauges = DriftGauges(drift)
     router = APIRouter(tags=["metrics"], dependencies=guard.dependencies, responses=guard.responses)
 
     @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=_TEXT)
-    async def scrape(request: Request) -> Response:
-        kind = _chosen(request.headers.get("accept", ""))
-        if kind not in under_way:
-            under_way[kind] = asyncio.ensure_future(make_text(kind))
+    async def scrape(
+        request: Request,
+        names: Annotated[
+            list[str],
+            Query(alias="name[]", default_factory=list, description="Names of the metrics to return; else all."),
+        ],
+    ) -> Response:
+        wanted = _chosen(request.headers.get("accept", "")), frozenset(names)
+        if wanted not in under_way:
+            under_way[wanted] = asyncio.ensure_future(make_text(*wanted))
         # Requests that come while the text is made get the same text: many scrapers cost no more than one.
-        return _InChunks(await asyncio.shield(under_way[kind]), _TYPES[kind])
+        return _InChunks(await asyncio.shield(under_way[wanted]), _TYPES[wanted[0]])
 
-    async def make_text(kind: int) -> list[bytes]:
+    async def make_text(kind: int, names: frozenset[str]) -> list[bytes]:
         try:
-            metrics.flush()
-            is_open_metrics = kind == _OPEN_METRICS
-            end = [OPEN_METRICS_END] if is_open_metrics else []
-            text = metrics.exposition(_State(catalog, pool), is_open_metrics=is_open_metrics)
-            # In slices on the event loop, not in a thread, which would hold the interpreter's lock for 5 ms at a time.
-            return await in_chunks(chain(text, _versions(catalog), gauges.pieces(), end))
+            async with turn:
+                metrics.flush()
+                is_open_metrics = kind == _OPEN_METRICS
+                end = [OPEN_METRICS_END] if is_open_metrics else []
+                text = metrics.exposition(_State(catalog, pool), is_open_metrics=is_open_metrics, names=names)
+                # In slices on the event loop, not in a thread, which would hold the interpreter's lock for 5 ms at a
+                # time.
+                return await in_chunks(chain(text, _others(catalog, gauges, names), end))
         finally:
-            del under_way[kind]
+            del under_way[kind, names]
 
     return router
 
@@ -102,6 +112,24 @@ class _InChunks(Response):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
             await slices.pause()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _others(catalog: Catalog, gauges: DriftGauges, names: Set[str]) -> Iterator[bytes]:
+    """Yields the text of the metrics that are not counted: versions and drift.
+
+    Args:
+        catalog: model versions that are served.
+        gauges: gauges of drift.
+        names: names of the metrics to write; empty for all.
+    """
+    if not names:
+        yield from _versions(catalog)
+        yield from gauges.pieces()
+        return
+    if any(name.startswith("axon_model_") for name in names):
+        yield only_named(b"".join(_versions(catalog)), names)
+    if any(name.startswith("axon_drift_") for name in names):
+        yield only_named(b"".join(gauges.pieces()), names)
 
 
 def _versions(catalog: Catalog) -> Iterator[bytes]:

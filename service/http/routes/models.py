@@ -25,6 +25,7 @@ from service.http.openapi import Responses, problems
 from service.http.routes.guard import Guard
 from service.http.schemas import ModelDetail, ModelList, SummaryResponse
 from service.logs import LimitedLog, get_logger
+from service.model_figures import time_text
 from service.shadow_report import Counts, ShadowReport, shadow_documents
 from service.step_queue import StepQueue
 from service.stream.held_list import HeldLists
@@ -45,7 +46,7 @@ _MODEL_LINKS: Responses = {
 _TEXT: Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
-_ENTRY_BYTES, _COLUMN_BYTES = 100, 150  # estimated bytes of an answer, for its order among other work in steps
+_ENTRY_BYTES, _COLUMN_BYTES = 300, 150  # estimated bytes of an answer, for its order among other work in steps
 
 refreshes = LimitedLog(get_logger(__name__))
 
@@ -162,6 +163,8 @@ def _entry(
         "task": served.task,
         "columns": served.columns,
         "total_params": served.total_params,
+        "published": time_text(served.identity.modified_ns),
+        "metrics": served.test_metrics,
     }
 
 
@@ -192,6 +195,7 @@ def _detail(served: ServedVersion, catalog: Catalog, counts: Counts) -> dict[str
         "data": {name: value for name, value in header.get("data", {}).items() if name != "background"},
         "batch_invariant": served.batch_invariant,
         "digest": served.digest,
+        "published": time_text(served.identity.modified_ns),
         "example": example_request(served),
     }
 

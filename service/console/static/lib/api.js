@@ -1,0 +1,119 @@
+// Requests to the server: the API key, errors, and waiting while the server is away.
+
+const KEY = 'axon.key';
+const MOST_WAIT = 8; // seconds between two tries
+const LOADING = 10_000; // ms for which a server that is up may not be ready
+
+/** Events: `key` (a key is needed, or there is another one) and `connection` (lost, restored, next try). */
+export const events = new EventTarget();
+const tell = (name) => events.dispatchEvent(new Event(name));
+
+/** The state of the connection: `lost`, and the seconds until the next try. */
+export const connection = { lost: false, wait: 0 };
+
+/** The API key of this tab, which ends with the tab. */
+export const apiKey = {
+  needed: document.documentElement.dataset.keys === 'needed',
+  refused: false,
+  get value() { return sessionStorage.getItem(KEY); },
+  set value(given) {
+    if (given) sessionStorage.setItem(KEY, given);
+    else sessionStorage.removeItem(KEY);
+    apiKey.refused = false;
+    tell('key');
+  },
+};
+
+/** An error answer. `status` is 0 if there is no answer. */
+export class ApiError extends Error {
+  constructor(status, { title = '', detail = '', errors = [] } = {}) {
+    super(detail || title || `The server answered ${status}.`);
+    Object.assign(this, { status, title, detail: this.message, errors });
+  }
+}
+
+const address = (path) => new URL(path, document.baseURI);
+const sleep = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
+
+let hurry = () => {};
+let returning = null;
+
+/** Tries to reach the server now, not only after the wait. */
+export const tryNow = () => hurry();
+
+/** Waits for the server, with longer and longer pauses. */
+function untilBack() {
+  returning ??= (async () => {
+    let up = null;
+    for (let wait = 0.5; ; wait = Math.min(2 * wait, up ? 1 : MOST_WAIT)) {
+      Object.assign(connection, { lost: true, wait });
+      tell('connection');
+      await Promise.race([sleep(wait), new Promise((done) => { hurry = done; })]);
+      try {
+        const { ok } = await fetch(address('health/ready'), { cache: 'no-store' });
+        up ??= performance.now();
+        if (ok || performance.now() - up > LOADING) break;
+      } catch { up = null; }
+    }
+    returning = null;
+    Object.assign(connection, { lost: false, wait: 0 });
+    tell('connection');
+  })();
+  return returning;
+}
+
+/** Waits until the server answers; true if it did not answer at once. */
+export const restored = () => fetch(address('health/live'), { cache: 'no-store' }).then(() => false, () => untilBack().then(() => true));
+
+async function problemOf(response) {
+  let document = {};
+  try { document = await response.json(); } catch { /* an answer of a proxy: the status says it */ }
+  if (typeof document.error === 'string') document = { detail: document.error };
+  if (response.status === 401) {
+    apiKey.needed = true;
+    apiKey.refused = Boolean(apiKey.value);
+    tell('key');
+  }
+  return new ApiError(response.status, document);
+}
+
+async function ask(path, { patient = false, headers = {}, ...options }, read) {
+  for (;;) {
+    const key = apiKey.value;
+    try {
+      const response = await fetch(address(path), {
+        ...options, headers: key ? { ...headers, 'X-API-Key': key } : headers, cache: 'no-store',
+      });
+      if (!response.ok) throw await problemOf(response);
+      return await read(response);
+    } catch (error) {
+      if (error instanceof ApiError || options.signal?.aborted) throw error;
+      if (error instanceof SyntaxError) throw new ApiError(200, { detail: `The answer to ${path} is not JSON: does a proxy answer?` });
+      const back = untilBack();
+      if (!patient) throw new ApiError(0, { title: 'No answer', detail: 'The server does not answer.' });
+      await back;
+      options.signal?.throwIfAborted();
+    }
+  }
+}
+
+/** Sends a request and returns the `Response`; throws an ApiError for an error answer. */
+export const send = (path, options = {}) => ask(path, options, (response) => response);
+
+/** Returns the JSON answer to a GET; waits while the server is away. */
+export const get = (path, options = {}) => ask(path, { patient: true, ...options }, (response) => response.json());
+
+/** Returns the answer to a GET as text. */
+export const text = (path, { accept = 'text/plain', ...options } = {}) =>
+  ask(path, { patient: true, headers: { Accept: accept }, ...options }, (response) => response.text());
+
+/** Posts an object as JSON, or a text or Blob as it is, and returns the JSON answer. */
+export function post(path, body, { headers = {}, ...options } = {}) {
+  const plain = typeof body === 'string' || body instanceof Blob;
+  return ask(path, {
+    method: 'POST',
+    body: plain ? body : JSON.stringify(body),
+    headers: plain ? headers : { 'Content-Type': 'application/json', ...headers },
+    ...options,
+  }, (response) => response.json());
+}
