@@ -16,14 +16,26 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.peer import ROOT
 from benchmarks.scrape import fill, wait_until_ready
 from models.store import Store
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 _PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+
+
+def until(page: Page, expression: str) -> float:
+    """Returns the value of an expression in a page as soon as the value is true."""
+    while not (value := page.evaluate(expression)):
+        time.sleep(0.002)
+    return float(value)
 
 
 def loads(url: str, chromium: str, times: int, models: int) -> list[tuple[float, float]]:
@@ -37,11 +49,10 @@ def loads(url: str, chromium: str, times: int, models: int) -> list[tuple[float,
             context = browser.new_context(viewport={"width": 1200, "height": 900})
             page = context.new_page()
             page.goto(url, wait_until="commit")
-            listed = page.wait_for_function(
-                f"document.querySelectorAll('table.models tbody tr').length === {models} && performance.now()"
-            ).json_value()
-            paint = page.wait_for_function(_PAINT).json_value()
-            found.append((float(paint), float(listed)))
+            listed = until(
+                page, f"document.querySelectorAll('table.models tbody tr').length === {models} && performance.now()"
+            )
+            found.append((until(page, _PAINT), listed))
             context.close()
         browser.close()
     return found[1:]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
+from serving import wait_until
 
 import axon
 from models.store import Store
@@ -122,6 +123,19 @@ def opening(browser: Browser) -> Iterator[OpenPage]:
                 test = os.environ.get("PYTEST_CURRENT_TEST", "page").split("::")[-1].split(" ")[0].replace("/", "-")
                 one.page.screenshot(path=Path(keep) / f"{test}-{number}.png", full_page=True)
             one.page.context.close()
+
+
+def wait_for(page: Page, expression: str, argument: Any = None) -> None:
+    """Waits until an expression is true in a page.
+
+    Playwright's own `wait_for_function` evaluates texts in the page, which the console's policy forbids.
+
+    Args:
+        page: page of the browser.
+        expression: expression of JavaScript, or a function that takes the argument.
+        argument: value for the function.
+    """
+    wait_until(lambda: bool(page.evaluate(expression, argument)), lambda: f"{expression}\n{page.inner_text('body')}")
 
 
 def violations(page: Page) -> list[str]:

@@ -22,8 +22,8 @@ function inline(line) {
 const cells = (line) => line.replace(/^\||\|$/g, '').split(/(?<!\\)\|/).map((cell) => inline(cell.trim()));
 
 function table([head, , ...rows]) {
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="Table of the model card"><table class="table"><thead><tr>
-    ${cells(head).map((cell) => html`<th scope="col">${cell}</th>`)}</tr></thead>
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="Table of the model card"><table class="table"><thead><tr>
+    ${cells(head).map((cell) => (cell.join('') ? html`<th scope="col">${cell}</th>` : html`<td></td>`))}</tr></thead>
     <tbody>${rows.map((row) => html`<tr>${cells(row).map((cell) => html`<td>${cell}</td>`)}</tr>`)}</tbody></table></div>`;
 }
 

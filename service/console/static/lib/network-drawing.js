@@ -137,7 +137,7 @@ function Layers({ network, stages: { before, stages: linears }, width, current }
   const bar = (n, left, layer) => html`<g data-part=${layer === undefined ? undefined : layer}>
     <rect class=${`layer ${layer === current && layer !== undefined ? 'now' : ''}`} x=${left} y=${(height - tall(n)) / 2} width="22" height=${tall(n)} rx="4" />
     <text class="label" x=${left + 11} y=${(height - tall(n)) / 2 - 5} text-anchor="middle">${count(n)}</text></g>`;
-  return html`<div class="scroll" tabindex="0" role="region" aria-label="All layers"><svg viewBox=${`0 0 ${across} ${height + 26}`} width=${across} height=${height + 26} aria-hidden="true">
+  return html`<div class="scroll" tabindex="0" role="group" aria-label="All layers"><svg viewBox=${`0 0 ${across} ${height + 26}`} width=${across} height=${height + 26} aria-hidden="true">
     ${linears.map(({ linear, after }, i) => {
     const [left, right] = [30 + step * i, 8 + step * (i + 1)];
     const [from, to] = [tall(linear.in_features) / 2, tall(linear.out_features) / 2];

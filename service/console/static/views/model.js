@@ -136,7 +136,7 @@ function Versions({ model }) {
       ${others.slice(0, 24).map((version) => html`<label class="check"><input type="checkbox" checked=${chosen.includes(version)}
         onChange=${() => toggle(version)} />${version}</label>`)}</fieldset>
     ${error && html`<${Failure} error=${error} />`}
-    <div class="scroll" tabindex="0" role="region" aria-label="Versions side by side"><table class="table"><thead><tr><th scope="col">Version</th>${beside.map((one) => html`
+    <div class="scroll" tabindex="0" role="group" aria-label="Versions side by side"><table class="table"><thead><tr><th scope="col">Version</th>${beside.map((one) => html`
       <th scope="col" class="right"><a href=${modelPath(`${one.name}@${one.version}`)}>${one.version}</a></th>`)}</tr></thead>
       <tbody>${COMPARED.map(([name, of]) => html`<tr><th scope="row">${name}</th>${beside.map((one) => html`<td class="right">${of(one)}</td>`)}</tr>`)}
       ${names.map((name) => html`<tr><th scope="row">${words(name)}, test</th>${beside.map((one) => html`
