@@ -94,7 +94,7 @@ def _columns(served: ServedVersion, distributions: Distributions) -> list[Distri
 def _predictions(served: ServedVersion, distributions: Distributions) -> list[DistributionInTraining]:
     target = served.schema.target
     labels: Sequence[Label] = target.labels if isinstance(target, ClassTarget) else ()
-    ranges = {"confidence": (0.0, 1.0)}
+    ranges = {"confidence": (1 / max(len(labels), 1), 1.0)}  # the most probable class has at least an equal share
     if isinstance(target, NumericTarget) and target.minimum is not None and target.maximum is not None:
         ranges["value"] = (target.minimum, target.maximum)
     return [

@@ -47,7 +47,7 @@ function ThemeButton() {
     setTheme(next);
   };
   return html`<button class="button small" onClick=${change} title=${`Change to ${next}`}>
-    <span class="visually-hidden">Theme: </span>${theme}</button>`;
+    <span aria-hidden="true">◐ </span><span class="visually-hidden">Theme: </span>${theme}</button>`;
 }
 
 function KeyForm() {

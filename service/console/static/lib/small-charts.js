@@ -25,7 +25,7 @@ export function Distribution({ of, width = 140, height = 30 }) {
   const where = of.categories ? shown(of.categories[most] ?? 'all others') : `bin ${most + 1} of ${bars.length}`;
   return html`<svg class="bars" viewBox=${`0 0 ${width} ${height}`} width=${width} height=${height} role="img"
     aria-label=${`Distribution in training: ${percent(bars[most].share)} in ${where}`}>
-    ${bars.map(({ from, to, height: share }) => html`<rect x=${width * from} width=${Math.max(width * (to - from) - 1, 1)}
+    ${bars.map(({ from, to, height: share }) => html`<rect x=${Math.min(width * from, width - 2)} width=${Math.max(width * (to - from) - 1, 2)}
       y=${height - Math.max(height * share, share ? 1 : 0)} height=${Math.max(height * share, share ? 1 : 0)} />`)}</svg>`;
 }
 

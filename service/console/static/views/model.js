@@ -53,26 +53,28 @@ function Learning({ training }) {
     <${Curve} history=${training.history} names=${names} best=${training.best_epoch ?? 0} />`)}</div>`;
 }
 
-const layerRow = (layer) => html`<tr><th scope="row" class="mono">${layer.name}</th><td>${layer.type}</td>
-  <td class="right">${count(layer.in_features)} → ${count(layer.out_features)}</td><td class="right">${count(layer.params)}</td>
+const widthsOf = (layer) => `${count(layer.in_features)} → ${count(layer.out_features)}`;
+
+const layerRow = (layer) => html`<tr><th scope="row" class="mono">${layer.name}</th><td>${layer.type}<div class="muted narrow">${widthsOf(layer)}</div></td>
+  <td class="right wide word">${widthsOf(layer)}</td><td class="right">${count(layer.params)}</td>
   <td class="right wide">${count(layer.multiply_adds)}</td></tr>`;
 
 const Layers = ({ layers }) => html`<table class="table"><thead><tr><th scope="col">Layer</th><th scope="col">Type</th>
-  <th scope="col" class="right">Widths</th><th scope="col" class="right">Parameters</th><th scope="col" class="right wide">Multiply-adds</th></tr></thead>
+  <th scope="col" class="right wide">Widths</th><th scope="col" class="right">Parameters</th><th scope="col" class="right wide">Multiply-adds</th></tr></thead>
   <tbody>${layers.map(layerRow)}</tbody>
-  <tfoot><tr><th scope="row" colspan="3">Total</th><td class="right">${count(layers.reduce((sum, { params }) => sum + params, 0))}</td>
+  <tfoot><tr><th scope="row">Total</th><td></td><td class="wide"></td><td class="right">${count(layers.reduce((sum, { params }) => sum + params, 0))}</td>
     <td class="right wide">${count(layers.reduce((sum, layer) => sum + layer.multiply_adds, 0))}</td></tr></tfoot></table>`;
 
 function Weights({ layers }) {
   const tensors = layers.flatMap((layer) => layer.tensors.map((tensor) => [`${layer.name}.${tensor.name}`, tensor]));
   if (!tensors.length) return html`<p class="muted">The network has no tensors.</p>`;
   return html`<table class="table"><thead><tr><th scope="col">Tensor</th><th scope="col">Distribution</th>
-    <th scope="col" class="right wide">Mean</th><th scope="col" class="right">Standard deviation</th><th scope="col" class="right wide">Range</th></tr></thead>
+    <th scope="col" class="right wide">Mean</th><th scope="col" class="right">Std. deviation</th><th scope="col" class="right wide">Range</th></tr></thead>
     <tbody>${tensors.map(([name, tensor]) => html`<tr><th scope="row"><span class="mono">${name}</span>
         <div class="muted">${tensor.shape.join(' × ')}${tensor.learned ? '' : ', measured'}${tensor.zeros ? `, ${plural(tensor.zeros, 'zero')}` : ''}</div></th>
       <td><${Distribution} of=${{ counts: tensor.counts, edges: tensor.edges.slice(1, -1), minimum: tensor.edges[0], maximum: tensor.edges.at(-1) }} /></td>
       <td class="right wide">${number(tensor.mean)}</td><td class="right">${number(tensor.std)}</td>
-      <td class="right wide">${number(tensor.minimum)} to ${number(tensor.maximum)}</td></tr>`)}</tbody></table>`;
+      <td class="right wide word">${number(tensor.minimum)} to ${number(tensor.maximum)}</td></tr>`)}</tbody></table>`;
 }
 
 const cell = (value) => (typeof value === 'string' ? value.replace('T00:00:00Z', '') : number(value));
@@ -163,8 +165,8 @@ export default function ModelView({ model: id }) {
     <${Section} id="learning" title="Learning curve" wide><${When} of=${training}>${(data) => html`<${Learning} training=${data} />`}<//>
       <${Settings} training=${model.data.training} /><//>
     <${Section} id="columns" title="Columns" wide><${When} of=${training}>${(data) => html`<${Columns} model=${model.data} training=${data} />`}<//><//>
-    <${Section} id="layers" title="Layers"><${When} of=${network}>${(data) => html`<${Layers} layers=${data.layers} />`}<//><//>
-    <${Section} id="weights" title="Weights"><${When} of=${network}>${(data) => html`<${Weights} layers=${data.layers} />`}<//><//>
+    <${Section} id="layers" title="Layers" wide><${When} of=${network}>${(data) => html`<${Layers} layers=${data.layers} />`}<//><//>
+    <${Section} id="weights" title="Weights" wide><${When} of=${network}>${(data) => html`<${Weights} layers=${data.layers} />`}<//><//>
     <${Section} id="versions" title="Versions side by side" wide><${Versions} key=${model.data.version} model=${model.data} /><//>
     <${Section} id="card" title="Model card" wide><${When} of=${training}>${(data) => (data.card
     ? html`<details><summary>Read the card</summary><${Markdown} text=${data.card} /></details>`
