@@ -12,11 +12,11 @@ from serving import Server, http_post, running
 
 from models.store import Store
 
-SIZE = {"width": 1200, "height": 800}
-# File, place, theme, and the element that is in the picture; None for what the window shows.
+WIDTH = 1100
+# File, place, theme, the element in the picture (None for what the window shows), and the height of the window.
 PICTURES = (
-    ("console-models", "#/models", "light", None),
-    ("console-model", "#/models/textbook", "dark", None),
+    ("console-models", "#/models", "light", None, 420),
+    ("console-model", "#/models/textbook", "dark", None, 830),
 )
 
 
@@ -34,8 +34,10 @@ def main() -> None:
             asking = threading.Thread(target=ask, args=(server, done))
             asking.start()
             try:
-                for name, place, scheme, element in PICTURES:
-                    page = open_page(f"{server.url}/{place}", scheme=scheme, viewport=SIZE).page
+                for name, place, scheme, element, height in PICTURES:
+                    page = open_page(
+                        f"{server.url}/{place}", scheme=scheme, viewport={"width": WIDTH, "height": height}
+                    ).page
                     page.wait_for_selector("table")
                     page.wait_for_timeout(8_000 if place == "#/models" else 500)  # two readings of the rates
                     target = page if element is None else page.locator(element)

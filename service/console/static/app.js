@@ -157,5 +157,7 @@ function Shell() {
     <${Connection} />`;
 }
 
-render(html`<${Shell} />`, document.getElementById('app'));
+const place = document.getElementById('app');
+place.replaceChildren(); // the page shows the bar before this script is there
+render(html`<${Shell} />`, place);
 setTimeout(() => TABS.model[1]().catch(() => {}), 1000); // the view that most people open next
