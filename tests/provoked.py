@@ -17,6 +17,7 @@ from serving import CHECKPOINTS, Server, http_client, make_store, numeric, runni
 from models.checkpoint import Checkpoint
 from models.columns.schema import NumericTarget, Schema
 from models.network.config import MLPConfig
+from models.study_record import STUDIES_FOLDER, StudyRecord, publish_study
 
 from collections.abc import Iterator  # isort: skip
 
@@ -40,6 +41,8 @@ OPERATIONS = {
     "live": ("GET", "/health/live", None),
     "ready": ("GET", "/health/ready", None),
     "scrape": ("GET", "/metrics", "read"),
+    "list_studies": ("GET", "/studies", "read"),
+    "show_study": ("GET", "/studies/{id}", "read"),
 }
 Answers = dict[tuple[str, int], list[httpx.Response]]
 
@@ -59,10 +62,31 @@ def provoking(folder: Path) -> Iterator[Server]:
     payload = bytearray(broken.read_bytes())
     payload[-1] ^= 1
     broken.write_bytes(payload)
+    _publish_studies(store.root)
     keys = " ".join(f"{scope}:{scope}:{sha256(secret.encode()).hexdigest()}" for scope, secret in SECRETS.items())
     limits = {"max_request_rows": 100, "max_queue_rows": 100, "max_body_bytes": 50_000, "body_seconds": 1}
     with running(store.root, folder, api_keys=keys, max_connections=MAX_CONNECTIONS, **limits) as server:
         yield server
+
+
+def _publish_studies(root: Path) -> None:
+    """Publishes a study with the name of a model, and one whose record cannot be read."""
+    record = StudyRecord(
+        name="colours",
+        about="what?",
+        explanation="So.",
+        claim="Yes.",
+        holds=True,
+        verdict="It is.",
+        seed=0,
+        quick=True,
+        ran="2026-01-01T00:00:00Z",
+        tables=[{"title": "One", "rows": [{"name": "a", "value": 0.5}]}],
+        diagrams=[{"title": "Two", "mermaid": "flowchart LR"}],
+        plot="svg",
+    )
+    publish_study(root, record, b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>")
+    (root / STUDIES_FOLDER / "damaged.json").write_text("{")
 
 
 def provoke(server: Server) -> Answers:
@@ -82,6 +106,7 @@ def provoke(server: Server) -> Answers:
             keep("explain", client.post("/models/colours/explain", json=document, headers=_key("predict")))
         keep("show_summary", client.get("/models/price@1/summary?format=poem", headers=_key("read")))
         keep("show_drift", client.get("/models/price@1/drift?window=next", headers=_key("read")))
+        keep("show_study", client.get("/studies/damaged", headers=_key("read")))
     for lines in (
         [b"Content-Length: 5", b"", b"[1"],
         [b"Transfer-Encoding: gzip, chunked", b"", b""],

@@ -38,6 +38,7 @@ from service.http.routes.models import models_router
 from service.http.routes.network import network_router
 from service.http.routes.open_inference import open_inference_router
 from service.http.routes.predict import PredictRoute, predict_routes
+from service.http.routes.studies import studies_router
 from service.http.routes.tf_serving import tf_serving_router
 from service.listeners import Listeners
 from service.logs import LimitedLog, configure_logs, get_logger
@@ -187,6 +188,7 @@ class AsgiApplication:
             open_inference_router(process, process.settings.max_request_rows),
             tf_serving_router(process),
             mlflow_router(process.not_ready, access),
+            studies_router(process.settings.store, access),
         ]
         application = create_app(routers, access, root_path, console=process.settings.console)
         application.openapi()  # made once, here, where its 30 ms delay no request

@@ -129,9 +129,20 @@ _OF_OPERATIONS: dict[tuple[str, int], dict[str, Problem]] = {
             )
         )
     },
+    ("show_study", 404): {
+        "no such study": Problem(HTTPStatus.NOT_FOUND, "not-found", "There is no result of a study 'xorr'.")
+    },
+    ("show_study", 503): {
+        "cannot be read": Problem(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "unavailable",
+            "The results of studies cannot be read: xor.json has more than 524,288 bytes.",
+        ),
+        "too many connections": too_many_connections(),
+    },
     **{
         (operation, 503): {"too many connections": too_many_connections()}
-        for operation in ("list_models", "refresh_models", "live", "scrape")
+        for operation in ("list_models", "refresh_models", "list_studies", "live", "scrape")
     },
 }
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import json
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.table import Table
 
+from models.study_record import StudyRecord, publish_study
 from training.commands import options
 from training.commands.options import CommandLine
 from training.plotting.plot_file import check_plot_path, write_plot
 from training.progress import study_progress
 from training.report import print_table
+from training.studies.explanations import EXPLANATIONS
 from training.studies.registry import STUDIES
 from training.studies.steps import OnStep, following
 from training.studies.study import Cell, Study, StudyResult, StudyTable
@@ -43,6 +46,7 @@ examples:
   python -m training study xor
   python -m training study depth --bits 16 --plot depth.png
   python -m training study all --quick --folder plots
+  python -m training study all --publish
 
 Exit codes: 0 the claim held, 1 it did not in this run, 2 refused.
 """
@@ -55,7 +59,7 @@ def add(line: CommandLine) -> None:
     for study in STUDIES.values():
         own = names.add_parser(study.name, help=study.about, description=study.claim, allow_abbrev=False)
         own.add_argument("--plot", type=Path, metavar="FILE", help=f"an .svg or .png (default: {study.name}.svg)")
-        _add_shared(own)
+        _add_shared(line, own)
         for option in study.options:
             own.add_argument(
                 f"--{option.name}",
@@ -69,15 +73,19 @@ def add(line: CommandLine) -> None:
     every.add_argument(
         "--folder", type=Path, default=Path(), metavar="FOLDER", help="where NAME.svg of each goes (default: here)"
     )
-    _add_shared(every)
+    _add_shared(line, every)
     every.set_defaults(run=_run_all)
 
 
-def _add_shared(parser: argparse.ArgumentParser) -> None:
+def _add_shared(line: CommandLine, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of whatever is drawn (default: 0)")
     parser.add_argument("--quick", action="store_true", help="less of everything, in a second or two")
     parser.add_argument("--threads", type=options.threads, default=1, metavar="N", help="CPU threads (default: 1)")
     parser.add_argument("--json", action="store_true", help="the result as JSON in place of tables")
+    parser.add_argument(
+        "--publish", action="store_true", help="keep the result beside the models, where a server shows it"
+    )
+    line.add_store(parser)
 
 
 def _list(arguments: argparse.Namespace) -> None:
@@ -96,10 +104,11 @@ def _run_one(arguments: argparse.Namespace) -> None:
     own = {option.name: getattr(arguments, option.name) for option in study.options if hasattr(arguments, option.name)}
     result = _result(arguments, study, **own)
     write_plot(result.draw, path)
+    published = _publish(arguments, study, result, path)
     if arguments.json:
-        print(json.dumps(_record(study, result, path), indent=2, allow_nan=False, ensure_ascii=False))
+        print(json.dumps(_record(study, result, path, published), indent=2, allow_nan=False, ensure_ascii=False))
     else:
-        _print(study, result, path)
+        _print(study, result, path, published)
     if not result.holds:
         raise SystemExit(EXIT_CLAIM_FAILED)
 
@@ -112,11 +121,12 @@ def _run_all(arguments: argparse.Namespace) -> None:
     for name, study in STUDIES.items():
         result = _result(arguments, study)
         write_plot(result.draw, paths[name])
+        published = _publish(arguments, study, result, paths[name])
         failed |= not result.holds
         if arguments.json:
-            records.append(_record(study, result, paths[name]))
+            records.append(_record(study, result, paths[name], published))
         else:
-            _print(study, result, paths[name])
+            _print(study, result, paths[name], published)
     if arguments.json:
         print(json.dumps(records, indent=2, allow_nan=False, ensure_ascii=False))
     if failed:
@@ -144,11 +154,34 @@ def _result(arguments: argparse.Namespace, study: Study, **own: Any) -> StudyRes
         return result
 
 
-def _record(study: Study, result: StudyResult, path: Path) -> dict[str, Any]:
-    return {"study": study.name, **result.to_dict(), "plot": str(path)}
+def _publish(arguments: argparse.Namespace, study: Study, result: StudyResult, plot: Path) -> Path | None:
+    """Publishes a result if the user asks for that; returns the path of the record, or None."""
+    if not arguments.publish:
+        return None
+    document = result.to_dict()
+    record = StudyRecord(
+        name=study.name,
+        about=study.about,
+        explanation=EXPLANATIONS[study.name],
+        claim=study.claim,
+        holds=result.holds,
+        verdict=result.verdict,
+        seed=arguments.seed,
+        quick=arguments.quick,
+        ran=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        tables=document["tables"],
+        diagrams=document["diagrams"],
+        plot="png" if plot.suffix.lower() == ".png" else "svg",
+    )
+    return publish_study(Path(arguments.store), record, plot.read_bytes())
 
 
-def _print(study: Study, result: StudyResult, path: Path) -> None:
+def _record(study: Study, result: StudyResult, path: Path, published: Path | None) -> dict[str, Any]:
+    record = {"study": study.name, **result.to_dict(), "plot": str(path)}
+    return record if published is None else record | {"published": str(published)}
+
+
+def _print(study: Study, result: StudyResult, path: Path, published: Path | None) -> None:
     for table in result.tables():
         print(f"\n{table.title}")
         print_table(_rich(table))
@@ -156,6 +189,8 @@ def _print(study: Study, result: StudyResult, path: Path) -> None:
         print(f"{diagram.title}, as Mermaid\n\n{diagram.mermaid}\n")
     say(f"{'It held' if result.holds else 'It did not hold in this run'}. {result.verdict.rstrip('.')}.")
     print(f"plot: {path}")
+    if published is not None:
+        print(f"published: {published}")
 
 
 def _rich(table: StudyTable) -> Table:

@@ -11,9 +11,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from models.study_record import read_plot, read_study
 from training.cli import main
 from training.plotting.plot_file import write_plot
 from training.studies import xor
+from training.studies.explanations import EXPLANATIONS
 from training.studies.registry import STUDIES
 from training.studies.study import StudyTable
 
@@ -188,3 +190,31 @@ def test_a_diagram_is_printed_as_mermaid_and_is_in_the_json(command):
     told = json.loads(command("study", "graph", "--quick", "--json")[1])
     assert told["diagrams"][0] == {"title": first.title, "mermaid": first.mermaid}
     assert json.loads(command("study", "xor", "--quick", "--json")[1])["diagrams"] == []
+
+
+def test_a_published_result_is_in_the_store_with_its_plot(command, tmp_path):
+    code, out, _ = command("study", "xor", "--quick", "--seed", 1, "--publish", "--store", "models")
+    assert code == 0
+    assert out.splitlines()[-1] == "published: models/.studies/xor.json"
+    record = read_study(tmp_path / "models", "xor")
+    told = xor.run(seed=1, quick=True)
+    assert (record.claim, record.verdict, record.holds) == (told.claim, told.verdict, True)
+    assert (record.seed, record.quick, record.plot) == (1, True, "svg")
+    assert record.tables == [table.to_dict() for table in told.tables()]
+    assert read_plot(tmp_path / "models", record) == (tmp_path / "xor.svg").read_bytes()
+
+
+def test_a_claim_that_does_not_hold_is_published_as_such(command, monkeypatch, tmp_path):
+    monkeypatch.setattr(xor, "LEARNING_RATE", 1e-9)
+    assert command("study", "xor", "--quick", "--publish", "--store", "models")[0] == 1
+    assert read_study(tmp_path / "models", "xor").holds is False
+
+
+def test_nothing_is_published_unasked(command, tmp_path):
+    command("study", "xor", "--quick", "--store", "models")
+    assert [path.name for path in tmp_path.iterdir()] == ["xor.svg"]
+
+
+def test_every_study_is_explained():
+    assert EXPLANATIONS.keys() == STUDIES.keys()
+    assert all(100 < len(text) < 450 for text in EXPLANATIONS.values())
