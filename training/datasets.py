@@ -209,3 +209,5 @@ DATASETS: Mapping[str, Dataset] = {
 
 # Datasets of the command `demo`, one of each kind: it fills a new store with their models.
 DEMO = ("iris", "digits", "diabetes", "xor", "clusters")
+# Models without hidden layers beside two of them, which show over the plane what hidden layers are for.
+BESIDE: Mapping[str, Engine] = {"xor": "perceptron", "clusters": "linear"}

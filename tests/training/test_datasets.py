@@ -5,7 +5,7 @@ import re
 import pytest
 
 from models.errors import DataError
-from training.datasets import DATASETS, DEMO, dataset
+from training.datasets import BESIDE, DATASETS, DEMO, dataset
 from training.fit import fit
 
 # The least test metric to accept at the default seed.
@@ -87,6 +87,7 @@ def test_xor_is_exclusive_or(bits):
 
 def test_the_demo_is_of_built_in_datasets():
     assert set(DEMO) <= set(DATASETS)
+    assert set(BESIDE) <= set(DEMO)
 
 
 def test_a_dataset_that_is_not_there_is_refused():

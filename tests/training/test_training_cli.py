@@ -301,6 +301,8 @@ def test_the_demo_fills_an_empty_store_only(tmp_path):
         "diabetes@1",
         "xor@1",
         "clusters@1",
+        "xor-perceptron@1",
+        "clusters-linear@1",
     ]
     again = run("demo", "--if-empty", cwd=tmp_path, AXON_STORE="store")
     assert (again.returncode, again.stdout) == (0, "store holds models already: nothing to do\n")

@@ -1,4 +1,4 @@
-"""`demo`: trains the models that the README's examples use."""
+"""`demo`: trains the models that the README's examples use, and linear ones beside two of them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import argparse
 
 from models.store import Store
 from training.commands.options import CommandLine
-from training.datasets import DEMO
-from training.fit import fit
+from training.datasets import BESIDE, DEMO
+from training.fit import FittedModel, fit
 from training.report import headline
 
 
 def add(line: CommandLine) -> None:
     """Adds the command."""
-    about = f"Trains {', '.join(DEMO)} and publishes them, one line each."
+    names = [*DEMO, *(_name_beside(name) for name in BESIDE)]
+    about = f"Trains {', '.join(names)} and publishes them, one line each."
     parser = line.add("demo", "train the demo models", _run, description=about)
     line.add_store(parser)
     parser.add_argument("--if-empty", action="store_true", help="do nothing where the store holds a model already")
@@ -27,6 +28,16 @@ def _run(arguments: argparse.Namespace) -> None:
         return
     store.try_publishing(DEMO[0])
     for name in DEMO:
-        model = fit(name, device=arguments.device)
-        published = model.publish(store)
-        print(f"published {published} ({model.table.task}, test {headline(model.table.task, model.metrics['test'])})")
+        _publish(fit(name, device=arguments.device), store, name)
+    for name, engine in BESIDE.items():
+        _publish(fit(name, engine=engine), store, _name_beside(name))
+
+
+def _publish(model: FittedModel, store: Store, name: str) -> None:
+    published = model.publish(store, name)
+    print(f"published {published} ({model.table.task}, test {headline(model.table.task, model.metrics['test'])})")
+
+
+def _name_beside(name: str) -> str:
+    """Returns the name of the model without hidden layers, such as `xor-perceptron`."""
+    return f"{name}-{BESIDE[name]}"
