@@ -117,7 +117,7 @@ def publish_study(root: Path, record: StudyRecord, plot: bytes) -> Path:
 
 
 def read_studies(root: Path) -> tuple[list[StudyRecord], dict[str, str]]:
-    """Reads the results in a store, sorted by name, at most `MOST_STUDIES` of them.
+    """Reads up to `MOST_STUDIES` results in a store, sorted by name.
 
     Returns:
         Records, and the reason by name for each one that cannot be read.

@@ -85,7 +85,7 @@ def _publish_studies(root: Path) -> None:
         diagrams=[{"title": "Two", "mermaid": "flowchart LR"}],
         plot="svg",
     )
-    publish_study(root, record, b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>")
+    publish_study(root, record, b'<svg xmlns="http://www.w3.org/2000/svg"/>')
     (root / STUDIES_FOLDER / "damaged.json").write_text("{")
 
 

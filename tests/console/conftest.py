@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from browsing import OpenPage, browsing, opening, train_demo_models
 from serving import Server, running
+from viewed_models import publish_studies, train_viewed_models
 
 from models.store import Store
 
@@ -44,4 +45,21 @@ def demo_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 def console(demo_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of the demo models, for tests that change nothing."""
     with running(demo_store.root, tmp_path_factory.mktemp("console-server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def viewed_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A store of models and studies for the views that try, draw, watch and explain."""
+    folder = tmp_path_factory.mktemp("viewed")
+    store = Store(folder / "store")
+    train_viewed_models(store)
+    publish_studies(store, folder)
+    return store
+
+
+@pytest.fixture(scope="session")
+def viewed(viewed_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of these models, for tests that change nothing."""
+    with running(viewed_store.root, tmp_path_factory.mktemp("viewed-server")) as server:
         yield server

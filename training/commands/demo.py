@@ -1,4 +1,4 @@
-"""`demo`: trains the models that the README's examples use, and linear ones beside two of them."""
+"""`demo`: trains the models that the README's examples use, and a linear model beside two of these."""
 
 from __future__ import annotations
 

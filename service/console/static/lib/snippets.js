@@ -1,0 +1,42 @@
+// The same request for a terminal, for Python and in the Open Inference Protocol.
+import { apiKey } from './api.js';
+
+const spaced = (value) => JSON.stringify(value, null, 1).replace(/\n\s*/g, ' ');
+const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
+const address = (path) => new URL(path, document.baseURI).href;
+
+/** Returns a value as it stands in Python. */
+export function python(value) {
+  if (value === null) return 'None';
+  if (typeof value === 'boolean') return value ? 'True' : 'False';
+  if (Array.isArray(value)) return `[${value.map(python).join(', ')}]`;
+  if (typeof value === 'object') return `{${Object.entries(value).map(([key, inner]) => `${python(key)}: ${python(inner)}`).join(', ')}}`;
+  return JSON.stringify(value);
+}
+
+const curl = (path, body) => ['curl -s', shell(address(path)), "-H 'Content-Type: application/json'",
+  ...(apiKey.needed ? ['-H "X-API-Key: $AXON_API_KEY"'] : []), '-d', shell(spaced(body))].join(' ');
+
+/** Returns the request for one row as a command with curl. */
+export const curlText = (model, row) => curl('predict', { model, instances: [row] });
+
+/** Returns the request for one row as a program with the Python client. */
+export function pythonText(model, row) {
+  const server = python(address('.').replace(/\/$/, ''));
+  return [...(apiKey.needed ? ['import os', ''] : []), 'import axon', '',
+    `client = axon.Client(${server}${apiKey.needed ? ', api_key=os.environ["AXON_API_KEY"]' : ''})`,
+    `answer = client.predict([${python(row)}], model=${python(model)})`,
+    'print(answer.predictions, answer.probabilities)'].join('\n');
+}
+
+const TYPES = { number: 'FP64', boolean: 'BOOL' };
+
+/** Returns the request for one row in the Open Inference Protocol, version 2, as a command with curl. */
+export function inferText(model, row, columns) {
+  const cells = columns.map(({ name }) => row[name]);
+  const isMatrix = columns.every(({ kind }) => kind === 'numeric') && !cells.includes(null);
+  const tensor = (name, shape, datatype, data) => ({ name, shape, datatype, data });
+  const inputs = isMatrix ? [tensor('input', [1, cells.length], 'FP64', cells)] : columns.map(({ name, kind }, at) =>
+    tensor(name, [1], TYPES[typeof cells[at]] ?? (kind === 'numeric' ? 'FP64' : 'BYTES'), [cells[at]]));
+  return curl(`v2/models/${encodeURIComponent(model)}/infer`, { inputs });
+}

@@ -1,0 +1,149 @@
+// What a model answers over the plane of two columns, beside another model of the same columns.
+import { html, useEffect, useMemo, useRef, useState } from '../vendor/preact.js';
+import { post } from '../lib/api.js';
+import { chance, colourOf, rgbOf, useTheme } from '../lib/charts.js';
+import { Form, rangeOf, typicalRow } from '../lib/fields.js';
+import { number, shown } from '../lib/format.js';
+import { latest, useReturns } from '../lib/latest.js';
+import { Empty, Failure, Loading, modelPath, useGet } from '../lib/parts.js';
+import { coordinate, gridRows, pixels, points, sideFor, widened } from '../lib/surface.js';
+
+const place = (id) => `models/${encodeURIComponent(id)}`;
+const isPlane = ({ kind }) => kind === 'numeric';
+
+/** Asks a model about all points of the plane, in one request; a server with a lower limit gets fewer points. */
+async function ask({ model, columns, row, x, y, ranges }) {
+  for (let side = sideFor(columns.length); ; side >>= 1) {
+    try {
+      return { side, ...await post('predict', { model, instances: gridRows({ columns, row, x, y, ranges, side }) }) };
+    } catch (error) {
+      if (error.status !== 413 || side < 12) throw error;
+    }
+  }
+}
+
+function usePlane(question) {
+  const [state, setState] = useState({});
+  const asks = useMemo(() => latest(ask, (answer, error, asked) => setState((old) => ({ answer: error ? old.answer : { ...answer, asked }, error }))), []);
+  const returns = useReturns();
+  useEffect(() => { asks(question); }, [question, returns]);
+  return state;
+}
+
+function Legend({ classes, found, values }) {
+  if (!classes) {
+    return html`<p class="row legend"><span>${number(values[0], 3)}</span><span class="scale" aria-hidden="true"></span><span>${number(values[1], 3)}</span></p>`;
+  }
+  const present = [...new Set(found.map(({ at }) => at))].sort((a, b) => a - b);
+  return html`<ul class="row legend">${present.slice(0, 16).map((at) => html`<li class="key"><span class="swatch" style=${{ background: colourOf(at) }}></span>${
+    shown(classes[at])}</li>`)}</ul>`;
+}
+
+function Plane({ model, detail, columns, row, x, y, ranges, inner, marks }) {
+  const question = useMemo(() => ({ model, columns, row, x, y, ranges }), [model, columns, row, x, y, ranges]);
+  const { answer, error } = usePlane(question);
+  const theme = useTheme();
+  const canvas = useRef();
+  const [chosen, choose] = useState(null);
+  const { classes } = detail;
+  const found = useMemo(() => answer && points(answer, classes), [answer, classes]);
+  const side = answer?.side ?? 0;
+  useEffect(() => {
+    if (!found) return;
+    const colours = classes ? classes.slice(0, 8).map((_, at) => rgbOf(colourOf(at))) : [rgbOf('var(--accent)')];
+    const image = new ImageData(pixels(found, side, rgbOf('var(--raised)'), colours), side, side);
+    Object.assign(canvas.current, { width: side, height: side });
+    canvas.current.getContext('2d').putImageData(image, 0, 0);
+  }, [found, theme]);
+  if (!found) return html`<section class="card plane"><h2>${model}</h2>${error ? html`<${Failure} error=${error} />` : html`<div class="square"></div>`}</section>`;
+  const [xs, ys] = answer.asked.ranges;
+  const at = chosen ?? Math.floor(side / 2) * (side + 1);
+  const [i, j] = [at % side, Math.floor(at / side)];
+  const limit = (n) => Math.max(0, Math.min(side - 1, n));
+  const point = (event) => {
+    const box = event.currentTarget.getBoundingClientRect();
+    choose(limit(Math.floor((side * (event.clientX - box.left)) / box.width)) + side * limit(Math.floor((side * (box.bottom - event.clientY)) / box.height)));
+  };
+  const move = (event) => {
+    const [right, up] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key] ?? [0, 0];
+    if (!right && !up) return;
+    event.preventDefault();
+    choose(limit(i + right) + side * limit(j + up));
+  };
+  const here = found[at];
+  const told = classes ? `${shown(classes[here.at])}, ${chance(here.value)}` : number(here.value, 4);
+  const share = (value, [low, high]) => (100 * (value - low)) / (high - low);
+  const box = { left: `${share(inner[0][0], xs)}%`, right: `${100 - share(inner[0][1], xs)}%`, bottom: `${share(inner[1][0], ys)}%`, top: `${100 - share(inner[1][1], ys)}%` };
+  const values = classes ? [] : [Math.min(...answer.predictions), Math.max(...answer.predictions)];
+  return html`<section class="card plane" aria-label=${model}><h2><a href=${modelPath(model)}>${model}</a></h2>
+    ${error && html`<p class="fault" role="alert">${error.message}</p>`}
+    <div class="axes"><span class="y-name">${answer.asked.y}</span><span class="y-top">${number(ys[1], 3)}</span><span class="y-low">${number(ys[0], 3)}</span>
+      <div class="square" role="application" tabindex="0" aria-label=${`Answers of ${model} over ${answer.asked.x} and ${answer.asked.y}; the arrow keys move the point`}
+        onPointerMove=${point} onPointerDown=${point} onKeyDown=${move}><canvas ref=${canvas} aria-hidden="true"></canvas>
+        <span class="range" style=${box}></span>
+        ${marks.map(([mx, my]) => html`<span class="dot" style=${{ left: `${share(mx, xs)}%`, bottom: `${share(my, ys)}%` }}></span>`)}
+        <span class="cursor" style=${{ left: `${(100 * (i + 0.5)) / side}%`, bottom: `${(100 * (j + 0.5)) / side}%` }}></span></div>
+      <span class="x-low">${number(xs[0], 3)}</span><span class="x-name">${answer.asked.x}</span><span class="x-top">${number(xs[1], 3)}</span></div>
+    <p class="reading" aria-live=${chosen === null ? 'off' : 'polite'}>${number(coordinate(xs, i, side), 3)}, ${number(coordinate(ys, j, side), 3)}: ${told}</p>
+    <${Legend} classes=${classes} found=${found} values=${values} /></section>`;
+}
+
+/** The plane of another model, if the other model has the same columns. */
+function Beside({ id, columns, ...rest }) {
+  const { data, error, reload } = useGet(place(id));
+  if (error) return html`<section class="card plane"><${Failure} error=${error} retry=${reload} /></section>`;
+  if (!data) return html`<section class="card plane"><${Loading} /></section>`;
+  const names = ({ columns: given }) => given.map(({ name }) => name).sort().join('\n');
+  if (names(data) !== names({ columns })) return html`<section class="card plane"><h2>${id}</h2><p>${id} has other columns.</p></section>`;
+  return html`<${Plane} model=${id} detail=${data} columns=${data.columns} ...${rest} />`;
+}
+
+const Choice = ({ name, value, options, change }) => html`<label class="field">${name}<select value=${value} onChange=${(event) => change(event.target.value)}>
+  ${options.map(([option, text = option]) => html`<option key=${option} value=${option}>${text}</option>`)}</select></label>`;
+
+function Planes({ model, detail, models, parameters }) {
+  const numeric = detail.columns.filter(isPlane);
+  const typical = useMemo(() => typicalRow(detail), [detail]);
+  const others = useMemo(() => [...detail.versions.filter((version) => version !== detail.version).map((version) => `${detail.name}@${version}`),
+    ...models.filter((one) => one.name !== detail.name && one.columns === detail.columns.length && one.task === detail.task).map(({ name }) => name)], [detail, models]);
+  const known = (wanted, fallback) => (numeric.some(({ name }) => name === wanted) ? wanted : fallback);
+  const [axes, setAxes] = useState(() => ({ x: known(parameters.get('x'), numeric[0].name), y: known(parameters.get('y'), numeric[1].name) }));
+  const [beside, setBeside] = useState(() => parameters.get('beside') ?? ['perceptron', 'linear'].map((end) => `${detail.name}-${end}`).find((name) => others.includes(name)) ?? '');
+  const [row, setRow] = useState(typical);
+  const { x, y } = axes;
+  const inner = useMemo(() => [x, y].map((name) => {
+    const column = numeric.find((one) => one.name === name);
+    return rangeOf(column) ?? [column.mean - 1, column.mean + 1];
+  }), [x, y, detail]);
+  const ranges = useMemo(() => inner.map(widened), [inner]);
+  useEffect(() => {
+    history.replaceState(null, '', `${modelPath(model, 'decision')}?${new URLSearchParams({ x, y, beside })}`);
+  }, [model, x, y, beside]);
+  const turn = (name) => (chosen) => setAxes(name === 'x' ? { x: chosen, y: chosen === y ? x : y } : { x: chosen === x ? y : x, y: chosen });
+  const marks = (detail.data.examples ?? []).filter((one) => [x, y].every((name) => typeof one?.[name] === 'number')).map((one) => [one[x], one[y]]);
+  const common = { row, x, y, ranges, inner, marks };
+  const rest = detail.columns.filter(({ name }) => name !== x && name !== y);
+  const names = numeric.map(({ name }) => [name]);
+  return html`<div class="stack"><div class="row choices"><${Choice} name="Across" value=${x} options=${names} change=${turn('x')} />
+      <${Choice} name="Up" value=${y} options=${names} change=${turn('y')} />
+      ${others.length > 0 && html`<${Choice} name="Beside" value=${beside} options=${[['', 'nothing'], ...others.map((name) => [name])]} change=${setBeside} />`}</div>
+    <div class="planes"><${Plane} key=${model} model=${model} detail=${detail} columns=${detail.columns} ...${common} />
+      ${beside && html`<${Beside} key=${beside} id=${beside} columns=${detail.columns} ...${common} />`}</div>
+    <p class="muted">A colour is as strong as the answer is certain. The dashed frame is the range of training${marks.length
+      ? `, and the dots are ${detail.data.examples_kind === 'rows' ? 'rows of training' : 'typical rows'}` : ''}.</p>
+    ${rest.length > 0 && html`<details class="card"><summary>The other columns, which stay the same over the plane</summary>
+      <${Form} columns=${rest} row=${row} typical=${typical} change=${(name, cell) => setRow((old) => ({ ...old, [name]: cell }))} /></details>`}</div>`;
+}
+
+/** The view of decisions over a plane. */
+export default function DecisionView({ model, parameters }) {
+  const { data, error, reload } = useGet(place(model));
+  const list = useGet('models');
+  const failed = error ?? list.error;
+  if (failed && !(data && list.data)) return html`<${Failure} error=${failed} retry=${() => { reload(); list.reload(); }} />`;
+  if (!data || !list.data) return html`<${Loading} lines=${12} />`;
+  if (data.columns.filter(isPlane).length < 2) {
+    return html`<${Empty} title="A plane needs two columns of numbers"><p>This model has ${data.columns.filter(isPlane).length || 'none'}.</p><//>`;
+  }
+  return html`<${Planes} model=${model} detail=${data} models=${list.data.models} parameters=${parameters} />`;
+}

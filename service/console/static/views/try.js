@@ -1,0 +1,173 @@
+// A form from the columns of a model: the answer and its reasons while a slider moves, the request as code, and CSV.
+import { html, useEffect, useMemo, useRef, useState } from '../vendor/preact.js';
+import { post } from '../lib/api.js';
+import { Contributions, Probabilities, chance } from '../lib/charts.js';
+import { Form, typicalRow } from '../lib/fields.js';
+import { bytes, number, plural, shown } from '../lib/format.js';
+import { latest, useReturns } from '../lib/latest.js';
+import { Copy, Failure, Loading, useGet } from '../lib/parts.js';
+import { scoreCsv } from '../lib/score-csv.js';
+import { curlText, inferText, pythonText } from '../lib/snippets.js';
+
+const SETTLED = 250; // ms without a change, after which reasons are asked for
+const TOLD_FAULTS = 100;
+
+/** Returns the answer to a row, its reasons, and what was wrong, while the row changes. */
+function useAnswer(model, row) {
+  const [state, setState] = useState({});
+  const asks = useMemo(() => {
+    const place = `models/${encodeURIComponent(model)}/explain`;
+    const keep = (name) => (answer, error, given) => setState((old) => ({ ...old, [name]: error ? old[name] : answer, [`${name}Error`]: error, [`${name}Row`]: given }));
+    const predict = async (given) => {
+      const began = performance.now();
+      return { ...await post('predict', { model, instances: [given] }), took: performance.now() - began };
+    };
+    return { predict: latest(predict, keep('answer')), explain: latest((given) => post(place, { instances: [given] }), keep('reasons')) };
+  }, [model]);
+  const returns = useReturns();
+  useEffect(() => {
+    asks.predict(row);
+    const timer = setTimeout(() => asks.explain(row), SETTLED);
+    return () => clearTimeout(timer);
+  }, [asks, row, returns]);
+  return state;
+}
+
+const faultsOf = (error) => new Map((error?.errors ?? []).filter(({ column }) => column).map(({ column, message }) => [column, message]));
+
+function Answer({ detail, answer, error }) {
+  if (!answer) return error ? html`<p class="fault" role="alert">${error.message}</p>` : html`<${Loading} />`;
+  const [prediction] = answer.predictions;
+  const values = answer.probabilities?.[0];
+  return html`<p class=${`prediction ${error ? 'stale' : ''}`}>${typeof prediction === 'number' && !values ? number(prediction, 6) : shown(prediction)}${' '}
+      <span class="muted">${detail.target.name}</span></p>
+    ${error && html`<p class="fault" role="alert">${error.message}</p>`}
+    ${values && html`<${Probabilities} classes=${detail.classes} values=${values} predicted=${prediction} />`}
+    <p class="muted">${answer.model}@${answer.version}, ${number(answer.took, 2)} ms with the way there and back</p>`;
+}
+
+function Reasons({ reasons, error, isOld }) {
+  if (error && error.status !== 422) return html`<p class="muted">${error.message}</p>`;
+  if (!reasons) return html`<${Loading} />`;
+  const [{ output, value, base, reasons: found, kind }] = reasons.explanations;
+  const against = { typical: 'a typical row', rows: 'rows of training', centre: 'the middle of the columns' }[reasons.background] ?? 'the background';
+  return html`<div class=${isOld ? 'stale' : ''}><p class="muted">${output === undefined || output === null ? 'Value' : `Probability of ${shown(output)}`}:${' '}
+      ${number(base, 3)} for ${against}, ${number(value, 3)} for this one${kind === 'sampled' ? ', sampled' : ''}.</p>
+    <${Contributions} reasons=${found} /></div>`;
+}
+
+const FORMS = { curl: ['curl', curlText], python: ['Python', pythonText], oip: ['Open Inference Protocol', inferText] };
+
+function Code({ model, row, columns }) {
+  const [form, setForm] = useState('curl');
+  const text = FORMS[form][1](model, row, columns);
+  return html`<section class="card wide-card" aria-labelledby="code"><h2 id="code">The same request as code</h2>
+    <div class="row spread"><div class="row" role="group" aria-label="Language">${Object.entries(FORMS).map(([name, [title]]) => html`
+      <button class="button small" aria-pressed=${name === form} onClick=${() => setForm(name)}>${title}</button>`)}</div>
+      <${Copy} key=${form} text=${text} /></div>
+    <pre class="code" tabindex="0" role="region" aria-label="Code"><code>${text}</code></pre></section>`;
+}
+
+/** Returns how far the scoring of a file is, and functions to begin and to end it. */
+function useScoring(model) {
+  const [job, setJob] = useState(null);
+  const stop = useRef(null);
+  const begin = async (file) => {
+    stop.current?.abort();
+    const own = stop.current = new AbortController();
+    const { signal } = own;
+    const set = (news) => stop.current === own && setJob((old) => ({ ...old, ...news }));
+    setJob({ name: file.name, size: file.size, bytes: 0, rows: 0, faults: 0, running: true });
+    try {
+      const { blob, rows, faults, versions } = await scoreCsv(file, { model, signal, progress: set });
+      set({ running: false, rows, told: [...faults].sort(([a], [b]) => a - b), versions, url: URL.createObjectURL(blob) });
+    } catch (error) { set({ running: false, error: signal.aborted ? null : error, cancelled: signal.aborted }); }
+  };
+  useEffect(() => () => stop.current?.abort(), []);
+  useEffect(() => () => job?.url && URL.revokeObjectURL(job.url), [job?.url]);
+  return { job, begin, cancel: () => stop.current?.abort() };
+}
+
+function Scoring({ model, scoring: { job, begin, cancel } }) {
+  const input = useRef();
+  const [over, setOver] = useState(false);
+  useEffect(() => {
+    const isFile = (event) => event.dataTransfer?.types.includes('Files');
+    const drag = (event) => {
+      if (!isFile(event)) return;
+      event.preventDefault();
+      setOver(event.type === 'dragover');
+      if (event.type === 'drop' && event.dataTransfer.files.length) begin(event.dataTransfer.files[0]);
+    };
+    const names = ['dragover', 'dragleave', 'drop'];
+    names.forEach((name) => addEventListener(name, drag));
+    return () => names.forEach((name) => removeEventListener(name, drag));
+  }, [model]);
+  const told = job?.told ?? [];
+  return html`<section class=${`card wide-card drop ${over ? 'over' : ''}`} aria-labelledby="csv"><h2 id="csv">A whole table</h2>
+    <p class="muted">Drop a CSV file on this page, or choose one. Its first line names the columns. You get it back with the answers beside each row.</p>
+    <div class="row"><button class="button" onClick=${() => input.current.click()}>Choose a CSV file</button>
+      <input ref=${input} type="file" accept=".csv,.tsv,.txt,text/csv" hidden onChange=${({ target }) => {
+    if (target.files.length) begin(target.files[0]);
+    target.value = '';
+  }} />
+      ${job?.running && html`<button class="button" onClick=${cancel}>Cancel</button>`}
+      ${job?.url && html`<a class="button primary" href=${job.url} download=${`${job.name.replace(/\.[^.]*$/, '')}-${model}.csv`}>Download ${plural(job.rows, 'row')}</a>`}</div>
+    ${job?.running && html`<label class="field">${job.name}: ${plural(job.rows, 'row')} of ${bytes(job.size)}
+      <progress max=${job.size || 1} value=${job.bytes}></progress></label>`}
+    <div role="status">${job?.url && html`<p>${job.name}: ${plural(job.rows, 'row')} scored by ${job.versions.join(', ') || model}${
+      told.length ? `, ${plural(told.length, 'row')} of them could not be` : ''}.</p>
+      ${job.versions.length > 1 && html`<p class="fault">More than one version answered: one was published meanwhile. Score the file again for answers of one version.</p>`}`}
+      ${job?.cancelled && html`<p>${job.name} was cancelled after ${plural(job.rows, 'row')}.</p>`}</div>
+    ${job?.error && html`<${Failure} error=${job.error} />`}
+    ${told.length > 0 && html`<table class="table"><caption class="visually-hidden">Rows that could not be scored</caption><thead><tr>
+      <th scope="col">Row</th><th scope="col">Reason</th></tr></thead><tbody>${told.slice(0, TOLD_FAULTS).map(([row, reason]) => html`<tr><th scope="row">${row}</th>
+      <td>${reason}</td></tr>`)}</tbody></table>${told.length > TOLD_FAULTS && html`<p class="muted">The file names all ${told.length}.</p>`}`}</section>`;
+}
+
+function Examples({ detail, choose }) {
+  const { examples = [], examples_kind: kind } = detail.data;
+  const rows = examples.filter((row) => row && !Array.isArray(row));
+  if (!rows.length) return html`<button class="button small" onClick=${() => choose(typicalRow(detail))}>Typical row</button>`;
+  const name = kind === 'rows' ? 'Row' : 'Typical row';
+  return rows.slice(0, 8).map((row, at) => html`<button class="button small" onClick=${() => choose(row)}>${name} ${at + 1}</button>`);
+}
+
+function Trial({ model, detail }) {
+  const typical = useMemo(() => typicalRow(detail), [detail]);
+  const [row, setRow] = useState(typical);
+  const training = useGet(`models/${encodeURIComponent(model)}/training`);
+  const distributions = useMemo(() => (training.data || training.error ? new Map(training.data?.columns?.map((counted) => [counted.name, counted])) : null), [training.data, training.error]);
+  const room = (bars, most) => ({ minHeight: `${10 + 1.75 * Math.min(bars, most)}em` }); // so that nothing jumps when the answers come
+  const state = useAnswer(model, row);
+  const scoring = useScoring(model);
+  const [said, say] = useState('');
+  useEffect(() => {
+    const timer = setTimeout(() => {
+      if (!state.answer || state.answerError) return;
+      const [prediction] = state.answer.predictions;
+      const values = state.answer.probabilities?.[0];
+      say(`${shown(prediction)}${values ? `, ${chance(Math.max(...values))}` : ''}`);
+    }, 2 * SETTLED);
+    return () => clearTimeout(timer);
+  }, [state.answer]);
+  return html`<div class="trial">
+    <section class="card" aria-labelledby="row"><div class="row spread"><h2 id="row">A row</h2>
+        <div class="row" role="group" aria-label="Examples"><${Examples} detail=${detail} choose=${(chosen) => setRow({ ...typical, ...chosen })} /></div></div>
+      <${Form} columns=${detail.columns} row=${row} typical=${typical} faults=${faultsOf(state.answerError)} distributions=${distributions}
+        change=${(name, cell) => setRow((old) => ({ ...old, [name]: cell }))} /></section>
+    <div class="stack answers"><section class="card" aria-labelledby="answer" style=${room(detail.classes?.length ?? 0, 12)}><h2 id="answer">Answer</h2>
+        <${Answer} detail=${detail} answer=${state.answer} error=${state.answerError} />
+        <p class="visually-hidden" aria-live="polite">${said}</p></section>
+      <section class="card" aria-labelledby="reasons" style=${room(detail.columns.length, 10)}><h2 id="reasons">Reasons</h2>
+        <${Reasons} reasons=${state.reasons} error=${state.reasonsError} isOld=${state.reasonsRow !== row} /></section></div>
+    <${Code} model=${model} row=${row} columns=${detail.columns} />
+    <${Scoring} model=${model} scoring=${scoring} /></div>`;
+}
+
+/** The view in which a model is tried. */
+export default function TryView({ model }) {
+  const { data, error, reload } = useGet(`models/${encodeURIComponent(model)}`);
+  if (error && !data) return html`<${Failure} error=${error} retry=${reload} />`;
+  return data ? html`<${Trial} model=${model} detail=${data} />` : html`<${Loading} lines=${12} />`;
+}
