@@ -34,7 +34,7 @@ function Legend({ classes, found, values }) {
   if (!classes) {
     return html`<p class="row legend"><span>${number(values[0], 3)}</span><span class="scale" aria-hidden="true"></span><span>${number(values[1], 3)}</span></p>`;
   }
-  const present = [...new Set(found.map(({ at }) => at))].sort((a, b) => a - b);
+  const present = classes.length <= 8 ? classes.map((_, at) => at) : [...new Set(found.map(({ at }) => at))].sort((a, b) => a - b);
   return html`<ul class="row legend">${present.slice(0, 16).map((at) => html`<li class="key"><span class="swatch" style=${{ background: colourOf(at) }}></span>${
     shown(classes[at])}</li>`)}</ul>`;
 }

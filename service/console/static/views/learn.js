@@ -38,7 +38,7 @@ function Nodes({ nodes, chosen, choose }) {
   };
   const edges = [...nodes.values()].flatMap(({ name, operands }) => operands.map((operand) => [operand, name]));
   const kind = (name) => (PARAMETERS.includes(name) ? 'learned' : /^[xy]/.test(name) ? 'given' : '');
-  return html`<div class="scroll graph" role="region" aria-label="Drawing of the graph" tabindex="-1"><svg ref=${drawing} viewBox=${`0 0 ${WIDE} ${TALL}`}
+  return html`<div class="scroll graph" role="group" aria-label="Drawing of the graph" tabindex="-1"><svg ref=${drawing} viewBox=${`0 0 ${WIDE} ${TALL}`}
     width=${WIDE} height=${TALL} role="group" aria-label="Computational graph; the arrow keys go from node to node" onKeyDown=${move}>
     ${edges.map(([from, to]) => {
     const [[x1, y1], [x2, y2]] = [PLACES[from], PLACES[to]];
@@ -82,7 +82,7 @@ function Graph() {
     <div class="row">${[1, 10, 100].map((times) => html`<button class="button" onClick=${() => learn(times)}>${plural(times, 'step')}</button>`)}
       <button class="button" onClick=${() => { setWeights(FIRST_WEIGHTS); setSteps(0); }}>Begin again</button>
       <span role="status">After ${plural(steps, 'step')} the mean loss of the four rows is ${figure(loss)}.</span></div>
-    <details><summary>All nodes as a table</summary><div class="scroll" role="region" tabindex="0" aria-label="Nodes"><table class="table"><thead><tr><th scope="col">Node</th>
+    <details><summary>All nodes as a table</summary><div class="scroll" role="group" tabindex="0" aria-label="Nodes"><table class="table"><thead><tr><th scope="col">Node</th>
       <th scope="col">Computed as</th><th scope="col" class="right">Value</th><th scope="col" class="right">Gradient</th></tr></thead><tbody>${[...nodes.values()].map((node) => html`
       <tr><th scope="row">${node.name}</th><td>${node.text}</td><td class="right">${figure(node.value)}</td><td class="right">${figure(node.gradient)}</td></tr>`)}</tbody></table></div></details>
   </section>`;
@@ -114,7 +114,7 @@ function Results({ name }) {
     ${data.tables.map(({ title, rows }) => {
     const columns = Object.keys(rows[0] ?? {});
     const isText = (column) => rows.some((row) => typeof row[column] === 'string');
-    return html`<details><summary>${title}</summary><div class="scroll" role="region" tabindex="0" aria-label=${title}><table class="table"><thead><tr>${columns.map((column) => html`
+    return html`<details><summary>${title}</summary><div class="scroll" role="group" tabindex="0" aria-label=${title}><table class="table"><thead><tr>${columns.map((column) => html`
       <th scope="col" class=${isText(column) ? '' : 'right'}>${column}</th>`)}</tr></thead><tbody>${rows.map((row) => html`<tr>${columns.map((column) => html`
       <td class=${isText(column) ? '' : 'right'}>${cell(row[column])}</td>`)}</tr>`)}</tbody></table></div></details>`;
   })}

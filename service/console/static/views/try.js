@@ -61,11 +61,11 @@ const FORMS = { curl: ['curl', curlText], python: ['Python', pythonText], oip: [
 function Code({ model, row, columns }) {
   const [form, setForm] = useState('curl');
   const text = FORMS[form][1](model, row, columns);
-  return html`<section class="card wide-card" aria-labelledby="code"><h2 id="code">The same request as code</h2>
+  return html`<section class="card" aria-labelledby="code"><h2 id="code">The same request as code</h2>
     <div class="row spread"><div class="row" role="group" aria-label="Language">${Object.entries(FORMS).map(([name, [title]]) => html`
       <button class="button small" aria-pressed=${name === form} onClick=${() => setForm(name)}>${title}</button>`)}</div>
       <${Copy} key=${form} text=${text} /></div>
-    <pre class="code" tabindex="0" role="region" aria-label="Code"><code>${text}</code></pre></section>`;
+    <pre class="code" tabindex="0" role="group" aria-label="Code"><code>${text}</code></pre></section>`;
 }
 
 /** Returns how far the scoring of a file is, and functions to begin and to end it. */
@@ -104,7 +104,7 @@ function Scoring({ model, scoring: { job, begin, cancel } }) {
     return () => names.forEach((name) => removeEventListener(name, drag));
   }, [model]);
   const told = job?.told ?? [];
-  return html`<section class=${`card wide-card drop ${over ? 'over' : ''}`} aria-labelledby="csv"><h2 id="csv">A whole table</h2>
+  return html`<section class=${`card drop ${over ? 'over' : ''}`} aria-labelledby="csv"><h2 id="csv">A whole table</h2>
     <p class="muted">Drop a CSV file on this page, or choose one. Its first line names the columns. You get it back with the answers beside each row.</p>
     <div class="row"><button class="button" onClick=${() => input.current.click()}>Choose a CSV file</button>
       <input ref=${input} type="file" accept=".csv,.tsv,.txt,text/csv" hidden onChange=${({ target }) => {
@@ -115,8 +115,8 @@ function Scoring({ model, scoring: { job, begin, cancel } }) {
       ${job?.url && html`<a class="button primary" href=${job.url} download=${`${job.name.replace(/\.[^.]*$/, '')}-${model}.csv`}>Download ${plural(job.rows, 'row')}</a>`}</div>
     ${job?.running && html`<label class="field">${job.name}: ${plural(job.rows, 'row')} of ${bytes(job.size)}
       <progress max=${job.size || 1} value=${job.bytes}></progress></label>`}
-    <div role="status">${job?.url && html`<p>${job.name}: ${plural(job.rows, 'row')} scored by ${job.versions.join(', ') || model}${
-      told.length ? `, ${plural(told.length, 'row')} of them could not be` : ''}.</p>
+    <div role="status">${job?.url && html`<p>${job.name}: ${plural(job.rows - told.length, 'row')} scored by ${job.versions.join(', ') || model}${
+      told.length ? `; ${plural(told.length, 'row')} could not be scored` : ''}.</p>
       ${job.versions.length > 1 && html`<p class="fault">More than one version answered: one was published meanwhile. Score the file again for answers of one version.</p>`}`}
       ${job?.cancelled && html`<p>${job.name} was cancelled after ${plural(job.rows, 'row')}.</p>`}</div>
     ${job?.error && html`<${Failure} error=${job.error} />`}
@@ -151,7 +151,7 @@ function Trial({ model, detail }) {
     }, 2 * SETTLED);
     return () => clearTimeout(timer);
   }, [state.answer]);
-  return html`<div class="trial">
+  return html`<div class="stack"><div class="trial">
     <section class="card" aria-labelledby="row"><div class="row spread"><h2 id="row">A row</h2>
         <div class="row" role="group" aria-label="Examples"><${Examples} detail=${detail} choose=${(chosen) => setRow({ ...typical, ...chosen })} /></div></div>
       <${Form} columns=${detail.columns} row=${row} typical=${typical} faults=${faultsOf(state.answerError)} distributions=${distributions}
@@ -160,7 +160,7 @@ function Trial({ model, detail }) {
         <${Answer} detail=${detail} answer=${state.answer} error=${state.answerError} />
         <p class="visually-hidden" aria-live="polite">${said}</p></section>
       <section class="card" aria-labelledby="reasons" style=${room(detail.columns.length, 10)}><h2 id="reasons">Reasons</h2>
-        <${Reasons} reasons=${state.reasons} error=${state.reasonsError} isOld=${state.reasonsRow !== row} /></section></div>
+        <${Reasons} reasons=${state.reasons} error=${state.reasonsError} isOld=${state.reasonsRow !== row} /></section></div></div>
     <${Code} model=${model} row=${row} columns=${detail.columns} />
     <${Scoring} model=${model} scoring=${scoring} /></div>`;
 }
