@@ -106,3 +106,26 @@ def test_a_model_without_distributions_says_what_to_do(viewed: Server, open_page
     page = open_page(f"{viewed.url}/#/models/plain/drift").page
     page.get_by_text("Train the model again").wait_for()
     assert violations(page) == []
+
+
+PLACES = {
+    "#/models/iris/try": ".reasons",
+    "#/models/mixed/try": ".reasons",
+    "#/models/xor/decision": ".plane:nth-child(2) canvas",
+    "#/models/iris/drift": ".verdict",
+    "#/live": ".tiles",
+    "#/learn": ".study",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_nothing_jumps_while_a_view_is_loaded(viewed: Server, open_page: OpenPage, place: str) -> None:
+    page = open_page(f"{viewed.url}/").page
+    page.wait_for_selector("table")
+    page.evaluate(
+        """() => { window.jumps = 0; new PerformanceObserver((list) => list.getEntries().forEach((entry) => {
+        window.jumps += entry.value; })).observe({ type: 'layout-shift', buffered: true }); }"""
+    )
+    page.evaluate("place => { location.hash = place; }", place)
+    page.wait_for_selector(PLACES[place])
+    assert page.evaluate("window.jumps") < 0.02
