@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 TORCH  := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-all test-random interop faults check lint types imports bandit audit format proto bench bench-field bench-accuracy bench-training bench-score screenshots docs clean
+.PHONY: help install demo serve test test-all test-random interop faults check lint types imports bandit audit format proto dashboard bench bench-field bench-accuracy bench-training bench-score screenshots docs clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -74,6 +74,9 @@ format: install  ## puts the code in form
 
 proto: install   ## renews the descriptors of the gRPC messages after a change in service/grpc/proto
 	cd service/grpc/proto && $(abspath $(BIN))/python -m grpc_tools.protoc -I. --descriptor_set_out=descriptors.binpb *.proto
+
+dashboard: install ## renews the Grafana dashboard after a change in deploy/grafana
+	$(BIN)/python -m deploy.grafana.dashboard
 
 bench: install   ## measures Axon beside FastAPI and LitServe; options in BENCH, e.g. BENCH='--rounds 5 --driver h2load'
 	$(BIN)/python -m benchmarks.bench $(BENCH)

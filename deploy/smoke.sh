@@ -3,14 +3,16 @@
 # with compose v2. It works in a project and volumes of its own and removes them; the image tags are the usual ones.
 #
 #   deploy/smoke.sh                        needs bash, docker, curl
-#   SMOKE_PORT=8000 SMOKE_PROMETHEUS_PORT=9090 SMOKE_BUILD=0 deploy/smoke.sh
+#   SMOKE_PORT=8000 SMOKE_PROMETHEUS_PORT=9090 SMOKE_GRAFANA_PORT=3000 SMOKE_BUILD=0 deploy/smoke.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-export COMPOSE_PROJECT_NAME=axon-smoke
+export COMPOSE_PROJECT_NAME=axon-smoke COMPOSE_PROFILES=dashboards
 export AXON_PUBLISHED_PORT=${SMOKE_PORT:-18000} PROMETHEUS_PUBLISHED_PORT=${SMOKE_PROMETHEUS_PORT:-19090}
+export GRAFANA_PUBLISHED_PORT=${SMOKE_GRAFANA_PORT:-13000}
 axon=http://127.0.0.1:$AXON_PUBLISHED_PORT
 prometheus=http://127.0.0.1:$PROMETHEUS_PUBLISHED_PORT
+grafana=http://127.0.0.1:$GRAFANA_PUBLISHED_PORT
 
 pass() { printf 'ok    %s\n' "$*"; }
 fail() {
@@ -56,6 +58,10 @@ predict() {
 clean() { docker compose down --volumes --remove-orphans --timeout 10 >/dev/null 2>&1 || true; }
 trap clean EXIT
 clean
+
+expect "the files of Compose are valid" docker compose config --quiet
+expect "they are valid with Jaeger" docker compose -f docker-compose.yml -f deploy/jaeger.yml config --quiet
+expect "they are valid with a GPU" docker compose -f docker-compose.yml -f deploy/gpu.yml config --quiet
 
 if [[ ${SMOKE_BUILD:-1} != 0 ]]; then
     begin=$SECONDS
@@ -108,6 +114,20 @@ within 60 up || fail "Prometheus has the target up"
 pass "Prometheus has the target up"
 within 60 counted || fail "Prometheus has axon_requests_total"
 pass "Prometheus has axon_requests_total"
+
+# The rules and the dashboard.
+evaluated() { answers "$prometheus/api/v1/rules" '"name":"AxonDown"' '"name":"AxonDrift"' '"health":"ok"'; }
+within 60 evaluated || fail "Prometheus evaluates the rules"
+pass "Prometheus evaluates the rules"
+refuse "no rule has an error" answers "$prometheus/api/v1/rules" '"health":"err"'
+shown() { answers "$grafana/api/dashboards/uid/axon" '"title":"Axon"' '"provisioned":true'; }
+within 120 shown || fail "Grafana has the dashboard"
+pass "Grafana has the dashboard"
+asked() { answers "$grafana/api/datasources/proxy/uid/prometheus/api/v1/query?query=axon_worker_up" '"worker":"0"'; }
+within 30 asked || fail "Grafana asks Prometheus"
+pass "Grafana asks Prometheus"
+refuse "nobody can change Grafana" curl --silent --fail --max-time 5 --data dashboard= "$grafana/api/dashboards/db"
+refuse "nobody can log in to Grafana" curl --silent --fail --max-time 5 --user admin:admin "$grafana/api/admin/stats"
 
 # Stop: orderly and quick.
 listing() { docker run --rm --network none --volume "${COMPOSE_PROJECT_NAME}_models:/m:ro" --entrypoint python axon -c \
