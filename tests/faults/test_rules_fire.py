@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -190,3 +191,39 @@ def test_a_shift_fires_and_ends_with_the_shift(tmp_path: Path) -> None:
         assert (found["AxonDrift"]["model"], found["AxonDrift"]["version"]) == ("numbers", "1")
         with Traffic(server, lambda turn: numbers_request(turn, 200)):
             ends(prometheus, "AxonDrift")
+
+
+def test_a_damaged_version_a_small_memory_and_a_full_server_are_noticed(store: Store, tmp_path: Path) -> None:
+    broken = store.publish("price", CHECKPOINTS["price"]).path
+    payload = bytearray(broken.read_bytes())
+    payload[-1] ^= 1
+    broken.write_bytes(payload)
+    rows = {"colours": ROW, "mixed": [30, "Rome"], "price@1": [80, 3]}
+    requests = [("/predict", {"model": model, "instances": [row]}) for model, row in rows.items()]
+    with (
+        running(store.root, tmp_path, max_connections=4, model_cache=1) as server,
+        scraping(target(server), tmp_path / "prometheus") as prometheus,
+        Traffic(server, lambda turn: requests[turn % 3]) as traffic,
+        Crowd(server, clients=3, pause_seconds=0.5),  # with the traffic, as many connections as are allowed
+        ExitStack() as beyond,
+    ):
+        for _ in range(2):
+            beyond.enter_context(Traffic(server, lambda turn: requests[0], pause_seconds=0.2))
+        found = fires(prometheus, "AxonStoreProblems", "AxonModelsComeAndGo", "AxonConnectionsRefused")
+        assert not {"AxonDown", "AxonNoWorker", "AxonDrift"} & found.keys()
+    assert traffic.statuses[200] > 0
+
+
+def test_a_server_that_restarts_again_and_again_is_noticed(store: Store, tmp_path: Path) -> None:
+    with (
+        running(store.root, tmp_path) as server,
+        scraping(target(server), tmp_path / "prometheus") as prometheus,
+    ):
+        for _ in range(2):
+            server.kill()
+            wait_until(partial(has_data, prometheus, "up == 0"))
+            server.runtime_dir.mkdir()
+            server.start()
+            wait_until(partial(has_data, prometheus, "up == 1"))
+        fires(prometheus, "AxonRestarts")
+        ends(prometheus, "AxonRestarts", "AxonDown")
