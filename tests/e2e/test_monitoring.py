@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 from monitored import SCRAPED_LABELS, expressions, grouping_labels, panels, recorded_labels, rules, selected, variables
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_server import Prometheus, needs_prometheus, scraping
-from serving import CHECKPOINTS, Server, http_get, make_checkpoint, make_store, numeric, running, wait_until
+from serving import CHECKPOINTS, Server, http_get, make_checkpoint, make_store, metric_sum, numeric, running, wait_until
 from steady_traffic import Request, Traffic, numbers_request, publish_numbers
 
 from models.checkpoint import Checkpoint
@@ -154,3 +156,11 @@ def check_legend(name: str, target: dict[str, Any], series: list[dict[str, Any]]
     """Fails if the name of the series has a label that no series has."""
     named = set(re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")))
     assert any(named <= one["metric"].keys() for one in series), f"{name}: {named} in {series[0]['metric']}"
+
+
+def test_the_time_of_the_start_is_the_same_in_all_processes(tmp_path: Path) -> None:
+    before = time.time()
+    with running(make_store(tmp_path).root, tmp_path, api_processes=2) as server:
+        times = {metric_sum(server, "axon_start_time_seconds") for _ in range(30)}
+    [started] = times
+    assert before < started < time.time()

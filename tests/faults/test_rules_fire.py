@@ -172,7 +172,7 @@ def test_a_model_at_fault_burns_the_budget_and_is_named(store: Store, tmp_path: 
         scraping(target(server), tmp_path / "prometheus") as prometheus,
         Traffic(server, lambda turn: requests[turn % 2]) as traffic,
     ):
-        found = fires(prometheus, "AxonErrorBudgetBurnsFast", "AxonErrorBudgetBurnsSlowly", "AxonModelFails")
+        found = fires(prometheus, "AxonErrorBudgetBurnsFast", "AxonModelFails")
         assert found["AxonModelFails"]["model"] == "price"
         assert not {"AxonRefuses", "AxonDown", "AxonWorkerRestarts"} & found.keys()
     assert traffic.statuses.keys() == {200, 500}
@@ -204,14 +204,13 @@ def test_a_damaged_version_a_small_memory_and_a_full_server_are_noticed(store: S
         running(store.root, tmp_path, max_connections=4, model_cache=1) as server,
         scraping(target(server), tmp_path / "prometheus") as prometheus,
         Traffic(server, lambda turn: requests[turn % 3]) as traffic,
-        Crowd(server, clients=3, pause_seconds=0.5),  # with the traffic, as many connections as are allowed
         ExitStack() as beyond,
     ):
-        for _ in range(2):
+        wait_until(lambda: traffic.statuses[200] > 0)  # its connection is one of the four
+        for _ in range(5):
             beyond.enter_context(Traffic(server, lambda turn: requests[0], pause_seconds=0.2))
         found = fires(prometheus, "AxonStoreProblems", "AxonModelsComeAndGo", "AxonConnectionsRefused")
         assert not {"AxonDown", "AxonNoWorker", "AxonDrift"} & found.keys()
-    assert traffic.statuses[200] > 0
 
 
 def test_a_server_that_restarts_again_and_again_is_noticed(store: Store, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Set
 from itertools import chain
 from typing import Annotated
@@ -38,6 +39,8 @@ _TEXT: Responses = {
 _TYPES = (CONTENT_TYPE, OPEN_METRICS_TYPE)
 _KINDS = MediaTypes([kind.partition(";")[0] for kind in _TYPES])
 _OPEN_METRICS = 1
+# The main process imports this module and then forks the API processes, so all of them have the same number.
+_START_TIME = time.time()
 
 
 def metrics_router(
@@ -168,3 +171,4 @@ class _State(Collector):
         problems = GaugeMetricFamily("axon_store_problems", "Things in the store that cannot be served.")
         problems.add_metric((), len(self._catalog.problems))
         yield problems
+        yield GaugeMetricFamily("axon_start_time_seconds", "Unix time at which the server started.", value=_START_TIME)
