@@ -17,7 +17,7 @@ import httpx
 import pytest
 from monitored import RULES_FILE
 from serving import http_get, wait_until
-from shortened_rules import shortened
+from shortened_rules import FACTOR, shortened
 
 PROMTOOL = shutil.which("promtool")
 PROMETHEUS = shutil.which("prometheus")
@@ -100,7 +100,7 @@ class Prometheus:
 
 
 @contextmanager
-def scraping(target: str, folder: Path, interval: str = SCRAPE_INTERVAL) -> Iterator[Prometheus]:
+def scraping(target: str, folder: Path, interval: str = SCRAPE_INTERVAL, factor: int = FACTOR) -> Iterator[Prometheus]:
     """Runs a Prometheus for the length of a block; leaves no process behind.
 
     Prometheus gets the rules after the first scrape. It scrapes a new target only after five seconds, which are five
@@ -110,6 +110,7 @@ def scraping(target: str, folder: Path, interval: str = SCRAPE_INTERVAL) -> Iter
         target: address that is scraped, `host:port`.
         folder: empty folder for its files.
         interval: time between two scrapes, and between two evaluations of the rules.
+        factor: number by which the times of the rules are divided.
     """
     assert PROMETHEUS is not None
     folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +134,8 @@ def scraping(target: str, folder: Path, interval: str = SCRAPE_INTERVAL) -> Iter
         wait_until(lambda: process.poll() is not None or prometheus.is_ready(), prometheus.log)
         assert process.poll() is None, prometheus.log()
         wait_until(lambda: bool(prometheus.query("up == 1")), prometheus.log)
-        (folder / "axon.rules.yml").write_text(shortened(RULES_FILE.read_text(encoding="utf-8")), encoding="utf-8")
+        rules = shortened(RULES_FILE.read_text(encoding="utf-8"), factor)
+        (folder / "axon.rules.yml").write_text(rules, encoding="utf-8")
         process.send_signal(signal.SIGHUP)
         wait_until(prometheus.has_rules, prometheus.log)
         yield prometheus

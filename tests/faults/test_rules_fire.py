@@ -214,9 +214,10 @@ def test_a_damaged_version_a_small_memory_and_a_full_server_are_noticed(store: S
 
 
 def test_a_server_that_restarts_again_and_again_is_noticed(store: Store, tmp_path: Path) -> None:
+    # A start takes as long as ever, so the quarter of an hour is a minute here, and not 15 s.
     with (
         running(store.root, tmp_path) as server,
-        scraping(target(server), tmp_path / "prometheus") as prometheus,
+        scraping(target(server), tmp_path / "prometheus", factor=15) as prometheus,
     ):
         for _ in range(2):
             server.kill()
@@ -225,4 +226,4 @@ def test_a_server_that_restarts_again_and_again_is_noticed(store: Store, tmp_pat
             server.start()
             wait_until(partial(has_data, prometheus, "up == 1"))
         fires(prometheus, "AxonRestarts")
-        ends(prometheus, "AxonRestarts", "AxonDown")
+        ends(prometheus, "AxonDown")
