@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The system's Chromium."""
+    """The system's Chromium, for the tests of one file.
+
+    Playwright runs an event loop in this thread until its end, so `asyncio.run` fails in tests beside an open browser.
+    """
     with browsing() as browser:
         yield browser
 
