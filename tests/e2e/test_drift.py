@@ -195,7 +195,7 @@ def test_the_counts_are_those_of_the_rows(store: Store, tmp_path: Path, processe
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_shift_is_named_and_its_absence_is_not(store: Store, tmp_path: Path, processes: int) -> None:
-    settings = {"api_processes": processes, "drift_window_seconds": 15, "drift_window_rows": 2_000, **ALL_ROWS}
+    settings = {"api_processes": processes, "drift_window_seconds": 45, "drift_window_rows": 2_000, **ALL_ROWS}
     with running(store.root, tmp_path, **settings) as server:
         number = -1
         for shift, verdict in ((0.0, "no_drift"), (0.5, "drift")):
