@@ -11,7 +11,6 @@ import argparse
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.peer import ROOT
+from benchmarks.process import free_port
 from benchmarks.scrape import fill, wait_until_ready
 from models.store import Store
 
@@ -67,9 +67,7 @@ def main() -> None:
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         parser.error("there is no Chromium on this machine")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="axon-bench-") as folder:
         fill(Store(Path(folder) / "store"), arguments.models)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AXON_")} | {

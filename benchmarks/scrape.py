@@ -12,7 +12,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.peer import ROOT
+from benchmarks.process import free_port
 from models.checkpoint import Checkpoint
 from models.columns.schema import ClassTarget, NumericColumn, Schema
 from models.network.config import MLPConfig
@@ -154,9 +154,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a round")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with tempfile.TemporaryDirectory(prefix="axon-bench-") as folder:
         fill(Store(Path(folder) / "store"), arguments.models)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AXON_")} | {

@@ -74,7 +74,7 @@ class Door(Protocol):
         """Makes each connection close after the next answer, because the process is about to stop."""
 
     async def finish_accepting(self) -> None:
-        """Refuses new connections, and returns once all clients that had connected are accepted."""
+        """Refuses new connections, and waits until all connections that were open before are accepted."""
 
 
 class SideDoor(Door, Protocol):

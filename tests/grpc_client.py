@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from serving import Server
+from serving import Server, free_port
 
 grpc = pytest.importorskip("grpc", reason="takes grpcio, the client of these tests")
 pytest.importorskip("hpack", reason="takes hpack, which the gRPC door needs")
@@ -44,13 +43,6 @@ FIELDS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class GrpcServer(Server):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from monitored import RULES_FILE
-from serving import http_get, wait_until
+from serving import free_port, http_get, wait_until
 from shortened_rules import FACTOR, shortened
 
 PROMTOOL = shutil.which("promtool")
@@ -115,9 +114,7 @@ def scraping(target: str, folder: Path, interval: str = SCRAPE_INTERVAL, factor:
     assert PROMETHEUS is not None
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "prometheus.yml").write_text(_CONFIG.format(target=target, interval=interval), encoding="utf-8")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     command = [
         PROMETHEUS,
         f"--config.file={folder / 'prometheus.yml'}",

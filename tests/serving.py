@@ -64,15 +64,20 @@ def process_name(pid: int) -> str:
         return ""
 
 
+def free_port() -> int:
+    """Returns a port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class Server:
     """`python -m service` over a store, on a free port."""
 
     command: tuple[str, ...] = ("-m", "service")
 
     def __init__(self, store: Path, folder: Path, **settings: object) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         # Not in pytest's folder, because the paths of Unix sockets have to be short.
         self.runtime_dir = Path(tempfile.mkdtemp(prefix="axon-e2e-"))

@@ -137,7 +137,7 @@ class ServedVersion:
         return parts
 
     def __getattr__(self, name: str) -> Any:
-        """Reads a released version again, for a request that was on its way: a usual request is `restore`d first."""
+        """Reads a released version again for a request that was already on its way; other requests call `restore`."""
         if name not in _PARTS or "_path" not in self.__dict__:
             raise AttributeError(name)
         return self.restore()[name]
