@@ -7,8 +7,9 @@ Each round starts every server anew, in another order, checks its answers agains
 median over rounds of the ratio within a round, because the speed of a shared machine drifts. CPU seconds are those of a
 server's whole process tree.
 
-`--scaling` measures Axon alone, with one and two API processes and workers. `--before TREE` adds the Axon of another
-working tree (`git worktree add`) to the run.
+`--scaling` measures Axon alone, with one and two API processes and workers. `--cuda` measures Axon, FastAPI and
+LitServe on a GPU, and Axon on the CPU beside them. `--before TREE` adds the Axon of another working tree (`git worktree
+add`) to the run.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.core import CORE, PROTOCOLS, SCALING, axon
+from benchmarks.core import CORE, CUDA, FASTAPI_CUDA, PROTOCOLS, SCALING, axon
 from benchmarks.goals import CORE_GOALS
 from benchmarks.measure import WORKLOADS
 from benchmarks.rounds import add_options, run
 
+CUDA_WORKLOADS = ("tab-64", "mnist-64", "mnist-1", "bulk-8", "wide-64", "wide-1", "wide-bulk-8")
+CPU_WORKLOADS = [name for name, workload in WORKLOADS.items() if workload.model != "wide"]
 SCALING_WORKLOADS = ("tab-64", "mnist-64", "bulk-8")
 
 
@@ -30,14 +33,19 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    add_options(parser, [*CORE, *PROTOCOLS, "axon-before"], list(WORKLOADS), warm_up=1.0)
+    add_options(parser, [*CORE, *PROTOCOLS, *CUDA, "axon-before"], CPU_WORKLOADS, warm_up=1.0)
     parser.add_argument("--scaling", action="store_true", help="Axon alone, with 1 and 2 API processes and workers")
+    parser.add_argument("--cuda", action="store_true", help="on a GPU, with a wide network too")
     parser.add_argument("--before", type=Path, metavar="TREE", help="adds the Axon of another working tree")
     arguments = parser.parse_args(argv)
     if arguments.scaling:
         arguments.only = None
         arguments.workloads = [name for name in arguments.workloads if name in SCALING_WORKLOADS]
         return run(arguments, SCALING, (), next(iter(SCALING)), strict=True)
+    if arguments.cuda:
+        if arguments.workloads == CPU_WORKLOADS:
+            arguments.workloads = list(CUDA_WORKLOADS)
+        return run(arguments, CUDA, (), FASTAPI_CUDA.name, strict=True)
     peers = CORE | PROTOCOLS
     if arguments.before is not None:
         peers["axon-before"] = axon("axon-before", tree=arguments.before.resolve())

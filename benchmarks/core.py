@@ -15,7 +15,9 @@ def _module(name: str, *arguments: str) -> tuple[str, ...]:
     return ("{bin}/python", "-m", f"benchmarks.servers.{name}", "--port", "{port}", "--model", "{model}", *arguments)
 
 
-def axon(name: str = "axon", *, api_processes: int = 1, workers: int = 1, tree: Path = ROOT) -> Peer:
+def axon(
+    name: str = "axon", *, api_processes: int = 1, workers: int = 1, tree: Path = ROOT, device: str = "cpu"
+) -> Peer:
     """Returns Axon from a working tree, with default settings except the number of processes and the log level."""
     return Peer(
         name,
@@ -26,7 +28,7 @@ def axon(name: str = "axon", *, api_processes: int = 1, workers: int = 1, tree: 
             "AXON_STORE": "{folder}/store",
             "AXON_HOST": "127.0.0.1",
             "AXON_PORT": "{port}",
-            "AXON_DEVICE": "cpu",
+            "AXON_DEVICE": device,
             "AXON_LOG_LEVEL": "warning",
             "AXON_API_PROCESSES": str(api_processes),
             "AXON_WORKERS": str(workers),
@@ -85,8 +87,13 @@ GRPC_ECHO = Peer(
     answers=False,
 )
 
+AXON_CUDA = axon("axon-cuda", device="cuda")
+FASTAPI_CUDA = replace(FASTAPI, name="fastapi-cuda", command=(*FASTAPI.command, "--device", "cuda"))
+LITSERVE_CUDA = replace(LITSERVE, name="litserve-cuda", command=(*LITSERVE.command, "--device", "cuda"))
+
 CORE = {peer.name: peer for peer in (AXON, FASTAPI, LITSERVE, IN_PROCESS, FIXED_BYTES)}
 PROTOCOLS = {peer.name: peer for peer in (AXON_OIP_JSON, AXON_OIP_BINARY, AXON_ARROW, AXON_GRPC, GRPC_ECHO)}
+CUDA = {peer.name: peer for peer in (AXON_CUDA, AXON, FASTAPI_CUDA, LITSERVE_CUDA)}
 SCALING = {
     peer.name: peer
     for peer in (

@@ -4,23 +4,27 @@
 
 Every figure includes the copies of rows to the device and of answers back. `limit` is the shortest time that the pass
 could take at the device's measured speeds. It is the longest of three times, which overlap at best: matrix products,
-memory traffic, and copies. The costs of a launch and of a wait are not included.
+memory traffic, and copies. The costs of a launch and of a wait are not included. Eager PyTorch and the limits are
+measured in a process of their own, with cuBLAS's default settings; Axon's pass has those of a worker.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from statistics import median
 
 import numpy as np
 import torch
 from torch import nn
 
+from inference.cublas import forbid_split_sums
 from inference.device_network import DeviceNetwork, Precision
 from models.network.fuse import Activate, Affine, InferenceNetwork
 
@@ -31,6 +35,7 @@ RUNS = 200
 MATRIX = 8192  # width of the product that measures a device's speed
 BLOCK_BYTES = 1 << 30  # copied to measure the speed of its memory
 FLOAT_BYTES = 4
+Rows = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -84,23 +89,49 @@ def make_network(sizes: tuple[int, ...]) -> tuple[InferenceNetwork, nn.Sequentia
     return network, nn.Sequential(*layers[:-1], nn.Softmax(dim=-1)).eval()
 
 
-def measure(sizes: tuple[int, ...], device: torch.device, precision: Precision, limits: Limits) -> str:
-    """Prints one architecture's rows of the table; returns a sentence about whether its answers are batch-invariant."""
-    inference, eager = make_network(sizes)
-    network = DeviceNetwork(inference, device, precision=precision, max_batch_rows=max(BATCHES))
-    network.warm_up()
-    eager = eager.to(device)
-    name = "-".join(map(str, sizes))
-    rng = np.random.default_rng(0)
-    for rows in BATCHES:
-        x = rng.standard_normal((rows, sizes[0]), dtype=np.float32)
+@dataclass(frozen=True)
+class Eager:
+    """Measurements with cuBLAS's default settings.
 
-        def in_pytorch(x: np.ndarray[tuple[int, int], np.dtype[np.float32]] = x) -> object:
+    Attributes:
+        limits: measured speeds of the device.
+        seconds: median time of an eager pass, by architecture and then by batch size.
+    """
+
+    limits: Limits
+    seconds: list[list[float]]
+
+
+def measure_eager(device: torch.device, precision: Precision) -> Eager:
+    """Measures the device's limits, and eager PyTorch in float32 for all architectures and batch sizes."""
+    limits = measure_limits(device, precision)
+    seconds = []
+    for sizes in ARCHITECTURES:
+        eager = make_network(sizes)[1].to(device)
+
+        def forward(x: Rows, eager: nn.Module = eager) -> object:
             with torch.inference_mode():
                 return eager(torch.from_numpy(x).to(device)).cpu().numpy()
 
+        seconds.append([_seconds(lambda: forward(x), device) for x in map(make_rows, [sizes] * len(BATCHES), BATCHES)])  # noqa: B023 -- run here
+    return Eager(limits, seconds)
+
+
+def make_rows(sizes: tuple[int, ...], rows: int) -> Rows:
+    """Makes a batch of random rows for a network."""
+    return np.random.default_rng(0).standard_normal((rows, sizes[0]), dtype=np.float32)
+
+
+def measure(
+    sizes: tuple[int, ...], device: torch.device, precision: Precision, limits: Limits, eager: list[float]
+) -> str:
+    """Prints one architecture's rows of the table; returns a sentence about whether its answers are batch-invariant."""
+    network = DeviceNetwork(make_network(sizes)[0], device, precision=precision, max_batch_rows=max(BATCHES))
+    network.warm_up()
+    name = "-".join(map(str, sizes))
+    for rows, theirs in zip(BATCHES, eager, strict=True):
+        x = make_rows(sizes, rows)
         ours = _seconds(lambda: network.forward(x), device)  # noqa: B023 -- run here
-        theirs = _seconds(in_pytorch, device)
         limit = limits.seconds(sizes, rows)
         print(
             f"| {name} | {rows} | {1e6 * ours:.0f} | {1e6 * theirs:.0f} | {theirs / ours:.2f} | {rows / ours:,.0f} "
@@ -116,13 +147,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--precision", choices=list(DTYPES), default="fp32")
+    parser.add_argument("--eager", action="store_true", help="measure eager PyTorch and the limits alone, as JSON")
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
         print("There is no CUDA device here, so there is nothing to measure.", file=sys.stderr)
         return 2
     device = torch.device(arguments.device)
     torch.cuda.set_device(device)
-    limits = measure_limits(device, arguments.precision)
+    if arguments.eager:
+        print(json.dumps(asdict(measure_eager(device, arguments.precision))))
+        return 0
+    command = [sys.executable, "-m", "benchmarks.gpu", "--eager", "--device", arguments.device]
+    done = subprocess.run([*command, "--precision", arguments.precision], stdout=subprocess.PIPE, check=True)
+    measured = json.loads(done.stdout)
+    limits = Limits(**measured["limits"])
+    forbid_split_sums()
     print(f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}, {arguments.precision}; measured at most")
     print(
         f"{limits.first_multiply_adds / 1e12:.1f} (float32) and {limits.multiply_adds / 1e12:.1f} tera multiply-adds,"
@@ -130,7 +169,8 @@ def main() -> int:
     print(f"{limits.memory_bytes / 1e9:.0f} GB of memory and {limits.bus_bytes / 1e9:.1f} GB over the bus a second.\n")
     print("| network | rows | µs | eager PyTorch µs | × eager | rows/s | limit µs | % of limit |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
-    notes = [measure(sizes, device, arguments.precision, limits) for sizes in ARCHITECTURES]
+    each = zip(ARCHITECTURES, measured["seconds"], strict=True)
+    notes = [measure(sizes, device, arguments.precision, limits, eager) for sizes, eager in each]
     print("", *notes, sep="\n")
     return 0
 

@@ -44,6 +44,9 @@ WORKLOADS = {
     "bulk-1": Workload("tab", 1000, 1),
     "table-8": Workload(TABLE, 1000, 8),
     "table-1": Workload(TABLE, 20_000, 1),
+    "wide-64": Workload("wide", 1, 64),
+    "wide-1": Workload("wide", 1, 1),
+    "wide-bulk-8": Workload("wide", 64, 8),
 }
 
 

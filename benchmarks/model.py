@@ -8,7 +8,12 @@ import itertools
 import torch
 from torch import nn
 
-LAYER_SIZES = {"tab": (30, 128, 64, 2), "mnist": (784, 512, 256, 10), "table": (42, 128, 64, 2)}
+LAYER_SIZES = {
+    "tab": (30, 128, 64, 2),
+    "mnist": (784, 512, 256, 10),
+    "table": (42, 128, 64, 2),
+    "wide": (1024, 4096, 4096, 100),
+}
 
 
 def make_model(name: str) -> nn.Sequential:
@@ -33,4 +38,5 @@ def server_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--model", choices=LAYER_SIZES, required=True)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     return parser.parse_args()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,11 +13,14 @@ from inference.forward_plan import ForwardPlan
 from inference.log import Log
 from inference.scratch import Scratch
 
+# Rows from this size on are copied from where they are: the driver stages them, while the device copies. On an H100,
+# 4,096 rows of 784 numbers take 0.55 × the time of a copy through our pinned memory, 256 rows take 0.84 ×.
+_LARGE_BYTES = 1 << 19
 _WARM_UP_RUNS = 2  # in the first run, libraries choose kernels and allocate workspaces, which a capture forbids
 
 
 class CudaRunner:
-    """Runs a plan in device memory, through pinned host memory.
+    """Runs a plan in device memory; small batches go through pinned host memory.
 
     A plan that cannot be captured is run call by call, with the same answers.
 
@@ -46,17 +51,27 @@ class CudaRunner:
     def run(self, x: NDArray[np.float32], answers: NDArray[np.float32]) -> None:
         """Writes the answers to (n, in_features) rows into (n, out_features); n is at most the plan's row count."""
         n = len(x)
-        self._host_x[:n] = x
-        self._host_x[n:] = 0
         with torch.cuda.stream(self._stream):
-            self._device_x.copy_(self._pinned_x, non_blocking=True)
+            if x.nbytes >= _LARGE_BYTES and x.flags.c_contiguous:
+                self._plan.x[:n].copy_(_tensor_over(x))
+            else:
+                self._host_x[:n] = x
+                self._device_x[:n].copy_(self._pinned_x[:n], non_blocking=True)
+            if n < len(self._device_x):
+                self._device_x[n:].zero_()  # the memory is shared, and its old numbers may be no indices of categories
             if self._graph is None:
                 self._plan.run()
             else:
                 self._graph.replay()
-            self._pinned_y.copy_(self._plan.y, non_blocking=True)
+            self._pinned_y[:n].copy_(self._plan.y[:n], non_blocking=True)
         self._stream.synchronize()
         answers[:] = self._host_y[:n]
+
+
+def _tensor_over(x: NDArray[np.float32]) -> torch.Tensor:
+    """Returns a tensor over an array's memory, to read from: `from_numpy` warns of arrays that are read-only."""
+    memory = (ctypes.c_char * x.nbytes).from_address(x.ctypes.data)
+    return torch.frombuffer(memory, dtype=torch.float32).view(x.shape)
 
 
 def with_padding(x: torch.Tensor) -> torch.Tensor:

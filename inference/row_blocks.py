@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 LEAST = 16  # on a CPU, all row counts are multiples of this one
 CPU_FIXED = 64
+CUDA_LEAST = 32  # without workspace, cuBLAS adds in one order from this row count on (cublas.py)
 CUDA_FIXED = 256
 _CPU_ROWS = ((1_000_000, 1024), (16_000_000, 256))  # up to these multiply-adds per row → rows that fill a processor
 _CPU_ROWS_LEAST = 64
@@ -71,9 +72,8 @@ def choices(device_type: str, *, max_batch_rows: int, multiply_adds: int, widest
     if on_cpu:
         return [RowBlocks(range(LEAST, most + 1, LEAST)), RowBlocks([CPU_FIXED])]
     # A GPU has a captured graph for each count, so there are only a few counts: powers of two. The GPU's library
-    # decides if two counts share a kernel. With one count for all batches it has no choice, and 256 rows cost a GPU
-    # little more than one row.
-    powers = [LEAST]
+    # decides if two counts share a kernel. With one count for all batches it has no choice.
+    powers = [min(CUDA_LEAST, most)]
     while powers[-1] < most:
         powers.append(powers[-1] * 2)
     return [RowBlocks(powers), RowBlocks([CUDA_FIXED])]

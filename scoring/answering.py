@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from inference.cublas import forbid_split_sums
 from inference.device_faults import is_out_of_memory
 from inference.device_network import DeviceNetwork
 from inference.errors import OutOfMemory
@@ -69,6 +70,8 @@ class BatchAnswerer:
         self.schema = checkpoint.schema
         self._members = None if members == checkpoint.config.members else members
         self._device = torch.device(device)
+        if self._device.type == "cuda":
+            forbid_split_sums()  # as the server's workers do, or the bits would differ
         self._fused = checkpoint.inference_network()
         self._first = self._network()
         self._first.warm_up()

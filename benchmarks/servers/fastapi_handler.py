@@ -26,14 +26,15 @@ class PredictResponse(BaseModel):
 if __name__ == "__main__":
     arguments = server_arguments()
     torch.set_num_threads(1)
-    model = make_model(arguments.model)
+    device = torch.device(arguments.device)
+    model = make_model(arguments.model).to(device)
     app = FastAPI()
 
     @app.post("/predict")
     async def predict(request: PredictRequest) -> PredictResponse:
         """Computes the classes and probabilities of the rows."""
         with torch.inference_mode():
-            probabilities = model(torch.tensor(request.instances)).softmax(-1)
+            probabilities = model(torch.tensor(request.instances, device=device)).softmax(-1).cpu()
         return PredictResponse(predictions=probabilities.argmax(-1).tolist(), probabilities=probabilities.tolist())
 
     uvicorn.run(

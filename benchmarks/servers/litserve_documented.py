@@ -19,7 +19,7 @@ class MLPAPI(litserve.LitAPI):
     def setup(self, device: str) -> None:
         """Loads the model."""
         torch.set_num_threads(1)
-        self.model = make_model(self.model_name)
+        self.model = make_model(self.model_name).to(device)
 
     def decode_request(self, request: PredictRequest) -> torch.Tensor:
         """Returns the rows as a tensor."""
@@ -28,12 +28,12 @@ class MLPAPI(litserve.LitAPI):
     def batch(self, inputs: list[torch.Tensor]) -> torch.Tensor:
         """Joins the rows of several requests."""
         self.rows = [len(x) for x in inputs]
-        return torch.cat(inputs)
+        return torch.cat(inputs).to(self.device)
 
     @torch.inference_mode()
     def predict(self, x: torch.Tensor) -> torch.Tensor:
         """Computes probabilities."""
-        return self.model(x).softmax(-1)
+        return self.model(x).softmax(-1).cpu()
 
     def unbatch(self, output: torch.Tensor) -> list[torch.Tensor]:
         """Splits a batch's answers by request."""
@@ -48,7 +48,7 @@ if __name__ == "__main__":
     arguments = server_arguments()
     api = MLPAPI(max_batch_size=64, batch_timeout=0.002)
     api.model_name = arguments.model
-    server = litserve.LitServer(api, accelerator="cpu")
+    server = litserve.LitServer(api, accelerator=arguments.device)
     server.run(
         host="127.0.0.1",
         port=arguments.port,

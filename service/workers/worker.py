@@ -62,9 +62,12 @@ class PredictAPI(litserve.LitAPI):
             device: name of a torch device.
             number: position of the worker among all workers.
         """
+        from inference.cublas import forbid_split_sums
         from inference.engine import Engine  # imports torch, which the API processes do not need
 
         settings = self.settings
+        if device.startswith("cuda"):
+            forbid_split_sums()
         self._held = HeldList(self.runtime_dir, number)
         self._memory_metrics = MemoryMetrics(f"worker-{number}")
         self._reported = -1  # revision of the memory at the last report

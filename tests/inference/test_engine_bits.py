@@ -183,7 +183,7 @@ def test_every_choice_is_small_enough_to_be_tried_whole(
     assert tried[0].largest == 16 or tried[0].largest * widest <= 2**24
     for blocks in tried:
         assert blocks.largest <= (1024 if device == "cpu" else 4096)
-        assert blocks.smallest in {16, 64, 256}
+        assert blocks.smallest in {16, 32, 64, 256}
         sizes = trial_sizes(blocks)
         assert sizes[-1] == blocks.largest
         assert sum(sizes) <= 7 * blocks.largest

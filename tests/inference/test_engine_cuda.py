@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from functools import partial
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from inference.cublas import forbid_split_sums
 from inference.cuda_runner import CudaRunner, with_padding
 from inference.device_network import DeviceNetwork, Precision
 from inference.scratch import Scratch
@@ -99,6 +101,25 @@ def test_the_gpu_benchmark_says_where_there_is_no_gpu() -> None:
     assert done.returncode == 2
     assert "There is no CUDA device" in done.stderr
     assert not done.stdout
+
+
+def test_the_user_has_the_last_word_on_the_workspace_of_cublas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    monkeypatch.delenv("CUBLASLT_WORKSPACE_SIZE", raising=False)
+    forbid_split_sums()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert os.environ["CUBLASLT_WORKSPACE_SIZE"] == "0"
+    monkeypatch.delenv("CUBLASLT_WORKSPACE_SIZE")
+
+
+@needs_gpu
+def test_large_batches_are_read_in_place_also_if_they_are_read_only() -> None:
+    network = network_of(784, 64, 10)
+    on_device = DeviceNetwork(network, torch.device("cuda:0"), max_batch_rows=4096)
+    x = rows_of(1000, 784)
+    read_only = np.frombuffer(x.tobytes(), np.float32).reshape(x.shape)
+    assert on_device.forward(read_only).tobytes() == on_device.forward(x).tobytes()
+    np.testing.assert_allclose(on_device.forward(x), network.forward(x), rtol=0, atol=5 * ERROR["fp32"])
 
 
 @needs_gpu

@@ -28,7 +28,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def run(store: Store, source: Path, out: Path, *options: str) -> int:
     command = ["score", str(source), "--model", "numbers", "--store", str(store.root), "--out", str(out)]
-    return main([*command, "--part-rows", "5000", "--keep", "id", *options])
+    return main([*command, "--device", "cpu", "--part-rows", "5000", "--keep", "id", *options])
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_a_job_that_stops_after_any_batch_goes_on_to_the_same_bytes(store, sourc
 def test_a_job_that_is_killed_goes_on_to_the_same_bytes(store, source, whole, tmp_path):
     out = tmp_path / "out"
     command = [sys.executable, "-m", "axon", "score", source, "--model", "numbers", "--store", store.root, "--out", out]
-    command += ["--part-rows", "5000", "--keep", "id", "--errors", "null"]
+    command += ["--device", "cpu", "--part-rows", "5000", "--keep", "id", "--errors", "null"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     # In the middle of the first part; after the record of a part; when the list of faults is there.
     for seen in ("_axon/*.tmp", "_axon/parts/*.json", "_axon/faults/*.csv"):

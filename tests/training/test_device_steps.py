@@ -127,7 +127,7 @@ def test_graphs_draw_other_masks_each_time_and_the_same_from_the_same_seed():
 
 @needs_gpu
 def test_a_run_on_a_gpu_that_goes_on_comes_to_where_an_undisturbed_one_does():
-    config = resolve({"hidden_sizes": (32,), "epochs": 20, "batch_size": 50}, task="classification")
+    config = resolve({"hidden_sizes": (32,), "epochs": 60, "batch_size": 50}, task="classification")
     architecture = config.architecture(in_features=4, out_features=2)
     states = []
 
