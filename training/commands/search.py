@@ -18,6 +18,7 @@ from models.errors import ConfigError, StoreError
 from models.network.config import Task
 from models.store import ModelVersion, Store
 from training.commands import options, publishing
+from training.commands.machines import add_machines, check_machines, run_worker, search_over_machines
 from training.commands.options import CommandLine
 from training.commands.population import check_alone, run_population
 from training.commands.publishing import Candidate, Outcome, Publication
@@ -37,6 +38,7 @@ from training.reporting.files import write_report, write_text
 from training.reporting.restored import restored
 from training.reporting.served import compare_with_served
 from training.search.default_spaces import default_space
+from training.search.machines.storage_address import read_address
 from training.search.space import Parameter, SearchSpace
 from training.search.space_text import read_space_file, read_variation
 from training.search.trials.display import displayed
@@ -84,6 +86,10 @@ examples:
   python -m training search iris --sampler grid --vary dropout=0..0.4 --vary 'activation=relu|tanh'
   python -m training search flowers.csv --target species --population 16 --every 20
 
+several machines, with a folder that all of them have, or a database:
+  python -m training search flowers.csv --target species --trials 500 --storage journal:/shared/flowers.journal
+  python -m training search --worker --storage journal:/shared/flowers.journal    on each further machine
+
 FOLDER/NAME/ has study.db (the record, SQLite, as Optuna reads it), the best trial's checkpoint, search.json and
 search.svg; of a population it has population.json and population.svg. Ctrl-C or SIGTERM ends the search and keeps the
 best so far; before the first epoch is over, and by a second Ctrl-C, it ends at once.
@@ -99,12 +105,13 @@ def add(line: CommandLine) -> None:
         "search", "try many settings and publish the best", _run, description=_DESCRIPTION, epilog=_EPILOG
     )
     line.add_store(parser)
-    parser.add_argument("source", metavar="SOURCE", help="a built-in dataset, or a file, as in fit")
+    parser.add_argument("source", metavar="SOURCE", nargs="?", help="a built-in dataset, or a file, as in fit")
     parser.add_argument("--name", help="the model's name (default: the dataset's or the file's)")
     publishing.add_publishing(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress and no tables")
     parser.add_argument("--json", action="store_true", help="the result as JSON in place of tables and last line")
     _add_search(parser)
+    add_machines(parser)
     add_table(parser)
     add_settings(parser)
     run = parser.add_argument_group("the run")
@@ -144,7 +151,10 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    check_machines(arguments)
     check_alone(arguments)
+    if arguments.worker:
+        return run_worker(arguments)
     if arguments.population is not None:
         return run_population(arguments)
     for name, default in _DEFAULTS.items():
@@ -190,7 +200,12 @@ def _search(
     stop: StopRequest,
 ) -> SearchResult:
     errors = plain_console(stderr=True, quiet=arguments.quiet)
-    with displayed(errors, table.name, metric) as listener:
+    with displayed(errors, table.name, metric) as shown:
+        listener = _marking(shown, stop)
+        if arguments.storage is not None:
+            return search_over_machines(
+                arguments, table, config, space=space, metric=metric, folder=folder, listener=listener, stop=stop
+            )
         return search_table(
             table,
             config,
@@ -205,7 +220,7 @@ def _search(
             threads=arguments.threads,
             device=arguments.device,
             folder=folder,
-            listener=_marking(listener, stop),
+            listener=listener,
             should_stop=stop,
         )
 
@@ -254,7 +269,8 @@ def _conclude(
     config: TrainConfig,
 ) -> Outcome:
     """Publishes the winner, unless this study has already published the same trial to the same store and name."""
-    note = folder.path / "published.json"
+    own = "" if folder.origin == "trial" else f"-{folder.origin}"
+    note = folder.path / f"published{own}.json"
     place = {"trial": result.winner.number, "store": str(Path(arguments.store).resolve()), "name": result.name}
     if arguments.publish != "never" and (before := _published_before(note, place)) is not None:
         return Outcome(place=before)
@@ -343,4 +359,8 @@ def _tell(arguments: argparse.Namespace, result: SearchResult, record: dict[str,
         test = result.checkpoint.metrics["test"]
         shown = [options.shown_figure(name, value) for name, value in test.items() if isinstance(value, int | float)]
         say(f"The winner on the test part: {', '.join(shown)}.")
-        print(f"The record is in {path}: {PAGE}, search.json, search.svg, study.db.")
+        if arguments.storage is None:
+            print(f"The record is in {path}: {PAGE}, search.json, search.svg, study.db.")
+        else:
+            shared = read_address(arguments.storage).shown
+            print(f"The record is in {shared}; {PAGE}, search.json and search.svg are in {path}.")

@@ -152,6 +152,21 @@ class SearchSpace:
         """Converts to JSON types."""
         return {name: parameter.to_json() for name, parameter in self.parameters.items()}
 
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Mapping[str, Any]]) -> SearchSpace:
+        """Returns the space that `to_json` stored.
+
+        Raises:
+            KeyError, TypeError: `stored` is not from `to_json`.
+        """
+        kinds = {"float": FloatRange, "int": IntRange, "choices": Choices}
+        return cls(
+            parameters={
+                name: kinds[how["kind"]](**{key: value for key, value in how.items() if key != "kind"})
+                for name, how in stored.items()
+            }
+        )
+
 
 def check_field_name(name: str) -> None:
     """Refuses the name of a setting that cannot vary.

@@ -61,7 +61,12 @@ def _bar(console: Console, title: str, metric: Metric) -> Iterator[Listener]:
                 total=progress.of,
                 completed=done + sum(running.values()),
                 count=f"trial {min(done + 1, progress.of)}/{progress.of}",
-                figure="" if best is None else f"{metric} {_value(best)} (trial {best.number})",
+                figure=", ".join(
+                    [
+                        *([] if best is None else [f"{metric} {_value(best)} (trial {best.number})"]),
+                        *machine_parts(progress),
+                    ]
+                ),
                 left="" if progress.seconds_left is None else f"{duration(progress.seconds_left)} left",
             )
 
@@ -97,11 +102,20 @@ def trial_line(trial: Trial, progress: Progress, metric: Metric) -> str:
         case "pruned":
             what = f"pruned in epoch {trial.epochs}"
         case _:
-            what = "interrupted"
+            what = trial.reason or "interrupted"
     best = "" if progress.best is None else f", best {_value(progress.best)} (trial {progress.best.number})"
     is_last = progress.done >= progress.of
     left = "" if progress.seconds_left is None or is_last else f", {duration(progress.seconds_left)} left"
-    return f"{progress.done}/{progress.of} trial {trial.number}: {what}, {trial.seconds:.1f} s{best}{left}"
+    machines = "".join(f", {part}" for part in machine_parts(progress))
+    return f"{progress.done}/{progress.of} trial {trial.number}: {what}, {trial.seconds:.1f} s{best}{machines}{left}"
+
+
+def machine_parts(progress: Progress) -> list[str]:
+    """Returns what a search over machines has to tell: its workers, running and lost trials; empty for one machine."""
+    if progress.workers is None:
+        return []
+    workers = "1 worker" if progress.workers == 1 else f"{progress.workers} workers"
+    return [workers, f"{progress.running} running", *([f"{progress.lost} lost"] if progress.lost else [])]
 
 
 def settings_line(trial: Trial) -> str:

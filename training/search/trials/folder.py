@@ -68,6 +68,7 @@ class StudyFolder:
         self.path = Path(parent) / name
         self.record_file = self.path / "study.db"
         self.latest: tuple[int, Checkpoint] | None = None
+        self._prefix = "trial"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -87,6 +88,19 @@ class StudyFolder:
     ) -> None:
         os.close(self._lock)  # this releases the lock; so does a kill of the process
 
+    def use_files_of(self, study: str) -> None:
+        """Gives the checkpoints names of their own, for a study whose record is not in this folder.
+
+        Args:
+            study: id of the study.
+        """
+        self._prefix = f"shared-{study}"
+
+    @property
+    def origin(self) -> str:
+        """The beginning of the checkpoints' names, which tells the studies of this folder apart."""
+        return self._prefix
+
     def save(self, number: int, checkpoint: Checkpoint) -> None:
         """Writes a checkpoint to the folder; if the disk refuses, the checkpoint stays in memory."""
         self.latest = number, checkpoint
@@ -95,7 +109,7 @@ class StudyFolder:
 
     def delete_all_but(self, number: int) -> None:
         """Deletes the files of all other trials."""
-        for file in self.path.glob("trial-*.safetensors"):
+        for file in self.path.glob(f"{self._prefix}-*.safetensors"):
             if file != self.file_of(number):
                 file.unlink(missing_ok=True)
 
@@ -109,4 +123,4 @@ class StudyFolder:
 
     def file_of(self, number: int) -> Path:
         """Returns the path of a trial's checkpoint."""
-        return self.path / f"trial-{number}.safetensors"
+        return self.path / f"{self._prefix}-{number}.safetensors"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from training.sources import read_table
 
 if TYPE_CHECKING:
     from training.data.column_choices import ColumnChoices
+    from training.search.trials.search_record import SearchRecord
 
 
 def search(
@@ -164,7 +165,7 @@ def search_table(
             grid_points=grid_points,
             seed=config.seed,
             file=folder.record_file if folder is not None else None,
-            identity=_identity(table, config, space, chosen),
+            identity=identity_of(table, config, space, chosen),
         )
         stack.callback(record.close)
         checkpoints: CheckpointStore = folder if folder is not None else MemoryCheckpoints()
@@ -184,31 +185,50 @@ def search_table(
             metric=chosen,
             device=device,
             threads=threads,
-            most_threads=_share(jobs) if threads is None else None,
+            most_threads=share_of(jobs) if threads is None else None,
         )
         if jobs == 1:
             _run_in_this_process(session, setup)
         elif not session.is_over():
             stack.enter_context(pool := WorkerPool(setup, jobs=jobs))
             pool.run(session)
-        notes = [*_moved_defaults_notes(space, config, first), *table.notes]
-        winner = _winner(session, record.trials())
-        checkpoint = checkpoints.load(winner.number)
-        if checkpoint is None:
-            checkpoint = _trained_again(setup, winner)
-            notes.append(f"Trial {winner.number}'s checkpoint was not there any more: it was trained again.")
-        return SearchResult(
-            name=table.name,
-            metric=chosen,
-            space=space,
-            trials=tuple(record.trials()),
-            winner=winner,
-            checkpoint=checkpoint,
-            importances=record.importances(),
-            ended=session.ended,
-            seconds=session.seconds,
-            notes=tuple(notes),
-        )
+        return search_result(session, record, checkpoints, setup, notes=moved_defaults_notes(space, config, first))
+
+
+def search_result(
+    session: Session, record: SearchRecord, checkpoints: CheckpointStore, setup: TrialSetup, *, notes: Sequence[str]
+) -> SearchResult:
+    """Returns the result of a session that has ended; trains the winner again if its checkpoint is missing.
+
+    Args:
+        session: session that has ended.
+        record: record of the search.
+        checkpoints: store of the winner's checkpoint.
+        setup: arguments that all trials share.
+        notes: sentences for the user.
+
+    Raises:
+        SearchError: no trial finished.
+    """
+    trials = record.trials()
+    winner = _winner(session, trials)
+    notes = [*notes, *setup.table.notes]
+    checkpoint = checkpoints.load(winner.number)
+    if checkpoint is None:
+        checkpoint = _trained_again(setup, winner)
+        notes.append(f"Trial {winner.number}'s checkpoint was not there any more: it was trained again.")
+    return SearchResult(
+        name=setup.table.name,
+        metric=session.metric,
+        space=record.space,
+        trials=tuple(trials),
+        winner=winner,
+        checkpoint=checkpoint,
+        importances=record.importances(),
+        ended=session.ended,
+        seconds=session.seconds,
+        notes=tuple(notes),
+    )
 
 
 def _run_in_this_process(session: Session, setup: TrialSetup) -> None:
@@ -250,7 +270,7 @@ def _trained_again(setup: TrialSetup, winner: Trial) -> Checkpoint:
     return outcome.checkpoint
 
 
-def _identity(table: TrainingTable, config: TrainConfig, space: SearchSpace, metric: Metric) -> dict[str, str]:
+def identity_of(table: TrainingTable, config: TrainConfig, space: SearchSpace, metric: Metric) -> dict[str, str]:
     """Returns fingerprints of everything that comparable trials share, by the name used in an error message."""
     common = {name: value for name, value in config.to_dict().items() if name not in space.parameters}
     return {
@@ -265,7 +285,8 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _moved_defaults_notes(space: SearchSpace, config: TrainConfig, first: Mapping[str, Any]) -> list[str]:
+def moved_defaults_notes(space: SearchSpace, config: TrainConfig, first: Mapping[str, Any]) -> list[str]:
+    """Returns a sentence if the defaults lie outside the space and the first trial took other settings."""
     moved = [name for name, value in first.items() if label(value) != label(getattr(config, name))]
     if not moved:
         return []
@@ -273,5 +294,6 @@ def _moved_defaults_notes(space: SearchSpace, config: TrainConfig, first: Mappin
     return [f"The defaults lie outside the space, so the first trial took the nearest point in it: {shown}."]
 
 
-def _share(jobs: int) -> int | None:
+def share_of(jobs: int) -> int | None:
+    """Returns a job's share of the free CPUs; None for a job that is alone."""
     return max(free_cpus() // jobs, 1) if jobs > 1 else None

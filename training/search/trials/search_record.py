@@ -26,7 +26,8 @@ from training.search.space import Choices, FloatRange, Parameter, SearchSpace, l
 from training.search.trials.strategies import Pruner, Sampler, make_pruner, make_sampler
 from training.search.trials.trial import HIGHER_IS_BETTER, Metric, Trial
 
-_ENDED, _IDENTITY, _IS_DEFAULT = "axon_trial", "axon_identity", "axon_is_default"
+ENDED, IS_DEFAULT = "axon_trial", "axon_is_default"
+_IDENTITY = "axon_identity"
 _MAX_GRID = 100_000  # points; choosing a point goes through all of them
 _MIN_FOR_IMPORTANCE = 8  # finished trials; with fewer, the importances of a forest are noise
 
@@ -67,6 +68,9 @@ class SearchRecord:
         seed: int = 0,
         file: Path | None = None,
         identity: Mapping[str, str] | None = None,
+        storage: optuna.storages.BaseStorage | None = None,
+        study: str = "search",
+        place: str | None = None,
     ) -> None:
         """Opens a record or creates a new one.
 
@@ -79,8 +83,11 @@ class SearchRecord:
             epochs: maximum number of epochs of a trial.
             grid_points: number of points of each range in a grid.
             seed: seed of the sampler.
-            file: path of the SQLite file; None for a record in memory.
+            file: path of the SQLite file; None for a record in memory or in `storage`.
             identity: fingerprints, by name, of the search's data and settings; a resumed record must have the same.
+            storage: open storage that other processes may use at the same time; None to open `file`.
+            study: name of the study in the storage.
+            place: place of the record, for error messages; the file if None.
         """
         for name, value, there_are in (("sampler", sampler, Sampler), ("pruner", pruner, Pruner)):
             if value not in get_args(there_are):
@@ -94,22 +101,29 @@ class SearchRecord:
         self._lowest: dict[int, float] = {}
         # Each report writes to the disk. About 32 a trial are enough for a pruner, for any number of epochs.
         self._report_every = max(epochs // 32, 1)
-        self._storage: optuna.storages.BaseStorage | None = None
-        with _optuna_silenced(), _storage_errors(file):
-            self._storage = optuna.storages.InMemoryStorage() if file is None else _in_file(file)
+        self._storage = storage
+        place = place or str(file)
+        with optuna_silenced(), _storage_errors(place):
+            if self._storage is None:
+                self._storage = optuna.storages.InMemoryStorage() if file is None else _in_file(file)
             self._study = optuna.create_study(
-                study_name="search",
+                study_name=study,
                 storage=self._storage,
                 direction="maximize" if self.is_higher_better else "minimize",
                 pruner=make_pruner(pruner, epochs, self._report_every),
                 load_if_exists=True,
             )
         try:
-            self._check_identity(file, dict(identity or {}))
+            self._check_identity(place, dict(identity or {}))
             self._queue_open_points(first_point)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def space(self) -> SearchSpace:
+        """The search space."""
+        return self._space
 
     @property
     def is_higher_better(self) -> bool:
@@ -124,8 +138,8 @@ class SearchRecord:
 
     def ask(self) -> Point | None:
         """Opens a trial and returns the point to train; None if the grid has no more points."""
-        with _optuna_silenced():
-            counted = [trial for trial in self._study.get_trials(deepcopy=False) if not _is_interrupted(trial)]
+        with optuna_silenced():
+            counted = [trial for trial in self._study.get_trials(deepcopy=False) if not is_interrupted(trial)]
             if self._sampler == "grid" and not any(trial.state == TrialState.WAITING for trial in counted):
                 tried = [trial.params for trial in counted]
                 left = (point for point in map(self._to_optuna, self._grid) if point not in tried)
@@ -136,7 +150,7 @@ class SearchRecord:
             self._study.sampler = make_sampler(self._sampler, self._seed, len(counted))
             trial = self._study.ask(fixed_distributions=self._distributions)
         self._open[trial.number] = trial
-        is_default = bool(trial.user_attrs.get(_IS_DEFAULT, False))
+        is_default = bool(trial.user_attrs.get(IS_DEFAULT, False))
         return Point(number=trial.number, settings=self._from_optuna(trial.params), is_default=is_default)
 
     def report(self, number: int, epoch: int, measures: Mapping[str, float]) -> bool:
@@ -150,9 +164,9 @@ class SearchRecord:
         figure = measures.get("validation_error", loss) if self._metric == "accuracy" else loss
         best = self._lowest[number] = min(self._lowest.get(number, figure), figure)
         trial = self._open[number]
-        if epoch % self._report_every or trial.user_attrs.get(_IS_DEFAULT, False):
+        if epoch % self._report_every or trial.user_attrs.get(IS_DEFAULT, False):
             return False  # the defaults are never pruned: they are the reference for all others
-        with _optuna_silenced():
+        with optuna_silenced():
             trial.report(-best if self.is_higher_better else best, epoch)
             return trial.should_prune()
 
@@ -160,16 +174,8 @@ class SearchRecord:
         """Records the outcome of an open trial and closes the trial."""
         trial = self._open.pop(ended.number)
         self._lowest.pop(ended.number, None)
-        with _optuna_silenced():
-            record = {name: value for name, value in asdict(ended).items() if name not in ("number", "settings")}
-            trial.set_user_attr(_ENDED, record)
-            match ended.state:
-                case "finished":
-                    self._study.tell(trial, ended.value)
-                case "pruned":
-                    self._study.tell(trial, state=TrialState.PRUNED)
-                case _:
-                    self._study.tell(trial, state=TrialState.FAIL)
+        with optuna_silenced():
+            self._write_outcome(trial, ended)
 
     def trials(self) -> list[Trial]:
         """Returns the trials that have ended, by number."""
@@ -185,7 +191,7 @@ class SearchRecord:
         finished = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if len(finished) < _MIN_FOR_IMPORTANCE or len({trial.value for trial in finished}) < 2:
             return None
-        with _optuna_silenced():
+        with optuna_silenced():
             evaluator = optuna.importance.FanovaImportanceEvaluator(seed=self._seed % 2**32)
             found = optuna.importance.get_param_importances(self._study, evaluator=evaluator)
         return {name: float(share) for name, share in sorted(found.items(), key=lambda item: -item[1])}
@@ -198,7 +204,22 @@ class SearchRecord:
         """Returns a value that `note` stored; None if missing."""
         return self._study.user_attrs.get(f"axon_{name}")
 
-    def _check_identity(self, file: Path | None, identity: dict[str, str]) -> None:
+    def _write_outcome(self, trial: optuna.Trial, ended: Trial) -> None:
+        record = {name: value for name, value in asdict(ended).items() if name not in ("number", "settings")}
+        trial.set_user_attr(ENDED, record)
+        self._tell(trial.number, record)
+
+    def _tell(self, number: int, record: Mapping[str, Any]) -> None:
+        """Sets the state of an open trial to that of a recorded outcome; to interrupted if none was recorded."""
+        match record.get("state"):
+            case "finished":
+                self._study.tell(number, record["value"])
+            case "pruned":
+                self._study.tell(number, state=TrialState.PRUNED)
+            case _:
+                self._study.tell(number, state=TrialState.FAIL)
+
+    def _check_identity(self, place: str, identity: dict[str, str]) -> None:
         known = self._study.user_attrs.get(_IDENTITY)
         if known is None:
             self._study.set_user_attr(_IDENTITY, identity)
@@ -206,7 +227,7 @@ class SearchRecord:
         for name, value in identity.items():
             if known.get(name) != value:
                 raise ConfigError(
-                    f"the study in {file} was begun with another {name}, so its trials cannot be compared with new "
+                    f"the study in {place} was begun with another {name}, so its trials cannot be compared with new "
                     "ones: give the same, name another study (--study NAME), or delete that one's folder."
                 )
 
@@ -214,28 +235,17 @@ class SearchRecord:
         """Queues the first point of a new record, or the points of an old record whose training was interrupted."""
         trials = self._study.get_trials(deepcopy=False)
         if not trials:
-            self._study.enqueue_trial(self._to_optuna(first_point), user_attrs={_IS_DEFAULT: True})
+            self._study.enqueue_trial(self._to_optuna(first_point), user_attrs={IS_DEFAULT: True})
         for trial in trials:
-            if trial.state == TrialState.RUNNING:  # in a process that has ended
-                self._close_trial(trial)
+            if trial.state == TrialState.RUNNING:  # in a process that has ended, perhaps after it recorded the outcome
+                self._tell(trial.number, trial.user_attrs.get(ENDED, {}))
         trials = self._study.get_trials(deepcopy=False)
-        taken = [_point_of(trial) for trial in trials if not _is_interrupted(trial)]
+        taken = [point_of(trial) for trial in trials if not is_interrupted(trial)]
         for trial in trials:
-            if _is_interrupted(trial) and (point := _point_of(trial)) and point not in taken:
-                attributes = {_IS_DEFAULT: True} if trial.user_attrs.get(_IS_DEFAULT) else None
+            if is_interrupted(trial) and (point := point_of(trial)) and point not in taken:
+                attributes = {IS_DEFAULT: True} if trial.user_attrs.get(IS_DEFAULT) else None
                 self._study.enqueue_trial(point, user_attrs=attributes)
                 taken.append(point)
-
-    def _close_trial(self, trial: FrozenTrial) -> None:
-        """Closes a trial that was left open, with the recorded outcome; as interrupted if none was recorded."""
-        record = trial.user_attrs.get(_ENDED, {})
-        match record.get("state"):
-            case "finished":
-                self._study.tell(trial.number, record["value"])
-            case "pruned":
-                self._study.tell(trial.number, state=TrialState.PRUNED)
-            case _:
-                self._study.tell(trial.number, state=TrialState.FAIL)
 
     def _to_optuna(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Converts settings to the form that Optuna stores: choices as labels, since Optuna does not store tuples."""
@@ -252,7 +262,7 @@ class SearchRecord:
         }
 
     def _trial(self, trial: FrozenTrial) -> Trial:
-        record = trial.user_attrs.get(_ENDED, {"state": "interrupted"})
+        record = trial.user_attrs.get(ENDED, {"state": "interrupted"})
         return replace(Trial(number=trial.number, settings=self._from_optuna(trial.params), state="failed"), **record)
 
 
@@ -279,15 +289,16 @@ def _grid(space: SearchSpace, points: int) -> list[dict[str, Any]]:
     return list(space.grid(points))
 
 
-def _point_of(trial: FrozenTrial) -> dict[str, Any]:
+def point_of(trial: FrozenTrial) -> dict[str, Any]:
     """Returns the parameters of a trial; after an interrupted sampling also those that were fixed beforehand."""
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
-def _is_interrupted(trial: FrozenTrial) -> bool:
+def is_interrupted(trial: FrozenTrial) -> bool:
+    """Returns True for a trial that was cut off and does not count."""
     if trial.state != TrialState.FAIL:
         return False
-    return bool(trial.user_attrs.get(_ENDED, {"state": "interrupted"})["state"] == "interrupted")
+    return bool(trial.user_attrs.get(ENDED, {"state": "interrupted"})["state"] == "interrupted")
 
 
 def _distribution(parameter: Parameter) -> BaseDistribution:
@@ -299,7 +310,7 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
 
 
 @contextlib.contextmanager
-def _optuna_silenced() -> Iterator[None]:
+def optuna_silenced() -> Iterator[None]:
     """Silences Optuna's logs, which repeat the search's own output, and its warnings about experimental features."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -312,11 +323,11 @@ def _optuna_silenced() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _storage_errors(file: Path | None) -> Iterator[None]:
-    """Converts errors of a file that is not a search record to a `SearchError`."""
+def _storage_errors(place: str) -> Iterator[None]:
+    """Converts errors of a place that is not a search record to a `SearchError`."""
     try:
         yield
     except (SQLAlchemyError, RuntimeError, ValueError, optuna.exceptions.StorageInternalError) as error:
         raise SearchError(
-            f"{file} is no record of a study, or cannot be written: delete it, or name another study (--study NAME)."
+            f"{place} is no record of a study, or cannot be written: delete it, or name another study (--study NAME)."
         ) from error

@@ -24,6 +24,8 @@ class Progress:
         best: best finished trial; None before the first one.
         seconds_left: estimated remaining time, from the duration of the trials so far and the time limit; None if
             neither is known.
+        workers: number of machines' workers; None for a search on one machine.
+        lost: number of trials whose worker was lost, and that are trained again.
     """
 
     done: int
@@ -31,6 +33,8 @@ class Progress:
     running: int
     best: Trial | None
     seconds_left: float | None
+    workers: int | None = None
+    lost: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,23 +119,7 @@ class Session:
 
     def done(self, number: int, outcome: Outcome) -> None:
         """Records the outcome of a trial."""
-        point = self._running.pop(number)
-        state = self._state(number, outcome)
-        self._to_prune.discard(number)
-        trial = Trial(
-            number=number,
-            state=state,
-            settings=point.settings,
-            value=outcome.value if state == "finished" else None,
-            error=outcome.error if state == "finished" else None,
-            metrics=outcome.metrics,
-            parameters=outcome.parameters,
-            epochs=outcome.epochs,
-            seconds=outcome.seconds,
-            is_default=point.is_default,
-            is_cut=state == "finished" and outcome.was_ended,
-            reason=outcome.reason,
-        )
+        trial = self._ended_trial(number, outcome)
         self._known.append(trial)
         is_best = (best := self.best()) is not None and best.number == number
         # The checkpoint is saved first: if the record named a winner without a checkpoint, it would be trained again.
@@ -141,6 +129,9 @@ class Session:
         if is_best:
             self.checkpoints.delete_all_but(number)
         self.listener.on_trial(trial, self.progress())
+
+    def watch(self) -> None:
+        """Looks after what others do meanwhile; called several times a second while trials run. Nothing here."""
 
     def best(self) -> Trial | None:
         """Returns the best finished trial so far; None before the first one."""
@@ -154,6 +145,26 @@ class Session:
             running=len(self._running),
             best=self.best(),
             seconds_left=self._seconds_left(),
+        )
+
+    def _ended_trial(self, number: int, outcome: Outcome) -> Trial:
+        """Removes a trial from the running ones and returns the trial with an outcome."""
+        point = self._running.pop(number)
+        state = self._state(number, outcome)
+        self._to_prune.discard(number)
+        return Trial(
+            number=number,
+            state=state,
+            settings=point.settings,
+            value=outcome.value if state == "finished" else None,
+            error=outcome.error if state == "finished" else None,
+            metrics=outcome.metrics,
+            parameters=outcome.parameters,
+            epochs=outcome.epochs,
+            seconds=outcome.seconds,
+            is_default=point.is_default,
+            is_cut=state == "finished" and outcome.was_ended,
+            reason=outcome.reason,
         )
 
     def _state(self, number: int, outcome: Outcome) -> State:

@@ -17,17 +17,18 @@ _UNPRUNED = 4  # number of finished trials before their median is used for pruni
 _WARMUP_SHARE = 4  # the median pruner ends no trial in the first quarter of the epochs
 
 
-def make_sampler(kind: Sampler, seed: int, count: int) -> optuna.samplers.BaseSampler:
+def make_sampler(kind: Sampler, seed: int, count: int, *, stream: tuple[int, ...] = ()) -> optuna.samplers.BaseSampler:
     """Returns a sampler for the next point.
 
     Args:
         kind: name of the sampler; a grid needs none, since the search record queues its points.
         seed: seed of the search.
         count: number of earlier trials; seed and count together determine the random numbers.
+        stream: numbers that give workers who ask at the same count random numbers of their own.
     """
     import optuna
 
-    drawn = int(np.random.SeedSequence([seed, count]).generate_state(1)[0])
+    drawn = int(np.random.SeedSequence([seed, count, *stream]).generate_state(1)[0])
     match kind:
         case "tpe":  # Bergstra et al. 2011; multivariate, and wary of points that are being trained
             return optuna.samplers.TPESampler(seed=drawn, n_startup_trials=_STARTUP)

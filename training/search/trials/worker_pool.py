@@ -91,6 +91,7 @@ class WorkerPool:
             if all(worker.number is None for worker in self._workers) and is_over:
                 return
             self._receive(session)
+            session.watch()
             for worker in self._workers:
                 if worker.number is not None and not worker.is_stopping and session.must_end(worker.number):
                     worker.is_stopping = True
@@ -98,14 +99,14 @@ class WorkerPool:
                         worker.pipe.send(Stop(worker.number))
 
     def _assign_trials(self, session: Session) -> bool:
-        """Gives every idle worker a trial; returns True if no further trial can begin now."""
+        """Gives every idle worker a trial if there is one; returns True if no further trial will begin."""
         for worker in self._workers:
             if not worker.is_ready or worker.number is not None:
                 continue
             if (point := session.next()) is None:
-                return True
+                break
             self._assign(worker, point, session)
-        # All workers are busy or not ready yet, but trials may remain.
+        # Trials may remain while all workers are busy, and while those of other machines may still be lost.
         return session.is_over()
 
     def _assign(self, worker: _Worker, point: Point, session: Session) -> None:

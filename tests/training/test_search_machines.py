@@ -1,0 +1,287 @@
+"""A search over machines: who trains what, what a lost worker costs, and what is refused. Journals; real processes."""
+
+import json
+import random
+import threading
+
+import optuna
+import pytest
+from machine_searches import OPTIONS, check_sound, counted, frozen_in_a_trial, lost, members, trials_of
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from models.checkpoint import load_checkpoint
+from models.errors import ConfigError
+from training.errors import SearchError
+from training.search.machines.heartbeats import MISSES, FileHeartbeats, MissedHeartbeats
+from training.search.machines.journal_file import JournalFile
+from training.search.machines.shared_record import MOST_ATTEMPTS, SharedRecord
+from training.search.machines.storage_address import read_address
+from training.search.machines.storages import Patience
+from training.search.space import Choices, FloatRange, IntRange, SearchSpace
+from training.search.trials.trial import Trial
+
+SPACE = SearchSpace(
+    parameters={"dropout": FloatRange(low=0.0, high=0.5), "hidden_sizes": Choices(values=((4,), (8,), (16, 16)))}
+)
+FIRST = {"dropout": 0.0, "hidden_sizes": (8,)}
+
+
+def record(path, worker, *, most=10, sampler="random", **how):
+    how = {"space": SPACE, "metric": "log_loss", "first_point": FIRST, "grid_points": 3, "epochs": 50} | how
+    return SharedRecord(
+        storage=JournalStorage(JournalFile(path)),
+        study="s",
+        place="here",
+        worker=worker,
+        most=most,
+        patience=Patience("here", seconds=0.0),
+        sampler=sampler,
+        **how,
+    )
+
+
+def finished(point, value=1.0):
+    return Trial(
+        number=point.number, state="finished", settings=point.settings, value=value, is_default=point.is_default
+    )
+
+
+def plain(path):
+    """Opens the journal with Optuna's own backend."""
+    return JournalStorage(JournalFileBackend(str(path)))
+
+
+# --- the record -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampler", ["random", "grid", "qmc", "tpe"])
+def test_many_workers_at_once_train_the_number_asked_for_and_nothing_twice(tmp_path, sampler):
+    most = 9  # as many as the grid has points
+    path, failures, asked = tmp_path / "journal", [], []
+    barrier = threading.Barrier(4)
+
+    def work(name):
+        try:
+            mine = record(path, name, most=most, sampler=sampler)
+            chance = random.Random(name)
+            barrier.wait()
+            while mine.census().done < most:
+                if (point := mine.ask()) is None:
+                    if mine.is_exhausted and not mine.census().running:
+                        break
+                    continue
+                asked.append(point)
+                if chance.random() < 0.3:  # dies here, and another finds out
+                    assert mine.release(point.number)
+                    assert not mine.end(finished(point))
+                else:
+                    assert mine.end(finished(point))
+        except Exception as error:
+            failures.append(error)
+            barrier.abort()
+
+    threads = [threading.Thread(target=work, args=(f"worker-{number}",)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+    assert len({point.number for point in asked}) == len(asked)
+    trials = trials_of(plain(path), "s")
+    done = counted(trials)
+    gone = [trial for trial in lost(trials) if trial.user_attrs.get("axon_attempt", 1) < MOST_ATTEMPTS]
+    given_up = len(lost(trials)) - len(gone)
+    assert len(done) + given_up == most
+    assert sum(bool(trial.user_attrs.get("axon_is_default")) for trial in done) <= 1
+    for trial in gone:
+        again = [
+            other
+            for other in trials
+            if other.user_attrs.get("axon_retries") == trial.number and not other.user_attrs.get("axon_withdrawn")
+        ]
+        assert [other.params for other in again] == [trial.params]
+    if sampler in ("grid", "qmc"):
+        points = [tuple(trial.params.items()) for trial in done]
+        assert len(set(points)) == len(points)
+
+
+def test_who_was_taken_for_lost_and_wakes_does_not_count(tmp_path):
+    frozen, other = record(tmp_path / "j", "frozen"), record(tmp_path / "j", "other")
+    assert frozen.end(finished(frozen.ask(), 1.0))
+    point = frozen.ask()
+    assert other.release(point.number)
+    again = other.ask()
+    assert again.settings == point.settings
+    assert frozen.report(point.number, 50, {"validation_loss": 1.0})  # told to end the trial
+    assert not frozen.end(finished(point, 0.001))
+    assert other.end(finished(again, 0.5))
+    assert not other.release(again.number)
+    ended = frozen.census().ended
+    assert [trial.state for trial in ended] == ["finished", "interrupted", "finished"]
+    assert [trial.value for trial in ended] == [1.0, None, 0.5]
+    assert (frozen.census().done, frozen.census().lost) == (2, 1)
+
+
+def test_what_was_recorded_just_before_the_worker_died_counts(tmp_path, monkeypatch):
+    dying, other = record(tmp_path / "j", "dying"), record(tmp_path / "j", "other")
+    point = dying.ask()
+    monkeypatch.setattr(dying, "_tell", lambda number, recorded: None)
+    dying.end(finished(point, 0.25))
+    assert other.census().running == {point.number: "dying"}
+    assert other.release(point.number)
+    assert [(trial.state, trial.value) for trial in other.trials()] == [("finished", 0.25)]
+
+
+def test_settings_that_end_every_worker_fail_in_the_end(tmp_path):
+    mine = record(tmp_path / "j", "w", most=2)
+    for _ in range(MOST_ATTEMPTS):
+        point = mine.ask()
+        assert point.settings == FIRST
+        assert mine.release(point.number)
+    assert mine.ask().settings != FIRST
+    assert [trial.state for trial in mine.trials()] == ["interrupted"] * (MOST_ATTEMPTS - 1) + ["failed"]
+    assert mine.census().done == 1
+
+
+def test_a_trial_whose_worker_died_between_two_steps_is_found(tmp_path):
+    mine = record(tmp_path / "j", "w", most=2)
+    study = optuna.load_study(study_name="s", storage=plain(tmp_path / "j"))
+    study.ask()  # no owner, no settings
+    study.enqueue_trial({"dropout": 0.5, "hidden_sizes": "4"})  # queued, and never begun
+    assert mine.census().running == {0: None}
+    assert mine.ask().settings == {"dropout": 0.5, "hidden_sizes": (4,)}
+    assert mine.ask() is None  # two are in training
+    assert mine.release(0)
+    assert mine.ask().is_default
+
+
+# --- the journal ----------------------------------------------------------------------------------------------------
+
+
+def test_a_torn_line_costs_nothing_but_itself(tmp_path):
+    path = tmp_path / "j"
+    first = record(path, "first")
+    done = first.ask()
+    first.end(finished(done))
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole.splitlines()[-1][:20])  # a writer was killed in its write
+    with pytest.raises((AttributeError, ValueError)):  # after one more entry, Optuna's own backend reads nothing
+        optuna.load_study(study_name="s", storage=plain(path)).ask()
+    path.write_bytes(whole + whole.splitlines()[-1][:20])
+    late = record(path, "late")
+    for reader in (late, first, record(path, "later")):
+        point = reader.ask()
+        assert reader.end(finished(point))
+        assert [trial.number for trial in reader.trials()] == list(range(point.number + 1))
+    assert [trial.number for trial in first.trials()] == [0, 1, 2, 3]
+
+
+def test_another_file_is_not_written_to(tmp_path):
+    path = tmp_path / "flowers.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(SearchError, match="not the journal"):
+        JournalFile(path)
+    assert path.read_text() == "a,b\n1,2\n"
+
+
+# --- heartbeats -----------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_is_lost_after_six_misses_in_a_row():
+    missed = MissedHeartbeats()
+    for beat in range(20):
+        for _ in range(MISSES):  # one new beat in time each round
+            missed.observe({"alive": beat, "dead": 1})
+        assert "alive" not in missed.lost()
+    assert missed.lost() == ["dead"]
+    assert missed.alive(["alive", "dead", "unknown"]) == 1
+    missed.observe({"dead": 2})
+    assert missed.lost() == []
+
+
+def test_heartbeats_leave_nothing_behind(tmp_path):
+    heartbeats = FileHeartbeats(tmp_path / "j.workers")
+    heartbeats.beat("a", 1)
+    heartbeats.beat("a", 2)
+    heartbeats.beat("b", 7)
+    (tmp_path / "j.workers" / "c").write_text("")
+    assert heartbeats.read() == {"a": 2, "b": 7}
+    heartbeats.remove("a")
+    heartbeats.remove("unknown")
+    assert heartbeats.read() == {"b": 7}
+
+
+# --- addresses, plans, patience -------------------------------------------------------------------------------------
+
+
+def test_a_password_is_never_shown():
+    address = read_address("postgresql://ada:s%40cret@db.example:5433/studies?sslmode=require&password=other")
+    assert address.shown == "postgresql://ada@db.example:5433/studies"
+    assert "s%40cret" in address.url
+    assert "cret" not in repr(address)
+    assert "other" not in repr(address)
+    for wrong in ("postgresql://ada:s3cret@db:port/x", "mysql://ada:s3cret@db/x", "s3cret", "journal:", ""):
+        with pytest.raises(ConfigError) as refused:
+            read_address(wrong)
+        assert "s3cret" not in str(refused.value)
+        assert "journal:PATH" in str(refused.value)
+
+
+def test_a_space_comes_back_from_json():
+    space = SearchSpace(parameters={**SPACE.parameters, "epochs": IntRange(low=1, high=9, log=True)})
+    assert SearchSpace.from_json(json.loads(json.dumps(space.to_json()))) == space
+
+
+def test_a_storage_that_comes_back_in_time_costs_a_line(monkeypatch):
+    now, lines, errors = [0.0], [], [OSError(5, "Input/output error")] * 3
+
+    def call():
+        if errors:
+            raise errors.pop()
+        return 7
+
+    def sleep(seconds):
+        now[0] += seconds
+
+    how = {"seconds": 60.0, "tell": lines.append, "clock": lambda: now[0], "sleep": sleep}
+    assert Patience("journal:/x", **how)(call) == 7
+    assert [line.partition(",")[0] for line in lines] == ["journal:/x does not answer", "journal:/x answers again."]
+    errors.extend([OSError(5, "Input/output error")] * 1000)
+    with pytest.raises(SearchError, match="60 seconds: Input/output error"):
+        Patience("journal:/x", **how)(call)
+    errors[:] = [PermissionError(13, "Permission denied")]
+    with pytest.raises(SearchError, match="Permission denied"):
+        Patience("journal:/x", **how)(call)
+
+
+# --- processes ------------------------------------------------------------------------------------------------------
+
+LONG = (*OPTIONS, "--epochs", 300, "--patience", "none", "--heartbeat", 0.25)
+
+
+@pytest.mark.slow
+def test_a_worker_killed_in_the_middle_costs_one_more_try(tmp_path):
+    path = tmp_path / "journal"
+    storage = ("--storage", f"journal:{path}")
+    with members(tmp_path) as start:
+        leader = start("leader", *LONG, *storage, "--trials", 5)
+        worker = start("worker", "--worker", *storage)
+        number = frozen_in_a_trial(lambda: trials_of(plain(path)) if path.exists() else [], worker, leader, path)
+        worker.kill()
+        assert leader.wait() == 0, leader.err()
+    trials = trials_of(plain(path))
+    check_sound(trials, 5)
+    assert number in [trial.number for trial in lost(trials)]
+    assert f"trial {number} is lost, for" in leader.err()
+    told = json.loads((tmp_path / "searches/iris/search.json").read_text())
+    done = {trial["number"]: trial["value"] for trial in told["trials"] if trial["state"] == "finished"}
+    assert done == {trial.number: trial.value for trial in trials if trial.state == TrialState.COMPLETE}
+    assert told["winner"]["value"] == min(done.values())
+    assert leader.out().splitlines()[-1] == "published iris@1"
+    assert (
+        load_checkpoint(tmp_path / "store/iris/1/model.safetensors").checkpoint.training["learning_rate"]
+        == (told["winner"]["settings"]["learning_rate"])
+    )
+    assert not any((tmp_path / "journal.workers").iterdir())
