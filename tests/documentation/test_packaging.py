@@ -57,7 +57,7 @@ def imported(package: str) -> dict[str, str]:
         ("models", ("training",)),
         ("inference", ("service",)),
         ("service", ("service", "arrow", "grpc", "traces")),
-        ("training", ("training", "tensorboard")),
+        ("training", ("training", "tensorboard", "postgresql")),
         ("axon/client", ("client", "training")),  # frames are given back to those who have pandas or pyarrow
         ("axon/remote_predict.py", ("training",)),
         ("scoring", ("training",)),

@@ -2,7 +2,10 @@
 
 import json
 import random
+import re
 import threading
+from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import pytest
@@ -13,14 +16,21 @@ from optuna.trial import TrialState
 
 from models.checkpoint import load_checkpoint
 from models.errors import ConfigError
+from training.cli import build_parser, main
+from training.commands.machines import check_machines
+from training.data.column_choices import ColumnChoices
 from training.errors import SearchError
-from training.search.machines.heartbeats import MISSES, FileHeartbeats, MissedHeartbeats
+from training.search.machines.heartbeats import MISSES, FileHeartbeats, MissedHeartbeats, Pulse
 from training.search.machines.journal_file import JournalFile
+from training.search.machines.plan import Plan
+from training.search.machines.run import _refuse_second_leader
 from training.search.machines.shared_record import MOST_ATTEMPTS, SharedRecord
 from training.search.machines.storage_address import read_address
 from training.search.machines.storages import Patience
 from training.search.space import Choices, FloatRange, IntRange, SearchSpace
+from training.search.trials.run import identity_of
 from training.search.trials.trial import Trial
+from training.sources import read_table
 
 SPACE = SearchSpace(
     parameters={"dropout": FloatRange(low=0.0, high=0.5), "hidden_sizes": Choices(values=((4,), (8,), (16, 16)))}
@@ -254,6 +264,119 @@ def test_a_storage_that_comes_back_in_time_costs_a_line(monkeypatch):
     errors[:] = [PermissionError(13, "Permission denied")]
     with pytest.raises(SearchError, match="Permission denied"):
         Patience("journal:/x", **how)(call)
+
+
+# --- who is refused -------------------------------------------------------------------------------------------------
+
+
+def begun(path, table_file, **changes):
+    """Writes a search to a journal that a leader has begun, without a trial."""
+    table, config = read_table(str(table_file), target="y", name=None, settings={"engine": "numpy"})
+    how = {
+        "name": "t",
+        "source": str(table_file),
+        "table": {"target": "y"},
+        "config": config,
+        "space": SPACE,
+        "metric": "log_loss",
+        "sampler": "random",
+        "pruner": "none",
+        "grid_points": 3,
+        "heartbeat": 0.5,
+        "identity": identity_of(table, config, SPACE, "log_loss"),
+    }
+    plan = Plan(**how | changes)
+    opened = record(path, "leader", identity=plan.identity)
+    opened.study.set_user_attr("axon_plan", plan.to_json())
+    return plan
+
+
+@pytest.fixture
+def tables(tmp_path):
+    """Two tables that differ in one cell."""
+    lines = [f"{number},{'ab'[number % 2]}" for number in range(60)]
+    files = []
+    for name in ("same", "other"):
+        files.append(tmp_path / f"{name}.csv")
+        files[-1].write_text("x,y\n" + "\n".join(lines) + "\n")
+        lines[7] = "7.5,b"
+    return files
+
+
+def refused(capsys, *arguments):
+    assert main(["search", *map(str, arguments)]) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: ")
+    return said
+
+
+def test_a_worker_with_another_table_is_refused(tmp_path, tables, capsys):
+    plan = begun(tmp_path / "j", tables[0])
+    as_read = replace(plan, table={"target": "y", "choices": ColumnChoices()})
+    assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == as_read
+    worker = ("--worker", "--storage", f"journal:{tmp_path / 'j'}")
+    assert "gives another table here" in refused(capsys, *worker, tables[1])
+    tables[0].unlink()
+    assert "is not on this machine: name the table" in refused(capsys, *worker)
+    assert not plain(tmp_path / "j").get_all_trials(0)
+
+
+def test_a_worker_of_another_release_is_refused(tmp_path, tables, capsys):
+    begun(tmp_path / "j", tables[0], axon="99.1.0")
+    assert "by Axon 99.1.0, and this is Axon" in refused(capsys, "--worker", "--storage", f"journal:{tmp_path / 'j'}")
+
+
+def test_a_worker_waits_a_while_for_a_search_and_then_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("training.search.machines.run._JOIN_SECONDS", 0.0)
+    address = f"journal:{tmp_path / 'j'}"
+    assert f"{address} has no search 'x'" in refused(capsys, "--worker", "--storage", address, "--study", "x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("iris", "--worker"), "--worker goes with --storage"),
+        (("iris", "--heartbeat", "3"), "--heartbeat goes with --storage"),
+        (("iris", "--storage", "journal:j", "--population", "4"), "leave out --storage or --population"),
+        (("--storage", "journal:j"), "name what to train on"),
+        ((), "name what to train on"),
+        (("--worker", "--storage", "journal:j", "--trials", "3"), "--trials is not for a worker"),
+        (("--worker", "--storage", "journal:j", "--epochs", "3"), "--epochs is not for a worker"),
+        (("--worker", "--storage", "journal:j", "--target", "y"), "--target is not for a worker"),
+        (("--worker", "--storage", "journal:no/such/folder/j"), "there is no folder"),
+        (("--worker", "--storage", "journal:/tmp"), "is a folder"),
+        (("--worker", "--storage", "s3://bucket"), "the storage must be journal:PATH"),
+        (("iris", "--storage", "journal:j", "--heartbeat", "0"), "heartbeats come every few seconds"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(capsys, *arguments)
+
+
+def test_a_second_leader_is_refused_and_a_dead_one_is_not_waited_for(tmp_path):
+    first = record(tmp_path / "j", "first")
+    heartbeats = FileHeartbeats(tmp_path / "j.workers")
+    first.study.set_user_attr("axon_leader", "first")
+    second = record(tmp_path / "j", "second")
+    _refuse_second_leader(second, heartbeats, interval=0.1)  # no heartbeat at all: it has ended
+    with Pulse(heartbeats, "first", interval=0.1):
+        while not heartbeats.read():
+            pass
+        with pytest.raises(SearchError, match="first leads this search"):
+            _refuse_second_leader(second, heartbeats, interval=5.0)
+    heartbeats.beat("first", 3)  # killed
+    _refuse_second_leader(second, heartbeats, interval=0.1)
+
+
+def test_the_commands_of_the_page_are_commands(tmp_path):
+    page = (Path(__file__).parents[2] / "docs/search-machines.md").read_text("utf-8")
+    commands = re.findall(r"axon (search --[^`\n]*|search [a-z][^`\n]*--storage [^`\n…]*)", page)
+    assert len(commands) >= 3
+    for command in commands:
+        arguments = build_parser(command="search").parse_args(command.replace("…", "journal:j").split())
+        check_machines(arguments)
+        assert read_address(arguments.storage).kind == "journal"
 
 
 # --- processes ------------------------------------------------------------------------------------------------------

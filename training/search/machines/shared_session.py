@@ -99,13 +99,12 @@ class SharedSession(Session):
         forgotten = own - {*self._running}
         for number in sorted(forgotten | {number for number in running if number in lost}):
             if self.record.release(number):
-                self.tell(
-                    f"trial {number} is lost, for {running[number] or 'its worker'} gave no sign of life: it is trained again."
-                )
+                worker = running[number] or "its worker"
+                self.tell(f"trial {number} is lost, for {worker} gave no sign of life: it is trained again.")
                 self._ask_due = self.clock()
-        for worker in beats:
-            if worker in lost and worker not in running.values():  # without this, dead workers would pile up
-                self.record.patiently(partial(self.heartbeats.remove, worker))
+        for name in beats:
+            if name in lost and name not in running.values():  # without this, dead workers would pile up
+                self.record.patiently(partial(self.heartbeats.remove, name))
         # Others took this worker for lost, for example because it was frozen: they train these trials by now.
         self._to_prune |= {*self._running} - {*running}
 

@@ -9,7 +9,15 @@ from typing import TypeVar
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from sqlalchemy.exc import DBAPIError, InterfaceError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    IntegrityError,
+    InterfaceError,
+    NoSuchModuleError,
+    OperationalError,
+    ProgrammingError,
+    SQLAlchemyError,
+)
 from sqlalchemy.pool import NullPool
 
 from training.errors import SearchError
@@ -22,6 +30,7 @@ Value = TypeVar("Value")
 _START_SECONDS = 30.0  # time for the first connection; later a storage may be away for longer
 _AWAY_SECONDS = 300.0
 _CONNECT_SECONDS = 10
+_CREATIONS = 5  # attempts to create the tables of an empty database
 
 
 class Patience:
@@ -117,7 +126,14 @@ def _database(url: str) -> BaseStorage:
     # A connection for each transaction: hundreds of workers would otherwise hold hundreds of idle connections, and a
     # server that was restarted would leave stale ones behind.
     engine = {"poolclass": NullPool, "connect_args": {"connect_timeout": _CONNECT_SECONDS}}
-    return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=engine))
+    for attempt in range(_CREATIONS):
+        try:
+            return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=engine))
+        except (IntegrityError, ProgrammingError):  # another worker creates the same tables at this moment
+            if attempt == _CREATIONS - 1:
+                raise
+            time.sleep(0.2 * (attempt + 1))
+    raise AssertionError
 
 
 def _may_pass(error: BaseException) -> bool:
