@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 ROOT = Path(__file__).parents[1]
 SCRIPT = "import sys; from training.cli import main; sys.exit(main(sys.argv[1:]))"
 OPTIONS = ("iris", "--engine", "numpy", "--vary", "learning_rate=1e-3..0.5:log", "--vary", "hidden_sizes=4|16")
-SECONDS = 120.0  # longest time for anything; only a fault takes so long
+SECONDS = 300.0  # longest time for anything; only a fault takes so long
 
 Value = TypeVar("Value")
 

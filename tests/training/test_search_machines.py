@@ -25,11 +25,13 @@ from training.search.machines.journal_file import JournalFile
 from training.search.machines.plan import Plan
 from training.search.machines.run import _refuse_second_leader
 from training.search.machines.shared_record import MOST_ATTEMPTS, SharedRecord
+from training.search.machines.shared_session import SharedSession
 from training.search.machines.storage_address import read_address
 from training.search.machines.storages import Patience
 from training.search.space import Choices, FloatRange, IntRange, SearchSpace
+from training.search.trials.folder import MemoryCheckpoints
 from training.search.trials.run import identity_of
-from training.search.trials.trial import Trial
+from training.search.trials.trial import Outcome, Trial
 from training.sources import read_table
 
 SPACE = SearchSpace(
@@ -68,19 +70,19 @@ def plain(path):
 
 @pytest.mark.parametrize("sampler", ["random", "grid", "qmc", "tpe"])
 def test_many_workers_at_once_train_the_number_asked_for_and_nothing_twice(tmp_path, sampler):
-    most = 9  # as many as the grid has points
+    asked_for, most = (20, 9) if sampler == "grid" else (9, 9)  # the grid has nine points
     path, failures, asked = tmp_path / "journal", [], []
     barrier = threading.Barrier(4)
 
     def work(name):
         try:
-            mine = record(path, name, most=most, sampler=sampler)
+            mine = record(path, name, most=asked_for, sampler=sampler)
             chance = random.Random(name)
             barrier.wait()
-            while mine.census().done < most:
+            while (census := mine.census()).done < asked_for:
+                if mine.is_exhausted and not (census.running or census.waiting):
+                    break
                 if (point := mine.ask()) is None:
-                    if mine.is_exhausted and not mine.census().running:
-                        break
                     continue
                 asked.append(point)
                 if chance.random() < 0.3:  # dies here, and another finds out
@@ -264,6 +266,55 @@ def test_a_storage_that_comes_back_in_time_costs_a_line(monkeypatch):
     errors[:] = [PermissionError(13, "Permission denied")]
     with pytest.raises(SearchError, match="Permission denied"):
         Patience("journal:/x", **how)(call)
+
+
+# --- a worker's session ---------------------------------------------------------------------------------------------
+
+
+def session_of(opened, heartbeats, **how):
+    how = {"checkpoints": MemoryCheckpoints(), "metric": "log_loss", "interval": 0.0, "leads": False} | how
+    return SharedSession(record=opened, trials=1, heartbeats=heartbeats, **how)
+
+
+def test_a_session_trains_as_many_as_the_leader_asks_for_and_takes_over_what_is_lost(tmp_path):
+    leader = record(tmp_path / "j", "leader")
+    leader.begin(3)
+    heartbeats, told = FileHeartbeats(tmp_path / "j.workers"), []
+    dead = record(tmp_path / "j", "dead")
+    lost_point = dead.ask()
+    heartbeats.beat("dead", 5)
+    session = session_of(record(tmp_path / "j", "w", most=1), heartbeats, tell=told.append)
+    assert session.trials == 3  # as many processes may start
+    first = session.next()
+    for _ in range(MISSES + 1):
+        heartbeats.beat("w", 1)  # its own misses are nobody's business here
+        assert session.census.lost == 0
+        session.watch()
+    session.done(first.number, Outcome(seconds=1.0, value=0.5))
+    again = session.next()
+    assert (again.settings, again.is_default) == (lost_point.settings, True)
+    assert told == [f"trial {lost_point.number} is lost, for dead gave no sign of life: it is trained again."]
+    assert heartbeats.read().keys() <= {"dead", "w"}
+    leader.begin(2)
+    session.done(again.number, Outcome(seconds=1.0, value=0.25))
+    assert session.is_over()
+    assert (session.trained, session.best().value) == (2, 0.25)
+
+
+def test_a_worker_stops_when_the_leader_ends_the_search_and_its_trial_is_free(tmp_path):
+    leader = record(tmp_path / "j", "leader")
+    leader.begin(5)
+    session = session_of(record(tmp_path / "j", "w"), FileHeartbeats(tmp_path / "j.workers"))
+    point = session.next()
+    leader.stop("time")
+    session.watch()
+    assert session.must_end(point.number)
+    assert session.is_over()
+    assert session.ended == "time"
+    session.done(point.number, Outcome(seconds=1.0, value=0.5, was_ended=True))
+    assert (leader.census().done, leader.census().waiting) == (0, 1)
+    leader.begin(5)
+    assert leader.ask().settings == point.settings
 
 
 # --- who is refused -------------------------------------------------------------------------------------------------

@@ -77,6 +77,8 @@ def check_machines(arguments: argparse.Namespace) -> None:
                 raise ConfigError(f"--{option} goes with --storage, the record that the machines share.")
     elif arguments.population is not None:
         raise ConfigError("a population trains on one machine: leave out --storage or --population.")
+    else:
+        read_address(arguments.storage)  # so that a wrong one is refused before a large table is read
     if not arguments.worker:
         if arguments.source is None:
             raise ConfigError("name what to train on: a built-in dataset or a file.")

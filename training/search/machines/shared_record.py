@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ class Census:
     Attributes:
         ended: trials that have ended, by number, with those that were interrupted or lost.
         running: worker of each trial in training, by the number of the trial; None for a worker that died early.
-        waiting: number of trials that are queued.
+        waiting: number of trials that are queued, or that have to be trained again.
         lost: number of trials whose worker was lost.
         most: number of trials asked for.
         stopped: reason for which the leader ended the search early; None if it goes on.
@@ -188,12 +188,9 @@ class SharedRecord(SearchRecord):
         if not any(trial.user_attrs.get(IS_DEFAULT) for trial in kept):
             self._study.enqueue_trial(self._first_point, user_attrs={IS_DEFAULT: True})
             return True
-        retried = {trial.user_attrs.get(_RETRIES) for trial in kept}
-        for trial in kept:
-            point = point_of(trial)
-            if not _counts(trial) and trial.number not in retried and point.keys() == self._distributions.keys():
-                self._study.enqueue_trial(point, user_attrs=_retry_attributes(trial))
-                return True
+        for trial in self._owed(kept):
+            self._study.enqueue_trial(point_of(trial), user_attrs=_retry_attributes(trial))
+            return True
         if self._sampler != "grid":
             return True
         tried = [point_of(trial) for trial in kept if _counts(trial)]
@@ -202,6 +199,17 @@ class SharedRecord(SearchRecord):
         if left is not None:
             self._study.enqueue_trial(left)
         return left is not None
+
+    def _owed(self, kept: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Returns the interrupted trials that have to be trained again, and that no later trial retries."""
+        retried = {trial.user_attrs.get(_RETRIES) for trial in kept}
+        return [
+            trial
+            for trial in kept
+            if not _counts(trial)
+            and trial.number not in retried
+            and point_of(trial).keys() == self._distributions.keys()  # unless the worker died before it drew a point
+        ]
 
     def _is_wanted(self, number: int) -> bool:
         """Returns True unless the trials with lower numbers are enough, or another trial has the same task."""
@@ -261,7 +269,7 @@ class SharedRecord(SearchRecord):
             running={
                 trial.number: trial.user_attrs.get(_WORKER) for trial in trials if trial.state == TrialState.RUNNING
             },
-            waiting=sum(trial.state == TrialState.WAITING for trial in trials),
+            waiting=sum(trial.state == TrialState.WAITING for trial in trials) + len(self._owed(trials)),
             lost=sum(_is_lost(trial) for trial in trials),
             most=self.most,
             stopped=attributes.get(_STOPPED),

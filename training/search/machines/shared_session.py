@@ -48,6 +48,7 @@ class SharedSession(Session):
         self._workers = 1
         self._own: set[int] = set()
         self._census = self.record.census()
+        self.trials = self._census.most
         self._shown = {trial.number for trial in self._census.ended}
         self._watch_due = self._ask_due = self.clock()
         super().__post_init__()

@@ -216,7 +216,11 @@ def search_result(
     checkpoint = checkpoints.load(winner.number)
     if checkpoint is None:
         checkpoint = _trained_again(setup, winner)
-        notes.append(f"Trial {winner.number}'s checkpoint was not there any more: it was trained again.")
+        now = checkpoint.metrics["validation"][session.metric]
+        notes.append(
+            f"Trial {winner.number}'s checkpoint was not on this machine: it was trained again, with {session.metric} "
+            f"{now:.4g} on the validation part after {winner.value:.4g} before."
+        )
     return SearchResult(
         name=setup.table.name,
         metric=session.metric,
