@@ -109,7 +109,7 @@ def lead(
     storage = open_storage(address, tell=machine.tell)
     with _record(storage, plan, address=address, study=study, trials=trials, tell=machine.tell) as record:
         heartbeats = record.patiently(lambda: heartbeats_of(address, record.study))
-        _refuse_second_leader(record, heartbeats, interval=_stored_heartbeat(record, plan))
+        _refuse_second_leader(record, heartbeats, interval=_stored_heartbeat(record, plan), tell=machine.tell)
         record.patiently(lambda: record.study.set_user_attr(_LEADER, record.worker))
         record.patiently(lambda: record.study.set_user_attr(_PLAN, plan.to_json()))
         record.begin(trials)
@@ -265,7 +265,9 @@ def _stored_heartbeat(record: SharedRecord, plan: Plan) -> float:
     return float(stored["heartbeat"]) if stored else plan.heartbeat
 
 
-def _refuse_second_leader(record: SharedRecord, heartbeats: Heartbeats, *, interval: float) -> None:
+def _refuse_second_leader(
+    record: SharedRecord, heartbeats: Heartbeats, *, interval: float, tell: Tell = lambda line: None
+) -> None:
     """Refuses to lead a search whose leader is alive; a leader that was killed gives no more heartbeats.
 
     Raises:
@@ -273,8 +275,10 @@ def _refuse_second_leader(record: SharedRecord, heartbeats: Heartbeats, *, inter
     """
     leader = record.patiently(lambda: record.study.user_attrs.get(_LEADER))
     first = record.patiently(heartbeats.read).get(leader or "")
-    begin = time.monotonic()
-    while first is not None and time.monotonic() - begin < 2.5 * interval:
+    begin, watched = time.monotonic(), 2.5 * interval
+    if first is not None:
+        tell(f"waiting {watched:.0f} seconds for a sign of life of {leader}, which led this search before")
+    while first is not None and time.monotonic() - begin < watched:
         now = record.patiently(heartbeats.read).get(leader)
         if now is None:
             return

@@ -126,14 +126,15 @@ def _database(url: str) -> BaseStorage:
     # A connection for each transaction: hundreds of workers would otherwise hold hundreds of idle connections, and a
     # server that was restarted would leave stale ones behind.
     engine = {"poolclass": NullPool, "connect_args": {"connect_timeout": _CONNECT_SECONDS}}
-    for attempt in range(_CREATIONS):
+    attempts = 1
+    while True:
         try:
             return optuna.storages.get_storage(RDBStorage(url, engine_kwargs=engine))
         except (IntegrityError, ProgrammingError):  # another worker creates the same tables at this moment
-            if attempt == _CREATIONS - 1:
+            if attempts == _CREATIONS:
                 raise
-            time.sleep(0.2 * (attempt + 1))
-    raise AssertionError
+            time.sleep(0.2 * attempts)
+            attempts += 1
 
 
 def _may_pass(error: BaseException) -> bool:
