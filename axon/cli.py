@@ -56,6 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from scoring.command import run_score
 
             return run_score(given[1:], prog=PROGRAM)
+        if part == "signing":
+            from axon.signing_commands import SIGN, run_sign, run_verify
+
+            return run_sign(given[1:]) if given[0] == SIGN else run_verify(given[1:])
         if part == "axon":
             from axon.completion import print_script
 

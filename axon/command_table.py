@@ -13,6 +13,10 @@ CONVERSION = {
     "import": "publish a model from an ONNX file",
     "export": "write a model as ONNX, PyTorch or NumPy",
 }
+SIGNING = {
+    "sign": "sign a version, so that others can verify it",
+    "verify": "verify the signature of a version",
+}
 _COMPLETION = {"completion": "print the completion script of a shell"}
 
 _EPILOG = """\
@@ -50,7 +54,7 @@ def installed_commands() -> dict[str, Mapping[str, str]]:
         from scoring.command_table import ABOUT, COMMAND
 
         commands["scoring"] = {COMMAND: ABOUT}
-    return commands | {"axon": _COMPLETION}
+    return commands | {"signing": SIGNING, "axon": _COMPLETION}
 
 
 def top_parser() -> argparse.ArgumentParser:

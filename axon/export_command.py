@@ -14,6 +14,7 @@ from conversion.exporting.export import FORMS, export_model
 from conversion.exporting.source_model import SourceModel
 from models.errors import AxonError
 from models.installation import missing_part, version
+from models.signing import trusted
 from models.store import Store
 
 EXPORT = "export"
@@ -44,7 +45,7 @@ def run_export(given: Sequence[str]) -> int:
     _add_options(parser)
     arguments = parser.parse_args(given)
     try:
-        found = Store(arguments.store).resolve(arguments.model)
+        found = trusted(Store(arguments.store).resolve(arguments.model))
         loaded = found.load()
         model = SourceModel(
             checkpoint=loaded.checkpoint,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from axon.model import Model, default_store
+from models.signing import trusted
 from models.store import Store
 
 
 def load(reference: str, store: Store | Path | str | None = None) -> Model:
-    """Loads a published model.
+    """Loads a published model. With AXON_TRUSTED_KEYS, its signature is verified.
 
     Args:
         reference: `name`, `name@version` or `name@alias`.
@@ -19,9 +20,10 @@ def load(reference: str, store: Store | Path | str | None = None) -> Model:
         InvalidName: the reference is not well formed.
         ModelNotFound: the store has no such model.
         StoreError, CheckpointError: the model cannot be read.
+        SignatureError: the model is not signed by a key that AXON_TRUSTED_KEYS names.
     """
     opened = store_of(store)
-    version = opened.resolve(reference)
+    version = trusted(opened.resolve(reference))
     return Model(version.load().checkpoint, reference=str(version), path=version.path)
 
 

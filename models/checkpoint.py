@@ -231,15 +231,23 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
         CheckpointError: The file is missing, truncated, altered, not from Axon, of a newer format or inconsistent; the
             message names the file and the reason.
     """
+    return parse_checkpoint(path, read_payload(path))
+
+
+def read_payload(path: Path) -> bytes:
+    """Reads the bytes of a checkpoint, without verifying the digest; of a file with data after the tensors, one more.
+
+    Raises:
+        CheckpointError: The file has no readable Axon header.
+    """
     try:
         with open_file(path) as file:
             _, extent = _read_header(path, file)
             file.seek(0)
-            # Not to the end of the file: data after the tensors is refused below, and may be as large as the disk.
-            payload = file.read(min(extent, os.fstat(file.fileno()).st_size) + 1)
+            # Not to the end of the file: data after the tensors is refused later, and may be as large as the disk.
+            return file.read(min(extent, os.fstat(file.fileno()).st_size) + 1)
     except OSError as error:
         raise CheckpointError(path, f"cannot be read: {error.strerror}.") from error
-    return parse_checkpoint(path, payload)
 
 
 def parse_checkpoint(path: Path, payload: bytes) -> LoadedCheckpoint:

@@ -5,6 +5,7 @@
     ├── DataError            data that does not fit the columns, or cannot be read
     │   └── RowError         rows that a schema refuses, with row, column and reason of each fault
     ├── CheckpointError      a file that is not a sound checkpoint
+    │   └── SignatureError   a checkpoint that is not signed as it has to be
     └── StoreError           a store that cannot do what was asked
         ├── InvalidName      a model name, alias or reference that is not well formed
         └── ModelNotFound    a well-formed reference to a model, version or alias that does not exist
@@ -80,6 +81,10 @@ class CheckpointError(AxonError):
         self.path = Path(path)
         self.reason = reason
         super().__init__(f"{path}: {reason}")
+
+
+class SignatureError(CheckpointError):
+    """A checkpoint without signature, with a wrong signature, or with one that is not its own."""
 
 
 class StoreError(AxonError):

@@ -22,6 +22,7 @@ class FileIdentity:
         size: length in bytes.
         modified_ns: time of the last modification, in nanoseconds since the epoch.
         changed_ns: time of the last change of content, owner, mode or links, set by the kernel alone.
+        signature: identity of the signature beside the file; None without one, or if signatures are not verified.
     """
 
     device: int
@@ -29,6 +30,7 @@ class FileIdentity:
     size: int
     modified_ns: int
     changed_ns: int
+    signature: FileIdentity | None = None
 
     @classmethod
     def of(cls, path: Path) -> Self:

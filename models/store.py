@@ -4,6 +4,7 @@
       iris/
         1/model.safetensors
         2/model.safetensors
+        2/model.sig             signature of the version's files, if it was signed: `models.signatures`
         aliases.json            {"default": 1, "production": {"weights": {"1": 90, "2": 10}}}
         .alias-history.json     what each alias meant before, for `roll_back`
         shadows.json            {"production": {"version": 2, "share": 100}}
@@ -27,18 +28,30 @@ import contextlib
 import os
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from models.alias_changes import AliasChanges
 from models.alias_file import DEFAULT_ALIAS
 from models.alias_target import Split, Target
-from models.checkpoint import Checkpoint, LoadedCheckpoint, load_checkpoint, read_header, save_checkpoint, sync_folder
+from models.checkpoint import (
+    Checkpoint,
+    LoadedCheckpoint,
+    parse_checkpoint,
+    read_header,
+    read_open_header,
+    read_payload,
+    save_checkpoint,
+    sync_folder,
+)
 from models.errors import CheckpointError, ModelNotFound, StoreError
 from models.file_identity import FileIdentity
 from models.links import leads_out
 from models.shadow_file import ShadowSetting
+from models.signatures.statement import SIGNATURE_FILE
+from models.signatures.trust import Signed, Trust, read_signature
 from models.store_entry import (
     MODEL_NAME,
     VERSION,
@@ -65,43 +78,74 @@ class ModelVersion:
         name: name of the model.
         version: version number.
         path: path of the checkpoint.
+        trust: trust that decides which versions are read; None to read all.
     """
 
     name: str
     version: int
     path: Path
+    trust: Trust | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
 
+    @property
+    def signature_path(self) -> Path:
+        """Path of the signature, which need not exist."""
+        return self.path.with_name(SIGNATURE_FILE)
+
     def read_header(self) -> dict[str, Any]:
-        """Reads the checkpoint's header alone, without verifying the digest.
+        """Reads the checkpoint's header, without verifying the digest. With a trust, the whole file is verified by it.
 
         Raises:
+            SignatureError: The version is not signed as the trust demands.
             CheckpointError: The path leads out of the store, or the cases of `models.checkpoint.read_header`.
         """
+        return self.read_signed_header()[0]
+
+    def read_signed_header(self) -> tuple[dict[str, Any], Signed | None]:
+        """Reads the header as `read_header` does, and returns the signature too; None for a version that needs none.
+
+        Raises:
+            SignatureError, CheckpointError: The cases of `read_header`.
+        """
         self._check_inside()
-        return read_header(self.path)
+        if self.trust is None:
+            return read_header(self.path), None
+        # The header comes from the bytes that were verified: the file may be replaced meanwhile.
+        payload, signed = self._read_trusted(self.trust)
+        return read_open_header(self.path, BytesIO(payload)), signed
 
     def identity(self) -> FileIdentity:
-        """Returns the identity of the checkpoint's file, which changes with the file.
+        """Returns the identity of the checkpoint's file, which changes with the file, and with a signature that counts.
 
         Raises:
             CheckpointError: The file cannot be read.
         """
         try:
-            return FileIdentity.of(self.path)
+            identity = FileIdentity.of(self.path)
         except OSError as error:
             raise CheckpointError(self.path, f"cannot be read: {error.strerror}.") from error
+        if self.trust is not None:
+            with contextlib.suppress(OSError):  # reported when the version is loaded
+                return replace(identity, signature=FileIdentity.of(self.signature_path))
+        return identity
 
     def load(self) -> LoadedCheckpoint:
         """Reads and verifies the checkpoint.
 
         Raises:
+            SignatureError: The version is not signed as the trust demands.
             CheckpointError: The path leads out of the store, or the cases of `load_checkpoint`.
         """
         self._check_inside()
-        return load_checkpoint(self.path)
+        payload = read_payload(self.path) if self.trust is None else self._read_trusted(self.trust)[0]
+        return parse_checkpoint(self.path, payload)
+
+    def _read_trusted(self, trust: Trust) -> tuple[bytes, Signed | None]:
+        """Reads the checkpoint, and verifies the bytes by their signature before anything but the size is used."""
+        payload = read_payload(self.path)
+        return payload, trust.check(self.path, str(self), payload, read_signature(self.signature_path))
 
     def _check_inside(self) -> None:
         if leads_out(self.path, self.path.parents[2]):
@@ -109,10 +153,16 @@ class ModelVersion:
 
 
 class Store:
-    """A folder of models. Publishing creates the folder if it does not exist."""
+    """A folder of models. Publishing creates the folder if it does not exist.
 
-    def __init__(self, root: Path | str) -> None:
+    Args:
+        root: path of the folder.
+        trust: trust that decides which versions are read; None to read all.
+    """
+
+    def __init__(self, root: Path | str, *, trust: Trust | None = None) -> None:
         self.root = Path(root)
+        self.trust = trust
 
     def publish(self, name: str, checkpoint: Checkpoint) -> ModelVersion:
         """Writes the checkpoint as the next version of `name`.
@@ -326,7 +376,7 @@ class Store:
         return self._version(name, version)
 
     def _version(self, name: str, version: int) -> ModelVersion:
-        return ModelVersion(name, version, self.root / name / str(version) / CHECKPOINT_FILE)
+        return ModelVersion(name, version, self.root / name / str(version) / CHECKPOINT_FILE, self.trust)
 
     def _folder(self, name: str) -> Path:
         check_model_name(name)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from models.errors import AxonError
+from models.signing import trusted
 from models.store import Store
 from scoring.command_table import ABOUT, COMMAND
 
@@ -125,7 +126,7 @@ def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     keep = tuple(name.strip() for name in arguments.keep.split(",") if name.strip())
     shard = shard_of(arguments.shard, environment)
     form = form_of(arguments.out, arguments.format)
-    version = Store(arguments.store).resolve(arguments.model)
+    version = trusted(Store(arguments.store).resolve(arguments.model), environment)
 
     import torch
 

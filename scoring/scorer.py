@@ -16,6 +16,7 @@ from models.columns.column import Column, NumericColumn
 from models.columns.named_columns import Cells
 from models.columns.row_names import RowNames
 from models.errors import ConfigError, DataError, RowError, StoreError
+from models.signing import trusted
 from models.store import Store
 from scoring.answer_columns import AnswerColumns, check_members
 from scoring.cells import cells_of, wrong_type
@@ -99,7 +100,7 @@ class Scorer:
         if threads < 1:
             raise ConfigError(f"threads must be 1 or more, got {threads}.")
         opened = store if isinstance(store, Store) else Store(_store_folder() if store is None else store)
-        version = opened.resolve(reference)
+        version = trusted(opened.resolve(reference))
         loaded = version.load()
         self.reference = str(version)
         check_members(loaded.checkpoint, members)
@@ -275,7 +276,7 @@ class Scorer:
         from scoring.answering import BatchAnswerer
 
         key = self._key
-        loaded = Store(key.store).load(key.reference)
+        loaded = trusted(Store(key.store).resolve(key.reference)).load()
         if loaded.digest != key.digest:
             raise StoreError(f"{key.reference} was replaced in {key.store} since the scorer was made: make a new one.")
         if torch.get_num_threads() != self._threads:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol, cast
 
+from models.signatures.trust import Trust
 from service.access import Access
 from service.admission import Admission
 from service.batching.batch import Batch
@@ -94,6 +95,7 @@ class ApiProcess:
         settings: settings of the server.
         runtime_dir: folder of the workers' sockets and the metric files.
         workers: number of workers.
+        trust: keys that may have signed versions; None to load all versions.
 
     Attributes:
         settings: settings of the server.
@@ -114,10 +116,11 @@ class ApiProcess:
     admission: Admission
     tracer: Tracer | None
 
-    def __init__(self, settings: Settings, runtime_dir: Path, workers: int) -> None:
+    def __init__(self, settings: Settings, runtime_dir: Path, workers: int, trust: Trust | None = None) -> None:
         self.settings = settings
         self.access = Access.from_settings(settings)
         self.draining = False
+        self._trust = trust
         self._runtime_dir = runtime_dir
         self._workers = workers
         self.held_lists = HeldLists(runtime_dir, workers)
@@ -165,7 +168,7 @@ class ApiProcess:
         self._memory_metrics, limit = MemoryMetrics(f"api-{number}"), settings.model_memory_bytes
         self._memory = None if limit is None else VersionMemory(limit, self.batcher.is_busy, self._kept.path)
         self.catalog = Catalog(
-            ServedStore(settings.store, settings.versions),
+            ServedStore(settings.store, settings.versions, self._trust),
             self.pool.load,
             metrics.for_model,
             capacity=settings.model_cache,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.alias_target import Split
+from models.signatures.trust import Trust
 from models.store import Store
 from models.store_entry import StoreEntry
 from models.version_policy import POLICY_FILE, VersionPolicy, read_policy
@@ -18,10 +19,11 @@ class ServedStore(Store):
     Args:
         root: folder of the store.
         policy: version policy of models without a policy of their own, the text of the setting.
+        trust: keys that may have signed versions; None to load all versions.
     """
 
-    def __init__(self, root: Path, policy: str) -> None:
-        super().__init__(root)
+    def __init__(self, root: Path, policy: str, trust: Trust | None = None) -> None:
+        super().__init__(root, trust=trust)
         self._policy = VersionPolicy.parse(policy)
 
     def scan(self) -> Iterator[StoreEntry]:

@@ -21,6 +21,7 @@ import litserve
 from litserve.connector import check_cuda_with_nvidia_smi
 from litserve.utils import WorkerSetupStatus
 
+from models.signatures.trust import Trust
 from models.store import Store
 from service.certificate import Certificate, CertificateError
 from service.drain import HURRY_SIGNAL, Drain
@@ -36,7 +37,7 @@ from service.process_name import set_process_name
 from service.runtime_dir import make_runtime_dir
 from service.settings import Settings
 from service.setup_states import SetupStates
-from service.start_checks import CANNOT_RUN, StartError, check_start, runtime_parent
+from service.start_checks import CANNOT_RUN, StartError, check_start, read_trust, runtime_parent
 from service.stop_signals import StopSignals, ignore_stop_signals
 from service.workers.worker import PredictAPI
 
@@ -67,10 +68,11 @@ class Server(litserve.LitServer):
         certificate: Certificate | None,
         api: type[PredictAPI],
         routes: Routes | None,
+        trust: Trust | None,
     ) -> None:
         device = _resolve_device(settings.device)
         super().__init__(
-            api(settings, runtime_dir),
+            api(settings, runtime_dir, trust),
             accelerator=device,
             devices="auto" if device == "cuda" else 1,
             workers_per_device=settings.workers,
@@ -84,6 +86,7 @@ class Server(litserve.LitServer):
         self.listeners = listeners
         self._certificate = certificate
         self._routes = routes
+        self._trust = trust
         self._workers = len(self.devices) * settings.workers
         self._states = SetupStates(runtime_dir / "hosts")
         self._hosts = HostProcesses(self.devices, self._states, listeners)
@@ -202,7 +205,7 @@ class Server(litserve.LitServer):
         from service.http.asgi import AsgiApplication
         from service.http.routes.predict import predict_routes
 
-        process = ApiProcess(self.settings, self._runtime_dir, self._workers)
+        process = ApiProcess(self.settings, self._runtime_dir, self._workers, self._trust)
         doors: list[SideDoor] = []
         if self.settings.grpc_port is not None:
             from service.grpc.door import GrpcDoor
@@ -263,6 +266,7 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI, routes: Routes
     signals.take()
     try:
         check_start(settings)
+        trust = read_trust(settings)
         certificate = Certificate.from_settings(settings)
         listeners = Listeners(settings)
         runtime_dir, lock = make_runtime_dir(runtime_parent(settings))
@@ -282,7 +286,7 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI, routes: Routes
             report_the_unexpected()
             _log_surprising_settings(settings)
             _allow_files(settings.max_connections + _FILES_BESIDE_CONNECTIONS)
-            return Server(settings, runtime_dir, log_pipe, listeners, signals, certificate, api, routes).serve()
+            return Server(settings, runtime_dir, log_pipe, listeners, signals, certificate, api, routes, trust).serve()
     finally:
         ignore_stop_signals()
         os.close(lock)

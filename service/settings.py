@@ -157,6 +157,14 @@ class Settings(BaseSettings):
         None,
         description="File of API keys, one per line; read again when it changes. `axon-serve keys new` makes a key.",
     )
+    trusted_keys: str | None = Field(
+        None,
+        description="PEM files of public keys, with blanks between: a version whose signature is not by one of them is "
+        "not loaded; needs the extra `signing`.",
+    )
+    require_signature: bool = Field(
+        False, description="Load no version without a signature; off, only wrong signatures are refused."
+    )
     runtime_dir: Path | None = Field(
         None,
         description="Folder for sockets, metric files and copies of what is served; unset, a private one under the "

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from litserve.connector import check_cuda_with_nvidia_smi
 
-from models.errors import AxonError, ModelNotFound
+from models.errors import AxonError, ConfigError, ModelNotFound
+from models.signatures.trust import Trust, trust_of
 from models.store import Store
 from service.access import Access, AccessError
 from service.metrics import RESERVED_BYTES
@@ -60,6 +61,18 @@ def _check_traces() -> None:
     try:
         read_trace_settings(os.environ)
     except TraceSettingsError as error:
+        raise StartError(str(error)) from None
+
+
+def read_trust(settings: Settings) -> Trust | None:
+    """Reads the keys that may have signed versions, once for all processes; returns None if no key is trusted.
+
+    Raises:
+        StartError: a key file cannot be used, or signatures are required without a key.
+    """
+    try:
+        return trust_of(settings.trusted_keys, required=settings.require_signature)
+    except ConfigError as error:
         raise StartError(str(error)) from None
 
 

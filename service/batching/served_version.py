@@ -59,6 +59,7 @@ class ServedVersion:
 
     Attributes:
         shadow: shadow of the alias by which a request came; None without one.
+        signed: verified signature; None for a version that needs none.
         copy: path of a copy of the checkpoint, from which the version is read again after `release`; None for none.
         distributions: distributions of the training part as JSON text, compressed; None if the checkpoint has none.
         test_metrics: metrics of the test part, by name.
@@ -74,7 +75,7 @@ class ServedVersion:
 
     def __init__(self, place: ModelVersion, identity: FileIdentity, metrics: ModelMetrics) -> None:
         self._path = place.path
-        header = place.read_header()
+        header, self.signed = place.read_signed_header()
         # Compressed, which takes a thirtieth of the memory; only a version that is asked for rows needs more.
         distributions = orjson.dumps(header.pop("distributions", None))
         self.distributions = None if distributions == b"null" else zlib.compress(distributions, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from models.columns.schema import ClassTarget, Column, NumericTarget
 from models.distributions.distributions import CategoryCounts, Counts, Distributions
 from models.errors import DataError
 from models.links import leads_out
+from models.signatures.trust import Signed
 from service.batching.served_version import ServedVersion
 from service.http.network_schemas import DistributionInTraining, TrainingResponse
 from service.model_figures import histories_of, numbers_of, time_text
@@ -47,15 +49,16 @@ def training_document(served: ServedVersion) -> TrainingResponse:
         columns=columns,
         columns_left_out=0 if columns is None else len(served.schema.columns) - len(columns),
         predictions=None if distributions is None else _predictions(served, distributions),
-        card=read_card(served.path),
+        card=read_card(served.path, served.signed),
     )
 
 
-def read_card(checkpoint: Path) -> str | None:
-    """Reads the model card beside a checkpoint; returns None if there is none, or none that may be read.
+def read_card(checkpoint: Path, signed: Signed | None = None) -> str | None:
+    """Reads the model card beside a checkpoint; returns None if there is none, or none that may be shown.
 
     Args:
         checkpoint: path of the checkpoint in a store.
+        signed: verified signature of the version; None to show a card that is not signed.
     """
     path = checkpoint.parent / CARD_FILE
     try:
@@ -65,7 +68,11 @@ def read_card(checkpoint: Path) -> str | None:
             content = file.read(_MOST_CARD_BYTES + 1)
     except OSError:
         return None
-    return None if len(content) > _MOST_CARD_BYTES else content.decode(errors="replace")
+    if len(content) > _MOST_CARD_BYTES:
+        return None
+    if signed is not None and signed.resources.get(CARD_FILE) != sha256(content).hexdigest():
+        return None
+    return content.decode(errors="replace")
 
 
 def _section(header: Mapping[str, Any], name: str) -> Mapping[str, Any]:

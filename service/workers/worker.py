@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from models.errors import AxonError
 from models.keys import make_key, split_members
+from models.signatures.trust import Trust
 from service.library_pages import let_go_of, library_mappings
 from service.logs import LimitedLog, configure_logs, get_logger, report_the_unexpected
 from service.memory_metrics import MemoryMetrics
@@ -38,12 +39,19 @@ log = get_logger(__name__)
 
 
 class PredictAPI(litserve.LitAPI):
-    """The models of a worker, as a LitAPI."""
+    """The models of a worker, as a LitAPI.
 
-    def __init__(self, settings: Settings, runtime_dir: Path) -> None:
+    Args:
+        settings: settings of the server.
+        runtime_dir: folder that the server's processes share.
+        trust: keys that may have signed versions; None to load all versions.
+    """
+
+    def __init__(self, settings: Settings, runtime_dir: Path, trust: Trust | None = None) -> None:
         super().__init__(max_batch_size=settings.max_batch_rows, api_path="/predict", loop=FrameLoop(runtime_dir))
         self.settings = settings
         self.runtime_dir = runtime_dir
+        self.trust = trust
 
     def setup(self, device: str) -> None:
         """Prepares the host, before the loop. Loads nothing: no device may be used before the fork."""
@@ -72,7 +80,7 @@ class PredictAPI(litserve.LitAPI):
         self._memory_metrics = MemoryMetrics(f"worker-{number}")
         self._reported = -1  # revision of the memory at the last report
         engine_log = get_logger(Engine.__module__)
-        store = ServedStore(settings.store, settings.versions)
+        store = ServedStore(settings.store, settings.versions, self.trust)
         self.engine = Engine(
             store,
             kept=KeptCheckpoints(self.runtime_dir),

@@ -92,6 +92,11 @@ def test_a_list_of_commands_imports_no_library(arguments):
         (("study", "--help"), "training.commands.study", ("torch", "sklearn", "optuna", "pydantic", "litserve")),
         (("keys", "new", "--help"), "service.__main__", ("torch", "pandas", "litserve", "training.commands")),
         (("export", "--help"), "axon.export_command", ("torch", "pandas", "onnx", "litserve", "training.commands")),
+        (
+            ("sign", "--help"),
+            "axon.signing_commands",
+            ("torch", "pandas", "cryptography", "litserve", "training.commands"),
+        ),
         (("serve", "--help"), "service.settings", ("torch", "pandas", "litserve", "training.commands")),
     ],
 )

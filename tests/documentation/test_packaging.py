@@ -53,13 +53,14 @@ def imported(package: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("package", "extras"),
     [
-        ("models", ("service",)),
-        ("models", ("training",)),
+        ("models", ("service", "signing")),
+        ("models", ("training", "signing")),
         ("inference", ("service",)),
         ("service", ("service", "arrow", "grpc", "traces")),
         ("training", ("training", "tensorboard", "postgresql")),
         ("axon/client", ("client", "training")),  # frames are given back to those who have pandas or pyarrow
         ("axon/remote_predict.py", ("training",)),
+        ("axon/signing_commands.py", ("signing",)),
         ("scoring", ("training",)),
         ("conversion/importing", ("onnx", "training")),
         ("conversion/exporting", ("onnx", "training")),  # torch is imported by what is exported, not by the export
@@ -76,8 +77,10 @@ def test_the_client_needs_its_extra_alone_but_for_frames() -> None:
         assert path.name == "answer.py" or not {"pandas", "pyarrow"} & set(imported(str(path.relative_to(ROOT)))), path
 
 
-def test_models_need_no_extra_but_for_the_torch_module() -> None:
+def test_models_need_no_extra_but_for_the_torch_module_and_the_keys_of_signatures() -> None:
     with_torch = {ROOT / "models/network/mlp.py", ROOT / "models/network/input_layer.py"}
     for path in (ROOT / "models").rglob("*.py"):
         assert path in with_torch or "torch" not in imported(str(path.relative_to(ROOT))), path
-    assert set(imported("models")) - installed() == {"torch"}
+        with_keys = path == ROOT / "models/signatures/keys.py"
+        assert with_keys or "cryptography" not in imported(str(path.relative_to(ROOT))), path
+    assert set(imported("models")) - installed() == {"cryptography", "torch"}

@@ -14,6 +14,7 @@ import pyarrow.parquet
 
 from models.columns.unknown_cells import unknown_in_words
 from models.errors import ConfigError, DataError
+from models.signing import trusted
 from models.store import Store
 from training.commands.options import CommandLine
 from training.commands.table import add_text, reading_of, text_format_of
@@ -72,7 +73,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.model is None:
         arguments.parser.error("the following arguments are required: --model")
     write = writer_of(arguments.out)
-    checkpoint = Store(arguments.store).load(arguments.model).checkpoint
+    checkpoint = trusted(Store(arguments.store).resolve(arguments.model)).load().checkpoint
     table = table_of(arguments)
     write_answers(arguments, table, predict_table(checkpoint, table), write)
 

@@ -1,0 +1,144 @@
+"""Signing a version of a store, and verifying all of its files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+from models.checkpoint import open_file, sync_folder
+from models.errors import SignatureError
+from models.signatures.bundle import sign_statement
+from models.signatures.keys import PrivateKey
+from models.signatures.statement import SIGNATURE_FILE, Statement
+from models.signatures.trust import Signed, Trust, read_signature, trust_of_environment
+from models.store import ModelVersion
+
+_BLOCK_BYTES = 1 << 20
+
+
+def sign_version(version: ModelVersion, key: PrivateKey) -> Statement:
+    """Signs the files of a version, and writes the signature beside the checkpoint, atomically.
+
+    The checkpoint is verified first: a damaged file is not signed. A signature that is there is replaced.
+
+    Args:
+        version: version in a store.
+        key: key that signs.
+
+    Returns:
+        Statement that was signed.
+
+    Raises:
+        CheckpointError: The checkpoint is not sound.
+        SignatureError: A file cannot be read, or the signature cannot be written.
+    """
+    payload = version.load().payload
+    others = _digests(version.path, apart=(version.path.name, SIGNATURE_FILE))
+    statement = Statement(str(version), {**others, version.path.name: sha256(payload).hexdigest()})
+    _write(version.signature_path, sign_statement(statement, key))
+    return statement
+
+
+def verify_version(version: ModelVersion, trust: Trust) -> Signed:
+    """Verifies the signature of a version, and every file of the version.
+
+    Args:
+        version: version in a store.
+        trust: keys that may have signed.
+
+    Returns:
+        Verified signature, with the key that signed.
+
+    Raises:
+        SignatureError: The signature is refused, or a file is missing, altered or not signed; the message names it.
+        CheckpointError: The checkpoint is not sound.
+    """
+    payload = version.load().payload
+    signed = trust.verify(version.path, str(version), payload, read_signature(version.signature_path))
+    _compare(version.path, signed.resources, _digests(version.path, apart=(version.path.name, SIGNATURE_FILE)))
+    return signed
+
+
+def trusted(version: ModelVersion, environment: Mapping[str, str] = os.environ) -> ModelVersion:
+    """Returns a version whose `load` verifies the signature as AXON_TRUSTED_KEYS and AXON_REQUIRE_SIGNATURE demand.
+
+    Programs that load a model outside the server call this, so that the two variables mean the same everywhere.
+
+    Args:
+        version: version in a store; one with a trust of its own is returned as it is.
+        environment: variables of the process.
+
+    Raises:
+        ConfigError: A variable has no sound value, or a key file cannot be used.
+    """
+    if version.trust is not None:
+        return version
+    return replace(version, trust=trust_of_environment(environment))
+
+
+def _compare(path: Path, signed: Mapping[str, str], found: Mapping[str, str]) -> None:
+    """Compares the files beside a checkpoint with those that were signed.
+
+    Args:
+        path: path of the checkpoint, which is not compared.
+        signed: digest by name of each signed file.
+        found: digest by name of each file in the folder.
+    """
+    for name in sorted(signed.keys() - {path.name} | found.keys()):
+        if name not in found:
+            raise SignatureError(path.with_name(name), "is missing, and the signature of the version lists it.")
+        if name not in signed:
+            raise SignatureError(path.parent / name, "is not part of the signature: sign the version again.")
+        if signed[name] != found[name]:
+            raise SignatureError(path.parent / name, "was altered after the version was signed.")
+
+
+def _digests(checkpoint: Path, *, apart: tuple[str, ...]) -> dict[str, str]:
+    """Returns the SHA-256 of each file in the folder of a checkpoint, by its path within the folder.
+
+    Args:
+        checkpoint: path of the checkpoint.
+        apart: names to leave out.
+
+    Raises:
+        SignatureError: The folder has a link or something else that is not a file, or a file cannot be read.
+    """
+    folder = checkpoint.parent
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name in apart or (path.is_dir() and not path.is_symlink()):
+            continue
+        if path.is_symlink():
+            raise SignatureError(path, "is a link, and a signature covers files alone.")
+        try:
+            with open_file(path) as file:
+                sha = sha256()
+                while block := file.read(_BLOCK_BYTES):
+                    sha.update(block)
+        except OSError as error:
+            raise SignatureError(path, f"cannot be read: {error.strerror}.") from error
+        digests[name] = sha.hexdigest()
+    return digests
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Writes a signature: to a temporary file, flushed to the disk and then renamed."""
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise SignatureError(path, f"cannot be written: {error.strerror}.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
