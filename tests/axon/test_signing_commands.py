@@ -1,4 +1,4 @@
-"""The commands `axon sign` and `axon verify`, run as a user runs them."""
+"""The commands `axon sign` and `axon verify`, as a user runs these."""
 
 from __future__ import annotations
 

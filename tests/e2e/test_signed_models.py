@@ -1,4 +1,4 @@
-"""A server that requires signatures loads what a trusted key has signed, and says of anything else why it does not."""
+"""A server that requires signatures loads only what a trusted key has signed, and names the reason for the rest."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from models.store import ModelVersion, Store
 
 
 class Peer:
-    """`model_signing` in its environment, and a version with a model card."""
+    """The program `model_signing`, and a version with a model card."""
 
     def __init__(self, folder: Path) -> None:
         self._python = interpreter("model_signing", "model_signing")
@@ -113,7 +113,7 @@ def test_axon_refuses_what_was_altered_after_the_peer_signed(peer: Peer, change:
 
 
 def test_axon_refuses_digests_that_the_peer_made_by_another_algorithm(peer: Peer) -> None:
-    """The peer's command has no option for the algorithm, so its library signs."""
+    """The library of the peer signs here: the command has no option for the algorithm."""
     code = """
 import sys, model_signing
 folder, key, signature = sys.argv[1:]

@@ -1,4 +1,4 @@
-"""Key files: what is no key of the right kind is refused with its path, and the variable that names it."""
+"""Key files: what is no key of the right kind is refused with path and variable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signatures are refused, each for its reason, if key, signature, statement, place or file is not as it was signed.
+"""Signatures are refused, each for its reason, if key, signature, statement, place or file was changed.
 
 The bundles are built here from the specifications, with `cryptography` alone: none of Axon's writing code takes part.
 """
@@ -262,7 +262,7 @@ def test_each_fault_of_a_signature_is_refused_by_its_name(case: str) -> None:
 
 
 def test_no_single_byte_of_a_bundle_can_change_what_it_says() -> None:
-    """Each flipped bit either is refused or lies outside the signed content and changes nothing."""
+    """Flips one bit of each byte: the reader refuses the bundle, or reads the same."""
     text = json.dumps(bundle(statement())).encode()
     wanted = verify(text)
     for at in range(len(text)):
