@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 TORCH  := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-all test-random interop faults check lint types imports bandit audit format proto dashboard bench bench-field bench-accuracy bench-training bench-score screenshots docs clean
+.PHONY: help install demo serve test test-all test-random interop faults check lint types imports bandit audit format proto dashboard bench bench-field bench-accuracy bench-training bench-score screenshots docs wheel clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -105,5 +105,8 @@ $(VENV)/.docs: $(STAMP)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
+wheel: install   ## the wheel in dist/; the same commit gives the same bytes
+	$(BIN)/python .ci/wheel.py
+
 clean:           ## removes the environment and what tools left; keeps the store
-	rm -rf .venv* .interop site .cache *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv* .interop dist site .cache *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -60,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from axon.signing_commands import SIGN, run_sign, run_verify
 
             return run_sign(given[1:]) if given[0] == SIGN else run_verify(given[1:])
+        if part == "materials":
+            from axon.sbom.command import run_sbom
+
+            return run_sbom(given[1:])
         if part == "axon":
             from axon.completion import print_script
 

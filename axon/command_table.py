@@ -17,6 +17,7 @@ SIGNING = {
     "sign": "sign a version, so that others can verify it",
     "verify": "verify the signature of a version",
 }
+MATERIALS = {"sbom": "list the software and the models, as CycloneDX"}
 _COMPLETION = {"completion": "print the completion script of a shell"}
 
 _EPILOG = """\
@@ -54,7 +55,7 @@ def installed_commands() -> dict[str, Mapping[str, str]]:
         from scoring.command_table import ABOUT, COMMAND
 
         commands["scoring"] = {COMMAND: ABOUT}
-    return commands | {"signing": SIGNING, "axon": _COMPLETION}
+    return commands | {"signing": SIGNING, "materials": MATERIALS, "axon": _COMPLETION}
 
 
 def top_parser() -> argparse.ArgumentParser:

@@ -66,9 +66,11 @@ def whole_parser() -> argparse.ArgumentParser:
         from scoring.command import add_score_command
 
         add_score_command(commands)
+    from axon.sbom.command import add_sbom_command
     from axon.signing_commands import add_signing_commands
 
     add_signing_commands(commands)
+    add_sbom_command(commands)
     _add_shell(commands.add_parser("completion", help=parts["axon"]["completion"]))
     for action in _actions(parser):
         _suit_shells(action)

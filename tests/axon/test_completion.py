@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from axon.command_table import CONVERSION, SIGNING
+from axon.command_table import CONVERSION, MATERIALS, SIGNING
 from axon.completion import whole_parser
 from scoring.command_table import COMMAND as SCORE
 from service.command_table import COMMANDS as SERVICE
 from training.command_table import COMMANDS as TRAINING
 
 ROOT = Path(__file__).parents[2]
-ALL = {name for abouts in TRAINING.values() for name in abouts} | {*SERVICE, *CONVERSION, *SIGNING, SCORE, "completion"}
+TABLES = (*TRAINING.values(), SERVICE, CONVERSION, SIGNING, MATERIALS)
+ALL = {name for abouts in TABLES for name in abouts} | {SCORE, "completion"}
 CASES = [
     ("axon fi", {"fit"}),
     ("axon ", ALL),

@@ -113,7 +113,7 @@ def test_axon_refuses_what_was_altered_after_the_peer_signed(peer: Peer, change:
 
 
 def test_axon_refuses_digests_that_the_peer_made_by_another_algorithm(peer: Peer) -> None:
-    """The library of the peer signs here: the command has no option for the algorithm."""
+    """Signs by the library of the peer, whose command has no option for the algorithm."""
     code = """
 import sys, model_signing
 folder, key, signature = sys.argv[1:]
