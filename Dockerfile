@@ -4,6 +4,8 @@
 #   docker build -t axon --build-arg TORCH_INDEX=… .             torch from one of PyTorch's own indexes: CPU, or one CUDA
 #   docker build --target training -t axon-training .
 #
+# `deploy/images.sh build` builds a release: for amd64 and arm64, from a base that is pinned by its digest.
+#
 # A torch wheel in wheels/ goes before both, and needs no network: `pip download --no-deps -d wheels torch==2.13.0`.
 
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
@@ -30,7 +32,8 @@ COPY inference/ inference/
 COPY models/ models/
 COPY service/ service/
 # Without the training package: what is not there cannot be run, and needs no patches.
-RUN rm -rf training build && pip install --no-cache-dir --no-deps .
+ARG SOURCE_DATE_EPOCH
+RUN rm -rf training build && pip install --no-cache-dir --no-deps . && axon sbom --system --out /opt/axon/bom.json
 
 FROM torch AS build-training
 COPY pyproject.toml README.md LICENSE ./
@@ -42,7 +45,8 @@ COPY inference/ inference/
 COPY models/ models/
 COPY scoring/ scoring/
 COPY training/ training/
-RUN rm -rf service build && pip install --no-cache-dir --no-deps .
+ARG SOURCE_DATE_EPOCH
+RUN rm -rf service build && pip install --no-cache-dir --no-deps . && axon sbom --system --out /opt/axon/bom.json
 
 # What both run as: no root, and a store of their own that a new volume takes its owner from.
 FROM base AS runtime

@@ -31,7 +31,7 @@ _EPILOG = """\
 examples:
   axon sbom --out bom.json
   axon sbom churn@3 --out bom.json
-  docker run --rm --entrypoint axon axon sbom --system > bom.json     # of an image, with the system's packages
+  docker run --rm --entrypoint cat axon /opt/axon/bom.json > bom.json    # of an image, as written at its build
 
 SOURCE_DATE_EPOCH sets the time of the document, so that the same installation gives the same bytes.
 """
@@ -102,7 +102,7 @@ def _text(arguments: argparse.Namespace, environment: Mapping[str, str]) -> str:
 def _seconds(environment: Mapping[str, str]) -> int:
     """Returns the time of the document: SOURCE_DATE_EPOCH, else now."""
     given = environment.get("SOURCE_DATE_EPOCH")
-    if given is None:
+    if not given:  # an argument of a container's build may be there and empty
         return int(time.time())
     if not given.isascii() or not given.isdecimal() or len(given) > 11:
         raise ConfigError(f"SOURCE_DATE_EPOCH: {given!r} is not a number of seconds since 1970.")

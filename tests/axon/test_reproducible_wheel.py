@@ -1,4 +1,4 @@
-"""The wheel of the same sources has the same bytes, wherever, whenever and by whomever it is built."""
+"""The wheel of the same sources has the same bytes in any folder, at any time and with any umask."""
 
 from __future__ import annotations
 
