@@ -17,6 +17,7 @@ from models.signatures.keys import PrivateKey
 from models.signatures.statement import SIGNATURE_FILE, Statement
 from models.signatures.trust import Signed, Trust, read_signature, trust_of_environment
 from models.store import ModelVersion
+from models.store_lock import locked, remove
 
 _BLOCK_BYTES = 1 << 20
 
@@ -24,7 +25,8 @@ _BLOCK_BYTES = 1 << 20
 def sign_version(version: ModelVersion, key: PrivateKey) -> Statement:
     """Signs the files of a version, and writes the signature beside the checkpoint, atomically.
 
-    The checkpoint is verified first: a damaged file is not signed. A signature that is there is replaced.
+    The checkpoint is verified first: a damaged file is not signed. A signature that is there is replaced. The model is
+    locked against other writers meanwhile.
 
     Args:
         version: version in a store.
@@ -38,9 +40,16 @@ def sign_version(version: ModelVersion, key: PrivateKey) -> Statement:
         SignatureError: A file cannot be read, or the signature cannot be written.
     """
     payload = version.load().payload
-    others = _digests(version.path, apart=(version.path.name, SIGNATURE_FILE))
-    statement = Statement(str(version), {**others, version.path.name: sha256(payload).hexdigest()})
-    _write(version.signature_path, sign_statement(statement, key))
+    path = version.signature_path
+    try:
+        with locked(path.parents[1]):
+            for leftover in path.parent.glob(f".{path.name}.*"):  # of a process that was killed
+                remove(leftover)
+            others = _digests(version.path, apart=(version.path.name, SIGNATURE_FILE))
+            statement = Statement(str(version), {**others, version.path.name: sha256(payload).hexdigest()})
+            _write(path, sign_statement(statement, key))
+    except OSError as error:
+        raise SignatureError(path, f"cannot be written: {error.strerror}.") from error
     return statement
 
 
@@ -128,7 +137,11 @@ def _digests(checkpoint: Path, *, apart: tuple[str, ...]) -> dict[str, str]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Writes a signature: to a temporary file, flushed to the disk and then renamed."""
+    """Writes a signature: to a temporary file, flushed to the disk and then renamed.
+
+    Raises:
+        OSError: The disk refuses the write.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         with temporary.open("xb") as file:
@@ -137,8 +150,6 @@ def _write(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
         sync_folder(path.parent)
-    except OSError as error:
-        raise SignatureError(path, f"cannot be written: {error.strerror}.") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

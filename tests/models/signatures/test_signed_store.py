@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import struct
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,6 +194,56 @@ def test_programs_outside_the_server_follow_the_same_variables(
     signing.sign()
     assert axon.load("price", signing.plain.root).reference == "price@1"
     assert Scorer("price", signing.plain.root).reference == "price@1"
+
+
+def test_no_reader_ever_gets_the_bytes_of_a_file_that_is_swapped_while_it_is_read(signing: Signing) -> None:
+    signing.sign()
+    digest = signing.store.load("price").digest
+    good, bad = signing.file.with_name("good"), signing.file.with_name("bad")
+    shutil.copy(signing.file, good)
+    other_weights(shutil.copy(signing.file, bad))
+    over = threading.Event()
+
+    def swap() -> None:
+        while not over.is_set():
+            for content in (bad, good):
+                shutil.copy(content, signing.file.with_name("next"))
+                signing.file.with_name("next").replace(signing.file)
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    read, reasons = 0, []
+    try:
+        until = time.monotonic() + 60
+        while min(read, len(reasons)) < 50 and time.monotonic() < until:
+            try:
+                assert signing.store.load("price").digest == digest
+                assert signing.store.resolve("price").read_header()["digest"] == digest
+                read += 1
+            except SignatureError as error:
+                reasons.append(error.reason)
+    finally:
+        over.set()
+        swapper.join()
+    assert min(read, len(reasons)) >= 50
+    assert set(reasons) == {"was altered after it was signed: its SHA-256 is not the one in its signature."}
+
+
+def test_what_a_killed_signer_left_is_neither_signed_nor_in_the_way(signing: Signing) -> None:
+    leftover = signing.file.with_name(".model.sig.0123456789abcdef")
+    leftover.write_text("half of a signa")
+    signing.sign()
+    assert not leftover.exists()
+    assert signing.store.trust is not None
+    assert verify_version(signing.plain.resolve("price"), signing.store.trust).resources.keys() == {"model.safetensors"}
+
+
+def test_signers_at_once_leave_one_whole_signature(signing: Signing) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(signing.sign) for _ in range(12)]:
+            done.result()
+    assert signing.store.load("price")
+    assert {path.name for path in signing.file.parent.iterdir()} == {"model.safetensors", "model.sig"}
 
 
 def test_the_signature_is_json_that_names_the_key(signing: Signing) -> None:
