@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from models.answering import Answerer
 from models.checkpoint import Checkpoint
 from models.columns.labels import Label
 from models.columns.unknown_cells import unknown_in_words
+from models.covered_answers import CoveredAnswers
 from models.explaining.shapley import DEFAULT_SAMPLES, Kind
 
 DEFAULT_STORE = "checkpoints"
@@ -81,20 +82,34 @@ class Model:
         """The metrics of each part: `train`, `validation`, `test`."""
         return dict(self.checkpoint.metrics)
 
-    def predict(self, rows: Any) -> list[Label]:
+    @overload
+    def predict(self, rows: Any) -> list[Label]: ...
+
+    @overload
+    def predict(self, rows: Any, *, intervals: None) -> list[Label]: ...
+
+    @overload
+    def predict(self, rows: Any, *, intervals: float) -> CoveredAnswers: ...
+
+    def predict(self, rows: Any, *, intervals: float | None = None) -> list[Label] | CoveredAnswers:
         """Returns the predicted label, or number, of each row.
 
         Args:
             rows: data frame, Arrow table, two-dimensional array, or list of rows: lists in column order, or mappings
                 by column name. Columns of a frame that the model does not know are ignored.
+            intervals: level such as 0.9, for intervals or sets of labels that contain the truth in so many rows; None
+                for predictions alone.
 
         Raises:
             RowError: the model does not take some cells; the error names their rows and columns.
             DataError: `rows` is no table, or a frame lacks a column.
+            ConfigError: the model has no calibration rows, or does not support the level.
         """
-        answers = self._answerer.predict(rows)
+        answers = self._answerer.answers(rows)
         self._warn_of_unknown()
-        return answers
+        if intervals is None:
+            return self._answerer.labelled(answers)
+        return self._answerer.covered(answers, intervals)
 
     def predict_proba(self, rows: Any) -> NDArray[np.float32]:
         """Returns the probability of each class, `(rows, classes)` float32, in the order of `classes`.

@@ -88,12 +88,14 @@ def _run(arguments: argparse.Namespace) -> None:
         table = table_of(arguments)
         rows = _arrow(read_columns(schema.columns, table))
         with _progress(table.source) as progress:
-            answer = _ask(client, rows, reference, table, progress, arguments.members)
+            answer = _ask(client, rows, reference, table, progress, arguments)
     predictions = Predictions(
         answers=answer.predictions,
         classes=answer.classes,
         probabilities=answer.probabilities,
         unknown=answer.unknown,
+        intervals=answer.intervals,
+        sets=answer.sets,
     )
     write_answers(arguments, table, predictions, write)
 
@@ -155,7 +157,7 @@ def _arrow(values: Mapping[str, Values]) -> pa.Table:
 
 
 def _ask(
-    client: Client, rows: pa.Table, reference: str, table: Table, progress: Progress, members: int | None
+    client: Client, rows: pa.Table, reference: str, table: Table, progress: Progress, arguments: argparse.Namespace
 ) -> Answer:
     """Asks the server.
 
@@ -166,7 +168,8 @@ def _ask(
     from axon.client import RowsRefused
 
     try:
-        return client.predict(rows, reference, progress=progress, members=members)
+        options = {"members": arguments.members, "intervals": arguments.intervals}
+        return client.predict(rows, reference, progress=progress, **options)
     except RowsRefused as error:
         raise DataError(_in_the_file(error, table)) from None
 

@@ -12,6 +12,8 @@ from models.columns.encoding import RowEncoder
 from models.columns.frame_rows import rows_of
 from models.columns.labels import Label
 from models.columns.schema import ClassTarget
+from models.conformal import bounds_of, sets_of, threshold_of
+from models.covered_answers import CoveredAnswers
 from models.errors import ConfigError
 
 _CELLS_AT_A_TIME = 4_000_000  # in the widest stage: 16 MB
@@ -64,6 +66,25 @@ class Answerer:
         if classes:
             return [classes[i] for i in answers.argmax(axis=1)]
         return [float(value) for value in answers[:, 0]]
+
+    def covered(self, answers: NDArray[Any], level: float) -> CoveredAnswers:
+        """Returns the answers with an interval or a set of labels for each row.
+
+        Args:
+            answers: `(rows, out_features)` result of `answer`.
+            level: share of rows whose truth the intervals or sets contain.
+
+        Raises:
+            ConfigError: The model has no calibration rows, or does not support the level.
+        """
+        threshold = threshold_of(self.checkpoint.conformal, level, "the model")
+        predictions, classes = self.labelled(answers), self.classes
+        if not classes:
+            bounds = bounds_of(answers[:, 0].astype(np.float64), threshold)
+            return CoveredAnswers(level=level, predictions=predictions, intervals=bounds)
+        sets = sets_of(answers.astype(np.float32), threshold)
+        labels = [[classes[i] for i in np.flatnonzero(row)] for row in sets]
+        return CoveredAnswers(level=level, predictions=predictions, sets=labels)
 
     def answer(self, x: NDArray[np.float32]) -> NDArray[Any]:
         """Returns the answers to encoded rows, `(rows, out_features)`, in the target's unit.

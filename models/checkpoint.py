@@ -32,6 +32,7 @@ from safetensors import SafetensorError
 
 from models.columns.column import CategoricalColumn
 from models.columns.schema import ClassTarget, NumericTarget, Schema, Target
+from models.conformal import Conformal, conformal_of
 from models.distributions.distributions import Distributions
 from models.errors import AxonError, CheckpointError, ConfigError
 from models.json_parts import canonical_json, loads_in_parts
@@ -65,6 +66,7 @@ class Checkpoint:
         metrics: metrics by part of the data (`validation`, `test`), as JSON types.
         data: source of the rows: name, SHA-256 fingerprint and counts, as JSON types.
         distributions: distributions of columns and predictions in training; None if they are not known.
+        conformal: scores of the calibration rows, for intervals and sets; None without such rows.
 
     Raises:
         ConfigError: Architecture, schema and tensors do not fit each other, or a tensor is not finite.
@@ -77,6 +79,7 @@ class Checkpoint:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     distributions: Distributions | None = None
+    conformal: Conformal | None = None
 
     def __post_init__(self) -> None:
         for section in _SECTIONS:
@@ -130,6 +133,8 @@ class Checkpoint:
         }
         if self.distributions is not None:
             header["distributions"] = self.distributions.to_dict()
+        if self.conformal is not None:
+            header["conformal"] = self.conformal.to_dict()
         return header
 
     def _needs_newest(self) -> bool:
@@ -280,6 +285,7 @@ def parse_checkpoint(path: Path, payload: bytes) -> LoadedCheckpoint:
             schema=schema,
             tensors=tensors,
             distributions=distributions_of(header, schema),
+            conformal=conformal_of(header),
             **{section: header.get(section, {}) for section in _SECTIONS},
         )
     except (AxonError, RecursionError) as error:

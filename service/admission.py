@@ -46,12 +46,13 @@ class Prediction(Ticket):
         started: time of the arrival of the head, on `time.perf_counter`'s clock, in seconds.
         seconds: time from `started` to the deadline, in seconds.
         members: number of members of an ensemble that answer; None for all.
+        level: level of the intervals or sets of the answer; None for an answer without.
         unknown: number of cells with unknown categories, by column.
         given_rows: rows before they were encoded, for a shadow that encodes them itself; else None.
         trace: trace of the request; None without traces, and before the tracer has looked at the request.
     """
 
-    __slots__ = ("admission", "given_rows", "members", "seconds", "started", "trace", "unknown")
+    __slots__ = ("admission", "given_rows", "level", "members", "seconds", "started", "trace", "unknown")
 
     def __init__(self, admission: Admission, started: float) -> None:
         Ticket.__init__(self)
@@ -59,6 +60,7 @@ class Prediction(Ticket):
         self.started = started
         self.seconds = admission.default_seconds
         self.members: int | None = None
+        self.level: float | None = None
         self.unknown = _NOTHING_UNKNOWN
         self.given_rows: Rows | None = None
         self.trace: RequestTrace | None = None
@@ -250,10 +252,12 @@ class Admission:
         Raises:
             TooLarge: there are too many rows.
             RowError: the model does not take some rows.
-            InvalidRequest: the model has fewer members than are asked for.
+            InvalidRequest: the model has fewer members than are asked for, or no such intervals.
             QueueFull: too many rows wait already.
         """
         prediction.served = served
+        if prediction.level is not None:
+            served.check_level(prediction.level, prediction.members)
         if prediction.members is not None:
             served = served.first_members(prediction.members)
         encoder = served.encoder
@@ -308,10 +312,12 @@ class Admission:
 
         Raises:
             DeadlineExceeded: the deadline has passed.
-            InvalidRequest: the model has fewer members than are asked for.
+            InvalidRequest: the model has fewer members than are asked for, or no such intervals.
             QueueFull: too many rows wait already.
         """
         prediction.unknown = unknown
+        if prediction.level is not None:
+            served.check_level(prediction.level, prediction.members)
         if prediction.members is not None:
             served = served.first_members(prediction.members)
         self._batcher.submit(prediction, served, rows, rows.rows, prediction.seconds_left())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from models.columns.cells import shown
+from models.conformal import check_level
+from models.errors import ConfigError
 from service.errors import InvalidRequest
 
 
@@ -14,19 +16,44 @@ class AnswerForm:
     Args:
         seconds: time that the body of the request allows, in seconds; None for the time of its head.
         members: number of members of an ensemble that answer, the first ones; None for all.
+        level: level of the intervals or sets; None for an answer without.
 
     Attributes:
         seconds: time that the body of the request allows, in seconds; None for the time of its head.
         members: number of members of an ensemble that answer, the first ones; None for all.
-        is_plain: True if the form has neither, so that the request may be answered together with others.
+        level: level of the intervals or sets; None for an answer without.
+        is_plain: True if the form has none of these, so that the request may be answered together with others.
     """
 
-    __slots__ = ("is_plain", "members", "seconds")
+    __slots__ = ("is_plain", "level", "members", "seconds")
 
-    def __init__(self, seconds: float | None = None, members: int | None = None) -> None:
+    def __init__(self, seconds: float | None = None, members: int | None = None, level: float | None = None) -> None:
         self.seconds = seconds
         self.members = members
-        self.is_plain = seconds is None and members is None
+        self.level = level
+        self.is_plain = seconds is None and members is None and level is None
+
+
+def form_with(members: int | None, level: float | None) -> AnswerForm | None:
+    """Returns the form with two options, None for the usual form.
+
+    Args:
+        members: number of members of an ensemble that answer; None for all.
+        level: level of the intervals or sets; None for an answer without.
+    """
+    return None if members is None and level is None else AnswerForm(members=members, level=level)
+
+
+def level_of(given: Any) -> float | None:
+    """Returns the value of the option `intervals`, None for an answer without intervals.
+
+    Raises:
+        InvalidRequest: the value is not a number between 0 and 1.
+    """
+    try:
+        return None if given is None else check_level(given)
+    except ConfigError as error:
+        raise InvalidRequest(str(error)) from error
 
 
 def members_of(given: Any) -> int | None:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from models.answering import Answerer
 from models.checkpoint import Checkpoint
 from models.columns.labels import Label
+from models.conformal import Conformal
 from models.errors import ConfigError
 from models.network.config import Task
 from models.network.fuse import InferenceNetwork
@@ -329,9 +330,10 @@ def fitted_model(
     distributions = training_distributions(
         rows.schema, rows.x["train"], np.concatenate(others or [answers["train"]]), seed=config.seed
     )
+    conformal = None if config.split is None else _conformal(checkpoint, rows, answers["test"])
     return FittedModel(
         name=table.name,
-        checkpoint=replace(checkpoint, metrics=metrics, distributions=distributions),
+        checkpoint=replace(checkpoint, metrics=metrics, distributions=distributions, conformal=conformal),
         table=table,
         split=rows.split,
         trained=trained,
@@ -342,6 +344,25 @@ def fitted_model(
 def _answers(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[Any]:
     """Computes the answers in the unit of the target: (rows, in_features) → (rows, out_features)."""
     return np.concatenate([network.answer(piece) for piece in _pieces(network, x)])
+
+
+def _conformal(checkpoint: Checkpoint, rows: PreparedRows, answers: NDArray[Any]) -> Conformal | None:
+    """Returns the scores of the test part, None for a perceptron.
+
+    The validation part has chosen the epoch and the temperature, so its errors are smaller than those of new rows.
+
+    Args:
+        checkpoint: trained model.
+        rows: encoded rows of the run; those of weight 0 do not count, and all others count once.
+        answers: `(rows, out_features)` answers to the test part.
+    """
+    truth = rows.y["test"]
+    if rows.weight is not None:
+        counts = rows.weight["test"] > 0
+        answers, truth = answers[counts], truth[counts]
+    if checkpoint.config.has_probabilities:
+        return Conformal.of_classes(answers, truth)
+    return None if checkpoint.config.n_classes else Conformal.of_values(answers[:, 0], truth)
 
 
 def _calibrated(checkpoint: Checkpoint, rows: PreparedRows, *, is_honest: bool) -> Checkpoint:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -15,6 +16,7 @@ from models.columns.column import CategoricalColumn, Column, DateColumn
 from models.columns.column_encoding import encode_columns
 from models.columns.dictionary_column import DictionaryColumn
 from models.columns.labels import Label
+from models.covered_answers import covering_columns
 from models.errors import DataError
 from training.data.column_choices import ColumnChoices
 from training.data.features import as_kind, gaps
@@ -32,15 +34,21 @@ class Predictions:
         classes: labels in the order of the probabilities; empty for a regression.
         probabilities: `(rows, classes)` float32; None for a regression or a perceptron.
         unknown: number of cells with a category unknown from training, by column.
+        intervals: `(rows, 2)` lower and upper bounds of the values; None if they were not asked for.
+        sets: labels that each row may have; None if they were not asked for.
     """
 
     answers: list[Label]
     classes: tuple[Label, ...]
     probabilities: NDArray[np.float32] | None
     unknown: Mapping[str, int]
+    intervals: NDArray[np.float64] | None = None
+    sets: list[list[Label]] | None = None
 
     def beside(self, table: Table, *, prefix: str = "") -> pa.Table:
         """Returns the table with new columns `prediction`, and `probability LABEL` for each class.
+
+        With intervals, `low` and `high` follow; or `set`, the JSON list of the labels.
 
         Args:
             table: table of the answered rows.
@@ -55,6 +63,8 @@ class Predictions:
         if self.probabilities is not None:
             for i, label in enumerate(self.classes):
                 new[f"{prefix}probability {_written(label)}"] = pa.array(self.probabilities[:, i])
+        sets = None if self.sets is None else [orjson.dumps(labels).decode() for labels in self.sets]
+        new |= {name: pa.array(cells) for name, cells in covering_columns(self.intervals, sets, prefix).items()}
         if taken := next((name for name in new if name in columns), None):
             raise DataError(
                 f"{table.source} has a column {taken!r}: have the new ones named otherwise (--prefix NAME)."
@@ -62,21 +72,24 @@ class Predictions:
         return pa.table(columns | new)
 
 
-def predict_table(checkpoint: Checkpoint, table: Table) -> Predictions:
+def predict_table(checkpoint: Checkpoint, table: Table, *, level: float | None = None) -> Predictions:
     """Answers each row of a table.
 
     Args:
         checkpoint: checkpoint of the model.
         table: table with the columns of the model in any order; other columns are ignored.
+        level: level of intervals or sets; None for an answer without.
 
     Raises:
         DataError: a column is missing, or the model does not accept a cell.
+        ConfigError: the model has no calibration rows, or does not support the level.
     """
     schema = checkpoint.schema
     values = read_columns(schema.columns, table)
     answerer = Answerer(checkpoint)
     answers = answerer.answer(encode_columns(schema, values))
     classes = answerer.classes
+    covered = None if level is None else answerer.covered(answers, level)
     return Predictions(
         answers=answerer.labelled(answers),
         classes=classes,
@@ -86,6 +99,8 @@ def predict_table(checkpoint: Checkpoint, table: Table) -> Predictions:
             for column in schema.columns
             if isinstance(column, CategoricalColumn) and (count := _count_unknown(column, values[column.name]))
         },
+        intervals=None if covered is None else covered.intervals,
+        sets=None if covered is None else covered.sets,
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns.labels import Label
+from models.covered_answers import covering_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +28,9 @@ class Answer:
         probabilities: `(rows, classes)` float32; None for a regressor.
         classes: labels in the order of the probabilities; empty for a regressor, and if the API key
             may not read models.
+        intervals: `(rows, 2)` float64 lower and upper bounds of the values; None if they were not asked for, and for a
+            classifier.
+        sets: labels that each row may have; None if intervals were not asked for, and for a regressor.
         unknown: number of cells with a category that training did not see, by column. The server names ten columns at
             most.
         unknown_cells: number of all such cells.
@@ -38,6 +42,8 @@ class Answer:
     predictions: list[Label]
     probabilities: NDArray[np.float32] | None = None
     classes: tuple[Label, ...] = ()
+    intervals: NDArray[np.float64] | None = None
+    sets: list[list[Label]] | None = None
     unknown: Mapping[str, int] = field(default_factory=dict)
     unknown_cells: int = 0
     request_id: str = ""
@@ -52,7 +58,7 @@ class Answer:
     def columns(self, prefix: str = "") -> dict[str, Sequence[Any]]:
         """Returns the answer as columns: `prediction`, and `probability LABEL` for each class.
 
-        A class whose label is not known has its number as its label.
+        With intervals, `low` and `high` or `set` follow. A class whose label is not known has its number as its label.
 
         Args:
             prefix: beginning of the columns' names.
@@ -63,7 +69,7 @@ class Answer:
             for i, label in enumerate(labels):
                 written = str(label).lower() if isinstance(label, bool) else str(label)
                 columns[f"{prefix}probability {written}"] = self.probabilities[:, i]
-        return columns
+        return columns | covering_columns(self.intervals, self.sets, prefix)
 
     def to_pandas(self) -> pd.DataFrame:
         """Returns the answer as a data frame, with the index of the frame that was asked about."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,11 @@ class NotAnAnswer(Exception):
 
 
 def write_rows(
-    rows: Sequence[Any], model: str | None, names: Sequence[str] | None = None, members: int | None = None
+    rows: Sequence[Any],
+    model: str | None,
+    names: Sequence[str] | None = None,
+    members: int | None = None,
+    level: float | None = None,
 ) -> bytes:
     """Returns the body of a request.
 
@@ -33,6 +38,7 @@ def write_rows(
         model: reference of the model; None for the server's default.
         names: names of the columns, for messages; None if they are not known.
         members: number of members of an ensemble that answer; None for all.
+        level: level of the intervals or sets; None for an answer without.
 
     Raises:
         RowsRefused: JSON cannot hold a cell, such as an infinity.
@@ -40,11 +46,38 @@ def write_rows(
     head = b"{" if model is None else b'{"model":%b,' % orjson.dumps(model)
     if members is not None:
         head += b'"members":%d,' % members
+    if level is not None:
+        head += b'"intervals":%b,' % orjson.dumps(level)
     return b'%b"instances":%b}' % (head, rows_text(rows, names))
 
 
-def read_answer(body: bytes) -> tuple[str, int, list[Label], NDArray[np.float32] | None]:
-    """Returns model, version, predictions and probabilities of an answer.
+@dataclass(frozen=True)
+class JsonAnswer:
+    """An answer of `/predict`.
+
+    Attributes:
+        model, version: version that answered.
+        predictions: label or value of each row.
+        probabilities: `(rows, classes)` float32; None for a regressor.
+        intervals: `(rows, 2)` float64 bounds; None if the answer has none.
+        sets: labels of each row's set; None if the answer has none.
+    """
+
+    model: str
+    version: int
+    predictions: list[Label]
+    probabilities: NDArray[np.float32] | None
+    intervals: NDArray[np.float64] | None
+    sets: list[list[Label]] | None
+
+    def has_rows(self, rows: int) -> bool:
+        """Returns True if each part of the answer has this number of rows."""
+        parts = (self.predictions, self.probabilities, self.intervals, self.sets)
+        return all(part is None or len(part) == rows for part in parts)
+
+
+def read_answer(body: bytes) -> JsonAnswer:
+    """Reads an answer.
 
     Args:
         body: body of the answer.
@@ -59,7 +92,11 @@ def read_answer(body: bytes) -> tuple[str, int, list[Label], NDArray[np.float32]
         predictions = document["predictions"]
         if type(predictions) is not list or (matrix is not None and matrix.ndim != 2):
             raise NotAnAnswer("predictions or probabilities have another shape")
-        return str(document["model"]), int(document["version"]), predictions, matrix
+        intervals, sets = document.get("intervals"), document.get("sets")
+        bounds = None if intervals is None else np.array(intervals, dtype=np.float64)
+        if (bounds is not None and bounds.shape[1:] != (2,)) or not (sets is None or type(sets) is list):
+            raise NotAnAnswer("intervals or sets have another shape")
+        return JsonAnswer(str(document["model"]), int(document["version"]), predictions, matrix, bounds, sets)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise NotAnAnswer(f"{type(error).__name__}: {error}") from error
 

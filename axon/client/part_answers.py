@@ -29,6 +29,8 @@ class PartAnswer:
         model, version: version that answered.
         predictions: label or value of each row.
         probabilities: `(rows, classes)` float32; None for a regressor.
+        intervals: `(rows, 2)` float64 bounds; None if they were not asked for.
+        sets: labels of each row's set; None if they were not asked for.
         unknown: number of cells with unknown categories, by column.
         unknown_cells: number of all such cells.
     """
@@ -37,6 +39,8 @@ class PartAnswer:
     version: int
     predictions: list[Label]
     probabilities: NDArray[np.float32] | None
+    intervals: NDArray[np.float64] | None = None
+    sets: list[list[Label]] | None = None
     unknown: Mapping[str, int] = field(default_factory=dict)
     unknown_cells: int = 0
 
@@ -48,10 +52,10 @@ def of_json(reply: Reply, rows: int, request_id: str) -> PartAnswer:
         ServerFailed: the answer is not one to these rows.
     """
     try:
-        model, version, predictions, probabilities = json_rows.read_answer(reply.body)
+        answer = json_rows.read_answer(reply.body)
     except json_rows.NotAnAnswer as error:
         raise _unreadable(str(error), reply, request_id) from None
-    return _checked(reply, rows, request_id, model, version, predictions, probabilities)
+    return _checked(reply, rows, request_id, answer)
 
 
 def of_open_inference(reply: Reply, rows: int, labels: Sequence[Label], request_id: str) -> PartAnswer:
@@ -74,7 +78,8 @@ def of_open_inference(reply: Reply, rows: int, labels: Sequence[Label], request_
         probabilities = outputs.get("probabilities")
         if probabilities is not None:
             probabilities = np.asarray(probabilities, dtype=np.float32).reshape(rows, -1)
-        return _checked(reply, rows, request_id, model, int(version), predictions, probabilities)
+        answer = json_rows.JsonAnswer(model, int(version), predictions, probabilities, None, None)
+        return _checked(reply, rows, request_id, answer)
     except (open_inference.NotOpenInference, KeyError, ValueError) as error:
         raise _unreadable(str(error), reply, request_id) from None
 
@@ -93,34 +98,32 @@ def joined(answers: Sequence[PartAnswer]) -> PartAnswer:
         for column, cells in answer.unknown.items():
             unknown[column] = unknown.get(column, 0) + cells
     matrices = [answer.probabilities for answer in answers if answer.probabilities is not None]
+    bounds = [answer.intervals for answer in answers if answer.intervals is not None]
+    sets = [row for answer in answers for row in answer.sets or ()]
     return PartAnswer(
         model=first.model,
         version=first.version,
         predictions=[prediction for answer in answers for prediction in answer.predictions],
         probabilities=np.concatenate(matrices) if matrices else None,
+        intervals=np.concatenate(bounds) if bounds else None,
+        sets=sets or None,
         unknown=unknown,
         unknown_cells=sum(answer.unknown_cells for answer in answers),
     )
 
 
-def _checked(
-    reply: Reply,
-    rows: int,
-    request_id: str,
-    model: str,
-    version: int,
-    predictions: list[Label],
-    probabilities: NDArray[np.float32] | None,
-) -> PartAnswer:
-    if len(predictions) != rows or (probabilities is not None and len(probabilities) != rows):
-        raise _unreadable(f"{len(predictions):,} predictions for {rows:,} rows", reply, request_id)
+def _checked(reply: Reply, rows: int, request_id: str, answer: json_rows.JsonAnswer) -> PartAnswer:
+    if not answer.has_rows(rows):
+        raise _unreadable(f"{len(answer.predictions):,} predictions for {rows:,} rows", reply, request_id)
     columns = _COLUMN.findall(reply.headers.get(COLUMNS_HEADER, ""))
     cells = reply.headers.get(CELLS_HEADER, "0")
     return PartAnswer(
-        model=model,
-        version=version,
-        predictions=predictions,
-        probabilities=probabilities,
+        model=answer.model,
+        version=answer.version,
+        predictions=answer.predictions,
+        probabilities=answer.probabilities,
+        intervals=answer.intervals,
+        sets=answer.sets,
         unknown={unquote(column): int(count) for column, count in columns},
         unknown_cells=int(cells) if cells.isdecimal() else 0,
     )

@@ -23,6 +23,7 @@ from axon.client.given_rows import GivenRows
 from axon.client.known_versions import KnownVersions
 from axon.client.part_answers import PartAnswer
 from axon.client.steps import Request, Steps, Together
+from models.conformal import check_level
 from models.errors import ConfigError, DataError
 
 Progress = Callable[[int, int], None]  # takes the number of rows answered, and of all rows
@@ -79,9 +80,10 @@ class Prediction:
         limits: limits of requests.
         progress: function that is told the progress; None for none.
         members: number of members of an ensemble that answer, the first ones; None for all.
+        intervals: level of intervals or sets of labels; None for predictions alone.
 
     Raises:
-        ConfigError: `members` is not a whole number from 1 on.
+        ConfigError: `members` is not a whole number from 1 on, or `intervals` no level between 0 and 1.
     """
 
     def __init__(
@@ -93,10 +95,12 @@ class Prediction:
         limits: Limits,
         progress: Progress | None,
         members: int | None = None,
+        intervals: float | None = None,
     ) -> None:
         if members is not None and (type(members) is not int or members < 1):
             raise ConfigError(f"members must be a whole number from 1 on, got {members!r}.")
         self._members = members
+        self._level = None if intervals is None else check_level(intervals)
         self._call = call
         self._given = given
         self._model = model
@@ -131,6 +135,8 @@ class Prediction:
             predictions=whole.predictions,
             probabilities=whole.probabilities,
             classes=classes,
+            intervals=whole.intervals,
+            sets=whole.sets,
             unknown=whole.unknown,
             unknown_cells=whole.unknown_cells,
             request_id=self._call.request_id,
@@ -220,6 +226,7 @@ class Prediction:
             DataError: the rows lack a column of the model.
         """
         names = None if version is None else version.names
+        may_be_binary = may_be_binary and self._level is None  # the Open Inference Protocol has no place for intervals
         if may_be_binary and reference is not None and (version is None or version.is_numeric):
             matrix = self._given.matrix(start, stop, names)
             if matrix is not None and matrix.size >= _LEAST_BINARY_CELLS:
@@ -234,7 +241,8 @@ class Prediction:
                     is_binary=True,
                 )
         try:
-            body = json_rows.write_rows(self._given.cells(start, stop, names), reference, names, self._members)
+            cells = self._given.cells(start, stop, names)
+            body = json_rows.write_rows(cells, reference, names, self._members, self._level)
         except RowsRefused as error:
             raise error.moved(start) from None
         request = Request("POST", "predict", {"Content-Type": "application/json"}, body)

@@ -92,6 +92,7 @@ class Client:
         model: str | None = None,
         *,
         members: int | None = None,
+        intervals: float | None = None,
         deadline: float | None = None,
         progress: Progress | None = None,
         request_id: str | None = None,
@@ -105,6 +106,8 @@ class Client:
                 frame that the model does not know are ignored.
             model: `name`, `name@version` or `name@alias`; None for the server's default model.
             members: number of members of an ensemble that answer, the first ones; None for all.
+            intervals: level such as 0.9, for intervals or sets of labels that contain the truth in so many rows; None
+                for predictions alone.
             deadline: deadline of this call, in seconds; None for the client's.
             progress: function that takes the number of rows answered so far, and of all rows.
             request_id: identifier of the call in the server's log; None for a new one.
@@ -114,11 +117,12 @@ class Client:
             RowsRefused: the model refuses rows; the faults name row and column.
             ClientError: there is no answer for another reason.
             DataError: `rows` is no table, or a frame lacks a column.
-            ConfigError: `members` is not a whole number from 1 on.
+            ConfigError: `members` is not a whole number from 1 on, or `intervals` no level between 0 and 1.
         """
         call = self._settings.call(deadline, request_id, traceparent)
         given = given_rows(rows)
-        return self._run(Prediction(call, given, model, self._known, self._settings.limits, progress, members).steps())
+        limits = self._settings.limits
+        return self._run(Prediction(call, given, model, self._known, limits, progress, members, intervals).steps())
 
     def explain(
         self,

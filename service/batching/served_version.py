@@ -16,7 +16,8 @@ from models.checkpoint import read_header
 from models.columns.encoding import RowEncoder
 from models.columns.labels import Label
 from models.columns.schema import ClassTarget, NumericTarget, Schema
-from models.errors import AxonError, CheckpointError
+from models.conformal import Conformal, conformal_of, threshold_of
+from models.errors import AxonError, CheckpointError, ConfigError
 from models.file_identity import FileIdentity
 from models.keys import key_of_members, make_key
 from models.network.architecture import Architecture, architecture_from_dict
@@ -40,7 +41,7 @@ class CopiesRequests(Protocol):
         """Takes or drops rows of an answered request. May not raise."""
 
 
-_PARTS = ("header", "config", "schema", "encoder")
+_PARTS = ("header", "config", "schema", "encoder", "conformal")
 # Measured by the growth of a process by hundreds of versions: the bytes for each byte of a header, and of the rest.
 _BYTES_OF_ONE = 11
 _OBJECT_BYTES = 3_000
@@ -72,6 +73,7 @@ class ServedVersion:
     config: Architecture
     schema: Schema
     encoder: RowEncoder
+    conformal: Conformal | None
 
     def __init__(self, place: ModelVersion, identity: FileIdentity, metrics: ModelMetrics) -> None:
         self._path = place.path
@@ -79,7 +81,9 @@ class ServedVersion:
         # Compressed, which takes a thirtieth of the memory; only a version that is asked for rows needs more.
         distributions = orjson.dumps(header.pop("distributions", None))
         self.distributions = None if distributions == b"null" else zlib.compress(distributions, 1)
-        self._distribution_bytes = len(distributions) + distributions.count(b'"')  # the header quotes them twice
+        # The sections that are not kept as objects; the header quotes their names twice.
+        self._plain_bytes = len(distributions) + distributions.count(b'"')
+        self._plain_bytes += len(orjson.dumps(header.get("conformal")))
         self.__dict__.update(self._parts_of(header))
         self.width = self.schema.width
         self.name, self.version = place.name, place.version
@@ -97,9 +101,12 @@ class ServedVersion:
         try:
             config = architecture_from_dict(header["architecture"])
             schema = Schema.from_dict(header)
+            conformal = conformal_of(header)
         except (AxonError, KeyError, TypeError) as error:
             raise CheckpointError(self._path, f"is inconsistent: {error}") from error
-        return {"header": header, "config": config, "schema": schema, "encoder": RowEncoder(schema)}
+        header.pop("conformal", None)
+        encoder = RowEncoder(schema)
+        return {"header": header, "config": config, "schema": schema, "encoder": encoder, "conformal": conformal}
 
     @property
     def path(self) -> Path:
@@ -110,7 +117,7 @@ class ServedVersion:
     def memory_bytes(self) -> int:
         """Estimated number of bytes that `release` frees."""
         size = self.identity.size - 4 * self.total_params
-        return _OBJECT_BYTES + _BYTES_OF_ONE * max(0, size - self._distribution_bytes)
+        return _OBJECT_BYTES + _BYTES_OF_ONE * max(0, size - self._plain_bytes)
 
     @property
     def is_released(self) -> bool:
@@ -190,6 +197,26 @@ class ServedVersion:
         version.key = key_of_members(self.key, members)
         version.shadow = None  # whose answer is that of all members
         return version
+
+    def check_level(self, level: float, members: int | None) -> None:
+        """Checks that the version has intervals or sets of a level.
+
+        Args:
+            level: level of the intervals or sets.
+            members: number of members of an ensemble that answer; None for all.
+
+        Raises:
+            InvalidRequest: the version has no calibration rows, or does not support the level.
+        """
+        if members is not None and members != self.config.members:
+            raise InvalidRequest(
+                f"members is {members}, and the intervals of {self} are for the answers of all {self.config.members} "
+                "members: leave members or intervals out."
+            )
+        try:
+            threshold_of(self.conformal, level, str(self))
+        except ConfigError as error:
+            raise InvalidRequest(str(error)) from error
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"

@@ -23,7 +23,7 @@ from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer
 from service.batching.version_choice import STICKY_HEADER
 from service.client_address import ClientAddresses
-from service.errors import ReadingCongested, TooLarge
+from service.errors import InvalidRequest, ReadingCongested, TooLarge
 from service.http.body_gate import LARGE_BYTES, BodyGate, Entry
 from service.http.cors import Cors
 from service.http.exchange import Content, Exchange, Headers
@@ -322,9 +322,16 @@ class HttpPrediction(Prediction):
         return http_span_facts(self.endpoint.path, self.exchange, status)
 
     def set_form(self, form: AnswerForm) -> None:
-        """Sets the form of the answer; a form with a timeout changes the deadline of the request."""
+        """Sets the form of the answer; a form with a timeout changes the deadline of the request.
+
+        Raises:
+            InvalidRequest: the form has intervals, and answers in this format have no place for them.
+        """
+        if form.level is not None and not (self.format.answers or self.format).gives_intervals:
+            raise InvalidRequest("The answers of this protocol have no place for intervals: ask POST /predict.")
         self.form = form
         self.members = form.members
+        self.level = form.level
         if form.seconds is not None:
             self.set_deadline(form.seconds)
 

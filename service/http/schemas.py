@@ -29,6 +29,14 @@ class PredictRequest(BaseModel):
     members: int | None = Field(
         None, ge=1, strict=True, description="Number of members of an ensemble that answer, the first ones; else all."
     )
+    intervals: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        strict=True,
+        description="Level such as 0.9: asks for an interval for each value, or a set of labels, that contains the "
+        "truth in at least this share of rows like those of training.",
+    )
 
 
 class PredictResponse(BaseModel):
@@ -44,6 +52,14 @@ class PredictResponse(BaseModel):
     probabilities: list[list[float]] | None = Field(
         None,
         description="Classifiers: for each row, the probability of each class, in the order of the model's `classes`.",
+    )
+    intervals: list[list[float]] | None = Field(
+        None, description="Regressors, if asked for: the lower and the upper bound for each row."
+    )
+    sets: list[list[Label]] | None = Field(
+        None,
+        description="Classifiers, if intervals are asked for: the labels that each row may have, in the order of the "
+        "model's `classes`; the predicted label is one of them.",
     )
 
 
@@ -128,6 +144,13 @@ class ModelList(BaseModel):
     problems: dict[str, str] = Field(description="By id: the reason why it is not served.")
 
 
+class IntervalSupport(BaseModel):
+    """What supports the intervals or sets of a model."""
+
+    rows: int = Field(description="Number of calibration rows, from which training did not learn.")
+    highest_level: float = Field(description="Highest level that so many rows support.")
+
+
 class ModelDetail(BaseModel):
     """One model version."""
 
@@ -146,6 +169,9 @@ class ModelDetail(BaseModel):
     training: dict[str, Any]
     metrics: dict[str, Any]
     data: dict[str, Any]
+    intervals: IntervalSupport | None = Field(
+        description="What supports `intervals` in a request; null if the model has none."
+    )
     batch_invariant: bool = Field(
         description="True if a test at loading found that a row's answer is the same to the last bit, whatever other "
         "rows are in its batch."

@@ -130,6 +130,8 @@ def form_of(document: Mapping[str, Any]) -> InferForm:
         return InferForm(JSON_LAYOUT, id_)
     parameters = _parameters(parameters)
     refuse_shared_memory("The request", parameters)
+    if parameters.get("intervals") is not None:
+        raise InvalidRequest("The outputs of this protocol have no place for intervals: ask POST /predict.")
     is_binary = _truth(parameters, "binary_data_output")
     layout = BINARY_LAYOUT if is_binary else JSON_LAYOUT
     if outputs is not None:

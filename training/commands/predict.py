@@ -13,6 +13,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from models.columns.unknown_cells import unknown_in_words
+from models.conformal import check_level
 from models.errors import ConfigError, DataError
 from models.signing import trusted
 from models.store import Store
@@ -27,7 +28,8 @@ _DESCRIPTION = """\
 Answers each row of a table with a model of the store, in this process: no server is needed. The table has the model's
 columns, in any order and under the same names; other columns are kept, so the target may be among them.
 
-The answers stand beside the rows: `prediction` and, for classes, `probability LABEL` for each. A server
+The answers stand beside the rows: `prediction` and, for classes, `probability LABEL` for each. `--intervals` adds `low`
+and `high`, which contain the true value in that share of rows, or `set`, the labels that a row may have. A server
 gives the same, up to the last digit of a probability or a value. A cell that the model does not take ends the command,
 and nothing is written.
 """
@@ -36,6 +38,7 @@ _EPILOG = """\
 examples:
   python -m training predict flowers.csv --model flowers > answered.csv
   python -m training predict flowers.csv --model flowers@production --out answered.parquet
+  python -m training predict houses.csv --model houses --intervals 0.9 > answered.csv
 """
 
 Writer = Callable[[pa.Table, BinaryIO], None]
@@ -65,6 +68,12 @@ def add(line: CommandLine) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help=f"{', '.join(_WRITERS)} (default: CSV on standard output)"
     )
+    parser.add_argument(
+        "--intervals",
+        type=_level,
+        metavar="LEVEL",
+        help="add intervals or sets of labels that contain the truth in this share of rows, such as 0.9",
+    )
     parser.add_argument("--prefix", default="", metavar="TEXT", help="beginning of the new columns' names")
     add_text(parser.add_argument_group("how the file is written"))
 
@@ -75,7 +84,14 @@ def _run(arguments: argparse.Namespace) -> None:
     write = writer_of(arguments.out)
     checkpoint = trusted(Store(arguments.store).resolve(arguments.model)).load().checkpoint
     table = table_of(arguments)
-    write_answers(arguments, table, predict_table(checkpoint, table), write)
+    write_answers(arguments, table, predict_table(checkpoint, table, level=arguments.intervals), write)
+
+
+def _level(text: str) -> float:
+    try:
+        return check_level(float(text))
+    except ValueError:  # `ConfigError` is one
+        raise argparse.ArgumentTypeError(f"a level between 0 and 1 is expected, got {text!r}") from None
 
 
 def writer_of(out: Path | None) -> Writer:

@@ -193,6 +193,7 @@ def _detail(served: ServedVersion, catalog: Catalog, counts: Counts) -> dict[str
         "training": header.get("training", {}),
         "metrics": header.get("metrics", {}),
         "data": {name: value for name, value in header.get("data", {}).items() if name != "background"},
+        "intervals": None if served.conformal is None else served.conformal.support(),
         "batch_invariant": served.batch_invariant,
         "digest": served.digest,
         "published": time_text(served.identity.modified_ns),

@@ -1,7 +1,8 @@
 """Answers as an Arrow stream: the column `prediction`, and a classifier's `probabilities` as lists of a fixed size.
 
 The probabilities of all rows are one buffer, in the order of the model's classes: a client gets them as an array
-without a copy. The metadata of the schema has `model`, `version` and, for a classifier, `labels` as a JSON list.
+without a copy. With intervals there are the columns `low` and `high`, or `set`: for each class in the same order, true
+if it is in the set. The metadata of the schema has `model`, `version` and, for a classifier, `labels` as a JSON list.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from service.arrow.writing import (
 from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer, target_values
 from service.http.wire.answered_in import AnswersAlone
+from service.http.wire.covering_texts import CoveringTexts
 from service.http.wire.csv_answers import VARY_ACCEPT
 from service.http.wire.wire_format import (
     AnswerHeaders,
@@ -48,45 +50,67 @@ class ArrowWriter(AnswerWriter):
 
     def __init__(self, served: ServedVersion) -> None:
         super().__init__(served)
+        self._covering = CoveringTexts(served)
         labels = served.labels
         metadata = {"model": served.name, "version": str(served.version)}
         if labels is None:
             self._values: NDArray[Any] | None = None
-            prediction = Field("prediction", FLOAT64 if served.origin else FLOAT32)
+            number = FLOAT64 if served.origin else FLOAT32
+            prediction = Field("prediction", number)
             self._head = schema_message([prediction], metadata)
+            self._covered_head = schema_message([prediction, Field("low", number), Field("high", number)], metadata)
             return
         kind = _type_of(labels)
         metadata["labels"] = orjson.dumps(labels).decode()
         probabilities = Field("probabilities", FLOAT32, list_size=len(labels))
         self._values = None if kind is None else np.array(labels, dtype=_DTYPES[kind])
-        self._head = schema_message([Field("prediction", kind), probabilities], metadata)
+        fields = [Field("prediction", kind), probabilities]
+        self._head = schema_message(fields, metadata)
+        self._covered_head = schema_message([*fields, Field("set", BOOLEAN, list_size=len(labels))], metadata)
         if kind is None:
             texts = [label if isinstance(label, str) else orjson.dumps(label).decode() for label in labels]
-            self._head += dictionary_message(len(labels), text_buffers(texts))
+            dictionary = dictionary_message(len(labels), text_buffers(texts))
+            self._head += dictionary
+            self._covered_head += dictionary
 
     def write(self, answer: Answer, start: int, rows: int, form: Any = None) -> WrittenAnswer:
         """Writes the answer to `rows` rows, from row `start` of the batch on."""
-        parts = self._batch(answer.matrix[start : start + rows])
-        return WrittenAnswer(b"".join((self._head, *parts, END)), _HEADERS)
+        level = None if form is None else form.level
+        parts = self._batch(answer.matrix[start : start + rows], level)
+        return WrittenAnswer(b"".join((self._head_for(level), *parts, END)), _HEADERS)
 
     def write_in_steps(
         self, matrices: Sequence[NDArray[np.float32]], form: Any = None
     ) -> Generator[int, None, WrittenAnswer]:
         """Writes a large answer, a batch in each step."""
-        parts = [self._head]
+        level = None if form is None else form.level
+        parts = [self._head_for(level)]
         for matrix in matrices:
             rows = max(1, _BATCH_NUMBERS // matrix.shape[1])
             for at in range(0, len(matrix), rows):
-                parts += self._batch(matrix[at : at + rows])
+                parts += self._batch(matrix[at : at + rows], level)
                 yield 4 * rows * matrix.shape[1]
         parts.append(END)
         return WrittenAnswer(tuple(parts), _HEADERS)
 
-    def _batch(self, matrix: NDArray[np.float32]) -> list[bytes]:
-        """Returns a batch of `(rows, width)` float32 answers."""
+    def _head_for(self, level: float | None) -> bytes:
+        """Returns the messages before the first batch."""
+        return self._head if level is None else self._covered_head
+
+    def _batch(self, matrix: NDArray[np.float32], level: float | None) -> list[bytes]:
+        """Returns a batch.
+
+        Args:
+            matrix: `(rows, width)` float32 answers.
+            level: level of the intervals or sets; None for an answer without.
+        """
         rows = len(matrix)
         if self._served.labels is None:
-            return batch_message(rows, [rows], [b"", target_values(matrix, self._served.origin).tobytes()])
+            values: list[NDArray[Any]] = [target_values(matrix, self._served.origin)]
+            if level is not None:
+                values.extend(self._covering.bounds(matrix, level).T)
+            buffers = [buffer for column in values for buffer in (b"", column.tobytes())]
+            return batch_message(rows, [rows] * len(values), buffers)
         classes = matrix.argmax(axis=1)
         if self._values is None:
             predictions = classes.astype("<i4").tobytes()
@@ -94,13 +118,18 @@ class ArrowWriter(AnswerWriter):
             predictions = np.packbits(self._values[classes], bitorder="little").tobytes()
         else:
             predictions = self._values[classes].tobytes()
-        return batch_message(rows, [rows, rows, matrix.size], [b"", predictions, b"", b"", matrix.tobytes()])
+        nodes, buffers = [rows, rows, matrix.size], [b"", predictions, b"", b"", matrix.tobytes()]
+        if level is not None:
+            nodes += [rows, matrix.size]
+            buffers += [b"", b"", np.packbits(self._covering.sets(matrix, level), bitorder="little").tobytes()]
+        return batch_message(rows, nodes, buffers)
 
 
 class ArrowAnswers(AnswersAlone):
     """Arrow answers, for the requests of other formats."""
 
     content_type = _TYPE
+    gives_intervals = True
     writer_class = ArrowWriter
 
 

@@ -28,7 +28,7 @@ class ArrowFormat(WireFormat):
         """Returns the model reference in the query, or None.
 
         Raises:
-            InvalidRequest: the query has a parameter other than `model` and `members`, or one twice.
+            InvalidRequest: the query has a parameter other than `model`, `members` and `intervals`, or one twice.
         """
         return table_model_in_query(head.query) if head.query else None
 

@@ -18,6 +18,7 @@ from models.columns.labels import Label
 from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer, target_values
 from service.http.wire.answered_in import AnswersAlone
+from service.http.wire.covering_texts import CoveringTexts
 from service.http.wire.json_answers import number_text
 from service.http.wire.wire_format import (
     STEP_NUMBERS,
@@ -42,12 +43,18 @@ class CsvWriter(AnswerWriter):
         self._labels = None if served.labels is None else [_quoted(_text(label)) for label in served.labels]
         names = ["prediction", *(f"probability_{_text(label)}" for label in served.labels or ())]
         self._head = b",".join(map(_quoted, names)) + _END
+        self._covering = CoveringTexts(served)
+        more = ["low", "high"] if self._labels is None else ["set"]
+        self._covered_head = b",".join(map(_quoted, names + more)) + _END
         model = str(served).encode()  # a table has no other place for the version
         self._headers = AnswerHeaders(_TYPE, (VARY_ACCEPT, (MODEL_HEADER, model)))
 
     def write(self, answer: Answer, start: int, rows: int, form: Any = None) -> WrittenAnswer:
         """Writes the answer to `rows` rows, from row `start` of the batch on."""
-        lines = answer.memos.get(self)
+        if form is not None and form.level is not None:
+            covered = self._covered_lines(answer.matrix[start : start + rows], form.level)
+            return WrittenAnswer(b"".join((self._covered_head, *covered)), self._headers)
+        lines: list[bytes] | None = answer.memos.get(self)
         if lines is None:
             lines = answer.memos[self] = self._lines(answer.matrix)
         return WrittenAnswer(b"".join((self._head, *lines[start : start + rows])), self._headers)
@@ -56,13 +63,27 @@ class CsvWriter(AnswerWriter):
         self, matrices: Sequence[NDArray[np.float32]], form: Any = None
     ) -> Generator[int, None, WrittenAnswer]:
         """Writes a large answer, some rows in each step."""
-        parts = [self._head]
+        level = None if form is None else form.level
+        parts = [self._head if level is None else self._covered_head]
         for matrix in matrices:
-            rows = max(1, STEP_NUMBERS // matrix.shape[1])
+            rows = max(1, (STEP_NUMBERS if level is None else STEP_NUMBERS // 4) // matrix.shape[1])
             for at in range(0, len(matrix), rows):
-                parts += self._lines(matrix[at : at + rows])
+                block = matrix[at : at + rows]
+                parts += self._lines(block) if level is None else self._covered_lines(block, level)
                 yield 8 * rows * matrix.shape[1]
         return WrittenAnswer(tuple(parts), self._headers)
+
+    def _covered_lines(self, matrix: NDArray[np.float32], level: float) -> list[bytes]:
+        """Returns the lines of rows with their bounds, or with the JSON list of their set.
+
+        Args:
+            matrix: `(rows, width)` float32 answers.
+            level: level of the intervals or sets.
+        """
+        lists = self._covering.rows(matrix, level)
+        cells = [text[1:-1] if self._labels is None else _quoted(text.decode()) for text in lists]
+        end = len(_END)
+        return [b"%b,%b%b" % (line[:-end], cell, _END) for line, cell in zip(self._lines(matrix), cells, strict=True)]
 
     def _lines(self, matrix: NDArray[np.float32]) -> list[bytes]:
         """Returns the lines of rows, `(rows, width)` float32."""
@@ -78,6 +99,7 @@ class CsvAnswers(AnswersAlone):
     """CSV answers, for the requests of other formats."""
 
     content_type = _TYPE
+    gives_intervals = True
     writer_class = CsvWriter
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from service.batching.served_version import ServedVersion
 from service.batching.ticket import Answer, target_values
+from service.http.wire.covering_texts import CoveringTexts
 from service.http.wire.wire_format import STEP_NUMBERS, AnswerWriter
 
 LARGE_ROWS = 32  # from this number on, writing the rows of one request costs less than cutting and joining texts
@@ -30,6 +31,7 @@ class JsonWriter(AnswerWriter):
         super().__init__(served)
         self._head = self._begin(served)
         self._origin = served.origin
+        self._covering = CoveringTexts(served)
         self._labels = None if served.labels is None else [orjson.dumps(label) for label in served.labels]
         if self._labels is not None:
             # The answer to one row is `before[class] + probabilities + end`.
@@ -41,6 +43,9 @@ class JsonWriter(AnswerWriter):
 
     def write(self, answer: Answer, start: int, rows: int, form: Any = None) -> bytes:
         """Writes the answer to `rows` rows, from row `start` of the batch on."""
+        if form is not None and form.level is not None:
+            matrix = answer.matrix[start : start + rows]
+            return b"".join((self.write(answer, start, rows)[:-1], *self._covering.members([matrix], form.level)))
         if rows >= LARGE_ROWS:
             return self._write_large(answer.matrix[start : start + rows])
         texts, classes = answer.memos.get(self) or self._prepare(answer)
@@ -68,7 +73,7 @@ class JsonWriter(AnswerWriter):
 
         Args:
             matrices: `(rows, width)` float32 answers each, in the order of the rows.
-            form: form of the answer; all answers in JSON look alike.
+            form: form of the answer.
 
         Yields:
             The number of bytes written by a step.
@@ -76,6 +81,17 @@ class JsonWriter(AnswerWriter):
         Returns:
             The parts of the body.
         """
+        parts = yield from self._predictions_in_steps(matrices)
+        if form is None or form.level is None:
+            return parts
+        covering = []
+        for part in self._covering.members(matrices, form.level):
+            covering.append(part)
+            yield len(part)
+        return (*parts[:-1], parts[-1][:-1], *covering)
+
+    def _predictions_in_steps(self, matrices: Sequence[NDArray[np.float32]]) -> Generator[int, None, tuple[bytes, ...]]:
+        """Writes predictions and probabilities, as `write_in_steps` does."""
         predictions: list[bytes] = []
         probabilities: list[bytes] = []
         for matrix in matrices:

@@ -10,7 +10,7 @@ from models.columns.cells import listed
 from models.columns.encoding import RowEncoder, Rows
 from models.columns.schema import MAX_COLUMNS
 from models.errors import Fault, RowError
-from service.answer_form import AnswerForm
+from service.answer_form import AnswerForm, form_with
 from service.batching.served_version import ServedVersion
 from service.errors import InvalidRequest
 from service.http.problems import MEDIA_TYPE, problem_of
@@ -30,6 +30,7 @@ class JsonFormat(WireFormat):
     """Axon's own JSON."""
 
     content_type = b"application/json"
+    gives_intervals = True
     in_steps_from = _LARGE_BODY_BYTES
 
     def __init__(self) -> None:
@@ -59,8 +60,8 @@ class JsonFormat(WireFormat):
             known = ("instances" in document) + ("model" in document)
             if known == len(document) and type(rows) is list and rows and (model is None or type(model) is str):
                 return model, rows, may_hold_booleans, None
-        model, rows, members = check_document(document)
-        return model, rows, may_hold_booleans, None if members is None else AnswerForm(members=members)
+        model, rows, form = check_document(document)
+        return model, rows, may_hold_booleans, form
 
     def find_model(self, body: Body, named: str | None) -> str | Undetermined | None:
         """Returns the model reference at the beginning or at the end of a body."""
@@ -109,8 +110,7 @@ class JsonReader:
     @property
     def form(self) -> AnswerForm | None:
         """Form of the answer, once the request was read."""
-        members = self._request.members
-        return None if members is None else AnswerForm(members=members)
+        return form_with(self._request.members, self._request.level)
 
     def slices(self) -> Iterator[Rows | None]:
         """Yields rows in their order, and None after a step that read none.

@@ -7,24 +7,25 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from service.answer_form import AnswerForm, form_with
 from service.errors import InvalidRequest
 from service.http.schemas import PredictRequest
 
 _MAX_VALIDATION_ERRORS = 20
 
 
-def check_document(document: Any) -> tuple[str | None, list[Any], int | None]:
+def check_document(document: Any) -> tuple[str | None, list[Any], AnswerForm | None]:
     """Validates a parsed body, but for the cells of the rows, which the encoder checks and Pydantic would copy.
 
     Returns:
-        The reference of the model, None for the default model; the rows; and the number of members of an ensemble that
-        answer, None for all.
+        The reference of the model, None for the default model; the rows; and the form of the answer, None for the
+        usual form.
 
     Raises:
         InvalidRequest: the document is not a prediction request; of 100,000 unknown keys, the first few are reported.
     """
     request = check_shape(_shell(document) if type(document) is dict else document)
-    return request.model, document["instances"], request.members
+    return request.model, document["instances"], form_with(request.members, request.intervals)
 
 
 def check_shape(document: object) -> PredictRequest:
@@ -54,7 +55,7 @@ def _shell(document: dict[str, Any]) -> dict[str, Any]:
     instances = document.get("instances")
     shell = dict(itertools.islice(document.items(), _MAX_VALIDATION_ERRORS))
     shell["instances"] = [[]] if isinstance(instances, list) and instances else instances
-    for name in ("model", "members"):
+    for name in ("model", "members", "intervals"):
         if name in document:
             shell[name] = document[name]
     return shell

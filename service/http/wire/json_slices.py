@@ -68,6 +68,7 @@ class SlicedRequest:
     Attributes:
         model: id of the model; None before the id was read, and for a request without an id.
         members: number of members of an ensemble that answer; None before it was read, and for all members.
+        level: level of the intervals or sets; None before it was read, and for an answer without.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class SlicedRequest:
     ) -> None:
         self.model: str | None = None
         self.members: int | None = None
+        self.level: float | None = None
         self._text = JsonText(body, sizes=sizes)
         self._rows = SliceCutter(self._text, numbers=numbers, noun="Row")
         self._most_cells = most_cells
@@ -113,6 +115,8 @@ class SlicedRequest:
                 self._read_model()
             elif key == "members":
                 self._read_members()
+            elif key == "intervals":
+                self._read_level()
             else:
                 raise RequestShape({"instances": [[]], key: None})
             yield from text.skip_space()
@@ -174,10 +178,20 @@ class SlicedRequest:
             raise text.not_json("unexpected character")
 
     def _read_members(self) -> None:
-        text = self._text
-        if text.byte() in (b"[", b"{"):
-            raise RequestShape({"instances": [[]], "members": []})
-        members = text.read_scalar()
+        members = self._read_scalar("members")
         if members is not None and (type(members) is not int or members < 1):
             raise RequestShape({"instances": [[]], "members": members})
         self.members = members
+
+    def _read_level(self) -> None:
+        level = self._read_scalar("intervals")
+        if level is not None and (type(level) not in (int, float) or not 0 < level < 1):
+            raise RequestShape({"instances": [[]], "intervals": level})
+        self.level = level
+
+    def _read_scalar(self, name: str) -> Any:
+        """Returns the value of an option, which is no list and no object."""
+        text = self._text
+        if text.byte() in (b"[", b"{"):
+            raise RequestShape({"instances": [[]], name: []})
+        return text.read_scalar()

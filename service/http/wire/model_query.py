@@ -1,14 +1,15 @@
-"""The query of `/predict`, which names the model of a CSV or Arrow body, and how many members answer."""
+"""The query of `/predict`, which names the model of a CSV or Arrow body, and the options of the answer."""
 
 from __future__ import annotations
 
 from urllib.parse import parse_qsl
 
-from service.answer_form import AnswerForm, members_of
+from service.answer_form import AnswerForm, form_with, level_of, members_of
 from service.errors import InvalidRequest
 
 _MAX_SHOWN = 40
 _MOST_DIGITS = 9
+_OPTIONS = ("members", "intervals")
 
 
 def model_in_query(query: bytes, *, others: tuple[str, ...] = ()) -> str | None:
@@ -31,27 +32,38 @@ def model_in_query(query: bytes, *, others: tuple[str, ...] = ()) -> str | None:
 
 def table_model_in_query(query: bytes) -> str | None:
     """Returns the reference of the model in the query of a CSV or Arrow request, as `model_in_query` does."""
-    return model_in_query(query, others=("members",))
+    return model_in_query(query, others=_OPTIONS)
 
 
 def table_form_in_query(query: bytes) -> AnswerForm | None:
-    """Returns the form of the answer that `members=N` asks for; None for the usual form.
+    """Returns the form of the answer that `members=N` and `intervals=LEVEL` ask for; None for the usual form.
 
     Raises:
-        InvalidRequest: the value is not a whole number from 1 on.
+        InvalidRequest: a value is not valid.
     """
-    given = dict(_parameters(query)).get("members") if query else None
-    if given is None:
+    if not query:
         return None
-    is_number = given.isascii() and given.isdigit() and len(given) <= _MOST_DIGITS
-    return AnswerForm(members=members_of(int(given) if is_number else given))
+    given = dict(_parameters(query))
+    return form_with(_members_in(given.get("members")), _level_in(given.get("intervals")))
+
+
+def _members_in(text: str | None) -> int | None:
+    is_number = text is not None and text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+    return members_of(int(text or 0) if is_number else text)
+
+
+def _level_in(text: str | None) -> float | None:
+    try:
+        return level_of(None if text is None else float(text))
+    except ValueError:  # not a number, which the message shows as it is
+        return level_of(text)
 
 
 def refuse_options_in_query(query: bytes) -> None:
     """Refuses options in the query of a JSON request; other parameters, such as a proxy's, are ignored.
 
     Raises:
-        InvalidRequest: there is a parameter `model` or `members`.
+        InvalidRequest: there is a parameter `model`, `members` or `intervals`.
     """
     names = {name for name, _ in _parameters(query)}
     if "model" in names:
@@ -59,11 +71,12 @@ def refuse_options_in_query(query: bytes) -> None:
             "The query names a model, and the body is JSON, which names the model itself; a CSV body has "
             "Content-Type: text/csv."
         )
-    if "members" in names:
-        raise InvalidRequest(
-            'The query names members, and the body is JSON, which names them itself ("members": 2); a CSV body has '
-            "Content-Type: text/csv."
-        )
+    for option, example in zip(_OPTIONS, ("2", "0.9"), strict=True):
+        if option in names:
+            raise InvalidRequest(
+                f'The query names {option}, and the body is JSON, which names them itself ("{option}": {example}); a '
+                "CSV body has Content-Type: text/csv."
+            )
 
 
 def _parameters(query: bytes) -> list[tuple[str, str]]:

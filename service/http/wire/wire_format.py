@@ -226,12 +226,14 @@ class WireFormat(ABC):
         in_steps_from: number of bytes from which on a body is read in steps by `reader`.
         answers: format of the answers; None for this one. Formats with the same one share what is written for a batch.
         needs_model: True if a body cannot be read before its model is known.
+        gives_intervals: True for a format of answers that has a place for intervals and sets.
     """
 
     content_type: bytes
     in_steps_from: float = math.inf
     answers: WireFormat | None = None
     needs_model = False
+    gives_intervals = False
 
     def model_in_head(self, head: Head) -> str | None:
         """Returns the reference of the model in the head, or None; called if the head has a query or a parameter.

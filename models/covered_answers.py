@@ -1,0 +1,63 @@
+"""Answers with an interval or a set of labels for each row, in the caller's process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.columns.labels import Label
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CoveredAnswers:
+    """The answers to some rows, with what covers the truth in a share of the rows.
+
+    Attributes:
+        level: share of rows whose truth the intervals or sets contain.
+        predictions: label, or value in the unit of the target, of each row.
+        intervals: `(rows, 2)` lower and upper bounds of the values; None for a classifier.
+        sets: labels that each row may have, in the order of the classes; None for a regressor.
+    """
+
+    level: float
+    predictions: list[Label]
+    intervals: NDArray[np.float64] | None = None
+    sets: list[list[Label]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.predictions)
+
+    def __iter__(self) -> Iterator[Label]:
+        return iter(self.predictions)
+
+    def columns(self) -> dict[str, Any]:
+        """Returns the answers as columns: `prediction`, then `low` and `high` or `set`."""
+        return {"prediction": self.predictions} | covering_columns(self.intervals, self.sets)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Returns the answers as a data frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.columns())
+
+
+def covering_columns(
+    intervals: NDArray[np.float64] | None, sets: Sequence[Any] | None, prefix: str = ""
+) -> dict[str, Any]:
+    """Returns the columns `low` and `high` of intervals, or `set` of sets; none if both are None.
+
+    Args:
+        intervals: `(rows, 2)` lower and upper bounds.
+        sets: set of labels of each row.
+        prefix: beginning of the columns' names.
+    """
+    if intervals is not None:
+        return {f"{prefix}low": intervals[:, 0], f"{prefix}high": intervals[:, 1]}
+    return {} if sets is None else {f"{prefix}set": sets}

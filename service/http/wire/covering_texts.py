@@ -1,0 +1,79 @@
+"""Intervals and sets of labels as text, for the writers of answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from models.conformal import bounds_of, sets_of, threshold_of
+from service.batching.served_version import ServedVersion
+from service.batching.ticket import target_values
+
+_STEP_CELLS = 8_192  # cells of a step, each of which may be a label to write
+
+
+class CoveringTexts:
+    """Writes the intervals or sets of one model version.
+
+    Args:
+        served: model version.
+    """
+
+    def __init__(self, served: ServedVersion) -> None:
+        self._served = served
+        self._labels = None if served.labels is None else [orjson.dumps(label) for label in served.labels]
+
+    def bounds(self, matrix: NDArray[np.float32], level: float) -> NDArray[np.float32] | NDArray[np.float64]:
+        """Returns the lower and the upper bound of each row of a regressor, `(rows, 2)`.
+
+        Args:
+            matrix: `(rows, 1)` float32 answers.
+            level: level of the intervals.
+        """
+        return bounds_of(target_values(matrix, self._served.origin), self._threshold(level))
+
+    def sets(self, matrix: NDArray[np.float32], level: float) -> NDArray[np.bool_]:
+        """Returns the set of each row of a classifier, `(rows, classes)`.
+
+        Args:
+            matrix: `(rows, classes)` float32 probabilities.
+            level: level of the sets.
+        """
+        return sets_of(matrix, self._threshold(level))
+
+    def rows(self, matrix: NDArray[np.float32], level: float) -> list[bytes]:
+        """Returns the JSON list of each row: the two bounds, or the labels of the set.
+
+        Args:
+            matrix: `(rows, width)` float32 answers.
+            level: level of the intervals or sets.
+        """
+        if self._labels is None:
+            bounds = orjson.dumps(self.bounds(matrix, level), option=orjson.OPT_SERIALIZE_NUMPY)
+            return [b"[%b]" % text for text in bounds[2:-2].split(b"],[")]
+        sets = self.sets(matrix, level)
+        chosen = [self._labels[class_] for class_ in sets.nonzero()[1].tolist()]  # row by row
+        ends = sets.sum(axis=1).cumsum().tolist()
+        return [b"[%b]" % b",".join(chosen[at:end]) for at, end in zip([0, *ends], ends, strict=False)]
+
+    def members(self, matrices: Sequence[NDArray[np.float32]], level: float) -> Iterator[bytes]:
+        """Yields the parts of the last member of a JSON answer, from the comma before to the end of the answer.
+
+        Args:
+            matrices: `(rows, width)` float32 answers each, in the order of the rows.
+            level: level of the intervals or sets.
+        """
+        name = b',"intervals":[' if self._labels is None else b',"sets":['
+        for matrix in matrices:
+            rows = max(1, _STEP_CELLS // matrix.shape[1])
+            for at in range(0, len(matrix), rows):
+                yield name + b",".join(self.rows(matrix[at : at + rows], level))
+                name = b","
+        yield b"]}"
+
+    def _threshold(self, level: float) -> float:
+        served = self._served
+        return threshold_of(served.conformal, level, str(served))
