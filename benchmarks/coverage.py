@@ -1,4 +1,4 @@
-"""The coverage of intervals and sets: how many rows that a run never saw have their true value or class in it.
+"""The coverage of intervals and sets: the share of unseen rows whose true value or class is covered.
 
     python -m benchmarks.coverage                  # the linear engine, 100 splits of each table, about a minute
     python -m benchmarks.coverage --engine torch --splits 20

@@ -1,4 +1,4 @@
-"""Conformal calibration: the errors of a model on rows that training did not learn from, and what follows from them.
+"""Conformal calibration: the errors of a model on rows unknown to its training, and the thresholds of these errors.
 
 For a level such as 0.9, a value gets an interval and a class a set of labels, which contain the truth for at least 90 %
 of rows that are like the calibration rows. The method is split conformal prediction (Papadopoulos, Proedrou, Vovk &

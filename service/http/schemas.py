@@ -145,7 +145,7 @@ class ModelList(BaseModel):
 
 
 class IntervalSupport(BaseModel):
-    """What supports the intervals or sets of a model."""
+    """The calibration behind the intervals or sets of a model."""
 
     rows: int = Field(description="Number of calibration rows, from which training did not learn.")
     highest_level: float = Field(description="Highest level that so many rows support.")
@@ -170,7 +170,7 @@ class ModelDetail(BaseModel):
     metrics: dict[str, Any]
     data: dict[str, Any]
     intervals: IntervalSupport | None = Field(
-        description="What supports `intervals` in a request; null if the model has none."
+        description="The calibration behind `intervals` in a request; null for a model without intervals."
     )
     batch_invariant: bool = Field(
         description="True if a test at loading found that a row's answer is the same to the last bit, whatever other "

@@ -1,4 +1,4 @@
-"""`intervals` in a request: the bounds and sets of each door, against NumPy over the answers without them."""
+"""`intervals` in a request: the bounds and sets of each door, against NumPy over plain answers."""
 
 from __future__ import annotations
 
