@@ -78,11 +78,14 @@ class Conformal:
         if not isinstance(raw, Mapping):
             raise DataError("conformal is not an object.")
         rows, scores = raw.get("rows"), raw.get("scores")
-        if type(rows) is not int or rows < 1:
+        if type(rows) is not int or not 0 < rows < 1 << 48:
             raise DataError("conformal has no number of rows.")
         if not isinstance(scores, list) or not all(type(score) in (int, float) for score in scores):
             raise DataError("conformal has no list of scores.")
-        found = np.array(scores, dtype=np.float64)
+        try:
+            found = np.array(scores, dtype=np.float64)
+        except OverflowError:
+            raise DataError("conformal has a score that no float64 holds.") from None
         if len(found) != len(_kept_ranks(rows)):
             raise DataError(f"conformal has {len(found):,} scores, and {rows:,} rows have {len(_kept_ranks(rows)):,}.")
         if not np.isfinite(found).all() or found[0] < 0 or (np.diff(found) < 0).any():

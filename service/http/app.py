@@ -41,6 +41,10 @@ _PREDICT_EXAMPLES = {
         "summary": "Rows as objects, by column name",
         "value": {"model": "xor", "instances": [{"x1": 0, "x2": 1}, {"x1": 1, "x2": 1}]},
     },
+    "intervals": {
+        "summary": "With the labels that each row may have",
+        "value": {"model": "iris", "instances": [[6.0, 2.7, 5.1, 1.6]], "intervals": 0.9},
+    },
 }
 
 _CSV_EXAMPLES = {

@@ -131,6 +131,8 @@ def test_bounds_stay_finite_and_keep_the_type_of_the_values() -> None:
         ({"rows": 1, "scores": [True]}, "no list of scores"),
         ({"rows": 2, "scores": [1]}, "has 1 scores, and 2 rows have 2"),
         ({"rows": 10**12, "scores": [1]}, "have 1,000"),
+        ({"rows": 10**30, "scores": [1]}, "no number of rows"),
+        ({"rows": 1, "scores": [10**400]}, "no float64 holds"),
         ({"rows": 2, "scores": [2, 1]}, "ascending"),
         ({"rows": 2, "scores": [-1, 1]}, "ascending"),
     ],

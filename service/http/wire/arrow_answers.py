@@ -86,7 +86,7 @@ class ArrowWriter(AnswerWriter):
         level = None if form is None else form.level
         parts = [self._head_for(level)]
         for matrix in matrices:
-            rows = max(1, _BATCH_NUMBERS // matrix.shape[1])
+            rows = max(1, (_BATCH_NUMBERS if level is None else _BATCH_NUMBERS // 4) // matrix.shape[1])
             for at in range(0, len(matrix), rows):
                 parts += self._batch(matrix[at : at + rows], level)
                 yield 4 * rows * matrix.shape[1]

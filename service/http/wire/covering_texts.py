@@ -12,7 +12,7 @@ from models.conformal import bounds_of, sets_of, threshold_of
 from service.batching.served_version import ServedVersion
 from service.batching.ticket import target_values
 
-_STEP_CELLS = 8_192  # cells of a step, each of which may be a label to write
+_STEP_CELLS = 4_096  # cells of a step, each of which may be a label to write
 
 
 class CoveringTexts:

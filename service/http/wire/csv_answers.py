@@ -66,7 +66,7 @@ class CsvWriter(AnswerWriter):
         level = None if form is None else form.level
         parts = [self._head if level is None else self._covered_head]
         for matrix in matrices:
-            rows = max(1, (STEP_NUMBERS if level is None else STEP_NUMBERS // 4) // matrix.shape[1])
+            rows = max(1, (STEP_NUMBERS if level is None else STEP_NUMBERS // 8) // matrix.shape[1])
             for at in range(0, len(matrix), rows):
                 block = matrix[at : at + rows]
                 parts += self._lines(block) if level is None else self._covered_lines(block, level)
