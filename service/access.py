@@ -146,10 +146,16 @@ class Access:
             raise Forbidden(scope)
         return key.name
 
-    def refresh(self) -> None:
+    def refresh(self, *, is_strict: bool = False) -> None:
         """Reads a changed key file again.
 
         If the file is faulty, the former keys stay valid, and the error is logged once.
+
+        Args:
+            is_strict: True to raise the error instead.
+
+        Raises:
+            AccessError: the file is faulty, and `is_strict` is True.
         """
         if self._file is None:
             return
@@ -161,6 +167,8 @@ class Access:
                 return
             keys = self._with_file(self._file, text)
         except AccessError as error:
+            if is_strict:
+                raise
             if self._logged_error != str(error):
                 log.error("API keys not taken in; those of before hold", reason=str(error))
             self._logged_error = str(error)

@@ -12,6 +12,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from models.signatures.trust import Trust
 from service.access import Access
 from service.admission import Admission
+from service.api_heartbeats import Beat, Heartbeats
 from service.batching.batch import Batch
 from service.batching.batcher import Batcher
 from service.batching.catalog import Catalog
@@ -29,7 +31,6 @@ from service.batching.served_version import ServedVersion
 from service.batching.shadow_schedule import ShadowSchedule
 from service.batching.unloaded import UnloadedModels
 from service.batching.version_memory import VersionMemory
-from service.drain import HURRY_SIGNAL
 from service.drift.monitor import DriftMonitor
 from service.library_pages import let_go_of, library_mappings
 from service.logs import get_logger, report_suppressed
@@ -40,6 +41,8 @@ from service.series_file import Labels
 from service.served_store import ServedStore
 from service.settings import Settings
 from service.step_queue import StepQueue
+from service.stop_signals import HURRY_SIGNAL
+from service.stream.heartbeat_policy import HeartbeatPolicy
 from service.stream.held_list import HeldLists
 from service.stream.kept_checkpoints import KeptCheckpoints
 from service.stream.served_list import ServedList, ServedLists
@@ -59,6 +62,8 @@ _COLLECTED_FROM = 20_000
 # each system call. With Python's default of 5 ms, a new model of 10,000 columns blocks it for a tenth of a second.
 _SWITCH_SECONDS = 0.0005
 _REFRESH_SECONDS_BEFORE_READY = 0.02  # time between two refreshes until the process is ready
+_SETTLE_SECONDS = 5.0  # longest time for which a successor accepts no connection
+_SETTLE_POLL_SECONDS = 0.005
 _FLUSH_SECONDS = 2.0  # longest time for the last spans, after the last answer
 _HURRIED_FLUSH_SECONDS = 0.2
 
@@ -82,7 +87,10 @@ class SideDoor(Door, Protocol):
     """A door beside HTTP's, which starts and stops the process."""
 
     async def start(self) -> None:
-        """Starts to serve, after the API process has started."""
+        """Builds the door, after the API process has started."""
+
+    async def accept(self) -> None:
+        """Starts to accept connections, after the API process has opened."""
 
     async def stop(self) -> None:
         """Answers what was accepted, and closes all connections."""
@@ -95,6 +103,8 @@ class ApiProcess:
         settings: settings of the server.
         runtime_dir: folder of the workers' sockets and the metric files.
         workers: number of workers.
+        heartbeats: heartbeats of all API processes.
+        main: descriptor of the main process (pidfd); the process ends when the main process has ended.
         trust: keys that may have signed versions; None to load all versions.
 
     Attributes:
@@ -116,13 +126,24 @@ class ApiProcess:
     admission: Admission
     tracer: Tracer | None
 
-    def __init__(self, settings: Settings, runtime_dir: Path, workers: int, trust: Trust | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        runtime_dir: Path,
+        workers: int,
+        heartbeats: Heartbeats,
+        main: int,
+        trust: Trust | None = None,
+    ) -> None:
         self.settings = settings
         self.access = Access.from_settings(settings)
         self.draining = False
         self._trust = trust
         self._runtime_dir = runtime_dir
         self._workers = workers
+        self._heartbeats = heartbeats
+        self._main = main
+        self._is_successor = False
         self.held_lists = HeldLists(runtime_dir, workers)
         self._doors: list[Door] = []
         self._was_ready = False
@@ -130,16 +151,22 @@ class ApiProcess:
         self._drain_task: asyncio.Task[None] | None = None
         self._flush_seconds = min(_FLUSH_SECONDS, settings.shutdown_seconds / 2)
 
-    def start(self, number: int) -> None:
+    def start(self, number: int, *, is_successor: bool) -> None:
         """Builds the parts of the process, within a running event loop.
 
         Args:
             number: position of the process among the server's API processes.
+            is_successor: True if the process replaces a dead one.
 
         Raises:
+            AccessError: the key file has changed since the start of the server, and cannot be read.
             OSError: the metric files cannot be written.
         """
         settings = self.settings
+        self._number, self._is_successor = number, is_successor
+        if self.access is not None and is_successor:
+            # The keys that this process inherits are those of the server's start: some may have been withdrawn.
+            self.access.refresh(is_strict=True)
         sys.setswitchinterval(_SWITCH_SECONDS)
         loop = asyncio.get_running_loop()
         self.metrics = metrics = ApiMetrics(self._runtime_dir / "metrics")
@@ -199,13 +226,28 @@ class ApiProcess:
         if self.access is not None:
             self._followers.append(asyncio.create_task(self.access.follow(self.settings.reload_seconds), name="keys"))
         self._take_signals()
+        asyncio.get_running_loop().add_reader(self._main, self._end_without_main)
         # Imported modules stay for good: the collector need not traverse them again and again (a pause of 100 ms).
         gc.collect()
         gc.freeze()
         gc.set_threshold(_COLLECTED_FROM, *gc.get_threshold()[1:])
         let_go_of(library_mappings())
         metrics, steps = self.metrics, self.steps
+        policy = HeartbeatPolicy.of(self.settings.hang_seconds)
+        self._beat = Beat(self._heartbeats, self._number, policy)
         self._loop_watch = LoopWatch(asyncio.get_running_loop(), lambda: metrics.has_gathered or steps.is_busy)
+
+    async def settle(self) -> None:
+        """Waits until a successor can answer: it accepts no connection before, which others can have.
+
+        The first processes accept at once, since the server is alive while workers load their models. A successor that
+        cannot become ready accepts after some seconds, and tells the reason.
+        """
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while self._is_successor and self.not_ready() is not None and not self.draining:
+            if time.monotonic() > deadline:
+                return
+            await asyncio.sleep(_SETTLE_POLL_SECONDS)
 
     def checkpoint_paths(self, served: ServedVersion) -> tuple[Path, Path]:
         """Returns the paths at which the checkpoint of a version may be: the workers' copy, and the store's file."""
@@ -214,6 +256,8 @@ class ApiProcess:
     async def stop(self) -> None:
         """Ends all tasks and links that `open` started, and writes the last metrics."""
         self._loop_watch.close()
+        self._beat.close()
+        asyncio.get_running_loop().remove_reader(self._main)
         self._shadows.close()
         for follower in self._followers:
             follower.cancel()
@@ -259,8 +303,7 @@ class ApiProcess:
                 report_suppressed()
                 for door in self._doors:
                     door.refresh()
-                # Versions are checked by loading them on the workers, so the first refresh waits for all workers.
-                if self._was_ready or self.pool.up == self._workers:
+                if self._was_ready or self._enough_workers_are_up():
                     await self.catalog.refresh()
                     await self._publish_served()
                     if not self._was_ready:
@@ -271,6 +314,14 @@ class ApiProcess:
             except Exception:
                 log.exception("the store was not taken in")
             await asyncio.sleep(self.settings.reload_seconds if self._was_ready else _REFRESH_SECONDS_BEFORE_READY)
+
+    def _enough_workers_are_up(self) -> bool:
+        """Returns True if the store may be read for the first time.
+
+        Versions are checked by loading them on the workers. When the server starts, all of them do. A successor comes
+        at any time, perhaps while a worker is being replaced.
+        """
+        return self.pool.up >= (1 if self._is_successor else self._workers)
 
     def _report_memory(self) -> None:
         """Reports what the process holds of its versions."""
@@ -367,6 +418,11 @@ class ApiProcess:
         if self._drain_task is not None:
             self._drain_task.cancel()
         stop(signal.SIGTERM, None)
+
+    def _end_without_main(self) -> None:
+        """Drains as after SIGTERM, because the main process was killed."""
+        asyncio.get_running_loop().remove_reader(self._main)
+        os.kill(os.getpid(), signal.SIGTERM)
 
     def _begin_to_close(self) -> None:
         """Reports the process as not ready, and closes each connection after its next answer."""

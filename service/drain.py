@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 
+from service.api_forks import ApiHandle
 from service.listeners import Listeners
 from service.logs import get_logger
 from service.settings import Settings
-from service.stop_signals import PipeEvent
+from service.stop_signals import HURRY_SIGNAL, PipeEvent
 
-HURRY_SIGNAL = signal.SIGUSR1  # asks an API process to end its drain
 _HIDDEN_SECONDS = 0.5  # after a listener is hidden, API processes accept the clients that have connected
 _STOP_SECONDS = 0.2  # time for the rest of a stop, which is long only on a busy machine
 _HURRIED_STOP_SECONDS = 1.0
@@ -32,12 +29,19 @@ class Drain:
         listeners: sockets from which the API processes accept.
         settings: settings with the seconds of the drain, and of the answers that are still due after the drain.
         hurry: event that cuts both short.
+        start_last: function that starts another process, or returns None.
     """
 
     def __init__(
-        self, processes: Sequence[BaseProcess], listeners: Listeners, settings: Settings, hurry: PipeEvent
+        self,
+        processes: Sequence[ApiHandle],
+        listeners: Listeners,
+        settings: Settings,
+        hurry: PipeEvent,
+        start_last: Callable[[], ApiHandle | None],
     ) -> None:
-        self._processes = processes
+        self._processes = list(processes)
+        self._start_last = start_last
         self._listeners = listeners
         self._settings = settings
         self._hurry = hurry
@@ -45,8 +49,9 @@ class Drain:
     def run(self) -> None:
         """Drains and ends all processes; kills a process that does not end in time."""
         for process in self._processes:
-            process.terminate()
+            process.send(signal.SIGTERM)
         self._wait(self._settings.drain_seconds)
+        self._replace_the_last()
         self._listeners.hide()  # API processes do so themselves, except one that hangs
         deadline = time.monotonic() + self._settings.shutdown_seconds + _HIDDEN_SECONDS + _STOP_SECONDS
         self._wait(_HIDDEN_SECONDS)
@@ -57,8 +62,17 @@ class Drain:
         if self._hurry.is_set() and self._alive():
             self._hurry_up()
         for process in self._alive():
-            log.error("an API process did not stop in time; killed", process=process.name)
-            process.kill()
+            log.error("an API process did not stop in time; killed", api_process=process.name)
+            process.send(signal.SIGKILL)
+
+    def _replace_the_last(self) -> None:
+        """Starts a process for clients that have connected, if the last process has died and left them."""
+        if self._alive() or self._hurry.is_set() or self._listeners.all_accepted():
+            return
+        if (process := self._start_last()) is not None:
+            self._processes.append(process)
+            process.send(signal.SIGTERM)
+            self._wait(self._settings.drain_seconds)
 
     def _wait(self, seconds: float) -> bool:
         """Waits for the end of all processes or the `hurry` event; returns True if the time was over before."""
@@ -73,11 +87,10 @@ class Drain:
     def _hurry_up(self) -> None:
         log.warning("stopped in a hurry")
         for process in self._alive():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid or 0, HURRY_SIGNAL)
+            process.send(HURRY_SIGNAL)
         deadline = time.monotonic() + _HURRIED_STOP_SECONDS
         while (alive := self._alive()) and (left := deadline - time.monotonic()) > 0:
             wait([process.sentinel for process in alive], left)
 
-    def _alive(self) -> list[BaseProcess]:
+    def _alive(self) -> list[ApiHandle]:
         return [process for process in self._processes if process.is_alive()]

@@ -294,6 +294,7 @@ class ApiMetrics:
         self._refused = Counter(
             "axon_connections_refused", "Connections refused because there were too many.", registry=registry
         )
+        self._starts = Counter("axon_api_process_starts", "Starts of an API process.", ("process",), registry=registry)
         self._memory = _Memory(registry)
         self._texts = [FamilyText(folder, family) for family in FAMILIES]
         # Apart, because both kinds of text may be made at the same time, and each remembers what it has read.
@@ -318,6 +319,7 @@ class ApiMetrics:
         self.explanations = ExplanationMetrics(self._folder, role, lambda labels: labels in self._versions)
         self._queue_depth = queue_depth
         self._queue_rows.set(0)
+        self._starts.labels(role).inc()
 
     def measure_memory(self) -> None:
         """Measures the resident memory."""

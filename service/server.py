@@ -7,11 +7,9 @@ import multiprocessing
 import os
 import resource
 import shutil
-import signal
 import socket
 import sys
 import threading
-from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -23,17 +21,18 @@ from litserve.utils import WorkerSetupStatus
 
 from models.signatures.trust import Trust
 from models.store import Store
+from service.api_forks import ForkServer
+from service.api_heartbeats import Heartbeats
+from service.api_supervisor import ApiSupervisor, CrashLoop
 from service.certificate import Certificate, CertificateError
-from service.drain import HURRY_SIGNAL, Drain
+from service.drain import Drain
 from service.environment import service_links
-from service.host_processes import HOST_NAME, HostProcesses
+from service.host_processes import HostProcesses
 from service.library_pages import let_go_of, library_mappings
 from service.listeners import ListenError, Listeners, is_loopback
 from service.log_pipe import LogPipe
 from service.logs import configure_logs, get_logger, report_the_unexpected
 from service.orphans import reap_orphans
-from service.parent_watch import die_with_parent
-from service.process_name import set_process_name
 from service.runtime_dir import make_runtime_dir
 from service.settings import Settings
 from service.setup_states import SetupStates
@@ -42,11 +41,12 @@ from service.stop_signals import StopSignals, ignore_stop_signals
 from service.workers.worker import PredictAPI
 
 if TYPE_CHECKING:
-    from service.http.asgi import Routes
+    from service.http.asgi import AsgiApplication, Routes
 
 _MONITOR_SECONDS = 0.1  # how often LitServe looks whether a worker has died
 _START_POLL_SECONDS = 0.005
 _FILES_BESIDE_CONNECTIONS = 500
+_LAST_SECONDS = 1.0  # for an API process to end after its last answer
 
 log = get_logger(__name__)
 
@@ -56,7 +56,7 @@ class StoppedWhileStarting(Exception):
 
 
 class Server(litserve.LitServer):
-    """LitServe's server with Axon's application, and a watch over the API processes, which LitServe lacks."""
+    """LitServe's server with Axon's application, and a supervisor of the API processes, which LitServe lacks."""
 
     def __init__(
         self,
@@ -93,7 +93,8 @@ class Server(litserve.LitServer):
         self.monitor_internal = _MONITOR_SECONDS
         self.uvicorn_graceful_timeout = settings.shutdown_seconds
         self.exit_code = 0
-        self._api_processes: list[BaseProcess] = []
+        self._fork_server: ForkServer | None = None
+        self._supervisor: ApiSupervisor | None = None
         self._stop = signals.stop
         self._hurry = signals.hurry
 
@@ -138,6 +139,8 @@ class Server(litserve.LitServer):
         finally:
             stand_in.close()
             self.listeners.close()
+            if self._fork_server is not None:
+                self._fork_server.close()
             _end_children()
         log.info("stopped", exit_code=self.exit_code)
         return self.exit_code
@@ -177,35 +180,47 @@ class Server(litserve.LitServer):
     def _start_server(
         self, port: int, count: int, log_level: str, sockets: list[socket.socket], kind: str, **kwargs: Any
     ) -> dict[int, BaseProcess]:
-        """Forks the API processes, and starts to watch all processes, which LitServe does not do."""
+        """Starts the fork server, which forks the API processes as LitServe does, and the watch over all processes."""
         configure_logs(self.settings.log_level, self.settings.log_format)  # LitServe has replaced the handlers
         for stand_in in sockets:
             stand_in.close()
-        self.app = self._make_application()
+        settings, heartbeats = self.settings, Heartbeats(count)
+        self.app = application = self._make_application(heartbeats)
         listening = self.listeners.listen()
-        os.register_at_fork(after_in_child=partial(self._after_fork, os.getpid()))
+        start_one = super()._start_server
+
+        def start(number: int, is_successor: bool) -> BaseProcess:
+            application.number, application.is_successor = number, is_successor
+            process: BaseProcess = start_one(port, 1, log_level, listening, kind, **kwargs)[0]
+            return process
+
         gc.freeze()
         gc.enable()
-        processes: dict[int, BaseProcess] = super()._start_server(port, count, log_level, listening, kind, **kwargs)
-        self._api_processes = list(processes.values())
+        orphans_seconds = settings.drain_seconds + settings.shutdown_seconds + _LAST_SECONDS
+        self._fork_server = ForkServer(start, orphans_seconds=orphans_seconds)
+        self._supervisor = ApiSupervisor(self._fork_server, heartbeats, count, settings.hang_seconds)
+        self._supervisor.start()
         # From here on this process has threads, and is not forked again.
-        threading.Thread(target=self._watch, name="watch-processes", daemon=True).start()
+        threading.Thread(target=self._watch, args=(self._supervisor,), name="watch-processes", daemon=True).start()
         if os.getpid() == 1:
             threading.Thread(target=reap_orphans, name="reap-orphans", daemon=True).start()
         let_go_of(library_mappings())
-        log.info("serving", url=self.listeners.url, grpc_port=self.settings.grpc_port, store=str(self.settings.store))
-        return processes
+        log.info("serving", url=self.listeners.url, grpc_port=settings.grpc_port, store=str(settings.store))
+        return {}
 
-    def _make_application(self) -> Any:
+    def _make_application(self, heartbeats: Heartbeats) -> AsgiApplication:
         """Returns the application of the API processes, in place of LitServe's.
 
         The modules are imported here, while the hosts, which need none of them, import torch.
         """
+        import pydantic.v1  # noqa: F401 -- FastAPI asks whether a class is a model of it
+
         from service.api_process import ApiProcess, SideDoor
         from service.http.asgi import AsgiApplication
         from service.http.routes.predict import predict_routes
 
-        process = ApiProcess(self.settings, self._runtime_dir, self._workers, self._trust)
+        main = os.pidfd_open(os.getpid())
+        process = ApiProcess(self.settings, self._runtime_dir, self._workers, heartbeats, main, self._trust)
         doors: list[SideDoor] = []
         if self.settings.grpc_port is not None:
             from service.grpc.door import GrpcDoor
@@ -214,32 +229,22 @@ class Server(litserve.LitServer):
             doors.append(GrpcDoor(process, self.listeners, certificate))
         return AsgiApplication(process, self.listeners, self._certificate, self._routes or predict_routes, doors)
 
-    def _after_fork(self, main: int) -> None:
-        """Sets the name and the signals of a forked API process, which must not use the main process's handlers.
-
-        If the main process is killed, the kernel signals the API process.
-        """
-        set_process_name(f"axon-api-{self.app.response_queue_id}")
-        # Blocked signals stay pending until the API process unblocks them: none is lost, and none ends it half started.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, HURRY_SIGNAL))
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        die_with_parent(main, signal.SIGTERM)
-
-    def _watch(self) -> None:
-        """Ends the server with exit code 1 if an API process dies, and restarts the log relay.
-
-        A server never continues without one of these processes. LitServe restarts worker hosts.
-        """
-        watched = {child.sentinel: child for child in multiprocessing.active_children() if child.name != HOST_NAME}
-        while (ended := wait([*watched, self._log_pipe.sentinel])) == [self._log_pipe.sentinel]:
-            self._log_pipe.restart()
-        dead = [watched[sentinel].name for sentinel in ended if sentinel in watched and isinstance(sentinel, int)]
-        if not self._stop.is_set():
-            log.error("a process died; the server ends", processes=dead)
-            self.exit_code = 1
-            self._stop.set()
+    def _watch(self, supervisor: ApiSupervisor) -> None:
+        """Replaces API processes and the log relay until the server stops. LitServe replaces worker hosts."""
+        try:
+            while not self._stop.is_set():
+                descriptors = [self._stop.fileno(), self._log_pipe.sentinel, *supervisor.sentinels()]
+                if self._log_pipe.sentinel in wait(descriptors, supervisor.seconds_to_next_look()):
+                    self._log_pipe.restart()
+                supervisor.look()
+        except CrashLoop as loop:
+            log.error("the server ends: an API process cannot be kept running", reason=str(loop))
+        except Exception:
+            log.exception("the watch over the processes failed; the server ends")
+        else:
+            return
+        self.exit_code = 1
+        self._stop.set()
 
     def _perform_graceful_shutdown(self, manager: Any, _: Any, shutdown_reason: str = "normal") -> None:
         """Drains all API processes at the same time; LitServe would drain one after the other.
@@ -247,7 +252,9 @@ class Server(litserve.LitServer):
         Worker hosts need no drain; `serve` ends them.
         """
         self._stop.set()  # LitServe's monitor would restart the workers that are about to be stopped
-        Drain(self._api_processes, self.listeners, self.settings, self._hurry).run()
+        if (supervisor := self._supervisor) is not None:
+            processes = supervisor.stop()
+            Drain(processes, self.listeners, self.settings, self._hurry, supervisor.start_last).run()
 
 
 def serve(settings: Settings, api: type[PredictAPI] = PredictAPI, routes: Routes | None = None) -> int:

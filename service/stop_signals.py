@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+HURRY_SIGNAL = signal.SIGUSR1  # asks an API process to end its drain
 
 
 class PipeEvent:

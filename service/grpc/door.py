@@ -37,12 +37,19 @@ class GrpcDoor:
         self._certificate = certificate
 
     async def start(self) -> None:
-        """Starts to serve, on the running event loop, after the API process has started."""
-        from service.grpc.connection import GrpcConnection
+        """Builds the door, after the API process has started."""
         from service.grpc.connection_watch import ConnectionWatch, GrpcLimits
 
-        self._watch = watch = ConnectionWatch(GrpcLimits.of(self._process.settings))
-        self._methods = methods = self._make_methods()
+        self._watch = ConnectionWatch(GrpcLimits.of(self._process.settings))
+        self._methods = self._make_methods()
+
+    async def accept(self) -> None:
+        """Starts to accept connections, on the running event loop."""
+        from service.grpc.connection import GrpcConnection
+
+        if self._certificate is not None:
+            self._certificate.refresh()
+        watch, methods = self._watch, self._methods
         loop = asyncio.get_running_loop()
         for listener in self._listeners.grpc_sockets:
             await self._accept(loop, lambda: GrpcConnection(methods, watch), listener)

@@ -12,6 +12,7 @@ from typing import cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.access import AccessError
 from service.api_process import ApiProcess, SideDoor
 from service.certificate import Certificate
 from service.client_address import ClientAddresses
@@ -64,7 +65,9 @@ class AsgiApplication:
         doors: further doors of the process.
 
     Attributes:
-        response_queue_id: position of this API process among the server's; LitServe sets it before each fork.
+        response_queue_id: an attribute that LitServe sets.
+        number: position of the API process among the server's, set before each fork.
+        is_successor: True if the API process replaces a dead one, set before each fork.
         direct: routes that the HTTP protocol answers itself, from the start on.
         watch: watch over the connections of the process, from the start on.
     """
@@ -81,6 +84,8 @@ class AsgiApplication:
         doors: Sequence[SideDoor] = (),
     ) -> None:
         self.response_queue_id = 0
+        self.number = 0
+        self.is_successor = False
         self._process = process
         self._listeners = listeners
         self._certificate = certificate
@@ -114,8 +119,8 @@ class AsgiApplication:
             await self._start()
         except Exception as error:
             # Such an error has a known cause: the disk or the key file changed after the server's start.
-            known = isinstance(error, (OSError, ServiceError))
-            process = self.response_queue_id
+            known = isinstance(error, (OSError, ServiceError, AccessError))
+            process = f"api-{self.number}"
             log.error("API process could not start", api_process=process, reason=str(error), exc_info=not known)
             await send({"type": "lifespan.startup.failed", "message": str(error)})
             return
@@ -132,8 +137,10 @@ class AsgiApplication:
         configure_logs(settings.log_level, settings.log_format)
         renew_request_ids()
         self._loop = cast(EventLoop, asyncio.get_running_loop())
-        self._loop.prepare(self._shares.of(self.response_queue_id), self._limits, self._certificate)
-        process.start(self.response_queue_id)
+        self.refresh()  # the certificate may have been renewed since the server's start
+        listeners = len(self._listeners.sockets) + len(self._listeners.grpc_sockets)
+        self._loop.prepare(self._shares.of(self.number), self._limits, self._certificate, listeners)
+        process.start(self.number, is_successor=self.is_successor)
         self.watch = ConnectionWatch(self._limits, self._on_refused_connection)
         cors = Cors(settings.cors_origins.split()) if settings.cors_origins is not None else None
         self._endpoints = self._predict_endpoints(cors)
@@ -141,6 +148,9 @@ class AsgiApplication:
         for door in self._doors:
             await door.start()
         process.open(*self._doors, self)
+        await process.settle()
+        for door in self._doors:
+            await door.accept()
 
     def _predict_endpoints(self, cors: Cors | None) -> list[PredictEndpoint]:
         """Returns an endpoint for each route of predictions, and fills the table of direct routes."""

@@ -21,7 +21,8 @@ class ConnectionShares:
         self._open, self._checks = memory[:processes], memory[processes:]
 
     def of(self, process: int) -> Share:
-        """Returns the share of one API process."""
+        """Returns the share of one API process that starts; the connections of its predecessor have ended."""
+        self._open[process] = 0
         return Share(self._open, self._checks, process)
 
     def total(self) -> int:

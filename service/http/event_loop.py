@@ -20,14 +20,17 @@ from service.http.connection_watch import HttpLimits
 class EventLoop(uvloop.Loop):
     """A uvloop loop that accepts by `Acceptor`. Call `prepare` before `create_server`."""
 
-    def prepare(self, share: Share, limits: HttpLimits, certificate: Certificate | None) -> None:
+    def prepare(self, share: Share, limits: HttpLimits, certificate: Certificate | None, listeners: int = 1) -> None:
         """Sets the arguments of all acceptors of this process.
 
         Args:
             share: share of this process in all connections.
             limits: limits of the connections.
             certificate: TLS certificate; None serves plain HTTP.
+            listeners: number of listening sockets.
         """
+        self._listeners = listeners
+        self._accepts_all = asyncio.Event()
         self._share = share
         self._limits = limits
         self._certificate = certificate
@@ -41,8 +44,14 @@ class EventLoop(uvloop.Loop):
         certificate = ssl if isinstance(ssl, Certificate) else self._certificate
         acceptor = Acceptor(self, protocol_factory, sock, self._share, self._limits, certificate)
         self._acceptors.append(acceptor)
+        if len(self._acceptors) >= self._listeners:
+            self._accepts_all.set()
         return acceptor
 
     async def finish_accepting(self) -> None:
-        """Accepts all waiting connections of hidden listeners, and then stops."""
+        """Accepts all waiting connections of hidden listeners, and then stops.
+
+        A successor that is drained in its start has not begun to accept yet.
+        """
+        await self._accepts_all.wait()
         await asyncio.gather(*(acceptor.finish() for acceptor in self._acceptors))

@@ -235,14 +235,3 @@ def test_a_killed_main_process_leaves_no_orphan(store: Store, tmp_path: Path) ->
         wait_until(lambda: not server.processes(), lambda: str(server.processes()))
     finally:
         server.kill()
-
-
-def test_a_killed_api_process_ends_the_server_with_a_non_zero_exit_code(store: Store, tmp_path: Path) -> None:
-    server = Server(store.root, tmp_path)
-    try:
-        server.start()
-        [api] = server.api_pids()
-        os.kill(api, signal.SIGKILL)
-        server.ended(1)
-    finally:
-        server.kill()

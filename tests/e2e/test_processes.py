@@ -54,13 +54,16 @@ def test_every_process_has_its_work_and_only_hosts_and_workers_have_torch(store:
         assert server.process is not None
         work = ("host", "worker", "api")
         assert children_names(server) == {f"axon-{name}-{n}": 1 for name in work for n in range(2)} | {
-            "axon-log-relay": 1
+            "axon-log-relay": 1,
+            "axon-forkserver": 1,
         }
         with_torch = {pid for pid in server.processes() if "libtorch_cpu.so" in libraries(pid)}
         assert with_torch == {*server.host_pids(), *server.worker_pids()}
         # The sockets of the others would keep the port busy after the server's end.
         with_port = {pid for pid in server.processes() if listens(pid, server.port)}
-        assert with_port == {server.process.pid, *server.api_pids()}
+        [fork_server] = {parent_of(pid) for pid in server.api_pids()}
+        assert process_name(fork_server or 0) == "axon-forkserver"
+        assert with_port == {server.process.pid, fork_server, *server.api_pids()}
 
 
 def test_a_host_is_a_fork_of_the_main_process_and_its_successor_a_process_of_its_own(

@@ -118,6 +118,7 @@ class Report:
         rows: number of rows in these answers.
         wrong: answers that differ from torch's, or have an unexpected status.
         unanswered: requests that were sent and got no answer, because the connection broke or nothing came.
+        lost: number of requests that were sent on a used connection, which broke before the answer.
         late: answers that came after the request's deadline.
         refused: number of failed attempts to connect, or to send the first request of a connection. A server that stops
             closes its listener, and a connection that nobody has accepted by then is reset.
@@ -130,6 +131,7 @@ class Report:
     wrong: list[str] = field(default_factory=list)
     unanswered: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
+    lost: int = 0
     refused: int = 0
     outage: float = 0.0
 
@@ -333,6 +335,7 @@ class Crowd:
             status, closes, body = await asyncio.wait_for(connection.exchange(request), self._patience)
         except ConnectionError as error:
             if connection.carried:
+                report.lost += 1
                 _note(report.unanswered, f"{query.model}: {error}")
             else:
                 report.refused += 1

@@ -1,4 +1,4 @@
-"""A server's processes by role: main, worker hosts, their workers, API processes."""
+"""A server's processes by role: main, worker hosts, their workers, the fork server, API processes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class ProcessTree:
     hosts: frozenset[int]
     workers: frozenset[int]
     apis: frozenset[int]
+    fork_server: int
 
     @classmethod
     def of(cls, server: Server) -> Self:
@@ -38,7 +39,8 @@ class ProcessTree:
             main=main if main in commands else 0,
             hosts=frozenset(hosts),
             workers=frozenset(workers),
-            apis=frozenset(pid for pid in children[main] if process_name(pid).startswith("axon-api-")),
+            apis=frozenset(pid for pid in commands if process_name(pid).startswith("axon-api-")),
+            fork_server=sum(pid for pid in children[main] if process_name(pid) == "axon-forkserver"),
         )
 
     def has_roles_of(self, other: ProcessTree) -> bool:

@@ -1,4 +1,7 @@
-"""`kill -9` of each server process under load: a worker's death costs time but no answer; no server stays half dead."""
+"""`kill -9` of each server process under load: a worker's death costs time but no answer; no server stays half dead.
+
+Of several API processes, `test_killed_api_processes.py` kills one again and again.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +90,7 @@ def test_a_killed_worker_host_is_replaced_and_every_request_is_answered(
         wait_for_footprint(server, before)
 
 
-@pytest.mark.parametrize("victim", ["api", "one api of two", "main"])
+@pytest.mark.parametrize("victim", ["api", "one api of two", "fork server", "main"])
 def test_what_else_is_killed_heals_or_ends_the_server_with_a_code_and_no_orphan(
     store: Store, tmp_path: Path, record: Record, victim: str
 ) -> None:
@@ -97,7 +100,7 @@ def test_what_else_is_killed_heals_or_ends_the_server_with_a_code_and_no_orphan(
         server.start()
         limit = max(HEAL_SECONDS, time.monotonic() - began)
         tree = ProcessTree.of(server)
-        pid = tree.main if victim == "main" else min(tree.apis)
+        pid = {"main": tree.main, "fork server": tree.fork_server}.get(victim, min(tree.apis))
         with Crowd(server, deadline_seconds=10) as crowd:
             crowd.warm()
             kill(pid)
@@ -105,7 +108,13 @@ def test_what_else_is_killed_heals_or_ends_the_server_with_a_code_and_no_orphan(
             report = crowd.stop()
         record(f"{'healed' if healed else 'ended'}; {report}")
         assert not report.wrong, report.wrong
-        if healed:
+        assert healed == (victim != "main")
+        if victim == "fork server":
+            report.check()
+            kill(min(tree.apis))
+            server.ended(1)
+            assert "the fork server is gone, so that an API process cannot be replaced" in server.log()
+        elif healed:
             wait_for_roles(server, tree)
             server.stop()
     finally:
