@@ -40,7 +40,7 @@ class ForkServerLost(Exception):
 
 
 class ApiHandle:
-    """An API process as the main process holds it: by a descriptor, so that a signal never reaches another process.
+    """A handle of an API process: a descriptor, so that a signal never reaches another process.
 
     Args:
         number: position of the process.
@@ -70,7 +70,7 @@ class ApiHandle:
 
 
 class ForkServer:
-    """The fork server, for the main process, which makes it before there are threads.
+    """The fork server, for the main process. Make the object before there are threads.
 
     Args:
         start: function that forks an API process; the fork server calls it.
@@ -211,6 +211,6 @@ class _ForkLoop:
         write("API process ended", api_process=child.name, pid=child.pid, exit_code=child.exitcode)
 
     def _let_orphans_end(self) -> None:
-        """Waits for API processes, which end by themselves when the main process is gone, unless they hang."""
+        """Waits for the end of the API processes. Unless one hangs, all end when the main process is gone."""
         for child in self._children.values():
             child.join(self._orphans_seconds)

@@ -127,7 +127,10 @@ def _weight(state: str, share: float) -> float:
 
 
 def _state(pid: int) -> tuple[str, float]:
-    """Returns the state of a process, and the CPU time that it has used, in seconds; of an ended one, ("?", 0)."""
+    """Returns the state of a process in the kernel's letters, and the used CPU time in seconds.
+
+    A process that has ended has the state "?" and no time.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -238,7 +238,7 @@ class ApiProcess:
         self._loop_watch = LoopWatch(asyncio.get_running_loop(), lambda: metrics.has_gathered or steps.is_busy)
 
     async def settle(self) -> None:
-        """Waits until a successor can answer: it accepts no connection before, which others can have.
+        """Waits until a successor can answer, and leaves all connections to others until then.
 
         The first processes accept at once, since the server is alive while workers load their models. A successor that
         cannot become ready accepts after some seconds, and tells the reason.

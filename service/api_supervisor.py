@@ -1,4 +1,4 @@
-"""The supervisor of the API processes: starts them, and replaces each one that dies or hangs.
+"""The supervisor starts the API processes, and replaces each one that dies or hangs.
 
 A process that dies is replaced at once. One that dies in its start, or soon after, is replaced after a pause that
 grows; if that happens again and again, the server has to end, so that a restart policy can act.
@@ -36,7 +36,7 @@ class _Position:
     """One of the API processes and its successors.
 
     Attributes:
-        number: position.
+        number: number of the position, from 0.
         process: process that runs; None while its successor waits for its start.
         watch: watch over the process, or over the last one.
         is_killed: True once the process was killed because it hung.

@@ -66,7 +66,7 @@ class Drain:
             process.send(signal.SIGKILL)
 
     def _replace_the_last(self) -> None:
-        """Starts a process for clients that have connected, if the last process has died and left them."""
+        """Starts a process for the clients that have connected, if the last process has died."""
         if self._alive() or self._hurry.is_set() or self._listeners.all_accepted():
             return
         if (process := self._start_last()) is not None:

@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     max_timeout_seconds: Seconds = Field(300.0, description="The longest deadline that a request may set.")
     reload_seconds: Interval = Field(2.0, description="How often the store is looked at for new versions and aliases.")
     hang_seconds: Interval = Field(
-        10.0, description="A worker that answers nothing for so long counts as hung; it is killed and replaced."
+        10.0, description="A worker or API process silent for so long counts as hung; it is killed and replaced."
     )
     header_seconds: Seconds = Field(10.0, description="How long a request's head may take to come.")
     body_seconds: Seconds = Field(30.0, description="How long a request's body may take to come.")

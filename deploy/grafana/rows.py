@@ -149,18 +149,23 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
                 "Readiness is 503 where none is.",
             ),
             Panel(
-                "Workers replaced, batches sent again",
+                "Workers and API processes replaced, batches sent again",
                 (
                     Query(
                         f"sum by (instance) (increase(axon_worker_starts_total{{{SERVER}}}[1h]))",
                         "{{instance}}: workers replaced",
                     ),
                     Query(
+                        f"sum by (instance) (increase(axon_api_process_starts_total{{{SERVER}}}[1h]))",
+                        "{{instance}}: API processes replaced",
+                    ),
+                    Query(
                         f"sum by (instance) (increase(axon_batches_resent_total{{{SERVER}}}[1h]))",
                         "{{instance}}: batches sent again",
                     ),
                 ),
-                "In the hour before. A batch whose worker died is sent to another.",
+                "In the hour before. A batch whose worker died is sent to another. "
+                "An API process that dies takes its open requests along.",
             ),
             Panel(
                 "Longest hold of an event loop",

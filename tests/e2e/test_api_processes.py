@@ -1,4 +1,4 @@
-"""API processes that die or stop: each is replaced, and only the requests that it had open are lost."""
+"""API processes that die or stop: each is replaced, and only its open requests are lost."""
 
 from __future__ import annotations
 

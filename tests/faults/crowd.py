@@ -382,7 +382,7 @@ def _note(notes: list[str], text: str) -> None:
 
 def counted(server: Server) -> Counter[tuple[str, str]]:
     """Returns the service's own counts of answers, by model and status."""
-    text = http_get(f"{server.url}/metrics").text
+    text = http_get(f"{server.url}/metrics", timeout=PATIENCE_SECONDS).text
     found = re.findall(r'^axon_requests_total\{model="(.*?)",status="(.*?)",version=".*?"\} (\S+)$', text, re.MULTILINE)
     totals: Counter[tuple[str, str]] = Counter()
     for model, status, n in found:

@@ -1,4 +1,4 @@
-"""`kill -9` of one API process of several, again and again under load: only the requests that it had open are lost."""
+"""`kill -9` of one API process of several, again and again under load: only its open requests are lost."""
 
 from __future__ import annotations
 

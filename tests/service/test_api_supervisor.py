@@ -48,7 +48,7 @@ def beat_for_ever(number: int, heartbeats: Heartbeats, folder: Path) -> None:
 
 
 class NotingForkServer(ForkServer):
-    """A fork server whose processes note the signals that they are sent."""
+    """A fork server that notes the signals to its processes."""
 
     folder: Path
 
