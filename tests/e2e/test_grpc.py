@@ -515,6 +515,11 @@ def test_tls_is_spoken_with_the_certificate_of_http(store: Store, tmp_path: Path
                     return False
 
         wait_until(accepts, server.log)
+        [api] = server.api_pids()
+        os.kill(api, signal.SIGKILL)
+        with server.client(credentials=renewed) as client:
+            inputs = tensor("x", "FP32", 1, 4)
+            check_colours(client.infer("colours", inputs, **raw_rows([ROWS[0]]), timeout=60), [ROWS[0]])
         server.stop()
         assert "Traceback" not in server.log()
     finally:

@@ -49,6 +49,14 @@ def predicted(client: httpx.Client, **asked: object) -> object:
 EXPECTED = pytest.approx(Oracle(CHECKPOINTS["price"])([100, 3])[0], rel=1e-5)
 
 
+def kill_api_processes(server: Server) -> None:
+    """Kills all API processes at once, and waits for as many successors."""
+    before = server.api_pids()
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: len(set(server.api_pids()) - set(before)) == len(before), server.log)
+
+
 def test_a_unix_socket_is_served_and_removed(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "axon.sock"
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://axon", verify=False) as client:
@@ -61,6 +69,8 @@ def test_a_unix_socket_is_served_and_removed(store: Store, tmp_path: Path) -> No
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", server.port))
+            kill_api_processes(server)
+            assert predicted(client) == EXPECTED
             server.stop()
             assert not path.exists()
         finally:
@@ -109,6 +119,9 @@ def test_tls_is_spoken_and_a_renewed_certificate_taken_in(store: Store, tmp_path
                 base_url=client.base_url, verify=ssl.create_default_context(cafile=certificate)
             ) as renewed:
                 assert predicted(renewed) == EXPECTED
+                kill_api_processes(server)
+                assert predicted(renewed) == EXPECTED, "the successors have the new certificate"
+            assert shown(server.port) == certificate.read_text()
             server.stop()
             assert "Traceback" not in server.log()
         finally:
@@ -222,7 +235,7 @@ def test_connections_are_spread_over_four_api_processes(store: Store, tmp_path: 
 def test_connections_are_spread_over_two_of_which_a_hung_one_keeps_nobody_from_the_other(
     store: Store, tmp_path: Path
 ) -> None:
-    with running(store.root, tmp_path, api_processes=2) as server:
+    with running(store.root, tmp_path, api_processes=2, hang_seconds=600) as server:
         assert_spread(server, 2)
         hung, well = server.api_pids()
         os.kill(hung, signal.SIGSTOP)

@@ -175,6 +175,8 @@ def test_a_changed_file_is_taken_in_and_a_spoilt_one_changes_nothing(tmp_path: P
         assert access.check(None, b"something else", Scope.PREDICT) == "bob"
         assert [line["log_level"] for line in logged] == ["error"], "said once"
         assert "my-plain-secret" not in str(logged)
+        with pytest.raises(AccessError):  # a process that would go on with older keys
+            access.refresh(is_strict=True)
     file.unlink()
     file.write_text(f"alice:manage:{DIGEST}\n")
     access.refresh()
