@@ -183,7 +183,7 @@ class ApiProcess:
             on_resent=metrics.batch_resent,
             make_batch=Batch if tracer is None else tracer.make_batch,
         )
-        metrics.start(f"api-{number}", self.batcher.waiting_rows)
+        metrics.start(f"api-{number}", self.batcher.waiting_rows, self.batcher.awake_seconds)
         if tracer is not None:
             tracer.start()
         self._served_list = ServedList(self._runtime_dir, f"api-{number}")

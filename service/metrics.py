@@ -26,6 +26,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.openmetrics import exposition as open_metrics
 from prometheus_client.registry import Collector
 
+from service.busy_time import BusyTime
 from service.exemplars import Exemplars
 from service.explanation_metrics import EXPLANATION_FAMILIES, ExplanationMetrics
 from service.exposition import FamilyText, only_named
@@ -155,9 +156,17 @@ class WorkerMetrics:
         _reserve(folder)
         registry = CollectorRegistry()
         self._memory = _Memory(registry)
+        worker = _role.removeprefix("worker-")
         starts = Counter("axon_worker_starts", "Starts of the process that predicts.", ("worker",), registry=registry)
+        self._busy = Counter(
+            "axon_worker_busy_seconds",
+            "Time in which a worker computed batches, from their arrival to their answers.",
+            ("worker",),
+            registry=registry,
+        ).labels(worker)
+        self._busy_seconds = 0.0  # since the last flush
         self._memory.measure()
-        starts.labels(_role.removeprefix("worker-")).inc()
+        starts.labels(worker).inc()
         self._seconds = SeriesFile(folder, _role, INFERENCE_SECONDS)
         self._rows = SeriesFile(folder, _role, BATCH_ROWS)
         self._ask_served = served
@@ -169,6 +178,12 @@ class WorkerMetrics:
         """Measures the resident memory, and ends the series of versions that are no longer served."""
         self._memory.measure()
         self._end_series()
+
+    def observe_busy(self, seconds: float) -> None:
+        """Counts time in which the worker had a batch in hand; the time spent awake between batches is not counted."""
+        self._busy_seconds += seconds
+        if self._flush_at is None:
+            self._flush_at = time.monotonic() + FLUSH_SECONDS
 
     def observe_batch(self, model: str, version: int, rows: int, seconds: float) -> None:
         """Counts one forward pass."""
@@ -191,6 +206,8 @@ class WorkerMetrics:
         left = self._flush_at - time.monotonic()
         if left > 0:
             return left
+        self._busy.inc(self._busy_seconds)
+        self._busy_seconds = 0.0
         for (model, version), (seconds, rows) in self._gathered.items():
             labels = (model, str(version))
             if self._has_ended(labels):
@@ -288,6 +305,12 @@ class ApiMetrics:
             multiprocess_mode="mostrecent",
             registry=registry,
         )
+        self._busy = Counter(
+            "axon_api_busy_seconds",
+            "Time in which an API process had work to do; staying awake for a lone client does not count.",
+            ("process",),
+            registry=registry,
+        )
         self._resent = Counter(
             "axon_batches_resent", "Batches sent again because their worker died.", registry=registry
         )
@@ -304,12 +327,13 @@ class ApiMetrics:
         self._timer: asyncio.TimerHandle | None = None
         self.unrouted = self.for_model("", "")
 
-    def start(self, role: str, queue_depth: Callable[[], int]) -> None:
+    def start(self, role: str, queue_depth: Callable[[], int], awake_seconds: Callable[[], float] = float) -> None:
         """Opens the files of this process, once after the fork.
 
         Args:
             role: name of the process, such as `api-0`.
             queue_depth: function that returns the number of waiting rows.
+            awake_seconds: function that returns the time for which the process has polled without work, in seconds.
         """
         set_role(role)
         _reserve(self._folder)
@@ -318,6 +342,10 @@ class ApiMetrics:
         self.shadows = ShadowMetrics(self._folder, role, lambda labels: labels in self._versions)
         self.explanations = ExplanationMetrics(self._folder, role, lambda labels: labels in self._versions)
         self._queue_depth = queue_depth
+        self._awake_seconds = awake_seconds
+        self._busy_time = BusyTime()
+        self._busy_seconds = self._busy_time.seconds() - awake_seconds()  # at the last flush; the start does not count
+        self._busy.labels(role)
         self._queue_rows.set(0)
         self._starts.labels(role).inc()
 
@@ -379,6 +407,10 @@ class ApiMetrics:
                 gathered.queue_wait.flush(self._queue_wait, labels)
             gathered.flushed()
         self._queue_rows.set(self._queue_depth())
+        busy = self._busy_time.seconds() - self._awake_seconds()
+        if busy > self._busy_seconds:
+            self._busy.labels(_role).inc(busy - self._busy_seconds)
+            self._busy_seconds = busy
 
     def reader(self, family: Family) -> SeriesReader:
         """Returns a reader of one metric in all processes."""

@@ -167,6 +167,10 @@ class Batcher:
         """Returns True if rows of a model version wait, or are out at a worker."""
         return key in self._queues or any(key in link.in_flight_by_key for link in self._pool.links)
 
+    def awake_seconds(self) -> float:
+        """Returns the time for which the process stayed awake for a lone client and found nothing to do."""
+        return self._wakefulness.idle_seconds
+
     def waiting_rows(self) -> int:
         """Returns the number of rows that are in no batch yet."""
         return sum(queue.rows for queue in self._queues.values())

@@ -24,6 +24,9 @@ class Wakefulness:
 
     Args:
         loop: event loop to keep awake.
+
+    Attributes:
+        idle_seconds: time of all turns in which the loop was awake and found nothing to do.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -32,10 +35,13 @@ class Wakefulness:
         self._close_requests = 0
         self._awake_until = 0.0
         self._is_awake = False
+        self._polled_at = 0.0  # 0 if a request has come or gone since the last poll
+        self.idle_seconds = 0.0
 
     def request_sent(self) -> None:
         """Records that the only request of the process has gone to a worker."""
         now = time.perf_counter()
+        self._polled_at = 0.0
         self._close_requests = self._close_requests + 1 if now < self._next_until else self._close_requests // 2
         if self._close_requests >= _LONE_REQUESTS:
             self._awake_until = now + _AWAKE_SECONDS
@@ -51,13 +57,20 @@ class Wakefulness:
     def request_answered(self) -> None:
         """Records that the only request of the process is answered."""
         self._next_until = time.perf_counter() + _AWAKE_SECONDS
+        self._polled_at = 0.0
         if self._is_awake:
             self._awake_until = self._next_until
 
     def _poll(self) -> None:
         """Has the loop look at its sockets again without sleeping."""
-        if time.perf_counter() < self._awake_until:
+        now = time.perf_counter()
+        if self._polled_at:
+            self.idle_seconds += now - self._polled_at
+        if now < self._awake_until:
             os.sched_yield()
+            self._polled_at = time.perf_counter()
+            self.idle_seconds += self._polled_at - now
             self._loop.call_soon(self._poll)
         else:
+            self._polled_at = 0.0
             self._is_awake = False

@@ -144,7 +144,9 @@ class FrameServer:
         while True:
             # Poll the sockets between any two batches: a frame that came meanwhile may join the next batch.
             until_flush = self._metrics.flush_if_due()
-            for selected, events in self._select(until_flush):
+            found = self._select(until_flush)
+            began = time.perf_counter()
+            for selected, events in found:
                 handle: Connection | Callable[[], None] = selected.data
                 if isinstance(handle, Connection):
                     self._serve(handle, events)
@@ -153,6 +155,7 @@ class FrameServer:
             if self._waiting:
                 self._run_oldest()
                 self._ended = time.perf_counter()
+                self._metrics.observe_busy(self._ended - began)
             if self._cold:
                 self._serve_cold()
 

@@ -67,3 +67,19 @@ def test_a_few_requests_or_requests_with_pauses_keep_nothing_awake() -> None:
         wakefulness.request_sent()
         wakefulness.request_answered()
     assert not loop.calls
+
+
+def test_turns_without_work_are_counted_and_requests_are_not() -> None:
+    loop, wakefulness = awake()
+    wakefulness.request_sent()
+    before = wakefulness.idle_seconds
+    loop.turn()
+    time.sleep(0.0001)
+    loop.turn()
+    idle = wakefulness.idle_seconds - before
+    assert idle >= 0.0001
+    if loop.calls:
+        wakefulness.request_answered()
+        time.sleep(0.001)  # the turn in which a request came, with its work
+        loop.turn()
+        assert wakefulness.idle_seconds - before - idle < 0.001

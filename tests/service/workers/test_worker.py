@@ -89,7 +89,10 @@ def worker(tmp_path: Path) -> Iterator[tuple[DoublingAPI, Path]]:
     """A frame server on a real socket, in a thread."""
     api, path = DoublingAPI(), tmp_path / "w"
     metrics: Any = SimpleNamespace(
-        observe_batch=lambda *_: None, measure_memory=lambda: None, flush_if_due=lambda: None
+        observe_batch=lambda *_: None,
+        observe_busy=lambda _: None,
+        measure_memory=lambda: None,
+        flush_if_due=lambda: None,
     )
     server = FrameServer(api, metrics, path, max_batch_rows=64, about={"device": "cpu"})
     stop, wake = socket.socketpair()
