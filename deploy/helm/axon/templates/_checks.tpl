@@ -1,0 +1,55 @@
+{{- /* Values that are sound each by itself, and do not fit each other. Each refusal names the value and the remedy. */ -}}
+{{- define "axon.checks" -}}
+{{- $values := .Values }}
+{{- $drain := $values.settings.AXON_DRAIN_SECONDS }}
+{{- $shutdown := $values.settings.AXON_SHUTDOWN_SECONDS }}
+{{- if or (kindIs "invalid" $drain) (kindIs "invalid" $shutdown) }}
+{{- fail "settings.AXON_DRAIN_SECONDS and settings.AXON_SHUTDOWN_SECONDS must be set: the grace period of the pod is computed from them." }}
+{{- end }}
+{{- $least := add (ceil $drain) $shutdown $values.preStopSeconds 1 }}
+{{- if lt (int64 (include "axon.grace" .)) $least }}
+{{- fail (printf "gracePeriodSeconds is %v, and the server takes up to %d seconds to stop (preStopSeconds, AXON_DRAIN_SECONDS, AXON_SHUTDOWN_SECONDS and 1). Raise it above that, or leave it null." $values.gracePeriodSeconds $least) }}
+{{- end }}
+{{- if and (eq $values.workload "Deployment") (lt (float64 $drain) 5.0) }}
+{{- fail (printf "settings.AXON_DRAIN_SECONDS is %v, and Kubernetes takes seconds to withdraw an endpoint from all nodes. Set it to 5 or more." $drain) }}
+{{- end }}
+{{- if eq $values.workload "InferenceService" }}
+{{- if not $values.kserve.storageUri }}
+{{- fail "kserve.storageUri is empty: name the store that KServe copies into the pod, such as s3://bucket/store." }}
+{{- end }}
+{{- if ne $values.autoscaling.kind "none" }}
+{{- fail "autoscaling.kind must be none with workload: InferenceService, because KServe scales the pods itself (autoscaling.minReplicas and maxReplicas hold there too)." }}
+{{- end }}
+{{- if $values.tls.secret }}
+{{- fail "tls.secret must be empty with workload: InferenceService: KServe's gateway ends TLS, and its proxy speaks plain HTTP to the pod." }}
+{{- end }}
+{{- else if and (eq $values.store.kind "bucket") (not $values.store.bucket.url) }}
+{{- fail "store.bucket.url is empty: name the bucket, such as s3://bucket/store, or choose another store.kind." }}
+{{- end }}
+{{- if gt (int $values.autoscaling.minReplicas) (int $values.autoscaling.maxReplicas) }}
+{{- fail (printf "autoscaling.minReplicas (%v) must not exceed autoscaling.maxReplicas (%v)." $values.autoscaling.minReplicas $values.autoscaling.maxReplicas) }}
+{{- end }}
+{{- if and (eq $values.autoscaling.kind "keda") (not $values.autoscaling.prometheus) }}
+{{- fail "autoscaling.prometheus is empty: KEDA needs the address of Prometheus, such as http://prometheus-operated.monitoring:9090." }}
+{{- end }}
+{{- if and (ne $values.autoscaling.kind "none") (not $values.monitoring.serviceMonitor.enabled) (not $values.autoscaling.scrapedOtherwise) }}
+{{- fail "autoscaling needs the server's metrics in Prometheus: set monitoring.serviceMonitor.enabled, or autoscaling.scrapedOtherwise if Prometheus finds the pods in another way and adds the labels namespace and service." }}
+{{- end }}
+{{- with ($values.resources.limits | default dict).cpu }}
+{{- $cores := ternary (divf (trimSuffix "m" (toString .)) 1000) (float64 .) (hasSuffix "m" (toString .)) }}
+{{- $needed := add ($values.settings.AXON_WORKERS | default 1 | int64) ($values.settings.AXON_API_PROCESSES | default 1 | int64) }}
+{{- if and (ne $values.autoscaling.kind "none") (lt $cores (float64 $needed)) }}
+{{- fail (printf "resources.limits.cpu is %v, and the pod has %d processes that each use a core: throttled processes never look busy enough to scale out. Remove the limit, or raise it to %d." . $needed $needed) }}
+{{- end }}
+{{- end }}
+{{- if and $values.monitoring.serviceMonitor.enabled $values.apiKeys.secret (not $values.monitoring.serviceMonitor.authorization.secret) }}
+{{- fail "monitoring.serviceMonitor.authorization.secret is empty, and with API keys Prometheus may not scrape without one: name a Secret with a key of scope read." }}
+{{- end }}
+{{- $set := dict }}
+{{- range (include "axon.env" . | fromYamlArray) }}
+{{- if hasKey $set .name }}
+{{- fail (printf "The variable %s is set twice. Remove it from extraEnv, and use the chart's own value for it." .name) }}
+{{- end }}
+{{- $_ := set $set .name true }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,224 @@
+"""Kubernetes 1.31 to 1.37, KEDA, the operator and KServe take what the chart renders; wrong values are refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+from charts import CASES, VALUES, Manifest, containers_of, kustomized, pods_of, rendered_case, run_helm, variables_of
+from deploy_tools import KUBERNETES_VERSIONS, helm
+from schemas import (
+    CRD_GROUPS,
+    crd_complaints,
+    group_of,
+    kserve_complaints,
+    kubernetes_complaints,
+    needs_crds,
+    needs_helm,
+    needs_kserve,
+    needs_kubectl,
+    needs_schemas,
+)
+from test_manifests import WRITTEN, check_probes_and_grace, check_restricted, check_variables
+
+from deploy.helm.manifests import made_from_the_chart, without_helm
+
+KSERVE_GROUP = "serving.kserve.io"
+
+
+def of_kubernetes(manifests: list[Manifest]) -> list[Manifest]:
+    return [manifest for manifest in manifests if group_of(manifest) not in (*CRD_GROUPS, KSERVE_GROUP)]
+
+
+@needs_helm
+@pytest.mark.parametrize("case", CASES)
+def test_helm_finds_nothing_to_complain_about(case: str) -> None:
+    done = run_helm("lint", "--strict", *(() if case == "default" else ("--values", str(VALUES[case]))))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@needs_helm
+@needs_schemas
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+def test_kubernetes_takes_what_the_chart_renders(version: str) -> None:
+    kinds = set()
+    for case in CASES:
+        for manifest in of_kubernetes(rendered_case(case)):
+            assert not kubernetes_complaints(manifest, version), (case, manifest["kind"])
+            kinds.add(manifest["kind"])
+    assert kinds == {
+        "Deployment", "HorizontalPodAutoscaler", "NetworkPolicy", "PersistentVolumeClaim", "PodDisruptionBudget",
+        "Service", "ServiceAccount",
+    }  # fmt: skip
+
+
+@needs_schemas
+@pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
+def test_kubernetes_takes_the_manifests_of_the_working_tree(version: str) -> None:
+    for path, manifest in WRITTEN.items():
+        if manifest in of_kubernetes([manifest]):
+            assert not kubernetes_complaints(manifest, version), path
+
+
+@needs_crds
+@needs_helm
+def test_keda_and_the_operator_take_what_the_chart_renders() -> None:
+    manifests = [manifest for case in CASES for manifest in rendered_case(case) if group_of(manifest) in CRD_GROUPS]
+    assert {manifest["kind"] for manifest in manifests} == {"PrometheusRule", "ScaledObject", "ServiceMonitor"}
+    assert not crd_complaints(manifests)
+
+
+@needs_kserve
+@needs_schemas
+@needs_helm
+def test_kserve_takes_what_the_chart_renders() -> None:
+    manifests = [manifest for case in CASES for manifest in rendered_case(case) if group_of(manifest) == KSERVE_GROUP]
+    manifests += [manifest for manifest in WRITTEN.values() if group_of(manifest) == KSERVE_GROUP]
+    assert {manifest["kind"] for manifest in manifests} == {
+        "ClusterServingRuntime", "InferenceService", "ServingRuntime",
+    }  # fmt: skip
+    for manifest in manifests:
+        assert not kserve_complaints(manifest)
+        if manifest["kind"].endswith("Runtime"):
+            assert manifest["spec"]["protocolVersions"] == ["v2", "grpc-v2"]
+            assert [entry["name"] for entry in manifest["spec"]["supportedModelFormats"]] == ["axon"]
+            [container] = containers_of(manifest)
+            assert container["name"] == "kserve-container"
+            assert variables_of(container)["AXON_STORE"] == "/mnt/models"
+
+
+@needs_crds
+@needs_kserve
+@needs_schemas
+def test_the_schemas_find_a_wrong_field_and_a_wrong_type() -> None:
+    keda = WRITTEN["kustomize/components/keda/scaledobject.yml#0"]
+    runtime = WRITTEN["kserve/clusterservingruntime.yml#0"]
+    deployment = WRITTEN["kustomize/base/deployment.yml#0"]
+    assert crd_complaints([changed(keda, "minReplicaCount", "two")])
+    assert crd_complaints([changed(keda, "minReplicas", 2)])
+    assert kserve_complaints(changed(runtime, "protocolVersion", ["v2"]))
+    assert kserve_complaints(changed(runtime, "containers", [{"name": "c", "image": "i", "port": 1}]))
+    assert kubernetes_complaints(changed(deployment, "replicas", "2"), "1.31")
+    assert kubernetes_complaints(changed(deployment, "replica", 2), "1.31")
+
+
+def changed(manifest: Manifest, name: str, value: object) -> Manifest:
+    return {**manifest, "spec": {**manifest["spec"], name: value}}
+
+
+@needs_helm
+@pytest.mark.parametrize("case", CASES)
+def test_what_the_chart_renders_is_restricted_sound_and_stops_in_time(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [manifest] = [manifest for manifest in rendered_case(case) if pods_of(manifest)]
+    check_restricted(manifest)
+    check_probes_and_grace(manifest)
+    [container] = containers_of(manifest)
+    check_variables(variables_of(container), monkeypatch)
+
+
+@needs_helm
+def test_services_policies_and_budgets_select_the_pods() -> None:
+    for case in CASES:
+        by_kind = {manifest["kind"]: manifest["spec"] for manifest in rendered_case(case) if "spec" in manifest}
+        if "Deployment" not in by_kind:
+            continue
+        labels = by_kind["Deployment"]["template"]["metadata"]["labels"].items()
+        selectors = [by_kind["Service"]["selector"], by_kind["Deployment"]["selector"]["matchLabels"]]
+        if "PodDisruptionBudget" in by_kind:
+            selectors.append(by_kind["PodDisruptionBudget"]["selector"]["matchLabels"])
+        if "NetworkPolicy" in by_kind:
+            selectors.append(by_kind["NetworkPolicy"]["podSelector"]["matchLabels"])
+        assert all(selector.items() <= labels for selector in selectors)
+        names = {
+            port["name"] for port in containers_of({"kind": "Deployment", "spec": by_kind["Deployment"]})[0]["ports"]
+        }
+        assert {port["targetPort"] for port in by_kind["Service"]["ports"]} == names
+
+
+@needs_helm
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"gracePeriodSeconds": 30}, "gracePeriodSeconds is 30, and the server takes up to 41 seconds to stop"),
+        ({"settings": {"AXON_DRAIN_SECONDS": 0.5}}, "Kubernetes takes seconds to withdraw an endpoint"),
+        (
+            {"settings": {"AXON_DRAIN_SECONDS": None}},
+            "settings.AXON_DRAIN_SECONDS and settings.AXON_SHUTDOWN_SECONDS must be set",
+        ),
+        ({"store": {"kind": "bucket"}}, "store.bucket.url is empty: name the bucket"),
+        ({"workload": "InferenceService"}, "kserve.storageUri is empty: name the store"),
+        (
+            {"workload": "InferenceService", "kserve": {"storageUri": "s3://a/b"}, "tls": {"secret": "a"}},
+            "tls.secret must be empty",
+        ),
+        (
+            {"autoscaling": {"kind": "hpa", "minReplicas": 30}},
+            "autoscaling.minReplicas (30) must not exceed autoscaling.maxReplicas (20)",
+        ),
+        ({"autoscaling": {"kind": "keda"}}, "autoscaling.prometheus is empty: KEDA needs the address"),
+        ({"autoscaling": {"kind": "hpa"}}, "autoscaling needs the server's metrics in Prometheus"),
+        (
+            {"autoscaling": {"kind": "hpa", "scrapedOtherwise": True}, "resources": {"limits": {"cpu": "500m"}}},
+            "resources.limits.cpu is 500m, and the pod has 2 processes",
+        ),
+        (
+            {"apiKeys": {"secret": "a"}, "monitoring": {"serviceMonitor": {"enabled": True}}},
+            "monitoring.serviceMonitor.authorization.secret is empty",
+        ),
+        ({"extraEnv": [{"name": "AXON_STORE", "value": "/other"}]}, "The variable AXON_STORE is set twice."),
+        # The words of the schema, as Helm says them:
+        ({"settings": {"AXON_WORKERS": 0}}, "at '/settings/AXON_WORKERS': minimum: got 0, want 1"),
+        ({"settings": {"AXON_WORKER": 2}}, "at '/settings': additional properties 'AXON_WORKER' not allowed"),
+        ({"replicas": "three"}, "at '/replicas': got string, want integer"),
+        ({"store": {"kind": "nfs"}}, "at '/store/kind': value must be one of 'claim', 'bucket', 'image'"),
+    ],
+)
+def test_wrong_values_are_refused_with_a_sentence(values: dict[str, Any], sentence: str, tmp_path: Any) -> None:
+    file = tmp_path / "values.yml"
+    file.write_text(yaml.safe_dump(values), encoding="utf-8")
+    done = run_helm("template", "--values", str(file))
+    assert done.returncode == 1
+    assert not done.stdout
+    assert sentence in done.stderr
+
+
+@needs_helm
+def test_kustomize_and_kserve_have_what_the_chart_renders() -> None:
+    for path, text in made_from_the_chart(helm()):
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `make manifests`"
+
+
+@needs_helm
+@needs_kubectl
+def test_kustomize_builds_what_the_chart_renders() -> None:
+    def in_order(manifests: list[Manifest]) -> list[Manifest]:
+        return sorted((without_helm(manifest) for manifest in manifests), key=lambda manifest: str(manifest["kind"]))
+
+    def in_no_namespace(manifest: Manifest) -> Manifest:
+        metadata = {name: value for name, value in manifest["metadata"].items() if name != "namespace"}
+        return {**manifest, "metadata": metadata}
+
+    assert in_order(kustomized("base")) == in_order(rendered_case("default"))
+    built = {manifest["kind"]: in_no_namespace(manifest) for manifest in kustomized("example")}
+    plain = {manifest["kind"]: without_helm(manifest) for manifest in rendered_case("default")}
+    for kind in plain.keys() - {"Deployment"}:
+        assert built[kind] == plain[kind]
+    deployment = built["Deployment"]
+    assert "replicas" not in deployment["spec"], "KEDA sets the number"
+    [container] = containers_of(deployment)
+    assert variables_of(container)["AXON_WORKERS"] == "2"
+    assert built["ScaledObject"]["spec"]["triggers"][0]["metadata"]["threshold"] == "1.200"
+    assert {"PrometheusRule", "ServiceMonitor"} <= built.keys()
+
+
+@needs_crds
+@needs_kubectl
+@needs_schemas
+def test_the_overlay_is_sound() -> None:
+    manifests = kustomized("example")
+    assert not crd_complaints([manifest for manifest in manifests if group_of(manifest) in CRD_GROUPS])
+    for manifest in of_kubernetes(manifests):
+        assert not kubernetes_complaints(manifest, "1.31")
