@@ -47,6 +47,18 @@ def test_the_images_of_others_are_pinned_to_a_release() -> None:
     assert all(re.fullmatch(r"[\w./-]+:v?\d+\.\d+\.\d+", image) for image in images)
 
 
+def test_each_container_has_limits() -> None:
+    assert len(SERVICES) == 4
+    for name, service in SERVICES.items():
+        limits = service["deploy"]["resources"]["limits"]
+        assert limits.keys() == {"memory", "cpus", "pids"}, name
+        assert limits["pids"] == 1000
+        assert re.fullmatch(r"(\$\{[A-Z]+_MEMORY:-)?\d+g\}?", limits["memory"]), name
+        # A larger default would be refused on a machine with one core.
+        assert re.fullmatch(r"1|\$\{[A-Z]+_CPUS:-0\}", limits["cpus"]), name
+        assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+
+
 def test_grafana_starts_with_its_profile_only() -> None:
     assert {name for name, service in SERVICES.items() if "profiles" in service} == {"grafana"}
     assert SERVICES["grafana"]["profiles"] == ["dashboards"]
