@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.columns.labels import Label
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,12 +37,6 @@ class CoveredAnswers:
     def columns(self) -> dict[str, Any]:
         """Returns the answers as columns: `prediction`, then `low` and `high` or `set`."""
         return {"prediction": self.predictions} | covering_columns(self.intervals, self.sets)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Returns the answers as a data frame."""
-        import pandas as pd
-
-        return pd.DataFrame(self.columns())
 
 
 def covering_columns(

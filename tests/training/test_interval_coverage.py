@@ -66,7 +66,7 @@ def test_an_answer_with_intervals_has_the_predictions_of_one_without() -> None:
     rows = [[5.9, 3.0, 4.9, 1.7], [5.1, 3.5, 1.4, 0.2]]
     covered = iris.predict(rows, intervals=0.9)
     assert list(covered) == iris.predict(rows)
-    assert list(covered.to_pandas().columns) == ["prediction", "set"]
+    assert list(covered.columns()) == ["prediction", "set"]
     assert covered.sets is not None
     assert all(label in labels for label, labels in zip(covered, covered.sets, strict=True))
     assert iris.predict(np.zeros((0, 4)), intervals=0.9).sets == []
