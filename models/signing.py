@@ -100,7 +100,7 @@ def _compare(path: Path, signed: Mapping[str, str], found: Mapping[str, str]) ->
     """
     for name in sorted(signed.keys() - {path.name} | found.keys()):
         if name not in found:
-            raise SignatureError(path.with_name(name), "is missing, and the signature of the version lists it.")
+            raise SignatureError(path.parent / name, "is missing, and the signature of the version lists it.")
         if name not in signed:
             raise SignatureError(path.parent / name, "is not part of the signature: sign the version again.")
         if signed[name] != found[name]:

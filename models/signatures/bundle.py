@@ -78,7 +78,9 @@ def _hint(material: dict[str, object]) -> str | None:
     if "publicKey" not in material:
         raise Refused("is by a certificate, where only signatures by a key are known")
     key = field(material, "publicKey", dict)
-    return field(key, "hint", str) or None if key.get("hint") is not None else None
+    if key.get("hint") is None:
+        return None
+    return field(key, "hint", str) or None
 
 
 def _encoded(payload: bytes) -> bytes:

@@ -94,7 +94,7 @@ class Trust:
                 raise Refused(f"is larger than {_MOST_BYTES:,} bytes")
             statement, key = open_bundle(signature, self.keys)
             name = _resource_of(statement, path.name)
-            _check_subject(statement.subject, version, path)
+            _check_subject(statement.subject, version, path.name)
         except Refused as reason:
             raise SignatureError(path, f"has a signature that {reason}.") from reason
         if sha256(payload).hexdigest() != statement.resources[name]:
@@ -169,10 +169,10 @@ def _resource_of(statement: Statement, name: str) -> str:
     raise Refused(f"leaves out {name}")
 
 
-def _check_subject(subject: str, version: str, path: Path) -> None:
+def _check_subject(subject: str, version: str, file: str) -> None:
     """Refuses the signature of another version, which somebody may have copied to this place.
 
-    Other tools name what they signed after its folder, which is the number, or after its file.
+    Other tools name what they signed after its folder, which is the number of the version, or after its file.
     """
-    if subject not in (version, path.parent.name, path.name):
+    if subject not in (version, version.rpartition("@")[2], file):
         raise Refused(f"is for {subject[:80]!r}, not for {version}")

@@ -161,6 +161,19 @@ def test_every_file_of_a_version_is_verified(signing: Signing) -> None:
     with pytest.raises(SignatureError, match=r"README\.md: was altered"):
         verify_version(version, trust)
     beside(signing).unlink()
+    figures = signing.file.with_name("figures")
+    figures.mkdir()
+    (figures / "loss.svg").write_text("curve")
+    with pytest.raises(SignatureError, match=r"README\.md: is missing"):
+        verify_version(version, trust)
+    signing.sign()
+    assert verify_version(version, trust).resources.keys() == {"figures/loss.svg", "model.safetensors"}
+    shutil.rmtree(figures)
+    with pytest.raises(SignatureError, match=r"figures/loss\.svg: is missing"):
+        verify_version(version, trust)
+    beside(signing).write_text("card")
+    signing.sign()
+    beside(signing).unlink()
     with pytest.raises(SignatureError, match=r"README\.md: is missing"):
         verify_version(version, trust)
     beside(signing).write_text("card")
