@@ -150,7 +150,8 @@ def values_schema() -> Schema:
         headless=_TRUTH,
         annotations=_TEXTS,
     )
-    policy = _object(enabled=_TRUTH, **{"from": _LIST}, monitoringNamespace=_optional_name(), egress=_LIST)
+    policy = _object(enabled=_TRUTH, monitoringNamespace=_optional_name(), egress=_LIST)
+    policy["properties"]["from"] = _LIST
     monitor = _object(
         enabled=_TRUTH,
         interval=_text(pattern="^[0-9]+(ms|s|m)$"),

@@ -197,8 +197,11 @@ def report(history: list[int], overloaded: list[bool]) -> None:
     begins = [int(minute * 60 / STEP) for minute, _ in PROFILE]
     target = float(SCALED["triggers"][1]["metadata"]["threshold"])
     before, after = max(history[4 : begins[1]]), history[begins[1] : begins[1] + 4]
-    lines = f"\nreplicas by the minute: {history[::4]}; {sum(overloaded) * STEP:g} s with more load than they take\n"
-    sys.stdout.write(lines)
+    first = next(place for place in range(begins[1], SAMPLES) if history[place] > history[begins[1]])
+    sys.stdout.write(
+        f"\nreplicas by the minute: {history[::4]}; the first more {(first - begins[1] + 1) * STEP:g} s after the peak "
+        f"began; {sum(overloaded) * STEP:g} s with more load than the replicas take\n"
+    )
     assert before <= 3, "a tenth of the traffic needs the least number"
     assert after[-1] > before, "a minute after the peak began"
     enough = math.ceil(PEAK / target)
