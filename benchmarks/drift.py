@@ -34,13 +34,13 @@ from benchmarks.wire import INSTANCES
 from models.at_once import at_once
 from models.checkpoint import Checkpoint
 from models.columns.schema import ClassTarget, NumericColumn, Schema
+from models.distributions.evaluation import evaluate
 from models.distributions.row_counter import RowCounter
+from models.distributions.window import BLOCK_ROWS, Window
 from models.network.config import MLPConfig
 from models.store import Store
 from service.batching.ticket import Span, Ticket
-from service.drift.evaluation import evaluate
 from service.drift.row_sample import RowSample, SampleBudget
-from service.drift.window import BLOCK_ROWS, Window
 from service.settings import Settings
 from training.distributions import training_distributions
 

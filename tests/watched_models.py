@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from models.at_once import at_once
 from models.columns.schema import ClassTarget, NumericColumn, Schema
 from models.distributions.distributions import Distributions
+from models.distributions.evaluation import Evaluation, evaluate
 from models.distributions.row_counter import RowCounter
-from service.drift.evaluation import Evaluation, evaluate
-from service.drift.window import BLOCK_ROWS, Window
+from models.distributions.window import BLOCK_ROWS, Window
 from training.distributions import training_distributions
 
 Matrix = NDArray[np.float32]

@@ -1,1 +1,1 @@
-"""Distributions of a model's columns and predictions in training, and the counting of rows in the same bins."""
+"""Distributions of columns and predictions in training, counts of rows in the same bins, and the change of these."""

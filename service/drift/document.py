@@ -12,9 +12,17 @@ from models.columns.column import CategoricalColumn, DateColumn
 from models.columns.dates import iso
 from models.columns.labels import Label
 from models.distributions.distributions import CategoryCounts, NumberCounts
+from models.distributions.evaluation import (
+    FALSE_ALARMS,
+    LEAST_PSI,
+    LEAST_ROWS,
+    LEAST_SHARE,
+    Evaluation,
+    Movement,
+    Verdict,
+)
+from models.distributions.window import Window
 from service.batching.served_version import ServedVersion
-from service.drift.evaluation import FALSE_ALARMS, LEAST_PSI, LEAST_ROWS, LEAST_SHARE, Evaluation, Movement, Verdict
-from service.drift.window import Window
 
 _SHOWN_NAMES = 5
 _SHOWN_ROWS = 40  # of the table

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from typing import TypeVar
 
-from service.drift.evaluation import Evaluation, Movement
+from models.distributions.evaluation import Evaluation, Movement
 from service.drift.monitor import DriftMonitor
 from service.drift.version_drift import VersionDrift
 from service.exposition import gauge_text

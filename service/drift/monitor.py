@@ -12,12 +12,12 @@ from collections.abc import Generator, Iterable
 from functools import partial
 from pathlib import Path
 
+from models.distributions.evaluation import LEAST_ROWS, Evaluation, evaluate
+from models.distributions.window import Window
 from service.batching.batcher import Batcher
 from service.batching.served_version import ServedVersion
-from service.drift.evaluation import LEAST_ROWS, Evaluation, evaluate
 from service.drift.row_sample import RowSample, SampleBudget
 from service.drift.version_drift import VersionDrift, is_due
-from service.drift.window import Window
 from service.drift.window_files import WindowFiles
 from service.logs import LimitedLog, get_logger
 from service.settings import Settings

@@ -10,9 +10,9 @@ import orjson
 
 from models.distributions.distributions import Distributions
 from models.distributions.row_counter import RowCounter
+from models.distributions.window import BLOCK_ROWS, Window
 from service.batching.served_version import ServedVersion
 from service.drift.row_sample import RowSample, TakenRows
-from service.drift.window import BLOCK_ROWS, Window
 
 _STEP_CELLS = 8_192  # counted in one step, in about 0.2 ms
 

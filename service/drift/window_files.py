@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from service.drift.window import Window
+from models.distributions.window import Window
 from service.logs import LimitedLog, get_logger
 
 log = LimitedLog(get_logger(__name__))

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from models.distributions.evaluation import Evaluation
 from service.access import Access, Scope
 from service.batching.catalog import Catalog
 from service.batching.served_version import ServedVersion
 from service.drift.document import NO_DISTRIBUTIONS, NO_LAST, NO_ROWS, OFF, drift_document, drift_text, unavailable
-from service.drift.evaluation import Evaluation
 from service.drift.monitor import DriftMonitor
 from service.drift.version_drift import VersionDrift
 from service.http.drift_schemas import DriftResponse

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.distributions.window import BLOCK_ROWS, Window
 from service.drift.version_drift import is_due
-from service.drift.window import BLOCK_ROWS, Window
 
 
 def filled(number: int, blocks: list[int], seed: int) -> tuple[Window, np.ndarray]:

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from models.columns.column import CategoricalColumn, DateColumn, NumericColumn
 from models.distributions.distributions import CategoryCounts, Distributions
 from models.distributions.row_counter import ABOVE, BELOW, GAPS, UNKNOWN, RowCounter, Variable
-from service.drift.tail_probabilities import beta_binomial_tail, chi_squared_limit, chi_squared_tail
-from service.drift.window import Window
+from models.distributions.tail_probabilities import beta_binomial_tail, chi_squared_limit, chi_squared_tail
+from models.distributions.window import Window
 
 FALSE_ALARMS = 0.001  # probability that anything is flagged in a window without drift
 LEAST_PSI = 0.1  # least population stability index above the sampling noise; 0.1 is commonly called a small shift

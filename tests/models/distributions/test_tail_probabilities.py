@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import betabinom, chi2
 
-from service.drift.tail_probabilities import beta_binomial_tail, chi_squared_limit, chi_squared_tail
+from models.distributions.tail_probabilities import beta_binomial_tail, chi_squared_limit, chi_squared_tail
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 7, 19, 20, 100])

@@ -2,7 +2,8 @@
 
 Rows of one client often come in runs of similar rows, so a window of 2,000 rows may hold much less news than 2,000
 independent rows. The sums of squared counts over blocks of rows that came one after the other show by how much:
-`design_effect` in `service.drift.evaluation`. Longer blocks detect longer runs, shorter ones measure more precisely.
+`models.distributions.evaluation.design_effect`. Longer blocks detect longer runs, shorter ones measure more
+precisely.
 
 All numbers of a window can be added over processes.
 """

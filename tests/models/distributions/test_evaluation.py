@@ -12,8 +12,7 @@ from watched_models import Matrix, Watched, answers_to, normal
 from models.at_once import at_once
 from models.columns.encoding import RowEncoder
 from models.columns.schema import CategoricalColumn, ClassTarget, Column, DateColumn, NumericColumn, Schema
-from models.distributions.row_counter import RowCounter
-from service.drift.evaluation import (
+from models.distributions.evaluation import (
     FALSE_ALARMS,
     Evaluation,
     Movement,
@@ -22,7 +21,8 @@ from service.drift.evaluation import (
     population_stability_index,
     two_sample_statistic,
 )
-from service.drift.window import Window
+from models.distributions.row_counter import RowCounter
+from models.distributions.window import Window
 from training.distributions import training_distributions
 
 ROWS = 2_000
