@@ -9,7 +9,7 @@ from typing import Any
 
 _DISTRIBUTION = "axon"
 _NOT_INSTALLED = "0+unknown"
-_PACKAGES = ("axon", "conversion", "inference", "models", "scoring", "service", "training")
+_PACKAGES = ("axon", "conversion", "inference", "models", "monitoring", "scoring", "service", "training")
 
 
 class ShowVersion(argparse.Action):

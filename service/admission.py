@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from models.columns.encoding import Rows
+from models.columns.unknown_texts import UnknownText, unknown_texts
 from service.access import Access, Scope
 from service.batching.batcher import MAX_RETRY_AFTER, MOST_OF_DEADLINE, Batcher
 from service.batching.catalog import Catalog
 from service.batching.encoded_rows import EncodedRows
 from service.batching.served_version import ServedVersion
-from service.batching.ticket import Ticket
+from service.batching.ticket import NamedRow, Ticket
 from service.batching.ticket_group import TicketGroup
 from service.errors import BodiesCongested, ClientGone, DeadlineExceeded, ReadingCongested, TooLarge
 from service.logs import LimitedLog, get_logger
@@ -48,11 +49,26 @@ class Prediction(Ticket):
         members: number of members of an ensemble that answer; None for all.
         level: level of the intervals or sets of the answer; None for an answer without.
         unknown: number of cells with unknown categories, by column.
+        reference: reference of the model in the request, as far as read; None for the default model.
+        unknown_texts: texts of cells with unknown categories, for the log of predictions.
         given_rows: rows before they were encoded, for a shadow that encodes them itself; else None.
         trace: trace of the request; None without traces, and before the tracer has looked at the request.
     """
 
-    __slots__ = ("admission", "given_rows", "level", "members", "seconds", "started", "trace", "unknown")
+    __slots__ = (
+        "admission",
+        "given_rows",
+        "level",
+        "members",
+        "reference",
+        "seconds",
+        "started",
+        "trace",
+        "unknown",
+        "unknown_texts",
+    )
+
+    is_logged = True
 
     def __init__(self, admission: Admission, started: float) -> None:
         Ticket.__init__(self)
@@ -61,7 +77,9 @@ class Prediction(Ticket):
         self.seconds = admission.default_seconds
         self.members: int | None = None
         self.level: float | None = None
+        self.reference: str | None = None
         self.unknown = _NOTHING_UNKNOWN
+        self.unknown_texts: Sequence[UnknownText] = ()
         self.given_rows: Rows | None = None
         self.trace: RequestTrace | None = None
 
@@ -122,6 +140,10 @@ class Prediction(Ticket):
         """Returns the rows of the whole request before the encoding; None without such rows."""
         return None if self.given_rows is None or stop - start != self.rows else (self.given_rows,)
 
+    def named_row(self, row: int) -> NamedRow:
+        """Returns the request of a row, for the log of predictions."""
+        return NamedRow(self.request_id, row, self.reference, self.members)
+
     def is_over(self) -> bool:
         """Returns True if the request has ended; a request whose client has gone is ended first, with an error."""
         if self.disconnected:
@@ -142,6 +164,8 @@ class RowGroup(TicketGroup):
     """
 
     __slots__ = ("_rows", "seconds", "version")
+
+    is_logged = True
 
     def __init__(self, version: ServedVersion, seconds: float) -> None:
         super().__init__()
@@ -166,6 +190,7 @@ class Admission:
         settings: settings of the server.
 
     Attributes:
+        logs_predictions: True if the log of predictions is on, for which a door notes the reference of each request.
         logs_requests: True if the access log is on, so that a door calls `log_end` for each request.
         needs_key: True if requests need an API key, which a door has `check_key` check first.
         find_loaded: function that returns the model version of a reference, None if it is unknown, not in memory, or
@@ -191,6 +216,7 @@ class Admission:
         self._steps = steps
         self._unrouted = metrics.unrouted
         self.logs_requests = settings.access_log
+        self.logs_predictions = settings.prediction_log is not None
         self._loading: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
         self._access = access
@@ -269,6 +295,9 @@ class Admission:
         data = encoder.encode_any(rows, may_hold_booleans=may_hold_booleans)
         if encoder.unknown.counts:
             prediction.unknown = encoder.unknown.take()
+            if self.logs_predictions:
+                cells = encoder.cells_by_column(rows)
+                prediction.unknown_texts = unknown_texts(served.schema, cells, prediction.unknown)
         if served.shadow is not None and served.shadow.needs_cells and count <= _MOST_KEPT_ROWS:
             prediction.given_rows = rows
         self._batcher.submit(prediction, served, data, count, seconds)
@@ -300,7 +329,12 @@ class Admission:
         self._batcher.dispatch(served.key)
 
     def submit_encoded(
-        self, prediction: Prediction, served: ServedVersion, rows: EncodedRows, unknown: Mapping[str, int]
+        self,
+        prediction: Prediction,
+        served: ServedVersion,
+        rows: EncodedRows,
+        unknown: Mapping[str, int],
+        texts: Sequence[UnknownText] = (),
     ) -> None:
         """Submits rows that were read and encoded in steps.
 
@@ -309,6 +343,7 @@ class Admission:
             served: model version.
             rows: encoded rows.
             unknown: number of cells with unknown categories, by column.
+            texts: texts of these cells, for the log of predictions.
 
         Raises:
             DeadlineExceeded: the deadline has passed.
@@ -318,6 +353,7 @@ class Admission:
         prediction.unknown = unknown
         if prediction.level is not None:
             served.check_level(prediction.level, prediction.members)
+        prediction.unknown_texts = texts
         if prediction.members is not None:
             served = served.first_members(prediction.members)
         self._batcher.submit(prediction, served, rows, rows.rows, prediction.seconds_left())

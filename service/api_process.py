@@ -51,6 +51,7 @@ from service.time_slices import in_slices
 from service.tracing.environment import is_sdk_disabled
 
 if TYPE_CHECKING:
+    from service.prediction_log.log import PredictionLog
     from service.tracing.tracer import Tracer
 
 log = get_logger(__name__)
@@ -112,6 +113,7 @@ class ApiProcess:
         access: API keys; None lets everybody in.
         held_lists: lists of what the workers hold in memory.
         metrics, pool, batcher, catalog, loading, drift, steps, admission: parts of the process, from `start` on.
+        prediction_log: log of predictions, from `start` on; None without one.
         tracer: tracer of the process, from `start` on; None without traces.
         draining: True once the process is about to stop.
     """
@@ -124,6 +126,7 @@ class ApiProcess:
     drift: DriftMonitor
     steps: StepQueue
     admission: Admission
+    prediction_log: PredictionLog | None
     tracer: Tracer | None
 
     def __init__(
@@ -207,6 +210,8 @@ class ApiProcess:
         )
         self.loading = ModelLoading(self.catalog, unloaded)
         self.drift = DriftMonitor(settings, self._runtime_dir / "drift", number, self.batcher)
+        self.prediction_log = self._make_prediction_log(f"api-{number}")
+        self.batcher.log = self.prediction_log
         self.steps = StepQueue(loop)
         admit = Admission if tracer is None else tracer.make_admission
         self.admission = admit(self.catalog, self.batcher, self.steps, metrics, self.access, settings)
@@ -235,6 +240,8 @@ class ApiProcess:
         metrics, steps = self.metrics, self.steps
         policy = HeartbeatPolicy.of(self.settings.hang_seconds)
         self._beat = Beat(self._heartbeats, self._number, policy)
+        if self.prediction_log is not None:
+            self.prediction_log.start()
         self._loop_watch = LoopWatch(asyncio.get_running_loop(), lambda: metrics.has_gathered or steps.is_busy)
 
     async def settle(self) -> None:
@@ -264,6 +271,8 @@ class ApiProcess:
         await asyncio.gather(*self._followers, return_exceptions=True)
         await self.drift.stop()
         await self.pool.close()
+        if self.prediction_log is not None:
+            await asyncio.to_thread(self.prediction_log.stop, self._flush_seconds)
         if self.tracer is not None:
             await self.tracer.close(self._flush_seconds)
         self.metrics.flush()
@@ -275,6 +284,15 @@ class ApiProcess:
         from service.tracing.tracer import Tracer
 
         return Tracer(process, self._runtime_dir / "metrics")
+
+    def _make_prediction_log(self, process: str) -> PredictionLog | None:
+        """Makes the log of predictions; returns None without one, which then costs no import."""
+        folder = self.settings.prediction_log
+        if folder is None:
+            return None
+        from service.prediction_log.log import PredictionLog
+
+        return PredictionLog(self.settings, folder, process)
 
     def not_ready(self) -> str | None:
         """Returns the reason why predictions would not be answered now, None if the process is ready."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from models.columns.encoding import MAX_FAULTS, RowEncoder, Rows
 from models.columns.named_columns import Cells
 from models.columns.unknown_cells import UnknownCells
+from models.columns.unknown_texts import UnknownText, unknown_texts
 from models.errors import Fault, RowError
 from service.admission import too_many_rows
 from service.batching.encoded_rows import EncodedRows
@@ -55,17 +57,23 @@ class LargeReading:
         request: reader of the body.
         encoder: encoder of the model's rows; None if the model is not known before the body was read.
         most_rows: largest number of rows of a request.
+        keeps_texts: True to keep the texts of cells with unknown categories.
 
     Attributes:
         model: reference of the model, once all steps are done.
         rows: encoded rows; None without an encoder.
         unknown: cells with unknown categories.
+        unknown_texts: texts of these cells, if they are kept.
     """
 
-    def __init__(self, request: RowReader, encoder: RowEncoder | None, *, most_rows: int) -> None:
+    def __init__(
+        self, request: RowReader, encoder: RowEncoder | None, *, most_rows: int, keeps_texts: bool = False
+    ) -> None:
         self.model: str | None = None
         self.rows = None if encoder is None else EncodedRows(encoder.compact)
         self.unknown = UnknownCells()
+        self.unknown_texts: list[UnknownText] = []
+        self._keeps_texts = keeps_texts
         self._encoder = encoder
         self._most_rows = most_rows
         self._rows_at_once = _FIRST_ROWS
@@ -139,7 +147,7 @@ class LargeReading:
                 raise RowError(
                     [Fault(first + start + fault.row, fault.column, fault.message) for fault in error.faults]
                 ) from None
-            self._count_unknown(encoder)
+            self._count_unknown(encoder, first + start, partial(list, some))
             yield
 
     def _encode_some(
@@ -152,7 +160,7 @@ class LargeReading:
             compact = yield from self._timed(encoder.encode_compact_in_steps(rows))
         if compact is None:
             return (yield from self._encode_cellwise(encoder, rows, first))
-        self._count_unknown(encoder)
+        self._count_unknown(encoder, first, partial(encoder.cells_by_column, rows))
         return compact
 
     def _timed(
@@ -179,8 +187,9 @@ class LargeReading:
         faults: list[Fault] = []
         for start in range(0, len(rows), _CELLWISE_ROWS):
             try:
-                parts.append(encoder.encode(rows[start : start + _CELLWISE_ROWS]))
-                self._count_unknown(encoder)
+                some = rows[start : start + _CELLWISE_ROWS]
+                parts.append(encoder.encode(some))
+                self._count_unknown(encoder, first + start, partial(encoder.cells_by_column, some))
             except RowError as error:
                 faults += [Fault(first + start + fault.row, fault.column, fault.message) for fault in error.faults]
                 if len(faults) >= MAX_FAULTS:
@@ -190,7 +199,18 @@ class LargeReading:
             raise RowError(faults[:MAX_FAULTS])
         return b"".join(parts)
 
-    def _count_unknown(self, encoder: RowEncoder) -> None:
-        """Moves the counts of this step out of the encoder, before a step of another request uses the same encoder."""
-        for column, cells in encoder.unknown.take().items() if encoder.unknown.counts else ():
-            self.unknown.add(column, cells)
+    def _count_unknown(self, encoder: RowEncoder, first: int, columns: Callable[[], Sequence[Cells]]) -> None:
+        """Moves the counts of this step out of the encoder, before a step of another request uses the same encoder.
+
+        Args:
+            encoder: encoder of the step.
+            first: position of the first row in the request.
+            columns: function that returns the cells of each column of the step, in the model's order.
+        """
+        if not encoder.unknown.counts:
+            return
+        counts = encoder.unknown.take()
+        for column, number in counts.items():
+            self.unknown.add(column, number)
+        if self._keeps_texts:
+            self.unknown_texts += unknown_texts(encoder.schema, columns(), counts, first)

@@ -115,6 +115,22 @@ class Settings(BaseSettings):
     drift_rows_per_second: Rows = Field(
         200, description="Rows that one API process looks at for drift in a second at most; under more load, a sample."
     )
+    prediction_log: Path | None = Field(
+        None,
+        description="Folder of the log of predictions, for `axon monitor`; needs the extra `log`. Unset: no log.",
+    )
+    prediction_log_sample: float = Field(
+        1.0, gt=0, le=1, allow_inf_nan=False, description="Share of the answered rows that the log takes, at random."
+    )
+    prediction_log_bytes: int = Field(
+        1 << 30, ge=1 << 24, le=1 << 50, description="Bytes of all files of the log at most; the oldest leave."
+    )
+    prediction_log_omit: str = Field(
+        "", description="Columns that the log leaves out, with commas between; the disk never sees them."
+    )
+    prediction_log_seconds: Interval = Field(
+        300.0, description="How long the log gathers rows before it makes a Parquet file of them."
+    )
     drain_seconds: float = Field(
         0.5,
         ge=0,
@@ -171,6 +187,11 @@ class Settings(BaseSettings):
         "temporary folder.",
     )
 
+    @property
+    def prediction_log_columns_left_out(self) -> tuple[str, ...]:
+        """Names in `prediction_log_omit`."""
+        return tuple(name.strip() for name in self.prediction_log_omit.split(",") if name.strip())
+
     @field_validator("port", "grpc_port", mode="before")
     @classmethod
     def _no_service_link(cls, given: Any, info: ValidationInfo) -> Any:
@@ -179,7 +200,7 @@ class Settings(BaseSettings):
             return cls.model_fields[str(info.field_name)].default
         return given
 
-    @field_validator("store", "runtime_dir", mode="before")
+    @field_validator("store", "runtime_dir", "prediction_log", mode="before")
     @classmethod
     def _named_folder(cls, given: Any) -> Any:
         if isinstance(given, str) and not given.strip():

@@ -11,6 +11,7 @@ from pathlib import Path
 from litserve.connector import check_cuda_with_nvidia_smi
 
 from models.errors import AxonError, ConfigError, ModelNotFound
+from models.prediction_log.folder import SPOOLS
 from models.signatures.trust import Trust, trust_of
 from models.store import Store
 from service.access import Access, AccessError
@@ -48,6 +49,27 @@ def check_start(settings: Settings) -> None:
     if settings.traces:
         _check_traces()
     _check_store(settings)
+    _check_prediction_log(settings)
+
+
+def _check_prediction_log(settings: Settings) -> None:
+    """Checks the package and the folder of the log of predictions, and makes the folder."""
+    folder = settings.prediction_log
+    if folder is None:
+        return
+    if find_spec("pyarrow") is None:
+        raise StartError(
+            "AXON_PREDICTION_LOG: the log needs the packages of an extra: pip install 'axon[service,log]'."
+        )
+    try:
+        (folder / SPOOLS).mkdir(parents=True, exist_ok=True)
+        descriptor, path = tempfile.mkstemp(prefix=".axon-", dir=folder / SPOOLS)
+    except OSError as error:
+        is_file = isinstance(error, (FileExistsError, NotADirectoryError))
+        reason = "a part of it is a file, not a folder" if is_file else _reason(error)
+        raise StartError(f"AXON_PREDICTION_LOG: {folder} cannot be written to: {reason}.") from None
+    os.close(descriptor)
+    Path(path).unlink()
 
 
 def _check_traces() -> None:

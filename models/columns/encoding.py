@@ -143,6 +143,12 @@ class RowEncoder:
             raise RowError([Fault(0, None, self._wrong_width(rows.shape[1]))])
         return list(rows.T)
 
+    def cells_by_column(self, rows: Rows) -> Sequence[Cells]:
+        """Returns the cells of each column, in the model's order, of rows that were encoded without a fault."""
+        if not isinstance(rows, list):
+            return self.columns_of(rows)
+        return [list(cells) for cells in zip(*map(self._ordered, rows), strict=True)]
+
     def encode_columns_in_steps(
         self, columns: Sequence[Cells], rows: int
     ) -> Generator[None, None, NDArray[np.float32]]:

@@ -188,17 +188,17 @@ def _write(column: Column, cells: Cells, block: NDArray[np.float32], write: Colu
         if isinstance(column, DateColumn) and cells.dtype.kind == "M":
             encode_dates(column, cells, block)
             return 0
-    return write(_cells_for(column, cells), block)
+    return write(cells_for(column, cells), block)
 
 
-def _cells_for(column: Column, cells: Cells) -> Sequence[Any]:
+def cells_for(column: Column, cells: Cells) -> Sequence[Any]:
     """Returns the cells of a column as from a JSON parser.
 
     Categories are spelled as training spells those of a typed table: a float32 by its shortest digits (0.1), and a
     moment without a time of day of zero.
     """
     if isinstance(cells, DictionaryCells):
-        return cells.listed(lambda some: _cells_for(column, some))
+        return cells.listed(lambda some: cells_for(column, some))
     if isinstance(column, CategoricalColumn) and isinstance(cells, np.ndarray):
         if cells.dtype.kind == "f" and cells.dtype.itemsize < 8:
             return [None if cell != cell else float(str(cell)) for cell in cells.astype(np.float32)]
@@ -238,7 +238,7 @@ def _moment_texts(moments: NDArray[Any]) -> list[str | None]:
 def _faults(column: Column, cells: Cells) -> Iterator[Fault]:
     """Yields the faults of a column's cells."""
     write, features = cell_writer(column, 0), [0.0] * column.width
-    for row, cell in enumerate(_cells_for(column, cells)):
+    for row, cell in enumerate(cells_for(column, cells)):
         try:
             write(features, cell)
         except Refused:

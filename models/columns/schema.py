@@ -146,11 +146,11 @@ class Schema:
 
     def plain_columns(self) -> Iterator[dict[str, Any]]:
         """Yields the columns as plain JSON types, one by one."""
-        return map(_plain, self.columns)
+        return map(plain_fields, self.columns)
 
     def plain_target(self) -> dict[str, Any]:
         """Returns the target as plain JSON types."""
-        return _plain(self.target)
+        return plain_fields(self.target)
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Schema:
@@ -164,15 +164,31 @@ class Schema:
         columns = raw.get("columns") if isinstance(raw, Mapping) else None
         if not isinstance(columns, list | tuple):
             raise DataError("a schema needs a list of columns.")
-        return cls(
-            columns=tuple(
-                _build("column", column, (NumericColumn, CategoricalColumn, DateColumn)) for column in columns
-            ),
-            target=_build("target", raw.get("target"), (ClassTarget, NumericTarget)),
-        )
+        return cls(columns=tuple(map(build_column, columns)), target=build_target(raw.get("target")))
 
 
-def _plain(column: Column | Target) -> dict[str, Any]:
+def build_column(raw: object) -> Column:
+    """Builds one column from its plain JSON types.
+
+    Raises:
+        DataError: A field is missing, unknown or out of range.
+    """
+    column: Column = _build("column", raw, (NumericColumn, CategoricalColumn, DateColumn))
+    return column
+
+
+def build_target(raw: object) -> Target:
+    """Builds a target from its plain JSON types.
+
+    Raises:
+        DataError: A field is missing, unknown or out of range.
+    """
+    target: Target = _build("target", raw, (ClassTarget, NumericTarget))
+    return target
+
+
+def plain_fields(column: Column | Target) -> dict[str, Any]:
+    """Returns the fields of a column or a target as plain JSON types."""
     plain: dict[str, Any] = {"kind": column.kind}
     for name in column.__slots__:  # the fields; `asdict` makes deep copies and takes ten times as long
         value = getattr(column, name)

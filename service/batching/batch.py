@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from service.batching.encoded_rows import EncodedRows, encoded_row
 from service.batching.extreme_rows import error_of, not_finite_rows
-from service.batching.ticket import Answer, Span
+from service.batching.ticket import Answer, Span, Ticket
 from service.errors import ModelFault
 from service.stream import frames
 from service.stream.frames import AnswerFrame, Kind
@@ -46,6 +46,13 @@ class AnswerSample(Protocol):
         """Takes some rows of a batch with their answers, `(rows, outputs)`. May not raise."""
 
 
+class AnswerLog(Protocol):
+    """A log of answered rows."""
+
+    def take(self, ticket: Ticket, start: int, stop: int, answers: NDArray[np.float32]) -> None:
+        """Takes some rows of a ticket that is about to get its answers. May not raise."""
+
+
 class Batch:
     """A batch of spans of one model version.
 
@@ -58,12 +65,25 @@ class Batch:
     Attributes:
         key: key of the model version.
         sample: taker of some of the rows once they are answered; None at first, and for none.
+        log: log of predictions, which takes rows as they are answered; None at first, and for none.
         spans: spans of the batch.
         rows: number of rows; 0 before `encode`.
         suspect: True if the rows would be a possible cause if the worker died now.
     """
 
-    __slots__ = ("_behind", "_finished", "_holder", "_kind", "_sent", "key", "rows", "sample", "spans", "suspect")
+    __slots__ = (
+        "_behind",
+        "_finished",
+        "_holder",
+        "_kind",
+        "_sent",
+        "key",
+        "log",
+        "rows",
+        "sample",
+        "spans",
+        "suspect",
+    )
 
     def __init__(
         self,
@@ -74,6 +94,7 @@ class Batch:
     ) -> None:
         self._holder = holder
         self.sample: AnswerSample | None = None
+        self.log: AnswerLog | None = None
         self._behind = behind
         self._finished = 0.0  # read by the worker, `_sent` by this process: both read the machine's monotonic clock
         self._sent = time.monotonic()
@@ -122,10 +143,13 @@ class Batch:
         elif self.sample is not None and self._finished >= self.sample.due:
             self.sample.take(self.spans, answer.matrix, self._finished)  # before the tickets end, and lose their rows
         copied = []
+        log = self.log
         for ticket, start, stop in self.spans:
             shadow = ticket.served.shadow  # type: ignore[union-attr]  # tickets were submitted for a version
             if shadow is not None and not ticket.done:
                 copied.append((shadow, ticket, ticket.data, ticket.cells(start, stop), start, stop, at))
+            if log is not None and ticket.is_logged and not ticket.done:
+                log.take(ticket, start, stop, answer.matrix[at : at + stop - start])
             if stop - start == ticket.rows:
                 ticket.finish(whole, at)
             elif not ticket.done:

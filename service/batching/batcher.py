@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import cast
 
-from service.batching.batch import AnswerSample, Batch, BatchHolder
+from service.batching.batch import AnswerLog, AnswerSample, Batch, BatchHolder
 from service.batching.deadlines import DeadlineWheel
 from service.batching.encoded_rows import EncodedRows
 from service.batching.link import WorkerPool
@@ -51,6 +51,7 @@ class Batcher:
     Attributes:
         waiting_requests: number of submitted requests that have not ended.
         samples: takers of some answered rows, by key of the version; others write this.
+        log: log of predictions; None for none.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Batcher:
         self._lone = False  # True if the last batch was one request, and the queue was empty behind it
         self.waiting_requests = 0
         self.samples: Mapping[str, AnswerSample] = {}
+        self.log: AnswerLog | None = None
 
     @property
     def serves_one_client(self) -> bool:
@@ -245,6 +247,7 @@ class Batcher:
                 in_flight = link.in_flight_by_key.get(key)
                 batch = self._make_batch(self, key, spans, cast(Batch, in_flight[-1]) if in_flight else None)
                 batch.sample = self.samples.get(key)
+                batch.log = self.log
                 link.send(batch)
         del self._queues[key]
 

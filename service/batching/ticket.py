@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.columns.encoding import Rows
+from models.columns.unknown_texts import UnknownText
 from service.batching.encoded_rows import EncodedRows
 from service.batching.served_version import ServedVersion
 from service.errors import DeadlineExceeded
@@ -68,6 +69,22 @@ def target_values(matrix: NDArray[np.float32], origin: float) -> NDArray[np.floa
     return values.astype(np.float64) + origin if origin else values
 
 
+class NamedRow(NamedTuple):
+    """The request of a row, for the log of predictions.
+
+    Attributes:
+        request_id: identifier of the request.
+        row: position of the row in the request.
+        asked: reference of the model in the request; None for the default model.
+        members: number of members of the ensemble that answer; None for all.
+    """
+
+    request_id: str
+    row: int
+    asked: str | None
+    members: int | None
+
+
 class TicketHolder(Protocol):
     """The batcher, which holds each ticket from the submission to the end."""
 
@@ -86,6 +103,9 @@ class Ticket:
     Attributes:
         requests: number of requests: 1 except for a group.
         is_made_up: True if the rows are no client's, as those of explanations, so that drift does not count the rows.
+        is_logged: True if the rows are a client's, whose answers the log of predictions may take.
+        logged_parts: parts of a cut request that the log of predictions has taken; None for none.
+        unknown_texts: texts of cells with unknown categories, for the log of predictions.
         served: model version that answers; None before the version is known.
         key: key of the model version, from the submission on.
         data: float32 rows, from the submission to the end.
@@ -109,6 +129,7 @@ class Ticket:
         "deadline",
         "done",
         "key",
+        "logged_parts",
         "losses",
         "pieces",
         "queued",
@@ -120,6 +141,8 @@ class Ticket:
 
     requests = 1
     is_made_up = False
+    is_logged = False
+    unknown_texts: Sequence[UnknownText] = ()
     data: Buffer | EncodedRows
     deadline: float
     arrived: float
@@ -132,6 +155,7 @@ class Ticket:
         self.rows = self.queued = self.queued_turn = self.losses = self.answered_rows = 0
         self.done = False
         self.pieces: dict[int, NDArray[np.float32]] | None = None
+        self.logged_parts: list[Any] | None = None
 
     @property
     def disconnected(self) -> bool:
@@ -196,6 +220,10 @@ class Ticket:
     def cells(self, start: int, stop: int) -> Sequence[Rows] | None:
         """Returns the rows from `start` up to `stop` before the encoding; None without such rows."""
         return None
+
+    def named_row(self, row: int) -> NamedRow | None:
+        """Returns the request of a row, for a ticket that is logged; None if the row has left the ticket."""
+        raise NotImplementedError
 
     def request_at(self, row: int) -> tuple[Ticket | None, int]:
         """Returns the ticket of the request of a row, None after the end, and the position of the row in the ticket."""

@@ -76,6 +76,7 @@ class InferMethod:
             )
             stream.release()
             prediction.set_form(form)
+            prediction.reference = reference
             admission = self.admission
             served = admission.find_loaded(reference) or admission.find_split(reference, prediction.sticky)
             if served is None:
@@ -134,6 +135,7 @@ class InferMethod:
             if prediction.is_over():
                 return
             prediction.set_form(form)
+            prediction.reference = reference
             served = self.admission.find_loaded(reference) or self.admission.find_split(reference, prediction.sticky)
             if served is None:
                 size = len(message)
@@ -153,7 +155,12 @@ class InferMethod:
     def _encode(self, prediction: GrpcPrediction, served: ServedVersion, rows: Rows) -> Reading:
         """Encodes and submits the rows of a large message in steps."""
         try:
-            reading = LargeReading(_ReadRows(rows), served.encoder, most_rows=self.admission.max_rows)
+            reading = LargeReading(
+                _ReadRows(rows),
+                served.encoder,
+                most_rows=self.admission.max_rows,
+                keeps_texts=self.admission.logs_predictions,
+            )
             for done in reading.steps():
                 if prediction.is_over():
                     return
@@ -161,7 +168,7 @@ class InferMethod:
             encoded = reading.rows
             assert encoded is not None  # noqa: S101 -- there is an encoder
             prediction.stream.release()
-            self.admission.submit_encoded(prediction, served, encoded, reading.unknown.counts)
+            self.admission.submit_encoded(prediction, served, encoded, reading.unknown.counts, reading.unknown_texts)
         except Exception as error:
             prediction.fail(error)
 

@@ -10,7 +10,7 @@ from typing import Any, overload
 from models.columns.encoding import Rows
 from service.admission import Admission, RowGroup, failures
 from service.batching.served_version import ServedVersion
-from service.batching.ticket import Answer
+from service.batching.ticket import Answer, NamedRow
 from service.http.answer_heads import AnswerHeads
 from service.http.compression import WORTH_BYTES
 from service.http.connection_watch import Phase
@@ -42,13 +42,14 @@ class PlainGroup(RowGroup):
         head: facts of the heads.
     """
 
-    __slots__ = ("_admission", "_forms", "head", "members", "started")
+    __slots__ = ("_admission", "_forms", "_names", "head", "members", "started")
 
     def __init__(self, admission: Admission, head: PlainHead, version: ServedVersion, started: float) -> None:
         super().__init__(version, head.seconds)
         self._admission = admission
         self.members: list[PlainRequest | None] = []
         self._forms: list[Any] = []
+        self._names: list[NamedRow] | None = None  # by row, for the log of predictions
         self.head = head
         self.started = started
 
@@ -60,18 +61,41 @@ class PlainGroup(RowGroup):
         self._rows.append(row)
         self.requests += 1
 
+    def name(self, plain: PlainRequest, reference: str | None) -> None:
+        """Gives the request that was added last its identifier already now, for the log of predictions.
+
+        Args:
+            plain: plain request that was added last.
+            reference: reference of the model in the request; None for the default model.
+        """
+        names = self._names = [] if self._names is None else self._names
+        request_id = accepted_request_id(plain.values.get(REQUEST_ID_HEADER))
+        names.append(NamedRow(request_id.decode("latin-1"), 0, reference, None))
+
+    def named_row(self, row: int) -> NamedRow | None:
+        """Returns the request of a row; None if the request has left the group."""
+        return None if self.members[row] is None or self._names is None else self._names[row]
+
+    def _as_usual(self, plain: PlainRequest, row: int) -> HttpPrediction:
+        """Returns the request of a row as a usual one, under the same name."""
+        prediction = plain.leave()
+        if self._names is not None:
+            name = self._names[row]
+            prediction.exchange.request_id, prediction.reference = name.request_id.encode("latin-1"), name.asked
+        return prediction
+
     def apart(self) -> Iterator[tuple[HttpPrediction, Buffer]]:
         """Yields each request as a usual one, with its encoded row."""
-        for plain, row in zip(self.members, self._rows, strict=True):
+        for at, (plain, row) in enumerate(zip(self.members, self._rows, strict=True)):
             assert plain is not None  # noqa: S101 -- the group was not submitted
-            yield plain.leave(), row
+            yield self._as_usual(plain, at), row
 
     def take_out(self, row: int) -> HttpPrediction | None:
         """Returns the request of a row as a usual one, which leaves the group; None after that."""
         plain, self.members[row] = self.members[row], None
         if plain is None:
             return None
-        prediction = plain.leave()
+        prediction = self._as_usual(plain, row)
         prediction.served, prediction.rows = self.version, 1
         return prediction
 
@@ -109,7 +133,7 @@ class PlainGroup(RowGroup):
         default, content_type = shared.server_state.default_headers, wire.content_type
         begin = _heads.begin(default, HTTPStatus.OK, content_type)
         end = b"%b\r\n" % self.head.answer_lines
-        now, logs = shared.watch.now, self._admission.logs_requests
+        now, logs, names = shared.watch.now, self._admission.logs_requests, self._names
         sent = 0
         for row, payload in enumerate(payloads, first):
             plain = members[row]
@@ -134,7 +158,10 @@ class PlainGroup(RowGroup):
             members[row] = None
             plain.is_pending = False
             values, plain.values = plain.values, NO_VALUES
-            request_id = accepted_request_id(values.get(REQUEST_ID_HEADER))
+            if names is None:
+                request_id = accepted_request_id(values.get(REQUEST_ID_HEADER))
+            else:
+                request_id = names[row].request_id.encode("latin-1")
             sent += 1
             try:
                 transport.write(b"".join((begin, request_id, _LENGTH, b"%d\r\n" % len(body), more, end, body)))

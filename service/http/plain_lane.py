@@ -120,6 +120,7 @@ class PlainLane:
         find_loaded, find_split = self._admission.find_loaded, self._admission.find_split
         groups: Groups = {}
         versions: set[ServedVersion] = set()
+        is_logged = self._admission.logs_predictions
         for plain in arrived:
             head, served = plain.head, None
             try:
@@ -149,6 +150,8 @@ class PlainLane:
                 kind = PlainGroupWithBodies if keeps else PlainGroup
                 group = groups[head, served] = kind(self._admission, head, served, plain.started)
             group.add(plain, data)
+            if is_logged:
+                group.name(plain, reference)
             if len(group.members) == _MOST_MEMBERS:
                 self._submit(groups.pop((head, served)))
         for group in groups.values():

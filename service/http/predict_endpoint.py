@@ -154,6 +154,7 @@ class PredictEndpoint:
             may_hold_booleans: False if no cell is a boolean.
         """
         admission = self.admission
+        prediction.reference = reference
         try:
             served = admission.find_loaded(reference) or admission.find_split(reference, prediction.sticky)
             if served is not None:
@@ -238,7 +239,9 @@ class PredictEndpoint:
         try:
             encoder = None if served is None else served.encoder
             request = prediction.format.reader(body, reference, encoder, prediction.exchange)
-            reading = LargeReading(request, encoder, most_rows=admission.max_rows)
+            reading = LargeReading(
+                request, encoder, most_rows=admission.max_rows, keeps_texts=admission.logs_predictions
+            )
             for done in reading.steps():
                 if prediction.is_over():
                     return
@@ -251,7 +254,8 @@ class PredictEndpoint:
                 prediction.set_form(request.form)
             prediction.exchange.body = b""  # from here on, only the encoded rows are needed
             prediction.end_body()
-            admission.submit_encoded(prediction, served, rows, reading.unknown.counts)
+            prediction.reference = reading.model
+            admission.submit_encoded(prediction, served, rows, reading.unknown.counts, reading.unknown_texts)
         except Exception as error:
             prediction.fail(error)
 

@@ -1,0 +1,1 @@
+"""The log of predictions as files: what the server writes, and what `axon monitor` and `axon replay` read."""

@@ -1,0 +1,48 @@
+"""The conversion of spools whose writers have ended to Parquet files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.errors import DataError
+from models.prediction_log.folder import UNREADABLE, converting, has_writer, parquet_path, remove_oldest, spools
+from models.prediction_log.logged_rows import read_spool
+from models.prediction_log.parquet_files import write_parquet
+
+
+def convert_spools(folder: Path, most_bytes: int) -> list[str]:
+    """Turns each spool whose writer has ended into Parquet files, and removes the oldest files.
+
+    If the process is killed, the spool is still there, and the next conversion writes the same files again.
+
+    Args:
+        folder: folder of the log.
+        most_bytes: largest number of bytes of all files.
+
+    Returns:
+        Sentences on spools that cannot be read, which are set aside.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    remarks = []
+    with converting(folder):
+        remove_oldest(folder, most_bytes)
+        for spool in spools(folder):
+            if has_writer(spool):
+                continue
+            try:
+                _convert(folder, spool)
+            except DataError as error:
+                remarks.append(f"{spool} {error}")
+                spool.replace(spool.with_suffix(UNREADABLE))
+        remove_oldest(folder, most_bytes)
+    return remarks
+
+
+def _convert(folder: Path, spool: Path) -> None:
+    for number, rows in enumerate(read_spool(spool.read_bytes())):
+        path = parquet_path(folder, spool, str(rows.version), number)
+        path.parent.mkdir(exist_ok=True)
+        write_parquet(rows, path)
+    spool.unlink()

@@ -1,0 +1,1 @@
+"""The log of predictions in an API process: a sample of answered rows, written to files off the event loop."""

@@ -1,0 +1,116 @@
+"""The choice of logged rows: each with the same probability, and no more than the writer can take."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+from serving import CHECKPOINTS, wait_until
+
+from models.columns.encoding import RowEncoder
+from models.prediction_log.reading import read_log
+from models.store import Store
+from service.batching.served_version import ServedVersion
+from service.batching.ticket import NamedRow, Ticket
+from service.metrics import ModelMetrics
+from service.prediction_log.log import PredictionLog, Sampler
+from service.settings import Settings
+
+COLOURS = CHECKPOINTS["colours"]
+
+
+@pytest.mark.parametrize("share", [0.003, 0.1, 0.5, 0.97])
+def test_rows_are_chosen_independently_with_the_share(share: float) -> None:
+    sampler, rng = Sampler(share), np.random.default_rng(1)
+    rows, chosen = 0, []
+    for size in rng.choice([1, 1, 1, 2, 30, 400], 6000).tolist():
+        chosen += [rows + at for at in sampler.choose(size)]
+        rows += size
+    assert chosen == sorted(set(chosen))
+    assert stats.binomtest(len(chosen), rows, share).pvalue > 1e-6
+    neighbours = sum(b - a == 1 for a, b in itertools.pairwise(chosen))
+    assert stats.binomtest(neighbours, len(chosen) - 1, share).pvalue > 1e-6
+    assert list(Sampler(1.0).choose(5)) == [0, 1, 2, 3, 4]
+
+
+class Request(Ticket):
+    """A request whose rows are logged."""
+
+    is_logged = True
+
+    def __init__(self, id_: str, served: ServedVersion, rows: np.ndarray) -> None:
+        super().__init__()
+        self._id = id_
+        self.served, self.rows = served, len(rows)
+        self.data = RowEncoder(served.schema).encode_any(rows)
+        self.row_bytes = 4 * served.width
+
+    def named_row(self, row: int) -> NamedRow:
+        return NamedRow(self._id, row, None, None)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> ServedVersion:
+    store = Store(tmp_path / "store")
+    version = store.publish("colours", COLOURS)
+    return ServedVersion(version, version.identity(), ModelMetrics("colours", "1", lambda _: None))
+
+
+def make_log(folder: Path, **more: object) -> PredictionLog:
+    folder.mkdir(exist_ok=True)
+    return PredictionLog(Settings(prediction_log=folder, **more), folder, "api-0")
+
+
+def test_a_cut_request_is_logged_once_all_its_rows_are_answered(served: ServedVersion, tmp_path: Path) -> None:
+    log = make_log(tmp_path / "log")
+    rng = np.random.default_rng(0)
+    answers = rng.random((9, 3), dtype=np.float32)
+    whole, failing = (Request(id_, served, rng.normal(size=(9, 4)).astype(np.float32)) for id_ in ("whole", "failing"))
+    for request, spans in ((failing, [(0, 4)]), (whole, [(4, 9), (0, 4)])):
+        for start, stop in spans:
+            log.take(request, start, stop, answers[start:stop])
+            request.answered_rows += stop - start
+    log.start()
+    log.stop(30)
+    rows = list(read_log(tmp_path / "log"))
+    assert [one.request_ids for one in rows] == [["whole"] * 9]
+    order = np.argsort(rows[0].places)
+    assert rows[0].places[order].tolist() == list(range(9))
+    np.testing.assert_array_equal(rows[0].answers[order], answers)
+    assert whole.logged_parts is None
+
+
+def bytes_in(folder: Path) -> int:
+    """Returns the number of bytes of all files."""
+    sizes = []
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            sizes.append(path.stat().st_size)
+    return sum(sizes)
+
+
+def test_memory_and_disk_are_bounded(served: ServedVersion, tmp_path: Path) -> None:
+    bound = 1 << 24
+    log = make_log(tmp_path / "log", prediction_log_bytes=bound)
+    rows = np.random.default_rng(0).normal(size=(2000, 4)).astype(np.float32)
+    answers = np.random.default_rng(1).random((2000, 3), dtype=np.float32)
+    for at in range(200):  # the writer has not started: all of it would wait in memory
+        log.take(Request(f"early-{at}", served, rows), 0, 2000, answers)
+    waiting = log._waiting_bytes
+    assert 0 < waiting <= bound // 32
+    log.start()
+    wait_until(lambda: not log._waiting_bytes)
+    largest = 0
+    for at in range(12):
+        for part in range(5):
+            log.take(Request(f"r-{at}-{part}", served, rows[:1000]), 0, 1000, answers[:1000])
+        wait_until(lambda: not log._waiting_bytes)
+        largest = max(largest, bytes_in(tmp_path / "log"))
+    log.stop(30)
+    assert largest <= bound
+    assert log.counts._rows["written"]._value.get() > 30_000
+    assert log.counts._rows["dropped"]._value.get() > 100_000
