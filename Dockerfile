@@ -43,6 +43,7 @@ COPY axon/ axon/
 COPY conversion/ conversion/
 COPY inference/ inference/
 COPY models/ models/
+COPY monitoring/ monitoring/
 COPY scoring/ scoring/
 COPY training/ training/
 ARG SOURCE_DATE_EPOCH

@@ -63,7 +63,7 @@ imports: install ## which package may import which
 	$(BIN)/lint-imports
 
 bandit: install  ## code that invites attacks
-	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive axon conversion inference models scoring service training
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive axon conversion inference models monitoring scoring service training
 
 audit: install   ## known vulnerabilities of what is pinned; skipped where their database cannot be reached
 	$(BIN)/python .ci/audit.py

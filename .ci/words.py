@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOTS = "axon benchmarks conversion deploy inference models scoring service tests training .ci".split()
+ROOTS = "axon benchmarks conversion deploy inference models monitoring scoring service tests training .ci".split()
 FIRST_COMMIT = "1aced8d"
 LONGEST_SUBJECT = 72
 

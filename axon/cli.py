@@ -64,6 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from axon.sbom.command import run_sbom
 
             return run_sbom(given[1:])
+        if part == "monitoring":
+            from monitoring.command import run_log_command
+
+            return run_log_command(given, prog=PROGRAM)
         if part == "axon":
             from axon.completion import print_script
 
@@ -82,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as missing:
         from models.installation import missing_part
 
-        needed = "training" if part == "scoring" else part
+        needed = "training" if part in ("scoring", "monitoring") else part
         sentence = missing_part(needed, missing) if needed in ("training", "service") else None
         if sentence is None:
             raise

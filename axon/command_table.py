@@ -55,6 +55,10 @@ def installed_commands() -> dict[str, Mapping[str, str]]:
         from scoring.command_table import ABOUT, COMMAND
 
         commands["scoring"] = {COMMAND: ABOUT}
+    if find_spec("monitoring"):
+        from monitoring.command_table import COMMANDS as MONITORING
+
+        commands["monitoring"] = MONITORING
     return commands | {"signing": SIGNING, "materials": MATERIALS, "axon": _COMPLETION}
 
 

@@ -71,6 +71,10 @@ def whole_parser() -> argparse.ArgumentParser:
 
     add_signing_commands(commands)
     add_sbom_command(commands)
+    if "monitoring" in parts:
+        from monitoring.command import add_log_commands
+
+        add_log_commands(commands)
     _add_shell(commands.add_parser("completion", help=parts["axon"]["completion"]))
     for action in _actions(parser):
         _suit_shells(action)

@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 
-_NAMES = ("models", "conversion", "inference", "training", "scoring", "service")
+_NAMES = ("models", "conversion", "inference", "training", "scoring", "monitoring", "service")
 _HOME = Path(__file__).resolve().parents[1]
 
 

@@ -22,7 +22,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("axon", "conversion", "inference", "models", "scoring", "service", "training")
+PACKAGES = ("axon", "conversion", "inference", "models", "monitoring", "scoring", "service", "training")
 # What a user may have beside a table. None of these files may run.
 USERS = ("models/__init__.py", "inference/__init__.py", "training.py", "service.py", "random.py", "socket.py")
 

@@ -46,17 +46,18 @@ def imported(package: str) -> dict[str, str]:
                 names = [node.module]
             for name in names:
                 found.setdefault(name.partition(".")[0], str(path.relative_to(ROOT)))
-    own = {"axon", "conversion", "inference", "models", "scoring", "service", "training"}
+    own = {"axon", "conversion", "inference", "models", "monitoring", "scoring", "service", "training"}
     return {name: path for name, path in found.items() if name not in own and name not in sys.stdlib_module_names}
 
 
 @pytest.mark.parametrize(
     ("package", "extras"),
     [
-        ("models", ("service", "signing")),
+        ("models", ("service", "log", "signing")),
         ("models", ("training", "signing")),
         ("inference", ("service",)),
-        ("service", ("service", "arrow", "grpc", "traces")),
+        ("service", ("service", "arrow", "grpc", "log", "traces")),
+        ("monitoring", ("training",)),
         ("training", ("training", "tensorboard", "postgresql")),
         ("axon/client", ("client", "training")),  # frames are given back to those who have pandas or pyarrow
         ("axon/remote_predict.py", ("training",)),

@@ -163,8 +163,8 @@ def evaluation_of(model: FittedModel, *, seed: int = 0) -> Evaluation:
             if is_classification
             else None
         ),
-        calibration=_calibration(answers, truth) if has_probabilities else None,
-        residuals=None if is_classification else _residuals(truth, answers[:, 0].astype(np.float64), rng),
+        calibration=calibration_of(answers, truth) if has_probabilities else None,
+        residuals=None if is_classification else residuals_of(truth, answers[:, 0].astype(np.float64), rng),
         importances=importances,
         importance_rows=importance_rows,
         importance_note=importance_note,
@@ -229,7 +229,13 @@ def _confusion(labels: tuple[str, ...], truth: NDArray[np.int64], answer: NDArra
     return Confusion(labels=labels, counts=tuple(tuple(row) for row in counts.tolist()), merged=merged)
 
 
-def _calibration(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> Calibration:
+def calibration_of(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -> Calibration:
+    """Returns the calibration of answers.
+
+    Args:
+        probabilities: `(rows, classes)` predicted probabilities.
+        truth: `(rows,)` class indices.
+    """
     found = reliability(probabilities, truth)
     bins = zip(
         found.edges[:-1].tolist(),
@@ -248,7 +254,14 @@ def _calibration(probabilities: NDArray[np.float32], truth: NDArray[np.int64]) -
     )
 
 
-def _residuals(truth: NDArray[np.float64], values: NDArray[np.float64], rng: np.random.Generator) -> Residuals:
+def residuals_of(truth: NDArray[np.float64], values: NDArray[np.float64], rng: np.random.Generator) -> Residuals:
+    """Returns the errors of a regression.
+
+    Args:
+        truth: `(rows,)` true values.
+        values: `(rows,)` predicted values.
+        rng: generator that draws the shown rows.
+    """
     errors = values - truth
     shown = np.arange(len(truth)) if len(truth) <= _POINTS else rng.choice(len(truth), _POINTS, replace=False)
     # Clipped, since a single very large error would leave one bar for all others.

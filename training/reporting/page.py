@@ -44,6 +44,7 @@ svg .thin { stroke-width: 1.2; stroke-dasharray: 4 4; }
 .fourth { stroke: var(--fourth); } .rule { stroke: var(--faint); }
 .dot.first, .bar.first { fill: var(--first); stroke: none; }
 .dot.second, .bar.second { fill: var(--second); stroke: none; }
+.dot.third { fill: var(--third); stroke: none; } .dot.fourth { fill: var(--fourth); stroke: none; }
 .legend { display: flex; flex-wrap: wrap; gap: 2px 14px; font-size: .85rem; color: var(--faint); }
 .key { display: inline-block; width: 18px; margin-right: 5px; vertical-align: middle; border-top: 3px solid; }
 .key.first { color: var(--first); } .key.second { color: var(--second); } .key.third { color: var(--third); }

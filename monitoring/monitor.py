@@ -1,0 +1,241 @@
+"""The quality of logged answers over time: labels joined, metrics by period and by version, drift by period."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.distributions.evaluation import Evaluation
+from models.distributions.window import Window
+from models.errors import DataError
+from models.network.config import Output
+from models.prediction_log.logged_rows import LoggedRows
+from models.prediction_log.logged_version import LoggedVersion
+from monitoring.labels import Labels, read_labels
+from monitoring.periods import By, starts_of
+from monitoring.selection import Selection
+from monitoring.training_facts import TrainingFacts, training_facts
+from training.metrics import Metrics, evaluate
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSource:
+    """The source of labels.
+
+    Attributes:
+        path: path of the file; None for a report on drift alone.
+        column: name of the column of labels; None to find it.
+        on: input column to join by; None for the request id.
+    """
+
+    path: Path | None = None
+    column: str | None = None
+    on: str | None = None
+
+
+@dataclass(kw_only=True)
+class Answers:
+    """Answers with labels.
+
+    Attributes:
+        output: output of the network, which decides about the metrics.
+        values: `(rows, classes)` probabilities, or `(rows, 1)` values.
+        truth: `(rows,)` class indices, or values.
+    """
+
+    output: Output
+    values: NDArray[Any]
+    truth: NDArray[Any]
+
+    def metrics(self) -> Metrics:
+        """Returns all metrics that apply; at least one row."""
+        return evaluate(self.output, self.values, self.truth)
+
+
+@dataclass(kw_only=True)
+class PeriodReport:
+    """The rows of one version in one period.
+
+    Attributes:
+        start: start of the period, in seconds since 1970.
+        rows: number of logged rows.
+        labelled: answers with labels; None without one.
+        drift: evaluation against training; None if drift is not known.
+    """
+
+    start: int
+    rows: int
+    labelled: Answers | None
+    drift: Evaluation | None
+
+
+@dataclass(kw_only=True)
+class VersionReport:
+    """One version.
+
+    Attributes:
+        version: version of the log.
+        rows: number of logged rows.
+        labelled: answers with labels; None without one.
+        periods: periods in their order.
+        drift: evaluation of all rows; None if drift is not known.
+        test_metrics: metrics of the test part, by name.
+        first, last: times of the first and of the last row, in seconds since 1970.
+    """
+
+    version: LoggedVersion
+    rows: int
+    labelled: Answers | None
+    periods: list[PeriodReport]
+    drift: Evaluation | None
+    test_metrics: dict[str, float]
+    first: float
+    last: float
+
+
+@dataclass(kw_only=True)
+class MonitorReport:
+    """The report on one model.
+
+    Attributes:
+        model: name of the model.
+        by: length of the periods.
+        versions: versions by number.
+        remarks: sentences on what was left out.
+        has_labels: True if labels were given.
+    """
+
+    model: str
+    by: By
+    versions: list[VersionReport]
+    remarks: list[str]
+    has_labels: bool
+
+    @property
+    def rows(self) -> int:
+        """Number of logged rows."""
+        return sum(version.rows for version in self.versions)
+
+    @property
+    def labelled_rows(self) -> int:
+        """Number of rows with a label."""
+        return sum(len(version.labelled.truth) for version in self.versions if version.labelled is not None)
+
+
+@dataclass
+class _Gathered:
+    """Parts of one version that are kept while the log is read."""
+
+    version: LoggedVersion
+    facts: TrainingFacts | None
+    starts: list[NDArray[np.int64]] = field(default_factory=list)
+    values: list[NDArray[Any]] = field(default_factory=list)
+    truth: list[NDArray[Any]] = field(default_factory=list)
+    windows: dict[int, Window] = field(default_factory=dict)
+    first: float = np.inf
+    last: float = -np.inf
+
+    def add(self, rows: LoggedRows, truth: NDArray[Any], by: By) -> None:
+        starts = starts_of(rows.times, by)
+        self.starts.append(starts)
+        self.values.append(rows.values())
+        self.truth.append(truth)
+        self.first, self.last = min(self.first, float(rows.times.min())), max(self.last, float(rows.times.max()))
+        if self.facts is None:
+            return
+        for start in np.unique(starts).tolist():
+            if start not in self.windows:
+                self.windows[start] = self.facts.window()
+            self.facts.count(self.windows[start], rows.taken(np.flatnonzero(starts == start)))
+
+
+def monitor(selection: Selection, source: LabelSource, *, store: Path, by: By) -> MonitorReport:
+    """Reads a log, joins labels, and computes all figures.
+
+    Args:
+        selection: rows of the log.
+        source: file of labels, and how to join.
+        store: folder of the store, for the distributions of training.
+        by: length of the periods.
+
+    Raises:
+        DataError: The log or the labels cannot be used; the message says why.
+    """
+    gathered: dict[tuple[int, str], _Gathered] = {}
+    remarks: list[str] = []
+    labels: Labels | None = None
+    names: list[NDArray[np.int64]] = []
+    for rows in selection.rows():
+        version = rows.version
+        if labels is None and source.path is not None:
+            labels = read_labels(source.path, target=version.target.name, column=source.column, on=source.on)
+        key = version.version, version.digest
+        if key not in gathered:
+            facts, reason = training_facts(store, version)
+            remarks += [] if reason is None else [reason]
+            gathered[key] = _Gathered(version, facts)
+        pairs = zip(rows.request_ids, rows.places.tolist(), strict=True)
+        names.append(np.fromiter(map(hash, pairs), dtype=np.int64, count=len(rows)))
+        gathered[key].add(rows, _no_labels(rows) if labels is None else labels.of(rows), by)
+    every = np.concatenate(names)
+    if doubled := len(every) - len(np.unique(every)):
+        remarks.append(
+            f"{doubled:,} rows have the request id and the row number of another row: clients sent an id twice, and "
+            "each of these rows gets the label of that id."
+        )
+    found = [_version_report(one) for _, one in sorted(gathered.items(), key=lambda item: item[0])]
+    report = MonitorReport(
+        model=found[0].version.name, by=by, versions=found, remarks=remarks, has_labels=labels is not None
+    )
+    if labels is not None:
+        if not report.labelled_rows:
+            labels.check_classes(found[0].version)
+            what = "request ids" if source.on is None else f"values of {source.on!r}"
+            raise DataError(f"{labels.path}: none of its {len(labels.by_key):,} {what} is in the log.")
+        report.remarks += labels.remarks()
+    return report
+
+
+def _no_labels(rows: LoggedRows) -> NDArray[Any]:
+    return np.full(len(rows), -1, dtype=np.int64) if rows.version.labels else np.full(len(rows), np.nan)
+
+
+def _version_report(one: _Gathered) -> VersionReport:
+    starts, values, truth = (np.concatenate(parts) for parts in (one.starts, one.values, one.truth))
+    version = one.version
+    output: Output = "softmax" if version.has_probabilities else "step" if version.labels else "linear"
+    is_labelled = truth >= 0 if version.labels else ~np.isnan(truth)
+
+    def answers(chosen: NDArray[np.bool_]) -> Answers | None:
+        some = chosen & is_labelled
+        return Answers(output=output, values=values[some], truth=truth[some]) if some.any() else None
+
+    periods = []
+    whole: Window | None = None
+    for start in np.unique(starts).tolist():
+        window = one.windows.get(start)
+        if window is not None and one.facts is not None:
+            whole = one.facts.window() if whole is None else whole
+            whole.merge(window.snapshot())
+        periods.append(
+            PeriodReport(
+                start=start,
+                rows=int((starts == start).sum()),
+                labelled=answers(starts == start),
+                drift=None if window is None or one.facts is None else one.facts.evaluation(window),
+            )
+        )
+    return VersionReport(
+        version=version,
+        rows=len(starts),
+        labelled=answers(np.ones(len(starts), dtype=np.bool_)),
+        periods=periods,
+        drift=None if whole is None or one.facts is None else one.facts.evaluation(whole),
+        test_metrics={} if one.facts is None else one.facts.test_metrics,
+        first=one.first,
+        last=one.last,
+    )

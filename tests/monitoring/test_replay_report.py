@@ -1,0 +1,127 @@
+"""`axon replay`: the same answers as direct predictions, the same version to the bit, and refusals in words."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from logged_models import LoggedModel, log_answers, people
+
+import axon
+from axon.cli import main
+from models.errors import DataError
+from models.store import Store
+from monitoring.replay import ReplayReport, replay
+from monitoring.selection import Selection
+from training.fit import fit
+
+INPUTS = ["age", "income", "town", "joined"]
+
+
+def replayed(model: LoggedModel, reference: str, **more: object) -> ReplayReport:
+    return replay(Selection(folder=model.log, **more), reference, store=model.store, by="day")
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:1 cell of column 'town' hold a category:UserWarning")
+
+
+def direct(model: LoggedModel, reference: str) -> axon.Model:
+    return axon.load(reference, store=model.store)
+
+
+def test_another_version_answers_as_it_does_directly(classes: LoggedModel) -> None:
+    report = replayed(classes, "people@2")
+    expected = direct(classes, "people@2").predict_proba(classes.table[INPUTS])
+    logged = classes.table[["p0", "p1"]].to_numpy()
+    order = np.argsort(np.abs(expected[:, 1] - logged[:, 1]))[::-1]
+    np.testing.assert_allclose(np.sort(report.differences), np.sort(np.abs(expected - logged).max(axis=1)), atol=2e-6)
+    equal = expected.argmax(axis=1) == logged.argmax(axis=1)
+    assert report.rows == len(equal)
+    assert abs(int(report.agrees.sum()) - int(equal.sum())) <= 1
+    crossed = pd.crosstab(logged.argmax(axis=1), expected.argmax(axis=1))
+    assert abs(report.classes["no", "yes"] - crossed.loc[0, 1]) <= 1
+    first = classes.table.iloc[order[0]]
+    assert (report.most_different[0].request_id, report.most_different[0].row) == (first["id"], first["row"])
+    assert report.most_different[0].inputs["town"] == first["town"]
+    sizes = [row.difference for row in report.most_different]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(sizes) == 20
+
+
+def test_values_of_another_version(values: LoggedModel) -> None:
+    report = replayed(values, "people@2")
+    expected = np.array(direct(values, "people@2").predict(values.table[INPUTS]))
+    differences = expected - values.table["value"].to_numpy()
+    np.testing.assert_allclose(report.differences, differences, atol=1e-3)
+    close = 0.01 * Store(values.store).resolve("people@2").load().checkpoint.schema.target.std
+    assert abs(int(report.agrees.sum()) - int((np.abs(differences) <= close).sum())) <= 2
+    shares = [share for _, _, share in report.by_period()]
+    assert np.average(shares) == pytest.approx(report.agrees.mean())
+
+
+def test_the_same_version_answers_the_same(classes: LoggedModel, capsys: pytest.CaptureFixture[str]) -> None:
+    page = classes.root / "replay.html"
+    command = ["replay", str(classes.log), "--model", "people@1", "--store", str(classes.store), "--out", str(page)]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "equal labels: 100.0% of 4,000 rows" in out
+    report = replayed(classes, "people@1")
+    assert report.differences.max() < 1e-6
+    assert report.agrees.all()
+    assert "<h2>Rows that differ most</h2>" in page.read_text()
+
+
+def test_rows_that_the_version_refuses_are_told(classes: LoggedModel) -> None:
+    model = classes
+    frame = people(600, 9).drop(columns="spent")
+    frame = frame[frame["town"] != "Åre"]
+    from training.data.column_choices import ColumnChoices
+
+    fit(
+        frame, target="left", name="people", epochs=2, hidden_sizes=(8,), choices=ColumnChoices(unknown="refuse")
+    ).publish(model.store)
+    report = replayed(model, "people@3")
+    others = ~model.table["town"].isin(["Ely", "Rye"])
+    assert sum(report.refused.values()) == others.sum()
+    assert report.rows == (~others).sum()
+    assert any("column 'town'" in reason and "Åre" in reason for reason in report.refused)
+
+
+def test_what_cannot_be_replayed_is_refused_in_words(
+    classes: LoggedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "store").symlink_to(classes.store)
+    model = log_answers(tmp_path, left_out=("income",))
+    words = "people@2 needs column 'income', which the log of people@1 does not have: AXON_PREDICTION_LOG_OMIT left it"
+    with pytest.raises(DataError, match=words):
+        replayed(model, "people@2")
+    frame = people(300, 4)
+    numbers = frame.assign(town=frame["income"] / 7).drop(columns=["spent", "income"])
+    fit(numbers, target="left", name="other", epochs=2, hidden_sizes=(8,)).publish(model.store)
+    with pytest.raises(DataError, match="column 'town' is a column of numbers for other@1, and a column of categories"):
+        replayed(model, "other@1")
+    fit(frame.drop(columns="left"), target="spent", name="money", epochs=2, hidden_sizes=(8,)).publish(model.store)
+    with pytest.raises(DataError, match="money@1 predicts values, and people@1 in the log classes"):
+        replayed(model, "money@1")
+    command = ["replay", str(model.log), "--model", "people@9", "--store", str(model.store)]
+    assert main(command) == 2
+    assert "error: " in capsys.readouterr().err
+    assert main(["replay", str(model.log), "--model", "other@1", "--store", str(model.store)]) == 2
+    assert "has no rows of other; it has rows of people" in capsys.readouterr().err
+
+
+def test_rows_of_a_part_of_an_ensemble_are_not_compared(classes: LoggedModel) -> None:
+    from models.prediction_log.reading import read_log
+    from monitoring import replay as module
+
+    rows = next(read_log(classes.log))
+    some = dataclasses.replace(rows, members=[2 if at < 10 else None for at in range(len(rows))])
+    comparison = module._Comparison(
+        module.ReplayedVersion("people@1", Store(classes.store).resolve("people@1").load().checkpoint), "day"
+    )
+    comparison.add(some)
+    report = comparison.report()
+    assert (report.left_out, report.rows) == (10, len(rows) - 10)
