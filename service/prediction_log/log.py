@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from service.batching.ticket import NamedRow, Ticket
+from service.batching.ticket import Ticket
 from service.logs import LimitedLog, get_logger
 from service.prediction_log.counts import LogCounts
 from service.prediction_log.taken_rows import TakenRows, rows_of, unknown_among
@@ -90,14 +90,15 @@ class PredictionLog:
         """Copies some rows with their answers; None if there is no room, or if all have left the group."""
         served = ticket.served
         assert served is not None  # noqa: S101 -- the ticket was submitted for it
-        names: list[NamedRow] = []
-        there: list[int] = []
-        for row in chosen:
-            name = ticket.named_row(start + row)
-            if name is not None:
-                names.append(name)
-                there.append(row)
-        if not there:
+        there: Sequence[int] = chosen
+        places: Sequence[int] | None = None
+        if ticket.requests == 1:
+            names = [name for name in (ticket.named_row(start),) if name is not None]
+            places = range(start, stop) if len(chosen) == stop - start else [start + row for row in chosen]
+        else:
+            named = [(name, row) for row in chosen if (name := ticket.named_row(start + row)) is not None]
+            names, there = [name for name, _ in named], [row for _, row in named]
+        if not names:
             return None
         if self._waiting_bytes + len(there) * (ticket.row_bytes + _NAME_BYTES) > self._most_bytes:
             self.counts.add("dropped", len(there))
@@ -106,11 +107,12 @@ class PredictionLog:
             served,
             time.time(),
             names,
+            places,
             rows_of(ticket, start, stop, there),
             answers.copy() if len(there) == stop - start else answers[there],
             unknown_among(ticket.unknown_texts, start, there) if ticket.unknown_texts else (),
         )
-        self._taken_bytes += taken.size + _NAME_BYTES * len(names)
+        self._taken_bytes += taken.size + _NAME_BYTES * len(taken)
         return taken
 
     @property
@@ -118,7 +120,7 @@ class PredictionLog:
         return self._taken_bytes - self._writer.done_bytes
 
     def _push(self, taken: TakenRows) -> None:
-        self._writer.put(taken, taken.size + _NAME_BYTES * len(taken.names))
+        self._writer.put(taken, taken.size + _NAME_BYTES * len(taken))
 
 
 class Sampler:

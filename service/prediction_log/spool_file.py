@@ -131,16 +131,16 @@ class _Columns:
         if self._places is not None:
             rows = rows[:, self._places]
         unknown: list[UnknownText] = []
-        names = [name for taken in group for name in taken.names]
+        names = [name for taken in group for name in taken.named()]
         first = 0
         for taken in group:
             for text in taken.unknown:
                 column = self._positions[text.column]
                 if column is not None:
                     unknown.append(UnknownText(first + text.row, column, text.text))
-            first += len(taken.names)
+            first += len(taken)
         return EncodedRows(
-            times=np.repeat([taken.time for taken in group], [len(taken.names) for taken in group]),
+            times=np.repeat([taken.time for taken in group], [len(taken) for taken in group]),
             request_ids=[name.request_id for name in names],
             places=np.array([name.row for name in names], dtype=np.int32),
             asked=[name.asked for name in names],

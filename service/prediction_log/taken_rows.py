@@ -21,7 +21,8 @@ class TakenRows:
     Attributes:
         served: model version that answered.
         time: time of the answer, in seconds since 1970.
-        names: request and place of each row.
+        names: request and place of each row; or those of the first row, if `places` has the others.
+        places: positions of the rows in the only request; None for a group of requests.
         rows: encoded rows, as bytes.
         answers: `(rows, outputs)` answers.
         unknown: texts of cells with unknown categories; their rows are positions among these rows.
@@ -30,9 +31,20 @@ class TakenRows:
     served: ServedVersion
     time: float
     names: Sequence[NamedRow]
+    places: Sequence[int] | None
     rows: bytes
     answers: NDArray[np.float32]
     unknown: Sequence[UnknownText] = field(default_factory=tuple)
+
+    def __len__(self) -> int:
+        return len(self.names if self.places is None else self.places)
+
+    def named(self) -> Sequence[NamedRow]:
+        """Returns request and place of each row; called by the writer, since it takes time for each row."""
+        if self.places is None:
+            return self.names
+        request_id, _, asked, members = self.names[0]
+        return [NamedRow(request_id, place, asked, members) for place in self.places]
 
     @property
     def size(self) -> int:

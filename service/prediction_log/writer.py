@@ -134,7 +134,7 @@ class LogWriter:
             size += its_size
         if not taken:
             return
-        rows = sum(len(some.names) for some in taken)
+        rows = sum(map(len, taken))
         try:
             is_written = time.monotonic() >= self._retry_at
             if is_written:

@@ -78,10 +78,11 @@ def test_the_client_needs_its_extra_alone_but_for_frames() -> None:
         assert path.name == "answer.py" or not {"pandas", "pyarrow"} & set(imported(str(path.relative_to(ROOT)))), path
 
 
-def test_models_need_no_extra_but_for_the_torch_module_and_the_keys_of_signatures() -> None:
+def test_models_need_no_extra_but_for_torch_the_keys_of_signatures_and_parquet_files() -> None:
     with_torch = {ROOT / "models/network/mlp.py", ROOT / "models/network/input_layer.py"}
     for path in (ROOT / "models").rglob("*.py"):
-        assert path in with_torch or "torch" not in imported(str(path.relative_to(ROOT))), path
-        with_keys = path == ROOT / "models/signatures/keys.py"
-        assert with_keys or "cryptography" not in imported(str(path.relative_to(ROOT))), path
-    assert set(imported("models")) - installed() == {"cryptography", "torch"}
+        names = imported(str(path.relative_to(ROOT)))
+        assert path in with_torch or "torch" not in names, path
+        assert path == ROOT / "models/signatures/keys.py" or "cryptography" not in names, path
+        assert path == ROOT / "models/prediction_log/parquet_files.py" or "pyarrow" not in names, path
+    assert set(imported("models")) - installed() == {"cryptography", "pyarrow", "torch"}
