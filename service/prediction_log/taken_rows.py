@@ -40,7 +40,7 @@ class TakenRows:
         return len(self.names if self.places is None else self.places)
 
     def named(self) -> Sequence[NamedRow]:
-        """Returns request and place of each row; called by the writer, since it takes time for each row."""
+        """Returns request and place of each row; called by the writer, since each row takes time."""
         if self.places is None:
             return self.names
         request_id, _, asked, members = self.names[0]

@@ -187,7 +187,7 @@ class LogWriter:
         self._is_conversion_due = any(not has_writer(spool) for spool in spools(self._folder))
 
     def _look_after_conversion(self) -> None:
-        """Starts a conversion if one is due; one under way ends first, because it may pass over the last spool."""
+        """Starts a conversion if one is due; one under way ends first, which may pass over the last spool."""
         if self._conversion is not None and (code := self._conversion.poll()) is not None:
             self._conversion = None
             if code:
