@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "Axon needs Python 3.11 to 3.13; set PYTHON=/path/to/python3.13"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --find-links wheels $(TORCH)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[service,arrow,grpc,onnx,signing,training,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[service,arrow,bucket,grpc,onnx,signing,training,dev]'
 	@touch $@
 
 demo: install    ## trains the demo models if the store is empty

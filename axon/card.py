@@ -11,9 +11,11 @@ from typing import Any
 from axon.own_packages import check_own_packages
 from models.checkpoint import Checkpoint
 from models.columns.schema import ClassTarget
-from models.errors import DataError
+from models.errors import DataError, StoreError
+from models.model_version import REPORT_FILE, ModelVersion
 
 _HEADLINES = {"classification": "accuracy", "regression": "r2"}
+_MOST_REPORT_BYTES = 1 << 26
 _REPORT_HEIGHT = 640  # height in pixels of a report in a cell, which scrolls
 
 
@@ -30,26 +32,23 @@ class Report:
     html: str
 
     @classmethod
-    def read(cls, reference: str, path: Path | None) -> Report:
-        """Reads the report that lies beside a checkpoint.
+    def read(cls, reference: str, published: ModelVersion | None) -> Report:
+        """Reads the report that publishing wrote.
 
         Args:
             reference: name of the model, `NAME@VERSION`.
-            path: file of the report; None for a model without a file.
+            published: published version; None for a model that is not published.
 
         Raises:
-            DataError: there is no such file, or it cannot be read.
+            DataError: there is no report, or it cannot be read.
         """
         try:
-            if path is None:
-                raise FileNotFoundError
-            return cls(reference, path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise DataError(
-                f"{reference} has no report: it was published without one (--no-report), or not by training."
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"the report of {reference} cannot be read: {error}.") from error
+            page = None if published is None else published.read_page(REPORT_FILE, _MOST_REPORT_BYTES)
+            if page is not None:
+                return cls(reference, page.decode("utf-8"))
+        except (OSError, StoreError, UnicodeDecodeError) as error:
+            raise DataError(f"the report of {reference} cannot be read: {str(error).removesuffix('.')}.") from error
+        raise DataError(f"{reference} has no report: it was published without one (--no-report), or not by training.")
 
     def save(self, path: Path | str) -> Path:
         """Writes the document to a file, for a browser, and returns the path.

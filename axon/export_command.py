@@ -14,8 +14,8 @@ from conversion.exporting.export import FORMS, export_model
 from conversion.exporting.source_model import SourceModel
 from models.errors import AxonError
 from models.installation import missing_part, version
+from models.open_store import open_store
 from models.signing import trusted
-from models.store import Store
 
 EXPORT = "export"
 _EXIT_REFUSED = 2
@@ -45,7 +45,7 @@ def run_export(given: Sequence[str]) -> int:
     _add_options(parser)
     arguments = parser.parse_args(given)
     try:
-        found = trusted(Store(arguments.store).resolve(arguments.model))
+        found = trusted(open_store(arguments.store).resolve(arguments.model))
         loaded = found.load()
         model = SourceModel(
             checkpoint=loaded.checkpoint,
@@ -93,8 +93,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite files that exist")
     parser.add_argument(
         "--store",
-        metavar="FOLDER",
-        type=Path,
+        metavar="STORE",
         default=default_store(),
-        help="the folder of models (default: AXON_STORE, else checkpoints)",
+        help="the folder or bucket of models (default: AXON_STORE, else checkpoints)",
     )

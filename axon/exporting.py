@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import cast
 
 from axon.own_packages import check_own_packages
-from models.checkpoint import Checkpoint, read_header
+from models.checkpoint import Checkpoint
 from models.installation import missing_part, version
+from models.model_version import ModelVersion
 from models.store_entry import Reference
 
 
 def export(
     checkpoint: Checkpoint,
     reference: str,
-    published: Path | None,
+    published: ModelVersion | None,
     path: Path | str | None,
     to: str | None,
     *,
@@ -26,7 +27,7 @@ def export(
     Args:
         checkpoint: checkpoint of the model.
         reference: name of the model, with the version of a published one.
-        published: file of the published checkpoint; None for a model that is not published.
+        published: published version; None for a model that is not published.
         path: path of the file, or of the folder for it; the working folder if None.
         to: form of the export; None for ONNX if the path ends with .onnx.
         force: True to overwrite files that exist.
@@ -51,7 +52,7 @@ def export(
             name=parsed.name,
             axon_version=version(),
             version=parsed.version,
-            digest=None if published is None else read_header(published)["digest"],
+            digest=None if published is None else published.read_header()["digest"],
         )
         return export_model(source, cast(Form, to or "onnx"), out, overwrite=force, matrix=matrix)
     except ModuleNotFoundError as missing:

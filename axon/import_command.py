@@ -16,7 +16,9 @@ from models.alias_file import LATEST, is_alias
 from models.columns.labels import Label
 from models.errors import AxonError, InvalidName, ModelNotFound, StoreError
 from models.installation import missing_part
-from models.store import ModelVersion, Store
+from models.model_store import ModelStore
+from models.model_version import ModelVersion
+from models.open_store import open_store
 
 if TYPE_CHECKING:
     from conversion.importing.onnx_agreement import OnnxAgreement
@@ -97,10 +99,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="the model's name (default: the file's)")
     parser.add_argument(
         "--store",
-        metavar="FOLDER",
-        type=Path,
+        metavar="STORE",
         default=default_store(),
-        help="the folder of models (default: AXON_STORE, else checkpoints)",
+        help="the folder or bucket of models (default: AXON_STORE, else checkpoints)",
     )
     parser.add_argument("--alias", help="point this alias at the new version, such as production")
     parser.add_argument(
@@ -132,7 +133,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     name = arguments.name or _name_of(arguments.file)
-    store = Store(arguments.store)
+    store = open_store(arguments.store)
     if not arguments.dry_run:
         store.try_publishing(name)
     if arguments.alias is not None and (not is_alias(arguments.alias) or arguments.alias == LATEST):
@@ -276,7 +277,7 @@ def _record(
     }
 
 
-def _still_means(store: Store, published: ModelVersion) -> str:
+def _still_means(store: ModelStore, published: ModelVersion) -> str:
     """Returns a sentence if the name means another version than the one just published; else an empty text."""
     try:
         now = store.resolve(published.name)

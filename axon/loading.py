@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from axon.model import Model, default_store
+from models.model_store import ModelStore
+from models.open_store import open_store
 from models.signing import trusted
-from models.store import Store
 
 
-def load(reference: str, store: Store | Path | str | None = None) -> Model:
+def load(reference: str, store: ModelStore | Path | str | None = None) -> Model:
     """Loads a published model. With AXON_TRUSTED_KEYS, its signature is verified.
 
     Args:
         reference: `name`, `name@version` or `name@alias`.
-        store: store or path of its folder; AXON_STORE, else `checkpoints`, if None.
+        store: store, path of its folder, or URL such as `s3://BUCKET/PREFIX`; AXON_STORE, else `checkpoints`, if None.
 
     Raises:
         InvalidName: the reference is not well formed.
@@ -24,15 +25,13 @@ def load(reference: str, store: Store | Path | str | None = None) -> Model:
     """
     opened = store_of(store)
     version = trusted(opened.resolve(reference))
-    return Model(version.load().checkpoint, reference=str(version), path=version.path)
+    return Model(version.load().checkpoint, reference=str(version), published=version)
 
 
-def store_of(store: Store | Path | str | None) -> Store:
-    """Returns the store of a folder.
+def store_of(store: ModelStore | Path | str | None) -> ModelStore:
+    """Returns the store of a folder or a URL.
 
     Args:
-        store: store or path of its folder; AXON_STORE, else `checkpoints`, if None.
+        store: store, path of its folder, or URL such as `s3://BUCKET/PREFIX`; AXON_STORE, else `checkpoints`, if None.
     """
-    if isinstance(store, Store):
-        return store
-    return Store(default_store() if store is None else store)
+    return open_store(default_store() if store is None else store)

@@ -23,14 +23,19 @@ from models.columns.labels import Label
 from models.columns.unknown_cells import unknown_in_words
 from models.covered_answers import CoveredAnswers
 from models.explaining.shapley import DEFAULT_SAMPLES, Kind
+from models.model_version import ModelVersion
 
 DEFAULT_STORE = "checkpoints"
-REPORT_FILE = "report.html"
 
 
-def default_store() -> Path:
-    """Returns the folder of the default store: AXON_STORE, else `checkpoints`."""
-    return Path(os.environ.get("AXON_STORE") or DEFAULT_STORE)
+def default_store() -> str:
+    """Returns the folder or URL of the default store: AXON_STORE, else `checkpoints`."""
+    return os.environ.get("AXON_STORE") or DEFAULT_STORE
+
+
+def _is_default(address: str) -> bool:
+    """Returns True if a store is the one that commands and functions take without being told."""
+    return address == default_store() or Path(address).resolve() == Path(default_store()).resolve()
 
 
 class Model:
@@ -40,22 +45,27 @@ class Model:
         checkpoint: tensors, columns and metrics of the model.
         notes: sentences that the user should read; not part of the checkpoint.
         reference: `NAME@VERSION`; the name alone before the model is published.
-        path: file of the published checkpoint; None before the model is published.
+        published: published version; None before the model is published.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, reference: str, path: Path | None = None) -> None:
+    def __init__(self, checkpoint: Checkpoint, *, reference: str, published: ModelVersion | None = None) -> None:
         """Prepares the model for predictions.
 
         Args:
             checkpoint: tensors, columns and metrics of the model.
             reference: name of the model, with the version of a published one.
-            path: file of the checkpoint; None for a model that is not published.
+            published: published version; None for a model that is not published.
         """
         self.checkpoint = checkpoint
         self.reference = reference
-        self.path = path
+        self.published = published
         self.notes: tuple[str, ...] = ()
         self._answerer = Answerer(checkpoint)
+
+    @property
+    def path(self) -> Path | None:
+        """The file of the published checkpoint on this machine; None before the model is published."""
+        return None if self.published is None else self.published.path
 
     @property
     def task(self) -> str:
@@ -168,7 +178,7 @@ class Model:
         Raises:
             DataError: there is no report beside the checkpoint.
         """
-        return Report.read(self.reference, None if self.path is None else self.path.with_name(REPORT_FILE))
+        return Report.read(self.reference, self.published)
 
     def export(
         self, path: Path | str | None = None, *, to: str | None = None, force: bool = False, matrix: bool = False
@@ -188,7 +198,7 @@ class Model:
         """
         from axon.exporting import export
 
-        return export(self.checkpoint, self.reference, self.path, path, to, force=force, matrix=matrix)
+        return export(self.checkpoint, self.reference, self.published, path, to, force=force, matrix=matrix)
 
     def _warn_of_unknown(self) -> None:
         for column, cells in self._answerer.unknown.items():
@@ -197,8 +207,8 @@ class Model:
     def _next(self) -> list[str]:
         """Returns lines of code for next steps."""
         load, serve = f'"{self.reference}"', "axon serve"
-        if self.path is not None and (root := self.path.parents[2]).resolve() != default_store().resolve():
-            load, serve = f"{load}, store={str(root)!r}", f"{serve} --store {shlex.quote(str(root))}"
+        if self.published is not None and not _is_default(store := self.published.store_address):
+            load, serve = f"{load}, store={store!r}", f"{serve} --store {shlex.quote(store)}"
         return [
             f"axon.load({load}).predict(frame)",
             f"# in a shell: {serve}",

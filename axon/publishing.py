@@ -20,8 +20,9 @@ from models.columns.frame_rows import rows_of
 from models.columns.labels import Label
 from models.columns.schema import ClassTarget, NumericTarget
 from models.errors import InvalidName
+from models.model_store import ModelStore
+from models.model_version import ModelVersion
 from models.network.config import Task
-from models.store import ModelVersion, Store
 
 _COLUMN_TYPES = (NumericColumn, CategoricalColumn, DateColumn)
 
@@ -41,7 +42,7 @@ def publish(
     task: Task | None = None,
     output: str | None = None,
     alias: str | None = None,
-    store: Store | Path | str | None = None,
+    store: ModelStore | Path | str | None = None,
 ) -> ModelVersion:
     """Publishes a model that was made elsewhere, after a check that Axon's network answers as the model does.
 
@@ -67,7 +68,7 @@ def publish(
         task: `classification` or `regression`, where an ONNX graph leaves this open; None otherwise.
         output: output of an ONNX graph to answer, if there are several; None otherwise.
         alias: alias to point at the new version; none if None.
-        store: store or path of its folder; AXON_STORE, else `checkpoints`, if None.
+        store: store, path of its folder, or URL such as `s3://BUCKET/PREFIX`; AXON_STORE, else `checkpoints`, if None.
 
     Raises:
         ImportRefused: The model is not an MLP or a linear model; the message names the layer or the step.

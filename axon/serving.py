@@ -49,7 +49,7 @@ def add_service_commands(commands: Any) -> None:
 
 def _add_serve_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--store", metavar="FOLDER", help="the folder of models (default: AXON_STORE, else checkpoints)"
+        "--store", metavar="STORE", help="the folder or bucket of models (default: AXON_STORE, else checkpoints)"
     )
     parser.add_argument("--host", help="address to listen on (default: AXON_HOST, else 0.0.0.0)")
     parser.add_argument("--port", type=int, help="port to listen on (default: AXON_PORT, else 8000)")

@@ -12,10 +12,10 @@ from typing import Any
 from axon.command_table import PROGRAM, SIGNING
 from axon.model import default_store
 from models.errors import AxonError, ConfigError
+from models.open_store import open_store
 from models.signatures.keys import PUBLIC_SUFFIX, PrivateKey, PublicKey, new_key_pair
 from models.signatures.trust import KEYS_VARIABLE, Trust, trust_of
 from models.signing import sign_version, verify_version
-from models.store import Store
 
 SIGN, VERIFY = "sign", "verify"
 
@@ -85,7 +85,7 @@ def add_signing_commands(commands: Any) -> None:
 
 def _sign(arguments: argparse.Namespace) -> str:
     key = PrivateKey(arguments.key)
-    version = Store(arguments.store).resolve(arguments.model)
+    version = open_store(arguments.store).resolve(arguments.model)
     statement = sign_version(version, key)
     return f"signed {version} by the key {_short(key.public)}: {', '.join(sorted(statement.resources))}"
 
@@ -99,7 +99,7 @@ def _verify(arguments: argparse.Namespace) -> str:
     trust = Trust.of_files(arguments.key) if arguments.key else trust_of(os.environ.get(KEYS_VARIABLE))
     if trust is None:
         raise ConfigError(f"name a key that may have signed: --key FILE, or {KEYS_VARIABLE}.")
-    version = Store(arguments.store).resolve(arguments.model)
+    version = open_store(arguments.store).resolve(arguments.model)
     signed = verify_version(version, trust)
     return f"{version} is signed by the key {_short(signed.key)}: {', '.join(sorted(signed.resources))}"
 
@@ -151,8 +151,7 @@ def _add_verify_options(parser: argparse.ArgumentParser) -> None:
 def _add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",
-        metavar="FOLDER",
-        type=Path,
+        metavar="STORE",
         default=default_store(),
-        help="the folder of models (default: AXON_STORE, else checkpoints)",
+        help="the folder or bucket of models (default: AXON_STORE, else checkpoints)",
     )

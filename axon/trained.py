@@ -7,7 +7,8 @@ from pathlib import Path
 
 from axon.card import Report
 from axon.model import Model
-from models.store import ModelVersion, Store
+from models.model_store import ModelStore
+from models.model_version import ModelVersion
 from training.fit import FittedModel
 from training.threads import limited_threads
 
@@ -39,12 +40,13 @@ class TrainedModel(Model):
             return Report(self.reference, html_report(self.fitted, self.reference, evaluation_of(self.fitted)))
 
     def publish(
-        self, store: Store | Path | str | None = None, name: str | None = None, *, report: bool = True
+        self, store: ModelStore | Path | str | None = None, name: str | None = None, *, report: bool = True
     ) -> ModelVersion:
         """Publishes the model as the next version of its name, with report and card beside the checkpoint.
 
         Args:
-            store: store or path of its folder; AXON_STORE, else `checkpoints`, if None.
+            store: store, path of its folder, or URL such as `s3://BUCKET/PREFIX`; AXON_STORE, else `checkpoints`, if
+                None.
             name: name to publish under; the model's own if None.
             report: True to write the report and the card.
 
@@ -54,7 +56,7 @@ class TrainedModel(Model):
         from axon.loading import store_of
 
         published = self.fitted.publish(store_of(store), name)
-        self.reference, self.path = str(published), published.path
+        self.reference, self.published = str(published), published
         if report:
             self._write_report(published)
         return published
@@ -74,6 +76,6 @@ class TrainedModel(Model):
         return 1 if self.fitted.threads is None else self.fitted.threads.number
 
     def _next(self) -> list[str]:
-        if self.path is None:
+        if self.published is None:
             return ["model.predict(frame)", "model.report()", "model.publish()"]
         return super()._next()

@@ -24,8 +24,8 @@ from models.checkpoint import LoadedCheckpoint, parse_checkpoint
 from models.errors import AxonError, CheckpointError, DataError, ModelNotFound, StoreError, reason_of
 from models.file_identity import FileIdentity
 from models.keys import parse_key
+from models.model_store import ReadableStore
 from models.network.fuse import InferenceNetwork
-from models.store import Store
 
 Float32Array = NDArray[np.float32]
 
@@ -99,7 +99,7 @@ class Engine:
 
     def __init__(
         self,
-        store: Store,
+        store: ReadableStore,
         *,
         kept: CheckpointCopies | None = None,
         device: str,
@@ -183,10 +183,11 @@ class Engine:
         if facts is not None:
             return facts.memory_bytes
         name, version, _ = parse_key(key)
-        paths = [] if self._kept is None else [self._kept.path(key)]
-        for path in (*paths, self._store.version(name, version).path):
+        if self._kept is not None:
             with contextlib.suppress(OSError):
-                return 2 * path.stat().st_size
+                return 2 * self._kept.path(key).stat().st_size
+        with contextlib.suppress(CheckpointError):
+            return 2 * self._store.version(name, version).identity().size
         return 0
 
     def load(self, key: str) -> DeviceNetwork:

@@ -1,21 +1,22 @@
-"""Changes of the aliases of one model, with their history. The caller holds the model's lock."""
+"""Changes of the aliases of one model, with their history. The caller keeps other writers out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from models.alias_file import DEFAULT_ALIAS, LATEST, is_alias, read_history, write_aliases, write_history
+from models.alias_file import DEFAULT_ALIAS, LATEST, is_alias
+from models.alias_tables import AliasTables
 from models.alias_target import Target, target_text, versions_of
 from models.errors import InvalidName, ModelNotFound, StoreError
-from models.shadow_file import ShadowSetting, write_shadows
+from models.shadow_file import ShadowSetting
 
 
 class AliasChanges:
     """The aliases of one model, for a writer.
 
     Args:
-        folder: folder of the model.
+        name: name of the model.
+        tables: place of the aliases, histories and shadows.
         versions: version numbers, ascending.
         aliases: target by alias.
         shadows: shadow by alias.
@@ -23,13 +24,14 @@ class AliasChanges:
 
     def __init__(
         self,
-        folder: Path,
+        name: str,
+        tables: AliasTables,
         versions: Sequence[int],
         aliases: Mapping[str, Target],
         shadows: Mapping[str, ShadowSetting],
     ) -> None:
-        self._folder = folder
-        self._name = folder.name
+        self._name = name
+        self._tables = tables
         self._versions = versions
         self._aliases = aliases
         self._shadows = shadows
@@ -50,8 +52,8 @@ class AliasChanges:
         past = self._meanings(alias)
         if past and past[-1] == target:
             past.pop()
-        write_history(self._folder, alias, past)
-        write_aliases(self._folder, {**self._aliases, alias: target})
+        self._tables.write_history(alias, past)
+        self._tables.write_aliases({**self._aliases, alias: target})
 
     def remove(self, alias: str) -> None:
         """Removes an alias and its shadow.
@@ -63,8 +65,8 @@ class AliasChanges:
         past = self._meanings(alias)
         if alias == DEFAULT_ALIAS and self._versions and self._versions[-1] != past[-1]:
             past.append(self._versions[-1])  # the meaning of the bare name from now on
-        write_history(self._folder, alias, past)
-        write_aliases(self._folder, {key: value for key, value in self._aliases.items() if key != alias})
+        self._tables.write_history(alias, past)
+        self._tables.write_aliases({key: value for key, value in self._aliases.items() if key != alias})
         if alias in self._shadows and alias != DEFAULT_ALIAS:  # the bare name keeps its shadow
             self.remove_shadow(alias)
 
@@ -87,8 +89,8 @@ class AliasChanges:
             called = self._name if alias == DEFAULT_ALIAS else f"{self._name}@{alias}"
             raise StoreError(f"no version is known that {called} meant before {target_text(self._name, now)}.")
         before = past.pop()
-        write_history(self._folder, alias, past)
-        write_aliases(self._folder, {**self._aliases, alias: before})
+        self._tables.write_history(alias, past)
+        self._tables.write_aliases({**self._aliases, alias: before})
         return now, before
 
     def set_shadow(self, alias: str, shadow: ShadowSetting) -> None:
@@ -100,7 +102,7 @@ class AliasChanges:
         if alias != DEFAULT_ALIAS:
             self._check_alias(alias)
         self._check_version(shadow.version)
-        write_shadows(self._folder, {**self._shadows, alias: shadow})
+        self._tables.write_shadows({**self._shadows, alias: shadow})
 
     def remove_shadow(self, alias: str) -> None:
         """Removes the shadow of an alias.
@@ -110,7 +112,7 @@ class AliasChanges:
         """
         if alias not in self._shadows:
             raise ModelNotFound(f"alias {alias[:80]!r} of model {self._name!r} has no shadow.")
-        write_shadows(self._folder, {key: value for key, value in self._shadows.items() if key != alias})
+        self._tables.write_shadows({key: value for key, value in self._shadows.items() if key != alias})
 
     def check_unused(self, version: int) -> None:
         """Refuses a version that an alias names, or that is a shadow.
@@ -135,7 +137,7 @@ class AliasChanges:
 
     def _meanings(self, alias: str) -> list[Target]:
         """Returns the targets that an alias had, the present one last; for `default`, those of the bare name."""
-        past = read_history(self._folder, alias)
+        past = self._tables.read_history(alias)
         if alias in self._aliases:
             return [*past, self._aliases[alias]]
         if alias != DEFAULT_ALIAS:

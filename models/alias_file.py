@@ -43,18 +43,32 @@ def read_aliases(folder: Path) -> tuple[dict[str, Target], str | None]:
         Target by alias, and the reason why the aliases could not be read, or None.
     """
     content, problem = read_table(folder, ALIASES_FILE)
+    aliases, fault = aliases_of(content, f"{folder.name}/{ALIASES_FILE}")
+    return aliases, fault or problem
+
+
+def aliases_of(content: Mapping[str, Any], called: str) -> tuple[dict[str, Target], str | None]:
+    """Returns the aliases of a JSON object.
+
+    Args:
+        content: target by alias, as JSON types.
+        called: name of the file or object, for the reason.
+
+    Returns:
+        Target by alias, and the reason why the object is not valid, or None.
+    """
     aliases: dict[str, Target] = {}
     for alias, document in content.items():
         try:
             target = target_from_json(document)
         except ConfigError as error:
             if not isinstance(document, dict):
-                return {}, f"{folder.name}/{ALIASES_FILE} is not a table of alias to version."
-            return {}, f"{folder.name}/{ALIASES_FILE}: alias {alias[:80]!r}: {error}"
+                return {}, f"{called} is not a table of alias to version."
+            return {}, f"{called}: alias {alias[:80]!r}: {error}"
         # Only a name that a reference can have is an alias: "1" or "latest", by hand, would name another version.
         if is_alias(alias) and alias != LATEST:
             aliases[alias] = target
-    return aliases, problem
+    return aliases, None
 
 
 def write_aliases(folder: Path, aliases: Mapping[str, Target]) -> None:
@@ -68,7 +82,12 @@ def write_aliases(folder: Path, aliases: Mapping[str, Target]) -> None:
 
 def read_history(folder: Path, alias: str) -> list[Target]:
     """Reads what an alias meant before, oldest first; an empty list if the history cannot be read."""
-    steps = read_table(folder, _HISTORY_FILE)[0].get(alias)
+    return history_of(read_table(folder, _HISTORY_FILE)[0], alias)
+
+
+def history_of(content: Mapping[str, Any], alias: str) -> list[Target]:
+    """Returns what an alias meant before, oldest first, from the JSON object of all histories."""
+    steps = content.get(alias)
     targets: list[Target] = []
     for step in steps if isinstance(steps, list) else ():
         with contextlib.suppress(ConfigError):
@@ -82,10 +101,15 @@ def write_history(folder: Path, alias: str, steps: Sequence[Target]) -> None:
     Raises:
         OSError: The disk refuses the write.
     """
-    history = read_table(folder, _HISTORY_FILE)[0]
-    documents = [target_to_json(step) for step in steps]
-    if history.get(alias, []) != documents:
-        write_table(folder, _HISTORY_FILE, {**history, alias: documents[-_MAX_STEPS:]})
+    before = read_table(folder, _HISTORY_FILE)[0]
+    after = with_history(before, alias, steps)
+    if before.get(alias, []) != after[alias]:
+        write_table(folder, _HISTORY_FILE, after)
+
+
+def with_history(content: Mapping[str, Any], alias: str, steps: Sequence[Target]) -> dict[str, Any]:
+    """Returns the JSON object of all histories with that of one alias replaced, without its oldest entries."""
+    return {**content, alias: [target_to_json(step) for step in steps][-_MAX_STEPS:]}
 
 
 def read_table(folder: Path, file_name: str) -> tuple[dict[str, Any], str | None]:

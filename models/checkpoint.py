@@ -176,16 +176,15 @@ def _range_of(target: Target) -> tuple[float, float] | None:
     return target.minimum, target.maximum
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
-    """Writes the checkpoint to `path` atomically: to a temporary file, flushed to the disk and then renamed.
+def pack_checkpoint(checkpoint: Checkpoint, path: Path | str) -> tuple[bytes, str]:
+    """Returns the bytes of a checkpoint's file, and its digest, `sha256:…`. The same checkpoint gives the same bytes.
 
-    A reader sees the old file or the whole new file. The same checkpoint gives the same bytes.
-
-    Returns:
-        Digest of the checkpoint, `sha256:…`.
+    Args:
+        checkpoint: checkpoint to write.
+        path: place of the file, for error messages.
 
     Raises:
-        CheckpointError: The header cannot be written as JSON, or the disk refuses the write.
+        CheckpointError: The header cannot be written as JSON.
     """
     tensors = {name: np.ascontiguousarray(checkpoint.tensors[name], dtype="<f4") for name in sorted(checkpoint.tensors)}
     try:
@@ -198,6 +197,21 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
     payload = safetensors.numpy.save(tensors, metadata={METADATA_KEY: text})
     if _LENGTH.unpack_from(payload)[0] > _MAX_HEADER_BYTES:
         raise CheckpointError(path, f"cannot be written: a header may have {_MAX_HEADER_BYTES:,} bytes, and no more.")
+    return payload, digest
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> str:
+    """Writes the checkpoint to `path` atomically: to a temporary file, flushed to the disk and then renamed.
+
+    A reader sees the old file or the whole new file. The same checkpoint gives the same bytes.
+
+    Returns:
+        Digest of the checkpoint, `sha256:…`.
+
+    Raises:
+        CheckpointError: The header cannot be written as JSON, or the disk refuses the write.
+    """
+    payload, digest = pack_checkpoint(checkpoint, path)
     temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}"
     try:
         with temporary.open("xb") as file:

@@ -5,8 +5,10 @@
     ├── DataError            data that does not fit the columns, or cannot be read
     │   └── RowError         rows that a schema refuses, with row, column and reason of each fault
     ├── CheckpointError      a file that is not a sound checkpoint
-    │   └── SignatureError   a checkpoint that is not signed as it has to be
+    │   ├── SignatureError   a checkpoint that is not signed as it has to be
+    │   └── NotFetched       a checkpoint that could not be brought from a bucket; a later attempt may succeed
     └── StoreError           a store that cannot do what was asked
+        ├── BucketError      a bucket that does not answer, or whose answer is wrong
         ├── InvalidName      a model name, alias or reference that is not well formed
         └── ModelNotFound    a well-formed reference to a model, version or alias that does not exist
 
@@ -87,13 +89,29 @@ class SignatureError(CheckpointError):
     """A checkpoint without signature, with a wrong signature, or with one that is not its own."""
 
 
+class NotFetched(CheckpointError):
+    """A checkpoint that could not be brought from a bucket; a later attempt may succeed."""
+
+
 class StoreError(AxonError):
     """A store that cannot do what was asked."""
 
 
+class BucketError(StoreError):
+    """A bucket that does not answer, or whose answer is wrong.
+
+    Attributes:
+        reason: reason without the URL.
+    """
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"{address}: {reason}")
+
+
 def reason_of(error: Exception) -> str:
     """Returns the message of an error without the paths of this machine, for responses to clients."""
-    if isinstance(error, CheckpointError):
+    if isinstance(error, CheckpointError | BucketError):
         return error.reason
     cause = error.__cause__
     return f"the store failed: {cause.strerror}." if isinstance(cause, OSError) else str(error)

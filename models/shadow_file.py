@@ -58,6 +58,20 @@ def read_shadows(folder: Path) -> tuple[dict[str, ShadowSetting], str | None]:
         Setting by alias, and the reason why the shadows could not be read, or None.
     """
     content, problem = read_table(folder, SHADOWS_FILE)
+    shadows, fault = shadows_of(content, f"{folder.name}/{SHADOWS_FILE}")
+    return shadows, fault or problem
+
+
+def shadows_of(content: Mapping[str, Any], called: str) -> tuple[dict[str, ShadowSetting], str | None]:
+    """Returns the shadows of a JSON object.
+
+    Args:
+        content: shadow by alias, as JSON types.
+        called: name of the file or object, for the reason.
+
+    Returns:
+        Setting by alias, and the reason why the object is not valid, or None.
+    """
     shadows = {}
     try:
         for alias, given in content.items():
@@ -67,8 +81,8 @@ def read_shadows(folder: Path) -> tuple[dict[str, ShadowSetting], str | None]:
                 raise ConfigError('a shadow is an object such as {"version": 4, "share": 100}.')
             shadows[alias] = ShadowSetting.of(**{"version": None, **given})
     except ConfigError as error:
-        return {}, f"{folder.name}/{SHADOWS_FILE}: {error}"
-    return shadows, problem
+        return {}, f"{called}: {error}"
+    return shadows, None
 
 
 def write_shadows(folder: Path, shadows: Mapping[str, ShadowSetting]) -> None:

@@ -6,17 +6,18 @@ import contextlib
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+from models.bucket.bucket_version import BucketVersion
 from models.checkpoint import open_file, sync_folder
 from models.errors import SignatureError
+from models.model_version import ModelVersion
 from models.signatures.bundle import sign_statement
 from models.signatures.keys import PrivateKey
 from models.signatures.statement import SIGNATURE_FILE, Statement
 from models.signatures.trust import Signed, Trust, read_signature, trust_of_environment
-from models.store import ModelVersion
+from models.store import CHECKPOINT_FILE, FolderVersion
 from models.store_lock import locked, remove
 
 _BLOCK_BYTES = 1 << 20
@@ -38,8 +39,15 @@ def sign_version(version: ModelVersion, key: PrivateKey) -> Statement:
     Raises:
         CheckpointError: The checkpoint is not sound.
         SignatureError: A file cannot be read, or the signature cannot be written.
+        BucketError: The bucket does not answer, or refuses the write.
     """
     payload = version.load().payload
+    if isinstance(version, BucketVersion):
+        statement = Statement(str(version), {**version.page_digests(), CHECKPOINT_FILE: sha256(payload).hexdigest()})
+        version.write_signature(sign_statement(statement, key))
+        return statement
+    if not isinstance(version, FolderVersion):
+        raise SignatureError(version.path, "lies in a store whose versions cannot be signed.")
     path = version.signature_path
     try:
         with locked(path.parents[1]):
@@ -68,6 +76,12 @@ def verify_version(version: ModelVersion, trust: Trust) -> Signed:
         CheckpointError: The checkpoint is not sound.
     """
     payload = version.load().payload
+    if isinstance(version, BucketVersion):
+        signed = trust.verify(version.place, str(version), payload, version.read_signature())
+        _compare(version.place, signed.resources, version.page_digests())
+        return signed
+    if not isinstance(version, FolderVersion):
+        raise SignatureError(version.path, "lies in a store whose versions cannot be signed.")
     signed = trust.verify(version.path, str(version), payload, read_signature(version.signature_path))
     _compare(version.path, signed.resources, _digests(version.path, apart=(version.path.name, SIGNATURE_FILE)))
     return signed
@@ -87,7 +101,7 @@ def trusted(version: ModelVersion, environment: Mapping[str, str] = os.environ) 
     """
     if version.trust is not None:
         return version
-    return replace(version, trust=trust_of_environment(environment))
+    return version.with_trust(trust_of_environment(environment))
 
 
 def _compare(path: Path, signed: Mapping[str, str], found: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The store: a folder of models, each with numbered versions and named aliases.
+"""The store in a folder: a folder of models, each with numbered versions and named aliases.
 
     checkpoints/
       iris/
@@ -10,11 +10,8 @@
         shadows.json            {"production": {"version": 2, "share": 100}}
         .lock                   locked while publishing; contains the highest version number so far
 
-A reference is `name`, `name@version` or `name@alias`. `name` alone means the alias `default` if that is set, else the
-newest version; `name@latest` always means the newest version. An alias may divide requests among versions
-(`models.alias_target`) and may have a shadow (`models.shadow_file`). A version is published by renaming a finished
-folder, so a reader sees the whole version or nothing. Numbers are never assigned twice, even after a version was
-deleted. Readers take no lock and write nothing, so a read-only store can be served.
+`models.model_store` says what a reference means. A version is published by renaming a finished folder, so a reader
+sees the whole version or nothing. Readers take no lock and write nothing, so a read-only store can be served.
 
 A symbolic link to a folder of the store is read as that folder; `delete` removes the link and not its target. A link
 that leads out of the store is refused: a user who can write to the store must not be able to make the service read
@@ -27,18 +24,18 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from models.alias_changes import AliasChanges
-from models.alias_file import DEFAULT_ALIAS
-from models.alias_target import Split, Target
+from models.alias_tables import FolderTables
 from models.checkpoint import (
     Checkpoint,
     LoadedCheckpoint,
+    open_file,
     parse_checkpoint,
     read_header,
     read_open_header,
@@ -49,10 +46,12 @@ from models.checkpoint import (
 from models.errors import CheckpointError, ModelNotFound, StoreError
 from models.file_identity import FileIdentity
 from models.links import leads_out
-from models.shadow_file import ShadowSetting
+from models.model_store import ModelStore
+from models.model_version import ModelVersion
 from models.signatures.statement import SIGNATURE_FILE
 from models.signatures.trust import Signed, Trust, read_signature
 from models.store_entry import (
+    LAST_VERSION,
     MODEL_NAME,
     VERSION,
     Reference,
@@ -64,15 +63,17 @@ from models.store_entry import (
 )
 from models.store_lock import STAGING_PREFIX, LastVersion, locked, remove
 from models.store_trial import try_writing
+from models.version_policy import VersionPolicy, read_policy, write_policy
+from models.whole_file import write_whole
 
 CHECKPOINT_FILE = "model.safetensors"
 
-_LAST_VERSION = 999_999_999  # the largest number that VERSION matches
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class ModelVersion:
-    """One version in the store.
+class FolderVersion(ModelVersion):
+    """One version in a folder of models.
 
     Attributes:
         name: name of the model.
@@ -90,18 +91,18 @@ class ModelVersion:
         return f"{self.name}@{self.version}"
 
     @property
+    def store_address(self) -> str:
+        """Folder of the store."""
+        return str(self.path.parents[2])
+
+    @property
     def signature_path(self) -> Path:
         """Path of the signature, which need not exist."""
         return self.path.with_name(SIGNATURE_FILE)
 
-    def read_header(self) -> dict[str, Any]:
-        """Reads the checkpoint's header, without verifying the digest. With a trust, the whole file is verified by it.
-
-        Raises:
-            SignatureError: The version is not signed as the trust demands.
-            CheckpointError: The path leads out of the store, or the cases of `models.checkpoint.read_header`.
-        """
-        return self.read_signed_header()[0]
+    def with_trust(self, trust: Trust | None) -> FolderVersion:
+        """Returns the version with another trust."""
+        return replace(self, trust=trust)
 
     def read_signed_header(self) -> tuple[dict[str, Any], Signed | None]:
         """Reads the header as `read_header` does, and returns the signature too; None for a version that needs none.
@@ -147,12 +148,46 @@ class ModelVersion:
         payload = read_payload(self.path)
         return payload, trust.check(self.path, str(self), payload, read_signature(self.signature_path))
 
+    def read_page(self, file_name: str, most_bytes: int) -> bytes | None:
+        """Reads a page beside the checkpoint; returns None if there is none, or none that may be read.
+
+        Args:
+            file_name: `README.md` or `report.html`.
+            most_bytes: largest size of a page; a larger one counts as missing.
+
+        Raises:
+            OSError: The disk does not give the file.
+        """
+        path = self.path.parent / file_name
+        try:
+            if leads_out(path, self.path.parents[2]):
+                return None
+            with open_file(path) as file:
+                content = file.read(most_bytes + 1)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return None if len(content) > most_bytes else content
+
+    def write_page(self, file_name: str, content: bytes) -> Path:
+        """Writes a page beside the checkpoint, whole or not at all, and returns its path.
+
+        Args:
+            file_name: `README.md` or `report.html`.
+            content: text of the page, in UTF-8.
+
+        Raises:
+            OSError: The disk refuses the write.
+        """
+        path = self.path.with_name(file_name)
+        write_whole(path, content)
+        return path
+
     def _check_inside(self) -> None:
         if leads_out(self.path, self.path.parents[2]):
             raise CheckpointError(self.path, "is, or lies behind, a link that leads out of the store.")
 
 
-class Store:
+class Store(ModelStore):
     """A folder of models. Publishing creates the folder if it does not exist.
 
     Args:
@@ -164,7 +199,17 @@ class Store:
         self.root = Path(root)
         self.trust = trust
 
-    def publish(self, name: str, checkpoint: Checkpoint) -> ModelVersion:
+    @property
+    def address(self) -> str:
+        """Path of the folder, as given."""
+        return str(self.root)
+
+    @property
+    def folder(self) -> Path:
+        """Path of the folder."""
+        return self.root
+
+    def publish(self, name: str, checkpoint: Checkpoint) -> FolderVersion:
         """Writes the checkpoint as the next version of `name`.
 
         Raises:
@@ -174,8 +219,8 @@ class Store:
         folder = self._folder(name)
         with _writing(folder), locked(folder, make=True) as last:
             version = max([*_numbers(folder), last.read()], default=0) + 1
-            if version > _LAST_VERSION:
-                raise StoreError(f"model {name!r} has no version number left after {_LAST_VERSION}.")
+            if version > LAST_VERSION:
+                raise StoreError(f"model {name!r} has no version number left after {LAST_VERSION}.")
             staging = folder / f"{STAGING_PREFIX}{secrets.token_hex(8)}"
             try:
                 staging.mkdir()
@@ -206,89 +251,6 @@ class Store:
             with locked(folder) if folder.is_dir() else contextlib.nullcontext():
                 try_writing(folder, size=size)
 
-    def set_alias(self, name: str, alias: str, version: int) -> None:
-        """Points `alias` at a version, atomically.
-
-        Raises:
-            InvalidName: `name` is not a model name, or `alias` cannot be an alias (`latest` is reserved).
-            ModelNotFound: There is no such model or version.
-        """
-        with self._changing(name) as (changes, *_):
-            changes.point(alias, int(version))
-
-    def split(self, name: str, alias: str, weights: Mapping[int, float]) -> Split:
-        """Divides the requests of `alias` among versions, atomically, and returns the split.
-
-        Args:
-            name: name of the model.
-            alias: alias; `default` is what the name alone means.
-            weights: weight by version; the weights add up to 100 or to 1.
-
-        Raises:
-            ConfigError: The weights are not valid.
-            InvalidName: `name` is not a model name, or `alias` cannot be an alias (`latest` is reserved).
-            ModelNotFound: There is no such model or version.
-        """
-        split = Split.of(weights)
-        with self._changing(name) as (changes, *_):
-            changes.point(alias, split)
-        return split
-
-    def remove_alias(self, name: str, alias: str) -> None:
-        """Removes an alias, and its shadow.
-
-        Raises:
-            ModelNotFound: There is no such model or alias.
-        """
-        with self._changing(name) as (changes, *_):
-            changes.remove(alias)
-
-    def roll_back(self, name: str, alias: str = DEFAULT_ALIAS) -> tuple[Target, Target]:
-        """Restores the target before of an alias, a version or a split; `default` is the meaning of the bare name.
-
-        Without the alias `default`, the bare name meant each new version in turn, so it goes back to the version before
-        the newest.
-
-        Returns:
-            Target of the alias until now, and its target from now on.
-
-        Raises:
-            ModelNotFound: There is no such model or alias.
-            StoreError: No earlier target of the alias is known, or versions of all of them were deleted.
-        """
-        with self._changing(name) as (changes, *_):
-            return changes.roll_back(alias)
-
-    def set_shadow(self, name: str, alias: str, version: int, share: float = 100) -> None:
-        """Sends copies of the requests of `alias` to a version, whose answers are compared and never returned.
-
-        Args:
-            name: name of the model.
-            alias: alias; `default` is what the name alone means.
-            version: version that gets the copies.
-            share: percentage of the requests that are copied.
-
-        Raises:
-            ConfigError: The share is not above 0 and up to 100.
-            ModelNotFound: There is no such model, alias or version.
-        """
-        shadow = ShadowSetting.of(version, share)
-        with self._changing(name) as (changes, entry, _):
-            if entry.shadow_problem is not None:
-                raise StoreError(entry.shadow_problem)
-            changes.set_shadow(alias, shadow)
-
-    def remove_shadow(self, name: str, alias: str = DEFAULT_ALIAS) -> None:
-        """Removes the shadow of an alias.
-
-        Raises:
-            ModelNotFound: There is no such model, or the alias has no shadow.
-        """
-        with self._changing(name) as (changes, entry, _):
-            if entry.shadow_problem is not None:
-                raise StoreError(entry.shadow_problem)
-            changes.remove_shadow(alias)
-
     def delete(self, name: str, version: int) -> None:
         """Removes a version atomically; the version's number is not assigned again.
 
@@ -305,20 +267,6 @@ class Store:
             (folder / str(version)).rename(doomed)
             sync_folder(folder)
             remove(doomed)
-
-    def names(self) -> list[str]:
-        """Returns the sorted names of the models with at least one version."""
-        return [entry.name for entry in self.entries() if entry.versions]
-
-    def entries(self) -> list[StoreEntry]:
-        """Returns the models of the store, sorted by name.
-
-        Folders that are not models are skipped. A model that cannot be read has a `problem`, and perhaps no versions.
-
-        Raises:
-            StoreError: The store cannot be read.
-        """
-        return list(self.scan())
 
     def scan(self) -> Iterator[StoreEntry]:
         """Yields the same models as `entries`, one by one.
@@ -351,32 +299,36 @@ class Store:
             raise ModelNotFound(f"there is no model {name!r} in {self.root}.")
         return entry
 
-    def resolve(self, reference: str) -> ModelVersion:
-        """Returns the version that `name`, `name@version` or `name@alias` means.
-
-        Raises:
-            InvalidName: The reference is not well formed.
-            ModelNotFound: There is no such model, version or alias.
-            StoreError: The store cannot be read.
-        """
-        parsed = Reference.parse(reference)
-        return self._version(parsed.name, self.entry(parsed.name).resolve(parsed))
-
-    def load(self, reference: str) -> LoadedCheckpoint:
-        """Reads and verifies the checkpoint that a reference means.
-
-        Raises:
-            InvalidName, ModelNotFound, StoreError, CheckpointError: The cases of `resolve` and `ModelVersion.load`.
-        """
-        return self.resolve(reference).load()
-
-    def version(self, name: str, version: int) -> ModelVersion:
+    def version(self, name: str, version: int) -> FolderVersion:
         """Returns the place of a version in the store, even of one that does not exist."""
         check_model_name(name)
         return self._version(name, version)
 
-    def _version(self, name: str, version: int) -> ModelVersion:
-        return ModelVersion(name, version, self.root / name / str(version) / CHECKPOINT_FILE, self.trust)
+    def read_policy(self, name: str) -> tuple[VersionPolicy | None, str | None]:
+        """Reads the version policy of one model.
+
+        Returns:
+            The policy, None if the model has none of its own; and the reason why the file is not a policy, or None.
+        """
+        return read_policy(self.root / name)
+
+    def fetch(self, versions: Collection[tuple[str, int]]) -> None:
+        """Does nothing: the files are on this machine."""
+
+    def expire(self) -> None:
+        """Does nothing: each reading reads the folder."""
+
+    def _write_policy(self, name: str, policy: VersionPolicy | None) -> None:
+        folder = self._folder(name)
+        with _writing(folder):
+            write_policy(folder, policy)
+
+    def _change(self, name: str, change: Callable[[AliasChanges, StoreEntry], _T]) -> _T:
+        with self._changing(name) as (changes, entry, _):
+            return change(changes, entry)
+
+    def _version(self, name: str, version: int) -> FolderVersion:
+        return FolderVersion(name, version, self.root / name / str(version) / CHECKPOINT_FILE, self.trust)
 
     def _folder(self, name: str) -> Path:
         check_model_name(name)
@@ -394,7 +346,7 @@ class Store:
             entry = self.entry(name)
             if entry.problem is not None:
                 raise StoreError(entry.problem)
-            yield AliasChanges(folder, entry.versions, entry.aliases, entry.shadows), entry, last
+            yield AliasChanges(name, FolderTables(folder), entry.versions, entry.aliases, entry.shadows), entry, last
 
 
 def _numbers(folder: Path) -> list[int]:

@@ -16,6 +16,7 @@ from models.shadow_file import SHADOWS_FILE, ShadowSetting, read_shadows
 
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 VERSION = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+LAST_VERSION = 999_999_999  # the largest number that VERSION matches
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ import json
 import math
 import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import Any, Literal, get_args
 from models.checkpoint import open_file, sync_folder
 from models.errors import DataError, StoreError
 from models.links import leads_out
+from models.whole_file import write_whole
 
 STUDIES_FOLDER = ".studies"
 MOST_STUDIES = 64  # a server lists so many; there are fourteen
@@ -108,8 +108,8 @@ def publish_study(root: Path, record: StudyRecord, plot: bytes) -> Path:
     path = folder / f"{record.name}{_SUFFIX}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _replace(folder / f"{record.name}.{record.plot}", plot)
-        _replace(path, json.dumps(asdict(record), allow_nan=False, ensure_ascii=False).encode())
+        write_whole(folder / f"{record.name}.{record.plot}", plot)
+        write_whole(path, json.dumps(asdict(record), allow_nan=False, ensure_ascii=False).encode())
         sync_folder(folder)
     except OSError as error:
         raise StoreError(f"cannot write to {folder}: {error.strerror}.") from error
@@ -196,20 +196,6 @@ def _read(root: Path, file_name: str, most: int) -> bytes | None:
     if len(content) > most:
         raise DataError(f"{file_name} has more than {most:,} bytes.")
     return content
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes a file next to the path, and renames the finished file to the path."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _is_valid(name: str, value: object) -> bool:

@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from models.checkpoint import open_file, sync_folder
-from models.errors import InvalidName, ModelNotFound, StoreError
+from models.errors import InvalidName
 from models.links import is_link_out
-from models.store import Store
 
 POLICY_FILE = "policy.json"
 ON_DEMAND, ALL, LISTED = "on-demand", "all", "listed"
@@ -113,6 +112,19 @@ def read_policy(folder: Path) -> tuple[VersionPolicy | None, str | None]:
         return None, f"{called} cannot be read: {error.strerror}."
     except (ValueError, RecursionError):
         content = None
+    return policy_of(content, called)
+
+
+def policy_of(content: object, called: str) -> tuple[VersionPolicy | None, str | None]:
+    """Returns the policy of a JSON value.
+
+    Args:
+        content: content of the policy's file, as JSON types.
+        called: name of the file or object, for the reason.
+
+    Returns:
+        The policy, and the reason why the value is not a policy, or None.
+    """
     versions = content.get("versions") if isinstance(content, dict) and len(content) == 1 else None
     if isinstance(versions, list) and versions and all(type(version) is int for version in versions):
         versions = ",".join(map(str, versions))
@@ -124,18 +136,12 @@ def read_policy(folder: Path) -> tuple[VersionPolicy | None, str | None]:
     return None, f'{called} is not valid: it has to be {{"versions": "newest:2"}} or {{"versions": [1, 3]}}.'
 
 
-def set_policy(store: Store, name: str, policy: VersionPolicy | None) -> None:
+def write_policy(folder: Path, policy: VersionPolicy | None) -> None:
     """Writes the policy of one model, atomically; None removes the policy, and the server's setting holds.
 
     Raises:
-        InvalidName: `name` is not a model name.
-        ModelNotFound: There is no such model, or the store has not all listed versions.
-        StoreError: The disk refuses the write.
+        OSError: The disk refuses the write.
     """
-    entry = store.entry(name)
-    if policy is not None and (missing := set(policy.listed or ()).difference(entry.versions)):
-        raise ModelNotFound(f"model {name!r} has no version {min(missing)}.")
-    folder = store.root / name
     temporary = folder / f".{POLICY_FILE}.{secrets.token_hex(8)}"
     try:
         if policy is None:
@@ -147,8 +153,6 @@ def set_policy(store: Store, name: str, policy: VersionPolicy | None) -> None:
                 os.fsync(file.fileno())
             temporary.replace(folder / POLICY_FILE)
         sync_folder(folder)
-    except OSError as error:
-        raise StoreError(f"cannot write to {folder}: {error.strerror}.") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

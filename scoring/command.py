@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from models.errors import AxonError
+from models.open_store import open_store
 from models.signing import trusted
-from models.store import Store
 from scoring.command_table import ABOUT, COMMAND
 
 _EXIT_REFUSED, _EXIT_INTERRUPTED = 2, 130
@@ -83,10 +83,9 @@ def _add_options(parser: argparse.ArgumentParser, environment: Mapping[str, str]
     )
     parser.add_argument(
         "--store",
-        metavar="FOLDER",
-        type=Path,
-        default=Path(environment.get("AXON_STORE") or "checkpoints"),
-        help="the folder of models (default: AXON_STORE, else checkpoints)",
+        metavar="STORE",
+        default=environment.get("AXON_STORE") or "checkpoints",
+        help="the folder or bucket of models (default: AXON_STORE, else checkpoints)",
     )
     parser.add_argument(
         "--format",
@@ -126,7 +125,7 @@ def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
     keep = tuple(name.strip() for name in arguments.keep.split(",") if name.strip())
     shard = shard_of(arguments.shard, environment)
     form = form_of(arguments.out, arguments.format)
-    version = trusted(Store(arguments.store).resolve(arguments.model), environment)
+    version = trusted(open_store(arguments.store).resolve(arguments.model), environment)
 
     import torch
 

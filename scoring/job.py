@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from models.columns.unknown_cells import unknown_in_words
 from models.errors import ConfigError, DataError
-from models.store import ModelVersion
+from models.model_version import ModelVersion
 from scoring.answer_columns import AnswerColumns, check_members
 from scoring.answering import BatchAnswerer
 from scoring.cells import wrong_type

@@ -16,8 +16,9 @@ from models.columns.column import Column, NumericColumn
 from models.columns.named_columns import Cells
 from models.columns.row_names import RowNames
 from models.errors import ConfigError, DataError, RowError, StoreError
+from models.model_store import ModelStore
+from models.open_store import open_store
 from models.signing import trusted
-from models.store import Store
 from scoring.answer_columns import AnswerColumns, check_members
 from scoring.cells import cells_of, wrong_type
 
@@ -64,7 +65,7 @@ class Scorer:
 
     Args:
         reference: `name`, `name@version` or `name@alias`.
-        store: store or path of its folder, which all processes can read; AXON_STORE, else `checkpoints`, if None.
+        store: store, path of its folder or URL, which all processes can read; AXON_STORE, else `checkpoints`, if None.
         keep: columns of a batch to give back before the answers.
         errors: treatment of rows that do not fit: `refuse` (an error), `skip` (left out) or `null` (null answers; NaN
             or None in frames and arrays).
@@ -84,7 +85,7 @@ class Scorer:
     def __init__(
         self,
         reference: str,
-        store: Store | Path | str | None = None,
+        store: ModelStore | Path | str | None = None,
         *,
         keep: Sequence[str] = (),
         errors: Literal["refuse", "skip", "null"] = "refuse",
@@ -99,7 +100,7 @@ class Scorer:
             raise ConfigError(f"keep must be a list of names, got the text {keep!r}.")
         if threads < 1:
             raise ConfigError(f"threads must be 1 or more, got {threads}.")
-        opened = store if isinstance(store, Store) else Store(_store_folder() if store is None else store)
+        opened = open_store(_default_store() if store is None else store)
         version = trusted(opened.resolve(reference))
         loaded = version.load()
         self.reference = str(version)
@@ -110,7 +111,7 @@ class Scorer:
         self._keep = tuple(keep)
         self._errors = errors
         self._threads = threads
-        self._key = _Key(str(opened.root.absolute()), self.reference, loaded.digest, device, members, prefix)
+        self._key = _Key(_address(opened), self.reference, loaded.digest, device, members, prefix)
 
     @property
     def schema(self) -> pa.Schema:
@@ -276,7 +277,7 @@ class Scorer:
         from scoring.answering import BatchAnswerer
 
         key = self._key
-        loaded = trusted(Store(key.store).resolve(key.reference)).load()
+        loaded = trusted(open_store(key.store).resolve(key.reference)).load()
         if loaded.digest != key.digest:
             raise StoreError(f"{key.reference} was replaced in {key.store} since the scorer was made: make a new one.")
         if torch.get_num_threads() != self._threads:
@@ -288,7 +289,12 @@ class Scorer:
         return _Model(answerer, AnswerColumns(loaded.checkpoint, prefix=key.prefix))
 
 
-def _store_folder() -> str:
+def _address(store: ModelStore) -> str:
+    """Returns the address of a store for other processes, whose working folder may be another one."""
+    return store.address if store.folder is None else str(store.folder.absolute())
+
+
+def _default_store() -> str:
     import os
 
     return os.environ.get("AXON_STORE") or "checkpoints"

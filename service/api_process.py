@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import random
 import signal
 import sys
 import time
@@ -62,6 +63,7 @@ _COLLECTED_FROM = 20_000
 # Longest time that the event loop waits for another thread of the process, such as the one that reads the store, after
 # each system call. With Python's default of 5 ms, a new model of 10,000 columns blocks it for a tenth of a second.
 _SWITCH_SECONDS = 0.0005
+_BUCKET_JITTER = (0.8, 1.2)  # of the time between two refreshes
 _REFRESH_SECONDS_BEFORE_READY = 0.02  # time between two refreshes until the process is ready
 _SETTLE_SECONDS = 5.0  # longest time for which a successor accepts no connection
 _SETTLE_POLL_SECONDS = 0.005
@@ -198,7 +200,7 @@ class ApiProcess:
         self._memory_metrics, limit = MemoryMetrics(f"api-{number}"), settings.model_memory_bytes
         self._memory = None if limit is None else VersionMemory(limit, self.batcher.is_busy, self._kept.path)
         self.catalog = Catalog(
-            ServedStore(settings.store, settings.versions, self._trust),
+            ServedStore.of(settings, self._trust),
             self.pool.load,
             metrics.for_model,
             capacity=settings.model_cache,
@@ -303,7 +305,8 @@ class ApiProcess:
         if self.pool.up == 0:
             return "no inference worker is up"
         if next(self.catalog.models(), None) is None:
-            return "there is no model to serve in the store"
+            reason = self.catalog.problems.get("")
+            return "there is no model to serve in the store" if reason is None else f"there is no model: {reason}"
         if unloadable := self.pool.unloadable_keys():
             ready = self.catalog.answering_keys()
             if unloadable := unloadable & ready:
@@ -331,7 +334,14 @@ class ApiProcess:
                     self._was_ready = True
             except Exception:
                 log.exception("the store was not taken in")
-            await asyncio.sleep(self.settings.reload_seconds if self._was_ready else _REFRESH_SECONDS_BEFORE_READY)
+            await asyncio.sleep(self._refresh_seconds() if self._was_ready else _REFRESH_SECONDS_BEFORE_READY)
+
+    def _refresh_seconds(self) -> float:
+        """Returns the time until the next refresh; a random one for a bucket, so that replicas do not ask in step."""
+        seconds = self.settings.reload_seconds
+        if isinstance(self.settings.store, Path):
+            return seconds
+        return seconds * random.uniform(*_BUCKET_JITTER)  # noqa: S311  # nosec B311
 
     def _enough_workers_are_up(self) -> bool:
         """Returns True if the store may be read for the first time.

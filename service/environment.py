@@ -97,7 +97,12 @@ def _faults(error: ValidationError) -> list[str]:
         message = fault["msg"].removeprefix("Value error, ").rstrip(".")
         if fault["loc"]:
             name = "_".join([_PREFIX[:-1], *(str(part).upper() for part in fault["loc"])])
-            sentences.append(f"{name}: {message} (got {fault['input']!r}).")
+            sentences.append(f"{name}: {message} (got {_shown(fault['input'])}).")
         else:  # a fault of several settings together: the input would be all settings, the API keys included
             sentences.append(f"settings: {message}.")
     return sentences
+
+
+def _shown(given: object) -> str:
+    """Returns a value for a message, without what a URL may have of credentials."""
+    return re.sub(r"//[^/@\s]*@|\?[^\s']*", lambda found: "//…@" if found[0].startswith("//") else "?…", repr(given))

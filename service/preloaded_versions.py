@@ -15,7 +15,7 @@ from typing import Any
 from models.alias_file import DEFAULT_ALIAS, LATEST
 from models.alias_target import Split, lead_of
 from models.errors import CheckpointError, StoreError
-from models.store import Store
+from models.model_store import ReadableStore
 from models.store_entry import StoreEntry
 from service.logs import get_logger
 
@@ -37,23 +37,26 @@ class VersionToLoad:
     digest: str
 
 
-def preloaded_versions(store: Store) -> Iterator[VersionToLoad]:
+def preloaded_versions(store: ReadableStore) -> Iterator[VersionToLoad]:
     """Yields the versions that a worker loads before reporting that the worker is ready."""
     try:
         entries = store.entries()
     except StoreError as error:
         log.error("store not read", reason=str(error))
         return
+    places: dict[tuple[str, int], None] = {}
     for entry in entries:
         # A shadow is loaded later: a worker that cannot load a shadow has to be ready all the same.
         first = (next(candidates, None) for _, candidates in preloaded_ids(entry, with_shadows=False))
-        for version in sorted({version for version in first if version is not None}):
-            try:
-                digest: Any = store.version(entry.name, version).read_header()["digest"]
-            except CheckpointError as error:
-                log.error("checkpoint not loaded", model=entry.name, version=version, reason=str(error))
-                continue
-            yield VersionToLoad(entry.name, version, digest)
+        places |= dict.fromkeys((entry.name, version) for version in sorted({one for one in first if one is not None}))
+    store.fetch(places)
+    for name, version in places:
+        try:
+            digest: Any = store.version(name, version).read_header()["digest"]
+        except CheckpointError as error:
+            log.error("checkpoint not loaded", model=name, version=version, reason=str(error))
+            continue
+        yield VersionToLoad(name, version, digest)
 
 
 def preloaded_ids(entry: StoreEntry, *, with_shadows: bool = True) -> Iterator[tuple[str, Iterator[int]]]:

@@ -1,30 +1,60 @@
-"""The store of a server: each model with the versions that the version policy serves."""
+"""The served part of a store: each model with the versions that the version policy serves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from models.alias_target import Split
+from models.checkpoint import LoadedCheckpoint
+from models.model_store import ModelStore
+from models.model_version import ModelVersion
+from models.open_store import open_store
 from models.signatures.trust import Trust
-from models.store import Store
 from models.store_entry import StoreEntry
-from models.version_policy import POLICY_FILE, VersionPolicy, read_policy
+from models.version_policy import POLICY_FILE, VersionPolicy
+from service.settings import Settings
+
+# Of the time between two readings of the store: how old a listing of a bucket may be, by another process of the server.
+_SHARED = 0.7
 
 
-class ServedStore(Store):
+class ServedStore:
     """A store whose entries have only served versions; `withheld` has the others.
 
     Args:
-        root: folder of the store.
+        store: store of models.
         policy: version policy of models without a policy of their own, the text of the setting.
-        trust: keys that may have signed versions; None to load all versions.
     """
 
-    def __init__(self, root: Path, policy: str, trust: Trust | None = None) -> None:
-        super().__init__(root, trust=trust)
+    def __init__(self, store: ModelStore, policy: str) -> None:
+        self._store = store
         self._policy = VersionPolicy.parse(policy)
+
+    @classmethod
+    def of(cls, settings: Settings, trust: Trust | None = None) -> ServedStore:
+        """Opens the store that the settings name.
+
+        Args:
+            settings: settings of the server.
+            trust: keys that may have signed versions; None to load all versions.
+
+        Raises:
+            StoreError: The store cannot be opened.
+        """
+        store = open_store(
+            settings.store,
+            follow_seconds=_SHARED * settings.reload_seconds,
+            cache=settings.store_cache,
+            cache_bytes=settings.store_cache_bytes,
+            trust=trust,
+        )
+        return cls(store, settings.versions)
+
+    @property
+    def problem(self) -> str | None:
+        """Reason why the last reading used the last known state, and did not reach the store; None otherwise."""
+        return self._store.problem
 
     def scan(self) -> Iterator[StoreEntry]:
         """Yields the models of the store, sorted by name, each with the versions that are served.
@@ -32,11 +62,47 @@ class ServedStore(Store):
         Raises:
             StoreError: The store cannot be read.
         """
-        for entry in super().scan():
+        for entry in self._store.scan():
             yield self._restricted(entry)
 
+    def entries(self) -> list[StoreEntry]:
+        """Returns the models of the store, sorted by name, each with the versions that are served.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        return list(self.scan())
+
+    def version(self, name: str, version: int) -> ModelVersion:
+        """Returns a version, even one that does not exist.
+
+        Raises:
+            InvalidName: `name` is not a model name.
+        """
+        return self._store.version(name, version)
+
+    def load(self, reference: str) -> LoadedCheckpoint:
+        """Reads and verifies the checkpoint that a reference means.
+
+        Raises:
+            InvalidName, ModelNotFound, StoreError, CheckpointError: The cases of `ModelStore.load`.
+        """
+        return self._store.load(reference)
+
+    def fetch(self, versions: Collection[tuple[str, int]]) -> None:
+        """Brings versions onto this machine at the same time, as far as possible.
+
+        Args:
+            versions: names and numbers of the versions.
+        """
+        self._store.fetch(versions)
+
+    def expire(self) -> None:
+        """Makes the next reading ask the store, and not use a recent copy of the state."""
+        self._store.expire()
+
     def _restricted(self, entry: StoreEntry) -> StoreEntry:
-        own, problem = read_policy(self.root / entry.name)
+        own, problem = self._store.read_policy(entry.name)
         policy = self._policy if own is None else own
         if policy.listed and problem is None and (missing := set(policy.listed).difference(entry.versions)):
             problem = f"{entry.name}/{POLICY_FILE} lists version {min(missing)}, which the store does not have."

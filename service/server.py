@@ -272,7 +272,7 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI, routes: Routes
     signals = StopSignals()
     signals.take()
     try:
-        check_start(settings)
+        warning = check_start(settings)
         trust = read_trust(settings)
         certificate = Certificate.from_settings(settings)
         listeners = Listeners(settings)
@@ -291,6 +291,8 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI, routes: Routes
         with log_pipe:
             configure_logs(settings.log_level, settings.log_format)
             report_the_unexpected()
+            if warning is not None:
+                log.warning(warning)
             _log_surprising_settings(settings)
             _allow_files(settings.max_connections + _FILES_BESIDE_CONNECTIONS)
             return Server(settings, runtime_dir, log_pipe, listeners, signals, certificate, api, routes, trust).serve()
@@ -301,7 +303,7 @@ def serve(settings: Settings, api: type[PredictAPI] = PredictAPI, routes: Routes
 
 
 def _log_surprising_settings(settings: Settings) -> None:
-    if not Store(settings.store).names():
+    if isinstance(settings.store, Path) and not Store(settings.store).names():
         log.warning(
             "the store is empty; train a model (python -m training fit iris), and it will be served at once",
             store=str(settings.store),

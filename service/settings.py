@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from models.bucket.address import BucketAddress, url_of
+from models.errors import StoreError
 from models.version_policy import VersionPolicy
 
 # The bounds are far above useful values, and below values that break a machine: the start refuses a digit too many.
@@ -21,6 +23,7 @@ Rows = Annotated[int, Field(ge=1, le=1 << 30)]  # 4 GiB of one column
 BatchRows = Annotated[int, Field(ge=1, le=1 << 20)]  # a forward pass has room for a whole batch in each layer
 BodyBytes = Annotated[int, Field(ge=1, le=1 << 31)]  # frames and the JSON reader count a body's bytes in 32 bits
 Bytes = Annotated[int, Field(ge=1, le=1 << 40)]
+CacheBytes = Annotated[int, Field(ge=1, le=1 << 50)]
 Connections = Annotated[int, Field(ge=1, le=1 << 20)]  # the most files that Linux lets a process open by default
 Versions = Annotated[int, Field(ge=1, le=100_000)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]  # a day
@@ -36,7 +39,15 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="AXON_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    store: Path = Field(Path("checkpoints"), description="Folder of models to serve.")
+    store: Path | str = Field(
+        Path("checkpoints"), description="Folder of models to serve, or bucket: `s3://BUCKET/PREFIX`, `gs://`, `az://`."
+    )
+    store_cache: Path | None = Field(
+        None, description="Folder for what is brought from a bucket; unset, `axon/store` in the user's cache folder."
+    )
+    store_cache_bytes: CacheBytes = Field(
+        10 << 30, description="Bytes of a bucket's checkpoints in that folder; the least recently used ones leave."
+    )
     host: str = Field(
         "0.0.0.0",  # noqa: S104
         pattern=r"^\S+$",
@@ -200,12 +211,23 @@ class Settings(BaseSettings):
             return cls.model_fields[str(info.field_name)].default
         return given
 
-    @field_validator("store", "runtime_dir", "prediction_log", mode="before")
+    @field_validator("store", "runtime_dir", "store_cache", "prediction_log", mode="before")
     @classmethod
     def _named_folder(cls, given: Any) -> Any:
         if isinstance(given, str) and not given.strip():
             raise ValueError("it is empty; name a folder, or leave the variable out")
         return given
+
+    @field_validator("store", mode="after")
+    @classmethod
+    def _folder_or_url(cls, given: Path | str) -> Path | str:
+        """Returns a `Path` for a folder, and the text of a URL; refuses a URL with credentials unseen."""
+        if (url := url_of(given)) is None:
+            return Path(given)
+        try:
+            return BucketAddress.parse(url).url
+        except StoreError as error:
+            raise ValueError(str(error).removesuffix(".")) from None
 
     @field_validator("versions")
     @classmethod

@@ -15,6 +15,7 @@ from models.prediction_log.folder import SPOOLS
 from models.signatures.trust import Trust, trust_of
 from models.store import Store
 from service.access import Access, AccessError
+from service.bucket_check import check_bucket
 from service.metrics import RESERVED_BYTES
 from service.settings import Settings
 from service.tracing.environment import TraceSettingsError, read_trace_settings
@@ -35,8 +36,11 @@ class StartError(Exception):
         self.exit_code = exit_code
 
 
-def check_start(settings: Settings) -> None:
+def check_start(settings: Settings) -> str | None:
     """Checks the keys, the device, the packages and the store that the settings need.
+
+    Returns:
+        A warning about a store in a bucket, or None.
 
     Raises:
         StartError: one of these cannot be used.
@@ -48,8 +52,8 @@ def check_start(settings: Settings) -> None:
         raise StartError("AXON_GRPC_PORT: gRPC needs the packages of an extra: pip install 'axon[service,grpc]'.")
     if settings.traces:
         _check_traces()
-    _check_store(settings)
     _check_prediction_log(settings)
+    return _check_store(settings)
 
 
 def _check_prediction_log(settings: Settings) -> None:
@@ -155,9 +159,11 @@ def _check_keys(settings: Settings) -> None:
         raise StartError(f"AXON_API_KEYS_FILE: {error}" if of_file else str(error)) from None
 
 
-def _check_store(settings: Settings) -> None:
+def _check_store(settings: Settings) -> str | None:
     """Checks the store and the default model. A missing store is not a fault, because training makes one."""
     root = settings.store
+    if not isinstance(root, Path):
+        return _check_bucket(settings, root)
     try:
         if root.exists() and not root.is_dir():
             raise StartError(f"AXON_STORE: {root} is a file, not a folder of models.")
@@ -169,7 +175,7 @@ def _check_store(settings: Settings) -> None:
     except AxonError as error:
         raise StartError(f"AXON_STORE: {error}") from None
     if settings.default_model is None:
-        return
+        return None
     try:
         store.resolve(settings.default_model)
     except ModelNotFound as error:
@@ -178,6 +184,24 @@ def _check_store(settings: Settings) -> None:
             raise StartError(f"AXON_DEFAULT_MODEL: {error} {root} has {known}.") from None
     except AxonError as error:
         raise StartError(f"AXON_DEFAULT_MODEL: {error}") from None
+    return None
+
+
+def _check_bucket(settings: Settings, url: str) -> str | None:
+    """Checks a store in a bucket; returns a warning, or None.
+
+    A bucket that does not answer is not a fault: what was brought before is served.
+    """
+    state = check_bucket(url, settings.store_cache, settings.store_cache_bytes, settings.default_model)
+    if state.fault is not None:
+        raise StartError(f"AXON_STORE: {state.fault}")
+    if state.problem is not None:
+        return f"the store cannot be read, and what was brought before is served: {state.problem}"
+    if not state.names:
+        return f"the store {url} is empty; publish a model, and it will be served at once"
+    if state.default_fault is not None:
+        raise StartError(f"AXON_DEFAULT_MODEL: {state.default_fault} {url} has {', '.join(state.names[:10])}.")
+    return None
 
 
 def _reason(error: OSError) -> str:

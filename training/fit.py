@@ -23,9 +23,11 @@ from models.checkpoint import Checkpoint
 from models.columns.labels import Label
 from models.conformal import Conformal
 from models.errors import ConfigError
+from models.model_store import ModelStore
+from models.model_version import ModelVersion
 from models.network.config import Task
 from models.network.fuse import InferenceNetwork
-from models.store import ModelVersion, Store
+from models.open_store import open_store
 from training.calibration import calibrate
 from training.checkpoint_sections import data_section, notes, training_section
 from training.config import TrainConfig
@@ -111,13 +113,13 @@ class FittedModel:
         """
         return Answerer(self.checkpoint).predict_proba(rows)
 
-    def publish(self, store: Store | Path | str, name: str | None = None) -> ModelVersion:
+    def publish(self, store: ModelStore | Path | str, name: str | None = None) -> ModelVersion:
         """Writes the checkpoint to a store as the next version.
 
         Raises:
             StoreError: the name is not valid, or the disk refuses.
         """
-        target = store if isinstance(store, Store) else Store(store)
+        target = open_store(store)
         return target.publish(name or self.name, self.checkpoint)
 
 

@@ -21,9 +21,10 @@ from pathlib import Path
 from models.checkpoint import Checkpoint, save_checkpoint
 from models.errors import CheckpointError, StoreError
 from models.store import CHECKPOINT_FILE
+from models.whole_file import write_whole
 from training.program import program
 
-_FOLDER = "unpublished"
+UNPUBLISHED = "unpublished"  # folder of kept models and interrupted runs, if the store is no folder
 _MEMORY = Path("/dev/shm")  # noqa: S108 -- Axon makes its own folder in it  # nosec B108
 
 
@@ -42,25 +43,39 @@ class KeptModel:
     def __str__(self) -> str:
         return self.name
 
-    def publish_command(self, store: Path) -> str:
+    def publish_command(self, store: str) -> str:
         """Returns the command that publishes the model."""
-        return f"{program()} publish {shlex.quote(str(self.path))} --store {shlex.quote(str(store))}"
+        return f"{program()} publish {shlex.quote(str(self.path))} --store {shlex.quote(store)}"
+
+    def write_page(self, file_name: str, content: bytes) -> Path:
+        """Writes a page beside the checkpoint, whole or not at all, and returns its path.
+
+        Args:
+            file_name: `README.md` or `report.html`.
+            content: text of the page, in UTF-8.
+
+        Raises:
+            OSError: the disk refuses the write.
+        """
+        path = self.path.with_name(file_name)
+        write_whole(path, content)
+        return path
 
     def remove(self) -> None:
         """Removes the folder of the model after publishing, and ignores errors of the disk."""
         shutil.rmtree(self.path.parent, ignore_errors=True)
-        if self.path.parents[1].name.endswith(_FOLDER):
+        if self.path.parents[1].name.endswith(UNPUBLISHED):
             with contextlib.suppress(OSError):
                 self.path.parents[1].rmdir()  # fails if the folder has other models
 
 
-def keep(name: str, checkpoint: Checkpoint, store: Path) -> KeptModel:
+def keep(name: str, checkpoint: Checkpoint, store: Path | None) -> KeptModel:
     """Writes a checkpoint to the first possible place: the store, the working folder, temporary files or memory.
 
     Args:
         name: name of the model.
         checkpoint: trained model.
-        store: folder of the store.
+        store: folder of the store; None for a store that is no folder.
 
     Raises:
         StoreError: no place can be written; the message has the reason for each.
@@ -83,10 +98,11 @@ def keep(name: str, checkpoint: Checkpoint, store: Path) -> KeptModel:
     raise StoreError(f"the model {name} could not be kept anywhere ({'; '.join(reasons)}).")
 
 
-def _places(name: str, store: Path) -> Iterator[Callable[[], Path]]:
+def _places(name: str, store: Path | None) -> Iterator[Callable[[], Path]]:
     """Yields a function for each place that makes a folder there. Each place may be on another disk."""
-    yield lambda: _next_folder(store / f".{_FOLDER}", name)
-    yield lambda: _next_folder(Path(_FOLDER), name)
+    if store is not None:
+        yield lambda: _next_folder(store / f".{UNPUBLISHED}", name)
+    yield lambda: _next_folder(Path(UNPUBLISHED), name)
     yield lambda: Path(tempfile.mkdtemp(prefix=f"axon-{name}-"))
     if os.access(_MEMORY, os.W_OK):
         yield lambda: Path(tempfile.mkdtemp(prefix=f"axon-{name}-", dir=_MEMORY))

@@ -11,8 +11,9 @@ from rich.table import Table
 
 from models.alias_target import target_to_json
 from models.errors import AxonError
+from models.model_store import ModelStore
+from models.model_version import ModelVersion
 from models.network.architecture import architecture_from_dict
-from models.store import ModelVersion, Store
 from models.store_entry import Reference, StoreEntry
 from training.data.split import PARTS
 from training.fit import FittedModel
@@ -66,7 +67,7 @@ def headline(task: str, metrics: Mapping[str, Any]) -> str:
     return f"{name} {_figure(value)}" if isinstance(value, int | float) else ""
 
 
-def model_record(store: Store, entry: StoreEntry) -> dict[str, Any]:
+def model_record(store: ModelStore, entry: StoreEntry) -> dict[str, Any]:
     """Returns a name of the store with versions, aliases and the figures of the current version, as JSON types."""
     record: dict[str, Any] = {
         "name": entry.name,

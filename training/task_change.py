@@ -8,15 +8,15 @@ import numpy as np
 
 from models.columns.schema import Schema
 from models.errors import AxonError
+from models.model_store import ModelStore
 from models.network.architecture import architecture_from_dict
-from models.store import Store
 from training.data.class_codes import classes_option
 from training.data.split import MIN_CLASS_ROWS
 from training.data.training_table import TrainingTable
 from training.fit import FittedModel
 
 
-def with_task_change(model: FittedModel, store: Store) -> FittedModel:
+def with_task_change(model: FittedModel, store: ModelStore) -> FittedModel:
     """Returns the model, with a first note if publishing would change the task of its name.
 
     Args:
@@ -27,7 +27,7 @@ def with_task_change(model: FittedModel, store: Store) -> FittedModel:
     return model if change is None else replace(model, notes=(change, *model.notes))
 
 
-def task_change(store: Store, name: str, table: TrainingTable) -> str | None:
+def task_change(store: ModelStore, name: str, table: TrainingTable) -> str | None:
     """Returns a sentence if publishing would change the task of a name; None if not.
 
     Args:

@@ -17,8 +17,8 @@ from axon.sbom.model_component import model_component
 from axon.sbom.packages import python_itself, python_packages, system_packages
 from models.errors import AxonError, ConfigError
 from models.installation import version
+from models.open_store import open_store
 from models.signing import trusted
-from models.store import Store
 
 SBOM = "sbom"
 
@@ -80,15 +80,14 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--system", action="store_true", help="the packages of the operating system too (dpkg)")
     parser.add_argument(
         "--store",
-        metavar="FOLDER",
-        type=Path,
+        metavar="STORE",
         default=default_store(),
-        help="the folder of models (default: AXON_STORE, else checkpoints)",
+        help="the folder or bucket of models (default: AXON_STORE, else checkpoints)",
     )
 
 
 def _text(arguments: argparse.Namespace, environment: Mapping[str, str]) -> str:
-    store = Store(arguments.store)
+    store = open_store(arguments.store)
     found = {str(one): one for one in (trusted(store.resolve(name), environment) for name in arguments.models)}
     return bill_of_materials(
         python_packages(),

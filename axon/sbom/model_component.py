@@ -10,7 +10,7 @@ from typing import Any
 
 from models.checkpoint import LoadedCheckpoint
 from models.network.sequence import SequenceConfig
-from models.store import ModelVersion
+from models.model_version import ModelVersion
 
 _SETTINGS = ("engine", "recipe", "seed", "epochs_run", "members", "precision")  # of training
 _COUNT = "rows"  # stands among the metrics of a part, and is none

@@ -16,7 +16,7 @@ from itertools import islice
 
 from models.errors import ModelNotFound, StoreError, reason_of
 from models.file_identity import FileIdentity
-from models.store import Store
+from models.model_store import ReadableStore
 from models.store_entry import Reference, StoreEntry
 from service.batching.alias_routes import AliasRoutes, MakeShadow
 from service.batching.served_version import ServedVersion
@@ -72,7 +72,7 @@ class Catalog:
 
     def __init__(
         self,
-        store: Store,
+        store: ReadableStore,
         load_on_workers: LoadOnWorkers,
         new_metrics: Callable[[str, str], ModelMetrics],
         *,
@@ -280,8 +280,14 @@ class Catalog:
         ready = (served for served in self._versions.values() if served.key in reasons) if reasons else ()
         self._problems.set_load_failures({str(served): reasons[served.key] for served in ready})
 
-    async def refresh(self) -> None:
-        """Reads the store and applies the changes. If the store cannot be read, everything stays as it was."""
+    async def refresh(self, *, fresh: bool = False) -> None:
+        """Reads the store and applies the changes. If the store cannot be read, everything stays as it was.
+
+        Args:
+            fresh: True to list a bucket now, even if another process of the server has just done so.
+        """
+        if fresh:
+            self._store.expire()
         silent = asyncio.get_running_loop().call_later(_SILENT_SECONDS, self._report_silence)
         try:
             await self._refresh()
@@ -309,12 +315,16 @@ class Catalog:
             moved, self._absent = absent ^ self._absent, absent
             if snapshot.changed:
                 self._loader.forget_others(snapshot.found)
+                changed = set(snapshot.changed)
+                new = [place for place in snapshot.identities if place[0] in changed and place not in self._versions]
+                await self._reader.run(lambda: self._store.fetch(new))
             self.routes.start()
             # A version that failed may load by now without any change in the store: a worker is up again.
             names = dict.fromkeys([*snapshot.changed, *moved, *snapshot.problems, *self._loader.failed_names])
             await self._apply(snapshot, {name: await self._preload(name, snapshot) async for name in in_slices(names)})
             problems = {**self.routes.problems, **snapshot.policy_problems, **snapshot.problems}
-            self._problems.set_store({**problems, **self._loader.problems})
+            whole = {} if self._store.problem is None else {"": self._store.problem}
+            self._problems.set_store({**problems, **self._loader.problems, **whole})
 
     async def _preload(self, name: str, snapshot: StoreSnapshot) -> dict[str, ServedVersion]:
         """Preloads versions of a model, and returns these versions by id."""

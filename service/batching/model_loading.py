@@ -42,5 +42,5 @@ class ModelLoading:
         """
         if self._catalog.has(name):
             await asyncio.to_thread(self._unloaded.remove, name)
-        await self._catalog.refresh()
+        await self._catalog.refresh(fresh=True)
         return await self._catalog.find(name)

@@ -20,9 +20,9 @@ from models.conformal import Conformal, conformal_of, threshold_of
 from models.errors import AxonError, CheckpointError, ConfigError
 from models.file_identity import FileIdentity
 from models.keys import key_of_members, make_key
+from models.model_version import ModelVersion
 from models.network.architecture import Architecture, architecture_from_dict
 from models.network.summary import Summary, summarize
-from models.store import ModelVersion
 from service.errors import InvalidRequest
 from service.metrics import ModelMetrics
 from service.model_figures import test_metrics_of
@@ -59,6 +59,7 @@ class ServedVersion:
         CheckpointError: the checkpoint cannot be read or is inconsistent.
 
     Attributes:
+        place: version in the store.
         shadow: shadow of the alias by which a request came; None without one.
         signed: verified signature; None for a version that needs none.
         copy: path of a copy of the checkpoint, from which the version is read again after `release`; None for none.
@@ -76,8 +77,9 @@ class ServedVersion:
     conformal: Conformal | None
 
     def __init__(self, place: ModelVersion, identity: FileIdentity, metrics: ModelMetrics) -> None:
-        self._path = place.path
+        self.place = place
         header, self.signed = place.read_signed_header()
+        self._path = place.path
         # Compressed, which takes a thirtieth of the memory; only a version that is asked for rows needs more.
         distributions = orjson.dumps(header.pop("distributions", None))
         self.distributions = None if distributions == b"null" else zlib.compress(distributions, 1)
@@ -110,7 +112,7 @@ class ServedVersion:
 
     @property
     def path(self) -> Path:
-        """Path of the checkpoint in the store."""
+        """Path of the checkpoint in the store, or of what was brought from there."""
         return self._path
 
     @property
@@ -136,7 +138,7 @@ class ServedVersion:
             CheckpointError: the copy of the checkpoint is gone, or another one.
         """
         path = self._path if self.copy is None else self.copy
-        header = read_header(path)
+        header = self.place.read_header() if self.copy is None else read_header(path)
         header.pop("distributions", None)
         if header["digest"] != self.digest:
             raise CheckpointError(path, "is not the checkpoint that was read before.")

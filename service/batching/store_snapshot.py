@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from models.errors import CheckpointError
 from models.file_identity import FileIdentity
-from models.store import Store
+from models.model_store import ReadableStore
 from models.store_entry import StoreEntry
 from service.preloaded_versions import preloaded_ids
 
@@ -39,7 +39,7 @@ class StoreSnapshot:
     changed: tuple[str, ...] = ()
 
     @classmethod
-    def take(cls, store: Store, before: StoreSnapshot) -> StoreSnapshot:
+    def take(cls, store: ReadableStore, before: StoreSnapshot) -> StoreSnapshot:
         """Takes a snapshot of the store; has to be called in a thread.
 
         The comparison is made in the thread, so that an unchanged store costs the event loop nothing. The thread sleeps
@@ -80,7 +80,7 @@ class StoreSnapshot:
         )
 
 
-def _first_files(store: Store, entry: StoreEntry) -> dict[Place, FileIdentity | None]:
+def _first_files(store: ReadableStore, entry: StoreEntry) -> dict[Place, FileIdentity | None]:
     """Returns the identities of the files that are the first choice of some id of an entry."""
     firsts = (next(candidates, None) for _, candidates in preloaded_ids(entry))
     files: dict[Place, FileIdentity | None] = {}

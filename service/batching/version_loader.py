@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
-from models.errors import AxonError, CheckpointError, reason_of
+from models.errors import AxonError, CheckpointError, NotFetched, reason_of
 from models.file_identity import FileIdentity
-from models.store import ModelVersion, Store
+from models.model_store import ReadableStore
+from models.model_version import ModelVersion
 from service.batching.link import Loaded
 from service.batching.served_version import ServedVersion
 from service.batching.store_reader import StoreReader
@@ -35,7 +36,7 @@ class VersionLoader:
 
     def __init__(
         self,
-        store: Store,
+        store: ReadableStore,
         reader: StoreReader,
         load_on_workers: LoadOnWorkers,
         new_metrics: Callable[[str, str], ModelMetrics],
@@ -98,8 +99,8 @@ class VersionLoader:
             return known
         try:
             served, reason = await self._try(file, known, identity)
-        except NoWorker as error:  # perhaps not the fault of the file: the next refresh tries again
-            self._failed[place] = (None, str(error))
+        except (NoWorker, NotFetched) as error:  # perhaps not the fault of the file: the next refresh tries again
+            self._failed[place] = (None, reason_of(error))
             return known
         if served is None:
             self._failed[place] = (identity, reason)
@@ -117,13 +118,14 @@ class VersionLoader:
 
         Raises:
             NoWorker: there is no worker to load the version.
+            NotFetched: the bucket did not give the file.
         """
         metrics = known.metrics if known is not None else self._new_metrics(file.name, str(file.version))
         try:
             served = await self._reader.run(lambda: self._read(file, identity, metrics))
             self._intend(served.key)
             loaded = await self._load_on_workers(served.key)
-        except NoWorker:
+        except (NoWorker, NotFetched):
             raise
         except AxonError as error:
             return None, reason_of(error)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -187,6 +188,7 @@ class AsgiApplication:
     def _application(self, cors: Cors | None) -> ASGIApp:
         """Returns the FastAPI application inside its middleware."""
         process, root_path = self._process, self._process.settings.root_path
+        store = process.settings.store
         access, catalog = process.access, process.catalog
         routers = [
             models_router(catalog, process.steps, ShadowReport(process.metrics), process.held_lists, access),
@@ -198,7 +200,7 @@ class AsgiApplication:
             open_inference_router(process, process.settings.max_request_rows),
             tf_serving_router(process),
             mlflow_router(process.not_ready, access),
-            studies_router(process.settings.store, access),
+            studies_router(store if isinstance(store, Path) else None, access),
         ]
         application = create_app(routers, access, root_path, console=process.settings.console)
         application.openapi()  # made once, here, where its 30 ms delay no request

@@ -5,25 +5,22 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import orjson
 
-from models.checkpoint import open_file
 from models.columns.column import CategoricalColumn, DateColumn
 from models.columns.dates import iso
 from models.columns.labels import Label
 from models.columns.schema import ClassTarget, Column, NumericTarget
 from models.distributions.distributions import CategoryCounts, Counts, Distributions
-from models.errors import DataError
-from models.links import leads_out
+from models.errors import DataError, StoreError
+from models.model_version import CARD_FILE, ModelVersion
 from models.signatures.trust import Signed
 from service.batching.served_version import ServedVersion
 from service.http.network_schemas import DistributionInTraining, TrainingResponse
 from service.model_figures import histories_of, numbers_of, time_text
 
-CARD_FILE = "README.md"
 _MOST_CARD_BYTES = 1 << 19
 
 
@@ -49,28 +46,22 @@ def training_document(served: ServedVersion) -> TrainingResponse:
         columns=columns,
         columns_left_out=0 if columns is None else len(served.schema.columns) - len(columns),
         predictions=None if distributions is None else _predictions(served, distributions),
-        card=read_card(served.path, served.signed),
+        card=read_card(served.place, served.signed),
     )
 
 
-def read_card(checkpoint: Path, signed: Signed | None = None) -> str | None:
-    """Reads the model card beside a checkpoint; returns None if there is none, or none that may be shown.
+def read_card(version: ModelVersion, signed: Signed | None = None) -> str | None:
+    """Reads the model card of a version; returns None if there is none, or none that may be shown.
 
     Args:
-        checkpoint: path of the checkpoint in a store.
+        version: version in a store.
         signed: verified signature of the version; None to show a card that is not signed.
     """
-    path = checkpoint.parent / CARD_FILE
     try:
-        if leads_out(path, checkpoint.parents[2]):
-            return None
-        with open_file(path) as file:
-            content = file.read(_MOST_CARD_BYTES + 1)
-    except OSError:
+        content = version.read_page(CARD_FILE, _MOST_CARD_BYTES)
+    except (OSError, StoreError):
         return None
-    if len(content) > _MOST_CARD_BYTES:
-        return None
-    if signed is not None and signed.resources.get(CARD_FILE) != sha256(content).hexdigest():
+    if content is None or (signed is not None and signed.resources.get(CARD_FILE) != sha256(content).hexdigest()):
         return None
     return content.decode(errors="replace")
 

@@ -80,7 +80,7 @@ class PredictAPI(litserve.LitAPI):
         self._memory_metrics = MemoryMetrics(f"worker-{number}")
         self._reported = -1  # revision of the memory at the last report
         engine_log = get_logger(Engine.__module__)
-        store = ServedStore(settings.store, settings.versions, self.trust)
+        store = ServedStore.of(settings, self.trust)
         self.engine = Engine(
             store,
             kept=KeptCheckpoints(self.runtime_dir),

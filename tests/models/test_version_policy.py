@@ -12,7 +12,7 @@ from serving import CHECKPOINTS
 
 from models.errors import ModelNotFound
 from models.store import Store
-from models.version_policy import POLICY_FILE, VersionPolicy, read_policy, set_policy
+from models.version_policy import POLICY_FILE, VersionPolicy, read_policy
 
 VERSIONS = (1, 3, 4, 7)
 
@@ -58,11 +58,11 @@ def test_a_model_keeps_its_policy_until_it_is_removed(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.publish("price", CHECKPOINTS["price"])
     assert read_policy(tmp_path / "price") == (None, None)
-    set_policy(store, "price", VersionPolicy.parse("1"))
+    store.set_policy("price", VersionPolicy.parse("1"))
     assert read_policy(tmp_path / "price") == (VersionPolicy.parse("1"), None)
     with pytest.raises(ModelNotFound, match="no version 2"):
-        set_policy(store, "price", VersionPolicy.parse("1,2"))
-    set_policy(store, "price", None)
+        store.set_policy("price", VersionPolicy.parse("1,2"))
+    store.set_policy("price", None)
     assert read_policy(tmp_path / "price") == (None, None)
     assert not list((tmp_path / "price").glob(f"*{POLICY_FILE}*"))
 

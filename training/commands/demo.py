@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from models.store import Store
+from models.model_store import ModelStore
+from models.open_store import open_store
 from training.commands.options import CommandLine
 from training.datasets import BESIDE, DEMO
 from training.fit import FittedModel, fit
@@ -22,9 +23,9 @@ def add(line: CommandLine) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    store = Store(arguments.store)
+    store = open_store(arguments.store)
     if arguments.if_empty and store.entries():
-        print(f"{store.root} holds models already: nothing to do")
+        print(f"{store.address} holds models already: nothing to do")
         return
     store.try_publishing(DEMO[0])
     for name in DEMO:
@@ -33,7 +34,7 @@ def _run(arguments: argparse.Namespace) -> None:
         _publish(fit(name, engine=engine), store, _name_beside(name))
 
 
-def _publish(model: FittedModel, store: Store, name: str) -> None:
+def _publish(model: FittedModel, store: ModelStore, name: str) -> None:
     published = model.publish(store, name)
     print(f"published {published} ({model.table.task}, test {headline(model.table.task, model.metrics['test'])})")
 

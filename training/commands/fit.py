@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from models.columns.cell_text import MISSING_TEXTS
-from models.store import ModelVersion, Store
+from models.model_version import CARD_FILE, REPORT_FILE, ModelVersion
+from models.open_store import open_store
 from training.commands import publishing
 from training.commands.options import CommandLine
 from training.commands.publishing import Candidate, Outcome, Publication
@@ -28,12 +29,12 @@ from training.datasets import DATASETS
 from training.engines.engine import Epoch
 from training.fit import FittedModel, fit
 from training.interrupt import StopRequest, stopping_on_interrupt
-from training.kept_model import KeptModel
+from training.kept_model import UNPUBLISHED, KeptModel
 from training.program import program
 from training.progress import progress
 from training.report import metrics_table, print_table, result
 from training.reporting.comparison import LINEAR, OURS, TREES, Comparison
-from training.reporting.files import CARD_FILE, REPORT_FILE, write_report
+from training.reporting.files import write_report
 from training.reporting.keeping import trees_code
 from training.reporting.served import ServedComparison, compare_with_served
 from training.reporting.tensorboard import tensorboard_log
@@ -135,7 +136,7 @@ def _run(arguments: argparse.Namespace) -> int:
             **settings_of(arguments),
         )
         stop.end_training()
-        model = with_task_change(model, Store(arguments.store))
+        model = with_task_change(model, open_store(arguments.store))
         findings = _Findings(arguments, errors, model)
         outcome = publication.conclude(
             Candidate(
@@ -163,7 +164,9 @@ def _run(arguments: argparse.Namespace) -> int:
     return outcome.exit_code
 
 
-def _print_json(model: FittedModel, outcome: Outcome, comparison: Comparison | None, files: dict[str, Path]) -> None:
+def _print_json(
+    model: FittedModel, outcome: Outcome, comparison: Comparison | None, files: dict[str, Path | str]
+) -> None:
     extra_fields = {
         "files": {what: str(path) for what, path in files.items()},
         "baselines": None if comparison is None else comparison.to_dict(),
@@ -174,7 +177,8 @@ def _print_json(model: FittedModel, outcome: Outcome, comparison: Comparison | N
 
 def _resume_file(arguments: argparse.Namespace, errors: Console) -> ResumeFile:
     name = arguments.name or model_name(arguments.source)
-    path = Path(arguments.store) / ".resume" / f"{name}.safetensors"
+    folder = open_store(arguments.store).folder or Path(UNPUBLISHED)
+    path = folder / ".resume" / f"{name}.safetensors"
     return ResumeFile(path, on_failure=lambda reason: _warn(errors, f"{reason} The run goes on; --resume cannot."))
 
 
@@ -234,7 +238,7 @@ def _compare_with_served(model: FittedModel, served: ModelVersion) -> ServedComp
 
 def _report(
     errors: Console, model: FittedModel, place: ModelVersion | KeptModel, comparison: Comparison | None
-) -> dict[str, Path]:
+) -> dict[str, Path | str]:
     threads = 1 if model.threads is None else model.threads.number
     try:
         with limited_threads(threads):

@@ -62,9 +62,9 @@ class CommandLine:
         """Adds the option `--store`."""
         parser.add_argument(
             "--store",
-            metavar="FOLDER",
+            metavar="STORE",
             default=self.environment.get("AXON_STORE") or DEFAULT_STORE,
-            help=f"the folder of models (default: AXON_STORE, else {DEFAULT_STORE})",
+            help=f"the folder or bucket of models (default: AXON_STORE, else {DEFAULT_STORE})",
         )
 
     def add_device(self, parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 from rich.console import Console
 
 from models.errors import ConfigError
-from models.store import ModelVersion, Store
+from models.model_version import ModelVersion
+from models.open_store import open_store
 from training.commands import options
 from training.commands.publishing import Candidate, Publication
 from training.commands.settings import settings_of
@@ -89,7 +90,7 @@ def run_population(arguments: argparse.Namespace) -> int:
                     should_stop=stop,
                 )
             stop.end_training()
-            result = replace(result, model=with_task_change(result.model, Store(arguments.store)))
+            result = replace(result, model=with_task_change(result.model, open_store(arguments.store)))
             outcome = publication.conclude(_candidate(result), stop)
         record = result.to_json() | {"model": outcome.published and str(outcome.published)} | outcome.to_dict()
         text = json.dumps(record, indent=2, allow_nan=False)

@@ -15,8 +15,8 @@ import pyarrow.parquet
 from models.columns.unknown_cells import unknown_in_words
 from models.conformal import check_level
 from models.errors import ConfigError, DataError
+from models.open_store import open_store
 from models.signing import trusted
-from models.store import Store
 from training.commands.options import CommandLine
 from training.commands.table import add_text, reading_of, text_format_of
 from training.data.source import read_source
@@ -82,7 +82,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.model is None:
         arguments.parser.error("the following arguments are required: --model")
     write = writer_of(arguments.out)
-    checkpoint = trusted(Store(arguments.store).resolve(arguments.model)).load().checkpoint
+    checkpoint = trusted(open_store(arguments.store).resolve(arguments.model)).load().checkpoint
     table = table_of(arguments)
     write_answers(arguments, table, predict_table(checkpoint, table, level=arguments.intervals), write)
 

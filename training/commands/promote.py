@@ -10,7 +10,8 @@ from models.alias_file import DEFAULT_ALIAS
 from models.alias_target import target_text
 from models.checkpoint import load_checkpoint
 from models.errors import InvalidName, StoreError
-from models.store import CHECKPOINT_FILE, Store
+from models.open_store import open_store
+from models.store import CHECKPOINT_FILE
 from models.store_entry import Reference
 from training.commands.options import CommandLine
 from training.commands.publishing import still_means
@@ -57,7 +58,7 @@ def _publish(arguments: argparse.Namespace) -> None:
     name = arguments.name or checkpoint.data.get("name")
     if not isinstance(name, str):
         raise StoreError(f"{file} does not tell the model's name: give it (--name NAME).")
-    store = Store(arguments.store)
+    store = open_store(arguments.store)
     published = store.publish(name, checkpoint)
     try:
         copy_pages(file, published)
@@ -74,7 +75,7 @@ def _promote(arguments: argparse.Namespace) -> None:
         raise InvalidName(
             f"{arguments.model!r} names no version: what is promoted is NAME@VERSION, or NAME@latest for the newest."
         )
-    store = Store(arguments.store)
+    store = open_store(arguments.store)
     version = store.resolve(arguments.model)
     had_default = DEFAULT_ALIAS in store.entry(version.name).aliases
     store.set_alias(version.name, arguments.alias, version.version)
@@ -84,7 +85,7 @@ def _promote(arguments: argparse.Namespace) -> None:
 
 
 def _rollback(arguments: argparse.Namespace) -> None:
-    store, name = Store(arguments.store), arguments.name
+    store, name = open_store(arguments.store), arguments.name
     had_default = DEFAULT_ALIAS in store.entry(name).aliases
     before, now = store.roll_back(name, arguments.alias)
     called = _called(name, arguments.alias)

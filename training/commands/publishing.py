@@ -8,7 +8,6 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
@@ -16,8 +15,10 @@ from rich.console import Console
 from models.checkpoint import Checkpoint
 from models.columns.schema import Schema
 from models.errors import AxonError, InvalidName, ModelNotFound, StoreError
+from models.model_store import ModelStore
+from models.model_version import ModelVersion
 from models.network.config import MLPConfig
-from models.store import ModelVersion, Store
+from models.open_store import open_store
 from training.interrupt import Interrupted, StopRequest
 from training.kept_model import KeptModel, keep
 from training.prepared_rows import PreparedRows
@@ -118,17 +119,17 @@ class Outcome:
 class Publication:
     """The publication of one model, from the check before the training to the final outcome."""
 
-    def __init__(self, *, name: str, store: Path, policy: Policy | None, errors: Console) -> None:
+    def __init__(self, *, name: str, store: str, policy: Policy | None, errors: Console) -> None:
         """Stores the arguments; touches no file.
 
         Args:
             name: name of the model.
-            store: folder of the store.
+            store: folder or URL of the store.
             policy: the user's choice on publishing; None to publish clean runs only.
             errors: console on standard error.
         """
         self._name = name
-        self._store = Store(store)
+        self._store = open_store(store)
         self._policy = policy
         self._errors = errors
 
@@ -137,7 +138,7 @@ class Publication:
         """Makes the publication that the options of a command ask for."""
         return cls(
             name=arguments.name or model_name(arguments.source),
-            store=Path(arguments.store),
+            store=arguments.store,
             policy=arguments.publish,
             errors=errors,
         )
@@ -193,12 +194,12 @@ class Publication:
         Raises:
             StoreError: the model cannot be written to any folder.
         """
-        return Outcome(place=keep(self._name, checkpoint, self._store.root), why=why, exit_code=EXIT_KEPT)
+        return Outcome(place=keep(self._name, checkpoint, self._store.folder), why=why, exit_code=EXIT_KEPT)
 
     def tell(self, outcome: Outcome) -> None:
         """Prints to standard error why a model was published or kept, and which command changes that."""
         if outcome.kept is not None:
-            then = f"It is kept, and this publishes it: {outcome.kept.publish_command(self._store.root)}"
+            then = f"It is kept, and this publishes it: {outcome.kept.publish_command(self._store.address)}"
             if outcome.exit_code or not self._errors.quiet:
                 why = f"{self._name} is not published. {outcome.why}".strip()
                 print(f"{why} {then}", file=sys.stderr)
@@ -259,7 +260,7 @@ class Publication:
         with stop.held():
             while True:
                 try:
-                    return keep(self._name, candidate.checkpoint, self._store.root)
+                    return keep(self._name, candidate.checkpoint, self._store.folder)
                 except StoreError as error:
                     if not _is_terminal():
                         raise
@@ -284,7 +285,7 @@ def _least_size(architecture: MLPConfig, schema: Schema) -> int:
     return 4 * values + len(json.dumps(schema.to_dict()))
 
 
-def still_means(store: Store, published: ModelVersion) -> str:
+def still_means(store: ModelStore, published: ModelVersion) -> str:
     """Returns a sentence if the name means another version than the one just published; else an empty text."""
     name = published.name
     try:

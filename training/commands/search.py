@@ -15,8 +15,9 @@ from rich.console import Console
 
 from models.checkpoint import Checkpoint
 from models.errors import ConfigError, StoreError
+from models.model_version import ModelVersion
 from models.network.config import Task
-from models.store import ModelVersion, Store
+from models.open_store import open_store
 from training.commands import options, publishing
 from training.commands.machines import add_machines, check_machines, run_worker, search_over_machines
 from training.commands.options import CommandLine
@@ -176,7 +177,7 @@ def _run(arguments: argparse.Namespace) -> int:
                     raise
                 return _keep_best(publication, folder.latest, error, as_json=arguments.json)
             stop.end_training()
-            if (change := task_change(Store(arguments.store), table.name, table)) is not None:
+            if (change := task_change(open_store(arguments.store), table.name, table)) is not None:
                 result = replace(result, notes=(change, *result.notes))
             outcome = _conclude(publication, result, folder, stop, arguments=arguments, table=table, config=config)
         record = result.to_json() | {"model": outcome.published and str(outcome.published)} | outcome.to_dict()
@@ -271,7 +272,7 @@ def _conclude(
     """Publishes the winner, unless this study has already published the same trial to the same store and name."""
     own = "" if folder.origin == "trial" else f"-{folder.origin}"
     note = folder.path / f"published{own}.json"
-    place = {"trial": result.winner.number, "store": str(Path(arguments.store).resolve()), "name": result.name}
+    place = {"trial": result.winner.number, "store": _address(arguments.store), "name": result.name}
     if arguments.publish != "never" and (before := _published_before(note, place)) is not None:
         return Outcome(place=before)
     file = folder.file_of(result.winner.number)
@@ -290,12 +291,18 @@ def _conclude(
     return outcome
 
 
+def _address(store: str) -> str:
+    """Returns the address of a store, absolute for a folder."""
+    opened = open_store(store)
+    return opened.address if opened.folder is None else str(opened.folder.resolve())
+
+
 def _published_before(note: Path, place: dict[str, Any]) -> ModelVersion | None:
     with contextlib.suppress(OSError, ValueError, KeyError, StoreError):
         before = json.loads(note.read_text(encoding="utf-8"))
         if all(before[name] == value for name, value in place.items()):
             # Raises a StoreError if the version has been deleted since.
-            return Store(place["store"]).resolve(f"{place['name']}@{before['version']}")
+            return open_store(place["store"]).resolve(f"{place['name']}@{before['version']}")
     return None
 
 

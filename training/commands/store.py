@@ -12,7 +12,7 @@ from models.network.architecture import Architecture
 from models.network.config import MLPConfig, Output
 from models.network.neuron_diagram import neuron_diagram
 from models.network.summary import summarize
-from models.store import Store
+from models.open_store import open_store
 from models.store_entry import Reference
 from training.commands import options
 from training.commands.options import CommandLine
@@ -53,14 +53,14 @@ def add(line: CommandLine) -> None:
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    store = Store(arguments.store)
+    store = open_store(arguments.store)
     records = [model_record(store, entry) for entry in store.entries()]
     if arguments.json:
         print(json.dumps(records, indent=2))
     elif records:
         print_table(models_table(records))
     else:
-        print(f"{store.root} holds no model.")
+        print(f"{store.address} holds no model.")
 
 
 def _summary(arguments: argparse.Namespace) -> None:
@@ -71,7 +71,7 @@ def _summary(arguments: argparse.Namespace) -> None:
         title, tensors = None, None
         config: Architecture = MLPConfig(layer_sizes=arguments.layers, output=output)
     else:
-        store = Store(arguments.store)
+        store = open_store(arguments.store)
         version = store.resolve(arguments.model)
         checkpoint = store.load(str(version)).checkpoint
         title, config, tensors = str(version), checkpoint.config, checkpoint.tensors
@@ -88,7 +88,7 @@ def _summary(arguments: argparse.Namespace) -> None:
 
 
 def _alias(arguments: argparse.Namespace) -> None:
-    store = Store(arguments.store)
+    store = open_store(arguments.store)
     if arguments.remove == (arguments.version is not None):
         raise InvalidName("give the version that the alias shall mean, or --remove, and not both.")
     if arguments.remove:
@@ -103,5 +103,5 @@ def _delete(arguments: argparse.Namespace) -> None:
     reference = Reference.parse(arguments.model)
     if reference.version is None:
         raise InvalidName(f"{arguments.model!r} names no version: what is deleted is NAME@VERSION.")
-    Store(arguments.store).delete(reference.name, reference.version)
+    open_store(arguments.store).delete(reference.name, reference.version)
     print(f"deleted {reference.name}@{reference.version}")

@@ -12,6 +12,8 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from models.errors import StoreError
+from models.open_store import open_store
 from models.study_record import StudyRecord, publish_study
 from training.commands import options
 from training.commands.options import CommandLine
@@ -101,6 +103,8 @@ def _run_one(arguments: argparse.Namespace) -> None:
     study = STUDIES[arguments.study]
     path = arguments.plot or Path(f"{study.name}.svg")
     check_plot_path(path)
+    if arguments.publish:
+        _studies_store(arguments)  # refuses a bucket before the study runs
     own = {option.name: getattr(arguments, option.name) for option in study.options if hasattr(arguments, option.name)}
     result = _result(arguments, study, **own)
     write_plot(result.draw, path)
@@ -117,6 +121,8 @@ def _run_all(arguments: argparse.Namespace) -> None:
     paths = {name: arguments.folder / f"{name}.svg" for name in STUDIES}
     for path in paths.values():
         check_plot_path(path)
+    if arguments.publish:
+        _studies_store(arguments)
     records, failed = [], False
     for name, study in STUDIES.items():
         result = _result(arguments, study)
@@ -173,7 +179,19 @@ def _publish(arguments: argparse.Namespace, study: Study, result: StudyResult, p
         diagrams=document["diagrams"],
         plot="png" if plot.suffix.lower() == ".png" else "svg",
     )
-    return publish_study(Path(arguments.store), record, plot.read_bytes())
+    return publish_study(_studies_store(arguments), record, plot.read_bytes())
+
+
+def _studies_store(arguments: argparse.Namespace) -> Path:
+    """Returns the folder of the store.
+
+    Raises:
+        StoreError: the store is a bucket.
+    """
+    folder = open_store(arguments.store).folder
+    if folder is None:
+        raise StoreError(f"results of studies are published to a folder of models, and {arguments.store} is a bucket.")
+    return folder
 
 
 def _record(study: Study, result: StudyResult, path: Path, published: Path | None) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import Any
 from models.alias_file import DEFAULT_ALIAS
 from models.alias_target import target_text
 from models.errors import AxonError, InvalidName
-from models.store import Store
+from models.model_store import ModelStore
+from models.open_store import open_store
 from models.store_entry import Reference
 from training.commands.options import CommandLine
 
@@ -58,7 +59,7 @@ def add(line: CommandLine) -> None:
 def _split(arguments: argparse.Namespace) -> None:
     name, alias = arguments.name, arguments.alias
     weights = _weights(arguments.weights)
-    store = Store(arguments.store)
+    store = open_store(arguments.store)
     had_default = DEFAULT_ALIAS in store.entry(name).aliases
     split = store.split(name, alias, weights)
     _warn_of_other_columns(store, name, split.versions)
@@ -73,7 +74,7 @@ def _split(arguments: argparse.Namespace) -> None:
 
 def _shadow(arguments: argparse.Namespace) -> None:
     reference, alias = Reference.parse(arguments.model), arguments.alias
-    store, called = Store(arguments.store), _called(reference.name, alias)
+    store, called = open_store(arguments.store), _called(reference.name, alias)
     if arguments.remove:
         store.remove_shadow(reference.name, alias)
         print(f"{called} has no shadow")
@@ -109,7 +110,7 @@ def _weights(given: Sequence[str]) -> dict[int, Any]:
     return weights
 
 
-def _warn_of_other_columns(store: Store, name: str, versions: Iterable[int]) -> None:
+def _warn_of_other_columns(store: ModelStore, name: str, versions: Iterable[int]) -> None:
     """Warns if the versions differ in the names of their columns or in their classes."""
     seen: dict[int, tuple[list[Any], Any]] = {}
     for version in versions:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from models.errors import InvalidName, StoreError
-from models.store import Store
-from models.version_policy import parse_policy, read_policy, set_policy
+from models.open_store import open_store
+from models.version_policy import parse_policy
 from training.commands.options import CommandLine
 
 _VERSIONS = """\
@@ -33,15 +33,15 @@ def add(line: CommandLine) -> None:
 
 
 def _versions(arguments: argparse.Namespace) -> None:
-    store, name = Store(arguments.store), arguments.name
+    store, name = open_store(arguments.store), arguments.name
     if arguments.remove and arguments.policy is not None:
         raise InvalidName("give the policy, or --remove, and not both.")
     if arguments.remove:
-        set_policy(store, name, None)
+        store.set_policy(name, None)
     elif arguments.policy is not None:
-        set_policy(store, name, parse_policy(arguments.policy))
+        store.set_policy(name, parse_policy(arguments.policy))
     store.entry(name)
-    policy, problem = read_policy(store.root / name)
+    policy, problem = store.read_policy(name)
     if problem is not None:
         raise StoreError(problem)
     print(f"{name} is served by {'the setting of the server' if policy is None else policy.text}")

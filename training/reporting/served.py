@@ -17,7 +17,7 @@ from models.checkpoint import Checkpoint
 from models.columns.labels import Label
 from models.columns.schema import CategoricalColumn, ClassTarget, Column
 from models.errors import DataError
-from models.store import ModelVersion
+from models.model_version import ModelVersion
 from training.data.preprocessing import encode
 from training.data.split import Split
 from training.data.training_table import TrainingTable

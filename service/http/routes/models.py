@@ -82,7 +82,7 @@ def models_router(
         responses=manage.responses | _LIST_LINKS,
     )
     async def refresh_models(request: Request) -> Response:
-        await catalog.refresh()
+        await catalog.refresh(fresh=True)
         refreshes.info("the store was taken in", key=getattr(request.state, "key", None))
         return await list_models()
 

@@ -33,11 +33,11 @@ _PLOT_TYPES = {"svg": "image/svg+xml", "png": "image/png"}
 _T = TypeVar("_T")
 
 
-def studies_router(root: Path, access: Access | None = None) -> APIRouter:
+def studies_router(root: Path | None, access: Access | None = None) -> APIRouter:
     """Returns the routes of studies.
 
     Args:
-        root: folder of the store.
+        root: folder of the store; None for a store in a bucket, which has no studies.
         access: API keys; None lets everybody in.
     """
     guard = Guard(access, Scope.READ)
@@ -56,13 +56,15 @@ def studies_router(root: Path, access: Access | None = None) -> APIRouter:
 
     async def find(name: str) -> StudyRecord:
         """Returns the record of a study; raises a 404 if there is none."""
-        record = await read(lambda: read_study(root, name))
+        record = None if root is None else await read(lambda: read_study(root, name))
         if record is None:
             raise Problem(HTTPStatus.NOT_FOUND, "not-found", f"There is no result of a study {name[:64]!r}.")
         return record
 
     @router.get("", summary="Studies that were run")
     async def list_studies() -> StudyList:
+        if root is None:
+            return StudyList(studies=[], problems={})
         records, faults = await read(lambda: read_studies(root))
         return StudyList(studies=[StudyEntry.model_validate(asdict(record)) for record in records], problems=faults)
 
@@ -78,7 +80,7 @@ def studies_router(root: Path, access: Access | None = None) -> APIRouter:
     @router.get("/{id}/plot", include_in_schema=False)
     async def show_plot(id: str) -> Response:  # noqa: A002
         record = await find(id)
-        plot = await read(lambda: read_plot(root, record))
+        plot = None if root is None else await read(lambda: read_plot(root, record))
         if plot is None:
             raise Problem(HTTPStatus.NOT_FOUND, "not-found", f"The study {record.name!r} has no plot.")
         headers = {"Content-Security-Policy": _PLOT_POLICY, "Cross-Origin-Resource-Policy": "same-origin"}

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.store import ModelVersion, Store
+from models.model_store import ModelStore
+from models.model_version import ModelVersion
 from training.fit import FittedModel
 from training.search.trials.trial import HIGHER_IS_BETTER, Metric
 
@@ -187,7 +188,7 @@ class PopulationResult:
         """True if a higher value of the metric is better."""
         return self.metric in HIGHER_IS_BETTER
 
-    def publish(self, store: Store | Path | str, name: str | None = None) -> ModelVersion:
+    def publish(self, store: ModelStore | Path | str, name: str | None = None) -> ModelVersion:
         """Publishes the winner to a store as the next version.
 
         Raises:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from models.checkpoint import Checkpoint
-from models.store import ModelVersion, Store
+from models.model_store import ModelStore
+from models.model_version import ModelVersion
+from models.open_store import open_store
 from training.search.space import SearchSpace
 from training.search.trials.trial import HIGHER_IS_BETTER, Metric, Trial
 
@@ -75,13 +77,13 @@ class SearchResult:
         states = [trial.state for trial in self.trials]
         return {state: states.count(state) for state in ("finished", "pruned", "failed", "interrupted")}
 
-    def publish(self, store: Store | Path | str, name: str | None = None) -> ModelVersion:
+    def publish(self, store: ModelStore | Path | str, name: str | None = None) -> ModelVersion:
         """Publishes the winner to a store as the next version.
 
         Raises:
             StoreError: the name is not valid, or the disk refuses the write.
         """
-        target = store if isinstance(store, Store) else Store(store)
+        target = open_store(store)
         return target.publish(name or self.name, self.checkpoint)
 
     def to_json(self) -> dict[str, Any]:
