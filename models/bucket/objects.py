@@ -103,6 +103,26 @@ class Found:
     condition: Mapping[str, str]
 
 
+class _Client:
+    """The client's threads, which a forked process does not have: there, each call would wait for ever.
+
+    Attributes:
+        is_used: True once this process has called a bucket.
+        is_lost: True in a process that was forked after that.
+    """
+
+    is_used = False
+    is_lost = False
+
+    @classmethod
+    def after_fork(cls) -> None:
+        """Notes in a forked process that the threads are gone."""
+        cls.is_lost = cls.is_lost or cls.is_used
+
+
+os.register_at_fork(after_in_child=_Client.after_fork)
+
+
 class Objects:
     """The objects of a store in a bucket.
 
@@ -146,7 +166,7 @@ class Objects:
             BucketError: The bucket does not answer, or has more than a million such objects.
         """
         found: list[Listed] = []
-        with _failures(self.address):
+        with self._calling():
             for chunk in obstore.list(self._backend, prefix, chunk_size=1000):
                 for one in chunk:
                     tag = one["e_tag"] or f"{one['last_modified'].timestamp()}"
@@ -166,7 +186,7 @@ class Objects:
             BucketError: The bucket does not answer, or the object is larger.
         """
         try:
-            with _failures(self.address):
+            with self._calling():
                 answer = obstore.get(self._backend, key)
                 meta = answer.meta
                 if meta["size"] > most_bytes:
@@ -192,7 +212,7 @@ class Objects:
         for start in range(0, size, CHUNK_BYTES):
             end = min(start + CHUNK_BYTES, size)
             try:
-                with _failures(self.address):
+                with self._calling():
                     yield bytes(obstore.get_range(self._backend, key, start=start, end=end))
             except FileNotFoundError:
                 raise BucketError(self.address, f"{key} is not in the bucket.") from None
@@ -203,7 +223,7 @@ class Objects:
         Raises:
             BucketError: The bucket refuses the write.
         """
-        with _failures(self.address):
+        with self._calling():
             obstore.put(self._backend, key, content, chunk_size=CHUNK_BYTES, max_concurrency=4)
 
     def create(self, key: str, content: bytes) -> bool:
@@ -215,7 +235,7 @@ class Objects:
             BucketError: The bucket does not answer; the object may be there.
         """
         try:
-            with _failures(self.address):
+            with self._calling():
                 obstore.put(self._backend, key, content, mode="create", use_multipart=False)
         except FileExistsError:
             return False
@@ -237,7 +257,7 @@ class Objects:
         if self._folder is not None:
             return self._replace_file(self._folder, key, content, seen)
         try:
-            with _failures(self.address):
+            with self._calling():
                 obstore.put(self._backend, key, content, mode=seen.condition, use_multipart=False)  # type: ignore[arg-type]
         except FileExistsError:
             return False
@@ -250,12 +270,32 @@ class Objects:
             BucketError: The bucket refuses.
         """
         for key in keys:
-            with contextlib.suppress(FileNotFoundError), _failures(self.address):
+            with contextlib.suppress(FileNotFoundError), self._calling():
                 obstore.delete(self._backend, key)
+
+    @contextlib.contextmanager
+    def _calling(self) -> Iterator[None]:
+        """Calls the client, and turns its errors into plain ones.
+
+        Raises:
+            BucketError: The bucket does not answer, or this process cannot call one.
+            FileNotFoundError: There is no such object.
+            FileExistsError: A condition does not hold.
+        """
+        if self._folder is None:
+            if _Client.is_lost:
+                raise BucketError(
+                    self.address,
+                    "this process was forked from one that has used a bucket, which does not work: start processes "
+                    "with spawn or forkserver, or open the store in the child alone.",
+                )
+            _Client.is_used = True
+        with _failures(self.address):
+            yield
 
     def _replace_file(self, folder: Path, key: str, content: bytes, seen: Found) -> bool:
         """Replaces a file under a lock, since a disk has no conditional replacement."""
-        with _failures(self.address), (folder / _LOCK_FILE).open("ab") as lock:
+        with self._calling(), (folder / _LOCK_FILE).open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             now = obstore.get(self._backend, key)
             if now.meta["e_tag"] != seen.condition.get("e_tag"):

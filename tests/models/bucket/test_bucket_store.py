@@ -319,12 +319,14 @@ def test_what_was_brought_stays_known_while_the_bucket_is_wrong(bucket, store):
     follower = open_store(store.address, follow_seconds=0.001)
     before, digest = follower.entries(), follower.load("m").digest
     (bucket / "models/m/aliases.json").write_bytes(b"{")
+    follower.expire()
     [entry] = follower.entries()
     assert entry.problem == "m/aliases.json is not JSON."
     with pytest.raises(StoreError, match="is not JSON"):
         follower.resolve("m@production")
     (bucket / "models/m/aliases.json").unlink()
     store.set_alias("m", "production", 1)
+    follower.expire()
     assert follower.entries() == before
     assert follower.load("m").digest == digest
 
@@ -398,6 +400,33 @@ def test_an_unchanged_store_is_followed_by_one_listing_and_no_reading(tmp_path, 
     read.clear()
     assert store.entry("m").versions == (1, 2, 3, 4)
     assert read == ["models/m/4.json"]
+
+
+def test_a_process_that_was_forked_after_the_use_of_a_bucket_says_so_and_does_not_hang(tmp_path):
+    code = """
+import os
+from pathlib import Path
+from obstore.store import MemoryStore
+from models.bucket.objects import Objects
+objects = Objects(MemoryStore(), "memory://")
+def use():
+    try:
+        print(len(objects.list("models/")), flush=True)
+    except Exception as error:
+        print(type(error).__name__, error, flush=True)
+use()
+if (child := os.fork()) == 0:
+    use()
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=True
+    )
+    first, second = ran.stdout.splitlines()
+    assert first == "0"
+    assert second.startswith("BucketError memory://: this process was forked from one that has used a bucket")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\n", " a", "é", "a" * 65])

@@ -1,0 +1,90 @@
+"""A store opens by what a user writes: a path or a URL, of which a wrong one is named without its credentials."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.bucket.address import BucketAddress, url_of
+from models.errors import StoreError
+from models.open_store import open_store
+from models.store import Store
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("place", ["models", "/srv/models", "s3", "a:b", "C:/models", ".", "s3:/models"])
+def test_a_path_is_a_folder(place):
+    for given in (place, Path(place)) if not place.startswith("s3:") else (place,):
+        assert url_of(given) is None
+        opened = open_store(given)
+        assert isinstance(opened, Store)
+        assert opened.folder == Path(place)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("s3://bucket", "s3://bucket"),
+        ("S3://bucket/a//b/", "s3://bucket/a/b"),
+        ("gs://bucket/prefix", "gs://bucket/prefix"),
+        ("az://container/x=1", "az://container/x=1"),
+        ("file:///srv/models/", "file:///srv/models"),
+    ],
+)
+def test_a_url_has_one_form(text, url):
+    assert BucketAddress.parse(text).url == url
+    assert url_of(text) == text
+
+
+def test_a_url_that_was_made_a_path_is_the_url():
+    assert url_of(Path("s3://bucket/prefix")) == "s3://bucket/prefix"
+    assert url_of(Path("file:///srv/models")) == "file:///srv/models"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("s3://key:hidden-word@bucket/x", "credentials belong into environment variables"),
+        ("az://account/x?sig=hidden-word", "credentials belong into environment variables"),
+        ("http://example.org/models", "is not a store"),
+        ("ftp://example.org", "is not a store"),
+        ("s3://", "is not the URL of a store"),
+        ("s3:///prefix", "is not the URL of a store"),
+        ("s3://bucket/../other", "is not the URL of a store"),
+        ("s3://bucket/a b", "is not the URL of a store"),
+        ("file://", "is not the URL of a folder"),
+        ("file://host/path", "is not the URL of a folder"),
+    ],
+)
+def test_a_wrong_url_is_named_without_its_credentials(text, reason):
+    with pytest.raises(StoreError, match=reason) as refused:
+        open_store(text)
+    assert "hidden-word" not in str(refused.value)
+
+
+def test_an_open_store_is_itself(tmp_path):
+    store = Store(tmp_path)
+    assert open_store(store) is store
+
+
+def test_the_missing_package_is_named_and_a_folder_does_not_need_it(tmp_path):
+    code = """
+import sys
+sys.modules["obstore"] = None
+from models.open_store import open_store
+assert open_store(sys.argv[1]).names() == []
+try:
+    open_store("s3://bucket")
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.startswith("StoreError this needs the part 'bucket' of Axon, and 'obstore' is not installed")
