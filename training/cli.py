@@ -8,6 +8,7 @@ import io
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
@@ -41,6 +42,7 @@ def main(
     Returns:
         The exit code, as `EXIT_CODES` lists them.
     """
+    begun = time.monotonic()
     given = sys.argv[1:] if arguments is None else list(arguments)
     _show_all_texts()
     call_it(prog)
@@ -51,6 +53,7 @@ def main(
         if unknown:
             _refuse_unknown(parsed.parser, unknown)
         parsed.line = given  # for commands that are offered
+        parsed.begun = begun  # a budget of time counts the imports of a command too
         code: int = parsed.run(parsed) or 0
         sys.stdout.flush()
         return code

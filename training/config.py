@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import Field, asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
 from models.errors import ConfigError
@@ -32,6 +32,7 @@ from training.recipes import (
 DEFAULT_SPLIT: Shares = (0.7, 0.15, 0.15)
 
 ClassWeight = Literal["none", "balanced"]
+EpochPlan = tuple[tuple[int, int], ...]
 
 _OPTIMIZERS: dict[Engine, tuple[Optimizer, ...]] = {
     "torch": ("adamw", "adam"),
@@ -40,6 +41,8 @@ _OPTIMIZERS: dict[Engine, tuple[Optimizer, ...]] = {
     "linear": ("solver",),
 }
 _MIN_BATCH, _MAX_BATCH, _BATCHES_PER_EPOCH = 16, 1024, 32
+# Fields that a checkpoint has only if they are used, so that other runs keep their bytes.
+OPTIONAL = ("rows_per_epoch", "epoch_plan")
 # Fields of the recipe for which None is a value. For the others, None says that the user does not choose.
 _FIELDS_WITH_NONE = frozenset({"patience", "batch_size", "clip_norm", "clip_inputs"})
 
@@ -137,7 +140,11 @@ class TrainConfig:
         batch_size: rows per step; None for a power of two near a 32nd of the training rows, from 16 to 1024.
         drop_last: True to leave out the rows that do not fill a batch, different ones in each epoch; False to learn
             from a small last batch.
-        epochs: largest number of passes over the training part.
+        epochs: largest number of passes over the training part, or over `rows_per_epoch` rows of it.
+        rows_per_epoch: number of rows that an epoch learns from, other ones in each epoch; None for all rows of the
+            training part. An epoch has at least one batch.
+        epoch_plan: (epochs done, epochs planned in all) at the begin of the run and at each change of the plan, as a
+            budget of time made them; the last plan is `epochs`. Empty if the plan is `epochs` from the begin on.
         patience: number of epochs without a new best after which training stops; None for no early stop.
         select_by: figure of the validation part that is least in the best epoch: `loss`, or `error` (misclassified
             rows, or the loss of a regression). Of equal losses the first epoch is kept, of equal errors the last. The
@@ -183,6 +190,8 @@ class TrainConfig:
     batch_size: int | None
     drop_last: bool
     epochs: int
+    rows_per_epoch: int | None = None
+    epoch_plan: EpochPlan = ()
     patience: int | None
     select_by: Selection
     calibrate: bool
@@ -267,8 +276,16 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the settings as plain JSON types."""
-        as_json = {"hidden_sizes": list(self.hidden_sizes), "split": None if self.split is None else list(self.split)}
-        return asdict(self) | as_json
+        as_json = {
+            "hidden_sizes": list(self.hidden_sizes),
+            "split": None if self.split is None else list(self.split),
+            "epoch_plan": [list(step) for step in self.epoch_plan],
+        }
+        unused = {field.name for field in fields(self) if field.name in OPTIONAL and self._has_default(field)}
+        return {name: value for name, value in (asdict(self) | as_json).items() if name not in unused}
+
+    def _has_default(self, field: Field[Any]) -> bool:
+        return bool(getattr(self, field.name) == field.default)
 
     @classmethod
     def setting_names(cls) -> tuple[str, ...]:
@@ -316,9 +333,10 @@ class TrainConfig:
             raise ConfigError(f"members must be at most {MAX_MEMBERS}, got {self.members!r}.")
         if self.seed >= 2**63:  # torch takes 64 bits, signed
             raise ConfigError(f"seed must be below 2⁶³, got {self.seed!r}.")
-        for name in ("batch_size", "patience"):
+        for name in ("batch_size", "patience", "rows_per_epoch"):
             if getattr(self, name) is not None:
                 _at_least(name, getattr(self, name), 1)
+        object.__setattr__(self, "epoch_plan", _checked_plan(self.epoch_plan, self.epochs))
         if self.split is not None:
             object.__setattr__(self, "split", check_shares(self.split))
         self._architecture(1, 1 if self.clamp else 2, "linear" if self.clamp else None)  # refuses impossible fields
@@ -373,7 +391,13 @@ class TrainConfig:
         ):
             if getattr(self, name) != plain[name]:
                 raise ConfigError(f"{who} has no {name}={getattr(self, name)!r}: use --engine torch.")
-        for name, absent in (("members", 1), ("class_weight", "none"), ("precision", "float32")):
+        for name, absent in (
+            ("members", 1),
+            ("class_weight", "none"),
+            ("precision", "float32"),
+            ("rows_per_epoch", None),
+            ("epoch_plan", ()),
+        ):
             if getattr(self, name) != absent and (name, self.engine) != ("class_weight", "linear"):
                 raise ConfigError(f"{who} has no {name}={getattr(self, name)!r}: use --engine torch.")
         if self.initialization == "data":
@@ -384,6 +408,25 @@ def _check_recipe(engine: Engine, recipe: Recipe) -> None:
     _one_of("recipe", recipe, Recipe)
     if engine != "torch" and recipe != "classic":
         raise ConfigError(f"the {engine} engine has no recipe {recipe!r}: it has its own, the classic.")
+
+
+def _checked_plan(plan: object, epochs: int) -> EpochPlan:
+    """Returns a plan of epochs as tuples; raises a `ConfigError` for an impossible one."""
+    try:
+        steps = tuple((done, planned) for done, planned in plan)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        raise ConfigError(f"epoch_plan must have pairs (epochs done, epochs planned), got {plan!r}.") from None
+    whole = all(isinstance(number, int) and not isinstance(number, bool) for step in steps for number in step)
+    done = [step[0] for step in steps] if whole else []
+    if not whole or done != sorted(set(done)) or any(planned < max(made, 1) for made, planned in steps):
+        raise ConfigError(
+            f"epoch_plan must be whole numbers, with rising epochs done and none above the plan: {plan!r}."
+        )
+    if steps and (steps[0][0] != 0 or steps[-1][1] != epochs):
+        raise ConfigError(
+            f"epoch_plan must begin at 0 epochs done and end with a plan of epochs={epochs!r}, got {plan!r}."
+        )
+    return steps
 
 
 def _is_number(value: object) -> bool:

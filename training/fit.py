@@ -9,6 +9,7 @@ In a notebook:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,8 @@ from models.model_version import ModelVersion
 from models.network.config import Task
 from models.network.fuse import InferenceNetwork
 from models.open_store import open_store
+from training.budget import TimeBudget, check_engine, level_settings, parse_budget, shown_seconds
+from training.budgeted import BudgetedRun, budget_note, plan_run
 from training.calibration import calibrate
 from training.checkpoint_sections import data_section, notes, training_section
 from training.config import TrainConfig
@@ -36,11 +39,12 @@ from training.data.column_choices import ColumnChoices
 from training.data.split import PARTS, Split
 from training.data.training_table import TrainingTable
 from training.distributions import training_distributions
-from training.engines.engine import OnEpoch, ShouldStop, Trained
+from training.engines.engine import Matrices, OnEpoch, ShouldStop, Trained
 from training.engines.train import train
 from training.metrics import Metrics, constant_answers, evaluate
 from training.prepared_rows import PreparedRows, prepare
 from training.resume import ResumeFile
+from training.run_plan import RunPlan
 from training.sources import read_table
 from training.threads import ThreadChoice, choose_threads, limited_threads
 
@@ -146,6 +150,7 @@ def fit(
     before_training: BeforeTraining = lambda rows: None,
     threads: int | None = None,
     on_threads: Callable[[ThreadChoice], None] = lambda choice: None,
+    budget: str | float | TimeBudget | None = None,
     **settings: Any,
 ) -> FittedModel:
     """Trains a model on a table. Reads the source, and writes no file but the state file of `keep`.
@@ -174,6 +179,8 @@ def fit(
         before_training: callback with the encoded rows and the architecture before the first epoch; it may raise.
         threads: number of CPU threads; None for the fastest number on the free CPUs (`training.threads`).
         on_threads: callback with the torch engine's number of threads, before the first epoch.
+        budget: wall-clock time from the call to the return, such as `60s`, `5min` or a number of seconds, for which the
+            run chooses members, epochs and batch; or `quick`, `default` or `best`. None for the settings alone.
         settings: fields of `TrainConfig`, which take precedence over those of a built-in dataset.
 
     Raises:
@@ -182,6 +189,14 @@ def fit(
         InvalidName: the name of the model is not valid.
         TrainingError: the run diverged.
     """
+    level = budget if isinstance(budget, TimeBudget | None) else parse_budget(budget)
+    time_budget = level if isinstance(level, TimeBudget | None) else None
+    if isinstance(level, float):
+        time_budget = TimeBudget(seconds=level, begun=time.monotonic())
+    elif isinstance(level, str):
+        settings = {**level_settings(level, settings), **settings}
+    if time_budget is not None:
+        check_engine(settings, shown_seconds(time_budget.seconds))
     table, config = read_table(
         source,
         target=target,
@@ -209,6 +224,8 @@ def fit(
         before_training=before_training,
         threads=threads,
         on_threads=on_threads,
+        budget=time_budget,
+        chosen=frozenset(settings),
     )
 
 
@@ -225,10 +242,13 @@ def fit_table(
     before_training: BeforeTraining = lambda rows: None,
     threads: int | None = None,
     on_threads: Callable[[ThreadChoice], None] = lambda choice: None,
+    budget: TimeBudget | None = None,
+    chosen: frozenset[str] = frozenset(),
 ) -> FittedModel:
     """Trains a model on a table that was read and checked, with a resolved configuration.
 
-    The other arguments are those of `fit`; `split` replaces the parts that the config would draw.
+    The other arguments are those of `fit`; `split` replaces the parts that the config would draw, and `chosen` are the
+    names of the settings that a budget does not decide.
 
     Raises:
         DataError, ConfigError, TrainingError: see `fit`.
@@ -243,11 +263,19 @@ def fit_table(
 
         device = choose_device(device)
     rows = prepare(table, config, split=split)
-    before_training(rows)
+    if budget is None:
+        before_training(rows)
     if keep is not None:
         kind = device.partition(":")[0]  # a GPU has other random numbers than a CPU
-        keep.begin({"settings": config.to_dict(), "data": table.fingerprint(), "kind of device": kind})
+        timed = {} if budget is None else {"budget": budget.seconds}
+        keep.begin({"settings": config.to_dict(), "data": table.fingerprint(), "kind of device": kind, **timed})
     state = keep.read() if keep is not None and resume else None
+    matrices = rows.matrices()
+    run = None
+    if budget is not None:
+        run = _planned_run(config, rows, matrices, budget, chosen=chosen, device=device, threads=threads, keep=keep)
+        before_training(run.rows)
+        asked_config, config, rows = config, run.config, run.rows
     choice = thread_choice(rows, config, device=device, asked=threads, keep=keep)
     if config.engine == "torch":
         on_threads(choice)
@@ -255,19 +283,54 @@ def fit_table(
         trained = train(
             config,
             rows.architecture,
-            rows.matrices(),
+            matrices,
             device=device,
             on_epoch=on_epoch,
             should_stop=should_stop,
             on_state=(lambda state: None) if keep is None else keep.offer,
             resume=state,
+            pacing=None if run is None else run.pace,
         )
         if keep is not None and trained.stopped == "asked":
             keep.end(finished=False)
-        model = replace(fitted_model(table, config, rows, trained), threads=choice)
+        if run is None or budget is None:
+            model = fitted_model(table, config, rows, trained)
+        else:
+            config = run.final()
+            facts = {"budget": shown_seconds(budget.seconds)}
+            model = fitted_model(table, config, rows, trained, extra_fields=facts)
+            note = budget_note(config, budget, recipe_epochs=asked_config.epochs, rows=len(rows.split.train))
+            model = replace(model, notes=(*model.notes, note))
+        model = replace(model, threads=choice)
     if keep is not None and trained.stopped != "asked":
         keep.end(finished=True)  # only now: if evaluation is interrupted, the run can still be resumed
     return model
+
+
+def _planned_run(
+    config: TrainConfig,
+    rows: PreparedRows,
+    matrices: Matrices,
+    budget: TimeBudget,
+    *,
+    chosen: frozenset[str],
+    device: str,
+    threads: int | None,
+    keep: ResumeFile | None,
+) -> BudgetedRun:
+    """Plans a run within a budget; a resumed run keeps its plan."""
+    earlier = None if keep is None or keep.plan is None else RunPlan(**keep.plan)
+    trial_threads = choose_threads(
+        rows.architecture,
+        batch_rows=config.batch_size_for(len(rows.split.train)),
+        asked=threads,
+        can_share=not device.startswith("cuda"),
+    )
+    with limited_threads(trial_threads.number):
+        run = plan_run(config, rows, matrices, budget, chosen=chosen, device=device, earlier=earlier)
+    if keep is not None:
+        keep.plan = run.plan.to_dict()
+    return run
 
 
 def thread_choice(

@@ -11,6 +11,8 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
+from training.budget import TimeBudget
+
 LINE_SECONDS = 5.0  # between two lines
 _TITLE = 16  # characters of the title beside a bar
 
@@ -77,6 +79,22 @@ class TimeLeft:
         if made <= 0 or done >= of:
             return ""
         return f"{duration((self._clock() - self._begin) / made * (of - done))} left"
+
+
+class Countdown:
+    """The time that is left of a budget, up to the published model."""
+
+    def __init__(self, budget: TimeBudget) -> None:
+        """Takes the budget.
+
+        Args:
+            budget: budget of the run.
+        """
+        self._budget = budget
+
+    def after(self, done: float, of: float) -> str:
+        """Returns a text such as `12 s left`, of the budget and not of the epochs."""
+        return f"{duration(max(self._budget.left, 0.0))} left"
 
 
 def duration(seconds: float) -> str:

@@ -8,23 +8,31 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
+from training.budget import TimeBudget
 from training.engines.engine import Epoch, OnEpoch
-from training.live import Lines, TimeLeft, bar, draws_bars
+from training.live import Countdown, Lines, TimeLeft, bar, draws_bars
 
 # The figure beside a bar: the first of these that the epoch has, since it decides which epoch is best.
 _FIGURES = ("validation_error", "validation_loss")
 
 
 @contextmanager
-def progress(console: Console, title: str, *, clock: Callable[[], float] = time.monotonic) -> Iterator[OnEpoch]:
+def progress(
+    console: Console,
+    title: str,
+    *,
+    budget: TimeBudget | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[OnEpoch]:
     """Yields a function that shows each epoch.
 
     Args:
         console: console for the progress.
         title: name of the model in training.
+        budget: budget of the run, down to which the time counts; None to estimate the time by the epochs.
         clock: clock in seconds.
     """
-    left = TimeLeft(clock)
+    left = TimeLeft(clock) if budget is None else Countdown(budget)
     if not draws_bars(console):
         lines = Lines(clock=clock)
 
@@ -44,8 +52,8 @@ def progress(console: Console, title: str, *, clock: Callable[[], float] = time.
         def move(epoch: Epoch) -> None:
             shown.update(
                 task,
-                total=epoch.of,
-                completed=epoch.number,
+                total=epoch.of if budget is None else budget.seconds,
+                completed=epoch.number if budget is None else min(budget.spent, budget.seconds),
                 count=f"epoch {epoch.number}/{epoch.of}",
                 figure=main_figure(epoch.measures),
                 left=left.after(epoch.number, epoch.of),

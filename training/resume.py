@@ -32,6 +32,7 @@ class ResumeFile:
     Attributes:
         path: path of the file.
         threads: number of CPU threads of the run, which affects the rounding of sums; None before it is known.
+        plan: settings that a budget of time chose for the run, as JSON types; None for a run without a budget.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class ResumeFile:
         """
         self.path = path
         self.threads: int | None = None
+        self.plan: dict[str, Any] | None = None
         self._clock = clock
         self._on_failure = on_failure
         self._failures: set[str] = set()
@@ -80,7 +82,7 @@ class ResumeFile:
         arrays = {name: np.array(array, order="C") for name, array in self._latest().items()}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(self._identity | {"threads": self.threads}, sort_keys=True)
+            text = json.dumps(self._identity | {"threads": self.threads, "plan": self.plan}, sort_keys=True)
             safetensors.numpy.save_file(arrays, temporary, metadata={_KEY: text})
             temporary.replace(self.path)
         except (OSError, SafetensorError) as error:
@@ -107,7 +109,7 @@ class ResumeFile:
             raise DataError(f"{self.path} is damaged, and nothing can be resumed from it: {error}.") from error
         try:
             identity = json.loads(metadata[_KEY])
-            threads = identity.pop("threads", None)
+            threads, plan = identity.pop("threads", None), identity.pop("plan", None)
         except (AttributeError, KeyError, ValueError):
             raise DataError(f"{self.path} is not the state of a training run.") from None
         changed = sorted(
@@ -119,7 +121,7 @@ class ResumeFile:
                 "or leave out --resume to begin anew."
             )
         self._is_ours = True
-        self.threads = threads
+        self.threads, self.plan = threads, plan
         return state
 
     def end(self, *, finished: bool) -> None:

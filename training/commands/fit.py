@@ -19,7 +19,8 @@ from rich.table import Table
 from models.columns.cell_text import MISSING_TEXTS
 from models.model_version import CARD_FILE, REPORT_FILE, ModelVersion
 from models.open_store import open_store
-from training.commands import publishing
+from training.budget import TimeBudget
+from training.commands import options, publishing
 from training.commands.options import CommandLine
 from training.commands.publishing import Candidate, Outcome, Publication
 from training.commands.settings import add_settings, settings_of
@@ -94,6 +95,13 @@ def add(line: CommandLine) -> None:
     run = parser.add_argument_group("the run")
     line.add_device(run)
     line.add_threads(run)
+    run.add_argument(
+        "--budget",
+        type=options.budget,
+        metavar="TIME",
+        help="time from the command to the published model, such as 60s, 5min or 1h: the run chooses members, epochs "
+        "and batch; or quick, default (the recipe's settings) or best",
+    )
     run.add_argument("--resume", action="store_true", help="go on with the interrupted run of this name")
     _add_reporting(parser)
 
@@ -120,6 +128,7 @@ def _run(arguments: argparse.Namespace) -> int:
     errors = plain_console(stderr=True, quiet=arguments.quiet)
     publication = Publication.of(arguments, errors)
     publication.try_out()
+    budget = _budget(arguments)
     with stopping_on_interrupt(partial(_tell_stopping, errors)) as stop:
         model = _fit_with_progress(
             errors,
@@ -132,6 +141,7 @@ def _run(arguments: argparse.Namespace) -> int:
             resume=arguments.resume,
             before_training=publication.try_room,
             threads=arguments.threads,
+            budget=budget,
             **table_of(arguments),
             **settings_of(arguments),
         )
@@ -149,7 +159,7 @@ def _run(arguments: argparse.Namespace) -> int:
             ),
             stop,
         )
-        files = _report(errors, model, outcome.place, findings.comparison) if arguments.report else {}
+        files = _report(errors, model, outcome.place, findings.comparison, budget) if arguments.report else {}
     findings.show()
     if arguments.json:
         _print_json(model, outcome, findings.comparison, files)
@@ -173,6 +183,14 @@ def _print_json(
     }
     record = result(model, outcome.published) | outcome.to_dict() | extra_fields
     print(json.dumps(record, indent=2, allow_nan=False))
+
+
+def _budget(arguments: argparse.Namespace) -> TimeBudget | str | None:
+    """Returns the budget of the run; a time counts from the begin of the process."""
+    if not isinstance(arguments.budget, float):
+        level: str | None = arguments.budget
+        return level
+    return TimeBudget(seconds=arguments.budget, begun=arguments.begun, has_report=arguments.report)
 
 
 def _resume_file(arguments: argparse.Namespace, errors: Console) -> ResumeFile:
@@ -237,12 +255,17 @@ def _compare_with_served(model: FittedModel, served: ModelVersion) -> ServedComp
 
 
 def _report(
-    errors: Console, model: FittedModel, place: ModelVersion | KeptModel, comparison: Comparison | None
+    errors: Console,
+    model: FittedModel,
+    place: ModelVersion | KeptModel,
+    comparison: Comparison | None,
+    budget: TimeBudget | str | None,
 ) -> dict[str, Path | str]:
     threads = 1 if model.threads is None else model.threads.number
+    seconds = budget.left if isinstance(budget, TimeBudget) else None
     try:
         with limited_threads(threads):
-            return write_report(model, place, comparison)
+            return write_report(model, place, comparison, seconds=seconds)
     except (Exception, KeyboardInterrupt) as error:
         # Any error: the model is on the disk, so a missing page is no reason to fail.
         reason = f"{error.strerror}" if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
@@ -297,8 +320,9 @@ def _linear_command(line: Sequence[str]) -> str:
 def _fit_with_progress(
     errors: Console, source: str, stop: StopRequest, *, log: Path | None, **arguments: Any
 ) -> FittedModel:
+    budget = arguments["budget"] if isinstance(arguments["budget"], TimeBudget) else None
     with ExitStack() as stack:
-        listeners = [stack.enter_context(progress(errors, source))]
+        listeners = [stack.enter_context(progress(errors, source, budget=budget))]
         if log is not None:
             run = arguments["name"] or model_name(source)
             listeners.append(stack.enter_context(tensorboard_log(log, run, on_failure=partial(_warn, errors))))

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from models.errors import ConfigError
+from training.budget import parse_budget
 from training.data.split import Shares
 from training.program import PROGRAM, program
 
@@ -139,6 +141,23 @@ def shares(text: str) -> Shares | None:
     except ValueError:
         raise argparse.ArgumentTypeError(f"shares such as 70/15/15 are expected, or none; got {text!r}") from None
     return (train, validation, test)
+
+
+def epoch_plan(text: str) -> tuple[tuple[int, int], ...]:
+    """Parses a plan of epochs such as 0:200,12:150."""
+    try:
+        steps = [step.split(":") for step in text.split(",")]
+        return tuple((int(done), int(planned)) for done, planned in steps)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"a plan such as 0:200,12:150 is expected, got {text!r}") from None
+
+
+def budget(text: str) -> str | float:
+    """Parses a budget: a level, or seconds."""
+    try:
+        return parse_budget(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def date_format(text: str) -> tuple[str, str]:

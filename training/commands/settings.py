@@ -150,6 +150,18 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
     )
     add("--epochs", "passes over the training part, at most (default: 256; classic 200)", type=int, metavar="N")
     add(
+        "--rows-per-epoch",
+        "rows that an epoch learns from, other ones in each (default: all of the training part)",
+        type=int,
+        metavar="ROWS",
+    )
+    add(
+        "--epoch-plan",
+        "epochs planned after so many done, to repeat a run within a budget that changed its plan",
+        type=options.epoch_plan,
+        metavar="DONE:EPOCHS,…",
+    )
+    add(
         "--patience",
         "epochs without a new best before stopping, or none (default: none; classic 30)",
         type=options.whole_or_none,

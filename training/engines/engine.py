@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,31 @@ class Epoch:
     measures: Mapping[str, float]
     is_best: bool
     learning_rate: float | None = None
+
+
+class Pacing(Protocol):
+    """Decides during a run how many epochs the run has in all.
+
+    The schedules of the run end with the last epoch of the latest plan: after a change they continue from the present
+    point to their end.
+    """
+
+    def epochs_after(self, done: int, planned: int) -> int:
+        """Returns the number of epochs in all.
+
+        Args:
+            done: number of epochs done.
+            planned: number of epochs planned so far.
+
+        Returns:
+            The new plan; `done` to end the run now.
+        """
+
+    def state(self) -> State:
+        """Returns what a resumed run needs, as arrays by name."""
+
+    def restore(self, state: State) -> None:
+        """Restores a `state`; names of other parts of a run are ignored."""
 
 
 OnEpoch = Callable[[Epoch], None]

@@ -15,7 +15,18 @@ from torch import Tensor
 
 from models.network.config import MLPConfig
 from training.config import TrainConfig
-from training.engines.engine import EpochLog, Matrices, OnEpoch, OnState, ShouldStop, State, Stopped, Trained
+from training.engines.engine import (
+    EpochLog,
+    Matrices,
+    OnEpoch,
+    OnState,
+    Pacing,
+    ShouldStop,
+    State,
+    Stopped,
+    Trained,
+)
+from training.engines.pacing import PlannedPacing
 from training.engines.trainer import MemberEvaluation, Trainer
 
 
@@ -29,6 +40,7 @@ def train(
     should_stop: ShouldStop = lambda: False,
     on_state: OnState = lambda state: None,
     resume: State | None = None,
+    pacing: Pacing | None = None,
 ) -> Trained:
     """Trains an MLP or an ensemble of MLPs. On the CPU, the same arguments give the same bytes.
 
@@ -42,23 +54,30 @@ def train(
         on_state: callback after each epoch; its argument is a function that makes a state to resume from, at the cost
             of a copy of all tensors.
         resume: state of an earlier run with the same config, architecture and data; None for a new run.
+        pacing: rule that may change the number of epochs during the run; None for the plan of the config.
 
     Raises:
         TrainingError: the loss is no longer finite.
     """
     trainer = Trainer(config, architecture, data, device=torch.device(device))
+    pacing = pacing or PlannedPacing(config.epoch_plan)
     log = EpochLog(epochs=config.epochs, patience=config.patience, on_epoch=on_epoch)
     best = _Best(trainer, keeps_later=trainer.config.select_by == "error")
     if resume is not None:
         trainer.restore(resume)
         best.restore(resume)
         _restore_log(log, resume)
+        pacing.restore(resume)
 
     def state() -> State:
-        return {**trainer.state(), **best.state(), **_log_state(log)}
+        return {**trainer.state(), **best.state(), **_log_state(log), **pacing.state()}
 
     stopped: Stopped = "epochs"
-    while log.epochs_run < config.epochs:
+    while True:
+        log.epochs = pacing.epochs_after(log.epochs_run, log.epochs)
+        if log.epochs_run >= log.epochs:
+            break
+        trainer.plan(log.epochs)
         train_loss = trainer.epoch()
         evaluation = trainer.evaluate()
         taken, better = best.take(evaluation)
@@ -136,9 +155,11 @@ class _Best:
 
 def _log_state(log: EpochLog) -> dict[str, NDArray[Any]]:
     measures = {f"log.{name}": np.array(values) for name, values in log.measures.items()}
-    return {**measures, "best_epoch": np.array(log.best_epoch), "better_epoch": np.array(log.better_epoch)}
+    numbers = {"epochs": log.epochs, "best_epoch": log.best_epoch, "better_epoch": log.better_epoch}
+    return {**measures, **{name: np.array(number) for name, number in numbers.items()}}
 
 
 def _restore_log(log: EpochLog, state: State) -> None:
     log.measures = {name[4:]: values.tolist() for name, values in state.items() if name.startswith("log.")}
+    log.epochs = int(state["epochs"])
     log.best_epoch, log.better_epoch = int(state["best_epoch"]), int(state["better_epoch"])

@@ -6,7 +6,7 @@ from models.errors import ConfigError
 from models.network.config import MLPConfig
 from training.config import TrainConfig
 from training.engines import linear_engine, numpy_engine, perceptron_engine
-from training.engines.engine import Matrices, OnEpoch, OnState, ShouldStop, State, Trained
+from training.engines.engine import Matrices, OnEpoch, OnState, Pacing, ShouldStop, State, Trained
 
 
 def train(
@@ -19,6 +19,7 @@ def train(
     should_stop: ShouldStop = lambda: False,
     on_state: OnState = lambda state: None,
     resume: State | None = None,
+    pacing: Pacing | None = None,
 ) -> Trained:
     """Trains with the engine of the config; the `train` function of that engine has the details.
 
@@ -31,6 +32,7 @@ def train(
         should_stop: callback after each epoch; True ends the run.
         on_state: callback after each epoch with a function that makes a state to resume from; torch engine only.
         resume: state of an earlier run; None for a new run.
+        pacing: rule that may change the number of epochs during the run, of the torch engine; None for no rule.
 
     Raises:
         ConfigError: the device does not exist, or the engine cannot resume or cannot weight rows.
@@ -62,4 +64,5 @@ def train(
                 should_stop=should_stop,
                 on_state=on_state,
                 resume=resume,
+                pacing=pacing,
             )

@@ -121,6 +121,8 @@ class Trainer:
         size = config.batch_size_for(len(self._train))
         cuts = batches(len(self._train), size)
         self._cuts = [cut for cut in cuts if cut[1] - cut[0] >= size] if config.drop_last else cuts
+        if config.rows_per_epoch is not None:
+            self._cuts = self._cuts[: max(config.rows_per_epoch // size, 1)]
         self._device = device
         category_dropout = None
         if (share := config.drop_categories) and data.categories:
@@ -139,6 +141,8 @@ class Trainer:
         self._regularization_of = REGULARIZATIONS[config.regularization]
         self.steps_an_epoch = len(self._cuts)
         self.steps_done = 0
+        self._epochs = config.epochs
+        self._planned_at = (0, 0.0)  # step and time of the schedule at which `_epochs` was planned
 
     @torch.inference_mode()  # the derivatives are written by hand, and each call is faster without autograd
     def epoch(self) -> Tensor:
@@ -165,6 +169,18 @@ class Trainer:
             self.steps_done += 1
             yield self._device_steps.take(batch, step_amounts)
 
+    def plan(self, epochs: int) -> None:
+        """Sets the number of epochs in all; the schedules continue from the present point to their end."""
+        if epochs != self._epochs:
+            self._planned_at = (self.steps_done, self._time_of(self.steps_done))
+            self._epochs = epochs
+
+    def _time_of(self, step: float) -> float:
+        """Returns the time of the schedules at a step, from 0 to 1."""
+        begin, time = self._planned_at
+        left = self._epochs * self.steps_an_epoch - begin
+        return time + (step - begin) / left * (1 - time) if left > 0 else 1.0
+
     @property
     def learning_rate(self) -> float:
         """The learning rate of the last step, by the schedule."""
@@ -187,7 +203,7 @@ class Trainer:
 
     def _amounts_of(self, step: int) -> Amounts:
         """Returns the scheduled hyperparameters of a step, counted from 0."""
-        time = (step + 0.5) / (self.config.epochs * self.steps_an_epoch)  # the middle of the step: waves begin at 0
+        time = self._time_of(step + 0.5)  # the middle of the step: waves begin at 0
         regularization = self._regularization_of(time)
         return Amounts(
             rate=self.config.learning_rate * self._rate_of(time),
@@ -279,6 +295,7 @@ class Trainer:
             "generator": self._generator.get_state().numpy().copy(),
             **{f"masks.{name}": array for name, array in self._masks.state().items()},
             "steps_done": np.array(self.steps_done),
+            "plan": np.array([self._epochs, *self._planned_at], dtype=np.float64),
             **self._evolved(),
         }
 
@@ -290,6 +307,8 @@ class Trainer:
         self._generator.set_state(torch.from_numpy(state["generator"]))
         self._masks.restore(_part(state, "masks."))
         self.steps_done = int(state["steps_done"])
+        epochs, step, time = state["plan"].tolist()
+        self._epochs, self._planned_at = int(epochs), (int(step), time)
         self.network.parameters.refresh()
         if "member_rates" in state:
             self.network.parameters.set_member_rates(torch.from_numpy(state["member_rates"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ MAX_CLASSES = 20  # rows of the confusion matrix
 LARGEST_ERRORS = 6
 _POINTS = 800  # points of a scatter plot
 _BARS = 31  # bars of a histogram
+_WRITING_SECONDS = 0.4  # of the rest of the report, and of the end of the process
 _CHUNK = 8_192  # rows of one forward pass
 
 
@@ -134,13 +136,16 @@ class Evaluation:
         return plain
 
 
-def evaluation_of(model: FittedModel, *, seed: int = 0) -> Evaluation:
+def evaluation_of(model: FittedModel, *, seed: int = 0, seconds: float | None = None) -> Evaluation:
     """Evaluates a model on its test part, or on a random sample of a large test part.
 
     Args:
         model: fitted model.
         seed: seed of the sample and of the permutations.
+        seconds: seconds that are left of the budget of the run, which bounds the measurement of importances; None for
+            no budget.
     """
+    begun = time.monotonic()
     rng = np.random.default_rng(seed)
     table, schema, test = model.table, model.checkpoint.schema, model.split.test
     rows = test if len(test) <= MAX_ROWS else np.sort(rng.choice(test, MAX_ROWS, replace=False))
@@ -148,7 +153,8 @@ def evaluation_of(model: FittedModel, *, seed: int = 0) -> Evaluation:
     x = encode(schema, table, rows)  # (rows, width)
     truth = table.target[rows]  # (rows,)
     answers = answers_of(network, x)  # (rows, out_features)
-    importances, importance_rows, importance_note = _importances(model, network, x, truth, rng)
+    left = None if seconds is None else seconds - (time.monotonic() - begun) - _WRITING_SECONDS
+    importances, importance_rows, importance_note = _importances(model, network, x, truth, rng, left)
     has_probabilities = model.checkpoint.config.has_probabilities
     is_classification = bool(table.labels)
     return Evaluation(
@@ -186,11 +192,20 @@ def answers_of(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[Any
 
 
 def _importances(
-    model: FittedModel, network: InferenceNetwork, x: NDArray[np.float32], truth: NDArray[Any], rng: np.random.Generator
+    model: FittedModel,
+    network: InferenceNetwork,
+    x: NDArray[np.float32],
+    truth: NDArray[Any],
+    rng: np.random.Generator,
+    seconds: float | None,
 ) -> tuple[tuple[Importance, ...], int, str | None]:
     """Returns the importances, the number of rows measured, and a reason if nothing was measured."""
     blocks = importance.blocks_of(model.checkpoint.schema)
     rows = importance.affordable_rows(summarize(model.checkpoint.config), columns=len(blocks), available=len(x))
+    if rows and seconds is not None:
+        rows = importance.rows_in_time(network.answer, x[:rows], columns=len(blocks), seconds=seconds)
+        if rows == 0:
+            return (), 0, "Not measured: the budget of the run has no time left for it (a longer --budget has)."
     if rows == 0:
         return (), 0, f"Not measured: {len(blocks):,} columns and a network of this size would take too long."
     chosen = np.arange(len(x)) if rows == len(x) else rng.choice(len(x), rows, replace=False)

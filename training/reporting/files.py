@@ -27,6 +27,7 @@ def write_report(
     comparison: Comparison | None = None,
     *,
     evaluation: Evaluation | None = None,
+    seconds: float | None = None,
 ) -> dict[str, Path | str]:
     """Evaluates a model and writes the report and the card beside the checkpoint, each page whole or not at all.
 
@@ -35,6 +36,7 @@ def write_report(
         published: published version, or place of the kept model.
         comparison: comparison with the baselines; None if these were not trained.
         evaluation: evaluation of the model on the test part; computed if None.
+        seconds: seconds that are left of the budget of the run; None for no budget.
 
     Returns:
         The paths of `report` and `card` by these names, or their URLs in a bucket.
@@ -42,7 +44,7 @@ def write_report(
     Raises:
         OSError, StoreError: the store refuses the write.
     """
-    evaluation = evaluation or evaluation_of(model)
+    evaluation = evaluation or evaluation_of(model, seconds=seconds)
     texts = {
         "report": (REPORT_FILE, html_report(model, str(published), evaluation, comparison)),
         "card": (CARD_FILE, model_card(model, str(published), evaluation, comparison)),

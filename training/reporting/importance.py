@@ -6,6 +6,7 @@ the copy still has the same information.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -99,6 +100,23 @@ def affordable_rows(summary: Summary, *, columns: int, available: int) -> int:
     rows = int(BUDGET / (per_row * columns * REPEATS))
     wanted = min(available, ROWS)
     return min(rows, wanted) if rows >= min(MIN_ROWS, wanted) else 0
+
+
+def rows_in_time(answer: Answer, x: NDArray[np.float32], *, columns: int, seconds: float) -> int:
+    """Returns the number of rows for which there is time, by the measured time of one answer; 0 if too few.
+
+    Args:
+        answer: function from encoded rows to answers.
+        x: `(rows, width)` rows of the measurement if there is time for all.
+        columns: number of columns.
+        seconds: seconds of the measurement.
+    """
+    begun = time.monotonic()
+    answer(x)
+    one = time.monotonic() - begun
+    share = (seconds - one) / max(one * (columns * REPEATS + 1), 1e-9)
+    rows = int(len(x) * min(share, 1.0))
+    return rows if rows >= min(MIN_ROWS, len(x)) else 0
 
 
 def score_of(headline: str, truth: NDArray[Any]) -> Score:
