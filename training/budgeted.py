@@ -12,8 +12,10 @@ from training.config import TrainConfig
 from training.engines.engine import Matrices
 from training.pace import Pace
 from training.prepared_rows import PreparedRows
+from training.resume import ResumeFile
 from training.run_plan import Costs, Limits, RunPlan, choose_plan
 from training.run_trial import measure_costs
+from training.threads import choose_threads, limited_threads
 
 _MARGIN = 0.03  # share of the budget that stays free
 _REPORT_SECONDS = 0.6  # report and card on an idle machine, without evaluation and importances
@@ -51,6 +53,46 @@ class BudgetedRun:
         return replace(self.config, epochs=self.pace.plan[-1][1], epoch_plan=plan)
 
 
+def planned_run(
+    config: TrainConfig,
+    rows: PreparedRows,
+    matrices: Matrices,
+    budget: TimeBudget,
+    *,
+    chosen: frozenset[str],
+    device: str,
+    threads: int | None,
+    keep: ResumeFile | None,
+) -> BudgetedRun:
+    """Plans a run within a budget, with the CPU threads of the run; a resumed run keeps its plan.
+
+    Args:
+        config: settings of the run, before the plan.
+        rows: encoded rows.
+        matrices: matrices of the rows.
+        budget: budget of the run.
+        chosen: names of the settings that the user chose.
+        device: name of the torch device.
+        threads: number of CPU threads that the user asks for; None to apply the rule.
+        keep: state file of the run, already read for a resumed run; gets the plan.
+
+    Raises:
+        ConfigError: the budget is over before training can begin.
+    """
+    earlier = None if keep is None or keep.plan is None else RunPlan(**keep.plan)
+    trial_threads = choose_threads(
+        rows.architecture,
+        batch_rows=config.batch_size_for(len(rows.split.train)),
+        asked=threads,
+        can_share=not device.startswith("cuda"),
+    )
+    with limited_threads(trial_threads.number):
+        run = plan_run(config, rows, matrices, budget, chosen=chosen, device=device, earlier=earlier)
+    if keep is not None:
+        keep.plan = run.plan.to_dict()
+    return run
+
+
 def plan_run(
     config: TrainConfig,
     rows: PreparedRows,
@@ -75,7 +117,8 @@ def plan_run(
     Raises:
         ConfigError: the budget is over before training can begin.
     """
-    limits = _limits(config, len(data.y), len(data.validation_y), chosen)
+    validated = len(data.validation_y) // (config.members if config.folds else 1)
+    limits = _limits(config, len(data.y), validated, chosen)
     _import_what_comes_later(config)
     plan = earlier
     seconds = budget.left
@@ -107,7 +150,7 @@ def _limits(config: TrainConfig, rows: int, validation_rows: int, chosen: frozen
     larger = () if "batch_size" in chosen else tuple(more for more in _LARGER_BATCHES if size < more <= rows // 8)
     return Limits(
         epochs=config.epochs,
-        members=config.members if "members" in chosen else None,
+        members=config.members if "members" in chosen or config.folds else None,
         batch_sizes=(size, *larger),
         rows=rows,
         validation_rows=validation_rows,
@@ -148,8 +191,11 @@ def _planned(costs: Costs, limits: Limits, rows: PreparedRows, budget: TimeBudge
 def _seconds_after(costs: Costs, rows: PreparedRows, members: int, budget: TimeBudget) -> float:
     """Estimates the time of everything after the training: calibration, evaluation, report and publishing."""
     sizes = rows.split.sizes()
-    evaluated = sum(sizes.values()) + (min(sizes["test"], _REPORTED_ROWS) if budget.has_report else 0)
+    evaluated: float = sum(sizes.values()) + (min(sizes["test"], _REPORTED_ROWS) if budget.has_report else 0)
     cells = members * sizes["validation"] * rows.architecture.out_features
+    if rows.split.folds is not None:  # one member answers each row
+        evaluated -= sizes["validation"] * (1 - 1 / members)
+        cells = sizes["validation"] * rows.architecture.out_features
     evaluated += sizes["validation"]
     seconds = _PUBLISH_SECONDS * costs.contention + _EVALUATED * evaluated * members * costs.row
     seconds += _CALIBRATION * cells * (1.0 if cells <= _CALIBRATED_CELLS else 0.3)

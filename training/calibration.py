@@ -52,14 +52,16 @@ class Calibration:
         calibrated = replace(checkpoint, config=config)
         if not self.shift.any():
             return calibrated
-        name = _last_bias(checkpoint)
-        bias = checkpoint.tensors[name].astype(np.float64) + self.temperature * self.shift  # ([members,] classes)
         extra_fields: dict[str, Any] = {"calibrated_by_class": self.by_class}
-        return replace(
-            calibrated,
-            tensors={**checkpoint.tensors, name: bias.astype(np.float32)},
-            training={**checkpoint.training, **extra_fields},
-        )
+        return replace(with_shift(calibrated, self.shift), training={**checkpoint.training, **extra_fields})
+
+
+def with_shift(checkpoint: Checkpoint, shift: NDArray[np.float64]) -> Checkpoint:
+    """Returns the checkpoint with a shift of the logits, `(classes,)`, after their division by the temperature."""
+    name = _last_bias(checkpoint)
+    temperature = own_architecture(checkpoint.config).temperature
+    bias = checkpoint.tensors[name].astype(np.float64) + temperature * shift  # ([members,] classes)
+    return replace(checkpoint, tensors={**checkpoint.tensors, name: bias.astype(np.float32)})
 
 
 def calibrate(

@@ -8,7 +8,7 @@ import numpy as np
 
 from models.columns.schema import Schema
 from models.explaining.background import MOST_BACKGROUND_ROWS
-from training.config import TrainConfig
+from training.config import DECIDED_METRICS, TrainConfig
 from training.data.equal_rows import UNNOTED_ROWS, equal_rows_note, shown_share
 from training.data.preprocessing import unseen_categories
 from training.data.split import Split
@@ -72,6 +72,16 @@ def notes(table: TrainingTable, schema: Schema, config: TrainConfig, trained: Tr
         sentences.append(
             "Classes are balanced (class_weight): rare ones are found more often, and probabilities are those of a "
             "table whose classes are equally common. Leave --class-weight out for probabilities as the table has them."
+        )
+    if config.metric in DECIDED_METRICS:
+        sentences.append(
+            f"The decision between classes is for {config.metric}: the logits are shifted, so that rarer classes are "
+            "answered earlier, and the probabilities are not those of the table. Leave --metric out for such."
+        )
+    if config.quantile is not None:
+        sentences.append(
+            f"The answers are the {config.quantile:g} quantile: that share of the true values should not be above them "
+            "(share_below). RMSE, R² and the residuals judge the answers as a mean, which they are not."
         )
     if trained.stopped == "asked":
         sentences.append(f"Stopped on request after epoch {trained.epochs_run}; epoch {trained.best_epoch} is kept.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from models.errors import ConfigError
 from models.network.config import MAX_MEMBERS, Activation, MLPConfig, Normalization, Output, Task
@@ -18,8 +18,10 @@ from training import recipes
 from training.data.split import Shares, check_shares
 from training.data.training_table import TrainingTable
 from training.recipes import (
+    METRICS_OF_VALUES,
     Engine,
     Initializer,
+    Metric,
     Optimizer,
     Precision,
     Recipe,
@@ -28,11 +30,12 @@ from training.recipes import (
     Schedule,
     Selection,
 )
+from training.setting_checks import EpochPlan, at_least, checked_plan, is_number, one_of, positive, share
 
 DEFAULT_SPLIT: Shares = (0.7, 0.15, 0.15)
 
 ClassWeight = Literal["none", "balanced"]
-EpochPlan = tuple[tuple[int, int], ...]
+DECIDED_METRICS = ("balanced-accuracy", "f1")  # metrics for which the most probable class is not the best answer
 
 _OPTIMIZERS: dict[Engine, tuple[Optimizer, ...]] = {
     "torch": ("adamw", "adam"),
@@ -42,7 +45,7 @@ _OPTIMIZERS: dict[Engine, tuple[Optimizer, ...]] = {
 }
 _MIN_BATCH, _MAX_BATCH, _BATCHES_PER_EPOCH = 16, 1024, 32
 # Fields that a checkpoint has only if they are used, so that other runs keep their bytes.
-OPTIONAL = ("rows_per_epoch", "epoch_plan")
+OPTIONAL = ("metric", "quantile", "folds", "rows_per_epoch", "epoch_plan")
 # Fields of the recipe for which None is a value. For the others, None says that the user does not choose.
 _FIELDS_WITH_NONE = frozenset({"patience", "batch_size", "clip_norm", "clip_inputs"})
 
@@ -67,14 +70,16 @@ def resolve(settings: Settings, *, task: Task, shares: Sequence[float] = (), row
     if unknown := sorted(set(settings) - set(known)):
         raise ConfigError(f"unknown setting {unknown[0]!r}; there are {', '.join(known)}.")
     engine = settings.get("engine", "torch")
-    _one_of("engine", engine, Engine)
+    one_of("engine", engine, Engine)
     recipe: Recipe = "default" if engine == "torch" else "classic"
     if (asked := settings.get("recipe")) is not None:
         recipe = asked
     _check_recipe(engine, recipe)
     if settings.get("class_weight") == "balanced":
         shares = ()  # balanced classes all have the same share
-    values = recipes.values_of(engine, recipe, task=task, shares=shares, rows=rows)
+    if (metric := settings.get("metric")) is not None:
+        one_of("metric", metric, Metric)
+    values = recipes.values_of(engine, recipe, task=task, shares=shares, rows=rows, metric=metric)
     can_be_none = set(known) - {"recipe", *values} | _FIELDS_WITH_NONE
     chosen = {name: value for name, value in settings.items() if value is not None or name in can_be_none}
     config = TrainConfig(**{**values, **chosen, "engine": engine, "recipe": recipe})
@@ -93,7 +98,8 @@ def check_settings(settings: Settings) -> None:
     Raises:
         ConfigError: no task has a run with these settings.
     """
-    resolve(settings, task="regression" if settings.get("clamp") else "classification")
+    is_regression = settings.get("clamp") or settings.get("metric") in METRICS_OF_VALUES
+    resolve(settings, task="regression" if is_regression else "classification")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,8 +110,13 @@ class TrainConfig:
         engine: `torch` (PyTorch), `numpy` (from scratch), `perceptron` (Rosenblatt's rule; two classes only) or
             `linear` (no hidden layers: logistic or ridge regression, solved).
         recipe: `default` (RealMLP's, strong on tables) or `classic` (BatchNorm, dropout, He, Adam).
+        metric: figure that the run is for, which decides loss, label smoothing, activation, `select_by` and the
+            decision between classes; None for the recipe's own aim, accuracy with calibrated probabilities, or RMSE.
+        quantile: share of values that are to be below the answers, for the metric `quantile`.
         members: number of networks trained side by side from different initial weights; the served answer is the mean
             of their answers (Lakshminarayanan et al. 2017, deep ensembles).
+        folds: True if each member learns from all rows of training and validation but its own fold of them, and epoch,
+            calibration and validation figures come from the rows that a member did not learn from.
         hidden_sizes: widths of the hidden layers; empty for a perceptron and a linear model.
         activation, dropout, normalization, bias: fields of `MLPConfig`. The default recipe's activation depends on the
             task, as do its learning rate, label smoothing, weight decay, `select_by` and clamp.
@@ -146,8 +157,9 @@ class TrainConfig:
         epoch_plan: (epochs done, epochs planned in all) at the begin of the run and at each change of the plan, as a
             budget of time made them; the last plan is `epochs`. Empty if the plan is `epochs` from the begin on.
         patience: number of epochs without a new best after which training stops; None for no early stop.
-        select_by: figure of the validation part that is least in the best epoch: `loss`, or `error` (misclassified
-            rows, or the loss of a regression). Of equal losses the first epoch is kept, of equal errors the last. The
+        select_by: figure of the validation part that is best in the best epoch: `loss`, `error` (misclassified rows, or
+            the loss of a regression), `balanced-error` (its mean over the classes, at the decision for balanced
+            classes) or `auc`. Of equal losses the first epoch is kept, of other equal figures the last. The
             default recipe's is `loss` if a class is rare: if its share is a fifth of an equal share or less.
         calibrate: True to calibrate a classifier's probabilities on the validation part, by one temperature (Guo et
             al. 2017) and by class.
@@ -163,7 +175,10 @@ class TrainConfig:
 
     engine: Engine = "torch"
     recipe: Recipe
+    metric: Metric | None = None
+    quantile: float | None = None
     members: int = 1
+    folds: bool = False
     hidden_sizes: tuple[int, ...]
     activation: Activation
     learned_activation: bool
@@ -201,7 +216,7 @@ class TrainConfig:
     split: Shares | None = DEFAULT_SPLIT
 
     def __post_init__(self) -> None:
-        _one_of("engine", self.engine, Engine)
+        one_of("engine", self.engine, Engine)
         _check_recipe(self.engine, self.recipe)
         if isinstance(self.hidden_sizes, list):
             object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
@@ -217,6 +232,11 @@ class TrainConfig:
         """
         if task == "regression" and self.label_smoothing:
             raise ConfigError(f"label_smoothing is for classes, got {self.label_smoothing!r} for a regression.")
+        if self.metric is not None and (self.metric in METRICS_OF_VALUES) != (task == "regression"):
+            kinds = ("values", "classes") if self.metric in METRICS_OF_VALUES else ("classes", "values")
+            raise ConfigError(f"metric {self.metric} is for {kinds[0]}, and the target has {kinds[1]}.")
+        if task == "regression" and self.select_by in ("balanced-error", "auc"):
+            raise ConfigError(f"select_by={self.select_by} is for classes, and the target has values.")
         if task == "classification" and self.clamp:
             raise ConfigError("clamp keeps a regression's values within their range, and these are classes.")
 
@@ -305,7 +325,7 @@ class TrainConfig:
             ("class_weight", ClassWeight),
             ("precision", Precision),
         ):
-            _one_of(name, getattr(self, name), literal)
+            one_of(name, getattr(self, name), literal)
         if self.parametrization not in ("standard", "ntk"):
             raise ConfigError(f"parametrization must be standard or ntk; got {self.parametrization!r}.")
         if self.engine == "perceptron":
@@ -314,32 +334,45 @@ class TrainConfig:
             self._check_linear()
         elif self.engine == "numpy":
             self._check_plain("the numpy engine")
-        _positive("learning_rate", self.learning_rate)
+        positive("learning_rate", self.learning_rate)
+        self._check_metric()
         for name in ("clip_norm", "clip_inputs"):
             if getattr(self, name) is not None:
-                _positive(name, getattr(self, name))
-        _share("label_smoothing", self.label_smoothing)
-        _share("beta2", self.beta2)
-        _share("drop_categories", self.drop_categories)
-        if not (_is_number(self.weight_decay) and 0 <= float(self.weight_decay) < math.inf):
+                positive(name, getattr(self, name))
+        share("label_smoothing", self.label_smoothing)
+        share("beta2", self.beta2)
+        share("drop_categories", self.drop_categories)
+        if not (is_number(self.weight_decay) and 0 <= float(self.weight_decay) < math.inf):
             raise ConfigError(f"weight_decay must be 0 or more, got {self.weight_decay!r}.")
-        for name in ("learned_activation", "scale_inputs", "drop_last", "calibrate", "clamp"):
+        for name in ("learned_activation", "scale_inputs", "drop_last", "calibrate", "clamp", "folds"):
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise ConfigError(f"{name} must be true or false, got {value!r}.")
         for name, least in (("epochs", 1), ("seed", 0), ("members", 1), ("frequencies", 0), ("embedding_size", 0)):
-            _at_least(name, getattr(self, name), least)
+            at_least(name, getattr(self, name), least)
         if self.members > MAX_MEMBERS:
             raise ConfigError(f"members must be at most {MAX_MEMBERS}, got {self.members!r}.")
+        if self.folds and (self.members < 2 or self.split is None):
+            raise ConfigError("folds need at least two members and a split: --folds with --members K, such as 8.")
         if self.seed >= 2**63:  # torch takes 64 bits, signed
             raise ConfigError(f"seed must be below 2⁶³, got {self.seed!r}.")
         for name in ("batch_size", "patience", "rows_per_epoch"):
             if getattr(self, name) is not None:
-                _at_least(name, getattr(self, name), 1)
-        object.__setattr__(self, "epoch_plan", _checked_plan(self.epoch_plan, self.epochs))
+                at_least(name, getattr(self, name), 1)
+        object.__setattr__(self, "epoch_plan", checked_plan(self.epoch_plan, self.epochs))
         if self.split is not None:
             object.__setattr__(self, "split", check_shares(self.split))
         self._architecture(1, 1 if self.clamp else 2, "linear" if self.clamp else None)  # refuses impossible fields
+
+    def _check_metric(self) -> None:
+        if self.metric is not None:
+            one_of("metric", self.metric, Metric)
+        if (self.metric == "quantile") != (self.quantile is not None):
+            raise ConfigError("a quantile and its metric go together: --metric quantile --quantile 0.9.")
+        if self.quantile is not None and not (is_number(self.quantile) and 0 < self.quantile < 1):
+            raise ConfigError(f"quantile must be between 0 and 1, got {self.quantile!r}.")
+        if self.metric in DECIDED_METRICS and not self.bias:
+            raise ConfigError(f"metric {self.metric} decides between classes by a bias, and the network has none.")
 
     def _check_perceptron(self) -> None:
         """Refuses settings that a lone threshold unit does not have.
@@ -393,6 +426,8 @@ class TrainConfig:
                 raise ConfigError(f"{who} has no {name}={getattr(self, name)!r}: use --engine torch.")
         for name, absent in (
             ("members", 1),
+            ("metric", None),
+            ("folds", False),
             ("class_weight", "none"),
             ("precision", "float32"),
             ("rows_per_epoch", None),
@@ -405,49 +440,6 @@ class TrainConfig:
 
 
 def _check_recipe(engine: Engine, recipe: Recipe) -> None:
-    _one_of("recipe", recipe, Recipe)
+    one_of("recipe", recipe, Recipe)
     if engine != "torch" and recipe != "classic":
         raise ConfigError(f"the {engine} engine has no recipe {recipe!r}: it has its own, the classic.")
-
-
-def _checked_plan(plan: object, epochs: int) -> EpochPlan:
-    """Returns a plan of epochs as tuples; raises a `ConfigError` for an impossible one."""
-    try:
-        steps = tuple((done, planned) for done, planned in plan)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
-        raise ConfigError(f"epoch_plan must have pairs (epochs done, epochs planned), got {plan!r}.") from None
-    whole = all(isinstance(number, int) and not isinstance(number, bool) for step in steps for number in step)
-    done = [step[0] for step in steps] if whole else []
-    if not whole or done != sorted(set(done)) or any(planned < max(made, 1) for made, planned in steps):
-        raise ConfigError(
-            f"epoch_plan must be whole numbers, with rising epochs done and none above the plan: {plan!r}."
-        )
-    if steps and (steps[0][0] != 0 or steps[-1][1] != epochs):
-        raise ConfigError(
-            f"epoch_plan must begin at 0 epochs done and end with a plan of epochs={epochs!r}, got {plan!r}."
-        )
-    return steps
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _one_of(name: str, value: object, literal: Any) -> None:
-    if value not in get_args(literal):
-        raise ConfigError(f"{name} must be one of {', '.join(get_args(literal))}; got {value!r}.")
-
-
-def _positive(name: str, value: object) -> None:
-    if not _is_number(value) or not 0 < float(value) < math.inf:  # type: ignore[arg-type]
-        raise ConfigError(f"{name} must be positive and finite, got {value!r}.")
-
-
-def _share(name: str, value: object) -> None:
-    if not _is_number(value) or not 0 <= float(value) < 1:  # type: ignore[arg-type]
-        raise ConfigError(f"{name} must be in [0, 1), got {value!r}.")
-
-
-def _at_least(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{name} must be a whole number of at least {least}, got {value!r}.")

@@ -10,7 +10,7 @@ In a notebook:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,35 +22,30 @@ from numpy.typing import NDArray
 from models.answering import Answerer
 from models.checkpoint import Checkpoint
 from models.columns.labels import Label
-from models.conformal import Conformal
 from models.errors import ConfigError
 from models.model_store import ModelStore
 from models.model_version import ModelVersion
 from models.network.config import Task
-from models.network.fuse import InferenceNetwork
 from models.open_store import open_store
 from training.budget import TimeBudget, check_engine, level_settings, parse_budget, shown_seconds
-from training.budgeted import BudgetedRun, budget_note, plan_run
-from training.calibration import calibrate
+from training.budgeted import budget_note, planned_run
 from training.checkpoint_sections import data_section, notes, training_section
-from training.config import TrainConfig
-from training.data.class_balance import class_shares
+from training.config import DECIDED_METRICS, TrainConfig
 from training.data.column_choices import ColumnChoices
 from training.data.split import PARTS, Split
 from training.data.training_table import TrainingTable
 from training.distributions import training_distributions
-from training.engines.engine import Matrices, OnEpoch, ShouldStop, Trained
+from training.engines.engine import OnEpoch, ShouldStop, Trained
 from training.engines.train import train
+from training.fitted_answers import answers_of_part, calibrated_checkpoint, conformal_scores, decided_checkpoint
 from training.metrics import Metrics, constant_answers, evaluate
+from training.out_of_fold import OutOfFold, out_of_fold_answers
 from training.prepared_rows import PreparedRows, prepare
 from training.resume import ResumeFile
-from training.run_plan import RunPlan
 from training.sources import read_table
 from training.threads import ThreadChoice, choose_threads, limited_threads
 
 BeforeTraining = Callable[[PreparedRows], None]
-
-_EVALUATED_CELLS = 4_000_000  # cells of the widest stage, per evaluated batch: 16 MB
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -65,6 +60,7 @@ class FittedModel:
         trained: result of the engine, with the history of the epochs.
         notes: sentences for the user.
         threads: number of CPU threads of the training, and the reason; None if `fit` did not train the model.
+        out_of_fold: answers to the rows of training by the members that did not learn from them; None without folds.
     """
 
     name: str
@@ -74,6 +70,7 @@ class FittedModel:
     trained: Trained
     notes: tuple[str, ...]
     threads: ThreadChoice | None = None
+    out_of_fold: OutOfFold | None = None
 
     @property
     def metrics(self) -> dict[str, Metrics]:
@@ -86,7 +83,14 @@ class FittedModel:
         train = self.split.train
         weight = None if table.weight is None else table.weight[train]
         answers = constant_answers(table.target[train], len(rows), classes=len(table.labels), weight=weight)
-        return evaluate("softmax" if table.labels else "linear", answers, table.target[rows])
+        training = self.checkpoint.training
+        return evaluate(
+            "softmax" if table.labels else "linear",
+            answers,
+            table.target[rows],
+            metric=training.get("metric"),
+            quantile=training.get("quantile"),
+        )
 
     def __repr__(self) -> str:
         """Returns one line, without the tensors of the checkpoint and the rows of the table."""
@@ -273,7 +277,7 @@ def fit_table(
     matrices = rows.matrices()
     run = None
     if budget is not None:
-        run = _planned_run(config, rows, matrices, budget, chosen=chosen, device=device, threads=threads, keep=keep)
+        run = planned_run(config, rows, matrices, budget, chosen=chosen, device=device, threads=threads, keep=keep)
         before_training(run.rows)
         asked_config, config, rows = config, run.config, run.rows
     choice = thread_choice(rows, config, device=device, asked=threads, keep=keep)
@@ -305,32 +309,6 @@ def fit_table(
     if keep is not None and trained.stopped != "asked":
         keep.end(finished=True)  # only now: if evaluation is interrupted, the run can still be resumed
     return model
-
-
-def _planned_run(
-    config: TrainConfig,
-    rows: PreparedRows,
-    matrices: Matrices,
-    budget: TimeBudget,
-    *,
-    chosen: frozenset[str],
-    device: str,
-    threads: int | None,
-    keep: ResumeFile | None,
-) -> BudgetedRun:
-    """Plans a run within a budget; a resumed run keeps its plan."""
-    earlier = None if keep is None or keep.plan is None else RunPlan(**keep.plan)
-    trial_threads = choose_threads(
-        rows.architecture,
-        batch_rows=config.batch_size_for(len(rows.split.train)),
-        asked=threads,
-        can_share=not device.startswith("cuda"),
-    )
-    with limited_threads(trial_threads.number):
-        run = plan_run(config, rows, matrices, budget, chosen=chosen, device=device, earlier=earlier)
-    if keep is not None:
-        keep.plan = run.plan.to_dict()
-    return run
 
 
 def thread_choice(
@@ -385,17 +363,28 @@ def fitted_model(
     )
     if config.calibrate and config.split is not None and checkpoint.config.output == "softmax":
         is_honest = config.select_by == "loss" and not config.label_smoothing
-        checkpoint = _calibrated(checkpoint, rows, is_honest=is_honest)
+        checkpoint = calibrated_checkpoint(checkpoint, rows, is_honest=is_honest)
+    if config.metric in DECIDED_METRICS:
+        checkpoint = decided_checkpoint(checkpoint, rows, config.metric)
     # The evaluation uses the network that is served, fused and rounded, not the one that was trained.
     network = checkpoint.inference_network()
-    answers = {part: _answers(network, rows.x[part]) for part in PARTS}
-    metrics = {part: evaluate(trained.architecture.output, answers[part], rows.y[part]) for part in PARTS}
+    out_of_fold = None
+    if rows.split.folds is not None:
+        member = rows.split.folds
+        own = out_of_fold_answers(network, rows.x["train"], member)
+        out_of_fold = OutOfFold(rows=rows.split.train, member=member, answers=own)
+    answers = {
+        part: out_of_fold.answers if out_of_fold and part == "validation" else answers_of_part(network, rows.x[part])
+        for part in PARTS
+    }
+    aim: dict[str, Any] = {"metric": config.metric, "quantile": config.quantile}
+    metrics = {part: evaluate(trained.architecture.output, answers[part], rows.y[part], **aim) for part in PARTS}
     # Training rows are answered better than others, so the answers to the other parts are what serving compares with.
     others = [answers[part] for part in ("validation", "test") if config.split is not None]
     distributions = training_distributions(
         rows.schema, rows.x["train"], np.concatenate(others or [answers["train"]]), seed=config.seed
     )
-    conformal = None if config.split is None else _conformal(checkpoint, rows, answers["test"])
+    conformal = None if config.split is None else conformal_scores(checkpoint, rows, answers["test"])
     return FittedModel(
         name=table.name,
         checkpoint=replace(checkpoint, metrics=metrics, distributions=distributions, conformal=conformal),
@@ -403,44 +392,5 @@ def fitted_model(
         split=rows.split,
         trained=trained,
         notes=tuple(notes(table, rows.schema, config, trained, rows.split)),
+        out_of_fold=out_of_fold,
     )
-
-
-def _answers(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[Any]:
-    """Computes the answers in the unit of the target: (rows, in_features) → (rows, out_features)."""
-    return np.concatenate([network.answer(piece) for piece in _pieces(network, x)])
-
-
-def _conformal(checkpoint: Checkpoint, rows: PreparedRows, answers: NDArray[Any]) -> Conformal | None:
-    """Returns the scores of the test part, None for a perceptron.
-
-    The validation part has chosen the epoch and the temperature, so its errors are smaller than those of new rows.
-
-    Args:
-        checkpoint: trained model.
-        rows: encoded rows of the run; those of weight 0 do not count, and all others count once.
-        answers: `(rows, out_features)` answers to the test part.
-    """
-    truth = rows.y["test"]
-    if rows.weight is not None:
-        counts = rows.weight["test"] > 0
-        answers, truth = answers[counts], truth[counts]
-    if checkpoint.config.has_probabilities:
-        return Conformal.of_classes(answers, truth)
-    return None if checkpoint.config.n_classes else Conformal.of_values(answers[:, 0], truth)
-
-
-def _calibrated(checkpoint: Checkpoint, rows: PreparedRows, *, is_honest: bool) -> Checkpoint:
-    """Returns the checkpoint with a calibration fitted on the validation part."""
-    network = checkpoint.inference_network()
-    pieces = _pieces(network, rows.x["validation"])
-    of_members = np.concatenate([network.forward_members(piece) for piece in pieces], axis=1)
-    train, validation = (None if rows.weight is None else rows.weight[part] for part in ("train", "validation"))
-    shares = class_shares(rows.y["train"], of_members.shape[2], train)
-    return calibrate(checkpoint, of_members, rows.y["validation"], validation, shares=shares, is_honest=is_honest)
-
-
-def _pieces(network: InferenceNetwork, x: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    """Yields the rows in pieces, which limit the memory of the stages."""
-    size = max(_EVALUATED_CELLS // network.widest, 1)
-    return (x[at : at + size] for at in range(0, len(x), size))

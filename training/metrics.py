@@ -20,20 +20,33 @@ HEADLINE = {"classification": "accuracy", "regression": "r2"}
 CALIBRATION_BINS = 15
 
 
-def evaluate(output: Output, answers: NDArray[np.floating[Any]], truth: NDArray[Any]) -> Metrics:
+def evaluate(
+    output: Output,
+    answers: NDArray[np.floating[Any]],
+    truth: NDArray[Any],
+    *,
+    metric: str | None = None,
+    quantile: float | None = None,
+) -> Metrics:
     """Returns all metrics that apply.
 
     Args:
         output: output of the network; a `step` has no probabilities, and so neither log loss nor calibration error.
         answers: `(rows, classes)` probabilities, or `(rows, 1)` values.
         truth: `(rows,)` class indices, or values.
+        metric: metric that the model was trained for, which may add a figure; None for no such metric.
+        quantile: quantile that the model answers; None for a mean.
     """
     if output == "linear":
-        return {"rows": len(truth), **_regression(answers[:, 0].astype(np.float64), truth)}
+        values = answers[:, 0].astype(np.float64)
+        metrics: Metrics = {"rows": len(truth), **_regression(values, truth)}
+        return metrics if quantile is None else metrics | _of_quantile(values, truth, quantile)
     classes = answers.shape[1]
     guessed = answers.argmax(axis=1)
-    metrics: Metrics = {"rows": len(truth), "accuracy": float((guessed == truth).mean())}
-    metrics["f1_macro"] = _f1_macro(guessed, truth, classes)
+    metrics = {"rows": len(truth), "accuracy": float((guessed == truth).mean())}
+    metrics["f1_macro"] = f1_macro(guessed, truth, classes)
+    if metric == "balanced-accuracy":
+        metrics["balanced_accuracy"] = _balanced_accuracy(guessed, truth)
     if output == "softmax":
         probabilities = answers.astype(np.float64)
         metrics["log_loss"] = _log_loss(probabilities, truth)
@@ -136,7 +149,21 @@ def _log_loss(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> f
     return float(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)).mean())
 
 
-def _f1_macro(guessed: NDArray[np.int64], truth: NDArray[np.int64], classes: int) -> float:
+def _balanced_accuracy(guessed: NDArray[np.int64], truth: NDArray[np.int64]) -> float:
+    """Returns the mean recall of the classes that occur in the truth."""
+    rows = np.bincount(truth)
+    hits = np.bincount(truth[guessed == truth], minlength=len(rows))
+    return float((hits[rows > 0] / rows[rows > 0]).mean())
+
+
+def _of_quantile(values: NDArray[np.float64], truth: NDArray[np.float64], quantile: float) -> Metrics:
+    """Returns the mean pinball loss (Koenker & Bassett 1978), and the share of true values that are not above."""
+    errors = truth - values
+    loss = np.maximum(quantile * errors, (quantile - 1) * errors)
+    return {"pinball_loss": float(loss.mean()), "share_below": float((errors <= 0).mean())}
+
+
+def f1_macro(guessed: NDArray[np.int64], truth: NDArray[np.int64], classes: int) -> float:
     """Returns the mean of 2·TP / (2·TP + FP + FN) over the classes that occur in the guesses or the truth."""
     hits = np.bincount(truth[guessed == truth], minlength=classes)
     occurrences = np.bincount(guessed, minlength=classes) + np.bincount(truth, minlength=classes)  # 2·TP + FP + FN

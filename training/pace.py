@@ -8,8 +8,8 @@ from statistics import median
 
 import numpy as np
 
-from training.config import EpochPlan
 from training.engines.engine import State
+from training.setting_checks import EpochPlan
 
 _WINDOW = 5  # last epochs whose median time stands for the coming ones: one long pause changes nothing
 _LATE = 0.02  # share of the time by which a run may come late before its plan shrinks

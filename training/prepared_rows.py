@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from models.network.config import MLPConfig
 from models.network.inputs import InputConfig
 from training.config import TrainConfig
 from training.data.class_balance import class_balance
+from training.data.folds import folds_of
 from training.data.preprocessing import encode, fit_schema, scale_target, standardise
 from training.data.split import PARTS, Split, split_rows
 from training.data.training_table import TrainingTable
@@ -46,13 +47,16 @@ class PreparedRows:
     def matrices(self) -> Matrices:
         """Returns the matrices for an engine."""
         schema = self.schema
+        x, y = standardise(schema, self.x["train"]), scale_target(schema, self.y["train"])
+        is_apart = self.split.folds is None
         return Matrices(
-            x=standardise(schema, self.x["train"]),
-            y=scale_target(schema, self.y["train"]),
-            validation_x=standardise(schema, self.x["validation"]),
-            validation_y=scale_target(schema, self.y["validation"]),
+            x=x,
+            y=y,
+            validation_x=standardise(schema, self.x["validation"]) if is_apart else x,
+            validation_y=scale_target(schema, self.y["validation"]) if is_apart else y,
             weight=None if self.weight is None else self.weight["train"],
             validation_weight=None if self.weight is None else self.weight["validation"],
+            folds=self.split.folds,
             categories=_open_categories(schema),
         )
 
@@ -84,16 +88,37 @@ def prepare(table: TrainingTable, config: TrainConfig, *, split: Split | None = 
         split=split,
         schema=schema,
         architecture=_architecture(table, schema, config),
-        x={part: encode(schema, table, getattr(split, part)) for part in PARTS},
+        x=_encoded(schema, table, split),
         y={part: table.target[getattr(split, part)] for part in PARTS},
         weight=None if weight is None else {part: weight[getattr(split, part)] for part in PARTS},
     )
 
 
+def _encoded(schema: Schema, table: TrainingTable, split: Split) -> dict[str, NDArray[np.float32]]:
+    """Returns the encoded features by part; by folds, training and validation share theirs."""
+    x = {part: encode(schema, table, getattr(split, part)) for part in PARTS if part == "train" or split.folds is None}
+    return x if split.folds is None else x | {"validation": x["train"], "test": encode(schema, table, split.test)}
+
+
 def split_of(table: TrainingTable, config: TrainConfig) -> Split:
     """Draws the parts of a table by the settings of a config."""
     rng = np.random.default_rng(config.seed)
-    return Split.whole(table.rows) if config.split is None else split_rows(table, config.split, rng=rng)
+    if config.split is None:
+        return Split.whole(table.rows)
+    split = split_rows(table, config.split, rng=rng)
+    return with_folds(split, table, config) if config.folds else split
+
+
+def with_folds(split: Split, table: TrainingTable, config: TrainConfig) -> Split:
+    """Returns the split with training and validation in one part, of which each member leaves out its fold.
+
+    Raises:
+        DataError: there are fewer rows, groups or times than members.
+    """
+    rng = np.random.default_rng([config.seed, config.members])
+    rows = rng.permutation(np.concatenate((split.train, split.validation)))
+    folds = folds_of(table, rows, config.members, rng=rng)
+    return replace(split, train=rows, validation=rows, folds=folds)
 
 
 def _open_categories(schema: Schema) -> tuple[tuple[int, ...], ...]:
@@ -130,6 +155,11 @@ def _architecture(table: TrainingTable, schema: Schema, config: TrainConfig) -> 
             else f"{table.target_name!r} is numbers"
         )
         raise ConfigError(f"a perceptron tells two classes apart, and {what}: use --engine torch.")
+    if config.metric == "auc" and len(table.labels) != 2:
+        raise ConfigError(
+            f"metric auc ranks two classes, and target {table.target_name!r} has {len(table.labels)}: log-loss is the "
+            "like for more."
+        )
     return config.architecture(
         in_features=schema.width,
         out_features=len(table.labels) or 1,

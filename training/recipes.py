@@ -19,7 +19,8 @@ Schedule = Literal["cosine", "coslog4", "constant"]
 Regularization = Literal["constant", "flat_cosine"]
 Scaling = Literal["standard", "robust"]
 Initializer = Literal["he", "xavier", "data"]
-Selection = Literal["loss", "error"]
+Selection = Literal["loss", "error", "balanced-error", "auc"]
+Metric = Literal["auc", "log-loss", "accuracy", "balanced-accuracy", "f1", "rmse", "mae", "r2", "quantile"]
 Precision = Literal["float32", "bfloat16"]
 
 # Plain values of all settings; the recipes below change some of them.
@@ -106,6 +107,16 @@ _BY_TASK: Mapping[Task, Mapping[str, Any]] = {
         "clamp": True,
     },
 }
+# Values that depend on the metric that a run is for; docs/decisions/0068 has the reasons. A metric that is absent here,
+# such as RMSE, is what the recipe is for.
+_BY_METRIC: Mapping[Metric, Mapping[str, Any]] = {
+    "auc": {"select_by": "auc", "label_smoothing": 0.0, "activation": "mish"},
+    "log-loss": {"select_by": "loss", "label_smoothing": 0.0, "activation": "mish"},
+    "accuracy": {"select_by": "error"},
+    "balanced-accuracy": {"select_by": "balanced-error"},
+    "f1": {"select_by": "loss"},
+}
+METRICS_OF_VALUES: tuple[Metric, ...] = ("rmse", "mae", "r2", "quantile")
 # If a class is rare, the number of errors hardly depends on how well an epoch estimates the rare class's probability,
 # and only few rows show this class. If one class has nearly all rows, label smoothing would also hide how small the
 # other probabilities are: docs/decisions/0032.
@@ -146,7 +157,13 @@ def engine_values(engine: Engine) -> Mapping[str, Any]:
 
 
 def values_of(
-    engine: Engine, recipe: Recipe, *, task: Task, shares: Sequence[float] = (), rows: int = 0
+    engine: Engine,
+    recipe: Recipe,
+    *,
+    task: Task,
+    shares: Sequence[float] = (),
+    rows: int = 0,
+    metric: Metric | None = None,
 ) -> Mapping[str, Any]:
     """Returns the values of a recipe for a table, by field of `TrainConfig`.
 
@@ -156,18 +173,20 @@ def values_of(
         task: task of the table.
         shares: share of each class in the rows; empty if unknown, or for a regression.
         rows: number of rows of the table; 0 if unknown.
+        metric: metric that the run is for; None for the recipe's own aim.
     """
     if engine != "torch":
         return engine_values(engine)
-    if recipe != "default":
-        return _RECIPES[recipe]
+    by_metric = {} if metric is None else dict(_BY_METRIC.get(metric, {}))
+    if recipe != "default":  # the textbook recipe keeps its activation, and smooths no labels
+        return {**_RECIPES[recipe], **{name: value for name, value in by_metric.items() if name == "select_by"}}
     values = {**_RECIPES[recipe], **_BY_TASK[task]}
     if shares and len(shares) * min(shares) <= RARE + 1e-9:  # with two classes, if one has 90 %
         decay = min(max(_RARE_DECAY / max(rows, 1), _DECAY), 10 * _DECAY)
         values |= {"select_by": "loss", "weight_decay": float(f"{decay:.3g}")}
     if shares and max(shares) >= ONE_SIDED:
         values |= {"label_smoothing": 0.0}
-    return values
+    return values | by_metric
 
 
 def learning_rate_factor(name: str) -> float:

@@ -94,7 +94,9 @@ class _Trial:
         found = {}
         row = 0.0
         for size in batch_sizes:
-            config = replace(self._config, members=members, batch_size=size, rows_per_epoch=None, epoch_plan=())
+            config = replace(
+                self._config, members=members, folds=False, batch_size=size, rows_per_epoch=None, epoch_plan=()
+            )
             trainer = Trainer(
                 config, replace(self._architecture, members=members), self._data, device=torch.device(self._device)
             )
@@ -137,6 +139,7 @@ def _some(data: Matrices) -> Matrices:
         y=y,
         validation_x=data.validation_x[:validation],
         validation_y=data.validation_y[:validation],
+        folds=None,
         # Equal weights: those of the first rows may all be 0, and a step takes the same time.
         weight=None if data.weight is None else np.ones(train),
         validation_weight=None if data.validation_weight is None else np.ones(validation),

@@ -11,7 +11,16 @@ from training.config import TrainConfig, check_settings, resolve
 from training.sources import read_table
 
 TASKS = ("classification", "regression")
-NONE_IS_A_VALUE = {"clip_inputs", "clip_norm", "batch_size", "patience", "rows_per_epoch", "split"}
+NONE_IS_A_VALUE = {
+    "clip_inputs",
+    "clip_norm",
+    "batch_size",
+    "patience",
+    "rows_per_epoch",
+    "split",
+    "metric",
+    "quantile",
+}
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -17,13 +17,14 @@ from rich.console import Console
 from rich.table import Table
 
 from models.columns.cell_text import MISSING_TEXTS
+from models.errors import ConfigError
 from models.model_version import CARD_FILE, REPORT_FILE, ModelVersion
 from models.open_store import open_store
 from training.budget import TimeBudget
 from training.commands import options, publishing
 from training.commands.options import CommandLine
 from training.commands.publishing import Candidate, Outcome, Publication
-from training.commands.settings import add_settings, settings_of
+from training.commands.settings import add_metric, add_settings, settings_of
 from training.commands.table import SOURCE_HELP, add_table, table_of
 from training.data.understanding import MAX_NUMBERED_CLASSES
 from training.datasets import DATASETS
@@ -37,7 +38,7 @@ from training.report import metrics_table, print_table, result
 from training.reporting.comparison import LINEAR, OURS, TREES, Comparison
 from training.reporting.files import write_report
 from training.reporting.keeping import trees_code
-from training.reporting.served import ServedComparison, compare_with_served
+from training.reporting.served import COMPARED_OTHERWISE, ServedComparison, compare_with_served
 from training.reporting.tensorboard import tensorboard_log
 from training.resume import ResumeFile
 from training.sources import model_name
@@ -91,6 +92,7 @@ def add(line: CommandLine) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress and no table")
     parser.add_argument("--json", action="store_true", help="the result as JSON in place of table and last line")
     add_table(parser)
+    add_metric(parser)
     add_settings(parser)
     run = parser.add_argument_group("the run")
     line.add_device(run)
@@ -129,6 +131,11 @@ def _run(arguments: argparse.Namespace) -> int:
     publication = Publication.of(arguments, errors)
     publication.try_out()
     budget = _budget(arguments)
+    settings = settings_of(arguments)
+    if arguments.baselines and settings.get("metric") in COMPARED_OTHERWISE:
+        raise ConfigError(
+            f"--baselines compares by accuracy, log loss and R², and this run is for {settings['metric']}."
+        )
     with stopping_on_interrupt(partial(_tell_stopping, errors)) as stop:
         model = _fit_with_progress(
             errors,
@@ -143,7 +150,7 @@ def _run(arguments: argparse.Namespace) -> int:
             threads=arguments.threads,
             budget=budget,
             **table_of(arguments),
-            **settings_of(arguments),
+            **settings,
         )
         stop.end_training()
         model = with_task_change(model, open_store(arguments.store))

@@ -16,6 +16,7 @@ from training.recipes import (
     MAX_ONE_HOT,
     Engine,
     Initializer,
+    Metric,
     Precision,
     Recipe,
     Regularization,
@@ -35,6 +36,18 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns the fields that were given on the command line."""
     return {name: getattr(arguments, name) for name in TrainConfig.setting_names() if hasattr(arguments, name)}
+
+
+def add_metric(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of the metric that a run is for; a search has its own option of this name."""
+    add = _group(parser, "the aim")
+    add(
+        "--metric",
+        "what the run is for: loss, smoothing, activation, best epoch and decision follow it: "
+        + ", ".join(get_args(Metric)),
+        **_choice(Metric),
+    )
+    add("--quantile", "share of values below the answers, with --metric quantile", type=float, metavar="Q")
 
 
 def _group(parser: argparse.ArgumentParser, title: str) -> Callable[..., None]:
@@ -72,6 +85,11 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         "networks trained side by side and served as one, by their mean (default: 1)",
         type=int,
         metavar="K",
+    )
+    add(
+        "--folds",
+        "each of the members learns from all rows but its own fold, which validates it; with --members",
+        action=argparse.BooleanOptionalAction,
     )
     add(
         "--hidden",

@@ -34,6 +34,8 @@ class Split:
         by: rule of the split: `chance` (each class in the same shares; copies of a row in one part), `group` (the rows
             of a group are in one part) or `time` (older rows train, newer ones test).
         has_test_file: True if the test part is a file of its own.
+        folds: `(training rows,)` member of the ensemble that does not learn from each row; the validation part then is
+            the training part. None if all members learn from the same rows.
     """
 
     train: Rows
@@ -41,6 +43,7 @@ class Split:
     test: Rows
     by: SplitBy = "chance"
     has_test_file: bool = False
+    folds: NDArray[np.int64] | None = None
 
     @classmethod
     def whole(cls, rows: int) -> Split:
@@ -247,14 +250,35 @@ def _by_group(
     Groups are assigned the largest first, and groups of equal size in random order. Each goes to the part that lacks
     most of the group's classes, or rows. Small groups thus correct the differences that large groups left.
     """
-    names, member = np.unique(group, return_inverse=True)
+    names = np.unique(group)
     if len(names) < len(shares):
         raise DataError(
             f"column {table.choices.group!r} has {len(names)} group{'s' if len(names) > 1 else ''}, and a split needs "
             f"{len(shares)}: one for each part."
         )
     classes = table.target[: len(group)] if table.labels else np.zeros(len(group), dtype=np.int64)
-    width = max(len(table.labels), 1)
+    part_of_row = assigned_groups(group, classes, width=max(len(table.labels), 1), shares=shares, rng=rng)
+    return [np.flatnonzero(part_of_row == part) for part in range(len(shares))]
+
+
+def assigned_groups(
+    group: NDArray[np.int32],
+    classes: NDArray[np.int64],
+    *,
+    width: int,
+    shares: NDArray[np.float64],
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:
+    """Assigns whole groups to as many parts as shares, as `_by_group` describes; returns the part of each row.
+
+    Args:
+        group: `(rows,)` group of each row.
+        classes: `(rows,)` class of each row; 0 for a regression.
+        width: number of classes; 1 for a regression.
+        shares: shares of the parts, of which there are no more than groups.
+        rng: source of the random order.
+    """
+    names, member = np.unique(group, return_inverse=True)
     counts = np.bincount(member * width + classes, minlength=len(names) * width).reshape(len(names), width)
     sizes = counts.sum(axis=1)
     total = np.maximum(counts.sum(axis=0), 1)
@@ -271,18 +295,29 @@ def _by_group(
             empty.remove(part)
         missing_share[part] -= counts[at] / total
         chosen[at] = part
-    part_of_row = chosen[member]
-    return [np.flatnonzero(part_of_row == part) for part in range(len(shares))]
+    return chosen[member]
 
 
 def _by_time(time: NDArray[Any], shares: NDArray[np.float64]) -> list[Rows]:
     """Splits rows into as many parts as shares, the oldest rows first; rows of one time are in one part."""
-    moments, member, counts = np.unique(time, return_inverse=True, return_counts=True)
+    moments = np.unique(time)
     if len(moments) < len(shares):
         raise DataError(
             f"the rows have {len(moments)} different time{'s' if len(moments) > 1 else ''}, and a split by time needs "
             f"{len(shares)}: one for each part."
         )
+    part_of_row = time_cuts(time, shares)
+    return [np.flatnonzero(part_of_row == part) for part in range(len(shares))]
+
+
+def time_cuts(time: NDArray[Any], shares: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Returns the part of each row in a split by time, the oldest rows first; rows of one time are in one part.
+
+    Args:
+        time: `(rows,)` times, at least as many different ones as shares.
+        shares: shares of the parts.
+    """
+    moments, member, counts = np.unique(time, return_inverse=True, return_counts=True)
     until = np.cumsum(counts)  # number of rows up to each time
     cuts: list[int] = []  # number of different times before each boundary
     for i, wanted in enumerate(np.cumsum(shares)[:-1] * len(time)):
@@ -290,8 +325,7 @@ def _by_time(time: NDArray[Any], shares: NDArray[np.float64]) -> list[Rows]:
         last = len(moments) - (len(shares) - 1 - i)
         candidates = np.arange(first, last + 1)
         cuts.append(int(candidates[np.argmin(np.abs(until[candidates - 1] - wanted))]))
-    part_of_row = np.searchsorted(cuts, member, side="right")
-    return [np.flatnonzero(part_of_row == part) for part in range(len(shares))]
+    return np.searchsorted(cuts, member, side="right")
 
 
 def _check_classes(table: TrainingTable, train: Rows, by: SplitBy) -> None:

@@ -28,6 +28,8 @@ class Matrices:
         x, validation_x: `(rows, in_features)` float32, standardised.
         y, validation_y: `(rows,)` int64 class indices, or float32 standardised values.
         weight, validation_weight: `(rows,)` relative weight of each row; None for equal weights.
+        folds: `(rows,)` member that does not learn from each row, and is evaluated on the row in place of the
+            validation part; None if all members learn from all rows.
         categories: positions of each categorical column's features, for the columns that take unknown categories.
     """
 
@@ -37,6 +39,7 @@ class Matrices:
     validation_y: NDArray[Any]
     weight: NDArray[np.float64] | None = None
     validation_weight: NDArray[np.float64] | None = None
+    folds: NDArray[np.int64] | None = None
     categories: tuple[tuple[int, ...], ...] = ()
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from training.config import EpochPlan
 from training.engines.engine import State
+from training.setting_checks import EpochPlan
 
 
 class PlannedPacing:

@@ -27,7 +27,9 @@ from training.engines.engine import (
     Trained,
 )
 from training.engines.pacing import PlannedPacing
+from training.engines.selection import MEASURES
 from training.engines.trainer import MemberEvaluation, Trainer
+from training.recipes import Selection
 
 
 def train(
@@ -62,7 +64,7 @@ def train(
     trainer = Trainer(config, architecture, data, device=torch.device(device))
     pacing = pacing or PlannedPacing(config.epoch_plan)
     log = EpochLog(epochs=config.epochs, patience=config.patience, on_epoch=on_epoch)
-    best = _Best(trainer, keeps_later=trainer.config.select_by == "error")
+    best = _Best(trainer, select_by=trainer.config.select_by)
     if resume is not None:
         trainer.restore(resume)
         best.restore(resume)
@@ -81,15 +83,19 @@ def train(
         train_loss = trainer.epoch()
         evaluation = trainer.evaluate()
         taken, better = best.take(evaluation)
-        figures = (
+        figures: tuple[Tensor, ...] = (  # read back at once
             train_loss,
             evaluation.loss,
             evaluation.error,
             taken.to(train_loss.dtype),
             better.to(train_loss.dtype),
         )
-        loss, validation_loss, error, is_best, is_better = torch.stack([f.mean() for f in figures]).tolist()  # one sync
+        if evaluation.figure is not None:
+            figures = (*figures, evaluation.figure)
+        loss, validation_loss, error, is_best, is_better, *figure = torch.stack([f.mean() for f in figures]).tolist()
         of_classes = {} if architecture.output == "linear" else {"validation_error": error}
+        if figure:
+            of_classes |= {MEASURES[config.select_by]: figure[0]}
         log.add(
             is_best=is_best > 0,
             is_better=is_better > 0,
@@ -122,10 +128,11 @@ class _Best:
         weights: tensors (members, …), in the order of `Trainer.weights`.
     """
 
-    def __init__(self, trainer: Trainer, *, keeps_later: bool) -> None:
+    def __init__(self, trainer: Trainer, *, select_by: Selection) -> None:
         self.weights = trainer.weights()
         self._trainer = trainer
-        self._keeps_later = keeps_later
+        self._select_by = select_by
+        self._keeps_later = select_by != "loss"  # shares of few rows are often equal, and later epochs have converged
         members = trainer.network.config.members
         self._figure = torch.full((members,), torch.inf, device=self.weights[0].device)
 
@@ -135,7 +142,9 @@ class _Best:
         Returns:
             (members,) True if the member's weights were kept, and (members,) True if it is strictly better than before.
         """
-        figure = evaluation.error if self._keeps_later else evaluation.loss
+        figure = evaluation.figure
+        if figure is None:
+            figure = evaluation.error if self._select_by == "error" else evaluation.loss
         better = figure < self._figure
         taken = figure <= self._figure if self._keeps_later else better
         self._figure = torch.where(taken, figure, self._figure)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,16 +15,18 @@ from models.network.config import MLPConfig
 from training.config import TrainConfig
 from training.data.class_balance import class_shares
 from training.engines.engine import Matrices, batches
+from training.engines.folds import MemberFolds
 from training.engines.gradients import BatchGradient, SmallBatchGradient
 from training.engines.graphed_steps import Amounts, DeviceSteps, GraphedSteps
 from training.engines.initial import initial_tensors
 from training.engines.network.category_dropout import CategoryDropout
 from training.engines.network.device_masks import DeviceMasks
-from training.engines.network.losses import CrossEntropy, Loss, SquaredError
+from training.engines.network.losses import CrossEntropy, Loss, PinballLoss, SquaredError
 from training.engines.network.masks import HostMasks, Masks
 from training.engines.network.network import Network
 from training.engines.rows import DeviceRows
 from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
+from training.engines.selection import SelectionFigure, figure_of
 from training.engines.small_pass import is_small
 from training.engines.step import Step
 from training.recipes import learning_rate_factor
@@ -53,10 +55,12 @@ class MemberEvaluation:
     Attributes:
         loss: (members,) mean loss.
         error: (members,) share of misclassified rows; for a regression, the loss.
+        figure: (members,) figure of `select_by` of which less is better; None for the loss or the error.
     """
 
     loss: Tensor
     error: Tensor
+    figure: Tensor | None = None
 
 
 class Trainer:
@@ -115,11 +119,15 @@ class Trainer:
         self._validation = DeviceRows(
             architecture, data.validation_x, data.validation_y, data.validation_weight, device=device
         )
-        self._loss: Loss = SquaredError()
+        self._loss: Loss = _loss_of_values(config)
+        self._shares: Tensor | None = None  # (classes,)
         if architecture.output != "linear":
-            self._loss = CrossEntropy(smoothing=config.label_smoothing, shares=_shares(architecture, data, device))
-        size = config.batch_size_for(len(self._train))
-        cuts = batches(len(self._train), size)
+            self._shares = _shares(architecture, data, device)
+            self._loss = CrossEntropy(smoothing=config.label_smoothing, shares=self._shares)
+        self._folds = None if data.folds is None else MemberFolds(data.folds, members, data.weight, device=device)
+        learned = len(self._train) if self._folds is None else self._folds.learned
+        size = min(config.batch_size_for(len(self._train)), learned)
+        cuts = batches(learned, size)
         self._cuts = [cut for cut in cuts if cut[1] - cut[0] >= size] if config.drop_last else cuts
         if config.rows_per_epoch is not None:
             self._cuts = self._cuts[: max(config.rows_per_epoch // size, 1)]
@@ -148,7 +156,10 @@ class Trainer:
     def epoch(self) -> Tensor:
         """Trains one epoch; returns the mean training loss of each member, (members,), on the device."""
         members, rows = self.network.config.members, len(self._train)
-        order = torch.stack([torch.randperm(rows, generator=self._generator) for _ in range(members)])
+        if self._folds is None:
+            order = torch.stack([torch.randperm(rows, generator=self._generator) for _ in range(members)])
+        else:
+            order = self._folds.order(self._generator)
         order = order.to(self._device)  # (members, rows)
         total = torch.zeros(members, device=self._device)
         learned = sum(end - begin for begin, end in self._cuts)
@@ -228,11 +239,14 @@ class Trainer:
     @torch.inference_mode()
     def evaluate(self) -> MemberEvaluation:
         """Evaluates each member on the validation part, without dropout."""
+        if self._folds is not None:
+            return self._evaluate_folds(self._folds)
         network, rows = self.network, len(self._validation)
         members = network.config.members
         loss = torch.zeros(members, device=self._device)
         error = torch.zeros(members, device=self._device)
         rows_at_once = min(max(_EVALUATED_CELLS // (members * widest(network.config)), 1), _EVALUATED_ROWS)
+        figure = figure_of(self.config.select_by, members, self._shares)
         for batch in self._validation.parts(rows_at_once, members):
             out = network.forward(batch)
             share = batch.target.shape[1] / rows
@@ -242,7 +256,27 @@ class Trainer:
                 if batch.weight is not None:
                     wrong = wrong * batch.weight
                 error.add_(wrong.mean(dim=1), alpha=share)
-        return MemberEvaluation(loss, loss if network.config.output == "linear" else error)
+            if figure is not None:
+                figure.add(out, batch.target, batch.weight)
+        return _evaluation(loss, loss if network.config.output == "linear" else error, figure)
+
+    def _evaluate_folds(self, folds: MemberFolds) -> MemberEvaluation:
+        """Evaluates each member on its own fold."""
+        network = self.network
+        members = network.config.members
+        loss = torch.zeros(members, device=self._device)
+        error = torch.zeros(members, device=self._device)
+        rows_at_once = min(max(_EVALUATED_CELLS // (members * widest(network.config)), 1), _EVALUATED_ROWS)
+        figure = figure_of(self.config.select_by, members, self._shares)
+        for order, share in folds.parts(rows_at_once):
+            batch = replace(self._train.batch(order), weight=share * order.shape[1])
+            out = network.forward(batch)
+            loss.add_(self._loss(out, batch.target, batch.weight, gradient=False))
+            if network.config.output != "linear":
+                error.add_(((out.argmax(dim=-1) != batch.target) * share).sum(dim=1))
+            if figure is not None:
+                figure.add(out, batch.target, share)
+        return _evaluation(loss, loss if network.config.output == "linear" else error, figure)
 
     def evolve(
         self, parents: NDArray[np.int64], *, learning_rates: NDArray[np.float64], dropouts: NDArray[np.float64]
@@ -348,6 +382,16 @@ def _shares(architecture: MLPConfig, data: Matrices, device: torch.device) -> Te
     """Returns the share of each class in the training part, (classes,) float32."""
     shares = class_shares(data.y, architecture.out_features, data.weight)
     return torch.from_numpy(shares.astype(np.float32)).to(device)
+
+
+def _loss_of_values(config: TrainConfig) -> Loss:
+    if config.quantile is not None:
+        return PinballLoss(config.quantile)
+    return PinballLoss(0.5, scale=2.0) if config.metric == "mae" else SquaredError()
+
+
+def _evaluation(loss: Tensor, error: Tensor, figure: SelectionFigure | None) -> MemberEvaluation:
+    return MemberEvaluation(loss, error, None if figure is None else figure.result().to(loss))
 
 
 def _quiet() -> np.errstate:

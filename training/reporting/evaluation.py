@@ -14,6 +14,7 @@ from models.network.summary import summarize
 from training.data.preprocessing import encode
 from training.fit import FittedModel
 from training.metrics import HEADLINE, reliability
+from training.out_of_fold import OutOfFold
 from training.reporting import importance
 from training.reporting.class_evaluation import ClassEvaluation, class_evaluation, wilson
 from training.reporting.importance import Importance
@@ -100,6 +101,23 @@ class LargestError:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FoldEvaluation:
+    """The evaluation of the out-of-fold answers: each row is answered by the member that did not learn from the row.
+
+    Attributes:
+        rows: number of rows, all of those outside of the test part.
+        folds: number of folds, one for each member.
+        confusion, calibration, residuals: parts of the evaluation; None if not applicable to the model.
+    """
+
+    rows: int
+    folds: int
+    confusion: Confusion | None
+    calibration: Calibration | None
+    residuals: Residuals | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
     """Holds the measurements of a model on its test part.
 
@@ -114,6 +132,7 @@ class Evaluation:
         importance_rows: number of rows that the importances were measured on.
         importance_note: reason for missing importances; None if these were measured.
         largest_errors: rows with the largest errors.
+        out_of_fold: evaluation of the out-of-fold answers; None for a model without folds.
     """
 
     headline: str
@@ -129,6 +148,7 @@ class Evaluation:
     importance_rows: int
     importance_note: str | None
     largest_errors: tuple[LargestError, ...]
+    out_of_fold: FoldEvaluation | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Converts to JSON types."""
@@ -175,6 +195,18 @@ def evaluation_of(model: FittedModel, *, seed: int = 0, seconds: float | None = 
         importance_rows=importance_rows,
         importance_note=importance_note,
         largest_errors=_largest_errors(model, rows, truth, answers),
+        out_of_fold=None if model.out_of_fold is None else _of_folds(model, model.out_of_fold, rng),
+    )
+
+
+def _of_folds(model: FittedModel, found: OutOfFold, rng: np.random.Generator) -> FoldEvaluation:
+    labels, truth, answers = model.table.labels, model.table.target[found.rows], found.answers
+    return FoldEvaluation(
+        rows=len(found.rows),
+        folds=model.checkpoint.config.members,
+        confusion=_confusion(labels, truth, answers.argmax(axis=1)) if labels else None,
+        calibration=_calibration(answers, truth) if model.checkpoint.config.has_probabilities else None,
+        residuals=None if labels else _residuals(truth, answers[:, 0].astype(np.float64), rng),
     )
 
 

@@ -11,7 +11,7 @@ from training.fit import FittedModel
 from training.reporting import class_sections, page
 from training.reporting.charts import Chart
 from training.reporting.comparison import Comparison
-from training.reporting.evaluation import Calibration, Confusion, Evaluation, LargestError
+from training.reporting.evaluation import Calibration, Confusion, Evaluation, FoldEvaluation, LargestError, Residuals
 from training.reporting.figures import apart, columns_table, figure, metric_name, plainly
 from training.reporting.importance import REPEATS, Importance
 from training.reporting.report_charts import learning_curves, reliability_chart, residual_charts, residuals_in_words
@@ -50,7 +50,8 @@ def report_sections(model: FittedModel, evaluation: Evaluation, comparison: Comp
         page.section("Learning curves", *_learning_curves(model)),
         page.section("Metrics", _metrics(model)),
         page.section("Baselines", *_baselines(comparison)),
-        page.section("Answers on the test part", _tested(evaluation), _confusion(evaluation), _residuals(evaluation)),
+        page.section("Answers on the test part", _tested(evaluation), *_answers(evaluation)),
+        page.section("Answers out of fold", *_out_of_fold(evaluation.out_of_fold)),
         page.section("Classes", *([] if classes is None else class_sections.figures_section(classes))),
         page.section(
             "Calibration",
@@ -125,8 +126,23 @@ def _tested(evaluation: Evaluation) -> str:
     )
 
 
-def _confusion(evaluation: Evaluation) -> str:
-    confusion = evaluation.confusion
+def _answers(evaluation: Evaluation | FoldEvaluation) -> Iterable[str]:
+    return (_confusion(evaluation.confusion), _residuals(evaluation.residuals))
+
+
+def _out_of_fold(found: FoldEvaluation | None) -> Iterable[str]:
+    if found is None:
+        return
+    yield page.paragraph(
+        f"On {found.rows:,} rows, all but the test part. Each of the {found.folds} networks learned from all of these "
+        "rows but its own fold, and here answers the rows of this fold alone. The model that is served answers by the "
+        "mean of all networks, which is usually better."
+    )
+    yield from _answers(found)
+    yield from _calibration(found.calibration)
+
+
+def _confusion(confusion: Confusion | None) -> str:
     if confusion is None:
         return ""
     head = "".join(f'<th scope="col" class="number">{escape(plainly(label))}</th>' for label in confusion.labels)
@@ -156,11 +172,11 @@ def _shade(share: float) -> float:
     return 0.15 + 0.85 * share if share else 0.0
 
 
-def _residuals(evaluation: Evaluation) -> str:
-    if evaluation.residuals is None:
+def _residuals(residuals: Residuals | None) -> str:
+    if residuals is None:
         return ""
-    words = f"{residuals_in_words(evaluation.residuals)} The outermost bars also hold what lies beyond."
-    return _side_by_side(residual_charts(evaluation.residuals)) + page.paragraph(words, faint=True)
+    words = f"{residuals_in_words(residuals)} The outermost bars also hold what lies beyond."
+    return _side_by_side(residual_charts(residuals)) + page.paragraph(words, faint=True)
 
 
 def _calibration(calibration: Calibration | None) -> Iterable[str]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from models.checkpoint import Checkpoint
 from models.network.architecture import own_architecture
 from training.checkpoint_sections import notes
 from training.config import TrainConfig, resolve_for_table
-from training.data.split import Split, split_rows
 from training.data.training_table import TrainingTable
 from training.engines.engine import Trained
 from training.fit import FittedModel
+from training.prepared_rows import split_of
 
 
 def restored(checkpoint: Checkpoint, table: TrainingTable) -> FittedModel:
@@ -24,8 +22,7 @@ def restored(checkpoint: Checkpoint, table: TrainingTable) -> FittedModel:
     record = checkpoint.training
     settings = {name: record[name] for name in TrainConfig.setting_names() if name in record}
     config = resolve_for_table(settings, table)
-    rng = np.random.default_rng(config.seed)
-    split = Split.whole(table.rows) if config.split is None else split_rows(table, config.split, rng=rng)
+    split = split_of(table, config)
     trained = Trained(
         architecture=own_architecture(checkpoint.config),
         tensors=checkpoint.tensors,

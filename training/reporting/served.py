@@ -18,6 +18,7 @@ from models.columns.labels import Label
 from models.columns.schema import CategoricalColumn, ClassTarget, Column
 from models.errors import DataError
 from models.model_version import ModelVersion
+from training.config import DECIDED_METRICS
 from training.data.preprocessing import encode
 from training.data.split import Split
 from training.data.training_table import TrainingTable
@@ -56,6 +57,10 @@ class ServedComparison:
         return " ".join((f"It is {how} than {self.served} on {self.rows:,} test rows ({figures}).", *self.notes))
 
 
+# Metrics that a comparison by accuracy, log loss or R² does not decide.
+COMPARED_OTHERWISE = (*DECIDED_METRICS, "mae", "quantile")
+
+
 def compare_with_served(
     checkpoint: Checkpoint, table: TrainingTable, split: Split, served: ModelVersion
 ) -> ServedComparison:
@@ -68,10 +73,14 @@ def compare_with_served(
         served: version that is served under the same name.
 
     Raises:
-        DataError: the models cannot be compared; the message gives the reason.
+        DataError: the models cannot be compared, or were trained for a metric that no comparison has; the message
+            gives the reason.
         CheckpointError: the served checkpoint is damaged.
     """
     old = served.load().checkpoint
+    for name, model in (("the new model", checkpoint), (str(served), old)):
+        if (metric := model.training.get("metric")) in COMPARED_OTHERWISE:
+            raise DataError(f"{name} was trained for {metric}, and versions are compared by accuracy, log loss or R².")
     if np.isin(split.test, split.train).any():
         raise DataError("no rows are kept apart to test on (--split none), so nothing tells which model is better.")
     _check_target(str(served), old, table)

@@ -61,6 +61,32 @@ class CrossEntropy:
         return loss.mean(dim=1) if weight is None else (loss * weight).mean(dim=1)
 
 
+class PinballLoss:
+    """The pinball loss of a quantile q (Koenker & Bassett 1978): q·d above the answer, (1 - q)·d below, at distance d.
+
+    Half of the absolute error has the quantile 0.5, the median.
+    """
+
+    def __init__(self, quantile: float, *, scale: float = 1.0) -> None:
+        """Builds the loss.
+
+        Args:
+            quantile: share of the targets that are to be below the answers, between 0 and 1.
+            scale: factor on the loss; 2 makes the loss of the median the absolute error.
+        """
+        self._below, self._above = (1 - quantile) * scale, quantile * scale
+
+    def __call__(self, out: Tensor, target: Tensor, weight: Tensor | None, *, gradient: bool) -> Tensor:
+        """Computes the loss, as in `Loss`; the targets are values."""
+        rows = out.shape[1]
+        error = out[..., 0] - target  # (k, b)
+        loss = torch.maximum(error * self._below, error * -self._above)
+        if gradient:
+            slope = torch.where(error > 0, self._below, torch.where(error < 0, -self._above, 0.0))
+            torch.mul(slope, 1 / rows if weight is None else weight / rows, out=out[..., 0])
+        return loss.mean(dim=1) if weight is None else (loss * weight).mean(dim=1)
+
+
 class SquaredError:
     """The squared error, (out - target)², of networks with one output."""
 

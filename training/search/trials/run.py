@@ -148,6 +148,8 @@ def search_table(
         raise ConfigError(f"timeout must be more than 0 seconds, got {timeout!r}.")
     check_model_name(table.name)
     config = config or resolve_for_table({}, table)
+    if config.folds:
+        raise ConfigError("the trials of a search are compared on one validation part, and have no folds (--folds).")
     space = space or default_space(config, task=table.task, fixed=fixed)
     chosen = choose_metric(table, config, metric)
     first = space.nearest(config)

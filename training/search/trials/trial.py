@@ -82,7 +82,7 @@ class Outcome:
 
 
 def choose_metric(table: TrainingTable, config: TrainConfig, asked: str | None) -> Metric:
-    """Returns the metric that ranks the trials: the one that the user asked for, else log loss or RMSE.
+    """Returns the metric that ranks the trials: the asked one, else that of the settings, else log loss or RMSE.
 
     Raises:
         ConfigError: the task or the engine does not have the metric.
@@ -90,6 +90,8 @@ def choose_metric(table: TrainingTable, config: TrainConfig, asked: str | None) 
     there_are = _METRICS[table.task]
     if config.engine == "perceptron":
         there_are = ("accuracy",)  # a step function gives no probabilities
+    if asked is None and config.metric is not None:
+        asked = config.metric.replace("-", "_")
     for metric in there_are:
         if metric == (asked or there_are[0]):
             return metric

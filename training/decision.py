@@ -1,0 +1,68 @@
+"""The decision between classes for a metric: a shift of the logits, chosen on validation rows and part of the network.
+
+The answer is always the class with the greatest probability. For accuracy this is the best answer. For balanced
+accuracy and F1 a rarer class should be answered earlier. So the logits of the served network get a shift by class, in
+the bias of the last Linear: -τ·log(share of the class). τ = 0 answers the most probable class, and τ = 1 the class that
+would be most probable if all were equally common, which is best for balanced accuracy (Menon et al. 2021). For F1, τ is
+the one that is best on the validation rows. Since the shift is in the network, every way of serving has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.checkpoint import Checkpoint
+from training.calibration import with_shift
+from training.metrics import f1_macro
+
+_STRENGTHS = np.arange(0, 1.55, 0.05)  # values of τ to try
+_TINY = 1e-30
+
+
+def decided(
+    checkpoint: Checkpoint,
+    metric: str,
+    probabilities: NDArray[np.float32],
+    truth: NDArray[np.int64],
+    *,
+    shares: NDArray[np.float64],
+) -> Checkpoint:
+    """Returns the checkpoint with the decision that is best for a metric.
+
+    Args:
+        checkpoint: calibrated checkpoint of a classifier.
+        metric: `balanced-accuracy` or `f1`.
+        probabilities: `(members, rows, classes)` probabilities of the members for the validation rows.
+        truth: `(rows,)` class indices.
+        shares: `(classes,)` share of each class in the training part.
+    """
+    logs = np.log(np.maximum(shares, 0.5 / max(len(truth), 1) / len(shares)))
+    logs -= logs.mean()
+    strength = 1.0 if metric == "balanced-accuracy" else _best_strength(probabilities, truth, logs)
+    shift = -strength * logs
+    record: dict[str, Any] = {
+        "metric": metric,
+        "strength": round(strength, 2),
+        "shift": [float(f"{s:.7g}") for s in shift],
+    }
+    if len(shares) == 2:  # the probability of class 1 before the shift from which on class 1 is answered
+        record["threshold"] = float(f"{1 / (1 + np.exp(shift[1] - shift[0])):.7g}")
+    shifted = with_shift(checkpoint, shift)
+    return replace(shifted, training={**shifted.training, "decision": record})
+
+
+def _best_strength(probabilities: NDArray[np.float32], truth: NDArray[np.int64], logs: NDArray[np.float64]) -> float:
+    """Returns the τ with the highest F1 on the rows; of equal ones the least."""
+    scores = [f1_macro(_answers(probabilities, -tau * logs), truth, len(logs)) for tau in _STRENGTHS]
+    return float(_STRENGTHS[int(np.argmax(scores))])
+
+
+def _answers(probabilities: NDArray[np.float32], shift: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Returns the (rows,) answers of the mean of the members, each with shifted logits."""
+    shifted = np.maximum(probabilities.astype(np.float64), _TINY) * np.exp(shift)
+    shifted /= shifted.sum(axis=-1, keepdims=True)
+    return np.asarray(shifted.mean(axis=0).argmax(axis=-1))

@@ -1,0 +1,61 @@
+"""The rows of each member of an ensemble by folds: rows of the other folds to learn from, and own rows to evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.errors import DataError
+
+
+class MemberFolds:
+    """Draws the rows of training for each member, and holds the rows of its evaluation.
+
+    Attributes:
+        learned: number of rows from which each member learns in an epoch. A member with more rows in its folds leaves
+            out some, other ones in each epoch, so that all members take the same number of steps.
+    """
+
+    def __init__(
+        self, folds: NDArray[np.int64], members: int, weight: NDArray[np.float64] | None, *, device: torch.device
+    ) -> None:
+        """Sorts the rows by fold.
+
+        Args:
+            folds: `(rows,)` member that does not learn from each row.
+            members: number of members; each has a fold.
+            weight: `(rows,)` weights of the rows; None for equal weights.
+            device: torch device of the evaluation.
+
+        Raises:
+            DataError: all rows of a fold weigh 0, so that the member cannot be evaluated.
+        """
+        self._others = [torch.from_numpy(np.flatnonzero(folds != member)) for member in range(members)]
+        self.learned = min(len(rows) for rows in self._others)
+        own = [np.flatnonzero(folds == member) for member in range(members)]
+        widest = max(len(rows) for rows in own)
+        order = np.zeros((members, widest), dtype=np.int64)
+        share = np.zeros((members, widest), dtype=np.float32)  # rows beyond a member's fold have no share
+        for member, rows in enumerate(own):
+            counts = np.ones(len(rows)) if weight is None else weight[rows]
+            if not counts.sum() > 0:
+                raise DataError(
+                    f"all rows of fold {member + 1} weigh 0: use fewer members, or none by folds (--folds)."
+                )
+            order[member, : len(rows)] = rows
+            share[member, : len(rows)] = counts / counts.sum()
+        self._order, self._share = torch.from_numpy(order).to(device), torch.from_numpy(share).to(device)
+
+    def order(self, generator: torch.Generator) -> Tensor:
+        """Draws the rows of an epoch, (members, learned), in random order for each member."""
+        drawn = [rows[torch.randperm(len(rows), generator=generator)[: self.learned]] for rows in self._others]
+        return torch.stack(drawn)
+
+    def parts(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields the rows of the members' own folds, (members, b) with b up to `size`, and their shares of the fold."""
+        for begin in range(0, self._order.shape[1], size):
+            yield self._order[:, begin : begin + size], self._share[:, begin : begin + size]

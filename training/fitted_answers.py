@@ -1,0 +1,65 @@
+"""The answers of a fitted network to the parts of a table, and the calibration and the decision by these answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.checkpoint import Checkpoint
+from models.conformal import Conformal
+from models.network.fuse import InferenceNetwork
+from training.calibration import calibrate
+from training.data.class_balance import class_shares
+from training.decision import decided
+from training.out_of_fold import out_of_fold_answers, pieces
+from training.prepared_rows import PreparedRows
+
+
+def answers_of_part(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[Any]:
+    """Computes the answers in the unit of the target: (rows, in_features) → (rows, out_features)."""
+    return np.concatenate([network.answer(piece) for piece in pieces(network, x)])
+
+
+def _of_members(checkpoint: Checkpoint, rows: PreparedRows) -> NDArray[np.float32]:
+    """Returns the answers of each member to the validation part, or by folds of one each: (members or 1, rows, …)."""
+    network = checkpoint.inference_network()
+    if rows.split.folds is None:
+        parts = pieces(network, rows.x["validation"])
+        return np.concatenate([network.forward_members(piece) for piece in parts], axis=1)
+    return out_of_fold_answers(network, rows.x["train"], rows.split.folds)[None]
+
+
+def decided_checkpoint(checkpoint: Checkpoint, rows: PreparedRows, metric: str) -> Checkpoint:
+    """Returns the checkpoint with the decision between classes that is best for a metric."""
+    of_members = _of_members(checkpoint, rows)
+    shares = class_shares(rows.y["train"], of_members.shape[2], None if rows.weight is None else rows.weight["train"])
+    return decided(checkpoint, metric, of_members, rows.y["validation"], shares=shares)
+
+
+def calibrated_checkpoint(checkpoint: Checkpoint, rows: PreparedRows, *, is_honest: bool) -> Checkpoint:
+    """Returns the checkpoint with a calibration fitted on the validation part."""
+    of_members = _of_members(checkpoint, rows)
+    train, validation = (None if rows.weight is None else rows.weight[part] for part in ("train", "validation"))
+    shares = class_shares(rows.y["train"], of_members.shape[2], train)
+    return calibrate(checkpoint, of_members, rows.y["validation"], validation, shares=shares, is_honest=is_honest)
+
+
+def conformal_scores(checkpoint: Checkpoint, rows: PreparedRows, answers: NDArray[Any]) -> Conformal | None:
+    """Returns the scores of the test part, None for a perceptron.
+
+    The validation part has chosen the epoch and the temperature, so its errors are smaller than those of new rows.
+
+    Args:
+        checkpoint: trained model.
+        rows: encoded rows of the run; those of weight 0 do not count, and all others count once.
+        answers: `(rows, out_features)` answers to the test part.
+    """
+    truth = rows.y["test"]
+    if rows.weight is not None:
+        counts = rows.weight["test"] > 0
+        answers, truth = answers[counts], truth[counts]
+    if checkpoint.config.has_probabilities:
+        return Conformal.of_classes(answers, truth)
+    return None if checkpoint.config.n_classes else Conformal.of_values(answers[:, 0], truth)
