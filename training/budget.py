@@ -102,6 +102,19 @@ def level_settings(level: Level, settings: Mapping[str, Any]) -> dict[str, Any]:
 MOST_MEMBERS = 8  # of a budget: more members cost more in serving than they gain
 
 
+def check_planned(settings: Mapping[str, Any], budget: TimeBudget) -> None:
+    """Refuses settings that only a budget of time decides, and engines without a plan.
+
+    Raises:
+        ConfigError: the engine is not torch, or a setting plans the epochs.
+    """
+    check_engine(settings, shown_seconds(budget.seconds))
+    for name in ("rows_per_epoch", "epoch_plan"):
+        if settings.get(name):
+            option = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"a budget of time plans the epochs: leave out {option}, or the budget (--budget).")
+
+
 def check_engine(settings: Mapping[str, Any], budget: str) -> None:
     """Refuses a budget for an engine whose runs have no plan of epochs and members.
 

@@ -27,7 +27,7 @@ from models.model_store import ModelStore
 from models.model_version import ModelVersion
 from models.network.config import Task
 from models.open_store import open_store
-from training.budget import TimeBudget, check_engine, level_settings, parse_budget, shown_seconds
+from training.budget import TimeBudget, check_planned, level_settings, parse_budget, shown_seconds
 from training.budgeted import budget_note, planned_run
 from training.checkpoint_sections import data_section, notes, training_section
 from training.config import DECIDED_METRICS, TrainConfig
@@ -200,7 +200,7 @@ def fit(
     elif isinstance(level, str):
         settings = {**level_settings(level, settings), **settings}
     if time_budget is not None:
-        check_engine(settings, shown_seconds(time_budget.seconds))
+        check_planned(settings, time_budget)
     table, config = read_table(
         source,
         target=target,

@@ -9,8 +9,8 @@ from hashlib import sha256
 from typing import Any
 
 from models.checkpoint import LoadedCheckpoint
-from models.network.sequence import SequenceConfig
 from models.model_version import ModelVersion
+from models.network.sequence import SequenceConfig
 
 _SETTINGS = ("engine", "recipe", "seed", "epochs_run", "members", "precision")  # of training
 _COUNT = "rows"  # stands among the metrics of a part, and is none

@@ -166,6 +166,8 @@ def test_levels_are_settings_and_leave_the_choices_of_the_user():
         fit("iris", engine="linear", budget="best")
     with pytest.raises(ConfigError, match="engine is numpy"):
         fit("iris", engine="numpy", budget="60s")
+    with pytest.raises(ConfigError, match="leave out --rows-per-epoch"):
+        fit("iris", budget="60s", rows_per_epoch=64)
 
 
 def test_a_run_within_a_budget_is_repeated_without_a_clock():

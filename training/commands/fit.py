@@ -309,8 +309,10 @@ def _tell_how_to_keep(arguments: argparse.Namespace, model: FittedModel, compari
 def _linear_command(line: Sequence[str]) -> str:
     """Returns the typed command with `--linear` instead of the network's options."""
     settings = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    add_metric(settings)
     add_settings(settings)
-    settings.add_argument("--publish")
+    for option in ("--publish", "--budget"):
+        settings.add_argument(option)
     for flag in ("--baselines", "--resume", "--no-publish"):
         settings.add_argument(flag, action="store_true")
     given, rest = settings.parse_known_args(line)

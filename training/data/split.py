@@ -55,6 +55,13 @@ class Split:
         """Returns the number of rows by part."""
         return {part: len(getattr(self, part)) for part in PARTS}
 
+    def shown_sizes(self) -> list[str]:
+        """Returns the number of rows of each part in words, such as `105 train`."""
+        sizes = self.sizes()
+        if self.folds is None:
+            return [f"{sizes[part]:,} {part}" for part in PARTS]
+        return [f"{sizes['train']:,} train and validation by folds", f"{sizes['test']:,} test"]
+
 
 def check_shares(shares: Shares) -> Shares:
     """Returns the shares of training, validation and test as floats.

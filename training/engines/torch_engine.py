@@ -170,5 +170,5 @@ def _log_state(log: EpochLog) -> dict[str, NDArray[Any]]:
 
 def _restore_log(log: EpochLog, state: State) -> None:
     log.measures = {name[4:]: values.tolist() for name, values in state.items() if name.startswith("log.")}
-    log.epochs = int(state["epochs"])
+    log.epochs = int(state.get("epochs", log.epochs))  # an earlier version of Axon wrote no plan
     log.best_epoch, log.better_epoch = int(state["best_epoch"]), int(state["better_epoch"])

@@ -341,8 +341,9 @@ class Trainer:
         self._generator.set_state(torch.from_numpy(state["generator"]))
         self._masks.restore(_part(state, "masks."))
         self.steps_done = int(state["steps_done"])
-        epochs, step, time = state["plan"].tolist()
-        self._epochs, self._planned_at = int(epochs), (int(step), time)
+        if "plan" in state:  # not in a state that an earlier version of Axon wrote
+            epochs, step, time = state["plan"].tolist()
+            self._epochs, self._planned_at = int(epochs), (int(step), time)
         self.network.parameters.refresh()
         if "member_rates" in state:
             self.network.parameters.set_member_rates(torch.from_numpy(state["member_rates"]))

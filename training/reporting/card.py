@@ -88,9 +88,9 @@ def _use(model: FittedModel) -> str:
 
 
 def _data(model: FittedModel) -> str:
-    table, sizes = model.table, model.split.sizes()
+    table = model.table
     fingerprint = model.checkpoint.data.get("fingerprint")
-    sentence = f"{table.rows:,} rows of {_text(table.name)}: " + ", ".join(f"{sizes[part]:,} {part}" for part in PARTS)
+    sentence = f"{table.rows:,} rows of {_text(table.name)}: " + ", ".join(model.split.shown_sizes())
     lines = ["## Data", f"{sentence}." + (f" Fingerprint `{fingerprint}`." if isinstance(fingerprint, str) else "")]
     if table.labels:
         shown = ", ".join(_text(label) for label in table.labels[:50])

@@ -205,8 +205,8 @@ def _of_folds(model: FittedModel, found: OutOfFold, rng: np.random.Generator) ->
         rows=len(found.rows),
         folds=model.checkpoint.config.members,
         confusion=_confusion(labels, truth, answers.argmax(axis=1)) if labels else None,
-        calibration=_calibration(answers, truth) if model.checkpoint.config.has_probabilities else None,
-        residuals=None if labels else _residuals(truth, answers[:, 0].astype(np.float64), rng),
+        calibration=calibration_of(answers, truth) if model.checkpoint.config.has_probabilities else None,
+        residuals=None if labels else residuals_of(truth, answers[:, 0].astype(np.float64), rng),
     )
 
 

@@ -77,8 +77,7 @@ def _tiles(model: FittedModel, evaluation: Evaluation) -> str:
             if name == evaluation.headline and evaluation.interval is not None:
                 below = f"95 % interval {figure(evaluation.interval[0])} to {figure(evaluation.interval[1])}"
             found.append((f"Test {metric_name(name)}", figure(test[name]), below))
-    sizes = model.split.sizes()
-    found.append(("Rows", f"{model.table.rows:,}", " + ".join(f"{sizes[part]:,} {part}" for part in PARTS)))
+    found.append(("Rows", f"{model.table.rows:,}", " + ".join(model.split.shown_sizes())))
     if model.trained.epochs_run > 1:
         found.append(("Epoch that is kept", f"{model.trained.best_epoch:,}", epoch_in_words(model)))
     return page.tiles(found)
