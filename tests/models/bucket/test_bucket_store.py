@@ -20,9 +20,12 @@ from small_models import small_model
 
 from models.bucket.bucket_store import BucketStore
 from models.bucket.objects import Found, Objects
-from models.errors import BucketError, CheckpointError, InvalidName, ModelNotFound, StoreError
+from models.errors import BucketError, CheckpointError, InvalidName, ModelNotFound, SignatureError, StoreError
 from models.model_store import ModelStore
 from models.open_store import open_store
+from models.signatures.keys import PrivateKey, new_key_pair
+from models.signatures.trust import Trust
+from models.signing import sign_version, verify_version
 from models.store import Store
 from models.version_policy import VersionPolicy
 
@@ -470,3 +473,40 @@ def test_a_deleted_version_stays_deleted_if_its_deletion_was_cut_short(store, bu
     assert store.entry("m").versions == (1, 2, 4)
     with pytest.raises(CheckpointError, match="is not in the store"):
         store.version("m", 3).load()
+
+
+def test_a_signed_version_is_read_and_any_other_is_refused_by_name(store, bucket, tmp_path):
+    new_key_pair(tmp_path / "key.pem")
+    trust = Trust.of_files([tmp_path / "key.pem.pub"])
+    signed = store.publish("m", small_model(0))
+    signed.write_page("README.md", b"about")
+    unsigned = store.publish("m", small_model(1))
+    statement = sign_version(store.version("m", 1), PrivateKey(tmp_path / "key.pem"))
+    assert set(statement.resources) == {"model.safetensors", "README.md"}
+    reader = open_store(store.address, trust=trust)
+    assert reader.load("m@1").digest == store.load("m@1").digest
+    assert reader.version("m", 1).read_signed_header()[1].resources == statement.resources
+    assert verify_version(store.version("m", 1), trust).resources == statement.resources
+    for refused in (reader.version("m", 2).load, reader.version("m", 2).read_header):
+        with pytest.raises(SignatureError, match=r"m/2/model\.safetensors: is not signed"):
+            refused()
+    # The signature of another version, and a page that was altered afterwards.
+    identity = reader.version("m", 2).identity()
+    (bucket / "models/m/2.sig").write_bytes((bucket / "models/m/1.sig").read_bytes())
+    reader.expire()
+    reader.entries()
+    assert reader.version("m", 2).identity() != identity
+    with pytest.raises(SignatureError, match="is for 'm@1', not for m@2"):
+        reader.load("m@2")
+    signed.write_page("README.md", b"altered")
+    with pytest.raises(SignatureError, match=r"README\.md: was altered"):
+        verify_version(store.version("m", 1), trust)
+    # Another checkpoint under the number of the signed one.
+    record = json.loads((bucket / "models/m/2.json").read_text())
+    (bucket / "models/m/1.json").write_text(json.dumps(record | {"version": 1}))
+    reader.expire()
+    with pytest.raises(SignatureError, match="was altered after it was signed"):
+        reader.load("m@1")
+    assert unsigned.load()
+    store.delete("m", 1)
+    assert not (bucket / "models/m/1.sig").exists()
