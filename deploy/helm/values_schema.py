@@ -166,6 +166,8 @@ def values_schema() -> Schema:
         settings=settings,
         extraEnv={"type": "array", "items": _VARIABLE},
         envFrom=_LIST,
+        extraVolumes=_LIST,
+        extraVolumeMounts=_LIST,
         store=store,
         grpc=_object(enabled=_TRUTH),
         apiKeys=_object(secret=_optional_name(), key=_text(pattern="^[-._a-zA-Z0-9]+$")),

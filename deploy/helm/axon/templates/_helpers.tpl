@@ -135,6 +135,9 @@ volumeMounts:
   {{- if .Values.tls.secret }}
   - {name: tls, mountPath: /etc/axon/tls, readOnly: true}
   {{- end }}
+  {{- with .Values.extraVolumeMounts }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
 
 {{- define "axon.volumes" -}}
@@ -157,6 +160,9 @@ volumeMounts:
 {{- if .Values.tls.secret }}
 - name: tls
   secret: {secretName: {{ .Values.tls.secret }}, defaultMode: 288}
+{{- end }}
+{{- with .Values.extraVolumes }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
 
