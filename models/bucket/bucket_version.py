@@ -175,7 +175,7 @@ class BucketVersion(ModelVersion):
 
     @property
     def place(self) -> Path:
-        """Place of the checkpoint as a folder has it, for the names in a signature and for messages."""
+        """Path of the checkpoint in a folder store, for the names in a signature and for messages."""
         return Path(self.name) / str(self.version) / CHECKPOINT_FILE
 
     def _manifest(self) -> Manifest:

@@ -116,7 +116,7 @@ class _Client:
 
     @classmethod
     def after_fork(cls) -> None:
-        """Notes in a forked process that the threads are gone."""
+        """Marks the client as lost in a forked process, which has none of the threads."""
         cls.is_lost = cls.is_lost or cls.is_used
 
 

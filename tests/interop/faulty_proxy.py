@@ -55,7 +55,7 @@ class FaultyProxy:
 
     @contextlib.contextmanager
     def counted(self, method: str, path: str):
-        """Counts a request while it is open."""
+        """Counts open requests."""
         with self._lock:
             self.requests.append((method, path))
             self._open += 1

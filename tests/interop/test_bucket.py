@@ -1,4 +1,4 @@
-"""The store in a bucket over S3's protocol: moto's server, and a proxy in front of it that answers wrongly."""
+"""The store in a bucket over S3's protocol: moto's server, and a proxy with faults in front of the server."""
 
 from __future__ import annotations
 

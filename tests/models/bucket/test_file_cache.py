@@ -1,4 +1,4 @@
-"""The cache of checkpoints keeps its limit, gives no file that it has not verified, and is shared by processes."""
+"""The cache of checkpoints keeps its limit, gives only verified files, and is shared by processes."""
 
 from __future__ import annotations
 
