@@ -53,8 +53,8 @@ def imported(package: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("package", "extras"),
     [
-        ("models", ("service", "log", "signing")),
-        ("models", ("training", "signing")),
+        ("models", ("service", "bucket", "log", "signing")),
+        ("models", ("training", "bucket", "signing")),
         ("inference", ("service",)),
         ("service", ("service", "arrow", "grpc", "log", "traces")),
         ("monitoring", ("training",)),
@@ -78,11 +78,12 @@ def test_the_client_needs_its_extra_alone_but_for_frames() -> None:
         assert path.name == "answer.py" or not {"pandas", "pyarrow"} & set(imported(str(path.relative_to(ROOT)))), path
 
 
-def test_models_need_no_extra_but_for_torch_the_keys_of_signatures_and_parquet_files() -> None:
+def test_models_need_no_extra_but_for_torch_keys_buckets_and_parquet_files() -> None:
     with_torch = {ROOT / "models/network/mlp.py", ROOT / "models/network/input_layer.py"}
     for path in (ROOT / "models").rglob("*.py"):
         names = imported(str(path.relative_to(ROOT)))
         assert path in with_torch or "torch" not in names, path
         assert path == ROOT / "models/signatures/keys.py" or "cryptography" not in names, path
         assert path == ROOT / "models/prediction_log/parquet_files.py" or "pyarrow" not in names, path
-    assert set(imported("models")) - installed() == {"cryptography", "pyarrow", "torch"}
+        assert path.parent == ROOT / "models/bucket" or "obstore" not in names, path
+    assert set(imported("models")) - installed() == {"cryptography", "obstore", "pyarrow", "torch"}
