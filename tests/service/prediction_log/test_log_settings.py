@@ -19,7 +19,7 @@ from service.start_checks import StartError, check_start
 
 def settings(folder: Path, **more: Any) -> Settings:
     given = {f"prediction_log_{name}": value for name, value in more.items()}
-    return Settings(prediction_log=folder, store=folder.parent / "store", **given)
+    return Settings(prediction_log=folder, store=Path("nowhere"), **given)
 
 
 def test_the_folder_is_made_and_left_empty(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_missing_pyarrow_is_named_with_the_remedy(tmp_path: Path, monkeypatch:
         return None if name == "pyarrow" else find_spec(name, *arguments)
 
     monkeypatch.setattr(start_checks, "find_spec", without_pyarrow)
-    with pytest.raises(StartError, match=r"AXON_PREDICTION_LOG: it needs .* pip install 'axon\[service,log\]'"):
+    with pytest.raises(StartError, match=r"AXON_PREDICTION_LOG: the log needs .* pip install 'axon\[service,log\]'"):
         check_start(settings(tmp_path / "log"))
     check_start(Settings(store=tmp_path / "store"))
 
