@@ -10,12 +10,13 @@ import pytest
 
 from axon.command_table import CONVERSION, MATERIALS, SIGNING
 from axon.completion import whole_parser
+from monitoring.command_table import COMMANDS as MONITORING
 from scoring.command_table import COMMAND as SCORE
 from service.command_table import COMMANDS as SERVICE
 from training.command_table import COMMANDS as TRAINING
 
 ROOT = Path(__file__).parents[2]
-TABLES = (*TRAINING.values(), SERVICE, CONVERSION, SIGNING, MATERIALS)
+TABLES = (*TRAINING.values(), SERVICE, MONITORING, CONVERSION, SIGNING, MATERIALS)
 ALL = {name for abouts in TABLES for name in abouts} | {SCORE, "completion"}
 CASES = [
     ("axon fi", {"fit"}),
