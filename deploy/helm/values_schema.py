@@ -21,6 +21,7 @@ NOT_IN_THE_CHART = {
     "AXON_TLS_KEY": "tls.secret",
     "AXON_API_KEYS": "apiKeys.secret, whose file can change without a restart",
     "AXON_API_KEYS_FILE": "apiKeys.secret",
+    "AXON_STORE_CACHE": "a volume of its own, of store.bucket.cacheSize",
     "AXON_RUNTIME_DIR": "the pod's only writable folder is /tmp, of temporary.size",
 }
 
@@ -130,7 +131,11 @@ def values_schema() -> Schema:
             accessMode=_choice("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"),
             storageClass=_optional_name(),
         ),
-        bucket=_object(url=_text(pattern="^$|^(s3|gs|az|https?)://[^ ]+$"), secret=_optional_name()),
+        bucket=_object(
+            url=_text(pattern="^$|^(s3|gs|az)://[^ ]+$"),
+            secret=_optional_name(),
+            cacheSize=_text(pattern=_QUANTITY),
+        ),
         image=_object(reference=_text(), pullPolicy=_choice("Always", "IfNotPresent", "Never")),
     )
     autoscaling = _object(

@@ -43,11 +43,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if eq .Values.workload "InferenceService" }}/mnt/models{{ else if eq .Values.store.kind "bucket" }}{{ .Values.store.bucket.url }}{{ else }}{{ .Values.store.path }}{{ end }}
 {{- end }}
 
+{{- define "axon.hasCache" -}}
+{{ and (eq .Values.workload "Deployment") (eq .Values.store.kind "bucket") }}
+{{- end }}
+
 {{- /* Variables that the chart sets, then the settings in the order of their names, then what the user adds. */ -}}
 {{- define "axon.env" -}}
 - {name: AXON_STORE, value: {{ include "axon.storePath" . | quote }}}
 - {name: AXON_PORT, value: {{ ternary "8080" "8000" (eq .Values.workload "InferenceService") | quote }}}
 - {name: AXON_RUNTIME_DIR, value: /tmp/axon}
+{{- if eq (include "axon.hasCache" .) "true" }}
+- {name: AXON_STORE_CACHE, value: /cache}
+{{- end }}
 {{- if .Values.grpc.enabled }}
 - {name: AXON_GRPC_PORT, value: "8001"}
 {{- end }}
@@ -124,6 +131,9 @@ resources:
 {{- end }}
 volumeMounts:
   - {name: tmp, mountPath: /tmp}
+  {{- if eq (include "axon.hasCache" .) "true" }}
+  - {name: cache, mountPath: /cache}
+  {{- end }}
   {{- if eq .Values.workload "Deployment" }}
   {{- if or (eq .Values.store.kind "claim") (and (eq .Values.store.kind "image") .Values.store.image.reference) }}
   - {name: models, mountPath: {{ .Values.store.path }}, readOnly: true}
@@ -143,6 +153,10 @@ volumeMounts:
 {{- define "axon.volumes" -}}
 - name: tmp
   emptyDir: {sizeLimit: {{ .Values.temporary.size }}}
+{{- if eq (include "axon.hasCache" .) "true" }}
+- name: cache
+  emptyDir: {sizeLimit: {{ .Values.store.bucket.cacheSize }}}
+{{- end }}
 {{- if eq .Values.workload "Deployment" }}
 {{- if eq .Values.store.kind "claim" }}
 - name: models
