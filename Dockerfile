@@ -26,7 +26,7 @@ RUN python -m venv /opt/axon \
 FROM torch AS build-service
 COPY pyproject.toml README.md LICENSE ./
 RUN for package in inference models service training; do mkdir $package && touch $package/__init__.py; done \
-    && pip install --no-cache-dir --constraint constraints.txt '.[service,arrow,bucket,grpc,signing,traces]' && pip uninstall --yes axon
+    && pip install --no-cache-dir --constraint constraints.txt '.[service,arrow,bucket,grpc,log,signing,traces]' && pip uninstall --yes axon
 COPY axon/ axon/
 COPY inference/ inference/
 COPY models/ models/
