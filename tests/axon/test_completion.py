@@ -21,7 +21,7 @@ ALL = {name for abouts in TABLES for name in abouts} | {SCORE, "completion"}
 CASES = [
     ("axon fi", {"fit"}),
     ("axon ", ALL),
-    ("axon fit --ep", {"--epochs"}),
+    ("axon fit --ep", {"--epochs", "--epoch-plan"}),
     ("axon fit --engine ", {"torch", "numpy", "perceptron", "linear"}),
     ("axon study dep", {"depth"}),
     ("axon keys ", {"new"}),
