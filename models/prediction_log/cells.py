@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,9 @@ from models.columns.dates import FIRST_DAY, LAST_DAY, are_dates
 LoggedCells = NDArray[Any] | list[str | None]
 
 _MICROSECONDS_A_DAY = 86_400_000_000
-_ROUND_UNITS = ("D", "h", "m", "s", "us")  # the first one whose moment has the same encoded form is taken
+Unit = Literal["D", "h", "m", "s", "us"]
+# The first one whose moment has the same encoded form is taken.
+_ROUND_UNITS: tuple[Unit, ...] = ("D", "h", "m", "s", "us")
 
 
 def decoded_columns(columns: Sequence[Column], rows: NDArray[np.float32]) -> list[LoggedCells]:
@@ -89,11 +91,11 @@ def _moments(column: DateColumn, block: NDArray[np.float32]) -> NDArray[np.datet
             same = some[(again == block[some]).all(axis=1)]
             moments[same] = candidate[same]
             open_[same] = False
-    moments[gaps] = np.datetime64("NaT")
+    moments[gaps] = np.datetime64("NaT", "us")
     return moments
 
 
-def _rounded(moments: NDArray[np.datetime64], unit: str) -> list[NDArray[np.datetime64]]:
+def _rounded(moments: NDArray[np.datetime64], unit: Unit) -> list[NDArray[np.datetime64]]:
     """Returns the moments before and after, in a unit, nearer ones not always first."""
     before = moments.astype(f"datetime64[{unit}]")
-    return [before.astype("datetime64[us]"), (before + 1).astype("datetime64[us]")]
+    return [before.astype("datetime64[us]"), (before + np.timedelta64(1, unit)).astype("datetime64[us]")]

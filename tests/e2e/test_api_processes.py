@@ -72,6 +72,8 @@ def test_a_killed_one_of_two_costs_its_own_connections_and_no_other(store: Store
         for stream in streams:
             stream.sendall(start_of(body) + body)
             assert stream.recv(65536).startswith(b"HTTP/1.1 200")
+        # A process writes its counters every 50 ms, and those since the last time die with it.
+        wait_until(lambda: metric_sum(server, "axon_rows_total") == 8, server.log)
         victim, sibling = server.api_pids()
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: len(set(server.api_pids()) - {victim}) == 2, server.log)
