@@ -34,7 +34,7 @@ def default_store() -> str:
 
 
 def _is_default(address: str) -> bool:
-    """Returns True if a store is the one that commands and functions take without being told."""
+    """Returns True if a store is the default store of commands and functions."""
     return address == default_store() or Path(address).resolve() == Path(default_store()).resolve()
 
 

@@ -254,7 +254,7 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
 
 
 def read_payload(path: Path) -> bytes:
-    """Reads the bytes of a checkpoint, without verifying the digest; of a file with data after the tensors, one more.
+    """Reads the bytes of a checkpoint without verifying the digest. Of data after the tensors, one byte is read.
 
     Raises:
         CheckpointError: The file has no readable Axon header.

@@ -106,7 +106,7 @@ class Conformal:
         return {"rows": self.rows, "highest_level": round(self.highest_level, 6)}
 
     def threshold(self, level: float) -> float:
-        """Returns the score that at most a share of 1 - level of new rows exceeds.
+        """Returns the score that at least a share `level` of new rows does not exceed.
 
         Args:
             level: share of rows between 0 and 1, without both.

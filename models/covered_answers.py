@@ -14,7 +14,7 @@ from models.columns.labels import Label
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CoveredAnswers:
-    """The answers to some rows, with what covers the truth in a share of the rows.
+    """The answers to some rows, with an interval or a set of labels for each row.
 
     Attributes:
         level: share of rows whose truth the intervals or sets contain.

@@ -86,7 +86,7 @@ class CheckpointError(AxonError):
 
 
 class SignatureError(CheckpointError):
-    """A checkpoint without signature, with a wrong signature, or with one that is not its own."""
+    """A checkpoint without a signature, or with a signature that is wrong or belongs to another version."""
 
 
 class NotFetched(CheckpointError):

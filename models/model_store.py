@@ -199,7 +199,7 @@ class ModelStore(ABC):
         self._change(name, lambda changes, _: changes.remove(alias))
 
     def roll_back(self, name: str, alias: str = DEFAULT_ALIAS) -> tuple[Target, Target]:
-        """Restores the target before of an alias, a version or a split; `default` is the meaning of the bare name.
+        """Restores the previous target of an alias, a version or a split; `default` is the meaning of the bare name.
 
         Without the alias `default`, the bare name meant each new version in turn, so it goes back to the version before
         the newest.

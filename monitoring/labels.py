@@ -98,7 +98,7 @@ class Labels:
         return number
 
     def check_classes(self, version: LoggedVersion) -> None:
-        """Refuses labels of which none is a class of the model.
+        """Refuses labels if none is a class of the model.
 
         Raises:
             DataError: the file has labels for logged rows, and all are unknown to the model.

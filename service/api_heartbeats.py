@@ -43,7 +43,7 @@ class Heartbeats:
 
 
 class Beat:
-    """The heartbeat of this process, from now on, as long as its event loop runs.
+    """The heartbeat of this process, which beats while the event loop runs.
 
     Args:
         heartbeats: heartbeats of all API processes.

@@ -104,5 +104,5 @@ def _faults(error: ValidationError) -> list[str]:
 
 
 def _shown(given: object) -> str:
-    """Returns a value for a message, without what a URL may have of credentials."""
+    """Returns a value for a message, without the credentials of a URL."""
     return re.sub(r"//[^/@\s]*@|\?[^\s']*", lambda found: "//…@" if found[0].startswith("//") else "?…", repr(given))

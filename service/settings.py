@@ -221,7 +221,7 @@ class Settings(BaseSettings):
     @field_validator("store", mode="after")
     @classmethod
     def _folder_or_url(cls, given: Path | str) -> Path | str:
-        """Returns a `Path` for a folder, and the text of a URL; refuses a URL with credentials unseen."""
+        """Returns a `Path` for a folder, and the text of a URL; a URL with credentials is refused and never quoted."""
         if (url := url_of(given)) is None:
             return Path(given)
         try:

@@ -1,4 +1,4 @@
-"""A budget of time for a run: the seconds in all, the begin of their count, and the seconds that are left.
+"""A budget of time for a run: total seconds, start, and remaining seconds.
 
 A budget in seconds counts all that a user waits for: reading, preparing, training, evaluation and the report. The
 levels `quick`, `default` and `best` are settings and look at no clock.

@@ -159,7 +159,7 @@ def _limits(config: TrainConfig, rows: int, validation_rows: int, chosen: frozen
 
 
 def _import_what_comes_later(config: TrainConfig) -> None:
-    """Imports modules before the plan, whose time is then known and not guessed."""
+    """Imports modules of later steps before the plan, so that the plan need not guess the time of the imports."""
     if config.calibrate:
         import scipy.optimize  # noqa: F401
 

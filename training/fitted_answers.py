@@ -23,7 +23,7 @@ def answers_of_part(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArra
 
 
 def _of_members(checkpoint: Checkpoint, rows: PreparedRows) -> NDArray[np.float32]:
-    """Returns the answers of each member to the validation part, or by folds of one each: (members or 1, rows, …)."""
+    """Returns the answers to the validation part, (members, rows, …); with folds the out-of-fold ones, (1, rows, …)."""
     network = checkpoint.inference_network()
     if rows.split.folds is None:
         parts = pieces(network, rows.x["validation"])

@@ -95,7 +95,7 @@ def prepare(table: TrainingTable, config: TrainConfig, *, split: Split | None = 
 
 
 def _encoded(schema: Schema, table: TrainingTable, split: Split) -> dict[str, NDArray[np.float32]]:
-    """Returns the encoded features by part; by folds, training and validation share theirs."""
+    """Returns the encoded features by part. With folds, the training and the validation part are the same array."""
     x = {part: encode(schema, table, getattr(split, part)) for part in PARTS if part == "train" or split.folds is None}
     return x if split.folds is None else x | {"validation": x["train"], "test": encode(schema, table, split.test)}
 

@@ -122,7 +122,7 @@ def _epochs(costs: Costs, limits: Limits, members: int, batch: int, seconds: flo
 
 
 def _batch(costs: Costs, limits: Limits, members: int, seconds: float) -> int:
-    """Returns the smallest batch with nearly the most rows a second that leaves enough steps."""
+    """Returns the smallest batch size that is nearly the fastest in rows per second and leaves enough steps."""
     speeds = {size: size / costs.step(members, size) for size in limits.batch_sizes}
     chosen = limits.batch_sizes[0]
     for size in limits.batch_sizes[1:]:
@@ -133,7 +133,7 @@ def _batch(costs: Costs, limits: Limits, members: int, seconds: float) -> int:
 
 
 def _parts_of_epochs(costs: Costs, limits: Limits, members: int, batch: int, seconds: float) -> RunPlan | None:
-    """Returns a plan whose epochs are parts of the table, as many as evaluations may take of the time."""
+    """Returns a plan whose epochs use parts of the table. The time of the evaluations limits the number of epochs."""
     evaluation, step = members * limits.validation_rows * costs.row, costs.step(members, batch)
     number = int(min(max(seconds * _EVALUATION / evaluation, 1), _EPOCHS, limits.epochs))
     steps = int((seconds / number - evaluation) / step)

@@ -66,7 +66,7 @@ def python_itself() -> Package:
 
 
 def system_packages(status: Path = DPKG_STATUS, release: Path = OS_RELEASE) -> Iterator[Package]:
-    """Yields the operating system, and the packages of a Debian or one of its kind.
+    """Yields the operating system, and the installed packages of Debian or a derivative.
 
     Args:
         status: file of dpkg with the installed packages.
@@ -130,6 +130,6 @@ def _debian_package(fields: Mapping[str, str], system: str) -> Package:
 
 
 def _fields(text: str, separator: str) -> dict[str, str]:
-    """Returns the values by name of lines `NAME separator VALUE`; lines that go on from the one before are left out."""
+    """Parses lines `NAME separator VALUE` into values by name; continuation lines are left out."""
     pairs = (line.partition(separator) for line in text.splitlines() if separator in line and not line[0].isspace())
     return {name: value.strip() for name, _, value in pairs}

@@ -56,7 +56,7 @@ def schema_text() -> str:
 
 
 def rules_text() -> str:
-    """Returns the chart's copy of the rules, to which nothing is added but where the copy comes from."""
+    """Returns the chart's copy of the rules, below a comment that names the original."""
     rules = (DEPLOY / "prometheus/axon.rules.yml").read_text(encoding="utf-8")
     return f"# A copy of deploy/prometheus/axon.rules.yml, made by `make manifests`.\n{rules}"
 

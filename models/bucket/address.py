@@ -65,7 +65,7 @@ class BucketAddress:
 
 
 def url_of(place: Path | str) -> str | None:
-    """Returns the URL of a place that is one; None for a path. A URL that was made a `Path` is recognized."""
+    """Returns the URL if a place is a URL; None for a path. A URL that was converted to a `Path` is recognized."""
     text = str(place)
     if _URL.match(text):
         return text

@@ -58,7 +58,7 @@ class AliasDocument:
         return (None, None) if self._policy is None else policy_of(self._policy, f"{self._name}/aliases.json")
 
     def set_policy(self, policy: VersionPolicy | None) -> None:
-        """Takes the version policy; None for no policy."""
+        """Sets the version policy; None for no policy."""
         self._policy = None if policy is None else policy.to_json()
 
     def read_history(self, alias: str) -> list[Target]:
@@ -66,15 +66,15 @@ class AliasDocument:
         return history_of(self._tables["history"], alias)
 
     def write_history(self, alias: str, steps: Sequence[Target]) -> None:
-        """Takes what an alias meant before, oldest first."""
+        """Sets what an alias meant before, oldest first."""
         self._tables["history"] = with_history(self._tables["history"], alias, steps)
 
     def write_aliases(self, aliases: Mapping[str, Target]) -> None:
-        """Takes all aliases."""
+        """Sets all aliases."""
         self._tables["aliases"] = {alias: target_to_json(target) for alias, target in aliases.items()}
 
     def write_shadows(self, shadows: Mapping[str, ShadowSetting]) -> None:
-        """Takes all shadows."""
+        """Sets all shadows."""
         self._tables["shadows"] = {alias: shadow.to_json() for alias, shadow in shadows.items()}
 
     def to_json(self, change: str) -> bytes:

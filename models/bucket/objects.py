@@ -104,7 +104,7 @@ class Found:
 
 
 class _Client:
-    """The client's threads, which a forked process does not have: there, each call would wait for ever.
+    """Flags about the client's threads. A forked process lacks these threads, and a call there would wait forever.
 
     Attributes:
         is_used: True once this process has called a bucket.

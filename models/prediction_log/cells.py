@@ -96,6 +96,6 @@ def _moments(column: DateColumn, block: NDArray[np.float32]) -> NDArray[np.datet
 
 
 def _rounded(moments: NDArray[np.datetime64], unit: Unit) -> list[NDArray[np.datetime64]]:
-    """Returns the moments before and after, in a unit, nearer ones not always first."""
+    """Returns the moments rounded down to a unit, and the same moments one unit later."""
     before = moments.astype(f"datetime64[{unit}]")
     return [before.astype("datetime64[us]"), (before + np.timedelta64(1, unit)).astype("datetime64[us]")]

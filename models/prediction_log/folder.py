@@ -62,7 +62,7 @@ def parquet_path(folder: Path, spool: Path, version: str, number: int) -> Path:
 
 
 def make_spool(path: Path) -> int:
-    """Makes a spool with this process as its writer; returns the descriptor, whose end is the end of the writer.
+    """Creates a spool that this process writes, and returns the descriptor. Closing the descriptor ends the writer.
 
     Raises:
         OSError: the file cannot be made, or a conversion has removed it at once.

@@ -141,7 +141,7 @@ def read_spool(data: bytes) -> list[LoggedRows]:
 
 
 def joined(parts: Sequence[LoggedRows]) -> LoggedRows:
-    """Returns the rows of several parts of one version, at least one, in one."""
+    """Joins one or more parts of one version into one part."""
     if len(parts) == 1:
         return parts[0]
     return LoggedRows(

@@ -112,7 +112,7 @@ class ServedVersion:
 
     @property
     def path(self) -> Path:
-        """Path of the checkpoint in the store, or of what was brought from there."""
+        """Path of the checkpoint in a folder store, or in the cache of a bucket."""
         return self._path
 
     @property

@@ -17,7 +17,7 @@ _LONE_REQUESTS = 4  # among a few clients, some requests are alone by chance
 
 
 class Wakefulness:
-    """Keeps a loop awake from a lone request on to its answer, and on to the next request.
+    """Keeps an event loop awake from a lone request to the answer, and from there to the next request.
 
     It does so only after `_LONE_REQUESTS` requests that followed the answer before within `_AWAKE_SECONDS`, and for no
     longer than that. A request that comes later halves the number; several at a time set it to 0.

@@ -62,7 +62,7 @@ class PlainGroup(RowGroup):
         self.requests += 1
 
     def name(self, plain: PlainRequest, reference: str | None) -> None:
-        """Gives the request that was added last its identifier already now, for the log of predictions.
+        """Gives the newest request of the group an identifier before the answer, for the log of predictions.
 
         Args:
             plain: plain request that was added last.

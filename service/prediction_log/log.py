@@ -136,7 +136,7 @@ class Sampler:
         self._next = 0 if share >= 1 else self._gap()
 
     def choose(self, rows: int) -> Sequence[int]:
-        """Returns the positions of the chosen ones of the next `rows` rows, ascending."""
+        """Chooses among the next `rows` rows, and returns the chosen positions, ascending."""
         if self._share >= 1:
             return range(rows)
         chosen: list[int] = []

@@ -74,7 +74,7 @@ def rows_of(ticket: Ticket, start: int, stop: int, chosen: Sequence[int]) -> byt
 
 
 def unknown_among(texts: Sequence[UnknownText], first: int, chosen: Sequence[int]) -> list[UnknownText]:
-    """Returns the unknown cells of some rows of a request, with the rows' positions among these.
+    """Returns the unknown cells of the chosen rows of a request, with positions among the chosen rows.
 
     Args:
         texts: unknown cells of the request.

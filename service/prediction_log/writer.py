@@ -75,7 +75,7 @@ class LogWriter:
         self._wake.set()
 
     def stop(self, seconds: float) -> None:
-        """Has the rest written and the spool converted; returns after `seconds` seconds at the latest."""
+        """Waits until the rest is written and converted, for at most `seconds` seconds."""
         self._is_ending = True
         self._wake.set()
         self._thread.join(seconds)
@@ -172,7 +172,7 @@ class LogWriter:
                 self._roll()
 
     def _roll(self) -> None:
-        """Ends the spool, whose conversion is due then."""
+        """Ends the spool, so that a conversion is due."""
         self._drop_spool()
         remove_oldest(self._folder, self._most_bytes)  # also if no conversion succeeds
 
@@ -183,11 +183,11 @@ class LogWriter:
             self._is_conversion_due |= spool.began is not None
 
     def _look_for_leftovers(self) -> None:
-        """Has converted what processes have left that were killed."""
+        """Marks a conversion as due if killed processes have left spools."""
         self._is_conversion_due = any(not has_writer(spool) for spool in spools(self._folder))
 
     def _look_after_conversion(self) -> None:
-        """Starts a conversion if one is due; one under way ends first, which may pass over the last spool."""
+        """Starts a conversion if one is due and none is running; a running one may miss the newest spool."""
         if self._conversion is not None and (code := self._conversion.poll()) is not None:
             self._conversion = None
             if code:

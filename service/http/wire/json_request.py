@@ -15,7 +15,7 @@ _MAX_VALIDATION_ERRORS = 20
 
 
 def check_document(document: Any) -> tuple[str | None, list[Any], AnswerForm | None]:
-    """Validates a parsed body, but for the cells of the rows, which the encoder checks and Pydantic would copy.
+    """Validates a parsed body except the cells of the rows, which the encoder checks and Pydantic would copy.
 
     Returns:
         The reference of the model, None for the default model; the rows; and the form of the answer, None for the

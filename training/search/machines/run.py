@@ -43,7 +43,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """The part of a search that is this machine's own business.
+    """The settings of a search that each machine chooses on its own.
 
     Attributes:
         device: name of the torch device to train on.
@@ -66,7 +66,7 @@ class Machine:
 
 @dataclass(frozen=True, kw_only=True)
 class Shift:
-    """The result of a worker's part.
+    """The result of one worker.
 
     Attributes:
         trained: number of trials that this worker ended and that count.

@@ -80,7 +80,7 @@ class SharedSession(Session):
         return self._must_end() or self._is_complete()
 
     def watch(self) -> None:
-        """Looks at the other workers once an interval, and gives the trials of those that are lost to whoever asks."""
+        """Checks the other workers once an interval, and releases the trials of lost workers."""
         if self.clock() < self._watch_due:
             return
         self._watch_due = self.clock() + self.interval

@@ -1,4 +1,4 @@
-"""Storages that machines share, opened; and the patience with a storage that does not answer."""
+"""Opening storages that machines share, and repeating calls while a storage does not answer."""
 
 from __future__ import annotations
 

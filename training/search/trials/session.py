@@ -131,7 +131,7 @@ class Session:
         self.listener.on_trial(trial, self.progress())
 
     def watch(self) -> None:
-        """Looks after what others do meanwhile; called several times a second while trials run. Nothing here."""
+        """Does nothing; a search over machines checks the other workers here. Called several times a second."""
 
     def best(self) -> Trial | None:
         """Returns the best finished trial so far; None before the first one."""
