@@ -75,7 +75,8 @@ printf 'info  service image %s MB, training image %s MB\n' $((size / 1000000)) \
     $(($(docker image inspect --format '{{.Size}}' axon-training) / 1000000))
 expect "the service package is in the service image" in_image -c 'import service.server'
 expect "the service image inflates Arrow buffers" in_image -c 'import lz4.frame, zstandard'
-for module in training pandas sklearn pyarrow rich; do
+expect "the service image writes a log of predictions" in_image -c 'import pyarrow.parquet'
+for module in training pandas sklearn rich; do
     refuse "the service image has no $module" in_image -c "import $module"
 done
 user=$(docker image inspect --format '{{.Config.User}}' axon)
