@@ -40,7 +40,7 @@ _HEARTBEAT_SECONDS = 10.0
 _OF_WORKERS = (
     "source", "storage", "worker", "study", "jobs", "threads", "device", "timeout", "quiet", "test",
 )  # fmt: skip
-_NO_OPTIONS = ("command", "line", "parser", "run")
+_NO_OPTIONS = ("command", "line", "parser", "run", "begun")
 
 
 def add_machines(parser: argparse.ArgumentParser) -> None:
