@@ -63,9 +63,8 @@ def run_population(arguments: argparse.Namespace) -> int:
     errors = plain_console(stderr=True, quiet=arguments.quiet)
     publication = Publication.of(arguments, errors)
     publication.try_out()
-    table, config = read_table(
-        arguments.source, name=arguments.name, settings=settings_of(arguments), **table_of(arguments)
-    )
+    given = settings_of(arguments, apart=("metric",))  # here it ranks the members, and no run is for it
+    table, config = read_table(arguments.source, name=arguments.name, settings=given, **table_of(arguments))
     # Imported here: importing torch takes seconds.
     from training.search.population.search import search_population
 

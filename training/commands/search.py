@@ -164,7 +164,7 @@ def _run(arguments: argparse.Namespace) -> int:
     errors = plain_console(stderr=True, quiet=arguments.quiet)
     publication = Publication.of(arguments, errors)
     publication.try_out()
-    given = settings_of(arguments)
+    given = settings_of(arguments, apart=("metric",))  # of a search, it ranks the trials, and no run is for it
     table, config = read_table(arguments.source, name=arguments.name, settings=given, **table_of(arguments))
     space = _space(arguments, config, table.task, fixed=tuple(given))
     metric = choose_metric(table, config, arguments.metric)

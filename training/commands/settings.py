@@ -6,7 +6,7 @@ An option that is not given sets no field, so that the settings of the dataset a
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, get_args
 
 from models.network.config import Activation, Normalization
@@ -33,9 +33,15 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     _add_learning(parser)
 
 
-def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Returns the fields that were given on the command line."""
-    return {name: getattr(arguments, name) for name in TrainConfig.setting_names() if hasattr(arguments, name)}
+def settings_of(arguments: argparse.Namespace, *, apart: Collection[str] = ()) -> dict[str, Any]:
+    """Returns the fields that were given on the command line.
+
+    Args:
+        arguments: parsed options.
+        apart: options of the command that have the name of a field, and another meaning.
+    """
+    names = (name for name in TrainConfig.setting_names() if name not in apart)
+    return {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
 
 
 def add_metric(parser: argparse.ArgumentParser) -> None:
