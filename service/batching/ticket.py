@@ -210,7 +210,7 @@ class Ticket:
             self.done = True
             if self._holder is not None:
                 self._holder.forget(self)
-                self.data, self.pieces = b"", None
+                self.data, self.pieces, self.logged_parts = b"", None, None
             self.failed(error)
 
     def segments(self, start: int, stop: int) -> tuple[int, ...]:

@@ -103,7 +103,7 @@ class PredictionLog:
         if self._waiting_bytes + len(there) * (ticket.row_bytes + _NAME_BYTES) > self._most_bytes:
             self.counts.add("dropped", len(there))
             return None
-        taken = TakenRows(
+        return TakenRows(
             served,
             time.time(),
             names,
@@ -112,15 +112,22 @@ class PredictionLog:
             answers.copy() if len(there) == stop - start else answers[there],
             unknown_among(ticket.unknown_texts, start, there) if ticket.unknown_texts else (),
         )
-        self._taken_bytes += taken.size + _NAME_BYTES * len(taken)
-        return taken
 
     @property
     def _waiting_bytes(self) -> int:
         return self._taken_bytes - self._writer.done_bytes
 
     def _push(self, taken: TakenRows) -> None:
-        self._writer.put(taken, taken.size + _NAME_BYTES * len(taken))
+        """Hands rows to the writer, if there is room for these.
+
+        Rows of a cut request take no room before: the request may still fail, and nothing would give the room back.
+        """
+        size = taken.size + _NAME_BYTES * len(taken)
+        if self._waiting_bytes + size > self._most_bytes:
+            self.counts.add("dropped", len(taken))
+            return
+        self._taken_bytes += size
+        self._writer.put(taken, size)
 
 
 class Sampler:

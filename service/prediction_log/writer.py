@@ -56,7 +56,7 @@ class LogWriter:
         self._most_bytes = int(_RESERVED * settings.prediction_log_bytes)
         self._waiting: deque[tuple[TakenRows, int]] = deque()
         self._wake = threading.Event()
-        self._is_ending = False
+        self._ending = threading.Event()
         self._spool: SpoolFile | None = None
         self._retry_at = 0.0
         self._checked: set[str] = set()
@@ -76,17 +76,16 @@ class LogWriter:
 
     def stop(self, seconds: float) -> None:
         """Waits until the rest is written and converted, for at most `seconds` seconds."""
-        self._is_ending = True
+        self._ending.set()
         self._wake.set()
         self._thread.join(seconds)
 
     def _run(self) -> None:
         self._attempt(self._look_for_leftovers)
         self._attempt(self._look_after_conversion)
-        while not self._is_ending:
+        while not self._ending.is_set():
             self._wake.wait(self._longest_wait())
-            if not self._is_ending:
-                time.sleep(_PAUSE_SECONDS)
+            self._ending.wait(_PAUSE_SECONDS)
             self._wake.clear()
             self._attempt(self._write)
             self._attempt(self._roll_if_due)

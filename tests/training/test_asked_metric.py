@@ -13,6 +13,7 @@ from models.errors import ConfigError, DataError
 from models.store import Store
 from training.cli import main
 from training.config import check_settings, resolve
+from training.data.column_choices import ColumnChoices
 from training.engines.network.losses import PinballLoss
 from training.engines.selection import BalancedError, RankingError, area_under_roc
 from training.fit import fit
@@ -61,6 +62,7 @@ def test_settings_follow_the_metric_and_the_users_choices_stay():
         ({"quantile": 0.5}, "regression", "--metric quantile --quantile 0.9"),
         ({"metric": "quantile", "quantile": 1.0}, "regression", "between 0 and 1"),
         ({"metric": "f1", "bias": False}, "classification", "by a bias"),
+        ({"metric": "f1", "class_weight": "balanced"}, "classification", "leave out --class-weight balanced"),
         ({"metric": "auc", "engine": "linear"}, "classification", "no metric='auc'"),
         ({"metric": "log-loss", "engine": "numpy"}, "classification", "no (metric|select_by)="),
         ({"select_by": "auc"}, "regression", "select_by=auc is for classes"),
@@ -110,6 +112,28 @@ def test_the_balanced_error_is_scikit_learns_at_the_decision_for_equal_classes()
         answers = (out[member] - np.log(shares)).argmax(axis=1)
         expected = oracle.balanced_accuracy_score(truth, answers, sample_weight=weight)
         assert figure.result()[member].item() == pytest.approx(1 - expected, abs=1e-6)
+
+
+def test_the_decision_for_f1_counts_rows_by_their_weight():
+    frame = classes()
+    frame["w"] = np.where(frame.a > 0, 3.0, np.random.default_rng(3).integers(0, 2, len(frame)))
+    run = {**RUN, "epochs": 8, "choices": ColumnChoices(weight="w"), "select_by": "loss"}
+    plain, model = (fit(frame, target="y", **run, **more) for more in ({}, {"metric": "f1"}))
+    validation = model.split.validation
+    honest = plain.predict_proba(frame[["a", "b"]].iloc[validation])[:, 1]
+    truth, weight = plain.table.target[validation], frame.w.to_numpy()[validation]
+    decision = model.checkpoint.training["decision"]
+    spread = (decision["shift"][1] - decision["shift"][0]) / decision["strength"]
+
+    def score(strength, **more):
+        answers = honest >= 1 / (1 + np.exp(strength * spread))
+        return oracle.f1_score(truth, answers, average="macro", **more)
+
+    strengths = np.arange(0, 1.55, 0.05)
+    best = max(score(strength, sample_weight=weight) for strength in strengths)
+    assert score(decision["strength"], sample_weight=weight) == pytest.approx(best)
+    unweighted = max(strengths, key=score)
+    assert score(unweighted, sample_weight=weight) < best, "the weights make a difference in this table"
 
 
 @pytest.mark.parametrize(("quantile", "scale"), [(0.9, 1.0), (0.2, 1.0), (0.5, 2.0)])
