@@ -95,10 +95,9 @@ def _common_options(parser: argparse.ArgumentParser, environment: Mapping[str, s
     parser.add_argument("--until", metavar="TIME", type=_moment, help="leave out this moment and later ones")
     parser.add_argument(
         "--store",
-        metavar="FOLDER",
-        type=Path,
-        default=Path(environment.get("AXON_STORE") or "checkpoints"),
-        help="the folder of models (default: AXON_STORE, else checkpoints)",
+        metavar="STORE",
+        default=environment.get("AXON_STORE") or "checkpoints",
+        help="the folder or bucket of models (default: AXON_STORE, else checkpoints)",
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from models.distributions.evaluation import Evaluation
 from models.distributions.window import Window
 from models.errors import DataError
+from models.model_store import ModelStore
 from models.network.config import Output
 from models.prediction_log.logged_rows import LoggedRows
 from models.prediction_log.logged_version import LoggedVersion
@@ -153,13 +154,13 @@ class _Gathered:
             self.facts.count(self.windows[start], rows.taken(np.flatnonzero(starts == start)))
 
 
-def monitor(selection: Selection, source: LabelSource, *, store: Path, by: By) -> MonitorReport:
+def monitor(selection: Selection, source: LabelSource, *, store: ModelStore | Path | str, by: By) -> MonitorReport:
     """Reads a log, joins labels, and computes all figures.
 
     Args:
         selection: rows of the log.
         source: file of labels, and how to join.
-        store: folder of the store, for the distributions of training.
+        store: store, path of its folder, or URL of a bucket, for the distributions of training.
         by: length of the periods.
 
     Raises:

@@ -22,10 +22,12 @@ from models.columns.labels import Label, label_text
 from models.columns.named_columns import Cells
 from models.columns.schema import ClassTarget, NumericTarget
 from models.errors import DataError, RowError
+from models.model_store import ModelStore
 from models.network.fuse import in_unit
+from models.open_store import open_store
 from models.prediction_log.logged_rows import LoggedRows
 from models.prediction_log.logged_version import LoggedVersion
-from models.store import Store
+from models.signing import trusted
 from monitoring.periods import By, starts_of
 from monitoring.selection import Selection
 
@@ -190,20 +192,21 @@ class ReplayedVersion:
         return self._encoder.compact.expand(compact)
 
 
-def replay(selection: Selection, reference: str, *, store: Path, by: By) -> ReplayReport:
-    """Answers the rows of a log again, and compares.
+def replay(selection: Selection, reference: str, *, store: ModelStore | Path | str, by: By) -> ReplayReport:
+    """Answers the rows of a log again, and compares. With AXON_TRUSTED_KEYS, the version's signature is verified.
 
     Args:
         selection: rows of the log.
         reference: version that answers, `NAME`, `NAME@VERSION` or `NAME@ALIAS`.
-        store: folder of the store.
+        store: store, path of its folder, or URL of a bucket.
         by: length of the periods.
 
     Raises:
         DataError: The log cannot be used, or the version cannot answer its rows.
         StoreError: the store has no such version.
+        SignatureError: the version is not signed by a key that AXON_TRUSTED_KEYS names.
     """
-    version = Store(store).resolve(reference)
+    version = trusted(open_store(store).resolve(reference))
     replayed = ReplayedVersion(str(version), version.load().checkpoint)
     comparison = _Comparison(replayed, by)
     for rows in selection.rows():

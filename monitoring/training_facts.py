@@ -17,9 +17,11 @@ from models.distributions.evaluation import Evaluation, evaluate
 from models.distributions.row_counter import RowCounter
 from models.distributions.window import BLOCK_ROWS, Window
 from models.errors import AxonError
+from models.model_store import ModelStore
+from models.open_store import open_store
 from models.prediction_log.logged_rows import LoggedRows
 from models.prediction_log.logged_version import LoggedVersion
-from models.store import Store
+from models.signing import trusted
 
 
 @dataclass(frozen=True)
@@ -62,18 +64,18 @@ class TrainingFacts:
         return at_once(evaluate(self.counter, self.distributions, window.snapshot()))
 
 
-def training_facts(store: Path, version: LoggedVersion) -> tuple[TrainingFacts | None, str | None]:
-    """Reads what the checkpoint of a version knows of its training.
+def training_facts(store: ModelStore | Path | str, version: LoggedVersion) -> tuple[TrainingFacts | None, str | None]:
+    """Reads what the checkpoint of a version knows of its training. With AXON_TRUSTED_KEYS, its signature is verified.
 
     Args:
-        store: folder of the store.
+        store: store, path of its folder, or URL of a bucket.
         version: version of the log.
 
     Returns:
         The facts, or None with the reason.
     """
     try:
-        header = Store(store).resolve(str(version)).read_header()
+        header = trusted(open_store(store).resolve(str(version))).read_header()
     except (AxonError, OSError) as error:
         return None, f"Drift of {version} is not known: {error}"
     if header["digest"] != version.digest:

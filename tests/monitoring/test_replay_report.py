@@ -13,6 +13,9 @@ from logged_models import LoggedModel, log_answers, people
 import axon
 from axon.cli import main
 from models.errors import DataError
+from models.open_store import open_store
+from models.signatures.keys import PrivateKey, new_key_pair
+from models.signing import sign_version
 from models.store import Store
 from monitoring.replay import ReplayReport, replay
 from monitoring.selection import Selection
@@ -125,3 +128,37 @@ def test_rows_of_a_part_of_an_ensemble_are_not_compared(classes: LoggedModel) ->
     comparison.add(some)
     report = comparison.report()
     assert (report.left_out, report.rows) == (10, len(rows) - 10)
+
+
+def test_models_come_from_a_bucket_and_signatures_are_demanded(
+    classes: LoggedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AXON_STORE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("AXON_STORE", f"file://{tmp_path}/bucket")
+    bucket = open_store(f"file://{tmp_path}/bucket")
+    for number in (1, 2):
+        bucket.publish("people", Store(classes.store).resolve(f"people@{number}").load().checkpoint)
+    commands = {"replay": ["replay", str(classes.log), "--model", "people@2"], "monitor": ["monitor", str(classes.log)]}
+    texts = {}
+    for name, command in commands.items():
+        outs = []
+        for store in ([], ["--store", str(classes.store)]):
+            assert main([*command, "--by", "all", *store]) == 0, capsys.readouterr().err
+            outs.append(capsys.readouterr().out)
+        texts[name] = outs[1]
+        assert outs[0] == outs[1]
+    assert "is not known" not in texts["monitor"]
+
+    new_key_pair(tmp_path / "key")
+    monkeypatch.setenv("AXON_TRUSTED_KEYS", str(tmp_path / "key.pub"))
+    monkeypatch.setenv("AXON_REQUIRE_SIGNATURE", "true")
+    assert main(commands["replay"]) == 2
+    assert "people@2" in (said := capsys.readouterr().err)
+    assert "not signed" in said or "no signature" in said
+    assert main(commands["monitor"]) == 0
+    assert "Drift of people@1 is not known" in capsys.readouterr().out
+    for number in (1, 2):
+        sign_version(bucket.resolve(f"people@{number}"), PrivateKey(tmp_path / "key"))
+    for name, command in commands.items():
+        assert main([*command, "--by", "all"]) == 0, capsys.readouterr().err
+        assert capsys.readouterr().out == texts[name]
