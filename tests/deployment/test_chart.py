@@ -169,10 +169,17 @@ def test_services_policies_and_budgets_select_the_pods() -> None:
             "monitoring.serviceMonitor.authorization.secret is empty",
         ),
         ({"extraEnv": [{"name": "AXON_STORE", "value": "/other"}]}, "The variable AXON_STORE is set twice."),
+        ({"service": {"headless": True, "type": "LoadBalancer"}}, "no headless Service of type LoadBalancer"),
+        ({"podLabels": {"app.kubernetes.io/name": "other"}}, "podLabels has app.kubernetes.io/name, which the chart sets"),
         # The words of the schema, as Helm says them:
         ({"settings": {"AXON_WORKERS": 0}}, "at '/settings/AXON_WORKERS': minimum: got 0, want 1"),
         ({"settings": {"AXON_WORKER": 2}}, "at '/settings': additional properties 'AXON_WORKER' not allowed"),
         ({"replicas": "three"}, "at '/replicas': got string, want integer"),
+        ({"maxSurge": 0}, "at '/maxSurge': minimum: got 0, want 1"),
+        ({"maxSurge": "0%"}, "at '/maxSurge': '0%' does not match pattern"),
+        ({"store": {"bucket": {"url": "s3://key:word@bucket/store"}}}, "at '/store/bucket/url'"),
+        ({"store": {"bucket": {"url": "https://bucket.example.org"}}}, "at '/store/bucket/url'"),
+        ({"apiKeys": {"secret": "a", "key": ".."}}, "at '/apiKeys/key'"),
         ({"store": {"kind": "nfs"}}, "at '/store/kind': value must be one of 'claim', 'bucket', 'image'"),
     ],
 )

@@ -45,6 +45,14 @@
 {{- if and $values.monitoring.serviceMonitor.enabled $values.apiKeys.secret (not $values.monitoring.serviceMonitor.authorization.secret) }}
 {{- fail "monitoring.serviceMonitor.authorization.secret is empty, and with API keys Prometheus may not scrape without one: name a Secret with a key of scope read." }}
 {{- end }}
+{{- if and $values.service.headless (ne $values.service.type "ClusterIP") }}
+{{- fail (printf "service.headless is true, and Kubernetes has no headless Service of type %s. Set service.type to ClusterIP, or service.headless to false." $values.service.type) }}
+{{- end }}
+{{- range $label, $value := (include "axon.labels" . | fromYaml) }}
+{{- if hasKey $values.podLabels $label }}
+{{- fail (printf "podLabels has %s, which the chart sets: services and policies find the pods by its labels. Choose another label." $label) }}
+{{- end }}
+{{- end }}
 {{- $set := dict }}
 {{- range (include "axon.env" . | fromYamlArray) }}
 {{- if hasKey $set .name }}
