@@ -16,6 +16,10 @@ from training.config import TrainConfig
 _NEVER_VARY = {
     "seed": "it decides which rows validate, so trials that differ in it cannot be compared",
     "split": "it decides which rows validate, so trials that differ in it cannot be compared",
+    "folds": "by folds other rows validate, so trials that differ in it cannot be compared",
+    "metric": "it brings settings of its own: search for one metric at a time",
+    "quantile": "answers of different quantiles cannot be compared",
+    "epoch_plan": "a budget of time writes it, and the trials of a search have none",
     "engine": "it brings settings of its own: search with one engine at a time",
     "recipe": "it brings settings of its own: search with one recipe at a time",
 }
