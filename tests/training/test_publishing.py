@@ -63,6 +63,18 @@ def test_a_model_that_is_not_published_is_published_later_with_its_pages(command
     assert last == "kept store/.unpublished/xor-2/model.safetensors", "nothing is written over"
 
 
+def test_a_bucket_that_refuses_the_pages_has_the_model_all_the_same(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("AXON_STORE_CACHE", str(tmp_path / "cache"))
+    _, last, _ = command("fit", "xor", "--epochs", 2, "--no-publish")
+    bucket = tmp_path / "bucket"
+    bucket.mkdir()
+    (bucket / "pages").write_text("a file in the way")
+    code, said, err = command("publish", last.removeprefix("kept "), "--store", f"file://{bucket}")
+    assert (code, said) == (0, "published xor@1")
+    assert err.startswith(f"warning: xor@1 has no report: file://{bucket}: ")
+    assert err.count("\n") == 1
+
+
 def test_publish_takes_no_readme_that_is_not_the_models(command, store, tmp_path):
     command("fit", "xor", "--epochs", 2, "--no-publish", *QUICK)
     (tmp_path / "store/.unpublished/xor-1/README.md").write_text("# My project")

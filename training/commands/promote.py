@@ -62,8 +62,9 @@ def _publish(arguments: argparse.Namespace) -> None:
     published = store.publish(name, checkpoint)
     try:
         copy_pages(file, published)
-    except OSError as error:
-        print(f"warning: {published} has no report: {error.strerror}.", file=sys.stderr)
+    except (OSError, StoreError) as error:  # the model is published, so missing pages are no reason to fail
+        reason = error.strerror if isinstance(error, OSError) else str(error).removesuffix(".")
+        print(f"warning: {published} has no report: {reason}.", file=sys.stderr)
     if sentence := still_means(store, published):
         print(sentence, file=sys.stderr)
     print(f"published {published}")
