@@ -41,8 +41,12 @@ def convert_spools(folder: Path, most_bytes: int) -> list[str]:
 
 
 def _convert(folder: Path, spool: Path) -> None:
-    for number, rows in enumerate(read_spool(spool.read_bytes())):
+    try:
+        data = spool.read_bytes()
+    except FileNotFoundError:  # an API process has removed it, as the oldest file
+        return
+    for number, rows in enumerate(read_spool(data)):
         path = parquet_path(folder, spool, str(rows.version), number)
         path.parent.mkdir(exist_ok=True)
         write_parquet(rows, path)
-    spool.unlink()
+    spool.unlink(missing_ok=True)

@@ -231,6 +231,14 @@ def test_a_spool_of_a_living_writer_is_left_alone_and_an_unreadable_one_is_set_a
     assert len(parquet_files(tmp_path)) == 2
 
 
+def test_a_spool_that_leaves_meanwhile_stops_no_conversion(tmp_path: Path) -> None:
+    fill(tmp_path, 2, 5)
+    (tmp_path / SPOOLS / "20000101T000000Z-api-0-00000000.spool").symlink_to("gone")  # listed, but not to be read
+    assert convert_spools(tmp_path, 1 << 40) == []
+    assert len(parquet_files(tmp_path)) == 2
+    assert len(ids_in(tmp_path)) == 10
+
+
 def test_the_oldest_files_leave_first(tmp_path: Path) -> None:
     fill(tmp_path, 3, 50)
     convert_spools(tmp_path, 1 << 40)

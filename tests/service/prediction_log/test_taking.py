@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from models.store import Store
 from service.batching.served_version import ServedVersion
 from service.batching.ticket import NamedRow, Ticket
 from service.metrics import ModelMetrics
+from service.prediction_log import writer
 from service.prediction_log.log import PredictionLog, Sampler
 from service.settings import Settings
 
@@ -82,6 +84,32 @@ def test_a_cut_request_is_logged_once_all_its_rows_are_answered(served: ServedVe
     assert rows[0].places[order].tolist() == list(range(9))
     np.testing.assert_array_equal(rows[0].answers[order], answers)
     assert whole.logged_parts is None
+
+
+def test_a_request_that_fails_gives_its_room_back(served: ServedVersion, tmp_path: Path) -> None:
+    log = make_log(tmp_path / "log", prediction_log_bytes=1 << 24)
+    rows = np.random.default_rng(0).normal(size=(2000, 4)).astype(np.float32)
+    answers = np.random.default_rng(1).random((2000, 3), dtype=np.float32)
+    for at in range(100):  # each is answered in part, and then its deadline passes
+        log.take(Request(f"late-{at}", served, rows), 0, 1500, answers[:1500])
+    log.take(Request("well", served, rows), 0, 2000, answers)
+    log.start()
+    log.stop(30)
+    assert [set(one.request_ids) for one in read_log(tmp_path / "log")] == [{"well"}]
+    assert log.counts._rows["dropped"]._value.get() == 0
+
+
+def test_a_stop_does_not_wait_for_the_pause(
+    served: ServedVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = make_log(tmp_path / "log")
+    rows, answers = np.zeros((1, 4), dtype=np.float32), np.zeros((1, 3), dtype=np.float32)
+    monkeypatch.setattr(writer, "_PAUSE_SECONDS", 60.0)
+    log.start()
+    log.take(Request("last", served, rows), 0, 1, answers)
+    time.sleep(0.1)  # so that the writer is in its pause, which the claim does not depend on
+    log.stop(30)
+    assert [one.request_ids for one in read_log(tmp_path / "log")] == [["last"]]
 
 
 def bytes_in(folder: Path) -> int:
