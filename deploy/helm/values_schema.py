@@ -37,7 +37,7 @@ _KEPT = (
     "description",
 )
 _NAME = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"  # of an object of Kubernetes
-_FILE_OF_SECRET = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"
+_FILE_OF_KEYS = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"
 # As `models.bucket.address` takes it.
 _BUCKET_URL = r"^$|^(s3|gs|az)://[^\s/?#@]+(/[A-Za-z0-9._~=+-]*)*$"
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$"
@@ -107,9 +107,7 @@ _SHARE_OR_NUMBER: Schema = {
     "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": "^[0-9]{1,3}%$"}]
 }
 # A surge of 0 beside maxUnavailable: 0, which the chart sets, is refused by Kubernetes.
-_SURGE: Schema = {
-    "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[1-9][0-9]{0,2}%$"}]
-}
+_SURGE: Schema = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": "^[1-9][0-9]{0,2}%$"}]}
 _VARIABLE = {
     "type": "object",
     "required": ["name"],
@@ -168,7 +166,7 @@ def values_schema() -> Schema:
         enabled=_TRUTH,
         interval=_text(pattern="^[0-9]+(ms|s|m)$"),
         labels=_TEXTS,
-        authorization=_object(secret=_optional_name(), key=_text(pattern=_FILE_OF_SECRET)),
+        authorization=_object(secret=_optional_name(), key=_text(pattern=_FILE_OF_KEYS)),
     )
     schema = _object(
         workload=_choice("Deployment", "InferenceService"),
@@ -182,7 +180,7 @@ def values_schema() -> Schema:
         extraVolumeMounts=_LIST,
         store=store,
         grpc=_object(enabled=_TRUTH),
-        apiKeys=_object(secret=_optional_name(), key=_text(pattern=_FILE_OF_SECRET)),
+        apiKeys=_object(secret=_optional_name(), key=_text(pattern=_FILE_OF_KEYS)),
         tls=_object(secret=_optional_name()),
         resources=_object(requests=_QUANTITIES, limits=_QUANTITIES, claims=_LIST),
         temporary=_object(size=_text(pattern=_QUANTITY)),

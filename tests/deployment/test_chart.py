@@ -170,7 +170,10 @@ def test_services_policies_and_budgets_select_the_pods() -> None:
         ),
         ({"extraEnv": [{"name": "AXON_STORE", "value": "/other"}]}, "The variable AXON_STORE is set twice."),
         ({"service": {"headless": True, "type": "LoadBalancer"}}, "no headless Service of type LoadBalancer"),
-        ({"podLabels": {"app.kubernetes.io/name": "other"}}, "podLabels has app.kubernetes.io/name, which the chart sets"),
+        (
+            {"podLabels": {"app.kubernetes.io/name": "other"}},
+            "podLabels has app.kubernetes.io/name, which the chart sets",
+        ),
         # The words of the schema, as Helm says them:
         ({"settings": {"AXON_WORKERS": 0}}, "at '/settings/AXON_WORKERS': minimum: got 0, want 1"),
         ({"settings": {"AXON_WORKER": 2}}, "at '/settings': additional properties 'AXON_WORKER' not allowed"),
