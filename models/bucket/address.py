@@ -13,6 +13,7 @@ SCHEMES = ("s3", "gs", "az", "file")
 
 _URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _PATH_OF_URL = re.compile(rf"({'|'.join(SCHEMES)}):/(?!/)")  # what `Path` makes of a URL
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 _PART = re.compile(r"[A-Za-z0-9._~=+-]+", re.ASCII)
 
 
@@ -37,9 +38,14 @@ class BucketAddress:
         Raises:
             StoreError: The text is not the URL of a bucket; the message does not repeat a text with credentials.
         """
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError:  # a square bracket, which may be part of a password
+            raise StoreError(
+                "the URL of a store cannot be read: it is s3://BUCKET/PREFIX, with letters and digits."
+            ) from None
         scheme = parts.scheme.lower()
-        if "@" in parts.netloc or parts.query or parts.fragment:
+        if "@" in (parts.netloc if scheme == "file" else text) or parts.query or parts.fragment:
             raise StoreError(
                 f"the URL of a store is {scheme}://BUCKET/PREFIX and no more: credentials belong into environment "
                 "variables, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
@@ -56,7 +62,7 @@ class BucketAddress:
             path = Path(unquote(parts.path))
             return cls(f"file://{parts.path.rstrip('/')}", scheme, path)
         prefix = [part for part in parts.path.split("/") if part]
-        if not parts.netloc or any(not _PART.fullmatch(part) or part in (".", "..") for part in prefix):
+        if not _BUCKET.fullmatch(parts.netloc) or any(not _PART.fullmatch(part) or part in (".", "..") for part in prefix):
             raise StoreError(
                 f"{text[:200]!r} is not the URL of a store, such as {scheme}://BUCKET/PREFIX with letters, digits, "
                 "and . _ ~ = + - in the prefix."

@@ -234,11 +234,16 @@ def test_a_password_is_never_shown():
     assert "s%40cret" in address.url
     assert "cret" not in repr(address)
     assert "other" not in repr(address)
+    assert read_address("postgresql://ada%40x@db/y").shown == "postgresql://ada%40x@db/y"
     for wrong in ("postgresql://ada:s3cret@db:port/x", "mysql://ada:s3cret@db/x", "s3cret", "journal:", ""):
         with pytest.raises(ConfigError) as refused:
             read_address(wrong)
         assert "s3cret" not in str(refused.value)
         assert "journal:PATH" in str(refused.value)
+    for wrong in ("postgresql://ada:a@s3cret@db/x", "postgresql://ada:a@b/s3cret@db/x"):
+        with pytest.raises(ConfigError, match="has a second @: in a user's name or a password it is written %40") as refused:
+            read_address(wrong)
+        assert "s3cret" not in str(refused.value)
 
 
 def test_a_space_comes_back_from_json():

@@ -34,6 +34,7 @@ def test_a_path_is_a_folder(place):
         ("gs://bucket/prefix", "gs://bucket/prefix"),
         ("az://container/x=1", "az://container/x=1"),
         ("file:///srv/models/", "file:///srv/models"),
+        ("file:///srv/a@b", "file:///srv/a@b"),
     ],
 )
 def test_a_url_has_one_form(text, url):
@@ -51,6 +52,10 @@ def test_a_url_that_was_made_a_path_is_the_url():
     [
         ("s3://key:hidden-word@bucket/x", "credentials belong into environment variables"),
         ("az://account/x?sig=hidden-word", "credentials belong into environment variables"),
+        ("s3://key:hidden-word/x@bucket/x", "credentials belong into environment variables"),
+        ("s3://key:[hidden-word@bucket/x", "the URL of a store cannot be read"),
+        ("s3://../models", "is not the URL of a store"),
+        ("s3://bucket:9000/models", "is not the URL of a store"),
         ("http://example.org/models", "is not a store"),
         ("ftp://example.org", "is not a store"),
         ("s3://", "is not the URL of a store"),
