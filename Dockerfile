@@ -38,7 +38,7 @@ RUN rm -rf training build && pip install --no-cache-dir --no-deps . && axon sbom
 FROM torch AS build-training
 COPY pyproject.toml README.md LICENSE ./
 RUN for package in inference models service training; do mkdir $package && touch $package/__init__.py; done \
-    && pip install --no-cache-dir --constraint constraints.txt '.[training,bucket,onnx,signing]' && pip uninstall --yes axon
+    && pip install --no-cache-dir --constraint constraints.txt '.[training,bucket,onnx,postgresql,signing]' && pip uninstall --yes axon
 COPY axon/ axon/
 COPY conversion/ conversion/
 COPY inference/ inference/
