@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol, cast
@@ -26,6 +27,7 @@ from service.api_heartbeats import Beat, Heartbeats
 from service.batching.batch import Batch
 from service.batching.batcher import Batcher
 from service.batching.catalog import Catalog
+from service.batching.inherited import Inherited, KnownModels
 from service.batching.link import WorkerPool
 from service.batching.model_loading import ModelLoading
 from service.batching.served_version import ServedVersion
@@ -43,6 +45,7 @@ from service.served_store import ServedStore
 from service.settings import Settings
 from service.step_queue import StepQueue
 from service.stop_signals import HURRY_SIGNAL
+from service.stream.frames import Kind
 from service.stream.heartbeat_policy import HeartbeatPolicy
 from service.stream.held_list import HeldLists
 from service.stream.kept_checkpoints import KeptCheckpoints
@@ -194,6 +197,7 @@ class ApiProcess:
         self._served_list = ServedList(self._runtime_dir, f"api-{number}")
         self._kept = KeptCheckpoints(self._runtime_dir)
         self._served_lists = ServedLists(self._runtime_dir, settings.api_processes)
+        self._known_models = KnownModels(self._runtime_dir, f"api-{number}")
         self._worker_changed = asyncio.Event()
         self._shadows = ShadowSchedule(self.batcher, metrics.shadows, self._runtime_dir / "stopped-shadows")
         unloaded = UnloadedModels(self._runtime_dir / "unloaded")
@@ -209,6 +213,7 @@ class ApiProcess:
             unloaded=unloaded,
             make_shadow=self._shadows.make,
             memory=self._memory,
+            inherited=self._inherited() if is_successor else None,
         )
         self.loading = ModelLoading(self.catalog, unloaded)
         self.drift = DriftMonitor(settings, self._runtime_dir / "drift", number, self.batcher)
@@ -278,6 +283,12 @@ class ApiProcess:
         if self.tracer is not None:
             await self.tracer.close(self._flush_seconds)
         self.metrics.flush()
+
+    def _inherited(self) -> Inherited:
+        """Reads what the predecessor and the siblings serve, before this process replaces its predecessor's list."""
+        served = self._served_lists.read()
+        keys = frozenset() if served is None else served.keys
+        return Inherited(self._known_models.read(), keys, self._kept, partial(self.pool.load, kind=Kind.RESTORE))
 
     def _make_tracer(self, process: str) -> Tracer | None:
         """Makes the tracer; returns None without traces, for which OpenTelemetry need not be installed."""
@@ -375,6 +386,7 @@ class ApiProcess:
             self.batcher.forget_estimates(keys)
             versions = map("@".join, known)
             await asyncio.to_thread(self._served_list.write, catalog.preloaded_keys(), keys, versions)
+            await asyncio.to_thread(self._known_models.write, catalog.entries())
             self._published_revision = revision
         await asyncio.to_thread(self._remove_copies)
 

@@ -19,8 +19,9 @@ from models.file_identity import FileIdentity
 from models.model_store import ReadableStore
 from models.store_entry import Reference, StoreEntry
 from service.batching.alias_routes import AliasRoutes, MakeShadow
+from service.batching.inherited import Inherited
 from service.batching.served_version import ServedVersion
-from service.batching.store_problems import StoreProblems
+from service.batching.store_problems import LOST, StoreProblems
 from service.batching.store_reader import StoreReader
 from service.batching.store_snapshot import Place, StoreSnapshot
 from service.batching.unloaded import UnloadedModels
@@ -64,6 +65,7 @@ class Catalog:
         unloaded: models that were unloaded by request; None if there is no such request.
         make_shadow: function that makes the shadow of an alias; None if there are no shadows.
         memory: limit of what the process holds of its versions; None for no limit.
+        inherited: models and versions that the predecessor of this process served; None without a predecessor.
 
     Attributes:
         routes: aliases that are split among versions, or have shadows.
@@ -82,12 +84,14 @@ class Catalog:
         unloaded: UnloadedModels | None = None,
         make_shadow: MakeShadow | None = None,
         memory: VersionMemory | None = None,
+        inherited: Inherited | None = None,
     ) -> None:
         self._memory = memory
+        self._inherited = inherited
         self.routes = AliasRoutes(make_shadow)
         self._store = store
         self._reader = StoreReader()
-        self._loader = VersionLoader(store, self._reader, load_on_workers, new_metrics, intend, memory)
+        self._loader = VersionLoader(store, self._reader, load_on_workers, new_metrics, intend, memory, inherited)
         self._unloaded = unloaded
         self._absent: frozenset[str] = frozenset()  # names of unloaded models at the last refresh
         self._capacity = capacity
@@ -303,10 +307,9 @@ class Catalog:
     async def _refresh(self) -> None:
         async with self._lock:
             try:
-                snapshot = await self._reader.run(lambda: StoreSnapshot.take(self._store, self._snapshot))
+                snapshot = await self._reader.run(self._take_snapshot)
                 if self._versions and not snapshot.entries:
-                    # A lost disk or a missing mount leaves an empty folder or none.
-                    raise StoreError("the store is empty or gone; what was served stays served.")
+                    raise StoreError(LOST)
             except StoreError as error:
                 log.debug("store not read", reason=str(error))
                 self._problems.add_whole(reason_of(error))
@@ -323,8 +326,17 @@ class Catalog:
             names = dict.fromkeys([*snapshot.changed, *moved, *snapshot.problems, *self._loader.failed_names])
             await self._apply(snapshot, {name: await self._preload(name, snapshot) async for name in in_slices(names)})
             problems = {**self.routes.problems, **snapshot.policy_problems, **snapshot.problems}
-            whole = {} if self._store.problem is None else {"": self._store.problem}
+            lost = None if self._inherited is None else self._inherited.lost
+            whole = {} if (problem := self._store.problem or lost) is None else {"": problem}
             self._problems.set_store({**problems, **self._loader.problems, **whole})
+
+    def _take_snapshot(self) -> StoreSnapshot:
+        """Reads the store; a process without any version yet takes what the store has lost from its predecessor."""
+        inherited = self._inherited
+        found = None
+        if inherited is not None:
+            found = inherited.scan(self._store) if not self._versions else inherited.follow(self._store)
+        return StoreSnapshot.take(self._store, self._snapshot, found)
 
     async def _preload(self, name: str, snapshot: StoreSnapshot) -> dict[str, ServedVersion]:
         """Preloads versions of a model, and returns these versions by id."""

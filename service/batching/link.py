@@ -292,11 +292,15 @@ class WorkerPool:
                 best = link
         return best
 
-    async def load(self, key: str) -> Loaded:
+    async def load(self, key: str, kind: Kind = Kind.LOAD) -> Loaded:
         """Asks all workers that are up to load a model version, and returns one reply for all.
 
         At least one worker has to reply, since a version that no worker has loaded may be faulty. If no worker is up,
         the call waits. If some workers die meanwhile, their successors load the version by themselves.
+
+        Args:
+            key: key of the version.
+            kind: LOAD if the file in the store is new, RESTORE if the version was served before.
 
         Returns:
             The first error, None if all workers that replied loaded the version; batch-invariant if it is so for all.
@@ -307,7 +311,9 @@ class WorkerPool:
         for _ in range(_LOAD_ATTEMPTS):
             while not self.up:
                 await asyncio.sleep(_RECONNECT_SECONDS)
-            answers = await asyncio.gather(*(link.load(key) for link in self.links if link.up), return_exceptions=True)
+            answers = await asyncio.gather(
+                *(link.load(key, kind) for link in self.links if link.up), return_exceptions=True
+            )
             for answer in answers:
                 if isinstance(answer, BaseException) and not isinstance(answer, NoWorker):
                     raise answer

@@ -9,6 +9,9 @@ from service.logs import get_logger
 
 _MOST_LOGGED = 50  # problems of one scan; a thousand lines would block the event loop for 30 ms, and help nobody
 
+# A lost disk or a missing mount leaves an empty folder or none.
+LOST = "the store is empty or gone; what was served stays served."
+
 log = get_logger(__name__)
 
 

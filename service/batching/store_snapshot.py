@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from models.errors import CheckpointError
@@ -39,7 +39,9 @@ class StoreSnapshot:
     changed: tuple[str, ...] = ()
 
     @classmethod
-    def take(cls, store: ReadableStore, before: StoreSnapshot) -> StoreSnapshot:
+    def take(
+        cls, store: ReadableStore, before: StoreSnapshot, found: Iterable[StoreEntry] | None = None
+    ) -> StoreSnapshot:
         """Takes a snapshot of the store; has to be called in a thread.
 
         The comparison is made in the thread, so that an unchanged store costs the event loop nothing. The thread sleeps
@@ -49,6 +51,7 @@ class StoreSnapshot:
         Args:
             store: store of checkpoints.
             before: snapshot before this one.
+            found: entries of the store; None to scan the store.
 
         Raises:
             StoreError: the store cannot be read.
@@ -57,7 +60,7 @@ class StoreSnapshot:
         identities: dict[Place, FileIdentity | None] = {}
         changed: list[str] = []
         until = time.perf_counter() + _AWAKE_SECONDS
-        for entry in store.scan():
+        for entry in store.scan() if found is None else found:
             if time.perf_counter() >= until:
                 time.sleep(_ASLEEP_SECONDS)
                 until = time.perf_counter() + _AWAKE_SECONDS

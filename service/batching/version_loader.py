@@ -8,6 +8,7 @@ from models.errors import AxonError, CheckpointError, NotFetched, reason_of
 from models.file_identity import FileIdentity
 from models.model_store import ReadableStore
 from models.model_version import ModelVersion
+from service.batching.inherited import Inherited
 from service.batching.link import Loaded
 from service.batching.served_version import ServedVersion
 from service.batching.store_reader import StoreReader
@@ -32,6 +33,7 @@ class VersionLoader:
         new_metrics: function that makes the metrics of a model version from its name and its number.
         intend: function called with each key before the workers are asked to load the version.
         memory: limit of what the process holds of its versions; None for no limit.
+        inherited: versions that the predecessor of this process served; None without a predecessor.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class VersionLoader:
         new_metrics: Callable[[str, str], ModelMetrics],
         intend: Callable[[str], None],
         memory: VersionMemory | None,
+        inherited: Inherited | None = None,
     ) -> None:
         self._store = store
         self._reader = reader
@@ -49,6 +52,7 @@ class VersionLoader:
         self._new_metrics = new_metrics
         self._intend = intend
         self._memory = memory
+        self._inherited = inherited
         self._long_lived = LongLived(together=_UNCOLLECTED_COLUMNS)
         self._failed: dict[Place, tuple[FileIdentity | None, str]] = {}  # file that failed, and the reason
 
@@ -75,7 +79,8 @@ class VersionLoader:
     ) -> ServedVersion | None:
         """Reads the checkpoint of a version and loads the version on the workers, unless both were done before.
 
-        If the file of a served version was replaced by a faulty one, the old content stays served.
+        If the file of a served version was replaced by a faulty one, the old content stays served. A process that
+        replaces a dead one reads the old content from the kept copy.
 
         Args:
             place: name and number of the version.
@@ -85,6 +90,34 @@ class VersionLoader:
         Returns:
             `known` if nothing is new, the new content, or None if the version cannot be loaded.
         """
+        served = await self._load(place, known, identity)
+        if (inherited := self._inherited) is not None:
+            if served is None:
+                served = await self._load_inherited(place, inherited)
+            if served is not None:
+                inherited.forget(place)
+                if inherited.lost is not None:  # which is reported for the store as a whole
+                    self._failed.pop(place, None)
+        return served
+
+    async def _load_inherited(self, place: Place, inherited: Inherited) -> ServedVersion | None:
+        """Loads a version from the copy of what the predecessor served; None if there is no such copy."""
+        file = inherited.version(place)
+        if file is None:
+            return None
+        try:
+            identity = await self._reader.run(file.identity)
+            served, _ = await self._try(file, None, identity, inherited.load_on_workers)
+        except (CheckpointError, NoWorker):
+            return None
+        if served is None or not inherited.is_key_of(place, served.key):
+            return None
+        return served
+
+    async def _load(
+        self, place: Place, known: ServedVersion | None, identity: FileIdentity | None
+    ) -> ServedVersion | None:
+        """Reads the checkpoint of a version from the store, as `load` does."""
         file = self._store.version(*place)
         try:
             if identity is None:
@@ -98,7 +131,7 @@ class VersionLoader:
         if place in self._failed and self._failed[place][0] == identity:
             return known
         try:
-            served, reason = await self._try(file, known, identity)
+            served, reason = await self._try(file, known, identity, self._load_on_workers)
         except (NoWorker, NotFetched) as error:  # perhaps not the fault of the file: the next refresh tries again
             self._failed[place] = (None, reason_of(error))
             return known
@@ -107,12 +140,12 @@ class VersionLoader:
             return known
         self._failed.pop(place, None)
         if known is not None and known.key == served.key:  # the same content in another file
-            known.identity = identity
+            known.identity, known.place, known.signed = identity, served.place, served.signed
             return known
         return served
 
     async def _try(
-        self, file: ModelVersion, known: ServedVersion | None, identity: FileIdentity
+        self, file: ModelVersion, known: ServedVersion | None, identity: FileIdentity, load_on_workers: LoadOnWorkers
     ) -> tuple[ServedVersion | None, str]:
         """Returns the version, or None and the reason.
 
@@ -124,7 +157,7 @@ class VersionLoader:
         try:
             served = await self._reader.run(lambda: self._read(file, identity, metrics))
             self._intend(served.key)
-            loaded = await self._load_on_workers(served.key)
+            loaded = await load_on_workers(served.key)
         except (NoWorker, NotFetched):
             raise
         except AxonError as error:

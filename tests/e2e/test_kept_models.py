@@ -54,6 +54,14 @@ class Served:
         wait_until(lambda: len(self.server.worker_pids()) == before, self.server.log)
         wait_until(lambda: metric_sum(self.server, "axon_worker_up") == before, self.server.log)
 
+    def replace_api_processes(self) -> None:
+        """Kills all API processes, and waits until successors are ready."""
+        before = self.server.api_pids()
+        for pid in before:
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: len({*self.server.api_pids()} - {*before}) == len(before), self.server.log)
+        wait_until(self.server.ready, self.server.log)
+
     def damage(self, how: Callable[[Store], None]) -> None:
         """Damages the store at once, as far as the server can see.
 
@@ -172,6 +180,31 @@ def test_what_was_served_is_served_by_successors_and_the_store_is_told_as_a_prob
         assert metric_sum(served.server, "axon_store_problems") == 1
         said = http_get(f"{served.server.url}/models").text
         assert str(served.store.root.parent) not in said, "clients are shown no path"
+    finally:
+        served.repair()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [spoil_in_place, unlink, empty_each_model, replace_the_store_by_a_file],
+    ids=lambda damage: damage.__name__,
+)
+def test_what_was_served_is_served_by_the_successor_of_an_api_process(
+    served: Served, damage: Callable[[Store], None]
+) -> None:
+    expected = pytest.approx(Oracle(CHECKPOINTS["colours"])(ROW), abs=2e-5)
+    try:
+        served.damage(damage)
+        wait_until(lambda: list(served.problems()) == [DAMAGES[damage]], lambda: str(served.problems()))
+        for _ in range(2):  # a successor leaves as much to its own successor
+            served.replace_api_processes()
+            for id_ in ("colours", "colours@1", "colours@latest"):
+                answer = served.predict(id_)
+                assert answer.status_code == 200, (answer.text, served.server.log())
+                assert answer.json()["probabilities"][0] == expected
+            wait_until(lambda: list(served.problems()) == [DAMAGES[damage]], lambda: str(served.problems()))
+        served.restart_workers(served.server.worker_pids())
+        assert served.predict().status_code == 200
     finally:
         served.repair()
 
