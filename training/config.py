@@ -373,6 +373,11 @@ class TrainConfig:
             raise ConfigError(f"quantile must be between 0 and 1, got {self.quantile!r}.")
         if self.metric in DECIDED_METRICS and not self.bias:
             raise ConfigError(f"metric {self.metric} decides between classes by a bias, and the network has none.")
+        if self.metric == "f1" and self.class_weight == "balanced":
+            raise ConfigError(
+                "metric f1 decides by the shares of the classes, which class_weight balanced makes equal: leave out "
+                "--class-weight balanced, or ask for --metric balanced-accuracy."
+            )
 
     def _check_perceptron(self) -> None:
         """Refuses settings that a lone threshold unit does not have.

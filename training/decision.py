@@ -28,6 +28,7 @@ def decided(
     metric: str,
     probabilities: NDArray[np.float32],
     truth: NDArray[np.int64],
+    weight: NDArray[np.float64] | None = None,
     *,
     shares: NDArray[np.float64],
 ) -> Checkpoint:
@@ -38,11 +39,12 @@ def decided(
         metric: `balanced-accuracy` or `f1`.
         probabilities: `(members, rows, classes)` probabilities of the members for the validation rows.
         truth: `(rows,)` class indices.
+        weight: `(rows,)` relative weight of each row; None for equal weights.
         shares: `(classes,)` share of each class in the training part.
     """
     logs = np.log(np.maximum(shares, 0.5 / max(len(truth), 1) / len(shares)))
     logs -= logs.mean()
-    strength = 1.0 if metric == "balanced-accuracy" else _best_strength(probabilities, truth, logs)
+    strength = 1.0 if metric == "balanced-accuracy" else _best_strength(probabilities, truth, weight, logs)
     shift = -strength * logs
     record: dict[str, Any] = {
         "metric": metric,
@@ -55,9 +57,14 @@ def decided(
     return replace(shifted, training={**shifted.training, "decision": record})
 
 
-def _best_strength(probabilities: NDArray[np.float32], truth: NDArray[np.int64], logs: NDArray[np.float64]) -> float:
+def _best_strength(
+    probabilities: NDArray[np.float32],
+    truth: NDArray[np.int64],
+    weight: NDArray[np.float64] | None,
+    logs: NDArray[np.float64],
+) -> float:
     """Returns the τ with the highest F1 on the rows; of equal ones the least."""
-    scores = [f1_macro(_answers(probabilities, -tau * logs), truth, len(logs)) for tau in _STRENGTHS]
+    scores = [f1_macro(_answers(probabilities, -tau * logs), truth, len(logs), weight) for tau in _STRENGTHS]
     return float(_STRENGTHS[int(np.argmax(scores))])
 
 

@@ -31,17 +31,23 @@ def _of_members(checkpoint: Checkpoint, rows: PreparedRows) -> NDArray[np.float3
     return out_of_fold_answers(network, rows.x["train"], rows.split.folds)[None]
 
 
+def _weights(rows: PreparedRows) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
+    """Returns the weights of the rows of training and of validation; None for equal weights."""
+    return (None, None) if rows.weight is None else (rows.weight["train"], rows.weight["validation"])
+
+
 def decided_checkpoint(checkpoint: Checkpoint, rows: PreparedRows, metric: str) -> Checkpoint:
     """Returns the checkpoint with the decision between classes that is best for a metric."""
     of_members = _of_members(checkpoint, rows)
-    shares = class_shares(rows.y["train"], of_members.shape[2], None if rows.weight is None else rows.weight["train"])
-    return decided(checkpoint, metric, of_members, rows.y["validation"], shares=shares)
+    train, validation = _weights(rows)
+    shares = class_shares(rows.y["train"], of_members.shape[2], train)
+    return decided(checkpoint, metric, of_members, rows.y["validation"], validation, shares=shares)
 
 
 def calibrated_checkpoint(checkpoint: Checkpoint, rows: PreparedRows, *, is_honest: bool) -> Checkpoint:
     """Returns the checkpoint with a calibration fitted on the validation part."""
     of_members = _of_members(checkpoint, rows)
-    train, validation = (None if rows.weight is None else rows.weight[part] for part in ("train", "validation"))
+    train, validation = _weights(rows)
     shares = class_shares(rows.y["train"], of_members.shape[2], train)
     return calibrate(checkpoint, of_members, rows.y["validation"], validation, shares=shares, is_honest=is_honest)
 

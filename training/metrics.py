@@ -163,10 +163,23 @@ def _of_quantile(values: NDArray[np.float64], truth: NDArray[np.float64], quanti
     return {"pinball_loss": float(loss.mean()), "share_below": float((errors <= 0).mean())}
 
 
-def f1_macro(guessed: NDArray[np.int64], truth: NDArray[np.int64], classes: int) -> float:
-    """Returns the mean of 2·TP / (2·TP + FP + FN) over the classes that occur in the guesses or the truth."""
-    hits = np.bincount(truth[guessed == truth], minlength=classes)
-    occurrences = np.bincount(guessed, minlength=classes) + np.bincount(truth, minlength=classes)  # 2·TP + FP + FN
+def f1_macro(
+    guessed: NDArray[np.int64], truth: NDArray[np.int64], classes: int, weight: NDArray[np.float64] | None = None
+) -> float:
+    """Returns the mean of 2·TP / (2·TP + FP + FN) over the classes that occur in the guesses or the truth.
+
+    Args:
+        guessed: `(rows,)` predicted class indices.
+        truth: `(rows,)` true class indices.
+        classes: number of classes.
+        weight: `(rows,)` relative weight of each row; None for equal weights.
+    """
+
+    def count(of: NDArray[np.int64], rows: NDArray[np.bool_] | slice = slice(None)) -> NDArray[Any]:
+        return np.bincount(of[rows], None if weight is None else weight[rows], minlength=classes)
+
+    hits = count(truth, guessed == truth)
+    occurrences = count(guessed) + count(truth)  # 2·TP + FP + FN
     occurring = occurrences > 0
     return float((2 * hits[occurring] / occurrences[occurring]).mean())
 
