@@ -62,7 +62,9 @@ class BucketAddress:
             path = Path(unquote(parts.path))
             return cls(f"file://{parts.path.rstrip('/')}", scheme, path)
         prefix = [part for part in parts.path.split("/") if part]
-        if not _BUCKET.fullmatch(parts.netloc) or any(not _PART.fullmatch(part) or part in (".", "..") for part in prefix):
+        if not _BUCKET.fullmatch(parts.netloc) or any(
+            not _PART.fullmatch(part) or part in (".", "..") for part in prefix
+        ):
             raise StoreError(
                 f"{text[:200]!r} is not the URL of a store, such as {scheme}://BUCKET/PREFIX with letters, digits, "
                 "and . _ ~ = + - in the prefix."

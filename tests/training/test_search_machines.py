@@ -241,7 +241,9 @@ def test_a_password_is_never_shown():
         assert "s3cret" not in str(refused.value)
         assert "journal:PATH" in str(refused.value)
     for wrong in ("postgresql://ada:a@s3cret@db/x", "postgresql://ada:a@b/s3cret@db/x"):
-        with pytest.raises(ConfigError, match="has a second @: in a user's name or a password it is written %40") as refused:
+        with pytest.raises(
+            ConfigError, match="has a second @: in a user's name or a password it is written %40"
+        ) as refused:
             read_address(wrong)
         assert "s3cret" not in str(refused.value)
 

@@ -55,6 +55,8 @@ def _database(text: str) -> StorageAddress:
     except (ArgumentError, ValueError):  # a port that is no number, for example
         raise ConfigError(f"the address of the database cannot be read: the storage must be {_FORMS}.") from None
     if "@" in f"{url.host or ''}{url.database or ''}":  # perhaps the end of a password
-        raise ConfigError("the address of the database has a second @: in a user's name or a password it is written %40.")
+        raise ConfigError(
+            "the address of the database has a second @: in a user's name or a password it is written %40."
+        )
     shown = URL.create("postgresql", username=url.username, host=url.host, port=url.port, database=url.database)
     return StorageAddress(kind="postgresql", shown=str(shown), url=url.render_as_string(hide_password=False))
