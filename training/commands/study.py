@@ -190,7 +190,10 @@ def _studies_store(arguments: argparse.Namespace) -> Path:
     """
     folder = open_store(arguments.store).folder
     if folder is None:
-        raise StoreError(f"results of studies are published to a folder of models, and {arguments.store} is a bucket.")
+        raise StoreError(
+            f"results of studies are published to a folder of models, and {arguments.store} is a bucket: name a folder "
+            "(--store FOLDER)."
+        )
     return folder
 
 
