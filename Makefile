@@ -42,7 +42,7 @@ test-random: install ## every test but the faults, in another order each time; r
 	$(BIN)/python -m pytest -o addopts="-ra --strict-markers --strict-config -p no:schemathesis" -m "not faults" \
 		--numprocesses auto --dist loadfile $(if $(SEED),--randomly-seed=$(SEED))
 
-interop: install ## the real clients of other servers, each in an environment that this makes (AXON_INTEROP_ENVIRONMENTS)
+interop: install ## the real clients of other servers, and Ray and Dask, each in an environment that this makes (AXON_INTEROP_ENVIRONMENTS)
 	$(BIN)/python -m tests.interop.client_environments
 	$(BIN)/python -m pytest tests/interop
 
@@ -97,7 +97,7 @@ bench-accuracy: install ## Axon's recipes beside linear, scikit-learn's and Real
 bench-training: install ## training speed beside a DataLoader loop, scikit-learn, pytabkit and the matrix products' limit
 	$(BIN)/python -m benchmarks.training $(BENCH)
 
-bench-score: install ## bulk scoring beside the bare reading of the same columns; options in BENCH, e.g. BENCH='--rows 10000000'
+bench-score: install ## bulk scoring beside the bare reading of the same columns, and beside Ray Data; options in BENCH, e.g. BENCH='--rows 10000000'
 	$(BIN)/python -m benchmarks.score $(BENCH)
 
 screenshots: install ## renews the pictures of the console in docs/images; needs Chromium

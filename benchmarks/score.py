@@ -3,7 +3,9 @@
 `make bench-score` makes a Parquet file of float32 columns and a model 30-128-64-2, then measures in turn, each in a
 process of its own with one thread: pyarrow reads the model's columns; Axon scores the file. The CPU time of the start
 (imports, the model) is measured on a file of few rows and taken off, and is shown. A server answers rows of the same
-file over `POST /predict`; the client's CPU time does not count.
+file over `POST /predict`; the client's CPU time does not count. Ray Data answers the file with the same network in
+torch and one actor (`benchmarks/ray_torch.py`); the CPU time of all its processes counts. `make interop` makes the
+environment for it.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ import argparse
 import contextlib
 import multiprocessing
 import os
+import secrets
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Set
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -24,6 +28,7 @@ import httpx
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.dataset
 import pyarrow.parquet
 
 from benchmarks.model import LAYER_SIZES
@@ -39,6 +44,7 @@ ROOT = Path(__file__).parents[1]
 _FEW = 1_000  # rows of the file on which the start is measured
 _REQUESTS = {1: 2_000, _FEW: 400}  # number of requests, by the rows of each
 _GROUP = 250_000
+_RAY = "Ray Data, torch, one actor"
 _READ = """
 import sys, pyarrow.parquet
 columns = [f"x{i}" for i in range(30)]
@@ -49,7 +55,7 @@ with pyarrow.parquet.ParquetFile(sys.argv[1], pre_buffer=False, buffer_size=1 <<
 
 
 def make_store(folder: Path) -> None:
-    """Publishes a classifier 30-128-64-2 as `tab`."""
+    """Publishes a classifier 30-128-64-2 as `tab`, and saves its weights as those of an `nn.Sequential`."""
     import torch
 
     sizes = LAYER_SIZES["tab"]
@@ -57,7 +63,13 @@ def make_store(folder: Path) -> None:
     columns = tuple(NumericColumn(name=f"x{i}", mean=0.0, std=1.0, minimum=-9.0, maximum=9.0) for i in range(sizes[0]))
     schema = Schema(columns=columns, target=ClassTarget(name="y", labels=("no", "yes")))
     module = MLP(config, generator=torch.Generator().manual_seed(0))
-    Store(folder).publish("tab", Checkpoint(config=config, schema=schema, tensors=module.to_tensors()))
+    tensors = module.to_tensors()
+    Store(folder).publish("tab", Checkpoint(config=config, schema=schema, tensors=tensors))
+    weights = {}
+    for name, tensor in tensors.items():
+        _, layer, kind = name.split(".")
+        weights[f"{2 * int(layer)}.{kind}"] = torch.from_numpy(tensor)  # an activation follows each layer
+    torch.save(weights, folder.parent / "weights.pt")
 
 
 def make_rows(path: Path, rows: int, group: int) -> None:
@@ -81,6 +93,42 @@ def cpu_of(command: list[str]) -> tuple[float, float]:
     if process.returncode:
         raise SystemExit(f"{' '.join(command[:4])} … failed with {process.returncode}.")
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+def ray_cpu(python: Path, folder: Path, source: str, out: str) -> float:
+    """Runs Ray Data over a source; returns the CPU seconds of all its processes.
+
+    The processes are read every 0.1 s, because Ray's raylet does not wait for the workers. What a process computes in
+    its last 0.1 s is not counted, in Ray's favour.
+    """
+    variables = {
+        "OMP_NUM_THREADS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray listens on the loopback interface only
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),  # else Ray writes one to the home folder
+    }
+    script = [str(python), str(ROOT / "benchmarks/ray_torch.py")]
+    arguments = [str(folder / "weights.pt"), str(folder / source), str(folder / out)]
+    found: dict[tuple[int, int], float] = {}
+    with tempfile.TemporaryDirectory(prefix="ray-") as scratch, (folder / "ray.log").open("w+b") as log:
+        process = subprocess.Popen(
+            [*script, *arguments, scratch], env={**os.environ, **variables}, stdout=log, stderr=log
+        )
+        while process.poll() is None:
+            found |= _cpu_of_processes(process.pid, {pid for pid, _ in found})
+            time.sleep(0.1)
+        if process.returncode:
+            raise SystemExit(f"{(folder / 'ray.log').read_text()[-4_000:]}\nRay Data failed with {process.returncode}.")
+    return sum(found.values())
+
+
+def check_same_answers(folder: Path, one: str, other: str) -> None:
+    """Checks that two folders of answers have the same probabilities for the same rows."""
+    tables = [
+        pyarrow.dataset.dataset(folder / name, format="parquet").to_table().sort_by("id") for name in (one, other)
+    ]
+    for name in ("id", "probability no", "probability yes"):
+        np.testing.assert_allclose(tables[0][name].to_numpy(), tables[1][name].to_numpy(), atol=1e-5)
 
 
 def served_rows(folder: Path) -> dict[int, float]:
@@ -111,17 +159,27 @@ def served_rows(folder: Path) -> dict[int, float]:
 
 def cpu_of_tree(root: int) -> float:
     """Returns the CPU seconds of a process and its living descendants, which `wait4` does not count all."""
-    parents: dict[int, tuple[int, float]] = {}
+    return sum(_cpu_of_processes(root).values())
+
+
+def _cpu_of_processes(root: int, known: Set[int] = frozenset()) -> dict[tuple[int, int], float]:
+    """Returns the CPU seconds of living processes, by process id and time of the start.
+
+    Args:
+        root: process id whose descendants count, with itself.
+        known: ids of further processes that count with their descendants: orphans, which have another parent now.
+    """
+    parents: dict[int, tuple[int, int, float]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             ticks = int(fields[11]) + int(fields[12])
-            parents[int(folder.name)] = (int(fields[1]), ticks / os.sysconf("SC_CLK_TCK"))
-    tree, more = set[int](), {root}
+            parents[int(folder.name)] = (int(fields[1]), int(fields[19]), ticks / os.sysconf("SC_CLK_TCK"))
+    tree, more = set[int](), {root, *known}
     while more:
         tree |= more
-        more = {pid for pid, (parent, _) in parents.items() if parent in tree} - tree
-    return sum(parents[pid][1] for pid in tree if pid in parents)
+        more = {pid for pid, (parent, _, _) in parents.items() if parent in tree} - tree
+    return {(pid, parents[pid][1]): parents[pid][2] for pid in tree if pid in parents}
 
 
 def _wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> None:
@@ -139,7 +197,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4_000_000, help="rows of the file")
     parser.add_argument("--group", type=int, default=_GROUP, help="rows of a row group")
     parser.add_argument("--rounds", type=int, default=3)
+    interop = Path(os.environ.get("AXON_INTEROP_ENVIRONMENTS") or ROOT / ".interop")
+    parser.add_argument("--ray", type=Path, default=interop / "engines", help="environment with Ray, of make interop")
     arguments = parser.parse_args()
+    python = arguments.ray / "bin/python"
     with tempfile.TemporaryDirectory(prefix="axon-score-") as made:
         folder = Path(made)
         # In a process of its own: the peak of a process counts for the processes that it starts.
@@ -147,8 +208,8 @@ def main() -> None:
             pool.submit(make_store, folder / "store").result()
             pool.submit(make_rows, folder / "rows.parquet", arguments.rows, arguments.group).result()
             pool.submit(make_rows, folder / "few.parquet", _FEW, arguments.group).result()
-        taken: dict[str, list[float]] = {"read": [], "score": []}
-        starts: dict[str, list[float]] = {"read": [], "score": []}
+        taken: dict[str, list[float]] = {"read": [], "score": [], "ray": []}
+        starts: dict[str, list[float]] = {"read": [], "score": [], "ray": []}
         memory = 0.0
         served = served_rows(folder)
         for number in range(arguments.rounds):
@@ -160,14 +221,26 @@ def main() -> None:
                 seconds, peak = cpu_of([*command, "--device", "cpu", "--keep", "id"])
                 times["score"].append(seconds)
                 memory = max(memory, peak)
+                if python.exists():
+                    out = f"ray-{name}-{number}"
+                    times["ray"].append(ray_cpu(python, folder, f"{name}.parquet", out))
+                    check_same_answers(folder, f"{name}-{number}", out)
     rows = arguments.rows - _FEW
     print(f"{arguments.rows:,} rows, 30 float32 columns, 30-128-64-2, medians of {arguments.rounds} rounds")
-    for name, what in (("read", "pyarrow reads the columns"), ("score", "axon score, with --keep id")):
+    speeds = {}
+    for name, what in (("read", "pyarrow reads the columns"), ("score", "axon score, with --keep id"), ("ray", _RAY)):
+        if not taken[name]:
+            print(f"{what:28} not measured: {python} is not there; make interop makes it")
+            continue
         start = statistics.median(starts[name])
         net = statistics.median(taken[name]) - start
-        print(f"{what:28} {rows / net:12,.0f} rows a CPU second   {net:6.2f} s and {start:.2f} s to start")
+        speeds[name] = rows / net
+        print(f"{what:28} {speeds[name]:12,.0f} rows a CPU second   {net:6.2f} s and {start:.2f} s to start")
     for size, speed in served.items():
         print(f"{'POST /predict, the server':28} {speed:12,.0f} rows a CPU second   {size:,} rows a request, as JSON")
+    if "ray" in speeds:
+        print(f"{'axon score / Ray Data':28} {speeds['score'] / speeds['ray']:12.1f}")
+    print(f"{'axon score / POST /predict':28} {speeds['score'] / max(served.values()):12.1f}   1,000 rows a request")
     print(f"{'peak of the memory':28} {memory:12,.0f} MB")
 
 

@@ -71,6 +71,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def marked_processes(mark: str) -> dict[int, str]:
+    """Returns the command lines of the processes with a variable in their environment, by process id.
+
+    Args:
+        mark: name and value of the variable, as `NAME=value`.
+    """
+    marked = {}
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdigit() and f"{mark}\0" in (folder / "environ").read_bytes().decode(errors="replace"):
+                marked[int(folder.name)] = (folder / "cmdline").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+    return {pid: command for pid, command in marked.items() if command}
+
+
 class Server:
     """`python -m service` over a store, on a free port."""
 
@@ -122,16 +138,7 @@ class Server:
 
     def processes(self) -> dict[int, str]:
         """Returns the command lines of the server's processes, by process id."""
-        marked = {}
-        for folder in Path("/proc").iterdir():
-            try:
-                if folder.name.isdigit() and f"{_MARK}={self.environment[_MARK]}\0" in (
-                    (folder / "environ").read_bytes().decode(errors="replace")
-                ):
-                    marked[int(folder.name)] = (folder / "cmdline").read_bytes().decode(errors="replace")
-            except OSError:
-                continue
-        return {pid: command for pid, command in marked.items() if command}
+        return marked_processes(f"{_MARK}={self.environment[_MARK]}")
 
     def host_pids(self) -> list[int]:
         """Returns the ids of the workers' hosts."""

@@ -1,16 +1,17 @@
-"""Environments of the clients whose dependencies conflict with Axon's.
+"""Environments of the clients whose dependencies conflict with Axon's, and of the engines that run Axon.
 
 `python -m tests.interop.client_environments` makes those that are missing.
 
 Each file of `tests/interop/environments` is a virtual environment, made in `$AXON_INTEROP_ENVIRONMENTS` (by default
-`.interop` in the working tree). `perf_analyzer` is a program of its own. The tests skip what is not there.
+`.interop` in the working tree). Those of `ABOVE_OURS` see the packages of the environment that makes them.
+`perf_analyzer` is a program of its own. The tests skip what is not there.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 from benchmarks.peer import ROOT
@@ -18,8 +19,9 @@ from benchmarks.perf_analyzer import PerfAnalyzer, Unavailable
 from benchmarks.virtual_environment import VirtualEnvironment
 
 REQUIREMENTS = {path.stem: path for path in sorted((Path(__file__).parent / "environments").glob("*.txt"))}
+ABOVE_OURS = {"engines"}
 
-_MADE_FROM = "requirements.txt"  # copy in an environment of the file that it was made from
+_MADE_FROM = "requirements.txt"  # file in an environment with what it was made from
 
 
 def environments_folder() -> Path:
@@ -33,13 +35,9 @@ def client_environment(name: str) -> VirtualEnvironment:
 
 
 def is_current(name: str) -> bool:
-    """Returns True if an environment was made from the requirement file as the file is now."""
+    """Returns True if an environment was made from the present requirement file, and above the present packages."""
     made_from = environments_folder() / name / _MADE_FROM
-    return (
-        client_environment(name).is_complete
-        and made_from.exists()
-        and made_from.read_bytes() == REQUIREMENTS[name].read_bytes()
-    )
+    return client_environment(name).is_complete and made_from.exists() and made_from.read_text() == _recipe(name)
 
 
 def perf_analyzer() -> PerfAnalyzer:
@@ -60,10 +58,19 @@ def main() -> int:
 
 
 def _make(name: str) -> bool:
-    if not client_environment(name).make([["--requirement", str(REQUIREMENTS[name])]]):
+    if not client_environment(name).make([["--requirement", str(REQUIREMENTS[name])]], packages=_packages(name)):
         return False
-    shutil.copyfile(REQUIREMENTS[name], environments_folder() / name / _MADE_FROM)
+    (environments_folder() / name / _MADE_FROM).write_text(_recipe(name))
     return True
+
+
+def _packages(name: str) -> Path | None:
+    return Path(sysconfig.get_path("purelib")) if name in ABOVE_OURS else None
+
+
+def _recipe(name: str) -> str:
+    packages = _packages(name)
+    return REQUIREMENTS[name].read_text() + (f"# above {packages}\n" if packages else "")
 
 
 if __name__ == "__main__":

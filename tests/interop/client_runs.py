@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,14 @@ def interpreter(environment: str | None, module: str) -> Path:
     return client_environment(environment).python
 
 
-def run_client(script: str, *arguments: str, module: str, environment: str | None = None) -> Reports:
+def run_client(
+    script: str,
+    *arguments: str,
+    module: str,
+    environment: str | None = None,
+    variables: Mapping[str, str] | None = None,
+    longest_seconds: int = LONGEST_SECONDS,
+) -> Reports:
     """Runs a script of `tests/interop/clients` to its end and returns its reports by the name of the call.
 
     Args:
@@ -44,6 +52,8 @@ def run_client(script: str, *arguments: str, module: str, environment: str | Non
         arguments: arguments of the script; the rows to send come on standard input.
         module: module of the client.
         environment: name of the client's environment, or None for the environment of the tests.
+        variables: environment variables of the script, beside those of the tests.
+        longest_seconds: time after which the script is killed.
     """
     python = interpreter(environment, module)
     # Without proxies, which some clients would ask for the loopback interface too.
@@ -53,8 +63,8 @@ def run_client(script: str, *arguments: str, module: str, environment: str | Non
         input=json.dumps(request_document()),
         capture_output=True,
         text=True,
-        env=clean,
-        timeout=LONGEST_SECONDS,
+        env=clean | dict(variables or {}),
+        timeout=longest_seconds,
         check=False,
     )
     assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-6000:]}"

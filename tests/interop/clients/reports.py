@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,16 @@ def report(call: str, content: Any = None) -> None:
     """Writes the outcome of a call."""
     sys.stdout.write(json.dumps({"call": call, "report": content}, default=_plain) + "\n")
     sys.stdout.flush()
+
+
+def failure(call: str, action: Callable[[], object]) -> None:
+    """Calls an action and reports the text of the error, or None after a success."""
+    try:
+        action()
+    except Exception as error:
+        report(call, f"{type(error).__name__}: {error}")
+    else:
+        report(call, None)
 
 
 def matrix(model: str, dtype: Any = np.float32) -> np.ndarray:
