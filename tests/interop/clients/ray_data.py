@@ -16,6 +16,7 @@ import axon
 SOURCES, FOLDER = map(Path, sys.argv[1:])
 STORE = str(SOURCES / "store")
 KEEP_ID = {"keep": ["id"]}
+sys.stdout = sys.stderr  # Ray prints warnings; the reports alone are on standard output
 TWO_ACTORS = ray.data.ActorPoolStrategy(size=2)
 
 
@@ -32,7 +33,7 @@ ray.init(
     object_store_memory=150_000_000,
     include_dashboard=False,
     logging_level="warning",
-    log_to_driver=False,  # the reports alone are on standard output
+    log_to_driver=False,
     _temp_dir=os.environ["RAY_FOLDER"],
 )
 try:

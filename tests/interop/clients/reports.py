@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 MODELS: dict[str, Any] = json.load(sys.stdin)
+_OUTPUT = sys.stdout  # a script may have another one for what its client prints
 
 
 def report(call: str, content: Any = None) -> None:
     """Writes the outcome of a call."""
-    sys.stdout.write(json.dumps({"call": call, "report": content}, default=_plain) + "\n")
-    sys.stdout.flush()
+    _OUTPUT.write(json.dumps({"call": call, "report": content}, default=_plain) + "\n")
+    _OUTPUT.flush()
 
 
 def failure(call: str, action: Callable[[], object]) -> None:
