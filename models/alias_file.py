@@ -81,12 +81,12 @@ def write_aliases(folder: Path, aliases: Mapping[str, Target]) -> None:
 
 
 def read_history(folder: Path, alias: str) -> list[Target]:
-    """Reads what an alias meant before, oldest first; an empty list if the history cannot be read."""
+    """Reads the earlier targets of an alias, oldest first; an empty list if the history cannot be read."""
     return history_of(read_table(folder, _HISTORY_FILE)[0], alias)
 
 
 def history_of(content: Mapping[str, Any], alias: str) -> list[Target]:
-    """Returns what an alias meant before, oldest first, from the JSON object of all histories."""
+    """Returns the earlier targets of an alias, oldest first, from the JSON object of all histories."""
     steps = content.get(alias)
     targets: list[Target] = []
     for step in steps if isinstance(steps, list) else ():
@@ -96,7 +96,7 @@ def history_of(content: Mapping[str, Any], alias: str) -> list[Target]:
 
 
 def write_history(folder: Path, alias: str, steps: Sequence[Target]) -> None:
-    """Writes what an alias meant before, oldest first.
+    """Writes the earlier targets of an alias, oldest first.
 
     Raises:
         OSError: The disk refuses the write.

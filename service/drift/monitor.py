@@ -129,7 +129,7 @@ class DriftMonitor:
         return [sums[number] for number in (newest, newest - 1) if number in sums and sums[number].rows]
 
     def _settle(self, drift: VersionDrift) -> Generator[None, None, list[Window]]:
-        """Counts what was taken, in short steps, and ends a complete window; returns the windows of other processes."""
+        """Counts the sampled rows in short steps and ends a complete window; returns the windows of other processes."""
         yield from drift.count_pending()
         others = self._files.read(drift.served.key, drift.counter.slots)
         self._advance(drift, others)

@@ -138,7 +138,7 @@ class WorkerPool:
                 session.done(number, outcome)
 
     def _replace(self, worker: _Worker, session: Session) -> None:
-        """Ends the trial of a worker that died as failed, and starts a new worker."""
+        """Records the trial of a dead worker as failed, and starts a new worker."""
         worker.process.join()
         code = worker.process.exitcode
         if not worker.is_ready:
