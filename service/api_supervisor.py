@@ -1,7 +1,7 @@
 """The supervisor starts the API processes, and replaces each one that dies or hangs.
 
 A process that dies is replaced at once. One that dies in its start, or soon after, is replaced after a pause that
-grows; if that happens again and again, the server has to end, so that a restart policy can act.
+grows. If processes die in their start again and again, the server has to end, so that a restart policy can act.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from service.api_heartbeats import HangWatch, Heartbeats
 from service.logs import get_logger
 from service.stream.heartbeat_policy import HeartbeatPolicy
 
-_SETTLED_SECONDS = 2.0  # a process that ends sooner after its start has failed to start
+_SETTLED_SECONDS = 2.0  # a process that ends sooner after its start is not replaced at once
 _MOST_FAILED_STARTS = 5  # in a row, at one position; the pauses after them take 3.1 s together
 _FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 1.6
 _MOST_ENDS = 100  # at one position within `_ENDS_SECONDS`
 _ENDS_SECONDS = 600.0
 
@@ -42,7 +43,8 @@ class _Position:
         is_killed: True once the process was killed because it hung.
         started: time of the last start, on the monotonic clock, in seconds.
         due: time of the next start if `process` is None.
-        failed_starts: number of failed starts in a row.
+        failed_starts: number of processes in a row that ended before they had started their work.
+        early_ends: number of processes in a row that ended within `_SETTLED_SECONDS`, or whose start failed.
         ends: times of the last ends.
     """
 
@@ -53,6 +55,7 @@ class _Position:
     started: float = 0.0
     due: float = 0.0
     failed_starts: int = 0
+    early_ends: int = 0
     ends: deque[float] = field(default_factory=lambda: deque(maxlen=_MOST_ENDS))
 
     @property
@@ -168,16 +171,17 @@ class ApiSupervisor:
         now = time.monotonic()
         if not self._is_up():
             raise CrashLoop("an API process could not start")
-        if position.has_beaten and now - position.started >= _SETTLED_SECONDS:
-            position.failed_starts = 0
-        else:
+        if not position.has_beaten:
             self._count_failed_start(position)
+        else:
+            position.failed_starts = 0
+            position.early_ends = position.early_ends + 1 if now - position.started < _SETTLED_SECONDS else 0
         if len(position.ends) == _MOST_ENDS and now - position.ends[0] < _ENDS_SECONDS:
             raise CrashLoop(f"{process.name} has ended {_MOST_ENDS} times within {_ENDS_SECONDS / 60:g} minutes")
         position.ends.append(now)
         process.close()
         position.process = None
-        position.due = now + _pause_seconds(position.failed_starts)
+        position.due = now + _pause_seconds(position.early_ends)
         log.error("an API process has died; another takes its place", api_process=process.name, pid=process.pid)
 
     def _replace(self, position: _Position) -> None:
@@ -188,16 +192,14 @@ class ApiSupervisor:
             raise CrashLoop("the fork server is gone, so that an API process cannot be replaced") from None
         except OSError as error:
             self._count_failed_start(position)
-            position.due = time.monotonic() + _pause_seconds(position.failed_starts)
+            position.due = time.monotonic() + _pause_seconds(position.early_ends)
             log.error("an API process could not be started", api_process=f"api-{position.number}", reason=str(error))
 
     def _count_failed_start(self, position: _Position) -> None:
         position.failed_starts += 1
+        position.early_ends += 1
         if position.failed_starts > _MOST_FAILED_STARTS:
-            raise CrashLoop(
-                f"api-{position.number} has ended {position.failed_starts} times in a row "
-                f"within {_SETTLED_SECONDS:g} s of its start"
-            )
+            raise CrashLoop(f"api-{position.number} could not start {position.failed_starts} times in a row")
 
     def _probe(self) -> None:
         """Looks at all heartbeats, and kills the process that has missed the most, if that is too many.
@@ -229,6 +231,6 @@ class ApiSupervisor:
         return not killed.is_killed and killed.has_beaten
 
 
-def _pause_seconds(failed_starts: int) -> float:
-    """Returns the time until the next start after this many failed ones in a row, in seconds."""
-    return math.ldexp(_FIRST_PAUSE_SECONDS, failed_starts - 1) if failed_starts else 0.0
+def _pause_seconds(early_ends: int) -> float:
+    """Returns the time until the next start after this many early ends in a row, in seconds."""
+    return min(math.ldexp(_FIRST_PAUSE_SECONDS, early_ends - 1), _LONGEST_PAUSE_SECONDS) if early_ends else 0.0

@@ -61,7 +61,7 @@ def test_a_short_run_measures_both_servers_judges_the_goals_and_leaves_nothing(
     )
     assert all(f["start_seconds"] > 0 for f in measured["footprints"])
     [processes] = [f["memory"] for f in measured["footprints"] if f["server"] == "axon"]
-    assert {"main", "log-relay", "host-0", "worker-0", "api-0"} == set(processes)
+    assert {"main", "forkserver", "log-relay", "host-0", "worker-0", "api-0"} == set(processes)
     for footprint in measured["footprints"]:
         for memory in footprint["memory"].values():
             assert memory["pss"] >= max(memory["private"], memory["anonymous"]) > 0
