@@ -64,15 +64,19 @@ def parquet_path(folder: Path, spool: Path, version: str, number: int) -> Path:
 def make_spool(path: Path) -> int:
     """Creates a spool that this process writes, and returns the descriptor. Closing the descriptor ends the writer.
 
+    The file has its lock before it has its name: a conversion would take a spool without a lock for one that has ended.
+
     Raises:
-        OSError: the file cannot be made, or a conversion has removed it at once.
+        OSError: the file cannot be made.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
+    unlocked = path.with_suffix(_TEMPORARY)
+    descriptor = os.open(unlocked, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o640)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # a conversion may have looked at the file before
-        path.stat()
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unlocked.rename(path)
     except BaseException:
         os.close(descriptor)
+        unlocked.unlink(missing_ok=True)
         raise
     return descriptor
 
@@ -84,7 +88,7 @@ def has_writer(spool: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, since several processes may look at once
     except BlockingIOError:
         return True
     else:

@@ -82,20 +82,20 @@ class LogWriter:
 
     def _run(self) -> None:
         self._attempt(self._look_for_leftovers)
-        self._attempt(self._look_after_conversion)
+        self._look_after_conversion()
         while not self._ending.is_set():
             self._wake.wait(self._longest_wait())
             self._ending.wait(_PAUSE_SECONDS)
             self._wake.clear()
             self._attempt(self._write)
             self._attempt(self._roll_if_due)
-            self._attempt(self._look_after_conversion)
+            self._look_after_conversion()
         self._attempt(self._write)
         self._attempt(self._roll)
         for _ in range(2):  # one may be under way, and then the last one
             if self._conversion is not None:
                 self._conversion.wait()
-            self._attempt(self._look_after_conversion)
+            self._look_after_conversion()
         if self._conversion is not None:
             self._conversion.wait()
 
@@ -186,18 +186,25 @@ class LogWriter:
         self._is_conversion_due = any(not has_writer(spool) for spool in spools(self._folder))
 
     def _look_after_conversion(self) -> None:
-        """Starts a conversion if one is due and none is running; a running one may miss the newest spool."""
+        """Starts a conversion if one is due and none is running; a running one may miss the newest spool.
+
+        A conversion that cannot be started is due again, and stops no log: its spools can be read as they are.
+        """
         if self._conversion is not None and (code := self._conversion.poll()) is not None:
             self._conversion = None
             if code:
                 failures.error("spools of the log of predictions were not converted", exit_code=code)
         if not self._is_conversion_due or self._conversion is not None:
             return
-        self._is_conversion_due = False
         root = Path(service.__file__).parents[1]
         path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
-        self._conversion = subprocess.Popen(  # noqa: S603  # nosec B603 -- no part of it is a client's
-            [sys.executable, "-m", "service.prediction_log", str(self._folder), str(self._most_bytes)],
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
-        )
+        try:
+            self._conversion = subprocess.Popen(  # noqa: S603  # nosec B603 -- no part of it is a client's
+                [sys.executable, "-m", "service.prediction_log", str(self._folder), str(self._most_bytes)],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
+            )
+        except OSError as error:
+            failures.error("no process converts the spools of the log of predictions", reason=str(error))
+        else:
+            self._is_conversion_due = False

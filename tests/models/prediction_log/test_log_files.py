@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from models.columns.encoding import NamedColumns, RowEncoder
 from models.columns.schema import ClassTarget, Schema
 from models.columns.unknown_texts import UnknownText
 from models.errors import DataError
+from models.prediction_log import folder
 from models.prediction_log.cells import decoded_columns
 from models.prediction_log.conversion import convert_spools
 from models.prediction_log.folder import SPOOLS, make_spool, new_spool, parquet_files, remove_oldest, spools
@@ -229,6 +232,31 @@ def test_a_spool_of_a_living_writer_is_left_alone_and_an_unreadable_one_is_set_a
     convert_spools(tmp_path, 1 << 40)
     assert not spools(tmp_path)
     assert len(parquet_files(tmp_path)) == 2
+
+
+def test_a_spool_that_begins_during_a_conversion_loses_no_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / SPOOLS).mkdir()
+    spool = new_spool(tmp_path, "api-0")
+
+    def lock_late(descriptor: int, how: int) -> None:
+        monkeypatch.undo()
+        convert_spools(tmp_path, 1 << 40)  # between the creation of the file and its lock
+        fcntl.flock(descriptor, how)
+
+    monkeypatch.setattr(folder, "fcntl", SimpleNamespace(**vars(fcntl) | {"flock": lock_late}))
+    descriptor = make_spool(spool)
+    os.write(descriptor, spool_of(1))
+    os.close(descriptor)
+    assert len(ids_in(tmp_path)) == 5
+
+
+def test_a_look_at_a_spool_by_another_process_stops_no_conversion(tmp_path: Path) -> None:
+    fill(tmp_path, 1, 5)
+    with spools(tmp_path)[0].open("rb") as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        convert_spools(tmp_path, 1 << 40)
+    assert not spools(tmp_path)
+    assert len(parquet_files(tmp_path)) == 1
 
 
 def test_a_spool_that_leaves_meanwhile_stops_no_conversion(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import sys
 import time
 from pathlib import Path
 
@@ -110,6 +111,21 @@ def test_a_stop_does_not_wait_for_the_pause(
     time.sleep(0.1)  # so that the writer is in its pause, which the claim does not depend on
     log.stop(30)
     assert [one.request_ids for one in read_log(tmp_path / "log")] == [["last"]]
+
+
+def test_a_conversion_that_cannot_be_started_stops_no_log(
+    served: ServedVersion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = make_log(tmp_path / "log", prediction_log_seconds=1)
+    rows, answers = np.zeros((1, 4), dtype=np.float32), np.zeros((1, 3), dtype=np.float32)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "absent"))
+    log.start()
+    for name in ("first", "second"):
+        log.take(Request(name, served, rows), 0, 1, answers)
+        wait_until(lambda: log._writer._is_conversion_due)
+    log.stop(30)
+    assert sorted(id_ for one in read_log(tmp_path / "log") for id_ in one.request_ids) == ["first", "second"]
+    assert log.counts._rows["failed"]._value.get() == 0
 
 
 def bytes_in(folder: Path) -> int:
