@@ -12,6 +12,9 @@ ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PATH=/opt/axon/bin:$PATH
+# The base has no bytecode of the standard library, so that each process, and each health check, would compile it anew.
+RUN python -m compileall -q --invalidation-mode unchecked-hash -x '/(site-packages|test|tests|idlelib|lib2to3|turtledemo)/' \
+    "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 
 # torch goes in first and alone: it is large and seldom changes, so the layer lasts.
 FROM base AS torch

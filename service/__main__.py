@@ -9,7 +9,10 @@ import argparse
 import gc
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from service.settings import Settings
 
 # Other modules are imported where they are needed. Every spawned worker imports this module again and needs none of
 # them, and `health` runs every few seconds.
@@ -78,19 +81,31 @@ def add_commands(commands: Any, *, prog: str = PROGRAM) -> None:
     health.add_argument("--seconds", type=float, default=2.0, help="how long an answer may take (default: 2)")
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that reads the settings only for its help."""
+
+    def format_help(self) -> str:
+        """Returns the help, with a line for each setting."""
+        from service.command_table import EXIT_CODES
+
+        self.epilog = f"{settings_text()}\n\n{EXIT_CODES}"
+        return super().format_help()
+
+
 def _parser(prog: str) -> argparse.ArgumentParser:
     from models.installation import ShowVersion
-    from service.command_table import EXIT_CODES
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=prog,
         description="Serves the models of a store over HTTP. Settings are environment variables:",
-        epilog=f"{settings_text()}\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action=ShowVersion, help="show the version and exit")
     commands = parser.add_subparsers(
-        dest="command", metavar="keys new | health", help="make an API key, or ask a server whether it is ready"
+        parser_class=argparse.ArgumentParser,
+        dest="command",
+        metavar="keys new | health",
+        help="make an API key, or ask a server whether it is ready",
     )
     add_commands(commands, prog=prog)
     return parser
@@ -100,25 +115,40 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.command == "keys":
         return _new_key(arguments.name, arguments.scopes)
 
-    from service.environment import SettingsError, read_settings
-
-    try:
-        settings = read_settings(os.environ)
-    except SettingsError as error:
-        for sentence in error.sentences:
-            _say(sentence)
-        return 2
     if arguments.command == "health":
-        from service.health import ill_health
+        return _health(arguments.probe, arguments.seconds)
 
-        if (reason := ill_health(settings, probe=arguments.probe, seconds=arguments.seconds)) is not None:
-            _say(reason)
-        return 0 if reason is None else 1
-
+    if (settings := _settings()) is None:
+        return 2
     gc.disable()  # for the imports; `serve` switches it on
     from service.server import serve
 
     return serve(settings)
+
+
+def _settings() -> Settings | None:
+    """Reads the settings; says what is wrong and returns None if they are."""
+    from service.environment import SettingsError, read_settings
+
+    try:
+        return read_settings(os.environ)
+    except SettingsError as error:
+        for sentence in error.sentences:
+            _say(sentence)
+        return None
+
+
+def _health(probe: str, seconds: float) -> int:
+    from service.health import ServerAddress, ill_health
+
+    address = ServerAddress.read(os.environ)
+    if address is None:
+        if (settings := _settings()) is None:
+            return 2
+        address = ServerAddress.of(settings)
+    if (reason := ill_health(address, probe=probe, seconds=seconds)) is not None:
+        _say(reason)
+    return 0 if reason is None else 1
 
 
 def _new_key(name: str, scopes: str) -> int:
