@@ -100,6 +100,9 @@ def test_drift_is_told_from_few_rows_to_a_verdict(
         for scheme in SCHEMES:
             page.emulate_media(color_scheme=scheme)
             assert violations(page) == []
+        for width in (360, 1600):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_a_model_without_distributions_says_what_to_do(viewed: Server, open_page: OpenPage) -> None:
