@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from models.errors import ConfigError
+from training.setting_checks import one_of
 
 Level = Literal["quick", "default", "best"]
 
@@ -77,26 +78,44 @@ def shown_seconds(seconds: float) -> str:
     return f"{seconds:.6g}s"
 
 
-def level_settings(level: Level, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings of a level, below those that the user chose.
+def level_settings(
+    level: Level, settings: Mapping[str, Any], *, of_dataset: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Returns the settings of a level.
 
     Args:
         level: level of the budget.
         settings: choices of the user.
+        of_dataset: settings of a built-in dataset, of whose epochs `quick` takes its share; None for the recipe's.
 
     Raises:
-        ConfigError: the engine of the run has no such level.
+        ConfigError: the engine of the run has no such level, or the user chose another value for the one setting that
+            the level has, so that the budget would do nothing.
     """
     if level == "default":
         return {}
     check_engine(settings, level)
     if level == "quick":
-        # Imported here: the commands show the levels in their help before they need any recipe.
-        from training.recipes import values_of
+        decided = {"epochs": math.ceil(_usual_epochs(settings, of_dataset or {}) / _QUICK_SHARE)}
+    else:
+        decided = {"members": MOST_MEMBERS}
+    for name, value in decided.items():
+        if settings.get(name, value) != value:
+            raise ConfigError(
+                f"--budget {level} does nothing but set {name} to {value}, and --{name} {settings[name]} sets them "
+                "too: leave out one of the two."
+            )
+    return decided
 
-        values = values_of("torch", settings.get("recipe") or "default", task="classification")
-        return {"epochs": math.ceil(int(values["epochs"]) / _QUICK_SHARE)}
-    return {"members": MOST_MEMBERS}
+
+def _usual_epochs(settings: Mapping[str, Any], of_dataset: Mapping[str, Any]) -> int:
+    """Returns the epochs of a run of the torch engine without a budget."""
+    # Imported here: the commands show the levels in their help before they need any recipe.
+    from training.recipes import Recipe, values_of
+
+    recipe = settings.get("recipe") or of_dataset.get("recipe") or "default"
+    one_of("recipe", recipe, Recipe)
+    return int({**values_of("torch", recipe, task="classification"), **of_dataset}["epochs"])
 
 
 MOST_MEMBERS = 8  # of a budget: more members cost more in serving than they gain

@@ -42,7 +42,7 @@ from training.metrics import Metrics, constant_answers, evaluate
 from training.out_of_fold import OutOfFold, out_of_fold_answers
 from training.prepared_rows import PreparedRows, prepare
 from training.resume import ResumeFile
-from training.sources import read_table
+from training.sources import dataset_settings, read_table
 from training.threads import ThreadChoice, choose_threads, limited_threads
 
 BeforeTraining = Callable[[PreparedRows], None]
@@ -198,7 +198,7 @@ def fit(
     if isinstance(level, float):
         time_budget = TimeBudget(seconds=level, begun=time.monotonic())
     elif isinstance(level, str):
-        settings = {**level_settings(level, settings), **settings}
+        settings = {**settings, **level_settings(level, settings, of_dataset=dataset_settings(source, settings))}
     if time_budget is not None:
         check_planned(settings, time_budget)
     table, config = read_table(

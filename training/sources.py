@@ -51,11 +51,7 @@ def read_table(
         ConfigError: a setting is unknown or impossible.
         InvalidName: the name of the model is not valid.
     """
-    builtin = dataset(source) if isinstance(source, str) and source in DATASETS else None
-    own = {} if builtin is None else builtin.settings_for(settings.get("engine", "torch"))
-    if "recipe" in settings:
-        own = {name: value for name, value in own.items() if name == "split"}
-    chosen = {**own, **settings}
+    chosen = {**dataset_settings(source, settings), **settings}
     check_settings(chosen)
     called = name or model_name(source)
     check_model_name(called)
@@ -68,6 +64,19 @@ def read_table(
     test_part = None if test is None else read_as(read_source(test, text_format=text), reading)
     table = read_training_table(raw, name=called, target=target, task=task, choices=choices, test=test_part)
     return table, resolve_for_table(chosen, table)
+
+
+def dataset_settings(source: object, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a built-in dataset, below the user's; none for another source.
+
+    Args:
+        source: source of the run.
+        settings: choices of the user; a chosen recipe leaves only the dataset's split.
+    """
+    if not (isinstance(source, str) and source in DATASETS):
+        return {}
+    own = dataset(source).settings_for(settings.get("engine", "torch"))
+    return own if "recipe" not in settings else {name: value for name, value in own.items() if name == "split"}
 
 
 def read_raw(

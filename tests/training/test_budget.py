@@ -11,6 +11,7 @@ from models.errors import ConfigError
 from models.store import Store
 from training.budget import TimeBudget, level_settings, parse_budget
 from training.cli import main
+from training.commands.options import epoch_plan
 from training.config import resolve
 from training.fit import fit
 from training.pace import Pace
@@ -155,19 +156,59 @@ def test_what_is_no_budget_is_refused_with_an_example(text):
         parse_budget(text)
 
 
-def test_levels_are_settings_and_leave_the_choices_of_the_user():
+def test_levels_are_settings():
     assert level_settings("default", {}) == {}
     assert level_settings("quick", {}) == {"epochs": 64}
     assert level_settings("quick", {"recipe": "classic"}) == {"epochs": 50}
-    quick = fit("iris", **SMALL, budget="quick", epochs=3)
-    same = fit("iris", **SMALL, epochs=3)
+    assert level_settings("best", {}) == {"members": 8}
+    quick = fit("iris", **SMALL, budget="quick")
+    same = fit("iris", **SMALL, epochs=64)
     assert quick.checkpoint.header() == same.checkpoint.header()
+    assert fit("iris", budget="quick").checkpoint.training["epochs"] == 30, "a quarter of those of the dataset"
+    with pytest.raises(ConfigError, match="recipe must be"):
+        fit("iris", recipe="bold", budget="quick")
     with pytest.raises(ConfigError, match="engine is linear"):
         fit("iris", engine="linear", budget="best")
     with pytest.raises(ConfigError, match="engine is numpy"):
         fit("iris", engine="numpy", budget="60s")
     with pytest.raises(ConfigError, match="leave out --rows-per-epoch"):
         fit("iris", budget="60s", rows_per_epoch=64)
+
+
+OPTIONS = {"epochs": 3, "members": 2, "batch_size": 40, "rows_per_epoch": 60, "epoch_plan": "0:5,1:3"}
+VOID = {("quick", "epochs"): "does nothing but set epochs to 64", ("best", "members"): "does nothing but set members"}
+
+
+@pytest.mark.parametrize("option", [*OPTIONS])
+@pytest.mark.parametrize("budget", ["quick", "default", "best", "30s"])
+def test_an_option_beside_a_budget_takes_effect_or_is_refused(budget, option, tmp_path, capsys):
+    """Holds for the program and for the command alike; only `epoch_plan` brings its epochs along."""
+    options = {option: OPTIONS[option]} | ({} if option == "epochs" else {"epochs": 3} if budget != "quick" else {})
+    if (budget, option) == ("quick", "epoch_plan"):
+        options["epoch_plan"] = "0:70,1:64"
+    reason = VOID.get((budget, option))
+    if budget == "30s" and option in ("rows_per_epoch", "epoch_plan"):
+        reason = f"leave out --{option.replace('_', '-')}"
+    given = {name: epoch_plan(value) if name == "epoch_plan" else value for name, value in options.items()}
+    line = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    line = ["fit", "iris", "--recipe", "default", "--hidden", "16,16", "--budget", budget, *line]
+    line += ["--no-report", "--quiet", "--store", str(tmp_path)]
+    if reason is not None:
+        with pytest.raises(ConfigError, match=reason):
+            fit("iris", **SMALL, budget=budget, **given)
+        assert main(line) == 2
+        assert reason in capsys.readouterr().err
+        return
+    expected = {"quick": {"epochs": 64}, "best": {"members": 8}}.get(budget, {}) | given
+    assert main(line) == 0
+    for training in (
+        fit("iris", **SMALL, budget=budget, **given).checkpoint.training,
+        Store(tmp_path).load("iris").checkpoint.training,
+    ):
+        found = {name: training[name] for name in expected}
+        if "epoch_plan" in found:
+            found["epoch_plan"] = tuple(tuple(step) for step in found["epoch_plan"])
+        assert found == expected
 
 
 def test_a_run_within_a_budget_is_repeated_without_a_clock():
