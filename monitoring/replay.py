@@ -21,7 +21,7 @@ from models.columns.encoding import RowEncoder
 from models.columns.labels import Label, label_text
 from models.columns.named_columns import Cells
 from models.columns.schema import ClassTarget, NumericTarget
-from models.errors import DataError, RowError
+from models.errors import DataError, Fault, RowError
 from models.model_store import ModelStore
 from models.network.fuse import in_unit
 from models.open_store import open_store
@@ -29,6 +29,7 @@ from models.prediction_log.logged_rows import LoggedRows
 from models.prediction_log.logged_version import LoggedVersion
 from models.signing import trusted
 from monitoring.periods import By, starts_of
+from monitoring.refusals import Refusals
 from monitoring.selection import Selection
 
 MAX_BATCH_ROWS = 4096
@@ -75,7 +76,7 @@ class ReplayReport:
         starts: `(rows,)` starts of the periods, in seconds since 1970.
         classes: number of rows by logged and new label; empty for values.
         most_different: rows that differ most, the first one most.
-        refused: number of rows that the version refuses, by reason.
+        refused: numbers of rows that the version refuses, by kind.
         left_out: number of rows that were answered by a part of an ensemble, and are not compared.
         unit: name of the target.
         close: difference up to which values agree; 0 for classes.
@@ -91,7 +92,7 @@ class ReplayReport:
     starts: NDArray[np.int64]
     classes: dict[tuple[str, str], int]
     most_different: list[DifferentRow]
-    refused: Counter[str]
+    refused: Refusals
     left_out: int
     unit: str
     close: float
@@ -163,27 +164,27 @@ class ReplayedVersion:
                     f"of {version}: these rows cannot be answered again."
                 )
 
-    def answer(self, rows: LoggedRows) -> tuple[NDArray[np.intp], NDArray[Any], list[str]]:
+    def answer(self, rows: LoggedRows) -> tuple[NDArray[np.intp], NDArray[Any], list[Fault]]:
         """Answers rows.
 
         Returns:
-            Positions of the answered rows; their answers, in the unit of the target; and the reason of each refusal.
+            Positions of the answered rows; their answers, in the unit of the target; and the first fault of each
+            refused row.
         """
         by_name = {column.name: cells for column, cells in zip(rows.version.columns, rows.columns, strict=True)}
         columns: list[Cells] = [by_name[column.name] for column in self.schema.columns]
         places = np.arange(len(rows))
-        reasons: list[str] = []
+        refused: list[Fault] = []
         try:
             encoded = self._encode(columns, len(rows))
         except RowError:
-            faults = self._encoder.column_faults(columns)
-            first = {fault.row: fault for fault in reversed(faults)}
-            reasons = [f"column {fault.column!r}: {fault.message}" for fault in first.values()]
+            first = {fault.row: fault for fault in reversed(self._encoder.column_faults(columns))}
+            refused = list(first.values())
             places = np.setdiff1d(places, np.array(list(first), dtype=np.intp))
             encoded = self._encode([_taken(cells, places) for cells in columns], len(places))
         finally:
             self._encoder.unknown.take()
-        return places, in_unit(self._network.forward(encoded), self._origin), reasons
+        return places, in_unit(self._network.forward(encoded), self._origin), refused
 
     def _encode(self, columns: Sequence[Cells], rows: int) -> NDArray[np.float32]:
         if not rows:
@@ -226,11 +227,14 @@ class _Comparison:
     starts: list[NDArray[np.int64]] = field(default_factory=list)
     classes: Counter[tuple[str, str]] = field(default_factory=Counter)
     most: list[tuple[float, int, DifferentRow]] = field(default_factory=list)
-    refused: Counter[str] = field(default_factory=Counter)
+    refused: Refusals = field(init=False)
     left_out: int = 0
     pushed: int = 0
     has_probabilities: bool = True
     checked: set[tuple[int, str]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.refused = Refusals(self.replayed.schema.columns)
 
     def add(self, rows: LoggedRows) -> None:
         version = rows.version
@@ -241,8 +245,9 @@ class _Comparison:
         self.left_out += int((~whole).sum())
         if not whole.all():
             rows = rows.taken(np.flatnonzero(whole))
-        places, now, reasons = self.replayed.answer(rows)
-        self.refused.update(reasons)
+        places, now, faults = self.replayed.answer(rows)
+        for fault in faults:
+            self.refused.add(fault)
         rows = rows.taken(places)
         self.versions[str(version)] += len(rows)
         if version.labels:
@@ -304,7 +309,7 @@ class _Comparison:
 
     def report(self) -> ReplayReport:
         if not sum(self.versions.values()):
-            reasons = ", ".join(f"{reason} ({rows:,} rows)" for reason, rows in self.refused.most_common(3))
+            reasons = ", ".join(f"{kind} ({kind.rows:,} rows)" for kind in self.refused.most_frequent(3))
             why = f"it refuses all of them: {reasons}" if reasons else "all were answered by a part of an ensemble"
             raise DataError(f"{self.replayed.reference} can answer no row of the log again: {why}.")
         return ReplayReport(

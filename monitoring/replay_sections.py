@@ -20,6 +20,7 @@ _BARS = 30
 _CLASSES = 20
 _INPUTS = 6
 _PERIODS = 60
+_REFUSALS = 3
 
 
 def replay_page(report: ReplayReport) -> str:
@@ -64,11 +65,10 @@ def replay_lines(report: ReplayReport) -> Iterator[str]:
 
 def remarks(report: ReplayReport) -> list[str]:
     """Returns sentences on rows that are not compared."""
-    found = []
-    for reason, rows in report.refused.most_common(3):
-        found.append(f"{report.reference} refuses {rows:,} row{'' if rows == 1 else 's'}: {reason}.")
-    if (others := len(report.refused) - 3) > 0:
-        found.append(f"… and {others:,} more reasons to refuse a row.")
+    told = report.refused.most_frequent(_REFUSALS)
+    found = [f"{report.reference} refuses {kind.rows:,} row{'' if kind.rows == 1 else 's'}: {kind}." for kind in told]
+    if (others := report.refused.rows - sum(kind.rows for kind in told)) > 0:
+        found.append(f"… and {others:,} more, for {len(report.refused) - len(told):,} other reasons.")
     if report.left_out:
         found.append(f"{report.left_out:,} rows were answered by a part of an ensemble, and are not compared.")
     if report.is_classifier and not report.has_probabilities:
@@ -94,7 +94,7 @@ def _quantiles(report: ReplayReport) -> Iterator[tuple[str, str]]:
 
 def _tiles(report: ReplayReport) -> Iterator[tuple[str, str, str]]:
     equal = int(report.agrees.sum())
-    yield "Compared rows", f"{report.rows:,}", f"{sum(report.refused.values()):,} refused"
+    yield "Compared rows", f"{report.rows:,}", f"{report.refused.rows:,} refused"
     yield _equal(report).capitalize(), share_text(equal, report.rows), f"{report.rows - equal:,} rows differ"
     sizes = np.abs(report.differences)
     yield "Median difference", figure(float(np.median(sizes))), "without the sign"

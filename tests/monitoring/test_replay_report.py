@@ -12,11 +12,14 @@ from logged_models import LoggedModel, log_answers, people
 
 import axon
 from axon.cli import main
-from models.errors import DataError
+from models.columns.cells import reason
+from models.columns.column import CategoricalColumn
+from models.errors import DataError, Fault
 from models.open_store import open_store
 from models.signatures.keys import PrivateKey, new_key_pair
 from models.signing import sign_version
 from models.store import Store
+from monitoring.refusals import Refusals
 from monitoring.replay import ReplayReport, replay
 from monitoring.selection import Selection
 from training.fit import fit
@@ -88,9 +91,29 @@ def test_rows_that_the_version_refuses_are_told(classes: LoggedModel) -> None:
     ).publish(model.store)
     report = replayed(model, "people@3")
     others = ~model.table["town"].isin(["Ely", "Rye"])
-    assert sum(report.refused.values()) == others.sum()
+    assert report.refused.rows == others.sum()
     assert report.rows == (~others).sum()
-    assert any("column 'town'" in reason and "Åre" in reason for reason in report.refused)
+    assert any("column 'town'" in str(kind) and "Åre" in str(kind) for kind in report.refused.most_frequent(3))
+
+
+def test_counts_of_refused_rows_are_bounded_by_the_columns_not_by_the_values() -> None:
+    columns = [CategoricalColumn(name=name, categories=("Ely", "Rye")) for name in ("town", "work", "a", "b")]
+    refusals = Refusals(columns)
+    for number in range(5_000):
+        cell = f"town {number}"
+        refusals.add(Fault(number, "town", reason(columns[0], cell)))
+    for name, rows in (("work", 3), ("a", 2), ("b", 1)):
+        for row in range(rows):
+            refusals.add(Fault(row, name, reason(columns[1], "Åre")))
+    for row in range(40):
+        refusals.add(Fault(row, "town", reason(columns[0], None)))
+    assert refusals.rows == 5_046
+    assert len(refusals) == 5
+    town, missing, work = refusals.most_frequent(3)
+    known = "is not a category of this column, which knows 'Ely', 'Rye'"
+    assert (town.rows, str(town)) == (5_000, f"column 'town': \"town 0\" {known} (and other values)")
+    assert (missing.rows, missing.varies) == (40, False)
+    assert (work.rows, str(work)) == (3, f"column 'work': \"Åre\" {known}")
 
 
 def test_what_cannot_be_replayed_is_refused_in_words(
