@@ -1,16 +1,22 @@
-"""Answers as Arrow columns, named as by `axon predict`: `prediction`, and `probability LABEL` for each class."""
+"""Answers as Arrow columns, named as by `axon predict`.
+
+The columns are `prediction`, `probability LABEL` for each class, and with intervals `low` and `high`, or `set`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
 from models.columns.labels import Label, label_type
 from models.columns.schema import ClassTarget
+from models.conformal import bounds_of, sets_of, threshold_of
 from models.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -23,12 +29,19 @@ class AnswerColumns:
     Args:
         checkpoint: checkpoint of the model.
         prefix: beginning of the columns' names.
+        intervals: level of intervals, or of sets of labels; None for answers without.
 
     Attributes:
         schema: Arrow schema of the answers.
+
+    Raises:
+        ConfigError: the model has no calibration rows, or does not support the level.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, prefix: str = "") -> None:
+    def __init__(self, checkpoint: Checkpoint, *, prefix: str = "", intervals: float | None = None) -> None:
+        self._threshold: float | None = None
+        if intervals is not None:
+            self._threshold = threshold_of(checkpoint.conformal, intervals, "the model")
         target = checkpoint.schema.target
         self._labels: pa.Array | None = None
         fields = []
@@ -39,6 +52,11 @@ class AnswerColumns:
                 fields += [pa.field(f"{prefix}probability {_written(label)}", pa.float32()) for label in target.labels]
         else:
             fields.append(pa.field(f"{prefix}prediction", pa.float64()))
+        self._width = len(fields) - 1  # columns of probabilities
+        if self._threshold is not None and self._labels is None:
+            fields += [pa.field(f"{prefix}{name}", pa.float64()) for name in ("low", "high")]
+        elif self._threshold is not None:
+            fields.append(pa.field(f"{prefix}set", pa.string()))
         self.schema = pa.schema(fields)
 
     def check_free(self, names: Sequence[str]) -> None:
@@ -64,29 +82,49 @@ class AnswerColumns:
             columns = [pa.array(answers[:, 0], pa.float64())]
         else:
             columns = [self._labels.take(pa.array(answers.argmax(axis=1)))]
-            count = len(self.schema) - 1
-            columns += [pa.array(np.ascontiguousarray(answers[:, i]), pa.float32()) for i in range(count)]
+            columns += [pa.array(np.ascontiguousarray(answers[:, i]), pa.float32()) for i in range(self._width)]
+        if self._threshold is not None:
+            columns += self._covering(answers, self._threshold)
         if not with_gaps or answered.is_answered is None:
             return columns
         places = np.cumsum(answered.is_answered) - 1
         indices = pa.array(places, mask=~answered.is_answered)
         return [column.take(indices) for column in columns]
 
+    def _covering(self, answers: NDArray[Any], threshold: float) -> list[pa.Array]:
+        """Returns the bounds of values, or the sets of labels as texts of JSON."""
+        if self._labels is None:
+            bounds = bounds_of(answers[:, 0], threshold)
+            return [pa.array(np.ascontiguousarray(bounds[:, i]), pa.float64()) for i in (0, 1)]
+        # Few sets are different, so each text is written once.
+        packed = np.packbits(sets_of(answers, threshold), axis=1)
+        different, places = np.unique(packed, axis=0, return_inverse=True)
+        labels = self._labels.to_pylist()
+        sets = np.unpackbits(different, axis=1, count=len(labels))
+        texts = [orjson.dumps([labels[i] for i in np.flatnonzero(row)]).decode() for row in sets]
+        return [pa.array(texts, pa.string()).take(pa.array(places.reshape(-1)))]
 
-def check_members(checkpoint: Checkpoint, members: int | None) -> None:
-    """Refuses a number of members that a model does not have.
+
+def check_members(checkpoint: Checkpoint, members: int | None, *, intervals: float | None = None) -> None:
+    """Refuses a number of members that a model does not have, or that has no intervals.
 
     Args:
         checkpoint: checkpoint of the model.
         members: number of members of an ensemble that answer; None for all.
+        intervals: level of intervals, or of sets of labels; None for answers without.
 
     Raises:
-        ConfigError: the model has fewer members.
+        ConfigError: the model has fewer members, or more and intervals were asked for.
     """
     total = checkpoint.config.members
     if members is not None and not 1 <= members <= total:
         has = "is a single network" if total == 1 else f"has {total} members"
         raise ConfigError(f"members is {members}, and the model {has}.")
+    if intervals is not None and members not in (None, total):
+        raise ConfigError(
+            f"members is {members}, and the intervals of the model are for the answers of all {total} members: leave "
+            "members or intervals out."
+        )
 
 
 def _label_type(labels: Sequence[Label]) -> pa.DataType:

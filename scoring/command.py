@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from models.conformal import check_level
 from models.errors import AxonError
 from models.open_store import open_store
 from models.signing import trusted
@@ -101,6 +102,12 @@ def _add_options(parser: argparse.ArgumentParser, environment: Mapping[str, str]
         help="rows that do not fit: end the job, leave them out, or answer them with nulls (default: refuse)",
     )
     parser.add_argument("--members", metavar="K", type=int, help="answer with the first K members of an ensemble")
+    parser.add_argument(
+        "--intervals",
+        type=_level,
+        metavar="LEVEL",
+        help="add intervals or sets of labels that contain the truth in this share of rows, such as 0.9",
+    )
     parser.add_argument("--shard", metavar="I/N", help="answer each part whose number modulo N is I")
     parser.add_argument(
         "--part-rows", metavar="N", type=int, default=1_000_000, help="rows that make a part (default: 1000000)"
@@ -115,6 +122,13 @@ def _add_options(parser: argparse.ArgumentParser, environment: Mapping[str, str]
         "--threads", metavar="N", type=int, help="threads that answer rows (default: the free processors)"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress, and no last line")
+
+
+def _level(text: str) -> float:
+    try:
+        return check_level(float(text))
+    except ValueError:  # `ConfigError` is one
+        raise argparse.ArgumentTypeError(f"a level between 0 and 1 is expected, got {text!r}") from None
 
 
 def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
@@ -145,6 +159,7 @@ def _run(arguments: argparse.Namespace, environment: Mapping[str, str]) -> int:
         errors=arguments.errors,
         prefix=arguments.prefix,
         members=arguments.members,
+        intervals=arguments.intervals,
         part_rows=arguments.part_rows,
         shard=shard,
         device=choose_device(arguments.device),

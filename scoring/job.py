@@ -25,7 +25,7 @@ from scoring.writing import OutForm
 Errors = Literal["refuse", "skip", "null"]
 
 PART_ROWS = 1_000_000
-_MANIFEST_FORMAT = 1
+_MANIFEST_FORMAT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ class JobSettings:
             with nulls.
         prefix: beginning of the answers' names.
         members: number of members of an ensemble that answer, the first ones; None for all.
+        intervals: level of intervals, or of sets of labels; None for answers without.
         part_rows: number of rows from which on a part is complete.
         shard: share of the parts that this process answers.
         device: name of the torch device, `cpu` or `cuda`.
@@ -54,6 +55,7 @@ class JobSettings:
     errors: Errors = "refuse"
     prefix: str = ""
     members: int | None = None
+    intervals: float | None = None
     part_rows: int = PART_ROWS
     shard: Shard = field(default_factory=Shard)
     device: str = "cpu"
@@ -135,11 +137,12 @@ def score(version: ModelVersion, settings: JobSettings, *, moved: Callable[[Prog
     Raises:
         DataError: the source cannot be read, does not fit the model, or is not the one that the destination was begun
             with; or the destination cannot be written.
-        CheckpointError, ConfigError: the model cannot be read, or a setting does not suit it.
+        CheckpointError, ConfigError: the model cannot be read, or a setting does not suit it; the source is not read
+            then.
     """
     loaded = version.load()
-    check_members(loaded.checkpoint, settings.members)
-    columns = AnswerColumns(loaded.checkpoint, prefix=settings.prefix)
+    check_members(loaded.checkpoint, settings.members, intervals=settings.intervals)
+    columns = AnswerColumns(loaded.checkpoint, prefix=settings.prefix, intervals=settings.intervals)
     columns.check_free(settings.keep)
     files = files_of(settings.source)
     destination = Destination(settings.out, settings.form)
@@ -242,6 +245,7 @@ def _manifest(
         "model": str(version),
         "model_digest": digest,
         "members": settings.members,
+        "intervals": settings.intervals,
         "keep": list(settings.keep),
         "errors": settings.errors,
         "prefix": settings.prefix,
@@ -269,7 +273,7 @@ def _check_manifest(found: Mapping[str, Any], wanted: Mapping[str, Any], out: Pa
         raise DataError(f"{begun} {found['model']}, and the model is {wanted['model']} now. {remedy}")
     if found["model_digest"] != wanted["model_digest"]:
         raise DataError(f"{begun} another file of {found['model']}: the version was replaced in the store. {remedy}")
-    for name in ("members", "keep", "errors", "prefix", "format", "part_rows"):
+    for name in ("members", "intervals", "keep", "errors", "prefix", "format", "part_rows"):
         if found[name] != wanted[name]:
             option = f"--{name.replace('_', '-')}"
             raise DataError(f"{begun} {option} {_said(found[name])}, not {_said(wanted[name])}. {remedy}")

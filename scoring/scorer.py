@@ -46,6 +46,7 @@ class _Key(NamedTuple):
     device: str
     members: int | None
     prefix: str
+    intervals: float | None
 
 
 # Of the process: engines unpickle a callable for each task, and each copy finds the model here.
@@ -60,8 +61,9 @@ class Scorer:
     network: each process loads the model from the store at the first batch, and refuses another file of that version.
 
     A batch is an Arrow table or record batch, a pandas frame, or a mapping of arrays by name, and the answers are of
-    the same kind, with the columns `prediction` and `probability LABEL`. An iterator of record batches gives an
-    iterator. Any number of threads may call a scorer.
+    the same kind, with the columns `prediction` and `probability LABEL`, and with intervals `low` and `high`, or
+    `set`, the JSON list of the labels. An iterator of record batches gives an iterator. Any number of threads may call
+    a scorer.
 
     Args:
         reference: `name`, `name@version` or `name@alias`.
@@ -73,13 +75,15 @@ class Scorer:
         device: `cpu`, `cuda` or another name of torch; `auto` takes a GPU where there is one.
         prefix: beginning of the answers' names.
         threads: number of threads of one matrix product, set for torch in the whole process at the first batch.
+        intervals: level, such as 0.9, of intervals or sets of labels, which contain the truth in this share of rows
+            (`models.conformal`); None for answers without.
 
     Attributes:
         reference: `name@version` of the model.
 
     Raises:
         ModelNotFound, StoreError, CheckpointError: the store has no such model, or it cannot be read.
-        ConfigError: a setting is not one of those above.
+        ConfigError: a setting is not one of those above, or the model has no intervals of that level.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class Scorer:
         device: str = "auto",
         prefix: str = "",
         threads: int = 1,
+        intervals: float | None = None,
     ) -> None:
         if errors not in _ERRORS:
             raise ConfigError(f"errors must be one of {', '.join(_ERRORS)}, got {errors!r}.")
@@ -104,14 +109,14 @@ class Scorer:
         version = trusted(opened.resolve(reference))
         loaded = version.load()
         self.reference = str(version)
-        check_members(loaded.checkpoint, members)
-        columns = AnswerColumns(loaded.checkpoint, prefix=prefix)
+        check_members(loaded.checkpoint, members, intervals=intervals)
+        columns = AnswerColumns(loaded.checkpoint, prefix=prefix, intervals=intervals)
         columns.check_free(keep)
         self._columns: AnswerColumns | None = columns
         self._keep = tuple(keep)
         self._errors = errors
         self._threads = threads
-        self._key = _Key(_address(opened), self.reference, loaded.digest, device, members, prefix)
+        self._key = _Key(_address(opened), self.reference, loaded.digest, device, members, prefix, intervals)
 
     @property
     def schema(self) -> pa.Schema:
@@ -286,7 +291,7 @@ class Scorer:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         answerer = BatchAnswerer(loaded.checkpoint, device=device, members=key.members)
-        return _Model(answerer, AnswerColumns(loaded.checkpoint, prefix=key.prefix))
+        return _Model(answerer, AnswerColumns(loaded.checkpoint, prefix=key.prefix, intervals=key.intervals))
 
 
 def _address(store: ModelStore) -> str:
