@@ -181,6 +181,60 @@ def test_a_regression_shows_a_value(viewed: Server, open_page: OpenPage) -> None
     assert float(shown.replace(",", "")) == pytest.approx(value, rel=1e-4)
 
 
+def choose_level(page: Any, name: str, place: int) -> None:
+    """Chooses a level by keyboard: none, 80, 90 and 95 percent have the places 0 to 3."""
+    page.get_by_label(name, exact=True).focus()
+    page.keyboard.press("Home")
+    for _ in range(place):
+        page.keyboard.press("ArrowDown")
+
+
+def test_an_interval_is_added_to_a_value(viewed: Server, open_page: OpenPage, tmp_path: Path) -> None:
+    page = opened(open_page, viewed, RISE)
+    settled(page)
+    assert "interval:" not in page.get_by_role("region", name="Answer").inner_text()
+    for place, level in ((2, 0.9), (3, 0.95)):
+        choose_level(page, "Interval", place)
+        shown = page.get_by_text(f"{100 * level:g} % interval: ")
+        shown.first.wait_for()
+        request = {"model": RISE, "instances": [row_of(page)], "intervals": level}
+        answer = http_post(f"{viewed.url}/predict", json=request).json()
+        low, high = shown.first.inner_text().partition(": ")[2].split(" to ")
+        assert [float(low), float(high)] == pytest.approx(answer["intervals"][0], rel=1e-4)
+    assert run_shell(code(page, "curl"), tmp_path) == answer
+    printed = run_python(code(page, "Python"), tmp_path).rpartition("[[")[2].rstrip("]\n").split()
+    assert [float(bound) for bound in printed] == pytest.approx(answer["intervals"][0])
+    code(page, "Open Inference Protocol")
+    page.get_by_text("This protocol has no place for intervals.").wait_for()
+    page.get_by_label("Interval", exact=True).select_option("none")
+    page.get_by_text("95 % interval: ").first.wait_for(state="detached")
+    assert violations(page) == []
+
+
+def test_a_set_of_labels_follows_the_slider(viewed: Server, open_page: OpenPage, tmp_path: Path) -> None:
+    page = opened(open_page, viewed, "iris")
+    choose_level(page, "Set of labels", 3)
+    page.get_by_text("95 % set: ").first.wait_for()
+    page.get_by_label("petal_length, slider").focus()
+    page.keyboard.press("Home")
+    page.get_by_label("petal_width, slider").focus()
+    page.keyboard.press("Home")
+    page.get_by_text("95 % set: setosa").first.wait_for()
+    wait_for(page, "document.querySelector('[aria-live=polite]').textContent.endsWith('95 % set: setosa')")
+    settled(page)
+    answer = run_shell(code(page, "curl"), tmp_path)
+    assert answer["sets"] == [["setosa"]]
+    assert run_python(code(page, "Python"), tmp_path).rstrip().endswith("[['setosa']]")
+    assert violations(page) == []
+
+
+def test_a_model_without_calibration_offers_no_interval(viewed: Server, open_page: OpenPage) -> None:
+    page = opened(open_page, viewed, "xor")
+    settled(page)
+    assert http_get(f"{viewed.url}/models/xor").json()["intervals"] is None
+    assert page.get_by_label(re.compile("^(Set of labels|Interval)$")).count() == 0
+
+
 def code(page: Any, form: str) -> str:
     page.get_by_role("button", name=form, exact=True).click()
     return str(page.locator("pre.code").inner_text())
@@ -191,6 +245,20 @@ def run_shell(command: str, folder: Path) -> Any:
         command, shell=True, executable="/bin/bash", cwd=folder, capture_output=True, text=True, check=True, timeout=60
     )
     return json.loads(done.stdout)
+
+
+def run_python(program: str, folder: Path) -> str:
+    (folder / "asked.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "asked.py"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return done.stdout
 
 
 @pytest.mark.parametrize("model", ["iris", MIXED, HOSTILE_MODEL])
@@ -205,17 +273,7 @@ def test_the_code_asks_for_what_is_on_the_page(viewed: Server, open_page: OpenPa
     outputs = {one["name"]: one["data"] for one in inferred["outputs"]}
     assert outputs["predictions"] == expected["predictions"]
     assert outputs["probabilities"] == pytest.approx(expected["probabilities"][0])
-    (tmp_path / "asked.py").write_text(code(page, "Python"))
-    done = subprocess.run(
-        [sys.executable, "asked.py"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert done.stdout.startswith(str(expected["predictions"]))
+    assert run_python(code(page, "Python"), tmp_path).startswith(str(expected["predictions"]))
 
 
 def flowers_csv(delimiter: str = ",") -> str:

@@ -17,22 +17,22 @@ export function python(value) {
 const curl = (path, body) => ['curl -s', shell(address(path)), "-H 'Content-Type: application/json'",
   ...(apiKey.needed ? ['-H "X-API-Key: $AXON_API_KEY"'] : []), '-d', shell(spaced(body))].join(' ');
 
-/** Returns the request for one row as a command with curl. */
-export const curlText = (model, row) => curl('predict', { model, instances: [row] });
+/** Returns the request for one row as a command with curl; `level` is that of the interval, if one is asked for. */
+export const curlText = (model, row, { level: intervals }) => curl('predict', { model, instances: [row], intervals });
 
 /** Returns the request for one row as a program with the Python client. */
-export function pythonText(model, row) {
+export function pythonText(model, row, { level, classes }) {
   const server = python(address('.').replace(/\/$/, ''));
   return [...(apiKey.needed ? ['import os', ''] : []), 'import axon', '',
     `client = axon.Client(${server}${apiKey.needed ? ', api_key=os.environ["AXON_API_KEY"]' : ''})`,
-    `answer = client.predict([${python(row)}], model=${python(model)})`,
-    'print(answer.predictions, answer.probabilities)'].join('\n');
+    `answer = client.predict([${python(row)}], model=${python(model)}${level ? `, intervals=${level}` : ''})`,
+    `print(answer.predictions, answer.probabilities${level ? `, answer.${classes ? 'sets' : 'intervals'}` : ''})`].join('\n');
 }
 
 const TYPES = { number: 'FP64', boolean: 'BOOL' };
 
 /** Returns the request for one row in the Open Inference Protocol, version 2, as a command with curl. */
-export function inferText(model, row, columns) {
+export function inferText(model, row, { columns }) {
   const cells = columns.map(({ name }) => row[name]);
   const isMatrix = columns.every(({ kind }) => kind === 'numeric') && !cells.includes(null);
   const tensor = (name, shape, datatype, data) => ({ name, shape, datatype, data });

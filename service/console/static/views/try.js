@@ -12,21 +12,21 @@ import { curlText, inferText, pythonText } from '../lib/snippets.js';
 const SETTLED = 250; // ms without a change, after which reasons are asked for
 const TOLD_FAULTS = 100;
 
-/** Returns the answer to a row, its reasons, and what was wrong, while the row changes. */
-function useAnswer(model, row) {
+/** Returns the answer to a row, its reasons, and what was wrong, while the row and the level of the interval change. */
+function useAnswer(model, row, level) {
   const [state, setState] = useState({});
   const asks = useMemo(() => {
     const place = `models/${encodeURIComponent(model)}/explain`;
     const keep = (name) => (answer, error, given) => setState((old) => ({ ...old, [name]: error ? old[name] : answer, [`${name}Error`]: error, [`${name}Row`]: given }));
-    const predict = async (given) => {
+    const predict = async ([given, intervals]) => {
       const began = performance.now();
-      return { ...await post('predict', { model, instances: [given] }), took: performance.now() - began };
+      return { ...await post('predict', { model, instances: [given], intervals }), level: intervals, took: performance.now() - began };
     };
     return { predict: latest(predict, keep('answer')), explain: latest((given) => post(place, { instances: [given] }), keep('reasons')) };
   }, [model]);
   const returns = useReturns();
+  useEffect(() => { asks.predict([row, level]); }, [asks, row, level, returns]);
   useEffect(() => {
-    asks.predict(row);
     const timer = setTimeout(() => asks.explain(row), SETTLED);
     return () => clearTimeout(timer);
   }, [asks, row, returns]);
@@ -35,6 +35,23 @@ function useAnswer(model, row) {
 
 const faultsOf = (error) => new Map((error?.errors ?? []).filter(({ column }) => column).map(({ column, message }) => [column, message]));
 
+const LEVELS = [0.8, 0.9, 0.95];
+const percent = (level) => `${100 * level} %`;
+
+/** Returns the interval of an answer, or the set of labels, as a text; nothing if it was not asked for. */
+function covering({ level, intervals, sets }) {
+  if (!intervals && !sets) return '';
+  const told = intervals ? intervals[0].map((bound) => number(bound, 6)).join(' to ') : sets[0].map(shown).join(', ');
+  return `${percent(level)} ${intervals ? 'interval' : 'set'}: ${told}`;
+}
+
+function Level({ detail, level, choose }) {
+  const levels = LEVELS.filter((one) => one <= (detail.intervals?.highest_level ?? 0));
+  return levels.length > 0 && html`<div class="field inline"><label for="level">${detail.classes ? 'Set of labels' : 'Interval'}</label>
+    <select id="level" value=${level ?? ''} onChange=${({ target }) => choose(Number(target.value) || undefined)}><option value="">none</option>
+      ${levels.map((one) => html`<option value=${one}>${percent(one)}</option>`)}</select></div>`;
+}
+
 function Answer({ detail, answer, error }) {
   if (!answer) return error ? html`<p class="fault" role="alert">${error.message}</p>` : html`<${Loading} />`;
   const [prediction] = answer.predictions;
@@ -42,6 +59,7 @@ function Answer({ detail, answer, error }) {
   return html`<p class=${`prediction ${error ? 'stale' : ''}`}>${typeof prediction === 'number' && !values ? number(prediction, 6) : shown(prediction)}${' '}
       <span class="muted">${detail.target.name}</span></p>
     ${error && html`<p class="fault" role="alert">${error.message}</p>`}
+    ${covering(answer) && html`<p class=${error ? 'stale' : ''}>${covering(answer)}</p>`}
     ${values && html`<${Probabilities} classes=${detail.classes} values=${values} predicted=${prediction} />`}
     <p class="muted">${answer.model}@${answer.version}, ${number(answer.took, 2)} ms with the way there and back</p>`;
 }
@@ -58,14 +76,15 @@ function Reasons({ reasons, error, isOld }) {
 
 const FORMS = { curl: ['curl', curlText], python: ['Python', pythonText], oip: ['Open Inference Protocol', inferText] };
 
-function Code({ model, row, columns }) {
+function Code({ model, row, columns, level, classes }) {
   const [form, setForm] = useState('curl');
-  const text = FORMS[form][1](model, row, columns);
+  const text = FORMS[form][1](model, row, { columns, level, classes });
   return html`<section class="card" aria-labelledby="code"><h2 id="code">The same request as code</h2>
     <div class="row spread"><div class="row" role="group" aria-label="Language">${Object.entries(FORMS).map(([name, [title]]) => html`
       <button class="button small" aria-pressed=${name === form} onClick=${() => setForm(name)}>${title}</button>`)}</div>
       <${Copy} key=${form} text=${text} /></div>
-    <pre class="code" tabindex="0" role="group" aria-label="Code"><code>${text}</code></pre></section>`;
+    <pre class="code" tabindex="0" role="group" aria-label="Code"><code>${text}</code></pre>
+    ${level && form === 'oip' && html`<p class="muted">This protocol has no place for ${classes ? 'sets of labels' : 'intervals'}.</p>`}</section>`;
 }
 
 /** Returns how far the scoring of a file is, and functions to begin and to end it. */
@@ -139,7 +158,8 @@ function Trial({ model, detail }) {
   const training = useGet(`models/${encodeURIComponent(model)}/training`);
   const distributions = useMemo(() => (training.data || training.error ? new Map(training.data?.columns?.map((counted) => [counted.name, counted])) : null), [training.data, training.error]);
   const room = (bars, most) => ({ minHeight: `${10 + 1.75 * Math.min(bars, most)}em` }); // so that nothing jumps when the answers come
-  const state = useAnswer(model, row);
+  const [level, setLevel] = useState();
+  const state = useAnswer(model, row, level);
   const scoring = useScoring(model);
   const [said, say] = useState('');
   useEffect(() => {
@@ -147,7 +167,7 @@ function Trial({ model, detail }) {
       if (!state.answer || state.answerError) return;
       const [prediction] = state.answer.predictions;
       const values = state.answer.probabilities?.[0];
-      say(`${shown(prediction)}${values ? `, ${chance(Math.max(...values))}` : ''}`);
+      say([shown(prediction), values && chance(Math.max(...values)), covering(state.answer)].filter(Boolean).join(', '));
     }, 2 * SETTLED);
     return () => clearTimeout(timer);
   }, [state.answer]);
@@ -156,12 +176,13 @@ function Trial({ model, detail }) {
         <div class="row" role="group" aria-label="Examples"><${Examples} detail=${detail} choose=${(chosen) => setRow({ ...typical, ...chosen })} /></div></div>
       <${Form} columns=${detail.columns} row=${row} typical=${typical} faults=${faultsOf(state.answerError)} distributions=${distributions}
         change=${(name, cell) => setRow((old) => ({ ...old, [name]: cell }))} /></section>
-    <div class="stack answers"><section class="card" aria-labelledby="answer" style=${room(detail.classes?.length ?? 0, 12)}><h2 id="answer">Answer</h2>
+    <div class="stack answers"><section class="card" aria-labelledby="answer" style=${room(detail.classes?.length ?? 0, 12)}><div class="row spread"><h2 id="answer">Answer</h2>
+        <${Level} detail=${detail} level=${level} choose=${setLevel} /></div>
         <${Answer} detail=${detail} answer=${state.answer} error=${state.answerError} />
         <p class="visually-hidden" aria-live="polite">${said}</p></section>
       <section class="card" aria-labelledby="reasons" style=${room(detail.columns.length, 10)}><h2 id="reasons">Reasons</h2>
         <${Reasons} reasons=${state.reasons} error=${state.reasonsError} isOld=${state.reasonsRow !== row} /></section></div></div>
-    <${Code} model=${model} row=${row} columns=${detail.columns} />
+    <${Code} model=${model} row=${row} columns=${detail.columns} level=${level} classes=${detail.classes} />
     <${Scoring} model=${model} scoring=${scoring} /></div>`;
 }
 
