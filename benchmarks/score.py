@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4_000_000, help="rows of the file")
     parser.add_argument("--group", type=int, default=_GROUP, help="rows of a row group")
     parser.add_argument("--rounds", type=int, default=3)
-    interop = Path(os.environ.get("AXON_INTEROP_ENVIRONMENTS") or ROOT / ".interop")
+    interop = Path(os.environ.get("INTEROP_ENVIRONMENTS") or ROOT / ".interop")
     parser.add_argument("--ray", type=Path, default=interop / "engines", help="environment with Ray, of make interop")
     arguments = parser.parse_args()
     python = arguments.ray / "bin/python"

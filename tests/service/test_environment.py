@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -98,6 +99,23 @@ def test_names_of_the_tests_and_of_compose_are_no_fault() -> None:
         "1",
     )
     assert read_settings(others | {"AXONE": "1", "PATH": "/bin"}) == Settings()
+
+
+def test_no_variable_that_the_development_reads_ends_the_start_of_a_server() -> None:
+    """A test or `make` may start a server in the same environment."""
+    root = Path(__file__).parents[2]
+    read = re.compile(r"""environ(?:\.get\(|\[)"(AXON_[A-Z_]+)""")
+    files = [*root.glob("tests/**/*.py"), *root.glob("benchmarks/**/*.py")]
+    names = {name for file in files for name in read.findall(file.read_text())}
+    names |= set(re.findall("AXON_[A-Z_]+", (root / "Makefile").read_text()))
+    assert "AXON_SOAK_SECONDS" in names
+    unknown = []
+    for name in sorted(names - {f"AXON_{name.upper()}" for name in Settings.model_fields}):
+        try:
+            read_settings({name: "1"})
+        except SettingsError:
+            unknown.append(name)
+    assert not unknown
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
