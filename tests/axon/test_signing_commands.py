@@ -90,6 +90,7 @@ def test_programs_outside_the_server_refuse_an_unsigned_model(
         ["export", "price", "--to", "numpy", "--out", str(tmp_path)],
         ["score", "rows.csv", "--model", "price", "--out", "answers.csv", "--quiet"],
         ["predict", "rows.csv", "--model", "price"],
+        ["summary", "price"],
     )
     for command in commands:
         assert main(command) == 2
@@ -97,3 +98,20 @@ def test_programs_outside_the_server_refuse_an_unsigned_model(
     assert main(["sign", "price", "--key", "key.pem"]) == 0
     for command in commands:
         assert main(command) == 0
+
+
+def test_a_new_model_is_not_compared_with_an_unsigned_one(
+    store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AXON_TRUSTED_KEYS", "key.pem.pub")
+    monkeypatch.setenv("AXON_REQUIRE_SIGNATURE", "true")
+    run = ["fit", "iris", "--epochs", "2", "--no-report", "--quiet", "--publish"]
+    assert main([*run, "always"]) == 0
+    assert main([*run, "if-better"]) == 3
+    assert "cannot be compared with what is served" in (words := said(capsys))
+    assert "model.safetensors: is not signed, and only signed versions are trusted" in words
+    assert store.entry("iris").versions == (1,)
+    assert main(["sign", "iris", "--key", "key.pem"]) == 0
+    run.remove("--quiet")  # which leaves out the comparison
+    assert main([*run, "if-better"]) == 0
+    assert "It is not clearly better than iris@1" in said(capsys)

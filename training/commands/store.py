@@ -13,6 +13,7 @@ from models.network.config import MLPConfig, Output
 from models.network.neuron_diagram import neuron_diagram
 from models.network.summary import summarize
 from models.open_store import open_store
+from models.signing import trusted
 from models.store_entry import Reference
 from training.commands import options
 from training.commands.options import CommandLine
@@ -71,9 +72,8 @@ def _summary(arguments: argparse.Namespace) -> None:
         title, tensors = None, None
         config: Architecture = MLPConfig(layer_sizes=arguments.layers, output=output)
     else:
-        store = open_store(arguments.store)
-        version = store.resolve(arguments.model)
-        checkpoint = store.load(str(version)).checkpoint
+        version = open_store(arguments.store).resolve(arguments.model)
+        checkpoint = trusted(version).load().checkpoint
         title, config, tensors = str(version), checkpoint.config, checkpoint.tensors
     match arguments.format:
         case "json":

@@ -18,6 +18,7 @@ from models.columns.labels import Label
 from models.columns.schema import CategoricalColumn, ClassTarget, Column
 from models.errors import DataError
 from models.model_version import ModelVersion
+from models.signing import trusted
 from training.config import DECIDED_METRICS
 from training.data.preprocessing import encode
 from training.data.split import Split
@@ -76,8 +77,10 @@ def compare_with_served(
         DataError: the models cannot be compared, or were trained for a metric that no comparison has; the message
             gives the reason.
         CheckpointError: the served checkpoint is damaged.
+        SignatureError: the served version is not signed as AXON_TRUSTED_KEYS and AXON_REQUIRE_SIGNATURE demand.
+        ConfigError: one of these variables is wrong.
     """
-    old = served.load().checkpoint
+    old = trusted(served).load().checkpoint
     for name, model in (("the new model", checkpoint), (str(served), old)):
         if (metric := model.training.get("metric")) in COMPARED_OTHERWISE:
             raise DataError(f"{name} was trained for {metric}, and versions are compared by accuracy, log loss or R².")
