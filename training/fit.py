@@ -38,7 +38,7 @@ from training.distributions import training_distributions
 from training.engines.engine import OnEpoch, ShouldStop, Trained
 from training.engines.train import train
 from training.fitted_answers import answers_of_part, calibrated_checkpoint, conformal_scores, decided_checkpoint
-from training.metrics import Metrics, constant_answers, evaluate
+from training.metrics import Metrics, answered_quantile, constant_answers, evaluate
 from training.out_of_fold import OutOfFold, out_of_fold_answers
 from training.prepared_rows import PreparedRows, prepare
 from training.resume import ResumeFile
@@ -78,12 +78,13 @@ class FittedModel:
         return dict(self.checkpoint.metrics)
 
     def constant_metrics(self, part: str = "test") -> Metrics:
-        """Returns the metrics of a constant answer on a part: the class shares or the mean of the training part."""
+        """Returns the metrics of a constant answer on a part: class shares, mean or quantile of the training part."""
         table, rows = self.table, getattr(self.split, part)
         train = self.split.train
         weight = None if table.weight is None else table.weight[train]
-        answers = constant_answers(table.target[train], len(rows), classes=len(table.labels), weight=weight)
-        training = self.checkpoint.training
+        training, count = self.checkpoint.training, len(table.labels)
+        quantile = answered_quantile(training)
+        answers = constant_answers(table.target[train], len(rows), classes=count, weight=weight, quantile=quantile)
         return evaluate(
             "softmax" if table.labels else "linear",
             answers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,22 +58,44 @@ def evaluate(
     return metrics
 
 
+def answered_quantile(training: Mapping[str, Any]) -> float | None:
+    """Returns the quantile of the target that a regression answers: 0.5, the median, for MAE; None for the mean.
+
+    Args:
+        training: settings of the run, as in a checkpoint.
+    """
+    quantile: float | None = training.get("quantile")
+    return 0.5 if training.get("metric") == "mae" else quantile
+
+
 def constant_answers(
-    seen: NDArray[Any], rows: int, *, classes: int, weight: NDArray[np.float64] | None = None
+    seen: NDArray[Any],
+    rows: int,
+    *,
+    classes: int,
+    weight: NDArray[np.float64] | None = None,
+    quantile: float | None = None,
 ) -> NDArray[np.float64]:
-    """Returns the answers of a model without inputs: the shares of the classes, or the mean.
+    """Returns the answers of a model without inputs: the shares of the classes, the mean, or a quantile.
+
+    The quantile is the least value that at least this share of the rows does not exceed. No constant has a smaller
+    pinball loss on these rows (Koenker & Bassett 1978), and for the median, no smaller absolute error.
 
     Args:
         seen: `(training rows,)` class indices, or values.
         rows: number of answers.
         classes: number of classes; 0 for a regression.
         weight: `(training rows,)` relative weight of each row; None for equal weights.
+        quantile: quantile of the values that is the answer; None for the mean.
 
     Returns:
         `(rows, classes)` probabilities, or `(rows, 1)` values.
     """
     if not classes:
-        return np.full((rows, 1), np.average(seen.astype(np.float64), weights=weight))
+        values = seen.astype(np.float64)
+        if quantile is None:
+            return np.full((rows, 1), np.average(values, weights=weight))
+        return np.full((rows, 1), np.quantile(values, quantile, weights=weight, method="inverted_cdf"))
     return np.tile(class_shares(seen, classes, weight), (rows, 1))
 
 

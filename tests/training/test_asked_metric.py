@@ -17,6 +17,8 @@ from training.data.column_choices import ColumnChoices
 from training.engines.network.losses import PinballLoss
 from training.engines.selection import BalancedError, RankingError, area_under_roc
 from training.fit import fit
+from training.reporting.figures import figure
+from training.reporting.sentences import beside_constant
 from training.reporting.served import compare_with_served
 from training.resume import ResumeFile
 
@@ -253,3 +255,42 @@ def test_versions_for_other_metrics_are_not_compared_by_the_wrong_figure(tmp_pat
     assert "this run is for mae" in capsys.readouterr().err
     assert main([*line, "--json", "--hidden", "8"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"]["test"]["mae"] > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "quantile", "name", "words"),
+    [
+        ({"metric": "mae"}, 0.5, "mae", "the training part's median, has mean absolute error"),
+        ({"metric": "quantile", "quantile": 0.9}, 0.9, "pinball_loss", "the training part's 0.9 quantile, has pinball"),
+    ],
+)
+def test_a_model_is_compared_with_the_constant_that_is_best_for_its_metric(settings, quantile, name, words):
+    weights = np.random.default_rng(2).uniform(0.1, 3, 400)
+    frame = values(400).assign(weight=weights)
+    model = fit(frame, **RUN, target="y", epochs=2, choices=ColumnChoices(weight="weight"), **settings)
+    seen, weight = (of[model.split.train] for of in (model.table.target, model.table.weight))
+    losses = [
+        oracle.mean_pinball_loss(seen, np.full(len(seen), value), alpha=quantile, sample_weight=weight)
+        for value in seen
+    ]
+    best = seen[np.argmin(losses)]
+    truth = model.table.target[model.split.test]
+    answer = np.full(len(truth), best)
+    constant = model.constant_metrics()
+    assert constant["mae"] == pytest.approx(oracle.mean_absolute_error(truth, answer))
+    assert constant["r2"] == pytest.approx(oracle.r2_score(truth, answer))
+    assert constant[name] == pytest.approx(
+        oracle.mean_pinball_loss(truth, answer, alpha=quantile) * (2 if name == "mae" else 1)
+    )
+    sentence = beside_constant(model)
+    assert words in sentence
+    ours = figure(model.metrics["test"][name])
+    assert f"{figure(constant[name])} on the test part; this model has {ours}" in sentence
+
+
+def test_the_constant_of_other_runs_is_the_mean():
+    model = fit(values(300), **RUN, target="y", epochs=1)
+    mean = model.table.target[model.split.train].mean()
+    truth = model.table.target[model.split.test]
+    assert model.constant_metrics()["mae"] == pytest.approx(np.abs(truth - mean).mean())
+    assert "the training part's mean, has RMSE" in beside_constant(model)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from training.fit import FittedModel
+from training.metrics import answered_quantile
 from training.reporting.comparison import LINEAR, TREES, Comparison
-from training.reporting.figures import figure, plainly
+from training.reporting.figures import figure, metric_name, plainly
 from training.reporting.keeping import KEEP_LINEAR
 
 _RARE_ROWS = 50  # training rows of a class; with fewer, the metrics of the class are uncertain
@@ -24,9 +25,10 @@ def beside_constant(model: FittedModel) -> str:
     """Returns a sentence that compares the model's test metrics with those of the constant answer."""
     constant, ours = model.constant_metrics(), model.metrics["test"]
     if not model.table.labels:
+        name, answer = _constant_of(model)
         return (
-            f"The constant answer, the training part's mean, has RMSE {figure(constant['rmse'])} on the test part; "
-            f"this model has {figure(ours['rmse'])}{_no_better(ours['rmse'] >= constant['rmse'])}"
+            f"The constant answer, the training part's {answer}, has {metric_name(name)} {figure(constant[name])} on "
+            f"the test part; this model has {figure(ours[name])}{_no_better(ours[name] >= constant[name])}"
         )
     named = "The constant answer, the shares of the classes in the training part,"
     if "log_loss" not in ours:
@@ -40,6 +42,15 @@ def beside_constant(model: FittedModel) -> str:
         f"{named} has log loss {figure(constant['log_loss'])} and accuracy {figure(constant['accuracy'])} on the test "
         f"part; this model has {figure(ours['log_loss'])} and {figure(ours['accuracy'])}{_no_better(worse)}"
     )
+
+
+def _constant_of(model: FittedModel) -> tuple[str, str]:
+    """Returns the metric of a regression that the best constant has least of, and the constant in words."""
+    training = model.checkpoint.training
+    quantile = answered_quantile(training)
+    if quantile is None:
+        return "rmse", "mean"
+    return ("mae", "median") if training.get("metric") == "mae" else ("pinball_loss", f"{quantile:g} quantile")
 
 
 def keeping(comparison: Comparison) -> str:
