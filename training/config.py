@@ -225,7 +225,7 @@ class TrainConfig:
         self._check()
 
     def check_task(self, task: Task) -> None:
-        """Refuses settings that belong to the other task.
+        """Checks that each setting belongs to the task, classification or regression.
 
         Raises:
             ConfigError: label smoothing for a regression, or a clamp for classes.

@@ -318,7 +318,7 @@ class BucketStore(ModelStore):
         return False
 
     def _put_manifest(self, manifest: Manifest) -> bool:
-        """Puts a manifest if the number is free; returns False for a number that is taken."""
+        """Writes a manifest to the bucket, and returns False if its version number is already assigned."""
         key = _manifest_key(manifest.name, manifest.version)
         return self._is_written(lambda: self._objects.create(key, manifest.to_json()), key, manifest.file)
 

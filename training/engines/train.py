@@ -1,4 +1,4 @@
-"""One function that trains with the engine of a config."""
+"""Trains a network with the engine that the configuration names."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """The settings of a search that each machine chooses on its own.
+    """Holds the settings of a search that each machine chooses on its own.
 
     Attributes:
         device: name of the torch device to train on.
