@@ -32,7 +32,7 @@ demo: install    ## trains the demo models if the store is empty
 serve: demo      ## serves the store on port 8000 (AXON_PORT), training the demo models first if it is empty
 	$(BIN)/python -m service
 
-test: install    ## the quick tests on all cores, in under three minutes; `make test-all` runs the slow ones too
+test: install    ## the quick tests on all cores, in a few minutes; `make test-all` runs the slow ones too
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile -m "not faults and not slow"
 
 test-all: install ## every test but the faults, on all cores
