@@ -113,7 +113,7 @@ def _usual_epochs(settings: Mapping[str, Any], of_dataset: Mapping[str, Any]) ->
     # Imported here: the commands show the levels in their help before they need any recipe.
     from training.recipes import Recipe, values_of
 
-    recipe = settings.get("recipe") or of_dataset.get("recipe") or "default"
+    recipe: Recipe = settings.get("recipe") or of_dataset.get("recipe") or "default"
     one_of("recipe", recipe, Recipe)
     return int({**values_of("torch", recipe, task="classification"), **of_dataset}["epochs"])
 

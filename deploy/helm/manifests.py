@@ -87,7 +87,7 @@ def rendered(helm: Path, *values: str) -> list[dict[str, Any]]:
 
 
 def made_from_the_chart(helm: Path) -> Iterator[tuple[Path, str]]:
-    """Renders the chart, and yields the path and the text of each kustomize or KServe file made from it."""
+    """Renders the chart, and yields the path and the text of each file of kustomize and KServe."""
     plain = {manifest["kind"]: manifest for manifest in rendered(helm)}
     for kind, manifest in plain.items():
         yield KUSTOMIZE / f"base/{kind.lower()}.yml", _text(manifest)

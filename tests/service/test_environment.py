@@ -102,7 +102,7 @@ def test_names_of_the_tests_and_of_compose_are_no_fault() -> None:
 
 
 def test_no_variable_that_the_development_reads_ends_the_start_of_a_server() -> None:
-    """A test or `make` may start a server in the same environment."""
+    """Reads the names from the tests, the benchmarks and the Makefile, all of which start servers."""
     root = Path(__file__).parents[2]
     read = re.compile(r"""environ(?:\.get\(|\[)"(AXON_[A-Z_]+)""")
     files = [*root.glob("tests/**/*.py"), *root.glob("benchmarks/**/*.py")]
