@@ -152,7 +152,8 @@ class DeviceNetwork:
 
         Args:
             x: (rows, in_features) rows.
-            members: number of members of the ensemble whose mean is the answer, the first ones; None for all.
+            members: number of members of the ensemble whose (weighted) mean is the answer, the first ones; None for
+                all.
 
         Raises:
             RuntimeError: An exception of torch, such as out of memory.
@@ -169,7 +170,8 @@ class DeviceNetwork:
         """Builds the plan of one pass over this many rows through the first members, in the shared memory."""
         network = self._network
         chosen = self._members if members is None else self._members[:members]
-        build = PlanBuilder(self._scratch, rows, self.in_features, members=len(chosen))
+        weights = None if network.weights is None else network.weights[: len(chosen)]
+        build = PlanBuilder(self._scratch, rows, self.in_features, members=len(chosen), weights=weights)
         tf32 = self._precision == "tf32"
         for stages in chosen:
             build.restart()

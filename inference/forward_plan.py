@@ -50,6 +50,7 @@ class PlanBuilder:
         rows: number of rows of the pass.
         in_features: width of the input.
         members: number of networks in the ensemble.
+        weights: weight of each member in the mean; None for equal weights.
 
     Attributes:
         x: (rows, in_features) input of the pass.
@@ -57,13 +58,22 @@ class PlanBuilder:
         steps: calls so far.
     """
 
-    def __init__(self, scratch: Scratch, rows: int, in_features: int, *, members: int = 1) -> None:
+    def __init__(
+        self,
+        scratch: Scratch,
+        rows: int,
+        in_features: int,
+        *,
+        members: int = 1,
+        weights: tuple[int, ...] | None = None,
+    ) -> None:
         self._scratch = scratch
         self._rows = rows
         self._slot = "ping"
         self.x = self.value = scratch.matrix("input", rows, in_features)
         self.steps: list[Step] = []
         self._members = members
+        self._weights = weights
         self._answered = 0
 
     def call(self, step: Step) -> None:
@@ -110,7 +120,7 @@ class PlanBuilder:
             self.steps.append(partial(self.value.copy_, source))
 
     def answer(self, output: NetworkOutput) -> None:
-        """Adds a member's output function, and sums over the members."""
+        """Adds a member's output function, and the weighted sum over the members."""
         self.cast(torch.float32)
         z, y = self.value, self.value
         if output == "softmax":
@@ -130,7 +140,7 @@ class PlanBuilder:
             self.steps.append(partial(_choose, z, y))
         if self._members > 1:
             total = self._scratch.matrix("mean", self._rows, y.shape[1], packed=True)
-            self.steps.append(partial(total.copy_ if self._answered == 0 else total.add_, y))
+            self.steps.append(self._sum(total, y))
             y = total
         self._answered += 1
         self.value = y
@@ -139,10 +149,19 @@ class PlanBuilder:
         """Adds the mean over the members and the clamp, if any, and returns the plan."""
         y = self.value
         if self._members > 1:
-            self.steps.append(partial(torch.div, y, self._members, out=y))
+            weight = self._members if self._weights is None else sum(self._weights)
+            self.steps.append(partial(torch.div, y, weight, out=y))
         if clamp is not None:
             self.steps.append(partial(torch.clamp, y, *clamp, out=y))
         return ForwardPlan(self.x, y, tuple(self.steps))
+
+    def _sum(self, total: torch.Tensor, y: torch.Tensor) -> Step:
+        """Returns the call that adds a member's answers, times its weight, to those of the members before."""
+        is_first = self._answered == 0
+        if self._weights is None:
+            return partial(total.copy_ if is_first else total.add_, y)
+        weight = self._weights[self._answered]
+        return partial(torch.mul, y, weight, out=total) if is_first else partial(total.add_, y, alpha=weight)
 
     def _turn(self, width: int, dtype: torch.dtype, *, packed: bool) -> None:
         self.value = self._scratch.matrix(self._slot, self._rows, width, dtype=dtype, packed=packed)

@@ -43,8 +43,9 @@ from models.network.sequence import SequenceConfig
 
 FORMAT = "axon.checkpoint"
 # 2 added inputs, members, temperature and kinds of columns, and kept all fields of 1. 3 added what imported models
-# need: sequences of layers, unknown ranges, and a category for missing values. A model without these is written as 2.
-FORMAT_VERSION = 3
+# need: sequences of layers, unknown ranges, and a category for missing values. 4 added weights of members. A model is
+# written in the first version that has what the model needs, from 2 on.
+FORMAT_VERSION = 4
 METADATA_KEY = "axon"
 
 _LENGTH = struct.Struct("<Q")  # safetensors' own prefix: the length of its JSON header
@@ -126,7 +127,7 @@ class Checkpoint:
         """Returns the header as JSON types, without the digest."""
         header = {
             "format": FORMAT,
-            "format_version": FORMAT_VERSION if self._needs_newest() else FORMAT_VERSION - 1,
+            "format_version": self._first_version(),
             "architecture": self.config.to_dict(),
             **self.schema.to_dict(),
             **{section: dict(getattr(self, section)) for section in _SECTIONS},
@@ -137,7 +138,13 @@ class Checkpoint:
             header["conformal"] = self.conformal.to_dict()
         return header
 
-    def _needs_newest(self) -> bool:
+    def _first_version(self) -> int:
+        """Returns the first version of the format, from 2 on, whose readers can read the model."""
+        if self.config.member_weights is not None:
+            return 4
+        return 3 if self._needs_version_3() else 2
+
+    def _needs_version_3(self) -> bool:
         """Returns True if a reader of the format's version 2 could not read the model."""
         target = self.schema.target
         if isinstance(self.config, SequenceConfig) or (isinstance(target, NumericTarget) and target.minimum is None):

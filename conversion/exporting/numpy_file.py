@@ -15,6 +15,7 @@ from conversion.exporting.standalone_parts import (
     docstring,
     imports_source,
     join,
+    member_weights_source,
     need_columns,
     predict_source,
 )
@@ -78,4 +79,5 @@ def _weights_source(model: SourceModel) -> str:
         + assignment("SHAPES", shapes)
         + f'WEIGHTS = """\n{lines}\n"""\n'
         + f"MEMBERS = unpack(WEIGHTS, SHAPES, members={len(tensors)})\n"
+        + member_weights_source(model.network)
     )

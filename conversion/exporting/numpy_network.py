@@ -51,11 +51,15 @@ def network(x: Array, w: dict[str, Array]) -> Array:
 
 
 def answer_source(network: InferenceNetwork, bundler: SourceBundler) -> str:
-    """Returns the source of the function `answer`, the mean of the members' answers."""
+    """Returns the source of the function `answer`, the (weighted) mean of the members' answers."""
     expression, needed = OUTPUTS[network.output]
     for module, name in needed.items():
         bundler.need(module, name)
     mean = "np.mean(members, axis=0, dtype=np.float32)"
+    weighted = ""
+    if network.weights is not None:
+        mean = "found"
+        weighted = "        found = np.average(members, axis=0, weights=MEMBER_WEIGHTS).astype(np.float32)\n"
     if network.clamp is not None:
         mean = f"np.clip({mean}, {network.clamp[0]!r}, {network.clamp[1]!r}, dtype=np.float32)"
     return f'''\
@@ -63,7 +67,7 @@ def answer(x: Array) -> Array:
     """Computes the answers to encoded rows: (rows, {network.in_features}) to (rows, {network.out_features})."""
     with np.errstate(over="ignore", invalid="ignore"):  # a number far outside the range of training
         members = [{expression} for w in MEMBERS]
-        return np.asarray({mean})
+{weighted}        return np.asarray({mean})
 '''
 
 

@@ -18,7 +18,7 @@ from models.network.inputs import FAR
 
 
 def add_network(graph: Graph, network: InferenceNetwork, x: str) -> str:
-    """Adds the forward pass of all members and the mean of their answers.
+    """Adds the forward pass of all members and the (weighted) mean of their answers.
 
     Args:
         graph: graph to add to.
@@ -34,6 +34,9 @@ def add_network(graph: Graph, network: InferenceNetwork, x: str) -> str:
         for stage in stages:
             value = _add_stage(graph, stage, value)
         answers.append(OUTPUTS[network.output](graph, value, network.out_features))
+    if network.weights is not None:
+        shares = (graph.constant(np.float32(weight / sum(network.weights))) for weight in network.weights)
+        return graph.op("Sum", *(graph.op("Mul", *pair) for pair in zip(answers, shares, strict=True)))
     return answers[0] if len(answers) == 1 else graph.op("Mean", *answers)
 
 

@@ -11,6 +11,7 @@ from conversion.exporting.source_bundle import Bundle, SourceBundler
 from conversion.exporting.source_model import SourceModel
 from models.columns.cells import category_numbers
 from models.columns.column import CategoricalColumn, Column, DateColumn
+from models.network.fuse import InferenceNetwork
 
 _COLUMNS = "conversion.exporting.standalone.columns"
 _ROWS = "conversion.exporting.standalone.rows"
@@ -63,6 +64,14 @@ def columns_source(model: SourceModel) -> str:
     if model.labels:
         source += assignment("LABELS", model.labels)
     return source + "ROWS_AT_A_TIME = 1024  # which bounds the memory\n"
+
+
+def member_weights_source(network: InferenceNetwork) -> str:
+    """Returns the source of the members' weights; empty for equal weights."""
+    if network.weights is None:
+        return ""
+    comment = "# Weight of each network's answer in the mean.\n"
+    return comment + assignment("MEMBER_WEIGHTS", list(network.weights))
 
 
 def docstring(model: SourceModel, module: str, *, needs: str) -> str:

@@ -21,6 +21,7 @@ from conversion.exporting.standalone_parts import (
     docstring,
     imports_source,
     join,
+    member_weights_source,
     need_columns,
     predict_source,
 )
@@ -100,7 +101,7 @@ def torch_source(model: SourceModel, module: str) -> str:
         _ANSWERS.format(outputs=network.out_features),
         *predict_source(model, for_tables=False),
         READERS + bundle.definitions,
-        columns_source(model),
+        columns_source(model) + member_weights_source(network),
     )
 
 
@@ -178,11 +179,16 @@ def _answer_source(network: InferenceNetwork, kind: str) -> str:
     result = OUTPUTS[network.output]
     if kind != "nn.Sequential":
         result += ".mean(dim=0)"
+    weighted = ""
+    if network.weights is not None:
+        weighted = f"    y = {OUTPUTS[network.output]}\n"
+        result = "torch.tensordot(z.new_tensor(MEMBER_WEIGHTS), y, dims=1) / sum(MEMBER_WEIGHTS)"
     if network.clamp is not None:
-        result += f".clamp({network.clamp[0]!r}, {network.clamp[1]!r})"
+        mean = f"({result})" if weighted else result
+        result = f"{mean}.clamp({network.clamp[0]!r}, {network.clamp[1]!r})"
     return f'''\
 def answer(network: {kind}, x: Tensor) -> Tensor:
     """Computes the answers to encoded rows: (rows, {network.in_features}) to (rows, {network.out_features})."""
     z: Tensor = network(x)  # {shape}
-    return {result}
+{weighted}    return {result}
 '''

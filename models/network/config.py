@@ -45,6 +45,7 @@ MAX_LAYERS = 1_000
 MAX_FEATURES = 10_000_000
 MAX_PARAMETERS = 10_000_000_000
 MAX_MEMBERS = 1_000
+MAX_MEMBER_WEIGHT = 1_000
 
 NORMALIZATION_EPS = 1e-5  # torch's default for BatchNorm1d and LayerNorm
 LEAKY_RELU_SLOPE = 0.01  # torch's default for LeakyReLU
@@ -133,6 +134,7 @@ class MLPConfig:
         clamp: True to keep a regression's answers within the range of target values in the training part.
         temperature: divisor of the logits before the softmax (Guo et al. 2017, On calibration).
         members: number of networks in the ensemble; the answer is the mean of the members' answers.
+        member_weights: whole numbers with the weight of each member in that mean; None for equal weights.
 
     Raises:
         ConfigError: A field has a value that cannot be built; the message names the field.
@@ -150,6 +152,7 @@ class MLPConfig:
     clamp: bool = False
     temperature: float = 1.0
     members: int = 1
+    member_weights: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         sizes = self.layer_sizes
@@ -193,6 +196,8 @@ class MLPConfig:
             raise ConfigError(f"clamp is for a regression's values, and the output is {self.output}.")
         if isinstance(self.members, bool) or not isinstance(self.members, int) or not 1 <= self.members <= MAX_MEMBERS:
             raise ConfigError(f"members must be a whole number from 1 to {MAX_MEMBERS}, got {self.members!r}.")
+        if self.member_weights is not None:
+            self._check_member_weights(self.member_weights)
         if self.inputs is not None and not isinstance(self.inputs, InputConfig):
             raise ConfigError(f"inputs must be an InputConfig, got {self.inputs!r:.200}.")
         if self.inputs is not None and self.inputs.row_width != self.layer_sizes[0]:
@@ -200,6 +205,17 @@ class MLPConfig:
                 f"inputs are of rows of {self.inputs.row_width} features, and layer_sizes begins with "
                 f"{self.layer_sizes[0]}."
             )
+
+    def _check_member_weights(self, weights: object) -> None:
+        are_whole = isinstance(weights, list | tuple) and all(
+            type(weight) is int and 1 <= weight <= MAX_MEMBER_WEIGHT for weight in weights
+        )
+        if not isinstance(weights, list | tuple) or not are_whole or len(weights) != self.members:
+            raise ConfigError(
+                f"member_weights must be a whole number from 1 to {MAX_MEMBER_WEIGHT} for each of {self.members} "
+                f"members, got {weights!r:.200}."
+            )
+        object.__setattr__(self, "member_weights", tuple(weights))
 
     @property
     def in_features(self) -> int:
@@ -300,7 +316,11 @@ class MLPConfig:
         """Returns the config as plain JSON types, for `from_dict`."""
         inputs = None if self.inputs is None else self.inputs.to_dict()
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # `asdict` copies 10,000 positions
-        return values | {"layer_sizes": list(self.layer_sizes), "inputs": inputs}
+        values |= {"layer_sizes": list(self.layer_sizes), "inputs": inputs}
+        weights = values.pop(
+            "member_weights"
+        )  # a file has them only if members differ, so that others keep their bytes
+        return values if weights is None else values | {"member_weights": list(weights)}
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> MLPConfig:

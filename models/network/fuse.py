@@ -107,6 +107,7 @@ class InferenceNetwork:
         members: stages of each member of an ensemble, in the order of the forward pass; a single network is one member.
             There is an Affine among them, and an InputStage comes first. The answer is the mean of the members'
             answers.
+        weights: whole number with the weight of each member in the mean; None for equal weights.
         output: function after a member's last stage: `softmax`, `linear` (none), `step`, `sigmoid` or `argmax`.
         in_features: number of features of an encoded row.
         out_features: number of columns of the answer; 2 for `step` and `sigmoid`, which answer [1 - ŷ, ŷ].
@@ -120,6 +121,7 @@ class InferenceNetwork:
     out_features: int
     clamp: tuple[float, float] | None = None
     origin: float = 0.0
+    weights: tuple[int, ...] | None = None
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -156,7 +158,11 @@ class InferenceNetwork:
             DataError: `x` is not a matrix with in_features columns.
         """
         answers = self.forward_members(x)
-        answer = answers[0] if len(answers) == 1 else np.asarray(answers.mean(axis=0, dtype=np.float32))
+        if self.weights is not None:
+            weights = np.asarray(self.weights, dtype=np.float32)
+            answer = np.tensordot(weights, answers, axes=1) / weights.sum()
+        else:
+            answer = answers[0] if len(answers) == 1 else np.asarray(answers.mean(axis=0, dtype=np.float32))
         return answer if self.clamp is None else np.clip(answer, *self.clamp, dtype=np.float32)
 
     def answer(self, x: Float32Array) -> Float32Array | Float64Array:
@@ -257,6 +263,7 @@ def fuse(
         config.n_classes or config.out_features,
         clamp=clamp if config.clamp else None,
         origin=output_origin,
+        weights=config.member_weights,
     )
 
 

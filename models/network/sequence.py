@@ -251,6 +251,11 @@ class SequenceConfig:
         return 1
 
     @property
+    def member_weights(self) -> None:
+        """None: a sequence is one network."""
+        return None
+
+    @property
     def temperature(self) -> float:
         """1: a sequence has no temperature."""
         return 1.0

@@ -42,6 +42,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GrpcServer]:
         store.publish(
             f"values{members}", ensemble(Schema(columns=COLUMNS, target=VALUE), members, 16, activation="gelu")
         )
+        weighted = ensemble(Schema(columns=COLUMNS, target=CLASSES), members, 16, weights=(3, 1, 4, 2))
+        store.publish(f"weighted{members}", weighted)
     kind: Any = GrpcServer
     with running(store.root, folder, kind, workers=2) as found:
         assert isinstance(found, GrpcServer)
@@ -136,7 +138,7 @@ DOORS = [json_door, csv_door, arrow_door, infer_door, binary_door, mlflow_door, 
 
 
 @pytest.mark.parametrize("rows", [FEW[:1], FEW, MANY], ids=["one row", "a few", "many"])
-@pytest.mark.parametrize("kind", ["classes", "values"])
+@pytest.mark.parametrize("kind", ["classes", "values", "weighted"])
 @pytest.mark.parametrize("door", DOORS)
 def test_the_first_members_answer_as_a_checkpoint_of_them_alone(
     server: GrpcServer, door: Door, kind: str, rows: np.ndarray[Any, Any]

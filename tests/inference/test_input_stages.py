@@ -20,7 +20,9 @@ CPU = torch.device("cpu")
 X86 = platform.machine() == "x86_64"
 
 
-def network_of(kinds: list[str], *, output: Any, members: int, clip: float | None, seed: int) -> InferenceNetwork:
+def network_of(
+    kinds: list[str], *, output: Any, members: int, clip: float | None, seed: int, weighted: bool = False
+) -> InferenceNetwork:
     rng = np.random.default_rng(seed)
     places = {kind: tuple(i for i, other in enumerate(kinds) if other == kind) for kind in ("number", "flag", "index")}
     inputs = InputConfig(
@@ -39,6 +41,7 @@ def network_of(kinds: list[str], *, output: Any, members: int, clip: float | Non
         learned_activation=bool(rng.integers(2)),
         clamp=output == "linear",
         members=members,
+        member_weights=tuple(rng.integers(1, 9, members).tolist()) if weighted else None,
         inputs=inputs,
     )
     tensors = {
@@ -67,6 +70,7 @@ networks = st.builds(
     members=st.integers(1, 3),
     clip=st.none() | st.just(3.0),
     seed=st.integers(0, 10_000),
+    weighted=st.booleans(),
 )
 
 

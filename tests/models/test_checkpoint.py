@@ -160,6 +160,17 @@ def test_foreign_files_are_told_apart(path: Path, tmp_path: Path) -> None:
     assert "cannot be read" in refused(other)
 
 
+def test_only_weights_of_members_need_the_newest_format(tmp_path: Path) -> None:
+    stacked = {name: np.stack([tensor, tensor + 1, tensor]) for name, tensor in make().tensors.items()}
+    for weights, version in ((None, 2), ((2, 1, 5), FORMAT_VERSION)):
+        config = replace(CONFIG, members=3, member_weights=weights)
+        save_checkpoint(replace(make(), config=config, tensors=stacked), tmp_path / "model")
+        header = read_header(tmp_path / "model")
+        assert header["format_version"] == version
+        assert ("member_weights" in header["architecture"]) == (weights is not None)
+        assert load_checkpoint(tmp_path / "model").checkpoint.config == config
+
+
 def test_a_newer_format_says_to_upgrade(path: Path) -> None:
     assert "upgrade" in refused(rewritten(path, {"format_version": FORMAT_VERSION + 1}))
 

@@ -72,6 +72,8 @@ CASES: dict[str, Checkpoint] = {
     "batch norm, two of a kind": made(MIXED, KINDS, 24, 16, normalization="batch", activation="gelu", members=3),
     "layer norm": made(MIXED, PRICE, 24, 16, normalization="layer", activation="tanh"),
     "clamp": made(MIXED, PRICE, 16, clamp=True, activation="mish", members=2),
+    "weighted members": made(MIXED, KINDS, 16, members=3, member_weights=(5, 1, 2)),
+    "weighted members, clamp": made(MIXED, FAR_PRICE, 16, clamp=True, members=2, member_weights=(1, 3)),
     "far target": made(MIXED, FAR_PRICE, 16, activation="silu"),
     "far target, clamp": made(MIXED, FAR_PRICE, 16, clamp=True),
     "temperature, no bias": made(MIXED, KINDS, 16, temperature=0.4, bias=False),

@@ -51,7 +51,7 @@ ODD = ClassTarget(name='a """target"""\n\\ é"', labels=('"', "'", "\\", "\u2028
 MODELS: dict[str, Checkpoint] = {
     "mixed": made(mixed_columns(), KINDS, 16, 8, normalization="layer", learned_activation=True, activation="gelu"),
     "embedded": made(
-        EMBEDDED, PRICE, 16, activation="mish", clamp=True, members=2,
+        EMBEDDED, PRICE, 16, activation="mish", clamp=True, members=2, member_weights=(3, 1),
         inputs=inputs_of(EMBEDDED, clip=3.0, frequencies=4, embedding_size=3),
     ),
     "numbers": made([number("a"), number("b")], FAR_PRICE, 4),

@@ -104,6 +104,16 @@ def test_members_answer_with_the_mean_of_their_probabilities():
     x = rows_of(INPUTS)
     each = [fuse(CONFIG, tensors).forward(x) for tensors in single]
     np.testing.assert_allclose(fuse(ensemble, stacked).forward(x), np.mean(each, axis=0), atol=1e-6)
+    weighted = MLPConfig.from_dict(ensemble.to_dict() | {"member_weights": [3, 1, 4]})
+    assert weighted.to_dict()["member_weights"] == [3, 1, 4]
+    expected = np.average(each, axis=0, weights=[3, 1, 4])
+    np.testing.assert_allclose(fuse(weighted, stacked).forward(x), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("weights", [[1, 2], [1, 2, 0], [1, 2, 2.0], [1, 2, True], "123", 3, [1, 2, 1001]])
+def test_weights_are_whole_numbers_one_for_each_member(weights):
+    with pytest.raises(ConfigError, match="member_weights must be a whole number from 1 to 1000 for each of 3 members"):
+        MLPConfig.from_dict(CONFIG.to_dict() | {"members": 3, "member_weights": weights})
 
 
 def test_a_temperature_softens_and_a_clamp_bounds():
