@@ -122,12 +122,16 @@ MOST_MEMBERS = 8  # of a budget: more members cost more in serving than they gai
 
 
 def check_planned(settings: Mapping[str, Any], budget: TimeBudget) -> None:
-    """Refuses settings that only a budget of time decides, and engines without a plan.
+    """Refuses settings that only a budget of time decides, and runs without a plan.
 
     Raises:
-        ConfigError: the engine is not torch, or a setting plans the epochs.
+        ConfigError: the engine is not torch, the run has a portfolio, or a setting plans the epochs.
     """
     check_engine(settings, shown_seconds(budget.seconds))
+    if settings.get("portfolio"):
+        raise ConfigError(
+            "a budget of time does not plan a portfolio: leave out --portfolio, or the budget (--budget)."
+        )
     for name in ("rows_per_epoch", "epoch_plan"):
         if settings.get(name):
             option = f"--{name.replace('_', '-')}"

@@ -17,6 +17,7 @@ from models.network.inputs import InputConfig
 from training import recipes
 from training.data.split import Shares, check_shares
 from training.data.training_table import TrainingTable
+from training.portfolio import CONFIGURATIONS
 from training.recipes import (
     METRICS_OF_VALUES,
     Engine,
@@ -45,7 +46,7 @@ _OPTIMIZERS: dict[Engine, tuple[Optimizer, ...]] = {
 }
 _MIN_BATCH, _MAX_BATCH, _BATCHES_PER_EPOCH = 16, 1024, 32
 # Fields that a checkpoint has only if they are used, so that other runs keep their bytes.
-OPTIONAL = ("metric", "quantile", "folds", "rows_per_epoch", "epoch_plan")
+OPTIONAL = ("metric", "quantile", "folds", "portfolio", "rows_per_epoch", "epoch_plan")
 # Fields of the recipe for which None is a value. For the others, None says that the user does not choose.
 _FIELDS_WITH_NONE = frozenset({"patience", "batch_size", "clip_norm", "clip_inputs"})
 
@@ -117,6 +118,8 @@ class TrainConfig:
             of their answers (Lakshminarayanan et al. 2017, deep ensembles).
         folds: True if each member learns from all rows of training and validation but its own fold of them, and epoch,
             calibration and validation figures come from the rows that a member did not learn from.
+        portfolio: True to train the members by folds once for each configuration of `training.portfolio`, and to serve
+            the configurations that the out-of-fold answers choose.
         hidden_sizes: widths of the hidden layers; empty for a perceptron and a linear model.
         activation, dropout, normalization, bias: fields of `MLPConfig`. The default recipe's activation depends on the
             task, as do its learning rate, label smoothing, weight decay, `select_by` and clamp.
@@ -179,6 +182,7 @@ class TrainConfig:
     quantile: float | None = None
     members: int = 1
     folds: bool = False
+    portfolio: bool = False
     hidden_sizes: tuple[int, ...]
     activation: Activation
     learned_activation: bool
@@ -279,8 +283,13 @@ class TrainConfig:
             inputs=inputs,
             learned_activation=self.learned_activation,
             clamp=self.clamp,
-            members=self.members,
+            members=self.trained_members,
         )
+
+    @property
+    def trained_members(self) -> int:
+        """Number of networks to train: the members, for each configuration of a portfolio."""
+        return self.members * (len(CONFIGURATIONS) if self.portfolio else 1)
 
     @property
     def embeds_inputs(self) -> bool:
@@ -344,16 +353,18 @@ class TrainConfig:
         share("drop_categories", self.drop_categories)
         if not (is_number(self.weight_decay) and 0 <= float(self.weight_decay) < math.inf):
             raise ConfigError(f"weight_decay must be 0 or more, got {self.weight_decay!r}.")
-        for name in ("learned_activation", "scale_inputs", "drop_last", "calibrate", "clamp", "folds"):
+        for name in ("learned_activation", "scale_inputs", "drop_last", "calibrate", "clamp", "folds", "portfolio"):
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise ConfigError(f"{name} must be true or false, got {value!r}.")
         for name, least in (("epochs", 1), ("seed", 0), ("members", 1), ("frequencies", 0), ("embedding_size", 0)):
             at_least(name, getattr(self, name), least)
-        if self.members > MAX_MEMBERS:
-            raise ConfigError(f"members must be at most {MAX_MEMBERS}, got {self.members!r}.")
+        if self.trained_members > MAX_MEMBERS:
+            raise ConfigError(f"members must be at most {MAX_MEMBERS}, got {self.trained_members!r}.")
         if self.folds and (self.members < 2 or self.split is None):
             raise ConfigError("folds need at least two members and a split: --folds with --members K, such as 8.")
+        if self.portfolio and not self.folds:
+            raise ConfigError("a portfolio is chosen by out-of-fold answers: --portfolio with --folds and --members K.")
         if self.seed >= 2**63:  # torch takes 64 bits, signed
             raise ConfigError(f"seed must be below 2⁶³, got {self.seed!r}.")
         for name in ("batch_size", "patience", "rows_per_epoch"):
@@ -433,6 +444,7 @@ class TrainConfig:
             ("members", 1),
             ("metric", None),
             ("folds", False),
+            ("portfolio", False),
             ("class_weight", "none"),
             ("precision", "float32"),
             ("rows_per_epoch", None),

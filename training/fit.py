@@ -40,6 +40,7 @@ from training.engines.train import train
 from training.fitted_answers import answers_of_part, calibrated_checkpoint, conformal_scores, decided_checkpoint
 from training.metrics import Metrics, answered_quantile, constant_answers, evaluate
 from training.out_of_fold import OutOfFold, out_of_fold_answers
+from training.portfolio_choice import choose_configurations
 from training.prepared_rows import PreparedRows, prepare
 from training.resume import ResumeFile
 from training.sources import dataset_settings, read_table
@@ -355,15 +356,20 @@ def fitted_model(
         trained: result of the engine.
         extra_fields: more fields for the training section of the checkpoint, as JSON types.
     """
+    fields = dict(extra_fields or {})
+    if config.portfolio:
+        choice = choose_configurations(config, rows, trained)
+        trained, fields["configurations"] = choice.trained, list(choice.records)
     checkpoint = Checkpoint(
         config=trained.architecture,
         schema=rows.schema,
         tensors=trained.tensors,
-        training=training_section(config, trained, rows=len(rows.split.train)) | dict(extra_fields or {}),
+        training=training_section(config, trained, rows=len(rows.split.train)) | fields,
         data=data_section(table, config, rows.split),
     )
     if config.calibrate and config.split is not None and checkpoint.config.output == "softmax":
-        is_honest = config.select_by == "loss" and not config.label_smoothing
+        # Of a portfolio, each configuration is calibrated already, and the mean needs little more.
+        is_honest = config.portfolio or (config.select_by == "loss" and not config.label_smoothing)
         checkpoint = calibrated_checkpoint(checkpoint, rows, is_honest=is_honest)
     if config.metric in DECIDED_METRICS:
         checkpoint = decided_checkpoint(checkpoint, rows, config.metric)
@@ -371,9 +377,9 @@ def fitted_model(
     network = checkpoint.inference_network()
     out_of_fold = None
     if rows.split.folds is not None:
-        member = rows.split.folds
-        own = out_of_fold_answers(network, rows.x["train"], member)
-        out_of_fold = OutOfFold(rows=rows.split.train, member=member, answers=own)
+        fold = rows.split.folds
+        own = out_of_fold_answers(network, rows.x["train"], fold)
+        out_of_fold = OutOfFold(rows=rows.split.train, fold=fold, answers=own)
     answers = {
         part: out_of_fold.answers if out_of_fold and part == "validation" else answers_of_part(network, rows.x[part])
         for part in PARTS

@@ -13,7 +13,7 @@ from models.network.fuse import InferenceNetwork
 from training.calibration import calibrate
 from training.data.class_balance import class_shares
 from training.decision import decided
-from training.out_of_fold import out_of_fold_answers, pieces
+from training.out_of_fold import answers_of_configurations, pieces
 from training.prepared_rows import PreparedRows
 
 
@@ -23,12 +23,19 @@ def answers_of_part(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArra
 
 
 def _of_members(checkpoint: Checkpoint, rows: PreparedRows) -> NDArray[np.float32]:
-    """Returns the answers to the validation part, (members, rows, …); with folds the out-of-fold ones, (1, rows, …)."""
+    """Returns the answers to the validation part, (members, rows, …); with folds the out-of-fold ones, (1, rows, …).
+
+    Of a portfolio, each configuration has as many places among the members as its weight, since all that reads them
+    takes the plain mean.
+    """
     network = checkpoint.inference_network()
     if rows.split.folds is None:
         parts = pieces(network, rows.x["validation"])
         return np.concatenate([network.forward_members(piece) for piece in parts], axis=1)
-    return out_of_fold_answers(network, rows.x["train"], rows.split.folds)[None]
+    answers = answers_of_configurations(network, rows.x["train"], rows.split.folds)
+    if network.weights is None:
+        return answers
+    return np.repeat(answers, network.weights[:: len(network.weights) // len(answers)], axis=0)
 
 
 def _weights(rows: PreparedRows) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:

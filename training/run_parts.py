@@ -56,6 +56,6 @@ def hyperparameters_of(checkpoint: Checkpoint) -> dict[str, object]:
 
 
 def outcome_of(checkpoint: Checkpoint) -> dict[str, object]:
-    """Returns the other records of the run, such as epochs run and best epoch, without the history."""
-    known = {*TrainConfig.setting_names(), "history"}
+    """Returns the other records of the run, such as the best epoch, without history and configurations."""
+    known = {*TrainConfig.setting_names(), "history", "configurations"}
     return {name: value for name, value in checkpoint.training.items() if name not in known}

@@ -138,7 +138,7 @@ def test_validation_figures_are_those_of_the_out_of_fold_answers():
     assert sorted([*found.rows, *model.split.test]) == list(range(120))
     x = prepare(model.table, resolve_for_table(RUN, model.table)).x["train"]
     of_members = network.forward_members(x)
-    np.testing.assert_allclose(found.answers, of_members[found.member, np.arange(102)], atol=2e-6)
+    np.testing.assert_allclose(found.answers, of_members[found.fold, np.arange(102)], atol=2e-6)
     truth = model.table.target[found.rows]
     honest = found.answers.astype(np.float64)
     honest /= honest.sum(axis=1, keepdims=True)  # scikit-learn warns of float32 sums

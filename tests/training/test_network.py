@@ -13,6 +13,7 @@ from models.network.config import Activation, MLPConfig, Normalization
 from models.network.inputs import InputConfig
 from models.network.mlp import MLP
 from training.config import resolve
+from training.engines.member_rates import MemberRates
 from training.engines.network.adam import Adam
 from training.engines.network.losses import CrossEntropy, SquaredError
 from training.engines.network.masks import HostMasks
@@ -21,7 +22,7 @@ from training.engines.network.parameters import Parameters
 from training.engines.rows import DeviceRows
 from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
 from training.engines.small_pass import SmallPass
-from training.engines.trainer import MemberRates, Trainer
+from training.engines.trainer import Trainer
 
 CPU = torch.device("cpu")
 INPUTS = InputConfig(

@@ -18,7 +18,8 @@ from models.store import Store
 from training.cli import main
 from training.config import resolve
 from training.engines.engine import Matrices
-from training.engines.trainer import MemberRates, Trainer
+from training.engines.member_rates import MemberRates
+from training.engines.trainer import Trainer
 from training.errors import TrainingError
 from training.fit import fit_table
 from training.prepared_rows import prepare

@@ -39,6 +39,7 @@ def test_a_variation_is_read_by_the_type_of_its_field(text, parameter):
         ("split=none", "split"),
         ("recipe=default|classic", "recipe"),
         ("folds=true|false", "by folds other rows validate"),
+        ("portfolio=true|false", "chosen by folds, and trials have none"),
         ("metric=accuracy|log-loss", "one metric at a time"),
         ("quantile=0.1..0.9", "different quantiles cannot be compared"),
         ("epoch_plan=1|2", "a budget of time writes it"),

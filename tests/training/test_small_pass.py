@@ -9,7 +9,8 @@ from training.config import resolve
 from training.engines import small_pass, trainer
 from training.engines.engine import Matrices
 from training.engines.gradients import BatchGradient, SmallBatchGradient
-from training.engines.trainer import MemberRates, Trainer
+from training.engines.member_rates import MemberRates
+from training.engines.trainer import Trainer
 
 CPU = torch.device("cpu")
 

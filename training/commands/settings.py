@@ -12,6 +12,7 @@ from typing import Any, get_args
 from models.network.config import Activation, Normalization
 from training.commands import options
 from training.config import DEFAULT_SPLIT, ClassWeight, TrainConfig
+from training.portfolio import CONFIGURATIONS
 from training.recipes import (
     MAX_ONE_HOT,
     Engine,
@@ -95,6 +96,12 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
     add(
         "--folds",
         "each of the members learns from all rows but its own fold, which validates it; with --members",
+        action=argparse.BooleanOptionalAction,
+    )
+    add(
+        "--portfolio",
+        f"trains the folds with {len(CONFIGURATIONS)} configurations that differ in learning rate, dropout, decay and "
+        "smoothing, and serves a weighted mean of those that out-of-fold answers choose; with --folds",
         action=argparse.BooleanOptionalAction,
     )
     add(

@@ -34,8 +34,8 @@ class Split:
         by: rule of the split: `chance` (each class in the same shares; copies of a row in one part), `group` (the rows
             of a group are in one part) or `time` (older rows train, newer ones test).
         has_test_file: True if the test part is a file of its own.
-        folds: `(training rows,)` member of the ensemble that does not learn from each row; the validation part then is
-            the training part. None if all members learn from the same rows.
+        folds: `(training rows,)` fold of each row, whose members do not learn from it; the validation part then is the
+            training part. None if all members learn from the same rows.
     """
 
     train: Rows

@@ -28,8 +28,8 @@ class Matrices:
         x, validation_x: `(rows, in_features)` float32, standardised.
         y, validation_y: `(rows,)` int64 class indices, or float32 standardised values.
         weight, validation_weight: `(rows,)` relative weight of each row; None for equal weights.
-        folds: `(rows,)` member that does not learn from each row, and is evaluated on the row in place of the
-            validation part; None if all members learn from all rows.
+        folds: `(rows,)` fold of each row. Of K folds, member m does not learn from fold m modulo K, and is evaluated on
+            it in place of the validation part; None if all members learn from all rows.
         categories: positions of each categorical column's features, for the columns that take unknown categories.
     """
 

@@ -26,17 +26,19 @@ class MemberFolds:
         """Sorts the rows by fold.
 
         Args:
-            folds: `(rows,)` member that does not learn from each row.
-            members: number of members; each has a fold.
+            folds: `(rows,)` fold of each row, from 0.
+            members: number of members, a multiple of the number of folds. Member m does not learn from fold m modulo
+                that number.
             weight: `(rows,)` weights of the rows; None for equal weights.
             device: torch device of the evaluation.
 
         Raises:
             DataError: all rows of a fold weigh 0, so that the member cannot be evaluated.
         """
-        self._others = [torch.from_numpy(np.flatnonzero(folds != member)) for member in range(members)]
+        of_members = np.arange(members) % (int(folds.max()) + 1)  # (members,) own fold of each
+        self._others = [torch.from_numpy(np.flatnonzero(folds != fold)) for fold in of_members]
         self.learned = min(len(rows) for rows in self._others)
-        own = [np.flatnonzero(folds == member) for member in range(members)]
+        own = [np.flatnonzero(folds == fold) for fold in of_members]
         widest = max(len(rows) for rows in own)
         order = np.zeros((members, widest), dtype=np.int64)
         share = np.zeros((members, widest), dtype=np.float32)  # rows beyond a member's fold have no share
@@ -44,7 +46,7 @@ class MemberFolds:
             counts = np.ones(len(rows)) if weight is None else weight[rows]
             if not counts.sum() > 0:
                 raise DataError(
-                    f"all rows of fold {member + 1} weigh 0: use fewer members, or none by folds (--folds)."
+                    f"all rows of fold {of_members[member] + 1} weigh 0: use fewer members, or none by folds (--folds)."
                 )
             order[member, : len(rows)] = rows
             share[member, : len(rows)] = counts / counts.sum()

@@ -27,8 +27,24 @@ class Step:
         adam: optimiser of all parameters.
     """
 
-    def __init__(self, config: TrainConfig, parameters: Parameters, gradient: BatchGradient) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        parameters: Parameters,
+        gradient: BatchGradient,
+        *,
+        weight_decays: NDArray[np.float64] | None = None,
+    ) -> None:
+        """Binds the step to the parameters.
+
+        Args:
+            config: settings of the run.
+            parameters: parameters of all members.
+            gradient: gradient of a batch, with respect to the parameters.
+            weight_decays: (members,) factor on the weight decay of each member; None for no factors.
+        """
         self._parameters, self._learn = parameters, gradient
+        self._member_decays = None if weight_decays is None else torch.from_numpy(weight_decays)
         self.adam = Adam(parameters.flat, parameters.gradient, beta2=config.beta2)
         self._clip_norm = config.clip_norm
         # On a CPU the norm can be read at once, and most gradients need no clipping.
@@ -43,7 +59,9 @@ class Step:
     def set_decay(self) -> None:
         """Computes the spans of weight decay again, for the present learning rates of the members."""
         parameters = self._parameters
-        spans = parameters.decay_rates(self._is_decayed, is_decoupled=self._is_decoupled)
+        spans = parameters.decay_rates(
+            self._is_decayed, is_decoupled=self._is_decoupled, member_decays=self._member_decays
+        )
         # Views of the parameters and of their gradient, and the strength of the decay there.
         self._decayed = [(parameters.flat[:, span], parameters.gradient[:, span], strength) for span, strength in spans]
 
@@ -72,6 +90,8 @@ class Step:
                     weights.mul_(1 - shrink)
                 elif isinstance(shrink, Tensor):
                     weights.mul_(1 - strength * shrink)
+                elif strength.shape[1] == 1:  # one factor for each member, rounded as the number of a single factor is
+                    weights.mul_((1 - strength.double() * shrink).to(weights))
                 else:
                     weights.addcmul_(weights, strength, value=-shrink)
         self.adam.step(rate)

@@ -26,6 +26,7 @@ from training.engines.engine import (
     Stopped,
     Trained,
 )
+from training.engines.member_rates import portfolio_rates
 from training.engines.pacing import PlannedPacing
 from training.engines.selection import MEASURES
 from training.engines.trainer import MemberEvaluation, Trainer
@@ -61,7 +62,7 @@ def train(
     Raises:
         TrainingError: the loss is no longer finite.
     """
-    trainer = Trainer(config, architecture, data, device=torch.device(device))
+    trainer = Trainer(config, architecture, data, device=torch.device(device), rates=portfolio_rates(config))
     pacing = pacing or PlannedPacing(config.epoch_plan)
     log = EpochLog(epochs=config.epochs, patience=config.patience, on_epoch=on_epoch)
     best = _Best(trainer, select_by=trainer.config.select_by)

@@ -19,6 +19,7 @@ from training.engines.folds import MemberFolds
 from training.engines.gradients import BatchGradient, SmallBatchGradient
 from training.engines.graphed_steps import Amounts, DeviceSteps, GraphedSteps
 from training.engines.initial import initial_tensors
+from training.engines.member_rates import MemberRates
 from training.engines.network.category_dropout import CategoryDropout
 from training.engines.network.device_masks import DeviceMasks
 from training.engines.network.losses import CrossEntropy, Loss, PinballLoss, SquaredError
@@ -33,19 +34,6 @@ from training.recipes import learning_rate_factor
 
 _EVALUATED_CELLS = 4_000_000  # cells of the widest layer, over all members, per evaluated batch: 16 MB
 _EVALUATED_ROWS = 8192
-
-
-@dataclass(frozen=True, kw_only=True)
-class MemberRates:
-    """Hyperparameters that differ between the members, `(members,)` each; None for the config's value in all.
-
-    Attributes:
-        learning_rates: factors on the learning rate of the config.
-        dropouts: dropout probabilities, which replace the config's.
-    """
-
-    learning_rates: NDArray[np.float64] | None = None
-    dropouts: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +111,7 @@ class Trainer:
         self._shares: Tensor | None = None  # (classes,)
         if architecture.output != "linear":
             self._shares = _shares(architecture, data, device)
-            self._loss = CrossEntropy(smoothing=config.label_smoothing, shares=self._shares)
+            self._loss = CrossEntropy(smoothing=_smoothing(config, rates, device), shares=self._shares)
         self._folds = None if data.folds is None else MemberFolds(data.folds, members, data.weight, device=device)
         learned = len(self._train) if self._folds is None else self._folds.learned
         size = min(config.batch_size_for(len(self._train)), learned)
@@ -140,7 +128,7 @@ class Trainer:
         parts = self.network, self._train, self._loss, category_dropout
         by_numpy = device.type == "cpu" and config.precision == "float32" and is_small(architecture, size)
         gradient = SmallBatchGradient(*parts, masks=host_masks) if by_numpy else BatchGradient(*parts)
-        self._step = Step(config, self.network.parameters, gradient)
+        self._step = Step(config, self.network.parameters, gradient, weight_decays=rates.weight_decays)
         self._adam = self._step.adam
         self._device_steps: DeviceSteps | None = None
         if device.type == "cuda":
@@ -383,6 +371,16 @@ def _shares(architecture: MLPConfig, data: Matrices, device: torch.device) -> Te
     """Returns the share of each class in the training part, (classes,) float32."""
     shares = class_shares(data.y, architecture.out_features, data.weight)
     return torch.from_numpy(shares.astype(np.float32)).to(device)
+
+
+def _smoothing(config: TrainConfig, rates: MemberRates, device: torch.device) -> float | Tensor:
+    """Returns the label smoothing, one number for all members, or (members,) float64 on the device."""
+    of_members = rates.label_smoothings
+    if of_members is None:
+        return config.label_smoothing
+    if (of_members == of_members[0]).all():
+        return float(of_members[0])
+    return torch.from_numpy(of_members).to(device)
 
 
 def _loss_of_values(config: TrainConfig) -> Loss:

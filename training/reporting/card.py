@@ -12,6 +12,7 @@ from models.network.summary import summarize
 from training.data.split import PARTS
 from training.fit import FittedModel
 from training.reporting.comparison import Comparison
+from training.reporting.configurations import configurations_table
 from training.reporting.evaluation import Evaluation
 from training.reporting.figures import columns_table, figure, metric_name, plainly
 from training.reporting.sentences import beside_constant, keeping, rare_class_limit, training_in_words, uses
@@ -106,9 +107,12 @@ def _recipe(model: FittedModel) -> str:
     settings = [
         (name, plainly(json.dumps(value) if isinstance(value, list | dict) else "none" if value is None else value))
         for name, value in model.checkpoint.training.items()
-        if name != "history"
+        if name not in ("history", "configurations")
     ]
-    return f"## Training\n\n{training_in_words(model)}\n\n{_table(('setting', 'value'), settings)}"
+    lines = ["## Training", training_in_words(model), _table(("setting", "value"), settings)]
+    if (table := configurations_table(model.checkpoint)) is not None:
+        lines += ["The configurations of the portfolio, with their weights in the model:", _table(*table)]
+    return "\n\n".join(lines)
 
 
 def _figures(model: FittedModel, evaluation: Evaluation, comparison: Comparison | None) -> str:

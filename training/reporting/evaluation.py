@@ -102,11 +102,11 @@ class LargestError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoldEvaluation:
-    """The evaluation of the out-of-fold answers: each row is answered by the member that did not learn from the row.
+    """The evaluation of the out-of-fold answers: each row is answered by members that did not learn from it.
 
     Attributes:
         rows: number of rows, all of those outside of the test part.
-        folds: number of folds, one for each member.
+        folds: number of folds.
         confusion, calibration, residuals: parts of the evaluation; None if not applicable to the model.
     """
 
@@ -203,7 +203,7 @@ def _of_folds(model: FittedModel, found: OutOfFold, rng: np.random.Generator) ->
     labels, truth, answers = model.table.labels, model.table.target[found.rows], found.answers
     return FoldEvaluation(
         rows=len(found.rows),
-        folds=model.checkpoint.config.members,
+        folds=int(found.fold.max()) + 1,
         confusion=_confusion(labels, truth, answers.argmax(axis=1)) if labels else None,
         calibration=calibration_of(answers, truth) if model.checkpoint.config.has_probabilities else None,
         residuals=None if labels else residuals_of(truth, answers[:, 0].astype(np.float64), rng),

@@ -11,6 +11,7 @@ from training.fit import FittedModel
 from training.reporting import class_sections, page
 from training.reporting.charts import Chart
 from training.reporting.comparison import Comparison
+from training.reporting.configurations import configurations_table
 from training.reporting.evaluation import Calibration, Confusion, Evaluation, FoldEvaluation, LargestError, Residuals
 from training.reporting.figures import apart, columns_table, figure, metric_name, plainly
 from training.reporting.importance import REPEATS, Importance
@@ -51,6 +52,7 @@ def report_sections(model: FittedModel, evaluation: Evaluation, comparison: Comp
         page.section("Metrics", _metrics(model)),
         page.section("Baselines", *_baselines(comparison)),
         page.section("Answers on the test part", _tested(evaluation), *_answers(evaluation)),
+        page.section("Configurations", *_configurations(model)),
         page.section("Answers out of fold", *_out_of_fold(evaluation.out_of_fold)),
         page.section("Classes", *([] if classes is None else class_sections.figures_section(classes))),
         page.section(
@@ -129,13 +131,24 @@ def _answers(evaluation: Evaluation | FoldEvaluation) -> Iterable[str]:
     return (_confusion(evaluation.confusion), _residuals(evaluation.residuals))
 
 
+def _configurations(model: FittedModel) -> Iterable[str]:
+    table = configurations_table(model.checkpoint)
+    if table is None:
+        return
+    yield page.paragraph(
+        "The folds were trained with each of these configurations. Greedy selection gave weights to those whose mean "
+        "is best on the out-of-fold answers (Caruana et al. 2004); the others are not part of the model."
+    )
+    yield page.table(*table, numbers=range(1, len(table[0])))
+
+
 def _out_of_fold(found: FoldEvaluation | None) -> Iterable[str]:
     if found is None:
         return
     yield page.paragraph(
-        f"On {found.rows:,} rows, all but the test part. Each of the {found.folds} networks learned from all of these "
-        "rows but its own fold, and here answers the rows of this fold alone. The model that is served answers by the "
-        "mean of all networks, which is usually better."
+        f"On {found.rows:,} rows, all but the test part, in {found.folds} folds. Each network learned from all of them "
+        "but its own fold, and here answers the rows of this fold alone. The model that is served answers by the mean "
+        "of all networks, which is usually better."
     )
     yield from _answers(found)
     yield from _calibration(found.calibration)

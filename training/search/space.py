@@ -17,6 +17,7 @@ _NEVER_VARY = {
     "seed": "it decides which rows validate, so trials that differ in it cannot be compared",
     "split": "it decides which rows validate, so trials that differ in it cannot be compared",
     "folds": "by folds other rows validate, so trials that differ in it cannot be compared",
+    "portfolio": "it is chosen by folds, and trials have none",
     "metric": "it brings settings of its own: search for one metric at a time",
     "quantile": "answers of different quantiles cannot be compared",
     "epoch_plan": "a budget of time writes it, and the trials of a search have none",

@@ -33,14 +33,18 @@ class CrossEntropy:
     training only: a loss without gradient has none.
     """
 
-    def __init__(self, *, smoothing: float = 0.0, shares: Tensor | None = None) -> None:
+    def __init__(self, *, smoothing: float | Tensor = 0.0, shares: Tensor | None = None) -> None:
         """Builds the loss.
 
         Args:
-            smoothing: ε, in [0, 1).
+            smoothing: ε, in [0, 1); one for all members, or (k,) float64 with one for each.
             shares: (classes,) shares of the smoothing with sum 1; None for equal shares.
         """
-        self._smoothing, self._shares = smoothing, shares
+        self._shares = shares
+        self._smooths = isinstance(smoothing, Tensor) or smoothing > 0
+        kept = 1 - smoothing  # in float64, and then rounded once, as torch rounds a number
+        self._smoothing = smoothing.float()[:, None] if isinstance(smoothing, Tensor) else smoothing  # (k, 1)
+        self._kept = kept.float()[:, None] if isinstance(kept, Tensor) else kept  # (k, 1)
 
     def __call__(self, out: Tensor, target: Tensor, weight: Tensor | None, *, gradient: bool) -> Tensor:
         """Computes the loss, as in `Loss`; the targets are class indices."""
@@ -48,17 +52,26 @@ class CrossEntropy:
         place = target.expand(len(out), rows)[..., None]
         logs = torch.log_softmax(out, dim=-1)  # (k, b, classes)
         loss = -logs.gather(2, place)[..., 0]  # (k, b)
-        smoothing = self._smoothing if gradient else 0.0
-        if smoothing:
+        if gradient and self._smooths:
             spread = logs.mean(dim=-1) if self._shares is None else logs @ self._shares  # (k, b)
-            loss = (1 - smoothing) * loss - smoothing * spread
+            loss = self._kept * loss - self._smoothing * spread
         if gradient:
             torch.exp(logs, out=out)
-            if smoothing:
-                out.sub_(smoothing / classes if self._shares is None else smoothing * self._shares)
-            out.scatter_(2, place, smoothing - 1, reduce="add")
+            self._subtract_labels(out, place, classes)
             out.mul_(1 / rows if weight is None else weight[..., None] / rows)
         return loss.mean(dim=1) if weight is None else (loss * weight).mean(dim=1)
+
+    def _subtract_labels(self, out: Tensor, place: Tensor, classes: int) -> None:
+        """Subtracts the smoothed labels from the probabilities, in place; place: (k, b, 1) true classes."""
+        smoothing, kept = self._smoothing, self._kept
+        if isinstance(smoothing, Tensor):
+            smoothing = smoothing[..., None]  # (k, 1, 1)
+        if self._smooths:
+            out.sub_(smoothing / classes if self._shares is None else smoothing * self._shares)
+        if isinstance(kept, Tensor):
+            out.scatter_add_(2, place, (-kept)[..., None].expand(place.shape))
+        else:
+            out.scatter_(2, place, -kept, reduce="add")
 
 
 class PinballLoss:

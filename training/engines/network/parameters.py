@@ -123,7 +123,9 @@ class Parameters:
         self._set_factors()
         self.refresh()
 
-    def decay_rates(self, decays: Callable[[str], bool], *, is_decoupled: bool) -> list[tuple[slice, Tensor | None]]:
+    def decay_rates(
+        self, decays: Callable[[str], bool], *, is_decoupled: bool, member_decays: Tensor | None = None
+    ) -> list[tuple[slice, Tensor | None]]:
         """Returns the spans of the flat tensor with weight decay, and the relative strength in each.
 
         Decoupled weight decay is proportional to the learning rate of a parameter, and to its factor f once more:
@@ -133,10 +135,12 @@ class Parameters:
         Args:
             decays: function from the name of a parameter to True if it decays.
             is_decoupled: True for decoupled weight decay (AdamW), False for an L2 penalty in the gradient.
+            member_decays: (members,) factor on the weight decay of each member; None for no factors.
 
         Returns:
-            Spans of the flat tensor, each with strengths (members, span), or None for 1. The parameters with factors
-            are one span, in which those that do not decay have the strength 0: a call costs more than their arithmetic.
+            Spans of the flat tensor, each with strengths (members, span) or (members, 1), or None for 1. The parameters
+            with factors are one span, in which those that do not decay have the strength 0: a call costs more than
+            their arithmetic.
         """
         spans: list[tuple[slice, Tensor | None]] = []
         strengths = torch.zeros_like(self._factors)
@@ -152,6 +156,10 @@ class Parameters:
         if self.member_rates is not None:
             rates = self.member_rates if is_decoupled else self.member_rates**2
             strengths *= rates.to(strengths)[:, None]
+        if member_decays is not None:
+            by_member = member_decays.to(strengths)[:, None]
+            strengths *= by_member
+            spans = [(span, by_member) for span, _ in spans]
         if strengths.any():
             spans.append((slice(self._from, self.size), strengths))
         return spans

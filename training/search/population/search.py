@@ -18,7 +18,8 @@ from training.config import TrainConfig, resolve_for_table
 from training.data.training_table import TrainingTable
 from training.engines.device import choose_device
 from training.engines.engine import Epoch, Matrices, OnEpoch, ShouldStop, Stopped, Trained
-from training.engines.trainer import MemberRates, Trainer
+from training.engines.member_rates import MemberRates
+from training.engines.trainer import Trainer
 from training.errors import TrainingError
 from training.fit import fitted_model, thread_choice
 from training.prepared_rows import PreparedRows, prepare
