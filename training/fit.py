@@ -358,8 +358,7 @@ def fitted_model(
     """
     fields = dict(extra_fields or {})
     if config.portfolio:
-        choice = choose_configurations(config, rows, trained)
-        trained, fields["configurations"] = choice.trained, list(choice.records)
+        trained, fields["configurations"] = choose_configurations(config, rows, trained)
     checkpoint = Checkpoint(
         config=trained.architecture,
         schema=rows.schema,
@@ -368,7 +367,7 @@ def fitted_model(
         data=data_section(table, config, rows.split),
     )
     if config.calibrate and config.split is not None and checkpoint.config.output == "softmax":
-        # Of a portfolio, each configuration is calibrated already, and the mean needs little more.
+        # The networks of each configuration of a portfolio are calibrated already.
         is_honest = config.portfolio or (config.select_by == "loss" and not config.label_smoothing)
         checkpoint = calibrated_checkpoint(checkpoint, rows, is_honest=is_honest)
     if config.metric in DECIDED_METRICS:
@@ -377,9 +376,8 @@ def fitted_model(
     network = checkpoint.inference_network()
     out_of_fold = None
     if rows.split.folds is not None:
-        fold = rows.split.folds
-        own = out_of_fold_answers(network, rows.x["train"], fold)
-        out_of_fold = OutOfFold(rows=rows.split.train, fold=fold, answers=own)
+        own = out_of_fold_answers(network, rows.x["train"], rows.split.folds)
+        out_of_fold = OutOfFold(rows=rows.split.train, fold=rows.split.folds, answers=own)
     answers = {
         part: out_of_fold.answers if out_of_fold and part == "validation" else answers_of_part(network, rows.x[part])
         for part in PARTS

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -35,21 +35,9 @@ _FIGURES = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class PortfolioChoice:
-    """The result of a choice.
-
-    Attributes:
-        trained: result of the engine with the networks of the chosen configurations alone, the one with the greatest
-            weight first, and a sentence for the user as the verdict.
-        records: name, settings, weight and out-of-fold figure of each configuration, chosen or not, as JSON types.
-    """
-
-    trained: Trained
-    records: tuple[dict[str, Any], ...]
-
-
-def choose_configurations(config: TrainConfig, rows: PreparedRows, trained: Trained) -> PortfolioChoice:
+def choose_configurations(
+    config: TrainConfig, rows: PreparedRows, trained: Trained
+) -> tuple[Trained, list[dict[str, Any]]]:
     """Weighs the configurations of a portfolio by greedy selection, and removes those without weight.
 
     The networks of each configuration are calibrated first if the run calibrates: a configuration with smoothed labels
@@ -59,6 +47,11 @@ def choose_configurations(config: TrainConfig, rows: PreparedRows, trained: Trai
         config: settings of the run.
         rows: encoded rows of the run, with folds.
         trained: result of the engine, with the members of all configurations.
+
+    Returns:
+        The result of the engine with the networks of the chosen configurations alone, the one with the greatest weight
+        first, and with a sentence for the user as the verdict; and name, settings, weight and out-of-fold figure of
+        each configuration, chosen or not, as JSON types.
     """
     tensors = {name: tensor.copy() for name, tensor in trained.tensors.items()}
     answers = _answers(config, rows, trained, tensors)
@@ -73,20 +66,18 @@ def choose_configurations(config: TrainConfig, rows: PreparedRows, trained: Trai
         members=len(places),
         member_weights=None if len(set(weights)) == 1 else weights,
     )
-    mean = np.tensordot(np.array(counts) / sum(counts), answers, axes=1)
-    records = tuple(
+    records = [
         _settings(config, at) | {"weight": _short(count / sum(counts)), name: _short(alone[at])}
         for at, count in enumerate(counts)
+    ]
+    mean = np.tensordot(np.array(counts) / sum(counts), answers, axes=1)
+    chosen = replace(
+        trained,
+        architecture=architecture,
+        tensors={key: tensor[places] for key, tensor in tensors.items()},
+        verdict=_sentence(records, name, _short(figure(mean)[0])),
     )
-    return PortfolioChoice(
-        trained=replace(
-            trained,
-            architecture=architecture,
-            tensors={key: tensor[places] for key, tensor in tensors.items()},
-            verdict=_sentence(records, name, _short(figure(mean)[0])),
-        ),
-        records=records,
-    )
+    return chosen, records
 
 
 def _answers(
@@ -138,7 +129,7 @@ def _calibrate(
 
 
 def _figure(config: TrainConfig, rows: PreparedRows, outputs: int) -> tuple[str, Callable[[Answers], Figure]]:
-    """Returns the name of the figure by which configurations are chosen, and the function that computes it."""
+    """Returns the name and the function of the figure by which configurations are chosen."""
     truth = rows.y["validation"]
     weight = np.ones(len(truth)) if rows.weight is None else rows.weight["validation"]
     if not rows.architecture.n_classes:
@@ -197,7 +188,7 @@ def _settings(config: TrainConfig, at: int) -> dict[str, Any]:
     }
 
 
-def _sentence(records: tuple[dict[str, Any], ...], figure: str, reached: float) -> str:
+def _sentence(records: list[dict[str, Any]], figure: str, reached: float) -> str:
     """Returns a sentence for the user on the choice; `reached` is the out-of-fold figure of the weighted mean."""
     chosen = sorted((record for record in records if record["weight"]), key=lambda record: -record["weight"])
     in_words = figure.replace("_", " ")

@@ -160,7 +160,7 @@ class InferenceNetwork:
         answers = self.forward_members(x)
         if self.weights is not None:
             weights = np.asarray(self.weights, dtype=np.float32)
-            answer = np.tensordot(weights, answers, axes=1) / weights.sum()
+            answer = np.asarray(np.tensordot(weights, answers, axes=1) / weights.sum())
         else:
             answer = answers[0] if len(answers) == 1 else np.asarray(answers.mean(axis=0, dtype=np.float32))
         return answer if self.clamp is None else np.clip(answer, *self.clamp, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""A portfolio: configurations train by folds side by side, out-of-fold answers weigh them, and the mean is served."""
+"""A portfolio: configurations train by folds side by side, get weights by out-of-fold answers, and are served as a mean."""
 
 from dataclasses import replace
 from itertools import product
@@ -26,6 +26,7 @@ from training.reporting.evaluation import evaluation_of
 from training.reporting.html import html_report
 from training.reporting.restored import restored
 from training.resume import ResumeFile
+from training.search.learning_rate.trainer_stepper import stepper_of
 from training.sources import read_table
 
 RUN = {"hidden_sizes": (12,), "epochs": 12, "members": 3, "folds": True, "portfolio": True, "batch_size": 32}
@@ -150,13 +151,12 @@ def in_double(probabilities):
 def test_the_figures_are_those_of_the_networks_that_stay(calibrate):
     table, config = read_table(frame_of(), target="y", settings=RUN | {"calibrate": calibrate})
     rows = prepare(table, config)
-    choice = choose_configurations(config, rows, train(config, rows.architecture, rows.matrices(), device="cpu"))
-    network = Checkpoint(
-        config=choice.trained.architecture, schema=rows.schema, tensors=choice.trained.tensors
-    ).inference_network()
+    whole = train(config, rows.architecture, rows.matrices(), device="cpu")
+    trained, records = choose_configurations(config, rows, whole)
+    network = Checkpoint(config=trained.architecture, schema=rows.schema, tensors=trained.tensors).inference_network()
     each = network.forward_members(rows.x["train"])
     own = each.reshape(-1, 3, *each.shape[1:])[:, rows.split.folds, np.arange(len(rows.y["train"]))]
-    chosen = sorted((r for r in choice.records if r["weight"]), key=lambda r: (-r["weight"], r["log_loss"]))
+    chosen = sorted((r for r in records if r["weight"]), key=lambda r: (-r["weight"], r["log_loss"]))
     assert len(chosen) == len(own)
     for record, answers in zip(chosen, own, strict=True):
         assert record["log_loss"] == pytest.approx(log_loss(rows.y["train"], in_double(answers)), rel=1e-4)
@@ -212,6 +212,11 @@ def test_a_portfolio_resumes_to_the_same_bytes(tmp_path):
     assert again.checkpoint.header() == whole.checkpoint.header()
     for name, tensor in whole.checkpoint.tensors.items():
         np.testing.assert_array_equal(again.checkpoint.tensors[name], tensor)
+
+
+def test_the_learning_rate_finder_has_no_portfolio():
+    with pytest.raises(ConfigError, match="lr-find suggests one: leave out --portfolio"):
+        stepper_of(*read_table(frame_of(60), target="y", settings=RUN))
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from training.config import TrainConfig
 from training.portfolio import CONFIGURATIONS
@@ -39,3 +41,13 @@ def portfolio_rates(config: TrainConfig) -> MemberRates | None:
         weight_decays=np.array([own.weight_decay for own in of_members]),
         label_smoothings=np.array([own.label_smoothing * config.label_smoothing for own in of_members]),
     )
+
+
+def smoothing_of(config: TrainConfig, rates: MemberRates, device: torch.device) -> float | Tensor:
+    """Returns the label smoothing: one number for all members, or (members,) float64 on the device."""
+    of_members = rates.label_smoothings
+    if of_members is None:
+        return config.label_smoothing
+    if (of_members == of_members[0]).all():
+        return float(of_members[0])
+    return torch.from_numpy(of_members).to(device)

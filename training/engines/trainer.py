@@ -19,7 +19,7 @@ from training.engines.folds import MemberFolds
 from training.engines.gradients import BatchGradient, SmallBatchGradient
 from training.engines.graphed_steps import Amounts, DeviceSteps, GraphedSteps
 from training.engines.initial import initial_tensors
-from training.engines.member_rates import MemberRates
+from training.engines.member_rates import MemberRates, smoothing_of
 from training.engines.network.category_dropout import CategoryDropout
 from training.engines.network.device_masks import DeviceMasks
 from training.engines.network.losses import CrossEntropy, Loss, PinballLoss, SquaredError
@@ -111,7 +111,7 @@ class Trainer:
         self._shares: Tensor | None = None  # (classes,)
         if architecture.output != "linear":
             self._shares = _shares(architecture, data, device)
-            self._loss = CrossEntropy(smoothing=_smoothing(config, rates, device), shares=self._shares)
+            self._loss = CrossEntropy(smoothing=smoothing_of(config, rates, device), shares=self._shares)
         self._folds = None if data.folds is None else MemberFolds(data.folds, members, data.weight, device=device)
         learned = len(self._train) if self._folds is None else self._folds.learned
         size = min(config.batch_size_for(len(self._train)), learned)
@@ -371,16 +371,6 @@ def _shares(architecture: MLPConfig, data: Matrices, device: torch.device) -> Te
     """Returns the share of each class in the training part, (classes,) float32."""
     shares = class_shares(data.y, architecture.out_features, data.weight)
     return torch.from_numpy(shares.astype(np.float32)).to(device)
-
-
-def _smoothing(config: TrainConfig, rates: MemberRates, device: torch.device) -> float | Tensor:
-    """Returns the label smoothing, one number for all members, or (members,) float64 on the device."""
-    of_members = rates.label_smoothings
-    if of_members is None:
-        return config.label_smoothing
-    if (of_members == of_members[0]).all():
-        return float(of_members[0])
-    return torch.from_numpy(of_members).to(device)
 
 
 def _loss_of_values(config: TrainConfig) -> Loss:

@@ -102,7 +102,7 @@ class LargestError:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FoldEvaluation:
-    """The evaluation of the out-of-fold answers: each row is answered by members that did not learn from it.
+    """The evaluation of the out-of-fold answers: each row is answered by members that did not learn from the row.
 
     Attributes:
         rows: number of rows, all of those outside of the test part.
