@@ -30,7 +30,12 @@ def table() -> pd.DataFrame:
     return frame.assign(y=np.where(frame.a + 0.8 * rng.normal(size=600) > 1.2, "yes", "no"))
 
 
-@pytest.mark.parametrize("more", [{}, {"members": 3, "folds": True}], ids=["one network", "by folds"])
+FOLDS = {"members": 3, "folds": True}
+
+
+@pytest.mark.parametrize(
+    "more", [{}, FOLDS, FOLDS | {"portfolio": True}], ids=["one network", "by folds", "a portfolio"]
+)
 def test_every_way_of_serving_has_the_decision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
 ) -> None:
