@@ -1,4 +1,4 @@
-"""A portfolio: configurations train by folds side by side, get weights by out-of-fold answers, and are served as a mean."""
+"""A portfolio: configurations train by folds side by side, out-of-fold answers give weights, a mean is served."""
 
 from dataclasses import replace
 from itertools import product
