@@ -30,7 +30,7 @@ class ServerAddress(NamedTuple):
 
     Attributes:
         host: address or host name on which the server listens.
-        port: port.
+        port: port on which the server listens.
         socket: path of the Unix socket; None if the server listens on host and port.
         has_tls: True if the server speaks TLS.
     """
