@@ -127,7 +127,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _settings() -> Settings | None:
-    """Reads the settings; says what is wrong with them and returns None if something is."""
+    """Reads the settings; says what is wrong and returns None if a setting is."""
     from service.environment import SettingsError, read_settings
 
     try:
