@@ -155,17 +155,26 @@ def _architecture(table: TrainingTable, schema: Schema, config: TrainConfig) -> 
             else f"{table.target_name!r} is numbers"
         )
         raise ConfigError(f"a perceptron tells two classes apart, and {what}: use --engine torch.")
-    if config.metric == "auc" and len(table.labels) != 2:
-        raise ConfigError(
-            f"metric auc ranks two classes, and target {table.target_name!r} has {len(table.labels)}: log-loss is the "
-            "like for more."
-        )
+    check_ranked_classes(table, config)
     return config.architecture(
         in_features=schema.width,
         out_features=len(table.labels) or 1,
         output=None if table.labels else "linear",
         inputs=_inputs(schema, config) if config.embeds_inputs else None,
     )
+
+
+def check_ranked_classes(table: TrainingTable, config: TrainConfig) -> None:
+    """Refuses the metric AUC for a target with any other number of classes than two.
+
+    Raises:
+        ConfigError: the target has another number of classes.
+    """
+    if config.metric == "auc" and len(table.labels) != 2:
+        raise ConfigError(
+            f"metric auc ranks two classes, and target {table.target_name!r} has {len(table.labels)}: log-loss is the "
+            "like for more."
+        )
 
 
 def _inputs(schema: Schema, config: TrainConfig) -> InputConfig:

@@ -177,9 +177,9 @@ def values_of(
     """
     if engine != "torch":
         return engine_values(engine)
-    by_metric = {} if metric is None else dict(_BY_METRIC.get(metric, {}))
-    if recipe != "default":  # the textbook recipe keeps its activation, and smooths no labels
-        return {**_RECIPES[recipe], **{name: value for name, value in by_metric.items() if name == "select_by"}}
+    by_metric = values_by_metric(recipe, metric)
+    if recipe != "default":
+        return {**_RECIPES[recipe], **by_metric}
     values = {**_RECIPES[recipe], **_BY_TASK[task]}
     if shares and len(shares) * min(shares) <= RARE + 1e-9:  # with two classes, if one has 90 %
         decay = min(max(_RARE_DECAY / max(rows, 1), _DECAY), 10 * _DECAY)
@@ -187,6 +187,20 @@ def values_of(
     if shares and max(shares) >= ONE_SIDED:
         values |= {"label_smoothing": 0.0}
     return values | by_metric
+
+
+def values_by_metric(recipe: Recipe, metric: Metric | None) -> dict[str, Any]:
+    """Returns the values that a metric decides, by field of `TrainConfig`.
+
+    Args:
+        recipe: name of the recipe.
+        metric: metric that the run is for; None for the recipe's own aim.
+    """
+    decided = {} if metric is None else dict(_BY_METRIC.get(metric, {}))
+    if recipe == "default":
+        return decided
+    # The textbook recipe keeps its activation, and smooths no labels.
+    return {name: value for name, value in decided.items() if name == "select_by"}
 
 
 def learning_rate_factor(name: str) -> float:

@@ -343,8 +343,8 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path):
 
 
 def test_accuracy_ranks_where_it_is_asked_for_and_time_ends_a_run():
-    table, config = table_of("wine", hidden_sizes=(16,), epochs=10)
-    run = search_population(table, config, members=4, metric="accuracy", device="cpu").run
+    table, config = table_of("wine", hidden_sizes=(16,), epochs=10, metric="accuracy")
+    run = search_population(table, config, members=4, device="cpu").run
     np.testing.assert_allclose(run.values, 1 - run.measures["validation_error"])
     assert run.best_value == run.values.max()
     ticks = iter(range(100))
@@ -361,6 +361,9 @@ def test_accuracy_ranks_where_it_is_asked_for_and_time_ends_a_run():
         ({}, {"every": 0}, "every"),
         ({}, {"members": 1}, "got 1"),
         ({}, {"metric": "rmse"}, "rmse"),
+        ({}, {"metric": "accuracy"}, "resolve them with metric='accuracy'"),
+        ({"metric": "f1"}, {}, "f1"),
+        ({"metric": "balanced-accuracy", "select_by": "loss"}, {}, "leave out select_by"),
         ({}, {"timeout": -1}, "timeout"),
     ],
 )
@@ -370,9 +373,9 @@ def test_what_cannot_be_is_refused_by_name(settings, how, named):
         search_population(table, config, **how)
 
 
-def test_r2_is_refused_for_the_metric_that_ranks_alike(diabetes):
+def test_r2_is_refused_for_the_metric_that_ranks_alike():
     with pytest.raises(ConfigError, match="rmse ranks"):
-        search_population(*diabetes, metric="r2")
+        search_population(*table_of("diabetes", metric="r2"))
 
 
 COMMAND = ["search", "iris", "--population", "4", "--epochs", "8", "--every", "2", "--hidden", "16", "--device", "cpu"]

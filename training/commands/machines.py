@@ -21,13 +21,13 @@ from training.errors import SearchError
 from training.interrupt import StopRequest, stopping_on_interrupt
 from training.search.machines.plan import Plan, shared_source
 from training.search.machines.storage_address import StorageAddress, read_address
+from training.search.ranking import RankingFigure
 from training.search.space import SearchSpace
 from training.search.trials.display import displayed
 from training.search.trials.folder import StudyFolder
 from training.search.trials.result import SearchResult
 from training.search.trials.run import identity_of
 from training.search.trials.session import Listener
-from training.search.trials.trial import Metric
 from training.sources import read_table
 from training.terminal import plain_console
 
@@ -98,7 +98,7 @@ def search_over_machines(
     config: TrainConfig,
     *,
     space: SearchSpace,
-    metric: Metric,
+    metric: RankingFigure,
     folder: StudyFolder,
     listener: Listener,
     stop: StopRequest,

@@ -29,6 +29,7 @@ from training.reporting.served import compare_with_served
 from training.search.population.plot import draw_population
 from training.search.population.result import PopulationResult
 from training.search.population.tables import final_ranking_table, sentences
+from training.search.ranking import settings_for
 from training.search.trials.folder import StudyFolder
 from training.sources import read_table
 from training.task_change import with_task_change
@@ -63,7 +64,7 @@ def run_population(arguments: argparse.Namespace) -> int:
     errors = plain_console(stderr=True, quiet=arguments.quiet)
     publication = Publication.of(arguments, errors)
     publication.try_out()
-    given = settings_of(arguments, apart=("metric",))  # here it ranks the members, and no run is for it
+    given = settings_for(settings_of(arguments, apart=("metric",)), arguments.metric)
     table, config = read_table(arguments.source, name=arguments.name, settings=given, **table_of(arguments))
     # Imported here: importing torch takes seconds.
     from training.search.population.search import search_population

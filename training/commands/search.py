@@ -23,7 +23,7 @@ from training.commands.machines import add_machines, check_machines, run_worker,
 from training.commands.options import CommandLine
 from training.commands.population import check_alone, run_population
 from training.commands.publishing import Candidate, Outcome, Publication
-from training.commands.settings import add_settings, settings_of
+from training.commands.settings import add_quantile, add_settings, hyphenated, settings_of
 from training.commands.table import add_table, table_of
 from training.config import TrainConfig
 from training.data.training_table import TrainingTable
@@ -33,6 +33,7 @@ from training.interrupt import StopRequest, stopping_on_interrupt
 from training.kept_model import KeptModel
 from training.plotting.plot_file import write_plot
 from training.prepared_rows import split_of
+from training.recipes import Metric
 from training.report import print_table
 from training.reporting.evaluation import evaluation_of
 from training.reporting.files import write_report, write_text
@@ -40,6 +41,7 @@ from training.reporting.restored import restored
 from training.reporting.served import compare_with_served
 from training.search.default_spaces import default_space
 from training.search.machines.storage_address import read_address
+from training.search.ranking import RankingFigure, ranking_figure, settings_for
 from training.search.space import Parameter, SearchSpace
 from training.search.space_text import read_space_file, read_variation
 from training.search.trials.display import displayed
@@ -51,7 +53,6 @@ from training.search.trials.search_page import search_page
 from training.search.trials.session import Listener, Progress
 from training.search.trials.strategies import Pruner, Sampler
 from training.search.trials.tables import importance_table, ranking_table, sentences
-from training.search.trials.trial import Metric, choose_metric
 from training.sources import read_table
 from training.task_change import task_change
 from training.terminal import plain_console, say
@@ -128,8 +129,16 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--sampler", choices=get_args(Sampler), help="what chooses the points (default: tpe)")
     group.add_argument("--pruner", choices=get_args(Pruner), help="what ends a lagging trial (default: median)")
     group.add_argument(
-        "--metric", choices=get_args(Metric), help="on the validation part (default: log_loss, for numbers rmse)"
+        "--metric",
+        type=hyphenated,
+        choices=get_args(Metric),
+        metavar="NAME",
+        help="what the trials train for and are ranked by, as in fit: "
+        + ", ".join(get_args(Metric))
+        + " (default: the "
+        "recipe's aim, ranked by log-loss, for numbers rmse)",
     )
+    add_quantile(group)
     group.add_argument("--vary", metavar="NAME=VALUES", action="append", default=[], help="what varies: see below")
     group.add_argument("--space", type=Path, metavar="FILE", help="what varies, as JSON or TOML")
     group.add_argument("--grid-points", type=options.counted, metavar="N", help="of each range, in a grid (default: 5)")
@@ -164,14 +173,15 @@ def _run(arguments: argparse.Namespace) -> int:
     errors = plain_console(stderr=True, quiet=arguments.quiet)
     publication = Publication.of(arguments, errors)
     publication.try_out()
-    given = settings_of(arguments, apart=("metric",))  # of a search, it ranks the trials, and no run is for it
+    chosen = settings_of(arguments, apart=("metric",))  # fixed, unlike what the metric decides
+    given = settings_for(chosen, arguments.metric)
     table, config = read_table(arguments.source, name=arguments.name, settings=given, **table_of(arguments))
-    space = _space(arguments, config, table.task, fixed=tuple(given))
-    metric = choose_metric(table, config, arguments.metric)
+    space = _space(arguments, config, table.task, fixed=tuple(chosen))
+    figure = ranking_figure(table, config, arguments.metric)
     with StudyFolder(arguments.folder, arguments.study or table.name) as folder:
         with stopping_on_interrupt(partial(_tell_stopping, errors)) as stop:
             try:
-                result = _search(arguments, table, config, space=space, metric=metric, folder=folder, stop=stop)
+                result = _search(arguments, table, config, space=space, figure=figure, folder=folder, stop=stop)
             except Exception as error:
                 if folder.latest is None:
                     raise
@@ -196,16 +206,16 @@ def _search(
     config: TrainConfig,
     *,
     space: SearchSpace,
-    metric: Metric,
+    figure: RankingFigure,
     folder: StudyFolder,
     stop: StopRequest,
 ) -> SearchResult:
     errors = plain_console(stderr=True, quiet=arguments.quiet)
-    with displayed(errors, table.name, metric) as shown:
+    with displayed(errors, table.name, figure) as shown:
         listener = _marking(shown, stop)
         if arguments.storage is not None:
             return search_over_machines(
-                arguments, table, config, space=space, metric=metric, folder=folder, listener=listener, stop=stop
+                arguments, table, config, space=space, metric=figure, folder=folder, listener=listener, stop=stop
             )
         return search_table(
             table,
@@ -215,7 +225,7 @@ def _search(
             timeout=arguments.timeout,
             sampler=arguments.sampler,
             pruner=arguments.pruner,
-            metric=metric,
+            metric=arguments.metric,
             grid_points=arguments.grid_points,
             jobs=arguments.jobs,
             threads=arguments.threads,

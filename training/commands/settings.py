@@ -47,14 +47,31 @@ def settings_of(arguments: argparse.Namespace, *, apart: Collection[str] = ()) -
 
 def add_metric(parser: argparse.ArgumentParser) -> None:
     """Adds the options of the metric that a run is for; a search has its own option of this name."""
-    add = _group(parser, "the aim")
-    add(
+    group = parser.add_argument_group("the aim")
+    group.add_argument(
         "--metric",
-        "what the run is for: loss, smoothing, activation, best epoch and decision follow it: "
+        help="what the run is for: loss, smoothing, activation, best epoch and decision follow it: "
         + ", ".join(get_args(Metric)),
+        default=argparse.SUPPRESS,
         **_choice(Metric),
     )
-    add("--quantile", "share of values below the answers, with --metric quantile", type=float, metavar="Q")
+    add_quantile(group)
+
+
+def add_quantile(group: argparse._ArgumentGroup) -> None:
+    """Adds the option of the metric `quantile` to a group of options."""
+    group.add_argument(
+        "--quantile",
+        help="share of values below the answers, with --metric quantile",
+        type=float,
+        metavar="Q",
+        default=argparse.SUPPRESS,
+    )
+
+
+def hyphenated(text: str) -> str:
+    """Returns the name of a metric; figures are spelled with underscores, as in `log_loss`."""
+    return text.replace("_", "-")
 
 
 def _group(parser: argparse.ArgumentParser, title: str) -> Callable[..., None]:

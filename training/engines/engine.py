@@ -16,6 +16,13 @@ from numpy.typing import NDArray
 
 from models.network.config import MLPConfig
 from training.errors import TrainingError
+from training.recipes import Selection
+
+# Names of the measures in the history of a run that only one rule of the best epoch has. Of both, less is better.
+SELECTION_MEASURES: Mapping[Selection, str] = {
+    "balanced-error": "validation_balanced_error",
+    "auc": "validation_ranking_error",
+}
 
 Stopped = Literal["epochs", "patience", "asked", "converged", "cycled", "diverged"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
@@ -12,11 +11,6 @@ from torch import Tensor
 
 from training.recipes import Selection
 
-# Names of the measures in the history of a run. Of both, less is better.
-MEASURES: Mapping[Selection, str] = {
-    "balanced-error": "validation_balanced_error",
-    "auc": "validation_ranking_error",
-}
 _TINY = 1e-30
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from models.network.config import MLPConfig
 from training.config import TrainConfig
 from training.engines.engine import (
+    SELECTION_MEASURES,
     EpochLog,
     Matrices,
     OnEpoch,
@@ -28,7 +29,6 @@ from training.engines.engine import (
 )
 from training.engines.member_rates import portfolio_rates
 from training.engines.pacing import PlannedPacing
-from training.engines.selection import MEASURES
 from training.engines.trainer import MemberEvaluation, Trainer
 from training.recipes import Selection
 
@@ -96,7 +96,7 @@ def train(
         loss, validation_loss, error, is_best, is_better, *figure = torch.stack([f.mean() for f in figures]).tolist()
         of_classes = {} if architecture.output == "linear" else {"validation_error": error}
         if figure:
-            of_classes |= {MEASURES[config.select_by]: figure[0]}
+            of_classes |= {SELECTION_MEASURES[config.select_by]: figure[0]}
         log.add(
             is_best=is_best > 0,
             is_better=is_better > 0,

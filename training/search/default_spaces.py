@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from models.errors import ConfigError
 from models.network.config import Task
 from training.config import TrainConfig
+from training.recipes import values_by_metric
 from training.search.space import Choices, FloatRange, Parameter, SearchSpace
 
 # The usual search space of a plain network (Gorishniy et al. 2021, Revisiting deep learning models for tabular data),
@@ -59,7 +60,9 @@ def default_space(config: TrainConfig, *, task: Task, fixed: Collection[str] = (
     if config.engine == "perceptron":
         raise ConfigError("a perceptron has nothing to search: its rule has no settings that matter.")
     own = _NUMPY if config.engine == "numpy" else _DEFAULT if config.recipe == "default" else _CLASSIC
-    left_out = {*fixed, *(_FOR_CLASSES_ONLY if task == "regression" else ())}
+    # What the metric decides is its own, such as no label smoothing for honest probabilities: it does not vary.
+    decided = values_by_metric(config.recipe, config.metric)
+    left_out = {*fixed, *decided, *(_FOR_CLASSES_ONLY if task == "regression" else ())}
     return SearchSpace(
         parameters={
             name: _with(parameter, getattr(config, name)) for name, parameter in own.items() if name not in left_out

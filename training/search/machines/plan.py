@@ -13,9 +13,9 @@ from training.config import TrainConfig
 from training.data.column_choices import ColumnChoices
 from training.datasets import DATASETS
 from training.errors import SearchError
+from training.search.ranking import RankingFigure
 from training.search.space import SearchSpace
 from training.search.trials.strategies import Pruner, Sampler
-from training.search.trials.trial import Metric
 
 FORMAT = 1  # of the plan and of the attributes of trials
 
@@ -44,7 +44,7 @@ class Plan:
     table: Mapping[str, Any]
     config: TrainConfig
     space: SearchSpace
-    metric: Metric
+    metric: RankingFigure
     sampler: Sampler
     pruner: Pruner
     grid_points: int

@@ -29,7 +29,7 @@ def draw_figures(result: PopulationResult, ax: Axes) -> None:
     """Draws each member's metric on the validation part, by epoch."""
     run = result.run
     values = np.where(np.isfinite(run.values), run.values, np.nan)
-    if result.metric != "accuracy" and np.nanmin(values) > 0:
+    if not result.higher_is_better and np.nanmin(values) > 0:
         # On a linear axis, one member that diverged would leave no room for the others.
         ax.set_yscale("log" if np.nanmax(values) > 20 * np.nanmin(values) else "linear")
     _draw(result, ax, values)

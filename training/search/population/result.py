@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.model_store import ModelStore
 from models.model_version import ModelVersion
 from training.fit import FittedModel
-from training.search.trials.trial import HIGHER_IS_BETTER, Metric
+from training.search.ranking import HIGHER_IS_BETTER, RankingFigure
 
 Ended = Literal["epochs", "patience", "time", "asked", "diverged"]
 
@@ -172,7 +172,7 @@ class PopulationResult:
         seconds: duration of the search.
     """
 
-    metric: Metric
+    metric: RankingFigure
     every: int
     run: PopulationRun
     model: FittedModel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -23,12 +23,15 @@ from training.engines.trainer import Trainer
 from training.errors import TrainingError
 from training.fit import fitted_model, thread_choice
 from training.prepared_rows import PreparedRows, prepare
+from training.recipes import Selection
 from training.search.population.members import Population, initial_population, next_generation, rank_members
 from training.search.population.result import Ended, Exploit, PopulationResult, PopulationRun
-from training.search.trials.trial import Metric, choose_metric
+from training.search.ranking import HIGHER_IS_BETTER, RankingFigure, ranking_figure, settings_for
 from training.threads import limited_threads
 
 _SELECTIONS = 10  # default number of selections in a run
+# Figures that an epoch has only with their own rule of the best epoch.
+_OF_SELECTION: Mapping[RankingFigure, Selection] = {"roc_auc": "auc", "balanced_accuracy": "balanced-error"}
 _STREAM = 1  # added to the seed, so that members do not share random numbers with the split of the rows
 
 
@@ -57,7 +60,7 @@ def search_population(
         members: number of members.
         initial: initial population; drawn at random if None.
         every: number of epochs from one selection to the next; a tenth of the run if None.
-        metric: `log_loss`, `accuracy` or `rmse`; log loss or RMSE if None.
+        metric: metric of `config`; None for the same, else log loss or RMSE.
         timeout: time limit in seconds, after which the best network so far is kept.
         device: name of the torch device to train on.
         threads: number of CPU threads; as `fit` chooses if None.
@@ -72,12 +75,16 @@ def search_population(
     """
     begin = clock()
     check_model_name(table.name)
-    config = config or resolve_for_table({}, table)
+    config = config or resolve_for_table(settings_for({}, metric), table)
     every = max(config.epochs // _SELECTIONS, 1) if every is None else every
     _check(config, every=every, timeout=timeout)
-    chosen = choose_metric(table, config, metric)
+    chosen = ranking_figure(table, config, metric)
     if chosen == "r2":
         raise ConfigError("a population is not ranked by r2: rmse ranks its members alike.")
+    if (rule := _OF_SELECTION.get(chosen)) is not None and config.select_by != rule:
+        raise ConfigError(f"a population for {config.metric} is ranked by its figure: leave out select_by.")
+    if chosen == "f1_macro":
+        raise ConfigError("a population is not ranked by f1, whose decision is chosen after training: log-loss is.")
     generator = np.random.default_rng([config.seed, _STREAM])
     initial = initial or initial_population(members, dropout=config.dropout, generator=generator)
     rows = prepare(table, config)
@@ -119,7 +126,7 @@ def train_population(
     *,
     initial: Population,
     every: int,
-    metric: Metric,
+    metric: RankingFigure,
     spread: float = 1.0,
     generator: np.random.Generator,
     device: str = "cpu",
@@ -158,6 +165,8 @@ def train_population(
         evaluation = trainer.evaluate()
         train, losses, errors = torch.stack([train_loss, evaluation.loss, evaluation.error]).double().cpu().numpy()
         figures = errors if metric == "accuracy" else losses  # (members,) less is better
+        if metric in _OF_SELECTION and evaluation.figure is not None:
+            figures = evaluation.figure.double().cpu().numpy()
         values = _values(metric, figures, spread)
         measures = {
             "train_loss": train,
@@ -280,10 +289,12 @@ def _check(config: TrainConfig, *, every: int, timeout: float | None) -> None:
         raise ConfigError(f"timeout must be more than 0 seconds, got {timeout!r}.")
 
 
-def _values(metric: Metric, figures: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
+def _values(metric: RankingFigure, figures: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
     """Converts (members,) figures, of which less is better, to values of the metric."""
-    if metric == "accuracy":
+    if metric in HIGHER_IS_BETTER:
         return 1 - figures
+    if metric in ("mae", "pinball_loss"):  # the losses themselves
+        return figures * spread
     return np.sqrt(figures) * spread if metric == "rmse" else figures
 
 

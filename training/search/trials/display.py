@@ -9,13 +9,14 @@ from rich.console import Console
 
 from training.engines.engine import Epoch
 from training.live import Lines, bar, draws_bars, duration
+from training.search.ranking import RankingFigure
 from training.search.space import label
 from training.search.trials.session import Listener, Progress
-from training.search.trials.trial import Metric, Trial
+from training.search.trials.trial import Trial
 
 
 @contextmanager
-def displayed(console: Console, title: str, metric: Metric) -> Iterator[Listener]:
+def displayed(console: Console, title: str, metric: RankingFigure) -> Iterator[Listener]:
     """Yields a listener that shows the progress of a search.
 
     Args:
@@ -46,7 +47,7 @@ def displayed(console: Console, title: str, metric: Metric) -> Iterator[Listener
 
 
 @contextmanager
-def _bar(console: Console, title: str, metric: Metric) -> Iterator[Listener]:
+def _bar(console: Console, title: str, metric: RankingFigure) -> Iterator[Listener]:
     with bar(console) as shown:
         task = shown.add_task(title, total=None, count="", figure="", left="")
         running: dict[int, float] = {}  # fraction of each running trial that is done, by number
@@ -92,7 +93,7 @@ def start_line(title: str, progress: Progress) -> str:
     return f"{title}: {progress.done} of {progress.of} trials are there already"
 
 
-def trial_line(trial: Trial, progress: Progress, metric: Metric) -> str:
+def trial_line(trial: Trial, progress: Progress, metric: RankingFigure) -> str:
     """Returns a line about a trial: the progress of the search, the trial's outcome, the best trial, the time left."""
     match trial.state:
         case "finished":

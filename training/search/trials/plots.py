@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from training.plotting.style import BLUE, GREY, ORANGE, label
+from training.search.ranking import HIGHER_IS_BETTER
 from training.search.trials.result import SearchResult
-from training.search.trials.trial import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:  # slow to import, and most commands draw nothing
     from matplotlib.axes import Axes

@@ -19,11 +19,12 @@ from training.engines.engine import ShouldStop
 from training.errors import SearchError
 from training.free_cpus import free_cpus
 from training.search.default_spaces import default_space
+from training.search.ranking import RankingFigure, aim_of, ranking_figure, settings_for
 from training.search.space import SearchSpace, label
 from training.search.trials.folder import CheckpointStore, MemoryCheckpoints, StudyFolder
 from training.search.trials.result import SearchResult
 from training.search.trials.session import Listener, Session
-from training.search.trials.trial import Metric, Trial, choose_metric, run_trial
+from training.search.trials.trial import Trial, run_trial
 from training.search.trials.worker import TrialSetup
 from training.search.trials.worker_pool import WorkerPool
 from training.sources import read_table
@@ -48,6 +49,8 @@ def search(
     skip_lines: int = 0,
     comment: str | None = None,
     test: Any = None,
+    metric: str | None = None,
+    quantile: float | None = None,
     space: SearchSpace | None = None,
     settings: Mapping[str, Any] | None = None,
     **how: Any,
@@ -68,6 +71,9 @@ def search(
         skip_lines: number of lines before a CSV file's header, as in `fit`.
         comment: beginning of comment lines in a CSV file, as in `fit`.
         test: second table, whose rows are the test part, as in `fit`.
+        metric: metric that the search is for, with the names and the meaning of `fit`: it decides settings of each
+            trial, and its figure ranks them. If None, the recipe's own aim, ranked by log loss or RMSE.
+        quantile: quantile that the models answer, for the metric `quantile`.
         space: search space; the recipe's own space without the fields of `settings` if None.
         settings: values of fields of `TrainConfig` that do not vary; they override a built-in dataset's own settings.
         how: other arguments of `search_table`.
@@ -75,6 +81,7 @@ def search(
     Raises:
         AxonError: same errors as `fit` and `search_table`.
     """
+    given = settings_for({**(settings or {}), **({} if quantile is None else {"quantile": quantile})}, metric)
     table, config = read_table(
         source,
         target=target,
@@ -89,9 +96,9 @@ def search(
         skip_lines=skip_lines,
         comment=comment,
         test=test,
-        settings=dict(settings or {}),
+        settings=given,
     )
-    return search_table(table, config, space=space, fixed=tuple(settings or ()), **how)
+    return search_table(table, config, metric=metric, space=space, fixed=tuple(settings or ()), **how)
 
 
 def search_table(
@@ -127,7 +134,8 @@ def search_table(
         timeout: time limit in seconds; trials that still run then are ended, and count only if no other has finished.
         sampler: `tpe`, `gp`, `random`, `qmc` or `grid`.
         pruner: `median`, `hyperband` or `none`.
-        metric: `log_loss`, `accuracy`, `rmse` or `r2`; log loss or RMSE if None.
+        metric: metric of `config`, or if the engine is not torch one of `log-loss`, `accuracy`, `rmse` and `r2`; None
+            for the metric of `config`, else log loss or RMSE.
         grid_points: number of points of each range in a grid.
         jobs: number of trials at the same time; if above 1, each runs in its own process.
         threads: number of CPU threads of each trial; if None, the number that `fit` would choose, at most a job's share
@@ -147,11 +155,11 @@ def search_table(
     if timeout is not None and not timeout > 0:
         raise ConfigError(f"timeout must be more than 0 seconds, got {timeout!r}.")
     check_model_name(table.name)
-    config = config or resolve_for_table({}, table)
+    config = config or resolve_for_table(settings_for({}, metric), table)
     if config.folds:
         raise ConfigError("the trials of a search are compared on one validation part, and have no folds (--folds).")
     space = space or default_space(config, task=table.task, fixed=fixed)
-    chosen = choose_metric(table, config, metric)
+    chosen = ranking_figure(table, config, metric)
     first = space.nearest(config)
     with contextlib.ExitStack() as stack:
         # Imported here: Optuna imports SQLAlchemy and more, which most commands do not need.
@@ -276,14 +284,15 @@ def _trained_again(setup: TrialSetup, winner: Trial) -> Checkpoint:
     return outcome.checkpoint
 
 
-def identity_of(table: TrainingTable, config: TrainConfig, space: SearchSpace, metric: Metric) -> dict[str, str]:
+def identity_of(table: TrainingTable, config: TrainConfig, space: SearchSpace, metric: RankingFigure) -> dict[str, str]:
     """Returns fingerprints of everything that comparable trials share, by the name used in an error message."""
     common = {name: value for name, value in config.to_dict().items() if name not in space.parameters}
     return {
         "table": table.fingerprint(),
+        # Before space and settings, which the metric decides in part: the first difference is told.
+        "metric": aim_of(config, metric),
         "search space": _digest(space.to_json()),
         "set of fixed settings": _digest({"settings": common, "columns": repr(table.choices)}),
-        "metric": metric,
     }
 
 

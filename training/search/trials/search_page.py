@@ -10,10 +10,10 @@ from training.reporting.charts import Axis, Chart, axis_over
 from training.reporting.evaluation import Evaluation
 from training.reporting.figures import metric_name, plainly
 from training.reporting.html import report_sections
+from training.search.ranking import HIGHER_IS_BETTER
 from training.search.space import label
 from training.search.trials.result import SearchResult
 from training.search.trials.tables import figure, sentences
-from training.search.trials.trial import HIGHER_IS_BETTER
 
 _SHOWN = 50  # rows of the ranking
 

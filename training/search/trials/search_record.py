@@ -22,9 +22,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import ConfigError
 from training.errors import SearchError
+from training.search.ranking import HIGHER_IS_BETTER, RankingFigure, described_aim, pruning_measure
 from training.search.space import Choices, FloatRange, Parameter, SearchSpace, label
 from training.search.trials.strategies import Pruner, Sampler, make_pruner, make_sampler
-from training.search.trials.trial import HIGHER_IS_BETTER, Metric, Trial
+from training.search.trials.trial import Trial
 
 ENDED, IS_DEFAULT = "axon_trial", "axon_is_default"
 _IDENTITY = "axon_identity"
@@ -59,7 +60,7 @@ class SearchRecord:
         self,
         *,
         space: SearchSpace,
-        metric: Metric,
+        metric: RankingFigure,
         first_point: Mapping[str, Any],
         sampler: Sampler = "tpe",
         pruner: Pruner = "median",
@@ -97,6 +98,7 @@ class SearchRecord:
         # Shuffled so that the points tried so far are spread over the whole grid.
         np.random.default_rng(seed).shuffle(self._grid)
         self._distributions = {name: _distribution(parameter) for name, parameter in space.parameters.items()}
+        self._measure = pruning_measure(metric, space.parameters)
         self._open: dict[int, optuna.Trial] = {}
         self._lowest: dict[int, float] = {}
         # Each report writes to the disk. About 32 a trial are enough for a pruner, for any number of epochs.
@@ -156,12 +158,12 @@ class SearchRecord:
     def report(self, number: int, epoch: int, measures: Mapping[str, float]) -> bool:
         """Records an epoch of an open trial; returns True if the trial should end because others were better by then.
 
-        The pruner compares the best validation loss up to the epoch, since a trial keeps its best epoch. If accuracy
-        ranks the trials, the pruner compares the validation error instead, if the engine measures it: the loss can
-        already rise while the accuracy still improves.
+        The pruner compares the best validation loss up to the epoch, since a trial keeps its best epoch. If accuracy,
+        balanced accuracy or ROC AUC ranks the trials, the pruner compares the error of that figure instead, if the
+        engine measures it: the loss can already rise while the accuracy still improves.
         """
         loss = measures["validation_loss"]
-        figure = measures.get("validation_error", loss) if self._metric == "accuracy" else loss
+        figure = measures.get(self._measure, loss)
         best = self._lowest[number] = min(self._lowest.get(number, figure), figure)
         trial = self._open[number]
         if epoch % self._report_every or trial.user_attrs.get(IS_DEFAULT, False):
@@ -226,6 +228,12 @@ class SearchRecord:
             return
         for name, value in identity.items():
             if known.get(name) != value:
+                if name == "metric":
+                    raise ConfigError(
+                        f"the study in {place} was begun with another metric: it has {described_aim(known.get(name))}, "
+                        f"and this search has {described_aim(value)}, so they cannot be compared: give the same "
+                        "--metric, name another study (--study NAME), or delete that one's folder."
+                    )
                 raise ConfigError(
                     f"the study in {place} was begun with another {name}, so its trials cannot be compared with new "
                     "ones: give the same, name another study (--study NAME), or delete that one's folder."

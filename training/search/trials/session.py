@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from training.engines.engine import Epoch, ShouldStop
+from training.search.ranking import RankingFigure
 from training.search.trials.folder import CheckpointStore
 from training.search.trials.result import Ended, ranked
 from training.search.trials.search_record import Point, SearchRecord
-from training.search.trials.trial import Metric, Outcome, State, Trial
+from training.search.trials.trial import Outcome, State, Trial
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +72,7 @@ class Session:
 
     record: SearchRecord
     checkpoints: CheckpointStore
-    metric: Metric
+    metric: RankingFigure
     trials: int
     jobs: int = 1
     timeout: float | None = None

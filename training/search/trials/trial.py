@@ -8,22 +8,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.checkpoint import Checkpoint
-from models.errors import AxonError, ConfigError
+from models.errors import AxonError
 from training.config import TrainConfig
-from training.data.preprocessing import encode
 from training.data.training_table import TrainingTable
 from training.engines.engine import OnEpoch, ShouldStop
-from training.fit import FittedModel, fit_table
+from training.fit import fit_table
+from training.search.ranking import RankingFigure
+from training.search.trials.standard_errors import standard_error
 
-Metric = Literal["log_loss", "accuracy", "rmse", "r2"]
 State = Literal["finished", "pruned", "failed", "interrupted"]
-
-_METRICS: Mapping[str, tuple[Metric, ...]] = {"classification": ("log_loss", "accuracy"), "regression": ("rmse", "r2")}
-HIGHER_IS_BETTER: tuple[Metric, ...] = ("accuracy", "r2")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,28 +75,11 @@ class Outcome:
     reason: str | None = None
 
 
-def choose_metric(table: TrainingTable, config: TrainConfig, asked: str | None) -> Metric:
-    """Returns the metric that ranks the trials: the asked one, else that of the settings, else log loss or RMSE.
-
-    Raises:
-        ConfigError: the task or the engine does not have the metric.
-    """
-    there_are = _METRICS[table.task]
-    if config.engine == "perceptron":
-        there_are = ("accuracy",)  # a step function gives no probabilities
-    if asked is None and config.metric is not None:
-        asked = config.metric.replace("-", "_")
-    for metric in there_are:
-        if metric == (asked or there_are[0]):
-            return metric
-    raise ConfigError(f"a {table.task} is judged by {' or '.join(there_are)}, not by {asked!r}.")
-
-
 def run_trial(
     table: TrainingTable,
     config: TrainConfig,
     *,
-    metric: Metric,
+    metric: RankingFigure,
     device: str,
     on_epoch: OnEpoch,
     should_stop: ShouldStop,
@@ -114,7 +91,7 @@ def run_trial(
     Args:
         table: table to train on.
         config: settings of the point.
-        metric: metric that ranks the trials.
+        metric: figure of the validation part that ranks the trials.
         device: name of the torch device to train on.
         on_epoch: callback for each epoch.
         should_stop: callback after each epoch; True ends the training.
@@ -125,7 +102,7 @@ def run_trial(
     try:
         model = fit_table(table, config, device=device, on_epoch=on_epoch, should_stop=should_stop, threads=threads)
         value = float(model.metrics["validation"][metric])
-        error = _standard_error(model, metric)
+        error = standard_error(model, metric)
     except AxonError as refused:
         return Outcome(seconds=clock() - begin, reason=str(refused))
     except KeyError:  # R² of a validation part whose values are all equal
@@ -145,26 +122,3 @@ def run_trial(
         epochs=model.trained.epochs_run,
         checkpoint=model.checkpoint,
     )
-
-
-def _standard_error(model: FittedModel, metric: Metric) -> float | None:
-    """Returns the standard error of the validation metric over the part's rows; for RMSE by the delta method."""
-    rows = model.split.validation
-    if metric == "r2" or len(rows) < 2:
-        return None
-    if metric == "accuracy":
-        share = float(model.metrics["validation"]["accuracy"])
-        return math.sqrt(share * (1 - share) / len(rows))
-    checkpoint = model.checkpoint
-    answers = checkpoint.inference_network().answer(encode(checkpoint.schema, model.table, rows))
-    truth = model.table.target[rows]  # (rows,)
-    if metric == "rmse":
-        squares = np.square(answers[:, 0].astype(np.float64) - truth)
-        rmse = math.sqrt(float(squares.mean()))
-        return _of_mean(squares) / (2 * rmse) if rmse > 0 else 0.0
-    of_truth = answers.astype(np.float64)[np.arange(len(rows)), truth]
-    return _of_mean(-np.log(np.maximum(of_truth, np.finfo(np.float32).tiny)))
-
-
-def _of_mean(values: NDArray[np.float64]) -> float:
-    return float(values.std(ddof=1) / math.sqrt(len(values)))

@@ -14,7 +14,8 @@ from typing import Any
 from training.config import TrainConfig
 from training.data.training_table import TrainingTable
 from training.engines.engine import Epoch
-from training.search.trials.trial import Metric, Outcome, run_trial
+from training.search.ranking import RankingFigure
+from training.search.trials.trial import Outcome, run_trial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class TrialSetup:
 
     table: TrainingTable
     config: TrainConfig
-    metric: Metric
+    metric: RankingFigure
     device: str
     threads: int | None = None
     most_threads: int | None = None
