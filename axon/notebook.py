@@ -65,7 +65,7 @@ def bar_html(title: str, epoch: Epoch, time_text: str) -> str:
     )
     return (
         f'<div style="font-family: monospace"><progress value="{epoch.number}" max="{epoch.of}"></progress> '
-        f"{escape(title)}: {escape(words)}</div>"
+        f"{escape(title if epoch.phase is None else f'{title}, {epoch.phase}')}: {escape(words)}</div>"
     )
 
 

@@ -9,7 +9,7 @@ from axon.card import Report
 from axon.model import Model
 from models.model_store import ModelStore
 from models.model_version import ModelVersion
-from training.fit import FittedModel
+from training.fitted_model import FittedModel
 from training.threads import limited_threads
 
 

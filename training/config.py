@@ -31,7 +31,16 @@ from training.recipes import (
     Schedule,
     Selection,
 )
-from training.setting_checks import EpochPlan, at_least, checked_plan, is_number, one_of, positive, share
+from training.setting_checks import (
+    EpochPlan,
+    at_least,
+    check_distilled,
+    checked_plan,
+    is_number,
+    one_of,
+    positive,
+    share,
+)
 
 DEFAULT_SPLIT: Shares = (0.7, 0.15, 0.15)
 
@@ -46,7 +55,7 @@ _OPTIMIZERS: dict[Engine, tuple[Optimizer, ...]] = {
 }
 _MIN_BATCH, _MAX_BATCH, _BATCHES_PER_EPOCH = 16, 1024, 32
 # Fields that a checkpoint has only if they are used, so that other runs keep their bytes.
-OPTIONAL = ("metric", "quantile", "folds", "portfolio", "rows_per_epoch", "epoch_plan")
+OPTIONAL = ("metric", "quantile", "folds", "portfolio", "distill", "rows_per_epoch", "epoch_plan")
 # Fields of the recipe for which None is a value. For the others, None says that the user does not choose.
 _FIELDS_WITH_NONE = frozenset({"patience", "batch_size", "clip_norm", "clip_inputs"})
 
@@ -120,6 +129,8 @@ class TrainConfig:
             calibration and validation figures come from the rows that a member did not learn from.
         portfolio: True to train the members by folds once for each configuration of `training.portfolio`, and to serve
             the configurations that the out-of-fold answers choose.
+        distill: True to train one more network on the answers of the members, which is served in their place (Hinton et
+            al. 2015, Distilling the knowledge in a neural network).
         hidden_sizes: widths of the hidden layers; empty for a perceptron and a linear model.
         activation, dropout, normalization, bias: fields of `MLPConfig`. The default recipe's activation depends on the
             task, as do its learning rate, label smoothing, weight decay, `select_by` and clamp.
@@ -162,8 +173,9 @@ class TrainConfig:
         patience: number of epochs without a new best after which training stops; None for no early stop.
         select_by: figure of the validation part that is best in the best epoch: `loss`, `error` (misclassified rows, or
             the loss of a regression), `balanced-error` (its mean over the classes, at the decision for balanced
-            classes) or `auc`. Of equal losses the first epoch is kept, of other equal figures the last. The
-            default recipe's is `loss` if a class is rare: if its share is a fifth of an equal share or less.
+            classes) or `auc`; or `last` for the last epoch, whatever its figures. Of equal losses the first epoch is
+            kept, of other equal figures the last. The default recipe's is `loss` if a class is rare: if its share is a
+            fifth of an equal share or less.
         calibrate: True to calibrate a classifier's probabilities on the validation part, by one temperature (Guo et
             al. 2017) and by class.
         clamp: True to keep a regression's answers within the range of the training part.
@@ -183,6 +195,7 @@ class TrainConfig:
     members: int = 1
     folds: bool = False
     portfolio: bool = False
+    distill: bool = False
     hidden_sizes: tuple[int, ...]
     activation: Activation
     learned_activation: bool
@@ -353,7 +366,8 @@ class TrainConfig:
         share("drop_categories", self.drop_categories)
         if not (is_number(self.weight_decay) and 0 <= float(self.weight_decay) < math.inf):
             raise ConfigError(f"weight_decay must be 0 or more, got {self.weight_decay!r}.")
-        for name in ("learned_activation", "scale_inputs", "drop_last", "calibrate", "clamp", "folds", "portfolio"):
+        truths = ("learned_activation", "scale_inputs", "drop_last", "calibrate", "clamp", "folds", "portfolio")
+        for name in (*truths, "distill"):
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise ConfigError(f"{name} must be true or false, got {value!r}.")
@@ -365,11 +379,14 @@ class TrainConfig:
             raise ConfigError("folds need at least two members and a split: --folds with --members K, such as 8.")
         if self.portfolio and not self.folds:
             raise ConfigError("a portfolio is chosen by out-of-fold answers: --portfolio with --folds and --members K.")
+        check_distilled(self.distill, members=self.members, folds=self.folds, epoch_plan=self.epoch_plan)
         if self.seed >= 2**63:  # torch takes 64 bits, signed
             raise ConfigError(f"seed must be below 2⁶³, got {self.seed!r}.")
         for name in ("batch_size", "patience", "rows_per_epoch"):
             if getattr(self, name) is not None:
                 at_least(name, getattr(self, name), 1)
+        if self.select_by == "last" and self.patience is not None:
+            raise ConfigError("select_by last keeps the last epoch, so no patience can end the run: --patience none.")
         object.__setattr__(self, "epoch_plan", checked_plan(self.epoch_plan, self.epochs))
         if self.split is not None:
             object.__setattr__(self, "split", check_shares(self.split))
@@ -445,6 +462,7 @@ class TrainConfig:
             ("metric", None),
             ("folds", False),
             ("portfolio", False),
+            ("distill", False),
             ("class_weight", "none"),
             ("precision", "float32"),
             ("rows_per_epoch", None),

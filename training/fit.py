@@ -10,127 +10,38 @@ In a notebook:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from models.answering import Answerer
-from models.checkpoint import Checkpoint
-from models.columns.labels import Label
 from models.errors import ConfigError
-from models.model_store import ModelStore
-from models.model_version import ModelVersion
 from models.network.config import Task
-from models.open_store import open_store
 from training.budget import TimeBudget, check_planned, level_settings, parse_budget, shown_seconds
 from training.budgeted import budget_note, planned_run
-from training.checkpoint_sections import data_section, notes, training_section
-from training.config import DECIDED_METRICS, TrainConfig
+from training.config import TrainConfig
 from training.data.column_choices import ColumnChoices
-from training.data.split import PARTS, Split
+from training.data.split import Split
 from training.data.training_table import TrainingTable
-from training.distributions import training_distributions
-from training.engines.engine import OnEpoch, ShouldStop, Trained
+from training.distillation import (
+    check_distillation,
+    distilled_figures,
+    in_phase,
+    student_config,
+    taught_matrices,
+    undistilled_note,
+)
+from training.engines.engine import OnEpoch, ShouldStop
 from training.engines.train import train
-from training.fitted_answers import answers_of_part, calibrated_checkpoint, conformal_scores, decided_checkpoint
-from training.metrics import Metrics, answered_quantile, constant_answers, evaluate
-from training.out_of_fold import OutOfFold, out_of_fold_answers
-from training.portfolio_choice import choose_configurations
+from training.fitted_model import FittedModel, fitted_model
 from training.prepared_rows import PreparedRows, prepare
 from training.resume import ResumeFile
 from training.sources import dataset_settings, read_table
 from training.threads import ThreadChoice, choose_threads, limited_threads
 
 BeforeTraining = Callable[[PreparedRows], None]
-
-
-@dataclass(frozen=True, kw_only=True, repr=False)
-class FittedModel:
-    """A trained model that is not published yet.
-
-    Attributes:
-        name: name of the model for publishing.
-        checkpoint: checkpoint for publishing.
-        table: data, with the kinds and roles of the columns.
-        split: rows of each part.
-        trained: result of the engine, with the history of the epochs.
-        notes: sentences for the user.
-        threads: number of CPU threads of the training, and the reason; None if `fit` did not train the model.
-        out_of_fold: answers to the rows of training by the members that did not learn from them; None without folds.
-    """
-
-    name: str
-    checkpoint: Checkpoint
-    table: TrainingTable
-    split: Split
-    trained: Trained
-    notes: tuple[str, ...]
-    threads: ThreadChoice | None = None
-    out_of_fold: OutOfFold | None = None
-
-    @property
-    def metrics(self) -> dict[str, Metrics]:
-        """The metrics by part: `train`, `validation`, `test`."""
-        return dict(self.checkpoint.metrics)
-
-    def constant_metrics(self, part: str = "test") -> Metrics:
-        """Returns the metrics of a constant answer on a part: class shares, mean or quantile of the training part."""
-        table, rows = self.table, getattr(self.split, part)
-        train = self.split.train
-        weight = None if table.weight is None else table.weight[train]
-        training, count = self.checkpoint.training, len(table.labels)
-        quantile = answered_quantile(training)
-        answers = constant_answers(table.target[train], len(rows), classes=count, weight=weight, quantile=quantile)
-        return evaluate(
-            "softmax" if table.labels else "linear",
-            answers,
-            table.target[rows],
-            metric=training.get("metric"),
-            quantile=training.get("quantile"),
-        )
-
-    def __repr__(self) -> str:
-        """Returns one line, without the tensors of the checkpoint and the rows of the table."""
-        rows = f"{self.table.rows:,} rows"
-        return f"<FittedModel {self.name}: {self.table.task} of {self.table.target_name}, {rows}, not published yet>"
-
-    def predict(self, rows: Any) -> list[Label]:
-        """Returns labels as in the table, or values, for raw rows.
-
-        Args:
-            rows: data frame, Arrow table, array, or list of rows: lists in column order, or mappings by column name.
-
-        Raises:
-            RowError: rows are wrong; the message names the rows, the columns and the reasons.
-            DataError: the input is not a table, or lacks one of the columns.
-        """
-        return Answerer(self.checkpoint).predict(rows)
-
-    def predict_proba(self, rows: Any) -> NDArray[np.float32]:
-        """Returns the probability of each class, `(rows, classes)` float32, in the order of the target's labels.
-
-        Args:
-            rows: rows in any form that `predict` accepts.
-
-        Raises:
-            ConfigError: the model is a regression, which has no probabilities.
-            DataError: as `predict` does.
-        """
-        return Answerer(self.checkpoint).predict_proba(rows)
-
-    def publish(self, store: ModelStore | Path | str, name: str | None = None) -> ModelVersion:
-        """Writes the checkpoint to a store as the next version.
-
-        Raises:
-            StoreError: the name is not valid, or the disk refuses.
-        """
-        target = open_store(store)
-        return target.publish(name or self.name, self.checkpoint)
 
 
 def fit(
@@ -201,6 +112,7 @@ def fit(
         time_budget = TimeBudget(seconds=level, begun=time.monotonic())
     elif isinstance(level, str):
         settings = {**settings, **level_settings(level, settings, of_dataset=dataset_settings(source, settings))}
+    check_distillation(bool(settings.get("distill")), resume=resume, has_budget=time_budget is not None)
     if time_budget is not None:
         check_planned(settings, time_budget)
     table, config = read_table(
@@ -259,6 +171,19 @@ def fit_table(
     Raises:
         DataError, ConfigError, TrainingError: see `fit`.
     """
+    check_distillation(config.distill, resume=resume, has_budget=budget is not None)
+    if config.distill:
+        return _distilled_model(
+            table,
+            config,
+            device=device,
+            on_epoch=on_epoch,
+            should_stop=should_stop,
+            split=split,
+            before_training=before_training,
+            threads=threads,
+            on_threads=on_threads,
+        )
     if resume and config.engine != "torch":
         raise ConfigError(f"a run of the {config.engine} engine cannot be resumed: it is of the torch engine only.")
     if resume and keep is None:
@@ -339,63 +264,54 @@ def thread_choice(
     return choice
 
 
-def fitted_model(
+def _distilled_model(
     table: TrainingTable,
     config: TrainConfig,
-    rows: PreparedRows,
-    trained: Trained,
     *,
-    extra_fields: Mapping[str, Any] | None = None,
+    device: str,
+    on_epoch: OnEpoch,
+    should_stop: ShouldStop,
+    split: Split | None,
+    before_training: BeforeTraining,
+    threads: int | None,
+    on_threads: Callable[[ThreadChoice], None],
 ) -> FittedModel:
-    """Makes a model of the result of a run: calibrates, and evaluates all parts, with the test part.
+    """Trains an ensemble and then one network on its answers; returns the ensemble if the run is to end before.
 
-    Args:
-        table: data of the run.
-        config: settings of the run.
-        rows: encoded rows and architecture.
-        trained: result of the engine.
-        extra_fields: more fields for the training section of the checkpoint, as JSON types.
+    The arguments are those of `fit_table`. A student needs the ensemble, so no state is kept from which to resume.
     """
-    fields = dict(extra_fields or {})
-    if config.portfolio:
-        trained, fields["configurations"] = choose_configurations(config, rows, trained)
-    checkpoint = Checkpoint(
-        config=trained.architecture,
-        schema=rows.schema,
-        tensors=trained.tensors,
-        training=training_section(config, trained, rows=len(rows.split.train)) | fields,
-        data=data_section(table, config, rows.split),
+    epochs = config.epochs
+    teacher = fit_table(
+        table,
+        replace(config, distill=False),
+        device=device,
+        on_epoch=in_phase(on_epoch, f"ensemble of {config.members}", done=0, later=epochs),
+        should_stop=should_stop,
+        split=split,
+        before_training=before_training,
+        threads=threads,
+        on_threads=on_threads,
     )
-    if config.calibrate and config.split is not None and checkpoint.config.output == "softmax":
-        # The networks of each configuration of a portfolio are calibrated already.
-        is_honest = config.portfolio or (config.select_by == "loss" and not config.label_smoothing)
-        checkpoint = calibrated_checkpoint(checkpoint, rows, is_honest=is_honest)
-    if config.metric in DECIDED_METRICS:
-        checkpoint = decided_checkpoint(checkpoint, rows, config.metric)
-    # The evaluation uses the network that is served, fused and rounded, not the one that was trained.
-    network = checkpoint.inference_network()
-    out_of_fold = None
-    if rows.split.folds is not None:
-        own = out_of_fold_answers(network, rows.x["train"], rows.split.folds)
-        out_of_fold = OutOfFold(rows=rows.split.train, fold=rows.split.folds, answers=own)
-    answers = {
-        part: out_of_fold.answers if out_of_fold and part == "validation" else answers_of_part(network, rows.x[part])
-        for part in PARTS
-    }
-    aim: dict[str, Any] = {"metric": config.metric, "quantile": config.quantile}
-    metrics = {part: evaluate(trained.architecture.output, answers[part], rows.y[part], **aim) for part in PARTS}
-    # Training rows are answered better than others, so the answers to the other parts are what serving compares with.
-    others = [answers[part] for part in ("validation", "test") if config.split is not None]
-    distributions = training_distributions(
-        rows.schema, rows.x["train"], np.concatenate(others or [answers["train"]]), seed=config.seed
-    )
-    conformal = None if config.split is None else conformal_scores(checkpoint, rows, answers["test"])
-    return FittedModel(
-        name=table.name,
-        checkpoint=replace(checkpoint, metrics=metrics, distributions=distributions, conformal=conformal),
-        table=table,
-        split=rows.split,
-        trained=trained,
-        notes=tuple(notes(table, rows.schema, config, trained, rows.split)),
-        out_of_fold=out_of_fold,
-    )
+    if teacher.trained.stopped == "asked":
+        return replace(teacher, notes=(*teacher.notes, undistilled_note(config.members)))
+    own = student_config(config, len(teacher.split.train))
+    rows = prepare(table, own, split=teacher.split)
+    choice = thread_choice(rows, own, device=device, asked=threads)
+    with limited_threads(choice.number):
+        data = taught_matrices(teacher, rows, seed=config.seed)
+        trained = train(
+            own,
+            rows.architecture,
+            data,
+            device=device,
+            on_epoch=in_phase(on_epoch, "distillation", done=teacher.trained.epochs_run, later=0),
+            should_stop=should_stop,
+        )
+        student = fitted_model(table, own, rows, trained)
+        found = distilled_figures(teacher, student, rows, config, learned=len(data.x))
+    # The settings are those of the run, with which it can be repeated; the history is that of the student.
+    settings = {name: value for name, value in config.to_dict().items() if name != "batch_size"}
+    records = {name: value for name, value in student.checkpoint.training.items() if name != "rows_per_epoch"}
+    training = {**records, **settings, "distilled": found.to_json()}
+    checkpoint = replace(student.checkpoint, training=training)
+    return replace(student, checkpoint=checkpoint, notes=(*student.notes, found.sentence()), threads=choice)

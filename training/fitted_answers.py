@@ -11,6 +11,7 @@ from models.checkpoint import Checkpoint
 from models.conformal import Conformal
 from models.network.fuse import InferenceNetwork
 from training.calibration import calibrate
+from training.config import DECIDED_METRICS, TrainConfig
 from training.data.class_balance import class_shares
 from training.decision import decided
 from training.out_of_fold import answers_of_configurations, pieces
@@ -57,6 +58,23 @@ def calibrated_checkpoint(checkpoint: Checkpoint, rows: PreparedRows, *, is_hone
     train, validation = _weights(rows)
     shares = class_shares(rows.y["train"], of_members.shape[2], train)
     return calibrate(checkpoint, of_members, rows.y["validation"], validation, shares=shares, is_honest=is_honest)
+
+
+def served_checkpoint(checkpoint: Checkpoint, rows: PreparedRows, config: TrainConfig) -> Checkpoint:
+    """Returns the checkpoint for serving, with a calibration and with the decision of the metric.
+
+    Args:
+        checkpoint: trained network.
+        rows: encoded rows of the run.
+        config: settings of the run, which may leave out either.
+    """
+    if config.calibrate and config.split is not None and checkpoint.config.output == "softmax":
+        # The networks of each configuration of a portfolio are calibrated already.
+        is_honest = config.portfolio or (config.select_by == "loss" and not config.label_smoothing)
+        checkpoint = calibrated_checkpoint(checkpoint, rows, is_honest=is_honest)
+    if config.metric in DECIDED_METRICS:
+        checkpoint = decided_checkpoint(checkpoint, rows, config.metric)
+    return checkpoint
 
 
 def conformal_scores(checkpoint: Checkpoint, rows: PreparedRows, answers: NDArray[Any]) -> Conformal | None:

@@ -5,16 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.network.config import Output
 from training.data.class_balance import class_shares
+from training.recipes import Metric
 
 Metrics = dict[str, float | int]
 
+MetricFigure = Literal[
+    "log_loss", "accuracy", "rmse", "r2", "roc_auc", "balanced_accuracy", "f1_macro", "mae", "pinball_loss"
+]
+
+HIGHER_IS_BETTER: tuple[MetricFigure, ...] = ("accuracy", "r2", "roc_auc", "balanced_accuracy", "f1_macro")
+
+# The figure that a metric is for, by metric.
+FIGURES: Mapping[Metric, MetricFigure] = {
+    "auc": "roc_auc",
+    "log-loss": "log_loss",
+    "accuracy": "accuracy",
+    "balanced-accuracy": "balanced_accuracy",
+    "f1": "f1_macro",
+    "rmse": "rmse",
+    "mae": "mae",
+    "r2": "r2",
+    "quantile": "pinball_loss",
+}
 # The main figure of a model, if there is space for only one.
 HEADLINE = {"classification": "accuracy", "regression": "r2"}
 

@@ -41,7 +41,7 @@ def progress(
             if lines.is_due() or epoch.number == epoch.of:
                 line = ", ".join(filter(None, (shown_measures(epoch.measures), shown_left)))
                 # Plain text: a file name may have brackets, which rich would read as markup.
-                text = f"{title}: epoch {epoch.number} of {epoch.of}, {line}"
+                text = f"{_title_of(title, epoch)}: epoch {epoch.number} of {epoch.of}, {line}"
                 console.print(text, soft_wrap=True, markup=False, highlight=False)
 
         yield print_line
@@ -52,6 +52,7 @@ def progress(
         def move(epoch: Epoch) -> None:
             shown.update(
                 task,
+                description=_title_of(title, epoch),
                 total=epoch.of if budget is None else budget.seconds,
                 completed=epoch.number if budget is None else min(budget.spent, budget.seconds),
                 count=f"epoch {epoch.number}/{epoch.of}",
@@ -93,6 +94,10 @@ def study_progress(
             )
 
         yield move
+
+
+def _title_of(title: str, epoch: Epoch) -> str:
+    return title if epoch.phase is None else f"{title}, {epoch.phase}"
 
 
 def shown_measures(measures: Mapping[str, float]) -> str:

@@ -19,7 +19,7 @@ Schedule = Literal["cosine", "coslog4", "constant"]
 Regularization = Literal["constant", "flat_cosine"]
 Scaling = Literal["standard", "robust"]
 Initializer = Literal["he", "xavier", "data"]
-Selection = Literal["loss", "error", "balanced-error", "auc"]
+Selection = Literal["loss", "error", "balanced-error", "auc", "last"]
 Metric = Literal["auc", "log-loss", "accuracy", "balanced-accuracy", "f1", "rmse", "mae", "r2", "quantile"]
 Precision = Literal["float32", "bfloat16"]
 

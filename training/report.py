@@ -16,7 +16,7 @@ from models.model_version import ModelVersion
 from models.network.architecture import architecture_from_dict
 from models.store_entry import Reference, StoreEntry
 from training.data.split import PARTS
-from training.fit import FittedModel
+from training.fitted_model import FittedModel
 from training.fitted_table import print_fitted
 from training.metrics import HEADLINE, Metrics
 from training.terminal import plain_console

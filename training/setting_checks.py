@@ -29,6 +29,21 @@ def checked_plan(plan: object, epochs: int) -> EpochPlan:
     return steps
 
 
+def check_distilled(distill: bool, *, members: int, folds: bool, epoch_plan: object) -> None:
+    """Refuses settings with which no student can learn from an ensemble; raises a `ConfigError`."""
+    if not distill:
+        return
+    if members < 2:
+        raise ConfigError("a distillation makes one network of an ensemble: --distill with --members K, such as 8.")
+    if folds:
+        raise ConfigError(
+            "with folds the members learn from the rows of validation too, so no row is left that could choose the "
+            "temperature of their student and measure it: leave out --folds or --distill."
+        )
+    if epoch_plan:
+        raise ConfigError("an epoch plan is of one training, and a distillation has two: leave out one of them.")
+
+
 def is_number(value: object) -> bool:
     """Returns True for a number that is no truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool)

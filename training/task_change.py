@@ -13,7 +13,7 @@ from models.network.architecture import architecture_from_dict
 from training.data.class_codes import classes_option
 from training.data.split import MIN_CLASS_ROWS
 from training.data.training_table import TrainingTable
-from training.fit import FittedModel
+from training.fitted_model import FittedModel
 
 
 def with_task_change(model: FittedModel, store: ModelStore) -> FittedModel:

@@ -13,7 +13,8 @@ from serving import Server, http_get, http_post, running
 from sklearn.metrics import r2_score
 
 from models.store import Store
-from training.fit import FittedModel, fit
+from training.fit import fit
+from training.fitted_model import FittedModel
 
 OFFSETS = (0.0, 1e3, 1e6, 1e8, 1.7e9, 1e12)
 LABELS: dict[str, list[Any]] = {

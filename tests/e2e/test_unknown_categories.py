@@ -12,7 +12,8 @@ import pytest
 from models.store import Store
 from tests.serving import Server, metric_sum, running, wait_until
 from training.data.column_choices import ColumnChoices
-from training.fit import FittedModel, fit
+from training.fit import fit
+from training.fitted_model import FittedModel
 
 ODD_NAME = "Straße, 1"
 CELLS, COLUMNS = "X-Axon-Unknown-Categories", "X-Axon-Unknown-Columns"

@@ -14,7 +14,8 @@ from models.columns.encoding import RowEncoder
 from models.columns.schema import CategoricalColumn, ClassTarget, NumericColumn, Schema
 from models.distributions.distributions import MAX_BINS, MAX_COLUMNS, CategoryCounts, Distributions, NumberCounts
 from training.distributions import training_distributions
-from training.fit import FittedModel, fit
+from training.fit import fit
+from training.fitted_model import FittedModel
 
 LABELS = ClassTarget(name="y", labels=("a", "b"))
 

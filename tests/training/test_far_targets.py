@@ -17,7 +17,8 @@ from models.errors import DataError
 from training.cli import main
 from training.data.column_choices import ColumnChoices
 from training.data.split import PARTS
-from training.fit import FittedModel, fit
+from training.fit import fit
+from training.fitted_model import FittedModel
 from training.reporting.baselines import compare
 from training.reporting.comparison import PARTS as COMPARED
 from training.reporting.evaluation import evaluation_of

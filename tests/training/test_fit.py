@@ -19,7 +19,8 @@ from training.data.preprocessing import encode, standardise
 from training.data.split import PARTS
 from training.data.training_table import ColumnChoices
 from training.errors import TrainingError
-from training.fit import FittedModel, fit
+from training.fit import fit
+from training.fitted_model import FittedModel
 from training.metrics import evaluate
 
 QUICK = {"hidden_sizes": (8,), "epochs": 5}

@@ -12,7 +12,8 @@ import pytest
 from models.store import Store
 from training.cli import main
 from training.data.column_choices import ColumnChoices
-from training.fit import FittedModel, fit
+from training.fit import fit
+from training.fitted_model import FittedModel
 
 ROWS = 120
 

@@ -8,7 +8,8 @@ from models.model_store import ModelStore
 from models.open_store import open_store
 from training.commands.options import CommandLine
 from training.datasets import BESIDE, DEMO
-from training.fit import FittedModel, fit
+from training.fit import fit
+from training.fitted_model import FittedModel
 from training.report import headline
 
 

@@ -29,7 +29,8 @@ from training.commands.table import SOURCE_HELP, add_table, table_of
 from training.data.understanding import MAX_NUMBERED_CLASSES
 from training.datasets import DATASETS
 from training.engines.engine import Epoch
-from training.fit import FittedModel, fit
+from training.fit import fit
+from training.fitted_model import FittedModel
 from training.interrupt import StopRequest, stopping_on_interrupt
 from training.kept_model import UNPUBLISHED, KeptModel
 from training.program import program
@@ -174,7 +175,8 @@ def _run(arguments: argparse.Namespace) -> int:
         for path in files.values():
             print(path)
     publication.tell(outcome)
-    if model.trained.stopped == "asked" and model.trained.epochs_run and model.checkpoint.training["engine"] == "torch":
+    was_interrupted = model.trained.stopped == "asked" and model.trained.epochs_run
+    if was_interrupted and model.checkpoint.training["engine"] == "torch" and not settings.get("distill"):
         errors.print("To go on with the run: the same command with --resume.", soft_wrap=True)
     if not arguments.json:
         print(outcome.last_line())

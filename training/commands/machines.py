@@ -19,9 +19,9 @@ from training.data.training_table import TrainingTable
 from training.datasets import DATASETS
 from training.errors import SearchError
 from training.interrupt import StopRequest, stopping_on_interrupt
+from training.metrics import MetricFigure
 from training.search.machines.plan import Plan, shared_source
 from training.search.machines.storage_address import StorageAddress, read_address
-from training.search.ranking import RankingFigure
 from training.search.space import SearchSpace
 from training.search.trials.display import displayed
 from training.search.trials.folder import StudyFolder
@@ -98,7 +98,7 @@ def search_over_machines(
     config: TrainConfig,
     *,
     space: SearchSpace,
-    metric: RankingFigure,
+    metric: MetricFigure,
     folder: StudyFolder,
     listener: Listener,
     stop: StopRequest,

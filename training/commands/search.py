@@ -31,6 +31,7 @@ from training.engines.engine import Epoch
 from training.errors import PlotError
 from training.interrupt import StopRequest, stopping_on_interrupt
 from training.kept_model import KeptModel
+from training.metrics import MetricFigure
 from training.plotting.plot_file import write_plot
 from training.prepared_rows import split_of
 from training.recipes import Metric
@@ -41,7 +42,7 @@ from training.reporting.restored import restored
 from training.reporting.served import compare_with_served
 from training.search.default_spaces import default_space
 from training.search.machines.storage_address import read_address
-from training.search.ranking import RankingFigure, ranking_figure, settings_for
+from training.search.ranking import ranking_figure, settings_for
 from training.search.space import Parameter, SearchSpace
 from training.search.space_text import read_space_file, read_variation
 from training.search.trials.display import displayed
@@ -206,7 +207,7 @@ def _search(
     config: TrainConfig,
     *,
     space: SearchSpace,
-    figure: RankingFigure,
+    figure: MetricFigure,
     folder: StudyFolder,
     stop: StopRequest,
 ) -> SearchResult:

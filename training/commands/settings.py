@@ -128,6 +128,11 @@ def _add_network(parser: argparse.ArgumentParser) -> None:
         type=options.widths,
         metavar="N,N,…",
     )
+    add(
+        "--distill",
+        "train one more network on the answers of the members, and serve it in their place; with --members",
+        action=argparse.BooleanOptionalAction,
+    )
     add("--activation", f"{', '.join(get_args(Activation))}", **_choice(Activation))
     add("--dropout", "share of hidden units dropped (default: 0.15; classic 0.2)", type=float, metavar="P")
     add("--normalization", f"{', '.join(get_args(Normalization))}", **_choice(Normalization))
@@ -215,7 +220,12 @@ def _add_learning(parser: argparse.ArgumentParser) -> None:
         type=options.whole_or_none,
         metavar="N",
     )
-    add("--select-by", "what the best epoch has least of on the validation part: loss or error", **_choice(Selection))
+    add(
+        "--select-by",
+        "what the best epoch has least of on the validation part, or last for the last epoch: "
+        + ", ".join(get_args(Selection)),
+        **_choice(Selection),
+    )
     add(
         "--calibrate",
         "fit a temperature and shifts by class to the validation part: probabilities are honest (default: yes)",

@@ -37,6 +37,8 @@ class Matrices:
         weight, validation_weight: `(rows,)` relative weight of each row; None for equal weights.
         folds: `(rows,)` fold of each row. Of K folds, member m does not learn from fold m modulo K, and is evaluated on
             it in place of the validation part; None if all members learn from all rows.
+        taught: `(rows, out_features)` float32 answers of a teacher to the training part, probabilities or standardised
+            values, which a student learns in place of `y`; None without a teacher.
         categories: positions of each categorical column's features, for the columns that take unknown categories.
     """
 
@@ -47,6 +49,7 @@ class Matrices:
     weight: NDArray[np.float64] | None = None
     validation_weight: NDArray[np.float64] | None = None
     folds: NDArray[np.int64] | None = None
+    taught: NDArray[np.float32] | None = None
     categories: tuple[tuple[int, ...], ...] = ()
 
 
@@ -61,6 +64,7 @@ class Epoch:
             `validation_error`, means over the members; or `mistakes` of a perceptron.
         is_best: True if this epoch is the best so far.
         learning_rate: learning rate of the last step; None if all epochs have the same.
+        phase: name of the training that the epoch belongs to, in a run of several trainings; None for a run of one.
     """
 
     number: int
@@ -68,6 +72,7 @@ class Epoch:
     measures: Mapping[str, float]
     is_best: bool
     learning_rate: float | None = None
+    phase: str | None = None
 
 
 class Pacing(Protocol):

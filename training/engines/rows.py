@@ -28,6 +28,7 @@ class DeviceRows:
         y: NDArray[np.generic],
         weight: NDArray[np.float64] | None,
         *,
+        taught: NDArray[np.float32] | None = None,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -38,6 +39,7 @@ class DeviceRows:
             x: `(rows, in_features)` standardised features.
             y: `(rows,)` class indices or values.
             weight: `(rows,)` weights of the rows, scaled here to a mean of 1; None for 1 each.
+            taught: `(rows, out_features)` answers of a teacher, which are the targets in place of `y`; None for `y`.
             device: torch device of the rows.
             dtype: element type of all tensors but the indices.
         """
@@ -52,8 +54,10 @@ class DeviceRows:
                 places = torch.from_numpy(x[:, inputs.indices]).long() + torch.tensor(inputs.table_offsets())
                 self._rows = places.to(device)
         self._dense = dense.to(device, dtype)  # (rows, numbers + flags)
-        target = torch.from_numpy(np.ascontiguousarray(y))
-        self._target = (target.to(dtype) if config.output == "linear" else target.long()).to(device)
+        targets = y if taught is None else taught[:, 0] if config.output == "linear" else taught
+        target = torch.from_numpy(np.ascontiguousarray(targets))
+        has_indices = config.output != "linear" and taught is None
+        self._target = (target.long() if has_indices else target.to(dtype)).to(device)
         self._weight = None
         if weight is not None:
             self._weight = torch.from_numpy(weight / weight.mean()).to(device, dtype)
@@ -72,7 +76,7 @@ class DeviceRows:
         return MemberBatch(
             dense=self._dense.index_select(0, flat).view(k, b, -1),
             rows=None if self._rows is None else self._rows.index_select(0, flat).view(k, b, -1),
-            target=self._target.index_select(0, flat).view(k, b),
+            target=self._target.index_select(0, flat).view(k, b, *self._target.shape[1:]),
             weight=None if self._weight is None else self._weight.index_select(0, flat).view(k, b),
         )
 

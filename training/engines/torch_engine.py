@@ -146,6 +146,8 @@ class _Best:
         figure = evaluation.figure
         if figure is None:
             figure = evaluation.error if self._select_by == "error" else evaluation.loss
+        if self._select_by == "last":
+            figure = torch.zeros_like(figure)  # each epoch is as good as the one before, and the later one is kept
         better = figure < self._figure
         taken = figure <= self._figure if self._keeps_later else better
         self._figure = torch.where(taken, figure, self._figure)

@@ -22,9 +22,9 @@ from training.engines.initial import initial_tensors
 from training.engines.member_rates import MemberRates, smoothing_of
 from training.engines.network.category_dropout import CategoryDropout
 from training.engines.network.device_masks import DeviceMasks
-from training.engines.network.losses import CrossEntropy, Loss, PinballLoss, SquaredError
 from training.engines.network.masks import HostMasks, Masks
 from training.engines.network.network import Network
+from training.engines.objective import loss_of
 from training.engines.rows import DeviceRows
 from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
 from training.engines.selection import SelectionFigure, figure_of
@@ -103,15 +103,13 @@ class Trainer:
         )
         sample = data.x if config.initialization == "data" else None
         self.network.load(initial_tensors(architecture, sample=sample, generator=self._generator))
-        self._train = DeviceRows(architecture, data.x, data.y, data.weight, device=device)
+        self._train = DeviceRows(architecture, data.x, data.y, data.weight, taught=data.taught, device=device)
         self._validation = DeviceRows(
             architecture, data.validation_x, data.validation_y, data.validation_weight, device=device
         )
-        self._loss: Loss = _loss_of_values(config)
-        self._shares: Tensor | None = None  # (classes,)
-        if architecture.output != "linear":
-            self._shares = _shares(architecture, data, device)
-            self._loss = CrossEntropy(smoothing=smoothing_of(config, rates, device), shares=self._shares)
+        self._shares = None if architecture.output == "linear" else _shares(architecture, data, device)  # (classes,)
+        smoothing = smoothing_of(config, rates, device)
+        self._loss = loss_of(config, self._shares, smoothing=smoothing, has_teacher=data.taught is not None)
         self._folds = None if data.folds is None else MemberFolds(data.folds, members, data.weight, device=device)
         learned = len(self._train) if self._folds is None else self._folds.learned
         size = min(config.batch_size_for(len(self._train)), learned)
@@ -371,12 +369,6 @@ def _shares(architecture: MLPConfig, data: Matrices, device: torch.device) -> Te
     """Returns the share of each class in the training part, (classes,) float32."""
     shares = class_shares(data.y, architecture.out_features, data.weight)
     return torch.from_numpy(shares.astype(np.float32)).to(device)
-
-
-def _loss_of_values(config: TrainConfig) -> Loss:
-    if config.quantile is not None:
-        return PinballLoss(config.quantile)
-    return PinballLoss(0.5, scale=2.0) if config.metric == "mae" else SquaredError()
 
 
 def _evaluation(loss: Tensor, error: Tensor, figure: SelectionFigure | None) -> MemberEvaluation:

@@ -20,7 +20,7 @@ from models.columns.dictionary_column import DictionaryColumn
 from models.network.config import Output
 from training.data.preprocessing import encode
 from training.data.training_table import TrainingTable
-from training.fit import FittedModel
+from training.fitted_model import FittedModel
 from training.free_cpus import free_cpus
 from training.metrics import constant_answers, evaluate
 from training.reporting.comparison import (

@@ -10,7 +10,7 @@ from typing import Any
 
 from models.network.summary import summarize
 from training.data.split import PARTS
-from training.fit import FittedModel
+from training.fitted_model import FittedModel
 from training.reporting.comparison import Comparison
 from training.reporting.configurations import configurations_table
 from training.reporting.evaluation import Evaluation

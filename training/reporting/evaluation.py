@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.network.fuse import InferenceNetwork
 from models.network.summary import summarize
 from training.data.preprocessing import encode
-from training.fit import FittedModel
+from training.fitted_model import FittedModel
 from training.metrics import HEADLINE, reliability
 from training.out_of_fold import OutOfFold
 from training.reporting import importance

@@ -11,7 +11,7 @@ from pathlib import Path
 from models.model_version import CARD_FILE, REPORT_FILE, ModelVersion
 from models.store import CHECKPOINT_FILE
 from models.whole_file import write_whole
-from training.fit import FittedModel
+from training.fitted_model import FittedModel
 from training.kept_model import KeptModel
 from training.reporting.card import model_card
 from training.reporting.comparison import Comparison

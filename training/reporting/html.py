@@ -7,7 +7,7 @@ from html import escape
 
 from models.network.summary import summarize
 from training.data.split import PARTS
-from training.fit import FittedModel
+from training.fitted_model import FittedModel
 from training.reporting import class_sections, page
 from training.reporting.charts import Chart
 from training.reporting.comparison import Comparison

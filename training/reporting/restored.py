@@ -8,7 +8,7 @@ from training.checkpoint_sections import notes
 from training.config import TrainConfig, resolve_for_table
 from training.data.training_table import TrainingTable
 from training.engines.engine import Trained
-from training.fit import FittedModel
+from training.fitted_model import FittedModel
 from training.prepared_rows import split_of
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
-from training.fit import FittedModel
+from training.fitted_model import FittedModel
 from training.metrics import answered_quantile
 from training.reporting.comparison import LINEAR, TREES, Comparison
 from training.reporting.figures import figure, metric_name, plainly
@@ -69,6 +72,14 @@ def training_in_words(model: FittedModel) -> str:
         return "A linear model: its weights are the solution of a convex problem, not of steps."
     if engine == "perceptron":
         return f"The weights are those after epoch {trained.epochs_run:,}: {_STOPPED[trained.stopped]}."
+    if (distilled := _distilled(model)) is not None:
+        return (
+            f"The network learned the answers of an ensemble of {distilled['members']:,} members to "
+            f"{distilled['rows']:,} rows: the training rows and jittered copies of them. The weights that are kept are "
+            f"those after the last epoch, {trained.best_epoch:,}."
+        )
+    if model.checkpoint.training.get("select_by") == "last":
+        return f"The weights are those after the last epoch, {trained.epochs_run:,}: {_STOPPED[trained.stopped]}."
     return (
         f"The network went over the training rows up to {trained.epochs_run:,} times (epochs; "
         f"{_STOPPED[trained.stopped]}). The weights that are kept are those after epoch {trained.best_epoch:,}, which "
@@ -81,6 +92,8 @@ def epoch_in_words(model: FittedModel) -> str:
     trained = model.trained
     if model.checkpoint.training.get("engine") == "perceptron":
         return f"the last of {trained.epochs_run:,}: {_STOPPED[trained.stopped]}"
+    if _distilled(model) is not None or model.checkpoint.training.get("select_by") == "last":
+        return f"the last of {trained.epochs_run:,}: {_STOPPED[trained.stopped]}"
     return f"least validation {_judged_by(model)} of {trained.epochs_run:,} epochs; {_STOPPED[trained.stopped]}"
 
 
@@ -91,6 +104,12 @@ def losses_explained(model: FittedModel) -> str:
         return "Mistakes are training rows that the perceptron got wrong in an epoch; at none, it has learned them all."
     kept = min(model.trained.best_epoch, len(history["validation_loss"])) - 1
     train, validation = history["train_loss"][kept], history["validation_loss"][kept]
+    if _distilled(model) is not None:
+        return (
+            "The training loss is measured against the answers of the ensemble, to jittered rows too, and the "
+            "validation loss against true labels: so the two are compared by how they move, not by their level. At the "
+            f"epoch that is kept they are {figure(train)} and {figure(validation)}."
+        )
     sentences = [
         "The training loss is measured on rows while the network learns from them, the validation loss on rows that it "
         "never learns from. Both falling: it is still learning. Training falling while validation rises: it learns the "
@@ -148,6 +167,12 @@ def rare_class_limit(model: FittedModel) -> str:
     shown = ", ".join(f"{plainly(table.labels[i])} ({counts[i]:,})" for i in rare[:5])
     more = f" and {len(rare) - 5:,} more" if len(rare) > 5 else ""
     return f"Few training rows have {shown}{more}: what is said of such a class rests on little."
+
+
+def _distilled(model: FittedModel) -> Mapping[str, Any] | None:
+    """Returns the record of a distillation; None for a network that learned from labels."""
+    found = model.checkpoint.training.get("distilled")
+    return found if isinstance(found, Mapping) else None
 
 
 def _judged_by(model: FittedModel) -> str:

@@ -3,40 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from models.errors import ConfigError
 from training.config import TrainConfig
 from training.data.training_table import TrainingTable
 from training.engines.engine import SELECTION_MEASURES
+from training.metrics import FIGURES, MetricFigure
 from training.prepared_rows import check_ranked_classes
 from training.recipes import Metric
 from training.setting_checks import one_of
 
-RankingFigure = Literal[
-    "log_loss", "accuracy", "rmse", "r2", "roc_auc", "balanced_accuracy", "f1_macro", "mae", "pinball_loss"
-]
-
-HIGHER_IS_BETTER: tuple[RankingFigure, ...] = ("accuracy", "r2", "roc_auc", "balanced_accuracy", "f1_macro")
-
-_FIGURES: Mapping[Metric, RankingFigure] = {
-    "auc": "roc_auc",
-    "log-loss": "log_loss",
-    "accuracy": "accuracy",
-    "balanced-accuracy": "balanced_accuracy",
-    "f1": "f1_macro",
-    "rmse": "rmse",
-    "mae": "mae",
-    "r2": "r2",
-    "quantile": "pinball_loss",
-}
 # Metrics that also rank the runs of engines whose runs are for no metric, by task; the first one is the default.
 _OF_ALL_ENGINES: Mapping[str, tuple[Metric, ...]] = {
     "classification": ("log-loss", "accuracy"),
     "regression": ("rmse", "r2"),
 }
 # Measures of an epoch that follow a figure more closely than the loss does; of all, less is better.
-_MEASURES: Mapping[RankingFigure, str] = {
+_MEASURES: Mapping[MetricFigure, str] = {
     "accuracy": "validation_error",
     "roc_auc": SELECTION_MEASURES["auc"],
     "balanced_accuracy": SELECTION_MEASURES["balanced-error"],
@@ -77,7 +61,7 @@ def settings_for(settings: Mapping[str, Any], metric: str | None) -> dict[str, A
     return {**settings, "metric": metric}
 
 
-def ranking_figure(table: TrainingTable, config: TrainConfig, metric: str | None = None) -> RankingFigure:
+def ranking_figure(table: TrainingTable, config: TrainConfig, metric: str | None = None) -> MetricFigure:
     """Returns the figure that ranks: that of the metric which the runs are for, else log loss or RMSE.
 
     Args:
@@ -93,21 +77,21 @@ def ranking_figure(table: TrainingTable, config: TrainConfig, metric: str | None
         if asked not in (None, config.metric):
             raise ConfigError(f"the search is for {asked}, and its settings are for {config.metric}: name one metric.")
         check_ranked_classes(table, config)
-        return _FIGURES[config.metric]
+        return FIGURES[config.metric]
     there_are = _OF_ALL_ENGINES[table.task]
     if config.engine == "perceptron":
         there_are = ("accuracy",)  # a step function gives no probabilities
     if asked is None:
-        return _FIGURES[there_are[0]]
+        return FIGURES[there_are[0]]
     if config.engine == "torch":
         raise ConfigError(f"the settings are for no metric: resolve them with metric={asked!r}, which decides them.")
     if asked not in there_are:
         raise ConfigError(f"a {table.task} is judged by {' or '.join(there_are)}, not by {asked}.")
-    return _FIGURES[asked]
+    return FIGURES[asked]
 
 
-def pruning_measure(figure: RankingFigure, varied: Mapping[str, Any]) -> str:
-    """Returns the measure of an epoch by which a pruner compares trials; the loss counts for an epoch without this measure.
+def pruning_measure(figure: MetricFigure, varied: Mapping[str, Any]) -> str:
+    """Returns the measure of an epoch by which a pruner compares trials, if the epoch has this measure, else the loss.
 
     Args:
         figure: figure that ranks the trials.
@@ -118,7 +102,7 @@ def pruning_measure(figure: RankingFigure, varied: Mapping[str, Any]) -> str:
     return _MEASURES.get(figure, "validation_loss")
 
 
-def aim_of(config: TrainConfig, figure: RankingFigure) -> str:
+def aim_of(config: TrainConfig, figure: MetricFigure) -> str:
     """Returns the aim of a search, such as `for auc`; the figure alone if the runs are for no metric."""
     if config.metric is None:
         return figure

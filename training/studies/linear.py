@@ -17,7 +17,7 @@ from models.network.config import Activation, MLPConfig
 from models.network.functional import FloatArray
 from models.network.fuse import Affine, InferenceNetwork, fuse
 from models.network.numpy_mlp import NumpyMLP
-from training.fit import FittedModel
+from training.fitted_model import FittedModel
 from training.studies.plain_fit import fit_plain
 from training.studies.steps import steps
 from training.studies.study import Study, StudyResult, StudyTable

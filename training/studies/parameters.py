@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from training.fit import FittedModel
+from training.fitted_model import FittedModel
 from training.run_parts import LearnedTensor, hyperparameters_of, parameters_of
 from training.studies.plain_fit import fit_plain
 from training.studies.study import Study, StudyResult, StudyTable

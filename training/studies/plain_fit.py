@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from models.network.config import Activation
-from training.fit import FittedModel, fit
+from training.fit import fit
+from training.fitted_model import FittedModel
 
 
 def fit_plain(

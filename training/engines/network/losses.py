@@ -74,6 +74,42 @@ class CrossEntropy:
             out.scatter_(2, place, -kept, reduce="add")
 
 
+class SoftCrossEntropy:
+    """Cross entropy with the probabilities of a teacher as soft labels.
+
+    Hinton, Vinyals & Dean 2015, Distilling the knowledge in a neural network, at the temperature 1.
+    """
+
+    def __call__(self, out: Tensor, target: Tensor, weight: Tensor | None, *, gradient: bool) -> Tensor:
+        """Computes the loss, as in `Loss`; the targets are (k, b, classes) or (1, b, classes) probabilities."""
+        rows = out.shape[1]
+        logs = torch.log_softmax(out, dim=-1)  # (k, b, classes)
+        loss = -(logs * target).sum(dim=-1)  # (k, b)
+        if gradient:
+            torch.exp(logs, out=out)
+            out.sub_(target)
+            out.mul_(1 / rows if weight is None else weight[..., None] / rows)
+        return loss.mean(dim=1) if weight is None else (loss * weight).mean(dim=1)
+
+
+class TeachingLoss:
+    """The loss of a student: the answers of a teacher in training, and true labels in evaluation."""
+
+    def __init__(self, learning: Loss, evaluation: Loss) -> None:
+        """Builds the loss.
+
+        Args:
+            learning: loss with gradient, whose targets are the answers of the teacher.
+            evaluation: loss without gradient, whose targets are true.
+        """
+        self._learning, self._evaluation = learning, evaluation
+
+    def __call__(self, out: Tensor, target: Tensor, weight: Tensor | None, *, gradient: bool) -> Tensor:
+        """Computes the loss, as in `Loss`."""
+        loss = self._learning if gradient else self._evaluation
+        return loss(out, target, weight, gradient=gradient)
+
+
 class PinballLoss:
     """The pinball loss of a quantile q (Koenker & Bassett 1978): q·d above the answer, (1 - q)·d below, at distance d.
 

@@ -54,13 +54,15 @@ def stepper_of(
         threads: number of CPU threads that the user asks for; None for the number that `fit` would choose.
 
     Raises:
-        ConfigError: the engine is not torch, the run has a portfolio, or the device does not exist.
+        ConfigError: the engine is not torch, the run has a portfolio or a distillation, or the device does not exist.
         DataError: the table cannot be split or encoded.
     """
     if config.engine != "torch":
         raise ConfigError(f"the learning-rate finder steps the torch engine, not {config.engine}.")
     if config.portfolio:
         raise ConfigError("a portfolio has several learning rates, and lr-find suggests one: leave out --portfolio.")
+    if config.distill:
+        raise ConfigError("a distillation has two trainings, and lr-find looks at one: leave out --distill.")
     rows = prepare(table, config)
     where = torch.device(choose_device(device))
     choice = thread_choice(rows, config, device=where.type, asked=threads)

@@ -13,7 +13,7 @@ from training.config import TrainConfig
 from training.data.column_choices import ColumnChoices
 from training.datasets import DATASETS
 from training.errors import SearchError
-from training.search.ranking import RankingFigure
+from training.metrics import MetricFigure
 from training.search.space import SearchSpace
 from training.search.trials.strategies import Pruner, Sampler
 
@@ -44,7 +44,7 @@ class Plan:
     table: Mapping[str, Any]
     config: TrainConfig
     space: SearchSpace
-    metric: RankingFigure
+    metric: MetricFigure
     sampler: Sampler
     pruner: Pruner
     grid_points: int

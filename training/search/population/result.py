@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from models.model_store import ModelStore
 from models.model_version import ModelVersion
-from training.fit import FittedModel
-from training.search.ranking import HIGHER_IS_BETTER, RankingFigure
+from training.fitted_model import FittedModel
+from training.metrics import HIGHER_IS_BETTER, MetricFigure
 
 Ended = Literal["epochs", "patience", "time", "asked", "diverged"]
 
@@ -172,7 +172,7 @@ class PopulationResult:
         seconds: duration of the search.
     """
 
-    metric: RankingFigure
+    metric: MetricFigure
     every: int
     run: PopulationRun
     model: FittedModel

@@ -21,17 +21,19 @@ from training.engines.engine import Epoch, Matrices, OnEpoch, ShouldStop, Stoppe
 from training.engines.member_rates import MemberRates
 from training.engines.trainer import Trainer
 from training.errors import TrainingError
-from training.fit import fitted_model, thread_choice
+from training.fit import thread_choice
+from training.fitted_model import fitted_model
+from training.metrics import HIGHER_IS_BETTER, MetricFigure
 from training.prepared_rows import PreparedRows, prepare
 from training.recipes import Selection
 from training.search.population.members import Population, initial_population, next_generation, rank_members
 from training.search.population.result import Ended, Exploit, PopulationResult, PopulationRun
-from training.search.ranking import HIGHER_IS_BETTER, RankingFigure, ranking_figure, settings_for
+from training.search.ranking import ranking_figure, settings_for
 from training.threads import limited_threads
 
 _SELECTIONS = 10  # default number of selections in a run
 # Figures that an epoch has only with their own rule of the best epoch.
-_OF_SELECTION: Mapping[RankingFigure, Selection] = {"roc_auc": "auc", "balanced_accuracy": "balanced-error"}
+_OF_SELECTION: Mapping[MetricFigure, Selection] = {"roc_auc": "auc", "balanced_accuracy": "balanced-error"}
 _STREAM = 1  # added to the seed, so that members do not share random numbers with the split of the rows
 
 
@@ -126,7 +128,7 @@ def train_population(
     *,
     initial: Population,
     every: int,
-    metric: RankingFigure,
+    metric: MetricFigure,
     spread: float = 1.0,
     generator: np.random.Generator,
     device: str = "cpu",
@@ -289,7 +291,7 @@ def _check(config: TrainConfig, *, every: int, timeout: float | None) -> None:
         raise ConfigError(f"timeout must be more than 0 seconds, got {timeout!r}.")
 
 
-def _values(metric: RankingFigure, figures: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
+def _values(metric: MetricFigure, figures: NDArray[np.float64], spread: float) -> NDArray[np.float64]:
     """Converts (members,) figures, of which less is better, to values of the metric."""
     if metric in HIGHER_IS_BETTER:
         return 1 - figures

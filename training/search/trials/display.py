@@ -9,14 +9,14 @@ from rich.console import Console
 
 from training.engines.engine import Epoch
 from training.live import Lines, bar, draws_bars, duration
-from training.search.ranking import RankingFigure
+from training.metrics import MetricFigure
 from training.search.space import label
 from training.search.trials.session import Listener, Progress
 from training.search.trials.trial import Trial
 
 
 @contextmanager
-def displayed(console: Console, title: str, metric: RankingFigure) -> Iterator[Listener]:
+def displayed(console: Console, title: str, metric: MetricFigure) -> Iterator[Listener]:
     """Yields a listener that shows the progress of a search.
 
     Args:
@@ -47,7 +47,7 @@ def displayed(console: Console, title: str, metric: RankingFigure) -> Iterator[L
 
 
 @contextmanager
-def _bar(console: Console, title: str, metric: RankingFigure) -> Iterator[Listener]:
+def _bar(console: Console, title: str, metric: MetricFigure) -> Iterator[Listener]:
     with bar(console) as shown:
         task = shown.add_task(title, total=None, count="", figure="", left="")
         running: dict[int, float] = {}  # fraction of each running trial that is done, by number
@@ -93,7 +93,7 @@ def start_line(title: str, progress: Progress) -> str:
     return f"{title}: {progress.done} of {progress.of} trials are there already"
 
 
-def trial_line(trial: Trial, progress: Progress, metric: RankingFigure) -> str:
+def trial_line(trial: Trial, progress: Progress, metric: MetricFigure) -> str:
     """Returns a line about a trial: the progress of the search, the trial's outcome, the best trial, the time left."""
     match trial.state:
         case "finished":

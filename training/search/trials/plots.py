@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from training.metrics import HIGHER_IS_BETTER
 from training.plotting.style import BLUE, GREY, ORANGE, label
-from training.search.ranking import HIGHER_IS_BETTER
 from training.search.trials.result import SearchResult
 
 if TYPE_CHECKING:  # slow to import, and most commands draw nothing

@@ -12,7 +12,7 @@ from models.checkpoint import Checkpoint
 from models.model_store import ModelStore
 from models.model_version import ModelVersion
 from models.open_store import open_store
-from training.search.ranking import HIGHER_IS_BETTER, RankingFigure
+from training.metrics import HIGHER_IS_BETTER, MetricFigure
 from training.search.space import SearchSpace
 from training.search.trials.trial import Trial
 
@@ -40,7 +40,7 @@ class SearchResult:
     """
 
     name: str
-    metric: RankingFigure
+    metric: MetricFigure
     space: SearchSpace
     trials: tuple[Trial, ...]
     winner: Trial
@@ -114,7 +114,7 @@ class SearchResult:
         return abs(trial.value - self.winner.value) <= reach
 
 
-def ranked(trials: Sequence[Trial], metric: RankingFigure) -> list[Trial]:
+def ranked(trials: Sequence[Trial], metric: MetricFigure) -> list[Trial]:
     """Returns the finished trials, the best first; equal trials stay in the order of their numbers."""
     sign = -1 if metric in HIGHER_IS_BETTER else 1
     finished = [trial for trial in trials if trial.state == "finished" and trial.value is not None]

@@ -18,8 +18,9 @@ from training.data.training_table import TrainingTable
 from training.engines.engine import ShouldStop
 from training.errors import SearchError
 from training.free_cpus import free_cpus
+from training.metrics import MetricFigure
 from training.search.default_spaces import default_space
-from training.search.ranking import RankingFigure, aim_of, ranking_figure, settings_for
+from training.search.ranking import aim_of, ranking_figure, settings_for
 from training.search.space import SearchSpace, label
 from training.search.trials.folder import CheckpointStore, MemoryCheckpoints, StudyFolder
 from training.search.trials.result import SearchResult
@@ -158,6 +159,8 @@ def search_table(
     config = config or resolve_for_table(settings_for({}, metric), table)
     if config.folds:
         raise ConfigError("the trials of a search are compared on one validation part, and have no folds (--folds).")
+    if config.distill:
+        raise ConfigError("the trials of a search are trained once: fit the winner's settings with --distill.")
     space = space or default_space(config, task=table.task, fixed=fixed)
     chosen = ranking_figure(table, config, metric)
     first = space.nearest(config)
@@ -284,7 +287,7 @@ def _trained_again(setup: TrialSetup, winner: Trial) -> Checkpoint:
     return outcome.checkpoint
 
 
-def identity_of(table: TrainingTable, config: TrainConfig, space: SearchSpace, metric: RankingFigure) -> dict[str, str]:
+def identity_of(table: TrainingTable, config: TrainConfig, space: SearchSpace, metric: MetricFigure) -> dict[str, str]:
     """Returns fingerprints of everything that comparable trials share, by the name used in an error message."""
     common = {name: value for name, value in config.to_dict().items() if name not in space.parameters}
     return {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from html import escape
 
-from training.fit import FittedModel
+from training.fitted_model import FittedModel
+from training.metrics import HIGHER_IS_BETTER
 from training.reporting import page
 from training.reporting.charts import Axis, Chart, axis_over
 from training.reporting.evaluation import Evaluation
 from training.reporting.figures import metric_name, plainly
 from training.reporting.html import report_sections
-from training.search.ranking import HIGHER_IS_BETTER
 from training.search.space import label
 from training.search.trials.result import SearchResult
 from training.search.trials.tables import figure, sentences

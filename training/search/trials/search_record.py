@@ -22,7 +22,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from models.errors import ConfigError
 from training.errors import SearchError
-from training.search.ranking import HIGHER_IS_BETTER, RankingFigure, described_aim, pruning_measure
+from training.metrics import HIGHER_IS_BETTER, MetricFigure
+from training.search.ranking import described_aim, pruning_measure
 from training.search.space import Choices, FloatRange, Parameter, SearchSpace, label
 from training.search.trials.strategies import Pruner, Sampler, make_pruner, make_sampler
 from training.search.trials.trial import Trial
@@ -60,7 +61,7 @@ class SearchRecord:
         self,
         *,
         space: SearchSpace,
-        metric: RankingFigure,
+        metric: MetricFigure,
         first_point: Mapping[str, Any],
         sampler: Sampler = "tpe",
         pruner: Pruner = "median",

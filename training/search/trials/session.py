@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from training.engines.engine import Epoch, ShouldStop
-from training.search.ranking import RankingFigure
+from training.metrics import MetricFigure
 from training.search.trials.folder import CheckpointStore
 from training.search.trials.result import Ended, ranked
 from training.search.trials.search_record import Point, SearchRecord
@@ -72,7 +72,7 @@ class Session:
 
     record: SearchRecord
     checkpoints: CheckpointStore
-    metric: RankingFigure
+    metric: MetricFigure
     trials: int
     jobs: int = 1
     timeout: float | None = None

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.preprocessing import encode
-from training.fit import FittedModel
-from training.search.ranking import RankingFigure
+from training.fitted_model import FittedModel
+from training.metrics import MetricFigure
 
 
-def standard_error(model: FittedModel, figure: RankingFigure) -> float | None:
+def standard_error(model: FittedModel, figure: MetricFigure) -> float | None:
     """Returns the standard error of a figure of the validation part; None for figures without a simple one.
 
     RMSE has it by the delta method, ROC AUC by Hanley & McNeil (1982), balanced accuracy from the recall of each class.

@@ -14,7 +14,7 @@ from training.config import TrainConfig
 from training.data.training_table import TrainingTable
 from training.engines.engine import OnEpoch, ShouldStop
 from training.fit import fit_table
-from training.search.ranking import RankingFigure
+from training.metrics import MetricFigure
 from training.search.trials.standard_errors import standard_error
 
 State = Literal["finished", "pruned", "failed", "interrupted"]
@@ -79,7 +79,7 @@ def run_trial(
     table: TrainingTable,
     config: TrainConfig,
     *,
-    metric: RankingFigure,
+    metric: MetricFigure,
     device: str,
     on_epoch: OnEpoch,
     should_stop: ShouldStop,

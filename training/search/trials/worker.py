@@ -14,7 +14,7 @@ from typing import Any
 from training.config import TrainConfig
 from training.data.training_table import TrainingTable
 from training.engines.engine import Epoch
-from training.search.ranking import RankingFigure
+from training.metrics import MetricFigure
 from training.search.trials.trial import Outcome, run_trial
 
 
@@ -33,7 +33,7 @@ class TrialSetup:
 
     table: TrainingTable
     config: TrainConfig
-    metric: RankingFigure
+    metric: MetricFigure
     device: str
     threads: int | None = None
     most_threads: int | None = None

@@ -1,0 +1,41 @@
+"""The loss of a run: its steps minimise the loss, and its epochs are compared by the loss on the validation part."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from training.config import TrainConfig
+from training.engines.network.losses import (
+    CrossEntropy,
+    Loss,
+    PinballLoss,
+    SoftCrossEntropy,
+    SquaredError,
+    TeachingLoss,
+)
+
+
+def loss_of(config: TrainConfig, shares: Tensor | None, *, smoothing: float | Tensor, has_teacher: bool) -> Loss:
+    """Returns the loss of a run.
+
+    A student learns the answers of its teacher, which have no noise, by squared error or cross entropy, whatever the
+    metric is: the pinball loss of a teacher's quantiles would answer a quantile of these. The labels of the validation
+    part are true, and the loss of the metric is that of an evaluation.
+
+    Args:
+        config: settings of the run.
+        shares: (classes,) share of each class in the training part; None for a regression.
+        smoothing: label smoothing, one number for all members, or (members,) float64.
+        has_teacher: True if the targets of training are the answers of a teacher.
+    """
+    if shares is not None:
+        loss: Loss = CrossEntropy(smoothing=smoothing, shares=shares)
+        return TeachingLoss(SoftCrossEntropy(), loss) if has_teacher else loss
+    loss = _loss_of_values(config)
+    return TeachingLoss(SquaredError(), loss) if has_teacher else loss
+
+
+def _loss_of_values(config: TrainConfig) -> Loss:
+    if config.quantile is not None:
+        return PinballLoss(config.quantile)
+    return PinballLoss(0.5, scale=2.0) if config.metric == "mae" else SquaredError()
