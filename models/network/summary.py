@@ -65,6 +65,7 @@ class Summary:
         title: name of the model, or None.
         members: number of networks in the ensemble; the figures of a layer are totals over all members.
         temperature: divisor of the logits before a softmax.
+        member_weights: weight of each member in the answer; None for equal weights.
     """
 
     layers: tuple[LayerSummary, ...]
@@ -72,6 +73,7 @@ class Summary:
     title: str | None = None
     members: int = 1
     temperature: float = 1.0
+    member_weights: tuple[int, ...] | None = None
 
     @property
     def total_params(self) -> int:
@@ -110,11 +112,13 @@ class Summary:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the summary as plain JSON types."""
+        weights = {} if self.member_weights is None else {"member_weights": list(self.member_weights)}
         return {
             "title": self.title,
             "layers": [layer.to_dict() for layer in self.layers],
             "output": self.output,
             "members": self.members,
+            **weights,
             "temperature": self.temperature,
             "total_params": self.total_params,
             "trainable_params": self.trainable_params,
@@ -148,6 +152,9 @@ class Summary:
         if width is not None and max(map(len, table)) > width:
             table = self._narrow_table()
         members = [("Members", f"{self.members:,}")] if self.members > 1 else []
+        if self.member_weights is not None:
+            runs = ((weight, len(list(run))) for weight, run in itertools.groupby(self.member_weights))
+            members.append(("Weights of members", ", ".join(f"{count} × {weight}" for weight, count in runs)))
         totals = _aligned(
             [
                 ("Output", self.output),
@@ -217,7 +224,12 @@ def summarize(config: Architecture, *, batch_size: int | None = None, title: str
         for layer in config.layers()
     )
     return Summary(
-        layers=layers, output=config.output, title=title, members=config.members, temperature=config.temperature
+        layers=layers,
+        output=config.output,
+        title=title,
+        members=config.members,
+        temperature=config.temperature,
+        member_weights=config.member_weights,
     )
 
 

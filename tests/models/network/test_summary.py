@@ -209,3 +209,12 @@ def test_an_ensemble_tells_its_members_and_the_parts_of_its_inputs():
     text = summary.to_text()
     assert re.search(r"^Members +4$", text, re.MULTILINE)
     assert (summary.to_dict()["members"], summary.to_dict()["temperature"]) == (4, 1.25)
+    assert "member_weights" not in summary.to_dict()
+
+
+def test_an_ensemble_with_weights_tells_them():
+    config = MLPConfig(layer_sizes=(3, 4, 2), members=4, member_weights=(3, 3, 1, 1))
+    summary = summarize(config)
+    assert summary.total_params == 4 * 26
+    assert summary.to_dict()["member_weights"] == [3, 3, 1, 1]
+    assert re.search(r"^Weights of members +2 × 3, 2 × 1$", summary.to_text(), re.MULTILINE)
