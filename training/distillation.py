@@ -20,7 +20,7 @@ from models.columns.schema import NumericTarget
 from models.errors import ConfigError
 from training.calibration import with_shift
 from training.config import TrainConfig
-from training.data.jittered_rows import jittered_rows
+from training.data.jittered_rows import RowJitter
 from training.data.preprocessing import scale_target, standardise
 from training.engines.engine import Epoch, Matrices, OnEpoch
 from training.fitted_answers import answers_of_part, served_checkpoint
@@ -148,10 +148,10 @@ def taught_matrices(teacher: FittedModel, rows: PreparedRows, *, seed: int) -> M
     x = rows.x["train"]
     copies = int(min(COPIES, max(_POOL_CELLS // max(x.size, 1) - 1, 0)))
     rng = np.random.default_rng([seed, _STREAM])
-    own = np.arange(len(x))
-    pool = np.concatenate([x, *(jittered_rows(rows.schema, x, own, rng=rng) for _ in range(copies))])
-    base = np.tile(own, copies + 1)  # (pool rows,) training row of each
     matrices = rows.matrices()
+    jitter = RowJitter(rows.schema, x if matrices.weight is None else x[matrices.weight > 0])
+    pool = np.concatenate([x, *(jitter.copies(x, rng) for _ in range(copies))])
+    base = np.tile(np.arange(len(x)), copies + 1)  # (pool rows,) training row of each
     return replace(
         matrices,
         x=standardise(rows.schema, pool),

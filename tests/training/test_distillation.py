@@ -20,8 +20,9 @@ from training.budget import TimeBudget
 from training.cli import main
 from training.config import resolve
 from training.data.column_choices import ColumnChoices
-from training.data.jittered_rows import jittered_rows
-from training.distillation import Distilled, teacher_answers
+from training.data.jittered_rows import RowJitter
+from training.data.preprocessing import standardise
+from training.distillation import Distilled, student_config, taught_matrices, teacher_answers
 from training.engines.gradients import BatchGradient, SmallBatchGradient
 from training.engines.network.losses import CrossEntropy, SoftCrossEntropy
 from training.engines.trainer import Trainer
@@ -151,8 +152,7 @@ def test_jittered_rows_stay_rows_of_the_table(scaling):
     table, config = read_table(mixed(), target="y", settings={"scaling": scaling})
     rows = prepare(table, config)
     x, schema = rows.x["train"], rows.schema
-    own = np.arange(len(x))
-    made = jittered_rows(schema, x, own, rng=np.random.default_rng(0))
+    made = RowJitter(schema, x).copies(x, np.random.default_rng(0))
     starts = np.cumsum([0, *(column.width for column in schema.columns)])
     for column, (begin, end) in zip(schema.columns, pairwise(starts), strict=True):
         before, after = x[:, begin:end], made[:, begin:end]
@@ -172,7 +172,41 @@ def test_jittered_rows_stay_rows_of_the_table(scaling):
             assert {tuple(cell) for cell in after.tolist()} <= known, "no half category and no date that never was"
             share = 0.02 if isinstance(column, CategoricalColumn) else 0.04
             assert share < changed.mean() < 0.2
-    assert jittered_rows(schema, x, own, rng=np.random.default_rng(1), jitter=0, swap=0).tolist() == x.tolist()
+    assert RowJitter(schema, x, jitter=0, swap=0).copies(x, np.random.default_rng(1)).tolist() == x.tolist()
+
+
+def test_a_fill_value_moves_no_other_number_far_and_stays_itself():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=400), "heavy": rng.standard_cauchy(400), "y": rng.normal(size=400)})
+    frame.loc[[3, 90, 200], "a"] = 999_999.0
+    table, config = read_table(frame, target="y", settings={})
+    rows = prepare(table, config)
+    x = rows.x["train"]
+    made = RowJitter(rows.schema, x, swap=0).copies(x, rng)
+    is_fill = x[:, 0] > 1000
+    assert is_fill.any()
+    assert made[is_fill, 0].tolist() == x[is_fill, 0].tolist()
+    moves = np.abs(made - x)[~is_fill]
+    assert 0.1 < moves[:, 0].std() < 0.4
+    quartiles = np.subtract(*np.quantile(x[:, 1], [0.75, 0.25]))
+    assert np.median(moves[:, 1]) < 0.4 * quartiles, "heavy tails do not widen the noise"
+
+
+def test_rows_of_weight_0_reach_no_student():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=200), "y": rng.normal(size=200), "w": 1.0})
+    strange = frame.index[::10]
+    frame.loc[strange, ["a", "w"]] = [50.0, 0.0]
+    how = RUN | {"members": 2, "distill": True}
+    table, config = read_table(frame, target="y", settings=how, choices=ColumnChoices(weight="w"))
+    rows = prepare(table, config)
+    teacher = fit_table(table, dataclasses.replace(config, distill=False))
+    taught = taught_matrices(teacher, prepare(table, student_config(config, 140), split=teacher.split), seed=0)
+    counted = taught.weight > 0
+    assert 0 < counted.sum() < len(counted)
+    ordinary = standardise(rows.schema, rows.x["train"][rows.weight["train"] > 0])
+    assert ordinary.min() <= taught.x[counted].min()
+    assert taught.x[counted].max() <= ordinary.max()
 
 
 def test_a_student_learns_honest_probabilities_and_gets_a_decision_of_its_own():
