@@ -100,7 +100,7 @@ def level_settings(
     else:
         decided = {"members": MOST_MEMBERS}
     for name, value in decided.items():
-        if settings.get(name, value) != value:
+        if settings.get(name) not in (None, value):
             raise ConfigError(
                 f"--budget {level} does nothing but set {name} to {value}, and --{name} {settings[name]} sets them "
                 "too: leave out one of the two."

@@ -374,7 +374,9 @@ class TrainConfig:
         for name, least in (("epochs", 1), ("seed", 0), ("members", 1), ("frequencies", 0), ("embedding_size", 0)):
             at_least(name, getattr(self, name), least)
         if self.trained_members > MAX_MEMBERS:
-            raise ConfigError(f"members must be at most {MAX_MEMBERS}, got {self.trained_members!r}.")
+            most = MAX_MEMBERS * self.members // self.trained_members
+            by = f" with --portfolio, which trains {len(CONFIGURATIONS)} configurations" if self.portfolio else ""
+            raise ConfigError(f"members must be at most {most}{by}, got {self.members!r}.")
         if self.folds and (self.members < 2 or self.split is None):
             raise ConfigError("folds need at least two members and a split: --folds with --members K, such as 8.")
         if self.portfolio and not self.folds:

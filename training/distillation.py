@@ -106,10 +106,10 @@ def check_distillation(is_distilled: bool, *, resume: bool, has_budget: bool) ->
 
 
 def undistilled_note(members: int) -> str:
-    """Returns a note for an ensemble whose run was ended before the distillation."""
+    """Returns a note for an ensemble whose run was ended before its student was trained."""
     return (
-        f"The run was ended before the distillation: this is the ensemble of {members} members, which costs in serving "
-        "what all of them cost."
+        f"The run was ended before the distillation was done: this is the ensemble of {members} members, which costs "
+        "in serving what all of them cost."
     )
 
 

@@ -91,7 +91,7 @@ def fit(
         device: device of the torch engine: `auto`, `cpu`, `cuda`, ….
         on_epoch: callback for each epoch.
         should_stop: callback after each epoch; True ends the run with the best epoch so far.
-        keep: state file of an unfinished run.
+        keep: state file of an unfinished run; a run with distillation keeps no state.
         resume: True to resume from the state file.
         before_training: callback with the encoded rows and the architecture before the first epoch; it may raise.
         threads: number of CPU threads; None for the fastest number on the free CPUs (`training.threads`).
@@ -276,11 +276,14 @@ def _distilled_model(
     threads: int | None,
     on_threads: Callable[[ThreadChoice], None],
 ) -> FittedModel:
-    """Trains an ensemble and then one network on its answers; returns the ensemble if the run is to end before.
+    """Trains an ensemble and then one network on its answers; returns the ensemble if the run is to end before the end.
 
     The arguments are those of `fit_table`. A student needs the ensemble, so no state is kept from which to resume.
     """
-    epochs = config.epochs
+    # Imported here: torch takes long to import, and only its engine trains ensembles.
+    from training.engines.device import choose_device
+
+    device, epochs = choose_device(device), config.epochs
     teacher = fit_table(
         table,
         replace(config, distill=False),
@@ -292,13 +295,16 @@ def _distilled_model(
         threads=threads,
         on_threads=on_threads,
     )
-    if teacher.trained.stopped == "asked":
-        return replace(teacher, notes=(*teacher.notes, undistilled_note(config.members)))
+    undistilled = replace(teacher, notes=(*teacher.notes, undistilled_note(config.members)))
+    if teacher.trained.stopped == "asked" or should_stop():
+        return undistilled
     own = student_config(config, len(teacher.split.train))
     rows = prepare(table, own, split=teacher.split)
     choice = thread_choice(rows, own, device=device, asked=threads)
     with limited_threads(choice.number):
         data = taught_matrices(teacher, rows, seed=config.seed)
+        if should_stop():
+            return undistilled
         trained = train(
             own,
             rows.architecture,
@@ -307,6 +313,8 @@ def _distilled_model(
             on_epoch=in_phase(on_epoch, "distillation", done=teacher.trained.epochs_run, later=0),
             should_stop=should_stop,
         )
+        if trained.stopped == "asked":
+            return undistilled
         student = fitted_model(table, own, rows, trained)
         found = distilled_figures(teacher, student, rows, config, learned=len(data.x))
     # The settings are those of the run, with which it can be repeated; the history is that of the student.

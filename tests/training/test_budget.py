@@ -173,6 +173,7 @@ def test_levels_are_settings():
         fit("iris", engine="numpy", budget="60s")
     with pytest.raises(ConfigError, match="leave out --rows-per-epoch"):
         fit("iris", budget="60s", rows_per_epoch=64)
+    assert level_settings("best", {"members": None}) == {"members": 8}, "None is no choice"
 
 
 OPTIONS = {"epochs": 3, "members": 2, "batch_size": 40, "rows_per_epoch": 60, "epoch_plan": "0:5,1:3"}

@@ -223,7 +223,7 @@ def test_the_learning_rate_finder_has_no_portfolio():
     ("settings", "words"),
     [
         ({"folds": False}, "--portfolio with --folds and --members K"),
-        ({"members": 251}, "members must be at most 1000"),
+        ({"members": 251}, "members must be at most 250 with --portfolio"),
         ({"portfolio": 1}, "portfolio must be true or false"),
         ({"budget": "60s"}, "a budget of time does not plan a portfolio"),
         ({"engine": "numpy", "folds": False, "members": 1}, "portfolio"),
