@@ -9,6 +9,7 @@ also if one class is rare. A shift δ by class is added to b if validation rows 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,12 +73,15 @@ def calibrate(
     *,
     shares: NDArray[np.float64],
     is_honest: bool = False,
+    member_weights: Sequence[int] | None = None,
 ) -> Checkpoint:
     """Returns the checkpoint with the calibration of the validation part, with the arguments of `fit_calibration`."""
     if not own_architecture(checkpoint.config).bias:  # without a bias, no shift
-        temperature = fit_temperature(probabilities, truth, weight)
+        temperature = fit_temperature(probabilities, truth, weight, member_weights=member_weights)
         return Calibration(temperature=temperature, shift=np.zeros(len(shares))).applied_to(checkpoint)
-    found = fit_calibration(probabilities, truth, weight, shares=shares, is_honest=is_honest)
+    found = fit_calibration(
+        probabilities, truth, weight, shares=shares, is_honest=is_honest, member_weights=member_weights
+    )
     return found.applied_to(checkpoint)
 
 
@@ -88,6 +92,7 @@ def fit_calibration(
     *,
     shares: NDArray[np.float64],
     is_honest: bool = False,
+    member_weights: Sequence[int] | None = None,
 ) -> Calibration:
     """Fits the most probable temperature, with shifts by class if these are clearly better.
 
@@ -99,9 +104,11 @@ def fit_calibration(
         weight: `(rows,)` relative weight of each row; None for equal weights.
         shares: `(classes,)` share of each class in the training part.
         is_honest: True if labels were not smoothed and the epoch was chosen by the validation loss.
+        member_weights: `(members,)` weight of each member in the mean of their probabilities; None for equal weights.
     """
     centre = _centre(shares, rows=len(truth))
-    rows = _Rows.of(probabilities, truth, weight, centre, std=_HONEST_STD if is_honest else _PRIOR_STD)
+    std = _HONEST_STD if is_honest else _PRIOR_STD
+    rows = _Rows.of(probabilities, truth, weight, centre, std=std, member_weights=member_weights)
     temperature = rows.temperature()
     delta = np.zeros(len(shares))
     by_class = len(truth) >= _MIN_ROWS and rows.logs.size <= _MAX_CELLS and _shifts_help(rows)
@@ -112,7 +119,11 @@ def fit_calibration(
 
 
 def fit_temperature(
-    probabilities: NDArray[np.float32], truth: NDArray[np.int64], weight: NDArray[np.float64] | None = None
+    probabilities: NDArray[np.float32],
+    truth: NDArray[np.int64],
+    weight: NDArray[np.float64] | None = None,
+    *,
+    member_weights: Sequence[int] | None = None,
 ) -> float:
     """Fits the most probable temperature relative to equal shares, with a prior around 1.
 
@@ -120,8 +131,22 @@ def fit_temperature(
         probabilities: `(members, rows, classes)` probabilities of each member, at a temperature of 1.
         truth: `(rows,)` class indices.
         weight: `(rows,)` relative weight of each row; None for equal weights.
+        member_weights: `(members,)` weight of each member in the mean of their probabilities; None for equal weights.
     """
-    return _Rows.of(probabilities, truth, weight, np.zeros(probabilities.shape[2])).temperature()
+    centre = np.zeros(probabilities.shape[2])
+    return _Rows.of(probabilities, truth, weight, centre, member_weights=member_weights).temperature()
+
+
+def mean_of_members(values: NDArray[np.float64], member_weights: Sequence[int] | None) -> NDArray[np.float64]:
+    """Returns the (weighted) mean of the members' values, `(rows, …)`.
+
+    Args:
+        values: `(members, rows, …)` float64 values of each member.
+        member_weights: `(members,)` weight of each member; None for equal weights.
+    """
+    if member_weights is None:
+        return np.asarray(values.mean(axis=0))
+    return np.asarray(np.tensordot(_normalized(member_weights), values, axes=1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -134,6 +159,7 @@ class _Rows:
         counts: `(rows,)` weights with mean 1.
         centre: `(classes,)` log shares, the fixed point of the temperature.
         std: prior standard deviation of ln T.
+        member_weights: `(members,)` weight of each member in the mean of their probabilities; None for equal weights.
     """
 
     logs: NDArray[np.float64]
@@ -141,6 +167,7 @@ class _Rows:
     counts: NDArray[np.float64]
     centre: NDArray[np.float64]
     std: float = _PRIOR_STD
+    member_weights: Sequence[int] | None = None
 
     @classmethod
     def of(
@@ -150,10 +177,11 @@ class _Rows:
         weight: NDArray[np.float64] | None,
         centre: NDArray[np.float64],
         std: float = _PRIOR_STD,
+        member_weights: Sequence[int] | None = None,
     ) -> _Rows:
         logs = np.log(np.maximum(probabilities.astype(np.float64), _TINY)) - centre
         counts = np.ones(len(truth)) if weight is None else weight / weight.mean()
-        return cls(logs=logs, truth=truth, counts=counts, centre=centre, std=std)
+        return cls(logs=logs, truth=truth, counts=counts, centre=centre, std=std, member_weights=member_weights)
 
     def take(self, rows: NDArray[np.int64]) -> _Rows:
         return replace(self, logs=self.logs[:, rows], truth=self.truth[rows], counts=self.counts[rows])
@@ -161,7 +189,7 @@ class _Rows:
     def surprise(self, log_temperature: float, delta: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Returns -log p(true class) of each row, (rows,)."""
         _, of_members = self._of_truth(log_temperature, delta)
-        return np.asarray(-np.log(np.maximum(of_members.mean(axis=0), _TINY)))
+        return np.asarray(-np.log(np.maximum(mean_of_members(of_members, self.member_weights), _TINY)))
 
     def temperature(self) -> float:
         """Fits the most probable temperature without shifts."""
@@ -181,9 +209,11 @@ class _Rows:
         def loss(point: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
             log_temperature, delta = float(point[0]), point[1:]
             probabilities, of_members = self._of_truth(log_temperature, delta)
-            of_truth = np.maximum(of_members.mean(axis=0), _TINY)
+            of_truth = np.maximum(mean_of_members(of_members, self.member_weights), _TINY)
             value = -float(self.counts @ np.log(of_truth))
             share = self.counts * of_members / (of_truth * len(of_members))  # (members, rows)
+            if self.member_weights is not None:
+                share *= len(of_members) * _normalized(self.member_weights)[:, None]
             slope = probabilities * share[..., None]  # derivative by the scaled logits, (members, rows, classes)
             slope[:, np.arange(len(self.truth)), self.truth] -= share
             by_log = -float((slope * self.logs).sum()) / math.exp(log_temperature)
@@ -228,6 +258,12 @@ def _centre(shares: NDArray[np.float64], *, rows: int) -> NDArray[np.float64]:
     """Returns log shares with mean 0, (classes,); a class without training rows counts as less than one row."""
     logs = np.log(np.maximum(shares, 0.5 / max(rows, 1) / len(shares)))
     return np.asarray(logs - logs.mean())
+
+
+def _normalized(member_weights: Sequence[int]) -> NDArray[np.float64]:
+    """Returns weights of members with the sum 1, (members,)."""
+    weights = np.asarray(member_weights, dtype=np.float64)
+    return np.asarray(weights / weights.sum())
 
 
 def _last_bias(checkpoint: Checkpoint) -> str:

@@ -9,6 +9,7 @@ the one that is best on the validation rows. Since the shift is in the network, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
-from training.calibration import with_shift
+from training.calibration import mean_of_members, with_shift
 from training.metrics import f1_macro
 
 _STRENGTHS = np.arange(0, 1.55, 0.05)  # values of τ to try
@@ -31,6 +32,7 @@ def decided(
     weight: NDArray[np.float64] | None = None,
     *,
     shares: NDArray[np.float64],
+    member_weights: Sequence[int] | None = None,
 ) -> Checkpoint:
     """Returns the checkpoint with the decision that is best for a metric.
 
@@ -41,10 +43,13 @@ def decided(
         truth: `(rows,)` class indices.
         weight: `(rows,)` relative weight of each row; None for equal weights.
         shares: `(classes,)` share of each class in the training part.
+        member_weights: `(members,)` weight of each member in the mean of their probabilities; None for equal weights.
     """
     logs = np.log(np.maximum(shares, 0.5 / max(len(truth), 1) / len(shares)))
     logs -= logs.mean()
-    strength = 1.0 if metric == "balanced-accuracy" else _best_strength(probabilities, truth, weight, logs)
+    strength = 1.0
+    if metric != "balanced-accuracy":
+        strength = _best_strength(probabilities, truth, weight, logs, member_weights)
     shift = -strength * logs
     record: dict[str, Any] = {
         "metric": metric,
@@ -62,14 +67,18 @@ def _best_strength(
     truth: NDArray[np.int64],
     weight: NDArray[np.float64] | None,
     logs: NDArray[np.float64],
+    member_weights: Sequence[int] | None,
 ) -> float:
     """Returns the τ with the highest F1 on the rows; of equal ones the least."""
-    scores = [f1_macro(_answers(probabilities, -tau * logs), truth, len(logs), weight) for tau in _STRENGTHS]
+    answers = (_answers(probabilities, -tau * logs, member_weights) for tau in _STRENGTHS)
+    scores = [f1_macro(own, truth, len(logs), weight) for own in answers]
     return float(_STRENGTHS[int(np.argmax(scores))])
 
 
-def _answers(probabilities: NDArray[np.float32], shift: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Returns the (rows,) answers of the mean of the members, each with shifted logits."""
+def _answers(
+    probabilities: NDArray[np.float32], shift: NDArray[np.float64], member_weights: Sequence[int] | None
+) -> NDArray[np.int64]:
+    """Returns the (rows,) answers of the (weighted) mean of the members, each with shifted logits."""
     shifted = np.maximum(probabilities.astype(np.float64), _TINY) * np.exp(shift)
     shifted /= shifted.sum(axis=-1, keepdims=True)
-    return np.asarray(shifted.mean(axis=0).argmax(axis=-1))
+    return np.asarray(mean_of_members(shifted, member_weights).argmax(axis=-1))

@@ -23,20 +23,20 @@ def answers_of_part(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArra
     return np.concatenate([network.answer(piece) for piece in pieces(network, x)])
 
 
-def _of_members(checkpoint: Checkpoint, rows: PreparedRows) -> NDArray[np.float32]:
-    """Returns the answers to the validation part, (members, rows, …); with folds the out-of-fold ones, (1, rows, …).
+def _of_members(checkpoint: Checkpoint, rows: PreparedRows) -> tuple[NDArray[np.float32], tuple[int, ...] | None]:
+    """Returns the members' answers to the validation part, (members, rows, …), and the weights of the members.
 
-    Of a portfolio, each configuration has as many places among the members as its weight, since all that reads them
-    takes the plain mean.
+    With folds, these are the out-of-fold answers of each configuration: of one, or of those of a portfolio. None stands
+    for equal weights.
     """
     network = checkpoint.inference_network()
     if rows.split.folds is None:
         parts = pieces(network, rows.x["validation"])
-        return np.concatenate([network.forward_members(piece) for piece in parts], axis=1)
+        return np.concatenate([network.forward_members(piece) for piece in parts], axis=1), network.weights
     answers = answers_of_configurations(network, rows.x["train"], rows.split.folds)
     if network.weights is None:
-        return answers
-    return np.repeat(answers, network.weights[:: len(network.weights) // len(answers)], axis=0)
+        return answers, None
+    return answers, network.weights[:: len(network.weights) // len(answers)]
 
 
 def _weights(rows: PreparedRows) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
@@ -46,18 +46,34 @@ def _weights(rows: PreparedRows) -> tuple[NDArray[np.float64] | None, NDArray[np
 
 def decided_checkpoint(checkpoint: Checkpoint, rows: PreparedRows, metric: str) -> Checkpoint:
     """Returns the checkpoint with the decision between classes that is best for a metric."""
-    of_members = _of_members(checkpoint, rows)
+    of_members, member_weights = _of_members(checkpoint, rows)
     train, validation = _weights(rows)
     shares = class_shares(rows.y["train"], of_members.shape[2], train)
-    return decided(checkpoint, metric, of_members, rows.y["validation"], validation, shares=shares)
+    return decided(
+        checkpoint,
+        metric,
+        of_members,
+        rows.y["validation"],
+        validation,
+        shares=shares,
+        member_weights=member_weights,
+    )
 
 
 def calibrated_checkpoint(checkpoint: Checkpoint, rows: PreparedRows, *, is_honest: bool) -> Checkpoint:
     """Returns the checkpoint with a calibration fitted on the validation part."""
-    of_members = _of_members(checkpoint, rows)
+    of_members, member_weights = _of_members(checkpoint, rows)
     train, validation = _weights(rows)
     shares = class_shares(rows.y["train"], of_members.shape[2], train)
-    return calibrate(checkpoint, of_members, rows.y["validation"], validation, shares=shares, is_honest=is_honest)
+    return calibrate(
+        checkpoint,
+        of_members,
+        rows.y["validation"],
+        validation,
+        shares=shares,
+        is_honest=is_honest,
+        member_weights=member_weights,
+    )
 
 
 def served_checkpoint(checkpoint: Checkpoint, rows: PreparedRows, config: TrainConfig) -> Checkpoint:
