@@ -12,7 +12,7 @@ from models.checkpoint import LoadedCheckpoint
 from models.model_version import ModelVersion
 from models.network.sequence import SequenceConfig
 
-_SETTINGS = ("engine", "recipe", "seed", "epochs_run", "members", "precision")  # of training
+_SETTINGS = ("engine", "recipe", "seed", "epochs_run", "precision")  # of training
 _COUNT = "rows"  # stands among the metrics of a part, and is none
 
 
@@ -32,8 +32,12 @@ def model_component(version: ModelVersion, loaded: LoadedCheckpoint) -> dict[str
     properties = {
         "axon:digest": loaded.digest,
         "axon:parameters": checkpoint.config.parameter_count,
+        "axon:members": checkpoint.config.members,
         **{f"axon:training:{name}": checkpoint.training[name] for name in _SETTINGS if name in checkpoint.training},
+        **_distillation(checkpoint.training),
     }
+    if checkpoint.config.member_weights is not None:
+        properties["axon:member_weights"] = list(checkpoint.config.member_weights)
     return {
         "type": "machine-learning-model",
         "bom-ref": ref,
@@ -64,6 +68,17 @@ def _parameters(loaded: LoadedCheckpoint, data_ref: str) -> dict[str, Any]:
     if data := _dataset(checkpoint.data, data_ref):
         parameters["datasets"] = [data]
     return parameters
+
+
+def _distillation(training: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the numbers of members and of rows of a distillation; nothing for a network that learned from labels.
+
+    The number of members among the settings of a run is the ensemble's, and the distilled model is one network.
+    """
+    distilled = training.get("distilled")
+    if not isinstance(distilled, Mapping):
+        return {}
+    return {f"axon:training:distilled:{name}": distilled[name] for name in ("members", "rows") if name in distilled}
 
 
 def _dataset(data: Mapping[str, Any], ref: str) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import cyclonedx.schema
 import jsonschema_rs
 import pytest
+from ensembles import ensemble
 from serving import CHECKPOINTS
 
 from axon.cli import main
@@ -128,6 +130,36 @@ def test_a_model_is_there_with_its_bytes_its_table_and_its_metrics_but_no_row(st
         {"type": "rmse", "value": "2.5", "slice": "test"},
         {"type": "rmse", "value": "1.0", "slice": "train"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("members", "weights", "distilled", "expected"),
+    [
+        (1, None, {"members": 5, "rows": 720, "figure": "rmse"}, {"axon:members": "1"}),
+        (4, (3, 3, 1, 1), None, {"axon:members": "4", "axon:member_weights": "[3, 3, 1, 1]"}),
+        (2, None, None, {"axon:members": "2"}),
+    ],
+)
+def test_the_members_are_those_of_the_model_and_not_of_the_run(
+    members: int,
+    weights: tuple[int, ...] | None,
+    distilled: dict[str, Any] | None,
+    expected: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path / "store")
+    training = {"engine": "torch", "members": 5} | ({} if distilled is None else {"distilled": distilled})
+    store.publish(
+        "price", replace(ensemble(CHECKPOINTS["price"].schema, members, 4, weights=weights), training=training)
+    )
+    document = bill(tmp_path / "bom.json", "price", "--store", str(store.root))
+    (model,) = [one for one in document["components"] if one["type"] == "machine-learning-model"]
+    found = {one["name"]: one["value"] for one in model["properties"]}
+    assert {name: value for name, value in found.items() if "member" in name and "distilled" not in name} == expected
+    facts = {name: value for name, value in found.items() if "distilled" in name}
+    assert facts == (
+        {"axon:training:distilled:members": "5", "axon:training:distilled:rows": "720"} if distilled else {}
+    )
 
 
 def test_the_same_installation_and_time_give_the_same_bytes(
