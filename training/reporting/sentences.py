@@ -14,6 +14,13 @@ from training.reporting.figures import figure, metric_name, plainly
 from training.reporting.keeping import KEEP_LINEAR
 
 _RARE_ROWS = 50  # training rows of a class; with fewer, the metrics of the class are uncertain
+# Extreme and name of the figure that selects an epoch, by `select_by`; sentences on `last` name no figure.
+_SELECTIONS = {
+    "loss": ("least", "loss"),
+    "error": ("least", "share of wrong answers"),
+    "balanced-error": ("least", "balanced error"),
+    "auc": ("greatest", "ROC AUC"),
+}
 _STOPPED = {
     "epochs": "all of them were made",
     "patience": "no later epoch was better for so long that the run ended",
@@ -80,10 +87,11 @@ def training_in_words(model: FittedModel) -> str:
         )
     if model.checkpoint.training.get("select_by") == "last":
         return f"The weights are those after the last epoch, {trained.epochs_run:,}: {_STOPPED[trained.stopped]}."
+    extreme, figure_name = _selection(model)
     return (
         f"The network went over the training rows up to {trained.epochs_run:,} times (epochs; "
         f"{_STOPPED[trained.stopped]}). The weights that are kept are those after epoch {trained.best_epoch:,}, which "
-        f"had the least {_judged_by(model)} on the validation rows."
+        f"had the {extreme} {figure_name} on the validation rows."
     )
 
 
@@ -94,7 +102,8 @@ def epoch_in_words(model: FittedModel) -> str:
         return f"the last of {trained.epochs_run:,}: {_STOPPED[trained.stopped]}"
     if _distilled(model) is not None or model.checkpoint.training.get("select_by") == "last":
         return f"the last of {trained.epochs_run:,}: {_STOPPED[trained.stopped]}"
-    return f"least validation {_judged_by(model)} of {trained.epochs_run:,} epochs; {_STOPPED[trained.stopped]}"
+    extreme, figure_name = _selection(model)
+    return f"{extreme} validation {figure_name} of {trained.epochs_run:,} epochs; {_STOPPED[trained.stopped]}"
 
 
 def losses_explained(model: FittedModel) -> str:
@@ -175,10 +184,12 @@ def _distilled(model: FittedModel) -> Mapping[str, Any] | None:
     return found if isinstance(found, Mapping) else None
 
 
-def _judged_by(model: FittedModel) -> str:
-    if not model.table.labels:
-        return "loss"
-    return {"error": "share of wrong answers"}.get(str(model.checkpoint.training.get("select_by")), "loss")
+def _selection(model: FittedModel) -> tuple[str, str]:
+    """Returns the extreme, such as `least`, and the name of the validation figure that selected the kept epoch."""
+    selected = str(model.checkpoint.training.get("select_by", "loss"))
+    if selected == "error" and not model.table.labels:
+        selected = "loss"  # a regression has no wrong answers, and its epochs are compared by the loss
+    return _SELECTIONS.get(selected, ("best", selected))
 
 
 def _no_better(is_no_better: bool) -> str:
