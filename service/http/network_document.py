@@ -46,6 +46,7 @@ def network_document(served: ServedVersion, paths: Sequence[Path]) -> NetworkRes
         task=config.task,
         output=config.output,
         members=config.members,
+        member_weights=None if config.member_weights is None else list(config.member_weights),
         temperature=config.temperature,
         total_params=served.total_params,
         most_values=MOST_VALUES,

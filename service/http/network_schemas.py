@@ -51,6 +51,9 @@ class NetworkResponse(BaseModel):
     task: str
     output: str = Field(description="Function after the last layer: `softmax`, `linear` (none), `step`, …")
     members: int = Field(description="Number of networks in the ensemble.")
+    member_weights: list[int] | None = Field(
+        description="Weight of each network in the mean of their answers; null for equal weights."
+    )
     temperature: float = Field(description="Divisor of the logits before a softmax.")
     total_params: int
     most_values: int = Field(description="Largest number of values of a network whose values are listed.")

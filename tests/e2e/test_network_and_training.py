@@ -46,6 +46,7 @@ SERVED: dict[str, Checkpoint] = {
     "whole": WHOLE,
     "textbook": TEXTBOOK,
     "three": ensemble(CHECKPOINTS["colours"].schema, 3, 5),
+    "weighted": ensemble(CHECKPOINTS["colours"].schema, 3, 5, weights=(5, 2, 2)),
     "large": make_checkpoint(CHECKPOINTS["colours"].schema, 60, 60),
 }
 CARD = "---\nlibrary_name: axon\n---\n\n# whole@1\n\nA card with <script>alert(1)</script>.\n"
@@ -103,6 +104,12 @@ def test_the_textbook_network_shows_its_46_parameters(served: Server) -> None:
     values = [value for layer in linear for tensor in layer.tensors for value in tensor.values or []]
     assert len(values) == network.total_params == 46
     assert (network.inputs, network.outputs) == (["x0", "x1", "x2"], ["a", "b"])
+
+
+def test_the_weights_of_members_are_told_where_they_differ(served: Server) -> None:
+    names = ("weighted", "three", "large")
+    found = {name: (network_of(served, name).members, network_of(served, name).member_weights) for name in names}
+    assert found == {"weighted": (3, [5, 2, 2]), "three": (3, None), "large": (1, None)}
 
 
 def test_a_large_network_has_statistics_only(served: Server) -> None:
