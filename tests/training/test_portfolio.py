@@ -173,6 +173,9 @@ def test_a_portfolio_is_saved_read_and_reported(model, tmp_path):
     evaluation = evaluation_of(model)
     assert evaluation.out_of_fold.folds == 3
     report, card = html_report(model, "m@1", evaluation), model_card(model, "m@1", evaluation)
+    networks = model.checkpoint.config.members
+    assert f"a row has the weighted mean of {networks // 3} networks, one of each configuration." in report
+    assert f"The model that is served answers by the weighted mean of all {networks} networks" in report
     section = report.split("<h2>Configurations</h2>")[1].split("</section>")[0]
     for record in again.training["configurations"]:
         shown = f"{record['weight']:.4f}" if record["weight"] else "not served"

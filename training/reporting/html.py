@@ -53,7 +53,7 @@ def report_sections(model: FittedModel, evaluation: Evaluation, comparison: Comp
         page.section("Baselines", *_baselines(comparison)),
         page.section("Answers on the test part", _tested(evaluation), *_answers(evaluation)),
         page.section("Configurations", *_configurations(model)),
-        page.section("Answers out of fold", *_out_of_fold(evaluation.out_of_fold)),
+        page.section("Answers out of fold", *_out_of_fold(model, evaluation.out_of_fold)),
         page.section("Classes", *([] if classes is None else class_sections.figures_section(classes))),
         page.section(
             "Calibration",
@@ -142,13 +142,22 @@ def _configurations(model: FittedModel) -> Iterable[str]:
     yield page.table(*table, numbers=range(1, len(table[0])))
 
 
-def _out_of_fold(found: FoldEvaluation | None) -> Iterable[str]:
+def _out_of_fold(model: FittedModel, found: FoldEvaluation | None) -> Iterable[str]:
     if found is None:
         return
+    networks, mean = model.checkpoint.config.members, "mean"
+    if model.checkpoint.config.member_weights is not None:
+        mean = "weighted mean"
+    answered = "here answers the rows of this fold alone."
+    if (configurations := networks // found.folds) > 1:
+        answered = (
+            f"here answers the rows of this fold alone: a row has the {mean} of {configurations} networks, one of each "
+            "configuration."
+        )
     yield page.paragraph(
         f"On {found.rows:,} rows, all but the test part, in {found.folds} folds. Each network learned from all of them "
-        "but its own fold, and here answers the rows of this fold alone. The model that is served answers by the mean "
-        "of all networks, which is usually better."
+        f"but its own fold, and {answered} The model that is served answers by the {mean} of all {networks:,} "
+        "networks, which is usually better."
     )
     yield from _answers(found)
     yield from _calibration(found.calibration)
