@@ -71,7 +71,7 @@ class Answerer:
         """Returns the answers with an interval or a set of labels for each row.
 
         Args:
-            answers: `(rows, out_features)` result of `answer`.
+            answers: `(rows, out_features)` result of `answer`, whose element type is that of the bounds.
             level: share of rows whose truth the intervals or sets contain.
 
         Raises:
@@ -80,7 +80,8 @@ class Answerer:
         threshold = threshold_of(self.checkpoint.conformal, level, "the model")
         predictions, classes = self.labelled(answers), self.classes
         if not classes:
-            bounds = bounds_of(answers[:, 0].astype(np.float64), threshold)
+            # As the server does: bounds have the element type of the values, float32 unless the target has an origin.
+            bounds = bounds_of(answers[:, 0], threshold).astype(np.float64)
             return CoveredAnswers(level=level, predictions=predictions, intervals=bounds)
         sets = sets_of(answers.astype(np.float32), threshold)
         labels = [[classes[i] for i in np.flatnonzero(row)] for row in sets]

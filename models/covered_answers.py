@@ -19,7 +19,8 @@ class CoveredAnswers:
     Attributes:
         level: share of rows whose truth the intervals or sets contain.
         predictions: label, or value in the unit of the target, of each row.
-        intervals: `(rows, 2)` lower and upper bounds of the values; None for a classifier.
+        intervals: `(rows, 2)` float64 lower and upper bounds of the values, which have the bits of the server's bounds:
+            rounded to float32 unless the target has an origin; None for a classifier.
         sets: labels that each row may have, in the order of the classes; None for a regressor.
     """
 
