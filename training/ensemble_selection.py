@@ -11,6 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from training.errors import TrainingError
+
 # A figure of answers, of which less is better; later numbers decide between equal ones.
 Figure = tuple[float, ...]
 Answers = NDArray[np.floating]
@@ -28,7 +30,8 @@ def select(
     The selection begins with the best n models, for the n with the best figure (sorted initialisation), adds in each
     round the model that helps most or harms least, with replacement, and takes the best mean that it has met. Then the
     models leave without which the figure is at most `LEAST_GAIN` greater. The result is never worse on these rows than
-    the best single model, which is returned unless a mean is strictly better.
+    the best single model, which is returned unless a mean is strictly better. A model with an answer or a figure that
+    is not finite, as after a training that diverged, is never chosen.
 
     Args:
         answers: `(models, rows, outputs)` answers of each model to rows that it did not learn from.
@@ -37,7 +40,23 @@ def select(
 
     Returns:
         Whole numbers, one for each model, without a common divisor.
+
+    Raises:
+        TrainingError: no model has finite answers with a finite figure.
     """
+    sound = [at for at, own in enumerate(answers) if np.isfinite(own).all() and np.isfinite(figure(own)).all()]
+    if not sound:
+        raise TrainingError(
+            f"none of {len(answers):,} models has finite answers to the rows that it did not learn from; try a smaller "
+            "learning rate (--learning-rate)."
+        )
+    counts = np.zeros(len(answers), dtype=np.int64)
+    counts[sound] = _select_among(answers if len(sound) == len(answers) else answers[sound], figure, rounds)
+    return tuple(counts.tolist())
+
+
+def _select_among(answers: NDArray[np.floating], figure: Callable[[Answers], Figure], rounds: int) -> NDArray[np.int64]:
+    """Returns the counts of models with finite answers and figures, (models,)."""
     models = len(answers)
     alone = [figure(own) for own in answers]
     order = sorted(range(models), key=alone.__getitem__)
@@ -58,7 +77,7 @@ def select(
     if not figure(_mean(answers, best_counts)) < alone[order[0]]:
         best_counts = np.bincount(order[:1], minlength=models)
     divisor = math.gcd(*best_counts.tolist())
-    return tuple((best_counts // divisor).tolist())
+    return np.asarray(best_counts // divisor)
 
 
 def _without_the_needless(

@@ -51,13 +51,16 @@ def choose_configurations(
     Returns:
         The result of the engine with the networks of the chosen configurations alone, the one with the greatest weight
         first, and with a sentence for the user as the verdict; and name, settings, weight and out-of-fold figure of
-        each configuration, chosen or not, as JSON types.
+        each configuration, chosen or not, as JSON types; the figure is None for answers that are not finite.
+
+    Raises:
+        TrainingError: no configuration has finite answers.
     """
     tensors = {name: tensor.copy() for name, tensor in trained.tensors.items()}
     answers = _answers(config, rows, trained, tensors)
     name, figure = _figure(config, rows, answers.shape[2])
     counts = select(answers, figure)
-    alone = [figure(own)[0] for own in answers]
+    alone = [figure(own)[0] if np.isfinite(own).all() else math.nan for own in answers]
     order = sorted(np.flatnonzero(counts).tolist(), key=lambda at: (-counts[at], alone[at]))
     places = [at * config.members + fold for at in order for fold in range(config.members)]
     weights = tuple(counts[at] for at in order for _ in range(config.members))
@@ -67,10 +70,11 @@ def choose_configurations(
         member_weights=None if len(set(weights)) == 1 else weights,
     )
     records = [
-        _settings(config, at) | {"weight": _short(count / sum(counts)), name: _short(alone[at])}
+        _settings(config, at)
+        | {"weight": _short(count / sum(counts)), name: _short(alone[at]) if math.isfinite(alone[at]) else None}
         for at, count in enumerate(counts)
     ]
-    mean = np.tensordot(np.array(counts) / sum(counts), answers, axes=1)
+    mean = np.tensordot(np.array([counts[at] for at in order]) / sum(counts), answers[order], axes=1)
     chosen = replace(
         trained,
         architecture=architecture,
@@ -93,7 +97,8 @@ def _answers(
     found = []
     for at, own in enumerate(CONFIGURATIONS):
         answers = uncalibrated[at].astype(np.float64)
-        if config.calibrate and trained.architecture.output == "softmax":
+        # Answers of a training that diverged have no calibration, and are not chosen.
+        if config.calibrate and trained.architecture.output == "softmax" and np.isfinite(answers).all():
             is_honest = config.select_by == "loss" and not own.label_smoothing * config.label_smoothing
             temperature, shift = _calibration(config, rows, answers, is_honest=is_honest)
             places = slice(at * config.members, (at + 1) * config.members)
@@ -192,7 +197,8 @@ def _sentence(records: list[dict[str, Any]], figure: str, reached: float) -> str
     """Returns a sentence for the user on the choice; `reached` is the out-of-fold figure of the weighted mean."""
     chosen = sorted((record for record in records if record["weight"]), key=lambda record: -record["weight"])
     in_words = figure.replace("_", " ")
-    best = f"{in_words} {min(record[figure] for record in records):.4g} out of fold"
+    reached_alone = min(record[figure] for record in records if record[figure] is not None)
+    best = f"{in_words} {reached_alone:.4g} out of fold"
     if len(chosen) == 1:
         return f"Portfolio: the model has one of {len(records)} configurations, {chosen[0]['name']}, with {best}."
     names = ", ".join(f"{record['name']} {record['weight']:.3g}" for record in chosen)

@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import log_loss, root_mean_squared_error
 
 from training.ensemble_selection import LEAST_GAIN, select
+from training.errors import TrainingError
 
 
 def mean_of(answers, counts):
@@ -58,3 +59,36 @@ def test_the_best_model_stays_alone_where_no_mean_is_better():
 def test_later_numbers_of_a_figure_decide_between_equal_ones():
     answers = np.array([[[0.2]], [[0.1]], [[0.3]]])
     assert select(answers, lambda found: (0.0, float(found[0, 0]))) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("place", [0, 2, 3])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_model_with_answers_that_are_not_finite_is_as_if_it_were_not_there(place, value):
+    answers, truth = classifiers(3)
+
+    def figure(found):
+        places = np.arange(len(truth))
+        wrong = float(np.mean(found.argmax(axis=1) != truth))  # is finite for answers that are not
+        return wrong, float(-np.log(np.maximum(found[places, truth], 1e-30)).mean())
+
+    expected = select(np.delete(answers, place, axis=0), figure)
+    answers[place, 5] = value
+    counts = select(answers, figure)
+    assert counts[place] == 0
+    assert counts[:place] + counts[place + 1 :] == expected
+
+
+def test_a_figure_that_is_not_finite_is_never_the_best():
+    truth = np.arange(30.0)
+    answers = np.stack([truth + 1e200, truth + 2, truth - 1])[..., None]
+
+    def figure(found):
+        with np.errstate(over="ignore"):
+            return (float(np.sqrt(np.square(found[:, 0] - truth).mean())),)
+
+    assert select(answers, figure) == (0, 1, 2)
+
+
+def test_models_that_all_diverged_are_an_error():
+    with pytest.raises(TrainingError, match=r"none of 2 models has finite answers.*smaller learning rate"):
+        select(np.full((2, 5, 1), np.nan), lambda found: (float(found.mean()),))

@@ -22,6 +22,7 @@ from training.portfolio import CONFIGURATIONS
 from training.portfolio_choice import choose_configurations
 from training.prepared_rows import prepare
 from training.reporting.card import model_card
+from training.reporting.configurations import configurations_table
 from training.reporting.evaluation import evaluation_of
 from training.reporting.html import html_report
 from training.reporting.restored import restored
@@ -160,6 +161,27 @@ def test_the_figures_are_those_of_the_networks_that_stay(calibrate):
     assert len(chosen) == len(own)
     for record, answers in zip(chosen, own, strict=True):
         assert record["log_loss"] == pytest.approx(log_loss(rows.y["train"], in_double(answers)), rel=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")
+@pytest.mark.parametrize("metric", [None, "accuracy"])
+def test_a_configuration_whose_answers_are_not_finite_is_not_chosen(model, metric):
+    table, config = read_table(frame_of(), target="y", settings=RUN | {"metric": metric})
+    rows = prepare(table, config)
+    whole = train(config, rows.architecture, rows.matrices(), device="cpu")
+    diverged = {name: tensor.copy() for name, tensor in whole.tensors.items()}
+    for name in ("layers.0.weight", "layers.1.weight"):
+        diverged[name][:3] *= np.float32(1e30)
+    chosen, records = choose_configurations(config, rows, replace(whole, tensors=diverged))
+    figure = "log_loss" if metric is None else "error"
+    assert (records[0]["weight"], records[0][figure]) == (0, None)
+    assert all(record[figure] > 0 for record in records[1:])
+    assert sum(record["weight"] for record in records) == pytest.approx(1, abs=1e-5)
+    assert all(np.abs(tensor).max() < 1e20 for tensor in chosen.tensors.values())
+    assert "nan" not in chosen.verdict
+    training = {**model.checkpoint.training, "configurations": records}
+    head, cells = configurations_table(replace(model.checkpoint, training=training))
+    assert cells[0][len(head) - 1] == "not finite"
 
 
 def test_a_portfolio_is_saved_read_and_reported(model, tmp_path):

@@ -32,4 +32,6 @@ _HEADS = {
 def _cell(name: str, value: Any) -> str:
     if name == "weight" and not value:
         return "not served"
+    if value is None:
+        return "not finite"
     return value if isinstance(value, str) else figure(value)
