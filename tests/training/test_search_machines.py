@@ -442,7 +442,7 @@ def test_the_commands_of_the_page_are_commands(tmp_path):
 
 # --- processes ------------------------------------------------------------------------------------------------------
 
-LONG = (*OPTIONS, "--epochs", 300, "--patience", "none", "--heartbeat", 0.25)
+LONG = (*OPTIONS, "--epochs", 1000, "--patience", "none", "--heartbeat", 0.25)
 
 
 @pytest.mark.slow

@@ -321,6 +321,7 @@ def test_what_was_brought_stays_known_while_the_bucket_is_wrong(bucket, store):
         store.publish("m", small_model(seed))
     store.set_alias("m", "production", 1)
     follower = open_store(store.address, follow_seconds=0.001)
+    follower.expire()
     before, digest = follower.entries(), follower.load("m").digest
     (bucket / "models/m/aliases.json").write_bytes(b"{")
     follower.expire()
