@@ -159,6 +159,16 @@ def check_sound(trials: Sequence[FrozenTrial], count: int) -> None:
             assert [trial.params for trial in again] == [point], gone.number
 
 
+def _is_free(lock: Path) -> bool:
+    """Returns True if a lock file is not there, now or soon."""
+    deadline = time.monotonic() + 0.5
+    while lock.exists():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True
+
+
 def frozen_in_a_trial(
     read: Callable[[], Sequence[FrozenTrial]], worker: Member, other: Member, journal: Path | None = None
 ) -> int:
@@ -168,7 +178,8 @@ def frozen_in_a_trial(
         if not running(read(), worker):
             return None
         worker.signal_all(signal.SIGSTOP)
-        if (found := running(read(), worker)) and not (journal and Path(f"{journal}.lock").exists()):
+        # A lock that goes is the other member's; a frozen worker would keep its own.
+        if (journal is None or _is_free(Path(f"{journal}.lock"))) and (found := running(read(), worker)):
             return found
         worker.signal_all(signal.SIGCONT)
         return None
