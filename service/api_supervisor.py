@@ -136,7 +136,7 @@ class ApiSupervisor:
             return self._processes()
 
     def start_last(self) -> ApiHandle | None:
-        """Starts one more process after `stop`, for clients whose connections nobody has accepted.
+        """Starts one more process after `stop`. The process accepts the connections that are left in the queue.
 
         Returns:
             The process; None if no process has ever worked, or none can be started.
@@ -155,7 +155,7 @@ class ApiSupervisor:
         return [position.process for position in self._positions if position.process is not None]
 
     def _is_up(self) -> bool:
-        """Returns True if an API process has started its work, now or before."""
+        """Returns True once any API process has started its work."""
         self._was_up = self._was_up or any(position.has_beaten for position in self._positions)
         return self._was_up
 

@@ -198,10 +198,15 @@ def _balanced_accuracy(guessed: NDArray[np.int64], truth: NDArray[np.int64]) -> 
     return float((hits[rows > 0] / rows[rows > 0]).mean())
 
 
+def pinball_losses(errors: NDArray[np.float64], quantile: float) -> NDArray[np.float64]:
+    """Returns the pinball loss of each row, `(rows,)`, for errors: true value minus answer."""
+    return np.maximum(quantile * errors, (quantile - 1) * errors)
+
+
 def _of_quantile(values: NDArray[np.float64], truth: NDArray[np.float64], quantile: float) -> Metrics:
     """Returns the mean pinball loss (Koenker & Bassett 1978), and the share of true values that are not above."""
     errors = truth - values
-    loss = np.maximum(quantile * errors, (quantile - 1) * errors)
+    loss = pinball_losses(errors, quantile)
     return {"pinball_loss": float(loss.mean()), "share_below": float((errors <= 0).mean())}
 
 

@@ -20,6 +20,7 @@ from training.config import TrainConfig
 from training.data.class_balance import class_shares
 from training.engines.engine import Trained
 from training.ensemble_selection import Answers, Figure, select
+from training.metrics import pinball_losses
 from training.out_of_fold import answers_of_configurations
 from training.portfolio import CONFIGURATIONS
 from training.prepared_rows import PreparedRows
@@ -171,9 +172,7 @@ def _figure_of_values(
     def figure(answers: Answers) -> Figure:
         errors = truth - answers[:, 0]
         if config.quantile is not None:
-            return (
-                float(np.average(np.maximum(config.quantile * errors, (config.quantile - 1) * errors), weights=weight)),
-            )
+            return (float(np.average(pinball_losses(errors, config.quantile), weights=weight)),)
         if config.metric == "mae":
             return (float(np.average(np.abs(errors), weights=weight)),)
         return (math.sqrt(float(np.average(np.square(errors), weights=weight))),)

@@ -17,7 +17,7 @@ from training.fitted_model import FittedModel
 
 
 def with_task_change(model: FittedModel, store: ModelStore) -> FittedModel:
-    """Returns the model, with a first note if publishing would change the task of its name.
+    """Returns the model, with one more note if the published model of the same name has another task.
 
     Args:
         model: model to publish.

@@ -15,7 +15,9 @@ from training.portfolio import CONFIGURATIONS
 
 @dataclass(frozen=True, kw_only=True)
 class MemberRates:
-    """Hyperparameters that differ between the members, `(members,)` each; None for the config's value in all.
+    """The hyperparameters that differ between the members.
+
+    Each is an array of shape `(members,)`, or None if all members have the value of the config.
 
     Attributes:
         learning_rates: factors on the learning rate of the config.

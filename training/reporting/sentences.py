@@ -32,7 +32,7 @@ _STOPPED = {
 
 
 def beside_constant(model: FittedModel) -> str:
-    """Returns a sentence that compares the model's test metrics with those of the constant answer."""
+    """Returns a sentence that compares the model with the constant answer, by their metrics on the test part."""
     constant, ours = model.constant_metrics(), model.metrics["test"]
     if not model.table.labels:
         name, answer = _constant_of(model)

@@ -160,7 +160,7 @@ class SearchSpace:
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Mapping[str, Any]]) -> SearchSpace:
-        """Returns the space that `to_json` stored.
+        """Reads a space from the JSON types that `to_json` returned.
 
         Raises:
             KeyError, TypeError: `stored` is not from `to_json`.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from training.data.preprocessing import encode
 from training.fitted_model import FittedModel
-from training.metrics import MetricFigure
+from training.metrics import MetricFigure, pinball_losses
 
 
 def standard_error(model: FittedModel, figure: MetricFigure) -> float | None:
@@ -42,8 +42,7 @@ def standard_error(model: FittedModel, figure: MetricFigure) -> float | None:
     if figure == "mae":
         return _of_mean(np.abs(errors))
     if figure == "pinball_loss":
-        quantile = float(checkpoint.training["quantile"])
-        return _of_mean(np.maximum(quantile * errors, (quantile - 1) * errors))
+        return _of_mean(pinball_losses(errors, float(checkpoint.training["quantile"])))
     squares = np.square(errors)
     rmse = math.sqrt(float(squares.mean()))
     return _of_mean(squares) / (2 * rmse) if rmse > 0 else 0.0

@@ -20,7 +20,7 @@ from training.search.trials.trial import Outcome, run_trial
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSetup:
-    """The arguments that all trials of a search share.
+    """The arguments that are the same for all trials of a search.
 
     Attributes:
         table: table to train on.
