@@ -76,11 +76,14 @@ def calibrate(
     member_weights: Sequence[int] | None = None,
 ) -> Checkpoint:
     """Returns the checkpoint with the calibration of the validation part, with the arguments of `fit_calibration`."""
-    if not own_architecture(checkpoint.config).bias:  # without a bias, no shift
-        temperature = fit_temperature(probabilities, truth, weight, member_weights=member_weights)
-        return Calibration(temperature=temperature, shift=np.zeros(len(shares))).applied_to(checkpoint)
     found = fit_calibration(
-        probabilities, truth, weight, shares=shares, is_honest=is_honest, member_weights=member_weights
+        probabilities,
+        truth,
+        weight,
+        shares=shares,
+        has_bias=own_architecture(checkpoint.config).bias,
+        is_honest=is_honest,
+        member_weights=member_weights,
     )
     return found.applied_to(checkpoint)
 
@@ -91,6 +94,7 @@ def fit_calibration(
     weight: NDArray[np.float64] | None = None,
     *,
     shares: NDArray[np.float64],
+    has_bias: bool = True,
     is_honest: bool = False,
     member_weights: Sequence[int] | None = None,
 ) -> Calibration:
@@ -103,9 +107,13 @@ def fit_calibration(
         truth: `(rows,)` class indices.
         weight: `(rows,)` relative weight of each row; None for equal weights.
         shares: `(classes,)` share of each class in the training part.
+        has_bias: True if the last Linear has a bias; without one, there is no shift.
         is_honest: True if labels were not smoothed and the epoch was chosen by the validation loss.
         member_weights: `(members,)` weight of each member in the mean of their probabilities; None for equal weights.
     """
+    if not has_bias:
+        temperature = fit_temperature(probabilities, truth, weight, member_weights=member_weights)
+        return Calibration(temperature=temperature, shift=np.zeros(len(shares)))
     centre = _centre(shares, rows=len(truth))
     std = _HONEST_STD if is_honest else _PRIOR_STD
     rows = _Rows.of(probabilities, truth, weight, centre, std=std, member_weights=member_weights)

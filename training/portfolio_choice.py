@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
-from training.calibration import fit_calibration, fit_temperature
+from training.calibration import Calibration, fit_calibration
 from training.config import TrainConfig
 from training.data.class_balance import class_shares
 from training.engines.engine import Trained
@@ -101,10 +101,10 @@ def _answers(
         # Answers of a training that diverged have no calibration, and are not chosen.
         if config.calibrate and trained.architecture.output == "softmax" and np.isfinite(answers).all():
             is_honest = config.select_by == "loss" and not own.label_smoothing * config.label_smoothing
-            temperature, shift = _calibration(config, rows, answers, is_honest=is_honest)
+            calibration = _calibration(config, rows, answers, is_honest=is_honest)
             places = slice(at * config.members, (at + 1) * config.members)
-            _calibrate(tensors, places, last=len(trained.architecture.layer_sizes) - 2, by=(temperature, shift))
-            answers = np.maximum(answers, _TINY) ** (1 / temperature) * np.exp(shift)
+            _calibrate(tensors, places, last=len(trained.architecture.layer_sizes) - 2, by=calibration)
+            answers = np.maximum(answers, _TINY) ** (1 / calibration.temperature) * np.exp(calibration.shift)
             answers /= answers.sum(axis=1, keepdims=True)
         found.append(answers)
     return np.stack(found)
@@ -112,26 +112,20 @@ def _answers(
 
 def _calibration(
     config: TrainConfig, rows: PreparedRows, answers: NDArray[np.float64], *, is_honest: bool
-) -> tuple[float, NDArray[np.float64]]:
-    """Returns the temperature and the shift by class, (classes,), of one configuration's networks."""
+) -> Calibration:
+    """Returns the calibration of one configuration's networks."""
     weight = None if rows.weight is None else rows.weight["validation"]
     truth, of_members = rows.y["validation"], answers[None].astype(np.float32)
-    if not config.bias:
-        return fit_temperature(of_members, truth, weight), np.zeros(answers.shape[1])
     shares = class_shares(rows.y["train"], answers.shape[1], weight)
-    found = fit_calibration(of_members, truth, weight, shares=shares, is_honest=is_honest)
-    return found.temperature, found.shift
+    return fit_calibration(of_members, truth, weight, shares=shares, has_bias=config.bias, is_honest=is_honest)
 
 
-def _calibrate(
-    tensors: dict[str, NDArray[np.float32]], places: slice, *, last: int, by: tuple[float, NDArray[np.float64]]
-) -> None:
+def _calibrate(tensors: dict[str, NDArray[np.float32]], places: slice, *, last: int, by: Calibration) -> None:
     """Divides the logits of some members by a temperature and adds a shift, by their last Linear, in place."""
-    temperature, shift = by
     weight, bias = f"layers.{last}.weight", f"layers.{last}.bias"
-    tensors[weight][places] = tensors[weight][places].astype(np.float64) / temperature
+    tensors[weight][places] = tensors[weight][places].astype(np.float64) / by.temperature
     if bias in tensors:
-        tensors[bias][places] = tensors[bias][places].astype(np.float64) / temperature + shift
+        tensors[bias][places] = tensors[bias][places].astype(np.float64) / by.temperature + by.shift
 
 
 def _figure(config: TrainConfig, rows: PreparedRows, outputs: int) -> tuple[str, Callable[[Answers], Figure]]:
