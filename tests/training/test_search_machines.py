@@ -122,6 +122,35 @@ def test_many_workers_at_once_train_the_number_asked_for_and_nothing_twice(tmp_p
         assert len(set(points)) == len(points)
 
 
+def test_a_grid_point_queued_twice_and_lost_once_is_trained_once(tmp_path):
+    mine = record(tmp_path / "j", "mine", sampler="grid")
+    assert mine.end(finished(mine.ask()))  # the default
+    queued = {"dropout": 0.25, "hidden_sizes": "4"}
+    for _ in range(2):  # as two workers do that look at the same moment
+        mine.study.enqueue_trial(queued)
+    first = mine.ask()
+    assert mine.release(first.number)
+    second = mine.ask()
+    assert second.settings == first.settings
+    assert mine.end(finished(second))
+    while (point := mine.ask()) is not None:
+        assert point.settings != first.settings
+        assert mine.end(finished(point))
+    assert mine.is_exhausted
+    census = mine.census()
+    assert (census.done, census.waiting, census.running) == (9, 0, {})
+
+
+def test_a_point_drawn_for_a_grid_by_a_worker_that_dies_is_not_owed(tmp_path):
+    mine = record(tmp_path / "j", "mine", sampler="grid")
+    assert mine.end(finished(mine.ask()))
+    drawn = mine.study.ask()  # the queue was empty, so the sampler draws, and the worker dies before it gives it back
+    drawn.suggest_float("dropout", 0.0, 0.5)
+    drawn.suggest_categorical("hidden_sizes", ("4", "8", "16,16"))
+    assert mine.release(drawn.number)
+    assert mine.census().waiting == 0
+
+
 def test_who_was_taken_for_lost_and_wakes_does_not_count(tmp_path):
     frozen, other = record(tmp_path / "j", "frozen"), record(tmp_path / "j", "other")
     assert frozen.end(finished(frozen.ask(), 1.0))

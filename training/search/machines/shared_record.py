@@ -209,6 +209,7 @@ class SharedRecord(SearchRecord):
             if not _counts(trial)
             and trial.number not in retried
             and point_of(trial).keys() == self._distributions.keys()  # unless the worker died before it drew a point
+            and (self._sampler != "grid" or _is_queued(trial))  # unless it died before it gave back a random point
         ]
 
     def _is_wanted(self, number: int) -> bool:
@@ -216,22 +217,22 @@ class SharedRecord(SearchRecord):
         trials = self._all()
         trial = next(trial for trial in trials if trial.number == number)
         earlier = [other for other in trials if other.number < number and not other.user_attrs.get(_WITHDRAWN)]
-        counted = [other for other in earlier if _counts(other)]
-        if len(counted) >= self.most:
+        if sum(map(_counts, earlier)) >= self.most:
             return False
         retried = trial.user_attrs.get(_RETRIES)
         if retried is not None:
             return all(other.user_attrs.get(_RETRIES) != retried for other in earlier)
         if trial.user_attrs.get(IS_DEFAULT):
             return not any(other.user_attrs.get(IS_DEFAULT) for other in earlier)
+        # The trials below include lost ones: their points are trained again, under the numbers of their retries.
         if self._sampler == "grid":
-            if "fixed_params" not in trial.system_attrs:
+            if not _is_queued(trial):
                 return False  # others took the point that was queued, and this one is drawn at random
-            return trial.params not in [point_of(other) for other in counted]
+            return trial.params not in [point_of(other) for other in earlier]
         if self._sampler == "qmc":
             # Two workers may draw the same point of the sequence. The one with the lower number may have written its
             # point after the other looked, so whoever sees the point elsewhere gives it back: perhaps both.
-            others = [other for other in trials if other.number != number and _counts(other)]
+            others = [other for other in trials if other.number != number and not other.user_attrs.get(_WITHDRAWN)]
             return trial.params not in [point_of(other) for other in others]
         return True
 
@@ -292,6 +293,11 @@ class SharedRecord(SearchRecord):
 
 def _is_lost(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and trial.user_attrs.get(_LOST) is not None
+
+
+def _is_queued(trial: FrozenTrial) -> bool:
+    """Returns True if the trial's point was queued, and not drawn by a sampler."""
+    return "fixed_params" in trial.system_attrs
 
 
 def _counts(trial: FrozenTrial) -> bool:
