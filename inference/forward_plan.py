@@ -135,6 +135,9 @@ class PlanBuilder:
             self.steps.append(partial(torch.neg, z, out=y[:, :1]))
             self.steps.append(partial(y[:, 1:].copy_, z))
             self.steps.append(partial(torch.sigmoid, y, out=y))
+        elif output == "exponential":
+            y = self._scratch.matrix("output", self._rows, z.shape[1], packed=True)
+            self.steps.append(partial(torch.exp, z, out=y))
         elif output == "argmax":
             y = self._scratch.matrix("output", self._rows, z.shape[1], packed=True)
             self.steps.append(partial(_choose, z, y))

@@ -81,7 +81,7 @@ class Answerer:
         predictions, classes = self.labelled(answers), self.classes
         if not classes:
             # As the server does: bounds have the element type of the values, float32 unless the target has an origin.
-            bounds = bounds_of(answers[:, 0], threshold).astype(np.float64)
+            bounds = bounds_of(answers[:, 0], threshold, least=self.checkpoint.config.least_answer).astype(np.float64)
             return CoveredAnswers(level=level, predictions=predictions, intervals=bounds)
         sets = sets_of(answers.astype(np.float32), threshold)
         labels = [[classes[i] for i in np.flatnonzero(row)] for row in sets]

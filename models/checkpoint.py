@@ -43,8 +43,8 @@ from models.network.sequence import SequenceConfig
 
 FORMAT = "axon.checkpoint"
 # 2 added inputs, members, temperature and kinds of columns, and kept all fields of 1. 3 added what imported models
-# need: sequences of layers, unknown ranges, and a category for missing values. 4 added weights of members. A model is
-# written in the first version that has what the model needs, from 2 on.
+# need: sequences of layers, unknown ranges, and a category for missing values. 4 added weights of members and
+# exponential outputs. A model is written in the first version that has what the model needs, from 2 on.
 FORMAT_VERSION = 4
 METADATA_KEY = "axon"
 
@@ -140,7 +140,7 @@ class Checkpoint:
 
     def _first_version(self) -> int:
         """Returns the first version of the format, from 2 on, whose readers can read the model."""
-        if self.config.member_weights is not None:
+        if self.config.output == "exponential" or self.config.member_weights is not None:
             return 4
         return 3 if self._needs_version_3() else 2
 

@@ -165,17 +165,19 @@ def check_level(level: object) -> float:
     return float(level)
 
 
-def bounds_of(values: NDArray[Any], threshold: float) -> NDArray[Any]:
+def bounds_of(values: NDArray[Any], threshold: float, *, least: float | None = None) -> NDArray[Any]:
     """Returns the lower and the upper bound of each value, `(rows, 2)`, of the type of the values.
 
     Args:
         values: `(rows,)` values of the model.
         threshold: threshold of a level.
+        least: lower bound of true values, such as 0 for counts; None for no bound.
     """
     middle = values.astype(np.float64)
     bounds = np.stack((middle - threshold, middle + threshold), axis=1)
     limits = np.finfo(values.dtype)
-    return np.clip(bounds, float(limits.min), float(limits.max)).astype(values.dtype)
+    lowest = float(limits.min) if least is None else least
+    return np.clip(bounds, lowest, float(limits.max)).astype(values.dtype)
 
 
 def sets_of(probabilities: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:

@@ -43,6 +43,7 @@ class AnswerColumns:
         if intervals is not None:
             self._threshold = threshold_of(checkpoint.conformal, intervals, "the model")
         target = checkpoint.schema.target
+        self._least = checkpoint.config.least_answer
         self._labels: pa.Array | None = None
         fields = []
         if isinstance(target, ClassTarget):
@@ -94,7 +95,7 @@ class AnswerColumns:
     def _covering(self, answers: NDArray[Any], threshold: float) -> list[pa.Array]:
         """Returns the bounds of values, or the sets of labels as texts of JSON."""
         if self._labels is None:
-            bounds = bounds_of(answers[:, 0], threshold)
+            bounds = bounds_of(answers[:, 0], threshold, least=self._least)
             return [pa.array(np.ascontiguousarray(bounds[:, i]), pa.float64()) for i in (0, 1)]
         # Few sets are different, so each text is written once.
         packed = np.packbits(sets_of(answers, threshold), axis=1)

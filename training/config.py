@@ -12,13 +12,22 @@ from dataclasses import Field, asdict, dataclass, fields
 from typing import Any, Literal
 
 from models.errors import ConfigError
-from models.network.config import MAX_MEMBERS, Activation, MLPConfig, Normalization, Output, Task
+from models.network.config import (
+    MAX_MEMBERS,
+    OUTPUTS_OF_VALUES,
+    Activation,
+    MLPConfig,
+    Normalization,
+    Output,
+    Task,
+)
 from models.network.inputs import InputConfig
 from training import recipes
 from training.data.split import Shares, check_shares
 from training.data.training_table import TrainingTable
 from training.portfolio import CONFIGURATIONS
 from training.recipes import (
+    METRICS_OF_LOGARITHMS,
     METRICS_OF_VALUES,
     Engine,
     Initializer,
@@ -276,7 +285,7 @@ class TrainConfig:
         Raises:
             ConfigError: the network cannot be built, or a setting belongs to the other task.
         """
-        self.check_task("regression" if output == "linear" else "classification")
+        self.check_task("regression" if output in OUTPUTS_OF_VALUES else "classification")
         return self._architecture(in_features, out_features, output, inputs)
 
     def _architecture(
@@ -298,6 +307,11 @@ class TrainConfig:
             clamp=self.clamp,
             members=self.trained_members,
         )
+
+    @property
+    def output_of_values(self) -> Output:
+        """Output of a regression's network: `exponential` for counts, durations and amounts, else `linear`."""
+        return "exponential" if self.metric in METRICS_OF_LOGARITHMS else "linear"
 
     @property
     def trained_members(self) -> int:

@@ -10,14 +10,24 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.network.config import Output
+from models.network.config import OUTPUTS_OF_VALUES, Output
 from training.data.class_balance import class_shares
 from training.recipes import Metric
 
 Metrics = dict[str, float | int]
 
 MetricFigure = Literal[
-    "log_loss", "accuracy", "rmse", "r2", "roc_auc", "balanced_accuracy", "f1_macro", "mae", "pinball_loss"
+    "log_loss",
+    "accuracy",
+    "rmse",
+    "r2",
+    "roc_auc",
+    "balanced_accuracy",
+    "f1_macro",
+    "mae",
+    "pinball_loss",
+    "poisson_deviance",
+    "gamma_deviance",
 ]
 
 HIGHER_IS_BETTER: tuple[MetricFigure, ...] = ("accuracy", "r2", "roc_auc", "balanced_accuracy", "f1_macro")
@@ -33,6 +43,8 @@ FIGURES: Mapping[Metric, MetricFigure] = {
     "mae": "mae",
     "r2": "r2",
     "quantile": "pinball_loss",
+    "poisson": "poisson_deviance",
+    "gamma": "gamma_deviance",
 }
 # The main figure of a model, if there is space for only one.
 HEADLINE = {"classification": "accuracy", "regression": "r2"}
@@ -57,9 +69,13 @@ def evaluate(
         metric: metric that the model was trained for, which may add a figure; None for no such metric.
         quantile: quantile that the model answers; None for a mean.
     """
-    if output == "linear":
+    if output in OUTPUTS_OF_VALUES:
         values = answers[:, 0].astype(np.float64)
         metrics: Metrics = {"rows": len(truth), **_regression(values, truth)}
+        if metric == "poisson" and (values > 0).all():  # other answers have no deviance
+            return metrics | {"poisson_deviance": float(poisson_deviances(values, truth).mean())}
+        if metric == "gamma" and (values > 0).all():
+            return metrics | {"gamma_deviance": float(gamma_deviances(values, truth).mean())}
         return metrics if quantile is None else metrics | _of_quantile(values, truth, quantile)
     classes = answers.shape[1]
     guessed = answers.argmax(axis=1)
@@ -201,6 +217,32 @@ def _balanced_accuracy(guessed: NDArray[np.int64], truth: NDArray[np.int64]) -> 
 def pinball_losses(errors: NDArray[np.float64], quantile: float) -> NDArray[np.float64]:
     """Returns the pinball loss of each row, `(rows,)`, for errors: true value minus answer."""
     return np.maximum(quantile * errors, (quantile - 1) * errors)
+
+
+def poisson_deviances(values: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the Poisson deviance of each row, `(rows,)`, 2·(y·log(y/μ) - y + μ) for the true y and the answer μ.
+
+    Nelder & Wedderburn 1972, Generalized linear models.
+
+    Args:
+        values: `(rows,)` answers, above 0.
+        truth: `(rows,)` true values, not below 0.
+    """
+    ratio = np.where(truth > 0, truth, 1) / values
+    return 2 * (np.where(truth > 0, truth * np.log(ratio), 0.0) - truth + values)
+
+
+def gamma_deviances(values: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the gamma deviance of each row, `(rows,)`, 2·(y/μ - 1 - log(y/μ)) for the true y and the answer μ.
+
+    Nelder & Wedderburn 1972, Generalized linear models.
+
+    Args:
+        values: `(rows,)` answers, above 0.
+        truth: `(rows,)` true values, above 0.
+    """
+    ratio = truth / values
+    return 2 * (ratio - 1 - np.log(ratio))
 
 
 def _of_quantile(values: NDArray[np.float64], truth: NDArray[np.float64], quantile: float) -> Metrics:

@@ -20,7 +20,7 @@ from training.config import TrainConfig
 from training.data.class_balance import class_shares
 from training.engines.engine import Trained
 from training.ensemble_selection import Answers, Figure, select
-from training.metrics import pinball_losses
+from training.metrics import gamma_deviances, pinball_losses, poisson_deviances
 from training.out_of_fold import answers_of_configurations
 from training.portfolio import CONFIGURATIONS
 from training.prepared_rows import PreparedRows
@@ -33,6 +33,8 @@ _FIGURES = {
     "balanced-accuracy": "balanced_error",
     "mae": "mae",
     "quantile": "pinball_loss",
+    "poisson": "poisson_deviance",
+    "gamma": "gamma_deviance",
 }
 
 
@@ -163,7 +165,11 @@ def _figure(config: TrainConfig, rows: PreparedRows, outputs: int) -> tuple[str,
 def _figure_of_values(
     config: TrainConfig, truth: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> Callable[[Answers], Figure]:
+    deviances = {"poisson": poisson_deviances, "gamma": gamma_deviances}.get(config.metric or "")
+
     def figure(answers: Answers) -> Figure:
+        if deviances is not None:
+            return (float(np.average(deviances(np.maximum(answers[:, 0], _TINY), truth), weights=weight)),)
         errors = truth - answers[:, 0]
         if config.quantile is not None:
             return (float(np.average(pinball_losses(errors, config.quantile), weights=weight)),)

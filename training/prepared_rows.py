@@ -74,6 +74,7 @@ def prepare(table: TrainingTable, config: TrainConfig, *, split: Split | None = 
     """
     if config.split is None and (table.test_rows or table.group is not None or table.time is not None):
         raise ConfigError("split none puts every row into every part, which --group, --time and --test are to prevent.")
+    check_target(table, config)
     if split is None:
         split = split_of(table, config)
     weight = _weight(table, config, split)
@@ -83,6 +84,7 @@ def prepare(table: TrainingTable, config: TrainConfig, *, split: Split | None = 
         scaling=config.scaling,
         max_one_hot=MAX_ONE_HOT if config.embedding_size else None,
         weights=table.weight,
+        target_scaling="mean" if config.output_of_values == "exponential" else "standard",
     )
     return PreparedRows(
         split=split,
@@ -155,26 +157,44 @@ def _architecture(table: TrainingTable, schema: Schema, config: TrainConfig) -> 
             else f"{table.target_name!r} is numbers"
         )
         raise ConfigError(f"a perceptron tells two classes apart, and {what}: use --engine torch.")
-    check_ranked_classes(table, config)
     return config.architecture(
         in_features=schema.width,
         out_features=len(table.labels) or 1,
-        output=None if table.labels else "linear",
+        output=None if table.labels else config.output_of_values,
         inputs=_inputs(schema, config) if config.embeds_inputs else None,
     )
 
 
-def check_ranked_classes(table: TrainingTable, config: TrainConfig) -> None:
-    """Refuses the metric AUC for a target with any other number of classes than two.
+def check_target(table: TrainingTable, config: TrainConfig) -> None:
+    """Checks that the metric of a run suits the target.
 
     Raises:
-        ConfigError: the target has another number of classes.
+        ConfigError: AUC is asked for any other number of classes than two, or a target of counts, durations or amounts
+            has a value that is none.
     """
+    if config.output_of_values == "exponential" and not table.labels:
+        _check_amounts(table.target, table.target_name, config.metric)
     if config.metric == "auc" and len(table.labels) != 2:
         raise ConfigError(
             f"metric auc ranks two classes, and target {table.target_name!r} has {len(table.labels)}: log-loss is the "
             "like for more."
         )
+
+
+def _check_amounts(values: NDArray[np.float64], name: str, metric: str | None) -> None:
+    """Refuses values below 0, or for the metric gamma, values that are not above 0."""
+    wrong = np.flatnonzero(values <= 0 if metric == "gamma" else values < 0)
+    if not len(wrong):
+        return
+    one = f"{values[wrong[0]]:g} in row {wrong[0] + 1:,}"
+    if metric == "gamma" and (values >= 0).all():
+        remedy = "--metric poisson takes 0 too, and --metric rmse any number"
+    else:
+        remedy = "--metric rmse takes any number"
+    kind = "durations and amounts above 0" if metric == "gamma" else "counts and amounts of 0 or more"
+    raise ConfigError(
+        f"metric {metric} is for {kind}, and target {name!r} has {one} ({len(wrong):,} such rows in all): {remedy}."
+    )
 
 
 def _inputs(schema: Schema, config: TrainConfig) -> InputConfig:

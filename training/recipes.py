@@ -20,7 +20,9 @@ Regularization = Literal["constant", "flat_cosine"]
 Scaling = Literal["standard", "robust"]
 Initializer = Literal["he", "xavier", "data"]
 Selection = Literal["loss", "error", "balanced-error", "auc", "last"]
-Metric = Literal["auc", "log-loss", "accuracy", "balanced-accuracy", "f1", "rmse", "mae", "r2", "quantile"]
+Metric = Literal[
+    "auc", "log-loss", "accuracy", "balanced-accuracy", "f1", "rmse", "mae", "r2", "quantile", "poisson", "gamma"
+]
 Precision = Literal["float32", "bfloat16"]
 
 # Plain values of all settings; the recipes below change some of them.
@@ -116,7 +118,9 @@ _BY_METRIC: Mapping[Metric, Mapping[str, Any]] = {
     "balanced-accuracy": {"select_by": "balanced-error"},
     "f1": {"select_by": "loss"},
 }
-METRICS_OF_VALUES: tuple[Metric, ...] = ("rmse", "mae", "r2", "quantile")
+METRICS_OF_VALUES: tuple[Metric, ...] = ("rmse", "mae", "r2", "quantile", "poisson", "gamma")
+# Metrics whose networks learn the logarithm of the answer: of counts, and of durations and amounts.
+METRICS_OF_LOGARITHMS: tuple[Metric, ...] = ("poisson", "gamma")
 # If a class is rare, the number of errors hardly depends on how well an epoch estimates the rare class's probability,
 # and only few rows show this class. If one class has nearly all rows, label smoothing would also hide how small the
 # other probabilities are: docs/decisions/0032.
@@ -149,6 +153,11 @@ _ENGINES: Mapping[Engine, Mapping[str, Any]] = {
 
 MAX_ONE_HOT = 9  # most categories of a one-hot encoded column; the recipes with embeddings embed a column with more
 PERIODIC_SIZE = 3  # width of a number's periodic embedding
+
+
+def task_of_metric(metric: object) -> Task | None:
+    """Returns the task that a metric decides: a regression for a metric of values; None for all others."""
+    return "regression" if metric in METRICS_OF_VALUES else None
 
 
 def engine_values(engine: Engine) -> Mapping[str, Any]:

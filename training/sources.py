@@ -20,6 +20,7 @@ from training.data.text_reading import TextReading, read_as
 from training.data.training_table import TrainingTable
 from training.data.understanding import read_training_table
 from training.datasets import DATASETS, dataset
+from training.recipes import task_of_metric
 
 _LONGEST_NAME = 64  # longest name of a model, in characters
 
@@ -62,6 +63,7 @@ def read_table(
         shown = ", ".join(repr(column) for column in list(raw.columns)[:10])
         raise DataError(f"which column of {raw.source} is to be predicted? Name it (--target); there are {shown}.")
     test_part = None if test is None else read_as(read_source(test, text_format=text), reading)
+    task = task or task_of_metric(chosen.get("metric"))  # counts may look like numbered classes
     table = read_training_table(raw, name=called, target=target, task=task, choices=choices, test=test_part)
     return table, resolve_for_table(chosen, table)
 

@@ -56,11 +56,12 @@ class ClassTarget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NumericTarget:
-    """The target of a regressor: a value y, for which the network's output is `(y - mean) / std`.
+    """The target of a regressor: a value y, for which the network's answer is `(y - mean) / std`.
 
     Attributes:
         name: name of the target column in the training table.
-        mean, std: mean and standard deviation of the training part. `std` is above 0.
+        mean, std: mean and standard deviation of the training part; for a network with an exponential output, 0 and the
+            mean of the training part. `std` is above 0.
         minimum, maximum: range of the training part; None in both if the range is unknown, as of an imported model.
         origin: number that is subtracted from a served network's float32 answers; the reader of the answers adds it in
             float64. It is 0 except for targets with a mean much larger than the spread (a timestamp), which float32

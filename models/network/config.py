@@ -1,10 +1,11 @@
 """An MLP's architecture as data: layers, number of parameters, shapes of tensors.
 
 One hidden block is `Linear → normalisation → activation → dropout`. Only a Linear follows the last block. The
-output is `softmax` (one logit per class), `linear` (a value) or `step` (Rosenblatt's threshold unit). An optional
-input stage before the first Linear is described by `models.network.inputs`. Several members of one architecture form
-an ensemble. All code that needs the layers (the PyTorch module, training's network, the fused network, the summary,
-the checkpoint's shape check) reads `MLPConfig.layers()`, so that no two parts can disagree.
+output is `softmax` (one logit per class), `linear` (a value), `exponential` (a value above 0, whose logarithm is the
+last Linear's output) or `step` (Rosenblatt's threshold unit). An optional input stage before the first Linear is
+described by `models.network.inputs`. Several members of one architecture form an ensemble. All code that needs the
+layers (the PyTorch module, training's network, the fused network, the summary, the checkpoint's shape check) reads
+`MLPConfig.layers()`, so that no two parts can disagree.
 """
 
 from __future__ import annotations
@@ -33,12 +34,13 @@ LayerActivation = Literal[
 ]
 Normalization = Literal["none", "batch", "layer"]
 Initialization = Literal["he", "xavier"]
-Output = Literal["softmax", "linear", "step"]
+Output = Literal["softmax", "linear", "exponential", "step"]
 # Every function after a network's last layer. `sigmoid` (one unit, two classes) and `argmax` (the class of the largest
 # output, without probabilities) come with foreign models.
 NetworkOutput = Literal[Output, "sigmoid", "argmax"]
 LayerKind = Literal["inputs", "linear", "batch_norm", "layer_norm", "activation", "dropout"]
 Task = Literal["classification", "regression"]
+OUTPUTS_OF_VALUES: tuple[NetworkOutput, ...] = ("linear", "exponential")
 
 # Bounds on a config: without them, a hostile or mistyped header could ask for terabytes.
 MAX_LAYERS = 1_000
@@ -122,8 +124,9 @@ class MLPConfig:
     Attributes:
         layer_sizes: widths from input to output, `(in_features, *hidden_sizes, out_features)`.
         activation: nonlinearity of each hidden layer.
-        output: `softmax` for classification, `linear` for regression, `step` for a threshold unit (one
-            output; predicts class 1 where z ≥ 0).
+        output: `softmax` for classification, `linear` for regression, `exponential` for a regression of counts,
+            durations and amounts (the answer is e to the network's output), `step` for a threshold unit (one output;
+            predicts class 1 where z ≥ 0).
         dropout: probability with which a hidden unit is dropped in training, in [0, 1).
         normalization: `none`, `batch` (BatchNorm1d) or `layer` (LayerNorm), before each activation.
         initialization: `he` (variance 2/fan_in) or `xavier` (variance 2/(fan_in + fan_out)).
@@ -192,7 +195,7 @@ class MLPConfig:
         object.__setattr__(self, "temperature", float(temperature))
         if temperature != 1 and self.output != "softmax":
             raise ConfigError(f"temperature is a softmax's, and the output is {self.output}.")
-        if self.clamp and self.output != "linear":
+        if self.clamp and self.output not in OUTPUTS_OF_VALUES:
             raise ConfigError(f"clamp is for a regression's values, and the output is {self.output}.")
         if isinstance(self.members, bool) or not isinstance(self.members, int) or not 1 <= self.members <= MAX_MEMBERS:
             raise ConfigError(f"members must be a whole number from 1 to {MAX_MEMBERS}, got {self.members!r}.")
@@ -243,7 +246,7 @@ class MLPConfig:
     @property
     def task(self) -> Task:
         """Task of the network: `classification` or `regression`."""
-        return "regression" if self.output == "linear" else "classification"
+        return "regression" if self.output in OUTPUTS_OF_VALUES else "classification"
 
     @property
     def has_probabilities(self) -> bool:
@@ -251,9 +254,14 @@ class MLPConfig:
         return self.output == "softmax"
 
     @property
+    def least_answer(self) -> float | None:
+        """Lower bound of the true values: 0 for an exponential output; None for classes and values without a bound."""
+        return 0.0 if self.output == "exponential" else None
+
+    @property
     def n_classes(self) -> int | None:
         """Number of classes; 2 for a step unit, None for regression."""
-        if self.output == "linear":
+        if self.output in OUTPUTS_OF_VALUES:
             return None
         return 2 if self.output == "step" else self.out_features
 

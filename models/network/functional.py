@@ -100,6 +100,12 @@ def sigmoid(z: FloatArray) -> FloatArray:
     return np.asarray(np.where(z >= 0, 1, e) / (1 + e))
 
 
+def exponential(z: FloatArray) -> FloatArray:
+    """Returns eᶻ; infinity where eᶻ is too large for the type of z."""
+    with np.errstate(over="ignore"):
+        return np.exp(z)
+
+
 def step(z: FloatArray) -> FloatArray:
     """Returns the output of Rosenblatt's threshold unit: 1 where z ≥ 0, else 0."""
     return (z >= 0).astype(z.dtype)

@@ -25,7 +25,14 @@ import numpy.typing as npt
 from models.errors import ConfigError
 from models.network import functional
 from models.network.architecture import Architecture
-from models.network.config import NORMALIZATION_EPS, LayerActivation, LayerSpec, NetworkOutput, check_tensors
+from models.network.config import (
+    NORMALIZATION_EPS,
+    OUTPUTS_OF_VALUES,
+    LayerActivation,
+    LayerSpec,
+    NetworkOutput,
+    check_tensors,
+)
 from models.network.input_stage import InputStage
 from models.network.inputs import InputConfig
 from models.network.layer_activations import activate
@@ -108,7 +115,8 @@ class InferenceNetwork:
             There is an Affine among them, and an InputStage comes first. The answer is the mean of the members'
             answers.
         weights: whole number with the weight of each member in the mean; None for equal weights.
-        output: function after a member's last stage: `softmax`, `linear` (none), `step`, `sigmoid` or `argmax`.
+        output: function after a member's last stage: `softmax`, `linear` (none), `exponential`, `step`, `sigmoid` or
+            `argmax`.
         in_features: number of features of an encoded row.
         out_features: number of columns of the answer; 2 for `step` and `sigmoid`, which answer [1 - ŷ, ŷ].
         clamp: smallest and largest answer of a regression; None for no bounds.
@@ -152,7 +160,7 @@ class InferenceNetwork:
             x: (rows, in_features) float32
 
         Returns:
-            (rows, out_features) float32: probabilities (softmax, step) or values minus `origin` (linear).
+            (rows, out_features) float32: probabilities (softmax, step) or values minus `origin`.
 
         Raises:
             DataError: `x` is not a matrix with in_features columns.
@@ -199,6 +207,8 @@ class InferenceNetwork:
                 chosen = 0 * x  # an output that is not finite gives NaN, and not a class
                 np.put_along_axis(chosen, x.argmax(axis=-1, keepdims=True), 1, axis=-1)
                 return chosen + 0 * x
+            case "exponential":
+                return functional.exponential(x).astype(np.float32, copy=False)
             case "linear":
                 return x
 
@@ -231,10 +241,10 @@ def fuse(
         tensors: tensors with the names and shapes of `config.tensor_shapes()`.
         input_mean: number or (in_features,) that training subtracted from the encoded row; 0 if None.
         input_std: number or (in_features,) by which training then divided the row; 1 if None.
-        output_mean: number or (out_features,) to add to the values after `output_std`; regression only.
+        output_mean: number or (out_features,) to add to the values after `output_std`; linear output only.
         output_std: number or (out_features,) by which to multiply the values; regression only.
         output_range: smallest and largest value; required if `config.clamp` is set.
-        output_origin: number near `output_mean` to subtract from the values; regression only.
+        output_origin: number near `output_mean` to subtract from the values; linear output only.
 
     Raises:
         ConfigError: Tensors do not fit the architecture or are not finite, statistics have the wrong shape or sign,
@@ -245,8 +255,12 @@ def fuse(
     std = _statistic("input_std", 1.0 if input_std is None else input_std, config.in_features, positive=True)
     target_mean = _statistic("output_mean", output_mean, config.out_features)
     target_std = _statistic("output_std", output_std, config.out_features, positive=True)
-    if config.output != "linear" and (target_mean.any() or (target_std != 1).any() or output_origin):
-        raise ConfigError(f"output_mean and output_std rescale a regression's values, not a {config.output} output.")
+    if config.output != "linear" and (target_mean.any() or output_origin):
+        raise ConfigError(
+            f"output_mean and output_origin shift a regression's values, and the output is {config.output}."
+        )
+    if config.output not in OUTPUTS_OF_VALUES and (target_std != 1).any():
+        raise ConfigError(f"output_std rescales a regression's values, not a {config.output} output.")
     if config.clamp and output_range is None:
         raise ConfigError("a network that clamps its values needs the output_range to keep them in.")
     checked = {name: _finite(name, tensor.astype(np.float64)) for name, tensor in tensors.items()}
@@ -255,6 +269,8 @@ def fuse(
     else:
         of_members = [{name: tensor[i] for name, tensor in checked.items()} for i in range(config.members)]
     scale, shift = target_std / config.temperature, target_mean - output_origin
+    if config.output == "exponential":
+        scale, shift = np.ones_like(target_std), np.log(target_std)  # s·e^z = e^(z + log s)
     clamp = None if output_range is None else _float32_range(*(bound - output_origin for bound in output_range))
     return InferenceNetwork(
         tuple(_fuse_member(config, own, mean, std, scale, shift) for own in of_members),

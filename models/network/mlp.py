@@ -137,8 +137,8 @@ class MLP(nn.Module):
             x: (rows, in_features)
 
         Returns:
-            softmax: class probabilities (rows, out_features); step: [1 - ŷ, ŷ] (rows, 2); linear: values
-            (rows, out_features), in the standardised unit of training and not clamped.
+            softmax: class probabilities (rows, out_features); step: [1 - ŷ, ŷ] (rows, 2); linear and exponential:
+            values (rows, out_features), in the unit of training and not clamped.
         """
         out: Tensor = self(x)
         match self.config.output:
@@ -147,6 +147,8 @@ class MLP(nn.Module):
             case "step":
                 fired = (out >= 0).to(out.dtype)
                 return torch.cat([1 - fired, fired], dim=-1)
+            case "exponential":
+                return torch.exp(out)
             case _:
                 return out
 

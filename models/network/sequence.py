@@ -231,6 +231,11 @@ class SequenceConfig:
         return 2 if self.output == "sigmoid" else self.out_features
 
     @property
+    def least_answer(self) -> float | None:
+        """Lower bound of the true values: None, since an imported network has none."""
+        return None
+
+    @property
     def has_probabilities(self) -> bool:
         """True if the answers are probabilities of classes."""
         return self.output in ("softmax", "sigmoid")

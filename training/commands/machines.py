@@ -20,6 +20,7 @@ from training.datasets import DATASETS
 from training.errors import SearchError
 from training.interrupt import StopRequest, stopping_on_interrupt
 from training.metrics import MetricFigure
+from training.recipes import task_of_metric
 from training.search.machines.plan import Plan, shared_source
 from training.search.machines.storage_address import StorageAddress, read_address
 from training.search.space import SearchSpace
@@ -178,6 +179,7 @@ def _table_of_plan(arguments: argparse.Namespace, plan: Plan) -> TrainingTable:
     reading = dict(plan.table)
     if arguments.test is not None:
         reading["test"] = arguments.test
+    reading["task"] = reading.get("task") or task_of_metric(plan.config.metric)
     source = arguments.source or plan.source
     if arguments.source is None and source not in DATASETS and not _exists(source):
         raise SearchError(f"the search was begun on {source}, which is not on this machine: name the table as SOURCE.")

@@ -50,8 +50,8 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("the aim")
     group.add_argument(
         "--metric",
-        help="what the run is for: loss, smoothing, activation, best epoch and decision follow it: "
-        + ", ".join(get_args(Metric)),
+        help="what the run is for (loss, smoothing, activation, best epoch and decision follow it; poisson is for "
+        "counts, gamma for durations and amounts): " + ", ".join(get_args(Metric)),
         default=argparse.SUPPRESS,
         **_choice(Metric),
     )

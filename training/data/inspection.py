@@ -223,6 +223,10 @@ def _skew(target: NDArray[np.float64]) -> tuple[str, ...]:
     skew = float(np.mean(((target - target.mean()) / spread) ** 3)) if spread > 0 else 0.0
     if abs(skew) <= SKEWED:
         return ()
-    return (
-        f"The target is skewed ({skew:+.1f}): a few large values weigh most, and its logarithm may be learned better.",
-    )
+    are_counts = target.min() >= 0 and (target == np.rint(target)).all()
+    remedy = "its logarithm may be learned better."
+    if skew > 0 and are_counts:
+        remedy = "counts are learned better with --metric poisson."
+    elif skew > 0 and target.min() > 0:
+        remedy = "durations and amounts are learned better with --metric gamma."
+    return (f"The target is skewed ({skew:+.1f}): a few large values weigh most, and {remedy}",)

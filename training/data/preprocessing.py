@@ -50,6 +50,7 @@ def fit_schema(
     scaling: Scaling = "standard",
     max_one_hot: int | None = None,
     weights: NDArray[np.float64] | None = None,
+    target_scaling: Literal["standard", "mean"] = "standard",
 ) -> Schema:
     """Fits the schema of a table: the columns with the statistics of the training part.
 
@@ -67,6 +68,8 @@ def fit_schema(
             index. None for no limit.
         weights: `(rows,)` weights of all rows of the table in means, quantiles and deviations, not negative. Statistics
             of values whose rows all have weight 0 are computed without weights.
+        target_scaling: `standard` centres the target's values at their mean and divides by their standard deviation;
+            `mean` divides values of 0 or more by their mean.
 
     Raises:
         DataError: a column has no value in the training part.
@@ -80,6 +83,7 @@ def fit_schema(
         max_one_hot=max_one_hot,
         unknown=table.choices.unknown,
         weights=None if weights is None else weights[train],
+        target_scaling=target_scaling,
     )
     return Schema(
         columns=tuple(_with_date_form(fit.column(name, values), table) for name, values in table.features.items()),
@@ -143,6 +147,7 @@ class _Fit:
         max_one_hot: greatest number of categories that are one-hot encoded; None for no limit.
         unknown: treatment of unknown categories in serving.
         weights: `(len(train),)` weights of the rows to fit on; None for equal weights.
+        target_scaling: scaling of a target's values.
     """
 
     train: Rows
@@ -150,6 +155,7 @@ class _Fit:
     max_one_hot: int | None
     unknown: Literal["refuse", "ignore"]
     weights: NDArray[np.float64] | None
+    target_scaling: Literal["standard", "mean"]
 
     def column(self, name: str, values: Values) -> Column:
         if isinstance(values, DictionaryColumn) or values.dtype.kind == "O":
@@ -161,9 +167,14 @@ class _Fit:
             return ClassTarget(name=table.target_name, labels=table.classes)
         values = table.target[self.train]
         mean, std = _mean_and_std(values, self._weights_of(np.isfinite(values)))
+        if self.target_scaling == "mean":
+            if mean <= 0:
+                raise DataError(f"target {table.target_name!r} is 0 in every row of the training part.")
+            mean, std = 0.0, mean
+        spread = "mean" if self.target_scaling == "mean" else "standard deviation"
         if not _LEAST_SPREAD <= std <= _GREATEST_SPREAD:
             raise DataError(
-                f"target {table.target_name!r} has a standard deviation of {std:.3g}, too "
+                f"target {table.target_name!r} has a {spread} of {std:.3g}, too "
                 f"{'little' if std < 1 else 'much'} for 32-bit floating point: give it another unit."
             )
         return NumericTarget(

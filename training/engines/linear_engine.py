@@ -29,7 +29,7 @@ def train(
         data: rows and targets.
         on_epoch: callback, called once, when the weights are found.
     """
-    is_value = architecture.output == "linear"
+    is_value = architecture.task == "regression"
     solve = _ridge if is_value else _logistic
     weight, bias, has_converged = solve(config, architecture, data)  # (out, in), (out,)
     loss = _squared_error if is_value else _log_loss

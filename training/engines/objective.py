@@ -7,8 +7,10 @@ from torch import Tensor
 from training.config import TrainConfig
 from training.engines.network.losses import (
     CrossEntropy,
+    GammaDeviance,
     Loss,
     PinballLoss,
+    PoissonDeviance,
     SoftCrossEntropy,
     SquaredError,
     TeachingLoss,
@@ -18,9 +20,9 @@ from training.engines.network.losses import (
 def loss_of(config: TrainConfig, shares: Tensor | None, *, smoothing: float | Tensor, has_teacher: bool) -> Loss:
     """Returns the loss of a run.
 
-    A student learns the answers of its teacher, which have no noise, by squared error or cross entropy, whatever the
-    metric is: the pinball loss of a teacher's quantiles would answer a quantile of these. The labels of the validation
-    part are true, and the loss of the metric is that of an evaluation.
+    A student learns the answers of its teacher, which have no noise, by squared error or cross entropy: the pinball
+    loss of a teacher's quantiles would answer a quantile of these. Only a deviance is its own loss there too. The
+    labels of the validation part are true, and the loss of the metric is that of an evaluation.
 
     Args:
         config: settings of the run.
@@ -32,10 +34,15 @@ def loss_of(config: TrainConfig, shares: Tensor | None, *, smoothing: float | Te
         loss: Loss = CrossEntropy(smoothing=smoothing, shares=shares)
         return TeachingLoss(SoftCrossEntropy(), loss) if has_teacher else loss
     loss = _loss_of_values(config)
-    return TeachingLoss(SquaredError(), loss) if has_teacher else loss
+    has_own = has_teacher and config.output_of_values == "linear"
+    return TeachingLoss(SquaredError(), loss) if has_own else loss
 
 
 def _loss_of_values(config: TrainConfig) -> Loss:
     if config.quantile is not None:
         return PinballLoss(config.quantile)
+    if config.metric == "poisson":
+        return PoissonDeviance()
+    if config.metric == "gamma":
+        return GammaDeviance()
     return PinballLoss(0.5, scale=2.0) if config.metric == "mae" else SquaredError()

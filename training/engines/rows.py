@@ -54,9 +54,9 @@ class DeviceRows:
                 places = torch.from_numpy(x[:, inputs.indices]).long() + torch.tensor(inputs.table_offsets())
                 self._rows = places.to(device)
         self._dense = dense.to(device, dtype)  # (rows, numbers + flags)
-        targets = y if taught is None else taught[:, 0] if config.output == "linear" else taught
+        targets = y if taught is None else taught[:, 0] if config.task == "regression" else taught
         target = torch.from_numpy(np.ascontiguousarray(targets))
-        has_indices = config.output != "linear" and taught is None
+        has_indices = config.task == "classification" and taught is None
         self._target = (target.long() if has_indices else target.to(dtype)).to(device)
         self._weight = None
         if weight is not None:

@@ -94,7 +94,7 @@ def train(
         if evaluation.figure is not None:
             figures = (*figures, evaluation.figure)
         loss, validation_loss, error, is_best, is_better, *figure = torch.stack([f.mean() for f in figures]).tolist()
-        of_classes = {} if architecture.output == "linear" else {"validation_error": error}
+        of_classes = {} if architecture.task == "regression" else {"validation_error": error}
         if figure:
             of_classes |= {SELECTION_MEASURES[config.select_by]: figure[0]}
         log.add(

@@ -107,7 +107,7 @@ class Trainer:
         self._validation = DeviceRows(
             architecture, data.validation_x, data.validation_y, data.validation_weight, device=device
         )
-        self._shares = None if architecture.output == "linear" else _shares(architecture, data, device)  # (classes,)
+        self._shares = None if architecture.task == "regression" else _shares(architecture, data, device)  # (classes,)
         smoothing = smoothing_of(config, rates, device)
         self._loss = loss_of(config, self._shares, smoothing=smoothing, has_teacher=data.taught is not None)
         self._folds = None if data.folds is None else MemberFolds(data.folds, members, data.weight, device=device)
@@ -237,14 +237,14 @@ class Trainer:
             out = network.forward(batch)
             share = batch.target.shape[1] / rows
             loss.add_(self._loss(out, batch.target, batch.weight, gradient=False), alpha=share)
-            if network.config.output != "linear":
+            if network.config.task == "classification":
                 wrong = (out.argmax(dim=-1) != batch.target).to(loss.dtype)  # (members, b)
                 if batch.weight is not None:
                     wrong = wrong * batch.weight
                 error.add_(wrong.mean(dim=1), alpha=share)
             if figure is not None:
                 figure.add(out, batch.target, batch.weight)
-        return _evaluation(loss, loss if network.config.output == "linear" else error, figure)
+        return _evaluation(loss, loss if network.config.task == "regression" else error, figure)
 
     def _evaluate_folds(self, folds: MemberFolds) -> MemberEvaluation:
         """Evaluates each member on its own fold."""
@@ -258,11 +258,11 @@ class Trainer:
             batch = replace(self._train.batch(order), weight=share * order.shape[1])
             out = network.forward(batch)
             loss.add_(self._loss(out, batch.target, batch.weight, gradient=False))
-            if network.config.output != "linear":
+            if network.config.task == "classification":
                 error.add_(((out.argmax(dim=-1) != batch.target) * share).sum(dim=1))
             if figure is not None:
                 figure.add(out, batch.target, share)
-        return _evaluation(loss, loss if network.config.output == "linear" else error, figure)
+        return _evaluation(loss, loss if network.config.task == "regression" else error, figure)
 
     def evolve(
         self, parents: NDArray[np.int64], *, learning_rates: NDArray[np.float64], dropouts: NDArray[np.float64]

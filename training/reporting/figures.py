@@ -19,6 +19,8 @@ METRIC_NAMES = {
     "r2": "R²",
     "rmse": "RMSE",
     "mae": "mean absolute error",
+    "poisson_deviance": "Poisson deviance",
+    "gamma_deviance": "gamma deviance",
 }
 
 _SHOWN_CATEGORIES = 6

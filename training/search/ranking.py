@@ -10,7 +10,7 @@ from training.config import TrainConfig
 from training.data.training_table import TrainingTable
 from training.engines.engine import SELECTION_MEASURES
 from training.metrics import FIGURES, MetricFigure
-from training.prepared_rows import check_ranked_classes
+from training.prepared_rows import check_target
 from training.recipes import Metric
 from training.setting_checks import one_of
 
@@ -76,7 +76,7 @@ def ranking_figure(table: TrainingTable, config: TrainConfig, metric: str | None
     if config.metric is not None:
         if asked not in (None, config.metric):
             raise ConfigError(f"the search is for {asked}, and its settings are for {config.metric}: name one metric.")
-        check_ranked_classes(table, config)
+        check_target(table, config)
         return FIGURES[config.metric]
     there_are = _OF_ALL_ENGINES[table.task]
     if config.engine == "perceptron":

@@ -33,7 +33,9 @@ class CoveringTexts:
             matrix: `(rows, 1)` float32 answers.
             level: level of the intervals.
         """
-        return bounds_of(target_values(matrix, self._served.origin), self._threshold(level))
+        served = self._served
+        values = target_values(matrix, served.origin)
+        return bounds_of(values, self._threshold(level), least=served.config.least_answer)
 
     def sets(self, matrix: NDArray[np.float32], level: float) -> NDArray[np.bool_]:
         """Returns the set of each row of a classifier, `(rows, classes)`.

@@ -31,6 +31,7 @@ from models.network.inputs import InputConfig
 NO_DATE = np.iinfo(np.int64).min
 KINDS = ClassTarget(name="kind", labels=("red", "green", "blue"))
 PRICE = NumericTarget(name="price", mean=250, std=90, minimum=50, maximum=900)
+VISITS = NumericTarget(name="visits", mean=0, std=7.5, minimum=0, maximum=60)
 FAR_PRICE = NumericTarget(name="price", mean=1.7e9 + 3, std=20, minimum=1.7e9 - 60, maximum=1.7e9 + 70, origin=1.7e9)
 
 
@@ -254,4 +255,7 @@ def bound(checkpoint: Checkpoint, wanted: Expected) -> float:
     target = checkpoint.schema.target
     if isinstance(target, ClassTarget):
         return 1e-6
-    return 1e-5 * max(target.std, float(np.nanstd(wanted.answers)))
+    spread = max(target.std, float(np.nanstd(wanted.answers)))
+    if checkpoint.config.output == "exponential":  # its rounding errors grow with the answer
+        spread = max(spread, float(np.nanmax(wanted.answers)))
+    return 1e-5 * spread

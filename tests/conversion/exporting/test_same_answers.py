@@ -12,6 +12,7 @@ from export_cases import (
     FAR_PRICE,
     KINDS,
     PRICE,
+    VISITS,
     Expected,
     bound,
     day,
@@ -74,6 +75,8 @@ CASES: dict[str, Checkpoint] = {
     "clamp": made(MIXED, PRICE, 16, clamp=True, activation="mish", members=2),
     "weighted members": made(MIXED, KINDS, 16, members=3, member_weights=(5, 1, 2)),
     "weighted members, clamp": made(MIXED, FAR_PRICE, 16, clamp=True, members=2, member_weights=(1, 3)),
+    "counts": made(MIXED, VISITS, 16, output="exponential", activation="mish"),
+    "counts, clamp": made(MIXED, VISITS, 16, output="exponential", clamp=True, members=2, member_weights=(1, 3)),
     "far target": made(MIXED, FAR_PRICE, 16, activation="silu"),
     "far target, clamp": made(MIXED, FAR_PRICE, 16, clamp=True),
     "temperature, no bias": made(MIXED, KINDS, 16, temperature=0.4, bias=False),
@@ -166,7 +169,7 @@ def test_standalone_files_answer_alike(name: str, form: str, tmp_path: Path, ora
     taken = np.flatnonzero(~wanted.refused)
     answers = module.answers([rows[i] for i in taken])
     given = module.predict([rows[i] for i in taken])
-    if checkpoint.config.output == "linear":
+    if checkpoint.config.task == "regression":
         assert np.abs(given - wanted.answers[taken, 0]).max() <= bound(checkpoint, wanted)
     else:
         labels: list[object] = [None] * len(rows)

@@ -31,6 +31,8 @@ RECIPES: dict[str, tuple[str, dict[str, Any]]] = {
     "classic-values": ("price", {"recipe": "classic", **SMALL}),
     "layer-norm": ("buys", {"recipe": "classic", "normalization": "layer", "activation": "gelu", **SMALL}),
     "ensemble-classes": ("rank", {"members": 3, **SMALL}),
+    "counts": ("visits", {"metric": "poisson", **SMALL}),
+    "durations": ("wait", {"metric": "gamma", "members": 2, **SMALL}),
     "ensemble-values": ("price", {"members": 2, **SMALL}),
     "numpy-classes": ("buys", {"engine": "numpy", **SMALL}),
     "numpy-values": ("price", {"engine": "numpy", **SMALL}),
@@ -61,6 +63,8 @@ def people(rows: int, seed: int) -> pd.DataFrame:
     frame["bool"] = points > points.median()
     frame["rank"] = pd.qcut(points, 3, labels=False)
     frame["price"] = points * 40 + rng.normal(0, 5, rows)
+    frame["visits"] = rng.poisson(points - points.min())
+    frame["wait"] = np.exp(points / 3) * rng.gamma(2, 1, rows)
     frame["moment"] = 1.6e9 + points * 10
     frame.loc[::17, "age"] = np.nan
     frame.loc[::19, "town"] = None

@@ -338,3 +338,14 @@ def test_tensors_that_cannot_be_served_are_named(name, value, message):
     tensors = trained_like(config) | {"layers.0.weight": np.full((4, 3), 5.0)} | {name: value}
     with pytest.raises(ConfigError, match=message):
         fuse(config, tensors)
+
+
+def test_an_exponential_output_multiplies_by_the_targets_mean():
+    config = MLPConfig(layer_sizes=(3, 5, 1), output="exponential", activation="tanh")
+    tensors = MLP(config, generator=torch.Generator().manual_seed(0)).to_tensors()
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    plain = MLP.from_tensors(config, tensors).eval().predict_probabilities(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(fuse(config, tensors, output_std=40.0).forward(x), 40 * plain, rtol=1e-5)
+    for wrong in ({"output_mean": 2.0}, {"output_origin": 2.0}):
+        with pytest.raises(ConfigError, match="exponential"):
+            fuse(config, tensors, **wrong)

@@ -29,6 +29,7 @@ LEVEL = 0.8
 SCORES = Conformal(50, np.round(np.linspace(0.01, 7, 50) ** 1.5, 6))
 TARGETS = {
     "plain": NumericTarget(name="price", mean=60, std=20, minimum=-1e3, maximum=1e3),
+    "counts": NumericTarget(name="visits", mean=0, std=20, minimum=0, maximum=1e3),
     "origin": NumericTarget(name="time", mean=1.7e9, std=90, minimum=1.6e9, maximum=1.8e9, origin=1.7e9),
 }
 
@@ -38,12 +39,18 @@ def test_the_same_answer_has_the_same_bounds_everywhere(kind: str, tmp_path: Pat
     target = TARGETS[kind]
     schema = Schema(columns=(numeric("x"),), target=target)
     checkpoint = dataclasses.replace(make_checkpoint(schema, 8), conformal=SCORES)
+    if kind == "counts":
+        checkpoint = dataclasses.replace(
+            checkpoint, config=dataclasses.replace(checkpoint.config, output="exponential")
+        )
     served = ServedVersion(
         Store(tmp_path).publish("model", checkpoint), (0, 0, 0), ModelMetrics("model", "1", lambda _: None)
     )
     matrix = np.random.default_rng(0).normal(0, 60, (300, 1)).astype(np.float32)
     answers = in_unit(matrix, target.origin)
     covered = Answerer(checkpoint).covered(answers, LEVEL)
+    assert covered.intervals is not None
+    assert kind != "counts" or covered.intervals.min() == 0
     columns = AnswerColumns(checkpoint, intervals=LEVEL)
     form = AnswerForm(level=LEVEL)
 

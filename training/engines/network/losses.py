@@ -7,6 +7,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+# Bound in training of the logarithm of an answer over the mean target; beyond it, the gradient is that of the bound.
+_LARGEST_LOGARITHM = 20.0
+
 
 class Loss(Protocol):
     """The interface of a loss: one number per member, over a batch."""
@@ -133,6 +136,41 @@ class PinballLoss:
         if gradient:
             slope = torch.where(error > 0, self._below, torch.where(error < 0, -self._above, 0.0))
             torch.mul(slope, 1 / rows if weight is None else weight / rows, out=out[..., 0])
+        return loss.mean(dim=1) if weight is None else (loss * weight).mean(dim=1)
+
+
+class PoissonDeviance:
+    """The deviance of the Poisson distribution (Nelder & Wedderburn 1972), 2·(y·log(y/μ) - y + μ), for μ = e^out.
+
+    It is 0 for μ = y. No constant μ has a smaller mean deviance than the mean of the targets.
+    """
+
+    def __call__(self, out: Tensor, target: Tensor, weight: Tensor | None, *, gradient: bool) -> Tensor:
+        """Computes the loss, as in `Loss`; the targets are counts or amounts of 0 or more."""
+        rows = out.shape[1]
+        logarithm = out[..., 0].clamp(-_LARGEST_LOGARITHM, _LARGEST_LOGARITHM)  # (k, b)
+        rate = torch.exp(logarithm)
+        loss = 2 * (torch.xlogy(target, target) - target * logarithm - target + rate)
+        if gradient:
+            torch.mul(rate - target, 2 / rows if weight is None else weight * (2 / rows), out=out[..., 0])
+        return loss.mean(dim=1) if weight is None else (loss * weight).mean(dim=1)
+
+
+class GammaDeviance:
+    """The deviance of the gamma distribution (Nelder & Wedderburn 1972), 2·(y/μ - 1 - log(y/μ)), for μ = e^out.
+
+    It depends on the ratio of target and answer only. No constant μ has a smaller mean deviance than the mean of the
+    targets.
+    """
+
+    def __call__(self, out: Tensor, target: Tensor, weight: Tensor | None, *, gradient: bool) -> Tensor:
+        """Computes the loss, as in `Loss`; the targets are above 0."""
+        rows = out.shape[1]
+        logarithm = out[..., 0].clamp(-_LARGEST_LOGARITHM, _LARGEST_LOGARITHM)  # (k, b)
+        ratio = target * torch.exp(-logarithm)
+        loss = 2 * (ratio - 1 + logarithm - torch.log(target))
+        if gradient:
+            torch.mul(1 - ratio, 2 / rows if weight is None else weight * (2 / rows), out=out[..., 0])
         return loss.mean(dim=1) if weight is None else (loss * weight).mean(dim=1)
 
 

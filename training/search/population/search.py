@@ -155,7 +155,7 @@ def train_population(
     Raises:
         TrainingError: every member diverged before there was a network to keep.
     """
-    count, has_classes = len(initial), architecture.output != "linear"
+    count, has_classes = len(initial), architecture.task == "classification"
     # The network needs dropout layers if any member uses dropout.
     several = replace(architecture, members=count, dropout=float(initial.dropouts.max()))
     rates = MemberRates(learning_rates=initial.rates, dropouts=initial.dropouts)
@@ -295,7 +295,7 @@ def _values(metric: MetricFigure, figures: NDArray[np.float64], spread: float) -
     """Converts (members,) figures, of which less is better, to values of the metric."""
     if metric in HIGHER_IS_BETTER:
         return 1 - figures
-    if metric in ("mae", "pinball_loss"):  # the losses themselves
+    if metric in ("mae", "pinball_loss", "poisson_deviance"):  # the losses themselves
         return figures * spread
     return np.sqrt(figures) * spread if metric == "rmse" else figures
 
