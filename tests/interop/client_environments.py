@@ -19,7 +19,7 @@ from benchmarks.perf_analyzer import PerfAnalyzer, Unavailable
 from benchmarks.virtual_environment import VirtualEnvironment
 
 REQUIREMENTS = {path.stem: path for path in sorted((Path(__file__).parent / "environments").glob("*.txt"))}
-ABOVE_OURS = {"engines"}
+ABOVE_OURS = {"boosting", "engines"}
 
 _MADE_FROM = "requirements.txt"  # file in an environment with what it was made from
 

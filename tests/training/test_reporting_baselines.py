@@ -87,6 +87,23 @@ def test_the_linear_model_is_scikit_learns_on_the_same_rows_and_the_figures_are_
     theirs, ours = found.baselines[1].metrics["test"]["log_loss"], model.metrics["test"]["log_loss"]
     assert log_loss.lead == pytest.approx(ours - theirs, abs=1e-6)
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["advice"] == found.advice
+    assert found.latency.startswith("Answers to 1,000 rows in memory took this model ")
+    assert all(baseline.seconds > 0 for baseline in found.baselines)
+
+
+def test_trees_of_several_libraries_are_told_apart_by_name():
+    leads = [Difference(of=TREES, over=OURS, measure="r2", lead=lead, error=0.01) for lead in (0.2, -0.2, 0.0)]
+    for lead, words in zip(
+        leads,
+        (
+            "Use gradient boosting (CatBoost): it",
+            "gradient boosting (CatBoost) is behind",
+            "or gradient boosting (CatBoost):",
+        ),
+        strict=True,
+    ):
+        linear = [Difference(of=LINEAR, over=of, measure="r2", lead=-0.5, error=0.01) for of in (OURS, TREES)]
+        assert words in advice([lead, *linear], rows=500, library="CatBoost")
 
 
 def linear_table(rows=600, **more):

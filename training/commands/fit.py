@@ -120,7 +120,8 @@ def _add_reporting(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--baselines",
         action="store_true",
-        help="train a linear model and gradient-boosted trees on the same rows, and say which to use",
+        help="train a linear model and gradient-boosted trees (scikit-learn's, and LightGBM's and CatBoost's if "
+        "installed) on the same rows, and say which to use",
     )
     group.add_argument(
         "--tensorboard", metavar="FOLDER", help="log each epoch for TensorBoard, in FOLDER/NAME-1, -2, …"
@@ -239,6 +240,7 @@ class _Findings:
         if self.comparison is not None:
             print_table(_comparison_table(self.comparison))
             print(self.comparison.advice)
+            print(self.comparison.latency)
             _tell_how_to_keep(self._arguments, self._model, self.comparison)
 
     def doubts(self) -> list[str]:
@@ -304,7 +306,7 @@ def _tell_how_to_keep(arguments: argparse.Namespace, model: FittedModel, compari
     elif comparison.preferred == TREES:
         source = None if arguments.source in DATASETS else arguments.source
         print("To keep the trees, in Python (the server does not serve them):\n")
-        print(trees_code(model.table, source))
+        print(trees_code(model.table, source, library=comparison.trees))
         print()
 
 

@@ -1,9 +1,15 @@
-"""Baselines: a linear model and gradient-boosted trees, trained by scikit-learn on the same rows as a fitted model."""
+"""Baselines: a linear model and gradient-boosted trees, trained on the same rows as a fitted model.
+
+The trees are scikit-learn's, and also LightGBM's and CatBoost's where these are installed.
+"""
 
 from __future__ import annotations
 
+import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,11 +29,13 @@ from training.data.training_table import TrainingTable
 from training.fitted_model import FittedModel
 from training.free_cpus import free_cpus
 from training.metrics import constant_answers, evaluate
+from training.reporting.boosting import LearnedRows, libraries
 from training.reporting.comparison import (
     CONSTANT,
     LINEAR,
     OURS,
     PARTS,
+    TIMED_ROWS,
     TREES,
     Baseline,
     Comparison,
@@ -42,15 +50,18 @@ from training.threads import limited_threads
 
 _LINEAR_STEPS = 500
 _PAIRS = ((LINEAR, OURS), (TREES, OURS), (LINEAR, TREES), (OURS, CONSTANT), (LINEAR, CONSTANT), (TREES, CONSTANT))
+_SCIKIT_LEARN = "scikit-learn"
+_TIMED_ROUNDS = 5
 _SHARED_FROM = 500_000  # cells; for larger tables, the trees use more than one thread
 _MAX_CATEGORIES = 254  # the most frequent ones of a column; with the missing value, the trees take at most 255
 
 
 def compare(model: FittedModel, *, seed: int = 0) -> Comparison:
-    """Trains both baselines, at scikit-learn's defaults, on the model's training part.
+    """Trains the baselines on the model's training part, with the defaults of their libraries.
 
-    Neither baseline sees the validation part. The trees stop by scikit-learn's own rule: above 10,000 rows, a tenth of
-    the rows is held back for early stopping.
+    The linear model and scikit-learn's trees do not see the validation part; these trees stop by scikit-learn's own
+    rule: above 10,000 rows, a tenth of the rows is held back for early stopping. The trees of LightGBM and CatBoost
+    stop by the validation part. The trees that answer the validation part best are compared with the model.
 
     Args:
         model: fitted model to compare with.
@@ -58,56 +69,137 @@ def compare(model: FittedModel, *, seed: int = 0) -> Comparison:
     """
     table, split = model.table, model.split
     x = raw_matrix(table, split.train)  # (all rows, columns)
-    is_name = np.array([isinstance(values, DictionaryColumn) for values in table.features.values()])
-    output: Output = "softmax" if table.labels else "linear"
-    # Answers for the test part: (rows, classes) probabilities, or (rows, 1) values.
-    network = model.checkpoint.inference_network()
-    weight = None if table.weight is None else table.weight[split.train]
-    seen = table.target[split.train]
-    answers: dict[str, NDArray[Any]] = {
-        CONSTANT: constant_answers(seen, len(split.test), classes=len(table.labels), weight=weight)
-    }
-    answers[OURS] = answers_of(network, encode(model.checkpoint.schema, table, split.test))
     # On a small table, the trees' threads mostly wait for each other: 1,200 rows take nine times the CPU time.
     threads = 1 if x.size < _SHARED_FROM else free_cpus()
-    baselines = []
-    for name, estimator in ((LINEAR, _linear(table, is_name)), (TREES, _trees(table, is_name, seed))):
-        with warnings.catch_warnings(), limited_threads(threads):
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the result after this many steps is good enough
-            _fit(estimator, table, x, split.train)
-        found = {part: _answers(estimator, x[getattr(split, part)], len(table.labels)) for part in PARTS}
-        answers[name] = found["test"]
-        baselines.append(
-            Baseline(
-                name=name,
-                estimator=_estimator_name(estimator),
-                metrics={part: evaluate(output, found[part], table.target[getattr(split, part)]) for part in PARTS},
-            )
-        )
-    is_apart = not np.isin(split.test, split.train).any()
-    measures = _gains(model, table.target[split.test], answers) if is_apart else {}
+    rows = _learned_rows(model, x, seed=seed, threads=threads)
+    linear = _trained(LINEAR, _SCIKIT_LEARN, lambda: _linear(rows), model, x, threads=threads)
+    trees = [
+        _trained(TREES, library, train, model, x, threads=threads)
+        for library, train in ((_SCIKIT_LEARN, lambda: _trees(rows)), *_other_trees(rows))
+    ]
+    best = min(trees, key=lambda one: one.baseline.metrics["validation"]["log_loss" if table.labels else "rmse"])
+    # Answers for the test part: (rows, classes) probabilities, or (rows, 1) values.
+    network, test = model.checkpoint.inference_network(), split.test
+    answers: dict[str, NDArray[Any]] = {
+        CONSTANT: constant_answers(rows.y, len(test), classes=len(table.labels), weight=rows.weight),
+        OURS: answers_of(network, encode(model.checkpoint.schema, table, test)),
+        LINEAR: linear.answers,
+        TREES: best.answers,
+    }
+    is_apart = not np.isin(test, split.train).any()
+    measures = _gains(model, table.target[test], answers) if is_apart else {}
     differences = tuple(
         difference_of(of, over, measure, gains[of] - gains[over])
         for measure, gains in measures.items()
         for of, over in _PAIRS
     )
-    said, best = _advised(model, differences)
+    chosen = best.baseline.library if len(trees) > 1 else None
+    said, preferred_model = _advised(model, differences, chosen)
+    encoded = encode(model.checkpoint.schema, table, np.resize(test, TIMED_ROWS))
+    with limited_threads(1):
+        seconds = _seconds_of(lambda: network.answer(encoded))
     return Comparison(
         constant={part: model.constant_metrics(part) for part in PARTS},
         ours={part: model.metrics[part] for part in PARTS},
-        baselines=tuple(baselines),
+        baselines=(linear.baseline, *(one.baseline for one in trees)),
         differences=differences,
         advice=said,
-        preferred=best,
+        preferred=preferred_model,
+        trees=best.baseline.library,
+        seconds=seconds,
     )
 
 
-def _advised(model: FittedModel, differences: tuple[Difference, ...]) -> tuple[str, str | None]:
-    """Returns the advice and the preferred model."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Trained:
+    """A trained baseline.
+
+    Attributes:
+        baseline: baseline with its metrics.
+        answers: (rows, classes) probabilities or (rows, 1) values for the test part.
+    """
+
+    baseline: Baseline
+    answers: NDArray[np.floating[Any]]
+
+
+def _learned_rows(model: FittedModel, x: NDArray[np.float64], *, seed: int, threads: int) -> LearnedRows:
+    table, split = model.table, model.split
+    return LearnedRows(
+        x=x[split.train],
+        y=table.target[split.train],
+        weight=None if table.weight is None else table.weight[split.train],
+        validation_x=x[split.validation],
+        validation_y=table.target[split.validation],
+        is_name=np.array([isinstance(values, DictionaryColumn) for values in table.features.values()]),
+        has_classes=bool(table.labels),
+        seed=seed,
+        threads=threads,
+    )
+
+
+def _other_trees(rows: LearnedRows) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """Yields the other libraries that are installed, each with a function that trains its trees."""
+    for library, train in libraries().items():
+        yield library, partial(train, rows)
+
+
+def _trained(
+    name: str,
+    library: str,
+    train: Callable[[], Any],
+    model: FittedModel,
+    x: NDArray[np.float64],
+    *,
+    threads: int,
+) -> _Trained:
+    """Trains and evaluates a baseline.
+
+    Args:
+        name: name of the baseline in sentences.
+        library: name of the library.
+        train: function that returns the trained estimator.
+        model: model to compare with.
+        x: `(all rows, columns)` features.
+        threads: number of CPU threads of the training.
+    """
+    table, split, classes = model.table, model.split, len(model.table.labels)
+    output: Output = "softmax" if classes else "linear"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the result after this many steps is good enough
+        warnings.filterwarnings("ignore", "X does not have valid feature names")  # LightGBM has given it names
+        with limited_threads(threads):
+            estimator = train()
+            found = {part: _answers(estimator, x[getattr(split, part)], classes) for part in PARTS}
+        timed = x[np.resize(split.test, TIMED_ROWS)]
+        with limited_threads(1):
+            seconds = _seconds_of(lambda: _answers(estimator, timed, classes))
+    baseline = Baseline(
+        name=name,
+        library=library,
+        estimator=_estimator_name(estimator),
+        metrics={part: evaluate(output, found[part], table.target[getattr(split, part)]) for part in PARTS},
+        seconds=seconds,
+    )
+    return _Trained(baseline=baseline, answers=found["test"])
+
+
+def _seconds_of(answer: Callable[[], object]) -> float:
+    """Returns the shortest of some durations of a call, in seconds."""
+    durations = []
+    for _ in range(_TIMED_ROUNDS):
+        begin = time.perf_counter()
+        answer()
+        durations.append(time.perf_counter() - begin)
+    return min(durations)
+
+
+def _advised(model: FittedModel, differences: tuple[Difference, ...], library: str | None) -> tuple[str, str | None]:
+    """Returns the advice and the preferred model; `library` is that of the trees, None if there is only one."""
     rows = len(model.split.test)
     if model.checkpoint.training.get("engine") == "linear":  # one of the baselines itself: only the trees are compared
-        return advice_for_linear(differences, rows=rows)
-    return advice(differences, rows=rows), preferred(differences)
+        return advice_for_linear(differences, rows=rows, library=library)
+    return advice(differences, rows=rows, library=library), preferred(differences)
 
 
 def raw_matrix(table: TrainingTable, train: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -139,34 +231,30 @@ def _numbered(values: DictionaryColumn, train: NDArray[np.int64]) -> NDArray[np.
     return number[values.codes]
 
 
-def _linear(table: TrainingTable, is_name: NDArray[np.bool_]) -> Any:
+def _linear(rows: LearnedRows) -> Any:
+    """Trains the linear model."""
     numeric = make_pipeline(SimpleImputer(keep_empty_features=True, add_indicator=True), StandardScaler())
     encoded = ColumnTransformer(
         [
-            ("numbers", numeric, np.flatnonzero(~is_name)),
-            ("names", OneHotEncoder(handle_unknown="ignore"), np.flatnonzero(is_name)),
+            ("numbers", numeric, np.flatnonzero(~rows.is_name)),
+            ("names", OneHotEncoder(handle_unknown="ignore"), np.flatnonzero(rows.is_name)),
         ]
     )
-    return make_pipeline(encoded, LogisticRegression(max_iter=_LINEAR_STEPS) if table.labels else Ridge())
+    last = LogisticRegression(max_iter=_LINEAR_STEPS) if rows.has_classes else Ridge()
+    weights = {} if rows.weight is None else {f"{type(last).__name__.lower()}__sample_weight": rows.weight}
+    return make_pipeline(encoded, last).fit(rows.x, rows.y, **weights)
 
 
-def _trees(table: TrainingTable, is_name: NDArray[np.bool_], seed: int) -> Any:
-    kind = HistGradientBoostingClassifier if table.labels else HistGradientBoostingRegressor
-    return kind(categorical_features=is_name, random_state=seed)
-
-
-def _fit(estimator: Any, table: TrainingTable, x: NDArray[np.float64], train: NDArray[np.int64]) -> None:
-    if table.weight is None:
-        estimator.fit(x[train], table.target[train])
-        return
-    steps = getattr(estimator, "steps", None)
-    name = "sample_weight" if steps is None else f"{steps[-1][0]}__sample_weight"
-    estimator.fit(x[train], table.target[train], **{name: table.weight[train]})
+def _trees(rows: LearnedRows) -> Any:
+    """Trains scikit-learn's trees."""
+    kind = HistGradientBoostingClassifier if rows.has_classes else HistGradientBoostingRegressor
+    estimator = kind(categorical_features=rows.is_name, random_state=rows.seed)
+    return estimator.fit(rows.x, rows.y, sample_weight=rows.weight)
 
 
 def _estimator_name(estimator: Any) -> str:
     steps = getattr(estimator, "steps", None)
-    return type(estimator if steps is None else steps[-1][1]).__name__
+    return getattr(estimator, "name", type(estimator if steps is None else steps[-1][1]).__name__)
 
 
 def _answers(estimator: Any, x: NDArray[np.float64], classes: int) -> NDArray[np.floating[Any]]:

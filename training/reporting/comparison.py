@@ -23,6 +23,7 @@ PARTS = ("validation", "test")
 
 # A difference counts beyond this many standard errors, within which about 95 % of a normal distribution lie.
 CLEAR = 2.0
+TIMED_ROWS = 1_000
 # With fewer test rows, a missing difference proves little.
 FEW_ROWS = 300
 
@@ -61,13 +62,17 @@ class Baseline:
 
     Attributes:
         name: name of the model in sentences.
-        estimator: name of the scikit-learn class.
+        library: name of the library that trained the model.
+        estimator: name of the library's class.
         metrics: metrics by part, `validation` and `test`.
+        seconds: time of answers to `TIMED_ROWS` rows, which are in a matrix already, on one CPU thread.
     """
 
     name: str
+    library: str
     estimator: str
     metrics: Mapping[str, Metrics]
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,11 +82,13 @@ class Comparison:
     Attributes:
         constant: metrics of the constant answer by part.
         ours: metrics of this model by part.
-        baselines: the linear model, then the trees.
-        differences: differences between the three models, and of each to the constant answer; empty if the test part
-            overlaps the training part.
+        baselines: the linear model, then the trees of each library.
+        differences: differences between this model, the linear model and the trees that answer the validation part
+            best, and of each to the constant answer; empty if the test part overlaps the training part.
         advice: sentence that recommends a model.
         preferred: recommended model, `OURS`, `LINEAR` or `TREES`; None if the advice names none or two.
+        trees: library of the trees in the differences.
+        seconds: time of this model, as that of a baseline.
     """
 
     constant: Mapping[str, Metrics]
@@ -89,7 +96,19 @@ class Comparison:
     baselines: tuple[Baseline, ...]
     differences: tuple[Difference, ...]
     advice: str
-    preferred: str | None = None
+    preferred: str | None
+    trees: str
+    seconds: float
+
+    @property
+    def latency(self) -> str:
+        """A sentence on the time that this model and the compared trees take to answer."""
+        trees = next(one for one in self.baselines if (one.name, one.library) == (TREES, self.trees))
+        name = _trees_named(self.trees if len(self.baselines) > 2 else None)
+        return (
+            f"Answers to {TIMED_ROWS:,} rows in memory took this model {_milliseconds(self.seconds)} and {name} "
+            f"{_milliseconds(trees.seconds)} on one thread here."
+        )
 
     def side_by_side(self, parts: Sequence[str] = PARTS) -> tuple[list[str], list[list[str]]]:
         """Returns the head and the rows of a table with one row for each metric of each part."""
@@ -115,6 +134,8 @@ class Comparison:
             "differences": [asdict(difference) for difference in self.differences],
             "advice": self.advice,
             "preferred": self.preferred,
+            "trees": self.trees,
+            "seconds": self.seconds,
         }
 
 
@@ -131,7 +152,7 @@ def preferred(differences: Sequence[Difference]) -> str | None:
     return next((model for begin, model in named.items() if sentence.startswith(begin)), None)
 
 
-def advice(differences: Sequence[Difference], *, rows: int) -> str:
+def advice(differences: Sequence[Difference], *, rows: int, library: str | None = None) -> str:
     """Returns a sentence that recommends one of the three models, or none if the constant answer is as good.
 
     The linear model is the simplest one, so it is recommended if clearly behind neither of the others.
@@ -139,7 +160,9 @@ def advice(differences: Sequence[Difference], *, rows: int) -> str:
     Args:
         differences: differences between the three models, and of each to the constant answer.
         rows: number of rows of the test part.
+        library: library of the trees, to tell them from those of other libraries; None if there are no others.
     """
+    trees_named = _trees_named(library)
     if not differences:
         return "No rows are kept apart to test on, so these figures do not tell which model to use."
     if none := _none_is_ahead(differences, rows=rows):
@@ -153,22 +176,26 @@ def advice(differences: Sequence[Difference], *, rows: int) -> str:
             return f"Use the linear model: it is better than this one ({_in_words(linear)})."
         return f"Use the linear model: it is as good as this one ({_in_words(linear)}), and simpler.{caution}"
     if _verdict(trees) > 0:
-        return f"Use gradient boosting: it is better than this model ({_in_words(trees)})."
+        return f"Use {trees_named}: it is better than this model ({_in_words(trees)})."
     if _verdict(trees) < 0:
         too = f", and so is the linear model ({_in_words(linear)})" if _verdict(linear) < 0 else ""
-        return f"Use this model: gradient boosting is behind it ({_in_words(trees)}){too}."
+        return f"Use this model: {trees_named} is behind it ({_in_words(trees)}){too}."
     if _is_mixed(trees):
-        return f"Choose by the measure that counts: of this model, gradient boosting has {_in_words(trees)}."
-    return f"Use either this model or gradient boosting: they cannot be told apart ({_in_words(trees)}).{caution}"
+        return f"Choose by the measure that counts: of this model, {trees_named} has {_in_words(trees)}."
+    return f"Use either this model or {trees_named}: they cannot be told apart ({_in_words(trees)}).{caution}"
 
 
-def advice_for_linear(differences: Sequence[Difference], *, rows: int) -> tuple[str, str | None]:
+def advice_for_linear(
+    differences: Sequence[Difference], *, rows: int, library: str | None = None
+) -> tuple[str, str | None]:
     """Returns a sentence that recommends this linear model or the trees, and the recommended one, if any.
 
     Args:
         differences: differences as in `advice`.
         rows: number of rows of the test part.
+        library: library of the trees, as in `advice`.
     """
+    trees_named = _trees_named(library)
     trees = [d for d in differences if (d.of, d.over) == (TREES, OURS)]
     if not trees:
         return advice(trees, rows=rows), None
@@ -176,13 +203,21 @@ def advice_for_linear(differences: Sequence[Difference], *, rows: int) -> tuple[
         return none, None
     if _is_mixed(trees):
         return (
-            f"Choose by the measure that counts: of this linear model, gradient boosting has {_in_words(trees)}.",
+            f"Choose by the measure that counts: of this linear model, {trees_named} has {_in_words(trees)}.",
             None,
         )
     if _verdict(trees) > 0:
-        return f"Use gradient boosting: it is better than this linear model ({_in_words(trees)}).", TREES
+        return f"Use {trees_named}: it is better than this linear model ({_in_words(trees)}).", TREES
     caution = f" With {rows} test rows, only a large difference would show." if rows < FEW_ROWS else ""
-    return f"Use this model: it is linear, and gradient boosting is no better ({_in_words(trees)}).{caution}", OURS
+    return f"Use this model: it is linear, and {trees_named} is no better ({_in_words(trees)}).{caution}", OURS
+
+
+def _trees_named(library: str | None) -> str:
+    return TREES if library is None else f"{TREES} ({library})"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1000 * seconds:.2g} ms"
 
 
 def _none_is_ahead(differences: Sequence[Difference], *, rows: int) -> str:

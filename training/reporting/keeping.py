@@ -9,16 +9,34 @@ from models.columns.dictionary_column import DictionaryColumn
 from training.data.training_table import TrainingTable
 
 KEEP_LINEAR = "`fit` with --linear trains that linear model, publishes it, and it is served like any other."
+# Beginning of the name of a library's class, its module, how columns of categories are given, and the arguments.
+_LIBRARIES = {
+    "scikit-learn": (
+        "HistGradientBoosting",
+        "sklearn.ensemble",
+        'astype("category")',
+        'categorical_features="from_dtype", random_state=0',
+    ),
+    "LightGBM": ("LGBM", "lightgbm", 'astype("category")', "random_state=0"),
+    "CatBoost": (
+        "CatBoost",
+        "catboost",
+        'astype(object).fillna("missing").astype(str)',
+        "cat_features=names, random_seed=0, verbose=False, allow_writing_files=False",
+    ),
+}
 _MAX_CATEGORIES = 254  # categories that the trees take in a column, beside the missing value
 
 
-def trees_code(table: TrainingTable, source: str | Path | None) -> str:
+def trees_code(table: TrainingTable, source: str | Path | None, *, library: str = "scikit-learn") -> str:
     """Returns Python code that trains, saves and uses the baseline's trees without Axon.
 
     Args:
         table: table with the columns that the code names.
         source: path of the CSV or Parquet file; None for a DataFrame of the reader.
+        library: library of the trees: `scikit-learn`, `LightGBM` or `CatBoost`.
     """
+    make, module, categories, options = _LIBRARIES[library]
     numbers, names, dates, wide = _by_kind(table)
     kind = "Classifier" if table.labels else "Regressor"
     stem = Path(source).stem if source is not None else table.name
@@ -26,20 +44,20 @@ def trees_code(table: TrainingTable, source: str | Path | None) -> str:
     lines = [
         "import joblib",
         "import pandas as pd",
-        f"from sklearn.ensemble import HistGradientBoosting{kind}",
+        f"from {module} import {make}{kind}",
         "",
         f"numbers, names, dates = {numbers!r}, {names!r}, {dates!r}",
         "",
         "def features(frame):",
         "    x = frame[numbers + names + dates].copy()",
-        '    x[names] = x[names].astype("category")',
+        f"    x[names] = x[names].{categories}",
         "    for date in dates:",
         '        x[date] = (pd.to_datetime(x[date], utc=True) - pd.Timestamp(0, tz="UTC")).dt.total_seconds()',
         "    return x",
         "",
         f"table = {_reading(source)}",
         f"table = table.dropna(subset=[{table.target_name!r}])",
-        f'trees = HistGradientBoosting{kind}(categorical_features="from_dtype", random_state=0)',
+        f"trees = {make}{kind}({options})",
         f"trees.fit(features(table), table[{table.target_name!r}])",
         f"joblib.dump(trees, {kept!r})  # loading such a file runs what is in it: load your own",
         f"# Later: joblib.load({kept!r}).predict(features(frame))",
