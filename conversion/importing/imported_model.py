@@ -90,11 +90,12 @@ class ImportedModel:
             origin: value near the model's answers.
 
         Returns:
-            The same model if an activation or a normalisation follows the last Linear, or the Linear has no bias.
+            The same model if an activation or a normalisation follows the last Linear, the Linear has no bias, or the
+            output is exponential, whose float32 keeps the same number of digits of any answer.
         """
         last = self.config.sequence[-1]
         target = self.schema.target
-        if not isinstance(target, NumericTarget):
+        if not isinstance(target, NumericTarget) or self.config.output == "exponential":
             return self
         if target.mean:  # the values are rescaled after the network, in float64 until they are folded
             return self._with_target(replace(target, origin=target.mean))

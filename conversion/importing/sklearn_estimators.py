@@ -73,8 +73,16 @@ class Layers:
     output: NetworkOutput = "linear"
     labels: tuple[Label, ...] = ()
 
-    def rescaled(self, factor: float, shift: float) -> Layers:
-        """Returns the layers of `factor·value + shift`."""
+    def rescaled(self, factor: float, shift: float, path: str) -> Layers:
+        """Returns the layers of `factor·value + shift`.
+
+        Raises:
+            ImportRefused: The values are exponentials, and the result is no exponential.
+        """
+        if self.output == "exponential":
+            if shift or factor <= 0:
+                raise ImportRefused(f"{path} shifts the values of a logarithmic link, which Axon lacks.")
+            return replace(self, biases=(*self.biases[:-1], self.biases[-1] + np.log(factor)))  # f·e^z = e^(z + log f)
         weights = (*self.weights[:-1], self.weights[-1] * factor)
         return replace(self, weights=weights, biases=(*self.biases[:-1], self.biases[-1] * factor + shift))
 
@@ -106,6 +114,15 @@ def _regression(estimator: Any, path: str) -> Layers:
     _check_one_target(len(weight), path)
     bias = np.broadcast_to(np.asarray(estimator.intercept_, dtype=np.float64).ravel(), (1,))
     return Layers(weights=(weight,), biases=(bias,))
+
+
+def _tweedie(estimator: Any, path: str) -> Layers:
+    """Returns the layers of a generalised linear model with the link log, or of Tweedie's with the identity."""
+    link = getattr(estimator, "link", "log")
+    if link == "auto":
+        link = "identity" if estimator.power <= 0 else "log"
+    layers = _regression(estimator, path)
+    return replace(layers, output="exponential") if link == "log" else layers
 
 
 def _decider(estimator: Any, path: str) -> Layers:
@@ -176,14 +193,17 @@ def _transformed_target(estimator: Any, path: str) -> Layers:
     name = class_name(inverse)
     if name == "StandardScaler":
         scale = 1.0 if inverse.scale_ is None else float(inverse.scale_[0])
-        return layers.rescaled(scale, float(inverse.mean_[0]) if inverse.with_mean else 0.0)
+        return layers.rescaled(scale, float(inverse.mean_[0]) if inverse.with_mean else 0.0, path)
     if name == "MinMaxScaler" and not getattr(inverse, "clip", False):
-        return layers.rescaled(1 / float(inverse.scale_[0]), -float(inverse.min_[0]) / float(inverse.scale_[0]))
+        scale = float(inverse.scale_[0])
+        return layers.rescaled(1 / scale, -float(inverse.min_[0]) / scale, path)
     if name == "FunctionTransformer" and inverse.inverse_func is None:
         return layers
+    if name == "FunctionTransformer" and inverse.inverse_func is np.exp and layers.output == "linear":
+        return replace(layers, output="exponential")
     raise ImportRefused(
-        f"{path} → transformer is a {type(inverse).__name__}, whose inverse is not affine: scale the target with a "
-        "StandardScaler or a MinMaxScaler."
+        f"{path} → transformer is a {type(inverse).__name__}, whose inverse is neither affine nor np.exp: scale the "
+        "target with a StandardScaler, a MinMaxScaler, or func=np.log and inverse_func=np.exp."
     )
 
 
@@ -232,5 +252,6 @@ _ESTIMATORS: Mapping[str, Callable[[Any, str], Layers]] = {
     "MLPClassifier": _mlp_classifier,
     "MLPRegressor": _mlp_regressor,
     "SGDClassifier": _sgd_classifier,
+    **dict.fromkeys(("GammaRegressor", "PoissonRegressor", "TweedieRegressor"), _tweedie),
     "TransformedTargetRegressor": _transformed_target,
 }

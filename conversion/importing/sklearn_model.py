@@ -16,6 +16,7 @@ from conversion.importing.sklearn_estimators import Layers, layers_of
 from conversion.importing.sklearn_steps import class_name, follow
 from models.columns.cell_text import category_of
 from models.columns.schema import ClassTarget, NumericTarget, Schema
+from models.network.config import OUTPUTS_OF_VALUES
 from models.network.sequence import SequenceConfig, SequenceLayer
 
 _SEARCHES = ("GridSearchCV", "HalvingGridSearchCV", "HalvingRandomSearchCV", "RandomizedSearchCV")
@@ -156,7 +157,7 @@ def _ask(model: Any, layers: Layers, table: Any) -> NDArray[Any]:
         warnings.simplefilter("ignore")  # of unknown categories, and of names that a matrix lacks
         if layers.output in ("softmax", "sigmoid"):
             return np.asarray(model.predict_proba(table))
-        if layers.output == "linear":
+        if layers.output in OUTPUTS_OF_VALUES:
             return np.asarray(model.predict(table)).reshape(-1, 1)
         scores = np.asarray(model.decision_function(table))
         return np.column_stack([0 * scores, scores]) if scores.ndim == 1 else scores

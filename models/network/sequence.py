@@ -19,6 +19,7 @@ from models.network.config import (
     MAX_LAYERS,
     MAX_PARAMETERS,
     NORMALIZATION_EPS,
+    OUTPUTS_OF_VALUES,
     LayerActivation,
     LayerSpec,
     NetworkOutput,
@@ -30,7 +31,7 @@ from models.network.layer_activations import TYPES, constants_of
 SequenceKind = Literal["linear", "batch_norm", "layer_norm", "activation", "prelu", "dropout"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", re.ASCII)
-_OUTPUTS: tuple[NetworkOutput, ...] = ("softmax", "linear", "sigmoid", "argmax")
+_OUTPUTS: tuple[NetworkOutput, ...] = ("softmax", "linear", "exponential", "sigmoid", "argmax")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -221,19 +222,19 @@ class SequenceConfig:
     @property
     def task(self) -> Task:
         """Task of the network: `classification` or `regression`."""
-        return "regression" if self.output == "linear" else "classification"
+        return "regression" if self.output in OUTPUTS_OF_VALUES else "classification"
 
     @property
     def n_classes(self) -> int | None:
         """Number of classes; 2 for a sigmoid unit, None for regression."""
-        if self.output == "linear":
+        if self.output in OUTPUTS_OF_VALUES:
             return None
         return 2 if self.output == "sigmoid" else self.out_features
 
     @property
     def least_answer(self) -> float | None:
-        """Lower bound of the true values: None, since an imported network has none."""
-        return None
+        """Lower bound of the true values: 0 for an exponential output; None for classes and values without a bound."""
+        return 0.0 if self.output == "exponential" else None
 
     @property
     def has_probabilities(self) -> bool:

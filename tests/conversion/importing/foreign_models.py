@@ -25,12 +25,15 @@ from sklearn.feature_selection import SelectKBest, VarianceThreshold
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import (
     ElasticNet,
+    GammaRegressor,
     LinearRegression,
     LogisticRegression,
     Perceptron,
+    PoissonRegressor,
     Ridge,
     RidgeClassifier,
     SGDClassifier,
+    TweedieRegressor,
 )
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -205,6 +208,10 @@ SKLEARN: dict[str, Callable[[], Foreign]] = {
     "discriminant": _numeric(make_pipeline(StandardScaler(), LinearDiscriminantAnalysis()), "load_wine"),
     "ridge": _mass(Ridge(), gaps=0.05, unknown=0.05),
     "linear": _numeric(LinearRegression(), "load_diabetes", frame=True),
+    "poisson": _mass(PoissonRegressor(), gaps=0.05, unknown=0.05),
+    "gamma": _numeric(make_pipeline(StandardScaler(), GammaRegressor()), "load_diabetes"),
+    "tweedie-identity": _numeric(make_pipeline(StandardScaler(), TweedieRegressor(power=0)), "load_diabetes"),
+    "mlp-logarithm": _mass(TransformedTargetRegressor(_mlp(MLPRegressor), func=np.log, inverse_func=np.exp), gaps=0.05),
     "elastic-net-of-parts": _mass(
         make_pipeline(PCA(4, whiten=True), ElasticNet(alpha=0.01)), categories=_DENSE, gaps=0.05
     ),

@@ -56,7 +56,6 @@ SKLEARN = {
     "forest in a pipeline": (Pipeline([("clf", RandomForestClassifier(2))]), "pipeline step 'clf' is a RandomForest"),
     "kernel": (make_pipeline(StandardScaler(), SVC()), "pipeline step 'svc' is a SVC"),
     "clusters": (KMeans(2, n_init=1), "the model is a KMeans"),
-    "link function": (PoissonRegressor(), "the model is a PoissonRegressor"),
     "poly": (prepared(FeatureUnion([("poly", PolynomialFeatures())])), "step 'prep' → transformer 'poly' is a Polynom"),
     "deep": (
         prepared(ColumnTransformer([("num", Pipeline([("rows", Normalizer())]), [0, 1])])),
@@ -79,7 +78,11 @@ SKLEARN = {
     "huber": (SGDClassifier(loss="modified_huber"), "probabilities of loss='modified_huber'"),
     "function of the target": (
         TransformedTargetRegressor(LinearRegression(), func=np.sinh, inverse_func=np.arcsinh),
-        "transformer is a FunctionTransformer, whose inverse is not affine",
+        "transformer is a FunctionTransformer, whose inverse is neither affine nor np.exp",
+    ),
+    "shifted logarithm": (
+        TransformedTargetRegressor(PoissonRegressor(), transformer=MinMaxScaler((1, 2))),
+        "shifts the values of a logarithmic link",
     ),
 }
 
