@@ -58,7 +58,7 @@ def imported(package: str) -> dict[str, str]:
         ("inference", ("service",)),
         ("service", ("service", "arrow", "grpc", "log", "traces")),
         ("monitoring", ("training",)),
-        ("training", ("training", "tensorboard", "postgresql")),
+        ("training", ("training", "boosting", "tensorboard", "postgresql")),
         ("axon/client", ("client", "training")),  # frames are given back to those who have pandas or pyarrow
         ("axon/remote_predict.py", ("training",)),
         ("axon/signing_commands.py", ("signing",)),
