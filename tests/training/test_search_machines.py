@@ -141,14 +141,38 @@ def test_a_grid_point_queued_twice_and_lost_once_is_trained_once(tmp_path):
     assert (census.done, census.waiting, census.running) == (9, 0, {})
 
 
-def test_a_point_drawn_for_a_grid_by_a_worker_that_dies_is_not_owed(tmp_path):
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("dropout", [0.25, 0.123])  # on the grid, and beside it
+def test_a_point_drawn_for_a_grid_by_a_worker_that_dies_counts_for_nothing(tmp_path, dropout):
     mine = record(tmp_path / "j", "mine", sampler="grid")
     assert mine.end(finished(mine.ask()))
-    drawn = mine.study.ask()  # the queue was empty, so the sampler draws, and the worker dies before it gives it back
+    # The queue was empty, so the sampler draws, and the worker dies before it gives the point back.
+    mine.study.sampler = optuna.samplers.PartialFixedSampler(
+        {"dropout": dropout, "hidden_sizes": "4"}, optuna.samplers.RandomSampler()
+    )
+    drawn = mine.study.ask()
     drawn.suggest_float("dropout", 0.0, 0.5)
     drawn.suggest_categorical("hidden_sizes", ("4", "8", "16,16"))
     assert mine.release(drawn.number)
     assert mine.census().waiting == 0
+    for _ in range(8):
+        assert mine.end(finished(mine.ask()))
+    assert mine.ask() is None
+    assert mine.is_exhausted
+    assert len({tuple(trial.params.items()) for trial in counted(mine.study.trials)}) == 9
+
+
+def test_a_sequence_over_a_space_of_few_points_ends_with_the_last_one(tmp_path):
+    choices = {"hidden_sizes": Choices(values=((4,), (8,))), "batch_size": Choices(values=(16, 32))}
+    space, first = SearchSpace(parameters=choices), {"hidden_sizes": (8,), "batch_size": 16}
+    mine = record(tmp_path / "j", "mine", sampler="qmc", space=space, first_point=first)
+    for _ in range(100):
+        if (point := mine.ask()) is not None:
+            assert mine.end(finished(point))
+        if mine.is_exhausted:
+            break
+    assert mine.is_exhausted
+    assert mine.census().done == 4
 
 
 def test_who_was_taken_for_lost_and_wakes_does_not_count(tmp_path):

@@ -8,6 +8,7 @@ another, so all workers come to the same decision.
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -72,7 +73,7 @@ class SharedRecord(SearchRecord):
     Attributes:
         worker: name of this worker.
         most: number of trials asked for, over all machines.
-        is_exhausted: True if a grid has no point left that nobody has taken.
+        is_exhausted: True if a grid, or a space of few points, has no point left that nobody has taken.
     """
 
     def __init__(
@@ -181,7 +182,7 @@ class SharedRecord(SearchRecord):
         return Point(number=trial.number, settings=self._from_optuna(trial.params), is_default=is_default)
 
     def _queue(self, trials: list[FrozenTrial]) -> bool:
-        """Queues a point that has to be trained, if there is one; returns False if a grid has no more points."""
+        """Queues a point that has to be trained, if there is one; returns False if the space has no more points."""
         if any(trial.state == TrialState.WAITING for trial in trials):
             return True
         kept = [trial for trial in trials if not trial.user_attrs.get(_WITHDRAWN)]
@@ -191,9 +192,12 @@ class SharedRecord(SearchRecord):
         for trial in self._owed(kept):
             self._study.enqueue_trial(point_of(trial), user_attrs=_retry_attributes(trial))
             return True
+        if self._sampler == "qmc" and len(_points(kept)) >= math.prod(map(_size, self._distributions.values())):
+            self.is_exhausted = True
+            return False
         if self._sampler != "grid":
             return True
-        tried = [point_of(trial) for trial in kept if _counts(trial)]
+        tried = [point_of(trial) for trial in kept if _counts(trial) and _is_queued(trial)]
         left = next((point for point in map(self._to_optuna, self._grid) if point not in tried), None)
         self.is_exhausted = left is None
         if left is not None:
@@ -228,7 +232,7 @@ class SharedRecord(SearchRecord):
         if self._sampler == "grid":
             if not _is_queued(trial):
                 return False  # others took the point that was queued, and this one is drawn at random
-            return trial.params not in [point_of(other) for other in earlier]
+            return trial.params not in [point_of(other) for other in earlier if _is_queued(other)]
         if self._sampler == "qmc":
             # Two workers may draw the same point of the sequence. The one with the lower number may have written its
             # point after the other looked, so whoever sees the point elsewhere gives it back: perhaps both.
@@ -293,6 +297,21 @@ class SharedRecord(SearchRecord):
 
 def _is_lost(trial: FrozenTrial) -> bool:
     return trial.state == TrialState.FAIL and trial.user_attrs.get(_LOST) is not None
+
+
+def _points(trials: Sequence[FrozenTrial]) -> set[tuple[tuple[str, Any], ...]]:
+    """Returns the different points of the trials that count."""
+    return {tuple(sorted(point_of(trial).items())) for trial in trials if _counts(trial)}
+
+
+def _size(distribution: BaseDistribution) -> float:
+    """Returns the number of values of a parameter; infinity for a range of real numbers."""
+    match distribution:
+        case CategoricalDistribution(choices=choices):
+            return len(choices)
+        case IntDistribution(low=low, high=high, step=step):
+            return (high - low) // step + 1
+    return math.inf
 
 
 def _is_queued(trial: FrozenTrial) -> bool:
