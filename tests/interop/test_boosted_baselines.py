@@ -12,7 +12,9 @@ from benchmarks.peer import ROOT
 def reports() -> Reports:
     """The findings of a process with both libraries."""
     variables = {"PYTHONPATH": str(ROOT)}
-    return run_client("boosted_baselines", module="lightgbm", environment="boosting", variables=variables)
+    return run_client(
+        "boosted_baselines", module="lightgbm", environment="boosting", variables=variables, longest_seconds=600
+    )
 
 
 @pytest.mark.parametrize(("table", "figure"), [("classes", "log_loss"), ("values", "r2")])
@@ -46,3 +48,11 @@ def test_the_trees_that_are_best_on_the_validation_part_are_compared(reports: Re
 def test_the_printed_code_trains_and_answers(reports: Reports, library: str) -> None:
     assert reports[f"classes by the code of {library}"] == 900
     assert reports[f"values by the code of {library}"] == 900
+
+
+def test_a_library_that_cannot_learn_is_left_out_with_a_sentence(reports: Reports) -> None:
+    comparison = reports["constant"]
+    assert [one["library"] for one in comparison["baselines"]] == ["scikit-learn", "scikit-learn", "LightGBM"]
+    assert len(comparison["left_out"]) == 1
+    assert comparison["left_out"][0].startswith("The trees of CatBoost could not be trained: CatBoostError: ")
+    assert comparison["advice"]

@@ -87,7 +87,7 @@ def test_the_linear_model_is_scikit_learns_on_the_same_rows_and_the_figures_are_
     theirs, ours = found.baselines[1].metrics["test"]["log_loss"], model.metrics["test"]["log_loss"]
     assert log_loss.lead == pytest.approx(ours - theirs, abs=1e-6)
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["advice"] == found.advice
-    assert found.latency.startswith("Answers to 1,000 rows in memory took this model ")
+    assert found.beside.startswith("Answers to 1,000 rows in memory took this model ")
     assert all(baseline.seconds > 0 for baseline in found.baselines)
 
 

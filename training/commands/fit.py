@@ -240,7 +240,7 @@ class _Findings:
         if self.comparison is not None:
             print_table(_comparison_table(self.comparison))
             print(self.comparison.advice)
-            print(self.comparison.latency)
+            print(self.comparison.beside)
             _tell_how_to_keep(self._arguments, self._model, self.comparison)
 
     def doubts(self) -> list[str]:

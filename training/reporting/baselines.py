@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -73,10 +73,13 @@ def compare(model: FittedModel, *, seed: int = 0) -> Comparison:
     threads = 1 if x.size < _SHARED_FROM else free_cpus()
     rows = _learned_rows(model, x, seed=seed, threads=threads)
     linear = _trained(LINEAR, _SCIKIT_LEARN, lambda: _linear(rows), model, x, threads=threads)
-    trees = [
-        _trained(TREES, library, train, model, x, threads=threads)
-        for library, train in ((_SCIKIT_LEARN, lambda: _trees(rows)), *_other_trees(rows))
-    ]
+    trees = [_trained(TREES, _SCIKIT_LEARN, lambda: _trees(rows), model, x, threads=threads)]
+    left_out = []
+    for library, train in libraries().items():
+        try:
+            trees.append(_trained(TREES, library, partial(train, rows), model, x, threads=threads))
+        except Exception as error:  # any error of the library: CatBoost, for one, takes no constant columns alone
+            left_out.append(f"The trees of {library} could not be trained: {type(error).__name__}: {error}.")
     best = min(trees, key=lambda one: one.baseline.metrics["validation"]["log_loss" if table.labels else "rmse"])
     # Answers for the test part: (rows, classes) probabilities, or (rows, 1) values.
     network, test = model.checkpoint.inference_network(), split.test
@@ -107,6 +110,7 @@ def compare(model: FittedModel, *, seed: int = 0) -> Comparison:
         preferred=preferred_model,
         trees=best.baseline.library,
         seconds=seconds,
+        left_out=tuple(left_out),
     )
 
 
@@ -136,12 +140,6 @@ def _learned_rows(model: FittedModel, x: NDArray[np.float64], *, seed: int, thre
         seed=seed,
         threads=threads,
     )
-
-
-def _other_trees(rows: LearnedRows) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """Yields the other libraries that are installed, each with a function that trains its trees."""
-    for library, train in libraries().items():
-        yield library, partial(train, rows)
 
 
 def _trained(

@@ -5,7 +5,8 @@ Both stop early by the validation part, as the model itself chooses its epoch by
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -56,10 +57,19 @@ class LearnedRows:
 def libraries() -> Mapping[str, Callable[[LearnedRows], Any]]:
     """Returns the function that trains the trees of each installed library, by the name of the library.
 
-    A trained estimator has `predict`, and for classes `predict_proba` and `classes_`.
+    A trained estimator has `predict`, and for classes `predict_proba` and `classes_`. A library that is there and
+    cannot be imported, for want of a shared library of the system, counts as not installed.
     """
     known = {"lightgbm": ("LightGBM", _train_lightgbm), "catboost": ("CatBoost", _train_catboost)}
-    return {name: train for module, (name, train) in known.items() if importlib.util.find_spec(module) is not None}
+    return {name: train for module, (name, train) in known.items() if _can_import(module)}
+
+
+def _can_import(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 def _train_lightgbm(rows: LearnedRows) -> Any:
@@ -68,14 +78,20 @@ def _train_lightgbm(rows: LearnedRows) -> Any:
     kind = lightgbm.LGBMClassifier if rows.has_classes else lightgbm.LGBMRegressor
     estimator = kind(n_estimators=_MOST_TREES, random_state=rows.seed, n_jobs=rows.threads, verbose=-1)
     validation_x, validation_y = rows.known_validation()
+    # LightGBM 4.7 has two arguments in place of the older one.
+    has_two = "eval_X" in inspect.signature(kind.fit).parameters
+    evaluated: dict[str, Any] = (
+        {"eval_X": validation_x, "eval_y": validation_y} if has_two else {"eval_set": [(validation_x, validation_y)]}
+    )
     estimator.fit(
         rows.x,
         rows.y,
         sample_weight=rows.weight,
-        eval_set=[(validation_x, validation_y)],
         categorical_feature=np.flatnonzero(rows.is_name).tolist(),
         callbacks=[lightgbm.early_stopping(_PATIENCE, verbose=False)],
+        **evaluated,
     )
+    estimator.set_params(n_jobs=1)  # answers, which are timed, take one thread
     return estimator
 
 
@@ -117,11 +133,11 @@ class _OnCells:
 
     def predict(self, x: Matrix) -> NDArray[Any]:
         """Returns `(rows,)` values."""
-        return np.asarray(self._estimator.predict(_cells(x, self._names)))
+        return np.asarray(self._estimator.predict(_cells(x, self._names), thread_count=1))
 
     def predict_proba(self, x: Matrix) -> NDArray[Any]:
         """Returns `(rows, classes)` probabilities."""
-        return np.asarray(self._estimator.predict_proba(_cells(x, self._names)))
+        return np.asarray(self._estimator.predict_proba(_cells(x, self._names), thread_count=1))
 
 
 def _cells(x: Matrix, names: list[int]) -> Any:

@@ -89,6 +89,7 @@ class Comparison:
         preferred: recommended model, `OURS`, `LINEAR` or `TREES`; None if the advice names none or two.
         trees: library of the trees in the differences.
         seconds: time of this model, as that of a baseline.
+        left_out: sentences on the libraries whose trees could not be trained.
     """
 
     constant: Mapping[str, Metrics]
@@ -99,10 +100,15 @@ class Comparison:
     preferred: str | None
     trees: str
     seconds: float
+    left_out: tuple[str, ...] = ()
 
     @property
-    def latency(self) -> str:
-        """A sentence on the time that this model and the compared trees take to answer."""
+    def beside(self) -> str:
+        """Sentences on the time that this model and the compared trees take to answer, and on what was left out."""
+        return " ".join((self._latency, *self.left_out))
+
+    @property
+    def _latency(self) -> str:
         trees = next(one for one in self.baselines if (one.name, one.library) == (TREES, self.trees))
         name = _trees_named(self.trees if len(self.baselines) > 2 else None)
         return (
@@ -136,6 +142,7 @@ class Comparison:
             "preferred": self.preferred,
             "trees": self.trees,
             "seconds": self.seconds,
+            "left_out": list(self.left_out),
         }
 
 

@@ -108,7 +108,7 @@ def _baselines(comparison: Comparison | None) -> Iterable[str]:
     if comparison is None:
         return
     head, rows = comparison.side_by_side()
-    yield page.paragraph(" ".join(filter(None, (comparison.advice, keeping(comparison), comparison.latency))))
+    yield page.paragraph(" ".join(filter(None, (comparison.advice, keeping(comparison), comparison.beside))))
     yield page.table(head, rows, numbers=range(1, len(head)))
 
 

@@ -37,6 +37,8 @@ def trees_code(table: TrainingTable, source: str | Path | None, *, library: str 
         library: library of the trees: `scikit-learn`, `LightGBM` or `CatBoost`.
     """
     make, module, categories, options = _LIBRARIES[library]
+    # LightGBM takes no brackets, quotation marks and colons in the names of columns.
+    rename = '.set_axis([f"f{i}" for i in range(x.shape[1])], axis="columns")' if library == "LightGBM" else ""
     numbers, names, dates, wide = _by_kind(table)
     kind = "Classifier" if table.labels else "Regressor"
     stem = Path(source).stem if source is not None else table.name
@@ -53,7 +55,7 @@ def trees_code(table: TrainingTable, source: str | Path | None, *, library: str 
         f"    x[names] = x[names].{categories}",
         "    for date in dates:",
         '        x[date] = (pd.to_datetime(x[date], utc=True) - pd.Timestamp(0, tz="UTC")).dt.total_seconds()',
-        "    return x",
+        f"    return x{rename}",
         "",
         f"table = {_reading(source)}",
         f"table = table.dropna(subset=[{table.target_name!r}])",
