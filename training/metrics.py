@@ -72,10 +72,10 @@ def evaluate(
     if output in OUTPUTS_OF_VALUES:
         values = answers[:, 0].astype(np.float64)
         metrics: Metrics = {"rows": len(truth), **_regression(values, truth)}
-        if metric == "poisson" and (values > 0).all():  # other answers have no deviance
-            return metrics | {"poisson_deviance": float(poisson_deviances(values, truth).mean())}
-        if metric == "gamma" and (values > 0).all():
-            return metrics | {"gamma_deviance": float(gamma_deviances(values, truth).mean())}
+        if metric in ("poisson", "gamma") and (values >= 0).all():  # answers below 0 have no deviance
+            values = np.maximum(values, np.finfo(np.float32).tiny)  # float32 may have rounded an answer to 0
+            deviances = poisson_deviances if metric == "poisson" else gamma_deviances
+            return metrics | {f"{metric}_deviance": float(deviances(values, truth).mean())}
         return metrics if quantile is None else metrics | _of_quantile(values, truth, quantile)
     classes = answers.shape[1]
     guessed = answers.argmax(axis=1)

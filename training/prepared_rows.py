@@ -173,7 +173,7 @@ def check_target(table: TrainingTable, config: TrainConfig) -> None:
             has a value that is none.
     """
     if config.output_of_values == "exponential" and not table.labels:
-        _check_amounts(table.target, table.target_name, config.metric)
+        _check_amounts(table, config.metric)
     if config.metric == "auc" and len(table.labels) != 2:
         raise ConfigError(
             f"metric auc ranks two classes, and target {table.target_name!r} has {len(table.labels)}: log-loss is the "
@@ -181,12 +181,14 @@ def check_target(table: TrainingTable, config: TrainConfig) -> None:
         )
 
 
-def _check_amounts(values: NDArray[np.float64], name: str, metric: str | None) -> None:
+def _check_amounts(table: TrainingTable, metric: str | None) -> None:
     """Refuses values below 0, or for the metric gamma, values that are not above 0."""
+    values, name = table.target, table.target_name
     wrong = np.flatnonzero(values <= 0 if metric == "gamma" else values < 0)
     if not len(wrong):
         return
-    one = f"{values[wrong[0]]:g} in row {wrong[0] + 1:,}"
+    among = " of those with a target" if table.choices.drop_missing_target else ""
+    one = f"{values[wrong[0]]:g} in row {wrong[0] + 1:,}{among}"
     if metric == "gamma" and (values >= 0).all():
         remedy = "--metric poisson takes 0 too, and --metric rmse any number"
     else:

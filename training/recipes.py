@@ -117,6 +117,9 @@ _BY_METRIC: Mapping[Metric, Mapping[str, Any]] = {
     "accuracy": {"select_by": "error"},
     "balanced-accuracy": {"select_by": "balanced-error"},
     "f1": {"select_by": "loss"},
+    # A step in the logarithm of an answer goes further than one in the answer: docs/decisions/0074.
+    "poisson": {"learning_rate": 0.03},
+    "gamma": {"learning_rate": 0.03},
 }
 METRICS_OF_VALUES: tuple[Metric, ...] = ("rmse", "mae", "r2", "quantile", "poisson", "gamma")
 # Metrics whose networks learn the logarithm of the answer: of counts, and of durations and amounts.

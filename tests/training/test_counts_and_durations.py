@@ -30,7 +30,7 @@ from training.sources import read_table
 
 RUN = {"recipe": "default", "hidden_sizes": (32, 32), "epochs": 60, "batch_size": 64}
 DEVIANCES = {"poisson": oracle.mean_poisson_deviance, "gamma": oracle.mean_gamma_deviance}
-LOSSES = {"poisson": PoissonDeviance, "gamma": GammaDeviance}
+LOSSES = {"poisson": PoissonDeviance(largest=50.0), "gamma": GammaDeviance()}
 
 
 def visits(rows: int = 1200, seed: int = 0) -> pd.DataFrame:
@@ -58,7 +58,7 @@ def test_the_loss_is_scikit_learns_deviance_and_its_gradient_autograds(metric: s
     target = rng.poisson(2, size=(2, 50)).astype(float) if metric == "poisson" else rng.gamma(2, size=(2, 50))
     weight = rng.uniform(0.5, 2, size=(2, 50)) if weighted else None
     given, weights = torch.tensor(out), None if weight is None else torch.tensor(weight)
-    found = LOSSES[metric]()(given, torch.tensor(target), weights, gradient=True)
+    found = LOSSES[metric](given, torch.tensor(target), weights, gradient=True)
     for member in range(2):
         each = [DEVIANCES[metric]([t], [np.exp(o)]) for t, o in zip(target[member], out[member, :, 0], strict=True)]
         assert found[member].item() == pytest.approx(np.mean(each if weight is None else each * weight[member]))
@@ -69,7 +69,7 @@ def test_the_loss_is_scikit_learns_deviance_and_its_gradient_autograds(metric: s
     torch.testing.assert_close(given, leaf.grad)
 
 
-@pytest.mark.parametrize("loss", [PoissonDeviance(), GammaDeviance()])
+@pytest.mark.parametrize("loss", LOSSES.values())
 @pytest.mark.parametrize("far", [-1e4, 1e4])
 def test_an_output_far_away_has_a_finite_loss_and_a_gradient_that_leads_back(loss, far: float) -> None:
     out = torch.full((1, 3, 1), far)
@@ -95,6 +95,15 @@ def test_a_network_is_better_than_the_linear_model_of_its_deviance(metric: str, 
     assert figures[f"{metric}_deviance"] < 0.9 * DEVIANCES[metric](test.y, linear.predict(test[["a", "b"]]))
     assert (answers > 0).all()
     assert model.checkpoint.config.output == "exponential"
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("metric", ["poisson", "gamma"])
+def test_a_short_run_of_the_recipe_learns_and_never_runs_away(metric: str, seed: int) -> None:
+    table = TABLES[metric](500, seed)
+    model = fit(table, target="y", metric=metric, epochs=40, seed=seed)
+    assert max(model.trained.history["train_loss"]) < 100 * model.trained.history["train_loss"][0]
+    assert model.metrics["test"][f"{metric}_deviance"] < 0.5 * model.constant_metrics()[f"{metric}_deviance"]
 
 
 def test_few_different_counts_are_values_too() -> None:
@@ -198,7 +207,7 @@ def test_the_constant_answer_is_the_mean_and_is_judged_by_the_deviance() -> None
     assert "the training part's mean, has Poisson deviance" in beside_constant(model)
 
 
-def test_answers_that_are_not_above_zero_have_no_deviance() -> None:
+def test_answers_below_zero_have_no_deviance() -> None:
     truth = np.array([1.0, 2.0])
     found = evaluate("linear", np.array([[1.0], [-1.0]]), truth, metric="poisson")
     assert "poisson_deviance" not in found

@@ -17,7 +17,9 @@ from training.engines.network.losses import (
 )
 
 
-def loss_of(config: TrainConfig, shares: Tensor | None, *, smoothing: float | Tensor, has_teacher: bool) -> Loss:
+def loss_of(
+    config: TrainConfig, shares: Tensor | None, *, smoothing: float | Tensor, has_teacher: bool, largest: float
+) -> Loss:
     """Returns the loss of a run.
 
     A student learns the answers of its teacher, which have no noise, by squared error or cross entropy: the pinball
@@ -29,20 +31,21 @@ def loss_of(config: TrainConfig, shares: Tensor | None, *, smoothing: float | Te
         shares: (classes,) share of each class in the training part; None for a regression.
         smoothing: label smoothing, one number for all members, or (members,) float64.
         has_teacher: True if the targets of training are the answers of a teacher.
+        largest: largest target of the training part, of a regression.
     """
     if shares is not None:
         loss: Loss = CrossEntropy(smoothing=smoothing, shares=shares)
         return TeachingLoss(SoftCrossEntropy(), loss) if has_teacher else loss
-    loss = _loss_of_values(config)
+    loss = _loss_of_values(config, largest)
     has_own = has_teacher and config.output_of_values == "linear"
     return TeachingLoss(SquaredError(), loss) if has_own else loss
 
 
-def _loss_of_values(config: TrainConfig) -> Loss:
+def _loss_of_values(config: TrainConfig, largest: float) -> Loss:
     if config.quantile is not None:
         return PinballLoss(config.quantile)
     if config.metric == "poisson":
-        return PoissonDeviance()
+        return PoissonDeviance(largest)
     if config.metric == "gamma":
         return GammaDeviance()
     return PinballLoss(0.5, scale=2.0) if config.metric == "mae" else SquaredError()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-# Bound in training of the logarithm of an answer over the mean target; beyond it, the gradient is that of the bound.
-_LARGEST_LOGARITHM = 20.0
+_LARGEST_RATIO = 148.0  # e⁵: the answer is far too small, whatever the distribution around it is
 
 
 class Loss(Protocol):
@@ -142,13 +142,23 @@ class PinballLoss:
 class PoissonDeviance:
     """The deviance of the Poisson distribution (Nelder & Wedderburn 1972), 2·(y·log(y/μ) - y + μ), for μ = e^out.
 
-    It is 0 for μ = y. No constant μ has a smaller mean deviance than the mean of the targets.
+    It is 0 for μ = y. No constant μ has a smaller mean deviance than the mean of the targets. Answers beyond a bound
+    have the gradient of the bound: one step too far would otherwise give a gradient that Adam takes hundreds of steps
+    to forget.
     """
+
+    def __init__(self, largest: float) -> None:
+        """Builds the loss.
+
+        Args:
+            largest: largest target; the bound of the answers is e times as large.
+        """
+        self._bound = math.log(largest) + 1
 
     def __call__(self, out: Tensor, target: Tensor, weight: Tensor | None, *, gradient: bool) -> Tensor:
         """Computes the loss, as in `Loss`; the targets are counts or amounts of 0 or more."""
         rows = out.shape[1]
-        logarithm = out[..., 0].clamp(-_LARGEST_LOGARITHM, _LARGEST_LOGARITHM)  # (k, b)
+        logarithm = out[..., 0].clamp(max=self._bound)  # (k, b)
         rate = torch.exp(logarithm)
         loss = 2 * (torch.xlogy(target, target) - target * logarithm - target + rate)
         if gradient:
@@ -160,15 +170,15 @@ class GammaDeviance:
     """The deviance of the gamma distribution (Nelder & Wedderburn 1972), 2·(y/μ - 1 - log(y/μ)), for μ = e^out.
 
     It depends on the ratio of target and answer only. No constant μ has a smaller mean deviance than the mean of the
-    targets.
+    targets. An answer that is much too small has the gradient of a bound, for the reason in `PoissonDeviance`.
     """
 
     def __call__(self, out: Tensor, target: Tensor, weight: Tensor | None, *, gradient: bool) -> Tensor:
         """Computes the loss, as in `Loss`; the targets are above 0."""
         rows = out.shape[1]
-        logarithm = out[..., 0].clamp(-_LARGEST_LOGARITHM, _LARGEST_LOGARITHM)  # (k, b)
-        ratio = target * torch.exp(-logarithm)
-        loss = 2 * (ratio - 1 + logarithm - torch.log(target))
+        logarithm = out[..., 0] - torch.log(target)  # (k, b), of the answer over the target
+        ratio = torch.exp(-logarithm).clamp(max=_LARGEST_RATIO)
+        loss = 2 * (ratio - 1 + logarithm.clamp(min=-math.log(_LARGEST_RATIO)))
         if gradient:
             torch.mul(1 - ratio, 2 / rows if weight is None else weight * (2 / rows), out=out[..., 0])
         return loss.mean(dim=1) if weight is None else (loss * weight).mean(dim=1)

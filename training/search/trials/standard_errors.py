@@ -45,7 +45,7 @@ def standard_error(model: FittedModel, figure: MetricFigure) -> float | None:
         return _of_mean(pinball_losses(errors, float(checkpoint.training["quantile"])))
     if figure in ("poisson_deviance", "gamma_deviance"):
         deviances = poisson_deviances if figure == "poisson_deviance" else gamma_deviances
-        return _of_mean(deviances(answers[:, 0], truth)) if (answers[:, 0] > 0).all() else None
+        return _of_mean(deviances(np.maximum(answers[:, 0], np.finfo(np.float32).tiny), truth))
     squares = np.square(errors)
     rmse = math.sqrt(float(squares.mean()))
     return _of_mean(squares) / (2 * rmse) if rmse > 0 else 0.0
