@@ -195,12 +195,12 @@ def distilled_figures(
         learned: number of rows that the student learned from.
     """
     figure = FIGURES[config.metric] if config.metric else "log_loss" if teacher.table.labels else "rmse"
-    alone = [_figure_of_member(teacher, i, rows, config, figure) for i in range(config.members)]
+    alone = [_figure_of_member(teacher, i, rows, config, figure) for i in range(teacher.trained.architecture.members)]
     found = [student.metrics["test"].get(figure), teacher.metrics["test"].get(figure), *alone]
     figures = [float(value) for value in found if value is not None]
     has_all = len(figures) == len(found)
     return Distilled(
-        members=config.members,
+        members=len(alone),
         rows=learned,
         figure=figure,
         student=figures[0] if has_all else None,
@@ -212,7 +212,9 @@ def distilled_figures(
 def _figure_of_member(
     teacher: FittedModel, member: int, rows: PreparedRows, config: TrainConfig, figure: str
 ) -> float | int | None:
-    tensors = {name: tensor[member] for name, tensor in teacher.trained.tensors.items()}
+    tensors = teacher.trained.tensors
+    if teacher.trained.architecture.members > 1:
+        tensors = {name: tensor[member] for name, tensor in tensors.items()}
     alone = Checkpoint(config=rows.architecture, schema=rows.schema, tensors=tensors, training={}, data={})
     served = served_checkpoint(alone, rows, replace(config, members=1, distill=False))
     answers = answers_of_part(served.inference_network(), rows.x["test"])
