@@ -137,6 +137,18 @@ def student_config(config: TrainConfig, rows: int) -> TrainConfig:
     )
 
 
+def student_differences(config: TrainConfig, student: TrainConfig) -> dict[str, Any]:
+    """Returns the settings of a student that differ from those of its run, as JSON types.
+
+    Args:
+        config: settings of the run.
+        student: settings of the student.
+    """
+    of_run = config.to_dict()
+    # The record of the run has the number of rows per batch.
+    return {name: v for name, v in student.to_dict().items() if name != "batch_size" and of_run.get(name) != v}
+
+
 def taught_matrices(teacher: FittedModel, rows: PreparedRows, *, seed: int) -> Matrices:
     """Returns the matrices of the student: training rows and jittered copies, with the answers of the teacher.
 
