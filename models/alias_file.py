@@ -108,7 +108,13 @@ def write_history(folder: Path, alias: str, steps: Sequence[Target]) -> None:
 
 
 def with_history(content: Mapping[str, Any], alias: str, steps: Sequence[Target]) -> dict[str, Any]:
-    """Returns the JSON object of all histories with that of one alias replaced, without its oldest entries."""
+    """Puts the history of an alias into a copy of the JSON object of all histories, without the oldest entries.
+
+    Args:
+        content: histories by alias, as JSON types.
+        alias: alias whose history is put in the place of the present one.
+        steps: earlier targets of the alias, oldest first; the last ones are kept.
+    """
     return {**content, alias: [target_to_json(step) for step in steps][-_MAX_STEPS:]}
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from models.errors import ConfigError
 from models.network.config import MLPConfig
 from training.budget import TimeBudget, shown_seconds
+from training.calibration import SHIFTED_CELLS
 from training.config import TrainConfig
 from training.engines.engine import Matrices
 from training.pace import Pace
@@ -24,7 +25,7 @@ _IMPORTANCE_SHARE, _IMPORTANCE_SECONDS = 0.08, 4.0  # of the budget at most, for
 _EVALUATED = 2.0  # time of the served network on a row, as a multiple of the trainer's
 _REPORTED_ROWS = 50_000  # rows that the report evaluates once more
 _CALIBRATION = 3e-6  # seconds for each probability of the validation part: some hundred passes
-_CALIBRATED_CELLS = 4_000_000  # above, a calibration only has its temperature: some thirty passes
+_OF_TEMPERATURE = 0.3  # share of the temperature, which all rows fit; at most `SHIFTED_CELLS` fit the shifts
 _LARGER_BATCHES = (512, 1024)
 _LEAST_EPOCHS = 0.25  # share of the recipe's epochs below which a note says that time was short
 
@@ -198,7 +199,7 @@ def _seconds_after(costs: Costs, rows: PreparedRows, members: int, budget: TimeB
         cells = sizes["validation"] * rows.architecture.out_features
     evaluated += sizes["validation"]
     seconds = _PUBLISH_SECONDS * costs.contention + _EVALUATED * evaluated * members * costs.row
-    seconds += _CALIBRATION * cells * (1.0 if cells <= _CALIBRATED_CELLS else 0.3)
+    seconds += _CALIBRATION * (_OF_TEMPERATURE * cells + (1 - _OF_TEMPERATURE) * min(cells, SHIFTED_CELLS))
     if budget.has_report:
         seconds += _REPORT_SECONDS * costs.contention + min(_IMPORTANCE_SHARE * budget.seconds, _IMPORTANCE_SECONDS)
     return seconds

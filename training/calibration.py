@@ -30,7 +30,7 @@ _SHIFT_STD = 0.5  # prior standard deviation of each class's shift δ
 _TINY = 1e-30
 _CLEAR = 2.0  # standard errors by which shifts must be better on rows outside their fit
 _MIN_ROWS = 40  # with fewer rows, the comparison shows nothing
-_MAX_CELLS = 4_000_000  # members · rows · classes; above, fitting shifts takes seconds and helps little
+SHIFTED_CELLS = 4_000_000  # members · rows · classes; above, a sample of the rows fits the shifts, in some ten seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -100,7 +100,8 @@ def fit_calibration(
 ) -> Calibration:
     """Fits the most probable temperature, with shifts by class if these are clearly better.
 
-    Two-fold cross-validation decides: the shifts fitted on one half of the rows are evaluated on the other half.
+    Two-fold cross-validation decides: the shifts fitted on one half of the rows are evaluated on the other half. If
+    there are more than `SHIFTED_CELLS`, a random sample of the rows decides and fits, the same sample each time.
 
     Args:
         probabilities: `(members, rows, classes)` probabilities of each member, at a temperature of 1.
@@ -119,9 +120,10 @@ def fit_calibration(
     rows = _Rows.of(probabilities, truth, weight, centre, std=std, member_weights=member_weights)
     temperature = rows.temperature()
     delta = np.zeros(len(shares))
-    by_class = len(truth) >= _MIN_ROWS and rows.logs.size <= _MAX_CELLS and _shifts_help(rows)
+    some = rows.sample(SHIFTED_CELLS)
+    by_class = len(truth) >= _MIN_ROWS and _shifts_help(some)
     if by_class:
-        temperature, delta = rows.temperature_and_shifts()
+        temperature, delta = some.temperature_and_shifts()
     shift = (1 - 1 / temperature) * centre + delta
     return Calibration(temperature=temperature, shift=shift - shift.mean(), by_class=by_class)
 
@@ -193,6 +195,14 @@ class _Rows:
 
     def take(self, rows: NDArray[np.int64]) -> _Rows:
         return replace(self, logs=self.logs[:, rows], truth=self.truth[rows], counts=self.counts[rows])
+
+    def sample(self, cells: int) -> _Rows:
+        """Returns random rows with at most so many log-probabilities, or all rows if these have no more."""
+        members, rows, classes = self.logs.shape
+        size = max(cells // (members * classes), _MIN_ROWS)
+        if rows <= size:
+            return self
+        return self.take(np.sort(np.random.default_rng(0).choice(rows, size, replace=False)))
 
     def surprise(self, log_temperature: float, delta: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
         """Returns -log p(true class) of each row, (rows,)."""

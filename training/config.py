@@ -25,6 +25,7 @@ from models.network.inputs import InputConfig
 from training import recipes
 from training.data.split import Shares, check_shares
 from training.data.training_table import TrainingTable
+from training.engine_checks import check_engine_settings
 from training.portfolio import CONFIGURATIONS
 from training.recipes import (
     METRICS_OF_LOGARITHMS,
@@ -364,12 +365,7 @@ class TrainConfig:
             one_of(name, getattr(self, name), literal)
         if self.parametrization not in ("standard", "ntk"):
             raise ConfigError(f"parametrization must be standard or ntk; got {self.parametrization!r}.")
-        if self.engine == "perceptron":
-            self._check_perceptron()
-        elif self.engine == "linear":
-            self._check_linear()
-        elif self.engine == "numpy":
-            self._check_plain("the numpy engine")
+        check_engine_settings(self.engine, {name: getattr(self, name) for name in self.setting_names()})
         positive("learning_rate", self.learning_rate)
         self._check_metric()
         for name in ("clip_norm", "clip_inputs"):
@@ -422,72 +418,6 @@ class TrainConfig:
                 "metric f1 decides by the shares of the classes, which class_weight balanced makes equal: leave out "
                 "--class-weight balanced, or ask for --metric balanced-accuracy."
             )
-
-    def _check_perceptron(self) -> None:
-        """Refuses settings that a lone threshold unit does not have.
-
-        A setting that is silently ignored would mislead the user.
-        """
-        for name, value, absent in (
-            ("hidden_sizes", self.hidden_sizes, ()),
-            ("dropout", self.dropout, 0.0),
-            ("normalization", self.normalization, "none"),
-            ("weight_decay", self.weight_decay, 0.0),
-            ("bias", self.bias, True),
-        ):
-            if value != absent:
-                raise ConfigError(f"a perceptron is one threshold unit with a bias and has no {name}={value!r}.")
-        plain = recipes.engine_values("perceptron")
-        for name in ("activation", "initialization", "batch_size", "patience", "clip_norm"):
-            if getattr(self, name) != plain[name]:
-                raise ConfigError(f"a perceptron learns a row at a time by its own rule and has no {name}.")
-        self._check_plain("a perceptron")
-
-    def _check_linear(self) -> None:
-        """Refuses settings that a solved model without hidden layers does not have."""
-        plain = recipes.engine_values("linear")
-        for name in ("hidden_sizes", "dropout", "normalization", "activation", "initialization"):
-            if getattr(self, name) != plain[name]:
-                raise ConfigError(f"a linear model has no hidden layers and no {name}={getattr(self, name)!r}.")
-        for name in ("learning_rate", "batch_size", "epochs", "patience", "clip_norm", "drop_categories"):
-            if getattr(self, name) != plain[name]:
-                raise ConfigError(f"a linear model is solved, not trained in steps, and has no {name}.")
-        self._check_plain("a linear model")
-
-    def _check_plain(self, who: str) -> None:
-        """Refuses settings that only the torch engine has."""
-        plain = recipes.engine_values(self.engine)
-        for name in (
-            "learned_activation",
-            "parametrization",
-            "clip_inputs",
-            "frequencies",
-            "embedding_size",
-            "scale_inputs",
-            "schedule",
-            "regularization",
-            "label_smoothing",
-            "beta2",
-            "drop_last",
-            "select_by",
-        ):
-            if getattr(self, name) != plain[name]:
-                raise ConfigError(f"{who} has no {name}={getattr(self, name)!r}: use --engine torch.")
-        for name, absent in (
-            ("members", 1),
-            ("metric", None),
-            ("folds", False),
-            ("portfolio", False),
-            ("distill", False),
-            ("class_weight", "none"),
-            ("precision", "float32"),
-            ("rows_per_epoch", None),
-            ("epoch_plan", ()),
-        ):
-            if getattr(self, name) != absent and (name, self.engine) != ("class_weight", "linear"):
-                raise ConfigError(f"{who} has no {name}={getattr(self, name)!r}: use --engine torch.")
-        if self.initialization == "data":
-            raise ConfigError(f"{who} has no initialization='data': use --engine torch.")
 
 
 def _check_recipe(engine: Engine, recipe: Recipe) -> None:

@@ -137,6 +137,18 @@ def student_config(config: TrainConfig, rows: int) -> TrainConfig:
     )
 
 
+def student_differences(config: TrainConfig, student: TrainConfig) -> dict[str, Any]:
+    """Returns the settings of a student that differ from those of its run, as JSON types.
+
+    Args:
+        config: settings of the run.
+        student: settings of the student.
+    """
+    of_run = config.to_dict()
+    # The record of the run has the number of rows per batch.
+    return {name: v for name, v in student.to_dict().items() if name != "batch_size" and of_run.get(name) != v}
+
+
 def taught_matrices(teacher: FittedModel, rows: PreparedRows, *, seed: int) -> Matrices:
     """Returns the matrices of the student: training rows and jittered copies, with the answers of the teacher.
 
@@ -195,12 +207,12 @@ def distilled_figures(
         learned: number of rows that the student learned from.
     """
     figure = FIGURES[config.metric] if config.metric else "log_loss" if teacher.table.labels else "rmse"
-    alone = [_figure_of_member(teacher, i, rows, config, figure) for i in range(config.members)]
+    alone = [_figure_of_member(teacher, i, rows, config, figure) for i in range(teacher.trained.architecture.members)]
     found = [student.metrics["test"].get(figure), teacher.metrics["test"].get(figure), *alone]
     figures = [float(value) for value in found if value is not None]
     has_all = len(figures) == len(found)
     return Distilled(
-        members=config.members,
+        members=len(alone),
         rows=learned,
         figure=figure,
         student=figures[0] if has_all else None,
@@ -212,7 +224,9 @@ def distilled_figures(
 def _figure_of_member(
     teacher: FittedModel, member: int, rows: PreparedRows, config: TrainConfig, figure: str
 ) -> float | int | None:
-    tensors = {name: tensor[member] for name, tensor in teacher.trained.tensors.items()}
+    tensors = teacher.trained.tensors
+    if teacher.trained.architecture.members > 1:
+        tensors = {name: tensor[member] for name, tensor in tensors.items()}
     alone = Checkpoint(config=rows.architecture, schema=rows.schema, tensors=tensors, training={}, data={})
     served = served_checkpoint(alone, rows, replace(config, members=1, distill=False))
     answers = answers_of_part(served.inference_network(), rows.x["test"])

@@ -30,6 +30,7 @@ from training.distillation import (
     distilled_figures,
     in_phase,
     student_config,
+    student_differences,
     taught_matrices,
     undistilled_note,
 )
@@ -295,7 +296,7 @@ def _distilled_model(
         threads=threads,
         on_threads=on_threads,
     )
-    undistilled = replace(teacher, notes=(*teacher.notes, undistilled_note(config.members)))
+    undistilled = replace(teacher, notes=(*teacher.notes, undistilled_note(teacher.trained.architecture.members)))
     if teacher.trained.stopped == "asked" or should_stop():
         return undistilled
     own = student_config(config, len(teacher.split.train))
@@ -315,11 +316,13 @@ def _distilled_model(
         )
         if trained.stopped == "asked":
             return undistilled
-        student = fitted_model(table, own, rows, trained)
+        # The note on members that diverged.
+        student = fitted_model(table, own, rows, replace(trained, verdict=teacher.trained.verdict))
         found = distilled_figures(teacher, student, rows, config, learned=len(data.x))
     # The settings are those of the run, with which it can be repeated; the history is that of the student.
+    differences = student_differences(config, own)
     settings = {name: value for name, value in config.to_dict().items() if name != "batch_size"}
     records = {name: value for name, value in student.checkpoint.training.items() if name != "rows_per_epoch"}
-    training = {**records, **settings, "distilled": found.to_json()}
+    training = {**records, **settings, "distilled": found.to_json(), "student_settings": differences}
     checkpoint = replace(student.checkpoint, training=training)
     return replace(student, checkpoint=checkpoint, notes=(*student.notes, found.sentence()), threads=choice)

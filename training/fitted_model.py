@@ -27,6 +27,7 @@ from training.metrics import Metrics, answered_quantile, constant_answers, evalu
 from training.out_of_fold import OutOfFold, out_of_fold_answers
 from training.portfolio_choice import choose_configurations
 from training.prepared_rows import PreparedRows
+from training.remaining_members import without_diverged
 from training.threads import ThreadChoice
 
 
@@ -134,6 +135,7 @@ def fitted_model(
     fields = dict(extra_fields or {})
     if config.portfolio:
         trained, fields["configurations"] = choose_configurations(config, rows, trained)
+    trained = without_diverged(trained)
     checkpoint = Checkpoint(
         config=trained.architecture,
         schema=rows.schema,

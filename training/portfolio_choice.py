@@ -7,7 +7,7 @@ that greedy selection gives a weight stay, with all networks of their folds; the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from training.metrics import gamma_deviances, pinball_losses, poisson_deviances
 from training.out_of_fold import answers_of_configurations
 from training.portfolio import CONFIGURATIONS
 from training.prepared_rows import PreparedRows
+from training.remaining_members import diverged_sentence
 
 _TINY = 1e-30
 # Names of the figures in a checkpoint and a report. Of the shares of pairs in order and right answers, the complement.
@@ -54,13 +55,14 @@ def choose_configurations(
     Returns:
         The result of the engine with the networks of the chosen configurations alone, the one with the greatest weight
         first, and with a sentence for the user as the verdict; and name, settings, weight and out-of-fold figure of
-        each configuration, chosen or not, as JSON types; the figure is None for answers that are not finite.
+        each configuration, chosen or not, as JSON types; the figure is None if the configuration diverged.
 
     Raises:
         TrainingError: no configuration has finite answers.
     """
     tensors = {name: tensor.copy() for name, tensor in trained.tensors.items()}
-    answers = _answers(config, rows, trained, tensors)
+    diverged = {member // config.members: epoch for member, epoch in sorted(trained.diverged.items(), reverse=True)}
+    answers = _answers(config, rows, trained, tensors, diverged=diverged)
     name, figure = _figure(config, rows, answers.shape[2])
     counts = select(answers, figure)
     alone = [figure(own)[0] if np.isfinite(own).all() else math.nan for own in answers]
@@ -82,17 +84,24 @@ def choose_configurations(
         trained,
         architecture=architecture,
         tensors={key: tensor[places] for key, tensor in tensors.items()},
-        verdict=_sentence(records, name, _short(figure(mean)[0])),
+        verdict=_sentence(records, name, _short(figure(mean)[0]), diverged=diverged),
+        diverged={},
     )
     return chosen, records
 
 
 def _answers(
-    config: TrainConfig, rows: PreparedRows, trained: Trained, tensors: dict[str, NDArray[np.float32]]
+    config: TrainConfig,
+    rows: PreparedRows,
+    trained: Trained,
+    tensors: dict[str, NDArray[np.float32]],
+    *,
+    diverged: Collection[int],
 ) -> NDArray[np.float64]:
     """Returns the out-of-fold answers of each configuration, (configurations, rows, outputs), and calibrates `tensors`.
 
-    The last Linear of a configuration's networks gets the temperature and the shift of the configuration.
+    The last Linear of a configuration's networks gets the temperature and the shift of the configuration. The answers
+    of those that diverged are NaN.
     """
     assert rows.split.folds is not None  # noqa: S101 -- a portfolio needs folds
     network = Checkpoint(config=trained.architecture, schema=rows.schema, tensors=tensors).inference_network()
@@ -100,6 +109,8 @@ def _answers(
     found = []
     for at, own in enumerate(CONFIGURATIONS):
         answers = uncalibrated[at].astype(np.float64)
+        if at in diverged:
+            answers[:] = np.nan
         # Answers of a training that diverged have no calibration, and are not chosen.
         if config.calibrate and trained.architecture.output == "softmax" and np.isfinite(answers).all():
             is_honest = config.select_by == "loss" and not own.label_smoothing * config.label_smoothing
@@ -192,8 +203,16 @@ def _settings(config: TrainConfig, at: int) -> dict[str, Any]:
     }
 
 
-def _sentence(records: list[dict[str, Any]], figure: str, reached: float) -> str:
-    """Returns a sentence for the user on the choice; `reached` is the out-of-fold figure of the weighted mean."""
+def _sentence(records: list[dict[str, Any]], figure: str, reached: float, *, diverged: Mapping[int, int]) -> str:
+    """Returns sentences for the user on the choice; `reached` is the out-of-fold figure of the weighted mean."""
+    said = _sentence_of_chosen(records, figure, reached)
+    if not diverged:
+        return said
+    names = {records[at]["name"]: diverged[at] for at in sorted(diverged)}
+    return f"{said} {diverged_sentence(names, of=f'{len(records)} configurations', whole='the choice')}"
+
+
+def _sentence_of_chosen(records: list[dict[str, Any]], figure: str, reached: float) -> str:
     chosen = sorted((record for record in records if record["weight"]), key=lambda record: -record["weight"])
     in_words = figure.replace("_", " ")
     reached_alone = min(record[figure] for record in records if record[figure] is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,11 +52,25 @@ def parameters_of(checkpoint: Checkpoint) -> tuple[LearnedTensor, ...]:
 
 
 def hyperparameters_of(checkpoint: Checkpoint) -> dict[str, object]:
-    """Returns the settings of the run by name, as JSON types."""
-    return {name: checkpoint.training[name] for name in TrainConfig.setting_names() if name in checkpoint.training}
+    """Returns the settings of the network that is served by name, as JSON types.
+
+    A distilled network has some of its own; the others are those of the run.
+    """
+    settings = {**checkpoint.training, **_of_student(checkpoint)}
+    return {name: settings[name] for name in TrainConfig.setting_names() if name in settings}
+
+
+def teacher_settings_of(checkpoint: Checkpoint) -> dict[str, object]:
+    """Returns the settings of the run that a distilled network does not have, as JSON types; empty for others."""
+    return {name: checkpoint.training.get(name) for name in _of_student(checkpoint)}
 
 
 def outcome_of(checkpoint: Checkpoint) -> dict[str, object]:
     """Returns the other records of the run, such as the best epoch, without history and configurations."""
-    known = {*TrainConfig.setting_names(), "history", "configurations"}
+    known = {*TrainConfig.setting_names(), "history", "configurations", "student_settings"}
     return {name: value for name, value in checkpoint.training.items() if name not in known}
+
+
+def _of_student(checkpoint: Checkpoint) -> Mapping[str, object]:
+    found = checkpoint.training.get("student_settings")
+    return found if isinstance(found, Mapping) else {}

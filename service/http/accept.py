@@ -45,7 +45,7 @@ class MediaTypes:
         return chosen
 
     def _chosen(self, accept: str) -> int:
-        ranges = list(_ranges(accept))
+        ranges = list(media_ranges(accept))
         if not ranges:
             return 0
         best: tuple[float, int, int] | None = None
@@ -81,8 +81,12 @@ def _precision(wanted: str, offered: str) -> int:
     return int(wanted == "*/*")
 
 
-def _ranges(accept: str) -> Iterator[tuple[str, float]]:
-    """Yields the media ranges of a header with their weights; what is not a media range is passed over."""
+def media_ranges(accept: str) -> Iterator[tuple[str, float]]:
+    """Yields the media ranges of a header in lower case, with their weights; passes over what is not a media range.
+
+    Args:
+        accept: value of the header; several lines are joined by a line feed.
+    """
     for item in re.split(r"[,\n]", accept):
         found = _RANGE.fullmatch(item)
         if found is not None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from browsing import OpenPage, wait_for
-from serving import Server, http_get
+from serving import Server, http_get, running
 
 from models.network.summary import summarize
 from models.store import Store
@@ -98,6 +100,24 @@ def test_a_member_of_an_ensemble_is_chosen(console: Server, demo_store: Store, o
     texts = read_all(page)
     biases = [float(text.rsplit(": ", 1)[1]) for text in texts if text.startswith("Bias of x3")]
     assert biases == [pytest.approx(written(float(checkpoint.tensors[last][2, 0])), rel=2e-3)]
+
+
+def test_the_weights_of_members_are_shown(
+    demo_store: Store, open_page: OpenPage, tmp_path: Path, console: Server
+) -> None:
+    checkpoint = demo_store.load("ensemble").checkpoint
+    weighted = replace(checkpoint, config=replace(checkpoint.config, member_weights=(3, 3, 2)))
+    store = Store(tmp_path / "store")
+    store.publish("weighted", weighted)
+    with running(store.root, tmp_path) as server:
+        page = opened(open_page, server, "weighted")
+        assert re.search(r"Members\s+3, weighted 2 × 37.5 %, 1 × 25 %\n", section(page, "About").inner_text())
+        options = page.get_by_label("Member").locator("option").all_inner_texts()
+        assert options == ["1 of 3, weight 37.5 %", "2 of 3, weight 37.5 %", "3 of 3, weight 25 %"]
+    page = opened(open_page, console, "ensemble")
+    assert re.search(r"Members\s+3, weighted equally\n", section(page, "About").inner_text())
+    page = opened(open_page, console, "iris")
+    assert "Members" not in section(page, "About").inner_text()
 
 
 def test_the_tables_are_those_of_the_checkpoint(console: Server, demo_store: Store, open_page: OpenPage) -> None:

@@ -197,9 +197,23 @@ def choose_file(page: Any, name: str, content: str | bytes) -> None:
     page.locator("input[type=file]").set_input_files({"name": name, "mimeType": "text/csv", "buffer": buffer})
 
 
-def answers_of(server: Server, model: str, text: str) -> list[dict[str, str]]:
+def drop_file(page: Any, name: str, content: str) -> None:
+    page.evaluate(
+        """([name, content]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([content], name, { type: 'text/csv' }));
+            for (const type of ['dragover', 'drop']) {
+                const event = new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: data });
+                document.querySelector('main').dispatchEvent(event);
+            }
+        }""",
+        [name, content],
+    )
+
+
+def answers_of(server: Server, model: str, text: str, *, more: str = "") -> list[dict[str, str]]:
     headers = {"Content-Type": "text/csv", "Accept": "text/csv"}
-    answer = http_post(f"{server.url}/predict?model={model}", content=text.encode(), headers=headers)
+    answer = http_post(f"{server.url}/predict?model={model}{more}", content=text.encode(), headers=headers)
     assert answer.status_code == 200, answer.text
     return list(csv.DictReader(io.StringIO(answer.text, newline="")))
 
@@ -215,6 +229,27 @@ def test_a_table_comes_back_with_the_servers_answers(viewed: Server, open_page: 
     assert scored == [row | answer for row, answer in zip(given, answers, strict=True)]
     region = page.get_by_role("region", name="A whole table")
     assert "150 rows scored by iris@1." in region.get_by_role("status").inner_text()
+
+
+@pytest.mark.parametrize(
+    ("model", "label", "columns"), [("iris", "Set of labels", ["set"]), (RISE, "Interval", ["low", "high"])]
+)
+def test_a_table_comes_back_with_the_chosen_intervals(
+    viewed: Server, open_page: OpenPage, model: str, label: str, columns: list[str]
+) -> None:
+    page = opened(open_page, viewed, model)
+    text = flowers_csv() if model == "iris" else "x1,x2\n0.5,1\n-1,0.25\n0,0\n"
+    given = list(csv.DictReader(io.StringIO(text, newline="")))
+    for level, option in (("0.9", "90 %"), ("0.8", "80 %"), ("none", "none")):
+        page.get_by_label(label, exact=True).select_option(option)
+        added = "answers beside" if level == "none" else f"answers and {option}"
+        page.get_by_role("region", name="A whole table").get_by_text(added).wait_for()
+        drop_file(page, f"rows-{level}.csv", text)
+        page.get_by_text(f"rows-{level}.csv: {len(given)} rows scored").wait_for()
+        scored = list(csv.DictReader(io.StringIO(download(page), newline="")))
+        answers = answers_of(viewed, model, text, more="" if level == "none" else f"&intervals={level}")
+        assert scored == [row | answer for row, answer in zip(given, answers, strict=True)]
+        assert list(scored[0])[-len(columns) :] == columns or level == "none"
 
 
 def test_a_table_of_many_requests_and_quoted_cells_is_scored_in_order(
@@ -285,18 +320,7 @@ def test_a_file_is_dropped_and_its_scoring_is_cancelled(viewed: Server, open_pag
     text = flowers_csv()
     head, _, rows = text.partition("\r\n")
     page.route("**/predict?*", lambda route: (time.sleep(0.1), route.continue_())[-1])
-    page.evaluate(
-        """([head, rows]) => {
-            const file = new File([head, '\\r\\n', ...Array(400).fill(rows)], 'large.csv', { type: 'text/csv' });
-            const data = new DataTransfer();
-            data.items.add(file);
-            for (const type of ['dragover', 'drop']) {
-                const event = new DragEvent(type, { bubbles: true, cancelable: true, dataTransfer: data });
-                document.querySelector('main').dispatchEvent(event);
-            }
-        }""",
-        [head, rows],
-    )
+    drop_file(page, "large.csv", "".join([head, "\r\n", *[rows] * 400]))
     page.get_by_role("progressbar").wait_for()
     wait_for(page, "Number(document.querySelector('progress').value) > 0")
     page.get_by_role("button", name="Cancel").click()

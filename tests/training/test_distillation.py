@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -333,8 +334,14 @@ def test_the_command_publishes_one_network_with_its_figures_in_report_and_card(t
     assert out.splitlines()[-1] == "published t@1"
     published = Store(tmp_path / "store").version("t", 1)
     assert published.load().checkpoint.config.members == 1
-    for name in (REPORT_FILE, CARD_FILE):
-        assert "Distilled from 2 members: log loss" in published.path.with_name(name).read_text(), name
+    checkpoint = published.load().checkpoint
+    assert (checkpoint.config.dropout, checkpoint.training["dropout"]) == (0.0, 0.15)
+    for name, row in ((REPORT_FILE, r'<th scope="row">{}</th><td>{}</td>'), (CARD_FILE, r"\| {} \| {} \|")):
+        text = published.path.with_name(name).read_text()
+        assert "Distilled from 2 members: log loss" in text, name
+        for setting, own in (("members", "1"), ("dropout", "0(.0)?"), ("select_by", "last"), ("epochs", "3")):
+            assert len(re.findall(row.format(setting, own), text)) == 1, (name, setting)
+        assert "The members of the ensemble had other settings: dropout 0.15, " in text, name
     assert main([*line, "--distill", "--budget", "60s"]) == 2
     assert "leave out --distill or the budget" in capsys.readouterr().err
     model = axon.fit(classes(120), target="y", **RUN | {"epochs": 2}, members=2, distill=True, progress=False)

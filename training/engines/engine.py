@@ -120,6 +120,8 @@ class Trained:
             (a person stopped the run), `diverged`; for a perceptron `converged`, or `cycled`, which never converges.
         history: measures of each epoch, by name.
         verdict: sentence with information that the numbers do not show, or None.
+        diverged: epoch in which the loss of a member was no longer finite, by member, counted from 0. The tensors of
+            such members are those of their best epoch before.
     """
 
     architecture: MLPConfig
@@ -129,6 +131,7 @@ class Trained:
     stopped: Stopped
     history: Mapping[str, list[float]]
     verdict: str | None = None
+    diverged: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -173,10 +176,7 @@ class EpochLog:
         """
         number = self.epochs_run + 1
         if not all(map(math.isfinite, measures.values())):
-            raise TrainingError(
-                f"the loss is no longer a finite number in epoch {number}: nothing was kept; "
-                "try a smaller learning rate (--learning-rate)."
-            )
+            raise diverged_error("the loss", epoch=number)
         if is_best is None:
             losses = self.measures.get("validation_loss", [])
             is_best = self.best_epoch == 0 or measures["validation_loss"] < losses[self.best_epoch - 1]
@@ -204,6 +204,20 @@ class EpochLog:
     def history(self) -> dict[str, list[float]]:
         """Returns the measures of each epoch, by name."""
         return self.measures
+
+
+def diverged_error(loss: str, *, epoch: int, reason: str = "") -> TrainingError:
+    """Returns the error of a run that diverged.
+
+    Args:
+        loss: the loss in words, as the subject of the sentence.
+        epoch: number of the epoch, from 1.
+        reason: words on why the run cannot go on without it, if the loss is not the only one.
+    """
+    return TrainingError(
+        f"{loss} is no longer a finite number in epoch {epoch}: nothing was kept{reason}; "
+        "try a smaller learning rate (--learning-rate)."
+    )
 
 
 def batches(rows: int, size: int) -> list[tuple[int, int]]:

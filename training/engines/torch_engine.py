@@ -15,6 +15,7 @@ from torch import Tensor
 
 from models.network.config import MLPConfig
 from training.config import TrainConfig
+from training.engines.diverged_members import DivergedMembers
 from training.engines.engine import (
     SELECTION_MEASURES,
     EpochLog,
@@ -60,20 +61,23 @@ def train(
         pacing: rule that may change the number of epochs during the run; None for the plan of the config.
 
     Raises:
-        TrainingError: the loss is no longer finite.
+        TrainingError: the loss of each member is no longer finite; by folds that of one member, and in a portfolio that
+            of one member in each configuration.
     """
     trainer = Trainer(config, architecture, data, device=torch.device(device), rates=portfolio_rates(config))
     pacing = pacing or PlannedPacing(config.epoch_plan)
     log = EpochLog(epochs=config.epochs, patience=config.patience, on_epoch=on_epoch)
     best = _Best(trainer, select_by=trainer.config.select_by)
+    diverged = DivergedMembers.of(config, trainer)
     if resume is not None:
         trainer.restore(resume)
         best.restore(resume)
+        diverged.restore(resume)
         _restore_log(log, resume)
         pacing.restore(resume)
 
     def state() -> State:
-        return {**trainer.state(), **best.state(), **_log_state(log), **pacing.state()}
+        return {**trainer.state(), **best.state(), **diverged.state(), **_log_state(log), **pacing.state()}
 
     stopped: Stopped = "epochs"
     while True:
@@ -83,17 +87,13 @@ def train(
         trainer.plan(log.epochs)
         train_loss = trainer.epoch()
         evaluation = trainer.evaluate()
-        taken, better = best.take(evaluation)
-        figures: tuple[Tensor, ...] = (  # read back at once
-            train_loss,
-            evaluation.loss,
-            evaluation.error,
-            taken.to(train_loss.dtype),
-            better.to(train_loss.dtype),
-        )
+        figures = [train_loss, evaluation.loss, evaluation.error]
         if evaluation.figure is not None:
-            figures = (*figures, evaluation.figure)
-        loss, validation_loss, error, is_best, is_better, *figure = torch.stack([f.mean() for f in figures]).tolist()
+            figures.append(evaluation.figure)
+        remaining = diverged.add(figures, epoch=log.epochs_run + 1)
+        taken, better = best.take(evaluation, remaining)
+        flags = [taken.to(train_loss.dtype), better.to(train_loss.dtype)]
+        is_best, is_better, loss, validation_loss, error, *figure = diverged.means([*flags, *figures])
         of_classes = {} if architecture.task == "regression" else {"validation_error": error}
         if figure:
             of_classes |= {SELECTION_MEASURES[config.select_by]: figure[0]}
@@ -119,6 +119,7 @@ def train(
         best_epoch=log.best_epoch,
         stopped=stopped,
         history=log.history(),
+        diverged=diverged.epochs(),
     )
 
 
@@ -137,8 +138,12 @@ class _Best:
         members = trainer.network.config.members
         self._figure = torch.full((members,), torch.inf, device=self.weights[0].device)
 
-    def take(self, evaluation: MemberEvaluation) -> tuple[Tensor, Tensor]:
+    def take(self, evaluation: MemberEvaluation, remaining: Tensor) -> tuple[Tensor, Tensor]:
         """Keeps the present weights of the members for which this epoch is the best.
+
+        Args:
+            evaluation: figures of the epoch.
+            remaining: (members,) False for the members whose weights are not to be kept any more.
 
         Returns:
             (members,) True if the member's weights were kept, and (members,) True if it is strictly better than before.
@@ -148,8 +153,8 @@ class _Best:
             figure = evaluation.error if self._select_by == "error" else evaluation.loss
         if self._select_by == "last":
             figure = torch.zeros_like(figure)  # each epoch is as good as the one before, and the later one is kept
-        better = figure < self._figure
-        taken = figure <= self._figure if self._keeps_later else better
+        better = (figure < self._figure) & remaining
+        taken = (figure <= self._figure) & remaining if self._keeps_later else better
         self._figure = torch.where(taken, figure, self._figure)
         for kept, tensor in zip(self.weights, self._trainer.current(), strict=True):
             torch.where(taken.view(-1, *[1] * (tensor.ndim - 1)), tensor, kept, out=kept)

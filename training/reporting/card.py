@@ -15,7 +15,15 @@ from training.reporting.comparison import Comparison
 from training.reporting.configurations import configurations_table
 from training.reporting.evaluation import Evaluation
 from training.reporting.figures import columns_table, figure, metric_name, plainly
-from training.reporting.sentences import beside_constant, keeping, rare_class_limit, training_in_words, uses
+from training.reporting.sentences import (
+    beside_constant,
+    keeping,
+    rare_class_limit,
+    teacher_settings,
+    training_in_words,
+    uses,
+)
+from training.run_parts import hyperparameters_of, outcome_of
 
 _COLUMNS = 100  # number of listed columns
 _EXAMPLE_COLUMNS = 200  # with more columns, the example request would fill the page
@@ -106,10 +114,11 @@ def _data(model: FittedModel) -> str:
 def _recipe(model: FittedModel) -> str:
     settings = [
         (name, plainly(json.dumps(value) if isinstance(value, list | dict) else "none" if value is None else value))
-        for name, value in model.checkpoint.training.items()
-        if name not in ("history", "configurations")
+        for name, value in (hyperparameters_of(model.checkpoint) | outcome_of(model.checkpoint)).items()
     ]
     lines = ["## Training", training_in_words(model), _table(("setting", "value"), settings)]
+    if said := teacher_settings(model):
+        lines.append(_text(said))
     if (table := configurations_table(model.checkpoint)) is not None:
         lines += ["The configurations of the portfolio, with their weights in the model:", _table(*table)]
     return "\n\n".join(lines)

@@ -16,7 +16,7 @@ from training.reporting.evaluation import Calibration, Confusion, Evaluation, Fo
 from training.reporting.figures import apart, columns_table, figure, metric_name, plainly
 from training.reporting.importance import REPEATS, Importance
 from training.reporting.report_charts import learning_curves, reliability_chart, residual_charts, residuals_in_words
-from training.reporting.sentences import beside_constant, epoch_in_words, keeping, losses_explained
+from training.reporting.sentences import beside_constant, epoch_in_words, keeping, losses_explained, teacher_settings
 from training.run_parts import hyperparameters_of, outcome_of, parameters_of
 
 _BARS = 25  # columns whose importance is shown
@@ -316,6 +316,7 @@ def _settings(model: FittedModel) -> str:
                 [(name, _setting(value)) for name, value in hyperparameters_of(model.checkpoint).items()],
                 caption="Hyperparameters: chosen before training, and not changed by it",
             ),
+            *([page.paragraph(said, faint=True)] if (said := teacher_settings(model)) else []),
             page.table(
                 ("record", "value"),
                 [(name, _setting(value)) for name, value in outcome.items()],

@@ -12,6 +12,7 @@ from training.metrics import FIGURES, answered_quantile
 from training.reporting.comparison import LINEAR, TREES, Comparison
 from training.reporting.figures import figure, metric_name, plainly
 from training.reporting.keeping import KEEP_LINEAR
+from training.run_parts import teacher_settings_of
 
 _RARE_ROWS = 50  # training rows of a class; with fewer, the metrics of the class are uncertain
 # Extreme and name of the figure that selects an epoch, by `select_by`; sentences on `last` name no figure.
@@ -139,6 +140,13 @@ def losses_explained(model: FittedModel) -> str:
             "higher one, and the two are compared by how they move, not by their level."
         )
     return " ".join(sentences)
+
+
+def teacher_settings(model: FittedModel) -> str:
+    """Returns a sentence on the settings that the teacher of a distilled network had; empty for other networks."""
+    others = teacher_settings_of(model.checkpoint)
+    shown = [f"{name} {'none' if value is None else value}" for name, value in others.items() if name != "members"]
+    return f"The members of the ensemble had other settings: {', '.join(shown)}." if shown else ""
 
 
 def uses(model: FittedModel) -> list[str]:

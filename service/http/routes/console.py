@@ -11,6 +11,7 @@ from fastapi.responses import RedirectResponse
 from starlette.exceptions import HTTPException
 
 from service.console.files import ConsoleFile, read_files, read_page
+from service.http.accept import media_ranges
 from service.http.compression import accepted_coding
 
 # The browser loads and asks this server alone; no script or style stands in the page or in an attribute.
@@ -68,8 +69,7 @@ def console_router(root_path: str, *, is_on: bool, needs_key: bool) -> APIRouter
 
 def _is_browser(request: Request) -> bool:
     """Returns True if a request asks for a page; `*/*`, which curl and most libraries send, asks for none."""
-    accepted = ",".join(request.headers.getlist("accept")).lower().split(",")
-    return any(part.partition(";")[0].strip() in _PAGE_TYPES for part in accepted)
+    return any(wanted in _PAGE_TYPES for wanted, _ in media_ranges("\n".join(request.headers.getlist("accept"))))
 
 
 def _answer(request: Request, file: ConsoleFile, vary: str | None = None) -> Response:

@@ -22,6 +22,9 @@ export const plural = (n, one, many = `${one}s`) => `${count(n)} ${n === 1 ? one
 /** Writes a share as a percentage. */
 export const percent = (x, digits = 3) => `${number(100 * x, digits)} %`;
 
+/** Writes weights as percentages of their sum. */
+export const shares = (weights, sum = weights.reduce((a, b) => a + b, 0)) => weights.map((weight) => percent(weight / sum));
+
 /** Writes a number of bytes. */
 export function bytes(n) {
   const step = n < 1000 ? 0 : Math.min(Math.floor(Math.log10(n) / 3), 4);

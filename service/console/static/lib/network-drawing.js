@@ -1,7 +1,7 @@
 // The drawing of a network: units and weights of a small one, layers of a large one. Each part can be read by pointing
 // at it, or with the arrow keys.
 import { html, useLayoutEffect, useMemo, useRef, useState } from '../vendor/preact.js';
-import { count, number, plural } from './format.js';
+import { count, number, plural, shares } from './format.js';
 
 const MOST_UNITS = 24; // in one column of a drawing with units
 const MOST_LINKS = 1200;
@@ -188,10 +188,11 @@ export function NetworkDrawing({ network }) {
     setCurrent(Math.min(Math.max(next, 0), parts.length - 1));
   };
   const text = parts[current]?.text ?? hovered;
+  const weights = network.member_weights && shares(network.member_weights);
   return html`<figure class="network">
     ${network.members > 1 && small && html`<label class="field inline">Member
       <select value=${member} onChange=${(event) => { setMember(Number(event.target.value)); setCurrent(-1); }}>
-        ${Array.from({ length: network.members }, (_, n) => html`<option value=${n}>${n + 1} of ${network.members}</option>`)}
+        ${Array.from({ length: network.members }, (_, n) => html`<option value=${n}>${n + 1} of ${network.members}${weights ? `, weight ${weights[n]}` : ''}</option>`)}
       </select></label>`}
     <div ref=${box} class="drawing" tabindex="0" role="application" aria-label=${`Drawing of the network: ${about} Read it part by part with the arrow keys.`}
       onPointerMove=${point} onPointerLeave=${() => { setCurrent(-1); setHovered(''); }} onKeyDown=${move}>

@@ -9,7 +9,7 @@ const PASSING = [0, 429, 503];
 const pause = () => new Promise((done) => { setTimeout(done, 1000); });
 
 /** Scores rows of a table. Returns the header and the lines of the answers, and the faults by place in `rows`. */
-async function scoreRows({ model, signal, job, versions }, head, rows) {
+async function scoreRows({ model, level, signal, job, versions }, head, rows) {
   const lines = Array(rows.length);
   const faults = new Map();
   let header = null;
@@ -18,7 +18,7 @@ async function scoreRows({ model, signal, job, versions }, head, rows) {
     const places = waiting.pop();
     const body = `${[head, ...places.map((at) => rows[at])].join('\n')}\n`;
     try {
-      const response = await send(`predict?model=${encodeURIComponent(model)}`, {
+      const response = await send(`predict?model=${encodeURIComponent(model)}${level ? `&intervals=${level}` : ''}`, {
         method: 'POST', body, signal, headers: { 'Content-Type': 'text/csv', Accept: 'text/csv', 'X-Axon-Sticky': job },
       });
       versions.add(response.headers.get('X-Axon-Model'));
@@ -52,15 +52,15 @@ async function scoreRows({ model, signal, job, versions }, head, rows) {
 }
 
 /**
- * Scores a CSV file. Returns the file with columns added as a Blob, the number of rows, the faults by row from 1, and
- * the versions that answered: more than one, if a version was published meanwhile.
+ * Scores a CSV file, with the intervals of a level. Returns the file with columns added as a Blob, the number of rows,
+ * the faults by row from 1, and the versions that answered: more than one, if one was published meanwhile.
  */
-export async function scoreCsv(file, { model, signal, progress, rowsOfRequest = ROWS }) {
+export async function scoreCsv(file, { model, level, signal, progress, rowsOfRequest = ROWS }) {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   const decoded = (...given) => {
     try { return decoder.decode(...given); } catch { throw new Error('The file is not text in UTF-8.'); }
   };
-  const to = { model, signal, job: crypto.getRandomValues(new Uint32Array(1))[0].toString(36), versions: new Set() };
+  const to = { model, level, signal, job: crypto.getRandomValues(new Uint32Array(1))[0].toString(36), versions: new Set() };
   const records = new Records();
   const reader = file.stream().getReader();
   const [lines, faults] = [[], new Map()];

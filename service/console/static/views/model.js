@@ -1,7 +1,7 @@
 // One model version: its network, weights, columns, training and card, and other versions beside it.
 import { html, useEffect, useState } from '../vendor/preact.js';
 import { get } from '../lib/api.js';
-import { ago, count, dateTime, number, percent, plural, shown, words } from '../lib/format.js';
+import { ago, count, dateTime, number, percent, plural, shares, shown, words } from '../lib/format.js';
 import { Markdown } from '../lib/markdown.js';
 import { NetworkDrawing } from '../lib/network-drawing.js';
 import { Failure, Loading, modelPath, useGet } from '../lib/parts.js';
@@ -16,6 +16,14 @@ const Section = ({ id, title, children, wide }) => html`<section class=${`card $
 const Facts = ({ facts }) => html`<dl class="facts">${facts.filter(([, value]) => value !== null && value !== undefined)
   .map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 
+/** Returns the number of members and how many have which share in the answer. */
+function membersText({ members = 1, member_weights: weights }) {
+  if (members < 2) return null;
+  const times = new Map();
+  for (const share of shares(weights ?? [])) times.set(share, (times.get(share) ?? 0) + 1);
+  return `${count(members)}, weighted ${weights ? [...times].map(([share, n]) => `${n} × ${share}`).join(', ') : 'equally'}`;
+}
+
 function About({ model }) {
   const { training, target, data } = model;
   const classes = model.classes?.map(shown);
@@ -25,6 +33,7 @@ function About({ model }) {
     ['Predicts', classes ? `${target.name}: ${classes.slice(0, 12).join(', ')}${classes.length > 12 ? `, and ${count(classes.length - 12)} more` : ''}`
       : `${target.name}, a number`],
     ['Parameters', count(model.total_params)],
+    ['Members', membersText(model.architecture)],
     ['Columns', count(model.columns.length)],
     ['Published', html`<time datetime=${model.published} title=${dateTime(model.published)}>${ago(model.published)}</time>`],
     ['Trained', training.engine ? `${training.engine}, ${plural(training.epochs_run ?? 0, 'epoch')}` : null],

@@ -88,7 +88,7 @@ function Code({ model, row, columns, level, classes }) {
 }
 
 /** Returns how far the scoring of a file is, and functions to begin and to end it. */
-function useScoring(model) {
+function useScoring(model, level) {
   const [job, setJob] = useState(null);
   const stop = useRef(null);
   const begin = async (file) => {
@@ -98,7 +98,7 @@ function useScoring(model) {
     const set = (news) => stop.current === own && setJob((old) => ({ ...old, ...news }));
     setJob({ name: file.name, size: file.size, bytes: 0, rows: 0, faults: 0, running: true });
     try {
-      const { blob, rows, faults, versions } = await scoreCsv(file, { model, signal, progress: set });
+      const { blob, rows, faults, versions } = await scoreCsv(file, { model, level, signal, progress: set });
       set({ running: false, rows, told: [...faults].sort(([a], [b]) => a - b), versions, url: URL.createObjectURL(blob) });
     } catch (error) { set({ running: false, error: signal.aborted ? null : error, cancelled: signal.aborted }); }
   };
@@ -107,7 +107,7 @@ function useScoring(model) {
   return { job, begin, cancel: () => stop.current?.abort() };
 }
 
-function Scoring({ model, scoring: { job, begin, cancel } }) {
+function Scoring({ model, level, classes, scoring: { job, begin, cancel } }) {
   const input = useRef();
   const [over, setOver] = useState(false);
   useEffect(() => {
@@ -121,10 +121,10 @@ function Scoring({ model, scoring: { job, begin, cancel } }) {
     const names = ['dragover', 'dragleave', 'drop'];
     names.forEach((name) => addEventListener(name, drag));
     return () => names.forEach((name) => removeEventListener(name, drag));
-  }, [model]);
+  }, [model, level]);
   const told = job?.told ?? [];
   return html`<section class=${`card drop ${over ? 'over' : ''}`} aria-labelledby="csv"><h2 id="csv">A whole table</h2>
-    <p class="muted">Drop a CSV file on this page, or choose one. Its first line names the columns. You get it back with the answers beside each row.</p>
+    <p class="muted">Drop a CSV file on this page, or choose one. Its first line names the columns. You get it back with the answers${level ? ` and ${percent(level)} ${classes ? 'sets' : 'intervals'}` : ''} beside each row.</p>
     <div class="row"><button class="button" onClick=${() => input.current.click()}>Choose a CSV file</button>
       <input ref=${input} type="file" accept=".csv,.tsv,.txt,text/csv" hidden onChange=${({ target }) => {
     if (target.files.length) begin(target.files[0]);
@@ -160,7 +160,7 @@ function Trial({ model, detail }) {
   const room = (bars, most) => ({ minHeight: `${10 + 1.75 * Math.min(bars, most)}em` }); // so that nothing jumps when the answers come
   const [level, setLevel] = useState();
   const state = useAnswer(model, row, level);
-  const scoring = useScoring(model);
+  const scoring = useScoring(model, level);
   const [said, say] = useState('');
   useEffect(() => {
     const timer = setTimeout(() => {
@@ -183,7 +183,7 @@ function Trial({ model, detail }) {
       <section class="card" aria-labelledby="reasons" style=${room(detail.columns.length, 10)}><h2 id="reasons">Reasons</h2>
         <${Reasons} reasons=${state.reasons} error=${state.reasonsError} isOld=${state.reasonsRow !== row} /></section></div></div>
     <${Code} model=${model} row=${row} columns=${detail.columns} level=${level} classes=${detail.classes} />
-    <${Scoring} model=${model} scoring=${scoring} /></div>`;
+    <${Scoring} model=${model} level=${level} classes=${detail.classes} scoring=${scoring} /></div>`;
 }
 
 /** The view in which a model is tried. */
