@@ -20,6 +20,7 @@ from models.network.config import Task
 from training.data.class_balance import class_shares
 from training.data.column_choices import ColumnChoices
 from training.data.equal_rows import EqualRows
+from training.data.scratch import release_pages
 from training.data.values import Kind, Values, content_of, kind_of, missing_of
 
 __all__ = ["ColumnChoices", "TrainingTable"]
@@ -126,6 +127,7 @@ class TrainingTable:
             sha.update(f"test:{self.test_rows}".encode())
         if self.choices.equal_rows != "auto":  # decides which rows are trained on
             sha.update(f"equal rows:{self.choices.equal_rows}".encode())
+        release_pages()
         return f"sha256:{sha.hexdigest()}"
 
     def _as_json(self, name: str, row: int) -> Any:

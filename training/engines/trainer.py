@@ -143,7 +143,9 @@ class Trainer:
         """Trains one epoch; returns the mean training loss of each member, (members,), on the device."""
         members, rows = self.network.config.members, len(self._train)
         if self._folds is None:
-            order = torch.stack([torch.randperm(rows, generator=self._generator) for _ in range(members)])
+            taken = self._cuts[-1][1]  # the rest of the order would only take memory
+            drawn = [torch.randperm(rows, generator=self._generator)[:taken].clone() for _ in range(members)]
+            order = torch.stack(drawn)
         else:
             order = self._folds.order(self._generator)
         order = order.to(self._device)  # (members, rows)
