@@ -193,5 +193,5 @@ def test_a_million_rows_of_thirty_numbers_take_little_memory(tmp_path):
     )
     grown, tested = map(int, ran.stdout.split())
     assert tested == 150_000
-    # As float64 the table alone has 248 MB. In memory, the run takes 660 MB.
-    assert grown < 330
+    # The table has 248 MB. With all of its copies in memory, the run grows by 833 MB.
+    assert grown < 400

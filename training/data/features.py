@@ -234,6 +234,7 @@ def equal_rows_of(features: Mapping[str, Values], target: Values) -> EqualRows:
     hashes = RowHashes(len(target))
     for name, values in features.items():
         add_feature(hashes, name, values)
+        release_pages()
     return hashes.equal_rows(target)
 
 

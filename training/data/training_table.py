@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -99,12 +100,10 @@ class TrainingTable:
         """Returns `(rows,)` True for a missing value of a feature column."""
         return missing_of(self.features[name])
 
-    def take(self, rows: NDArray[np.int64]) -> dict[str, Values]:
-        """Returns the feature columns at some rows."""
-        return {
-            name: values.take(rows) if isinstance(values, DictionaryColumn) else values[rows]
-            for name, values in self.features.items()
-        }
+    def take(self, name: str, rows: NDArray[np.int64]) -> Values:
+        """Returns the values of a feature column at some rows."""
+        values = self.features[name]
+        return values.take(rows) if isinstance(values, DictionaryColumn) else values[rows]
 
     def example(self, row: int) -> dict[str, Any]:
         """Returns one row's features as a client would send the row: JSON types by column name."""
@@ -115,6 +114,10 @@ class TrainingTable:
 
         Weights, groups and times count too, because training depends on them.
         """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         sha = hashlib.sha256()
         for name, values in self.features.items():
             sha.update(_with_name(name, content_of(values)))
