@@ -6,12 +6,13 @@ import sys
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 from tiny_disk import ENVIRONMENT, on_a_tiny_disk
 
 from models.checkpoint import save_checkpoint
-from training.data import preprocessing, scratch
+from training.data import csv_file, preprocessing, scratch, text_column
 from training.data.column_choices import ColumnChoices
 from training.data.scratch import Scratch, is_view, large_array, release_pages
 from training.engines import rows as device_rows
@@ -47,6 +48,9 @@ def everything_is_large(monkeypatch, tmp_path):
     folder.mkdir()
     monkeypatch.setattr(scratch.tempfile, "tempdir", str(folder))
     monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(text_column, "_FEW", 10)  # or a CSV file of so few rows is kept as texts
+    monkeypatch.setattr(csv_file, "_MIN_BLOCK", 4_096)
+    monkeypatch.setattr(csv_file, "_COLUMN_BLOCK", 512)
 
     def switch():
         monkeypatch.setattr(scratch, "LARGE_BYTES", 1)
@@ -62,12 +66,16 @@ def everything_is_large(monkeypatch, tmp_path):
 SETTINGS = {"epochs": 2, "members": 2, "hidden_sizes": (8,), "rows_per_epoch": 128, "batch_size": 32}
 
 
-@pytest.mark.parametrize("kind", ["file", "folder", "arrow", "test file", "some rows"])
+@pytest.mark.parametrize("kind", ["file", "folder", "arrow", "csv", "test file", "some rows"])
 def test_a_model_has_the_same_bytes_with_its_rows_on_the_disk(tmp_path, everything_is_large, kind):
     def fitted():
         table, settings = a_table(), dict(SETTINGS)
         if kind == "arrow":
             return fit(table, target="y", name="t", **settings)
+        if kind == "csv":
+            columns = [name for name in table.column_names if name != "due"]
+            pyarrow.csv.write_csv(table.select(columns), tmp_path / "t.csv")
+            return fit(tmp_path / "t.csv", target="y", name="t", **settings)
         place = tmp_path / "t.parquet"
         pq.write_table(table, place, row_group_size=70)
         if kind == "folder":
