@@ -22,7 +22,7 @@ def read_parquet(path: Path) -> Table:
     return Table.from_arrow(read_columns(path, called=path.name), source=path.name)
 
 
-def read_columns(path: Path, *, called: str) -> pa.Table:
+def read_columns(path: Path, *, called: str, scratch: Scratch | None = None) -> pa.Table:
     """Reads the columns of a Parquet file; texts stay dictionary-encoded, as in the file.
 
     The columns of a large file are read one after another, each into scratch space.
@@ -30,6 +30,7 @@ def read_columns(path: Path, *, called: str) -> pa.Table:
     Args:
         path: path of the file.
         called: name of the file in messages.
+        scratch: scratch space for the columns; None for a new one if the file is large, and else for memory.
 
     Raises:
         DataError: the file cannot be read, or is large and the disk has no room for its columns.
@@ -44,7 +45,7 @@ def read_columns(path: Path, *, called: str) -> pa.Table:
             with pyarrow.parquet.ParquetFile(place) as file:
                 texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
             with pyarrow.parquet.ParquetFile(place, read_dictionary=texts) as file:
-                return _read(file)
+                return _read(file, scratch)
     except FileNotFoundError:
         raise DataError(f"there is no file {path}.") from None
     except OSError as error:
@@ -53,9 +54,9 @@ def read_columns(path: Path, *, called: str) -> pa.Table:
         raise DataError(f"{called} is not a sound Parquet file.") from error
 
 
-def _read(file: pyarrow.parquet.ParquetFile) -> pa.Table:
+def _read(file: pyarrow.parquet.ParquetFile, scratch: Scratch | None) -> pa.Table:
     """Reads all columns: those of a large file into scratch space, so that memory holds one of them at a time."""
-    scratch = Scratch.for_bytes(_size(file.metadata))
+    scratch = scratch or Scratch.for_bytes(_size(file.metadata))
     names = file.schema_arrow.names
     if scratch is None or len(set(names)) < len(names):  # columns of one name are refused later
         return file.read()
