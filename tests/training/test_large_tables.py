@@ -56,6 +56,7 @@ def everything_is_large(monkeypatch, tmp_path):
         monkeypatch.setattr(scratch, "LARGE_BYTES", 1)
         monkeypatch.setattr(scratch, "_SEGMENT_BYTES", 10_000)
         monkeypatch.setattr(preprocessing, "_BLOCK_CELLS", 1_000)
+        monkeypatch.setattr(preprocessing, "_GATHERED_BYTES", 20 * ROWS)  # two columns
         monkeypatch.setattr(preprocessing, "_BLOCK_ROWS", 37)
         monkeypatch.setattr(device_rows, "_BLOCK_ROWS", 53)
         return folder

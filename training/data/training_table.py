@@ -121,6 +121,7 @@ class TrainingTable:
         sha = hashlib.sha256()
         for name, values in self.features.items():
             sha.update(_with_name(name, content_of(values)))
+            release_pages()
         target = DictionaryColumn(self.target.astype(np.int32), self.labels) if self.labels else self.target
         sha.update(_with_name(self.target_name, content_of(target)))
         for role in ("weight", "group", "time"):
@@ -130,7 +131,6 @@ class TrainingTable:
             sha.update(f"test:{self.test_rows}".encode())
         if self.choices.equal_rows != "auto":  # decides which rows are trained on
             sha.update(f"equal rows:{self.choices.equal_rows}".encode())
-        release_pages()
         return f"sha256:{sha.hexdigest()}"
 
     def _as_json(self, name: str, row: int) -> Any:
