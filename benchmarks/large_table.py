@@ -54,7 +54,7 @@ class Peaks:
 
 
 def main() -> None:
-    """Generates the file, trains on it, and prints a line of figures."""
+    """Generates the file, trains a model, and prints a line of figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--format", choices=("parquet", "csv"), default="parquet")
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def generate(path: Path, rows: int) -> None:
-    """Writes normal columns and a target that depends on them, in row groups.
+    """Writes a file of normal columns and a target made from the columns, in row groups.
 
     Args:
         path: path of the file, `.parquet` or `.csv`.

@@ -114,12 +114,12 @@ def joined_features(first: Mapping[str, Values], second: Mapping[str, Values]) -
 
 
 def _scratch_of(columns: Sequence[RawColumn]) -> Scratch | None:
-    """Returns scratch space for the values of columns; None if they are small enough for memory."""
+    """Returns scratch space for the values of columns; None for a table that is small enough for memory."""
     return Scratch.for_bytes(_BYTES_A_VALUE * sum(map(len, columns)))
 
 
 def _kept(values: Values, column: RawColumn, scratch: Scratch | None) -> Values:
-    """Returns the values of a column in a place where they take no memory, if the table is large."""
+    """Returns the values of a column, those of a large table in scratch space."""
     if scratch is None:
         return values
     kept = values if is_view(values, column.cells) else scratch.copy_values(values)

@@ -55,7 +55,7 @@ def read_columns(path: Path, *, called: str, scratch: Scratch | None = None) -> 
 
 
 def _read(file: pyarrow.parquet.ParquetFile, scratch: Scratch | None) -> pa.Table:
-    """Reads all columns: those of a large file into scratch space, so that memory holds one of them at a time."""
+    """Reads all columns. Those of a large file go to scratch space, and memory holds one at a time."""
     scratch = scratch or Scratch.for_bytes(_size(file.metadata))
     names = file.schema_arrow.names
     if scratch is None or len(set(names)) < len(names):  # columns of one name are refused later

@@ -81,7 +81,7 @@ def read_parts(source: str | Path) -> Table:
 
 
 def _read(parts: Sequence[_Part], called: str) -> list[pa.Table]:
-    """Reads the parts, each with its keys; once they are large together, the others go to scratch space."""
+    """Reads the parts, each with its keys. Once the parts so far are large, all further ones go to scratch space."""
     tables: list[pa.Table] = []
     size, scratch = 0, None
     for part in parts:

@@ -107,7 +107,7 @@ class Scratch:
         return pa.py_buffer(self.copy(np.frombuffer(buffer, dtype=np.uint8)))
 
     def _place(self, size: int) -> tuple[mmap.mmap, int]:
-        """Returns the file of the next so many bytes, and their place in it."""
+        """Returns the file and the place in the file of the next so many bytes."""
         if self._segment is None or self._used + size > len(self._segment):
             self._segment, self._used = _mapping(max(size, _SEGMENT_BYTES)), 0
         at = self._used
@@ -116,7 +116,7 @@ class Scratch:
 
 
 def is_view(values: Values | pa.Array, source: pa.Array | pa.ChunkedArray) -> bool:
-    """Returns True if values lie in the memory of a column's cells, so that they take no memory of their own.
+    """Returns True if values lie in the memory of a column's cells, and so take no further memory.
 
     Args:
         values: `(rows,)` values of the column, or cells that were made from its cells.
@@ -138,7 +138,7 @@ def _buffers(cells: pa.Array) -> list[pa.Buffer | None]:
 
 
 def release_pages() -> None:
-    """Takes the pages of all scratch space out of the memory of this process; they are mapped again where used.
+    """Takes the pages of all scratch space out of the memory of this process, until the next use of a page.
 
     The pages stay in the page cache of the kernel, which is free to write them back.
     """
