@@ -132,6 +132,7 @@ def standardise(schema: Schema, x: NDArray[np.float32]) -> NDArray[np.float32]:
     standardised = large_array(x.shape, np.float32)
     for at in range(0, len(x), _BLOCK_ROWS):
         standardised[at : at + _BLOCK_ROWS] = (x[at : at + _BLOCK_ROWS].astype(np.float64) - shift) / divisor
+        release_pages()
     return standardised
 
 

@@ -34,7 +34,7 @@ def scratch_folder() -> Path:
     """Returns the folder of temporary files: TMPDIR, or else /var/tmp, which lies on a disk where /tmp may not."""
     if os.environ.get("TMPDIR"):
         return Path(tempfile.gettempdir())
-    shared = Path("/var/tmp")  # noqa: S108 -- a file without a name cannot be guessed
+    shared = Path("/var/tmp")  # noqa: S108 -- a file without a name cannot be guessed  # nosec B108
     return shared if os.access(shared, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
 
 

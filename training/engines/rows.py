@@ -108,6 +108,7 @@ def _clipped(inputs: InputConfig, x: NDArray[np.float32]) -> NDArray[np.float32]
         block = x[at : at + _BLOCK_ROWS]
         dense[at : at + _BLOCK_ROWS, :numbers] = smooth_clip(torch.from_numpy(block[:, inputs.numbers]), inputs.clip)
         dense[at : at + _BLOCK_ROWS, numbers:] = block[:, inputs.flags]
+        release_pages()
     return dense
 
 
