@@ -13,6 +13,7 @@ from models.network.fuse import InferenceNetwork
 from training.calibration import calibrate
 from training.config import DECIDED_METRICS, TrainConfig
 from training.data.class_balance import class_shares
+from training.data.scratch import release_pages
 from training.decision import decided
 from training.out_of_fold import answers_of_configurations, pieces
 from training.prepared_rows import PreparedRows
@@ -20,7 +21,9 @@ from training.prepared_rows import PreparedRows
 
 def answers_of_part(network: InferenceNetwork, x: NDArray[np.float32]) -> NDArray[Any]:
     """Computes the answers in the unit of the target: (rows, in_features) → (rows, out_features)."""
-    return np.concatenate([network.answer(piece) for piece in pieces(network, x)])
+    answers = np.concatenate([network.answer(piece) for piece in pieces(network, x)])
+    release_pages()
+    return answers
 
 
 def _of_members(checkpoint: Checkpoint, rows: PreparedRows) -> tuple[NDArray[np.float32], tuple[int, ...] | None]:

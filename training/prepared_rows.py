@@ -16,6 +16,7 @@ from training.config import TrainConfig
 from training.data.class_balance import class_balance
 from training.data.folds import folds_of
 from training.data.preprocessing import encode, fit_schema, scale_target, standardise
+from training.data.scratch import release_pages
 from training.data.split import PARTS, Split, split_rows
 from training.data.training_table import TrainingTable
 from training.engines.engine import Matrices
@@ -49,6 +50,7 @@ class PreparedRows:
         schema = self.schema
         x, y = standardise(schema, self.x["train"]), scale_target(schema, self.y["train"])
         is_apart = self.split.folds is None
+        release_pages()
         return Matrices(
             x=x,
             y=y,

@@ -20,6 +20,7 @@ from models.columns.cell_text import tidy
 from models.errors import DataError
 from training.data.delimiters import comment_hint, detect_delimiter, long_cells
 from training.data.mark_evidence import MarkEvidence
+from training.data.scratch import Scratch, release_pages
 from training.data.table import Table, check_names
 from training.data.text_column import TextColumn
 from training.data.text_file import TextFile, open_text_file
@@ -151,12 +152,14 @@ class _CsvFile:
         longest = min(self.text.size + 1, _MAX_BLOCK)
         for block in (min(max(_COLUMN_BLOCK * width, _MIN_BLOCK), _LARGE_BLOCK), longest):
             try:
-                columns = {i: TextColumn(keep_texts=keep_texts) for i in wanted}
+                scratch = Scratch.for_bytes(self.text.size)
+                columns = {i: TextColumn(keep_texts=keep_texts, scratch=scratch) for i in wanted}
                 is_header = True
                 for batch in self._batches(list(wanted), width, block):
                     for column, cells in zip(columns.values(), batch.columns, strict=True):
                         column.add(cells[1:] if is_header else cells)
                     is_header = False
+                    release_pages()
                 if shown is not None:
                     shown |= {i: column.evidence for i, column in columns.items() if column.evidence is not None}
                 return {i: column.finish() for i, column in columns.items()}

@@ -14,14 +14,16 @@ from training.data.cells import looks_like_a_date
 from training.data.column_choices import ColumnChoices
 from training.data.equal_rows import EqualRows, RowHashes
 from training.data.raw_column import RawColumn
+from training.data.scratch import Scratch, is_view, release_pages
 from training.data.typed_options import typed
-from training.data.values import Values, content_of, kind_of, missing_of
+from training.data.values import Values, content_of, joined, kind_of, missing_of
 
 # With fewer rows than this, whole numbers that increase from row to row are not taken for a row number.
 MIN_NUMBERED_ROWS = 20
 # A column of one value and gaps is a feature only if at least this many rows have the value.
 MIN_MARKED_ROWS = 2
 
+_BYTES_A_VALUE = 8  # float64 and datetime64
 _WHOLE = re.compile(r"-?[0-9]+", re.ASCII)
 _IDENTIFIERS = ("id", "uuid", "guid", "key", "index", "rownum", "row_number")
 
@@ -42,6 +44,7 @@ def read_features(
     """
     features: dict[str, Values] = {}
     first_with_content: dict[tuple[str, bytes], str] = {}
+    scratch = _scratch_of(columns)
     for column in columns:
         if column.count_missing() == len(column):
             notes.append(f"Column {column.name!r} has no value at all and was left out.")
@@ -65,7 +68,7 @@ def read_features(
             date_forms[column.name] = column.date_form
         if remark := column.remark or remark_on(column.name, values, choices):
             notes.append(f"Column {column.name!r} {remark}")
-        features[column.name] = values
+        features[column.name] = _kept(values, column, scratch)
     return features
 
 
@@ -84,6 +87,7 @@ def read_same_features(
         DataError: cells are of a different kind.
     """
     read: dict[str, Values] = {}
+    scratch = _scratch_of(columns)
     for column in columns:
         kind = kind_of(like[column.name])
         if column.count_missing() == len(column):
@@ -94,8 +98,33 @@ def read_same_features(
             values = column.read(as_kind(choices, column.name, kind, date_forms))
         if kind_of(values) != kind:
             raise DataError(f"{column.called} is {kind_of(values)}, where the training rows' is {kind}.")
-        read[column.name] = values
+        read[column.name] = _kept(values, column, scratch)
     return read
+
+
+def joined_features(first: Mapping[str, Values], second: Mapping[str, Values]) -> dict[str, Values]:
+    """Concatenates the rows of two tables with the same columns."""
+    columns = {name: (values, second[name]) for name, values in first.items()}
+    scratch = Scratch.for_bytes(_BYTES_A_VALUE * sum(len(one) + len(other) for one, other in columns.values()))
+    together = {}
+    for name, (one, other) in columns.items():
+        values = joined(one, other)
+        together[name] = values if scratch is None else scratch.copy_values(values)
+    return together
+
+
+def _scratch_of(columns: Sequence[RawColumn]) -> Scratch | None:
+    """Returns scratch space for the values of columns; None for a table that is small enough for memory."""
+    return Scratch.for_bytes(_BYTES_A_VALUE * sum(map(len, columns)))
+
+
+def _kept(values: Values, column: RawColumn, scratch: Scratch | None) -> Values:
+    """Returns the values of a column, those of a large table in scratch space."""
+    if scratch is None:
+        return values
+    kept = values if is_view(values, column.cells) else scratch.copy_values(values)
+    release_pages()
+    return kept
 
 
 def as_kind(choices: ColumnChoices, name: str, kind: str, date_forms: Mapping[str, str]) -> ColumnChoices:
@@ -205,6 +234,7 @@ def equal_rows_of(features: Mapping[str, Values], target: Values) -> EqualRows:
     hashes = RowHashes(len(target))
     for name, values in features.items():
         add_feature(hashes, name, values)
+        release_pages()
     return hashes.equal_rows(target)
 
 

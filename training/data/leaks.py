@@ -22,6 +22,7 @@ from training.data.rank_measures import (
     log_arrangements,
     ranks_of,
 )
+from training.data.scratch import release_pages
 from training.data.typed_options import typed
 from training.data.values import Values, missing_of
 
@@ -104,6 +105,7 @@ def leak_notes(features: Mapping[str, Values], target: Values, equal: EqualRows)
     search = LeakSearch(target, columns=len(features))
     for name, values in features.items():
         search.add(name, values)
+        release_pages()
     found = search.found(equal)
     sentences = [leak_remark(name, leak, can_drop=len(features) > len(found)) for name, leak in found.items()]
     if len(sentences) > _MAX_LISTED:

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from models.errors import DataError
 from training.data.parquet_file import read_columns
+from training.data.scratch import Scratch
 from training.data.table import Table
 
 PARQUET_SUFFIXES = (".parquet", ".pq", ".parq")
@@ -69,7 +70,7 @@ def read_parts(source: str | Path) -> Table:
         root, found = Path(source), list(_files(Path(source)))
     notes: list[str] = []
     parts = _parts(root, sorted(found, key=_natural), called, notes)
-    tables = [_with_keys(part, read_columns(part.path, called=f"{part.called} of {called}")) for part in parts]
+    tables = _read(parts, called)
     _check_keys(parts, called)
     table = Table.from_arrow(_typed_keys(_concatenated(parts, tables, called, notes), parts), source=called)
     notes.append(f"{called} was read as one table of {len(parts)} file{'s' if len(parts) > 1 else ''}.")
@@ -77,6 +78,18 @@ def read_parts(source: str | Path) -> Table:
     for one in tables:
         ends.append(one.num_rows + (ends[-1] if ends else 0))
     return replace(table, notes=(*notes, *table.notes), locate=lambda row: _place(row, ends, parts))
+
+
+def _read(parts: Sequence[_Part], called: str) -> list[pa.Table]:
+    """Reads the parts, each with its keys. Once the parts so far are large, all further ones go to scratch space."""
+    tables: list[pa.Table] = []
+    size, scratch = 0, None
+    for part in parts:
+        read = read_columns(part.path, called=f"{part.called} of {called}", scratch=scratch)
+        tables.append(_with_keys(part, read))
+        size += read.nbytes
+        scratch = scratch or Scratch.for_bytes(size)
+    return tables
 
 
 def _place(row: int, ends: Sequence[int], parts: Sequence[_Part]) -> str:

@@ -24,6 +24,7 @@ from models.columns.schema import (
 from models.errors import ConfigError, DataError
 from training.data.cells import in_order
 from training.data.extremes import is_ordinary
+from training.data.scratch import large_array, release_pages
 from training.data.split import Rows
 from training.data.training_table import TrainingTable
 from training.data.typed_options import typed
@@ -41,6 +42,10 @@ _GREATEST_SPREAD = 1e30
 _NO_SPREAD = 1e-12
 _FEW = 0.01  # up to this share, values far outside the inter-quartile range are extremes
 _BLOCK_ROWS = 65_536  # rows standardised at a time, so that float64 copies stay small
+_BLOCK_CELLS = 1_000_000  # cells encoded at a time, for the same reason: 8 MB
+# Columns from which rows are gathered at a time, which memory should hold: the reads are at random.
+_GATHERED_BYTES = 1 << 28
+_VALUE_BYTES = 8  # of a float64 or a date
 
 
 def fit_schema(
@@ -85,27 +90,53 @@ def fit_schema(
         weights=None if weights is None else weights[train],
         target_scaling=target_scaling,
     )
-    return Schema(
-        columns=tuple(_with_date_form(fit.column(name, values), table) for name, values in table.features.items()),
-        target=fit.target(table),
-    )
+    columns = []
+    for name, values in table.features.items():
+        columns.append(_with_date_form(fit.column(name, values), table))
+        release_pages()
+    return Schema(columns=tuple(columns), target=fit.target(table))
 
 
 def encode(schema: Schema, table: TrainingTable, rows: Rows) -> NDArray[np.float32]:
     """Encodes rows as serving does: `(len(rows), schema.width)` float32.
 
     A category that is not in the training part is encoded as unknown, even if serving will refuse such a category.
+
+    Raises:
+        DataError: the rows are many, and the disk has no room for their features.
     """
     lenient = Schema(columns=tuple(_ignoring_unknown(column) for column in schema.columns), target=schema.target)
-    return encode_columns(lenient, {name: _at(values, rows) for name, values in table.features.items()})
+    if len(rows) * schema.width <= _BLOCK_CELLS:
+        return _encoded(lenient, table, rows)
+    x = large_array((len(rows), schema.width), np.float32)
+    at, most = 0, max(_GATHERED_BYTES // (_VALUE_BYTES * table.rows), 1)
+    for first in range(0, len(lenient.columns), most):
+        part = Schema(columns=lenient.columns[first : first + most], target=schema.target)
+        step = max(_BLOCK_CELLS // part.width, 1)
+        for begin in range(0, len(rows), step):
+            some = slice(begin, begin + step)
+            x[some, at : at + part.width] = _encoded(part, table, rows[some])
+        at += part.width
+        release_pages()
+    return x
+
+
+def _encoded(schema: Schema, table: TrainingTable, rows: Rows) -> NDArray[np.float32]:
+    columns = {column.name: table.features.get(column.name) for column in schema.columns}
+    return encode_columns(schema, {name: _at(values, rows) for name, values in columns.items() if values is not None})
 
 
 def standardise(schema: Schema, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Standardises encoded rows as the network does: `(rows, width)` float32."""
+    """Standardises encoded rows as the network does: `(rows, width)` float32.
+
+    Raises:
+        DataError: the rows are many, and the disk has no room for the result.
+    """
     shift, divisor = schema.standardisation()
-    standardised = np.empty(x.shape, dtype=np.float32)
+    standardised = large_array(x.shape, np.float32)
     for at in range(0, len(x), _BLOCK_ROWS):
         standardised[at : at + _BLOCK_ROWS] = (x[at : at + _BLOCK_ROWS].astype(np.float64) - shift) / divisor
+        release_pages()
     return standardised
 
 

@@ -24,6 +24,7 @@ from training.data.arrow_types import plain_column
 from training.data.cells import bare_cells, dictionary_encoded
 from training.data.mark_evidence import NO_EVIDENCE, Decision, MarkEvidence, decide, evidence_of
 from training.data.number_texts import Marks
+from training.data.scratch import Scratch, is_view
 
 # Name of an index that pandas stored as a column; not a column of the user's.
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
@@ -132,12 +133,21 @@ class Table:
         """Returns the rows at which `keep`, `(rows,)`, is True; messages locate each row at its original place."""
         mask, places = pa.array(keep), np.flatnonzero(keep)
         locate, read_texts = self.locate, self.read_texts
+        scratch = self.scratch()
+        kept = {}
+        for name, cells in self.columns.items():
+            some = cells.filter(mask)
+            kept[name] = some if scratch is None else scratch.copy_cells(some)
         return replace(
             self,
-            columns={name: cells.filter(mask) for name, cells in self.columns.items()},
+            columns=kept,
             locate=lambda row: locate(int(places[row])),
             read_texts=None if read_texts is None else lambda name: read_texts(name).filter(mask),
         )
+
+    def scratch(self) -> Scratch | None:
+        """Returns new scratch space if the table is too large to have its columns in memory twice; None otherwise."""
+        return Scratch.for_bytes(sum(cells.nbytes for cells in self.columns.values()))
 
     def _suggestion(self, name: str) -> str:
         by_folded = {column.casefold(): column for column in self.columns}
@@ -156,10 +166,11 @@ class Table:
         names = [tidy(name) for name in table.column_names]
         check_names(names, source=source)
         notes: list[str] = []
+        scratch = Scratch.for_bytes(table.nbytes)
         return cls(
             source=source,
             columns={
-                name: _typed(column, field, f"Column {name!r} of {source}", notes)
+                name: _typed(column, field, f"Column {name!r} of {source}", notes, scratch)
                 for name, column, field in zip(names, table.columns, table.schema, strict=True)
                 if not _PANDAS_INDEX.fullmatch(name)
             },
@@ -219,11 +230,14 @@ def check_names(names: Iterable[str], *, source: str, passed_over: Container[int
         seen[name] = position
 
 
-def _typed(column: pa.ChunkedArray, field: pa.Field, called: str, notes: list[str]) -> pa.Array:
-    column, remark = plain_column(column, field)
+def _typed(
+    column: pa.ChunkedArray, field: pa.Field, called: str, notes: list[str], scratch: Scratch | None
+) -> pa.Array:
+    plain, remark = plain_column(column, field)
     if remark is not None:
         notes.append(f"{called} {remark}")
-    return _bare(_array(column), called, notes)
+    cells = _bare(_array(plain), called, notes)
+    return cells if scratch is None or is_view(cells, column) else scratch.copy_cells(cells)
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from training.data.cells import bare_texts, dates_in, dictionary_encoded
 from training.data.mark_evidence import NO_EVIDENCE, MarkEvidence, plain_evidence_of
 from training.data.number_texts import plain_numbers_in
+from training.data.scratch import Scratch
 
 _FEW = 1_000  # distinct texts of a block that are always worth keeping
 
@@ -36,12 +37,14 @@ class TextColumn:
 
     Args:
         keep_texts: True to keep the texts in any case.
+        scratch: scratch space of the cells of a large table; None to keep them in memory.
 
     Attributes:
         evidence: evidence of the marks in numbers whose texts were dropped; None if texts are kept.
     """
 
-    def __init__(self, *, keep_texts: bool = False) -> None:
+    def __init__(self, *, keep_texts: bool = False, scratch: Scratch | None = None) -> None:
+        self._scratch = scratch
         self.evidence: MarkEvidence | None = None
         self._mark: str | None = None  # decimal mark of the numbers, once the texts are dropped
         self._keep_texts = keep_texts
@@ -57,7 +60,7 @@ class TextColumn:
         if self._read is not None:
             texts = bare_texts(block)
             values, is_read = self._read(texts)
-            self._values.append(values)
+            self._values.append(values if self._scratch is None else self._scratch.copy(values))
             self._take_evidence(texts)
             if is_read.sum() + texts.null_count < len(texts):
                 self._values, self._must_be_read_again, self.evidence = [], True, None
@@ -74,6 +77,10 @@ class TextColumn:
         """
         if self._must_be_read_again:
             return None
+        cells = self._joined()
+        return cells if self._scratch is None else self._scratch.copy_cells(cells)
+
+    def _joined(self) -> pa.Array:
         if self._read is not None:
             values, self._values = np.concatenate(self._values), []
             return pa.array(values)

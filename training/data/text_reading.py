@@ -65,10 +65,12 @@ def read_as(table: Table, reading: TextReading) -> Table:
     missing = missing_values(reading.missing_values, table.columns)
     if not missing:
         return table
-    columns, found = {}, set[str]()
+    columns, found, scratch = {}, set[str](), table.scratch()
     for name, cells in table.columns.items():
         decided = table.decision(name).marks or PLAIN if missing.of(name) else PLAIN
         columns[name] = _without(cells, missing.of(name), decided, found)
+        if scratch is not None and columns[name] is not cells:
+            columns[name] = scratch.copy_cells(columns[name])
     values = (*missing.everywhere, *(value for of in missing.by_column.values() for value in of))
     notes = tuple(f"No cell of {table.source} is {value!r}, a missing value." for value in values if value not in found)
     read_texts = table.read_texts

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from models.network.config import Task
 from training.data.class_balance import class_shares
 from training.data.column_choices import ColumnChoices
 from training.data.equal_rows import EqualRows
+from training.data.scratch import release_pages
 from training.data.values import Kind, Values, content_of, kind_of, missing_of
 
 __all__ = ["ColumnChoices", "TrainingTable"]
@@ -98,12 +100,10 @@ class TrainingTable:
         """Returns `(rows,)` True for a missing value of a feature column."""
         return missing_of(self.features[name])
 
-    def take(self, rows: NDArray[np.int64]) -> dict[str, Values]:
-        """Returns the feature columns at some rows."""
-        return {
-            name: values.take(rows) if isinstance(values, DictionaryColumn) else values[rows]
-            for name, values in self.features.items()
-        }
+    def take(self, name: str, rows: NDArray[np.int64]) -> Values:
+        """Returns the values of a feature column at some rows."""
+        values = self.features[name]
+        return values.take(rows) if isinstance(values, DictionaryColumn) else values[rows]
 
     def example(self, row: int) -> dict[str, Any]:
         """Returns one row's features as a client would send the row: JSON types by column name."""
@@ -114,9 +114,14 @@ class TrainingTable:
 
         Weights, groups and times count too, because training depends on them.
         """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         sha = hashlib.sha256()
         for name, values in self.features.items():
             sha.update(_with_name(name, content_of(values)))
+            release_pages()
         target = DictionaryColumn(self.target.astype(np.int32), self.labels) if self.labels else self.target
         sha.update(_with_name(self.target_name, content_of(target)))
         for role in ("weight", "group", "time"):

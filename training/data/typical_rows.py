@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns.dictionary_column import DictionaryColumn
+from training.data.scratch import release_pages
 from training.data.training_table import TrainingTable, as_json
 from training.data.values import Values, missing_of
 
@@ -51,6 +52,7 @@ def _typical_row(table: TrainingTable, rows: NDArray[np.int64], *, all_rows: NDA
         is_missing = missing_of(values)
         present = next(chosen for group in (rows, all_rows) if len(chosen := group[~is_missing[group]]))
         row[name] = _typical_cell(values, present)
+        release_pages()
     return row
 
 

@@ -22,14 +22,14 @@ from training.data.class_codes import MAX_NUMBERED_CLASSES, class_codes_note, is
 from training.data.class_labels import Classes, read_classes, read_same_classes
 from training.data.column_choices import ColumnChoices
 from training.data.equal_rows import EqualRows, equal_rows_note
-from training.data.features import as_kind, equal_rows_of, read_features, read_same_features
+from training.data.features import as_kind, equal_rows_of, joined_features, read_features, read_same_features
 from training.data.leaks import leak_notes
 from training.data.raw_column import RawColumn
 from training.data.row_roles import check_groups_apart, check_times_apart, read_group, read_time, read_weight
 from training.data.split import MIN_CLASS_ROWS
 from training.data.table import Table
 from training.data.training_table import TrainingTable
-from training.data.values import Values, joined, joined_names, kind_of
+from training.data.values import Values, joined_names, kind_of
 
 __all__ = ["MAX_NUMBERED_CLASSES", "read_training_table"]
 
@@ -305,7 +305,7 @@ def _with_test_part(train: TrainingTable, train_raw: Table, test: Table, rare: t
     )
     joint = replace(
         train,
-        features={name: joined(values, features[name]) for name, values in train.features.items()},
+        features=joined_features(train.features, features),
         target=np.concatenate((train.target, _same_target(RawColumn(test, train.target_name, "target"), train))),
         test_rows=test.rows,
     )

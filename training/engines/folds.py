@@ -52,10 +52,17 @@ class MemberFolds:
             share[member, : len(rows)] = counts / counts.sum()
         self._order, self._share = torch.from_numpy(order).to(device), torch.from_numpy(share).to(device)
 
-    def order(self, generator: torch.Generator) -> Tensor:
-        """Draws the rows of an epoch, (members, learned), in random order for each member."""
-        drawn = [rows[torch.randperm(len(rows), generator=generator)[: self.learned]] for rows in self._others]
-        return torch.stack(drawn)
+    def order(self, generator: torch.Generator, taken: int) -> Tensor:
+        """Draws the rows of an epoch, (members, taken), in random order for each member.
+
+        Args:
+            generator: source of the random order.
+            taken: number of rows of the epoch, at most `learned`.
+        """
+        order = torch.empty((len(self._others), taken), dtype=torch.int64)
+        for of_member, rows in zip(order, self._others, strict=True):
+            of_member.copy_(rows[torch.randperm(len(rows), generator=generator)[:taken]])
+        return order
 
     def parts(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yields the rows of the members' own folds, (members, b) with b up to `size`, and their shares of the fold."""

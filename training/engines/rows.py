@@ -12,7 +12,11 @@ from torch import Tensor
 
 from models.network.config import MLPConfig
 from models.network.input_layer import smooth_clip
+from models.network.inputs import InputConfig
+from training.data.scratch import large_array, release_pages
 from training.engines.network.network import MemberBatch
+
+_BLOCK_ROWS = 65_536  # rows clipped at a time, so that the copies of a large table's rows stay small
 
 
 class DeviceRows:
@@ -48,11 +52,9 @@ class DeviceRows:
         if inputs is None:
             dense = torch.from_numpy(np.ascontiguousarray(x))
         else:
-            numbers = smooth_clip(torch.from_numpy(x[:, inputs.numbers]), inputs.clip)
-            dense = torch.cat([numbers, torch.from_numpy(x[:, inputs.flags])], dim=1)
+            dense = torch.from_numpy(_clipped(inputs, x))
             if inputs.indices:
-                places = torch.from_numpy(x[:, inputs.indices]).long() + torch.tensor(inputs.table_offsets())
-                self._rows = places.to(device)
+                self._rows = torch.from_numpy(_table_places(inputs, x)).to(device)
         self._dense = dense.to(device, dtype)  # (rows, numbers + flags)
         targets = y if taught is None else taught[:, 0] if config.task == "regression" else taught
         target = torch.from_numpy(np.ascontiguousarray(targets))
@@ -61,6 +63,7 @@ class DeviceRows:
         self._weight = None
         if weight is not None:
             self._weight = torch.from_numpy(weight / weight.mean()).to(device, dtype)
+        release_pages()
 
     def __len__(self) -> int:
         return len(self._target)
@@ -95,3 +98,24 @@ class DeviceRows:
                 target=self._target[None, rows],
                 weight=None if self._weight is None else self._weight[None, rows],
             )
+
+
+def _clipped(inputs: InputConfig, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns the clipped numbers and the flags of all rows, `(rows, numbers + flags)`."""
+    numbers = len(inputs.numbers)
+    dense = large_array((len(x), numbers + len(inputs.flags)), np.float32)
+    for at in range(0, len(x), _BLOCK_ROWS):
+        block = x[at : at + _BLOCK_ROWS]
+        dense[at : at + _BLOCK_ROWS, :numbers] = smooth_clip(torch.from_numpy(block[:, inputs.numbers]), inputs.clip)
+        dense[at : at + _BLOCK_ROWS, numbers:] = block[:, inputs.flags]
+        release_pages()
+    return dense
+
+
+def _table_places(inputs: InputConfig, x: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Returns the places of all rows' categories in the embedding table, `(rows, indices)`."""
+    places = large_array((len(x), len(inputs.indices)), np.int64)
+    for at in range(0, len(x), _BLOCK_ROWS):
+        places[at : at + _BLOCK_ROWS] = x[at : at + _BLOCK_ROWS, inputs.indices]
+    places += np.array(inputs.table_offsets())
+    return places

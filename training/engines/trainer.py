@@ -143,11 +143,14 @@ class Trainer:
     def epoch(self) -> Tensor:
         """Trains one epoch; returns the mean training loss of each member, (members,), on the device."""
         members, rows = self.network.config.members, len(self._train)
+        taken = self._cuts[-1][1]  # rows of an epoch: the rest of the order would only take memory
         if self._folds is None:
-            order = torch.stack([torch.randperm(rows, generator=self._generator) for _ in range(members)])
+            order = torch.empty((members, taken), dtype=torch.int64)
+            for of_member in order:
+                of_member.copy_(torch.randperm(rows, generator=self._generator)[:taken])
         else:
-            order = self._folds.order(self._generator)
-        order = order.to(self._device)  # (members, rows)
+            order = self._folds.order(self._generator, taken)
+        order = order.to(self._device)  # (members, taken)
         total = torch.zeros(members, device=self._device)
         learned = sum(end - begin for begin, end in self._cuts)
         with _quiet():

@@ -132,9 +132,9 @@ def _check_columns(served: str, old: Checkpoint, table: TrainingTable) -> None:
 
 def _answered(old: Checkpoint, table: TrainingTable, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Returns `(rows,)` True for the rows that the served model answers, False for the refused ones."""
-    answered, cells = np.ones(len(rows), dtype=np.bool_), table.take(rows)
+    answered = np.ones(len(rows), dtype=np.bool_)
     for column in old.schema.columns:
-        answered &= ~_refused(column, cells[column.name])
+        answered &= ~_refused(column, table.take(column.name, rows))
     return answered
 
 
