@@ -24,7 +24,7 @@ from scoring.part import FaultList, Part, PartWork, PartWriter, Piece
 from scoring.reading import opened
 
 # Cells of a batch, encoded: 2 MB. With four times as many, the reader spends a quarter of its time on fresh pages,
-# which the kernel fills with zeros (`perf record`), and the peak of the memory is higher by 90 MB.
+# which the kernel fills with zeros (`perf record`).
 _BATCH_CELLS = 1 << 19
 _LEAST_ROWS, _MOST_ROWS = 64, 1 << 16
 _POLL_SECONDS = 0.2  # between two looks at whether the writer has given up
