@@ -61,18 +61,21 @@ class Reader(Protocol):
         """Returns the number of bytes read so far, about."""
 
 
-def opened(file: SourceFile, *, texts: Sequence[str] = ()) -> AbstractContextManager[Reader]:
+def opened(
+    file: SourceFile, *, texts: Sequence[str] = (), columns: Sequence[str] = ()
+) -> AbstractContextManager[Reader]:
     """Opens a file for reading.
 
     Args:
         file: file of the source.
         texts: columns whose texts are wanted as dictionaries, where the format has them so.
+        columns: columns that will be read; none for all.
 
     Raises:
         DataError: the file cannot be read.
     """
     if file.form == "parquet":
-        return ParquetReader(file.path, file.name, texts)
+        return ParquetReader(file.path, file.name, texts, columns)
     if file.form == "csv":
         return CsvReader(file.path, file.name)
     return ArrowReader(file.path, file.name)

@@ -17,7 +17,7 @@ OutForm = Literal["parquet", "csv", "arrow"]
 SUFFIXES: dict[str, OutForm] = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".arrow": "arrow"}
 
 _GROUP_ROWS = 1 << 17
-_GROUP_BYTES = 64 << 20
+_GROUP_BYTES = 32 << 20
 
 
 class Writer(Protocol):
