@@ -117,7 +117,7 @@ _BY_METRIC: Mapping[Metric, Mapping[str, Any]] = {
     "accuracy": {"select_by": "error"},
     "balanced-accuracy": {"select_by": "balanced-error"},
     "f1": {"select_by": "loss"},
-    # A step in the logarithm of an answer goes further than one in the answer: docs/decisions/0074.
+    # A step in the logarithm of an answer goes further than one in the answer: docs/decisions/0071.
     "poisson": {"learning_rate": 0.03},
     "gamma": {"learning_rate": 0.03},
 }
