@@ -70,7 +70,7 @@ def _figures(dataset: Dataset, metric: str, seed: int) -> dict[str, tuple[float,
         split = model.split
         add(f"axon, {aim or 'squared error'}", model.predict(features.iloc[split.test]), begin, split.test)
     assert split is not None
-    names = [name for name in features if not pd.api.types.is_numeric_dtype(features[name])]
+    names = [str(name) for name in features if not pd.api.types.is_numeric_dtype(features[str(name)])]
     features[names] = features[names].astype("category")
     learned = np.concatenate((split.train, split.validation))
     for loss in ("squared_error", metric):
