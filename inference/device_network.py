@@ -195,7 +195,7 @@ class DeviceNetwork:
             build.answer(network.output)
         if tf32:
             build.call(partial(_allow_tf32, False))
-        return build.finish(network.clamp)
+        return build.finish(network.clamp, network.factor)
 
     def _use(self, choice: int) -> None:
         self.choice, self._blocks = choice, self._choices[choice]

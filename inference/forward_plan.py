@@ -148,12 +148,19 @@ class PlanBuilder:
         self._answered += 1
         self.value = y
 
-    def finish(self, clamp: tuple[float, float] | None) -> ForwardPlan:
-        """Adds the mean over the members and the clamp, if any, and returns the plan."""
+    def finish(self, clamp: tuple[float, float] | None, factor: float = 1.0) -> ForwardPlan:
+        """Adds the mean over the members, the factor and the clamp, if any, and returns the plan.
+
+        Args:
+            clamp: smallest and largest answer; None for no bounds.
+            factor: factor of the answers.
+        """
         y = self.value
         if self._members > 1:
             weight = self._members if self._weights is None else sum(self._weights)
             self.steps.append(partial(torch.div, y, weight, out=y))
+        if factor != 1:
+            self.steps.append(partial(torch.mul, y, factor, out=y))
         if clamp is not None:
             self.steps.append(partial(torch.clamp, y, *clamp, out=y))
         return ForwardPlan(self.x, y, tuple(self.steps))

@@ -61,6 +61,8 @@ def answer_source(network: InferenceNetwork, bundler: SourceBundler) -> str:
     if network.weights is not None:
         mean = "found"
         weighted = "        found = np.average(members, axis=0, weights=MEMBER_WEIGHTS).astype(np.float32)\n"
+    if network.factor != 1:
+        mean = f"np.float32({network.factor!r}) * {mean}"
     if network.clamp is not None:
         mean = f"np.clip({mean}, {network.clamp[0]!r}, {network.clamp[1]!r}, dtype=np.float32)"
     return f'''\

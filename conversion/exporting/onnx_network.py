@@ -36,8 +36,10 @@ def add_network(graph: Graph, network: InferenceNetwork, x: str) -> str:
         answers.append(OUTPUTS[network.output](graph, value, network.out_features))
     if network.weights is not None:
         shares = (graph.constant(np.float32(weight / sum(network.weights))) for weight in network.weights)
-        return graph.op("Sum", *(graph.op("Mul", *pair) for pair in zip(answers, shares, strict=True)))
-    return answers[0] if len(answers) == 1 else graph.op("Mean", *answers)
+        answer = graph.op("Sum", *(graph.op("Mul", *pair) for pair in zip(answers, shares, strict=True)))
+    else:
+        answer = answers[0] if len(answers) == 1 else graph.op("Mean", *answers)
+    return answer if network.factor == 1 else graph.op("Mul", answer, graph.constant(np.float32(network.factor)))
 
 
 def _add_stage(graph: Graph, stage: Stage, x: str) -> str:

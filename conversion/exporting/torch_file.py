@@ -184,8 +184,10 @@ def _answer_source(network: InferenceNetwork, kind: str) -> str:
     if network.weights is not None:
         weighted = f"    y = {OUTPUTS[network.output]}\n"
         result = "torch.tensordot(z.new_tensor(MEMBER_WEIGHTS), y, dims=1) / sum(MEMBER_WEIGHTS)"
+    if network.factor != 1:
+        result = f"{network.factor!r} * {result}"
     if network.clamp is not None:
-        mean = f"({result})" if weighted else result
+        mean = f"({result})" if weighted or network.factor != 1 else result
         result = f"{mean}.clamp({network.clamp[0]!r}, {network.clamp[1]!r})"
     return f'''\
 def answer(network: {kind}, x: Tensor) -> Tensor:

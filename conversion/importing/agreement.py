@@ -1,8 +1,9 @@
 """The comparison of a foreign model with Axon's network, on a thousand rows, before anything is published.
 
 The network answers as the server answers: cells through `RowEncoder`, then the fused network in float32. The foreign
-model answers in float64 where it can. Probabilities may differ by 1e-6, values by 1e-5 of their spread. A classifier
-without probabilities has to choose the same class, unless the scores of both classes are equal but for rounding.
+model answers in float64 where it can. Probabilities may differ by 1e-6, values by 1e-5 of their spread; exponentials,
+whose rounding errors grow with them, by 1e-5 of themselves if that is more. A classifier without probabilities has to
+choose the same class, unless the scores of both classes are equal but for rounding.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def agreed(imported: ImportedModel, sample: Sequence[Row] | None = None, *, name
         if found.share > _ENOUGH:  # more digits of far numbers may be all that is missing
             other = _difference(imported.with_origins(place), rows, expected, name)
             found = min(found, other, key=lambda one: one.share)
-    if found.share > 1:
+    if found.text:
         hint = "" if sample else " The rows were drawn around the centres of the columns; rows=… compares on your own."
         raise Disagreement(found.text + hint)
     return Agreement(checkpoint=found.checkpoint, rows=len(rows), worst=found.worst)
@@ -82,7 +83,7 @@ def agreed(imported: ImportedModel, sample: Sequence[Row] | None = None, *, name
 class _Difference:
     checkpoint: Checkpoint
     worst: float
-    share: float  # of the bound; above 1 if an answer differs
+    share: float  # of the bound; the less, the more digits are right
     text: str  # what differs, for the user; empty if nothing does
 
 
@@ -122,6 +123,8 @@ def _with_target_origin(imported: ImportedModel, expected: Float64Array) -> Impo
     if imported.config.task != "regression":
         return imported
     mean, spread = float(expected.mean()), float(expected.std())
+    if imported.config.output == "exponential":
+        return imported.with_target_origin(mean)
     return imported.with_target_origin(mean) if abs(mean) > _FAR * spread > 0 else imported
 
 
@@ -131,6 +134,7 @@ def _difference(imported: ImportedModel, rows: Sequence[Row], expected: Float64A
     answerer = Answerer(checkpoint)
     with np.errstate(over="ignore", invalid="ignore"):
         answers = np.asarray(answerer.answers(rows), dtype=np.float64)
+    grows: Float64Array | float = 1.0  # factor on the bound, for each row
     if imported.config.has_probabilities:
         apart = np.abs(answers - expected).max(axis=1)
         bound, what = PROBABILITY_BOUND, "probabilities"
@@ -140,6 +144,9 @@ def _difference(imported: ImportedModel, rows: Sequence[Row], expected: Float64A
         unit = float(expected.std()) or float(np.abs(expected).max()) or 1.0
         bound, what = VALUE_BOUND * unit, "values"
         in_words = f"{bound:.3g}, {VALUE_BOUND:g} of the values' spread"
+        if imported.config.output == "exponential":
+            grows = np.maximum(np.abs(expected[:, 0]) / unit, 1)
+            in_words += " or, where that is more, of the value"
     else:
         chosen, best = answers.argmax(axis=1), expected.max(axis=1)
         apart = best - np.take_along_axis(expected, chosen[:, None], axis=1)[:, 0]
@@ -147,12 +154,13 @@ def _difference(imported: ImportedModel, rows: Sequence[Row], expected: Float64A
         bound, what = _SCORE_BOUND * unit, "scores"
         in_words = f"{bound:.3g}, {_SCORE_BOUND:g} of the largest score"
     apart = np.where(np.isnan(apart), np.inf, apart)  # an answer that is not finite in float32
-    worst = int(apart.argmax())
+    is_wrong = apart > bound * grows
+    worst = int((apart / grows).argmax())
     size = float(apart[worst])
-    share = size / bound if bound else math.inf if size else 0.0
-    if share <= 1:
+    share = float(apart.max()) / bound if bound else math.inf if size else 0.0
+    if not is_wrong.any():
         return _Difference(checkpoint=checkpoint, worst=size / unit, share=share, text="")
-    count = int((apart > bound).sum())
+    count = int(is_wrong.sum())
     rounding = (
         " A difference this small is the rounding of 32-bit numbers: the scores are large, as they are where a column "
         "is not scaled. Scale the columns, and train again."

@@ -90,18 +90,21 @@ class ImportedModel:
             origin: value near the model's answers.
 
         Returns:
-            The same model if an activation or a normalisation follows the last Linear, the Linear has no bias, or the
-            output is exponential, whose float32 keeps the same number of digits of any answer.
+            The same model if an activation or a normalisation follows the last Linear, or the Linear has no bias. The
+            answers of an exponential output become multiples of the number.
         """
         last = self.config.sequence[-1]
         target = self.schema.target
-        if not isinstance(target, NumericTarget) or self.config.output == "exponential":
+        if not isinstance(target, NumericTarget):
             return self
         if target.mean:  # the values are rescaled after the network, in float64 until they are folded
             return self._with_target(replace(target, origin=target.mean))
         if last.kind != "linear" or not last.bias:
             return self
         name = f"{last.name}.bias"
+        if self.config.output == "exponential":
+            tensors = {**self.tensors, name: self.tensors[name] - np.log(origin / target.std)}
+            return replace(self, tensors=tensors)._with_target(replace(target, std=origin))
         tensors = {**self.tensors, name: self.tensors[name] - origin / target.std}
         return replace(self, tensors=tensors)._with_target(replace(target, mean=origin, origin=origin))
 

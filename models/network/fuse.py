@@ -121,6 +121,7 @@ class InferenceNetwork:
         out_features: number of columns of the answer; 2 for `step` and `sigmoid`, which answer [1 - ŷ, ŷ].
         clamp: smallest and largest answer of a regression; None for no bounds.
         origin: offset that is subtracted from the float32 answers of a regression; `in_unit` adds it again.
+        factor: factor of the answers of an exponential output. In the exponent, its logarithm would take digits.
     """
 
     members: tuple[tuple[Stage, ...], ...]
@@ -130,6 +131,7 @@ class InferenceNetwork:
     clamp: tuple[float, float] | None = None
     origin: float = 0.0
     weights: tuple[int, ...] | None = None
+    factor: float = 1.0
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -208,7 +210,7 @@ class InferenceNetwork:
                 np.put_along_axis(chosen, x.argmax(axis=-1, keepdims=True), 1, axis=-1)
                 return chosen + 0 * x
             case "exponential":
-                return functional.exponential(x).astype(np.float32, copy=False)
+                return np.float32(self.factor) * functional.exponential(x).astype(np.float32, copy=False)
             case "linear":
                 return x
 
@@ -269,8 +271,11 @@ def fuse(
     else:
         of_members = [{name: tensor[i] for name, tensor in checked.items()} for i in range(config.members)]
     scale, shift = target_std / config.temperature, target_mean - output_origin
+    factor = 1.0
     if config.output == "exponential":
-        scale, shift = np.ones_like(target_std), np.log(target_std)  # s·e^z = e^(z + log s)
+        if (target_std != target_std[0]).any():
+            raise ConfigError("output_std is one number for an exponential output.")
+        factor, scale = float(target_std[0]), np.ones_like(target_std)
     clamp = None if output_range is None else _float32_range(*(bound - output_origin for bound in output_range))
     return InferenceNetwork(
         tuple(_fuse_member(config, own, mean, std, scale, shift) for own in of_members),
@@ -280,6 +285,7 @@ def fuse(
         clamp=clamp if config.clamp else None,
         origin=output_origin,
         weights=config.member_weights,
+        factor=factor,
     )
 
 

@@ -1,5 +1,6 @@
 """Baselines are scikit-learn's models on the same rows, and the advice follows from the differences."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -153,4 +154,4 @@ def test_weights_reach_the_baselines():
 
 
 def replace_weight(table, weight):
-    return table.__class__(**{**vars(table), "weight": weight})
+    return dataclasses.replace(table, weight=weight)

