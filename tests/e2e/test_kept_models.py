@@ -255,9 +255,12 @@ def test_a_worker_that_lacks_a_model_leaves_its_batches_to_another_that_has_it(s
         for path in served.server.runtime_dir.glob("*/kept/*"):
             path.unlink()
         served.restart_workers(served.server.worker_pids()[:1])
-        for _ in range(50):
-            assert served.predict().status_code == 200
-        wait_until(lambda: "but others, can load it" in served.problems().get("colours@1", ""))
+
+        def is_told() -> bool:
+            assert served.predict().status_code == 200  # a worker tells what it lacks once it is asked for it
+            return "but others, can load it" in served.problems().get("colours@1", "")
+
+        wait_until(is_told, served.server.log)
         assert served.server.ready()
     finally:
         spare.rename(served.store.root)

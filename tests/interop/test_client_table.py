@@ -17,6 +17,12 @@ def test_the_table_names_the_versions_that_are_tested() -> None:
     for path in (*REQUIREMENTS.values(), ROOT / "constraints.txt"):
         for name, version in re.findall(r"^([\w.-]+)==([\d.]+)$", path.read_text(), re.MULTILINE):
             pinned.setdefault(name, version)
-    clients = REQUIREMENTS.keys() - {"engines", "model_signing", "moto", "shap"}  # which are no clients of a server
+    clients = REQUIREMENTS.keys() - {
+        "boosting",
+        "engines",
+        "model_signing",
+        "moto",
+        "shap",
+    }  # which are no clients of a server
     assert len(named) == len(clients) + 2
     assert named == {name: pinned[name] for name in named}
