@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,13 +21,9 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from benchmarks.accuracy.datasets import DATASETS, Dataset
 from training.data.split import Split
 from training.fit import fit
-from training.metrics import gamma_deviances, poisson_deviances
+from training.metrics import DEVIANCES
 
 TABLES = {"bikeshare": "poisson", "abalone": "poisson", "wage": "gamma"}
-DEVIANCES: dict[str, Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]] = {
-    "poisson": poisson_deviances,
-    "gamma": gamma_deviances,
-}
 _LEAST = 0.5
 
 
@@ -60,7 +55,7 @@ def _figures(dataset: Dataset, metric: str, seed: int) -> dict[str, tuple[float,
 
     def add(name: str, answers: Any, begin: float, test: NDArray[np.int64]) -> None:
         values = np.asarray(answers, dtype=np.float64)
-        deviance = DEVIANCES[metric](np.maximum(values, _LEAST), truth[test]).mean()
+        deviance = DEVIANCES[f"{metric}_deviance"](np.maximum(values, _LEAST), truth[test]).mean()
         rmse = float(np.sqrt(np.square(values - truth[test]).mean()))
         found[name] = (float(deviance), rmse, time.process_time() - begin)
 

@@ -86,7 +86,7 @@ def make_rows(path: Path, rows: int, group: int) -> None:
 
 
 def cpu_of(command: list[str]) -> tuple[float, float]:
-    """Runs a command; returns the CPU seconds and the peak of its memory in MB.
+    """Runs a command and returns its CPU seconds and its peak of memory in MB.
 
     The kernel counts the peak of this process for the other one too, so a smaller peak is not seen.
     """

@@ -94,7 +94,7 @@ _Item = _Begin | _End | Future[_Done] | BaseException | None
 
 
 def run_parts(parts: Sequence[Part], work: PartWork, moved: Moved) -> Iterator[tuple[Part, dict[str, Any]]]:
-    """Answers parts one after another; yields each finished part with its record.
+    """Answers parts one after another, and yields each finished part with its record.
 
     Args:
         parts: parts to answer, in order.

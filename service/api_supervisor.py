@@ -202,7 +202,7 @@ class ApiSupervisor:
             raise CrashLoop(f"api-{position.number} could not start {position.failed_starts} times in a row")
 
     def _probe(self) -> None:
-        """Looks at all heartbeats, and kills the process that has missed the most, if that is too many.
+        """Kills the process with the most missed heartbeats, if these are too many.
 
         One process at a time: if all of them stand still, the machine may be at fault, and a successor shows whether
         it is. The next one is killed when the successor has started its work, or after the time in which it should.

@@ -138,7 +138,7 @@ def student_config(config: TrainConfig, rows: int) -> TrainConfig:
 
 
 def student_differences(config: TrainConfig, student: TrainConfig) -> dict[str, Any]:
-    """Returns the settings of a student that differ from those of its run, as JSON types.
+    """Returns, as JSON types, the settings in which a student differs from its run.
 
     Args:
         config: settings of the run.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,6 +51,8 @@ HEADLINE = {"classification": "accuracy", "regression": "r2"}
 
 CALIBRATION_BINS = 15
 
+_LEAST = float(np.finfo(np.float32).tiny)  # float32 may have rounded an answer to 0, which has no logarithm
+
 
 def evaluate(
     output: Output,
@@ -72,10 +74,9 @@ def evaluate(
     if output in OUTPUTS_OF_VALUES:
         values = answers[:, 0].astype(np.float64)
         metrics: Metrics = {"rows": len(truth), **_regression(values, truth)}
-        if metric in ("poisson", "gamma") and (values >= 0).all():  # answers below 0 have no deviance
-            values = np.maximum(values, np.finfo(np.float32).tiny)  # float32 may have rounded an answer to 0
-            deviances = poisson_deviances if metric == "poisson" else gamma_deviances
-            return metrics | {f"{metric}_deviance": float(deviances(values, truth).mean())}
+        figure = f"{metric}_deviance"
+        if figure in DEVIANCES and (values >= 0).all():  # answers below 0 have no deviance
+            return metrics | {figure: float(DEVIANCES[figure](values, truth).mean())}
         return metrics if quantile is None else metrics | _of_quantile(values, truth, quantile)
     classes = answers.shape[1]
     guessed = answers.argmax(axis=1)
@@ -225,9 +226,10 @@ def poisson_deviances(values: NDArray[np.float64], truth: NDArray[np.float64]) -
     Nelder & Wedderburn 1972, Generalized linear models.
 
     Args:
-        values: `(rows,)` answers, above 0.
+        values: `(rows,)` answers; 0 counts as the smallest float32.
         truth: `(rows,)` true values, not below 0.
     """
+    values = np.maximum(values, _LEAST)
     ratio = np.where(truth > 0, truth, 1) / values
     return 2 * (np.where(truth > 0, truth * np.log(ratio), 0.0) - truth + values)
 
@@ -238,11 +240,18 @@ def gamma_deviances(values: NDArray[np.float64], truth: NDArray[np.float64]) -> 
     Nelder & Wedderburn 1972, Generalized linear models.
 
     Args:
-        values: `(rows,)` answers, above 0.
+        values: `(rows,)` answers; 0 counts as the smallest float32.
         truth: `(rows,)` true values, above 0.
     """
-    ratio = truth / values
+    ratio = truth / np.maximum(values, _LEAST)
     return 2 * (ratio - 1 - np.log(ratio))
+
+
+# The deviance of each row, by figure.
+DEVIANCES: Mapping[str, Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]] = {
+    "poisson_deviance": poisson_deviances,
+    "gamma_deviance": gamma_deviances,
+}
 
 
 def _of_quantile(values: NDArray[np.float64], truth: NDArray[np.float64], quantile: float) -> Metrics:

@@ -20,7 +20,7 @@ from training.config import TrainConfig
 from training.data.class_balance import class_shares
 from training.engines.engine import Trained
 from training.ensemble_selection import Answers, Figure, select
-from training.metrics import gamma_deviances, pinball_losses, poisson_deviances
+from training.metrics import DEVIANCES, pinball_losses
 from training.out_of_fold import answers_of_configurations
 from training.portfolio import CONFIGURATIONS
 from training.prepared_rows import PreparedRows
@@ -176,11 +176,11 @@ def _figure(config: TrainConfig, rows: PreparedRows, outputs: int) -> tuple[str,
 def _figure_of_values(
     config: TrainConfig, truth: NDArray[np.float64], weight: NDArray[np.float64]
 ) -> Callable[[Answers], Figure]:
-    deviances = {"poisson": poisson_deviances, "gamma": gamma_deviances}.get(config.metric or "")
+    deviances = DEVIANCES.get(_FIGURES.get(config.metric or "", ""))
 
     def figure(answers: Answers) -> Figure:
         if deviances is not None:
-            return (float(np.average(deviances(np.maximum(answers[:, 0], _TINY), truth), weights=weight)),)
+            return (float(np.average(deviances(answers[:, 0].astype(np.float64), truth), weights=weight)),)
         errors = truth - answers[:, 0]
         if config.quantile is not None:
             return (float(np.average(pinball_losses(errors, config.quantile), weights=weight)),)

@@ -126,7 +126,7 @@ def with_folds(split: Split, table: TrainingTable, config: TrainConfig) -> Split
 
 
 def _open_categories(schema: Schema) -> tuple[tuple[int, ...], ...]:
-    """Returns the feature positions of each categorical column that accepts unknown categories."""
+    """Returns the positions of the features of each column that accepts unknown categories."""
     at, places = 0, []
     for column in schema.columns:
         if isinstance(column, CategoricalColumn) and column.unknown == "ignore":

@@ -30,7 +30,7 @@ def without_diverged(trained: Trained) -> Trained:
 
 
 def diverged_sentence(diverged: Mapping[str, int], *, of: str, whole: str) -> str:
-    """Returns a sentence for the user on what diverged in a run and was left out.
+    """Returns a sentence for the user on the members that diverged in a run and were left out.
 
     Args:
         diverged: epoch in which each of them diverged, by name; not empty.

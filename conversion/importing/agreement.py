@@ -123,9 +123,9 @@ def _with_target_origin(imported: ImportedModel, expected: Float64Array) -> Impo
     if imported.config.task != "regression":
         return imported
     mean, spread = float(expected.mean()), float(expected.std())
-    if imported.config.output == "exponential":
-        return imported.with_target_origin(mean)
-    return imported.with_target_origin(mean) if abs(mean) > _FAR * spread > 0 else imported
+    is_exponential = imported.config.output == "exponential"
+    needs_origin = mean > 0 if is_exponential else abs(mean) > _FAR * spread > 0
+    return imported.with_target_origin(mean) if needs_origin else imported
 
 
 def _difference(imported: ImportedModel, rows: Sequence[Row], expected: Float64Array, name: str) -> _Difference:

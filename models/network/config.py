@@ -281,7 +281,7 @@ class MLPConfig:
         return self.members * (linear + per_unit * sum(self.hidden_sizes) + inputs)
 
     def layers(self) -> Iterator[LayerSpec]:
-        """Returns the layers in the order in which a row passes through the network."""
+        """Returns the layers from the input to the output."""
         return (replace(layer, members=self.members) for layer in self._member_layers())
 
     def _member_layers(self) -> Iterator[LayerSpec]:

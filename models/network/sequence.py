@@ -272,7 +272,7 @@ class SequenceConfig:
         return False
 
     def layers(self) -> Iterator[LayerSpec]:
-        """Returns the layers in the order in which a row passes through the network."""
+        """Returns the layers from the input to the output."""
         width = self.in_features
         for layer in self.sequence:
             spec = layer.spec(width)

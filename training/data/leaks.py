@@ -95,7 +95,7 @@ class LeakSearch:
 
 
 def leak_notes(features: Mapping[str, Values], target: Values, equal: EqualRows) -> list[str]:
-    """Returns sentences on the features that leak the target; the first few features get one each.
+    """Returns sentences on the features that leak the target: one for each of the first few, one for the others.
 
     Args:
         features: `(rows,)` values by column name.

@@ -37,8 +37,8 @@ def loss_of(
         loss: Loss = CrossEntropy(smoothing=smoothing, shares=shares)
         return TeachingLoss(SoftCrossEntropy(), loss) if has_teacher else loss
     loss = _loss_of_values(config, largest)
-    has_own = has_teacher and config.output_of_values == "linear"
-    return TeachingLoss(SquaredError(), loss) if has_own else loss
+    learns_by_squares = has_teacher and config.output_of_values == "linear"
+    return TeachingLoss(SquaredError(), loss) if learns_by_squares else loss
 
 
 def _loss_of_values(config: TrainConfig, largest: float) -> Loss:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from training.fitted_model import FittedModel
-from training.metrics import FIGURES, answered_quantile
+from training.metrics import DEVIANCES, FIGURES, answered_quantile
 from training.reporting.comparison import LINEAR, TREES, Comparison
 from training.reporting.figures import figure, metric_name, plainly
 from training.reporting.keeping import KEEP_LINEAR
@@ -60,8 +60,8 @@ def _constant_of(model: FittedModel) -> tuple[str, str]:
     training = model.checkpoint.training
     quantile = answered_quantile(training)
     if quantile is None:
-        deviance = FIGURES.get(training.get("metric", ""), "rmse")
-        return (deviance if deviance.endswith("deviance") and deviance in model.metrics["test"] else "rmse"), "mean"
+        judged = FIGURES.get(training.get("metric", ""), "rmse")
+        return (judged if judged in DEVIANCES and judged in model.metrics["test"] else "rmse"), "mean"
     return ("mae", "median") if training.get("metric") == "mae" else ("pinball_loss", f"{quantile:g} quantile")
 
 

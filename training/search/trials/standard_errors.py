@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from training.data.preprocessing import encode
 from training.fitted_model import FittedModel
-from training.metrics import MetricFigure, gamma_deviances, pinball_losses, poisson_deviances
+from training.metrics import DEVIANCES, MetricFigure, pinball_losses
 
 
 def standard_error(model: FittedModel, figure: MetricFigure) -> float | None:
@@ -43,9 +43,8 @@ def standard_error(model: FittedModel, figure: MetricFigure) -> float | None:
         return _of_mean(np.abs(errors))
     if figure == "pinball_loss":
         return _of_mean(pinball_losses(errors, float(checkpoint.training["quantile"])))
-    if figure in ("poisson_deviance", "gamma_deviance"):
-        deviances = poisson_deviances if figure == "poisson_deviance" else gamma_deviances
-        return _of_mean(deviances(np.maximum(answers[:, 0], np.finfo(np.float32).tiny), truth))
+    if figure in DEVIANCES:
+        return _of_mean(DEVIANCES[figure](answers[:, 0], truth))
     squares = np.square(errors)
     rmse = math.sqrt(float(squares.mean()))
     return _of_mean(squares) / (2 * rmse) if rmse > 0 else 0.0
