@@ -130,9 +130,11 @@ class DriftMonitor:
 
     def _settle(self, drift: VersionDrift) -> Generator[None, None, list[Window]]:
         """Counts the sampled rows in short steps and ends a complete window; returns the windows of other processes."""
-        yield from drift.count_pending()
         others = self._files.read(drift.served.key, drift.counter.slots)
-        self._advance(drift, others)
+        # The other processes come first: a window that one of them has ended must not take the sampled rows.
+        self._follow(drift, others)
+        yield from drift.count_pending()
+        self._end_if_due(drift, others)
         return others
 
     def evaluation(self, drift: VersionDrift, window: Window) -> Generator[None, None, Evaluation]:
@@ -143,11 +145,14 @@ class DriftMonitor:
         """Returns True if a window no longer grows."""
         return window.number < drift.number
 
-    def _advance(self, drift: VersionDrift, others: list[Window]) -> None:
-        """Begins the next window if the current one is complete, or if another process is ahead."""
+    def _follow(self, drift: VersionDrift, others: list[Window]) -> None:
+        """Begins the newest window that another process has begun."""
         newest = max((window.number for window in others), default=0)
         if newest > drift.number:
             drift.roll(newest)
+
+    def _end_if_due(self, drift: VersionDrift, others: list[Window]) -> None:
+        """Begins the next window if the current one is complete."""
         same = [window for window in others if window.number == drift.number and window.rows]
         rows = sum(window.rows for window in same)
         mine = drift.current

@@ -212,6 +212,8 @@ def test_a_shift_is_named_and_its_absence_is_not(store: Store, tmp_path: Path, p
             assert document["flagged"] == (["c"] if shift else [])
             wait_until(lambda: metric_sum(server, "axon_drift_window_rows") == 2_000)
             wait_until(lambda: metric_sum(server, "axon_drift_flagged") == len(document["flagged"]))  # noqa: B023
+            # A process learns from the files of the others that a window has ended, and counts rows in it until then.
+            wait_until(lambda: {drift(server, "numbers", "last")["last"]["number"] for _ in range(16)} == {number})  # noqa: B023
 
 
 def test_a_checkpoint_without_distributions_says_so(served: Server) -> None:

@@ -1,5 +1,5 @@
 // A form from the columns of a model: the answer and its reasons while a slider moves, the request as code, and CSV.
-import { html, useEffect, useMemo, useRef, useState } from '../vendor/preact.js';
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../vendor/preact.js';
 import { post } from '../lib/api.js';
 import { Contributions, Probabilities, chance } from '../lib/charts.js';
 import { Form, typicalRow } from '../lib/fields.js';
@@ -110,7 +110,7 @@ function useScoring(model, level) {
 function Scoring({ model, level, classes, scoring: { job, begin, cancel } }) {
   const input = useRef();
   const [over, setOver] = useState(false);
-  useEffect(() => {
+  useLayoutEffect(() => { // before the page shows the chosen level, so that a file gets the level that is shown
     const isFile = (event) => event.dataTransfer?.types.includes('Files');
     const drag = (event) => {
       if (!isFile(event)) return;
