@@ -73,14 +73,17 @@ def explain_rows(
     answerer.unknown = encoder.unknown.take()
     column_of, labels = feature_columns(schema), answerer.classes
     documents = []
-    for row, cells in zip(encoded, given, strict=True):
+    for at, (row, cells) in enumerate(zip(encoded, given, strict=True)):
         shapley = shapley_of(Players(row, compared.rows, column_of), samples=samples, kind=kind)
-        answers = answerer.answer(row[None])
+        answers = answerer.finite_answer(row[None], first=at)
         predicted = labels[int(answers.argmax())] if labels else float(answers[0, 0])
         explained = ExplainedOutput(
             schema, (predicted if output is None else output) if labels else None, logit=scale == "logit"
         )
-        found = shapley.contributions(_outputs(answerer, shapley, explained, schema.width))
+        outputs = _outputs(answerer, shapley, explained, schema.width)
+        if not np.isfinite(outputs).all():
+            raise DataError(f"row {at}: its answer is not finite with some of its cells replaced by the background's.")
+        found = shapley.contributions(outputs)
         explanation = Explanation(predicted, shapley.kind, explained, found)
         documents.append(explanation_document(schema, cells_of(schema, cells, encoder.find_name), explanation))
     name = "value" if not labels else "logit" if scale == "logit" else "probability"

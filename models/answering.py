@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import Checkpoint
-from models.columns.encoding import RowEncoder
+from models.columns.encoding import MAX_FAULTS, RowEncoder
+from models.columns.extreme_rows import overflow
 from models.columns.frame_rows import rows_of
 from models.columns.labels import Label
 from models.columns.schema import ClassTarget
 from models.conformal import bounds_of, sets_of, threshold_of
 from models.covered_answers import CoveredAnswers
-from models.errors import ConfigError
+from models.errors import ConfigError, RowError
 
 _CELLS_AT_A_TIME = 4_000_000  # in the widest stage: 16 MB
 
@@ -51,7 +52,8 @@ class Answerer:
             rows: data frame, Arrow table, array or list (`models.columns.frame_rows.rows_of`).
 
         Raises:
-            RowError: Cells are not valid for the model; the message names row and column.
+            RowError: Cells are not valid for the model, or numbers are so large that an answer is not finite; the
+                message names row and column.
             DataError: `rows` is not a table, or lacks one of the columns.
         """
         return self.labelled(self.answers(rows))
@@ -96,6 +98,25 @@ class Answerer:
         size = max(_CELLS_AT_A_TIME // self._network.widest, 1)
         return np.concatenate([self._network.answer(x[at : at + size]) for at in range(0, len(x), size)])
 
+    def finite_answer(self, x: NDArray[np.float32], *, first: int = 0) -> NDArray[Any]:
+        """Returns the answers to encoded rows, as `answer` does, and refuses answers that are not finite.
+
+        Args:
+            x: `(rows, width)` float32 encoded rows.
+            first: position of the first row among those that were given.
+
+        Raises:
+            RowError: Some answers are not finite; the message names the first row, and a number that is too far outside
+                the range of training.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # an overflow is told by row and column
+            answers = self.answer(x)
+        bad = np.flatnonzero(~np.isfinite(answers).all(axis=1))[:MAX_FAULTS].tolist()
+        if bad:
+            columns = self.checkpoint.schema.columns
+            raise RowError([overflow(columns, x[at], first + at) for at in bad])
+        return answers
+
     def predict_proba(self, rows: Any) -> NDArray[np.float32]:
         """Returns the probability of each class, `(rows, classes)` float32, in the order of `classes`.
 
@@ -126,4 +147,4 @@ class Answerer:
             return np.empty((0, self.checkpoint.config.out_features))
         x = self._encoder.encode_matrix(given)
         self.unknown = self._encoder.unknown.take()
-        return self.answer(x)
+        return self.finite_answer(x)

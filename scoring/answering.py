@@ -16,8 +16,8 @@ from inference.device_faults import is_out_of_memory
 from inference.device_network import DeviceNetwork
 from inference.errors import OutOfMemory
 from models.checkpoint import Checkpoint
-from models.columns.column import Column, NumericColumn
 from models.columns.encoding import RowEncoder
+from models.columns.extreme_rows import overflow
 from models.columns.named_columns import Cells
 from models.errors import Fault, RowError
 from models.network.fuse import in_unit
@@ -25,7 +25,6 @@ from models.network.fuse import in_unit
 MAX_BATCH_ROWS = 4096  # the server's default, so that the row counts of a device are the server's
 _FLOAT32 = np.dtype("<f4")
 _BLOCK_ROWS = 2048  # rows that become a matrix together: 240 kB of 30 numbers, which a processor's cache holds
-_MANY_SCALES = 1e6  # a number so many scales from the centre is at fault where the range of training is unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,7 +208,7 @@ class BatchAnswerer:
         is_sound = np.ones(rows, dtype=np.bool_) if is_sound is None else is_sound.copy()
         is_sound[places[~finite]] = False
         bad = np.flatnonzero(~finite).tolist()
-        faults = [*faults, *(_overflow(self.schema.columns, x[at], int(places[at])) for at in bad)]
+        faults = [*faults, *(overflow(self.schema.columns, x[at], int(places[at])) for at in bad)]
         return answers[finite], is_sound, sorted(faults, key=lambda fault: fault.row)
 
 
@@ -236,20 +235,3 @@ def _taken(cells: Cells, rows: NDArray[np.intp]) -> Cells:
     if isinstance(cells, Sequence):
         return [cells[row] for row in rows.tolist()]
     return type(cells)(cells.codes[rows], cells.dictionary)
-
-
-def _overflow(columns: Sequence[Column], features: NDArray[np.float32], row: int) -> Fault:
-    """Returns the fault of a row whose answer is not finite: the first number outside the range of training."""
-    at = 0
-    for column in columns:
-        if isinstance(column, NumericColumn):
-            low, high = column.minimum, column.maximum
-            if low is None or high is None:
-                reach = _MANY_SCALES * column.divisor
-                low, high = column.fill - reach, column.fill + reach
-            if not np.float32(low - column.origin) <= features[at] <= np.float32(high - column.origin):
-                value = float(features[at]) + column.origin
-                message = f"{value:g} is outside the range from {low:g} to {high:g}, and the answer is not finite"
-                return Fault(row, column.name, message)
-        at += column.width
-    return Fault(row, None, "the model's answer to this row is not finite")

@@ -71,7 +71,7 @@ class Distilled:
 
     def sentence(self) -> str:
         """Returns a note for the user."""
-        begin = f"Distilled from {self.members} members"
+        begin = f"Distilled from {_counted(self.members)}"
         if self.student is None or self.ensemble is None or self.member is None:
             return f"{begin}: one network, which costs in serving what one member costs."
         said = (
@@ -108,8 +108,8 @@ def check_distillation(is_distilled: bool, *, resume: bool, has_budget: bool) ->
 def undistilled_note(members: int) -> str:
     """Returns a note for an ensemble whose run was ended before its student was trained."""
     return (
-        f"The run was ended before the distillation was done: this is the ensemble of {members} members, which costs "
-        "in serving what all of them cost."
+        f"The run was ended before the distillation was done: this is the ensemble of {_counted(members)}, which "
+        "costs in serving what all of them cost."
     )
 
 
@@ -233,6 +233,10 @@ def _figure_of_member(
     output = rows.architecture.output
     aim: Mapping[str, Any] = {"metric": config.metric, "quantile": config.quantile}
     return evaluate(output, answers, rows.y["test"], **aim).get(figure)
+
+
+def _counted(members: int) -> str:
+    return "1 member" if members == 1 else f"{members} members"
 
 
 def in_phase(on_epoch: OnEpoch, phase: str, *, done: int, later: int) -> OnEpoch:

@@ -17,7 +17,7 @@ from models.columns.column_encoding import encode_columns
 from models.columns.dictionary_column import DictionaryColumn
 from models.columns.labels import Label
 from models.covered_answers import covering_columns
-from models.errors import DataError
+from models.errors import DataError, RowError
 from training.data.column_choices import ColumnChoices
 from training.data.features import as_kind, gaps
 from training.data.raw_column import RawColumn
@@ -81,13 +81,18 @@ def predict_table(checkpoint: Checkpoint, table: Table, *, level: float | None =
         level: level of intervals or sets; None for an answer without.
 
     Raises:
-        DataError: a column is missing, or the model does not accept a cell.
+        DataError: a column is missing, the model does not accept a cell, or an answer is not finite.
         ConfigError: the model has no calibration rows, or does not support the level.
     """
     schema = checkpoint.schema
     values = read_columns(schema.columns, table)
     answerer = Answerer(checkpoint)
-    answers = answerer.answer(encode_columns(schema, values))
+    try:
+        answers = answerer.finite_answer(encode_columns(schema, values))
+    except RowError as error:
+        fault = error.faults[0]
+        column = "" if fault.column is None else f", column {fault.column!r}"
+        raise DataError(f"{table.source}: {table.locate(fault.row)}{column}: {fault.message}.") from None
     classes = answerer.classes
     covered = None if level is None else answerer.covered(answers, level)
     return Predictions(

@@ -132,8 +132,13 @@ def _difference(imported: ImportedModel, rows: Sequence[Row], expected: Float64A
     data = {"name": name, "compared_rows": len(rows)}
     checkpoint = imported.checkpoint(data)
     answerer = Answerer(checkpoint)
-    with np.errstate(over="ignore", invalid="ignore"):
+    try:
         answers = np.asarray(answerer.answers(rows), dtype=np.float64)
+    except RowError as error:
+        at = error.faults[0].row
+        raise ImportRefused(
+            f"the imported model's answer to {_row(imported, rows[at])} is not a finite number."
+        ) from None
     grows: Float64Array | float = 1.0  # factor on the bound, for each row
     if imported.config.has_probabilities:
         apart = np.abs(answers - expected).max(axis=1)

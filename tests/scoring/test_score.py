@@ -170,7 +170,7 @@ def test_an_answer_that_overflows_is_a_fault_of_its_row(store, numbers, tmp_path
     gaps = [answer is None for answer in read(tmp_path / "out")["prediction"].to_pylist()]
     (listed,) = (tmp_path / "out/_axon/faults").iterdir()
     assert gaps == [i == 7 for i in range(10)]
-    assert "the answer is not finite" in listed.read_text()
+    assert "answer to this row is not finite" in listed.read_text()
 
 
 def test_unknown_categories_are_told(store, mixed, tmp_path, capsys):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import axon
+from models.errors import RowError
 from models.store import Store
 from training.cli import main
 from training.data.column_choices import ColumnChoices
@@ -114,6 +117,32 @@ def test_what_cannot_be_answered_is_refused_in_a_sentence(
     if said == "--prefix":
         assert main([*line, "--prefix", "axon "]) == 0
         assert "axon prediction" in pd.read_csv(out).columns
+
+
+def test_an_answer_that_is_not_finite_is_refused_with_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path / "store")
+    model = fit(
+        make_frame(), target="price", name="plain", recipe="classic", epochs=2, choices=ColumnChoices(drop=("id",))
+    )
+    model.publish(store)
+    frame = make_frame(seed=1)
+    frame.loc[4, "size"] = 3e38
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    out = tmp_path / "out.csv"
+    line = ["predict", str(tmp_path / "table.csv"), "--model", "plain", "--store", str(store.root), "--out", str(out)]
+    assert main(line) == 2
+    told = "column 'size': 3e+38 is outside the range"
+    error = capsys.readouterr().err
+    assert "table.csv: line 6, " + told in error
+    assert not out.exists()
+    with pytest.raises(RowError, match=re.escape("row 4, " + told)):
+        model.predict(frame[list(model.checkpoint.schema.names)])
+    with pytest.raises(RowError, match="row 4, "):
+        axon.load("plain", store=store.root).predict(frame)
+    with pytest.raises(RowError, match="row 4, "):
+        axon.load("plain", store=store.root).explain(frame)
 
 
 def test_unknown_categories_are_answered_and_told(

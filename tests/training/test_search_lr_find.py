@@ -139,3 +139,13 @@ def test_the_command_suggests_plots_and_publishes_nothing(tmp_path, monkeypatch,
     assert main(["lr-find", "iris", "--plot", "rates.pdf"]) == 2
     assert "rates.pdf" in capsys.readouterr().err
     assert main(["lr-find", "iris", "--engine", "numpy"]) == 2
+
+
+def test_the_command_looks_at_the_loss_of_a_metric(capsys):
+    def losses(*more):
+        assert main(["lr-find", "diabetes", "--json", "--steps", "40", *more]) == 0
+        return json.loads(capsys.readouterr().out)["losses"]
+
+    assert losses("--metric", "mae") != losses()
+    assert main(["lr-find", "iris", "--metric", "auc"]) == 2
+    assert "metric auc ranks two classes" in capsys.readouterr().err

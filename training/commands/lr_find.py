@@ -13,7 +13,7 @@ from rich.table import Table
 
 from training.commands import options
 from training.commands.options import CommandLine
-from training.commands.settings import add_settings, settings_of
+from training.commands.settings import add_metric, add_settings, settings_of
 from training.commands.table import add_table, table_of
 from training.plotting.plot_file import check_plot_path, write_plot
 from training.report import print_table
@@ -49,6 +49,7 @@ def add(line: CommandLine) -> None:
     parser.add_argument("--plot", type=Path, metavar="FILE", help="loss over rate, as an .svg or .png")
     parser.add_argument("--json", action="store_true", help="the result as JSON in place of the table")
     add_table(parser)
+    add_metric(parser)
     add_settings(parser)
     run = parser.add_argument_group("the run")
     line.add_device(run)
