@@ -65,7 +65,16 @@ _OPTIMIZERS: dict[Engine, tuple[Optimizer, ...]] = {
 }
 _MIN_BATCH, _MAX_BATCH, _BATCHES_PER_EPOCH = 16, 1024, 32
 # Fields that a checkpoint has only if they are used, so that other runs keep their bytes.
-OPTIONAL = ("metric", "quantile", "folds", "portfolio", "distill", "rows_per_epoch", "epoch_plan")
+OPTIONAL = (
+    "metric",
+    "quantile",
+    "folds",
+    "portfolio",
+    "distill",
+    "category_statistics",
+    "rows_per_epoch",
+    "epoch_plan",
+)
 # Fields of the recipe for which None is a value. For the others, None says that the user does not choose.
 _FIELDS_WITH_NONE = frozenset({"patience", "batch_size", "clip_norm", "clip_inputs"})
 
@@ -154,6 +163,8 @@ class TrainConfig:
         frequencies: number of frequencies in each number's periodic embedding; 0 for no embedding.
         embedding_size: width of the embedding of each column with more than nine categories; 0 to encode these columns
             one-hot too.
+        category_statistics: True to give each category that is embedded the mean of the target over its rows and the
+            logarithm of their number beside the learned embedding (`training.engines.target_statistics`).
         scale_inputs: True to learn a scale for each feature.
         optimizer: torch: `adamw` (decoupled weight decay) or `adam` (L2 penalty); numpy: `sgd` with momentum 0.9;
             perceptron: its own rule; linear: a solver.
@@ -218,6 +229,7 @@ class TrainConfig:
     clip_inputs: float | None
     frequencies: int
     embedding_size: int
+    category_statistics: bool = False
     scale_inputs: bool
     optimizer: Optimizer
     learning_rate: float
@@ -377,7 +389,7 @@ class TrainConfig:
         if not (is_number(self.weight_decay) and 0 <= float(self.weight_decay) < math.inf):
             raise ConfigError(f"weight_decay must be 0 or more, got {self.weight_decay!r}.")
         truths = ("learned_activation", "scale_inputs", "drop_last", "calibrate", "clamp", "folds", "portfolio")
-        for name in (*truths, "distill"):
+        for name in (*truths, "distill", "category_statistics"):
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise ConfigError(f"{name} must be true or false, got {value!r}.")
@@ -389,6 +401,10 @@ class TrainConfig:
             raise ConfigError(f"members must be at most {most}{by}, got {self.members!r}.")
         if self.folds and (self.members < 2 or self.split is None):
             raise ConfigError("folds need at least two members and a split: --folds with --members K, such as 8.")
+        if self.category_statistics and not self.embedding_size:
+            raise ConfigError(
+                "category_statistics stand beside embeddings, and embedding_size is 0: give it, such as 8."
+            )
         if self.portfolio and not self.folds:
             raise ConfigError("a portfolio is chosen by out-of-fold answers: --portfolio with --folds and --members K.")
         check_distilled(self.distill, members=self.members, folds=self.folds, epoch_plan=self.epoch_plan)

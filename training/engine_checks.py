@@ -86,6 +86,7 @@ def _check_plain(engine: Engine, values: Mapping[str, Any], who: str) -> None:
         ("folds", False),
         ("portfolio", False),
         ("distill", False),
+        ("category_statistics", False),
         ("class_weight", "none"),
         ("precision", "float32"),
         ("rows_per_epoch", None),

@@ -20,6 +20,7 @@ from training.data.scratch import release_pages
 from training.data.split import PARTS, Split, split_rows
 from training.data.training_table import TrainingTable
 from training.engines.engine import Matrices
+from training.engines.target_statistics import statistics_size
 from training.recipes import MAX_ONE_HOT, PERIODIC_SIZE
 
 _DEFAULT_EMBEDDING_SIZE = 8  # size for tables without embeddings, since `InputConfig` requires one
@@ -163,7 +164,7 @@ def _architecture(table: TrainingTable, schema: Schema, config: TrainConfig) -> 
         in_features=schema.width,
         out_features=len(table.labels) or 1,
         output=None if table.labels else config.output_of_values,
-        inputs=_inputs(schema, config) if config.embeds_inputs else None,
+        inputs=_inputs(schema, config, out_features=len(table.labels) or 1) if config.embeds_inputs else None,
     )
 
 
@@ -201,7 +202,7 @@ def _check_amounts(table: TrainingTable, metric: str | None) -> None:
     )
 
 
-def _inputs(schema: Schema, config: TrainConfig) -> InputConfig:
+def _inputs(schema: Schema, config: TrainConfig, *, out_features: int) -> InputConfig:
     places: dict[str, list[int]] = {"number": [], "flag": [], "index": []}
     for at, feature in enumerate(schema.features):
         places[feature.kind].append(at)
@@ -213,6 +214,7 @@ def _inputs(schema: Schema, config: TrainConfig) -> InputConfig:
         clip=config.clip_inputs,
         frequencies=config.frequencies,
         periodic_size=PERIODIC_SIZE,
-        embedding_size=config.embedding_size or _DEFAULT_EMBEDDING_SIZE,
+        embedding_size=(config.embedding_size or _DEFAULT_EMBEDDING_SIZE)
+        + (statistics_size(out_features) if config.category_statistics and places["index"] else 0),
         scale=config.scale_inputs,
     )

@@ -156,6 +156,11 @@ def _add_inputs(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
     )
+    add(
+        "--category-statistics",
+        f"give each category of a column of more than {MAX_ONE_HOT} its mean target and its count besides",
+        action=argparse.BooleanOptionalAction,
+    )
     add("--scale-inputs", "a learned scale for each feature", action=argparse.BooleanOptionalAction)
 
 

@@ -18,7 +18,11 @@ _BIAS_ROWS = 5  # RealMLP's he+5
 
 
 def initial_tensors(
-    config: MLPConfig, *, sample: NDArray[np.float32] | None, generator: torch.Generator
+    config: MLPConfig,
+    *,
+    sample: NDArray[np.float32] | None,
+    statistics: NDArray[np.float32] | None = None,
+    generator: torch.Generator,
 ) -> Mapping[str, NDArray[np.float32]]:
     """Returns the initial tensors of all members, with the names and shapes of `config.tensor_shapes()`.
 
@@ -26,18 +30,29 @@ def initial_tensors(
         config: architecture of the networks.
         sample: `(rows, in_features)` standardised rows of the training part to fit the weights to; None to draw the
             weights by `config.initialization`.
+        statistics: `(members, table_rows, s)` last columns of the embedding tables; None to draw all columns.
         generator: source of the random numbers.
     """
     single = replace(config, members=1)
     of_members = []
-    for _ in range(config.members):
+    for member in range(config.members):
         module = MLP(single, generator=generator)
+        if statistics is not None:
+            _set_statistics(module, statistics[member])
         if sample is not None:
             _fit_to(module, torch.from_numpy(sample[:_SAMPLE_ROWS]), generator)
         of_members.append(module.to_tensors())
     if config.members == 1:
         return of_members[0]
     return {name: np.stack([tensors[name] for tensors in of_members]) for name in of_members[0]}
+
+
+@torch.no_grad()
+def _set_statistics(module: MLP, statistics: NDArray[np.float32]) -> None:
+    """Sets the last columns of the embedding table, `(table_rows, s)`."""
+    embedding = None if module.inputs is None else module.inputs.embedding
+    assert embedding is not None  # noqa: S101 -- statistics are of embedded categories
+    embedding.weight[:, -statistics.shape[1] :] = torch.from_numpy(statistics)
 
 
 @torch.no_grad()

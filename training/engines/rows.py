@@ -33,6 +33,7 @@ class DeviceRows:
         weight: NDArray[np.float64] | None,
         *,
         taught: NDArray[np.float32] | None = None,
+        statistics: NDArray[np.float32] | None = None,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -44,6 +45,8 @@ class DeviceRows:
             y: `(rows,)` class indices or values.
             weight: `(rows,)` weights of the rows, scaled here to a mean of 1; None for 1 each.
             taught: `(rows, out_features)` answers of a teacher, which are the targets in place of `y`; None for `y`.
+            statistics: `(folds, rows, indices, t)` target statistics that the rows see in training, where member m
+                sees those of fold m modulo the folds; None if rows see the table.
             device: torch device of the rows.
             dtype: element type of all tensors but the indices.
         """
@@ -60,6 +63,9 @@ class DeviceRows:
         target = torch.from_numpy(np.ascontiguousarray(targets))
         has_indices = config.task == "classification" and taught is None
         self._target = (target.long() if has_indices else target.to(dtype)).to(device)
+        self._statistics: Tensor | None = None  # (folds, rows, indices, t)
+        if statistics is not None:
+            self._statistics = torch.from_numpy(statistics).to(device, dtype)
         self._weight = None
         if weight is not None:
             self._weight = torch.from_numpy(weight / weight.mean()).to(device, dtype)
@@ -81,7 +87,16 @@ class DeviceRows:
             rows=None if self._rows is None else self._rows.index_select(0, flat).view(k, b, -1),
             target=self._target.index_select(0, flat).view(k, b, *self._target.shape[1:]),
             weight=None if self._weight is None else self._weight.index_select(0, flat).view(k, b),
+            statistics=None if self._statistics is None else self._statistics_of(order),
         )
+
+    def _statistics_of(self, order: Tensor) -> Tensor:
+        """Returns the statistics that rows see, (members, b, indices, t); order: (members, b) row numbers."""
+        assert self._statistics is not None  # noqa: S101
+        folds, rows, *shape = self._statistics.shape
+        of_members = torch.arange(len(order), device=order.device) % folds  # (members,)
+        flat = (order + rows * of_members[:, None]).flatten()
+        return self._statistics.flatten(0, 1).index_select(0, flat).view(*order.shape, *shape)
 
     def arrays(self) -> list[NDArray[Any]]:
         """Returns features, targets and weights, if any, of rows on a CPU, without a copy."""

@@ -30,6 +30,7 @@ from training.engines.schedules import LEARNING_RATES, REGULARIZATIONS
 from training.engines.selection import SelectionFigure, figure_of
 from training.engines.small_pass import is_small
 from training.engines.step import Step
+from training.engines.target_statistics import target_statistics
 from training.recipes import learning_rate_factor
 
 _EVALUATED_CELLS = 4_000_000  # cells of the widest layer, over all members, per evaluated batch: 16 MB
@@ -91,6 +92,8 @@ class Trainer:
             self._masks = host_masks = HostMasks(dropouts, seed=config.seed)
         else:
             self._masks = device_masks = DeviceMasks(dropouts, seed=config.seed, device=device)
+        statistics = target_statistics(architecture, data, seed=config.seed) if config.category_statistics else None
+        tables = None if statistics is None else statistics.tables[np.arange(members) % len(statistics.tables)]
         ntk = config.parametrization == "ntk"
         self.network = Network(
             architecture,
@@ -99,11 +102,20 @@ class Trainer:
             bf16=config.precision == "bfloat16",
             factor=learning_rate_factor if ntk else _alike,
             member_rates=None if rates.learning_rates is None else torch.from_numpy(rates.learning_rates),
+            statistics=tables,
             device=device,
         )
         sample = data.x if config.initialization == "data" else None
-        self.network.load(initial_tensors(architecture, sample=sample, generator=self._generator))
-        self._train = DeviceRows(architecture, data.x, data.y, data.weight, taught=data.taught, device=device)
+        self.network.load(initial_tensors(architecture, sample=sample, statistics=tables, generator=self._generator))
+        self._train = DeviceRows(
+            architecture,
+            data.x,
+            data.y,
+            data.weight,
+            taught=data.taught,
+            statistics=None if statistics is None else statistics.rows,
+            device=device,
+        )
         self._validation = DeviceRows(
             architecture, data.validation_x, data.validation_y, data.validation_weight, device=device
         )

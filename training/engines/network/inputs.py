@@ -19,8 +19,20 @@ from training.engines.network.workspace import Workspace
 class Inputs:
     """The input stage: (k, b, numbers + flags) features and (k, b, indices) table row numbers → (k, b, width)."""
 
-    def __init__(self, config: InputConfig, parameters: Parameters, work: Workspace) -> None:
+    def __init__(
+        self, config: InputConfig, parameters: Parameters, work: Workspace, *, statistics: Tensor | None = None
+    ) -> None:
+        """Binds the stage to its parameters.
+
+        Args:
+            config: description of the stage.
+            parameters: parameters of all members.
+            work: memory of the intermediate results.
+            statistics: (k, table_rows, s) last columns of the embedding tables, which are not learned; None without.
+        """
         self._config = config
+        self._statistics = statistics
+        self._learned = config.embedding_size - (0 if statistics is None else statistics.shape[2])
         self._values = {name: v for name, v in parameters.values.items() if name.startswith("inputs.")}
         self._gradients = {name: g for name, g in parameters.gradients.items() if name.startswith("inputs.")}
         self._row, self._scaled, self._by_scale = work.buffer(), work.buffer(), work.buffer()
@@ -34,13 +46,17 @@ class Inputs:
             self._zero_rows = offsets
             self._member_starts = starts[:, :, None]  # (k, 1, 1)
 
-    def forward(self, dense: Tensor, rows: Tensor | None, *, training: bool) -> Tensor:
+    def forward(
+        self, dense: Tensor, rows: Tensor | None, *, training: bool, statistics: Tensor | None = None
+    ) -> Tensor:
         """Computes the input of the first Linear, (k, b, width).
 
         Args:
             dense: (k, b, numbers + flags) numbers, standardised and clipped, then flags.
             rows: (k, b, indices) row numbers in a member's embedding table; None without embeddings.
-            training: True in training; without effect here.
+            training: True in training, where `statistics` are read.
+            statistics: (k, b, indices, t) first t statistics of the rows' categories in training; None for those of
+                the table.
         """
         config, n = self._config, self._numbers
         k, b, _ = dense.shape
@@ -53,10 +69,15 @@ class Inputs:
         if self._has_waves:
             self._embed_numbers(dense[..., :n], out[..., n:at])
         if rows is not None:
-            table = self._values["inputs.embedding.weight"]  # (k, table_rows, size)
+            table = self._values["inputs.embedding.weight"]  # (k, table_rows, learned columns)
             self._places = (rows + self._member_starts).flatten()  # (k·b·indices,)
-            embedded = torch.index_select(table.reshape(-1, config.embedding_size), 0, self._places)
-            out[..., at + flags :] = embedded.view(k, b, -1)
+            embedded = torch.index_select(table.reshape(-1, self._learned), 0, self._places)
+            if self._statistics is None:
+                out[..., at + flags :] = embedded.view(k, b, -1)
+            else:
+                by_index = out[..., at + flags :].view(k, b, len(config.indices), config.embedding_size)
+                by_index[..., : self._learned] = embedded.view(k, b, -1, self._learned)
+                by_index[..., self._learned :] = self._statistics_of(rows, statistics if training else None)
         self._x = out
         if not config.scale:
             return out
@@ -74,12 +95,27 @@ class Inputs:
         if self._has_waves:
             self._embed_numbers_backward(gradient[..., n:at])
         if config.indices:
-            by_rows = gradient[..., at + len(config.flags) :].reshape(-1, config.embedding_size)
-            by_table = self._gradients["inputs.embedding.weight"]  # (k, table_rows, size)
+            by_rows = gradient[..., at + len(config.flags) :].reshape(-1, config.embedding_size)[:, : self._learned]
+            by_table = self._gradients["inputs.embedding.weight"]  # (k, table_rows, learned columns)
             total = torch.zeros(by_table.shape, device=by_rows.device, dtype=by_rows.dtype)
-            total.view(-1, config.embedding_size).index_add_(0, self._places, by_rows)
+            total.view(-1, self._learned).index_add_(0, self._places, by_rows)
             by_table.copy_(total)
             by_table[:, self._zero_rows] = 0  # docs/decisions/0023: a learned row is less accurate
+
+    def _statistics_of(self, rows: Tensor, of_rows: Tensor | None) -> Tensor:
+        """Returns the statistics of the rows' categories, (k, b, indices, s).
+
+        Args:
+            rows: (k, b, indices) row numbers in a member's embedding table.
+            of_rows: (k, b, indices, t) values for the first t of known categories; None for those of the table.
+        """
+        assert self._statistics is not None  # noqa: S101
+        size = self._statistics.shape[2]
+        found = torch.index_select(self._statistics.reshape(-1, size), 0, self._places).view(*rows.shape, size)
+        if of_rows is not None:
+            is_known = (rows != self._zero_rows)[..., None]
+            found[..., : of_rows.shape[-1]] = of_rows * is_known
+        return found
 
     def _embed_numbers(self, x: Tensor, out: Tensor) -> None:
         """Computes PBLD, W·cos(2πfx + φ) + b, of each number; x: (k, b, n), out: (k, b, n·size)."""

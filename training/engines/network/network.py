@@ -20,6 +20,8 @@ from training.engines.network.masks import Masks
 from training.engines.network.parameters import Parameters
 from training.engines.network.workspace import Workspace
 
+_EMBEDDING = "inputs.embedding.weight"
+
 
 @dataclass(frozen=True, slots=True)
 class MemberBatch:
@@ -30,12 +32,14 @@ class MemberBatch:
         rows: (k, b, indices) row numbers in the embedding table; None without embeddings.
         target: (k, b) class indices or values; (1, b) if all members have the same.
         weight: (k, b) or (1, b) weights of the rows; None for equal weights.
+        statistics: (k, b, indices, t) target statistics that the rows see in training; None for those of the table.
     """
 
     dense: Tensor
     rows: Tensor | None
     target: Tensor
     weight: Tensor | None
+    statistics: Tensor | None = None
 
 
 class Network:
@@ -58,6 +62,7 @@ class Network:
         bf16: bool = False,
         factor: Callable[[str], float] = lambda name: 1.0,
         member_rates: Tensor | None = None,
+        statistics: NDArray[np.float32] | None = None,
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
@@ -71,17 +76,25 @@ class Network:
             bf16: True for bfloat16 matrix products in training.
             factor: function from the name of a parameter to the factor on its learning rate.
             member_rates: (members,) factor on the learning rate of each member; None for no factors.
+            statistics: `(members, table_rows, s)` last columns of the embedding tables, which are not learned; None if
+                all columns are learned.
             device: torch device of the networks.
             dtype: element type of all tensors.
         """
         self.config = config
         specs = list(config.layers())
         shapes = {f"{spec.name}.{name}": shape for spec in specs for name, shape in spec.parameters.items()}
+        self._statistics = None if statistics is None else torch.from_numpy(statistics).to(device, dtype)
+        if self._statistics is not None:
+            table_rows, size = shapes[_EMBEDDING]
+            shapes[_EMBEDDING] = (table_rows, size - self._statistics.shape[2])
         self.parameters = Parameters(
             shapes, members=config.members, factor=factor, member_rates=member_rates, device=device, dtype=dtype
         )
         work = Workspace(device, dtype)
-        self._inputs = None if config.inputs is None else Inputs(config.inputs, self.parameters, work)
+        self._inputs: Inputs | None = None
+        if config.inputs is not None:
+            self._inputs = Inputs(config.inputs, self.parameters, work, statistics=self._statistics)
         self.norms: dict[str, BatchNorm] = {}
         self.scales: dict[str, float] = {}
         self.layers: list[tuple[LayerSpec, Layer]] = []
@@ -111,7 +124,7 @@ class Network:
         """Computes logits or values, (k, b, out_features), in memory that the next call overwrites."""
         x = batch.dense
         if self._inputs is not None:
-            x = self._inputs.forward(x, batch.rows, training=training)
+            x = self._inputs.forward(x, batch.rows, training=training, statistics=batch.statistics)
         for _, layer in self.layers:
             x = layer.forward(x, training=training)
         return x
@@ -138,6 +151,8 @@ class Network:
             if kind.startswith("running_"):
                 getattr(self.norms[layer], kind).copy_(value)
             else:
+                if name == _EMBEDDING and self._statistics is not None:
+                    value = value[..., : -self._statistics.shape[2]]
                 self.parameters.set(name, value / self.scales.get(name, 1.0))
         self.parameters.refresh()
 
@@ -166,6 +181,8 @@ class Network:
                 value = getattr(self.norms[layer], kind)
             else:
                 value = self.parameters.values[name] * self.scales.get(name, 1.0)
+                if name == _EMBEDDING and self._statistics is not None:
+                    value = torch.cat([value, self._statistics], dim=2)
             if member is not None:
                 value = value[member]
             tensors[name] = value.to("cpu", torch.float32).numpy().astype(np.float32, order="C").reshape(shape)
