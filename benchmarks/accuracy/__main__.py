@@ -15,13 +15,15 @@ import sys
 from pathlib import Path
 
 from benchmarks.accuracy.data_folder import Extracted, extracted
-from benchmarks.accuracy.datasets import DATASETS
 from benchmarks.accuracy.environments import DATASETS as DATASETS_ENVIRONMENT
 from benchmarks.accuracy.environments import PYTABKIT, python_of, set_up
+from benchmarks.accuracy.more_datasets import ALL_DATASETS, LISTS
 from benchmarks.accuracy.report import report, write_between_markers
 from benchmarks.accuracy.roster import METHODS, Method
 from benchmarks.accuracy.runs import Result, Run, execute_all, read
+from benchmarks.accuracy.standing import draw_latency
 from benchmarks.peer import ROOT
+from training.plotting.plot_file import check_plot_path, write_plot
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -31,8 +33,10 @@ def main(argv: list[str] | None = None) -> int:
         The exit code: 1 if a run failed, 2 if a data set is not available.
     """
     arguments = _parser().parse_args(argv)
-    datasets = [DATASETS[name] for name in arguments.datasets]
+    datasets = [ALL_DATASETS[name] for name in arguments.datasets or LISTS[arguments.list]]
     methods = [METHODS[name] for name in arguments.methods]
+    if arguments.plot is not None:
+        check_plot_path(arguments.plot)
     if arguments.write is not None:
         write_between_markers(arguments.write.read_text(), "")  # fails now rather than after hours of work
     if any(method.environment == PYTABKIT for method in methods):
@@ -53,8 +57,13 @@ def main(argv: list[str] | None = None) -> int:
         for run, failure in execute_all(runs, jobs=arguments.jobs, fresh=arguments.fresh):
             failures += failure is not None
             print(failure or f"{run.called}: done", file=sys.stderr, flush=True)
-    text = report(_read(runs, [dataset.name for dataset in datasets]), data, methods, arguments.max_rows)
+    results = _read(runs, [dataset.name for dataset in datasets])
+    text = report(results, data, methods, arguments.max_rows)
     print(text)
+    if arguments.plot is not None:
+        made = {result.run.method.name for result in results}
+        drawn = [method for method in methods if method.name in made]
+        write_plot(lambda figure: draw_latency(figure, results, datasets, drawn), arguments.plot, size=(7.0, 4.5))
     if arguments.write is not None:
         arguments.write.write_text(write_between_markers(arguments.write.read_text(), text))
     return 1 if failures else 0
@@ -64,13 +73,22 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.accuracy", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--datasets", nargs="+", choices=DATASETS, default=list(DATASETS), metavar="NAME", help="[all]")
+    parser.add_argument(
+        "--list",
+        choices=LISTS,
+        default="usual",
+        help="list of data sets: usual, those split by groups or time, or those never tuned on [%(default)s]",
+    )
+    parser.add_argument(
+        "--datasets", nargs="+", choices=ALL_DATASETS, metavar="NAME", help="data sets [all of the list]"
+    )
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME", help="[all]")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="N", help="[0 1 2]")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes at a time [%(default)s]")
     parser.add_argument("--max-rows", type=int, default=20_000, metavar="N", help="cut larger tables [%(default)s]")
     parser.add_argument("--fresh", action="store_true", help="make tables and results anew")
     parser.add_argument("--report-only", action="store_true", help="make no run: report what is in the cache")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw score over latency, as an .svg or .png")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the report between the markers of a document")
     return parser
 

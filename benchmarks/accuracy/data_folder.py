@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.accuracy.datasets import DATASETS, Dataset
+from benchmarks.accuracy.datasets import Dataset
+from benchmarks.accuracy.more_datasets import ALL_DATASETS
 
 
 def cache_folder() -> Path:
@@ -104,4 +105,4 @@ def extract(dataset: Dataset) -> None:
 
 if __name__ == "__main__":
     for wanted in sys.argv[1:]:
-        extract(DATASETS[wanted])
+        extract(ALL_DATASETS[wanted])

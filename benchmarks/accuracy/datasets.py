@@ -28,6 +28,8 @@ class Dataset:
         package: name of the package that contains the table.
         about: meaning of a row, and columns that were left out.
         load: function that returns the table with its target, categories as strings and the rest as numbers.
+        group: column whose equal values are in one part of a split, and which is no feature; None for none.
+        time: column by which rows are split, the newest into the test part; None for none.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Dataset:
     package: str
     about: str
     load: Callable[[], pd.DataFrame]
+    group: str | None = None
+    time: str | None = None
 
 
 def _file(package: str, path: str) -> Path:

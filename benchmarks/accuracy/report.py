@@ -11,15 +11,16 @@ from benchmarks.accuracy.datasets import Dataset, Task
 from benchmarks.accuracy.roster import AXON_DEFAULT, AXON_ENSEMBLE, REALMLP, REALMLP_CE, Method
 from benchmarks.accuracy.runs import Result, versions_of
 from benchmarks.accuracy.scores import MEASURES, Measure, Spread
+from benchmarks.accuracy.standing import standing_table
 
 _PAIRS = ((AXON_DEFAULT, REALMLP), (AXON_DEFAULT, REALMLP_CE), (AXON_ENSEMBLE, AXON_DEFAULT))
 
-Scores = Mapping[tuple[str, str], Mapping[int, tuple[float, float]]]  # (data set, method) → seed → two measures
+Scores = Mapping[tuple[str, str], Mapping[int, tuple[float, ...]]]  # (data set, method) → seed → measures
 
 
 def scores_of(results: Sequence[Result]) -> Scores:
     """Returns the measures by data set and method, then by seed."""
-    found: dict[tuple[str, str], dict[int, tuple[float, float]]] = {}
+    found: dict[tuple[str, str], dict[int, tuple[float, ...]]] = {}
     for result in results:
         run = result.run
         found.setdefault((run.dataset.name, run.method.name), {})[run.seed] = result.scores
@@ -55,8 +56,10 @@ def report(results: Sequence[Result], data: Mapping[str, Extracted], methods: Se
             if of_task and columns:
                 lines += [f"### {measure.title}", "", *score_table(scores, of_task, columns, measure, index), ""]
     lines += ranking_table(scores, datasets, methods)
+    lines += standing_table(results, datasets, methods)
     lines += paired_table(scores, datasets, methods)
     lines += _cost_table(results, datasets, methods)
+    lines += _latency_table(results, datasets, methods)
     lines += ["### Data sets", "", *_dataset_table(datasets, data, max_rows), "", "### Methods", ""]
     for method in methods:
         used = ", ".join(f"{name} {version}" for name, version in versions_of(method).items())
@@ -88,7 +91,7 @@ def score_table(
         datasets: data sets of the rows.
         methods: methods of the columns.
         measure: measure of the table, with its format.
-        index: index of the measure among the task's two.
+        index: index of the measure among the task's.
     """
     lines = _heading(["data set", *(method.title for method in methods)])
     for dataset in datasets:
@@ -207,6 +210,22 @@ def _cost_table(results: Sequence[Result], datasets: Sequence[Dataset], methods:
     return [*lines, ""]
 
 
+def _latency_table(results: Sequence[Result], datasets: Sequence[Dataset], methods: Sequence[Method]) -> list[str]:
+    lines = ["### CPU milliseconds of 1,000 answers, one thread (median over the seeds)", ""]
+    lines += _heading(["data set", *(method.title for method in methods)])
+    for dataset in datasets:
+        seconds = {
+            method.name: [
+                result.seconds_of_1000
+                for result in results
+                if result.run.dataset.name == dataset.name and result.run.method.name == method.name
+            ]
+            for method in methods
+        }
+        lines.append(_row([dataset.name, *(f"{1e3 * np.median(s):.3g}" if s else "–" for s in seconds.values())]))
+    return [*lines, ""]
+
+
 def _dataset_table(datasets: Sequence[Dataset], data: Mapping[str, Extracted], max_rows: int) -> list[str]:
     lines = ["| data set | task | rows | numbers | categories | from | what |", "|---|---|--:|--:|--:|---|---|"]
     for dataset in datasets:
@@ -219,9 +238,9 @@ def _dataset_table(datasets: Sequence[Dataset], data: Mapping[str, Extracted], m
 
 def _spreads(scores: Scores, dataset: str, methods: Sequence[Method], index: int) -> dict[str, Spread]:
     return {
-        method.name: Spread.of([measures[index] for measures in scores[dataset, method.name].values()])
+        method.name: Spread.of([measures[index] for measures in by_seed.values()])
         for method in methods
-        if (dataset, method.name) in scores
+        if (by_seed := scores.get((dataset, method.name))) and all(len(found) > index for found in by_seed.values())
     }
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from benchmarks.accuracy.datasets import Task
 from benchmarks.accuracy.environments import PYTABKIT, is_set_up
 
-AXON_DEFAULT, AXON_ENSEMBLE, REALMLP, REALMLP_CE = "axon", "axon-8", "realmlp", "realmlp-ce"
+AXON_DEFAULT, AXON_ENSEMBLE = "axon", "axon-8"
+REALMLP, REALMLP_CE, REALMLP_8 = "realmlp", "realmlp-ce", "realmlp-8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,10 +20,10 @@ class Method:
     Attributes:
         name: name on the command line.
         title: name in the tables.
-        module: name of the module of `benchmarks.accuracy.methods` with the function `predict`.
+        module: name of the module of `benchmarks.accuracy.methods` with the function `learn`.
         about: the choices made for this method, in a few words.
         packages: names of the packages whose versions a result depends on.
-        settings: keyword arguments of `predict`.
+        settings: keyword arguments of `learn`.
         environment: name of the environment that runs the method; None for this process's own.
         tasks: tasks that the method can learn.
         is_axon: True if a result depends on Axon's own sources.
@@ -50,12 +51,13 @@ class Method:
             from training.config import check_settings
 
             try:
-                check_settings(self.settings)
+                check_settings({name: value for name, value in self.settings.items() if name != "budget"})
             except ConfigError as error:
                 return f"this Axon cannot be set so ({error})"
         return None
 
 
+_FOR_LOG_LOSS = {"use_ls": False, "val_metric_name": "cross_entropy"}
 _SKLEARN = ("scikit-learn", "numpy")
 _TORCH = ("torch", "numpy")
 METHODS = {
@@ -88,20 +90,57 @@ METHODS = {
         Method(
             name=REALMLP,
             title="RealMLP-TD",
-            module="realmlp",
+            module="pytabkit",
             about="pytabkit's defaults: 256 epochs, best by validation error or RMSE, label smoothing 0.1",
             packages=("pytabkit", *_TORCH),
+            settings={"estimator": "RealMLP_TD"},
             environment=PYTABKIT,
         ),
         Method(
             name=REALMLP_CE,
             title="RealMLP-TD, for log-loss",
-            module="realmlp",
+            module="pytabkit",
             about="as its authors advise for log-loss: `use_ls=False`, `val_metric_name='cross_entropy'`",
             packages=("pytabkit", *_TORCH),
-            settings={"use_ls": False, "val_metric_name": "cross_entropy"},
+            settings={"estimator": "RealMLP_TD", **_FOR_LOG_LOSS},
             environment=PYTABKIT,
             tasks=("classification",),
+        ),
+        Method(
+            name=REALMLP_8,
+            title="RealMLP-TD, 8",
+            module="pytabkit",
+            about="the mean of 8 from different seeds (`n_cv=8` with a fixed validation part), classes for log-loss",
+            packages=("pytabkit", *_TORCH),
+            settings={"estimator": "RealMLP_TD", "n_cv": 8, "for_classes": _FOR_LOG_LOSS},
+            environment=PYTABKIT,
+        ),
+        Method(
+            name="tabm",
+            title="TabM",
+            module="pytabkit",
+            about="pytabkit's `TabM_D`: 32 members that share weights, best epoch by the validation part",
+            packages=("pytabkit", *_TORCH),
+            settings={"estimator": "TabM_D"},
+            environment=PYTABKIT,
+        ),
+        Method(
+            name="catboost",
+            title="CatBoost",
+            module="pytabkit",
+            about="pytabkit's `CatBoost_D`, stopped by the validation part",
+            packages=("pytabkit", "catboost"),
+            settings={"estimator": "CatBoost_D"},
+            environment=PYTABKIT,
+        ),
+        Method(
+            name="lightgbm",
+            title="LightGBM",
+            module="pytabkit",
+            about="pytabkit's `LGBM_D`, stopped by the validation part",
+            packages=("pytabkit", "lightgbm"),
+            settings={"estimator": "LGBM_D"},
+            environment=PYTABKIT,
         ),
         Method(
             name="axon-classic",
@@ -128,6 +167,33 @@ METHODS = {
             about="`--recipe default --members 8`",
             packages=_TORCH,
             settings={"recipe": "default", "members": 8},
+            is_axon=True,
+        ),
+        Method(
+            name="axon-folds",
+            title="Axon, 8 folds",
+            module="axon",
+            about="`--members 8 --folds`: training and validation part in eight folds",
+            packages=_TORCH,
+            settings={"recipe": "default", "members": 8, "folds": True},
+            is_axon=True,
+        ),
+        Method(
+            name="axon-portfolio",
+            title="Axon, portfolio",
+            module="axon",
+            about="`--members 8 --folds --portfolio`",
+            packages=_TORCH,
+            settings={"recipe": "default", "members": 8, "folds": True, "portfolio": True},
+            is_axon=True,
+        ),
+        Method(
+            name="axon-30s",
+            title="Axon, 30 s",
+            module="axon",
+            about="`--budget 30s`; of one process at a time (`--jobs 1`), since the budget is of wall-clock time",
+            packages=_TORCH,
+            settings={"recipe": "default", "budget": 30.0},
             is_axon=True,
         ),
     )

@@ -61,6 +61,7 @@ class Run:
             "module": method.module,
             "settings": dict(method.settings),
             "revision": method.revision,
+            "split": [self.dataset.group, self.dataset.time],
             "versions": versions_of(method),
             "sources": axon_sources() if method.is_axon else None,
         }
@@ -79,6 +80,8 @@ class Run:
             "target": dataset.target,
             "seed": self.seed,
             "max_rows": self.max_rows,
+            "group": dataset.group,
+            "time": dataset.time,
         }
 
     def execute(self) -> None:
@@ -116,13 +119,15 @@ class Result:
 
     Attributes:
         run: the run itself.
-        scores: the two measures of the task, on the test part.
-        cpu_seconds: CPU time of learning and predicting.
+        scores: the measures of the task, on the test part.
+        cpu_seconds: CPU time of learning, and of the answers to the test part.
+        seconds_of_1000: CPU time of 1,000 answers.
     """
 
     run: Run
-    scores: tuple[float, float]
+    scores: tuple[float, ...]
     cpu_seconds: float
+    seconds_of_1000: float
 
 
 def read(run: Run, truth: NDArray[Any]) -> Result | None:
@@ -136,8 +141,13 @@ def read(run: Run, truth: NDArray[Any]) -> Result | None:
     if not described.exists():
         return None
     answers = np.load(run.out.with_suffix(".npy"), allow_pickle=False)
-    cpu_seconds = json.loads(described.read_text())["cpu_seconds"]
-    return Result(run=run, scores=score(run.dataset.task, answers, truth), cpu_seconds=cpu_seconds)
+    figures = json.loads(described.read_text())
+    return Result(
+        run=run,
+        scores=score(run.dataset.task, answers, truth),
+        cpu_seconds=figures["cpu_seconds"],
+        seconds_of_1000=figures["seconds_of_1000"],
+    )
 
 
 def execute_all(runs: Iterable[Run], *, jobs: int, fresh: bool) -> Iterator[tuple[Run, str | None]]:

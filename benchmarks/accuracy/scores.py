@@ -1,4 +1,4 @@
-"""Scores: accuracy and log-loss of probabilities, R² and root mean squared error of values."""
+"""Scores: accuracy, log-loss and AUC of probabilities, R² and root mean squared error of values."""
 
 from __future__ import annotations
 
@@ -24,14 +24,18 @@ class Measure:
     digits: int | None = None  # digits after the point; None: four significant digits
 
 
-MEASURES: dict[Task, tuple[Measure, Measure]] = {
-    "classification": (Measure("accuracy, %", True, 100.0, 2), Measure("log-loss", False, 1.0, 4)),
+MEASURES: dict[Task, tuple[Measure, ...]] = {
+    "classification": (
+        Measure("accuracy, %", True, 100.0, 2),
+        Measure("log-loss", False, 1.0, 4),
+        Measure("AUC of two classes, %", True, 100.0, 2),
+    ),
     "regression": (Measure("R²", True, 1.0, 4), Measure("RMSE", False)),
 }
 
 
-def score(task: Task, answers: NDArray[np.float64], truth: NDArray[Any]) -> tuple[float, float]:
-    """Returns the two measures of a task, in the order of `MEASURES`.
+def score(task: Task, answers: NDArray[np.float64], truth: NDArray[Any]) -> tuple[float, ...]:
+    """Returns the measures of a task, in the order of `MEASURES`; of more than two classes without the last.
 
     Args:
         task: `classification` or `regression`.
@@ -39,7 +43,8 @@ def score(task: Task, answers: NDArray[np.float64], truth: NDArray[Any]) -> tupl
         truth: `(rows,)` class indices, or values.
     """
     if task == "classification":
-        return accuracy(answers, truth), log_loss(answers, truth)
+        both = accuracy(answers, truth), log_loss(answers, truth)
+        return both if answers.shape[1] > 2 else (*both, auc(answers, truth))
     return r_squared(answers, truth), rmse(answers, truth)
 
 
@@ -53,6 +58,15 @@ def log_loss(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> fl
     p = np.clip(probabilities, SMALLEST, 1.0)
     p /= p.sum(axis=1, keepdims=True)
     return float(-np.log(p[np.arange(len(truth)), truth]).mean())
+
+
+def auc(probabilities: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+    """Returns the share of pairs, one row of each class, that the probability of class 1 orders; ties count half."""
+    scores = probabilities[:, 1]
+    order = np.sort(scores[truth == 0])
+    ones = scores[truth == 1]
+    below, up_to = (np.searchsorted(order, ones, side=side) for side in ("left", "right"))
+    return float((below + up_to).mean() / 2 / len(order))
 
 
 def rmse(values: NDArray[np.float64], truth: NDArray[np.float64]) -> float:

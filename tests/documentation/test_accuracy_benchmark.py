@@ -16,9 +16,10 @@ from sklearn import metrics
 from benchmarks.accuracy import data_folder, environments, report, runs, scores
 from benchmarks.accuracy.data_folder import Extracted, extract, extracted, fingerprint, typed
 from benchmarks.accuracy.datasets import DATASETS, Dataset
-from benchmarks.accuracy.problem import Problem, load_problem, stratified
+from benchmarks.accuracy.problem import Problem, by_groups, by_time, load_problem, stratified
 from benchmarks.accuracy.roster import METHODS, Method
 from benchmarks.accuracy.runs import Result, Run, execute_all, read
+from benchmarks.accuracy.standing import Standing, standings
 
 _RNG = np.random.default_rng(3)
 
@@ -49,9 +50,11 @@ def _problem(path: Path, *, task: str = "classification", rows: int = 240) -> Pr
 def test_scores_are_those_of_scikit_learn() -> None:
     probabilities = _RNG.dirichlet(np.ones(4), size=50)
     truth = _RNG.integers(4, size=50)
-    accuracy, loss = scores.score("classification", probabilities, truth)
+    accuracy, loss, *_ = scores.score("classification", probabilities, truth)
     assert accuracy == metrics.accuracy_score(truth, probabilities.argmax(axis=1))
     assert loss == pytest.approx(metrics.log_loss(truth, probabilities, labels=range(4)), rel=1e-12)
+    two, ones = np.round(_RNG.dirichlet(np.ones(2), size=50), 1), _RNG.integers(2, size=50)
+    assert scores.score("classification", two, ones)[2] == pytest.approx(metrics.roc_auc_score(ones, two[:, 1]))
     values, targets = _RNG.standard_normal(50), 3 * _RNG.standard_normal(50)
     r_squared, rmse = scores.score("regression", values, targets)
     assert r_squared == pytest.approx(metrics.r2_score(targets, values), rel=1e-12)
@@ -78,6 +81,23 @@ def test_a_split_shares_out_each_class_and_every_row_once() -> None:
     again, other = stratified(strata, seed=5), stratified(strata, seed=6)
     assert np.array_equal(again.test, split.test)
     assert not np.array_equal(other.test, split.test)
+
+
+def test_groups_stay_together_and_times_follow_each_other() -> None:
+    groups = _RNG.integers(0, 60, 900)
+    found = by_groups(groups, seed=3)
+    parts = [found.train, found.validation, found.test]
+    assert sorted(np.concatenate(parts)) == list(range(900))
+    names = [set(groups[part]) for part in parts]
+    assert [len(name) for name in names] == [42, 9, 9]
+    assert not names[0] & names[1] | names[0] & names[2] | names[1] & names[2]
+    times = _RNG.integers(0, 100, 500)
+    found = by_time(times)
+    parts = [found.train, found.validation, found.test]
+    assert sorted(np.concatenate(parts)) == list(range(500))
+    assert times[parts[0]].max() < times[parts[1]].min()
+    assert times[parts[1]].max() < times[parts[2]].min()
+    assert len(parts[0]) == pytest.approx(350, abs=12)
 
 
 def test_a_typed_table_keeps_what_is_missing_and_its_fingerprint_sees_every_cell() -> None:
@@ -117,8 +137,9 @@ def test_each_method_learns_from_a_table_with_gaps_and_rare_categories(
     tmp_path: Path, module: str, settings: dict[str, int], task: str
 ) -> None:
     problem = _problem(tmp_path / "made.parquet", task=task)
-    predict = importlib.import_module(f"benchmarks.accuracy.methods.{module}").predict
-    answers, notes = predict(problem, **settings)
+    learned = importlib.import_module(f"benchmarks.accuracy.methods.{module}").learn(problem, **settings)
+    answers = learned.answers
+    assert learned.predict(problem.split.test[:9]) == pytest.approx(answers[:9], rel=1e-5)
     truth = problem.y[problem.split.test]
     if task == "classification":
         assert problem.labels == ("10", "9")
@@ -127,7 +148,7 @@ def test_each_method_learns_from_a_table_with_gaps_and_rare_categories(
         assert scores.accuracy(answers, truth) > 0.75  # the larger class alone: 0.6; mixed-up classes: below 0.25
     else:
         assert scores.r_squared(answers, truth) > 0.4
-    assert all(value > 0 for value in notes.values())
+    assert all(value > 0 for value in learned.notes.values())
 
 
 def test_every_method_has_a_module_and_says_what_stands_in_its_way() -> None:
@@ -212,6 +233,7 @@ def _results(values: dict[tuple[str, str], list[tuple[float, float]]]) -> list[R
             run=Run(dataset=DATASETS[dataset], data=data, method=METHODS[method], seed=seed, max_rows=20_000),
             scores=pair,
             cpu_seconds=1.5,
+            seconds_of_1000=0.002,
         )
         for (dataset, method), pairs in values.items()
         for seed, pair in enumerate(pairs)
@@ -267,6 +289,18 @@ def test_the_ranking_counts_first_places_and_near_ones() -> None:
     assert realmlp == ["RealMLP-TD", "0 of 1", "1 of 1", "0 of 1", "0 of 1"]
 
 
+def test_the_standing_is_of_the_data_sets_that_all_methods_have() -> None:
+    methods = [METHODS[name] for name in ("linear", "axon")]
+    datasets = [DATASETS["wine"], DATASETS["auto"], DATASETS["digits"]]
+    found = standings(_results(_MADE_UP), datasets, methods, measure=1)
+    assert found["axon"] == Standing(rank=1.0, score=1.0, seconds_of_1000=pytest.approx(0.002))
+    assert found["linear"] == Standing(rank=2.0, score=0.0, seconds_of_1000=pytest.approx(0.002))
+    of_wine = standings(_results(_MADE_UP), datasets, [*methods, METHODS["boosting"]], measure=0)
+    assert [of_wine[name].rank for name in ("axon", "boosting", "linear")] == [1.0, 2.0, 3.0]
+    assert of_wine["boosting"].score == pytest.approx((0.94 - 0.92) / (0.955 - 0.92))
+    assert standings(_results(_MADE_UP), [DATASETS["digits"]], methods, measure=0) == {}
+
+
 def test_paired_differences_are_of_the_same_seed_and_positive_where_the_first_is_better() -> None:
     found = report.scores_of(_results(_MADE_UP))
     methods = [METHODS[name] for name in ("axon", "realmlp")]
@@ -284,7 +318,7 @@ def test_the_report_replaces_what_stood_between_the_markers_and_nothing_else() -
     assert "scikit-learn MLP" not in text  # it did not run, so it has no column
     for table in re.findall(r"(?:^\|.*\|$\n?)+", text, re.MULTILINE):
         assert _cells(table.splitlines())
-    document = f"before\n{report.BEGIN}\nwhat stood there\n{report.END}\nafter\n"
+    document = "before\n<!-- accuracy: begin -->\nwhat stood there\n<!-- accuracy: end -->\nafter\n"
     once = report.write_between_markers(document, text)
     assert once.startswith("before\n")
     assert once.endswith("\nafter\n")
@@ -293,7 +327,7 @@ def test_the_report_replaces_what_stood_between_the_markers_and_nothing_else() -
     with pytest.raises(ValueError, match="no place for the report"):
         report.write_between_markers("nothing here", text)
     written = (Path(__file__).parents[2] / "docs/training-benchmarks.md").read_text(encoding="utf-8")
-    assert report.BEGIN in report.write_between_markers(written, text)
+    assert "<!-- accuracy: begin -->" in report.write_between_markers(written, text)
 
 
 def test_boosting_gathers_the_rarest_of_too_many_categories(tmp_path: Path) -> None:
@@ -303,5 +337,5 @@ def test_boosting_gathers_the_rarest_of_too_many_categories(tmp_path: Path) -> N
     frame = pd.DataFrame({"user": users, "x": _RNG.standard_normal(rows)})
     typed(frame.assign(y=3 * frame["x"]), target="y", is_classes=False).to_parquet(path, index=False)
     problem = load_problem(path, name="users", task="regression", target="y", seed=0, max_rows=rows)
-    answers, _ = importlib.import_module("benchmarks.accuracy.methods.boosting").predict(problem)
+    answers = importlib.import_module("benchmarks.accuracy.methods.boosting").learn(problem).answers
     assert scores.r_squared(answers, problem.y[problem.split.test]) > 0.9

@@ -119,7 +119,7 @@ def test_classes_have_a_mean_each_up_to_ten(classes, size):
 
 @pytest.mark.parametrize("members", [1, 2])
 def test_gradients_are_autograds_and_statistics_are_not_learned(members):
-    """Checks gradients against networks in which every row is a category of its own, with the statistics it sees."""
+    """Checks gradients against networks in which every row is a category of its own with the seen statistics."""
     rng = np.random.default_rng(0)
     rows, categories = 40, 6
     category = rng.integers(0, categories + 1, rows)  # 0 for unknown

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from benchmarks.accuracy.problem import Problem
-from models.columns.encoding import RowEncoder
+from benchmarks.accuracy.problem import Learned, Problem
+from models.answering import Answerer
+from training.budget import TimeBudget
 from training.data.split import Split
 from training.data.training_table import ColumnChoices
 from training.fit import fit_table
+from training.prepared_rows import with_folds
 from training.sources import read_table
 
 
-def predict(problem: Problem, **settings: Any) -> tuple[Any, dict[str, Any]]:
-    """Returns probabilities `(test rows, classes)` or values `(test rows,)`, and the number of the epoch that was kept.
+def learn(problem: Problem, *, budget: float | None = None, **settings: Any) -> Learned:
+    """Learns a problem; the notes have the number of the epoch that was kept.
 
     Args:
-        problem: problem whose validation part chooses the best epoch.
+        problem: problem whose validation part chooses the best epoch; with folds, training and validation part are
+            divided among the members.
+        budget: wall-clock seconds for all of it; None for no budget.
         settings: fields of `TrainConfig`.
     """
+    begun = time.monotonic()
     torch.set_num_threads(1)
     target = problem.y if not problem.labels else np.array(problem.labels, dtype=object)[problem.y]
     split = Split(train=problem.split.train, validation=problem.split.validation, test=problem.split.test)
@@ -33,13 +40,17 @@ def predict(problem: Problem, **settings: Any) -> tuple[Any, dict[str, Any]]:
         choices=ColumnChoices(unknown="ignore", keep_constant=True),
         settings={"seed": problem.seed, **settings},
     )
-    fitted = fit_table(table, config, device="cpu", split=split)
+    if config.folds:
+        split = with_folds(split, table, config)
+    limit = None if budget is None else TimeBudget(seconds=budget, begun=begun)
+    fitted = fit_table(table, config, device="cpu", split=split, threads=1, budget=limit)
     assert np.array_equal(fitted.split.test, problem.split.test), "scored on the rows that all methods are scored on"
-    rows = [fitted.table.example(int(row)) for row in problem.split.test]
-    checkpoint = fitted.checkpoint
-    answers = checkpoint.inference_network().answer(RowEncoder(checkpoint.schema).encode_matrix(rows))
+    answerer = Answerer(fitted.checkpoint)
+    order = [answerer.classes.index(label) for label in problem.labels]
+
+    def predict(rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        answers = answerer.answers(problem.features.iloc[rows])
+        return np.asarray(answers[:, order] if order else answers[:, 0], dtype=np.float64)
+
     notes = {"epoch": fitted.trained.best_epoch, "epochs": fitted.trained.epochs_run}
-    if problem.task == "regression":
-        return answers[:, 0].astype(np.float64), notes
-    labels = list(getattr(checkpoint.schema.target, "labels", ()))
-    return answers[:, [labels.index(label) for label in problem.labels]].astype(np.float64), notes
+    return Learned(answers=predict(problem.split.test), predict=predict, notes=notes)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.metrics import log_loss, mean_squared_error
 
-from benchmarks.accuracy.problem import Problem
+from benchmarks.accuracy.problem import Learned, Problem
 
 _TREES, _PATIENCE = 1000, 20
 
 
-def predict(problem: Problem) -> tuple[Any, dict[str, Any]]:
-    """Returns probabilities `(test rows, classes)` or values `(test rows,)`, and the number of trees that were kept."""
+def learn(problem: Problem) -> Learned:
+    """Learns a problem; the notes have the number of trees that were kept."""
     is_classes = problem.task == "classification"
     split, y = problem.split, problem.y
     features = _at_most_255_categories(problem)
-    train, validation, test = (features.iloc[rows] for rows in (split.train, split.validation, split.test))
+    train, validation = (features.iloc[rows] for rows in (split.train, split.validation))
     model = (HistGradientBoostingClassifier if is_classes else HistGradientBoostingRegressor)(
         max_iter=_TREES, early_stopping=True, n_iter_no_change=_PATIENCE, random_state=problem.seed
     )
@@ -29,9 +32,13 @@ def predict(problem: Problem) -> tuple[Any, dict[str, Any]]:
     else:
         losses = [mean_squared_error(y[split.validation], p) for p in model.staged_predict(validation)]
     best = int(np.argmin(losses))
-    staged = model.staged_predict_proba(test) if is_classes else model.staged_predict(test)
-    answers = next(p for i, p in enumerate(staged) if i == best)
-    return np.asarray(answers), {"trees": best + 1}
+
+    def predict(rows: NDArray[np.int64]) -> Any:
+        some = features.iloc[rows]
+        staged: Iterator[Any] = model.staged_predict_proba(some) if is_classes else model.staged_predict(some)
+        return np.asarray(next(islice(staged, best, None)))
+
+    return Learned(answers=predict(split.test), predict=predict, notes={"trees": best + 1})
 
 
 def _at_most_255_categories(problem: Problem) -> Any:

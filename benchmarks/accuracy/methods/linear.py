@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss, mean_squared_error
 
 from benchmarks.accuracy.methods.preparation import prepared
-from benchmarks.accuracy.problem import Problem
+from benchmarks.accuracy.problem import Learned, Problem
 
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 
 
-def predict(problem: Problem) -> tuple[Any, dict[str, Any]]:
-    """Returns probabilities `(test rows, classes)` or values `(test rows,)`, and the chosen penalty."""
-    train, validation, test = prepared(problem)
+def learn(problem: Problem) -> Learned:
+    """Learns a problem; the notes have the chosen penalty."""
+    encoded = prepared(problem)
+    train, validation = encoded(problem.split.train), encoded(problem.split.validation)
     y, split = problem.y, problem.split
     best: tuple[float, float, Any] | None = None
     for strength in _STRENGTHS:
@@ -31,5 +33,10 @@ def predict(problem: Problem) -> tuple[Any, dict[str, Any]]:
             best = (loss, strength, model)
     assert best is not None, "there are strengths"
     _, strength, model = best
-    answers = model.predict_proba(test) if problem.task == "classification" else model.predict(test)
-    return np.asarray(answers), {"C" if problem.task == "classification" else "1/alpha": strength}
+
+    def predict(rows: NDArray[np.int64]) -> Any:
+        some = encoded(rows)
+        return np.asarray(model.predict_proba(some) if problem.task == "classification" else model.predict(some))
+
+    notes = {"C" if problem.task == "classification" else "1/alpha": strength}
+    return Learned(answers=predict(split.test), predict=predict, notes=notes)

@@ -6,18 +6,20 @@ import copy
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from benchmarks.accuracy.methods.preparation import prepared
-from benchmarks.accuracy.problem import Problem
+from benchmarks.accuracy.problem import Learned, Problem
 
 _EPOCHS, _PATIENCE = 300, 30
 
 
-def predict(problem: Problem) -> tuple[Any, dict[str, Any]]:
-    """Returns probabilities `(test rows, classes)` or values `(test rows,)`, and the number of the epoch kept."""
-    train, validation, test = prepared(problem)
+def learn(problem: Problem) -> Learned:
+    """Learns a problem; the notes have the number of the epoch that was kept."""
+    encoded = prepared(problem)
+    train, validation = encoded(problem.split.train), encoded(problem.split.validation)
     is_classes = problem.task == "classification"
     y_train, y_validation = problem.y[problem.split.train], problem.y[problem.split.validation]
     # A regression's target is standardised, since the MLP does not learn the scale of dollars.
@@ -35,5 +37,9 @@ def predict(problem: Problem) -> tuple[Any, dict[str, Any]]:
             best, best_epoch, best_loss = copy.deepcopy(model), epoch, loss
         elif epoch - best_epoch >= _PATIENCE:
             break
-    answers = best.predict_proba(test) if is_classes else mean + scale * best.predict(test)
-    return np.asarray(answers), {"epoch": best_epoch}
+
+    def predict(rows: NDArray[np.int64]) -> Any:
+        some = encoded(rows)
+        return np.asarray(best.predict_proba(some) if is_classes else mean + scale * best.predict(some))
+
+    return Learned(answers=predict(problem.split.test), predict=predict, notes={"epoch": best_epoch})
