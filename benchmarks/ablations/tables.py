@@ -14,6 +14,7 @@ from benchmarks.accuracy import datasets, environments
 from benchmarks.accuracy.more_datasets import r_table
 
 MOST_ROWS = 5_000
+_LEAST_OF_CLASS = 20  # so that each part has some rows of each class
 _OTHER_POLLS = (
     "rawpoll_clinton rawpoll_trump rawpoll_johnson rawpoll_mcmullin adjpoll_clinton adjpoll_johnson adjpoll_mcmullin "
     "startdate enddate"
@@ -36,10 +37,12 @@ class AblationTable:
     load: Callable[[], pd.DataFrame]
 
     def sample(self) -> pd.DataFrame:
-        """Returns the rows of the table that are used."""
-        frame = self.load()
-        frame = frame.dropna(subset=[self.target])
-        return frame.sample(min(len(frame), MOST_ROWS), random_state=0).reset_index(drop=True)
+        """Returns the rows of the table that are used: those with a target, without classes that are hardly there."""
+        frame = self.load().dropna(subset=[self.target])
+        frame = frame.sample(min(len(frame), MOST_ROWS), random_state=0)
+        if not pd.api.types.is_numeric_dtype(frame[self.target]):
+            frame = frame[frame.groupby(self.target)[self.target].transform("size") >= _LEAST_OF_CLASS]
+        return frame.reset_index(drop=True)
 
 
 def set_up_packages() -> None:

@@ -153,8 +153,8 @@ def test_a_soak_leaves_everything_flat(store: Store, tmp_path: Path) -> None:
         version = store.publish("moving", make_checkpoint(CHECKPOINTS["colours"].schema, 16, seed=seed)).version
         wait_until(lambda: _version_of(server) == version, server.log)
         answer = http.post("/predict", json={"model": "moving", "instances": [ROW]})
-        asked["moving", str(answer.status_code)] += 1
         assert answer.status_code == 200, answer.text
+        asked["moving", "200"] = min(asked["moving", "200"] + 1, KEPT_VERSIONS)  # counts end with their version
         for old in store.entry("moving").versions[:-KEPT_VERSIONS]:
             store.delete("moving", old)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
 from serving import CHECKPOINTS, Server, http_get, make_checkpoint, numeric
 
 from models.columns.schema import CategoricalColumn, ClassTarget, Schema
+from models.conformal import Conformal
 
 # Time-limited fuzzers stop after this many seconds; those that count examples make a proportional number.
 FUZZ_SECONDS = int(os.environ.get("AXON_FUZZ_SECONDS", "30"))
@@ -29,6 +31,10 @@ _SCHEMAS = {
 }
 DEFAULT_MODEL = "anything"
 MODELS = CHECKPOINTS | {name: make_checkpoint(schema, 8) for name, schema in _SCHEMAS.items()}
+# An example of the document asks for sets of labels, which need scores of calibration rows.
+MODELS["iris"] = replace(
+    MODELS["iris"], conformal=Conformal.from_dict({"rows": 40, "scores": [i / 40 for i in range(40)]})
+)
 
 SECRET = "axon_of-no-value"
 KEY = f"fuzzer:predict,read,manage:{sha256(SECRET.encode()).hexdigest()}"
