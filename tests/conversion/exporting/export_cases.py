@@ -178,7 +178,7 @@ def expected(checkpoint: Checkpoint, rows: Sequence[Any]) -> Expected:
     taken = [i for i, row in enumerate(rows) if not _is_refused(answerer, row)]
     if taken:
         with np.errstate(over="ignore", invalid="ignore"):
-            found = answerer.answers([rows[i] for i in taken])
+            found = answerer.answer(answerer._encoder.encode_matrix([rows[i] for i in taken]))
         for i, answer, label in zip(taken, found, answerer.labelled(found), strict=True):
             if np.isfinite(answer).all():
                 answers[i], labels[i] = answer, label
