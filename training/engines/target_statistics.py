@@ -59,8 +59,8 @@ def statistics_size(out_features: int) -> int:
 def target_statistics(architecture: MLPConfig, data: Matrices, *, seed: int) -> TargetStatistics | None:
     """Computes the statistics of the categories that have an embedding, None without such categories.
 
-    A student learns the answers of a teacher, which do not depend on a row's own target: the statistics are those of
-    the answers, and its rows see the table.
+    A student learns the answers of a teacher, in which a row's own target has no more part than the teacher learned
+    from it: the statistics are those of the answers, and its rows see the table.
 
     Args:
         architecture: architecture of the networks.

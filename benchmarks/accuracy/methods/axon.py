@@ -1,4 +1,4 @@
-"""Axon's own recipes, used as the service uses a model: raw rows, encoded by the checkpoint's schema."""
+"""Axon's own recipes, answered as a server and bulk scoring answer: raw cells, the fused network, the same bits."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import time
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
 from benchmarks.accuracy.problem import Learned, Problem
-from models.answering import Answerer
+from models.columns.named_columns import Cells
+from scoring.answering import BatchAnswerer
 from training.budget import TimeBudget
 from training.data.split import Split
 from training.data.training_table import ColumnChoices
@@ -45,12 +47,23 @@ def learn(problem: Problem, *, budget: float | None = None, **settings: Any) -> 
     limit = None if budget is None else TimeBudget(seconds=budget, begun=begun)
     fitted = fit_table(table, config, device="cpu", split=split, threads=1, budget=limit)
     assert np.array_equal(fitted.split.test, problem.split.test), "scored on the rows that all methods are scored on"
-    answerer = Answerer(fitted.checkpoint)
-    order = [answerer.classes.index(label) for label in problem.labels]
+    checkpoint = fitted.checkpoint
+    answerer = BatchAnswerer(checkpoint)
+    labels = list(getattr(checkpoint.schema.target, "labels", ()))
+    order = [labels.index(label) for label in problem.labels]
 
     def predict(rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        answers = answerer.answers(problem.features.iloc[rows])
-        return np.asarray(answers[:, order] if order else answers[:, 0], dtype=np.float64)
+        some = problem.features.iloc[rows]
+        found = answerer.answer([_cells(some[name]) for name in checkpoint.schema.names], len(rows))
+        assert not found.faults, found.faults[0]
+        return np.asarray(found.answers[:, order] if order else found.answers[:, 0], dtype=np.float64)
 
     notes = {"epoch": fitted.trained.best_epoch, "epochs": fitted.trained.epochs_run}
     return Learned(answers=predict(problem.split.test), predict=predict, notes=notes)
+
+
+def _cells(column: pd.Series[Any]) -> Cells:
+    """Returns the cells of a column as bulk scoring reads them from a file."""
+    if column.dtype == np.float64:
+        return column.to_numpy()
+    return [cell if isinstance(cell, str) else None for cell in column]
