@@ -162,7 +162,7 @@ def served_rows(folder: Path) -> dict[int, float]:
 
 
 def cpu_of_tree(root: int) -> float:
-    """Returns the CPU seconds of a process and its living descendants, which `wait4` does not count all."""
+    """Returns the CPU seconds of a process and of its living descendants. `wait4` does not count all of these."""
     return sum(_cpu_of_processes(root).values())
 
 

@@ -333,7 +333,7 @@ class TrainConfig:
 
     @property
     def embeds_inputs(self) -> bool:
-        """True if the network has an input stage before its first Linear."""
+        """True if the network begins with an input stage."""
         return bool(self.clip_inputs or self.frequencies or self.embedding_size or self.scale_inputs)
 
     def batch_size_for(self, rows: int) -> int:

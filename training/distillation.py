@@ -240,7 +240,7 @@ def _counted(members: int) -> str:
 
 
 def in_phase(on_epoch: OnEpoch, phase: str, *, done: int, later: int) -> OnEpoch:
-    """Returns a callback that reports the epochs of one of two trainings as a part of the whole run.
+    """Returns a callback that numbers the epochs of one training within a run of two.
 
     Args:
         on_epoch: callback of the whole run.

@@ -87,8 +87,9 @@ def predict_table(checkpoint: Checkpoint, table: Table, *, level: float | None =
     schema = checkpoint.schema
     values = read_columns(schema.columns, table)
     answerer = Answerer(checkpoint)
+    x = encode_columns(schema, values)
     try:
-        answers = answerer.finite_answer(encode_columns(schema, values))
+        answers = answerer.finite_answer(x)
     except RowError as error:
         fault = error.faults[0]
         column = "" if fault.column is None else f", column {fault.column!r}"

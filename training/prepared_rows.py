@@ -185,7 +185,7 @@ def check_target(table: TrainingTable, config: TrainConfig) -> None:
 
 
 def _check_amounts(table: TrainingTable, metric: str | None) -> None:
-    """Refuses values below 0, or for the metric gamma, values that are not above 0."""
+    """Refuses values below 0. The metric gamma refuses 0 too."""
     values, name = table.target, table.target_name
     wrong = np.flatnonzero(values <= 0 if metric == "gamma" else values < 0)
     if not len(wrong):

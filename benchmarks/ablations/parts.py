@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 from benchmarks.ablations.tables import CATEGORICAL, MIXED, AblationTable
 from models.network.config import MLPConfig
 from training.config import TrainConfig
+from training.data.split import Split
 from training.data.training_table import TrainingTable
 from training.engines.engine import Trained
 from training.engines.network.losses import Loss
@@ -44,15 +45,15 @@ class Part:
 
     Attributes:
         about: description for the report.
-        tables: tables on which the part is compared, by name.
-        without: method without the part.
         with_part: method with the part.
+        without: method without the part.
+        tables: tables on which the part is compared, by name.
     """
 
     about: str
-    tables: Mapping[str, AblationTable]
-    without: str
     with_part: str
+    without: str = "recipe"
+    tables: Mapping[str, AblationTable] = field(default_factory=lambda: MIXED)
 
 
 def by_settings(**settings: Any) -> Method:
@@ -60,8 +61,7 @@ def by_settings(**settings: Any) -> Method:
 
     def method(frame: pd.DataFrame, target: str, seed: int) -> Metrics:
         table, config = read_table(frame, target=target, settings={**settings, "seed": seed})
-        rows = prepare(table, config)
-        return _metrics(table, config, rows, train(config, rows.architecture, rows.matrices(), device="cpu"))
+        return _metrics_of_run(table, config)
 
     return method
 
@@ -80,8 +80,7 @@ def by_columns(change: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame], **s
         others = frame.drop(columns=numbers.columns)
         changed = pd.concat([change(numbers, numbers.iloc[split.train]), others], axis=1)
         table, config = read_table(changed, target=target, settings={**settings, "seed": seed})
-        rows = prepare(table, config, split=split)
-        return _metrics(table, config, rows, train(config, rows.architecture, rows.matrices(), device="cpu"))
+        return _metrics_of_run(table, config, split)
 
     return method
 
@@ -172,6 +171,11 @@ def shared_weights(frame: pd.DataFrame, target: str, seed: int) -> Metrics:
     return _metrics(table, config, rows, _trained(config, rows.architecture, trainer.tensors_of(best[1])))
 
 
+def _metrics_of_run(table: TrainingTable, config: TrainConfig, split: Split | None = None) -> Metrics:
+    rows = prepare(table, config, split=split)
+    return _metrics(table, config, rows, train(config, rows.architecture, rows.matrices(), device="cpu"))
+
+
 def _trainer(
     frame: pd.DataFrame, target: str, seed: int, **settings: Any
 ) -> tuple[TrainingTable, TrainConfig, PreparedRows, Trainer]:
@@ -213,36 +217,26 @@ PARTS: Mapping[str, Part] = {
     "category-statistics": Part(
         about="mean target and count of each category beside its embedding",
         tables=CATEGORICAL,
-        without="recipe",
         with_part="category statistics",
     ),
     "quantile-inputs": Part(
         about="numbers by the normal quantile of their rank",
-        tables=MIXED,
-        without="recipe",
         with_part="quantile inputs",
     ),
     "piecewise-linear": Part(
         about="piecewise-linear encoding of numbers, in place of the periodic embedding",
-        tables=MIXED,
-        without="recipe",
         with_part="piecewise-linear inputs",
     ),
     "averaged-weights": Part(
         about="mean of the weights of the last quarter of the epochs",
-        tables=MIXED,
-        without="recipe",
         with_part="averaged weights",
     ),
     "snapshots": Part(
         about="mean of the networks at the ends of three waves of the learning rate",
-        tables=MIXED,
-        without="recipe",
         with_part="snapshots",
     ),
     "shared-weights": Part(
         about=f"{MEMBERS} members that share weights, beside {MEMBERS} that do not",
-        tables=MIXED,
         without="members",
         with_part="shared weights",
     ),

@@ -181,7 +181,7 @@ def axon_sources() -> str:
 
 def _sources_hash() -> str:
     sha = hashlib.sha256()
-    for package in ("models", "training"):
+    for package in ("models", "training", "inference", "scoring"):
         for path in sorted((ROOT / package).rglob("*.py")):
             relative = path.relative_to(ROOT)
             if _WITHOUT_BEARING.isdisjoint(relative.parts):

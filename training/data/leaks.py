@@ -135,7 +135,7 @@ def _sample(rows: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
 
 class _TargetSample:
-    """The target at some rows, to which features are compared.
+    """A sample of the target, with which features are compared.
 
     Args:
         target: values of the target, `(table rows,)`.

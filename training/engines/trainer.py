@@ -171,7 +171,7 @@ class Trainer:
         return total
 
     def _steps(self, order: Tensor) -> Iterator[Tensor]:
-        """Runs the steps of an epoch; yields the losses (members,) of each, which the next step overwrites."""
+        """Runs the steps of an epoch. Yields the losses of each step, (members,), which the next step overwrites."""
         amounts = [self._amounts_of(self.steps_done + i) for i in range(self.steps_an_epoch)]
         cuts = (order[:, begin:end] for begin, end in self._cuts)
         if self._device_steps is None:
@@ -392,7 +392,7 @@ def _evaluation(loss: Tensor, error: Tensor, figure: SelectionFigure | None) -> 
 
 
 def _quiet() -> np.errstate:
-    """Keeps NumPy from warning of numbers that overflow: after the epoch, the log refuses a loss that is not finite."""
+    """Silences NumPy's warnings of overflows. After the epoch, the log refuses a loss that is not finite."""
     return np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 

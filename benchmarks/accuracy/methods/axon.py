@@ -63,7 +63,7 @@ def learn(problem: Problem, *, budget: float | None = None, **settings: Any) -> 
 
 
 def _cells(column: pd.Series[Any]) -> Cells:
-    """Returns the cells of a column in the form in which bulk scoring reads a file."""
+    """Returns the cells of a column as bulk scoring passes columns of a file."""
     if column.dtype == np.float64:
         return column.to_numpy()
     return [cell if isinstance(cell, str) else None for cell in column]
