@@ -28,7 +28,7 @@ def r_table(package: str, item: str, *, drop: str = "", texts: str = "") -> Call
     def load() -> pd.DataFrame:
         frame: pd.DataFrame = importlib.import_module(PACKAGE).data(package, item)
         frame = frame.drop(columns=["rownames", *drop.split()], errors="ignore")
-        names = [*texts.split(), *frame.select_dtypes(["category", "object", "bool"])]
+        names = list(dict.fromkeys([*texts.split(), *frame.select_dtypes(["category", "object", "bool"])]))
         known = frame[names].notna()
         frame[names] = frame[names].astype(str).where(known)
         return frame
