@@ -228,7 +228,7 @@ def plain_cells(cells: Cells) -> Sequence[Any]:
 def _moment_texts(moments: NDArray[Any]) -> list[str | None]:
     """Writes moments in microseconds, and moments outside the years 1 to 9999 in the unit of the array."""
     is_date = are_dates(moments)
-    sound = np.where(is_date, moments, np.datetime64("NaT")).astype("datetime64[us]")
+    sound = np.where(is_date, moments, np.array("NaT", moments.dtype)).astype("datetime64[us]")
     texts: list[str | None] = np.datetime_as_string(sound).tolist()
     for row in np.flatnonzero(~is_date).tolist():
         texts[row] = None if np.isnat(moments[row]) else str(moments[row])

@@ -353,7 +353,7 @@ def _moments(moments: NDArray[Any], there: NDArray[np.bool_] | None) -> NDArray[
     is_beyond = np.isnat(moments) if there is None else np.isnat(moments) & there
     if is_beyond.any():  # a moment that NumPy cannot tell from a missing one
         raise WrongCell(int(is_beyond.argmax()), "a date outside the years 1 to 9999")
-    return moments if there is None else np.where(there, moments, np.datetime64("NaT"))
+    return moments if there is None else np.where(there, moments, np.array("NaT", moments.dtype))
 
 
 def _check_lengths(lengths: NDArray[Any]) -> None:

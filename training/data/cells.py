@@ -60,7 +60,7 @@ def dates_in(texts: pa.Array, form: str = ISO) -> tuple[NDArray[np.datetime64], 
     Returns:
         `(rows,)` datetime64[us] in UTC, NaT where a cell is missing or not a date, and `(rows,)` True for a date.
     """
-    dates = np.full(len(texts), np.datetime64("NaT"), dtype="datetime64[us]")
+    dates = np.full(len(texts), "NaT", dtype="datetime64[us]")
     letters = pc.cast(texts, pa.large_binary())
     _, offsets, data = letters.buffers()
     may_be_one = pc.match_substring_regex(texts, _ISO_BEGINS) if form == ISO else pc.is_valid(texts)
@@ -94,7 +94,7 @@ def moments_of(array: pa.Array) -> tuple[NDArray[np.datetime64], NDArray[np.bool
     moments = _numpy(array)
     is_outside = ~np.isnat(moments) & ~are_dates(moments)
     if is_outside.any():
-        moments = np.where(is_outside, np.datetime64("NaT"), moments)
+        moments = np.where(is_outside, np.array("NaT", moments.dtype), moments)
     return moments.astype("datetime64[us]"), is_outside
 
 

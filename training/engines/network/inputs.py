@@ -100,7 +100,8 @@ class Inputs:
             total = torch.zeros(by_table.shape, device=by_rows.device, dtype=by_rows.dtype)
             total.view(-1, self._learned).index_add_(0, self._places, by_rows)
             by_table.copy_(total)
-            by_table[:, self._zero_rows] = 0  # docs/decisions/0023: a learned row is less accurate
+            # Not by assignment, which copies the 0 from the host, and that ends the capture of a CUDA graph.
+            by_table.index_fill_(1, self._zero_rows, 0)  # docs/decisions/0023: a learned row is less accurate
 
     def _statistics_of(self, rows: Tensor, of_rows: Tensor | None) -> Tensor:
         """Returns the statistics of the rows' categories, (k, b, indices, s).
