@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 from inference.activations import InPlace
@@ -19,6 +21,7 @@ from inference.scratch import Scratch
 from models.network.config import NetworkOutput
 from models.network.input_stage import InputStage
 
+Float32Array = NDArray[np.float32]
 Step = Callable[[], object]
 
 
@@ -148,11 +151,13 @@ class PlanBuilder:
         self._answered += 1
         self.value = y
 
-    def finish(self, clamp: tuple[float, float] | None, factor: float = 1.0) -> ForwardPlan:
+    def finish(
+        self, clamp: tuple[float, float] | tuple[Float32Array, Float32Array] | None, factor: float = 1.0
+    ) -> ForwardPlan:
         """Adds the mean over the members, the factor and the clamp, if any, and returns the plan.
 
         Args:
-            clamp: smallest and largest answer; None for no bounds.
+            clamp: smallest and largest answer, numbers or (out_features,); None for no bounds.
             factor: factor of the answers.
         """
         y = self.value
@@ -162,7 +167,8 @@ class PlanBuilder:
         if factor != 1:
             self.steps.append(partial(torch.mul, y, factor, out=y))
         if clamp is not None:
-            self.steps.append(partial(torch.clamp, y, *clamp, out=y))
+            low, high = (bound if isinstance(bound, float) else torch.from_numpy(bound).to(y.device) for bound in clamp)
+            self.steps.append(partial(torch.clamp, y, low, high, out=y))
         return ForwardPlan(self.x, y, tuple(self.steps))
 
     def _sum(self, total: torch.Tensor, y: torch.Tensor) -> Step:

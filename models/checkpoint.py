@@ -19,7 +19,7 @@ import re
 import secrets
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from models.columns.column import CategoricalColumn
-from models.columns.schema import ClassTarget, NumericTarget, Schema, Target
+from models.columns.schema import ClassTarget, NumericTarget, Schema, ValuesTarget
 from models.conformal import Conformal, conformal_of
 from models.distributions.distributions import Distributions
 from models.errors import AxonError, CheckpointError, ConfigError
@@ -44,8 +44,9 @@ from models.network.sequence import SequenceConfig
 FORMAT = "axon.checkpoint"
 # 2 added inputs, members, temperature and kinds of columns, and kept all fields of 1. 3 added what imported models
 # need: sequences of layers, unknown ranges, and a category for missing values. 4 added weights of members and
-# exponential outputs. A model is written in the first version that has what the model needs, from 2 on.
-FORMAT_VERSION = 4
+# exponential outputs. 5 added several targets. A model is written in the first version that has what the model needs,
+# from 2 on.
+FORMAT_VERSION = 5
 METADATA_KEY = "axon"
 
 _LENGTH = struct.Struct("<Q")  # safetensors' own prefix: the length of its JSON header
@@ -102,8 +103,11 @@ class Checkpoint:
         if n_classes != self.config.n_classes:
             known = self.config.n_classes or "none"
             raise ConfigError(f"the target has {n_classes or 'no'} classes, the network tells {known} apart.")
-        if n_classes is None and self.config.out_features != 1:
-            raise ConfigError(f"one target column needs one output, the network has {self.config.out_features}.")
+        if n_classes is None and self.config.out_features != len(self.schema.values):
+            raise ConfigError(
+                f"{len(self.schema.values)} target column(s) need as many outputs, the network has "
+                f"{self.config.out_features}."
+            )
 
     def _check_inputs(self) -> None:
         """Checks the network's inputs against the schema: kind of each feature, number of categories of each index."""
@@ -140,14 +144,15 @@ class Checkpoint:
 
     def _first_version(self) -> int:
         """Returns the first version of the format, from 2 on, whose readers can read the model."""
+        if isinstance(self.schema.target, ValuesTarget):
+            return 5
         if self.config.output == "exponential" or self.config.member_weights is not None:
             return 4
         return 3 if self._needs_version_3() else 2
 
     def _needs_version_3(self) -> bool:
         """Returns True if a reader of the format's version 2 could not read the model."""
-        target = self.schema.target
-        if isinstance(self.config, SequenceConfig) or (isinstance(target, NumericTarget) and target.minimum is None):
+        if isinstance(self.config, SequenceConfig) or any(target.minimum is None for target in self.schema.values):
             return True
         return any(
             column.fill is not None if isinstance(column, CategoricalColumn) else column.minimum is None
@@ -163,24 +168,23 @@ class Checkpoint:
             ConfigError: Folded weights are too large for float32, which sound tensors and statistics can cause.
         """
         mean, std = self.schema.standardisation()
-        target = self.schema.target
-        output = (target.mean, target.std) if isinstance(target, NumericTarget) else (0.0, 1.0)
+        values = self.schema.values
         return fuse(
             self.config,
             self.tensors,
             input_mean=mean,
             input_std=std,
-            output_mean=output[0],
-            output_std=output[1],
-            output_range=_range_of(target),
-            output_origin=target.origin if isinstance(target, NumericTarget) else 0.0,
+            output_mean=[target.mean for target in values] if values else 0.0,
+            output_std=[target.std for target in values] if values else 1.0,
+            output_range=_range_of(values),
+            output_origin=self.schema.origin,
         )
 
 
-def _range_of(target: Target) -> tuple[float, float] | None:
-    if not isinstance(target, NumericTarget) or target.minimum is None or target.maximum is None:
-        return None
-    return target.minimum, target.maximum
+def _range_of(values: Sequence[NumericTarget]) -> tuple[list[float], list[float]] | None:
+    least = [target.minimum for target in values if target.minimum is not None]
+    most = [target.maximum for target in values if target.maximum is not None]
+    return (least, most) if values and len(least) == len(most) == len(values) else None
 
 
 def pack_checkpoint(checkpoint: Checkpoint, path: Path | str) -> tuple[bytes, str]:

@@ -25,7 +25,7 @@ import torch
 
 from models.checkpoint import Checkpoint
 from models.columns.encoding import RowEncoder
-from models.columns.schema import CategoricalColumn, ClassTarget, NumericColumn, NumericTarget, Schema
+from models.columns.schema import CategoricalColumn, ClassTarget, NumericColumn, NumericTarget, Schema, ValuesTarget
 from models.network.config import MLPConfig
 from models.network.mlp import MLP
 from models.store import Store
@@ -219,7 +219,7 @@ def numeric(name: str, mean: float = 0.3, std: float = 1.7) -> NumericColumn:
 def make_checkpoint(schema: Schema, *hidden: int, seed: int = 0, **architecture: Any) -> Checkpoint:
     """Makes an MLP for a schema, with weights and running statistics drawn from a seed."""
     target = schema.target
-    out = len(target.labels) if isinstance(target, ClassTarget) else 1
+    out = len(target.labels) if isinstance(target, ClassTarget) else len(schema.values)
     output = "softmax" if isinstance(target, ClassTarget) else "linear"
     config = MLPConfig(layer_sizes=(schema.width, *hidden, out), output=output, **architecture)
     rng = np.random.default_rng(seed)
@@ -232,6 +232,13 @@ def make_checkpoint(schema: Schema, *hidden: int, seed: int = 0, **architecture:
 
 
 CLASSES = ClassTarget(name="kind", labels=("red", "green", "blue"))
+SEVERAL = ValuesTarget(
+    targets=(
+        NumericTarget(name="rent", mean=12, std=4, minimum=3, maximum=40),
+        NumericTarget(name="sold", mean=1.7e9, std=3e6, minimum=1.6e9, maximum=1.8e9, origin=1.7e9),
+        NumericTarget(name="cost", mean=-0.2, std=0.05, minimum=-1, maximum=0),
+    )
+)
 CHECKPOINTS = {
     "colours": make_checkpoint(
         Schema(columns=tuple(numeric(f"x{i}") for i in range(4)), target=CLASSES), 16, 16, normalization="batch"

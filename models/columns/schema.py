@@ -31,9 +31,11 @@ __all__ = [
     "NumericTarget",
     "Schema",
     "Target",
+    "ValuesTarget",
 ]
 
 MAX_COLUMNS = 1_000_000
+MAX_TARGETS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +91,37 @@ class NumericTarget:
                 raise DataError(f"target {self.name!r}: {field} - origin is too large for 32-bit floating point.")
 
 
-Target = ClassTarget | NumericTarget
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValuesTarget:
+    """The targets of a regressor that answers several values for a row.
+
+    Attributes:
+        targets: targets in the order of the network's outputs.
+    """
+
+    kind: ClassVar[Literal["values"]] = "values"
+    targets: tuple[NumericTarget, ...]
+
+    def __post_init__(self) -> None:
+        targets = tuple(self.targets) if isinstance(self.targets, list | tuple) else ()
+        targets = tuple(_numeric_target(target) for target in targets)
+        if not 2 <= len(targets) <= MAX_TARGETS:
+            raise DataError(f"several targets are 2 to {MAX_TARGETS:,}, got {len(targets)}.")
+        distinct_strings("the names of the targets", tuple(target.name for target in targets))
+        object.__setattr__(self, "targets", targets)
+
+    @property
+    def name(self) -> str:
+        """The names of all targets, for people."""
+        return ", ".join(target.name for target in self.targets)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the target columns in the training table."""
+        return tuple(target.name for target in self.targets)
+
+
+Target = ClassTarget | NumericTarget | ValuesTarget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +149,22 @@ class Schema:
     def names(self) -> tuple[str, ...]:
         """Names of the feature columns, in order."""
         return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def values(self) -> tuple[NumericTarget, ...]:
+        """Target of each value that the model answers; empty for a classifier."""
+        target = self.target
+        if isinstance(target, ValuesTarget):
+            return target.targets
+        return (target,) if isinstance(target, NumericTarget) else ()
+
+    @property
+    def origin(self) -> float | NDArray[np.float64]:
+        """Number to add to the float32 answers of the network: of several targets, one for each, unless all are 0."""
+        origins = [target.origin for target in self.values]
+        if not any(origins):
+            return 0.0
+        return origins[0] if len(origins) == 1 else np.array(origins)
 
     @cached_property
     def width(self) -> int:
@@ -184,13 +232,22 @@ def build_target(raw: object) -> Target:
     Raises:
         DataError: A field is missing, unknown or out of range.
     """
-    target: Target = _build("target", raw, (ClassTarget, NumericTarget))
+    target: Target = _build("target", raw, (ClassTarget, NumericTarget, ValuesTarget))
+    return target
+
+
+def _numeric_target(raw: object) -> NumericTarget:
+    if isinstance(raw, NumericTarget):
+        return raw
+    target: NumericTarget = _build("target", raw, (NumericTarget,))
     return target
 
 
 def plain_fields(column: Column | Target) -> dict[str, Any]:
     """Returns the fields of a column or a target as plain JSON types."""
     plain: dict[str, Any] = {"kind": column.kind}
+    if isinstance(column, ValuesTarget):
+        return plain | {"targets": [plain_fields(target) for target in column.targets]}
     for name in column.__slots__:  # the fields; `asdict` makes deep copies and takes ten times as long
         value = getattr(column, name)
         if name != "fill" or value is not None:  # a field of format version 3

@@ -119,8 +119,10 @@ class InferenceNetwork:
             `argmax`.
         in_features: number of features of an encoded row.
         out_features: number of columns of the answer; 2 for `step` and `sigmoid`, which answer [1 - ŷ, ŷ].
-        clamp: smallest and largest answer of a regression; None for no bounds.
-        origin: offset that is subtracted from the float32 answers of a regression; `in_unit` adds it again.
+        clamp: smallest and largest answer of a regression, a number each, or (out_features,) for several values; None
+            for no bounds.
+        origin: offset that is subtracted from the float32 answers of a regression, a number or (out_features,);
+            `in_unit` adds it again.
         factor: factor of the answers of an exponential output. In the exponent, its logarithm would take digits.
     """
 
@@ -128,8 +130,8 @@ class InferenceNetwork:
     output: NetworkOutput
     in_features: int
     out_features: int
-    clamp: tuple[float, float] | None = None
-    origin: float = 0.0
+    clamp: tuple[float, float] | tuple[Float32Array, Float32Array] | None = None
+    origin: float | Float64Array = 0.0
     weights: tuple[int, ...] | None = None
     factor: float = 1.0
 
@@ -215,14 +217,14 @@ class InferenceNetwork:
                 return x
 
 
-def in_unit(answers: Float32Array, origin: float) -> Float32Array | Float64Array:
+def in_unit(answers: Float32Array, origin: float | Float64Array) -> Float32Array | Float64Array:
     """Converts answers of a network to the target's unit.
 
     Args:
         answers: (rows, out_features) float32
-        origin: number to add in float64; 0 leaves the answers unchanged.
+        origin: number, or (out_features,), to add in float64; 0 leaves the answers unchanged.
     """
-    return answers.astype(np.float64) + origin if origin else answers
+    return answers.astype(np.float64) + origin if np.any(origin) else answers
 
 
 def fuse(
@@ -233,8 +235,8 @@ def fuse(
     input_std: npt.ArrayLike | None = None,
     output_mean: npt.ArrayLike = 0.0,
     output_std: npt.ArrayLike = 1.0,
-    output_range: tuple[float, float] | None = None,
-    output_origin: float = 0.0,
+    output_range: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    output_origin: float | Float64Array = 0.0,
 ) -> InferenceNetwork:
     """Fuses an architecture and its tensors into an inference network.
 
@@ -245,8 +247,8 @@ def fuse(
         input_std: number or (in_features,) by which training then divided the row; 1 if None.
         output_mean: number or (out_features,) to add to the values after `output_std`; linear output only.
         output_std: number or (out_features,) by which to multiply the values; regression only.
-        output_range: smallest and largest value; required if `config.clamp` is set.
-        output_origin: number near `output_mean` to subtract from the values; linear output only.
+        output_range: smallest and largest value, numbers or (out_features,); required if `config.clamp` is set.
+        output_origin: number or (out_features,) near `output_mean` to subtract from the values; linear output only.
 
     Raises:
         ConfigError: Tensors do not fit the architecture or are not finite, statistics have the wrong shape or sign,
@@ -257,7 +259,7 @@ def fuse(
     std = _statistic("input_std", 1.0 if input_std is None else input_std, config.in_features, positive=True)
     target_mean = _statistic("output_mean", output_mean, config.out_features)
     target_std = _statistic("output_std", output_std, config.out_features, positive=True)
-    if config.output != "linear" and (target_mean.any() or output_origin):
+    if config.output != "linear" and (target_mean.any() or np.any(output_origin)):
         raise ConfigError(
             f"output_mean and output_origin shift a regression's values, and the output is {config.output}."
         )
@@ -276,13 +278,16 @@ def fuse(
         if (target_std != target_std[0]).any():
             raise ConfigError("output_std is one number for an exponential output.")
         factor, scale = float(target_std[0]), np.ones_like(target_std)
-    clamp = None if output_range is None else _float32_range(*(bound - output_origin for bound in output_range))
+    clamp = None
+    if config.clamp and output_range is not None:
+        low, high = (_statistic("output_range", bound, config.out_features) for bound in output_range)
+        clamp = _float32_range(low - output_origin, high - output_origin)
     return InferenceNetwork(
         tuple(_fuse_member(config, own, mean, std, scale, shift) for own in of_members),
         config.output,
         config.in_features,
         config.n_classes or config.out_features,
-        clamp=clamp if config.clamp else None,
+        clamp=clamp,
         origin=output_origin,
         weights=config.member_weights,
         factor=factor,
@@ -479,9 +484,13 @@ def _finite(name: str, array: Float64Array) -> Float64Array:
     return array
 
 
-def _float32_range(low: float, high: float) -> tuple[float, float]:
-    """Cuts a range down to that of float32: torch refuses larger bounds, which would bound nothing anyway."""
-    return max(low, -_FLOAT32_MAX), min(high, _FLOAT32_MAX)
+def _float32_range(low: Float64Array, high: Float64Array) -> tuple[float, float] | tuple[Float32Array, Float32Array]:
+    """Cuts a range, (out_features,) each, down to that of float32: torch refuses larger bounds, which bound nothing.
+
+    The range of one value is returned as numbers, which kernels take without an array.
+    """
+    low, high = np.maximum(low, -_FLOAT32_MAX), np.minimum(high, _FLOAT32_MAX)
+    return (float(low[0]), float(high[0])) if len(low) == 1 else (low.astype(np.float32), high.astype(np.float32))
 
 
 def _statistic(name: str, value: npt.ArrayLike, width: int, *, positive: bool = False) -> Float64Array:
