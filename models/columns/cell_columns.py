@@ -117,8 +117,8 @@ def _category_writer(column: CategoricalColumn) -> ColumnWriter:
         except TypeError:  # a list or an object
             raise Refused from None
         unknown = 0
-        # Position of each other spelling, number and unknown category, looked up once. 1, 1.0 and True are equal keys of
-        # a dictionary, but not the same category.
+        # Position of each other spelling, number and unknown category, looked up once. 1, 1.0 and True are equal, but
+        # not the same category.
         read: dict[tuple[type, Any], int | None] = {}
         for row in np.flatnonzero(positions == _UNREAD).tolist():
             cell = cells[row]

@@ -36,7 +36,9 @@ def test_many_dates_are_read_as_one_is(texts: list[str]) -> None:
     moments, sound = parse_texts(texts)
     one_by_one = [parse(text) for text in texts]
     assert sound.tolist() == [moment is not None for moment in one_by_one]
-    expected = np.array([np.datetime64("NaT", "us") if m is None else np.datetime64(m, "us") for m in one_by_one], "M8[us]")
+    expected = np.array(
+        [np.datetime64("NaT", "us") if m is None else np.datetime64(m, "us") for m in one_by_one], "M8[us]"
+    )
     np.testing.assert_array_equal(moments, expected)
 
 
