@@ -117,15 +117,16 @@ def _category_writer(column: CategoricalColumn) -> ColumnWriter:
         except TypeError:  # a list or an object
             raise Refused from None
         unknown = 0
-        read: dict[str, int | None] = {}  # position of each other spelling and unknown category, looked up once
+        # Position of each other spelling, number and unknown category, looked up once. 1, 1.0 and True are equal, but
+        # not the same category.
+        read: dict[tuple[type, Any], int | None] = {}
         for row in np.flatnonzero(positions == _UNREAD).tolist():
             cell = cells[row]
-            if type(cell) is not str:
-                position = find(cell)
-            elif cell in read:
-                position = read[cell]
+            key = (type(cell), cell)
+            if key in read:
+                position = read[key]
             else:
-                position = read[cell] = find(cell)
+                position = read[key] = find(cell)
             unknown += position == UNKNOWN
             positions[row] = _NO_CATEGORY if position is None or position == UNKNOWN else position
         if numbers is not None:

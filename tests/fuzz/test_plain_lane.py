@@ -317,12 +317,15 @@ def counts(server: Server) -> dict[str, str]:
 def test_the_lane_answers_as_the_parser_does(both: tuple[Server, Server]) -> None:
     script = Script(seed=20)
     conversations = [script.conversation() for _ in range(30 * FUZZ_SECONDS)]
+    missing = 0  # answers that one of the two servers did not give, or that did not arrive
 
     async def differing(conversation: list[Step], quiet_seconds: float = QUIET_SECONDS) -> str | None:
         """Returns the first answers that differ, and the steps around; None if all are equal."""
         (ours, was_reset), (theirs, were_reset) = await asyncio.gather(
             *(talk(server.port, conversation, quiet_seconds) for server in both)
         )
+        nonlocal missing
+        missing += abs(len(ours) - len(theirs))
         for at, (lane, usual) in enumerate(itertools.zip_longest(ours, theirs)):
             # A client that sends more after a request that closes may get a reset in place of the last answer.
             is_lost = (lane is None and was_reset) or (usual is None and were_reset)
@@ -345,5 +348,7 @@ def test_the_lane_answers_as_the_parser_does(both: tuple[Server, Server]) -> Non
     found = uvloop.run(all_of_them())
     assert not found, f"{len(found)} of {len(conversations)} differ:\n" + "\n\n".join(found[:3])
     lane, usual = map(counts, both)
-    assert lane == usual
+    apart = sum(abs(float(lane.get(name, 0)) - float(usual.get(name, 0))) for name in {*lane, *usual})
+    # A request whose answer was lost in a reset may have been counted by one server only.
+    assert apart <= missing, f"{missing} answers missing, and the counts are {lane} and {usual}"
     assert sum(map(float, lane.values())) > len(conversations), "predictions were among them"
