@@ -32,7 +32,7 @@ SCHEMA = Schema(columns=(numeric("x"), numeric("z")), target=NAMED)
 
 
 def answers_of(rows: int, seed: int = 0) -> np.ndarray:
-    """Float32 answers of a network, without origins; some lie beyond the targets' ranges."""
+    """Returns float32 answers of a network, without origins; some lie beyond the targets' ranges."""
     rng = np.random.default_rng(seed)
     spread = np.array([14.0, 6e7, 0.4])
     return (rng.normal(size=(rows, 3)) * spread + [20, 0, -0.5]).astype(np.float32)

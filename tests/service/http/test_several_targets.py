@@ -76,7 +76,7 @@ def truth_of(target: ValuesTarget, matrix: np.ndarray) -> np.ndarray:
 
 
 def bounds_of(target: ValuesTarget, matrix: np.ndarray) -> np.ndarray:
-    """Bounds at rank ⌈50 · 0.8⌉ = 40 of 49 scores, by hand."""
+    """Returns the bounds at rank ⌈50 · 0.8⌉ = 40 of 49 scores, by hand."""
     values, size = truth_of(target, matrix), SCORES[:, 39]
     bounds = np.stack([values - size, values + size], axis=2)
     return bounds if target is SEVERAL else bounds.astype(np.float32).astype(np.float64)
